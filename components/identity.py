@@ -1,0 +1,151 @@
+"""Roles of people and of services, each allowed what its work needs and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.base import Component, Scope, Statement, policy
+from components.keys import DataClass
+from components.lake import DATA_CLASS, Zone
+
+_READ = ("s3:GetObject", "s3:GetObjectVersion")
+_WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
+
+
+@dataclass(frozen=True)
+class IdentityArgs:
+    """Args:
+    bucket_arns: Lake bucket ARN by zone.
+    tracking_bucket_arn: Where MLflow keeps artifacts.
+    key_arns: KMS key ARN by data class.
+    online_table_arn: DynamoDB table of the online store.
+    """
+
+    bucket_arns: dict[Zone, pulumi.Output[str]]
+    tracking_bucket_arn: pulumi.Input[str]
+    key_arns: dict[DataClass, pulumi.Output[str]]
+    online_table_arn: pulumi.Input[str]
+
+
+class Identity(Component):
+    """Roles: data-scientist, operations, auditor for people (with MFA); pipeline, serving, streaming for services.
+
+    Attributes:
+        role_arns: Role ARN by name.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: IdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self._args = args
+        account, region = scope.account_id, scope.region
+        endpoints = f"arn:aws:sagemaker:{region}:{account}:endpoint/{scope.name()}-*"
+        configs = f"arn:aws:sagemaker:{region}:{account}:endpoint-config/{scope.name()}-*"
+        models = f"arn:aws:sagemaker:{region}:{account}:model/{scope.name()}-*"
+        pipelines = f"arn:aws:sagemaker:{region}:{account}:pipeline/{scope.name()}-*"
+        logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/*"
+        table = pulumi.Output.from_input(args.online_table_arn)
+        metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
+
+        people = {
+            "data-scientist": [
+                *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
+                *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+                Statement(("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline", "sagemaker:DescribePipelineExecution"), (pipelines,)),
+                Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)),
+            ],
+            "operations": [
+                Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints,)),
+                Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
+                Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
+                Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
+            ],
+            "auditor": [
+                *self._read(Zone.AUDIT),
+                Statement(("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{scope.name()}-*",)),
+                Statement(("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"), (endpoints, configs, models)),
+            ],
+        }
+        services = {
+            "pipeline": (
+                "sagemaker.amazonaws.com",
+                [
+                    *self._read(Zone.RAW),
+                    *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
+                    *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
+                    *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+                    Statement(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable"), (table,)),
+                    Statement(("sagemaker:CreateModel",), (models,)),
+                    Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
+                    Statement(
+                        (
+                            "sagemaker:UpdateEndpoint",
+                            "sagemaker:UpdateEndpointWeightsAndCapacities",
+                            "sagemaker:DescribeEndpoint",
+                            "sagemaker:InvokeEndpoint",
+                        ),
+                        (endpoints,),
+                    ),
+                    Statement(
+                        ("iam:PassRole",),
+                        (f"arn:aws:iam::{account}:role/{scope.name('serving')}",),
+                        conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+                    ),
+                    metrics,
+                ],
+            ),
+            "serving": (
+                "sagemaker.amazonaws.com",
+                [
+                    *self._read(Zone.MODELS, write=True),  # writes the captured requests
+                    Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
+                    Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
+                    metrics,
+                ],
+            ),
+            "streaming": (
+                "ecs-tasks.amazonaws.com",
+                [
+                    *self._read(Zone.RAW, write=True),
+                    Statement(
+                        ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:AlterGroup"),
+                        tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group")),
+                    ),
+                    Statement(("glue:GetSchemaVersion",), (f"arn:aws:glue:{region}:{account}:registry/{scope.name()}", f"arn:aws:glue:{region}:{account}:schema/{scope.name()}/*")),
+                ],
+            ),
+        }
+        self.role_arns: dict[str, pulumi.Output[str]] = {}
+        for role, statements in people.items():
+            human = Statement(("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+            self._role(name, role, human, statements)
+        for role, (service, statements) in services.items():
+            trust = Statement(("sts:AssumeRole",), principals={"Service": service}, conditions={"StringEquals": {"aws:SourceAccount": account}})
+            self._role(name, role, trust, statements)
+        self.register_outputs({"role_arns": self.role_arns})
+
+    def _role(self, name: str, role: str, trust: Statement, statements: list[Statement]) -> None:
+        made = aws.iam.Role(
+            f"{name}-{role}",
+            name=self.scope.name(role, limit=64),
+            assume_role_policy=policy(trust),
+            max_session_duration=3600,
+            tags=self.scope.tags("identity", Role=role),
+            opts=self.child(),
+        )
+        aws.iam.RolePolicy(f"{name}-{role}", name=role, role=made.name, policy=policy(*statements), opts=self.child())
+        self.role_arns[role] = made.arn
+
+    def _read(self, *zones: Zone, write: bool = False) -> list[Statement]:
+        return [statement for zone in zones for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)]
+
+    def _objects(self, bucket_arn: pulumi.Input[str], data_class: DataClass, *, write: bool) -> list[Statement]:
+        arn = pulumi.Output.from_input(bucket_arn)
+        return [
+            Statement(_READ + (_WRITE if write else ()), (arn.apply(lambda value: f"{value}/*"),)),
+            Statement(("s3:ListBucket",), (arn,)),
+            Statement(_USE_KEY if write else ("kms:Decrypt",), (self._args.key_arns[data_class],)),
+        ]

@@ -1,0 +1,73 @@
+"""Experiment tracking: the bucket and the PostgreSQL database of the MLflow server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.base import Component, Scope
+from components.keys import DataClass
+from components.lake import BucketArgs, SecureBucket
+
+
+@dataclass(frozen=True)
+class TrackingArgs:
+    """Args:
+    instance_class, multi_az, storage_gb, backup_days: Of the database; storage in GiB, backups 0 to 35 days.
+    models_key_arn: Encrypts artifacts.
+    database_key_arn: Encrypts the database and its master password.
+    """
+
+    instance_class: str
+    multi_az: bool
+    storage_gb: int
+    backup_days: int
+    subnet_ids: list[pulumi.Output[str]]
+    security_group_id: pulumi.Input[str]
+    models_key_arn: pulumi.Input[str]
+    database_key_arn: pulumi.Input[str]
+
+
+class Tracking(Component):
+    """MLflow's stores. RDS makes and rotates the master password itself, so the program never sees it."""
+
+    def __init__(self, name: str, scope: Scope, args: TrackingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        tags = scope.tags("tracking")
+        artifacts = SecureBucket(f"{name}-artifacts", scope, "mlflow", BucketArgs(args.models_key_arn, DataClass.MODELS), opts=self.child())
+        subnets = aws.rds.SubnetGroup(name, name=scope.name("tracking"), subnet_ids=args.subnet_ids, tags=tags, opts=self.child())
+        database = aws.rds.Instance(
+            name,
+            identifier=scope.name("tracking"),
+            engine="postgres",
+            engine_version="16.8",
+            instance_class=args.instance_class,
+            allocated_storage=args.storage_gb,
+            storage_type="gp3",
+            storage_encrypted=True,
+            kms_key_id=args.database_key_arn,
+            db_name="mlflow",
+            username="mlflow",
+            manage_master_user_password=True,
+            master_user_secret_kms_key_id=args.database_key_arn,
+            iam_database_authentication_enabled=True,
+            multi_az=args.multi_az,
+            backup_retention_period=args.backup_days,
+            copy_tags_to_snapshot=True,
+            deletion_protection=scope.protect,
+            skip_final_snapshot=not scope.protect,
+            final_snapshot_identifier=scope.name("tracking", "final") if scope.protect else None,
+            db_subnet_group_name=subnets.name,
+            vpc_security_group_ids=[args.security_group_id],
+            publicly_accessible=False,
+            auto_minor_version_upgrade=True,
+            enabled_cloudwatch_logs_exports=["postgresql"],
+            tags=tags,
+            opts=self.child(holds_data=True),
+        )
+        self.artifact_bucket = artifacts.bucket
+        self.artifact_bucket_arn = artifacts.arn
+        self.database_endpoint = database.endpoint
+        self.register_outputs({"artifact_bucket": artifacts.bucket, "database_endpoint": database.endpoint})

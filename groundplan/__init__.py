@@ -1,0 +1,1 @@
+"""Groundplan: an MLOps platform drawn from business objectives."""

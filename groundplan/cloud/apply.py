@@ -1,0 +1,163 @@
+"""Applies the program of one stack to the local cloud, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
+from groundplan.cloud.rules import Cloud
+from groundplan.cloud.shapes import check, input_shape
+from infra.errors import GroundplanError
+from infra.objectives import load, load_config
+
+PROJECT = "groundplan"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What one run of the program did.
+
+    Attributes:
+        records: Every resource and component, in the order they were made.
+        outputs: The stack's outputs.
+        deleted: Records that the program no longer has.
+    """
+
+    records: list[Record]
+    outputs: dict[str, Any]
+    deleted: list[Record]
+
+    @property
+    def made(self) -> list[Record]:
+        """Resources made for real."""
+        return [record for record in self.records if record.applied]
+
+    @property
+    def recorded(self) -> list[Record]:
+        """Resources that the local cloud can't make and only lists."""
+        return [record for record in self.records if not record.applied and record.id]
+
+
+def apply(
+    root: Path, stack: str, endpoint: str, kafka_bootstrap: str, state_file: Path, manifests: Path, generation: str, program: Callable[[], None] | None = None
+) -> Applied:
+    """Run the program and make its resources at ``endpoint``.
+
+    Args:
+        root: The project's folder (``Pulumi.yaml``, ``stacks/``, ``infra/``).
+        endpoint: Address of the AWS API that plays the cloud.
+        state_file: Where records are kept between runs, JSON.
+        manifests: Folder for rendered Kubernetes objects.
+        generation: Names this life of the cloud; records of another life are worthless, since moto forgets.
+        program: What to run instead of ``infra/__main__.py``.
+
+    Raises:
+        GroundplanError: A resource could not be made; nothing after it was.
+        UsageError: The objectives are wrong.
+    """
+    config = load(root, stack)
+    known = _load_records(state_file, generation)
+    cloud = Cloud(config.region, config.account_id, _caller(endpoint, config.region), kafka_bootstrap, lambda name, document: _manifest(manifests, name, document))
+    monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
+    entry = program or (lambda: _run_file(root / "infra"))
+    try:
+        outputs = run(entry, monitor, stack, load_config(root, stack))
+    finally:
+        # What was made before a failure is kept on record, so that the next run goes on from there.
+        _save_records(state_file, generation, {**known, **monitor.records})
+    gone = [record for urn, record in known.items() if urn not in monitor.records]
+    for record in reversed(gone):
+        monitor.delete(record)
+    _save_records(state_file, generation, monitor.records)
+    return Applied(list(monitor.records.values()), outputs, gone)
+
+
+def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, preview: bool = False) -> dict[str, Any]:
+    """Run a Pulumi program against a monitor and return its stack outputs, resolved.
+
+    Raises:
+        GroundplanError: What the program or the monitor raised; other errors come through as they are.
+    """
+    import pulumi
+    from pulumi.runtime import settings
+    from pulumi.runtime.stack import run_pulumi_func
+
+    logging.getLogger("pulumi").setLevel(logging.CRITICAL)
+    settings.set_root_resource(None)  # type: ignore[arg-type]
+    pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    quiet = logging.getLogger("groundplan.pulumi")
+    quiet.setLevel(logging.CRITICAL)
+    pulumi.runtime.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor, logger=quiet)
+
+    async def main() -> dict[str, Any]:
+        await run_pulumi_func(lambda: program())  # type: ignore[func-returns-value]
+        root = settings.get_root_resource()
+        exported = getattr(root, "outputs", {})
+        return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
+
+    try:
+        return loop.run_until_complete(main())
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, GroundplanError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
+    finally:
+        loop.close()
+
+
+def _run_file(folder: Path) -> None:
+    runpy.run_path(str(folder), run_name="__main__")
+
+
+def _caller(endpoint: str, region: str) -> Callable[[str, str, Mapping[str, Any]], dict[str, Any]]:
+    """A function that checks and sends AWS requests; clients are kept, since making one costs more than a call."""
+    from botocore import xform_name
+
+    from groundplan.cloud.aws import client
+
+    clients: dict[str, Any] = {}
+
+    def call(service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        shape = input_shape(service, operation)
+        if shape is not None and (faults := check(shape, request)):
+            raise GroundplanError(f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments")
+        if service not in clients:
+            clients[service] = client(service, endpoint, region)
+        return dict(getattr(clients[service], xform_name(operation))(**request))
+
+    return call
+
+
+def _manifest(folder: Path, name: str, document: Mapping[str, Any]) -> None:
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(document), sort_keys=False), encoding="utf-8")
+
+
+def _load_records(path: Path, generation: str) -> dict[str, Record]:
+    if not path.is_file():
+        return {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["generation"] != generation:
+        return {}
+    return {item["urn"]: Record(**item) for item in document["resources"]}
+
+
+def _save_records(path: Path, generation: str, records: Mapping[str, Record]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps({"generation": generation, "resources": [asdict(record) for record in records.values()]}, indent=1), encoding="utf-8")
+    temporary.replace(path)

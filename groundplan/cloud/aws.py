@@ -1,0 +1,42 @@
+"""boto3 clients of the local cloud: they know one address, one pair of test credentials, and refuse every other."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from infra.errors import GroundplanError
+
+ACCESS_KEY, SECRET_KEY = "testing", "testing"  # moto accepts any pair; these are nobody's
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_making = threading.Lock()  # a botocore session is not safe to make clients from in several threads
+
+
+def client(service: str, endpoint: str, region: str) -> Any:
+    """A client that talks to ``endpoint`` whatever the environment, profiles or instance metadata say.
+
+    Raises:
+        GroundplanError: On use, if a request is about to leave this machine.
+    """
+    import boto3
+    from botocore.config import Config
+
+    with _making:
+        made = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=region).client(
+            service,
+            endpoint_url=endpoint,
+            config=Config(proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30),
+        )
+    made.meta.events.register("before-send.*", _refuse_elsewhere(endpoint))
+    return made
+
+
+def _refuse_elsewhere(endpoint: str) -> Any:
+    allowed = {*_LOOPBACK, urlsplit(endpoint).hostname}
+
+    def check(request: Any, **_: Any) -> None:
+        if (host := urlsplit(request.url).hostname) not in allowed:
+            raise GroundplanError(f"refused a request to {host}: the local cloud talks to {endpoint} only")
+
+    return check

@@ -1,0 +1,200 @@
+"""Pulumi's resource monitor for the local cloud: what the engine would plan, made at once with boto3.
+
+It extends ``pulumi.runtime.mocks.MockMonitor``, Pulumi's own extension point for programs that run without an engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
+
+from groundplan.cloud.rules import RECORDED_OUTPUTS, RULES, Cloud, Inputs, Made, Rule
+from groundplan.cloud.shapes import input_shape, to_request
+from infra.errors import GroundplanError
+
+SECRET = "[secret]"
+
+
+@dataclass
+class Record:
+    """One resource of the stack, as kept in the local cloud's state (no secret value is ever in it)."""
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    id: str
+    applied: bool
+    inputs: dict[str, Any]
+    digest: str
+    outputs: dict[str, Any]
+    dependencies: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    change: str = "created"  # created, updated, replaced, same
+
+
+class LocalMocks(Mocks):
+    """Answers look-ups of the program; resources go through ``LocalMonitor``."""
+
+    def __init__(self, account_id: str, region: str) -> None:
+        self._account_id, self._region = account_id, region
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        raise AssertionError("LocalMonitor makes the resources")
+
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], Any]:
+        answers = {
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": self._account_id, "id": self._account_id},
+            "aws:index/getRegion:getRegion": {"name": self._region, "id": self._region, "region": self._region},
+        }
+        if args.token not in answers:
+            raise GroundplanError(f"the local cloud can't answer the look-up {args.token}", fix="take the value as an argument instead")
+        return answers[args.token], None
+
+
+class LocalMonitor(MockMonitor):
+    """Makes every resource that has a rule, records the others, and reuses what is already there.
+
+    Args:
+        cloud: Where resources are made.
+        known: Records of the last run against the same cloud, by URN.
+    """
+
+    def __init__(self, mocks: LocalMocks, cloud: Cloud, known: Mapping[str, Record]) -> None:
+        super().__init__(mocks)
+        self.cloud, self.known = cloud, known
+        self.records: dict[str, Record] = {}
+        self._lock = threading.Lock()
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == "pulumi:pulumi:Stack":
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        _ensure_event_loop()
+        wrapped = rpc.deserialize_properties(request.object)
+        ignored = set(request.ignoreChanges)
+        inputs = {key: _unwrap(value) for key, value in wrapped.items()}
+        shown = {key: _redact(value) for key, value in wrapped.items()}
+        stable = {key: value for key, value in inputs.items() if key not in ignored}
+        record = Record(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            parent=request.parent,
+            id="",
+            applied=False,
+            inputs=shown,
+            digest=hashlib.sha256(json.dumps(stable, sort_keys=True, default=str).encode()).hexdigest(),
+            outputs={},
+            dependencies=sorted(request.dependencies),
+        )
+        started = time.monotonic()
+        if request.custom and not request.type.startswith("pulumi:"):
+            self._make(record, inputs)
+        record.seconds = round(time.monotonic() - started, 4)
+        with self._lock:
+            if urn in self.records:
+                raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
+            self.records[urn] = record
+        # What was secret as an input stays secret as an output.
+        state = {**wrapped, **record.outputs}
+        self.resources[urn] = MockMonitor.ResourceRegistration(urn, record.id, state)
+        answer = _sync_await(rpc.serialize_properties({k: v for k, v in state.items() if not _is_secret(v)}, {}))
+        for key, value in wrapped.items():
+            if _is_secret(value):
+                answer[key] = request.object[key]
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=record.id, object=answer)
+
+    def _make(self, record: Record, inputs: Inputs) -> None:
+        known, rule = self.known.get(record.urn), RULES.get(record.type)
+        if rule is None:
+            templates = RECORDED_OUTPUTS.get(record.type, {})
+            record.id = record.name
+            record.outputs = {key: self._fill(value, inputs, {}, record.id) for key, value in templates.items()}
+            return
+        record.applied = True
+        if known is not None and known.applied:
+            if known.digest == record.digest:
+                record.id, record.outputs, record.change = known.id, known.outputs, "same"
+                return
+            record.change = "updated" if rule.idempotent else "replaced"
+            if not rule.idempotent:
+                self.delete(known)
+        try:
+            record.id, record.outputs = rule.make(self.cloud, inputs) if rule.make else self._call(rule, inputs, record.name)
+        except GroundplanError as error:
+            raise GroundplanError(error.what, where=f"resource {record.name} ({record.type})", fix=error.fix) from error
+        except Exception as error:
+            raise GroundplanError(f"{type(error).__name__}: {error}", where=f"resource {record.name} ({record.type})") from error
+
+    def _call(self, rule: Rule, inputs: Inputs, name: str) -> Made:
+        shape = input_shape(rule.service, rule.operation)
+        plain: Inputs = {}
+        request: dict[str, Any] = dict(rule.fixed)
+        for key, value in inputs.items():
+            target = rule.rename.get(key, key)
+            if target is None or value is None:
+                continue
+            if key == "tags" and rule.tag_type:
+                request["TagSpecifications"] = [{"ResourceType": rule.tag_type, "Tags": [{"Key": k, "Value": v} for k, v in sorted(value.items())]}]
+            elif "." in target:
+                outer, inner = target.split(".")
+                plain.setdefault(outer, {})[inner] = value
+            else:
+                plain[target] = value
+        request |= to_request(shape, plain, name)
+        answer = self.cloud.call(rule.service, rule.operation, request)
+        if rule.then:
+            rule.then(self.cloud, inputs, answer)
+        outputs = {key: self._fill(template, inputs, answer, "") for key, template in rule.outputs.items()}
+        return self._fill(rule.id, inputs, answer, ""), outputs
+
+    def delete(self, record: Record) -> None:
+        """Undo one resource, if its rule knows how; what can't be undone stays until the cloud is stopped."""
+        rule = RULES.get(record.type)
+        if rule is None or rule.delete is None or not record.applied:
+            return
+        operation, templates = rule.delete
+        request = {key: self._fill(value, record.inputs, {}, record.id) for key, value in templates.items()}
+        members = input_shape(rule.service, operation).members
+        request = {key: [value] if members[key].type_name == "list" else value for key, value in request.items()}
+        if operation == "DeleteRegistry":
+            request = {"RegistryId": {"RegistryArn": record.id}}
+        self.cloud.call(rule.service, operation, request)
+
+    def _fill(self, template: str, inputs: Inputs, answer: Mapping[str, Any], resource_id: str) -> str:
+        return template.format(inputs=inputs, answer=answer, id=resource_id, region=self.cloud.region, account=self.cloud.account_id)
+
+
+def _is_secret(value: Any) -> bool:
+    return rpc.is_rpc_secret(value)
+
+
+def _unwrap(value: Any) -> Any:
+    if _is_secret(value):
+        return _unwrap(rpc.unwrap_rpc_secret(value))
+    if isinstance(value, Mapping):
+        return {key: _unwrap(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unwrap(item) for item in value]
+    return value
+
+
+def _redact(value: Any) -> Any:
+    if _is_secret(value):
+        return SECRET
+    if isinstance(value, Mapping):
+        return {key: _redact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redact(item) for item in value]
+    return value

@@ -1,0 +1,74 @@
+"""The environment of the local cloud: for its own processes (pinned, nothing inherited that could lead elsewhere) and for the user's shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from groundplan.cloud.aws import ACCESS_KEY, SECRET_KEY
+from groundplan.home import Home, Service
+
+# Whatever these say was meant for other places: an account, a company's tracking server, a proxy to the outside.
+_FOREIGN = ("AWS_", "MLFLOW_", "KAFKA_", "DATABRICKS_", "SAGEMAKER_", "SM_", "PULUMI_", "FEAST_", "BOTO_")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def client_variables(services: Mapping[str, Service], region: str) -> dict[str, str]:
+    """What ordinary clients read: addresses, region, test credentials."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    names = {
+        "aws": ("AWS_ENDPOINT_URL",),
+        "router": ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",),
+        "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
+        "mlflow": ("MLFLOW_TRACKING_URI",),
+    }
+    for service, keys in names.items():
+        if service in services:
+            variables |= dict.fromkeys(keys, services[service].url)
+    if "aws" in services:
+        variables |= dict.fromkeys(("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT"), services["aws"].url)
+    return variables
+
+
+# Variables that would take an ordinary client back to the user's own account; `groundplan env` unsets them.
+SHADOWING = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL_S3")
+
+
+def child_environment(home: Home, services: Mapping[str, Service], region: str) -> dict[str, str]:
+    """The whole environment of a process of the local cloud: pinned addresses, test credentials, and the guard."""
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"
+    }
+    guard = Path(__file__).parent / "cloud" / "guard"
+    nothing = os.devnull
+    return {
+        **inherited,
+        **client_variables(services, region),
+        "AWS_CONFIG_FILE": nothing,
+        "AWS_SHARED_CREDENTIALS_FILE": nothing,
+        "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client asks for this before it speaks to loopback
+        "GROUNDPLAN_HOME": str(home.folder),
+        "GROUNDPLAN_OUTPUTS": str(home.outputs_file),
+        "PYTHONPATH": os.pathsep.join((str(guard), str(home.root))),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        # Nobody's laptop reports home because it tried a blueprint.
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "FEAST_USAGE": "false",
+        "SAGEMAKER_TELEMETRY_OPT_OUT": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }

@@ -1,0 +1,93 @@
+"""Commands about one model on the running platform: experiment, monitor, approve, audit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from groundplan.environment import child_environment
+from groundplan.home import Home, State
+from groundplan.jobs import results, run_steps
+from groundplan.up import new_run
+from infra.errors import GroundplanError
+from infra.outputs import read
+from pipelines.context import Context, load_example
+from pipelines.steps import steps_for
+
+_DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
+
+
+def running(home: Home) -> State:
+    """The state of the running platform.
+
+    Raises:
+        GroundplanError: Nothing is running.
+    """
+    state = home.load()
+    if state is None or not home.outputs_file.is_file():
+        raise GroundplanError("the platform is not running", fix="run `groundplan up` first")
+    return state
+
+
+def run_experiment(home: Home, path: Path, *, deploy: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the steps up to the experiment, or up to the endpoint.
+
+    Raises:
+        StepFailed: A step failed.
+        UsageError: There is no such script.
+    """
+    state, example = running(home), load_example(path)
+    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
+    steps = tuple(step for step in steps_for(contract=example.contract is not None) if step.name not in left_out)
+    run = new_run()
+    run_steps(home, state, steps, path.resolve(), run, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
+    return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
+
+
+def run_monitor(home: Home, path: Path) -> dict[str, Any]:
+    """Run the monitoring step against what was captured until now."""
+    state, example = running(home), load_example(path)
+    steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
+    run = new_run()
+    run_steps(home, state, tuple(type(s)(s.name, s.module, (), s.title) for s in steps), path.resolve(), run)
+    found: dict[str, Any] = results(home, state, example.model, run, steps)["monitor"]
+    return found
+
+
+def run_approve(home: Home, path: Path, version: str, role: str, identity: str) -> None:
+    """Record one approval."""
+    from pipelines.signoff import approve
+
+    with _inside(home) as state:
+        import mlflow
+
+        approve(_context(home, path), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
+
+
+def run_audit(home: Home, path: Path) -> list[dict[str, Any]]:
+    """The model's audit log, checked."""
+    from pipelines.audit import entries
+
+    with _inside(home):
+        return entries(_context(home, path))
+
+
+def _context(home: Home, path: Path) -> Context:
+    return Context(read(str(home.outputs_file)), load_example(path), new_run(), home.reports)
+
+
+@contextmanager
+def _inside(home: Home) -> Iterator[State]:
+    """This process's environment becomes that of the local cloud's own processes."""
+    state = running(home)
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(child_environment(home, state.services, state.region))
+    try:
+        yield state
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,158 @@
+"""What people read in the terminal: the end of ``up``, ``status``, the results of an experiment, the design."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from groundplan.services import TITLES
+from groundplan.up import Summary
+from infra.design import Design
+from infra.prices import PriceBook
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of ``groundplan up``."""
+    console = _console()
+    console.print()
+    if summary.already_up:
+        console.print(f"The platform was already up. Program: {_changes(summary)}.\n")
+    table = _table("service", "address", title="Addresses")
+    for service in summary.state.services.values():
+        table.add_row(TITLES[service.name] + ("" if service.owned else " (yours)"), service.url)
+    console.print(table)
+    console.print()
+    made, recorded = summary.applied.made, summary.applied.recorded
+    services = Counter(record.type.split(":")[1].split("/")[0] for record in made)
+    console.print(f"[bold]Program[/bold] {len(made)} resources made in the local cloud: {', '.join(f'{n} {s}' for s, n in sorted(services.items()))}")
+    names = ", ".join(f"{record.name} ({record.type.split(':')[-1]})" for record in recorded)
+    console.print(f"        {len(recorded)} only recorded: {names}" if recorded else "        nothing only recorded")
+    console.print()
+    if summary.results:
+        print_results({"model": summary.results["deploy"]["endpoint"], **summary.results}, console)
+    if summary.explanation:
+        _print_explanation(console, summary.explanation)
+    if summary.timings:
+        console.print("\n[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
+    _print_next(console, summary)
+
+
+def _changes(summary: Summary) -> str:
+    counts = Counter(record.change for record in summary.applied.made)
+    parts = [f"{counts[kind]} {text}" for kind, text in (("created", "made"), ("updated", "updated"), ("replaced", "replaced"), ("same", "unchanged")) if counts[kind]]
+    if summary.applied.deleted:
+        parts.append(f"{len(summary.applied.deleted)} deleted")
+    return ", ".join(parts) or "nothing to do"
+
+
+def print_results(found: dict[str, Any], console: Console | None = None) -> None:
+    """What the steps of one run came to."""
+    console = console or _console()
+    table = _table("", "")
+    rows: list[tuple[str, str]] = []
+    if step := found.get("quality"):
+        rows.append(("data", f"{step['rows']} rows passed {step['expectations']} expectations; version {step['digest'][:16]}"))
+    if step := found.get("features"):
+        rows.append(("features", f"{step['entities']} entities x {len(step['features'])} features in view {step['view']} (Feast: S3 and DynamoDB)"))
+    if step := found.get("experiment"):
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
+        rows.append(("experiment", f"run {step['run_id']} ({metrics}; {step['duration_s']:.1f} s; code {step['code_version'][:14]})"))
+        rows.append(("dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"))
+    if step := found.get("evaluate"):
+        metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
+        rows.append(("evaluation", metrics))
+        rows.append(("business KPI", f"{step['kpi']['lift']:.4g} {step['kpi']['unit']} better than the baseline, worth {step['kpi']['monthly_usd']:,.0f} USD a month"))
+    if step := found.get("register"):
+        rows.append(("version", f"{step['version']} in the MLflow registry"))
+    if step := found.get("signoff"):
+        people = ", ".join(f"{role}: {who}" for role, who in step["approvals"].items())
+        rows.append(("sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")))
+    if step := found.get("deploy"):
+        parts = ", ".join(f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items())
+        rows.append((f"canary {step['canary_percent']} %", f"{step['outcome']}: {step['verdict']} ({parts})"))
+        rows.append(("endpoint", step["endpoint"]))
+    if step := found.get("monitor"):
+        rows.append(("monitoring", _monitor_line(step)))
+    for row in rows:
+        table.add_row(*row)
+    console.print(f"[bold]Model[/bold] {found['model']}")
+    console.print(table)
+
+
+def _monitor_line(step: dict[str, Any]) -> str:
+    quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
+    alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
+    return f"{step['distinct_rows']} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+
+
+def _print_explanation(console: Console, found: dict[str, Any]) -> None:
+    total = found["base_value"] + sum(found["shap_values"].values())
+    ranked = sorted(found["shap_values"].items(), key=lambda item: -abs(item[1]))
+    effects = ", ".join(f"{name} {value:+.1f}" for name, value in ranked[:5])
+    console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {found['predictions'][0]:.1f}, answered by {found['variant']} {found['model_version']}")
+    console.print(f"        why: base {found['base_value']:.1f}; {effects}; all {len(ranked)} effects add up to {total:.1f}")
+
+
+def _print_next(console: Console, summary: Summary) -> None:
+    console.print("\n[bold]Try next[/bold]")
+    lines = ['eval "$(.venv/bin/groundplan env)"          # then aws, boto3, mlflow and kcat talk to this platform', "aws sagemaker list-endpoints"]
+    if found := summary.explanation:
+        router = summary.state.services["router"].url
+        lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")
+    lines += [".venv/bin/groundplan status", ".venv/bin/groundplan monitor examples/diabetes", "make down"]
+    for line in lines:
+        console.print(f"  {line}", markup=False)
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """``groundplan status``."""
+    console = _console()
+    if not found["services"]:
+        console.print("nothing is running; `groundplan up` starts the platform")
+        return
+    table = _table("service", "state", "address", "pid", "up for", title=f"Stack {found['stack']}")
+    for service in found["services"].values():
+        uptime = f"{service['uptime_s']} s" if service["uptime_s"] is not None else ""
+        table.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
+    console.print(table)
+    for kind, title in (("applied", "Made in the local cloud"), ("recorded", "Only recorded (the local cloud can't make these)")):
+        console.print()
+        table = _table("type", "name", "id", title=f"{title}: {len(found[kind])}")
+        for item in sorted(found[kind], key=lambda item: (item["type"], item["name"])):
+            table.add_row(item["type"], item["name"], item["id"])
+        console.print(table)
+
+
+def print_monitor(found: dict[str, Any]) -> None:
+    """``groundplan monitor``."""
+    console = _console()
+    console.print(f"{found['version']}: {_monitor_line(found)}")
+    if found["drifted_columns"]:
+        console.print(f"drifted: {', '.join(found['drifted_columns'])}")
+    console.print(f"page: {found['report']}")
+
+
+def print_design(stack: str, plan: Design, budget: float, prices: PriceBook) -> None:
+    """``groundplan explain``."""
+    console = _console()
+    table = _table("layer", "decision", "because of", "USD a month", title=f"Stack {stack}")
+    for decision in plan.decisions:
+        table.add_row(decision.layer, decision.chosen, "; ".join(decision.because), f"{decision.monthly_usd:,.2f}")
+        for other in decision.rejected:
+            table.add_row("", f"  not {other.option}", f"  {other.why}", f"  {other.monthly_usd:,.2f}")
+    console.print(table)
+    console.print(f"\n{plan.monthly_usd:,.2f} of {budget:,.2f} USD a month; list prices of {prices.region} as of {prices.as_of}, without data transfer, requests and tax")

@@ -1,0 +1,316 @@
+"""``groundplan up``: services, program, examples; quick where something is there already, and gone where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.base import Scope
+from groundplan.cloud.apply import PROJECT, Applied, apply
+from groundplan.cloud.aws import client
+from groundplan.home import Home, Service, State, write_private
+from groundplan.jobs import results, run_steps
+from groundplan.services import (
+    OWN,
+    TITLES,
+    Supervisor,
+    commands,
+    free_port,
+    healthy,
+    own_service,
+    require_free,
+    start_supervisor,
+    stop_all,
+    supervisor_of,
+    wait_healthy,
+)
+from infra.errors import GroundplanError, UsageError
+from infra.objectives import StackConfig, load
+from pipelines.steps import steps_for
+
+MIN_FREE_DISK_MB = 1000
+START_TIMEOUT_S = 120.0
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Summary:
+    """What ``up`` has to tell in the end."""
+
+    home: Home
+    state: State
+    applied: Applied
+    already_up: bool
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    explanation: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def bring_up(
+    home: Home,
+    stack: str,
+    *,
+    external: dict[str, str] | None = None,
+    ports: dict[str, int] | None = None,
+    examples: tuple[str, ...] = ("examples/diabetes",),
+    say: Say = lambda line: None,
+) -> Summary:
+    """Start what is not running, apply the program, run the examples that have not run.
+
+    Args:
+        external: Addresses of services the user already has, by service name; those are not started.
+        ports: Wanted ports of own services, by name; others get a free one.
+
+    Raises:
+        UsageError: A wrong stack file, flag or port; nothing was started.
+        GroundplanError: A service, resource or step failed; what this call started is stopped again.
+    """
+    config = load(home.root, stack)
+    _check_disk(home.root)
+    with home.lock():
+        state = home.load()
+        if state is not None and _alive(state):
+            if state.stack != stack:
+                raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
+            return _run(home, config, state, supervisor_of(state), examples, say, already_up=True)
+        stop_all(home, state)
+        shutil.rmtree(home.run, ignore_errors=True)
+        home.run.mkdir(parents=True)
+        with _undone_on_failure(home):
+            state, supervisor = _start_services(home, config, stack, external or {}, ports or {})
+            return _run(home, config, state, supervisor, examples, say, already_up=False)
+
+
+def tear_down(home: Home) -> list[str]:
+    """Stop everything and forget its state; logs stay.
+
+    Returns:
+        Names of the processes that were stopped.
+    """
+    with home.lock():
+        stopped = stop_all(home, _load_or_none(home))
+        shutil.rmtree(home.run, ignore_errors=True)
+    return stopped
+
+
+def _load_or_none(home: Home) -> State | None:
+    try:
+        return home.load()
+    except GroundplanError:
+        return None  # unreadable state: the sweep by environment still finds every process
+
+
+@contextmanager
+def _undone_on_failure(home: Home) -> Iterator[None]:
+    """Stop everything if the body fails or the user interrupts it."""
+
+    def interrupt(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except BaseException:
+        # A second Ctrl-C must not stop the stopping.
+        ignored = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        stop_all(home, _load_or_none(home))
+        shutil.rmtree(home.run, ignore_errors=True)
+        for number, handler in ignored.items():
+            signal.signal(number, handler)
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _check_disk(root: Path) -> None:
+    free_mb = shutil.disk_usage(root).free // 2**20
+    if free_mb < MIN_FREE_DISK_MB:
+        raise GroundplanError(f"only {free_mb} MB are free; the platform needs {MIN_FREE_DISK_MB} MB", where=str(root), fix="make room, then run it again")
+    if not os.access(root, os.W_OK):
+        raise GroundplanError("the folder can't be written to", where=str(root), fix="clone the project where you may write")
+
+
+def _alive(state: State) -> bool:
+    return bool(supervisor_of(state).states())
+
+
+def _scope(config: StackConfig, stack: str) -> Scope:
+    return Scope(PROJECT, stack, config.region, config.account_id, config.objectives.owner, protect=False)
+
+
+def _start_services(home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]) -> tuple[State, Supervisor]:
+    for name in (*external, *ports):
+        if name not in OWN:
+            raise UsageError(f"unknown service {name!r}", where="--port", fix=f"one of: {', '.join(OWN)}")
+    services = {}
+    for name in OWN:
+        if name in external:
+            services[name] = Service(name, external[name].rstrip("/"), owned=False)
+        else:
+            services[name] = own_service(name, require_free(ports[name], f"--port {name}={ports[name]}") if name in ports else free_port())
+    scope = _scope(config, stack)
+    buckets = {"mlflow": scope.bucket_name("mlflow"), "kafka": scope.bucket_name("kafka-storage")}
+    # The broker keeps its log in S3, so it starts when the bucket is there.
+    supervisor = start_supervisor(home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",))
+    state = State(stack, config.region, uuid.uuid4().hex, supervisor.pid, supervisor.port, supervisor.password, services)
+    home.save(state)
+    return state, supervisor
+
+
+def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], say: Say, *, already_up: bool) -> Summary:
+    timings: dict[str, float] = {}
+    clock = _Clock(timings, say)
+    services = state.services
+    if not already_up:
+        with clock.phase(f"{TITLES['aws']} at {services['aws'].url}"):
+            wait_healthy(home, supervisor, services["aws"], START_TIMEOUT_S)
+        if services["kafka"].owned:
+            with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
+                bucket = _scope(config, state.stack).bucket_name("kafka-storage")
+                client("s3", services["aws"].url, config.region).create_bucket(Bucket=bucket, **_location(config.region))
+                supervisor.start("kafka")
+                wait_healthy(home, supervisor, services["kafka"], START_TIMEOUT_S)
+        else:
+            wait_healthy(home, supervisor, services["kafka"], 10)
+    else:
+        for service in services.values():
+            if service.name != "mlflow" or healthy(service):
+                wait_healthy(home, supervisor, service, 20)
+
+    with clock.phase(f"Pulumi program of stack {state.stack}"):
+        applied = apply(home.root, state.stack, services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+        write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
+        _fill_secrets(services["aws"].url, config.region, applied)
+
+    summary = Summary(home, state, applied, already_up, timings=timings)
+    started = time.monotonic()
+
+    def mlflow_ready() -> None:
+        wait_healthy(home, supervisor, services["mlflow"], START_TIMEOUT_S)
+        timings.setdefault(TITLES["mlflow"], time.monotonic() - started)
+
+    def router_ready() -> None:
+        wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S)
+
+    for example in examples:
+        _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready})
+    mlflow_ready()
+    router_ready()
+    return summary
+
+
+def _location(region: str) -> dict[str, Any]:
+    return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+
+def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
+    """Give each empty secret a random value, as its owner would; it goes from here to Secrets Manager and nowhere else."""
+    manager = client("secretsmanager", endpoint, region)
+    for arn in applied.outputs["platform"]["secret_arns"].values():
+        if not manager.describe_secret(SecretId=arn).get("VersionIdsToStages"):
+            value = manager.get_random_password(PasswordLength=48, ExcludePunctuation=True)["RandomPassword"]
+            manager.put_secret_value(SecretId=arn, SecretString=value)
+
+
+def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[], None]]) -> None:
+    from pipelines.context import load_example
+
+    example = load_example(folder)
+    steps = steps_for(contract=example.contract is not None)
+    marker = home.run / "examples" / f"{example.model}.json"
+    if marker.is_file():
+        document = json.loads(marker.read_text(encoding="utf-8"))
+        clock.say(f"{example.model}: already there, run {document['run']}")
+        summary.results, summary.explanation = document["results"], document["explanation"]
+        return
+    run = new_run()
+    started = time.monotonic()
+    run_steps(home, state, steps, folder, run, before, on_done=lambda done: clock.done(f"{example.model}: {done.step.title}", done.seconds))
+    summary.timings[f"example {example.model}"] = time.monotonic() - started
+    summary.results = results(home, state, example.model, run, steps)
+    with clock.phase("one prediction, explained"):
+        summary.explanation = explain_one(state, summary.results)
+    write_private(marker, json.dumps({"run": run, "results": summary.results, "explanation": summary.explanation}))
+
+
+def new_run() -> str:
+    """A name for a run of the pipeline: time and four random characters; sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Ask the endpoint for one entity's prediction by key and for why; empty where the example has no features."""
+    features = found.get("features")
+    if not features:
+        return {}
+    runtime = client("sagemaker-runtime", state.services["router"].url, state.region)
+    body = json.dumps({"entities": {features["key"]: [17]}})
+    common = {"EndpointName": found["deploy"]["endpoint"], "ContentType": "application/json", "Body": body}
+    predicted = runtime.invoke_endpoint(**common)
+    explained = runtime.invoke_endpoint(**common, CustomAttributes="explain")
+    return {
+        "request": body,
+        "endpoint": found["deploy"]["endpoint"],
+        "variant": predicted["InvokedProductionVariant"],
+        **json.loads(predicted["Body"].read()),
+        **json.loads(explained["Body"].read())["explanations"][0],
+    }
+
+
+class _Clock:
+    """Tells each phase when it is done, and keeps how long it took."""
+
+    def __init__(self, timings: dict[str, float], say: Say) -> None:
+        self.timings, self.say = timings, say
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.done(title, time.monotonic() - started)
+        self.timings[title.partition(" at http")[0].partition(" at 127")[0]] = time.monotonic() - started
+
+    def done(self, title: str, seconds: float) -> None:
+        self.say(f"{title}  [{seconds:.1f} s]")
+
+
+def status(home: Home) -> dict[str, Any]:
+    """What is running and what was made, for people and programs alike."""
+    state = home.load()
+    if state is None:
+        return {"running": False, "services": {}, "applied": [], "recorded": []}
+    processes = supervisor_of(state).states()
+    services = {}
+    for name, service in state.services.items():
+        process = processes.get(name, {})
+        services[name] = {
+            "title": TITLES[name],
+            "url": service.url,
+            "state": "healthy" if healthy(service) else (process.get("statename", "stopped").lower() if service.owned else "unreachable"),
+            "pid": process.get("pid") or None,
+            "owned": service.owned,
+            "uptime_s": int(process["now"] - process["start"]) if process.get("pid") else None,
+            "log": str(home.logs / f"{name}.log") if service.owned else None,
+        }
+    records = json.loads(home.resources_file.read_text(encoding="utf-8"))["resources"] if home.resources_file.is_file() else []
+    listed = [{"name": r["name"], "type": r["type"], "id": r["id"], "urn": r["urn"]} for r in records if r["id"]]
+    applied = {r["urn"] for r in records if r["applied"]}
+    return {
+        "running": bool(processes) and all(item["state"] == "healthy" for item in services.values()),
+        "stack": state.stack,
+        "services": services,
+        "applied": [item for item in listed if item["urn"] in applied],
+        "recorded": [item for item in listed if item["urn"] not in applied],
+    }

@@ -1,0 +1,5 @@
+"""Entry point of the Pulumi program (``main: infra`` in Pulumi.yaml)."""
+
+from infra.platform import build
+
+build()

@@ -1,0 +1,59 @@
+"""The audit log: who did what to which model, as a chain of hashes in the audit zone, so that no line can change unseen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.errors import GroundplanError
+from pipelines.context import Context
+
+_START = "0" * 64
+
+
+def append(context: Context, actor: str, action: str, **details: Any) -> str:
+    """Add one line to the model's log and return its hash.
+
+    Each line holds the hash of the one before it (SHA-256 over canonical JSON), and its own.
+    """
+    lines = entries(context)
+    entry = {
+        "sequence": len(lines),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "model": context.model,
+        "run": context.run,
+        "actor": actor,
+        "action": action,
+        "details": details,
+        "previous": lines[-1]["hash"] if lines else _START,
+    }
+    entry["hash"] = _hash(entry)
+    # One object a line and a conditional write: two writers can't both become line N.
+    key = f"log/{context.model}/{entry['sequence']:08d}.json"
+    context.s3.put_object(Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*")
+    return str(entry["hash"])
+
+
+def entries(context: Context) -> list[dict[str, Any]]:
+    """Every line of the model's log, checked.
+
+    Raises:
+        GroundplanError: A line was changed, removed or put in between.
+    """
+    bucket, found = context.outputs.buckets["audit"], []
+    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"log/{context.model}/"):
+        for item in page.get("Contents", []):
+            found.append(json.loads(context.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()))
+    previous = _START
+    for index, entry in enumerate(found):
+        body = {key: value for key, value in entry.items() if key != "hash"}
+        if entry["sequence"] != index or entry["previous"] != previous or entry["hash"] != _hash(body):
+            raise GroundplanError(f"the audit log of {context.model} is broken at line {index}", where=f"s3://{bucket}/log/{context.model}/")
+        previous = entry["hash"]
+    return found
+
+
+def _hash(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

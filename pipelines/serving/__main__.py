@@ -1,0 +1,43 @@
+"""Starts the model server: ``python -m pipelines.serving`` is what the container image runs.
+
+Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+
+from pipelines.serving.app import ModelServer
+from pipelines.serving.bundle import load
+from pipelines.serving.online import OnlineFeatures
+
+
+def main() -> None:
+    """Serve until told to stop, or until the process that asked for it is gone."""
+    if parent := os.environ.get("GROUNDPLAN_PARENT"):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
+    lookup = OnlineFeatures(model) if model is not None and model.entity else None
+    uvicorn.run(
+        ModelServer(model, lookup),
+        host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
+        port=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+    )
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The ASGI application: ``GET /ping``, ``POST /invocations`` (SageMaker's container contract) and ``POST /explain``.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from pipelines.serving.bundle import Model
+from pipelines.serving.requests import MAX_BODY_BYTES, BadRequest, Columns, Lookup, parse
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+_JSON = (b"content-type", b"application/json")
+_log = logging.getLogger("groundplan.serving")
+
+
+class ModelServer:
+    """Serves one model, or 503 while there is none.
+
+    Args:
+        lookup: Finds features by entity key, if the model has an entity.
+    """
+
+    def __init__(self, model: Model | None, lookup: Lookup | None = None) -> None:
+        self.model, self.lookup = model, lookup
+        if model is not None:
+            _ = model.session  # loading is part of starting, not of the first request
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """One HTTP request (ASGI 3)."""
+        if scope["type"] != "http":
+            return
+        try:
+            status, document = await self._answer(scope, receive)
+        except BadRequest as error:
+            status, document = error.status, {"error": error.sentence}
+        except Exception:  # a defect of ours: say so, keep serving, leave the details to the log
+            _log.exception("request failed")
+            status, document = 500, {"error": "The model server failed on this request; its log says why."}
+        body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = [_JSON, (b"content-length", str(len(body)).encode())]
+        if self.model is not None:
+            headers.append((b"x-groundplan-model-version", self.model.version.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[int, dict[str, Any]]:
+        method, path = scope["method"], scope["path"]
+        if path == "/ping":
+            return 200, {"status": "ready", "model": self.model.name if self.model else None, "version": self.model.version if self.model else None}
+        if path not in ("/invocations", "/explain"):
+            raise BadRequest(f"There is nothing at {path[:100]}; use /ping, /invocations or /explain.", 404)
+        if method != "POST":
+            raise BadRequest(f"{path} takes POST, not {method}.", 405)
+        headers = dict(scope["headers"])
+        body = await _read(receive)
+        if self.model is None:
+            raise BadRequest("No model version has been deployed to this endpoint yet.", 503)
+        content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+        # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
+        explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
+        if b'"entities"' in body or explaining:
+            # Network and SHAP take milliseconds to seconds; the loop goes on answering others.
+            return 200, await asyncio.get_running_loop().run_in_executor(None, self._work, self.model, content_type, body, explaining)
+        return 200, self._work(self.model, content_type, body, explaining)
+
+    def _work(self, model: Model, content_type: str, body: bytes, explaining: bool) -> dict[str, Any]:
+        columns = parse(model, content_type, body, self.lookup)
+        if explaining:
+            from pipelines.serving.explain import explain
+
+            return {"explanations": explain(model, columns), "model_version": model.version}
+        return {**predict(model, columns), "model_version": model.version}
+
+
+def predict(model: Model, columns: Columns) -> dict[str, Any]:
+    """The answer of ``/invocations``: predictions, and a classifier's probabilities by class."""
+    tensors = model.tensors(columns)
+    answer: dict[str, Any] = {"predictions": model.predict(tensors)}
+    if model.task == "classification":
+        answer["classes"] = model.classes
+        answer["probabilities"] = model.probabilities(tensors).tolist()
+    return answer
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The client went away.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise BadRequest(f"The body has more than {MAX_BODY_BYTES} bytes.", 413)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)

@@ -1,0 +1,100 @@
+"""A model as it is served: ``model.onnx`` and its description, loaded without running any code of the model's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Tensors = dict[str, npt.NDArray[Any]]
+_DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX model and the columns it takes.
+
+    Attributes:
+        content: The ONNX file.
+        columns: ``name``, ``type`` and ``tensor`` of each column, in order.
+        layout: ``matrix`` (one input X) or ``columns`` (one input per column).
+        classes: A classifier's classes, in the order of its probabilities.
+        entity: ``key``, ``view``, ``table`` of the online store, if features can be looked up.
+        background: Training rows that explanations compare with, as columns.
+    """
+
+    content: bytes
+    columns: list[dict[str, str]]
+    layout: str
+    task: str
+    name: str = ""
+    version: str = ""
+    classes: list[Any] = field(default_factory=list)
+    entity: dict[str, str] = field(default_factory=dict)
+    background: dict[str, list[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def session(self) -> Any:
+        """ONNX Runtime on one thread: the server answers requests side by side, not one faster."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _outputs(self) -> list[str]:
+        return [output.name for output in self.session.get_outputs()]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names, in order."""
+        return [column["name"] for column in self.columns]
+
+    def tensors(self, values: dict[str, list[Any]]) -> Tensors:
+        """ONNX inputs from columns of n values each: shape [n, columns] or one of shape [n, 1] per column."""
+        if self.layout == "matrix":
+            return {"X": np.array([values[name] for name in self.names], dtype=np.float32).T}
+        return {column["name"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1) for column in self.columns}
+
+    def predict(self, tensors: Tensors) -> list[Any]:
+        """Predictions, one per row: numbers, or classes."""
+        return self._run(tensors, self._outputs[:1])[0].ravel().tolist()
+
+    def probabilities(self, tensors: Tensors) -> npt.NDArray[Any]:
+        """A classifier's probabilities, shape [n, classes]."""
+        return np.asarray(self._run(tensors, self._outputs[1:2])[0])
+
+    def _run(self, tensors: Tensors, outputs: list[str]) -> Any:
+        # A column the model ignores has no input in the graph.
+        return self.session.run(outputs, {name: value for name, value in tensors.items() if name in self._input_names})
+
+    @cached_property
+    def _input_names(self) -> frozenset[str]:
+        return frozenset(item.name for item in self.session.get_inputs())
+
+
+def load(folder: Path) -> Model | None:
+    """The model in ``folder`` (SageMaker unpacks ``model.tar.gz`` to /opt/ml/model), or None if it is empty."""
+    if not (folder / "model.onnx").is_file():
+        return None
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    background = json.loads((folder / "background.json").read_text(encoding="utf-8"))
+    rows = background["data"]
+    return Model(
+        content=(folder / "model.onnx").read_bytes(),
+        columns=described["columns"],
+        layout=described["layout"],
+        task=described["task"],
+        name=described["model"],
+        version=described.get("version", ""),
+        classes=described["classes"],
+        entity=described["entity"],
+        background={name: [row[index] for row in rows] for index, name in enumerate(background["columns"])},
+    )

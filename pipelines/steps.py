@@ -1,0 +1,43 @@
+"""The steps from data to endpoint, in order: run here as processes, compiled for AWS by ``pipelines.workflow``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: Also the name of its result document and of its log.
+        module: Run as ``python -m <module>``.
+        needs: Steps that must be done before.
+        title: What it does, for people.
+        needs_contract: Only for examples with a data contract.
+    """
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    title: str
+    needs_contract: bool = False
+
+
+STEPS = (
+    Step("ingest", "pipelines.ingest", (), "events from Kafka into the raw zone", needs_contract=True),
+    Step("quality", "pipelines.quality", ("ingest",), "quality gate, then a dataset version in the curated zone", needs_contract=True),
+    Step("features", "pipelines.features", ("quality",), "feature view registered, online store filled", needs_contract=True),
+    Step("experiment", "pipelines.experiment", ("quality",), "the MLflow script, run as a job"),
+    Step("evaluate", "pipelines.evaluate", ("experiment",), "quality and business KPI on rows the model has not seen"),
+    Step("register", "pipelines.register", ("evaluate",), "a version in the model registry"),
+    Step("signoff", "pipelines.signoff", ("register",), "two people agree"),
+    Step("deploy", "pipelines.deploy", ("signoff", "features"), "canary, comparison, promotion or rollback"),
+    Step("monitor", "pipelines.monitor", ("deploy",), "drift and quality of what was served"),
+)
+
+
+def steps_for(*, contract: bool) -> tuple[Step, ...]:
+    """The steps of an example; without a data contract the data steps fall away."""
+    kept = {step.name for step in STEPS if contract or not step.needs_contract}
+    return tuple(Step(s.name, s.module, tuple(n for n in s.needs if n in kept), s.title, s.needs_contract) for s in STEPS if s.name in kept)

@@ -69,6 +69,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str) 
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
         "GIT_PYTHON_REFRESH": "quiet",
         "NO_PROXY": "127.0.0.1,localhost",
     }

@@ -9,6 +9,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from components.base import Scope
 from groundplan.cloud.apply import PROJECT, Applied, apply
 from groundplan.cloud.aws import client
 from groundplan.home import Home, Service, State, write_private
-from groundplan.jobs import results, run_steps
+from groundplan.jobs import Done, results, run_steps
 from groundplan.services import (
     OWN,
     TITLES,
@@ -237,11 +238,18 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
         return
     run = new_run()
     started = time.monotonic()
-    run_steps(home, state, steps, folder, run, before, on_done=lambda done: clock.done(f"{example.model}: {done.step.title}", done.seconds))
+    with ThreadPoolExecutor(1) as pool:
+        explanation: list[Future[dict[str, Any]]] = []
+
+        def done(step: Done) -> None:
+            clock.done(f"{example.model}: {step.step.title}", step.seconds)
+            if step.step.name == "deploy":  # monitoring takes as long as loading SHAP does; there are two cores
+                explanation.append(pool.submit(explain_one, state, results(home, state, example.model, run, steps)))
+
+        run_steps(home, state, steps, folder, run, before, on_done=done)
+        summary.results = results(home, state, example.model, run, steps)
+        summary.explanation = explanation[0].result()
     summary.timings[f"example {example.model}"] = time.monotonic() - started
-    summary.results = results(home, state, example.model, run, steps)
-    with clock.phase("one prediction, explained"):
-        summary.explanation = explain_one(state, summary.results)
     write_private(marker, json.dumps({"run": run, "results": summary.results, "explanation": summary.explanation}))
 
 

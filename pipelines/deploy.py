@@ -17,10 +17,12 @@ from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
 from pipelines.context import Context, main
+from pipelines.tracking import use_mlflow
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
+MAX_BAKE_ROWS = 500  # held-out rows the promoted version answers at once, so that monitoring begins with all of them
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
 
@@ -56,9 +58,9 @@ def deploy(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: The canary was worse, and the endpoint is back on what it served before.
     """
-    import mlflow
     import pandas as pd
 
+    mlflow = use_mlflow()
     context.result("signoff")  # no approval, no deployment
     experiment, registered = context.result("experiment"), context.result("register")
     version = registered["version"]
@@ -87,6 +89,7 @@ def deploy(context: Context) -> dict[str, Any]:
         append(context, "pipeline", "rollback", **outcome)
         raise GroundplanError(f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before")
     hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
+    hosting.ask_all(holdout.head(MAX_BAKE_ROWS))
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
@@ -140,7 +143,6 @@ class Hosting:
         self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
             name=self.name, instance_type=sandbox.instance_type, min_instances=1, canary_percent=5, image_uri=sandbox.image_uri
         )
-        self._losses: dict[str, list[float]] = {}
 
     def create_model(self, folder: Path, version: str) -> str:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
@@ -213,6 +215,20 @@ class Hosting:
         except WaiterError as error:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
+
+    def ask_all(self, holdout: Any) -> None:
+        """Send held-out rows in one request to the promoted version.
+
+        Raises:
+            GroundplanError: It does not answer them.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        rows = holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records")
+        try:
+            self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=json.dumps({"dataframe_records": rows}, default=str))
+        except (ClientError, BotoCoreError) as error:
+            raise GroundplanError(f"the promoted version does not answer: {error}", where=self.name) from None
 
     def ask(self, row: dict[str, Any], label: Any, task: str, seen: dict[str, Observed], target: str | None = None, paired: bool = False) -> str:
         """Send one row and note what came back; returns the variant that answered."""

@@ -10,6 +10,7 @@ from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from pipelines.context import Context, main
 from pipelines.serving.bundle import Model, load
+from pipelines.tracking import use_mlflow
 
 HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "roc_auc": True}
 
@@ -20,9 +21,9 @@ def evaluate(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: The quality objective is not met, or its metric does not fit the model.
     """
-    import mlflow
     import pandas as pd
 
+    mlflow = use_mlflow()
     experiment = context.result("experiment")
     objectives = context.objectives(experiment["task"])
     with TemporaryDirectory() as folder:

@@ -17,6 +17,7 @@ from typing import Any
 from infra.errors import GroundplanError
 from pipelines.context import Context, main
 from pipelines.recorder import Recorder, as_frame
+from pipelines.tracking import use_mlflow
 
 MAX_HOLDOUT_ROWS = 5_000
 FOLDS = 5
@@ -28,8 +29,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: The script failed, made no run or logged no scikit-learn model, or the model can't be turned to ONNX.
     """
-    import mlflow
-
+    mlflow = use_mlflow()
     example = context.example
     os.environ["MLFLOW_EXPERIMENT_NAME"] = context.model
     started = time.time()
@@ -157,11 +157,11 @@ def _holdout(recorder: Recorder, training: Any, task: str) -> tuple[Any, str]:
 
 
 def _record_run(run_id: str, context: Context, training: Any, recorder: Recorder, tags: dict[str, str]) -> None:
-    import mlflow
+    from mlflow import MlflowClient
     from mlflow.data.pandas_dataset import from_pandas
     from mlflow.entities import DatasetInput, InputTag, RunTag
 
-    client = mlflow.MlflowClient()
+    client = MlflowClient()
     dataset = from_pandas(training.assign(label=list(recorder.labels)), source=tags["groundplan.dataset"], targets="label", name=context.model)
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])

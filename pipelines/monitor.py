@@ -11,6 +11,7 @@ from typing import Any
 from infra.errors import GroundplanError
 from pipelines.context import Context, main
 from pipelines.evaluate import HIGHER_IS_BETTER
+from pipelines.tracking import use_mlflow
 
 
 def monitor(context: Context) -> dict[str, Any]:
@@ -20,9 +21,9 @@ def monitor(context: Context) -> dict[str, Any]:
         GroundplanError: No version serves, or nothing was captured.
     """
     import boto3
-    import mlflow
     import pandas as pd
 
+    mlflow = use_mlflow()
     client = mlflow.MlflowClient()
     try:
         champion = client.get_model_version_by_alias(context.model, "champion")
@@ -129,7 +130,7 @@ def drift(reference: Any, current: Any, page: Path) -> tuple[float, list[str]]:
 
 def _quality(served: Any, holdout: Any, columns: list[str], metric: str) -> float | None:
     """The metric on captured rows whose outcome is known by now; None where none is."""
-    labelled = served.merge(holdout[[*columns, "label"]].drop_duplicates(columns), on=columns, how="inner")
+    labelled = served.drop_duplicates(columns, keep="last").merge(holdout[[*columns, "label"]].drop_duplicates(columns), on=columns, how="inner")
     if labelled.empty:
         return None
     if metric in ("mae", "rmse"):

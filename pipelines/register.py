@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.audit import append
 from pipelines.context import Context, main
+from pipelines.tracking import use_mlflow
 
 
 def register(context: Context) -> dict[str, Any]:
@@ -15,8 +16,7 @@ def register(context: Context) -> dict[str, Any]:
 
     The major number rises when the inputs change, the minor one when data or parameters do, the patch number otherwise.
     """
-    import mlflow
-
+    mlflow = use_mlflow()
     client = mlflow.MlflowClient()
     experiment, evaluation = context.result("experiment"), context.result("evaluate")
     run = client.get_run(experiment["run_id"])

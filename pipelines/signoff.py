@@ -8,6 +8,7 @@ from typing import Any
 from infra.errors import GroundplanError, UsageError
 from pipelines.audit import append
 from pipelines.context import Context, main
+from pipelines.tracking import use_mlflow
 
 # The identities that sign on one machine; everything that shows them says so.
 TEST_IDENTITIES = {"data-science": "scientist@test.local", "operations": "operator@test.local"}
@@ -21,8 +22,7 @@ def signoff(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: An approval is missing, or one person gave two.
     """
-    import mlflow
-
+    mlflow = use_mlflow()
     registered = context.result("register")
     client = mlflow.MlflowClient()
     local = context.outputs.stack == "local"

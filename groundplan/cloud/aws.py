@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,18 +14,29 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _making = threading.Lock()  # a botocore session is not safe to make clients from in several threads
 
 
+@cache
+def session() -> Any:
+    """The one boto3 session of this process: it keeps the service models, which are slow to read, for all clients."""
+    import boto3
+    import botocore.session
+
+    # Without profile, so that a profile named in the environment is not even looked for.
+    made = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    return boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, botocore_session=made)
+
+
 def client(service: str, endpoint: str, region: str) -> Any:
     """A client that talks to ``endpoint`` whatever the environment, profiles or instance metadata say.
 
     Raises:
         GroundplanError: On use, if a request is about to leave this machine.
     """
-    import boto3
     from botocore.config import Config
 
     with _making:
-        made = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=region).client(
+        made = session().client(
             service,
+            region_name=region,
             endpoint_url=endpoint,
             config=Config(proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30),
         )

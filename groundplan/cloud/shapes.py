@@ -18,14 +18,14 @@ from infra.errors import GroundplanError
 @cache
 def input_shape(service: str, operation: str) -> Any:
     """botocore's input shape of an operation (``CreateKey``) of a service (``kms``)."""
-    import botocore.session
-
-    return _service_model(botocore.session.get_session(), service).operation_model(operation).input_shape
+    return _service_model(service).operation_model(operation).input_shape
 
 
 @cache
-def _service_model(session: Any, service: str) -> Any:
-    return session.get_service_model(service)
+def _service_model(service: str) -> Any:
+    from groundplan.cloud.aws import session
+
+    return session()._session.get_service_model(service)
 
 
 def to_request(shape: Any, value: Any, where: str) -> Any:

@@ -65,7 +65,7 @@ class Workflow(Component):
         super().__init__(name, scope, opts)
 
         def fill(values: dict[str, str]) -> str:
-            parameters = [{**item, "DefaultValue": values.get(item["Name"], item.get("DefaultValue"))} for item in args.definition["Parameters"]]
+            parameters = [item | ({"DefaultValue": values[item["Name"]]} if item["Name"] in values else {}) for item in args.definition["Parameters"]]
             return json.dumps({**args.definition, "Parameters": parameters})
 
         pipeline = aws.sagemaker.Pipeline(

@@ -15,7 +15,8 @@ from infra.prices import PriceBook
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    plain = Console(highlight=False, soft_wrap=True)
+    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=200)  # a pipe has no width to wrap at
 
 
 def _table(*columns: str, title: str = "") -> Table:

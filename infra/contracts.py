@@ -118,3 +118,15 @@ def load_contract(path: Path) -> Contract:
 def load_contracts(root: Path) -> list[Contract]:
     """Every contract of the examples, in the order of their paths."""
     return [load_contract(path) for path in sorted(root.glob("examples/*/contract.yaml"))]
+
+
+def example_folders(root: Path) -> dict[str, str]:
+    """Folder name of each example by the name of its model (``model`` in ``example.yaml``, else the folder's own)."""
+    import yaml
+
+    found = {}
+    for path in sorted(root.glob("examples/*/experiment.py")):
+        settings = path.parent / "example.yaml"
+        given = (yaml.safe_load(settings.read_text(encoding="utf-8")) or {}) if settings.is_file() else {}
+        found[str(given.get("model", path.parent.name))] = path.parent.name
+    return found

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.base import Scope
+from components.cluster_models import ClusterModel, ClusterModels, ClusterModelsArgs
 from components.cost import Cost, CostArgs
 from components.identity import Identity, IdentityArgs
 from components.keys import DataClass, Keys, KeysArgs
@@ -22,7 +23,7 @@ from components.serving import Endpoint, EndpointArgs
 from components.streaming import Streaming, StreamingArgs, Topic
 from components.tracking import Tracking, TrackingArgs
 from components.workflow import Image, ImageArgs, Workflow, WorkflowArgs
-from infra.contracts import load_contracts
+from infra.contracts import example_folders, load_contracts
 from infra.design import REQUESTS_PER_SECOND_PER_VCPU, Design, design
 from infra.objectives import Objectives, StackConfig, parse
 from infra.outputs import Outputs
@@ -30,6 +31,7 @@ from infra.prices import load_prices
 
 ROOT = Path(__file__).parent.parent
 IMAGE_VERSION = "0.1.0"
+CODE_FOLDER = "/opt/groundplan"  # where the container image holds the project
 
 
 def build() -> None:
@@ -127,9 +129,20 @@ def _make(scope: Scope, stack: StackConfig, plan: Design) -> dict[str, Any]:
         )
         for model, serving in plan.serving.items()
     }
+    cluster_models = ClusterModels(
+        "cluster-models",
+        scope,
+        ClusterModelsArgs(
+            models={model: ClusterModel(serving.min_instances, serving.max_instances, serving.canary_percent) for model, serving in plan.serving.items()},
+            image_uri=image.uri,
+            model_bucket=lake.buckets[Zone.MODELS],
+        ),
+    )
+    pulumi.export("inference_services", cluster_models.names)
     monitoring = Monitoring("monitoring", scope, _alarms(wanted, endpoints, keys))
     cost = Cost("cost", scope, CostArgs(wanted.budget.monthly_usd, wanted.budget.alert_percent, (wanted.stakeholders.finance, wanted.owner)))
     definition = json.loads((Path(__file__).parent / "pipeline.json").read_text(encoding="utf-8"))
+    folders = example_folders(ROOT)
     workflows = {
         model: Workflow(
             f"workflow-{model}",
@@ -138,7 +151,7 @@ def _make(scope: Scope, stack: StackConfig, plan: Design) -> dict[str, Any]:
                 model=model,
                 definition=definition,
                 parameters={
-                    "Model": model,
+                    "Example": f"{CODE_FOLDER}/examples/{folders.get(model, model)}",
                     "ImageUri": image.uri,
                     "RoleArn": identity.role_arns["pipeline"],
                     "OutputsUri": pulumi.Output.concat("s3://", lake.buckets[Zone.CURATED], "/platform/outputs.json"),

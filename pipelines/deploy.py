@@ -68,6 +68,7 @@ def deploy(context: Context) -> dict[str, Any]:
         path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
         hosting = Hosting(context)
         candidate = hosting.create_model(path / "candidate", version)
+        files = unpacked(path / "candidate", version)
         serving_now = hosting.champion()
         before = serving_now or hosting.create_model(path / "baseline", "baseline")
         holdout = pd.read_parquet(path / "holdout.parquet")
@@ -90,6 +91,8 @@ def deploy(context: Context) -> dict[str, Any]:
         raise GroundplanError(f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before")
     hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
     hosting.ask_all(holdout.head(MAX_BAKE_ROWS))
+    for name, content in files.items():  # where the cluster's InferenceService reads it
+        context.put("models", f"{context.model}/current/{name}", content)
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
@@ -147,7 +150,7 @@ class Hosting:
     def create_model(self, folder: Path, version: str) -> str:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
         name = f"{self.name}-{version.replace('.', '-')}-{self.context.run}"[:63].rstrip("-")
-        address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(folder, version), "application/gzip")
+        address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
@@ -257,11 +260,15 @@ class Hosting:
         return str(variant)
 
 
-def package(folder: Path, version: str) -> bytes:
-    """``model.tar.gz`` of a served model, the same bytes for the same content."""
+def unpacked(folder: Path, version: str) -> dict[str, bytes]:
+    """Files of a served model by name, its description marked with its version."""
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     described["version"] = version
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {"model.json": json.dumps(described).encode()}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {"model.json": json.dumps(described).encode()}
+
+
+def package(files: dict[str, bytes]) -> bytes:
+    """``model.tar.gz`` of a served model, the same bytes for the same content."""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
         for name, content in sorted(files.items()):

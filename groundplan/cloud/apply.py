@@ -144,7 +144,8 @@ def _manifest(folder: Path, name: str, document: Mapping[str, Any]) -> None:
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(dict(document), sort_keys=False), encoding="utf-8")
+    ordered = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in document}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({**ordered, **document}, sort_keys=False), encoding="utf-8")
 
 
 def _load_records(path: Path, generation: str) -> dict[str, Record]:

@@ -229,6 +229,8 @@ def _manifest(cloud: Cloud, inputs: Inputs) -> Made:
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}", {}
 
 
+_REQUEST_TOKEN = "groundplan-local-cloud-request-token"  # noqa: S105 (an idempotency token, 32 characters at least)
+
 RULES: dict[str, Rule] = {
     "aws:kms/key:Key": Rule(
         "kms", "CreateKey",
@@ -378,8 +380,8 @@ RULES: dict[str, Rule] = {
         "sagemaker", "CreatePipeline",
         id="{inputs[pipelineName]}",
         outputs={"arn": "{answer[PipelineArn]}"},
-        delete=("DeletePipeline", {"PipelineName": "{id}", "ClientRequestToken": "{id}"}),
-        fixed={"ClientRequestToken": "groundplan-local-cloud-request-token"},
+        delete=("DeletePipeline", {"PipelineName": "{id}", "ClientRequestToken": _REQUEST_TOKEN}),
+        fixed={"ClientRequestToken": _REQUEST_TOKEN},
     ),
     "aws:cloudwatch/logGroup:LogGroup": Rule(
         "logs", "CreateLogGroup",

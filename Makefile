@@ -1,0 +1,59 @@
+# Thin names for groundplan's commands. Needs python3 (3.11 or newer) and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GROUNDPLAN := $(BIN)/groundplan
+
+.PHONY: help up down status test unit lint lock pipeline bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundplan needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 up")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages into $(VENV) (once; a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $@
+
+up: $(VENV)/.installed ## start the whole platform on this machine
+	@$(GROUNDPLAN) up
+
+down: ## stop every process of it
+	@if [ -x $(GROUNDPLAN) ]; then $(GROUNDPLAN) down; else echo "nothing was running"; fi
+
+status: $(VENV)/.installed ## what runs where, what was made
+	@$(GROUNDPLAN) status
+
+test: lint ## formatter, linter, types, unit, integration and end-to-end tests
+	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/integration
+	@$(BIN)/python -m pytest tests/e2e
+
+unit: $(VENV)/.installed-test ## the fast tests only
+	@$(BIN)/python -m pytest tests/unit -n 2
+
+lint: $(VENV)/.installed-test ## formatter, linter and type checker
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
+	@$(BIN)/python -m bench
+
+pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
+	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
+
+# Needs uv (https://docs.astral.sh/uv/) on the PATH.
+lock: ## resolve the dependencies anew
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra test pyproject.toml --output-file requirements-test.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock pyproject.toml --output-file requirements.lock
+
+clean: down ## remove what was installed and all local state
+	@rm -rf $(VENV) .groundplan rendered

@@ -102,7 +102,9 @@ class Identity(Component):
                 [
                     *self._read(Zone.MODELS, write=True),  # writes the captured requests
                     Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
-                    Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
+                    Statement(
+                        ("logs:CreateLogStream", "logs:PutLogEvents"), (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)
+                    ),
                     metrics,
                 ],
             ),
@@ -111,16 +113,27 @@ class Identity(Component):
                 [
                     *self._read(Zone.RAW, write=True),
                     Statement(
-                        ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:AlterGroup"),
+                        (
+                            "kafka-cluster:Connect",
+                            "kafka-cluster:DescribeTopic",
+                            "kafka-cluster:ReadData",
+                            "kafka-cluster:WriteData",
+                            "kafka-cluster:AlterGroup",
+                        ),
                         tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group")),
                     ),
-                    Statement(("glue:GetSchemaVersion",), (f"arn:aws:glue:{region}:{account}:registry/{scope.name()}", f"arn:aws:glue:{region}:{account}:schema/{scope.name()}/*")),
+                    Statement(
+                        ("glue:GetSchemaVersion",),
+                        (f"arn:aws:glue:{region}:{account}:registry/{scope.name()}", f"arn:aws:glue:{region}:{account}:schema/{scope.name()}/*"),
+                    ),
                 ],
             ),
         }
         self.role_arns: dict[str, pulumi.Output[str]] = {}
         for role, statements in people.items():
-            human = Statement(("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+            human = Statement(
+                ("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+            )
             self._role(name, role, human, statements)
         for role, (service, statements) in services.items():
             trust = Statement(("sts:AssumeRole",), principals={"Service": service}, conditions={"StringEquals": {"aws:SourceAccount": account}})

@@ -49,9 +49,7 @@ class SecureBucket(Component):
 
     def __init__(self, name: str, scope: Scope, purpose: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
-        bucket = aws.s3.Bucket(
-            name, bucket=scope.bucket_name(purpose), tags=scope.tags("lake", DataClass=args.data_class), opts=self.child(holds_data=True)
-        )
+        bucket = aws.s3.Bucket(name, bucket=scope.bucket_name(purpose), tags=scope.tags("lake", DataClass=args.data_class), opts=self.child(holds_data=True))
         aws.s3.BucketVersioning(name, bucket=bucket.bucket, versioning_configuration={"status": "Enabled"}, opts=self.child())
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,

@@ -116,7 +116,9 @@ class Streaming(Component):
             name=cluster_name,
             kafka_versions=[KAFKA_VERSION],
             # Topics come from contracts, not from the first producer that names one.
-            server_properties="auto.create.topics.enable=false\nmin.insync.replicas=1\n" if args.brokers < 3 else "auto.create.topics.enable=false\nmin.insync.replicas=2\n",
+            server_properties="auto.create.topics.enable=false\nmin.insync.replicas=1\n"
+            if args.brokers < 3
+            else "auto.create.topics.enable=false\nmin.insync.replicas=2\n",
             opts=self.child(),
         )
         return aws.msk.Cluster(

@@ -49,7 +49,9 @@ def up(
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
     aws_endpoint: Annotated[str, typer.Option(metavar="URL", help="Use this AWS endpoint (moto, LocalStack) instead of starting one.")] = "",
-    port: Annotated[list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")] = None,
+    port: Annotated[
+        list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
+    ] = None,
 ) -> None:
     """Start the platform on this machine: services, the Pulumi program, the examples' pipelines."""
     from groundplan.home import find_home

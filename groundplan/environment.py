@@ -43,9 +43,7 @@ SHADOWING = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROL
 
 def child_environment(home: Home, services: Mapping[str, Service], region: str) -> dict[str, str]:
     """The whole environment of a process of the local cloud: pinned addresses, test credentials, and the guard."""
-    inherited = {
-        key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"
-    }
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"}
     guard = Path(__file__).parent / "cloud" / "guard"
     nothing = os.devnull
     return {

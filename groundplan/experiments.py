@@ -36,7 +36,7 @@ def run_experiment(home: Home, path: Path, *, deploy: bool, say: Callable[[str],
     """Run the steps up to the experiment, or up to the endpoint.
 
     Raises:
-        StepFailed: A step failed.
+        StepError: A step failed.
         UsageError: There is no such script.
     """
     state, example = running(home), load_example(path)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ POLL_S = 0.2
 FLUSH_S = 1.0
 START_TIMEOUT_S = 60.0
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
+_log = logging.getLogger("groundplan.hosting")
 _FORWARDED = (b"content-type", b"accept", b"x-amzn-sagemaker-custom-attributes")
 
 
@@ -54,7 +56,7 @@ class Endpoint:
     def choose(self) -> Variant:
         """A variant, by weight."""
         weights = [variant.weight for variant in self.variants]
-        return random.choices(self.variants, weights)[0] if sum(weights) > 0 else self.variants[0]
+        return random.choices(self.variants, weights)[0] if sum(weights) > 0 else self.variants[0]  # noqa: S311 (no secret)
 
 
 @dataclass
@@ -102,7 +104,7 @@ class Hosting:
                     await self.reconcile()
                     self._revision = revision
             except Exception as error:  # the loop must live; what went wrong is logged and tried again
-                print(f"reconcile: {type(error).__name__}: {error}", file=sys.stderr)
+                _log.warning("reconcile: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(1)
             await asyncio.sleep(POLL_S)
 
@@ -235,7 +237,12 @@ class Hosting:
 
     def _count(self, endpoint: Endpoint, variant: Variant, started: float, status: int) -> None:
         dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
-        values = {"Invocations": 1.0, "ModelLatency": (time.perf_counter() - started) * 1e6, "Invocation5XXErrors": float(status >= 500), "Invocation4XXErrors": float(400 <= status < 500)}
+        values = {
+            "Invocations": 1.0,
+            "ModelLatency": (time.perf_counter() - started) * 1e6,
+            "Invocation5XXErrors": float(status >= 500),
+            "Invocation4XXErrors": float(400 <= status < 500),
+        }
         self._metrics += [{"MetricName": metric, "Dimensions": dimensions, "Value": value} for metric, value in values.items()]
 
     async def flush_forever(self) -> None:
@@ -245,7 +252,7 @@ class Hosting:
             await asyncio.to_thread(self.flush)
 
     def flush(self) -> None:
-        """Write what has gathered; what can't be written now is tried again next time."""
+        """Write what has gathered; what can't be written is logged as lost."""
         captured, self._captured = self._captured, []
         metrics, self._metrics = self._metrics, []
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
@@ -258,12 +265,12 @@ class Hosting:
             try:
                 self.s3.put_object(Bucket=bucket, Key=key, Body="\n".join(map(json.dumps, events)).encode())
             except Exception as error:
-                print(f"capture: {type(error).__name__}: {error}", file=sys.stderr)
+                _log.warning("capture of %d requests of %s lost: %s: %s", len(events), name, type(error).__name__, error)
         try:
             for start in range(0, len(metrics), 500):
                 self.cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=metrics[start : start + 500])
         except Exception as error:
-            print(f"metrics: {type(error).__name__}: {error}", file=sys.stderr)
+            _log.warning("metrics lost: %s: %s", type(error).__name__, error)
 
     def stop(self) -> None:
         """Stop every container and write what was captured."""
@@ -273,7 +280,9 @@ class Hosting:
 
     # ASGI.
 
-    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+    ) -> None:
         """One HTTP request, or the application's start and end."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
@@ -302,7 +311,9 @@ class Hosting:
         if scope["path"] == "/ping":
             return 200, json_type, b"{}"
         if scope["path"] == "/":
-            listing = {e.name: {"config": e.config, "variants": {v.name: {"weight": v.weight, "model": v.model} for v in e.variants}} for e in self.endpoints.values()}
+            listing = {
+                e.name: {"config": e.config, "variants": {v.name: {"weight": v.weight, "model": v.model} for v in e.variants}} for e in self.endpoints.values()
+            }
             return 200, json_type, json.dumps(listing).encode()
         if scope["method"] == "POST" and len(parts) == 3 and parts[0] == "endpoints" and parts[2] in ("invocations", "explain"):
             body = await _read(receive)

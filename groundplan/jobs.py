@@ -27,7 +27,7 @@ class Done:
     log: Path
 
 
-class StepFailed(GroundplanError):
+class StepError(GroundplanError):
     """A step ended badly; the message is the step's own, with its name and its log."""
 
 
@@ -48,7 +48,7 @@ def run_steps(
         before: What a step must also wait for, for example a service that is still starting.
 
     Raises:
-        StepFailed: A step failed; steps already running were stopped, later ones never started.
+        StepError: A step failed; steps already running were stopped, later ones never started.
     """
     done: list[Done] = []
     waiting, running = list(steps), dict[Future[Done], Step]()
@@ -96,13 +96,13 @@ def _run(
     return Done(step, time.monotonic() - started, log)
 
 
-def _failure(step: Step, code: int, log: Path) -> StepFailed:
+def _failure(step: Step, code: int, log: Path) -> StepError:
     text = log.read_text(encoding="utf-8", errors="replace").strip()
     _, marker, message = text.rpartition("error: ")
     why = message if marker else (text.splitlines() or ["it printed nothing"])[-1]
     if code < 0:
         why = f"killed by signal {-code}"
-    return StepFailed(why.strip()[:2000], where=f"step {step.name} ({step.title})", fix=f"the log is {os.path.relpath(log)}")
+    return StepError(why.strip()[:2000], where=f"step {step.name} ({step.title})", fix=f"the log is {os.path.relpath(log)}")
 
 
 def results(home: Home, state: State, model: str, run: str, steps: tuple[Step, ...]) -> dict[str, Any]:

@@ -233,7 +233,9 @@ def wait_healthy(home: Home, supervisor: Supervisor | None, service: Service, ti
                 raise GroundplanError("stopped again and again" + log_tail(log), where=TITLES[service.name], fix=f"read {log}")
         if time.monotonic() > deadline:
             fix = f"read {log}" if service.owned else "check the address you gave"
-            raise GroundplanError(f"did not answer at {service.url} within {timeout_s:g} s" + (log_tail(log) if service.owned else ""), where=TITLES[service.name], fix=fix)
+            raise GroundplanError(
+                f"did not answer at {service.url} within {timeout_s:g} s" + (log_tail(log) if service.owned else ""), where=TITLES[service.name], fix=fix
+            )
         time.sleep(0.1)
 
 

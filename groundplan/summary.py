@@ -54,7 +54,11 @@ def print_summary(summary: Summary) -> None:
 
 def _changes(summary: Summary) -> str:
     counts = Counter(record.change for record in summary.applied.made)
-    parts = [f"{counts[kind]} {text}" for kind, text in (("created", "made"), ("updated", "updated"), ("replaced", "replaced"), ("same", "unchanged")) if counts[kind]]
+    parts = [
+        f"{counts[kind]} {text}"
+        for kind, text in (("created", "made"), ("updated", "updated"), ("replaced", "replaced"), ("same", "unchanged"))
+        if counts[kind]
+    ]
     if summary.applied.deleted:
         parts.append(f"{len(summary.applied.deleted)} deleted")
     return ", ".join(parts) or "nothing to do"
@@ -76,14 +80,18 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     if step := found.get("evaluate"):
         metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
         rows.append(("evaluation", metrics))
-        rows.append(("business KPI", f"{step['kpi']['lift']:.4g} {step['kpi']['unit']} better than the baseline, worth {step['kpi']['monthly_usd']:,.0f} USD a month"))
+        rows.append(
+            ("business KPI", f"{step['kpi']['lift']:.4g} {step['kpi']['unit']} better than the baseline, worth {step['kpi']['monthly_usd']:,.0f} USD a month")
+        )
     if step := found.get("register"):
         rows.append(("version", f"{step['version']} in the MLflow registry"))
     if step := found.get("signoff"):
         people = ", ".join(f"{role}: {who}" for role, who in step["approvals"].items())
         rows.append(("sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")))
     if step := found.get("deploy"):
-        parts = ", ".join(f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items())
+        parts = ", ".join(
+            f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items()
+        )
         rows.append((f"canary {step['canary_percent']} %", f"{step['outcome']}: {step['verdict']} ({parts})"))
         rows.append(("endpoint", step["endpoint"]))
     if step := found.get("monitor"):
@@ -97,7 +105,9 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
 def _monitor_line(step: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
     alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
-    return f"{step['distinct_rows']} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+    return (
+        f"{step['distinct_rows']} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+    )
 
 
 def _print_explanation(console: Console, found: dict[str, Any]) -> None:
@@ -156,4 +166,6 @@ def print_design(stack: str, plan: Design, budget: float, prices: PriceBook) -> 
         for other in decision.rejected:
             table.add_row("", f"  not {other.option}", f"  {other.why}", f"  {other.monthly_usd:,.2f}")
     console.print(table)
-    console.print(f"\n{plan.monthly_usd:,.2f} of {budget:,.2f} USD a month; list prices of {prices.region} as of {prices.as_of}, without data transfer, requests and tax")
+    console.print(
+        f"\n{plan.monthly_usd:,.2f} of {budget:,.2f} USD a month; list prices of {prices.region} as of {prices.as_of}, without data transfer, requests and tax"
+    )

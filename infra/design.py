@@ -231,7 +231,13 @@ def _serving(name: str, model: ModelObjectives, objectives: Objectives, prices: 
             serverless_obstacle,
         )
     ]
-    for instance, vcpus, gpu in (("ml.c5.large", 2, False), ("ml.c5.xlarge", 4, False), ("ml.m5.large", 2, False), ("ml.g4dn.xlarge", 4, True), ("ml.g5.xlarge", 4, True)):
+    for instance, vcpus, gpu in (
+        ("ml.c5.large", 2, False),
+        ("ml.c5.xlarge", 4, False),
+        ("ml.m5.large", 2, False),
+        ("ml.g4dn.xlarge", 4, True),
+        ("ml.g5.xlarge", 4, True),
+    ):
         capacity = vcpus * REQUESTS_PER_SECOND_PER_VCPU
         floor = 1 if objectives.availability is Availability.ONE_ZONE else 2
         least = max(floor, math.ceil(model.requests_per_second.average / capacity))

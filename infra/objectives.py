@@ -175,7 +175,8 @@ def load_config(root: Path, stack: str) -> dict[str, Any]:
         raise UsageError(f"not readable as YAML: {' '.join(str(error).split())}", where=f"stacks/{path.name}") from error
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
         raise UsageError("has no `config:` map", where=f"stacks/{path.name}", fix="see stacks/Pulumi.local.yaml for the form")
-    return document["config"]
+    config: dict[str, Any] = document["config"]
+    return config
 
 
 def load(root: Path, stack: str) -> StackConfig:
@@ -212,7 +213,9 @@ def _check_region(region: object, where: str) -> None:
     if region not in REGIONS:
         near = difflib.get_close_matches(str(region), REGIONS, n=1)
         raise UsageError(
-            f"{region!r} is not an AWS region", where=f"{where}: aws:region", fix=f"did you mean {near[0]}?" if near else "for example us-east-1 or eu-central-1"
+            f"{region!r} is not an AWS region",
+            where=f"{where}: aws:region",
+            fix=f"did you mean {near[0]}?" if near else "for example us-east-1 or eu-central-1",
         )
 
 

@@ -82,4 +82,5 @@ def _read_s3(address: str) -> str:
     import boto3
 
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    body: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body.decode()

@@ -42,10 +42,10 @@ def entries(context: Context) -> list[dict[str, Any]]:
     Raises:
         GroundplanError: A line was changed, removed or put in between.
     """
-    bucket, found = context.outputs.buckets["audit"], []
+    bucket = context.outputs.buckets["audit"]
+    found: list[dict[str, Any]] = []
     for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"log/{context.model}/"):
-        for item in page.get("Contents", []):
-            found.append(json.loads(context.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()))
+        found += [json.loads(context.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()) for item in page.get("Contents", [])]
     previous = _START
     for index, entry in enumerate(found):
         body = {key: value for key, value in entry.items() if key != "hash"}

@@ -51,13 +51,14 @@ def load_example(path: Path) -> Example:
     import yaml
 
     path = path.resolve()
+    settings: dict[str, Any] = {}
     if path.is_file() and path.suffix == ".py":
-        folder, script, settings = path.parent, path, {}
+        folder, script = path.parent, path
         default_name = path.stem
     elif path.is_dir():
         folder, script, default_name = path, path / "experiment.py", path.name
         file = path / "example.yaml"
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        settings = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
         if not script.is_file():
             raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, or a Python script")
     else:
@@ -129,7 +130,8 @@ class Context:
             GroundplanError: That step has not run.
         """
         try:
-            return json.loads(self.get("curated", self._result_key(step)))
+            document: dict[str, Any] = json.loads(self.get("curated", self._result_key(step)))
+            return document
         except self.s3.exceptions.NoSuchKey:
             raise GroundplanError(f"step {step} has left no result in run {self.run}", where=self.model, fix="run the steps in order") from None
 
@@ -144,12 +146,13 @@ class Context:
 
     def get(self, zone: str, key: str) -> bytes:
         """Read an object of a zone."""
-        return self.s3.get_object(Bucket=self.outputs.buckets[zone], Key=key)["Body"].read()
+        return self.get_address(f"s3://{self.outputs.buckets[zone]}/{key}")
 
     def get_address(self, address: str) -> bytes:
         """Read an ``s3://`` address."""
         bucket, _, key = address.removeprefix("s3://").partition("/")
-        return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        body: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
 
 
 def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:

@@ -88,7 +88,9 @@ def deploy(context: Context) -> dict[str, Any]:
     if verdict:
         hosting.point({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"rollback-{version}")
         append(context, "pipeline", "rollback", **outcome)
-        raise GroundplanError(f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before")
+        raise GroundplanError(
+            f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before"
+        )
     hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
     hosting.ask_all(holdout.head(MAX_BAKE_ROWS))
     for name, content in files.items():  # where the cluster's InferenceService reads it

@@ -129,7 +129,14 @@ def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -
         training.sample(min(50, len(training)), random_state=0).to_json(target / "background.json", orient="split", index=False)
     training.assign(label=labels).to_parquet(folder / "training.parquet")
     holdout.to_parquet(folder / "holdout.parquet")
-    return {"task": task, "rows": len(training), "holdout_rows": len(holdout), "holdout": how, "onnx_difference": exported.difference, "columns": [c["name"] for c in exported.columns]}
+    return {
+        "task": task,
+        "rows": len(training),
+        "holdout_rows": len(holdout),
+        "holdout": how,
+        "onnx_difference": exported.difference,
+        "columns": [c["name"] for c in exported.columns],
+    }
 
 
 def _holdout(recorder: Recorder, training: Any, task: str) -> tuple[Any, str]:

@@ -33,7 +33,14 @@ def materialize(context: Context) -> dict[str, Any]:
         store = open_store(context.outputs, contract, target, offline, Path(folder))
         store.materialize(now - timedelta(days=1), now + timedelta(seconds=1), disable_event_timestamp=False)
     features = [item.name for item in contract.properties if item.name not in (contract.key, target)]
-    return {"view": contract.view, "key": contract.key, "features": features, "offline": offline, "table": context.outputs.online_tables[contract.view], "entities": len(frame)}
+    return {
+        "view": contract.view,
+        "key": contract.key,
+        "features": features,
+        "offline": offline,
+        "table": context.outputs.online_tables[contract.view],
+        "entities": len(frame),
+    }
 
 
 def open_store(outputs: Outputs, contract: Contract, target: str | None, offline: str, folder: Path) -> Any:
@@ -67,9 +74,7 @@ def open_store(outputs: Outputs, contract: Contract, target: str | None, offline
     store = FeatureStore(config=config)
     key = next(item for item in contract.properties if item.primaryKey)
     entity = Entity(name=contract.key, join_keys=[contract.key], value_type=ValueType.INT64 if key.logicalType == "integer" else ValueType.STRING)
-    source = FileSource(
-        name=contract.view, path=offline, file_format=ParquetFormat(), timestamp_field=EVENT_TIME, s3_endpoint_override=endpoint
-    )
+    source = FileSource(name=contract.view, path=offline, file_format=ParquetFormat(), timestamp_field=EVENT_TIME, s3_endpoint_override=endpoint)
     view = FeatureView(
         name=contract.view,
         entities=[entity],

@@ -28,14 +28,16 @@ def monitor(context: Context) -> dict[str, Any]:
     try:
         champion = client.get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:
-        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix=f"groundplan experiment examples/... --deploy") from None
+        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment examples/... --deploy") from None
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
         reference, holdout = pd.read_parquet(path / "training.parquet"), pd.read_parquet(path / "holdout.parquet")
         task = json.loads((path / "candidate" / "model.json").read_text())["task"]
     served = captured(context, list(reference.columns.drop("label")), champion.tags["version"])
     if served.empty:
-        raise GroundplanError(f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first")
+        raise GroundplanError(
+            f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first"
+        )
     columns = list(reference.columns.drop("label"))
     current = served[columns].drop_duplicates()
     page = context.reports / f"{context.model}-drift.html"
@@ -106,12 +108,14 @@ def _rows(request: dict[str, Any], predictions: list[Any], columns: list[str]) -
 
 def drift(reference: Any, current: Any, page: Path) -> tuple[float, list[str]]:
     """Share of columns that have drifted and their names (Evidently's default test for each column); writes its page."""
-    from evidently import Dataset, DataDefinition, Report
+    from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
     numbers = [name for name in reference.columns if reference[name].dtype.kind in "ifb"]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=[name for name in reference.columns if name not in numbers])
-    wrap = [Dataset.from_pandas(frame.reset_index(drop=True).astype(dict.fromkeys(numbers, float)), data_definition=definition) for frame in (current, reference)]
+    wrap = [
+        Dataset.from_pandas(frame.reset_index(drop=True).astype(dict.fromkeys(numbers, float)), data_definition=definition) for frame in (current, reference)
+    ]
     snapshot = Report([DataDriftPreset()]).run(wrap[0], wrap[1])
     page.parent.mkdir(parents=True, exist_ok=True)
     snapshot.save_html(str(page))

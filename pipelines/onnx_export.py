@@ -56,7 +56,9 @@ def export(model: Any, frame: Any, task: str) -> Exported:
         failure = GroundplanError(f"ONNX and scikit-learn differ by {difference:.2g} (at most {TOLERANCE:g} is allowed)")
     reason = str(failure).strip().splitlines()[0] if failure else "it has no columns"
     raise GroundplanError(
-        f"{type(model).__name__} can't be served as ONNX: {reason}", where="the logged model", fix="use estimators from https://onnx.ai/sklearn-onnx/supported.html"
+        f"{type(model).__name__} can't be served as ONNX: {reason}",
+        where="the logged model",
+        fix="use estimators from https://onnx.ai/sklearn-onnx/supported.html",
     ) from failure
 
 
@@ -70,7 +72,7 @@ def export_baseline(labels: list[Any], columns: list[dict[str, str]], layout: st
     else:
         classes, counts = np.unique(np.asarray(labels), return_counts=True)
         top = classes[np.argmax(counts)]
-        kind = np.int64 if np.issubdtype(classes.dtype, np.integer) or classes.dtype == bool else object
+        kind: Any = np.int64 if np.issubdtype(classes.dtype, np.integer) or classes.dtype == bool else object
         constants = {"label": np.array([top], dtype=kind), "probabilities": (counts / counts.sum()).astype(np.float32).reshape(1, -1)}
     inputs = [helper.make_tensor_value_info(name, _ONNX_TYPES[tensor], [None, width]) for name, tensor, width in _inputs(columns, layout)]
     nodes = [
@@ -87,8 +89,8 @@ def export_baseline(labels: list[Any], columns: list[dict[str, str]], layout: st
             nodes.append(helper.make_node("Concat", ["rows", f"{name}_width"], [f"{name}_size"], axis=0))
             size = f"{name}_size"
         nodes.append(helper.make_node("Expand", [f"{name}_value", size], [name]))
-        kind = TensorProto.STRING if value.dtype == object else helper.np_dtype_to_tensor_dtype(value.dtype)
-        outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
+        tensor = TensorProto.STRING if value.dtype == object else helper.np_dtype_to_tensor_dtype(value.dtype)
+        outputs.append(helper.make_tensor_value_info(name, tensor, [None] * rank))
     graph = helper.make_graph(nodes, "baseline", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     checker.check_model(model)

@@ -26,7 +26,9 @@ def check_quality(context: Context) -> dict[str, Any]:
     results = validate(frame, contract)
     failed = [item for item in results if not item["success"]]
     if failed:
-        lines = "; ".join(f"{item['column'] or 'table'}: {item['expectation']} ({item['unexpected']} of {len(frame)} rows, for example {item['sample']})" for item in failed)
+        lines = "; ".join(
+            f"{item['column'] or 'table'}: {item['expectation']} ({item['unexpected']} of {len(frame)} rows, for example {item['sample']})" for item in failed
+        )
         raise GroundplanError(f"the batch of {len(frame)} rows fails {len(failed)} of {len(results)} expectations: {lines}", where=f"contract {contract.id}")
     digest = hashlib.sha256(body).hexdigest()
     address = context.put("curated", f"{contract.topic}/version={digest[:16]}/data.parquet", body)
@@ -42,7 +44,10 @@ def validate(frame: Any, contract: Contract) -> list[dict[str, Any]]:
     import great_expectations as gx
     import great_expectations.expectations as gxe
 
-    expectations: list[Any] = [gxe.ExpectTableRowCountToBeBetween(min_value=1), gxe.ExpectTableColumnsToMatchSet(column_set=[p.name for p in contract.properties], exact_match=True)]
+    expectations: list[Any] = [
+        gxe.ExpectTableRowCountToBeBetween(min_value=1),
+        gxe.ExpectTableColumnsToMatchSet(column_set=[p.name for p in contract.properties], exact_match=True),
+    ]
     for item in contract.properties:
         if item.required:
             expectations.append(gxe.ExpectColumnValuesToNotBeNull(column=item.name))
@@ -54,7 +59,9 @@ def validate(frame: Any, contract: Contract) -> list[dict[str, Any]]:
     gx_context = gx.get_context(mode="ephemeral")
     gx_context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(name=contract.id, expectations=expectations)
-    batch = gx_context.data_sources.add_pandas("lake").add_dataframe_asset("batch").add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    batch = (
+        gx_context.data_sources.add_pandas("lake").add_dataframe_asset("batch").add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    )
     outcome = batch.validate(suite)
     return [
         {

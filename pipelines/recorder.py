@@ -54,17 +54,18 @@ class Recorder:
         import sklearn.model_selection
 
         recorder = self
-        original = sklearn.base.BaseEstimator.__init_subclass__.__func__  # type: ignore[attr-defined]
+        base: Any = sklearn.base.BaseEstimator
+        original = base.__init_subclass__.__func__
 
         def init_subclass(cls: Any, **kwargs: Any) -> None:
             original(cls, **kwargs)
             if "fit" in cls.__dict__:
                 cls.fit = recorder._watched(cls.__dict__["fit"])
 
-        for known in _subclasses(sklearn.base.BaseEstimator):
+        for known in _subclasses(base):
             if "fit" in known.__dict__:
                 known.fit = recorder._watched(known.__dict__["fit"])
-        sklearn.base.BaseEstimator.__init_subclass__ = classmethod(init_subclass)
+        base.__init_subclass__ = classmethod(init_subclass)  # type: ignore[arg-type]
 
         split = sklearn.model_selection.train_test_split
 
@@ -119,8 +120,9 @@ class Recorder:
         mlflow.sklearn.log_model = platform_log_model
 
 
-def _subclasses(cls: type) -> set[type]:
-    return {found for sub in cls.__subclasses__() for found in {sub, *_subclasses(sub)}}
+def _subclasses(cls: Any) -> set[Any]:
+    direct: list[Any] = cls.__subclasses__()
+    return {found for sub in direct for found in (sub, *_subclasses(sub))}
 
 
 def as_frame(features: Any, columns: tuple[str, ...] = ()) -> Any:

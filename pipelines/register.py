@@ -45,7 +45,9 @@ def register(context: Context) -> dict[str, Any]:
     # MLflow allows no dots in an alias: models:/diabetes-rf@v1-0-0
     client.set_registered_model_alias(context.model, version.replace(".", "-"), made.version)
     signature = mlflow.models.get_model_info(experiment["model_uri"]).signature
-    append(context, "pipeline", "register", version=version, run_id=experiment["run_id"], dataset_digest=identity["dataset_digest"], metrics=evaluation["metrics"])
+    append(
+        context, "pipeline", "register", version=version, run_id=experiment["run_id"], dataset_digest=identity["dataset_digest"], metrics=evaluation["metrics"]
+    )
     return {"version": version, "registry_version": made.version, "signature": signature.to_dict() if signature else None, **identity}
 
 

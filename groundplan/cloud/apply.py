@@ -64,7 +64,9 @@ def apply(
     """
     config = load(root, stack)
     known = _load_records(state_file, generation)
-    cloud = Cloud(config.region, config.account_id, _caller(endpoint, config.region), kafka_bootstrap, lambda name, document: _manifest(manifests, name, document))
+    cloud = Cloud(
+        config.region, config.account_id, _caller(endpoint, config.region), kafka_bootstrap, lambda name, document: _manifest(manifests, name, document)
+    )
     monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
     entry = program or (lambda: _run_file(root / "infra"))
     try:

@@ -38,7 +38,9 @@ def client(service: str, endpoint: str, region: str) -> Any:
             service,
             region_name=region,
             endpoint_url=endpoint,
-            config=Config(proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30),
+            config=Config(  # type: ignore[call-arg]
+                proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30
+            ),
         )
     made.meta.events.register("before-send.*", _refuse_elsewhere(endpoint))
     return made

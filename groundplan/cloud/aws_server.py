@@ -15,13 +15,13 @@ import os
 from statistics import fmean
 from typing import Any
 
-_COMPARE = {
+_COMPARE: dict[str, Any] = {
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
     "LessThanThreshold": lambda value, threshold: value < threshold,
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
-_STATISTIC = {"Average": fmean, "Maximum": max, "Minimum": min, "Sum": sum, "SampleCount": len}
+_STATISTIC: dict[str, Any] = {"Average": fmean, "Maximum": max, "Minimum": min, "Sum": sum, "SampleCount": len}
 
 
 def complete_moto() -> None:

@@ -22,7 +22,7 @@ from groundplan.cloud.rules import RECORDED_OUTPUTS, RULES, Cloud, Inputs, Made,
 from groundplan.cloud.shapes import input_shape, to_request
 from infra.errors import GroundplanError
 
-SECRET = "[secret]"
+SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 
 @dataclass
@@ -50,9 +50,15 @@ class LocalMocks(Mocks):
         self._account_id, self._region = account_id, region
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        """Never called: the monitor makes resources itself."""
         raise AssertionError("LocalMonitor makes the resources")
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], Any]:
+        """Answer a look-up.
+
+        Raises:
+            GroundplanError: The local cloud does not know this one.
+        """
         answers = {
             "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": self._account_id, "id": self._account_id},
             "aws:index/getRegion:getRegion": {"name": self._region, "id": self._region, "region": self._region},
@@ -77,10 +83,11 @@ class LocalMonitor(MockMonitor):
         self._lock = threading.Lock()
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Make or record one resource and answer with its outputs."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        _ensure_event_loop()
+        _ensure_event_loop()  # type: ignore[no-untyped-call]
         wrapped = rpc.deserialize_properties(request.object)
         ignored = set(request.ignoreChanges)
         inputs = {key: _unwrap(value) for key, value in wrapped.items()}
@@ -165,9 +172,9 @@ class LocalMonitor(MockMonitor):
         if rule is None or rule.delete is None or not record.applied:
             return
         operation, templates = rule.delete
-        request = {key: self._fill(value, record.inputs, {}, record.id) for key, value in templates.items()}
         members = input_shape(rule.service, operation).members
-        request = {key: [value] if members[key].type_name == "list" else value for key, value in request.items()}
+        filled = {key: self._fill(value, record.inputs, {}, record.id) for key, value in templates.items()}
+        request: dict[str, Any] = {key: [value] if members[key].type_name == "list" else value for key, value in filled.items()}
         if operation == "DeleteRegistry":
             request = {"RegistryId": {"RegistryArn": record.id}}
         self.cloud.call(rule.service, operation, request)

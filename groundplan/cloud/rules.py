@@ -89,7 +89,9 @@ def _table(cloud: Cloud, inputs: Inputs) -> Made:
         request["SSESpecification"] = {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": encryption["kmsKeyArn"]}
     answer = cloud.call("dynamodb", "CreateTable", request)
     if inputs.get("pointInTimeRecovery", {}).get("enabled"):
-        cloud.call("dynamodb", "UpdateContinuousBackups", {"TableName": inputs["name"], "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}})
+        cloud.call(
+            "dynamodb", "UpdateContinuousBackups", {"TableName": inputs["name"], "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
+        )
     return inputs["name"], {"arn": answer["TableDescription"]["TableArn"]}
 
 
@@ -150,7 +152,11 @@ def _ingress(cloud: Cloud, inputs: Inputs) -> Made:
 def _kafka(cloud: Cloud, request: dict[str, Any]) -> Made:
     answer = cloud.call("kafka", "CreateClusterV2", request)
     # Clients are sent to the broker that really runs here.
-    return answer["ClusterArn"], {"arn": answer["ClusterArn"], "bootstrapBrokersSaslIam": cloud.kafka_bootstrap, "clusterUuid": answer["ClusterArn"].split("/")[-1]}
+    return answer["ClusterArn"], {
+        "arn": answer["ClusterArn"],
+        "bootstrapBrokersSaslIam": cloud.kafka_bootstrap,
+        "clusterUuid": answer["ClusterArn"].split("/")[-1],
+    }
 
 
 def _kafka_cluster(cloud: Cloud, inputs: Inputs) -> Made:
@@ -168,7 +174,10 @@ def _kafka_cluster(cloud: Cloud, inputs: Inputs) -> Made:
         "ClientAuthentication": {"Sasl": {"Iam": {"Enabled": iam["sasl"]["iam"]}}, "Unauthenticated": {"Enabled": iam.get("unauthenticated", False)}},
         "EncryptionInfo": {
             "EncryptionAtRest": {"DataVolumeKMSKeyId": encryption["encryptionAtRestKmsKeyArn"]},
-            "EncryptionInTransit": {"ClientBroker": encryption["encryptionInTransit"]["clientBroker"], "InCluster": encryption["encryptionInTransit"]["inCluster"]},
+            "EncryptionInTransit": {
+                "ClientBroker": encryption["encryptionInTransit"]["clientBroker"],
+                "InCluster": encryption["encryptionInTransit"]["inCluster"],
+            },
         },
         "EnhancedMonitoring": inputs.get("enhancedMonitoring", "DEFAULT"),
         "LoggingInfo": {"BrokerLogs": {"CloudWatchLogs": {"Enabled": logging.get("enabled", False), "LogGroup": logging.get("logGroup", "")}}},
@@ -186,7 +195,7 @@ def _kafka_topic(cloud: Cloud, inputs: Inputs) -> Made:
     import json
 
     from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
     admin = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
     # One broker runs here, whatever the cluster has on AWS, so one copy is all there can be.
@@ -415,7 +424,11 @@ RULES: dict[str, Rule] = {
         delete=("Unsubscribe", {"SubscriptionArn": "{id}"}),
     ),
     "aws:appautoscaling/target:Target": Rule(
-        "application-autoscaling", "RegisterScalableTarget", rename={"tags": None}, id="{inputs[resourceId]}", outputs={"arn": "{answer[ScalableTargetARN]}"}, idempotent=True
+        "application-autoscaling", "RegisterScalableTarget",
+        rename={"tags": None},
+        id="{inputs[resourceId]}",
+        outputs={"arn": "{answer[ScalableTargetARN]}"},
+        idempotent=True,
     ),
     "aws:appautoscaling/policy:Policy": Rule(
         "application-autoscaling", "PutScalingPolicy",

@@ -17,7 +17,7 @@ from infra.errors import GroundplanError
 
 @cache
 def input_shape(service: str, operation: str) -> Any:
-    """botocore's input shape of an operation (``CreateKey``) of a service (``kms``)."""
+    """Botocore's input shape of an operation (``CreateKey``) of a service (``kms``)."""
     return _service_model(service).operation_model(operation).input_shape
 
 
@@ -88,9 +88,7 @@ def check(shape: Any, value: Any, path: str = "") -> list[str]:
         return []
     faults: list[str] = []
     if shape.type_name == "structure":
-        for name in shape.required_members:
-            if name not in value:
-                faults.append(f"{path or shape.name}: {name} is required")
+        faults += [f"{path or shape.name}: {name} is required" for name in shape.required_members if name not in value]
         for name, item in value.items():
             if name in shape.members:
                 faults += check(shape.members[name], item, f"{path}.{name}".lstrip("."))

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.requests import MAX_BODY_BYTES, BadRequest, Columns, Lookup, parse
+from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Columns, Lookup, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -39,7 +39,7 @@ class ModelServer:
             return
         try:
             status, document = await self._answer(scope, receive)
-        except BadRequest as error:
+        except BadRequestError as error:
             status, document = error.status, {"error": error.sentence}
         except Exception:  # a defect of ours: say so, keep serving, leave the details to the log
             _log.exception("request failed")
@@ -56,13 +56,13 @@ class ModelServer:
         if path == "/ping":
             return 200, {"status": "ready", "model": self.model.name if self.model else None, "version": self.model.version if self.model else None}
         if path not in ("/invocations", "/explain"):
-            raise BadRequest(f"There is nothing at {path[:100]}; use /ping, /invocations or /explain.", 404)
+            raise BadRequestError(f"There is nothing at {path[:100]}; use /ping, /invocations or /explain.", 404)
         if method != "POST":
-            raise BadRequest(f"{path} takes POST, not {method}.", 405)
+            raise BadRequestError(f"{path} takes POST, not {method}.", 405)
         headers = dict(scope["headers"])
         body = await _read(receive)
         if self.model is None:
-            raise BadRequest("No model version has been deployed to this endpoint yet.", 503)
+            raise BadRequestError("No model version has been deployed to this endpoint yet.", 503)
         content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
         # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
@@ -95,11 +95,11 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BadRequest("The client went away.")
+            raise BadRequestError("The client went away.")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise BadRequest(f"The body has more than {MAX_BODY_BYTES} bytes.", 413)
+            raise BadRequestError(f"The body has more than {MAX_BODY_BYTES} bytes.", 413)
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)

@@ -65,7 +65,8 @@ class Model:
 
     def predict(self, tensors: Tensors) -> list[Any]:
         """Predictions, one per row: numbers, or classes."""
-        return self._run(tensors, self._outputs[:1])[0].ravel().tolist()
+        predictions: list[Any] = self._run(tensors, self._outputs[:1])[0].ravel().tolist()
+        return predictions
 
     def probabilities(self, tensors: Tensors) -> npt.NDArray[Any]:
         """A classifier's probabilities, shape [n, classes]."""

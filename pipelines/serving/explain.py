@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.requests import BadRequest, Columns
+from pipelines.serving.requests import BadRequestError, Columns
 
 MAX_EXPLAINED_ROWS = 20
 
@@ -20,13 +20,13 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
         add up to prediction minus base value. For a classifier they explain the probability of the predicted class.
 
     Raises:
-        BadRequest: More rows than are explained at once.
+        BadRequestError: More rows than are explained at once.
     """
     import shap
 
     rows = len(next(iter(columns.values())))
     if rows > MAX_EXPLAINED_ROWS:
-        raise BadRequest(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained at once.", 413)
+        raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained at once.", 413)
     coded = _Coding(model, columns)
     tensors = model.tensors(columns)
     predictions = model.predict(tensors)

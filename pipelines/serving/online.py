@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.requests import BadRequest, Columns
+from pipelines.serving.requests import BadRequestError, Columns
 
 _BATCH = 100  # keys per BatchGetItem, DynamoDB's limit
 
@@ -32,7 +32,7 @@ class OnlineFeatures:
         """Columns of features, in the order of ``values``.
 
         Raises:
-            BadRequest: An entity is not in the online store (404).
+            BadRequestError: An entity is not in the online store (404).
         """
         table = self._model.entity["table"]
         ids = [entity_id(key, value) for value in values]
@@ -47,7 +47,7 @@ class OnlineFeatures:
                 request = answer.get("UnprocessedKeys") or {}
         missing = [str(value) for value, item in zip(values, ids, strict=True) if item not in found]
         if missing:
-            raise BadRequest(f"No features for {key} {', '.join(missing[:10])}.", 404)
+            raise BadRequestError(f"No features for {key} {', '.join(missing[:10])}.", 404)
         return {name: [_decode(found[item][name]["B"]) for item in ids] for name in self._model.names}
 
 

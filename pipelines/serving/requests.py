@@ -19,7 +19,7 @@ Lookup = Callable[[str, list[Any]], Columns]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The client's fault: a status of 4xx and one sentence."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
@@ -35,19 +35,19 @@ def parse(model: Model, content_type: str, body: bytes, lookup: Lookup | None = 
         lookup: Finds the features of entities by key.
 
     Raises:
-        BadRequest: Anything the client can mend.
+        BadRequestError: Anything the client can mend.
     """
     if not body.strip():
-        raise BadRequest("The body is empty; send rows as JSON or CSV.")
+        raise BadRequestError("The body is empty; send rows as JSON or CSV.")
     if len(body) > MAX_BODY_BYTES:
-        raise BadRequest(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.", 413)
+        raise BadRequestError(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.", 413)
     kind = content_type.partition(";")[0].strip().lower() or "application/json"
     if kind == "application/json":
         columns = _from_json(model, body, lookup)
     elif kind == "text/csv":
         columns = _from_csv(model, body)
     else:
-        raise BadRequest(f"The content type {kind} is not taken; use application/json or text/csv.", 415)
+        raise BadRequestError(f"The content type {kind} is not taken; use application/json or text/csv.", 415)
     return _check(model, columns)
 
 
@@ -55,50 +55,50 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise BadRequest(f"The JSON body must be an object with one of {', '.join(_FORMS)}; found {_kind(document)}.")
+        raise BadRequestError(f"The JSON body must be an object with one of {', '.join(_FORMS)}; found {_kind(document)}.")
     unknown = [key for key in document if key not in (*_FORMS, "params")]
     given = [key for key in _FORMS if key in document]
     if unknown or len(given) != 1:
         found = ", ".join(map(str, [*given, *unknown])) or "nothing"
-        raise BadRequest(f"The JSON body must have exactly one of {', '.join(_FORMS)}; found {found[:200]}.")
+        raise BadRequestError(f"The JSON body must have exactly one of {', '.join(_FORMS)}; found {found[:200]}.")
     form, value = given[0], document[given[0]]
     if form == "entities":
         return _from_entities(model, value, lookup)
     if form == "dataframe_split":
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
-            raise BadRequest("dataframe_split must be an object with columns and data.")
+            raise BadRequestError("dataframe_split must be an object with columns and data.")
         names = value.get("columns", model.names)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BadRequest("dataframe_split.columns must be a list of names.")
+            raise BadRequestError("dataframe_split.columns must be a list of names.")
         return _from_rows(names, value["data"])
     if isinstance(value, dict):
         if not all(isinstance(item, list) for item in value.values()):
-            raise BadRequest(f"{form} as an object must have a list of values for each column.")
+            raise BadRequestError(f"{form} as an object must have a list of values for each column.")
         return dict(value)
     if not isinstance(value, list):
-        raise BadRequest(f"{form} must be a list of rows; found {_kind(value)}.")
+        raise BadRequestError(f"{form} must be a list of rows; found {_kind(value)}.")
     if value and all(isinstance(row, dict) for row in value):
         names = list(value[0])
         for index, row in enumerate(value):
             if set(row) != set(names):
                 odd = sorted(set(row) ^ set(names))
-                raise BadRequest(f"Row {index} has other columns than row 0: {', '.join(map(repr, odd))}.")
+                raise BadRequestError(f"Row {index} has other columns than row 0: {', '.join(map(repr, odd))}.")
         return {name: [row[name] for row in value] for name in names}
     if form == "dataframe_records":
-        raise BadRequest("dataframe_records must be a list of objects, one per row.")
+        raise BadRequestError("dataframe_records must be a list of objects, one per row.")
     return _from_rows(model.names, value)
 
 
 def _from_rows(names: list[str], rows: list[Any]) -> Columns:
     if len(set(names)) != len(names):
-        raise BadRequest("A column is named twice.")
+        raise BadRequestError("A column is named twice.")
     for index, row in enumerate(rows):
         if not isinstance(row, list):
-            raise BadRequest(f"Row {index} must be a list of values; found {_kind(row)}.")
+            raise BadRequestError(f"Row {index} must be a list of values; found {_kind(row)}.")
         if len(row) != len(names):
-            raise BadRequest(f"Row {index} has {len(row)} values; {len(names)} columns are expected.")
+            raise BadRequestError(f"Row {index} has {len(row)} values; {len(names)} columns are expected.")
     return {name: [row[position] for row in rows] for position, name in enumerate(names)}
 
 
@@ -107,9 +107,9 @@ def _from_csv(model: Model, body: bytes) -> Columns:
         text = body.decode("utf-8-sig")
         rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadRequest(f"The body is not valid CSV in UTF-8: {error}.") from None
+        raise BadRequestError(f"The body is not valid CSV in UTF-8: {error}.") from None
     if not rows:
-        raise BadRequest("The CSV body has no rows.")
+        raise BadRequestError("The CSV body has no rows.")
     # MLflow's CSV has a header; SageMaker's built-in algorithms send none. A first row of column names is a header.
     header = any(cell.strip() in model.names for cell in rows[0])
     names = [cell.strip() for cell in rows[0]] if header else model.names
@@ -136,29 +136,29 @@ def _cell(text: str, kind: str) -> Any:
 def _from_entities(model: Model, value: Any, lookup: Lookup | None) -> Columns:
     key = model.entity.get("key")
     if not key or lookup is None:
-        raise BadRequest("This model has no online features; send the rows themselves.")
+        raise BadRequestError("This model has no online features; send the rows themselves.")
     if not isinstance(value, dict) or list(value) != [key] or not isinstance(value[key], list) or not value[key]:
-        raise BadRequest(f'entities must be {{"{key}": [...]}} with at least one key.')
+        raise BadRequestError(f'entities must be {{"{key}": [...]}} with at least one key.')
     for item in value[key]:
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise BadRequest(f"entities.{key} must hold numbers or texts; found {_kind(item)}.")
+            raise BadRequestError(f"entities.{key} must hold numbers or texts; found {_kind(item)}.")
     return lookup(key, value[key])
 
 
 def _check(model: Model, columns: Columns) -> Columns:
     wanted, given = set(model.names), set(columns)
     if wanted - given:
-        raise BadRequest(f"Missing column{_s(wanted - given)} {_list(wanted - given)}.")
+        raise BadRequestError(f"Missing column{_s(wanted - given)} {_list(wanted - given)}.")
     if given - wanted:
-        raise BadRequest(f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model takes {_list(model.names)}.")
+        raise BadRequestError(f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model takes {_list(model.names)}.")
     counts = {len(values) for values in columns.values()}
     if len(counts) > 1:
-        raise BadRequest("The columns have different numbers of values.")
+        raise BadRequestError("The columns have different numbers of values.")
     rows = counts.pop() if counts else 0
     if rows == 0:
-        raise BadRequest("There is no row to predict.")
+        raise BadRequestError("There is no row to predict.")
     if rows > MAX_ROWS:
-        raise BadRequest(f"{rows} rows were sent; at most {MAX_ROWS} are taken at once.", 413)
+        raise BadRequestError(f"{rows} rows were sent; at most {MAX_ROWS} are taken at once.", 413)
     return {column["name"]: _typed(column, columns[column["name"]]) for column in model.columns}
 
 
@@ -166,17 +166,17 @@ def _typed(column: dict[str, str], values: list[Any]) -> list[Any]:
     name, kind = column["name"], column["type"]
     for index, value in enumerate(values):
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            raise BadRequest(f"Column {name!r}, row {index}: a value is missing.")
+            raise BadRequestError(f"Column {name!r}, row {index}: a value is missing.")
         if kind == "string":
             good = isinstance(value, str)
         elif kind == "boolean":
             good = isinstance(value, bool)
         elif kind == "long":
-            good = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 or isinstance(value, float) and value.is_integer()
+            good = (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63) or (isinstance(value, float) and value.is_integer())
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:
-            raise BadRequest(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
+            raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
     return values
 
 

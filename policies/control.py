@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi_policy import ReportViolation, ResourceValidationArgs, ResourceValidationPolicy
+from pulumi_policy import ReportViolation, ResourceValidationArgs, ResourceValidationPolicy, Severity
 
 Check = Callable[[Mapping[str, Any]], Iterable[str]]
 
@@ -59,8 +59,13 @@ def as_policy(item: Control) -> ResourceValidationPolicy:
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if args.resource_type in item.types:
             for fault in item.check(args.props):
-                report(f"{fault} ({', '.join(item.frameworks)}). {item.remediation}")
+                report(f"{fault} ({', '.join(item.frameworks)}). {item.remediation}", None)
 
-    return ResourceValidationPolicy(  # type: ignore[call-arg]
-        name=item.id, description=f"{item.title} [{item.severity}]. See {item.url}", validate=validate
+    return ResourceValidationPolicy(
+        name=item.id,
+        description=item.title,
+        validate=validate,
+        severity=Severity[item.severity.upper()],
+        remediation_steps=item.remediation,
+        url=item.url,
     )

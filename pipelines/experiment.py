@@ -116,7 +116,7 @@ def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -
     description = {
         "model": context.model,
         "task": task,
-        "classes": [_plain(value) for value in getattr(recorder.model, "classes_", [])],
+        "classes": onnx_export.classes(recorder.model),
         "columns": exported.columns,
         "layout": exported.layout,
         "entity": entity,
@@ -204,10 +204,6 @@ def frame_digest(frame: Any) -> str:
 
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
     return hashlib.sha256(json.dumps(list(frame.columns)).encode() + rows).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 if __name__ == "__main__":

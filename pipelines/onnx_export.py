@@ -48,8 +48,8 @@ def export(model: Any, frame: Any, task: str) -> Exported:
         try:
             content = _convert(model, columns, layout, task)
             difference = _difference(model, content, frame, columns, layout, task)
-        except Exception as error:  # the converters raise many kinds; the last layout's is the one to tell
-            failure = error
+        except Exception as error:  # the converters raise many kinds
+            failure = failure or error
             continue
         if difference <= TOLERANCE:
             return Exported(content, columns, layout, difference)
@@ -97,6 +97,11 @@ def export_baseline(labels: list[Any], columns: list[dict[str, str]], layout: st
     return bytes(model.SerializeToString())
 
 
+def classes(model: Any) -> list[Any]:
+    """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor."""
+    return [value.item() if hasattr(value, "item") else value for value in getattr(model, "classes_", [])]
+
+
 _ONNX_TYPES = {"float": 1, "int64": 7, "string": 8}  # onnx.TensorProto's numbers
 
 
@@ -125,7 +130,7 @@ def _difference(model: Any, content: bytes, frame: Any, columns: list[dict[str, 
     sample = frame.head(CHECKED_ROWS)
     # scikit-learn warns when names appear or vanish between fit and predict; give it what it was fitted on.
     expected = np.asarray(model.predict(sample if hasattr(model, "feature_names_in_") else sample.to_numpy()))
-    served = Model(content, columns, layout, task)
+    served = Model(content, columns, layout, task, classes=classes(model))
     actual = served.predict(served.tensors({name: sample[name].tolist() for name in sample.columns}))
     if task == "classification":
         return float(np.mean(np.asarray(actual).astype(str) != expected.astype(str)))

@@ -66,7 +66,11 @@ class Model:
     def predict(self, tensors: Tensors) -> list[Any]:
         """Predictions, one per row: numbers, or classes."""
         predictions: list[Any] = self._run(tensors, self._outputs[:1])[0].ravel().tolist()
-        return predictions
+        if not self.classes:
+            return predictions
+        # ONNX has labels as integers or texts only; True and 1.0 come back as what they were (equal values hash alike).
+        original = {value: value for value in self.classes}
+        return [original.get(value, value) for value in predictions]
 
     def probabilities(self, tensors: Tensors) -> npt.NDArray[Any]:
         """A classifier's probabilities, shape [n, classes]."""

@@ -92,6 +92,9 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     from pulumi.runtime.stack import run_pulumi_func
 
     logging.getLogger("pulumi").setLevel(logging.CRITICAL)
+    # A run that failed leaves its unfinished work behind, tied to an event loop that is gone.
+    settings.SETTINGS.rpc_manager.clear()
+    settings.SETTINGS.outputs.clear()
     settings.set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
     loop = asyncio.new_event_loop()

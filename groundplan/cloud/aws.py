@@ -42,7 +42,7 @@ def client(service: str, endpoint: str, region: str) -> Any:
                 proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30
             ),
         )
-    made.meta.events.register("before-send.*", _refuse_elsewhere(endpoint))
+    made.meta.events.register_last("before-send", _refuse_elsewhere(endpoint))
     return made
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import get_project, get_stack
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
 from groundplan.cloud.rules import RECORDED_OUTPUTS, RULES, Cloud, Inputs, Made, Rule
@@ -81,6 +82,12 @@ class LocalMonitor(MockMonitor):
         self.cloud, self.known = cloud, known
         self.records: dict[str, Record] = {}
         self._lock = threading.Lock()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """The URN the engine would give: it names every parent's type, and leaves the stack's out."""
+        chain = parent.split("::")[2] if parent else "pulumi:pulumi:Stack"
+        qualified = type_ if chain == "pulumi:pulumi:Stack" else f"{chain}${type_}"
+        return f"urn:pulumi:{get_stack()}::{get_project()}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Make or record one resource and answer with its outputs."""

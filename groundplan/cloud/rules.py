@@ -410,7 +410,7 @@ RULES: dict[str, Rule] = {
     ),
     "aws:sns/topic:Topic": Rule(
         "sns", "CreateTopic",
-        rename={"kmsMasterKeyId": "Attributes.KmsMasterKeyId"},
+        rename={"kmsMasterKeyId": "Attributes.KmsMasterKeyId", "displayName": "Attributes.DisplayName"},
         id="{answer[TopicArn]}",
         outputs={"arn": "{answer[TopicArn]}"},
         delete=("DeleteTopic", {"TopicArn": "{id}"}),

@@ -55,7 +55,11 @@ def test_regressors_answer_as_scikit_learn_does(model: Any, as_array: bool) -> N
 
 
 @pytest.mark.parametrize("model", CLASSIFIERS, ids=str)
-@pytest.mark.parametrize("labels", [(TARGET > 0).astype(int), np.where(TARGET > 0, "late", "early"), TARGET > 0, (TARGET > 0).astype(float)], ids=["numbers", "texts", "booleans", "floats"])
+@pytest.mark.parametrize(
+    "labels",
+    [(TARGET > 0).astype(int), np.where(TARGET > 0, "late", "early"), TARGET > 0, (TARGET > 0).astype(float)],
+    ids=["numbers", "texts", "booleans", "floats"],
+)
 def test_classifiers_answer_as_scikit_learn_does(model: Any, labels: Any) -> None:
     model.fit(NUMBERS, labels)
     exported = export(model, NUMBERS, "classification")

@@ -1,0 +1,228 @@
+"""The program, applied: what it made is there for any client, and applying it again changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws
+import pytest
+import yaml
+
+from groundplan.cloud.apply import Applied, apply
+from groundplan.home import Home, State
+from groundplan.up import Summary
+from infra.errors import GroundplanError
+from infra.outputs import Outputs, read
+
+
+@pytest.fixture
+def run(state: State, home: Home, tmp_path: Path) -> Any:
+    """Apply a program of the test's own, beside the platform's."""
+
+    def make(program: Any) -> Applied:
+        services = state.services
+        return apply(home.root, "local", services["aws"].url, services["kafka"].url, tmp_path / "state.json", tmp_path / "manifests", "test", program)
+
+    return make
+
+
+def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) -> None:
+    buckets = {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}
+    assert set(outputs.buckets.values()) <= buckets
+    for bucket in outputs.buckets.values():
+        rule = aws("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+        assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+        assert all(aws("s3").get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+        assert aws("s3").get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+        assert "aws:SecureTransport" in aws("s3").get_bucket_policy(Bucket=bucket)["Policy"]
+    for arn in outputs.key_arns.values():
+        assert aws("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
+    endpoint = aws("sagemaker").describe_endpoint(EndpointName="groundplan-local-diabetes-rf")
+    assert [variant["VariantName"] for variant in endpoint["ProductionVariants"]] == ["champion", "challenger"]
+    assert aws("sagemaker").list_pipelines()["PipelineSummaries"][0]["PipelineName"] == outputs.pipelines["diabetes-rf"]
+    assert aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"][0]["BudgetLimit"]["Amount"] == "600.00"
+    assert aws("rds").describe_db_instances()["DBInstances"][0]["StorageEncrypted"]
+    assert {alarm["StateValue"] for alarm in aws("cloudwatch").describe_alarms()["MetricAlarms"]} <= {"INSUFFICIENT_DATA", "OK"}
+    table = aws("dynamodb").describe_table(TableName=outputs.online_tables["diabetes_patients"])["Table"]
+    assert table["SSEDescription"]["KMSMasterKeyArn"] == outputs.key_arns["internal"]
+    assert aws("glue").get_schema(SchemaId={"RegistryName": outputs.kafka.registry, "SchemaName": "diabetes-patients"})["Compatibility"] == "BACKWARD"
+
+
+def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: Outputs, aws: Any) -> None:
+    from pipelines.steps import STEPS
+
+    definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
+    assert [step["Name"] for step in definition["Steps"]] == [step.name for step in STEPS]
+    values = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
+    assert values["RoleArn"] == outputs.role_arns["pipeline"] and values["Example"].endswith("examples/diabetes") and values["TrackingUri"] is None
+
+
+def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    found = AdminClient({"bootstrap.servers": state.services["kafka"].url}).list_topics(timeout=10).topics
+    assert set(outputs.kafka.topics) == {"diabetes-patients", "diabetes-patients.dlq"} <= set(found)
+    assert len(found["diabetes-patients"].partitions) == 2
+    assert outputs.kafka.bootstrap_servers == state.services["kafka"].url
+
+
+def test_the_outputs_are_read_alike_from_file_s3_and_pulumis_json(outputs: Outputs, home: Home, tmp_path: Path, inside: None) -> None:
+    assert read(f"s3://{outputs.buckets['curated']}/platform/outputs.json") == outputs
+    whole = tmp_path / "stack.json"
+    whole.write_text(json.dumps({"platform": json.loads(home.outputs_file.read_text()), "other": 1}), encoding="utf-8")
+    assert read(str(whole)) == outputs
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"platform": {}}', "[]"])
+def test_outputs_that_do_not_hold_to_the_contract_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "o.json").write_text(text, encoding="utf-8")
+    with pytest.raises(GroundplanError, match="no platform outputs to read"):
+        read(str(tmp_path / "o.json"))
+
+
+def test_the_inference_service_is_rendered(home: Home) -> None:
+    service = yaml.safe_load((home.manifests / "inferenceservice-diabetes-rf.yaml").read_text(encoding="utf-8"))
+    assert (service["apiVersion"], service["kind"], service["metadata"]["name"]) == ("serving.kserve.io/v1beta1", "InferenceService", "diabetes-rf")
+    assert service["spec"]["predictor"]["canaryTrafficPercent"] == 5
+    assert service["spec"]["predictor"]["containers"][0]["ports"] == [{"containerPort": 8080, "protocol": "TCP"}]
+
+
+def test_applying_again_changes_nothing(platform: Summary, home: Home, state: State) -> None:
+    services = state.services
+    again = apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+    assert {record.change for record in again.made} == {"same"} and not again.deleted
+    assert again.outputs == platform.applied.outputs
+
+
+def test_parents_and_dependencies_are_kept(platform: Summary) -> None:
+    by_name = {(record.type.split(":")[-1], record.name): record for record in platform.applied.records}
+    policy, block = by_name["BucketPolicy", "lake-raw"], by_name["BucketPublicAccessBlock", "lake-raw"]
+    assert policy.parent == block.parent == by_name["SecureBucket", "lake-raw"].urn
+    assert by_name["SecureBucket", "lake-raw"].parent == by_name["Lake", "lake"].urn
+    assert block.urn in policy.dependencies
+    assert policy.urn.startswith("urn:pulumi:local::groundplan::groundplan:platform:Lake$groundplan:platform:SecureBucket$aws:s3/bucketPolicy")
+
+
+def test_secrets_stay_secret_and_their_values_are_never_in_the_state(run: Any, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def program() -> None:
+        parameter = pulumi_aws.sns.Topic("secret-topic", name="secret-topic", display_name=pulumi.Output.secret("hush-hush"))
+        pulumi.export("shown", parameter.display_name)
+        seen.append(pulumi.Output.is_secret(parameter.display_name))
+
+    applied = run(program)
+    assert applied.outputs["shown"] == "hush-hush"
+    assert "hush-hush" not in (tmp_path / "state.json").read_text() and "[secret]" in (tmp_path / "state.json").read_text()
+    import asyncio
+
+    assert asyncio.new_event_loop().run_until_complete(seen[0]) is True
+
+
+def test_a_change_is_made_in_place_and_what_is_gone_is_deleted(run: Any, aws: Any) -> None:
+    def program(threshold: float, extra: bool) -> Any:
+        def body() -> None:
+            pulumi_aws.cloudwatch.MetricAlarm(
+                "a", name="test-a", namespace="T", metric_name="m", comparison_operator="GreaterThanThreshold", evaluation_periods=1, threshold=threshold,
+                statistic="Average", period=60,
+            )  # fmt: skip
+            if extra:
+                pulumi_aws.s3.Bucket("b", bucket="test-bucket-that-goes")
+
+        return body
+
+    run(program(1, True))
+    changed = run(program(2, False))
+    assert [(record.name, record.change) for record in changed.made] == [("a", "updated")]
+    assert [record.name for record in changed.deleted] == ["b"]
+    assert aws("cloudwatch").describe_alarms(AlarmNames=["test-a"])["MetricAlarms"][0]["Threshold"] == 2
+    assert "test-bucket-that-goes" not in {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}
+
+
+def test_what_aws_would_refuse_is_refused_here_and_names_the_resource(run: Any) -> None:
+    def program() -> None:
+        pulumi_aws.sagemaker.Model("wrong", name="under_score", execution_role_arn="arn:aws:iam::123456789012:role/serving")
+
+    with pytest.raises(GroundplanError) as raised:
+        run(program)
+    assert "resource wrong (aws:sagemaker/model:Model)" in str(raised.value) and "'under_score' does not match" in str(raised.value)
+
+
+def test_a_failure_of_the_cloud_names_the_resource_and_later_resources_are_not_made(run: Any, aws: Any) -> None:
+    def program() -> None:
+        role = pulumi_aws.iam.RolePolicy("lost", name="p", role="no-such-role", policy='{"Version": "2012-10-17", "Statement": []}')
+        pulumi_aws.sns.Topic("after", name="test-after", opts=pulumi.ResourceOptions(depends_on=[role]))
+
+    with pytest.raises(GroundplanError, match=r"resource lost \(aws:iam/rolePolicy:RolePolicy\): NoSuchEntity"):
+        run(program)
+    assert not [topic for topic in aws("sns").list_topics()["Topics"] if topic["TopicArn"].endswith("test-after")]
+
+
+def test_a_type_without_a_rule_is_recorded_not_faked(run: Any) -> None:
+    def program() -> None:
+        pulumi_aws.guardduty.Detector("watch", enable=True)
+
+    applied = run(program)
+    assert [record.name for record in applied.recorded] == ["watch"] and not applied.made
+
+
+def test_an_unknown_look_up_says_what_to_do(run: Any) -> None:
+    def program() -> None:
+        pulumi_aws.get_availability_zones()
+
+    with pytest.raises(GroundplanError, match="can't answer the look-up aws:index/getAvailabilityZones"):
+        run(program)
+
+
+def test_two_resources_of_one_name_are_refused(run: Any) -> None:
+    def program() -> None:
+        pulumi_aws.sns.Topic("twin", name="twin-a")
+        pulumi_aws.sns.Topic("twin", name="twin-b")
+
+    with pytest.raises(GroundplanError, match="two resources are both named 'twin'"):
+        run(program)
+
+
+def test_independent_resources_are_made_side_by_side(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from groundplan.cloud import rules
+
+    meeting = threading.Barrier(2, timeout=20)
+
+    def make(cloud: Any, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        meeting.wait()  # breaks unless both are in here at once
+        return inputs["bucket"], {}
+
+    monkeypatch.setitem(rules.RULES, "aws:s3/bucket:Bucket", rules.Rule(make=make))
+
+    def program() -> None:
+        pulumi_aws.s3.Bucket("one", bucket="one")
+        pulumi_aws.s3.Bucket("two", bucket="two")
+
+    assert len(run(program).made) == 2
+
+
+def test_the_compiled_pipeline_in_the_repository_is_current(root: Path) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines.workflow"], cwd=root, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((root / "infra" / "pipeline.json").read_text(encoding="utf-8")), "run `make pipeline`"
+
+
+def test_every_stack_previews_with_unknown_values(root: Path) -> None:
+    """As in a first real preview: ids, ARNs and everything computed are unknown."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from tests.integration.preview import preview\n"
+        "for path in sorted(Path('stacks').glob('Pulumi.*.yaml')): print(len(preview(Path('.'), path.name.split('.')[1])))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(int(line) > 80 for line in done.stdout.split())

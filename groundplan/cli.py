@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,9 +33,6 @@ def main() -> None:
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left running that this command started", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
         sys.exit(1)
@@ -93,11 +90,12 @@ def _progress() -> Iterator[Any]:
     def say(line: str) -> None:
         console.print(f"[green]done[/green] {line.replace('[', chr(92) + '[')}" if console.is_terminal else f"done {line}", markup=console.is_terminal)
 
-    if console.is_terminal:
-        with console.status("working; Ctrl-C stops everything"):
+    try:
+        with console.status("working; Ctrl-C stops everything") if console.is_terminal else nullcontext():
             yield say
-    else:
-        yield say
+    except KeyboardInterrupt:
+        print("interrupted; what this command started is stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -129,17 +127,17 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def env(as_json: AsJson = False) -> None:
     """Print what ordinary clients (aws, boto3, mlflow, kcat) read:  eval "$(groundplan env)"."""
-    from groundplan.environment import SHADOWING, client_variables
+    from groundplan.environment import client_variables, shadowing, without_proxy
     from groundplan.home import find_home
 
     state = find_home().load()
     if state is None:
         raise GroundplanError("nothing is running", fix="run `groundplan up` first")
-    variables = client_variables(state.services, state.region)
+    variables = client_variables(state.services, state.region) | without_proxy(os.environ)
     if as_json:
         print(json.dumps(variables, indent=1))
         return
-    for name in SHADOWING:
+    for name in shadowing(os.environ):
         print(f"unset {name}")
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")

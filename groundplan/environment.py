@@ -37,8 +37,25 @@ def client_variables(services: Mapping[str, Service], region: str) -> dict[str, 
     return variables
 
 
-# Variables that would take an ordinary client back to the user's own account; `groundplan env` unsets them.
-SHADOWING = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL_S3")
+# Variables that would take an ordinary client back to the user's own account or servers.
+_SHADOWING = (
+    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID",
+)  # fmt: skip
+_OURS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
+
+
+def shadowing(environment: Mapping[str, str]) -> list[str]:
+    """Names to unset in the user's shell, so that clients go to the local platform and nowhere else."""
+    return [*_SHADOWING, *sorted(name for name in environment if name.startswith("AWS_ENDPOINT_URL_") and name not in _OURS)]
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Loopback added to what the user's shell sends past its proxy."""
+    known = [part for part in (environment.get("NO_PROXY") or environment.get("no_proxy") or "").split(",") if part]
+    hosts = ",".join(dict.fromkeys([*known, "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def child_environment(home: Home, services: Mapping[str, Service], region: str) -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis  # noqa: F401 (its plug-in imports it while pytest ends, and CPython 3.11 can't parse that deep then)
 import pytest
 
 from groundplan.cloud.aws import client

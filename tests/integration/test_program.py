@@ -45,7 +45,8 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
     assert aws("sagemaker").list_pipelines()["PipelineSummaries"][0]["PipelineName"] == outputs.pipelines["diabetes-rf"]
     assert aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"][0]["BudgetLimit"]["Amount"] == "600.00"
     assert aws("rds").describe_db_instances()["DBInstances"][0]["StorageEncrypted"]
-    assert {alarm["StateValue"] for alarm in aws("cloudwatch").describe_alarms()["MetricAlarms"]} <= {"INSUFFICIENT_DATA", "OK"}
+    alarms = {alarm["AlarmName"] for alarm in aws("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert set(outputs.alarms["diabetes-rf"].values()) <= alarms
     table = aws("dynamodb").describe_table(TableName=outputs.online_tables["diabetes_patients"])["Table"]
     assert table["SSEDescription"]["KMSMasterKeyArn"] == outputs.key_arns["internal"]
     assert aws("glue").get_schema(SchemaId={"RegistryName": outputs.kafka.registry, "SchemaName": "diabetes-patients"})["Compatibility"] == "BACKWARD"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from groundplan.cloud.aws import client
-from groundplan.environment import SHADOWING, child_environment, client_variables
+from groundplan.environment import child_environment, client_variables, shadowing, without_proxy
 from groundplan.home import Home
 from groundplan.services import own_service
 from infra.errors import GroundplanError
@@ -41,7 +41,9 @@ def test_clients_get_every_address_and_lose_what_would_shadow_it() -> None:
     assert variables["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == "http://127.0.0.1:5003"
     assert variables["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:5001"
     assert variables["AWS_DEFAULT_REGION"] == "eu-central-1"
-    assert {"AWS_PROFILE", "AWS_SESSION_TOKEN"} <= set(SHADOWING)
+    names = shadowing(FOREIGN)
+    assert {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "MLFLOW_REGISTRY_URI"} <= set(names) and not set(names) & set(variables)
+    assert without_proxy({"NO_PROXY": "intranet"})["no_proxy"] == "intranet,127.0.0.1,localhost"
 
 
 def test_a_client_of_the_local_cloud_ignores_the_environment_and_refuses_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""MLflow scripts the project has never seen, as data scientists would write them."""
+
+GRADIENT_BOOSTED_CLASSIFIER = """
+import mlflow
+import mlflow.sklearn
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.model_selection import train_test_split
+
+X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+with mlflow.start_run(run_name="boosted"):
+    mlflow.set_tag("team", "oncology")
+    model = GradientBoostingClassifier(n_estimators=30, random_state=0).fit(X_train, y_train)
+    mlflow.log_metric("accuracy", model.score(X_test, y_test))
+    mlflow.sklearn.log_model(model, name="classifier")
+"""
+
+PIPELINE_WITH_PREPROCESSING = """
+import mlflow
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+random = np.random.default_rng(7)
+frame = pd.DataFrame({
+    "age": random.uniform(18, 90, 400),
+    "visits": random.integers(0, 20, 400),
+    "plan": random.choice(["basic", "plus", "gold"], 400),
+    "member": random.choice([True, False], 400),
+})
+churned = np.where((frame["visits"] < 5) & (frame["plan"] == "basic"), "yes", "no")
+prepare = ColumnTransformer([
+    ("numbers", Pipeline([("fill", SimpleImputer()), ("scale", StandardScaler())]), ["age", "visits"]),
+    ("classes", OneHotEncoder(handle_unknown="ignore"), ["plan"]),
+], remainder="passthrough")
+model = Pipeline([("prepare", prepare), ("classify", LogisticRegression())])
+mlflow.sklearn.autolog(disable=True)
+model.fit(frame, churned)
+mlflow.log_param("rows", len(frame))
+mlflow.sklearn.log_model(model, "model")
+mlflow.end_run()
+"""
+
+BROKEN = """
+import mlflow
+
+with mlflow.start_run():
+    raise ValueError("the training data are gone")
+"""
+
+NO_RUN = "print('hello')"

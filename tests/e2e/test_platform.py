@@ -1,0 +1,337 @@
+"""The whole platform as its users meet it: one `up`, ordinary clients, other people's scripts, one `down`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e import scripts
+from tests.platform import assert_ok, copy_project, groundplan, logs_of, processes_of
+
+# What a laptop with a job may have in its environment; none of it may be used.
+FOREIGN = {
+    "AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_PROFILE": "company",
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9/company",
+    "MLFLOW_EXPERIMENT_NAME": "company-experiment",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone with the platform up; it must leave nothing behind."""
+    folder = copy_project(tmp_path_factory.mktemp("e2e") / "a clone")  # a blank in the path, as laptops have
+    try:
+        done = groundplan(folder, "up", **FOREIGN)
+        (folder / "up.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+        assert_ok(done, folder)
+        yield folder
+        assert "stopped" in assert_ok(groundplan(folder, "down"), folder).stdout
+        assert processes_of(folder) == []
+    finally:
+        groundplan(folder, "down")
+
+
+@pytest.fixture(scope="module")
+def status(project: Path) -> Any:
+    return json.loads(assert_ok(groundplan(project, "status", "--json"), project).stdout)
+
+
+@pytest.fixture(scope="module")
+def shell(project: Path) -> dict[str, str]:
+    """The environment of a shell after `eval "$(groundplan env)"`, on a machine with real credentials."""
+    lines = assert_ok(groundplan(project, "env"), project).stdout
+    command = f'eval {shlex.quote(lines)}; {shlex.quote(sys.executable)} -c "import os, json; print(json.dumps(dict(os.environ)))"'
+    done = subprocess.run(["bash", "-c", command], env={**os.environ, **FOREIGN}, capture_output=True, text=True, check=True)
+    environment: dict[str, str] = json.loads(done.stdout)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def runtime(status: Any) -> Any:
+    import boto3
+
+    return boto3.client(
+        "sagemaker-runtime", endpoint_url=status["services"]["router"]["url"], region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+    )
+
+
+def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
+    text = (project / "up.txt").read_text(encoding="utf-8")
+    assert re.search(r"Program \d{2,} resources made in the local cloud", text) and "only recorded: streaming (Configuration)" in text
+    assert re.search(r"version +v1\.0\.0", text) and re.search(r"evaluation +mae 44\.0", text)
+    assert re.search(r"business KPI +19\.9\d progression points better than the baseline, worth 159,6\d\d USD a month", text)
+    assert "promoted: not worse than the champion" in text and "test identities of the local stack" in text
+    assert re.search(r"One prediction .* -> \d+\.\d, answered by champion v1\.0\.0", text) and "effects add up to" in text
+    assert "Where the time went" in text and "make down" in text
+
+
+def test_status_gives_programs_addresses_and_states(status: Any) -> None:
+    assert status["running"] and {service["state"] for service in status["services"].values()} == {"healthy"}
+    assert set(status["services"]) == {"aws", "kafka", "mlflow", "router"}
+    assert len(status["applied"]) > 80 and [item["name"] for item in status["recorded"]] == ["streaming"]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("s3 ls", "groundplan-local-curated-123456789012"),
+        ("kms list-keys", "KeyArn"),
+        ("kms list-aliases", "alias/groundplan-local-restricted"),
+        ("sagemaker list-endpoints", '"EndpointStatus": "InService"'),
+        ("sagemaker list-pipelines", "groundplan-local-diabetes-rf"),
+        ("budgets describe-budgets --account-id 123456789012", "groundplan-local-monthly"),
+        ("dynamodb list-tables", "groundplan-local-online.diabetes_patients"),
+        ("glue list-schemas", "diabetes-patients"),
+        ("cloudwatch describe-alarms --query MetricAlarms[].AlarmName", "groundplan-local-diabetes-rf-drift"),
+        ("iam list-roles --query Roles[].RoleName", "groundplan-local-auditor"),
+        ("secretsmanager list-secrets", "groundplan/local/masking-key"),
+    ],
+)
+def test_the_aws_command_line_simply_works(command: str, says: str, shell: dict[str, str]) -> None:
+    aws = Path(sys.executable).parent / "aws"
+    done = subprocess.run([sys.executable, str(aws), *command.split()], env=shell, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+
+
+def test_a_plain_boto3_client_gets_a_prediction(shell: dict[str, str]) -> None:
+    code = (
+        "import boto3, json; answer = boto3.client('sagemaker-runtime').invoke_endpoint(EndpointName='groundplan-local-diabetes-rf', "
+        "ContentType='application/json', Body='{\"entities\": {\"patient_id\": [17]}}'); "
+        "print(answer['InvokedProductionVariant'], json.loads(answer['Body'].read())['predictions'][0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=shell, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    variant, prediction = done.stdout.split()
+    assert variant == "champion" and 25 < float(prediction) < 346
+
+
+def test_curl_repeats_the_prediction_of_the_summary(project: Path) -> None:
+    text = (project / "up.txt").read_text(encoding="utf-8")
+    command = next(line.strip() for line in text.splitlines() if line.strip().startswith("curl "))
+    shown = float(re.search(r"One prediction .* -> (\d+\.\d)", text).group(1))  # type: ignore[union-attr]
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(done.stdout)["predictions"][0] == pytest.approx(shown, abs=0.05)
+
+
+def test_the_served_prediction_is_the_scripts_own_models(project: Path, runtime: Any) -> None:
+    """The experiment again, here: the endpoint must answer what scikit-learn answers, by features and by key."""
+    from sklearn.datasets import load_diabetes
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import train_test_split
+
+    data = load_diabetes()
+    train, _, labels, _ = train_test_split(data.data, data.target, test_size=0.2, random_state=42)
+    expected = RandomForestRegressor(n_estimators=100, random_state=42).fit(train, labels).predict(data.data[:5])
+    for body in ({"instances": data.data[:5].tolist()}, {"entities": {"patient_id": [0, 1, 2, 3, 4]}}):
+        answer = runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps(body))
+        assert json.loads(answer["Body"].read())["predictions"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it(shell: dict[str, str], status: Any) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(status["services"]["mlflow"]["url"])
+    version = client.get_model_version_by_alias("diabetes-rf", "champion")
+    run = client.get_run(version.run_id)
+    assert run.data.params == {"n_estimators": "100"} and run.data.metrics["mae"] == pytest.approx(44.05, abs=0.05)
+    assert version.tags["version"] == "v1.0.0" and client.get_model_version_by_alias("diabetes-rf", "v1-0-0").version == version.version
+    for tag in ("code_version", "dataset_digest", "training_digest", "environment", "duration_s", "pipeline_run"):
+        assert run.data.tags[f"groundplan.{tag}"]
+    assert run.inputs.dataset_inputs[0].dataset.name == "diabetes-rf"
+    assert client.get_experiment(run.info.experiment_id).name == "diabetes-rf"
+    assert client.get_experiment_by_name("company-experiment") is None
+    done = subprocess.run([sys.executable, "-m", "mlflow", "experiments", "search"], env=shell, capture_output=True, text=True, timeout=90, check=False)
+    assert "diabetes-rf" in done.stdout, done.stderr
+
+
+def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(status: Any, shell: dict[str, str], tmp_path: Path) -> None:
+    import boto3
+
+    s3 = boto3.client("s3", endpoint_url=status["services"]["aws"]["url"], region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t")
+    names = [item["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="groundplan-local-mlflow-123456789012") for item in page["Contents"]]
+    assert any(name.endswith("model.skops") for name in names) and not any(name.endswith((".pkl", ".pickle", ".joblib")) for name in names)
+    served = [item["Key"] for item in s3.list_objects_v2(Bucket="groundplan-local-models-123456789012", Prefix="diabetes-rf/current/")["Contents"]]
+    assert {Path(key).name for key in served} == {"model.onnx", "model.json", "background.json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "says"),
+    [
+        ("{", "application/json", "not valid JSON"),
+        ("", "application/json", "The body is empty"),
+        ('{"instances": [[1, 2]]}', "application/json", "10 columns are expected"),
+        ('{"dataframe_records": [{"age": 1}]}', "application/json", "Missing columns"),
+        ('{"entities": {"patient_id": [99999]}}', "application/json", "No features for patient_id 99999."),
+        ("age,sex\n1,2", "text/csv", "Missing columns"),
+    ],
+)
+def test_a_bad_request_is_refused_in_one_sentence_and_the_endpoint_goes_on(body: str, content_type: str, says: str, status: Any) -> None:
+    import httpx
+
+    url = f"{status['services']['router']['url']}/endpoints/groundplan-local-diabetes-rf/invocations"
+    answer = httpx.post(url, content=body, headers={"content-type": content_type}, timeout=20)
+    assert answer.status_code == 424 and says in json.loads(answer.json()["OriginalMessage"])["error"] and answer.json()["OriginalStatusCode"] in (400, 404)
+    assert httpx.post(url, json={"entities": {"patient_id": [1]}}, timeout=20).status_code == 200
+
+
+def test_up_again_is_quick_and_says_what_is_there(project: Path, status: Any) -> None:
+    done = assert_ok(groundplan(project, "up"), project)
+    assert "The platform was already up" in done.stdout and "unchanged" in done.stdout and "diabetes-rf: already there" in done.stdout
+    after = json.loads(groundplan(project, "status", "--json").stdout)
+    assert {name: service["pid"] for name, service in after["services"].items()} == {name: service["pid"] for name, service in status["services"].items()}
+
+
+def test_a_second_stack_or_a_second_command_at_once_is_refused(project: Path) -> None:
+    import fcntl
+
+    (project / "stacks" / "Pulumi.other.yaml").write_text((project / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    done = groundplan(project, "up", "--stack", "other")
+    assert done.returncode == 2 and "stack local is running here" in done.stderr
+    with (project / ".groundplan" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = groundplan(project, "down")
+    assert done.returncode == 1 and "another groundplan command is changing this platform" in done.stderr
+
+
+@pytest.mark.parametrize("service", ["mlflow", "router"])
+def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
+    before = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
+    psutil.Process(before["pid"]).kill()
+    deadline = time.monotonic() + 60
+    while True:
+        after = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
+        if after["state"] == "healthy" and after["pid"] != before["pid"]:
+            break
+        assert time.monotonic() < deadline, f"{after}\n{logs_of(project)}"
+    assert after["url"] == before["url"]
+
+
+@pytest.mark.parametrize(("name", "script"), [("cancer", scripts.GRADIENT_BOOSTED_CLASSIFIER), ("churn", scripts.PIPELINE_WITH_PREPROCESSING)])
+def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, script: str, project: Path, runtime: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.py"
+    path.write_text(script, encoding="utf-8")
+    found = json.loads(assert_ok(groundplan(project, "experiment", str(path), "--deploy", "--json"), project).stdout)
+    assert found["register"]["version"] == "v1.0.0" and found["deploy"]["outcome"] == "promoted"
+    if name == "cancer":
+        from sklearn.datasets import load_breast_cancer
+
+        row, wanted = load_breast_cancer(as_frame=True).data.head(1).to_dict(orient="records"), [0]
+        assert found["experiment"]["holdout"] == "rows the model has not seen" and found["evaluate"]["metrics"]["roc_auc"] > 0.95
+    else:
+        row, wanted = [{"age": 40.5, "visits": 1, "plan": "basic", "member": True}], ["yes"]
+        assert found["experiment"]["holdout"] == "5-fold, out of fold"
+    for attributes in ({}, {"CustomAttributes": "explain"}):
+        answer = runtime.invoke_endpoint(
+            EndpointName=f"groundplan-local-{name}", ContentType="application/json", Body=json.dumps({"dataframe_records": row}), **attributes
+        )
+        document = json.loads(answer["Body"].read())
+        if attributes:
+            item = document["explanations"][0]
+            assert item["base_value"] + sum(item["shap_values"].values()) == pytest.approx(item["probability"], abs=1e-6)
+        else:
+            assert document["predictions"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [(scripts.BROKEN, r"step experiment .*broken.py:5: ValueError: the training data are gone"), (scripts.NO_RUN, r"the script made no MLflow run")],
+    ids=["raises", "no run"],
+)
+def test_a_script_that_fails_is_named_with_step_line_and_log(script: str, says: str, project: Path, tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(script, encoding="utf-8")
+    done = groundplan(project, "experiment", str(path))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(says, done.stderr.replace("\n", " ")), done.stderr
+    assert "step-experiment.log" in done.stderr
+
+
+def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Path, runtime: Any, shell: dict[str, str]) -> None:
+    first = groundplan(project, "monitor", "examples/diabetes", "--json")
+    assert first.returncode == 0, first.stderr
+    calm = json.loads(first.stdout)
+    assert calm["alarms"]["drift"] == "OK" and calm["quality"]["mae"] == pytest.approx(44.05, abs=0.5)
+    assert Path(calm["report"]).stat().st_size > 10_000
+    rows = [[0.15 + row / 5000, *[0.12] * 9] for row in range(200)]
+    runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps({"instances": rows}))
+    deadline = time.monotonic() + 60
+    while True:  # the capture is written once a second
+        done = groundplan(project, "monitor", "examples/diabetes", "--json")
+        found = json.loads(done.stdout)
+        if found["distinct_rows"] >= 200:
+            break
+        assert time.monotonic() < deadline
+    assert done.returncode == 1 and found["drift_share"] > 0.5 and found["alarms"]["drift"] == "ALARM"
+
+
+def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project: Path, runtime: Any, tmp_path: Path) -> None:
+    folder = project / "examples" / "diabetes"
+    original = (folder / "experiment.py").read_text(encoding="utf-8")
+    worse = original.replace("model.fit(X_train, y_train)", "model.fit(X_train, y_train * 1.45)")  # over-estimates by half: passes no canary
+    stack = project / "stacks" / "Pulumi.local.yaml"
+    kept = stack.read_text(encoding="utf-8")
+    try:
+        (folder / "experiment.py").write_text(worse, encoding="utf-8")
+        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
+        assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 60" in done.stderr
+        # With a laxer objective the gate lets it pass, and the canary must catch it.
+        stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
+        assert re.search(r"\d+ updated, \d+ unchanged", assert_ok(groundplan(project, "up"), project).stdout)
+        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
+        assert done.returncode == 1 and re.search(r"diabetes-rf v1\.\d\.0 was rolled back: on the same \d+ rows its error is", done.stderr), done.stderr
+    finally:
+        (folder / "experiment.py").write_text(original, encoding="utf-8")
+        stack.write_text(kept, encoding="utf-8")
+    answer = runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", Body='{"entities": {"patient_id": [17]}}', ContentType="application/json")
+    assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
+    log = json.loads(assert_ok(groundplan(project, "audit", "--json"), project).stdout)
+    assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
+
+
+def test_interrupting_up_leaves_nothing_running(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "clone")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    for number, wait_for in ((signal.SIGINT, "AWS API"), (signal.SIGTERM, "raw zone")):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "groundplan", "up"], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if wait_for in line:
+                break
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert process.wait(60) == 130, rest
+        assert "interrupted" in rest and "Traceback" not in rest
+        assert processes_of(folder) == []
+        assert not (folder / ".groundplan" / "run").exists()
+
+
+def test_once_stops_everything_and_a_failing_step_is_named(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "clone")
+    assert "--once: stopped" in assert_ok(groundplan(folder, "up", "--once", "--examples", "none"), folder).stdout
+    assert processes_of(folder) == []
+    contract = folder / "examples" / "diabetes" / "contract.yaml"
+    contract.write_text(contract.read_text(encoding="utf-8").replace("maximum: 400", "maximum: 300"), encoding="utf-8")
+    done = groundplan(folder, "up")
+    assert done.returncode == 1
+    assert "step quality" in done.stderr and "target: expect_column_values_to_be_between" in done.stderr and "step-quality.log" in done.stderr
+    assert processes_of(folder) == []

@@ -1,0 +1,150 @@
+"""Local SageMaker hosting: variants and weights obeyed, failures told as SageMaker tells them, containers restarted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from groundplan.home import Home
+from infra.outputs import Outputs
+from pipelines.context import Context, Example
+from pipelines.deploy import Hosting
+from tests.unit.test_serving import make_model
+
+NAME = "groundplan-local-probe"
+
+
+def eventually(check: Callable[[], Any], timeout_s: float = 20) -> Any:
+    """The first true value of ``check``; fails when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := check()):
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.1)
+    return value
+
+
+def write_bundle(folder: Path, constant: float) -> Path:
+    """A served model that always answers ``constant``."""
+    from sklearn.linear_model import Ridge
+
+    frame = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 0.0, 1.0]})
+    model = make_model(Ridge(alpha=1e9).fit(frame, [constant] * 3), frame, "regression")
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(model.content)
+    described = {"model": "probe", "task": "regression", "classes": [], "columns": model.columns, "layout": model.layout, "entity": {}}
+    (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    frame.to_json(folder / "background.json", orient="split", index=False)
+    return folder
+
+
+@pytest.fixture
+def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> Hosting:
+    example = Example(tmp_path, "probe", tmp_path / "experiment.py")
+    return Hosting(Context(outputs, example, f"t{time.time_ns() % 10**9}", tmp_path))
+
+
+@pytest.fixture
+def two_models(hosting: Hosting, tmp_path: Path) -> tuple[str, str]:
+    old, new = (hosting.create_model(write_bundle(tmp_path / name, value), name) for name, value in (("v1.0.0", 10.0), ("v1.1.0", 20.0)))
+    hosting.point({"champion": old, "challenger": new}, {"champion": 0.8, "challenger": 0.2}, label="canary")
+    return old, new
+
+
+def invoke(aws: Any, body: Any = None, **more: Any) -> Any:
+    payload = json.dumps({"instances": [[1, 1]]} if body is None else body) if not isinstance(body, str) else body
+    return aws("sagemaker-runtime").invoke_endpoint(EndpointName=NAME, ContentType="application/json", Body=payload, **more)
+
+
+def test_requests_follow_the_variants_weights_and_say_who_answered(two_models: Any, aws: Any) -> None:
+    counts: Counter[str] = Counter()
+    for _ in range(300):
+        answer = invoke(aws)
+        variant = answer["InvokedProductionVariant"]
+        counts[variant] += 1
+        assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx({"champion": 10, "challenger": 20}[variant], abs=1e-3)
+    assert 30 <= counts["challenger"] <= 95  # 0.2 of 300; outside once in a million runs
+    aws("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName=NAME, DesiredWeightsAndCapacities=[{"VariantName": "champion", "DesiredWeight": 0}, {"VariantName": "challenger", "DesiredWeight": 1}]
+    )
+    aws("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig={"Delay": 1})
+    eventually(lambda: {invoke(aws)["InvokedProductionVariant"] for _ in range(10)} == {"challenger"})
+    assert invoke(aws, TargetVariant="champion")["InvokedProductionVariant"] == "champion"
+
+
+def test_what_the_container_refuses_is_a_model_error_with_the_original_inside(two_models: Any, aws: Any) -> None:
+    with pytest.raises(ClientError) as raised:
+        invoke(aws, {"instances": [[1]]})
+    answer = raised.value.response
+    assert answer["Error"]["Code"] == "ModelError" and answer["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert answer["OriginalStatusCode"] == 400 and "Row 0 has 1 values; 2 columns are expected." in answer["OriginalMessage"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "says"), [("nowhere", {}, "Endpoint nowhere of account 123456789012 not found"), (NAME, {"TargetVariant": "third"}, "Variant third")]
+)
+def test_an_unknown_endpoint_or_variant_is_a_validation_error(two_models: Any, aws: Any, name: str, more: dict[str, str], says: str) -> None:
+    with pytest.raises(ClientError, match=says) as raised:
+        aws("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body="{}", **more)
+    assert raised.value.response["Error"]["Code"] in ("ValidationError", "ValidationException")
+
+
+def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(two_models: Any, aws: Any, home: Home) -> None:
+    victim = next(
+        process
+        for process in psutil.process_iter()
+        if process.cmdline()[-2:] == ["-m", "pipelines.serving"] and process.environ().get("SM_MODEL_DIR", "").endswith(two_models[0])
+    )
+    victim.kill()
+    assert invoke(aws, TargetVariant="challenger")["InvokedProductionVariant"] == "challenger"
+
+    def answers() -> bool:
+        try:
+            return bool(invoke(aws, TargetVariant="champion")["InvokedProductionVariant"] == "champion")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ServiceUnavailable"
+            return False
+
+    eventually(answers)
+
+
+def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_serving(two_models: Any, hosting: Hosting, aws: Any, tmp_path: Path) -> None:
+    from infra.errors import GroundplanError
+
+    broken = write_bundle(tmp_path / "broken", 1.0)
+    (broken / "model.onnx").write_bytes(b"not a model")
+    name = hosting.create_model(broken, "v9.9.9")
+    with pytest.raises(GroundplanError, match=r"did not come into service: the model server stopped"):
+        hosting.point({"champion": name, "challenger": name}, {"champion": 1, "challenger": 0}, label="broken")
+    assert aws("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "Failed"
+    assert invoke(aws, TargetVariant="champion")["InvokedProductionVariant"] == "champion"
+
+
+def test_requests_are_captured_in_sagemakers_format(two_models: Any, aws: Any, outputs: Outputs) -> None:
+    invoke(aws, {"instances": [[7, 7]]}, TargetVariant="champion")
+
+    def found() -> list[dict[str, Any]]:
+        events = []
+        for item in aws("s3").list_objects_v2(Bucket=outputs.buckets["models"], Prefix=f"capture/{NAME}/champion/").get("Contents", []):
+            body = aws("s3").get_object(Bucket=outputs.buckets["models"], Key=item["Key"])["Body"].read()
+            events += [json.loads(line) for line in body.splitlines()]
+        return [event for event in events if event["captureData"]["endpointInput"]["data"] == '{"instances": [[7, 7]]}']
+
+    event = eventually(found)[0]
+    assert event["captureData"]["endpointOutput"]["encoding"] == "JSON" and event["eventMetadata"]["eventId"]
+    metrics = eventually(lambda: aws("cloudwatch").list_metrics(Namespace="AWS/SageMaker", MetricName="ModelLatency")["Metrics"])
+    assert any({"Name": "EndpointName", "Value": NAME} in metric["Dimensions"] for metric in metrics)
+
+
+def test_an_endpoint_without_a_version_says_so(aws: Any, outputs: Outputs) -> None:
+    with pytest.raises(ClientError) as raised:
+        aws("sagemaker-runtime").invoke_endpoint(EndpointName=outputs.endpoints["diabetes-rf"].name, Body='{"instances": [[1]]}')
+    assert raised.value.response["OriginalStatusCode"] == 503 and "No model version has been deployed" in raised.value.response["OriginalMessage"]

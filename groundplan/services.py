@@ -131,10 +131,11 @@ def start_supervisor(home: Home, programs: dict[str, list[str]], services: dict[
         f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=groundplan\npassword={password}",
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
+    # moto forgets with its process: restarted, it would be an empty cloud that looks healthy. `up` begins anew instead.
     for name, command in programs.items():
         line = " ".join(_quote(part) for part in command)
         sections.append(
-            f"[program:{name}]\ncommand={line}\ndirectory={_escape(str(home.root))}\nautostart={'false' if name in waits else 'true'}\nautorestart=true\n"
+            f"[program:{name}]\ncommand={line}\ndirectory={_escape(str(home.root))}\nautostart={'false' if name in waits else 'true'}\nautorestart={'false' if name == 'aws' else 'true'}\n"
             f"startsecs=1\nstartretries=3\nstopasgroup=true\nkillasgroup=true\nstopwaitsecs=8\nredirect_stderr=true\n"
             f"stdout_logfile={_escape(str(home.logs))}/{name}.log\nstdout_logfile_maxbytes=20MB\nstdout_logfile_backups=1"
         )

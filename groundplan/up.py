@@ -85,6 +85,8 @@ def bring_up(
             if state.stack != stack:
                 raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
             return _run(home, config, state, supervisor_of(state), examples, say, already_up=True)
+        if state is not None:
+            say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
         stop_all(home, state)
         shutil.rmtree(home.run, ignore_errors=True)
         home.run.mkdir(parents=True)
@@ -144,7 +146,8 @@ def _check_disk(root: Path) -> None:
 
 
 def _alive(state: State) -> bool:
-    return bool(supervisor_of(state).states())
+    processes = supervisor_of(state).states()
+    return bool(processes) and all(processes.get(name, {}).get("statename") == "RUNNING" for name in ("aws",) if state.services[name].owned)
 
 
 def _scope(config: StackConfig, stack: str) -> Scope:

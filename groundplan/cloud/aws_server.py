@@ -3,6 +3,7 @@
 - SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
   until the local hosting (``groundplan.hosting``) says that its containers answer.
 - CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once a period; here a datapoint is a period.)
+- Requests take turns: moto's backends are not safe to use from several threads at once.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 
 Run as ``python -m groundplan.cloud.aws_server --port N``.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -79,12 +82,16 @@ def _add_update_endpoint() -> None:
 
 
 def _hosting_api(application: Any) -> Any:
-    """Moto's WSGI application, with two paths for the local hosting: the revision, and an endpoint's state."""
+    """Moto's WSGI application, one request at a time, with two paths for the local hosting: the revision, and an endpoint's state."""
+    # Moto's backends are plain dictionaries that fail when one thread walks what another changes. Its work is all
+    # computing, so nothing is lost by taking turns; only SQS's long polling waits.
+    turn = threading.Lock()
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")
         if not path.startswith("/_groundplan/"):
-            return application(environ, start_response)
+            with nullcontext() if "/sqs/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") else turn:
+                return application(environ, start_response)
         body = b""
         if path == "/_groundplan/revision":
             body = str(_Revision.number).encode()

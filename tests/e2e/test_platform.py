@@ -98,7 +98,7 @@ def test_status_gives_programs_addresses_and_states(status: Any) -> None:
         ("sagemaker list-pipelines", "groundplan-local-diabetes-rf"),
         ("budgets describe-budgets --account-id 123456789012", "groundplan-local-monthly"),
         ("dynamodb list-tables", "groundplan-local-online.diabetes_patients"),
-        ("glue list-schemas", "diabetes-patients"),
+        ("glue list-schemas --registry-id RegistryName=groundplan-local", "diabetes-patients"),
         ("cloudwatch describe-alarms --query MetricAlarms[].AlarmName", "groundplan-local-diabetes-rf-drift"),
         ("iam list-roles --query Roles[].RoleName", "groundplan-local-auditor"),
         ("secretsmanager list-secrets", "groundplan/local/masking-key"),

@@ -1,0 +1,23 @@
+"""``make bench`` runs every measurement; ``python -m bench NAME`` one of them.
+
+Machines are noisy, so what is compared is run in turn (A B A B ...) and the medians and their ratio are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import apply, command_line, register, up
+
+MEASUREMENTS = {"command-line": command_line.main, "apply": apply.main, "register": register.main, "up": up.main}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("names", nargs="*", choices=[*MEASUREMENTS, []], help="what to measure; default: everything")
+    for name in parser.parse_args().names or MEASUREMENTS:
+        MEASUREMENTS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -133,12 +133,22 @@ def start_supervisor(home: Home, programs: dict[str, list[str]], services: dict[
     ]
     # moto forgets with its process: restarted, it would be an empty cloud that looks healthy. `up` begins anew instead.
     for name, command in programs.items():
-        line = " ".join(_quote(part) for part in command)
-        sections.append(
-            f"[program:{name}]\ncommand={line}\ndirectory={_escape(str(home.root))}\nautostart={'false' if name in waits else 'true'}\nautorestart={'false' if name == 'aws' else 'true'}\n"
-            f"startsecs=1\nstartretries=3\nstopasgroup=true\nkillasgroup=true\nstopwaitsecs=8\nredirect_stderr=true\n"
-            f"stdout_logfile={_escape(str(home.logs))}/{name}.log\nstdout_logfile_maxbytes=20MB\nstdout_logfile_backups=1"
-        )
+        options = {
+            "command": " ".join(_quote(part) for part in command),
+            "directory": _escape(str(home.root)),
+            "autostart": "false" if name in waits else "true",
+            "autorestart": "false" if name == "aws" else "true",
+            "startsecs": "1",
+            "startretries": "3",
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "stopwaitsecs": "8",
+            "redirect_stderr": "true",
+            "stdout_logfile": f"{_escape(str(home.logs))}/{name}.log",
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": "1",
+        }
+        sections.append(f"[program:{name}]\n" + "\n".join(f"{key}={value}" for key, value in options.items()))
     config = home.run / "supervisord.conf"
     write_private(config, "\n\n".join(sections) + "\n")
     with (home.logs / "supervisord.out").open("wb") as log:

@@ -22,7 +22,7 @@ from pipelines.tracking import use_mlflow
 CHAMPION, CHALLENGER = "champion", "challenger"
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
-MAX_BAKE_ROWS = 500  # held-out rows the promoted version answers at once, so that monitoring begins with all of them
+MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
 
@@ -34,7 +34,7 @@ class Observed:
     requests: int = 0
     errors: int = 0
     latencies_ms: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)  # absolute error, or 1 for a wrong class; on the paired rows
+    losses: list[float] = field(default_factory=list)  # absolute error, or 1 for a wrong class, of each held-out row
 
     @property
     def p95_ms(self) -> float:
@@ -71,10 +71,16 @@ def deploy(context: Context) -> dict[str, Any]:
         files = unpacked(path / "candidate", version)
         serving_now = hosting.champion()
         before = serving_now or hosting.create_model(path / "baseline", "baseline")
-        holdout = pd.read_parquet(path / "holdout.parquet")
+        holdout = pd.read_parquet(path / "holdout.parquet").head(MAX_ROWS)
     share = hosting.settings.canary_percent / 100
     hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
-    seen = _canary(hosting, holdout, experiment["task"])
+    rows = holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records")
+    back = ({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
+    try:
+        seen = _canary(hosting, rows, holdout["label"].tolist(), experiment["task"])
+    except BaseException:  # whatever stopped the canary, no traffic may stay with a version that nobody compared
+        hosting.point(*back)
+        raise
     verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
     outcome = {
         "version": version,
@@ -86,13 +92,13 @@ def deploy(context: Context) -> dict[str, Any]:
     }
     client = mlflow.MlflowClient()
     if verdict:
-        hosting.point({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"rollback-{version}")
+        hosting.point(*back)
         append(context, "pipeline", "rollback", **outcome)
         raise GroundplanError(
             f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before"
         )
     hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
-    hosting.ask_all(holdout.head(MAX_BAKE_ROWS))
+    hosting.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
     for name, content in files.items():  # where the cluster's InferenceService reads it
         context.put("models", f"{context.model}/current/{name}", content)
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
@@ -113,23 +119,20 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
     return ""
 
 
-def _canary(hosting: Hosting, holdout: Any, task: str) -> dict[str, Observed]:
-    """Send held-out rows through the endpoint until the challenger has answered enough of them.
+def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], task: str) -> dict[str, Observed]:
+    """What live traffic shows of errors and latency, and what held-out rows show of quality.
 
-    Each row the challenger answered is also put to the champion, so that both are judged on the same rows.
+    Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough of
+    them. Then both variants answer all of them: on the few rows that 5 % of the traffic are, chance would decide.
     """
-    features = holdout.drop(columns=["label", "prediction"], errors="ignore")
-    rows, labels = features.to_dict(orient="records"), holdout["label"].tolist()
     seen = {CHAMPION: Observed(), CHALLENGER: Observed()}
-    # SageMaker chooses the variant; a few more requests than the share asks for make the wanted count near certain.
     for number in range(MOST_REQUESTS):
-        index = number % len(rows)
-        variant = hosting.ask(rows[index], labels[index], task, seen)
-        if variant == CHALLENGER:
-            hosting.ask(rows[index], labels[index], task, seen, target=CHAMPION, paired=True)
-            if seen[CHALLENGER].requests >= WANTED_CANARY_REQUESTS:
-                break
-    # The champion's loss counts on the paired rows only.
+        hosting.ask(rows[number % len(rows)], seen)
+        if seen[CHALLENGER].requests >= WANTED_CANARY_REQUESTS:
+            break
+    for variant, observed in seen.items():
+        for predicted, label in zip(hosting.predict(rows, variant), labels, strict=True):
+            observed.losses.append(abs(float(predicted) - float(label)) if task == "regression" else float(str(predicted) != str(label)))
     return seen
 
 
@@ -221,45 +224,42 @@ class Hosting:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
 
-    def ask_all(self, holdout: Any) -> None:
-        """Send held-out rows in one request to the promoted version.
+    def predict(self, rows: list[dict[str, Any]], variant: str) -> list[Any]:
+        """Predictions of one variant.
 
         Raises:
-            GroundplanError: It does not answer them.
+            GroundplanError: It does not answer.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        rows = holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records")
+        body = json.dumps({"dataframe_records": rows}, default=str)
         try:
-            self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=json.dumps({"dataframe_records": rows}, default=str))
+            answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=body, TargetVariant=variant)
         except (ClientError, BotoCoreError) as error:
-            raise GroundplanError(f"the promoted version does not answer: {error}", where=self.name) from None
+            raise GroundplanError(f"the {variant} does not answer: {error}", where=self.name) from None
+        predictions: list[Any] = json.loads(answer["Body"].read())["predictions"]
+        return predictions
 
-    def ask(self, row: dict[str, Any], label: Any, task: str, seen: dict[str, Observed], target: str | None = None, paired: bool = False) -> str:
-        """Send one row and note what came back; returns the variant that answered."""
+    def ask(self, row: dict[str, Any], seen: dict[str, Observed]) -> None:
+        """Send one row and note which variant answered, how fast, and whether it failed."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        options = {"TargetVariant": target} if target else {}
         started = time.perf_counter()
+        failed = False
         try:
-            answer = self.runtime.invoke_endpoint(
-                EndpointName=self.name, ContentType="application/json", Body=json.dumps({"dataframe_records": [row]}, default=str), **options
+            answer: dict[str, Any] = self.runtime.invoke_endpoint(
+                EndpointName=self.name, ContentType="application/json", Body=json.dumps({"dataframe_records": [row]}, default=str)
             )
         except (ClientError, BotoCoreError) as error:
-            response = getattr(error, "response", {})
-            variant = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amzn-invoked-production-variant", target or CHALLENGER)
-            seen[variant].requests += 1
-            seen[variant].errors += 1
-            return str(variant)
-        elapsed = (time.perf_counter() - started) * 1000
-        variant = answer["InvokedProductionVariant"]
-        predicted = json.loads(answer["Body"].read())["predictions"][0]
-        observed = seen[variant]
+            answer, failed = getattr(error, "response", {}), True
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        # A failure that names no variant is held against the new one.
+        observed = seen[headers.get("x-amzn-invoked-production-variant", CHALLENGER)]
         observed.requests += 1
-        observed.latencies_ms.append(elapsed)
-        if variant == CHALLENGER or paired:
-            observed.losses.append(abs(float(predicted) - float(label)) if task == "regression" else float(str(predicted) != str(label)))
-        return str(variant)
+        if failed:
+            observed.errors += 1
+        else:
+            observed.latencies_ms.append((time.perf_counter() - started) * 1000)
 
 
 def unpacked(folder: Path, version: str) -> dict[str, bytes]:

@@ -57,20 +57,21 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
     """The command of each service the platform runs itself."""
     python = sys.executable
     port = {name: str(service.port) for name, service in services.items()}
-    database = home.run / "mlflow.db"
+    database, broker_port = home.run / "mlflow.db", str(free_port())
     found = {
         "aws": [python, "-m", "groundplan.cloud.aws_server", "--host", "127.0.0.1", "--port", port["aws"]],
         "mlflow": [
-            python, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port["mlflow"],
+            python, "-m", "groundplan.cloud.exec_on_port", port["mlflow"], python, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port["mlflow"],
             "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", f"s3://{buckets['mlflow']}",
         ],
         "kafka": [
-            str(_broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{port['kafka']}",
+            str(_broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{broker_port}",
             "--advertised-listener-url", f"tcp://127.0.0.1:{port['kafka']}", "--storage-engine", f"s3://{buckets['kafka']}",
         ],
+        "kafka-front": [python, "-m", "groundplan.cloud.kafka_front", "--port", port["kafka"], "--broker-port", broker_port],
         "router": [python, "-m", "groundplan.hosting", "--port", port["router"], "--region", region],
     }  # fmt: skip
-    return {name: command for name, command in found.items() if services[name].owned}
+    return {name: command for name, command in found.items() if services[name.removesuffix("-front")].owned}
 
 
 def _broker(home: Home) -> Path:

@@ -1,0 +1,185 @@
+"""Stands before the Kafka broker and makes its first answer readable for clients built on librdkafka before 2.1.
+
+The broker ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Those old clients,
+kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are optional, so they are taken
+out; everything else passes through untouched and unread.
+
+Run as ``python -m groundplan.cloud.kafka_front --port PUBLIC --broker-port PRIVATE``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import struct
+
+API_VERSIONS = 18
+FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
+
+
+class _Side(asyncio.Protocol):
+    """One of the two connections of a client: to the client, or to the broker."""
+
+    def __init__(self, link: _Link) -> None:
+        self.link = link
+        self.other: _Side | None = None
+        self.transport: asyncio.Transport | None = None
+        self.waiting: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        for data in self.waiting:
+            transport.write(data)
+        self.waiting.clear()
+
+    def send(self, data: bytes) -> None:
+        """Write to this side, or keep it until the side is connected."""
+        if self.transport is not None:
+            self.transport.write(data)
+        elif data:
+            self.waiting.append(data)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None
+        self.other.send(self.link.requests(data) if self is self.link.client else self.link.answers(data))
+
+    def pause_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+
+class _Link:
+    """A client's connection through to the broker."""
+
+    def __init__(self) -> None:
+        self.client, self.broker = _Side(self), _Side(self)
+        self.client.other, self.broker.other = self.broker, self.client
+        self._looking = True  # until the client has sent anything but ApiVersions
+        self._pending: set[int] = set()
+        self._request = self._answer = b""
+
+    def requests(self, data: bytes) -> bytes:
+        """Note the correlation ids of ApiVersions requests while they come; pass everything on."""
+        if not self._looking:
+            return data
+        self._request += data
+        while self._looking and (frame := _frame(self._request)) is not None:
+            self._request = self._request[4 + len(frame) :]
+            key, version, correlation = struct.unpack_from(">hhi", frame)
+            if key != API_VERSIONS:
+                self._looking, self._request = False, b""
+            elif version >= FIRST_FLEXIBLE:
+                self._pending.add(correlation)
+        return data
+
+    def answers(self, data: bytes) -> bytes:
+        """Take the tagged fields out of the ApiVersions answers that are still to come; pass everything else on."""
+        if not self._pending and not self._answer:
+            return data
+        self._answer += data
+        out = b""
+        while (frame := _frame(self._answer)) is not None:
+            self._answer = self._answer[4 + len(frame) :]
+            (correlation,) = struct.unpack_from(">i", frame)
+            if correlation in self._pending:
+                self._pending.discard(correlation)
+                frame = without_tags(frame)
+            out += struct.pack(">i", len(frame)) + frame
+        if not self._pending:
+            out, self._answer = out + self._answer, b""
+        return out
+
+
+def _frame(buffer: bytes) -> bytes | None:
+    """The first whole frame of a buffer, without its length; None if it is not all there."""
+    if len(buffer) < 4:
+        return None
+    (size,) = struct.unpack_from(">i", buffer)
+    return buffer[4 : 4 + size] if len(buffer) >= 4 + size else None
+
+
+def without_tags(frame: bytes) -> bytes:
+    """An ApiVersions answer of version 3 or newer (correlation id, error, keys, throttle time) with no tagged fields at its end.
+
+    An answer that has another form, such as the version 0 that reports an unsupported version, is returned as it is.
+    """
+    (error,) = struct.unpack_from(">h", frame, 4)
+    count, position = _varint(frame, 6)
+    if error or not 0 < count <= len(frame):
+        return frame
+    for _ in range(count - 1):
+        position = _skip_tags(frame, position + 6)
+        if position > len(frame):
+            return frame
+    end = position + 4
+    return frame[:end] + b"\0" if end < len(frame) else frame
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < len(data):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            break
+    return value, position
+
+
+def _skip_tags(data: bytes, position: int) -> int:
+    count, position = _varint(data, position)
+    for _ in range(min(count, len(data))):
+        _, position = _varint(data, position)
+        size, position = _varint(data, position)
+        position += size
+        if position > len(data):
+            break
+    return position
+
+
+async def serve(port: int, broker_port: int) -> None:
+    """Listen on loopback until cancelled."""
+    loop = asyncio.get_running_loop()
+
+    def accept() -> asyncio.Protocol:
+        link = _Link()
+
+        async def connect() -> None:
+            try:
+                await loop.create_connection(lambda: link.broker, "127.0.0.1", broker_port)
+            except OSError:
+                if link.client.transport is not None:
+                    link.client.transport.close()
+
+        tasks.add(task := loop.create_task(connect()))
+        task.add_done_callback(tasks.discard)
+        return link.client
+
+    tasks: set[asyncio.Task[None]] = set()
+    server = await loop.create_server(accept, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker-port", type=int, required=True)
+    arguments = parser.parse_args()
+    import uvloop
+
+    uvloop.run(serve(arguments.port, arguments.broker_port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from groundplan.cloud.kafka_front import _Link, without_tags
+
+KEYS = [(18, 0, 4), (3, 0, 12), (0, 0, 11)]
+TAGS = b"\x02" + b"\x01\x08" + b"\xff" * 8 + b"\x03\x01\x00"
+
+
+def answer(correlation: int, tags: bytes) -> bytes:
+    keys = b"".join(struct.pack(">hhh", *key) + b"\0" for key in KEYS)
+    return struct.pack(">ih", correlation, 0) + bytes([len(KEYS) + 1]) + keys + struct.pack(">i", 0) + tags
+
+
+def framed(body: bytes) -> bytes:
+    return struct.pack(">i", len(body)) + body
+
+
+def request(key: int, version: int, correlation: int) -> bytes:
+    return framed(struct.pack(">hhih", key, version, correlation, 1) + b"x" + b"\0" * 12)
+
+
+def test_tagged_fields_go_and_the_rest_stays() -> None:
+    assert without_tags(answer(7, TAGS)) == without_tags(answer(7, b"\0")) == answer(7, b"\0")
+
+
+def test_an_answer_of_another_form_is_left_alone() -> None:
+    old = struct.pack(">ih", 7, 35) + struct.pack(">i", 1) + struct.pack(">hhh", 18, 0, 4)
+    assert without_tags(old) == old
+
+
+@given(st.binary(max_size=80))
+def test_no_answer_makes_it_stumble(body: bytes) -> None:
+    assert len(without_tags(b"\0\0\0\7\0\0" + body)) <= len(body) + 7
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.binary(max_size=60))
+def test_only_the_first_answer_changes_however_the_bytes_arrive(cuts: list[int], later: bytes) -> None:
+    link, out = _Link(), b""
+    assert link.requests(request(18, 3, 7) + request(3, 12, 8)) == request(18, 3, 7) + request(3, 12, 8)
+    stream = framed(answer(7, TAGS)) + framed(struct.pack(">i", 8) + later)
+    for cut in cuts:
+        out += link.answers(stream[:cut])
+        stream = stream[cut:]
+    out += link.answers(stream)
+    assert out == framed(answer(7, b"\0")) + framed(struct.pack(">i", 8) + later)
+
+
+def test_after_the_first_other_request_nothing_is_looked_at() -> None:
+    link = _Link()
+    link.requests(request(3, 12, 1))
+    assert link.requests(b"\xff\xff\xff") == b"\xff\xff\xff" and link.answers(b"anything") == b"anything"

@@ -65,9 +65,12 @@ def up(
         summary = bring_up(home, stack, external=external, ports=_ports(port or []), examples=folders, say=say)
     from groundplan.summary import print_summary
 
-    print_summary(summary)
+    try:
+        print_summary(summary)
+    finally:
+        stopped = tear_down(home) if once else []
     if once:
-        print(f"--once: stopped {len(tear_down(home))} processes")
+        print(f"--once: stopped {len(stopped)} processes")
 
 
 def _ports(options: list[str]) -> dict[str, int]:

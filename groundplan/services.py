@@ -61,7 +61,8 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
     found = {
         "aws": [python, "-m", "groundplan.cloud.aws_server", "--host", "127.0.0.1", "--port", port["aws"]],
         "mlflow": [
-            python, "-m", "groundplan.cloud.exec_on_port", port["mlflow"], python, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port["mlflow"],
+            python, "-m", "groundplan.cloud.exec_on_port", port["mlflow"],
+            python, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port["mlflow"],
             "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", f"s3://{buckets['mlflow']}",
         ],
         "kafka": [

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import struct
+from typing import cast
 
 API_VERSIONS = 18
 FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
@@ -27,10 +28,9 @@ class _Side(asyncio.Protocol):
         self.waiting: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
         for data in self.waiting:
-            transport.write(data)
+            self.transport.write(data)
         self.waiting.clear()
 
     def send(self, data: bytes) -> None:

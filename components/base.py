@@ -43,7 +43,7 @@ class Scope:
         return f"{self.name(purpose, limit=63 - 13)}-{self.account_id}"
 
     def tags(self, component: str, **more: str) -> dict[str, str]:
-        """Tags of a resource; `Project`, `Environment` and `Owner` are also cost-allocation tags."""
+        """Tags of a resource; `Project`, `Environment` and `Owner` are meant to be activated as cost-allocation tags."""
         return {"Project": self.project, "Environment": self.stack, "Owner": self.owner, "Component": component, "ManagedBy": "pulumi", **more}
 
 

@@ -47,8 +47,7 @@ class Cost(Component):
             limit_unit="USD",
             time_unit="MONTHLY",
             cost_filters=[{"name": "TagKeyValue", "values": [f"user:Environment${scope.stack}"]}],
-            # AWS allows five notifications a budget.
-            notifications=[notification(percent, "ACTUAL") for percent in args.alert_percent[:4]] + [notification(max(args.alert_percent), "FORECASTED")],
+            notifications=[notification(percent, "ACTUAL") for percent in args.alert_percent] + [notification(max(args.alert_percent), "FORECASTED")],
             opts=self.child(),
         )
         self.budget_name = budget.name

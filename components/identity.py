@@ -13,6 +13,13 @@ from components.lake import DATA_CLASS, Zone
 
 _READ = ("s3:GetObject", "s3:GetObjectVersion")
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
+_USE_KAFKA = ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:AlterGroup")
+# What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+_NETWORK_INTERFACES = (
+    "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcs", "ec2:DescribeDhcpOptions", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups",
+)  # fmt: skip
 _USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 
 
@@ -50,6 +57,12 @@ class Identity(Component):
         table = pulumi.Output.from_input(args.online_table_arn)
         metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
 
+        kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
+        pull_image = [
+            Statement(("ecr:GetAuthorizationToken",), ("*",)),
+            Statement(("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), (f"arn:aws:ecr:{region}:{account}:repository/{scope.name('platform')}",)),
+        ]
+
         people = {
             "data-scientist": [
                 *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
@@ -73,13 +86,24 @@ class Identity(Component):
             "pipeline": (
                 "sagemaker.amazonaws.com",
                 [
-                    *self._read(Zone.RAW),
-                    *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
+                    *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
                     *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
                     *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-                    Statement(("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable"), (table,)),
-                    Statement(("sagemaker:CreateModel",), (models,)),
+                    # Feast asks for its table to be made and takes "it exists" for an answer.
+                    Statement(
+                        ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:ListTagsOfResource"),
+                        (table,),
+                    ),
+                    Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
                     Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
+                    Statement(
+                        ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
+                        (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
+                    ),
+                    Statement(("cloudwatch:DescribeAlarms",), ("*",)),
+                    Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
+                    Statement(_USE_KAFKA, kafka),
+                    *pull_image,
                     Statement(
                         (
                             "sagemaker:UpdateEndpoint",
@@ -91,7 +115,8 @@ class Identity(Component):
                     ),
                     Statement(
                         ("iam:PassRole",),
-                        (f"arn:aws:iam::{account}:role/{scope.name('serving')}",),
+                        # Its own, too: the pipeline's steps run with the role that runs the pipeline.
+                        tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
                         conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
                     ),
                     metrics,
@@ -102,9 +127,10 @@ class Identity(Component):
                 [
                     *self._read(Zone.MODELS, write=True),  # writes the captured requests
                     Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
-                    Statement(
-                        ("logs:CreateLogStream", "logs:PutLogEvents"), (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)
-                    ),
+                    Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
+                    Statement(_NETWORK_INTERFACES, ("*",)),
+                    Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
+                    *pull_image,
                     metrics,
                 ],
             ),
@@ -112,16 +138,7 @@ class Identity(Component):
                 "ecs-tasks.amazonaws.com",
                 [
                     *self._read(Zone.RAW, write=True),
-                    Statement(
-                        (
-                            "kafka-cluster:Connect",
-                            "kafka-cluster:DescribeTopic",
-                            "kafka-cluster:ReadData",
-                            "kafka-cluster:WriteData",
-                            "kafka-cluster:AlterGroup",
-                        ),
-                        tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group")),
-                    ),
+                    Statement(_USE_KAFKA, kafka),
                     Statement(
                         ("glue:GetSchemaVersion",),
                         (f"arn:aws:glue:{region}:{account}:registry/{scope.name()}", f"arn:aws:glue:{region}:{account}:schema/{scope.name()}/*"),

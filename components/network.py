@@ -71,6 +71,19 @@ class Network(Component):
                 to_port=port,
                 opts=self.child(),
             )
+            aws.vpc.SecurityGroupEgressRule(
+                f"{name}-services-{port}",
+                security_group_id=group.id,
+                referenced_security_group_id=group.id,
+                ip_protocol="tcp",
+                from_port=port,
+                to_port=port,
+                opts=self.child(),
+            )
+        # To the gateway endpoints of S3 and DynamoDB. The subnets have no other way out, so "anywhere" is no farther than these.
+        aws.vpc.SecurityGroupEgressRule(
+            f"{name}-services-gateways", security_group_id=group.id, cidr_ipv4="0.0.0.0/0", ip_protocol="tcp", from_port=443, to_port=443, opts=self.child()
+        )
         self.vpc_id = vpc.id
         self.security_group_id = group.id
         self.register_outputs({"vpc_id": vpc.id, "subnet_ids": self.subnet_ids, "security_group_id": group.id})

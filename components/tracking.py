@@ -42,7 +42,7 @@ class Tracking(Component):
             name,
             identifier=scope.name("tracking"),
             engine="postgres",
-            engine_version="16.8",
+            engine_version="16",
             instance_class=args.instance_class,
             allocated_storage=args.storage_gb,
             storage_type="gp3",

@@ -45,7 +45,6 @@ def up(
     examples: Annotated[str, typer.Option(help="Examples to run, separated by commas; `none` for none.")] = "diabetes",
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
-    aws_endpoint: Annotated[str, typer.Option(metavar="URL", help="Use this AWS endpoint (moto, LocalStack) instead of starting one.")] = "",
     port: Annotated[
         list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
     ] = None,
@@ -55,7 +54,7 @@ def up(
     from groundplan.up import bring_up, tear_down
 
     home = find_home()
-    external = {name: value for name, value in (("kafka", kafka), ("mlflow", mlflow), ("aws", aws_endpoint)) if value}
+    external = {name: value for name, value in (("kafka", kafka), ("mlflow", mlflow)) if value}
     folders = tuple(f"examples/{name.strip()}" for name in examples.split(",") if name.strip() and name.strip() != "none")
     for folder in folders:
         if not (home.root / folder).is_dir():
@@ -133,10 +132,11 @@ def env(as_json: AsJson = False) -> None:
     from groundplan.environment import client_variables, shadowing, without_proxy
     from groundplan.home import find_home
 
-    state = find_home().load()
+    home = find_home()
+    state = home.load()
     if state is None:
         raise GroundplanError("nothing is running", fix="run `groundplan up` first")
-    variables = client_variables(state.services, state.region) | without_proxy(os.environ)
+    variables = client_variables(state.services, state.region) | without_proxy(os.environ) | {"KCAT_CONFIG": str(home.kcat_file)}
     if as_json:
         print(json.dumps(variables, indent=1))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def run_monitor(home: Home, path: Path) -> dict[str, Any]:
     state, example = running(home), load_example(path)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
-    run_steps(home, state, tuple(type(s)(s.name, s.module, (), s.title) for s in steps), path.resolve(), run)
+    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run)
     found: dict[str, Any] = results(home, state, example.model, run, steps)["monitor"]
     return found
 

@@ -83,6 +83,11 @@ class Home:
         return self.run / "manifests"
 
     @property
+    def kcat_file(self) -> Path:
+        """Configuration of kcat, which reads the broker's address from no variable."""
+        return self.run / "kcat.conf"
+
+    @property
     def reports(self) -> Path:
         """Pages for people: quality gate, drift."""
         return self.run / "reports"
@@ -91,12 +96,12 @@ class Home:
         """The recorded state, or None if nothing was started."""
         try:
             document = json.loads(self.state_file.read_text(encoding="utf-8"))
+            services = {name: Service(**item) for name, item in document.pop("services").items()}
+            return State(services=services, **document)
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as error:
-            raise GroundplanError(f"not readable: {error}", where=str(self.state_file), fix="run `groundplan down`") from None
-        services = {name: Service(**item) for name, item in document.pop("services").items()}
-        return State(services=services, **document)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise GroundplanError(f"not readable: {error!r}", where=str(self.state_file), fix="run `groundplan down`") from None
 
     def save(self, state: State) -> None:
         """Record what is running."""

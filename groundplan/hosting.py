@@ -29,6 +29,7 @@ from urllib.parse import unquote
 
 POLL_S = 0.2
 FLUSH_S = 1.0
+MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
 START_TIMEOUT_S = 60.0
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
 _log = logging.getLogger("groundplan.hosting")
@@ -98,9 +99,8 @@ class Hosting:
         while True:
             try:
                 answer = await self.http.get(f"{self.endpoint_url}/_groundplan/revision")
-                # An AWS endpoint that a flag named has no such path; there, look anew every two seconds.
-                revision = int(answer.text) if answer.status_code == 200 and answer.text.isdigit() else int(time.monotonic() // 2)
-                if revision != self._revision or any(c.process.poll() is not None for c in self.containers.values()):
+                revision = int(answer.text)
+                if revision != self._revision or any(c.process.poll() is not None or not c.ready for c in self.containers.values()):
                     await self.reconcile()
                     self._revision = revision
             except Exception as error:  # the loop must live; what went wrong is logged and tried again
@@ -249,12 +249,13 @@ class Hosting:
         """Write captured requests and metrics once a second."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            await asyncio.to_thread(self.flush)
+            # Swapped here, on the loop that fills them; the thread gets lists that nobody else has.
+            captured, self._captured = self._captured, []
+            metrics, self._metrics = self._metrics, []
+            await asyncio.to_thread(self.flush, captured, metrics)
 
-    def flush(self) -> None:
+    def flush(self, captured: list[tuple[Endpoint, str, dict[str, Any]]], metrics: list[dict[str, Any]]) -> None:
         """Write what has gathered; what can't be written is logged as lost."""
-        captured, self._captured = self._captured, []
-        metrics, self._metrics = self._metrics, []
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for endpoint, variant, event in captured:
             grouped.setdefault((endpoint.capture, endpoint.name, variant), []).append(event)
@@ -276,7 +277,7 @@ class Hosting:
         """Stop every container and write what was captured."""
         for container in self.containers.values():
             _stop(container)
-        self.flush()
+        self.flush(self._captured, self._metrics)
 
     # ASGI.
 
@@ -352,12 +353,14 @@ def _capture(headers: dict[bytes, bytes], request: bytes, answer: bytes) -> dict
 
 
 async def _read(receive: Any) -> bytes:
-    chunks = []
+    chunks, size = [], 0
     while True:
         message = await receive()
-        chunks.append(message.get("body", b""))
+        size += len(message.get("body", b""))
+        if size <= MAX_BODY_BYTES + 1:  # one byte too many is enough for the model server to refuse it
+            chunks.append(message.get("body", b"")[: MAX_BODY_BYTES + 1])
         if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return b"".join(chunks)
+            return b"".join(chunks) if size <= MAX_BODY_BYTES else b" " * (MAX_BODY_BYTES + 1)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,6 +17,8 @@ from groundplan.environment import child_environment
 from groundplan.home import Home, State
 from infra.errors import GroundplanError
 from pipelines.steps import Step
+
+STOP_TIMEOUT_S = 20.0  # a canary needs a while to go back
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def run_steps(
     steps: tuple[Step, ...],
     example: Path,
     run: str,
-    before: Mapping[str, Callable[[], None]] | None = None,
+    before: Mapping[str, Callable[[Callable[[], None]], None]] | None = None,
     on_start: Callable[[Step], None] = lambda step: None,
     on_done: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:
@@ -45,14 +48,15 @@ def run_steps(
 
     Args:
         run: Name of this run of the pipeline.
-        before: What a step must also wait for, for example a service that is still starting.
+        before: What a step must also wait for, for example a service that is still starting; it is given a function that
+            raises once the run is stopped.
 
     Raises:
         StepError: A step failed; steps already running were stopped, later ones never started.
     """
     done: list[Done] = []
     waiting, running = list(steps), dict[Future[Done], Step]()
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    processes = _Processes()
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
         try:
             while waiting or running:
@@ -69,28 +73,62 @@ def run_steps(
                     done.append(result)
                     on_done(result)
         except BaseException:
-            for process in processes.values():
-                if process.poll() is None:
-                    process.terminate()
+            processes.stop()
             raise
     return done
 
 
-def _run(
-    home: Home, state: State, step: Step, example: Path, run: str, before: Callable[[], None] | None, processes: dict[str, subprocess.Popen[bytes]]
-) -> Done:
+class _Processes:
+    """The processes of running steps; once stopped, none is started any more."""
+
+    def __init__(self) -> None:
+        self._lock, self._stopped = threading.Lock(), False
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._stopped:
+                raise GroundplanError("stopped before it began")
+            process = subprocess.Popen(*arguments, **options)
+            self._all.append(process)
+            return process
+
+    def check(self) -> None:
+        """Raise if stopped; what waits calls it now and then."""
+        if self._stopped:
+            raise GroundplanError("stopped before it began")
+
+    def stop(self) -> None:
+        """Ask every process to end, so that it can clean up, then make it."""
+        with self._lock:
+            self._stopped = True
+            for process in self._all:
+                if process.poll() is None:
+                    process.terminate()
+            for process in self._all:
+                try:
+                    process.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _run(home: Home, state: State, step: Step, example: Path, run: str, before: Callable[[Callable[[], None]], None] | None, processes: _Processes) -> Done:
     if before is not None:
-        before()
+        before(processes.check)
     started = time.monotonic()
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / f"step-{step.name}.log"
     command = [sys.executable, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports)]
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=home.root, env=child_environment(home, state.services, state.region), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        )
-        processes[step.name] = process
-        code = process.wait()
+        code = processes.start(
+            command,
+            cwd=home.root,
+            env=child_environment(home, state.services, state.region),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
+        ).wait()
     if code != 0:
         raise _failure(step, code, log)
     return Done(step, time.monotonic() - started, log)
@@ -98,7 +136,7 @@ def _run(
 
 def _failure(step: Step, code: int, log: Path) -> StepError:
     text = log.read_text(encoding="utf-8", errors="replace").strip()
-    _, marker, message = text.rpartition("error: ")
+    _, marker, message = f"\n{text}".rpartition("\nerror: ")
     why = message if marker else (text.splitlines() or ["it printed nothing"])[-1]
     if code < 0:
         why = f"killed by signal {-code}"

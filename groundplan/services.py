@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -186,8 +187,6 @@ def healthy(service: Service) -> bool:
     if service.name == "kafka":
         return _kafka_answers(service.url)
     path = {"aws": "/moto-api/", "mlflow": "/health", "router": "/ping"}[service.name]
-    if service.name == "aws" and not service.owned:
-        path = "/"
     return _http_answers(service.url + path)
 
 
@@ -242,8 +241,11 @@ def wait_healthy(home: Home, supervisor: Supervisor | None, service: Service, ti
         if supervisor is not None and service.owned:
             if supervisor.process is not None and supervisor.process.poll() is not None:
                 raise GroundplanError("the supervisor stopped" + log_tail(home.logs / "supervisord.out"), where=TITLES[service.name])
-            if supervisor.states().get(service.name, {}).get("statename") == "FATAL":
-                raise GroundplanError("stopped again and again" + log_tail(log), where=TITLES[service.name], fix=f"read {log}")
+            states = supervisor.states()
+            for program in (service.name, f"{service.name}-front"):
+                if states.get(program, {}).get("statename") in ("FATAL", "EXITED"):
+                    log = home.logs / f"{program}.log"
+                    raise GroundplanError("stopped and does not come back" + log_tail(log), where=TITLES[service.name], fix=f"read {log}")
         if time.monotonic() > deadline:
             fix = f"read {log}" if service.owned else "check the address you gave"
             raise GroundplanError(
@@ -295,7 +297,8 @@ def _sweep(home: Home) -> list[str]:
             continue
     _, alive = psutil.wait_procs(left, timeout=5)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     psutil.wait_procs(alive, timeout=5)
     return [str(process.pid) for process in left]
 

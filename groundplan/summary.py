@@ -92,7 +92,7 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
         parts = ", ".join(
             f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items()
         )
-        rows.append((f"canary {step['canary_percent']} %", f"{step['outcome']}: {step['verdict']} ({parts})"))
+        rows.append((f"canary {step['canary_percent']} %", f"{step['outcome']}: {step['verdict']} on {step['judged_on']} ({parts})"))
         rows.append(("endpoint", step["endpoint"]))
     if step := found.get("monitor"):
         rows.append(("monitoring", _monitor_line(step)))

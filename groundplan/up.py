@@ -84,6 +84,7 @@ def bring_up(
         if state is not None and _alive(state):
             if state.stack != stack:
                 raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
+            _check_flags(state, external or {}, ports or {})
             return _run(home, config, state, supervisor_of(state), examples, say, already_up=True)
         if state is not None:
             say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
@@ -101,7 +102,7 @@ def tear_down(home: Home) -> list[str]:
     Returns:
         Names of the processes that were stopped.
     """
-    with home.lock():
+    with home.lock(), _unstoppable():
         stopped = stop_all(home, _load_or_none(home))
         shutil.rmtree(home.run, ignore_errors=True)
     return stopped
@@ -115,6 +116,17 @@ def _load_or_none(home: Home) -> State | None:
 
 
 @contextmanager
+def _unstoppable() -> Iterator[None]:
+    """A second Ctrl-C must not stop the stopping."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _undone_on_failure(home: Home) -> Iterator[None]:
     """Stop everything if the body fails or the user interrupts it."""
 
@@ -125,12 +137,9 @@ def _undone_on_failure(home: Home) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # A second Ctrl-C must not stop the stopping.
-        ignored = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        stop_all(home, _load_or_none(home))
-        shutil.rmtree(home.run, ignore_errors=True)
-        for number, handler in ignored.items():
-            signal.signal(number, handler)
+        with _unstoppable():
+            stop_all(home, _load_or_none(home))
+            shutil.rmtree(home.run, ignore_errors=True)
         raise
     finally:
         for number, handler in previous.items():
@@ -148,6 +157,14 @@ def _check_disk(root: Path) -> None:
 def _alive(state: State) -> bool:
     processes = supervisor_of(state).states()
     return bool(processes) and all(processes.get(name, {}).get("statename") == "RUNNING" for name in ("aws",) if state.services[name].owned)
+
+
+def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) -> None:
+    """Refuse flags that a running platform does not follow."""
+    for name, given in (*external.items(), *ports.items()):
+        service = state.services.get(name)
+        if service is None or given not in (service.url, service.port):
+            raise UsageError(f"{given} was asked for, and the platform is already running otherwise", where=f"--{name}", fix="run `groundplan down` first")
 
 
 def _scope(config: StackConfig, stack: str) -> Scope:
@@ -198,15 +215,16 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
         write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
         _fill_secrets(services["aws"].url, config.region, applied)
 
+    write_private(home.kcat_file, f"bootstrap.servers={services['kafka'].url}\n")
     summary = Summary(home, state, applied, already_up, timings=timings)
     started = time.monotonic()
 
-    def mlflow_ready() -> None:
-        wait_healthy(home, supervisor, services["mlflow"], START_TIMEOUT_S)
+    def mlflow_ready(check: Callable[[], None] = lambda: None) -> None:
+        wait_healthy(home, supervisor, services["mlflow"], START_TIMEOUT_S, check)
         timings.setdefault(TITLES["mlflow"], time.monotonic() - started)
 
-    def router_ready() -> None:
-        wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S)
+    def router_ready(check: Callable[[], None] = lambda: None) -> None:
+        wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S, check)
 
     for example in examples:
         _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready})
@@ -228,7 +246,7 @@ def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
             manager.put_secret_value(SecretId=arn, SecretString=value)
 
 
-def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[], None]]) -> None:
+def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]]) -> None:
     from pipelines.context import load_example
 
     example = load_example(folder)

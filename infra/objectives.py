@@ -62,7 +62,8 @@ class Budget(Objective):
     """Monthly spend the environment may reach, in USD, and the shares of it (percent) that alert."""
 
     monthly_usd: float = Field(gt=0)
-    alert_percent: tuple[Annotated[int, Field(gt=0, le=200)], ...] = (50, 80, 100)
+    # AWS takes five notifications a budget; one of them is the forecast's.
+    alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = (50, 80, 100)
 
 
 class Value(Objective):
@@ -101,7 +102,7 @@ class Retraining(Objective):
 class Quality(Objective):
     """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
 
-    metric: Literal["mae", "rmse", "accuracy", "roc_auc"]
+    metric: Literal["mae", "rmse", "accuracy"]
     worst: float
 
 

@@ -38,6 +38,13 @@ class EndpointOutputs(_Contract):
     image_uri: str
 
 
+class NetworkOutputs(_Contract):
+    """Where containers run: private subnets and the services' security group."""
+
+    subnet_ids: tuple[str, ...]
+    security_group_id: str
+
+
 class Outputs(_Contract):
     """Names and addresses of everything a pipeline touches, and the objectives it works for."""
 
@@ -49,6 +56,7 @@ class Outputs(_Contract):
     key_arns: dict[str, str]
     role_arns: dict[str, str]
     secret_arns: dict[str, str]
+    network: NetworkOutputs
     kafka: Kafka
     online_tables: dict[str, str]
     online_table_prefix: str
@@ -73,7 +81,7 @@ def read(source: str) -> Outputs:
         text = _read_s3(source) if source.startswith("s3://") else Path(source).read_text(encoding="utf-8")
         document: Any = json.loads(text)
         return Outputs.model_validate(document.get("platform", document))
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # a file, a bucket, JSON, the contract: whichever fails, there are no outputs
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
         raise UsageError(f"no platform outputs to read: {detail}", where=source, fix="apply the program first (`groundplan up`, or `pulumi up`)") from None
 

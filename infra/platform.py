@@ -170,6 +170,7 @@ def _make(scope: Scope, stack: StackConfig, plan: Design) -> dict[str, Any]:
         "key_arns": {str(data_class): arn for data_class, arn in keys.arns.items()},
         "role_arns": identity.role_arns,
         "secret_arns": secrets.arns,
+        "network": {"subnet_ids": network.subnet_ids, "security_group_id": network.security_group_id},
         "kafka": kafka,
         "online_tables": online.tables,
         "online_table_prefix": online.table_prefix,
@@ -213,7 +214,7 @@ def _alarms(wanted: Objectives, endpoints: dict[str, Endpoint], keys: Keys) -> M
                 latency_ms=model.latency_ms,
                 quality_metric=model.quality.metric,
                 quality_worst=model.quality.worst,
-                higher_is_better=model.quality.metric in ("accuracy", "roc_auc"),
+                higher_is_better=model.quality.metric == "accuracy",
                 drift_share=model.drift_share,
             )
             for name, model in wanted.models.items()

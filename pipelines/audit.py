@@ -1,4 +1,8 @@
-"""The audit log: who did what to which model, as a chain of hashes in the audit zone, so that no line can change unseen."""
+"""The audit log: who did what to which model, as a chain of hashes in the audit zone.
+
+A line that is changed, or removed from the middle, breaks the chain and is found. Lines removed from the end are not: for that
+the log needs the object lock of a later version.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ def entries(context: Context) -> list[dict[str, Any]]:
     """Every line of the model's log, checked.
 
     Raises:
-        GroundplanError: A line was changed, removed or put in between.
+        GroundplanError: A line was changed, put in between, or removed from before the last one.
     """
     bucket = context.outputs.buckets["audit"]
     found: list[dict[str, Any]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -157,6 +158,8 @@ class Context:
 
 def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     """Entry point of every step: read the arguments, run, leave the result, exit 0, 1 or 2."""
+    # Asked to stop, a step cleans up as after any failure: a canary must not stay half-way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog=f"pipelines.{step}")
     parser.add_argument("--example", required=True, help="folder with experiment.py, or a script")
     parser.add_argument("--run", required=True, help="name of this run of the pipeline")

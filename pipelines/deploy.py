@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.errors import GroundplanError
+from infra.names import short_name
 from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
@@ -20,6 +21,7 @@ from pipelines.context import Context, main
 from pipelines.tracking import use_mlflow
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+SAGEMAKER_NAME_LIMIT = 63
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
 MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
@@ -73,10 +75,10 @@ def deploy(context: Context) -> dict[str, Any]:
         before = serving_now or hosting.create_model(path / "baseline", "baseline")
         holdout = pd.read_parquet(path / "holdout.parquet").head(MAX_ROWS)
     share = hosting.settings.canary_percent / 100
-    hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
     rows = holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records")
     back = ({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
     try:
+        hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
         seen = _canary(hosting, rows, holdout["label"].tolist(), experiment["task"])
     except BaseException:  # whatever stopped the canary, no traffic may stay with a version that nobody compared
         hosting.point(*back)
@@ -89,6 +91,8 @@ def deploy(context: Context) -> dict[str, Any]:
         "champion_before": "baseline" if serving_now is None else serving_now,
         "variants": {name: item.summary() for name, item in seen.items()},
         "verdict": verdict or "not worse than the champion",
+        # Out-of-fold rows are the training rows: a champion of other data would be judged more harshly than the challenger.
+        "judged_on": "rows the candidate was trained on" if "fold" in experiment["holdout"] else experiment["holdout"],
     }
     client = mlflow.MlflowClient()
     if verdict:
@@ -154,12 +158,13 @@ class Hosting:
 
     def create_model(self, folder: Path, version: str) -> str:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
-        name = f"{self.name}-{version.replace('.', '-')}-{self.context.run}"[:63].rstrip("-")
+        name = short_name(f"{self.name}-{version.replace('.', '-')}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": {"GROUNDPLAN_MODEL": self.context.model}},
+            VpcConfig={"Subnets": list(self.context.outputs.network.subnet_ids), "SecurityGroupIds": [self.context.outputs.network.security_group_id]},
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}],
         )
         return name
@@ -187,7 +192,7 @@ class Hosting:
         """
         from botocore.exceptions import ClientError, WaiterError
 
-        config = f"{self.name}-{label.replace('.', '-')}-{self.context.run}"[:63].rstrip("-")
+        config = short_name(f"{self.name}-{label.replace('.', '-')}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         variants = [
             {
                 "VariantName": variant,
@@ -202,6 +207,7 @@ class Hosting:
             "EnableCapture": True,
             "InitialSamplingPercentage": 100,
             "DestinationS3Uri": f"s3://{self.context.outputs.buckets['models']}/capture",
+            "KmsKeyId": self.context.outputs.key_arns["models"],
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"], "CsvContentTypes": ["text/csv"]},
         }

@@ -111,7 +111,8 @@ def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -
     baseline = onnx_export.export_baseline(labels, exported.columns, exported.layout, task)
     holdout, how = _holdout(recorder, training, task)
     entity = {}
-    if contract := context.example.contract:
+    contract = context.example.contract
+    if contract and {column["name"] for column in exported.columns} <= set(_feature_names(context)):
         entity = {"key": contract.key, "view": contract.view, "table": context.outputs.online_tables[contract.view]}
     description = {
         "model": context.model,

@@ -37,20 +37,35 @@ def ingest(context: Context) -> dict[str, Any]:
         waiting = _count(servers, contract.topic)
     if waiting == 0:
         raise GroundplanError(f"topic {contract.topic} holds no events", where=servers, fix="send some, or name a `source` in example.yaml")
-    good, bad = [], 0
-    names = {item.name for item in contract.properties}
+    good: list[dict[str, Any]] = []
+    bad: list[bytes] = []
     for payload in _consume(servers, contract.topic, waiting):
-        try:
-            event = json.loads(payload)
-        except ValueError:
-            event = None
-        if isinstance(event, dict) and set(event) <= names:
-            good.append(event)
+        event = _event(payload, contract)
+        if event is None:
+            bad.append(payload)
         else:
-            bad += 1
-            _send(servers, f"{contract.topic}.dlq", [payload])
+            good.append(event)
+    _send(servers, f"{contract.topic}.dlq", bad)
     address = context.put("raw", f"{contract.topic}/run={context.run}/part-0.parquet", _parquet(good, contract))
-    return {"raw": address, "events": len(good), "dead_letters": bad}
+    return {"raw": address, "events": len(good), "dead_letters": len(bad)}
+
+
+_TYPES = {"integer": int, "number": int | float, "string": str, "boolean": bool}
+
+
+def _event(payload: bytes, contract: Contract) -> dict[str, Any] | None:
+    """The event, if it is one of the contract's: an object of known fields, each of its type or empty, with a key."""
+    try:
+        event = json.loads(payload)
+    except ValueError:
+        return None
+    types = {item.name: _TYPES[item.logicalType] for item in contract.properties}
+    if not isinstance(event, dict) or not set(event) <= set(types) or event.get(contract.key) is None:
+        return None
+    for name, value in event.items():
+        if value is not None and (not isinstance(value, types[name]) or (isinstance(value, bool) and types[name] is not bool)):
+            return None
+    return event
 
 
 def _source(context: Context) -> Iterable[dict[str, Any]]:
@@ -110,9 +125,10 @@ def _consume(servers: str, topic: str, count: int) -> Iterable[bytes]:
             for message in consumer.consume(500, timeout=0.5):
                 if message.error() is None:
                     seen += 1
+                    deadline = time.monotonic() + IDLE_TIMEOUT_S
                     yield message.value()
             if time.monotonic() > deadline:
-                raise GroundplanError(f"only {seen} of {count} events of {topic} arrived in {IDLE_TIMEOUT_S:g} s", where=servers)
+                raise GroundplanError(f"only {seen} of {count} events of {topic} arrived, and no more for {IDLE_TIMEOUT_S:g} s", where=servers)
     finally:
         consumer.close()
 
@@ -123,7 +139,7 @@ def _parquet(events: list[dict[str, Any]], contract: Contract) -> bytes:
 
     kinds = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
     schema = pa.schema([(item.name, kinds[item.logicalType]) for item in contract.properties])
-    events.sort(key=lambda event: event.get(contract.key, 0))
+    events.sort(key=lambda event: event[contract.key])
     buffer = io.BytesIO()
     try:
         pq.write_table(pa.Table.from_pylist(events, schema=schema), buffer)

@@ -87,8 +87,8 @@ def captured(context: Context, columns: list[str], version: str) -> Any:
                     answer = json.loads(answer)
                     if answer.get("model_version") == version and "predictions" in answer:
                         rows += _rows(json.loads(body), answer["predictions"], columns)
-                except ValueError:
-                    continue  # a request in CSV, or one that was refused
+                except (ValueError, KeyError):
+                    continue  # a request in CSV, which names no columns to compare
     return pd.DataFrame(rows, columns=[*columns, "prediction"])
 
 

@@ -36,7 +36,7 @@ def signoff(context: Context) -> dict[str, Any]:
         raise GroundplanError(
             f"{context.model} {registered['version']} lacks the approval of {' and '.join(missing)}",
             where="sign-off",
-            fix=f"groundplan approve {context.model} {registered['version']} --role {missing[0]} --identity you@example.com",
+            fix=f"groundplan approve {context.example.folder} {registered['version']} --role {missing[0]} --identity you@example.com",
         )
     if len(set(given.values())) < len(given):
         raise GroundplanError("one person gave two approvals; the roles must be two people", where=f"{context.model} {registered['version']}")
@@ -62,8 +62,8 @@ def approve(context: Context, client: Any, version: str, role: str, who: str) ->
     others = {key: value for key, value in found.tags.items() if key.startswith("approval.") and key != f"approval.{role}"}
     if who in others.values():
         raise GroundplanError(f"{who} has already approved {context.model} {version} in another role; two people must agree", where="sign-off")
-    client.set_model_version_tag(context.model, found.version, f"approval.{role}", who)
     append(context, who, "approve", version=version, role=role)
+    client.set_model_version_tag(context.model, found.version, f"approval.{role}", who)
 
 
 def find_version(client: Any, model: str, version: str) -> Any:

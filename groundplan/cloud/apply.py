@@ -76,7 +76,14 @@ def apply(
         _save_records(state_file, generation, {**known, **monitor.records})
     gone = [record for urn, record in known.items() if urn not in monitor.records]
     for record in reversed(gone):
-        monitor.delete(record)
+        try:
+            monitor.delete(record)
+        except Exception as error:
+            raise GroundplanError(
+                f"could not be deleted: {type(error).__name__}: {error}",
+                where=f"resource {record.name} ({record.type})",
+                fix="run `groundplan down`, then `groundplan up`",
+            ) from error
     _save_records(state_file, generation, monitor.records)
     return Applied(list(monitor.records.values()), outputs, gone)
 
@@ -97,20 +104,20 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     settings.SETTINGS.outputs.clear()
     settings.set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
     quiet = logging.getLogger("groundplan.pulumi")
     quiet.setLevel(logging.CRITICAL)
-    pulumi.runtime.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor, logger=quiet)
 
     async def main() -> dict[str, Any]:
+        pulumi.runtime.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor, logger=quiet)
         await run_pulumi_func(lambda: program())  # type: ignore[func-returns-value]
         root = settings.get_root_resource()
         exported = getattr(root, "outputs", {})
         return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
 
     try:
-        return loop.run_until_complete(main())
+        # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would find
+        # have crashed CPython 3.11.
+        return asyncio.run(main())
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
@@ -118,8 +125,6 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise
-    finally:
-        loop.close()
 
 
 def _run_file(folder: Path) -> None:

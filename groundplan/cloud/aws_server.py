@@ -2,7 +2,8 @@
 
 - SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
   until the local hosting (``groundplan.hosting``) says that its containers answer.
-- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once a period; here a datapoint is a period.)
+- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once a period; here what
+  comes in one request is a period.)
 - Requests take turns: moto's backends are not safe to use from several threads at once.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 
@@ -12,6 +13,7 @@ Run as ``python -m groundplan.cloud.aws_server --port N``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from contextlib import nullcontext
@@ -121,10 +123,15 @@ def _evaluate_alarms() -> None:
 
     def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
         put_data(self, namespace, metric_data)
-        names = {item["MetricName"] for item in metric_data}
+        batches: dict[tuple[str, frozenset[tuple[str, str]]], list[float]] = {}
+        for item in metric_data:
+            key = item["MetricName"], frozenset((d["Name"], d["Value"]) for d in item.get("Dimensions") or [])
+            if item.get("Value") is not None:
+                batches.setdefault(key, []).append(float(item["Value"]))
         for alarm in self.alarms.values():
-            if alarm.namespace == namespace and alarm.metric_name in names:
-                _evaluate(self, alarm)
+            values = batches.get((alarm.metric_name, frozenset((d.name, d.value) for d in alarm.dimensions)))
+            if alarm.namespace == namespace and values:
+                _evaluate(alarm, values)
 
     def put_metric_alarm(self: Any, *args: Any, **kwargs: Any) -> Any:
         known = set(self.alarms)
@@ -136,23 +143,28 @@ def _evaluate_alarms() -> None:
     CloudWatchBackend.put_metric_data, CloudWatchBackend.put_metric_alarm = put_metric_data, put_metric_alarm
 
 
-def _evaluate(backend: Any, alarm: Any) -> None:
-    compare, statistic = _COMPARE.get(alarm.comparison_operator), _STATISTIC.get(alarm.statistic)
+def _evaluate(alarm: Any, values: list[float]) -> None:
+    """Take one period's values into account: the alarm changes when all of its last periods breach, or the newest does not."""
+    compare, statistic = _COMPARE.get(alarm.comparison_operator), _statistic(alarm)
     if compare is None or statistic is None:
         return
-    wanted = {(dimension.name, dimension.value) for dimension in alarm.dimensions}
-    data = [
-        datum.value
-        for datum in backend.metric_data
-        if datum.name == alarm.metric_name and datum.namespace == alarm.namespace and {(d.name, d.value) for d in datum.dimensions} == wanted
-    ]
-    recent = data[-int(alarm.evaluation_periods) :]
-    if len(recent) < int(alarm.evaluation_periods):
+    wanted = int(alarm.evaluation_periods)
+    periods = alarm.recent_periods = [*getattr(alarm, "recent_periods", []), statistic(values)][-wanted:]
+    if len(periods) < wanted:
         return
-    state = "ALARM" if all(compare(statistic([value]), float(alarm.threshold)) for value in recent) else "OK"
+    state = "ALARM" if all(compare(value, float(alarm.threshold)) for value in periods) else "OK"
     if state != alarm.state_value:
-        reason = f"Threshold Crossed: {recent} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator} {alarm.threshold:g}"
-        alarm.update_state(reason, json.dumps({"recentDatapoints": recent, "threshold": alarm.threshold}), state)
+        reason = f"Threshold Crossed: {periods} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator} {alarm.threshold:g}"
+        alarm.update_state(reason, json.dumps({"recentDatapoints": periods, "threshold": alarm.threshold}), state)
+
+
+def _statistic(alarm: Any) -> Any:
+    """The alarm's statistic as a function of one period's values; percentiles (p95) by the nearest rank."""
+    extended = alarm.extended_statistic or ""
+    if extended.startswith("p"):
+        share = float(extended[1:]) / 100
+        return lambda values: sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    return _STATISTIC.get(alarm.statistic)
 
 
 def _allow_plain_http() -> None:

@@ -6,6 +6,7 @@ restart would fail. Only processes of the same platform (by ``GROUNDPLAN_HOME``)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -25,7 +26,8 @@ def free(port: int) -> None:
             continue  # gone by now, or somebody else's
     _, alive = psutil.wait_procs(holders, timeout=5)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def main() -> None:

@@ -142,9 +142,16 @@ class LocalMonitor(MockMonitor):
                 record.id, record.outputs, record.change = known.id, known.outputs, "same"
                 return
             record.change = "updated" if rule.idempotent else "replaced"
-            if not rule.idempotent:
-                self.delete(known)
+            if not rule.idempotent and not rule.replaceable:
+                changed = sorted(key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key))
+                raise GroundplanError(
+                    f"{', '.join(changed) or 'a secret'} changed, and the local cloud can't change that where it stands",
+                    where=f"resource {record.name} ({record.type})",
+                    fix="run `groundplan down`, then `groundplan up`; or take the change back",
+                )
         try:
+            if record.change == "replaced" and known is not None:
+                self.delete(known)
             record.id, record.outputs = rule.make(self.cloud, inputs) if rule.make else self._call(rule, inputs, record.name)
         except GroundplanError as error:
             raise GroundplanError(error.what, where=f"resource {record.name} ({record.type})", fix=error.fix) from error

@@ -47,6 +47,7 @@ class Rule:
         then: Calls after the first: (operation, request template).
         delete: Operation and request template that undo it.
         idempotent: Making it again with other inputs changes it in place (a ``Put``).
+        replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
         make: Replaces all of the above where data is not enough.
     """
 
@@ -60,6 +61,7 @@ class Rule:
     then: Callable[[Cloud, Inputs, dict[str, Any]], None] | None = None
     delete: tuple[str, Mapping[str, str]] | None = None
     idempotent: bool = False
+    replaceable: bool = False
     make: Callable[[Cloud, Inputs], Made] | None = None
 
 
@@ -139,13 +141,22 @@ def _lifecycle(cloud: Cloud, inputs: Inputs) -> Made:
     return inputs["bucket"], {}
 
 
-def _ingress(cloud: Cloud, inputs: Inputs) -> Made:
+def _permission(inputs: Inputs) -> dict[str, Any]:
     permission: dict[str, Any] = {"IpProtocol": inputs["ipProtocol"], "FromPort": int(inputs["fromPort"]), "ToPort": int(inputs["toPort"])}
     if group := inputs.get("referencedSecurityGroupId"):
         permission["UserIdGroupPairs"] = [{"GroupId": group}]
     if cidr := inputs.get("cidrIpv4"):
         permission["IpRanges"] = [{"CidrIp": cidr}]
-    answer = cloud.call("ec2", "AuthorizeSecurityGroupIngress", {"GroupId": inputs["securityGroupId"], "IpPermissions": [permission]})
+    return permission
+
+
+def _ingress(cloud: Cloud, inputs: Inputs) -> Made:
+    answer = cloud.call("ec2", "AuthorizeSecurityGroupIngress", {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]})
+    return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], {}
+
+
+def _egress(cloud: Cloud, inputs: Inputs) -> Made:
+    answer = cloud.call("ec2", "AuthorizeSecurityGroupEgress", {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]})
     return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], {}
 
 
@@ -249,7 +260,9 @@ RULES: dict[str, Rule] = {
         then=_rotate,
         delete=("ScheduleKeyDeletion", {"KeyId": "{id}"}),
     ),
-    "aws:kms/alias:Alias": Rule("kms", "CreateAlias", rename={"name": "AliasName"}, id="{inputs[name]}", delete=("DeleteAlias", {"AliasName": "{id}"})),
+    "aws:kms/alias:Alias": Rule(
+        "kms", "CreateAlias", rename={"name": "AliasName"}, id="{inputs[name]}", delete=("DeleteAlias", {"AliasName": "{id}"}), replaceable=True
+    ),
     "aws:s3/bucket:Bucket": Rule("s3", make=_bucket, delete=("DeleteBucket", {"Bucket": "{id}"})),
     "aws:s3/bucketObjectv2:BucketObjectv2": Rule("s3", make=_object, idempotent=True),
     "aws:s3/bucketVersioning:BucketVersioning": Rule("s3", "PutBucketVersioning", id="{inputs[bucket]}", idempotent=True),
@@ -322,9 +335,10 @@ RULES: dict[str, Rule] = {
         delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
     ),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule("ec2", make=_ingress),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule("ec2", make=_egress),
     "aws:msk/cluster:Cluster": Rule("kafka", make=_kafka_cluster, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
     "aws:msk/serverlessCluster:ServerlessCluster": Rule("kafka", make=_kafka_serverless, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
-    "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic, idempotent=True),
+    "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic),
     "aws:glue/registry:Registry": Rule(
         "glue", "CreateRegistry", id="{answer[RegistryArn]}", outputs={"arn": "{answer[RegistryArn]}"}, delete=("DeleteRegistry", {"RegistryId": "{id}"})
     ),
@@ -391,6 +405,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[PipelineArn]}"},
         delete=("DeletePipeline", {"PipelineName": "{id}", "ClientRequestToken": _REQUEST_TOKEN}),
         fixed={"ClientRequestToken": _REQUEST_TOKEN},
+        replaceable=True,
     ),
     "aws:cloudwatch/logGroup:LogGroup": Rule(
         "logs", "CreateLogGroup",
@@ -422,6 +437,7 @@ RULES: dict[str, Rule] = {
         id="{answer[SubscriptionArn]}",
         outputs={"arn": "{answer[SubscriptionArn]}"},
         delete=("Unsubscribe", {"SubscriptionArn": "{id}"}),
+        replaceable=True,
     ),
     "aws:appautoscaling/target:Target": Rule(
         "application-autoscaling", "RegisterScalableTarget",
@@ -437,7 +453,9 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[PolicyARN]}"},
         idempotent=True,
     ),
-    "aws:budgets/budget:Budget": Rule("budgets", make=_budget, delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"})),
+    "aws:budgets/budget:Budget": Rule(
+        "budgets", make=_budget, delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}), replaceable=True
+    ),
     "kubernetes:serving.kserve.io/v1beta1:InferenceService": Rule(make=_manifest, idempotent=True),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from pipelines.serving.bundle import Model
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's own limit for a real-time request
 MAX_ROWS = 10_000
+MAX_KEY = 2**63
 Columns = dict[str, list[Any]]
 Lookup = Callable[[str, list[Any]], Columns]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
@@ -139,7 +140,11 @@ def _from_entities(model: Model, value: Any, lookup: Lookup | None) -> Columns:
         raise BadRequestError("This model has no online features; send the rows themselves.")
     if not isinstance(value, dict) or list(value) != [key] or not isinstance(value[key], list) or not value[key]:
         raise BadRequestError(f'entities must be {{"{key}": [...]}} with at least one key.')
+    if len(value[key]) > MAX_ROWS:
+        raise BadRequestError(f"{len(value[key])} keys were sent; at most {MAX_ROWS} are taken at once.", 413)
     for item in value[key]:
+        if isinstance(item, int) and not isinstance(item, bool) and not -MAX_KEY <= item < MAX_KEY:
+            raise BadRequestError(f"entities.{key} holds {item}, which is no key of 64 bits.")
         if isinstance(item, bool) or not isinstance(item, int | str):
             raise BadRequestError(f"entities.{key} must hold numbers or texts; found {_kind(item)}.")
     return lookup(key, value[key])
@@ -172,7 +177,7 @@ def _typed(column: dict[str, str], values: list[Any]) -> list[Any]:
         elif kind == "boolean":
             good = isinstance(value, bool)
         elif kind == "long":
-            good = (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63) or (isinstance(value, float) and value.is_integer())
+            good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_KEY and float(value).is_integer()
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:

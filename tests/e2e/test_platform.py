@@ -114,10 +114,9 @@ def test_the_aws_command_line_simply_works(command: str, says: str, shell: dict[
 
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed on this machine")
 def test_kcat_lists_the_topics_and_reads_events(shell: dict[str, str]) -> None:
-    servers = shell["KAFKA_BOOTSTRAP_SERVERS"]
-    listing = subprocess.run(["kcat", "-L", "-b", servers], capture_output=True, text=True, timeout=30, check=False)
+    listing = subprocess.run(["kcat", "-L"], env=shell, capture_output=True, text=True, timeout=30, check=False)
     assert listing.returncode == 0 and 'topic "diabetes-patients.dlq"' in listing.stdout, listing.stderr
-    events = subprocess.run(["kcat", "-C", "-b", servers, "-t", "diabetes-patients", "-e", "-q"], capture_output=True, text=True, timeout=30, check=True)
+    events = subprocess.run(["kcat", "-C", "-t", "diabetes-patients", "-e", "-q"], env=shell, capture_output=True, text=True, timeout=30, check=True)
     assert len(events.stdout.splitlines()) == 442
 
 

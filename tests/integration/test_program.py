@@ -227,3 +227,41 @@ def test_every_stack_previews_with_unknown_values(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(int(line) > 80 for line in done.stdout.split())
+
+
+@pytest.mark.parametrize(("path", "value"), [("owner", "new@example.com"), ("events.retention_days", 3), ("compliance", [])])
+def test_a_change_that_would_lose_data_is_refused_and_nothing_is_lost(path: str, value: Any, home: Home, state: State, outputs: Outputs, aws: Any) -> None:
+    from tests.conftest import set_path
+
+    file = home.root / "stacks" / "Pulumi.local.yaml"
+    kept = file.read_text(encoding="utf-8")
+    document = yaml.safe_load(kept)
+    set_path(document["config"]["groundplan:objectives"], path, value)
+    services = state.services
+    try:
+        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        with pytest.raises(GroundplanError, match=r"changed, and the local cloud can't change that where it stands[\s\S]*groundplan down"):
+            apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+    finally:
+        file.write_text(kept, encoding="utf-8")
+    again = apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+    assert "created" not in {record.change for record in again.made} and not again.deleted
+    assert set(outputs.buckets.values()) <= {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}
+
+
+def test_a_bigger_budget_and_a_stricter_latency_arrive(home: Home, state: State, outputs: Outputs, aws: Any) -> None:
+    file = home.root / "stacks" / "Pulumi.local.yaml"
+    kept = file.read_text(encoding="utf-8")
+    services = state.services
+
+    def change(text: str) -> None:
+        file.write_text(text, encoding="utf-8")
+        apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+
+    try:
+        change(kept.replace("monthly_usd: 600", "monthly_usd: 700").replace("latency_ms: 100", "latency_ms: 50"))
+        assert aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"][0]["BudgetLimit"]["Amount"] == "700.00"
+        alarm = aws("cloudwatch").describe_alarms(AlarmNames=[outputs.alarms["diabetes-rf"]["latency"]])["MetricAlarms"][0]
+        assert alarm["Threshold"] == 50_000
+    finally:
+        change(kept)

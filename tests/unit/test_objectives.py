@@ -15,6 +15,8 @@ BAD = [
     ("budget.monthly_usd", "much", ["groundplan:objectives.budget.monthly_usd", "'much' given", "valid number"]),
     ("budget", ..., ["groundplan:objectives.budget is missing"]),
     ("budget.alert_percent", [0], ["alert_percent.0", "0 given"]),
+    ("budget.alert_percent", [], ["alert_percent", "at least 1"]),
+    ("budget.alert_percent", [10, 20, 30, 40, 50], ["alert_percent", "at most 4"]),
     ("models.diabetes-rf.latency_ms", 0, ["models.diabetes-rf.latency_ms", "0 given", "greater than 0"]),
     ("models.diabetes-rf.latency_ms", ..., ["models.diabetes-rf.latency_ms is missing"]),
     ("models.diabetes-rf.latencyms", 100, ["latencyms is not a known objective", "did you mean `latency_ms`?"]),

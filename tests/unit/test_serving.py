@@ -197,3 +197,17 @@ def test_a_defect_of_ours_is_a_500_without_details_and_the_server_goes_on(number
     assert answer.status_code == 500 and "ZeroDivisionError" not in answer.text
     monkeypatch.undo()
     assert call(model, "/invocations", b'{"instances": [[1, 2, 3]]}').status_code == 200
+
+
+@pytest.mark.parametrize("value", [1e300, 2**63, -(2**64), 1.5, True])
+def test_a_whole_number_that_is_none_is_refused(value: Any, mixed: Any) -> None:
+    model = make_model(*mixed, "classification")
+    body = json.dumps({"dataframe_records": [{"age": 30, "visits": value, "city": "Bern"}]}).encode()
+    assert call(model, "/invocations", body).status_code == 400
+
+
+def test_a_key_of_more_than_64_bits_is_refused(numbers: Any) -> None:
+    model = make_model(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
+    answer = call(model, "/invocations", b'{"entities": {"id": [18446744073709551615]}}')
+    assert answer.status_code == 400 and "no key of 64 bits" in answer.json()["error"]
+    assert call(model, "/invocations", json.dumps({"entities": {"id": [1] * 10_001}}).encode()).status_code == 413

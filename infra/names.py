@@ -1,0 +1,17 @@
+"""Names that fit the limits of the services that carry them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+
+def short_name(text: str, limit: int) -> str:
+    """``text`` in lower case letters, digits and dashes, at most ``limit`` characters (at least 8).
+
+    A longer one is cut and ends in six characters of its hash, so that two long names stay different.
+    """
+    full = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if len(full) <= limit:
+        return full
+    return f"{full[: limit - 7].rstrip('-')}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
+
+from components.names import short_name
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ class Scope:
         A longer name is cut and ends in six characters of its hash, so that two long names stay different.
         The alphabet (a-z, 0-9, dash) is the one that every service used here accepts.
         """
-        full = re.sub(r"[^a-z0-9]+", "-", "-".join((self.project, self.stack, *parts)).lower()).strip("-")
-        if len(full) <= limit:
-            return full
-        return f"{full[: limit - 7].rstrip('-')}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
+        return short_name("-".join((self.project, self.stack, *parts)), limit)
 
     def bucket_name(self, purpose: str) -> str:
         """Name of a bucket: S3 allows 63 characters and one owner of a name in the world."""

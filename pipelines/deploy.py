@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.errors import GroundplanError
 from components.names import short_name
+from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append

@@ -44,7 +44,7 @@ def print_summary(summary: Summary) -> None:
     console.print(f"        {len(recorded)} only recorded: {names}" if recorded else "        nothing only recorded")
     console.print()
     if summary.results:
-        print_results({"model": summary.results["deploy"]["endpoint"], **summary.results}, console)
+        print_results({"model": summary.results["experiment"]["model"], **summary.results}, console)
     if summary.explanation:
         _print_explanation(console, summary.explanation)
     if summary.timings:

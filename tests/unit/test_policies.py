@@ -69,19 +69,19 @@ def test_the_pack_is_an_ordinary_policy_pack(root: Any) -> None:
     from google.protobuf import empty_pb2, struct_pb2
     from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}  # the CLI sets it: the port is printed into a pipe
     process = subprocess.Popen([sys.executable, "-m", "pulumi.policy", "0", "policies"], cwd=root, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         stub = analyzer_pb2_grpc.AnalyzerStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        assert {item.name for item in stub.GetAnalyzerInfo(empty_pb2.Empty()).policies} == set(CONTROLS)
+        assert {item.name for item in stub.GetAnalyzerInfo(empty_pb2.Empty(), timeout=30).policies} == set(CONTROLS)
         properties = struct_pb2.Struct()
         properties.update({"publiclyAccessible": True, "storageEncrypted": True, "tags": TAGS})
         request = analyzer_pb2.AnalyzeRequest(
             type="aws:rds/instance:Instance", name="db", urn="urn:pulumi:s::p::aws:rds/instance:Instance::db", properties=properties
         )
-        found = stub.Analyze(request).diagnostics
+        found = stub.Analyze(request, timeout=30).diagnostics
         assert [item.policyName for item in found] == ["rds-private"] and "can be reached from the internet" in found[0].message
     finally:
         process.terminate()

@@ -99,7 +99,7 @@ def test_status_gives_programs_addresses_and_states(status: Any) -> None:
         ("sagemaker list-pipelines", "groundplan-local-diabetes-rf"),
         ("budgets describe-budgets --account-id 123456789012", "groundplan-local-monthly"),
         ("dynamodb list-tables", "groundplan-local-online.diabetes_patients"),
-        ("glue list-schemas --registry-id RegistryName=groundplan-local", "diabetes-patients"),
+        ("glue get-schema --schema-id RegistryName=groundplan-local,SchemaName=diabetes-patients", "BACKWARD"),
         ("cloudwatch describe-alarms --query MetricAlarms[].AlarmName", "groundplan-local-diabetes-rf-drift"),
         ("iam list-roles --query Roles[].RoleName", "groundplan-local-auditor"),
         ("secretsmanager list-secrets", "groundplan/local/masking-key"),
@@ -227,7 +227,7 @@ def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
     deadline = time.monotonic() + 90
     while True:  # back, and up for longer than a server needs that fails to get its port
         after = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
-        if after["state"] == "healthy" and after["pid"] != before["pid"] and after["uptime_s"] > 15:
+        if after["state"] == "healthy" and after["pid"] != before["pid"] and (after["uptime_s"] or 0) > 15:
             break
         assert time.monotonic() < deadline, f"{after}\n{logs_of(project)}"
     assert after["url"] == before["url"]

@@ -62,24 +62,16 @@ class Network(Component):
         )
         # Kafka over TLS with IAM (9098), PostgreSQL (5432) and HTTPS (443), from members of the group only.
         for port in (443, 5432, 9098):
-            aws.vpc.SecurityGroupIngressRule(
-                f"{name}-services-{port}",
-                security_group_id=group.id,
-                referenced_security_group_id=group.id,
-                ip_protocol="tcp",
-                from_port=port,
-                to_port=port,
-                opts=self.child(),
-            )
-            aws.vpc.SecurityGroupEgressRule(
-                f"{name}-services-{port}",
-                security_group_id=group.id,
-                referenced_security_group_id=group.id,
-                ip_protocol="tcp",
-                from_port=port,
-                to_port=port,
-                opts=self.child(),
-            )
+            for rule in (aws.vpc.SecurityGroupIngressRule, aws.vpc.SecurityGroupEgressRule):
+                rule(
+                    f"{name}-services-{port}",
+                    security_group_id=group.id,
+                    referenced_security_group_id=group.id,
+                    ip_protocol="tcp",
+                    from_port=port,
+                    to_port=port,
+                    opts=self.child(),
+                )
         # To the gateway endpoints of S3 and DynamoDB. The subnets have no other way out, so "anywhere" is no farther than these.
         aws.vpc.SecurityGroupEgressRule(
             f"{name}-services-gateways", security_group_id=group.id, cidr_ipv4="0.0.0.0/0", ip_protocol="tcp", from_port=443, to_port=443, opts=self.child()

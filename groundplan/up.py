@@ -155,8 +155,7 @@ def _check_disk(root: Path) -> None:
 
 
 def _alive(state: State) -> bool:
-    processes = supervisor_of(state).states()
-    return bool(processes) and all(processes.get(name, {}).get("statename") == "RUNNING" for name in ("aws",) if state.services[name].owned)
+    return bool(supervisor_of(state).states().get("aws", {}).get("statename") == "RUNNING")
 
 
 def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) -> None:

@@ -158,7 +158,7 @@ class Hosting:
 
     def create_model(self, folder: Path, version: str) -> str:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
-        name = short_name(f"{self.name}-{version.replace('.', '-')}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
         self.sagemaker.create_model(
             ModelName=name,
@@ -192,7 +192,7 @@ class Hosting:
         """
         from botocore.exceptions import ClientError, WaiterError
 
-        config = short_name(f"{self.name}-{label.replace('.', '-')}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         variants = [
             {
                 "VariantName": variant,

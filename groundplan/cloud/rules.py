@@ -141,23 +141,19 @@ def _lifecycle(cloud: Cloud, inputs: Inputs) -> Made:
     return inputs["bucket"], {}
 
 
-def _permission(inputs: Inputs) -> dict[str, Any]:
-    permission: dict[str, Any] = {"IpProtocol": inputs["ipProtocol"], "FromPort": int(inputs["fromPort"]), "ToPort": int(inputs["toPort"])}
-    if group := inputs.get("referencedSecurityGroupId"):
-        permission["UserIdGroupPairs"] = [{"GroupId": group}]
-    if cidr := inputs.get("cidrIpv4"):
-        permission["IpRanges"] = [{"CidrIp": cidr}]
-    return permission
+def _group_rule(operation: str) -> Callable[[Cloud, Inputs], Made]:
+    """How a rule of a security group is made; ingress and egress differ in the operation alone."""
 
+    def make(cloud: Cloud, inputs: Inputs) -> Made:
+        permission: dict[str, Any] = {"IpProtocol": inputs["ipProtocol"], "FromPort": int(inputs["fromPort"]), "ToPort": int(inputs["toPort"])}
+        if group := inputs.get("referencedSecurityGroupId"):
+            permission["UserIdGroupPairs"] = [{"GroupId": group}]
+        if cidr := inputs.get("cidrIpv4"):
+            permission["IpRanges"] = [{"CidrIp": cidr}]
+        answer = cloud.call("ec2", operation, {"GroupId": inputs["securityGroupId"], "IpPermissions": [permission]})
+        return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], {}
 
-def _ingress(cloud: Cloud, inputs: Inputs) -> Made:
-    answer = cloud.call("ec2", "AuthorizeSecurityGroupIngress", {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]})
-    return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], {}
-
-
-def _egress(cloud: Cloud, inputs: Inputs) -> Made:
-    answer = cloud.call("ec2", "AuthorizeSecurityGroupEgress", {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]})
-    return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], {}
+    return make
 
 
 def _kafka(cloud: Cloud, request: dict[str, Any]) -> Made:
@@ -334,8 +330,8 @@ RULES: dict[str, Rule] = {
         id="{answer[GroupId]}",
         delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
     ),
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule("ec2", make=_ingress),
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule("ec2", make=_egress),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule("ec2", make=_group_rule("AuthorizeSecurityGroupIngress")),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule("ec2", make=_group_rule("AuthorizeSecurityGroupEgress")),
     "aws:msk/cluster:Cluster": Rule("kafka", make=_kafka_cluster, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
     "aws:msk/serverlessCluster:ServerlessCluster": Rule("kafka", make=_kafka_serverless, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
     "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic),

@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from infra.errors import UsageError
+from infra.regions import ANYWHERE, JURISDICTIONS, REGIONS, regions_of
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 # SageMaker endpoint names and Kubernetes object names both allow this form (RFC 1123 label).
@@ -22,7 +23,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}
 class Objective(BaseModel):
     """Base of every objective: immutable, and no unknown key passes silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Regime(StrEnum):
@@ -51,8 +52,22 @@ class Stakeholders(Objective):
     finance: Email
 
 
+class Target(StrEnum):
+    """Where a model answers."""
+
+    CLOUD = "cloud"
+    EDGE = "edge"
+
+
+class FeatureStore(StrEnum):
+    """Which feature store holds what models read online."""
+
+    FEAST = "feast"
+    SAGEMAKER = "sagemaker"
+
+
 class Events(Objective):
-    """The event stream. ``per_second`` 0 means that there is none."""
+    """The event stream. ``per_second`` 0 means that there is none; ``retention_days`` is how long the lake keeps events."""
 
     per_second: float = Field(ge=0, le=1_000_000)
     retention_days: int = Field(ge=1, le=3650)
@@ -64,6 +79,52 @@ class Budget(Objective):
     monthly_usd: float = Field(gt=0)
     # AWS takes five notifications a budget; one of them is the forecast's.
     alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = (50, 80, 100)
+    # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a day after
+    # the first deployment.
+    activate_tags: bool = False
+
+
+class Research(Objective):
+    """People who experiment on the platform, and how many hours a month they may use one GPU, all together."""
+
+    scientists: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ...] = ()
+    gpu_hours_per_month: float = Field(default=0, ge=0, le=100_000)
+
+    @field_validator("scientists")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return names
+
+
+class OfficeHours(Objective):
+    """When the environment is used, Monday to Friday; outside of it compute is switched off. Hours of the day, local time."""
+
+    start: int = Field(ge=0, le=23)
+    end: int = Field(ge=1, le=24)
+    timezone: str
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, name: str) -> str:
+        from zoneinfo import available_timezones
+
+        if name not in available_timezones():
+            near = difflib.get_close_matches(name, available_timezones(), n=1)
+            raise ValueError(f"no such time zone in the IANA database; {f'did you mean {near[0]}?' if near else 'for example Europe/Berlin'}")
+        return name
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> OfficeHours:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
+
+    @property
+    def share(self) -> float:
+        """Share of a week that these hours are, 0 to 1."""
+        return 5 * (self.end - self.start) / (7 * 24)
 
 
 class Value(Objective):
@@ -117,6 +178,15 @@ class ModelObjectives(Objective):
     drift_share: float = Field(default=0.5, gt=0, le=1)
     explanations: bool = True
     gpu: bool = False
+    target: Target = Target.CLOUD
+
+    @model_validator(mode="after")
+    def _quality_can_be_met(self) -> ModelObjectives:
+        if self.quality.metric == "accuracy" and not 0 <= self.quality.worst <= 1:
+            raise ValueError(f"quality.worst {self.quality.worst:g} is no accuracy; it lies between 0 and 1")
+        if self.quality.metric != "accuracy" and self.quality.worst <= 0:
+            raise ValueError(f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0")
+        return self
 
 
 class Objectives(Objective):
@@ -125,11 +195,36 @@ class Objectives(Objective):
     environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
     owner: Email
     stakeholders: Stakeholders
-    compliance: tuple[Regime, ...] = ()
+    compliance: tuple[Regime, ...] = ()  # none: []
+    residency: str = ANYWHERE  # the jurisdiction that data must not leave: eu, or a country's ISO code
     availability: Availability = Availability.ONE_ZONE
+    office_hours: OfficeHours | None = None
+    owns_account: bool = True  # whether this stack makes what an AWS account can have only once (GuardDuty, Config, Security Hub)
     events: Events
     budget: Budget
+    research: Research = Research()
+    feature_store: FeatureStore = FeatureStore.FEAST
     models: dict[ModelName, ModelObjectives] = Field(min_length=1)
+
+    @field_validator("residency")
+    @classmethod
+    def _jurisdiction_is_known(cls, value: str) -> str:
+        if value not in (ANYWHERE, *JURISDICTIONS):
+            raise ValueError(f"must be {ANYWHERE}, or one of: {', '.join(JURISDICTIONS)}")
+        return value
+
+    @field_validator("compliance")
+    @classmethod
+    def _each_regime_once(cls, regimes: tuple[Regime, ...]) -> tuple[Regime, ...]:
+        if len(set(regimes)) < len(regimes):
+            raise ValueError("a regime is named twice")
+        return regimes
+
+    @model_validator(mode="after")
+    def _production_never_sleeps(self) -> Objectives:
+        if self.production and self.office_hours is not None:
+            raise ValueError("office_hours switch the platform off at night; a production environment can't have them")
+        return self
 
     @property
     def production(self) -> bool:
@@ -143,6 +238,32 @@ class StackConfig(Objective):
     region: str
     account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
     objectives: Objectives
+
+
+def stack_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a stack file, for editors. Rules over several keys are not in it."""
+    objectives = Objectives.model_json_schema(ref_template="#/$defs/{model}")
+    definitions = objectives.pop("$defs")
+    objectives["properties"]["residency"]["enum"] = [ANYWHERE, *JURISDICTIONS]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://groundplan.example/objectives.schema.json",
+        "title": "A stack of Groundplan",
+        "type": "object",
+        "required": ["config"],
+        "properties": {
+            "config": {
+                "type": "object",
+                "required": ["aws:region", "aws:allowedAccountIds", "groundplan:objectives"],
+                "properties": {
+                    "aws:region": {"enum": list(REGIONS)},
+                    "aws:allowedAccountIds": {"type": "array", "items": {"type": "string", "pattern": r"^\d{12}$"}, "minItems": 1, "maxItems": 1},
+                    "groundplan:objectives": {"$ref": "#/$defs/Objectives"},
+                },
+            }
+        },
+        "$defs": {**definitions, "Objectives": objectives},
+    }
 
 
 def stack_file(root: Path, stack: str) -> Path:
@@ -169,9 +290,18 @@ def load_config(root: Path, stack: str) -> dict[str, Any]:
     """
     import yaml
 
+    class OnceEach(yaml.SafeLoader):
+        """YAML's own loader takes the last of two equal keys and says nothing."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise yaml.constructor.ConstructorError(None, None, f"`{twice[0]}` is there twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
     path = stack_file(root, stack)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), OnceEach)  # noqa: S506 (a safe loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"not readable as YAML: {' '.join(str(error).split())}", where=f"stacks/{path.name}") from error
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
@@ -203,14 +333,44 @@ def parse(config: dict[str, Any], *, where: str) -> StackConfig:
     if not isinstance(accounts, list) or len(accounts) != 1:
         raise UsageError(f"must be a list of exactly one account id, found {accounts!r}", where=f"{where}: aws:allowedAccountIds")
     try:
-        return StackConfig.model_validate({"region": region, "account_id": accounts[0], "objectives": config["groundplan:objectives"]})
+        stack = StackConfig.model_validate({"region": region, "account_id": accounts[0], "objectives": config["groundplan:objectives"]})
     except ValidationError as error:
-        raise UsageError("\n".join(_message(item, where) for item in error.errors())) from None
+        raise UsageError("\n".join(_message(item, where) for item in _causes(error.errors()))) from None
+    _check_residency(stack, where)
+    return stack
+
+
+def _causes(errors: list[Any]) -> list[Any]:
+    """The mistakes themselves, without what only follows from them: a list's length without its wrong items, what a wrong name holds."""
+    names = [item["loc"][:-1] for item in errors if item["loc"][-1] == "[key]"]
+
+    def follows(item: Any) -> bool:
+        place = item["loc"]
+        below_a_wrong_name = place[-1] != "[key]" and any(place[: len(name)] == name for name in names)
+        of_wrong_items = item["type"] == "too_short" and any(len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors)
+        return below_a_wrong_name or of_wrong_items
+
+    return [item for item in errors if not follows(item)]
+
+
+def _check_residency(stack: StackConfig, where: str) -> None:
+    wanted = stack.objectives
+    if stack.region not in regions_of(wanted.residency):
+        raise UsageError(
+            f"{stack.region} lies in jurisdiction {REGIONS[stack.region].jurisdiction!r}, and groundplan:objectives.residency is {wanted.residency!r}",
+            where=f"{where}: aws:region",
+            fix=f"use one of: {', '.join(regions_of(wanted.residency))}",
+        )
+    if wanted.availability is Availability.TWO_REGIONS and not REGIONS[stack.region].standby:
+        able = [name for name in regions_of(wanted.residency) if REGIONS[name].standby]
+        raise UsageError(
+            f"two-regions given, but AWS has no second region in jurisdiction {REGIONS[stack.region].jurisdiction!r} beside {stack.region}",
+            where=f"{where}: groundplan:objectives.availability",
+            fix=f"use multi-zone{', or one of these regions: ' + ', '.join(able) if able else ''}",
+        )
 
 
 def _check_region(region: object, where: str) -> None:
-    from infra.prices import REGIONS
-
     if region not in REGIONS:
         near = difflib.get_close_matches(str(region), REGIONS, n=1)
         raise UsageError(
@@ -232,16 +392,18 @@ def _message(item: Any, where: str) -> str:
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_known_keys(path[:-1]))}"
         return f"{where}: {key} is not a known objective\n  -> {hint}"
     allowed = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(item["input"], dict):  # a rule over several keys names them itself
+        return f"{where}: {key}: {allowed}"
     return f"{where}: {key}: {item['input']!r} given; {allowed}"
 
 
 def _known_keys(path: list[str]) -> list[str]:
     """Field names of the model at ``path`` (parts as in the error location)."""
-    model: Any = StackConfig
+    model: type[BaseModel] = StackConfig
     for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is not None:
-            model = field.annotation
-            if not (isinstance(model, type) and issubclass(model, BaseModel)):
-                model = ModelObjectives
+        field = model.model_fields.get(part)
+        if field is None:
+            continue  # the name of a model
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(model.model_fields)

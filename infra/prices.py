@@ -1,4 +1,4 @@
-"""The price book: list prices as dated data, and the regions that exist.
+"""The price book: list prices as dated data.
 
 Source and date of each file stand in ``infra/prices/README.md``.
 """
@@ -6,22 +6,16 @@ Source and date of each file stand in ``infra/prices/README.md``.
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-HOURS_PER_MONTH = 730
-_FOLDER = Path(__file__).parent / "prices"
+from infra.errors import UsageError
 
-# AWS commercial regions (https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html).
-REGIONS = frozenset((
-    "af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3",
-    "ap-south-1", "ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4",
-    "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "eu-central-1",
-    "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2",
-    "eu-west-3", "il-central-1", "me-central-1", "me-south-1", "mx-central-1", "sa-east-1",
-    "us-east-1", "us-east-2", "us-west-1", "us-west-2",
-))  # fmt: skip
+HOURS_PER_MONTH = 730
+FOLDER = Path(__file__).parent / "prices"
+PRICES_FILE, EC2_FILE, SOURCE_FILE = "services.csv", "ec2-on-demand.csv", "source.json"
 
 
 @dataclass(frozen=True)
@@ -57,9 +51,17 @@ class PriceBook:
 
 @cache
 def load_prices() -> PriceBook:
-    """The price book that ships with the project (us-east-1)."""
-    with (_FOLDER / "aws-list-prices-us-east-1.csv").open(encoding="utf-8", newline="") as file:
-        services = {(row["service"], row["item"]): float(row["usd"]) for row in csv.DictReader(file)}
-    with (_FOLDER / "ec2-on-demand-us-east-1.csv").open(encoding="utf-8", newline="") as file:
-        services |= {("ec2", row["instance_type"]): float(row["usd_per_hour"]) for row in csv.DictReader(file)}
-    return PriceBook(region="us-east-1", as_of="2026-07-20", services=services)
+    """The price book of the project.
+
+    Raises:
+        UsageError: Its files can't be read.
+    """
+    try:
+        source = json.loads((FOLDER / SOURCE_FILE).read_text(encoding="utf-8"))
+        with (FOLDER / PRICES_FILE).open(encoding="utf-8", newline="") as file:
+            services = {(row["service"], row["item"]): float(row["usd"]) for row in csv.DictReader(file)}
+        with (FOLDER / EC2_FILE).open(encoding="utf-8", newline="") as file:
+            services |= {("ec2", row["instance_type"]): float(row["usd_per_hour"]) for row in csv.DictReader(file)}
+        return PriceBook(region=source["region"], as_of=source["as_of"], services=services)
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(f"the price book can't be read: {type(error).__name__}: {error}", where=str(FOLDER), fix="restore it from git") from error

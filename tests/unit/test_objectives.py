@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.errors import UsageError
-from infra.objectives import load, parse
+from infra.objectives import load, parse, stack_schema
 from tests.conftest import set_path
 
 BAD = [
@@ -37,19 +39,65 @@ BAD = [
     ("events.per_second", -1, ["events.per_second", "-1 given"]),
     ("events.retention_days", 0, ["events.retention_days", "0 given"]),
     ("environment", "Prod!", ["groundplan:objectives.environment", "'Prod!' given"]),
+    ("residency", "europe", ["groundplan:objectives.residency", "'europe' given", "anywhere, or one of:", "eu"]),
+    ("residency", "eu", ["aws:region", "us-east-1 lies in jurisdiction 'us'", "-> use one of: eu-central-1"]),
+    ("compliance", ["gdpr", "gdpr"], ["compliance", "a regime is named twice"]),
+    ("compliance", "gdpr", ["compliance", "'gdpr' given", "tuple"]),
+    ("office_hours", {"start": 18, "end": 8, "timezone": "Europe/Berlin"}, ["office_hours", "end 8 is not after start 18"]),
+    ("office_hours", {"start": 8, "end": 25, "timezone": "Europe/Berlin"}, ["office_hours.end", "25 given", "less than or equal to 24"]),
+    ("office_hours", {"start": 8, "end": 18, "timezone": "Europe/Berln"}, ["timezone", "'Europe/Berln' given", "did you mean Europe/Berlin?"]),
+    ("office_hours", {"start": 8, "end": 18}, ["office_hours.timezone is missing"]),
+    ("office_hours", {"start": 8, "end": 18, "timezone": "UTC", "days": 5}, ["office_hours.days is not a known objective", "known here: start, end, timezone"]),
+    ("owns_account", "perhaps", ["owns_account", "'perhaps' given", "valid boolean"]),
+    ("research.scientists", ["Ada Lovelace"], ["research.scientists.0", "'Ada Lovelace' given"]),
+    ("research.scientists", ["ada", "ada"], ["research.scientists", "named twice: ada"]),
+    ("research.gpu_hours_per_month", -1, ["gpu_hours_per_month", "-1 given"]),
+    ("research.gpu_hours", 3, ["gpu_hours is not a known objective", "did you mean `gpu_hours_per_month`?"]),
+    ("feature_store", "redis", ["feature_store", "'redis' given", "'feast'"]),
+    ("events.per_second", float("inf"), ["events.per_second", "inf given", "finite number"]),
+    ("events.per_second", 2_000_000, ["events.per_second", "2000000 given", "less than or equal to 1000000"]),
+    ("events.retention_days", 7.5, ["events.retention_days", "7.5 given"]),
+    ("budget.monthly_usd", float("nan"), ["budget.monthly_usd", "nan given"]),
+    ("budget.alert_percent", [250], ["alert_percent.0", "250 given"]),
+    ("models.diabetes-rf.target", "moon", ["target", "'moon' given", "'cloud'"]),
+    ("models.diabetes-rf.gpu", "two", ["gpu", "'two' given", "valid boolean"]),
+    ("models.diabetes-rf.explanations", 7, ["explanations", "7 given"]),
+    ("models.diabetes-rf.quality", {"metric": "accuracy", "worst": 60}, ["models.diabetes-rf", "quality.worst 60 is no accuracy"]),
+    ("models.diabetes-rf.quality", {"metric": "mae", "worst": 0}, ["models.diabetes-rf", "quality.worst 0 can't be met"]),
+    ("models.diabetes-rf.quality.metric", "f1", ["quality.metric", "'f1' given"]),
+    ("models.diabetes-rf.value.usd_per_unit", -0.1, ["usd_per_unit", "-0.1 given"]),
+    ("models.diabetes-rf.value.unit", "", ["value.unit", "'' given"]),
+    ("models.diabetes-rf.retraining.within_minutes", 0, ["within_minutes", "0 given"]),
+    ("models.diabetes-rf.retraining", ..., ["models.diabetes-rf.retraining is missing"]),
+    ("models.diabetes-rf.requests_per_second", 5, ["requests_per_second", "5 given"]),
+    ("models", ..., ["groundplan:objectives.models is missing"]),
+    ("models", {"a" * 41: {}}, ["a" * 41]),
+    ("stakeholders.security", "a@b.c", ["stakeholders.security is not a known objective", "known here: product, operations, legal, finance"]),
 ]
 
 
 @pytest.mark.parametrize(("path", "value", "says"), BAD, ids=[f"{path}={value}"[:60] for path, value, _ in BAD])
-def test_a_wrong_objective_gets_a_message_with_file_key_and_value(path: str, value: Any, says: list[str], stack_config: dict[str, Any]) -> None:
-    set_path(stack_config["groundplan:objectives"], path, value)
+def test_a_wrong_objective_file_gets_a_message_with_file_key_and_value(
+    path: str, value: Any, says: list[str], stack_config: dict[str, Any], tmp_path: Path
+) -> None:
+    objectives = stack_config["groundplan:objectives"]
+    objectives.setdefault("research", {})
+    set_path(objectives, path, value)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "Pulumi.wrong.yaml").write_text(yaml.safe_dump({"config": stack_config}), encoding="utf-8")
     with pytest.raises(UsageError) as raised:
-        parse(stack_config, where="stacks/Pulumi.local.yaml")
+        load(tmp_path, "wrong")
     message = str(raised.value)
-    assert message.startswith("stacks/Pulumi.local.yaml: ")
+    assert message.startswith("stacks/Pulumi.wrong.yaml: ")
+    assert message.count("stacks/Pulumi.wrong.yaml") == 1, "one message for one mistake"
+    assert "Traceback" not in message and "pydantic" not in message.lower()
     assert raised.value.exit_code == 2
     for part in says:
         assert part in message
+
+
+def test_there_are_at_least_forty_wrong_files() -> None:
+    assert len(BAD) >= 40
 
 
 @pytest.mark.parametrize(
@@ -86,7 +134,17 @@ def test_an_unknown_stack_names_those_that_exist(root: Path) -> None:
         load(root, "lokal")
 
 
-@pytest.mark.parametrize(("text", "says"), [("a: [", "not readable as YAML"), ("- 1", "has no `config:` map"), ("config: 3", "has no `config:` map")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "not readable as YAML"),
+        ("- 1", "has no `config:` map"),
+        ("config: 3", "has no `config:` map"),
+        ("config:\n  a: 1\n  a: 2\n", "`a` is there twice"),
+        ("", "has no `config:` map"),
+        ("config: !!python/object/apply:os.getcwd []", "not readable as YAML"),
+    ],
+)
 def test_a_stack_file_that_is_no_stack_file_is_named(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "stacks").mkdir()
     (tmp_path / "stacks" / "Pulumi.x.yaml").write_text(text, encoding="utf-8")
@@ -99,3 +157,32 @@ def test_objectives_can_not_be_changed(root: Path) -> None:
     objectives = load(root, "local").objectives
     with pytest.raises(ValueError, match="frozen"):
         objectives.budget.monthly_usd = 1.0  # type: ignore[misc]
+
+
+def test_production_can_not_sleep(stack_config: dict[str, Any]) -> None:
+    stack_config["groundplan:objectives"] |= {"environment": "prod", "office_hours": {"start": 8, "end": 18, "timezone": "UTC"}}
+    with pytest.raises(UsageError, match="a production environment can't have them"):
+        parse(stack_config, where="f.yaml")
+
+
+def test_two_regions_need_a_second_region_under_the_same_law(stack_config: dict[str, Any]) -> None:
+    stack_config["aws:region"] = "eu-central-2"
+    set_path(stack_config["groundplan:objectives"], "availability", "two-regions")
+    with pytest.raises(UsageError, match=r"no second region in jurisdiction 'ch' beside eu-central-2\n  -> use multi-zone"):
+        parse(stack_config, where="f.yaml")
+
+
+def test_the_schema_for_editors_is_current_and_holds_for_every_stack(root: Path) -> None:
+    import jsonschema
+
+    written = json.loads((root / "stacks" / "objectives.schema.json").read_text(encoding="utf-8"))
+    assert written == stack_schema(), "run `make docs`"
+    validator = jsonschema.Draft202012Validator(written)
+    files = sorted(root.glob("stacks/Pulumi.*.yaml"))
+    assert len(files) == 4
+    for file in files:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        validator.validate(document)
+        assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=objectives.schema.json\n")
+        document["config"]["groundplan:objectives"]["complience"] = []
+        assert not validator.is_valid(document)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_aws as aws
 
-from components.base import Component, Scope, Statement, policy
+from components.base import Component, Scope, Statement
 from components.keys import DataClass
 from components.lake import DATA_CLASS, Zone
+from components.roles import make_role, pod_trust, service_trust
 
 _READ = ("s3:GetObject", "s3:GetObjectVersion")
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
-_USE_KAFKA = ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:AlterGroup")
+_USE_KAFKA = (
+    "kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:WriteDataIdempotently",
+    "kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup",
+)  # fmt: skip
 # What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 _NETWORK_INTERFACES = (
     "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
@@ -29,17 +32,20 @@ class IdentityArgs:
     bucket_arns: Lake bucket ARN by zone.
     tracking_bucket_arn: Where MLflow keeps artifacts.
     key_arns: KMS key ARN by data class.
-    online_table_arn: DynamoDB table of the online store.
+    online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
+    boundary_arn: Permission boundary of every role.
     """
 
-    bucket_arns: dict[Zone, pulumi.Output[str]]
-    tracking_bucket_arn: pulumi.Input[str]
+    bucket_arns: dict[Zone, str]
+    tracking_bucket_arn: str
     key_arns: dict[DataClass, pulumi.Output[str]]
-    online_table_arn: pulumi.Input[str]
+    online_table_arn: str
+    boundary_arn: pulumi.Input[str]
 
 
 class Identity(Component):
-    """Roles: data-scientist, operations, auditor for people (with MFA); pipeline, serving, streaming for services.
+    """Roles: data-scientist, operations, auditor for people (with MFA); pipeline, serving, streaming for services; tracking,
+    cluster-pipeline, cluster-serving, metrics for pods.
 
     Attributes:
         role_arns: Role ARN by name.
@@ -54,7 +60,7 @@ class Identity(Component):
         models = f"arn:aws:sagemaker:{region}:{account}:model/{scope.name()}-*"
         pipelines = f"arn:aws:sagemaker:{region}:{account}:pipeline/{scope.name()}-*"
         logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/*"
-        table = pulumi.Output.from_input(args.online_table_arn)
+        table = args.online_table_arn
         metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
 
         kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
@@ -80,6 +86,9 @@ class Identity(Component):
                 *self._read(Zone.AUDIT),
                 Statement(("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{scope.name()}-*",)),
                 Statement(("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"), (endpoints, configs, models)),
+                Statement(("cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents"), ("*",)),
+                Statement(("config:DescribeComplianceByConfigRule", "config:SelectResourceConfig"), ("*",)),
+                Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
         services = {
@@ -146,36 +155,44 @@ class Identity(Component):
                 ],
             ),
         }
+        pods = {
+            "tracking": [
+                *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+                # RDS names the secret of the master user itself.
+                Statement(
+                    ("secretsmanager:GetSecretValue",),
+                    (f"arn:aws:secretsmanager:{region}:{account}:secret:rds!*",),
+                    conditions={"StringEquals": {"aws:ResourceTag/Project": scope.project, "aws:ResourceTag/Environment": scope.stack}},
+                ),
+                Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
+            ],
+            # The same steps, run by the cluster.
+            "cluster-pipeline": services["pipeline"][1],
+            "cluster-serving": [
+                *self._read(Zone.MODELS),
+                Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
+                Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
+                metrics,
+            ],
+            "metrics": [Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",))],
+        }
+        human = Statement(("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+        roles = {role: (human, statements) for role, statements in people.items()}
+        roles |= {role: (service_trust(account, service), statements) for role, (service, statements) in services.items()}
+        roles |= {role: (pod_trust(), statements) for role, statements in pods.items()}
         self.role_arns: dict[str, pulumi.Output[str]] = {}
-        for role, statements in people.items():
-            human = Statement(
-                ("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}}
-            )
-            self._role(name, role, human, statements)
-        for role, (service, statements) in services.items():
-            trust = Statement(("sts:AssumeRole",), principals={"Service": service}, conditions={"StringEquals": {"aws:SourceAccount": account}})
-            self._role(name, role, trust, statements)
+        self.role_names: dict[str, pulumi.Output[str]] = {}
+        for role, (trust, statements) in roles.items():
+            made = make_role(self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn)
+            self.role_arns[role], self.role_names[role] = made.arn, made.name
         self.register_outputs({"role_arns": self.role_arns})
-
-    def _role(self, name: str, role: str, trust: Statement, statements: list[Statement]) -> None:
-        made = aws.iam.Role(
-            f"{name}-{role}",
-            name=self.scope.name(role, limit=64),
-            assume_role_policy=policy(trust),
-            max_session_duration=3600,
-            tags=self.scope.tags("identity", Role=role),
-            opts=self.child(),
-        )
-        aws.iam.RolePolicy(f"{name}-{role}", name=role, role=made.name, policy=policy(*statements), opts=self.child())
-        self.role_arns[role] = made.arn
 
     def _read(self, *zones: Zone, write: bool = False) -> list[Statement]:
         return [statement for zone in zones for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)]
 
-    def _objects(self, bucket_arn: pulumi.Input[str], data_class: DataClass, *, write: bool) -> list[Statement]:
-        arn = pulumi.Output.from_input(bucket_arn)
+    def _objects(self, bucket_arn: str, data_class: DataClass, *, write: bool) -> list[Statement]:
         return [
-            Statement(_READ + (_WRITE if write else ()), (arn.apply(lambda value: f"{value}/*"),)),
-            Statement(("s3:ListBucket",), (arn,)),
+            Statement(_READ + (_WRITE if write else ()), (f"{bucket_arn}/*",)),
+            Statement(("s3:ListBucket",), (bucket_arn,)),
             Statement(_USE_KEY if write else ("kms:Decrypt",), (self._args.key_arns[data_class],)),
         ]

@@ -1,13 +1,15 @@
-"""Alarms on what the objectives promise, and the topic that tells people."""
+"""Alarms on what the objectives promise, the topics that tell people, and a dashboard."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
-from components.base import Component, Scope
+from components.base import Component, Scope, Statement, policy
 from components.serving import CHAMPION
 
 
@@ -21,7 +23,7 @@ class ModelAlarms:
         drift_share: Alarm when a larger share of the columns has drifted, 0 to 1.
     """
 
-    endpoint_name: pulumi.Input[str]
+    endpoint_name: str
     latency_ms: float
     quality_metric: str
     quality_worst: float
@@ -32,34 +34,53 @@ class ModelAlarms:
 @dataclass(frozen=True)
 class MonitoringArgs:
     """Args:
-    addresses: Who is told of an alarm, e-mail addresses.
+    addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of quality
+        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong.
     key_arn: Encrypts the messages.
+    events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
+        no stream.
+    kafka_cluster: Name of the MSK cluster.
+    topics: Each has an alarm on how far its consumers are behind.
     """
 
     models: dict[str, ModelAlarms]
     addresses: dict[str, str]
     key_arn: pulumi.Input[str]
+    events_per_second: float = 0
+    kafka_cluster: str = ""
+    topics: tuple[str, ...] = ()
+
+
+# Of what each stakeholder hears; operations of everything.
+SUBJECTS_OF: dict[str, tuple[str, ...]] = {"product": ("quality", "drift"), "legal": ("quality", "drift"), "finance": ()}
+LAG_MINUTES = 10
+CONSUMER_GROUP = "groundplan-ingest"  # of pipelines.ingest
 
 
 class Monitoring(Component):
-    """Alarms per model: latency, errors, quality, drift.
+    """Alarms per model: latency, errors, quality, drift; of the stream: lag, events refused; a dashboard over all.
 
     Attributes:
         alarm_names: By model, then by subject.
-        topic_arn: SNS topic of all alarms.
+        stream_alarms: By subject.
+        topic_arns: SNS topic by stakeholder.
     """
 
     def __init__(self, name: str, scope: Scope, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("monitoring")
-        topic = aws.sns.Topic(name, name=scope.name("alarms"), kms_master_key_id=args.key_arn, tags=tags, opts=self.child())
+        self._tags = tags
+        self.topic_arns: dict[str, pulumi.Output[str]] = {}
         for who, address in args.addresses.items():
+            topic = aws.sns.Topic(f"{name}-{who}", name=scope.name("alarms", who, limit=256), kms_master_key_id=args.key_arn, tags=tags, opts=self.child())
+            aws.sns.TopicPolicy(f"{name}-{who}", arn=topic.arn, policy=policy(*self._publishers(topic.arn)), opts=self.child())
             aws.sns.TopicSubscription(f"{name}-{who}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child())
+            self.topic_arns[who] = topic.arn
         namespace = f"Groundplan/{scope.stack}"
         self.alarm_names: dict[str, dict[str, pulumi.Output[str]]] = {}
         for model, wanted in args.models.items():
-            variant = {"EndpointName": wanted.endpoint_name, "VariantName": CHAMPION}
-            subjects = {
+            variant: dict[str, pulumi.Input[str]] = {"EndpointName": wanted.endpoint_name, "VariantName": CHAMPION}
+            subjects: dict[str, tuple[str, str, dict[str, pulumi.Input[str]], str, float, bool, int]] = {
                 # SageMaker reports microseconds.
                 "latency": ("AWS/SageMaker", "ModelLatency", variant, "p95", wanted.latency_ms * 1000, True, 3),
                 "errors": ("AWS/SageMaker", "Invocation5XXErrors", variant, "Sum", 0, True, 1),
@@ -68,26 +89,108 @@ class Monitoring(Component):
             }
             self.alarm_names[model] = {}
             for subject, (space, metric, dimensions, statistic, threshold, above, periods) in subjects.items():
-                extended = statistic.startswith("p")
-                alarm = aws.cloudwatch.MetricAlarm(
+                self.alarm_names[model][subject] = self._alarm(
                     f"{name}-{model}-{subject}",
-                    name=scope.name(model, subject, limit=255),
-                    alarm_description=f"{model}: {subject} ({metric}) {'above' if above else 'below'} {threshold:g}, as the objectives ask",
-                    namespace=space,
-                    metric_name=metric,
-                    dimensions=dimensions,
-                    statistic=None if extended else statistic,
-                    extended_statistic=statistic if extended else None,
-                    comparison_operator="GreaterThanThreshold" if above else "LessThanThreshold",
-                    threshold=threshold,
-                    period=60 if space.startswith("AWS/") else 300,
-                    evaluation_periods=periods,
-                    treat_missing_data="notBreaching" if space.startswith("AWS/") else "missing",
-                    alarm_actions=[topic.arn],
-                    ok_actions=[topic.arn],
-                    tags={**tags, "Model": model},
-                    opts=self.child(),
+                    scope.name(model, subject, limit=255),
+                    f"{model}: {subject} ({metric}) {'above' if above else 'below'} {threshold:g}, as the objectives ask",
+                    subject,
+                    Metric(space, metric, dimensions, statistic),
+                    threshold,
+                    above=above,
+                    periods=periods,
+                    model=model,
                 )
-                self.alarm_names[model][subject] = alarm.name
-        self.topic_arn = topic.arn
-        self.register_outputs({"topic_arn": topic.arn, "alarm_names": self.alarm_names})
+        self.stream_alarms: dict[str, pulumi.Output[str]] = {}
+        if args.events_per_second:
+            lag = args.events_per_second * 60 * LAG_MINUTES
+            behind_on = {f"lag-{topic}": {"Cluster Name": args.kafka_cluster, "Consumer Group": CONSUMER_GROUP, "Topic": topic} for topic in args.topics}
+            for subject, behind, limit in (
+                *((subject, Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"), lag) for subject, dimensions in behind_on.items()),
+                ("refused", Metric(namespace, "dead_letter_events", {}, "Sum"), args.events_per_second * 300 * 0.01),
+            ):
+                self.stream_alarms[subject] = self._alarm(
+                    f"{name}-stream-{subject}",
+                    scope.name("stream", subject, limit=255),
+                    f"stream: consumers are behind by over {LAG_MINUTES} minutes of events"
+                    if subject.startswith("lag")
+                    else "stream: over 1 % of the events hold not to their contract",
+                    subject,
+                    behind,
+                    limit,
+                    above=True,
+                    periods=3,
+                )
+        endpoints = {model: wanted.endpoint_name for model, wanted in args.models.items()}
+        body = json.dumps(dashboard(scope, endpoints, {model: wanted.quality_metric for model, wanted in args.models.items()}, args.kafka_cluster, args.topics))
+        aws.cloudwatch.Dashboard(name, dashboard_name=scope.name("platform", limit=255), dashboard_body=body, opts=self.child())
+        self.register_outputs({"topic_arns": self.topic_arns, "alarm_names": self.alarm_names})
+
+    def _publishers(self, topic_arn: pulumi.Output[str]) -> tuple[Statement, ...]:
+        """Alarms, budgets, Managed Prometheus and cost anomalies of this account may publish; nobody without TLS."""
+        services = [f"{service}.amazonaws.com" for service in ("aps", "budgets", "cloudwatch", "costalerts")]
+        own = {"StringEquals": {"aws:SourceAccount": self.scope.account_id}}
+        return (
+            Statement(("sns:Publish",), (topic_arn,), {"Service": services}, own, sid="ServicesOfThisAccount"),
+            Statement(("sns:Publish",), (topic_arn,), {"AWS": "*"}, {"Bool": {"aws:SecureTransport": "false"}}, effect="Deny", sid="OnlyTls"),
+        )
+
+    def _alarm(
+        self, name: str, physical: str, description: str, subject: str, metric: Metric, threshold: float, *, above: bool, periods: int, model: str = ""
+    ) -> pulumi.Output[str]:
+        told = [arn for who, arn in self.topic_arns.items() if subject in SUBJECTS_OF.get(who, (subject,))]
+        extended, of_aws = metric.statistic.startswith("p"), metric.namespace.startswith("AWS/")
+        alarm = aws.cloudwatch.MetricAlarm(
+            name,
+            name=physical,
+            alarm_description=description,
+            namespace=metric.namespace,
+            metric_name=metric.name,
+            dimensions=metric.dimensions,
+            statistic=None if extended else metric.statistic,
+            extended_statistic=metric.statistic if extended else None,
+            comparison_operator="GreaterThanThreshold" if above else "LessThanThreshold",
+            threshold=threshold,
+            period=60 if of_aws else 300,
+            evaluation_periods=periods,
+            treat_missing_data="notBreaching" if of_aws else "missing",
+            alarm_actions=told,
+            ok_actions=told,
+            tags={**self._tags, "Model": model} if model else self._tags,
+            opts=self.child(),
+        )
+        alarm_name: pulumi.Output[str] = alarm.name
+        return alarm_name
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A CloudWatch metric; ``statistic`` is one of CloudWatch's, or a percentile such as p95."""
+
+    namespace: str
+    name: str
+    dimensions: dict[str, pulumi.Input[str]]
+    statistic: str
+
+
+def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: tuple[str, ...]) -> dict[str, Any]:
+    """Body of a CloudWatch dashboard: for each model latency, requests and errors, quality, drift; and the stream.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+    """
+    namespace = f"Groundplan/{scope.stack}"
+    widgets: list[dict[str, Any]] = []
+
+    def add(title: str, metrics: list[list[Any]], statistic: str) -> None:
+        place = {"x": 8 * (len(widgets) % 3), "y": 6 * (len(widgets) // 3), "width": 8, "height": 6}
+        shown = {"title": title, "metrics": metrics, "stat": statistic, "region": scope.region, "period": 300, "view": "timeSeries"}
+        widgets.append({"type": "metric", **place, "properties": shown})
+
+    for model, endpoint in endpoints.items():
+        variant = ["EndpointName", endpoint, "VariantName", CHAMPION]
+        add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
+        add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
+        add(f"{model}: {quality_metrics[model]} and drift", [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")], "Average")
+    for topic in topics:
+        behind = ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", CONSUMER_GROUP, "Topic", topic]
+        add(f"{topic}: events behind", [behind], "Maximum")
+    return {"widgets": widgets}

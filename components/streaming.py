@@ -21,10 +21,12 @@ class Topic:
     Args:
         schema: JSON Schema (draft 7) of one event.
         partitions: At least 1.
+        compatibility: Glue's mode for new versions of the schema: NONE, BACKWARD, FORWARD, FULL, each also with _ALL, or DISABLED.
     """
 
     schema: dict[str, Any]
     partitions: int = 2
+    compatibility: str = "BACKWARD"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Streaming(Component):
                 schema_name=topic_name,
                 registry_arn=registry.arn,
                 data_format="JSON",
-                compatibility="BACKWARD",
+                compatibility=topic.compatibility,
                 schema_definition=json.dumps(topic.schema, sort_keys=True),
                 tags=tags,
                 opts=self.child(),

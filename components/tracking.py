@@ -11,6 +11,9 @@ from components.base import Component, Scope
 from components.keys import DataClass
 from components.lake import BucketArgs, SecureBucket
 
+POSTGRES_VERSION = "16"
+ROTATION_DAYS = 30
+
 
 @dataclass(frozen=True)
 class TrackingArgs:
@@ -28,21 +31,45 @@ class TrackingArgs:
     security_group_id: pulumi.Input[str]
     models_key_arn: pulumi.Input[str]
     database_key_arn: pulumi.Input[str]
+    log_retention_days: int
 
 
 class Tracking(Component):
-    """MLflow's stores. RDS makes and rotates the master password itself, so the program never sees it."""
+    """MLflow's stores. RDS makes and rotates the master password itself, so the program never sees it.
+
+    Attributes:
+        artifact_bucket, artifact_bucket_arn: The bucket.
+        database_endpoint: ``host:port``.
+        database_secret_arn: Secret with user and password.
+    """
 
     def __init__(self, name: str, scope: Scope, args: TrackingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("tracking")
         artifacts = SecureBucket(f"{name}-artifacts", scope, "mlflow", BucketArgs(args.models_key_arn, DataClass.MODELS), opts=self.child())
         subnets = aws.rds.SubnetGroup(name, name=scope.name("tracking"), subnet_ids=args.subnet_ids, tags=tags, opts=self.child())
+        parameters = aws.rds.ParameterGroup(
+            name,
+            name=scope.name("tracking", limit=255),
+            family=f"postgres{POSTGRES_VERSION}",
+            # Every statement that changes a table's form is on record; connections without TLS are refused.
+            parameters=[{"name": "rds.force_ssl", "value": "1"}, {"name": "log_statement", "value": "ddl"}],
+            tags=tags,
+            opts=self.child(),
+        )
+        logs = aws.cloudwatch.LogGroup(
+            name,
+            name=f"/aws/rds/instance/{scope.name('tracking')}/postgresql",
+            retention_in_days=args.log_retention_days,
+            tags=tags,
+            opts=self.child(),
+        )
         database = aws.rds.Instance(
             name,
             identifier=scope.name("tracking"),
             engine="postgres",
-            engine_version="16",
+            engine_version=POSTGRES_VERSION,
+            parameter_group_name=parameters.name,
             instance_class=args.instance_class,
             allocated_storage=args.storage_gb,
             storage_type="gp3",
@@ -64,9 +91,19 @@ class Tracking(Component):
             publicly_accessible=False,
             auto_minor_version_upgrade=True,
             enabled_cloudwatch_logs_exports=["postgresql"],
+            performance_insights_enabled=True,
+            performance_insights_kms_key_id=args.database_key_arn,
             tags=tags,
-            opts=self.child(holds_data=True),
+            opts=self.child(holds_data=True, depends_on=[logs]),
         )
+        # RDS rotates the password by itself; here only how often.
+        secret_arn = database.master_user_secrets[0].secret_arn
+        aws.secretsmanager.SecretRotation(
+            name, secret_id=secret_arn, rotate_immediately=False, rotation_rules={"automatically_after_days": ROTATION_DAYS}, opts=self.child()
+        )
+        self.database_secret_arn = secret_arn
+        self.database_arn = database.arn
+        self.database_identifier = database.identifier
         self.artifact_bucket = artifacts.bucket
         self.artifact_bucket_arn = artifacts.arn
         self.database_endpoint = database.endpoint

@@ -40,7 +40,25 @@ class Image(Component):
             tags=scope.tags("image"),
             opts=self.child(),
         )
-        self.uri = pulumi.Output.concat(repository.repository_url, ":", args.version)
+        aws.ecr.LifecyclePolicy(
+            name,
+            repository=repository.name,
+            policy=json.dumps(
+                {
+                    "rules": [
+                        {
+                            "rulePriority": 1,
+                            "description": "Layers that no tag holds any more",
+                            "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14},
+                            "action": {"type": "expire"},
+                        }
+                    ]
+                }
+            ),
+            opts=self.child(),
+        )
+        # Known before the repository is there, so that manifests can be reviewed before a deployment.
+        self.uri = f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com/{scope.name('platform', limit=256)}:{args.version}"
         self.register_outputs({"uri": self.uri})
 
 
@@ -65,7 +83,7 @@ class Workflow(Component):
         super().__init__(name, scope, opts)
 
         def fill(values: dict[str, str]) -> str:
-            parameters = [item | ({"DefaultValue": values[item["Name"]]} if item["Name"] in values else {}) for item in args.definition["Parameters"]]
+            parameters = [item | ({"DefaultValue": values[item["Name"]]} if values.get(item["Name"]) else {}) for item in args.definition["Parameters"]]
             return json.dumps({**args.definition, "Parameters": parameters})
 
         pipeline = aws.sagemaker.Pipeline(

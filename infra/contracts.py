@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from infra.errors import UsageError
 
+COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL", "NONE", "DISABLED")
 _JSON_TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean"}
 
 
@@ -47,6 +48,13 @@ class Table(_Part):
     properties: tuple[Property, ...] = Field(min_length=1)
 
 
+class CustomProperty(_Part):
+    """What the standard leaves to each platform."""
+
+    property: str
+    value: Any
+
+
 class Contract(_Part):
     """A data contract with one table."""
 
@@ -55,6 +63,20 @@ class Contract(_Part):
     version: str
     kind: Literal["DataContract"]
     table: tuple[Table] = Field(alias="schema")
+    customProperties: tuple[CustomProperty, ...] = ()  # noqa: N815
+
+    @field_validator("customProperties")
+    @classmethod
+    def _compatibility_is_known(cls, given: tuple[CustomProperty, ...]) -> tuple[CustomProperty, ...]:
+        for item in given:
+            if item.property == "compatibility" and item.value not in COMPATIBILITIES:
+                raise ValueError(f"compatibility {item.value!r} is none of {', '.join(COMPATIBILITIES)}")
+        return given
+
+    @property
+    def compatibility(self) -> str:
+        """How a new version of the schema must fit the old ones (Glue's modes)."""
+        return next((str(item.value) for item in self.customProperties if item.property == "compatibility"), "BACKWARD")
 
     @property
     def topic(self) -> str:

@@ -29,13 +29,29 @@ class Kafka(_Contract):
 
 
 class EndpointOutputs(_Contract):
-    """One model's endpoint: its SageMaker name, what a variant runs on, and the share of traffic a canary gets (percent)."""
+    """How one model answers.
+
+    Attributes:
+        name: SageMaker's endpoint; empty where the model answers elsewhere.
+        topology: realtime, serverless, batch, cluster, cluster-gpu or edge.
+        max_instances: For serverless the most requests at once.
+        canary_percent: Share of traffic that a new version gets at first; 0 where there is one version at a time.
+    """
 
     name: str
+    topology: str
     instance_type: str
     min_instances: int
+    max_instances: int
     canary_percent: int
     image_uri: str
+
+
+class CatalogOutputs(_Contract):
+    """Glue database of the lake, and the Athena workgroup that may read it."""
+
+    database: str
+    workgroup: str
 
 
 class NetworkOutputs(_Contract):
@@ -57,6 +73,8 @@ class Outputs(_Contract):
     role_arns: dict[str, str]
     secret_arns: dict[str, str]
     network: NetworkOutputs
+    cluster_name: str
+    catalog: CatalogOutputs
     kafka: Kafka
     online_tables: dict[str, str]
     online_table_prefix: str

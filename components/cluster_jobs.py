@@ -1,0 +1,171 @@
+"""Retraining on the cluster: a CronJob that runs the pipeline's steps in order, on a node that is kept warm for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.batch.v1 import CronJob
+from pulumi_kubernetes.scheduling.v1 import PriorityClass
+
+from components.base import Component, Scope
+from components.cluster import Cluster
+from components.names import short_name
+from components.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+
+NAMESPACE = "pipelines"
+PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
+DEPLOYMENT_SECONDS = 3600
+RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run asks for, and what is therefore kept free
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """When one model's pipeline runs, and on what.
+
+    Args:
+        example: Folder of the experiment in the image.
+        every_hours: Time between two runs.
+        within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour more.
+    """
+
+    example: str
+    every_hours: float
+    within_minutes: float
+
+
+@dataclass(frozen=True)
+class ClusterJobsArgs:
+    """Args:
+    steps: Modules in the order they run, for example ``pipelines.ingest``.
+    outputs_uri: Where the steps read the platform's outputs.
+    hour, timezone: When daily and rarer runs start.
+    """
+
+    cluster: Cluster
+    jobs: dict[str, ClusterJob]
+    steps: tuple[str, ...]
+    image_uri: pulumi.Input[str]
+    outputs_uri: pulumi.Input[str]
+    tracking_uri: str
+    hour: int = 3
+    timezone: str = "UTC"
+
+
+class ClusterJobs(Component):
+    """CronJobs, and pods that hold a node for them.
+
+    The steps are init containers of one pod: they start without waiting for a node or an image each, run in order, and
+    the run fails where one does. They leave their results in the lake, as they do everywhere.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: ClusterJobsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        child = self.child(provider=args.cluster.kubernetes)
+        self._keep_warm(name, child)
+        for model, job in args.jobs.items():
+            steps = [self._step(args, job, module) for module in args.steps]
+            CronJob(
+                f"{name}-{model}",
+                metadata={"name": short_name(f"retrain-{model}", 52), "namespace": NAMESPACE, "labels": labels(scope, model)},
+                spec={
+                    "schedule": cron(job.every_hours, args.hour),
+                    "timeZone": args.timezone,
+                    "concurrencyPolicy": "Forbid",
+                    "successfulJobsHistoryLimit": 3,
+                    "failedJobsHistoryLimit": 3,
+                    "jobTemplate": {
+                        "spec": {
+                            "backoffLimit": 0,
+                            "activeDeadlineSeconds": int(job.within_minutes * 60) + DEPLOYMENT_SECONDS,
+                            "ttlSecondsAfterFinished": 7 * 86_400,
+                            "template": {
+                                "metadata": {"labels": labels(scope, model)},
+                                "spec": {
+                                    "serviceAccountName": "pipeline",
+                                    "automountServiceAccountToken": False,
+                                    "restartPolicy": "Never",
+                                    "securityContext": RESTRICTED_POD,
+                                    "initContainers": steps[:-1],
+                                    "containers": steps[-1:],
+                                    "volumes": [SCRATCH],
+                                    "nodeSelector": {"groundplan/pool": "cpu-spot"},
+                                },
+                            },
+                        }
+                    },
+                },
+                opts=child,
+            )
+        self.register_outputs({"models": list(args.jobs)})
+
+    def _step(self, args: ClusterJobsArgs, job: ClusterJob, module: str) -> dict[str, Any]:
+        run = {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+        return container(
+            module.rpartition(".")[2],
+            args.image_uri,
+            ["python", "-m", module, "--example", job.example, "--run", "$(RUN)", "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
+            resources(RUN_CPU, RUN_MEMORY),
+            env=[
+                run,
+                *environment(
+                    GROUNDPLAN_OUTPUTS=args.outputs_uri,
+                    MLFLOW_TRACKING_URI=args.tracking_uri,
+                    AWS_DEFAULT_REGION=self.scope.region,
+                    HOME="/tmp",  # noqa: S108 (in the pod)
+                ),
+            ],
+        )
+
+    def _keep_warm(self, name: str, child: pulumi.ResourceOptions) -> None:
+        """A pod that anything may push aside keeps room for a run, and with it a node that has the image.
+
+        https://karpenter.sh/docs/faq/#how-can-i-configure-overprovisioning
+        """
+        priority = f"{self.scope.project}-spare"
+        PriorityClass(
+            name, metadata={"name": priority}, value=-10, global_default=False, description="Gives way to everything", preemption_policy="Never", opts=child
+        )
+        named = {"app.kubernetes.io/name": "spare"}
+        pause = container("pause", PAUSE_IMAGE, ["/pause"], resources(RUN_CPU, RUN_MEMORY))
+        Deployment(
+            f"{name}-spare",
+            metadata={"name": "spare", "namespace": NAMESPACE, "labels": labels(self.scope, "spare")},
+            spec={
+                "replicas": 1,
+                "selector": {"matchLabels": named},
+                "template": {
+                    "metadata": {"labels": labels(self.scope, "spare")},
+                    "spec": {
+                        "priorityClassName": priority,
+                        "automountServiceAccountToken": False,
+                        "securityContext": RESTRICTED_POD,
+                        "terminationGracePeriodSeconds": 0,
+                        "containers": [pause],
+                        "volumes": [SCRATCH],
+                        # The price assumes that it stays: on demand.
+                        "nodeSelector": {"groundplan/pool": "cpu-spot", "karpenter.sh/capacity-type": "on-demand"},
+                    },
+                },
+            },
+            opts=child,
+        )
+
+
+def cron(every_hours: float, hour: int = 3) -> str:
+    """A cron expression (five fields) that comes at least as often as ``every_hours`` asks, with equal gaps inside a day or week.
+
+    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones.
+    """
+    minutes = every_hours * 60
+    if minutes < 60:
+        step = max(divisor for divisor in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if divisor <= max(1, minutes))
+        return f"*/{step} * * * *"
+    if every_hours < 24:
+        step = max(divisor for divisor in (1, 2, 3, 4, 6, 8, 12) if divisor <= every_hours)
+        return f"0 */{step} * * *"
+    if every_hours < 168:
+        return f"0 {hour} * * *"
+    return f"0 {hour} * * 1" if every_hours < 744 else f"0 {hour} 1 * *"

@@ -33,3 +33,21 @@ def set_path(document: dict[str, Any], path: str, value: Any) -> None:
         del document[last]
     else:
         document[last] = value
+
+
+def everything() -> dict[str, Any]:
+    """Stack prod's configuration, bent so that it asks for all there is: a standby region, and every way of serving."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.prod.yaml").read_text(encoding="utf-8"))["config"]
+    objectives = config["groundplan:objectives"]
+    model = objectives["models"]["diabetes-rf"]
+    objectives |= {"availability": "two-regions", "environment": "test", "office_hours": {"start": 6, "end": 24, "timezone": "Europe/Berlin"}}
+    objectives["budget"]["monthly_usd"] = 1e6
+    objectives["models"] = {
+        "real-time": model,
+        "gpu": {**model, "gpu": True},
+        "batch": {**model, "latency_ms": 4e6, "explanations": False},
+        "edge": {**model, "target": "edge", "explanations": False},
+        "quick": {**model, "latency_ms": 20},
+        "lazy": {**model, "latency_ms": 5000, "retraining": {"every_hours": 1, "within_minutes": 60}},
+    }
+    return config

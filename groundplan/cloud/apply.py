@@ -14,6 +14,7 @@ from typing import Any
 from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
 from groundplan.cloud.shapes import check, input_shape
+from groundplan.kubernetes.manifests import write_one
 from infra.errors import GroundplanError
 from infra.objectives import load, load_config
 
@@ -64,17 +65,15 @@ def apply(
     """
     config = load(root, stack)
     known = _load_records(state_file, generation)
-    cloud = Cloud(
-        config.region, config.account_id, _caller(endpoint, config.region), kafka_bootstrap, lambda name, document: _manifest(manifests, name, document)
-    )
+    cloud = Cloud(config.region, config.account_id, _sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
     monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
     entry = program or (lambda: _run_file(root / "infra"))
     try:
         outputs = run(entry, monitor, stack, load_config(root, stack))
     finally:
         # What was made before a failure is kept on record, so that the next run goes on from there.
-        _save_records(state_file, generation, {**known, **monitor.records})
-    gone = [record for urn, record in known.items() if urn not in monitor.records]
+        _save_records(state_file, generation, {**{record.urn: record for record in monitor.gone}, **monitor.records})
+    gone = monitor.gone
     for record in reversed(gone):
         try:
             monitor.delete(record)
@@ -88,7 +87,7 @@ def apply(
     return Applied(list(monitor.records.values()), outputs, gone)
 
 
-def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, preview: bool = False) -> dict[str, Any]:
+def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, preview: bool = False, project: str = PROJECT) -> dict[str, Any]:
     """Run a Pulumi program against a monitor and return its stack outputs, resolved.
 
     Raises:
@@ -107,9 +106,24 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     quiet = logging.getLogger("groundplan.pulumi")
     quiet.setLevel(logging.CRITICAL)
 
+    async def whole() -> None:
+        """Run the program and wait for its outputs: the SDK's own wait begins anew with all that are left after each one."""
+        program()
+        outputs = settings.SETTINGS.outputs
+        while outputs:
+            pending = list(outputs)
+            outputs.clear()
+            done, unfinished = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            outputs.update(unfinished)
+            if unfinished or any(task.cancelled() or task.exception() for task in done):
+                outputs.update(done)
+                return  # the SDK finds the failure and says so
+
     async def main() -> dict[str, Any]:
-        pulumi.runtime.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor, logger=quiet)
-        await run_pulumi_func(lambda: program())  # type: ignore[func-returns-value]
+        # A failure is raised; asyncio would tell once more of every output that waited for it.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        pulumi.runtime.set_mocks(monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=quiet)
+        await run_pulumi_func(whole)
         root = settings.get_root_resource()
         exported = getattr(root, "outputs", {})
         return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
@@ -131,31 +145,23 @@ def _run_file(folder: Path) -> None:
     runpy.run_path(str(folder), run_name="__main__")
 
 
-def _caller(endpoint: str, region: str) -> Callable[[str, str, Mapping[str, Any]], dict[str, Any]]:
+def _sender(endpoint: str) -> Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]:
     """A function that checks and sends AWS requests; clients are kept, since making one costs more than a call."""
     from botocore import xform_name
 
     from groundplan.cloud.aws import client
 
-    clients: dict[str, Any] = {}
+    clients: dict[tuple[str, str], Any] = {}
 
-    def call(service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def send(region: str, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         shape = input_shape(service, operation)
         if shape is not None and (faults := check(shape, request)):
             raise GroundplanError(f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments")
-        if service not in clients:
-            clients[service] = client(service, endpoint, region)
-        return dict(getattr(clients[service], xform_name(operation))(**request))
+        if (region, service) not in clients:
+            clients[region, service] = client(service, endpoint, region)
+        return dict(getattr(clients[region, service], xform_name(operation))(**request))
 
-    return call
-
-
-def _manifest(folder: Path, name: str, document: Mapping[str, Any]) -> None:
-    import yaml
-
-    folder.mkdir(parents=True, exist_ok=True)
-    ordered = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in document}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump({**ordered, **document}, sort_keys=False), encoding="utf-8")
+    return send
 
 
 def _load_records(path: Path, generation: str) -> dict[str, Record]:

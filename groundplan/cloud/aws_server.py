@@ -187,6 +187,14 @@ def _allow_plain_http() -> None:
     FakeBucket.get_permission = permission
 
 
+def _load_ahead() -> None:
+    """Load the larger backends while the program that will call them still loads its own libraries."""
+    import importlib
+
+    for service in ("kms", "iam", "ec2", "s3", "rds", "sagemaker", "cloudwatch"):
+        importlib.import_module(f"moto.{service}.responses")
+
+
 def main() -> None:
     """Serve until told to stop."""
     import argparse
@@ -202,9 +210,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     os.environ["MOTO_PORT"] = str(arguments.port)
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # roles of AWS's own services are given AWS's own policies
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     complete_moto()
+    threading.Thread(target=_load_ahead, daemon=True).start()
     run_simple(arguments.host, arguments.port, _hosting_api(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=MotoRequestHandler)
 
 

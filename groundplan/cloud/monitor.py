@@ -19,7 +19,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import get_project, get_stack
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
-from groundplan.cloud.rules import RECORDED_OUTPUTS, RULES, Cloud, Inputs, Made, Rule
+from groundplan.cloud.rules import RECORDED_OUTPUTS, Cloud, Inputs, Made, Rule, rule_for
 from groundplan.cloud.shapes import input_shape, to_request
 from infra.errors import GroundplanError
 
@@ -42,6 +42,13 @@ class Record:
     dependencies: list[str] = field(default_factory=list)
     seconds: float = 0.0
     change: str = "created"  # created, updated, replaced, same
+
+
+def engine_urn(parent: str, type_: str, name: str) -> str:
+    """A resource's URN: it names every parent's type, and leaves the stack's out."""
+    chain = parent.split("::")[2] if parent else "pulumi:pulumi:Stack"
+    qualified = type_ if chain == "pulumi:pulumi:Stack" else f"{chain}${type_}"
+    return f"urn:pulumi:{get_stack()}::{get_project()}::{qualified}::{name}"
 
 
 class LocalMocks(Mocks):
@@ -81,19 +88,26 @@ class LocalMonitor(MockMonitor):
         super().__init__(mocks)
         self.cloud, self.known = cloud, known
         self.records: dict[str, Record] = {}
+        self._renamed: set[str] = set()
+        self._former: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def gone(self) -> list[Record]:
+        """Known records that the program no longer has, under this name or another."""
+        return [record for urn, record in self.known.items() if urn not in self.records and urn not in self._renamed]
+
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """The URN the engine would give: it names every parent's type, and leaves the stack's out."""
-        chain = parent.split("::")[2] if parent else "pulumi:pulumi:Stack"
-        qualified = type_ if chain == "pulumi:pulumi:Stack" else f"{chain}${type_}"
-        return f"urn:pulumi:{get_stack()}::{get_project()}::{qualified}::{name}"
+        """The URN the engine would give."""
+        return engine_urn(parent, type_, name)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Make or record one resource and answer with its outputs."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
+        former = self._former[urn] = self._former_urns(request)
+        self._renamed.update(former)
         _ensure_event_loop()  # type: ignore[no-untyped-call]
         wrapped = rpc.deserialize_properties(request.object)
         ignored = set(request.ignoreChanges)
@@ -114,7 +128,8 @@ class LocalMonitor(MockMonitor):
         )
         started = time.monotonic()
         if request.custom and not request.type.startswith("pulumi:"):
-            self._make(record, inputs)
+            before = next((name for name in (urn, *former) if name in self.known), urn)
+            self._make(record, inputs, self.known.get(before))
         record.seconds = round(time.monotonic() - started, 4)
         with self._lock:
             if urn in self.records:
@@ -129,8 +144,25 @@ class LocalMonitor(MockMonitor):
                 answer[key] = request.object[key]
         return resource_pb2.RegisterResourceResponse(urn=urn, id=record.id, object=answer)
 
-    def _make(self, record: Record, inputs: Inputs) -> None:
-        known, rule = self.known.get(record.urn), RULES.get(record.type)
+    def _former_urns(self, request: Any) -> list[str]:
+        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine reckons them.
+
+        https://www.pulumi.com/docs/iac/concepts/resources/options/aliases/
+        """
+        found = list(request.aliasURNs)
+        for alias in request.aliases:
+            spec = alias.spec
+            parent = "" if spec.noParent else spec.parentUrn or request.parent
+            found.append(alias.urn or engine_urn(parent, spec.type or request.type, spec.name or request.name))
+        parent_name = request.parent.split("::")[-1]
+        for parent in self._former.get(request.parent, []):
+            # A child that is named after its parent was named after the parent's former name.
+            tail = request.name[len(parent_name) :] if request.name.startswith(parent_name) else None
+            found.append(engine_urn(parent, request.type, request.name if tail is None else parent.split("::")[-1] + tail))
+        return found
+
+    def _make(self, record: Record, inputs: Inputs, known: Record | None) -> None:
+        rule = rule_for(record.type)
         if rule is None:
             templates = RECORDED_OUTPUTS.get(record.type, {})
             record.id = record.name
@@ -152,13 +184,15 @@ class LocalMonitor(MockMonitor):
         try:
             if record.change == "replaced" and known is not None:
                 self.delete(known)
-            record.id, record.outputs = rule.make(self.cloud, inputs) if rule.make else self._call(rule, inputs, record.name)
+            cloud = self.cloud.at(inputs["region"]) if rule.service and "region" in inputs else self.cloud
+            plain = {key: value for key, value in inputs.items() if key != "region"} if rule.service else inputs
+            record.id, record.outputs = rule.make(cloud, plain) if rule.make else self._call(cloud, rule, plain, record.name)
         except GroundplanError as error:
             raise GroundplanError(error.what, where=f"resource {record.name} ({record.type})", fix=error.fix) from error
         except Exception as error:
             raise GroundplanError(f"{type(error).__name__}: {error}", where=f"resource {record.name} ({record.type})") from error
 
-    def _call(self, rule: Rule, inputs: Inputs, name: str) -> Made:
+    def _call(self, cloud: Cloud, rule: Rule, inputs: Inputs, name: str) -> Made:
         shape = input_shape(rule.service, rule.operation)
         plain: Inputs = {}
         request: dict[str, Any] = dict(rule.fixed)
@@ -174,15 +208,16 @@ class LocalMonitor(MockMonitor):
             else:
                 plain[target] = value
         request |= to_request(shape, plain, name)
-        answer = self.cloud.call(rule.service, rule.operation, request)
+        answer = cloud.call(rule.service, rule.operation, request)
         if rule.then:
-            rule.then(self.cloud, inputs, answer)
-        outputs = {key: self._fill(template, inputs, answer, "") for key, template in rule.outputs.items()}
-        return self._fill(rule.id, inputs, answer, ""), outputs
+            rule.then(cloud, inputs, answer)
+        outputs = {key: self._fill(template, inputs, answer, "", cloud.region) for key, template in rule.outputs.items()}
+        outputs |= rule.more(answer)
+        return self._fill(rule.id, inputs, answer, "", cloud.region), outputs
 
     def delete(self, record: Record) -> None:
         """Undo one resource, if its rule knows how; what can't be undone stays until the cloud is stopped."""
-        rule = RULES.get(record.type)
+        rule = rule_for(record.type)
         if rule is None or rule.delete is None or not record.applied:
             return
         operation, templates = rule.delete
@@ -191,10 +226,10 @@ class LocalMonitor(MockMonitor):
         request: dict[str, Any] = {key: [value] if members[key].type_name == "list" else value for key, value in filled.items()}
         if operation == "DeleteRegistry":
             request = {"RegistryId": {"RegistryArn": record.id}}
-        self.cloud.call(rule.service, operation, request)
+        self.cloud.at(record.inputs.get("region", self.cloud.region)).call(rule.service, operation, request)
 
-    def _fill(self, template: str, inputs: Inputs, answer: Mapping[str, Any], resource_id: str) -> str:
-        return template.format(inputs=inputs, answer=answer, id=resource_id, region=self.cloud.region, account=self.cloud.account_id)
+    def _fill(self, template: str, inputs: Inputs, answer: Mapping[str, Any], resource_id: str, region: str = "") -> str:
+        return template.format(inputs=inputs, answer=answer, id=resource_id, region=region or self.cloud.region, account=self.cloud.account_id)
 
 
 def _is_secret(value: Any) -> bool:

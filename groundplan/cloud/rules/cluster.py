@@ -1,0 +1,83 @@
+"""The cluster as EKS's API knows it; its Kubernetes objects are written as manifests, after they were validated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
+from infra.errors import GroundplanError
+
+
+def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
+    vpc, encryption = inputs["vpcConfig"], inputs.get("encryptionConfig")
+    request: dict[str, Any] = {
+        "name": inputs["name"],
+        "version": inputs["version"],
+        "roleArn": inputs["roleArn"],
+        "resourcesVpcConfig": {
+            "subnetIds": vpc["subnetIds"],
+            "securityGroupIds": vpc["securityGroupIds"],
+            "endpointPublicAccess": vpc["endpointPublicAccess"],
+            "endpointPrivateAccess": vpc["endpointPrivateAccess"],
+        },
+        "logging": {"clusterLogging": [{"types": inputs.get("enabledClusterLogTypes", []), "enabled": True}]},
+        "tags": inputs.get("tags", {}),
+    }
+    if encryption:
+        request["encryptionConfig"] = [{"resources": encryption["resources"], "provider": {"keyArn": encryption["provider"]["keyArn"]}}]
+    answer = cloud.call("eks", "CreateCluster", request)["cluster"]
+    # moto makes no security group for the cluster; EKS does.
+    group = cloud.call("ec2", "DescribeSecurityGroups", {"GroupIds": vpc["securityGroupIds"]})["SecurityGroups"][0]
+    return inputs["name"], {
+        "arn": answer["arn"],
+        "endpoint": answer["endpoint"],
+        "certificateAuthority": {"data": answer["certificateAuthority"]["data"]},
+        "vpcConfig": {**vpc, "clusterSecurityGroupId": group["GroupId"]},
+    }
+
+
+def _node_group(cloud: Cloud, inputs: Inputs) -> Made:
+    scaling, template = inputs["scalingConfig"], inputs["launchTemplate"]
+    answer = cloud.call(
+        "eks",
+        "CreateNodegroup",
+        {
+            "clusterName": inputs["clusterName"],
+            "nodegroupName": inputs["nodeGroupName"],
+            "nodeRole": inputs["nodeRoleArn"],
+            "subnets": inputs["subnetIds"],
+            "capacityType": inputs["capacityType"],
+            "amiType": inputs["amiType"],
+            "instanceTypes": inputs["instanceTypes"],
+            "scalingConfig": {key: int(value) for key, value in scaling.items()},
+            "labels": inputs.get("labels", {}),
+            "taints": [{key: taint[key] for key in ("key", "value", "effect") if key in taint} for taint in inputs.get("taints", [])],
+            "launchTemplate": {"id": template["id"], "version": str(template["version"])},
+            "tags": inputs.get("tags", {}),
+        },
+    )["nodegroup"]
+    return f"{inputs['clusterName']}:{inputs['nodeGroupName']}", {"arn": answer["nodegroupArn"]}
+
+
+def manifest(cloud: Cloud, inputs: Inputs) -> Made:
+    """Write a Kubernetes object.
+
+    Raises:
+        GroundplanError: It does not hold to Kubernetes' API, or to the definition of its custom resource.
+    """
+    from groundplan.kubernetes.manifests import Manifest, faults
+
+    if problems := faults(inputs):
+        raise GroundplanError(f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}", fix="mend the component's arguments")
+    cloud.manifests(Manifest("", inputs))
+    metadata = inputs["metadata"]
+    return f"{metadata.get('namespace', 'default')}/{metadata['name']}", {}
+
+
+RULES: dict[str, Rule] = {
+    "aws:eks/cluster:Cluster": Rule("eks", make=_cluster, delete=("DeleteCluster", {"name": "{id}"})),
+    "aws:eks/nodeGroup:NodeGroup": Rule(
+        "eks", make=_node_group, delete=("DeleteNodegroup", {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"})
+    ),
+}
+MANIFEST = Rule(make=manifest, idempotent=True)

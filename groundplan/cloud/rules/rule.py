@@ -1,0 +1,79 @@
+"""One rule per Pulumi resource type: which AWS call makes it for real, and what comes back.
+
+A type without a rule is recorded, never faked. ``Rule`` is data wherever the API and Pulumi differ only in spelling
+(``shapes.to_request`` sees to that); a function stands where they differ in form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a rule may use.
+
+    Attributes:
+        send: ``send(region, service, operation, request)`` checks and sends one AWS request, and returns the answer.
+        kafka_bootstrap: The local broker.
+        manifests: Keeps one Kubernetes object.
+    """
+
+    region: str
+    account_id: str
+    send: Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]
+    kafka_bootstrap: str
+    manifests: Callable[[Any], object]
+
+    def call(self, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One request in this region."""
+        return self.send(self.region, service, operation, request)
+
+    def at(self, region: str) -> Cloud:
+        """The same cloud in another region."""
+        return replace(self, region=region)
+
+    def arn(self, service: str, resource: str) -> str:
+        """ARN of a resource of this account in this region."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+
+Made = tuple[str, dict[str, Any]]  # physical id, outputs beyond the echoed inputs
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one resource type is made.
+
+    Attributes:
+        operation: The API operation, for example ``CreateKey``.
+        rename: Pulumi input -> API parameter; a dot makes a nested one; None drops what has no meaning here.
+        fixed: Parameters that are always the same.
+        tag_type: EC2 only: the resource type its tags are specified for.
+        id: Template of the physical id over ``inputs``, ``answer``, ``region`` and ``account``.
+        outputs: Templates of further outputs.
+        more: Outputs that are no text, made from the answer.
+        then: Calls after the first: (operation, request template).
+        delete: Operation and request template that undo it.
+        idempotent: Making it again with other inputs changes it in place (a ``Put``).
+        replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
+        make: Replaces all of the above where data is not enough.
+    """
+
+    service: str = ""
+    operation: str = ""
+    rename: Mapping[str, str | None] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    tag_type: str = ""
+    id: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    more: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: {}
+    then: Callable[[Cloud, Inputs, dict[str, Any]], None] | None = None
+    delete: tuple[str, Mapping[str, str]] | None = None
+    idempotent: bool = False
+    replaceable: bool = False
+    make: Callable[[Cloud, Inputs], Made] | None = None

@@ -1,0 +1,1 @@
+"""Kubernetes objects of a stack: collected from the program, validated, written as manifests."""

@@ -1,0 +1,131 @@
+"""Runs a stack's program in preview semantics: nothing is made, and what only a deployment could tell is unknown.
+
+As in a first real preview, ids, ARNs and every other computed value are unknown; what depends on them is unknown, too,
+and ``apply`` does not run on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
+from pulumi.runtime.proto import resource_pb2
+
+from infra.errors import GroundplanError
+from infra.objectives import load, load_config
+
+UNKNOWN = "(known after deployment)"
+# Computed values inside of what was given: the provider adds them to its answer.
+_COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": "clusterSecurityGroupId"}}
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """One resource of the program.
+
+    Attributes:
+        inputs: As sent to the provider, camel case; unknown values are ``UNKNOWN``.
+        aliases: URNs it may have had before.
+        protect: Whether the engine refuses to delete it.
+    """
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    custom: bool
+    inputs: dict[str, Any]
+    dependencies: tuple[str, ...]
+    aliases: tuple[str, ...]
+    protect: bool
+    retain_on_delete: bool
+    ignore_changes: tuple[str, ...]
+
+
+class _NoLookups(Mocks):
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        raise AssertionError("PreviewMonitor answers itself")
+
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise GroundplanError(f"the program looks up {args.token} while it previews", fix="take the value as an argument instead")
+
+
+class PreviewMonitor(MockMonitor):
+    """Answers with the inputs alone; Pulumi's SDK holds everything else for unknown."""
+
+    def __init__(self) -> None:
+        super().__init__(_NoLookups())
+        self.found: dict[str, Previewed] = {}
+        self._lock = threading.Lock()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """The URN the engine would give."""
+        from groundplan.cloud.monitor import engine_urn
+
+        return engine_urn(parent, type_, name)
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note the resource; its id is unknown."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == "pulumi:pulumi:Stack":
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        item = Previewed(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            parent=request.parent,
+            custom=request.custom,
+            inputs=_plain(json_format.MessageToDict(request.object)),
+            dependencies=tuple(sorted(request.dependencies)),
+            aliases=tuple(request.aliasURNs),
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
+            ignore_changes=tuple(request.ignoreChanges),
+        )
+        with self._lock:
+            if urn in self.found:
+                raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
+            self.found[urn] = item
+        answer = request.object
+        for key, computed in _COMPUTED_INSIDE.get(request.type, {}).items():
+            answer.get_or_create_struct(key)[computed] = rpc.UNKNOWN
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=rpc.UNKNOWN if request.custom else "", object=answer)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if rpc._special_sig_key in value:  # a secret, or an output with its dependencies
+            return "[secret]" if value[rpc._special_sig_key] == rpc._special_secret_sig else _plain(value.get("value", UNKNOWN))
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if value == rpc.UNKNOWN:
+        return UNKNOWN
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, program: Callable[[], None] | None = None) -> list[Previewed]:
+    """Resources and components of a stack, in the order the program registered them.
+
+    Args:
+        root: The project's folder.
+        config: Instead of the stack file's.
+        program: Instead of ``infra/``.
+
+    Raises:
+        UsageError: The objectives are wrong or can't be met.
+    """
+    from groundplan.cloud.apply import _run_file, run
+
+    if config is None:
+        load(root, stack)  # for its messages
+        config = load_config(root, stack)
+    monitor = PreviewMonitor()
+    run(program or (lambda: _run_file(root / "infra")), monitor, stack, config, preview=True)
+    return list(monitor.found.values())

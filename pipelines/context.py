@@ -111,7 +111,7 @@ class Context:
     def endpoint_name(self) -> str:
         """The model's endpoint, one of the program's or the sandbox's."""
         known = self.outputs.endpoints.get(self.model)
-        return known.name if known else f"{self.outputs.project}-{self.outputs.stack}-{self.model}"
+        return known.name if known and known.name else f"{self.outputs.project}-{self.outputs.stack}-{self.model}"
 
     @cached_property
     def s3(self) -> Any:

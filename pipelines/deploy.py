@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.names import short_name
 from infra.errors import GroundplanError
@@ -20,10 +20,16 @@ from pipelines.audit import append
 from pipelines.context import Context, main
 from pipelines.tracking import use_mlflow
 
+if TYPE_CHECKING:  # loads NumPy
+    from pipelines.serving.bundle import Model
+
 CHAMPION, CHALLENGER = "champion", "challenger"
 SAGEMAKER_NAME_LIMIT = 63
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
+SERVERLESS_MEMORY_MB = 2048
+LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # encrypted in hardware; SageMaker refuses a key for them
+SANDBOX_INSTANCE_TYPE = "ml.c5.large"
 MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
@@ -66,9 +72,13 @@ def deploy(context: Context) -> dict[str, Any]:
     context.result("signoff")  # no approval, no deployment
     experiment, registered = context.result("experiment"), context.result("register")
     version = registered["version"]
+    hosting = Hosting(context)
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
-        hosting = Hosting(context)
+        if hosting.settings.topology != "realtime":
+            outcome = _publish(context, hosting, path, version, experiment)
+            mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
+            return outcome
         candidate = hosting.create_model(path / "candidate", version)
         files = unpacked(path / "candidate", version)
         serving_now = hosting.champion()
@@ -86,6 +96,7 @@ def deploy(context: Context) -> dict[str, Any]:
     verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
     outcome = {
         "version": version,
+        "topology": hosting.settings.topology,
         "endpoint": context.endpoint_name,
         "canary_percent": hosting.settings.canary_percent,
         "champion_before": "baseline" if serving_now is None else serving_now,
@@ -103,11 +114,77 @@ def deploy(context: Context) -> dict[str, Any]:
         )
     hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
     hosting.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    for name, content in files.items():  # where the cluster's InferenceService reads it
+    for name, content in files.items():  # where every other way of serving reads it, should the objectives change
         context.put("models", f"{context.model}/current/{name}", content)
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
+
+
+def _publish(context: Context, hosting: Hosting, path: Path, version: str, experiment: dict[str, Any]) -> dict[str, Any]:
+    """Where there is one version at a time: compare in this process, then put the new one where it is read.
+
+    A serverless endpoint gets a configuration of its own; batch jobs, the cluster and devices read ``<model>/current/``, and Triton
+    ``<model>/triton/`` (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
+
+    Raises:
+        GroundplanError: The new version is worse than the one that is there; nothing was put.
+    """
+    import pandas as pd
+
+    from pipelines.serving.bundle import load
+
+    holdout = pd.read_parquet(path / "holdout.parquet").head(MAX_ROWS)
+    before = path / "before"
+    fetched = _fetch_current(context, before)
+    candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
+    assert candidate is not None and champion is not None
+    losses = {name: _losses(model, holdout, experiment["task"]) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))}
+    seen = {name: Observed(requests=len(found), losses=found) for name, found in losses.items()}
+    verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
+    outcome = {
+        "version": version,
+        "topology": hosting.settings.topology,
+        "endpoint": hosting.settings.name,
+        "canary_percent": 0,
+        "champion_before": champion.version if fetched else "baseline",
+        "variants": {name: item.summary() for name, item in seen.items()},
+        "verdict": verdict or "not worse than the champion",
+        "judged_on": experiment["holdout"],
+    }
+    if verdict:
+        append(context, "pipeline", "rollback", **outcome)
+        raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix="what served before goes on serving")
+    files = unpacked(path / "candidate", version)
+    if hosting.settings.topology == "serverless":
+        hosting.point({CHAMPION: hosting.create_model(path / "candidate", version)}, {CHAMPION: 1.0}, label=f"publish-{version}")
+        hosting.predict(holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records"), CHAMPION)
+    for name, content in {**files, "model.tar.gz": package(files)}.items():
+        context.put("models", f"{context.model}/current/{name}", content)
+    if hosting.settings.topology == "cluster-gpu":
+        context.put("models", f"{context.model}/triton/{context.model}/1/model.onnx", files["model.onnx"])
+    append(context, "pipeline", "promote", **outcome)
+    return {**outcome, "outcome": "promoted"}
+
+
+def _fetch_current(context: Context, folder: Path) -> bool:
+    """Fetch the version that is published, if there is one."""
+    folder.mkdir()
+    prefix = f"{context.model}/current/"
+    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["models"], Prefix=prefix):
+        for item in page.get("Contents", []):
+            (folder / item["Key"].removeprefix(prefix)).write_bytes(context.get("models", item["Key"]))
+    return (folder / "model.onnx").is_file()
+
+
+def _losses(model: Model, holdout: Any, task: str) -> list[float]:
+    rows = {name: holdout[name].tolist() for name in model.names}
+    predicted = model.predict(model.tensors(rows))
+    return [_loss(guess, label, task) for guess, label in zip(predicted, holdout["label"].tolist(), strict=True)]
+
+
+def _loss(predicted: Any, label: Any, task: str) -> float:
+    return abs(float(predicted) - float(label)) if task == "regression" else float(str(predicted) != str(label))
 
 
 def compare(champion: Observed, challenger: Observed, objectives: ModelObjectives) -> str:
@@ -136,7 +213,7 @@ def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], tas
             break
     for variant, observed in seen.items():
         for predicted, label in zip(hosting.predict(rows, variant), labels, strict=True):
-            observed.losses.append(abs(float(predicted) - float(label)) if task == "regression" else float(str(predicted) != str(label)))
+            observed.losses.append(_loss(predicted, label, task))
     return seen
 
 
@@ -153,7 +230,13 @@ class Hosting:
         self.runtime = boto3.client("sagemaker-runtime", config=Config(retries={"max_attempts": 0}))
         sandbox = next(iter(context.outputs.endpoints.values()))
         self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
-            name=self.name, instance_type=sandbox.instance_type, min_instances=1, canary_percent=5, image_uri=sandbox.image_uri
+            name=self.name,
+            topology="realtime",
+            instance_type=sandbox.instance_type or SANDBOX_INSTANCE_TYPE,
+            min_instances=1,
+            max_instances=1,
+            canary_percent=5,
+            image_uri=sandbox.image_uri,
         )
 
     def create_model(self, folder: Path, version: str) -> str:
@@ -164,7 +247,7 @@ class Hosting:
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": {"GROUNDPLAN_MODEL": self.context.model}},
-            VpcConfig={"Subnets": list(self.context.outputs.network.subnet_ids), "SecurityGroupIds": [self.context.outputs.network.security_group_id]},
+            **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}],
         )
         return name
@@ -194,13 +277,7 @@ class Hosting:
 
         config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         variants = [
-            {
-                "VariantName": variant,
-                "ModelName": model,
-                "InstanceType": self.settings.instance_type,
-                "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
-                "InitialVariantWeight": weights[variant],
-            }
+            {"VariantName": variant, "ModelName": model, "InitialVariantWeight": weights[variant], **self._capacity(variant)}
             for variant, model in models.items()
         ]
         capture = {
@@ -211,11 +288,13 @@ class Hosting:
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"], "CsvContentTypes": ["text/csv"]},
         }
-        self.sagemaker.create_endpoint_config(
-            EndpointConfigName=config, ProductionVariants=variants, DataCaptureConfig=capture, KmsKeyId=self.context.outputs.key_arns["models"]
-        )
+        more: dict[str, Any] = {} if self.settings.topology == "serverless" else {"DataCaptureConfig": capture}
+        if not self.settings.instance_type.startswith(LOCAL_NVME):
+            more["KmsKeyId"] = self.context.outputs.key_arns["models"]
+        self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
         try:
-            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config)
+            # The program's guardrails (canary, rollback alarms) stay in force.
+            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, RetainDeploymentConfig=True)
         except ClientError as error:
             if "Could not find" not in str(error):
                 raise
@@ -229,6 +308,18 @@ class Hosting:
         except WaiterError as error:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
+
+    def _network(self) -> dict[str, list[str]]:
+        network = self.context.outputs.network
+        return {"Subnets": list(network.subnet_ids), "SecurityGroupIds": [network.security_group_id]}
+
+    def _capacity(self, variant: str) -> dict[str, Any]:
+        if self.settings.topology == "serverless":
+            return {"ServerlessConfig": {"MaxConcurrency": self.settings.max_instances, "MemorySizeInMB": SERVERLESS_MEMORY_MB}}
+        return {
+            "InstanceType": self.settings.instance_type,
+            "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
+        }
 
     def predict(self, rows: list[dict[str, Any]], variant: str) -> list[Any]:
         """Predictions of one variant.

@@ -46,6 +46,7 @@ def ingest(context: Context) -> dict[str, Any]:
         else:
             good.append(event)
     _send(servers, f"{contract.topic}.dlq", bad)
+    _count_refused(context, len(bad))
     address = context.put("raw", f"{contract.topic}/run={context.run}/part-0.parquet", _parquet(good, contract))
     return {"raw": address, "events": len(good), "dead_letters": len(bad)}
 
@@ -81,6 +82,15 @@ def _source(context: Context) -> Iterable[dict[str, Any]]:
 
 def _publish(servers: str, contract: Contract, events: Iterable[dict[str, Any]]) -> None:
     _send(servers, contract.topic, (json.dumps(event).encode() for event in events))
+
+
+def _count_refused(context: Context, refused: int) -> None:
+    """The metric that the stream's alarm looks at."""
+    import boto3
+
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "dead_letter_events", "Value": refused, "Unit": "Count"}]
+    )
 
 
 def _send(servers: str, topic: str, payloads: Iterable[bytes]) -> None:

@@ -118,6 +118,7 @@ def test_a_contract_becomes_a_json_schema(root: Path) -> None:
         (("primaryKey: true", "primaryKey: false"), "exactly one property must have `primaryKey: true`"),
         (("schema:", "schemas:"), "schema: Field required"),
         (("apiVersion: v3.0.2", "apiVersion: [v3"), "not a readable data contract"),
+        (("value: BACKWARD}", "value: SIDEWAYS}"), "compatibility 'SIDEWAYS' is none of BACKWARD"),
     ],
 )
 def test_a_wrong_contract_is_named(tmp_path: Path, root: Path, change: tuple[str, str], says: str) -> None:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
-.PHONY: help up down status test unit lint lock pipeline bench clean
+.PHONY: help up down status test unit lint lock pipeline docs bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,10 @@ bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the 
 
 pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
+
+docs: $(VENV)/.installed ## what a command makes: the schema for editors, the page of resource types
+	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
+	@$(BIN)/python -m groundplan.cloud.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 
 # Needs uv (https://docs.astral.sh/uv/) on the PATH.
 lock: ## resolve the dependencies anew

@@ -219,24 +219,75 @@ def audit(
 
 
 @app.command()
-def explain(stack: Stack = "local", as_json: AsJson = False) -> None:
+def explain(
+    stack: Stack = "local",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change an objective and print what that changes, e.g. models.NAME.latency_ms=20.")
+    ] = None,
+    alternatives: Annotated[bool, typer.Option("--all", help="Print every alternative that was turned down, not only the telling ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print what the objectives lead to: each decision, why, what it costs, and what was turned down."""
-    from dataclasses import asdict
+    from groundplan.explain import explain as explained
+    from groundplan.explain import print_explained
+    from groundplan.home import find_home
+
+    found = explained(find_home().root, stack, tuple(changes or ()))
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+    else:
+        print_explained(found, alternatives=alternatives)
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; manifests that an earlier run left there are replaced.")],
+    stack: Stack = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Write every Kubernetes manifest of a stack, validated against Kubernetes and the custom resources it uses. Exit code 1 if one is wrong."""
+    from groundplan.home import find_home
+    from groundplan.kubernetes.manifests import render as rendered
+
+    found = rendered(find_home().root, stack, out)
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+    else:
+        print(f"{len(found.manifests)} manifests and the values of {len(found.charts)} charts in {out}, valid for Kubernetes {found.kubernetes_version}")
+        for path in found.unknown:
+            print(f"  known after deployment: {path}")
+        for fault in found.faults:
+            print(f"  wrong: {fault}", file=sys.stderr)
+    raise typer.Exit(1 if found.faults else 0)
+
+
+prices = typer.Typer(help="The price book that designs are drawn with.", no_args_is_help=True)
+app.add_typer(prices, name="prices")
+
+
+@prices.command("refresh")
+def refresh_prices(
+    region: Annotated[str, typer.Option(help="Region whose list prices are read.")] = "us-east-1",
+    out: Annotated[Path | None, typer.Option(help="Folder of the price book. Default: infra/prices of this project.")] = None,
+) -> None:
+    """Rebuild the price book through the AWS Price List API (needs credentials that may call pricing:GetProducts)."""
+    from datetime import UTC, datetime
 
     from groundplan.home import find_home
-    from infra.design import design
-    from infra.objectives import load
-    from infra.prices import load_prices
+    from groundplan.prices import refresh
 
-    prices = load_prices()
-    objectives = load(find_home().root, stack).objectives
-    plan = design(objectives, prices)
-    if as_json:
-        print(json.dumps({**asdict(plan), "monthly_usd": plan.monthly_usd, "prices_as_of": prices.as_of, "prices_region": prices.region}, indent=1))
-    else:
-        from groundplan.summary import print_design
+    report = refresh(out or find_home().root / "infra" / "prices", region, datetime.now(UTC).date())
+    print(f"{report.changed} prices changed, {report.same} are as they were, as of {report.as_of} in {region}")
+    for item in report.kept:
+        print(f"  kept (the API names no single price): {item}")
 
-        print_design(stack, plan, objectives.budget.monthly_usd, prices)
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of stack files, for editors (stacks/objectives.schema.json is its output)."""
+    from infra.objectives import stack_schema
+
+    print(json.dumps(stack_schema(), indent=1))
 
 
 if __name__ == "__main__":

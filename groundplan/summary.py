@@ -10,38 +10,42 @@ from rich.table import Table
 
 from groundplan.services import TITLES
 from groundplan.up import Summary
-from infra.design import Design
-from infra.prices import PriceBook
 
 
-def _console() -> Console:
+def console_for_people() -> Console:
+    """A console that neither colours nor wraps where output is piped."""
     plain = Console(highlight=False, soft_wrap=True)
     return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=200)  # a pipe has no width to wrap at
 
 
-def _table(*columns: str, title: str = "") -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+def table(*columns: str, title: str = "") -> Table:
+    """A table without lines, as every command prints it."""
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def print_summary(summary: Summary) -> None:
     """The end of ``groundplan up``."""
-    console = _console()
+    console = console_for_people()
     console.print()
     if summary.already_up:
         console.print(f"The platform was already up. Program: {_changes(summary)}.\n")
-    table = _table("service", "address", title="Addresses")
+    shown = table("service", "address", title="Addresses")
     for service in summary.state.services.values():
-        table.add_row(TITLES[service.name] + ("" if service.owned else " (yours)"), service.url)
-    console.print(table)
+        shown.add_row(TITLES[service.name] + ("" if service.owned else " (yours)"), service.url)
+    console.print(shown)
     console.print()
     made, recorded = summary.applied.made, summary.applied.recorded
-    services = Counter(record.type.split(":")[1].split("/")[0] for record in made)
-    console.print(f"[bold]Program[/bold] {len(made)} resources made in the local cloud: {', '.join(f'{n} {s}' for s, n in sorted(services.items()))}")
-    names = ", ".join(f"{record.name} ({record.type.split(':')[-1]})" for record in recorded)
-    console.print(f"        {len(recorded)} only recorded: {names}" if recorded else "        nothing only recorded")
+    manifests = [record for record in made if record.type.startswith("kubernetes:")]
+    services = Counter(record.type.split(":")[1].split("/")[0] for record in made if record not in manifests)
+    by_service = ", ".join(f"{number} {service}" for service, number in sorted(services.items()))
+    console.print(f"[bold]Program[/bold] {services.total()} resources made in the local cloud: {by_service}")
+    console.print(f"        {len(manifests)} Kubernetes objects validated and written to {summary.home.manifests.relative_to(summary.home.root)}")
+    kinds = Counter(record.type.split(":")[-1] for record in recorded)
+    listed = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    console.print(f"        {len(recorded)} only recorded: {listed}" if recorded else "        nothing only recorded")
     console.print()
     if summary.results:
         print_results({"model": summary.results["experiment"]["model"], **summary.results}, console)
@@ -66,8 +70,8 @@ def _changes(summary: Summary) -> str:
 
 def print_results(found: dict[str, Any], console: Console | None = None) -> None:
     """What the steps of one run came to."""
-    console = console or _console()
-    table = _table("", "")
+    console = console or console_for_people()
+    shown = table("", "")
     rows: list[tuple[str, str]] = []
     if step := found.get("quality"):
         rows.append(("data", f"{step['rows']} rows passed {step['expectations']} expectations; version {step['digest'][:16]}"))
@@ -92,14 +96,15 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
         parts = ", ".join(
             f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items()
         )
-        rows.append((f"canary {step['canary_percent']} %", f"{step['outcome']}: {step['verdict']} on {step['judged_on']} ({parts})"))
-        rows.append(("endpoint", step["endpoint"]))
+        share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "published"
+        rows.append((share, f"{step['outcome']}: {step['verdict']} on {step['judged_on']} ({parts})"))
+        rows.append(("endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"))
     if step := found.get("monitor"):
         rows.append(("monitoring", _monitor_line(step)))
     for row in rows:
-        table.add_row(*row)
+        shown.add_row(*row)
     console.print(f"[bold]Model[/bold] {found['model']}")
-    console.print(table)
+    console.print(shown)
 
 
 def _monitor_line(step: dict[str, Any]) -> str:
@@ -131,41 +136,27 @@ def _print_next(console: Console, summary: Summary) -> None:
 
 def print_status(found: dict[str, Any]) -> None:
     """``groundplan status``."""
-    console = _console()
+    console = console_for_people()
     if not found["services"]:
         console.print("nothing is running; `groundplan up` starts the platform")
         return
-    table = _table("service", "state", "address", "pid", "up for", title=f"Stack {found['stack']}")
+    shown = table("service", "state", "address", "pid", "up for", title=f"Stack {found['stack']}")
     for service in found["services"].values():
         uptime = f"{service['uptime_s']} s" if service["uptime_s"] is not None else ""
-        table.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
-    console.print(table)
+        shown.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
+    console.print(shown)
     for kind, title in (("applied", "Made in the local cloud"), ("recorded", "Only recorded (the local cloud can't make these)")):
         console.print()
-        table = _table("type", "name", "id", title=f"{title}: {len(found[kind])}")
+        shown = table("type", "name", "id", title=f"{title}: {len(found[kind])}")
         for item in sorted(found[kind], key=lambda item: (item["type"], item["name"])):
-            table.add_row(item["type"], item["name"], item["id"])
-        console.print(table)
+            shown.add_row(item["type"], item["name"], item["id"])
+        console.print(shown)
 
 
 def print_monitor(found: dict[str, Any]) -> None:
     """``groundplan monitor``."""
-    console = _console()
+    console = console_for_people()
     console.print(f"{found['version']}: {_monitor_line(found)}")
     if found["drifted_columns"]:
         console.print(f"drifted: {', '.join(found['drifted_columns'])}")
     console.print(f"page: {found['report']}")
-
-
-def print_design(stack: str, plan: Design, budget: float, prices: PriceBook) -> None:
-    """``groundplan explain``."""
-    console = _console()
-    table = _table("layer", "decision", "because of", "USD a month", title=f"Stack {stack}")
-    for decision in plan.decisions:
-        table.add_row(decision.layer, decision.chosen, "; ".join(decision.because), f"{decision.monthly_usd:,.2f}")
-        for other in decision.rejected:
-            table.add_row("", f"  not {other.option}", f"  {other.why}", f"  {other.monthly_usd:,.2f}")
-    console.print(table)
-    console.print(
-        f"\n{plan.monthly_usd:,.2f} of {budget:,.2f} USD a month; list prices of {prices.region} as of {prices.as_of}, without data transfer, requests and tax"
-    )

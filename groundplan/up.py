@@ -279,9 +279,9 @@ def new_run() -> str:
 
 
 def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Ask the endpoint for one entity's prediction by key and for why; empty where the example has no features."""
+    """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no endpoint."""
     features = found.get("features")
-    if not features:
+    if not features or not found["deploy"]["endpoint"]:
         return {}
     runtime = client("sagemaker-runtime", state.services["router"].url, state.region)
     body = json.dumps({"entities": {features["key"]: [17]}})

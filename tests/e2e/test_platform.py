@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.conftest import ROOT
 from tests.e2e import scripts
 from tests.platform import assert_ok, copy_project, groundplan, logs_of, processes_of
 
@@ -75,7 +76,8 @@ def runtime(status: Any) -> Any:
 
 def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     text = (project / "up.txt").read_text(encoding="utf-8")
-    assert re.search(r"Program \d{2,} resources made in the local cloud", text) and "only recorded: streaming (Configuration)" in text
+    assert re.search(r"Program \d{3} resources made in the local cloud", text) and re.search(r"\d+ only recorded: .*1 Configuration", text)
+    assert re.search(r"\d+ Kubernetes objects validated and written to \.groundplan/run/manifests", text)
     assert re.search(r"version +v1\.0\.0", text) and re.search(r"evaluation +mae 44\.0", text)
     assert re.search(r"business KPI +19\.9\d progression points better than the baseline, worth 159,6\d\d USD a month", text)
     assert "promoted: not worse than the champion" in text and "test identities of the local stack" in text
@@ -86,7 +88,13 @@ def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
 def test_status_gives_programs_addresses_and_states(status: Any) -> None:
     assert status["running"] and {service["state"] for service in status["services"].values()} == {"healthy"}
     assert set(status["services"]) == {"aws", "kafka", "mlflow", "router"}
-    assert len(status["applied"]) > 80 and [item["name"] for item in status["recorded"]] == ["streaming"]
+    assert len(status["applied"]) > 200
+    page = (ROOT / "docs" / "resource-types.md").read_text(encoding="utf-8")
+    assert status["recorded"] and all(f"| `{item['type']}` | " in page and _row(page, item["type"]).endswith("| recorded |") for item in status["recorded"])
+
+
+def _row(page: str, type_: str) -> str:
+    return next(line for line in page.splitlines() if line.startswith(f"| `{type_}` |"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +106,9 @@ def test_status_gives_programs_addresses_and_states(status: Any) -> None:
         ("sagemaker list-endpoints", '"EndpointStatus": "InService"'),
         ("sagemaker list-pipelines", "groundplan-local-diabetes-rf"),
         ("budgets describe-budgets --account-id 123456789012", "groundplan-local-monthly"),
+        ("eks describe-cluster --name groundplan-local-cluster", '"endpointPublicAccess": false'),
+        ("cloudtrail describe-trails", "groundplan-local-trail"),
+        ("scheduler list-schedules", "groundplan-local-retrain-diabetes-rf"),
         ("dynamodb list-tables", "groundplan-local-online.diabetes_patients"),
         ("glue get-schema --schema-id RegistryName=groundplan-local,SchemaName=diabetes-patients", "BACKWARD"),
         ("cloudwatch describe-alarms --query MetricAlarms[].AlarmName", "groundplan-local-diabetes-rf-drift"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.platform import copy_project
+
 HEAVY = ("mlflow", "sklearn", "pandas", "numpy", "boto3", "pulumi", "shap", "feast", "evidently", "great_expectations", "sagemaker", "onnxruntime")
 
 
@@ -121,4 +123,53 @@ def test_explain_prints_decisions_costs_and_the_prices_date(project: Path) -> No
     text = groundplan("explain", cwd=project).stdout
     assert "SageMaker real-time" in text and "not SageMaker serverless" in text and "as of 2026-07-20" in text
     plan = json.loads(groundplan("explain", "--json", cwd=project).stdout)
-    assert plan["monthly_usd"] == pytest.approx(sum(decision["monthly_usd"] for decision in plan["decisions"]))
+    assert plan["monthly_usd"] == pytest.approx(sum(decision["monthly_usd"] for decision in plan["decisions"]), abs=0.01)
+
+
+def test_explain_says_what_would_change(project: Path) -> None:
+    text = groundplan("explain", "-s", "prod", "--set", "models.diabetes-rf.latency_ms=20", cwd=project).stdout
+    assert "SageMaker real-time" in text and "KServe on the cluster" in text and "USD a month" in text
+    assert "network" not in text.split("\n\n")[1], "only what changes"
+    found = json.loads(groundplan("explain", "-s", "prod", "--json", "--set", "availability=one-zone", cwd=project).stdout)
+    assert found["set"]["monthly_usd"] < found["monthly_usd"]
+    assert {"network: way out", "cluster"} <= {row["layer"] for row in found["set"]["differences"]}
+    same = groundplan("explain", "--set", "budget.monthly_usd=5000", cwd=project).stdout
+    assert "No decision changes." in same and "of 5,000.00 USD" in same
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("latency", "'latency' is not PATH=VALUE"),
+        ("models.diabetes-rf.latencyms=20", "did you mean `latency_ms`?"),
+        ("models.diabetes-rf.latency_ms.x=20", "models.diabetes-rf.latency_ms holds no further objectives"),
+        ("compliance=[gdpr", "is not a YAML value"),
+        ("models.diabetes-rf.latency_ms=2", "nearest that works: models.diabetes-rf.latency_ms: 10"),
+        ("budget.monthly_usd=10", "allow at least"),
+    ],
+)
+def test_explain_names_a_wrong_change(project: Path, change: str, says: str) -> None:
+    done = groundplan("explain", "--set", change, cwd=project)
+    assert done.returncode == 2 and says in done.stderr
+
+
+def test_render_writes_valid_manifests_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    project, out = copy_project(tmp_path / "project"), tmp_path / "out"
+    out.mkdir()
+    (out / "mine.yaml").write_text("a: 1\n", encoding="utf-8")
+    done = groundplan("render", "--stack", "prod", "--out", str(out), cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "valid for Kubernetes 1.34" in done.stdout and "known after deployment: ec2nodeclass-cpu.yaml" in done.stdout
+    first = {path.name: path.read_bytes() for path in out.rglob("*.yaml")}
+    assert "mine.yaml" in first and "nodepool-gpu-spot.yaml" in first and "karpenter.yaml" in first
+    (out / "nodepool-old.yaml").write_text(first["nodepool-cpu-spot.yaml"].decode(), encoding="utf-8")
+    assert json.loads(groundplan("render", "--stack", "prod", "--out", str(out), "--json", cwd=project).stdout)["faults"] == []
+    assert {path.name: path.read_bytes() for path in out.rglob("*.yaml")} == first, "the same again, and the leftover gone"
+    assert groundplan("render", "--out", str(out / "mine.yaml"), cwd=project).returncode == 2
+
+
+def test_prices_of_a_region_that_is_none_are_not_asked_for(project: Path, root: Path) -> None:
+    shutil.copytree(root / "infra" / "prices", project / "infra" / "prices")
+    before = (project / "infra" / "prices" / "services.csv").read_bytes()
+    assert "'mars' is not an AWS region" in groundplan("prices", "refresh", "--region", "mars", cwd=project).stderr
+    assert (project / "infra" / "prices" / "services.csv").read_bytes() == before

@@ -58,26 +58,26 @@ def _apply(calls: list[Call]) -> float:
     shapes.input_shape.cache_clear()
     shapes._service_model.cache_clear()
     rules.RULES["aws:msk/topic:Topic"] = replace(rules.RULES["aws:msk/topic:Topic"], make=lambda cloud, inputs: (inputs["name"], {}))  # no AWS call
-    caller = apply._caller
+    sender = apply._sender
 
-    def recording(endpoint: str, region: str) -> Any:
-        send = caller(endpoint, region)
+    def recording(endpoint: str) -> Any:
+        send = sender(endpoint)
 
-        def call(service: str, operation: str, request: Any) -> dict[str, Any]:
-            answer = send(service, operation, request)
+        def note(region: str, service: str, operation: str, request: Any) -> dict[str, Any]:
+            answer = send(region, service, operation, request)
             calls.append((service, operation, dict(request), answer))
             return answer
 
-        return call
+        return note
 
-    apply._caller = recording
+    apply._sender = recording
     try:
         with _server() as url, TemporaryDirectory() as folder:
             started = time.perf_counter()
             apply.apply(ROOT, "local", url, "127.0.0.1:9092", Path(folder) / "state.json", Path(folder) / "manifests", "bench")
             return time.perf_counter() - started
     finally:
-        apply._caller = caller
+        apply._sender = sender
 
 
 def _replay(calls: list[Call]) -> float:

@@ -181,10 +181,8 @@ class Identity(Component):
         roles |= {role: (service_trust(account, service), statements) for role, (service, statements) in services.items()}
         roles |= {role: (pod_trust(), statements) for role, statements in pods.items()}
         self.role_arns: dict[str, pulumi.Output[str]] = {}
-        self.role_names: dict[str, pulumi.Output[str]] = {}
         for role, (trust, statements) in roles.items():
-            made = make_role(self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn)
-            self.role_arns[role], self.role_names[role] = made.arn, made.name
+            self.role_arns[role] = make_role(self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn).arn
         self.register_outputs({"role_arns": self.role_arns})
 
     def _read(self, *zones: Zone, write: bool = False) -> list[Statement]:

@@ -37,7 +37,6 @@ class MetricsArgs:
     """Args:
     topic_arn: SNS topic that alerts go to.
     key_arn: Encrypts the workspace.
-    role_arn: What the collector may do: write to the workspace.
     latency_ms: Promised latency by model served on the cluster.
     """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.design import Design, design
 from infra.errors import UsageError
+from infra.layers.cluster import SPOT_SHARE
 from infra.objectives import StackConfig, load_config, parse
 from infra.prices import PriceBook, load_prices
 
@@ -131,7 +132,7 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     by_model = "; ".join(f"{model} {plan.model_usd(model):,.2f}" for model in plan.serving)
     console.print(f", of it by model: {by_model}; the rest serves all")
     console.print(
-        f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {_spot():.0%} of on demand; without data between zones, tax and discounts"
+        f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand; without data between zones, tax and discounts"
     )
 
 
@@ -156,9 +157,3 @@ def _print_changes(found: Explained) -> None:
     console.print(
         f"\n{found.plan.monthly_usd:,.2f} -> {found.changed.monthly_usd:,.2f} USD a month ({found.changed.monthly_usd - found.plan.monthly_usd:+,.2f})"
     )
-
-
-def _spot() -> float:
-    from infra.layers.cluster import SPOT_SHARE
-
-    return SPOT_SHARE

@@ -17,8 +17,9 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
 
+from groundplan.cloud.monitor import SECRET, engine_urn
 from infra.errors import GroundplanError
-from infra.objectives import load, load_config
+from infra.objectives import load_config
 
 UNKNOWN = "(known after deployment)"
 # Computed values inside of what was given: the provider adds them to its answer.
@@ -66,8 +67,6 @@ class PreviewMonitor(MockMonitor):
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The URN the engine would give."""
-        from groundplan.cloud.monitor import engine_urn
-
         return engine_urn(parent, type_, name)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
@@ -101,7 +100,7 @@ class PreviewMonitor(MockMonitor):
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         if rpc._special_sig_key in value:  # a secret, or an output with its dependencies
-            return "[secret]" if value[rpc._special_sig_key] == rpc._special_secret_sig else _plain(value.get("value", UNKNOWN))
+            return SECRET if value[rpc._special_sig_key] == rpc._special_secret_sig else _plain(value.get("value", UNKNOWN))
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
@@ -123,9 +122,6 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     """
     from groundplan.cloud.apply import _run_file, run
 
-    if config is None:
-        load(root, stack)  # for its messages
-        config = load_config(root, stack)
     monitor = PreviewMonitor()
-    run(program or (lambda: _run_file(root / "infra")), monitor, stack, config, preview=True)
+    run(program or (lambda: _run_file(root / "infra")), monitor, stack, load_config(root, stack) if config is None else config, preview=True)
     return list(monitor.found.values())

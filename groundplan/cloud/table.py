@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 from groundplan.cloud.rules import RULES, rule_for
+from groundplan.preview import preview
 
 _HEADER = """\
 # Resource types: made for real, or recorded
@@ -27,11 +26,7 @@ def page(root: Path) -> str:
     stacks = sorted(path.name.split(".")[1] for path in (root / "stacks").glob("Pulumi.*.yaml"))
     used: dict[str, list[str]] = {}
     for stack in stacks:
-        # A preview is meant to be the first thing a process does with Pulumi.
-        code = "import json, sys\nfrom pathlib import Path\nfrom groundplan.preview import preview\n"
-        code += "print(json.dumps(sorted({item.type for item in preview(Path(sys.argv[1]), sys.argv[2]) if item.custom})))"
-        done = subprocess.run([sys.executable, "-c", code, str(root), stack], capture_output=True, text=True, check=True)
-        for type_ in json.loads(done.stdout):
+        for type_ in {item.type for item in preview(root, stack) if item.custom}:
             used.setdefault(type_, []).append(stack)
     for type_ in RULES:
         used.setdefault(type_, [])

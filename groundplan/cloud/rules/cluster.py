@@ -36,29 +36,6 @@ def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
     }
 
 
-def _node_group(cloud: Cloud, inputs: Inputs) -> Made:
-    scaling, template = inputs["scalingConfig"], inputs["launchTemplate"]
-    answer = cloud.call(
-        "eks",
-        "CreateNodegroup",
-        {
-            "clusterName": inputs["clusterName"],
-            "nodegroupName": inputs["nodeGroupName"],
-            "nodeRole": inputs["nodeRoleArn"],
-            "subnets": inputs["subnetIds"],
-            "capacityType": inputs["capacityType"],
-            "amiType": inputs["amiType"],
-            "instanceTypes": inputs["instanceTypes"],
-            "scalingConfig": {key: int(value) for key, value in scaling.items()},
-            "labels": inputs.get("labels", {}),
-            "taints": [{key: taint[key] for key in ("key", "value", "effect") if key in taint} for taint in inputs.get("taints", [])],
-            "launchTemplate": {"id": template["id"], "version": str(template["version"])},
-            "tags": inputs.get("tags", {}),
-        },
-    )["nodegroup"]
-    return f"{inputs['clusterName']}:{inputs['nodeGroupName']}", {"arn": answer["nodegroupArn"]}
-
-
 def manifest(cloud: Cloud, inputs: Inputs) -> Made:
     """Write a Kubernetes object.
 
@@ -77,7 +54,11 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
 RULES: dict[str, Rule] = {
     "aws:eks/cluster:Cluster": Rule("eks", make=_cluster, delete=("DeleteCluster", {"name": "{id}"})),
     "aws:eks/nodeGroup:NodeGroup": Rule(
-        "eks", make=_node_group, delete=("DeleteNodegroup", {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"})
+        "eks", "CreateNodegroup",
+        rename={"nodeRoleArn": "nodeRole", "subnetIds": "subnets", "updateConfig": None, "nodeRepairConfig": None},
+        id="{inputs[clusterName]}:{inputs[nodeGroupName]}",
+        outputs={"arn": "{answer[nodegroup][nodegroupArn]}"},
+        delete=("DeleteNodegroup", {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"}),
     ),
-}
+}  # fmt: skip
 MANIFEST = Rule(make=manifest, idempotent=True)

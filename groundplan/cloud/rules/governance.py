@@ -71,25 +71,6 @@ def _trail(cloud: Cloud, inputs: Inputs) -> Made:
     return answer["TrailARN"], {"arn": answer["TrailARN"]}
 
 
-def _recorder(cloud: Cloud, inputs: Inputs) -> Made:
-    group = inputs["recordingGroup"]
-    recorder = {
-        "name": inputs["name"],
-        "roleARN": inputs["roleArn"],
-        "recordingGroup": {"allSupported": group["allSupported"], "includeGlobalResourceTypes": group["includeGlobalResourceTypes"]},
-    }
-    cloud.call("config", "PutConfigurationRecorder", {"ConfigurationRecorder": recorder})
-    return inputs["name"], {}
-
-
-def _delivery_channel(cloud: Cloud, inputs: Inputs) -> Made:
-    channel = {
-        key: inputs[wire] for key, wire in (("name", "name"), ("s3BucketName", "s3BucketName"), ("s3KeyPrefix", "s3KeyPrefix"), ("s3KmsKeyArn", "s3KmsKeyArn"))
-    }
-    cloud.call("config", "PutDeliveryChannel", {"DeliveryChannel": channel})
-    return inputs["name"], {}
-
-
 def _backup_plan(cloud: Cloud, inputs: Inputs) -> Made:
     def lifecycle(item: dict[str, Any]) -> dict[str, int]:
         return {"DeleteAfterDays": int(item["deleteAfter"])}
@@ -192,9 +173,19 @@ RULES: dict[str, Rule] = {
         idempotent=True,
     ),
     "aws:cloudtrail/trail:Trail": Rule("cloudtrail", make=_trail, delete=("DeleteTrail", {"Name": "{inputs[name]}"}), replaceable=True),
-    "aws:cfg/recorder:Recorder": Rule("config", make=_recorder, delete=("DeleteConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}), idempotent=True),
+    "aws:cfg/recorder:Recorder": Rule(
+        "config", "PutConfigurationRecorder",
+        rename={key: f"ConfigurationRecorder.{key}" for key in ("name", "roleArn", "recordingGroup")},
+        id="{inputs[name]}",
+        delete=("DeleteConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}),
+        idempotent=True,
+    ),
     "aws:cfg/deliveryChannel:DeliveryChannel": Rule(
-        "config", make=_delivery_channel, delete=("DeleteDeliveryChannel", {"DeliveryChannelName": "{id}"}), idempotent=True
+        "config", "PutDeliveryChannel",
+        rename={key: f"DeliveryChannel.{key}" for key in ("name", "s3BucketName", "s3KeyPrefix", "s3KmsKeyArn")},
+        id="{inputs[name]}",
+        delete=("DeleteDeliveryChannel", {"DeliveryChannelName": "{id}"}),
+        idempotent=True,
     ),
     "aws:cfg/recorderStatus:RecorderStatus": Rule(
         "config", "StartConfigurationRecorder",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
 
 
@@ -23,36 +21,6 @@ def _domain(cloud: Cloud, inputs: Inputs) -> Made:
         },
     )
     return answer["DomainArn"].rpartition("/")[2], {"arn": answer["DomainArn"], "url": answer.get("Url", "")}
-
-
-def _schedule(cloud: Cloud, inputs: Inputs) -> Made:
-    target, window = inputs["target"], inputs["flexibleTimeWindow"]
-    answer = cloud.call(
-        "scheduler",
-        "CreateSchedule",
-        {
-            "Name": inputs["name"],
-            "GroupName": inputs.get("groupName", "default"),
-            "ScheduleExpression": inputs["scheduleExpression"],
-            "ScheduleExpressionTimezone": inputs.get("scheduleExpressionTimezone", "UTC"),
-            "FlexibleTimeWindow": {
-                "Mode": window["mode"],
-                **({"MaximumWindowInMinutes": int(window["maximumWindowInMinutes"])} if "maximumWindowInMinutes" in window else {}),
-            },
-            "KmsKeyArn": inputs["kmsKeyArn"],
-            "Target": {
-                "Arn": target["arn"],
-                "RoleArn": target["roleArn"],
-                "Input": target["input"],
-                **({"RetryPolicy": _retry(target["retryPolicy"])} if "retryPolicy" in target else {}),
-            },
-        },
-    )
-    return f"{inputs.get('groupName', 'default')}/{inputs['name']}", {"arn": answer["ScheduleArn"]}
-
-
-def _retry(policy: dict[str, Any]) -> dict[str, int]:
-    return {"MaximumRetryAttempts": int(policy["maximumRetryAttempts"]), "MaximumEventAgeInSeconds": int(policy["maximumEventAgeInSeconds"])}
 
 
 _REQUEST_TOKEN = "groundplan-local-cloud-request-token"  # noqa: S105 (an idempotency token, 32 characters at least)
@@ -123,7 +91,11 @@ RULES: dict[str, Rule] = {
         "scheduler", "CreateScheduleGroup", id="{inputs[name]}", outputs={"arn": "{answer[ScheduleGroupArn]}"}, delete=("DeleteScheduleGroup", {"Name": "{id}"})
     ),
     "aws:scheduler/schedule:Schedule": Rule(
-        "scheduler", make=_schedule, delete=("DeleteSchedule", {"Name": "{inputs[name]}", "GroupName": "{inputs[groupName]}"}), replaceable=True
+        "scheduler", "CreateSchedule",
+        id="{inputs[groupName]}/{inputs[name]}",
+        outputs={"arn": "{answer[ScheduleArn]}"},
+        delete=("DeleteSchedule", {"Name": "{inputs[name]}", "GroupName": "{inputs[groupName]}"}),
+        replaceable=True,
     ),
     "aws:iot/roleAlias:RoleAlias": Rule(
         "iot", "CreateRoleAlias",

@@ -103,27 +103,6 @@ def _object_lock(cloud: Cloud, inputs: Inputs) -> Made:
     return inputs["bucket"], {}
 
 
-def _replication(cloud: Cloud, inputs: Inputs) -> Made:
-    rules = [
-        {
-            "ID": rule["id"],
-            "Status": rule["status"],
-            "Priority": int(rule["priority"]),
-            "Filter": {"Prefix": rule["filter"]["prefix"]},
-            "DeleteMarkerReplication": {"Status": rule["deleteMarkerReplication"]["status"]},
-            "SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": rule["sourceSelectionCriteria"]["sseKmsEncryptedObjects"]["status"]}},
-            "Destination": {
-                "Bucket": rule["destination"]["bucket"],
-                "StorageClass": rule["destination"]["storageClass"],
-                "EncryptionConfiguration": {"ReplicaKmsKeyID": rule["destination"]["encryptionConfiguration"]["replicaKmsKeyId"]},
-            },
-        }
-        for rule in inputs["rules"]
-    ]
-    cloud.call("s3", "PutBucketReplication", {"Bucket": inputs["bucket"], "ReplicationConfiguration": {"Role": inputs["role"], "Rules": rules}})
-    return inputs["bucket"], {}
-
-
 def _parameter_group(cloud: Cloud, inputs: Inputs) -> Made:
     answer = cloud.call(
         "rds",
@@ -135,32 +114,6 @@ def _parameter_group(cloud: Cloud, inputs: Inputs) -> Made:
     ]
     cloud.call("rds", "ModifyDBParameterGroup", {"DBParameterGroupName": inputs["name"], "Parameters": parameters})
     return inputs["name"], {"arn": answer["DBParameterGroup"]["DBParameterGroupArn"]}
-
-
-def _catalog_database(cloud: Cloud, inputs: Inputs) -> Made:
-    cloud.call(
-        "glue", "CreateDatabase", {"DatabaseInput": {"Name": inputs["name"], "Description": inputs.get("description", "")}, "Tags": inputs.get("tags", {})}
-    )
-    return f"{cloud.account_id}:{inputs['name']}", {"arn": cloud.arn("glue", f"database/{inputs['name']}")}
-
-
-def _catalog_table(cloud: Cloud, inputs: Inputs) -> Made:
-    stored = inputs["storageDescriptor"]
-    table = {
-        "Name": inputs["name"],
-        "Description": inputs.get("description", ""),
-        "TableType": inputs["tableType"],
-        "Parameters": inputs.get("parameters", {}),
-        "StorageDescriptor": {
-            "Location": stored["location"],
-            "InputFormat": stored["inputFormat"],
-            "OutputFormat": stored["outputFormat"],
-            "SerdeInfo": {"SerializationLibrary": stored["serDeInfo"]["serializationLibrary"]},
-            "Columns": [{"Name": column["name"], "Type": column["type"]} for column in stored["columns"]],
-        },
-    }
-    cloud.call("glue", "CreateTable", {"DatabaseName": inputs["databaseName"], "TableInput": table})
-    return f"{cloud.account_id}:{inputs['databaseName']}:{inputs['name']}", {}
 
 
 def _workgroup(cloud: Cloud, inputs: Inputs) -> Made:
@@ -257,11 +210,27 @@ RULES: dict[str, Rule] = {
     ),
     "aws:kms/replicaKey:ReplicaKey": Rule("kms", make=_replica_key),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Rule("s3", make=_object_lock, idempotent=True),
-    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": Rule("s3", make=_replication, idempotent=True),
+    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": Rule(
+        "s3", "PutBucketReplication",
+        rename={"role": "ReplicationConfiguration.role", "rules": "ReplicationConfiguration.rules"},
+        id="{inputs[bucket]}",
+        idempotent=True,
+    ),
     "aws:rds/parameterGroup:ParameterGroup": Rule("rds", make=_parameter_group, delete=("DeleteDBParameterGroup", {"DBParameterGroupName": "{id}"})),
-    "aws:glue/catalogDatabase:CatalogDatabase": Rule("glue", make=_catalog_database, delete=("DeleteDatabase", {"Name": "{inputs[name]}"}), replaceable=True),
+    "aws:glue/catalogDatabase:CatalogDatabase": Rule(
+        "glue", "CreateDatabase",
+        rename={"name": "DatabaseInput.name", "description": "DatabaseInput.description"},
+        id="{account}:{inputs[name]}",
+        outputs={"arn": "arn:aws:glue:{region}:{account}:database/{inputs[name]}"},
+        delete=("DeleteDatabase", {"Name": "{inputs[name]}"}),
+        replaceable=True,
+    ),
     "aws:glue/catalogTable:CatalogTable": Rule(
-        "glue", make=_catalog_table, delete=("DeleteTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}), replaceable=True
+        "glue", "CreateTable",
+        rename={key: f"TableInput.{key}" for key in ("name", "description", "tableType", "parameters", "storageDescriptor")},
+        id="{account}:{inputs[databaseName]}:{inputs[name]}",
+        delete=("DeleteTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}),
+        replaceable=True,
     ),
     "aws:athena/workgroup:Workgroup": Rule("athena", make=_workgroup, delete=("DeleteWorkGroup", {"WorkGroup": "{id}"}), replaceable=True),
     "aws:secretsmanager/secretRotation:SecretRotation": Rule(

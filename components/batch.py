@@ -16,7 +16,8 @@ from components.roles import make_role, service_trust
 class BatchTransformArgs:
     """Args:
     instance_type: SageMaker's.
-    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``; JSON lines.
+    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON object
+        as the endpoint takes and gives it.
     """
 
     model: str
@@ -53,7 +54,8 @@ class BatchTransform(Component):
             },
             vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]},
             tags=tags,
-            opts=self.child(),
+            # A model can't change its image, and jobs find it by its name.
+            opts=self.child(delete_before_replace=True),
         )
         job = scope.name(args.model, limit=40)
         role = make_role(
@@ -63,6 +65,8 @@ class BatchTransform(Component):
             [
                 Statement(("sagemaker:CreateTransformJob",), (f"arn:aws:sagemaker:{scope.region}:{scope.account_id}:transform-job/{job}-*",)),
                 Statement(("kms:Decrypt",), (args.key_arn,)),
+                # The job's volume: https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html
+                Statement(("kms:CreateGrant",), (args.key_arn,), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
             ],
             purpose=f"batch-{args.model}",
         )
@@ -88,7 +92,7 @@ def _request(job: str, name: str, instance_type: str, model: str, bucket: str, k
     return {
         "TransformJobName": f"{job}-<aws.scheduler.execution-id>",
         "ModelName": model,
-        "BatchStrategy": "MultiRecord",
+        "BatchStrategy": "SingleRecord",
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/{name}/in/"}},
             "ContentType": "application/json",

@@ -11,6 +11,7 @@ from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from components.base import Component, Scope
+from components.clock import Hours, clock
 from components.cluster import Cluster
 from components.names import short_name
 from components.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources
@@ -41,7 +42,7 @@ class ClusterJobsArgs:
     """Args:
     steps: Modules in the order they run, for example ``pipelines.ingest``.
     outputs_uri: Where the steps read the platform's outputs.
-    hour, timezone: When daily and rarer runs start.
+    hours: When the cluster is up; None for always.
     """
 
     cluster: Cluster
@@ -50,8 +51,7 @@ class ClusterJobsArgs:
     image_uri: pulumi.Input[str]
     outputs_uri: pulumi.Input[str]
     tracking_uri: str
-    hour: int = 3
-    timezone: str = "UTC"
+    hours: Hours | None = None
 
 
 class ClusterJobs(Component):
@@ -66,13 +66,14 @@ class ClusterJobs(Component):
         child = self.child(provider=args.cluster.kubernetes)
         self._keep_warm(name, child)
         for model, job in args.jobs.items():
+            timing = clock(job.every_hours, args.hours)
             steps = [self._step(args, job, module) for module in args.steps]
             CronJob(
                 f"{name}-{model}",
                 metadata={"name": short_name(f"retrain-{model}", 52), "namespace": NAMESPACE, "labels": labels(scope, model)},
                 spec={
-                    "schedule": cron(job.every_hours, args.hour),
-                    "timeZone": args.timezone,
+                    "schedule": timing.crontab,
+                    "timeZone": timing.timezone,
                     "concurrencyPolicy": "Forbid",
                     "successfulJobsHistoryLimit": 3,
                     "failedJobsHistoryLimit": 3,
@@ -152,20 +153,3 @@ class ClusterJobs(Component):
             },
             opts=child,
         )
-
-
-def cron(every_hours: float, hour: int = 3) -> str:
-    """A cron expression (five fields) that comes at least as often as ``every_hours`` asks, with equal gaps inside a day or week.
-
-    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones.
-    """
-    minutes = every_hours * 60
-    if minutes < 60:
-        step = max(divisor for divisor in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if divisor <= max(1, minutes))
-        return f"*/{step} * * * *"
-    if every_hours < 24:
-        step = max(divisor for divisor in (1, 2, 3, 4, 6, 8, 12) if divisor <= every_hours)
-        return f"0 */{step} * * *"
-    if every_hours < 168:
-        return f"0 {hour} * * *"
-    return f"0 {hour} * * 1" if every_hours < 744 else f"0 {hour} 1 * *"

@@ -14,6 +14,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from components.base import Component, Scope
 from components.cluster import Cluster
 from components.karpenter import GPU_TAINT
+from components.serving import endpoint_name
 from components.workloads import RESTRICTED_CONTAINER, RESTRICTED_POD, SCRATCH, container, environment, labels, resources
 
 NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
@@ -116,6 +117,7 @@ class ClusterModels(Component):
                 SM_MODEL_DIR="/mnt/models",
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
+                GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",
             ),
             ports=[{"containerPort": PORT, "protocol": "TCP"}],
             readinessProbe={"httpGet": {"path": "/ping", "port": PORT}},

@@ -14,6 +14,7 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components.base import Component, Scope
+from components.clock import Hours
 from components.cluster import KUBERNETES_VERSION, SYSTEM_TAINT, Cluster
 from components.workloads import RESTRICTED_POD, SCRATCH, container, labels, resources
 
@@ -25,14 +26,11 @@ MINUTES_BEFORE, MINUTES_AFTER = 30, 30  # the schedules' own minutes lie inside
 class ClusterSleepArgs:
     """Args:
     replicas: Of each deployment by day, by namespace.
-    start, end: Hours of work, Monday to Friday, in ``timezone`` (IANA).
     """
 
     cluster: Cluster
     replicas: dict[str, dict[str, int]]
-    start: int
-    end: int
-    timezone: str
+    hours: Hours
 
 
 class ClusterSleep(Component):
@@ -41,8 +39,8 @@ class ClusterSleep(Component):
     def __init__(self, name: str, scope: Scope, args: ClusterSleepArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         child = self.child(provider=args.cluster.kubernetes)
-        evening = (args.end * 60 - MINUTES_BEFORE) % 1440
-        morning = args.start * 60 + MINUTES_AFTER
+        evening = (args.hours.end * 60 - MINUTES_BEFORE) % 1440
+        morning = args.hours.start * 60 + MINUTES_AFTER
         for namespace, deployments in args.replicas.items():
             named = {"name": "sleeper", "namespace": namespace, "labels": labels(scope, "sleeper")}
             ServiceAccount(f"{name}-{namespace}", metadata=named, opts=child)
@@ -56,7 +54,7 @@ class ClusterSleep(Component):
                 opts=child,
             )
             for purpose, minute, counts in (("sleep", evening, dict.fromkeys(deployments, 0)), ("wake", morning, deployments)):
-                self._job(f"{name}-{namespace}-{purpose}", namespace, purpose, f"{minute % 60} {minute // 60} * * 1-5", args.timezone, counts, child)
+                self._job(f"{name}-{namespace}-{purpose}", namespace, purpose, f"{minute % 60} {minute // 60} * * 1-5", args.hours.timezone, counts, child)
         self.register_outputs({"namespaces": list(args.replicas)})
 
     def _job(self, name: str, namespace: str, purpose: str, schedule: str, timezone: str, counts: dict[str, int], child: pulumi.ResourceOptions) -> None:

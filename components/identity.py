@@ -91,46 +91,45 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        services = {
-            "pipeline": (
-                "sagemaker.amazonaws.com",
-                [
-                    *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
-                    *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
-                    *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-                    # Feast asks for its table to be made and takes "it exists" for an answer.
-                    Statement(
-                        ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:ListTagsOfResource"),
-                        (table,),
-                    ),
-                    Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
-                    Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
-                    Statement(
-                        ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
-                        (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
-                    ),
-                    Statement(("cloudwatch:DescribeAlarms",), ("*",)),
-                    Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
-                    Statement(_USE_KAFKA, kafka),
-                    *pull_image,
-                    Statement(
-                        (
-                            "sagemaker:UpdateEndpoint",
-                            "sagemaker:UpdateEndpointWeightsAndCapacities",
-                            "sagemaker:DescribeEndpoint",
-                            "sagemaker:InvokeEndpoint",
-                        ),
-                        (endpoints,),
-                    ),
-                    Statement(
-                        ("iam:PassRole",),
-                        # Its own, too: the pipeline's steps run with the role that runs the pipeline.
-                        tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
-                        conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-                    ),
-                    metrics,
-                ],
+        steps = [
+            *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
+            *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
+            *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+            # Feast asks for its table to be made and takes "it exists" for an answer.
+            Statement(
+                ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:ListTagsOfResource"),
+                (table,),
             ),
+            Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
+            Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
+            Statement(
+                ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
+                (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
+            ),
+            self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
+            Statement(("cloudwatch:DescribeAlarms",), ("*",)),
+            Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
+            Statement(_USE_KAFKA, kafka),
+            *pull_image,
+            Statement(
+                (
+                    "sagemaker:UpdateEndpoint",
+                    "sagemaker:UpdateEndpointWeightsAndCapacities",
+                    "sagemaker:DescribeEndpoint",
+                    "sagemaker:InvokeEndpoint",
+                ),
+                (endpoints,),
+            ),
+            Statement(
+                ("iam:PassRole",),
+                # Its own, too: the pipeline's steps run with the role that runs the pipeline.
+                tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
+                conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+            ),
+            metrics,
+        ]
+        services = {
+            "pipeline": ("sagemaker.amazonaws.com", [*steps, Statement(_NETWORK_INTERFACES, ("*",))]),
             "serving": (
                 "sagemaker.amazonaws.com",
                 [
@@ -167,9 +166,11 @@ class Identity(Component):
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             ],
             # The same steps, run by the cluster.
-            "cluster-pipeline": services["pipeline"][1],
+            "cluster-pipeline": steps,
             "cluster-serving": [
                 *self._read(Zone.MODELS),
+                Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.MODELS]}/capture/*",)),
+                Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
                 Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
                 metrics,
@@ -194,3 +195,7 @@ class Identity(Component):
             Statement(("s3:ListBucket",), (bucket_arn,)),
             Statement(_USE_KEY if write else ("kms:Decrypt",), (self._args.key_arns[data_class],)),
         ]
+
+    def _grants(self, *classes: DataClass) -> Statement:
+        """AWS may go on using a key for a volume that this role has asked for."""
+        return Statement(("kms:CreateGrant",), tuple(self._args.key_arns[c] for c in classes), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})

@@ -18,6 +18,7 @@ class ModelAlarms:
     """Thresholds of one model.
 
     Args:
+        endpoint_name: Of SageMaker; empty for a model that answers elsewhere, whose latency and errors CloudWatch does not see.
         latency_ms: Alarm when the endpoint's 95th percentile is above it.
         quality_metric, quality_worst: For example ``mae`` and 60. Errors alarm above, scores below.
         drift_share: Alarm when a larger share of the columns has drifted, 0 to 1.
@@ -58,7 +59,7 @@ CONSUMER_GROUP = "groundplan-ingest"  # of pipelines.ingest
 
 
 class Monitoring(Component):
-    """Alarms per model: latency, errors, quality, drift; of the stream: lag, events refused; a dashboard over all.
+    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused; a dashboard over all.
 
     Attributes:
         alarm_names: By model, then by subject.
@@ -87,6 +88,8 @@ class Monitoring(Component):
                 "quality": (namespace, wanted.quality_metric, {"Model": model}, "Average", wanted.quality_worst, not wanted.higher_is_better, 1),
                 "drift": (namespace, "drift_share", {"Model": model}, "Maximum", wanted.drift_share, True, 1),
             }
+            if not wanted.endpoint_name:
+                subjects = {subject: subjects[subject] for subject in ("quality", "drift")}
             self.alarm_names[model] = {}
             for subject, (space, metric, dimensions, statistic, threshold, above, periods) in subjects.items():
                 self.alarm_names[model][subject] = self._alarm(
@@ -186,9 +189,10 @@ def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str
         widgets.append({"type": "metric", **place, "properties": shown})
 
     for model, endpoint in endpoints.items():
-        variant = ["EndpointName", endpoint, "VariantName", CHAMPION]
-        add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
-        add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
+        if endpoint:
+            variant = ["EndpointName", endpoint, "VariantName", CHAMPION]
+            add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
+            add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
         add(f"{model}: {quality_metrics[model]} and drift", [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")], "Average")
     for topic in topics:
         behind = ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", CONSUMER_GROUP, "Topic", topic]

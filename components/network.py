@@ -21,6 +21,7 @@ class NetworkArgs:
     private_services: Services reached through interface endpoints, for example ``kms``. S3 and DynamoDB always have
         gateway endpoints, which cost nothing.
     log_key_arn: Encrypts the flow log.
+    private_ports: Of load balancers inside the VPC that services may call.
     cidr: Address range of the VPC, a /16. Each zone gets a private /19; public /24s lie at its end.
     """
 
@@ -29,6 +30,7 @@ class NetworkArgs:
     private_services: tuple[str, ...]
     log_key_arn: pulumi.Input[str]
     log_retention_days: int
+    private_ports: tuple[int, ...] = ()
     cidr: str = "10.40.0.0/16"
 
 
@@ -124,6 +126,16 @@ class Network(Component):
                     to_port=port,
                     opts=self.child(),
                 )
+        for port in self._args.private_ports:
+            aws.vpc.SecurityGroupEgressRule(
+                f"{name}-services-vpc-{port}",
+                security_group_id=group.id,
+                cidr_ipv4=self._args.cidr,
+                ip_protocol="tcp",
+                from_port=port,
+                to_port=port,
+                opts=self.child(),
+            )
         # To the gateway endpoints, and through NAT for images and packages. Nothing but TLS leaves.
         aws.vpc.SecurityGroupEgressRule(
             f"{name}-services-tls", security_group_id=group.id, cidr_ipv4="0.0.0.0/0", ip_protocol="tcp", from_port=443, to_port=443, opts=self.child()

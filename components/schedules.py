@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components.base import Component, Scope, Statement
+from components.clock import Hours, clock
 from components.roles import make_role, service_trust
-
-
-@dataclass(frozen=True)
-class Hours:
-    """Hours of work, Monday to Friday, in a time zone of the IANA database."""
-
-    start: int
-    end: int
-    timezone: str
 
 
 @dataclass(frozen=True)
@@ -74,14 +65,8 @@ class Schedules(Component):
         for model, (pipeline, every_hours) in args.pipelines.items():
             # Tokens must differ, as the scheduler's own id does, and have 32 characters at least.
             request = pulumi.Output.json_dumps({"PipelineName": pipeline, "ClientRequestToken": "groundplan-retraining-run-<aws.scheduler.execution-id>"})
-            self._schedule(
-                f"retrain-{model}",
-                _when(every_hours, args.hours),
-                args.hours.timezone if args.hours else "UTC",
-                "sagemaker:startPipelineExecution",
-                request,
-                flexible=15,
-            )
+            timing = clock(every_hours, args.hours)
+            self._schedule(f"retrain-{model}", timing.expression, timing.timezone, "sagemaker:startPipelineExecution", request)
         if args.hours and args.sleepers:
             self._sleep(args.hours, args.sleepers)
         self.register_outputs({"group": self._group.name})
@@ -98,15 +83,14 @@ class Schedules(Component):
             call = "rds:stopDBInstance" if state == "off" else "rds:startDBInstance"
             self._schedule(f"database-{state}", f"cron({minutes[1]} {hour} ? * {days} *)", hours.timezone, call, database)
 
-    def _schedule(self, purpose: str, expression: str, timezone: str, call: str, request: pulumi.Output[str], flexible: int = 0) -> None:
-        window: dict[str, Any] = {"mode": "FLEXIBLE", "maximum_window_in_minutes": flexible} if flexible else {"mode": "OFF"}
+    def _schedule(self, purpose: str, expression: str, timezone: str, call: str, request: pulumi.Output[str]) -> None:
         aws.scheduler.Schedule(
             f"{self._name}-{purpose}",
             name=self.scope.name(purpose, limit=64),
             group_name=self._group.name,
             schedule_expression=expression,
             schedule_expression_timezone=timezone,
-            flexible_time_window=window,
+            flexible_time_window={"mode": "OFF"},
             kms_key_arn=self._args.key_arn,
             target={
                 "arn": f"arn:aws:scheduler:::aws-sdk:{call}",
@@ -116,11 +100,3 @@ class Schedules(Component):
             },
             opts=self.child(),
         )
-
-
-def _when(every_hours: float, hours: Hours | None) -> str:
-    """A rate; in an environment that sleeps, daily and rarer runs come an hour after it has woken up."""
-    if hours and every_hours >= 24:
-        return f"cron(0 {hours.start + 1} ? * {'MON-FRI' if every_hours < 168 else 'MON'} *)"
-    minutes = max(1, int(every_hours * 60))  # EventBridge counts in whole minutes
-    return f"rate({minutes} minute{'s' if minutes > 1 else ''})"

@@ -76,7 +76,8 @@ class Endpoint(Component):
             # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works-exclusions
             vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]} if args.instance_type else None,
             tags=tags,
-            opts=self.child(),
+            # It answers 503 with any image; the pipeline's models take the one of their day.
+            opts=self.child(ignore_changes=["primaryContainer.image"]),
         )
         configuration = aws.sagemaker.EndpointConfiguration(
             name,

@@ -22,10 +22,11 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+from pipelines.serving.capture import capture_event, write_events
 
 POLL_S = 0.2
 FLUSH_S = 1.0
@@ -232,7 +233,8 @@ class Hosting:
             return _error(424, "ModelError", message, invoked, more)
         kind = answer.headers.get("content-type", "application/json").encode()
         if endpoint.capture and path == "/invocations":
-            self._captured.append((endpoint, variant.name, _capture(headers, body, answer.content)))
+            kind_sent = headers.get(b"content-type", b"application/json").decode("latin-1")
+            self._captured.append((endpoint, variant.name, capture_event(kind_sent, body, answer.content)))
         return 200, [(b"content-type", kind), invoked], answer.content
 
     def _count(self, endpoint: Endpoint, variant: Variant, started: float, status: int) -> None:
@@ -259,14 +261,8 @@ class Hosting:
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for endpoint, variant, event in captured:
             grouped.setdefault((endpoint.capture, endpoint.name, variant), []).append(event)
-        now = datetime.now(UTC)
         for (address, name, variant), events in grouped.items():
-            bucket, _, prefix = address.removeprefix("s3://").partition("/")
-            key = f"{prefix.rstrip('/')}/{name}/{variant}/{now:%Y/%m/%d/%H}/{now:%M-%S}-{uuid.uuid4()}.jsonl".lstrip("/")
-            try:
-                self.s3.put_object(Bucket=bucket, Key=key, Body="\n".join(map(json.dumps, events)).encode())
-            except Exception as error:
-                _log.warning("capture of %d requests of %s lost: %s: %s", len(events), name, type(error).__name__, error)
+            write_events(self.s3, f"{address.rstrip('/')}/{name}/{variant}", events)
         try:
             for start in range(0, len(metrics), 500):
                 self.cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=metrics[start : start + 500])
@@ -336,20 +332,6 @@ def _error(
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     headers = [(b"content-type", b"application/json"), (b"x-amzn-errortype", code.encode())]
     return status, headers + ([invoked] if invoked else []), json.dumps({"ErrorCode": code, "Message": message, **(more or {})}).encode()
-
-
-def _capture(headers: dict[bytes, bytes], request: bytes, answer: bytes) -> dict[str, Any]:
-    """One line in the format of SageMaker's data capture."""
-    kind = headers.get(b"content-type", b"application/json").decode("latin-1")
-    encoding = "CSV" if kind.startswith("text/csv") else "JSON"
-    return {
-        "captureData": {
-            "endpointInput": {"observedContentType": kind, "mode": "INPUT", "data": request.decode("utf-8", "replace"), "encoding": encoding},
-            "endpointOutput": {"observedContentType": "application/json", "mode": "OUTPUT", "data": answer.decode("utf-8", "replace"), "encoding": "JSON"},
-        },
-        "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
-        "eventVersion": "0",
-    }
 
 
 async def _read(receive: Any) -> bytes:

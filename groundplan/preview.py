@@ -99,7 +99,9 @@ class PreviewMonitor(MockMonitor):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if rpc._special_sig_key in value:  # a secret, or an output with its dependencies
+        if rpc._special_sig_key in value:  # a secret, an archive, or an output with its dependencies
+            if "assets" in value:
+                return f"[{len(value['assets'])} files]"
             return SECRET if value[rpc._special_sig_key] == rpc._special_secret_sig else _plain(value.get("value", UNKNOWN))
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

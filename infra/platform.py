@@ -15,6 +15,7 @@ from components.base import Scope
 from components.batch import BatchTransform, BatchTransformArgs
 from components.boundary import Boundary
 from components.catalog import Catalog, CatalogArgs, TableArgs
+from components.clock import Hours
 from components.cluster import Cluster, ClusterArgs
 from components.cluster_baseline import ClusterBaseline, ClusterBaselineArgs, NamespaceArgs
 from components.cluster_jobs import ClusterJob, ClusterJobs, ClusterJobsArgs
@@ -24,6 +25,7 @@ from components.cost import Cost, CostArgs
 from components.edge import Edge, EdgeArgs
 from components.feature_groups import FeatureGroupArgs, FeatureGroups, FeatureGroupsArgs
 from components.identity import Identity, IdentityArgs
+from components.image import Image, ImageArgs
 from components.karpenter import Karpenter, KarpenterArgs
 from components.keys import DataClass, Keys, KeysArgs
 from components.lake import DATA_CLASS, Lake, LakeArgs, Zone
@@ -34,22 +36,21 @@ from components.network import Network, NetworkArgs
 from components.online_store import OnlineStore, OnlineStoreArgs
 from components.operators import Operators, OperatorsArgs
 from components.recovery import REPLICATED, Recovery, RecoveryArgs, StandbyKeys
-from components.schedules import Hours, Schedules, SchedulesArgs, Sleepers
+from components.schedules import Schedules, SchedulesArgs, Sleepers
 from components.secrets import Secrets, SecretsArgs
 from components.serving import Endpoint, EndpointArgs, endpoint_name
 from components.streaming import Streaming, StreamingArgs, Topic
 from components.tracking import Tracking, TrackingArgs
-from components.workflow import Image, ImageArgs, Workflow, WorkflowArgs
+from components.workflow import Workflow, WorkflowArgs
 from components.workspace import Workspace, WorkspaceArgs
 from infra.contracts import Contract, example_folders, load_contracts
 from infra.design import Design, design
+from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
 from infra.objectives import Objectives, Regime, parse
 from infra.outputs import Outputs
 from infra.prices import load_prices
 
 ROOT = Path(__file__).parent.parent
-IMAGE_VERSION = "0.1.0"
-CODE_FOLDER = "/opt/groundplan"  # where the container image holds the project
 VPC_CIDR = "10.40.0.0/16"
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
 ON_CLUSTER = ("cluster", "cluster-gpu")
@@ -97,6 +98,8 @@ class _Platform:
 
     def make(self) -> dict[str, Any]:
         """All components; returns what `infra.outputs` promises."""
+        hours = self.plan.office_hours
+        self.hours = Hours(hours.start, hours.end, hours.timezone) if hours else None
         self._foundation()
         self._data()
         self._models()
@@ -120,6 +123,7 @@ class _Platform:
                 private_services=plan.network.private_services,
                 log_key_arn=self.keys.arns[DataClass.AUDIT],
                 log_retention_days=plan.monitoring.log_retention_days,
+                private_ports=(PORT,),
                 cidr=VPC_CIDR,
             ),
         )
@@ -219,13 +223,27 @@ class _Platform:
 
     def _models(self) -> None:
         scope, plan, wanted = self.scope, self.plan, self.wanted
-        self.image = Image("image", scope, ImageArgs(IMAGE_VERSION, self.keys.arns[DataClass.INTERNAL]))
+        files = image_files(ROOT)
+        self.image = Image(
+            "image",
+            scope,
+            ImageArgs(
+                files,
+                DOCKERFILE,
+                image_tag(files),
+                self.lake.buckets[Zone.CURATED],
+                self.lake.arns[Zone.CURATED],
+                self.keys.arns[DATA_CLASS[Zone.CURATED]],
+                self.keys.arns[DataClass.INTERNAL],
+                plan.monitoring.log_retention_days,
+            ),
+        )
         people = wanted.stakeholders
         self.monitoring = Monitoring(
             "monitoring",
             scope,
             MonitoringArgs(
-                models={name: self._alarms(name) for name in wanted.models if plan.serving[name].topology in ON_SAGEMAKER},
+                models={name: self._alarms(name) for name in wanted.models},
                 addresses={"operations": people.operations, "product": people.product, "legal": people.legal, "finance": people.finance},
                 key_arn=self.keys.arns[DataClass.INTERNAL],
                 events_per_second=wanted.events.per_second,
@@ -259,7 +277,7 @@ class _Platform:
     def _alarms(self, name: str) -> ModelAlarms:
         model = self.wanted.models[name]
         return ModelAlarms(
-            endpoint_name=endpoint_name(self.scope, name),
+            endpoint_name=endpoint_name(self.scope, name) if self.plan.serving[name].topology in ON_SAGEMAKER else "",
             latency_ms=model.latency_ms,
             quality_metric=model.quality.metric,
             quality_worst=model.quality.worst,
@@ -356,9 +374,9 @@ class _Platform:
         )
         self._cluster_models(after)
         self._retraining(after)
-        if hours := plan.office_hours:
+        if self.hours:
             replicas = {"tracking": {"mlflow": plan.cluster.tracking_replicas}} | ({"pipelines": {"spare": 1}} if self.keeps_warm else {})
-            ClusterSleep("cluster-sleep", scope, ClusterSleepArgs(self.cluster, replicas, hours.start, hours.end, hours.timezone), after)
+            ClusterSleep("cluster-sleep", scope, ClusterSleepArgs(self.cluster, replicas, self.hours), after)
         Metrics(
             "metrics",
             scope,
@@ -404,7 +422,7 @@ class _Platform:
         self.workflows: dict[str, Workflow] = {}
         jobs: dict[str, ClusterJob] = {}
         for model, retraining in plan.retraining.items():
-            example = f"{CODE_FOLDER}/examples/{folders.get(model, model)}"
+            example = f"{FOLDER}/examples/{folders.get(model, model)}"
             if retraining.kind == "cluster-job":
                 jobs[model] = ClusterJob(example, retraining.every_hours, self.wanted.models[model].retraining.within_minutes)
                 continue
@@ -415,7 +433,19 @@ class _Platform:
                 "OutputsUri": outputs_uri,
                 "TrackingUri": self.mlflow.vpc_tracking_uri,
             }
-            self.workflows[model] = Workflow(f"workflow-{model}", scope, WorkflowArgs(model, definition, parameters, self.identity.role_arns["pipeline"]))
+            self.workflows[model] = Workflow(
+                f"workflow-{model}",
+                scope,
+                WorkflowArgs(
+                    model,
+                    definition,
+                    parameters,
+                    self.identity.role_arns["pipeline"],
+                    self.keys.arns[DataClass.INTERNAL],
+                    self.network.subnet_ids,
+                    self.network.security_group_id,
+                ),
+            )
         self.keeps_warm = bool(jobs)
         if jobs:
             modules = tuple(step["Arguments"]["AppSpecification"]["ContainerEntrypoint"][-1] for step in definition["Steps"])
@@ -429,7 +459,7 @@ class _Platform:
                     self.image.uri,
                     outputs_uri,
                     self.mlflow.tracking_uri,
-                    *((plan.office_hours.start + 1, plan.office_hours.timezone) if plan.office_hours else ()),
+                    self.hours,
                 ),
                 after,
             )
@@ -498,15 +528,17 @@ class _Platform:
         )
 
     def _schedules(self) -> None:
-        plan, hours = self.plan, self.plan.office_hours
+        plan = self.plan
         Schedules(
             "schedules",
             self.scope,
             SchedulesArgs(
                 self.keys.arns[DataClass.INTERNAL],
                 {model: (workflow.pipeline_name, plan.retraining[model].every_hours) for model, workflow in self.workflows.items()},
-                Hours(hours.start, hours.end, hours.timezone) if hours else None,
-                Sleepers(self.cluster.cluster_name, self.scope.name("system"), plan.cluster.system_nodes, self.tracking.database_identifier) if hours else None,
+                self.hours,
+                Sleepers(self.cluster.cluster_name, self.scope.name("system"), plan.cluster.system_nodes, self.tracking.database_identifier)
+                if self.hours
+                else None,
             ),
         )
 

@@ -14,12 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.names import short_name
 from infra.contracts import Contract, load_contract
 from infra.errors import GroundplanError, UsageError
 from infra.objectives import ModelObjectives
 from infra.outputs import Outputs, read
 
 MODEL_NAME_LIMIT = 40
+SAGEMAKER_NAME_LIMIT = 63
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Context:
     def endpoint_name(self) -> str:
         """The model's endpoint, one of the program's or the sandbox's."""
         known = self.outputs.endpoints.get(self.model)
-        return known.name if known and known.name else f"{self.outputs.project}-{self.outputs.stack}-{self.model}"
+        return known.name if known and known.name else short_name(f"{self.outputs.project}-{self.outputs.stack}-{self.model}", SAGEMAKER_NAME_LIMIT)
 
     @cached_property
     def s3(self) -> Any:

@@ -17,14 +17,13 @@ from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
-from pipelines.context import Context, main
+from pipelines.context import SAGEMAKER_NAME_LIMIT, Context, main
 from pipelines.tracking import use_mlflow
 
 if TYPE_CHECKING:  # loads NumPy
     from pipelines.serving.bundle import Model
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-SAGEMAKER_NAME_LIMIT = 63
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
 SERVERLESS_MEMORY_MB = 2048
@@ -243,10 +242,15 @@ class Hosting:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
+        environment = {"GROUNDPLAN_MODEL": self.context.model}
+        if self.settings.topology == "serverless":
+            # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
+            environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
+            environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
-            PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": {"GROUNDPLAN_MODEL": self.context.model}},
+            PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": environment},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}],
         )

@@ -13,6 +13,8 @@ from pipelines.context import Context, main
 from pipelines.evaluate import HIGHER_IS_BETTER
 from pipelines.tracking import use_mlflow
 
+ENDPOINTS = ("realtime", "serverless")  # each deployment asks them
+
 
 def monitor(context: Context) -> dict[str, Any]:
     """Compare captured requests with the training data and publish drift and quality as CloudWatch metrics.
@@ -33,19 +35,19 @@ def monitor(context: Context) -> dict[str, Any]:
         path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
         reference, holdout = pd.read_parquet(path / "training.parquet"), pd.read_parquet(path / "holdout.parquet")
         task = json.loads((path / "candidate" / "model.json").read_text())["task"]
+    columns = list(reference.columns.drop("label"))
     known = context.outputs.endpoints.get(context.model)
-    if known and known.topology != "realtime":
-        # SageMaker captures what real-time endpoints are asked, and nothing else.
+    topology = known.topology if known else "realtime"
+    served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
+    if served.empty and topology not in ENDPOINTS:  # nobody need have asked yet
         return {
-            "version": champion.tags["version"], "requests": 0, "distinct_rows": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "alarms": {},
-            "report": "",
+            "version": champion.tags["version"], "requests": 0, "distinct_rows": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "report": "",
+            "alarms": alarm_states(context),
         }  # fmt: skip
-    served = captured(context, list(reference.columns.drop("label")), champion.tags["version"])
     if served.empty:
         raise GroundplanError(
             f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first"
         )
-    columns = list(reference.columns.drop("label"))
     current = served[columns].drop_duplicates()
     page = context.reports / f"{context.model}-drift.html"
     share, drifted = drift(reference[columns], current, page)
@@ -96,6 +98,25 @@ def captured(context: Context, columns: list[str], version: str) -> Any:
                         rows += _rows(json.loads(body), answer["predictions"], columns)
                 except (ValueError, KeyError):
                     continue  # a request in CSV, which names no columns to compare
+    return pd.DataFrame(rows, columns=[*columns, "prediction"])
+
+
+def in_batches(context: Context, columns: list[str], version: str) -> Any:
+    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out`` file."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    bucket, prefix = context.outputs.buckets["features"], f"batch/{context.model}"
+    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/out/"):
+        for item in page.get("Contents", []):
+            asked = item["Key"].replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
+            try:
+                requests, answers = (context.get("features", key).splitlines() for key in (asked, item["Key"]))
+            except context.s3.exceptions.NoSuchKey:
+                continue  # its requests were cleared away
+            for request, answer in zip(requests, map(json.loads, answers), strict=False):
+                if answer.get("model_version") == version:
+                    rows += _rows(json.loads(request), answer["predictions"], columns)
     return pd.DataFrame(rows, columns=[*columns, "prediction"])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pulumi import AssetArchive, FileAsset
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
@@ -239,6 +240,8 @@ def _is_secret(value: Any) -> bool:
 def _unwrap(value: Any) -> Any:
     if _is_secret(value):
         return _unwrap(rpc.unwrap_rpc_secret(value))
+    if isinstance(value, AssetArchive):
+        return {name: asset.path for name, asset in value.assets.items() if isinstance(asset, FileAsset)}
     if isinstance(value, Mapping):
         return {key: _unwrap(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -251,6 +254,8 @@ def _unwrap(value: Any) -> Any:
 def _redact(value: Any) -> Any:
     if _is_secret(value):
         return SECRET
+    if isinstance(value, AssetArchive):
+        return f"[{len(value.assets)} files]"
     if isinstance(value, Mapping):
         return {key: _redact(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -22,7 +22,6 @@ class ClusterDesign:
         system_nodes: On-demand nodes that carry Karpenter, DNS and the operators.
         cpu_limit: Most vCPUs that Karpenter may start.
         gpu_limit: Most GPUs; 0 means that there are no GPU pools.
-        gpu_on_demand_floor: GPUs that must not be taken away within two minutes' notice.
         tracking_replicas: Of the MLflow server.
     """
 
@@ -30,9 +29,7 @@ class ClusterDesign:
     system_nodes: int
     cpu_limit: int
     gpu_limit: int
-    gpu_on_demand_floor: int
     tracking_replicas: int
-    min_replicas: int
     max_replicas: int
 
 
@@ -69,20 +66,19 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
     gpus = _gpus(objectives, prices, chooser)
     # Karpenter's limit is a brake for mistakes: four times what is planned, and never under 64 vCPUs.
     wanted = sum(math.ceil(model.requests_per_second.peak / 100) for model in objectives.models.values())
-    return ClusterDesign(node_type, nodes, max(64, 4 * wanted), *gpus, replicas, min_replicas=2, max_replicas=20)
+    return ClusterDesign(node_type, nodes, max(64, 4 * wanted), gpus, replicas, max_replicas=20)
 
 
-def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> tuple[int, int]:
-    """Most GPUs, and how many of them on demand."""
+def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
+    """Most GPUs."""
     hours = objectives.research.gpu_hours_per_month
     serving = [name for name, model in objectives.models.items() if model.gpu]
     forced = (f"research.gpu_hours_per_month: {hours:g}", *(f"models.{name}.gpu: true" for name in serving))
     if not serving and not hours:
         chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment asks for one", 0.0)
-        return 0, 0
+        return 0
     on_demand = prices.services["ec2", GPU_TYPE]
     # A GPU that serves stays; its own cost is part of the model's serving. Here: the experiments' hours.
-    floor = 0 if objectives.availability is Availability.ONE_ZONE else len(serving)
     limit = len(serving) * 4 + math.ceil(hours / 160) * 2
     chooser.choose(
         "cluster: GPU pools",
@@ -93,7 +89,7 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> tuple[
         forced,
         "experiments can be repeated when a spot node goes; nodes are there only while something asks for a GPU",
     )
-    return limit, floor
+    return limit
 
 
 def schedule(objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser) -> OfficeHours | None:

@@ -1,6 +1,7 @@
 """Starts the model server: ``python -m pipelines.serving`` is what the container image runs.
 
-Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model).
+Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE`` is where
+requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import uvicorn
 
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import load
+from pipelines.serving.capture import FLUSH_S, Capture
 from pipelines.serving.online import OnlineFeatures
 
 
@@ -23,14 +25,25 @@ def main() -> None:
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
     lookup = OnlineFeatures(model) if model is not None and model.entity else None
+    capture = _capture(os.environ.get("GROUNDPLAN_CAPTURE", ""))
     uvicorn.run(
-        ModelServer(model, lookup),
+        ModelServer(model, lookup, capture),
         host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
         port=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
         log_level="warning",
         access_log=False,
         lifespan="off",
     )
+    if capture is not None:
+        capture.flush()
+
+
+def _capture(address: str) -> Capture | None:
+    if not address:
+        return None
+    import boto3
+
+    return Capture(address, boto3.client("s3"), float(os.environ.get("GROUNDPLAN_CAPTURE_SECONDS", FLUSH_S)))
 
 
 def _end_with(parent: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from pipelines.serving.bundle import Model
+from pipelines.serving.capture import Capture
 from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Columns, Lookup, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -26,10 +27,11 @@ class ModelServer:
 
     Args:
         lookup: Finds features by entity key, if the model has an entity.
+        capture: Keeps what was asked and answered.
     """
 
-    def __init__(self, model: Model | None, lookup: Lookup | None = None) -> None:
-        self.model, self.lookup = model, lookup
+    def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None) -> None:
+        self.model, self.lookup, self.capture = model, lookup, capture
         if model is not None:
             _ = model.session  # loading is part of starting, not of the first request
 
@@ -37,8 +39,11 @@ class ModelServer:
         """One HTTP request (ASGI 3)."""
         if scope["type"] != "http":
             return
+        sent = b""
         try:
-            status, document = await self._answer(scope, receive)
+            if scope["method"] == "POST":
+                sent = await _read(receive)
+            status, document = await self._answer(scope, sent)
         except BadRequestError as error:
             status, document = error.status, {"error": error.sentence}
         except Exception:  # a defect of ours: say so, keep serving, leave the details to the log
@@ -48,10 +53,17 @@ class ModelServer:
         headers = [_JSON, (b"content-length", str(len(body)).encode())]
         if self.model is not None:
             headers.append((b"x-groundplan-model-version", self.model.version.encode()))
+        if self.capture is not None and status == 200 and scope["path"] == "/invocations" and "predictions" in document:
+            await self._keep(self.capture, scope, sent, body)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[int, dict[str, Any]]:
+    async def _keep(self, capture: Capture, scope: dict[str, Any], sent: bytes, answer: bytes) -> None:
+        capture.add(_content_type(dict(scope["headers"])), sent, answer)
+        if capture.at_once:
+            await asyncio.get_running_loop().run_in_executor(None, capture.flush)
+
+    async def _answer(self, scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any]]:
         method, path = scope["method"], scope["path"]
         if path == "/ping":
             return 200, {"status": "ready", "model": self.model.name if self.model else None, "version": self.model.version if self.model else None}
@@ -60,10 +72,9 @@ class ModelServer:
         if method != "POST":
             raise BadRequestError(f"{path} takes POST, not {method}.", 405)
         headers = dict(scope["headers"])
-        body = await _read(receive)
         if self.model is None:
             raise BadRequestError("No model version has been deployed to this endpoint yet.", 503)
-        content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+        content_type = _content_type(headers)
         # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
         if b'"entities"' in body or explaining:
@@ -88,6 +99,10 @@ def predict(model: Model, columns: Columns) -> dict[str, Any]:
         answer["classes"] = model.classes
         answer["probabilities"] = model.probabilities(tensors).tolist()
     return answer
+
+
+def _content_type(headers: dict[bytes, bytes]) -> str:
+    return headers.get(b"content-type", b"application/json").decode("latin-1")
 
 
 async def _read(receive: Receive) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,16 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
     assert aws("cloudtrail").get_trail_status(Name="groundplan-local-trail")["IsLogging"]
     lock = aws("s3").get_object_lock_configuration(Bucket=outputs.buckets["audit"])["ObjectLockConfiguration"]
     assert lock["Rule"]["DefaultRetention"].items() >= {"Mode": "GOVERNANCE", "Days": 365}.items()
-    assert (
-        aws("scheduler").get_schedule(Name="groundplan-local-retrain-diabetes-rf", GroupName="groundplan-local")["ScheduleExpression"] == "rate(1440 minutes)"
-    )
+    schedule = aws("scheduler").get_schedule(Name="groundplan-local-retrain-diabetes-rf", GroupName="groundplan-local")
+    assert schedule["ScheduleExpression"] == "cron(0 3 * * ? *)"
+    definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
+    for step in definition["Steps"]:
+        assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == list(outputs.network.subnet_ids)
+        assert step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] in outputs.key_arns.values()
+    project = aws("codebuild").batch_get_projects(names=["groundplan-local-image"])["projects"][0]
+    bucket, _, key = project["source"]["location"].partition("/")
+    with zipfile.ZipFile(io.BytesIO(aws("s3").get_object(Bucket=bucket, Key=key)["Body"].read())) as archive:
+        assert {"pipelines/Dockerfile", "requirements.lock", "pipelines/serving/__main__.py"} <= set(archive.namelist())
     assert len(aws("sns").list_topics()["Topics"]) == 4
     assert aws("cloudwatch").get_dashboard(DashboardName="groundplan-local-platform")["DashboardBody"].startswith("{")
     assert aws("rds").describe_db_instances()["DBInstances"][0]["StorageEncrypted"]

@@ -33,12 +33,21 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[repository][repositoryArn]}", "repositoryUrl": "{answer[repository][repositoryUri]}"},
         delete=("DeleteRepository", {"repositoryName": "{id}"}),
     ),
+    "aws:codebuild/project:Project": Rule(
+        "codebuild", "CreateProject",
+        rename={"buildTimeout": "timeoutInMinutes"},
+        id="{inputs[name]}",
+        outputs={"arn": "{answer[project][arn]}"},
+        delete=("DeleteProject", {"name": "{id}"}),
+        replaceable=True,
+    ),
     "aws:sagemaker/model:Model": Rule(
         "sagemaker", "CreateModel",
         rename={"name": "ModelName"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[ModelArn]}"},
         delete=("DeleteModel", {"ModelName": "{id}"}),
+        replaceable=True,
     ),
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": Rule(
         "sagemaker", "CreateEndpointConfig",

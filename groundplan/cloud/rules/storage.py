@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
@@ -63,12 +65,20 @@ def _object(cloud: Cloud, inputs: Inputs) -> Made:
         {
             "Bucket": inputs["bucket"],
             "Key": inputs["key"],
-            "Body": inputs["content"].encode(),
+            "Body": _zipped(inputs["source"]) if "source" in inputs else inputs["content"].encode(),
             "ContentType": inputs.get("contentType", "application/octet-stream"),
             **encryption,
         },
     )
     return inputs["key"], {"arn": f"arn:aws:s3:::{inputs['bucket']}/{inputs['key']}", "etag": answer["ETag"].strip('"')}
+
+
+def _zipped(files: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in files.items():
+            archive.write(file, name)
+    return buffer.getvalue()
 
 
 def _lifecycle(cloud: Cloud, inputs: Inputs) -> Made:

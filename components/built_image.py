@@ -1,0 +1,58 @@
+"""A container image as a resource: the engine starts its build and waits for it.
+
+A dynamic provider (https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/): the one place in the components where
+AWS is called, and only by a deployment.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+
+BUILD_MINUTES = 60
+POLL_SECONDS = 10
+
+
+class Builder(ResourceProvider):
+    """Starts a build and waits for its end. Runs beside the engine, with the engine's AWS credentials."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Build the image, unless its tag is there already.
+
+        Raises:
+            RuntimeError: The build failed, or took longer than its time.
+        """
+        import boto3
+
+        repository, _, tag = props["uri"].partition("/")[2].partition(":")
+        registry = boto3.client("ecr", region_name=props["region"])
+        try:
+            registry.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        except registry.exceptions.ImageNotFoundException:
+            self._build(boto3.client("codebuild", region_name=props["region"]), props)
+        return CreateResult(props["uri"], props)
+
+    def _build(self, codebuild: Any, props: dict[str, Any]) -> None:
+        started = codebuild.start_build(projectName=props["project"])
+        for _ in range(2 * BUILD_MINUTES * 60 // POLL_SECONDS):
+            build = codebuild.batch_get_builds(ids=[started["build"]["id"]])["builds"][0]
+            if build["buildStatus"] == "SUCCEEDED":
+                return
+            if build["buildStatus"] != "IN_PROGRESS":
+                raise RuntimeError(f"the image's build ended with {build['buildStatus']}; its log: {build.get('logs', {}).get('deepLink', build['id'])}")
+            time.sleep(POLL_SECONDS)
+        raise RuntimeError(f"the image's build {started['build']['id']} has not ended in {2 * BUILD_MINUTES} minutes")
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        """Another tag is another image; the old one stays in the repository, so that a rollback finds it."""
+        return DiffResult(changes=olds["uri"] != news["uri"], replaces=["uri"] if olds["uri"] != news["uri"] else [], delete_before_replace=False)
+
+
+class BuiltImage(Resource, module="groundplan", name="BuiltImage"):
+    """An image of one tag in the repository."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(Builder(), name, props, opts)

@@ -1,0 +1,66 @@
+"""When things run by the clock, in the two dialects of cron that schedules here are written in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_STEPS_MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
+_STEPS_HOURS = (1, 2, 3, 4, 6, 8, 12)
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Hours of work, Monday to Friday, from ``start`` until ``end`` (1 to 24), in a time zone of the IANA database."""
+
+    start: int
+    end: int
+    timezone: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Minutes, hours, day of the month, day of the week; lists and names, which every dialect reads in the same way."""
+
+    minute: str
+    hour: str
+    day: str = "*"
+    weekday: str = "*"
+    timezone: str = "UTC"
+
+    @property
+    def crontab(self) -> str:
+        """Five fields, as Kubernetes takes them."""
+        return f"{self.minute} {self.hour} {self.day} * {self.weekday}"
+
+    @property
+    def expression(self) -> str:
+        """EventBridge Scheduler's: six fields, and a question mark for the day that the other one decides.
+
+        https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#cron-based
+        """
+        day, weekday = (self.day, "?") if self.weekday == "*" else ("?", self.weekday)
+        return f"cron({self.minute} {self.hour} {day} * {weekday} *)"
+
+
+def clock(every_hours: float, hours: Hours | None = None) -> Clock:
+    """A clock that comes at least as often as ``every_hours`` asks, with equal gaps inside a day or week.
+
+    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones. Where
+    work has hours, runs lie inside of them, the first an hour after their start, when everything has woken up.
+    """
+    first, last = (hours.start + 1, hours.end - 1) if hours else (0, 23)
+    first = min(first, last)
+    weekdays, timezone = ("MON-FRI", hours.timezone) if hours else ("*", "UTC")
+    if every_hours < 24:
+        minutes = max(1, int(every_hours * 60))
+        minute = "0" if minutes >= 60 else _listed(range(0, 60, max(step for step in _STEPS_MINUTES if step <= minutes)), 60)
+        step = max((step for step in _STEPS_HOURS if step <= every_hours), default=1)
+        return Clock(minute, _listed(range(first, last + 1, step), 24), weekday=weekdays, timezone=timezone)
+    hour = str(first if hours else 3)
+    if every_hours < 168:
+        return Clock("0", hour, weekday=weekdays, timezone=timezone)
+    return Clock("0", hour, weekday="MON", timezone=timezone) if every_hours < 744 else Clock("0", hour, day="1", timezone=timezone)
+
+
+def _listed(values: range, all_of: int) -> str:
+    return "*" if len(values) == all_of else ",".join(map(str, values))

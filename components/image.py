@@ -1,0 +1,135 @@
+"""The one container image of the platform: its repository, and a build in the account, so that nobody needs Docker."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.base import Component, Scope, Statement
+from components.built_image import BUILD_MINUTES, BuiltImage
+from components.roles import make_role, service_trust
+
+_BUILD_IMAGE = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
+_BUILDSPEC = {
+    "version": 0.2,
+    "phases": {
+        "pre_build": {"commands": ['aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE_URI%%/*}"']},
+        "build": {"commands": ['docker build --file "$DOCKERFILE" --tag "$IMAGE_URI" .']},
+        "post_build": {"commands": ['test "$CODEBUILD_BUILD_SUCCEEDING" = 1', 'docker push "$IMAGE_URI"']},
+    },
+}
+
+
+@dataclass(frozen=True)
+class ImageArgs:
+    """Args:
+    files: What the image is built from: path on this machine, by path in the build's folder.
+    dockerfile: One of them.
+    tag: Names the files' content; another content needs another tag, since tags can't be moved.
+    bucket, bucket_arn: Where the files are put for the build.
+    bucket_key_arn: Encrypts that bucket.
+    key_arn: Encrypts the repository.
+    """
+
+    files: dict[str, str]
+    dockerfile: str
+    tag: str
+    bucket: pulumi.Input[str]
+    bucket_arn: str
+    bucket_key_arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    log_retention_days: int
+
+
+class Image(Component):
+    """The repository, a CodeBuild project, and the image of this tag.
+
+    Attributes:
+        uri: Repository and tag; what uses it waits until the image is there. Known in a preview.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: ImageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self._name, self._args = name, args
+        repository_name = scope.name("platform", limit=256)
+        repository = aws.ecr.Repository(
+            name,
+            name=repository_name,
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration={"scan_on_push": True},
+            encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key_arn}],
+            tags=scope.tags("image"),
+            opts=self.child(),
+        )
+        untagged = {
+            "rulePriority": 1,
+            "description": "Layers that no tag holds any more",
+            "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14},
+            "action": {"type": "expire"},
+        }
+        aws.ecr.LifecyclePolicy(name, repository=repository.name, policy=json.dumps({"rules": [untagged]}), opts=self.child())
+        source_key = f"platform/source/{args.tag}.zip"
+        source = aws.s3.BucketObjectv2(
+            f"{name}-source",
+            bucket=args.bucket,
+            key=source_key,
+            source=pulumi.AssetArchive({path: pulumi.FileAsset(file) for path, file in sorted(args.files.items())}),
+            kms_key_id=args.bucket_key_arn,
+            opts=self.child(),
+        )
+        registry = f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com"
+        uri = f"{registry}/{repository_name}:{args.tag}"
+        repository_arn = f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}"
+        project = self._project(uri, repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
+        built = BuiltImage(name, {"region": scope.region, "project": project.name, "uri": uri}, self.child(depends_on=[repository, project, source]))
+        # A URN is known in a preview, and carries the dependency.
+        self.uri: pulumi.Output[str] = built.urn.apply(lambda _: uri)
+        self.register_outputs({"uri": self.uri})
+
+    def _project(self, uri: str, repository_arn: str, source: pulumi.Input[str]) -> aws.codebuild.Project:
+        name, scope, args = self._name, self.scope, self._args
+        group_name = f"/{scope.project}/{scope.stack}/image"
+        group_arn = f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:{group_name}"
+        logs = aws.cloudwatch.LogGroup(f"{name}-build", name=group_name, retention_in_days=args.log_retention_days, tags=scope.tags("image"), opts=self.child())
+        push = (
+            "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload",
+            "ecr:PutImage", "ecr:UploadLayerPart",
+        )  # fmt: skip
+        role = make_role(
+            self,
+            f"{name}-build",
+            service_trust(scope.account_id, "codebuild.amazonaws.com"),
+            [
+                Statement(("s3:GetObject", "s3:GetObjectVersion"), (f"{args.bucket_arn}/platform/source/*",)),
+                Statement(("kms:Decrypt",), (args.bucket_key_arn,)),
+                Statement(push, (repository_arn,)),
+                Statement(("ecr:GetAuthorizationToken",), ("*",)),
+                Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (group_arn, f"{group_arn}:*")),
+            ],
+            purpose="image-build",
+        )
+        return aws.codebuild.Project(
+            name,
+            name=scope.name("image", limit=150),
+            description="Builds the platform's container image",
+            service_role=role.arn,
+            source={"type": "S3", "location": source, "buildspec": json.dumps(_BUILDSPEC)},
+            artifacts={"type": "NO_ARTIFACTS"},
+            environment={
+                "type": "LINUX_CONTAINER",
+                "compute_type": "BUILD_GENERAL1_MEDIUM",
+                "image": _BUILD_IMAGE,
+                "image_pull_credentials_type": "CODEBUILD",
+                # The build runs a Docker daemon: https://docs.aws.amazon.com/codebuild/latest/userguide/sample-docker.html
+                "privileged_mode": True,
+                "environment_variables": [{"name": "DOCKERFILE", "value": args.dockerfile}, {"name": "IMAGE_URI", "value": uri}],
+            },
+            encryption_key=args.key_arn,
+            build_timeout=BUILD_MINUTES,
+            logs_config={"cloudwatch_logs": {"status": "ENABLED", "group_name": logs.name}},
+            tags=scope.tags("image"),
+            opts=self.child(),
+        )

@@ -1,0 +1,25 @@
+"""What the container image is built from: the files that ``pipelines/Dockerfile.dockerignore`` lets in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+DOCKERFILE = "pipelines/Dockerfile"
+FOLDER = "/opt/groundplan"  # where the image holds the project
+_TAG_LENGTH = 16
+
+
+def image_files(root: Path) -> dict[str, str]:
+    """Files of the build, path on this machine by path in the project."""
+    allowed = [line[1:] for line in (root / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    found = [path for name in allowed for path in ((root / name).rglob("*") if (root / name).is_dir() else [root / name])]
+    return {path.relative_to(root).as_posix(): str(path) for path in sorted(found) if path.is_file() and "__pycache__" not in path.parts}
+
+
+def image_tag(files: dict[str, str]) -> str:
+    """A name for the files' content, so that the same project is the same image, wherever it is built."""
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        digest.update(f"{name}\0{hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:_TAG_LENGTH]

@@ -1,0 +1,143 @@
+"""Ways of serving that have one version at a time: published, refused if worse, and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from groundplan.home import State
+from infra.errors import GroundplanError
+from infra.outputs import EndpointOutputs, Outputs
+from pipelines import onnx_export
+from pipelines.context import Context, load_example
+from pipelines.deploy import deploy
+from pipelines.monitor import captured, in_batches, monitor
+from pipelines.serving.app import ModelServer
+from pipelines.serving.bundle import load
+from pipelines.serving.capture import Capture
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "b"])
+    return frame.assign(label=3 * frame["a"] - frame["b"])
+
+
+@pytest.fixture
+def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, inside: None) -> Any:
+    """``publish(topology, version, noise)`` trains, registers and deploys; the context of the run."""
+    import mlflow
+
+    script = tmp_path / f"published-{time.time_ns() % 10**9}.py"
+    script.write_text("")
+    client = mlflow.MlflowClient(state.services["mlflow"].url)
+    random = np.random.default_rng(1)
+
+    def run(topology: str, version: str = "v1.0.0", noise: float = 0.01) -> Context:
+        example = load_example(script)
+        settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0, image_uri="image:1")
+        if topology == "serverless":
+            settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}"})
+        context = Context(outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path)
+        features = rows[["a", "b"]]
+        model = LinearRegression().fit(features, rows["label"] + random.normal(scale=noise, size=len(rows)))
+        exported = onnx_export.export(model, features, "regression")
+        for name, content in (
+            ("candidate", exported.content),
+            ("baseline", onnx_export.export_baseline(rows["label"].tolist(), exported.columns, exported.layout, "regression")),
+        ):
+            folder = tmp_path / version / name
+            folder.mkdir(parents=True)
+            (folder / "model.onnx").write_bytes(content)
+            described = {"model": example.model, "task": "regression", "classes": [], "columns": exported.columns, "layout": exported.layout, "entity": {}}
+            (folder / "model.json").write_text(json.dumps(described))
+            features.to_json(folder / "background.json", orient="split", index=False)
+        for name in ("training", "holdout"):
+            rows.to_parquet(tmp_path / version / f"{name}.parquet")
+        if version == "v1.0.0":
+            client.create_registered_model(example.model)
+        experiment = client.create_run("0")
+        client.log_artifacts(experiment.info.run_id, str(tmp_path / version), "groundplan")
+        registered = client.create_model_version(example.model, "s3://somewhere/model", experiment.info.run_id, tags={"version": version})
+        for step, result in (
+            ("signoff", {}),
+            ("experiment", {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"}),
+            ("register", {"version": version, "registry_version": registered.version}),
+        ):
+            context.write_result(step, result)
+        context.write_result("deploy", deploy(context))
+        return context
+
+    return run
+
+
+def current(context: Context) -> set[str]:
+    found = context.s3.list_objects_v2(Bucket=context.outputs.buckets["models"], Prefix=f"{context.model}/").get("Contents", [])
+    return {item["Key"].removeprefix(f"{context.model}/") for item in found}
+
+
+@pytest.mark.parametrize("topology", ["batch", "cluster", "cluster-gpu", "edge"])
+def test_a_version_is_published_where_it_is_read_and_a_worse_one_is_not(topology: str, publish: Any) -> None:
+    context = publish(topology)
+    assert current(context) >= {f"current/{name}" for name in ("model.onnx", "model.json", "background.json", "model.tar.gz")}
+    assert (f"triton/{context.model}/1/model.onnx" in current(context)) == (topology == "cluster-gpu")
+    with pytest.raises(GroundplanError, match=r"v2\.0\.0 was not published: on the same 60 rows its error is"):
+        publish(topology, "v2.0.0", noise=20.0)
+    assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
+    publish(topology, "v3.0.0")
+    assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v3.0.0"
+
+
+def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: Any) -> None:
+    context = publish("serverless")
+    body = json.dumps({"dataframe_records": [{"a": 100.0, "b": 0.0}]})
+    answer = aws("sagemaker-runtime").invoke_endpoint(EndpointName=context.endpoint_name, ContentType="application/json", Body=body)
+    assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx(300, rel=0.01)
+    found = monitor(context)
+    assert found["requests"] == 61 and found["quality"]["mae"] < 0.1, "60 rows of the deployment, one of ours"
+
+
+def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -> None:
+    context = publish("batch")
+    assert monitor(context)["requests"] == 0, "no job has run yet"
+    lines = [{"dataframe_records": [{"a": row.a, "b": row.b}]} for row in rows.itertuples()]
+    answers = [{"predictions": [row.label + 1], "model_version": "v1.0.0"} for row in rows.itertuples()]
+    for key, documents in (("in/day.jsonl", lines), ("out/day.jsonl.out", answers), ("out/cleared.jsonl.out", answers)):
+        context.put("features", f"batch/{context.model}/{key}", "\n".join(map(json.dumps, documents)).encode())
+    found = monitor(context)
+    assert (found["requests"], found["quality"]["mae"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
+    assert in_batches(context, ["a", "b"], "v0.9.0").empty
+
+
+def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any, tmp_path: Path) -> None:
+    import httpx
+
+    context = publish("cluster")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name in ("model.onnx", "model.json", "background.json"):
+        (folder / name).write_bytes(context.get("models", f"{context.model}/current/{name}"))
+    keep = Capture(f"s3://{context.outputs.buckets['models']}/capture/{context.endpoint_name}/cluster", context.s3, every_s=3600)
+    server = ModelServer(load(folder), capture=keep)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://server") as client:  # type: ignore[arg-type]
+            for value in (1.0, 2.0):
+                assert (await client.post("/invocations", json={"dataframe_records": [{"a": value, "b": 0.0}]})).status_code == 200
+            assert (await client.post("/invocations", content=b"{}")).status_code == 400
+            assert (await client.post("/explain", json={"dataframe_records": [{"a": 1.0, "b": 0.0}]})).status_code == 200
+
+    asyncio.run(ask())
+    assert captured(context, ["a", "b"], "v1.0.0").empty, "not written yet"
+    keep.flush()
+    kept = captured(context, ["a", "b"], "v1.0.0")
+    assert kept["a"].tolist() == [1.0, 2.0] and kept["prediction"].tolist() == pytest.approx([3, 6], rel=0.01)

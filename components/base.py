@@ -74,39 +74,24 @@ class Statement:
     sid: str = ""
 
 
-def policy(*statements: Statement) -> pulumi.Input[str]:
-    """A policy document (IAM policy language 2012-10-17) as JSON.
+def policy(*statements: Statement) -> Any:
+    """A policy document (IAM policy language 2012-10-17).
 
-    Where every resource is known the document is, too, so that a review can read it before anything is deployed.
+    JSON text where every resource is known. Else the document as a structure, which the provider turns to text: so a preview
+    shows, and a review reads, all of it but the ARNs that only a deployment can tell.
     """
     rendered = []
-    unknown: list[pulumi.Input[str]] = []
-
-    def place(resource: pulumi.Input[str]) -> str | int:
-        if isinstance(resource, str):
-            return resource
-        unknown.append(resource)
-        return len(unknown) - 1  # filled in once it is known; one output for a document costs less than one for each string
-
     for statement in statements:
         item: dict[str, Any] = {"Effect": statement.effect, "Action": list(statement.actions)}
         if statement.sid:
             item["Sid"] = statement.sid
         if statement.resources:
-            item["Resource"] = [place(resource) for resource in statement.resources]
+            item["Resource"] = list(statement.resources)
         if statement.principals:
             item["Principal"] = statement.principals
         if statement.conditions:
             item["Condition"] = statement.conditions
         rendered.append(item)
-    if not unknown:
-        return _document(rendered, [])
-    return pulumi.Output.all(*unknown).apply(lambda known: _document(rendered, known))
-
-
-def _document(statements: list[dict[str, Any]], known: list[str]) -> str:
-    filled = [
-        {key: [known[part] if isinstance(part, int) else part for part in value] if key == "Resource" else value for key, value in statement.items()}
-        for statement in statements
-    ]
-    return json.dumps({"Version": "2012-10-17", "Statement": filled})
+    document = {"Version": "2012-10-17", "Statement": rendered}
+    known = all(isinstance(resource, str) for statement in statements for resource in statement.resources)
+    return json.dumps(document) if known else document

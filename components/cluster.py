@@ -60,7 +60,12 @@ class Cluster(Component):
         tags = scope.tags("cluster")
         physical = scope.name("cluster", limit=100)
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-control-plane", name=f"/aws/eks/{physical}/cluster", retention_in_days=args.log_retention_days, tags=tags, opts=self.child()
+            f"{name}-control-plane",
+            name=f"/aws/eks/{physical}/cluster",
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.secrets_key_arn,
+            tags=tags,
+            opts=self.child(),
         )
         role = make_role(
             self,

@@ -93,7 +93,9 @@ class Image(Component):
         name, scope, args = self._name, self.scope, self._args
         group_name = f"/{scope.project}/{scope.stack}/image"
         group_arn = f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:{group_name}"
-        logs = aws.cloudwatch.LogGroup(f"{name}-build", name=group_name, retention_in_days=args.log_retention_days, tags=scope.tags("image"), opts=self.child())
+        logs = aws.cloudwatch.LogGroup(
+            f"{name}-build", name=group_name, retention_in_days=args.log_retention_days, kms_key_id=args.key_arn, tags=scope.tags("image"), opts=self.child()
+        )
         push = (
             "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload",
             "ecr:PutImage", "ecr:UploadLayerPart",

@@ -59,7 +59,12 @@ class Metrics(Component):
         tags = scope.tags("metrics")
         # AWS wants the name to begin like this, and the ARN to end in a star.
         logs = aws.cloudwatch.LogGroup(
-            name, name=f"/aws/vendedlogs/{scope.project}/{scope.stack}/metrics", retention_in_days=args.log_retention_days, tags=tags, opts=self.child()
+            name,
+            name=f"/aws/vendedlogs/{scope.project}/{scope.stack}/metrics",
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
+            tags=tags,
+            opts=self.child(),
         )
         workspace = aws.amp.Workspace(
             name,

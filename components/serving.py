@@ -64,7 +64,12 @@ class Endpoint(Component):
         tags = scope.tags("serving", Model=args.model)
         physical = endpoint_name(scope, args.model)
         aws.cloudwatch.LogGroup(
-            f"{name}-logs", name=f"/aws/sagemaker/Endpoints/{physical}", retention_in_days=args.log_retention_days, tags=tags, opts=self.child()
+            f"{name}-logs",
+            name=f"/aws/sagemaker/Endpoints/{physical}",
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
+            tags=tags,
+            opts=self.child(),
         )
         empty = aws.sagemaker.Model(
             name,

@@ -110,6 +110,7 @@ class Streaming(Component):
             f"{name}-broker",
             name=f"/{self.scope.project}/{self.scope.stack}/msk",
             retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
             tags=tags,
             opts=self.child(),
         )

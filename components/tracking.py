@@ -61,6 +61,7 @@ class Tracking(Component):
             name,
             name=f"/aws/rds/instance/{scope.name('tracking')}/postgresql",
             retention_in_days=args.log_retention_days,
+            kms_key_id=args.database_key_arn,
             tags=tags,
             opts=self.child(),
         )

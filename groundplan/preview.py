@@ -17,7 +17,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
 
-from groundplan.cloud.monitor import SECRET, engine_urn
+from groundplan.cloud.monitor import DOCUMENTS, SECRET, engine_urn
 from infra.errors import GroundplanError
 from infra.objectives import load_config
 
@@ -92,6 +92,9 @@ class PreviewMonitor(MockMonitor):
                 raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
             self.found[urn] = item
         answer = request.object
+        for key in DOCUMENTS:
+            if request.type.startswith("aws:") and key in answer.fields and answer.fields[key].HasField("struct_value"):
+                answer[key] = rpc.UNKNOWN  # text, of which the program could tell nothing but its parts
         for key, computed in _COMPUTED_INSIDE.get(request.type, {}).items():
             answer.get_or_create_struct(key)[computed] = rpc.UNKNOWN
         return resource_pb2.RegisterResourceResponse(urn=urn, id=rpc.UNKNOWN if request.custom else "", object=answer)

@@ -240,6 +240,21 @@ class StackConfig(Objective):
     objectives: Objectives
 
 
+# A finding of the policy pack that somebody answers for; the pack itself reads it (policies/settings.py).
+_WAIVER = {
+    "type": "object",
+    "required": ["policy", "resource", "reason", "approver", "expires"],
+    "additionalProperties": False,
+    "properties": {
+        "policy": {"type": "string", "description": "Id of the control"},
+        "resource": {"type": "string", "description": "Name of the resource, or a pattern (*); `stack` for a finding about the whole stack"},
+        "reason": {"type": "string"},
+        "approver": {"type": "string"},
+        "expires": {"type": "string", "format": "date", "description": "Last day it holds"},
+    },
+}
+
+
 def stack_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a stack file, for editors. Rules over several keys are not in it."""
     objectives = Objectives.model_json_schema(ref_template="#/$defs/{model}")
@@ -259,10 +274,11 @@ def stack_schema() -> dict[str, Any]:
                     "aws:region": {"enum": list(REGIONS)},
                     "aws:allowedAccountIds": {"type": "array", "items": {"type": "string", "pattern": r"^\d{12}$"}, "minItems": 1, "maxItems": 1},
                     "groundplan:objectives": {"$ref": "#/$defs/Objectives"},
+                    "groundplan:waivers": {"type": "array", "items": {"$ref": "#/$defs/Waiver"}},
                 },
             }
         },
-        "$defs": {**definitions, "Objectives": objectives},
+        "$defs": {**definitions, "Objectives": objectives, "Waiver": _WAIVER},
     }
 
 

@@ -1,14 +1,36 @@
-"""What a control is: one decorated function that looks at one resource and says what is wrong with it."""
+"""What a control is: a decorated function that looks at one resource, or at a whole stack, and says what is wrong with it.
+
+A function gets Pulumi's inputs (camel case) and yields one sentence for each fault. It must read no more than it needs: a value that
+only a deployment can tell raises as soon as it is read, and the engine then says that the policy could not be asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from pulumi_policy import ReportViolation, ResourceValidationArgs, ResourceValidationPolicy, Severity
+Props = Mapping[str, Any]
+Check = Callable[[Props], Iterable[str]]
+Remedy = Callable[[dict[str, Any]], None]
 
-Check = Callable[[Mapping[str, Any]], Iterable[str]]
+
+@dataclass(frozen=True)
+class Item:
+    """A resource of a stack, as stack-wide controls see it.
+
+    Attributes:
+        protect: Whether the engine refuses to delete it.
+    """
+
+    type: str
+    name: str
+    urn: str
+    props: Props
+    protect: bool = False
+
+
+StackCheck = Callable[[list[Item]], Iterable[tuple[str, str]]]  # URN of the resource at fault (empty: the stack), sentence
 
 
 @dataclass(frozen=True)
@@ -16,56 +38,174 @@ class Control:
     """A control.
 
     Attributes:
-        types: Resource types it looks at (Pulumi's type tokens).
+        types: Resource types it looks at (Pulumi's type tokens); empty for a stack-wide one.
         severity: critical, high, medium or low.
-        frameworks: The rules behind it, for example ``GDPR Art. 32``.
+        law: The rules behind it, for example ``GDPR 32(1)(a)``; the word before the first blank, or ``SOC 2``, names the framework.
         remediation: How to mend what it finds.
         url: What it follows.
-        check: Takes a resource's inputs, yields what is wrong, one sentence each.
+        production: Whether only production is held to it.
+        check, stack_check: One of the two.
+        remedy: Mends the inputs in place, where that can be done without knowing the program.
     """
 
     id: str
+    family: str
     title: str
     types: tuple[str, ...]
     severity: str
-    frameworks: tuple[str, ...]
+    law: tuple[str, ...]
     remediation: str
     url: str
-    check: Check
+    production: bool = False
+    check: Check | None = None
+    stack_check: StackCheck | None = None
+    remedy: Remedy | None = None
+
+    @property
+    def frameworks(self) -> frozenset[str]:
+        """Names of the frameworks: GDPR, HIPAA, SOX, SOC 2, CIS AWS, CIS EKS."""
+        return frozenset(framework(reference) for reference in self.law)
 
 
 CONTROLS: dict[str, Control] = {}
+FRAMEWORKS = ("GDPR", "HIPAA", "SOX", "SOC 2", "CIS AWS", "CIS EKS")
 
 
-def control(control_id: str, title: str, *types: str, severity: str, frameworks: tuple[str, ...], remediation: str, url: str) -> Callable[[Check], Check]:
-    """Register a function as a control.
+def framework(reference: str) -> str:
+    """The framework of a reference such as ``SOC 2 CC6.1``.
 
     Raises:
-        ValueError: Another control has the same id.
+        ValueError: It names none.
     """
-
-    def register(check: Check) -> Check:
-        if control_id in CONTROLS:
-            raise ValueError(f"two controls are named {control_id}")
-        CONTROLS[control_id] = Control(control_id, title, types, severity, frameworks, remediation, url, check)
-        return check
-
-    return register
+    for name in FRAMEWORKS:
+        if reference.startswith(f"{name} "):
+            return name
+    raise ValueError(f"{reference!r} names none of {', '.join(FRAMEWORKS)}")
 
 
-def as_policy(item: Control) -> ResourceValidationPolicy:
-    """The control as Pulumi's engine runs it."""
+@dataclass(frozen=True)
+class Family:
+    """The controls of one file, with what they have in common."""
 
-    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if args.resource_type in item.types:
-            for fault in item.check(args.props):
-                report(f"{fault} ({', '.join(item.frameworks)}). {item.remediation}", None)
+    name: str
+    law: tuple[str, ...] = ()
+    ids: list[str] = field(default_factory=list)
 
-    return ResourceValidationPolicy(
-        name=item.id,
-        description=item.title,
-        validate=validate,
-        severity=Severity[item.severity.upper()],
-        remediation_steps=item.remediation,
-        url=item.url,
-    )
+    def resource(
+        self, control_id: str, title: str, *types: str, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+    ) -> Callable[[Check], Check]:
+        """Register a function that looks at one resource.
+
+        Raises:
+            ValueError: Another control has the same id.
+        """
+
+        def register(check: Check) -> Check:
+            self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check))
+            return check
+
+        return register
+
+    def stack(
+        self, control_id: str, title: str, *, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+    ) -> Callable[[StackCheck], StackCheck]:
+        """Register a function that looks at all resources of a stack.
+
+        Raises:
+            ValueError: Another control has the same id.
+        """
+
+        def register(check: StackCheck) -> StackCheck:
+            self._add(Control(control_id, self.name, title, (), severity, law or self.law, fix, url, production, stack_check=check))
+            return check
+
+        return register
+
+    def setting(
+        self,
+        control_id: str,
+        title: str,
+        resource_type: str,
+        path: str,
+        value: Any,
+        *,
+        severity: str,
+        url: str,
+        law: tuple[str, ...] = (),
+        production: bool = False,
+    ) -> None:
+        """Register "this input must have this value", with the remedy that sets it.
+
+        Args:
+            path: Input, dotted where it is nested, for example ``ttl.enabled``.
+
+        Raises:
+            ValueError: Another control has the same id.
+        """
+
+        def check(props: Props) -> Iterator[str]:
+            found = at(props, path)
+            if found != value:
+                yield f"{path} is {'not set' if found is None else repr(found)}, not {value!r}"
+
+        def remedy(props: dict[str, Any]) -> None:
+            *parents, last = path.split(".")
+            place = props
+            for part in parents:
+                place = place.setdefault(part, {})
+            place[last] = value
+
+        fix = f"Set {path} to {value!r}."
+        self._add(Control(control_id, self.name, title, (resource_type,), severity, law or self.law, fix, url, production, check=check, remedy=remedy))
+
+    def present(
+        self, control_id: str, title: str, *types: str, path: str, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+    ) -> None:
+        """Register "this input must be given"; its value may be unknown.
+
+        Raises:
+            ValueError: Another control has the same id.
+        """
+        *parents, last = path.split(".")
+
+        def check(props: Props) -> Iterator[str]:
+            place = at(props, ".".join(parents)) if parents else props
+            if not given(place, last):
+                yield f"{path} is not given"
+
+        self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check))
+
+    def _add(self, control: Control) -> None:
+        if control.id in CONTROLS:
+            raise ValueError(f"two controls are named {control.id}")
+        _ = control.frameworks  # every reference names a framework
+        CONTROLS[control.id] = control
+        self.ids.append(control.id)
+
+
+def given(props: Any, key: str) -> bool:
+    """Whether there is such an input; its value may be unknown, which ``in`` would have to read."""
+    return isinstance(props, Mapping) and any(name == key for name in props)
+
+
+def at(props: Any, path: str) -> Any:
+    """The value at a dotted path; None where there is none. A list of one block counts as the block."""
+    for part in path.split(".") if path else ():
+        if is_list(props):
+            props = props[0] if len(props) else None
+        if not given(props, part):
+            return None
+        props = props[part]
+    return props
+
+
+def is_list(value: Any) -> bool:
+    """Lists come as sequences of the SDK's own."""
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, (str, Mapping))
+
+
+def listed(value: Any) -> list[Any]:
+    """A list of what may be a list, one thing, or nothing; reads every item."""
+    if value is None:
+        return []
+    return [value[index] for index in range(len(value))] if is_list(value) else [value]

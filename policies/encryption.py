@@ -1,73 +1,288 @@
-"""Encryption at rest and in transit."""
+"""Encryption at rest, with keys of the company's own, and in transit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from policies.control import control
+from pulumi_policy.proxy import UnknownValueError
 
-_AT_REST = ("GDPR Art. 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
-_IN_TRANSIT = ("GDPR Art. 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7")
+from policies.control import Family, Item, Props, at, given, listed
+from policies.documents import statements
 
+REST = Family("encryption at rest", ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"))
+TRANSIT = Family("encryption in transit", ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7"))
+LOCAL_NVME = ("ml.g4dn.", "ml.g5.", "ml.g6.", "ml.p4d.", "ml.p5.")  # encrypted in hardware; SageMaker refuses a key for them
+LEAST_DELETION_DAYS = 7
 
-@control(
-    "kms-key-rotates", "KMS keys rotate every year", "aws:kms/key:Key",
-    severity="high", frameworks=("SOC 2 CC6.1", "CIS AWS 3.6"), remediation="Set enable_key_rotation=True.",
+REST.setting(
+    "kms-key-rotates", "KMS keys rotate every year", "aws:kms/key:Key", "enableKeyRotation", True, severity="high",
+    law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iv)", "GDPR 32(1)(a)", "CIS AWS 3.6"),
     url="https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html",
 )  # fmt: skip
-def key_rotates(props: Mapping[str, Any]) -> Iterator[str]:
-    """A symmetric key rotates."""
-    if props.get("customerMasterKeySpec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT" and not props.get("enableKeyRotation"):
-        yield "The key does not rotate"
+REST.setting(
+    "rds-encrypted", "Databases are encrypted", "aws:rds/instance:Instance", "storageEncrypted", True, severity="critical",
+    url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html",
+)  # fmt: skip
+REST.setting(
+    "rds-cluster-encrypted", "Database clusters are encrypted", "aws:rds/cluster:Cluster", "storageEncrypted", True, severity="critical",
+    url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html",
+)  # fmt: skip
+REST.setting(
+    "ebs-volume-encrypted", "Volumes are encrypted", "aws:ebs/volume:Volume", "encrypted", True, severity="critical",
+    law=(*REST.law, "CIS AWS 5.1.1"), url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
+)  # fmt: skip
+REST.setting(
+    "efs-encrypted", "File systems are encrypted", "aws:efs/fileSystem:FileSystem", "encrypted", True, severity="critical",
+    url="https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html",
+)  # fmt: skip
+REST.setting(
+    "redshift-encrypted", "Warehouses are encrypted", "aws:redshift/cluster:Cluster", "encrypted", True, severity="critical",
+    url="https://docs.aws.amazon.com/redshift/latest/mgmt/working-with-db-encryption.html",
+)  # fmt: skip
+REST.setting(
+    "cache-encrypted", "Caches are encrypted", "aws:elasticache/replicationGroup:ReplicationGroup", "atRestEncryptionEnabled", True, severity="high",
+    url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/at-rest-encryption.html",
+)  # fmt: skip
+REST.present(
+    "sns-encrypted", "Topics of messages are encrypted", "aws:sns/topic:Topic", path="kmsMasterKeyId", severity="medium",
+    fix="Give kms_master_key_id.", url="https://docs.aws.amazon.com/sns/latest/dg/sns-server-side-encryption.html",
+)  # fmt: skip
+REST.present(
+    "secret-own-key", "Secrets are encrypted with a key of the stack", "aws:secretsmanager/secret:Secret", path="kmsKeyId", severity="high",
+    fix="Give kms_key_id.", url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html",
+)  # fmt: skip
+REST.present(
+    "logs-own-key", "Log groups are encrypted with a key of the stack", "aws:cloudwatch/logGroup:LogGroup", path="kmsKeyId", severity="medium",
+    fix="Give kms_key_id; the key's policy must let CloudWatch Logs use it.",
+    url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html",
+)  # fmt: skip
+REST.present(
+    "eks-secrets-encrypted", "Kubernetes secrets are encrypted with a key of the stack", "aws:eks/cluster:Cluster", path="encryptionConfig",
+    severity="high", law=(*REST.law, "CIS EKS 5.3.1"), fix="Give encryption_config with a KMS key for secrets.",
+    url="https://docs.aws.amazon.com/eks/latest/userguide/enable-kms.html",
+)  # fmt: skip
+REST.present(
+    "msk-own-key", "Kafka's volumes are encrypted with a key of the stack", "aws:msk/cluster:Cluster", path="encryptionInfo.encryptionAtRestKmsKeyArn",
+    severity="high", fix="Give encryption_info.encryption_at_rest_kms_key_arn.",
+    url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
+)  # fmt: skip
+REST.present(
+    "backups-own-key", "Backups are encrypted with a key of the stack", "aws:backup/vault:Vault", path="kmsKeyArn", severity="high",
+    fix="Give kms_key_arn.", url="https://docs.aws.amazon.com/aws-backup/latest/devguide/encryption.html",
+)  # fmt: skip
+REST.present(
+    "studio-own-key", "Studio's file system is encrypted with a key of the stack", "aws:sagemaker/domain:Domain", path="kmsKeyId", severity="high",
+    fix="Give kms_key_id.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-studio.html",
+)  # fmt: skip
+REST.present(
+    "notebook-own-key", "Notebooks' volumes are encrypted with a key of the stack", "aws:sagemaker/notebookInstance:NotebookInstance", path="kmsKeyId",
+    severity="high", fix="Give kms_key_id.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-nbi.html",
+)  # fmt: skip
+REST.present(
+    "metrics-own-key", "Metrics are encrypted with a key of the stack", "aws:amp/workspace:Workspace", path="kmsKeyArn", severity="medium",
+    fix="Give kms_key_arn.", url="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
+)  # fmt: skip
 
 
-@control(
-    "s3-encrypted-with-own-key", "Buckets encrypt with a customer-managed key",
+@REST.resource(
+    "kms-deletion-can-be-undone", "A deleted key can be had back for a week at least", "aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey", severity="medium",
+    law=("GDPR 32(1)(c)", "SOC 2 A1.2"), fix=f"Set deletion_window_in_days to {LEAST_DELETION_DAYS} or more (up to 30).",
+    url="https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
+)  # fmt: skip
+def key_deletion(props: Props) -> Iterator[str]:
+    """A key that is gone takes the data with it."""
+    days = props.get("deletionWindowInDays")
+    if days is not None and days < LEAST_DELETION_DAYS:
+        yield f"The key is gone {days:g} days after its deletion"
+
+
+@REST.resource(
+    "s3-encrypted-with-own-key", "Buckets encrypt with a key of the stack",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
-    severity="high", frameworks=_AT_REST, remediation="Use sse_algorithm aws:kms with a key of the stack.",
+    severity="high", fix="Use sse_algorithm aws:kms with a key of the stack.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )  # fmt: skip
-def bucket_encrypted(props: Mapping[str, Any]) -> Iterator[str]:
+def bucket_encrypted(props: Props) -> Iterator[str]:
     """Every rule names aws:kms and a key."""
-    for rule in props.get("rules") or []:
+    for rule in listed(props.get("rules")):
         default = rule.get("applyServerSideEncryptionByDefault") or {}
         if default.get("sseAlgorithm") not in ("aws:kms", "aws:kms:dsse"):
             yield f"Objects are encrypted with {default.get('sseAlgorithm')!r}, not with KMS"
-        elif "kmsMasterKeyId" not in default:
+        elif not given(default, "kmsMasterKeyId"):
             yield "Objects are encrypted with AWS's key, which can't be withdrawn"
 
 
-@control(
-    "rds-encrypted", "Databases are encrypted", "aws:rds/instance:Instance",
-    severity="critical", frameworks=_AT_REST, remediation="Set storage_encrypted=True and a kms_key_id.",
-    url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html",
-)  # fmt: skip
-def database_encrypted(props: Mapping[str, Any]) -> Iterator[str]:
-    """Storage is encrypted."""
-    if not props.get("storageEncrypted"):
-        yield "The database's storage is not encrypted"
-
-
-@control(
-    "dynamodb-encrypted-with-own-key", "Tables encrypt with a customer-managed key", "aws:dynamodb/table:Table",
-    severity="high", frameworks=_AT_REST, remediation="Set server_side_encryption with enabled and a kms_key_arn.",
+@REST.resource(
+    "dynamodb-encrypted-with-own-key", "Tables encrypt with a key of the stack", "aws:dynamodb/table:Table",
+    severity="high", fix="Set server_side_encryption with enabled and a kms_key_arn.",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/EncryptionAtRest.html",
 )  # fmt: skip
-def table_encrypted(props: Mapping[str, Any]) -> Iterator[str]:
+def table_encrypted(props: Props) -> Iterator[str]:
     """A key of the stack encrypts the table."""
     encryption = props.get("serverSideEncryption") or {}
-    if not encryption.get("enabled") or "kmsKeyArn" not in encryption:
+    if not encryption.get("enabled") or not given(encryption, "kmsKeyArn"):
         yield "The table is encrypted with a key that AWS owns"
 
 
-@control(
-    "msk-tls-only", "Kafka takes TLS only", "aws:msk/cluster:Cluster",
-    severity="critical", frameworks=_IN_TRANSIT, remediation="Set encryption_in_transit to client_broker TLS and in_cluster True.",
-    url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
+@REST.resource(
+    "instance-volumes-encrypted", "Volumes of instances are encrypted", "aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate",
+    severity="critical", law=(*REST.law, "CIS AWS 5.1.1"), fix="Set encrypted on every block device.",
+    url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
 )  # fmt: skip
-def kafka_tls(props: Mapping[str, Any]) -> Iterator[str]:
+def volumes_encrypted(props: Props) -> Iterator[str]:
+    """Root and further devices say so themselves; the account's default can be switched off."""
+    devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
+    devices += [mapping["ebs"] for mapping in listed(props.get("blockDeviceMappings")) if given(mapping, "ebs")]
+    if given(props, "ami") and not listed(props.get("rootBlockDevice")):
+        yield "The root volume is not said to be encrypted"
+    for device in devices:
+        if device.get("encrypted") not in (True, "true"):
+            yield "A volume is not encrypted"
+
+
+@REST.resource(
+    "sqs-encrypted", "Queues are encrypted", "aws:sqs/queue:Queue", severity="medium",
+    fix="Give kms_master_key_id, or set sqs_managed_sse_enabled.",
+    url="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-server-side-encryption.html",
+)  # fmt: skip
+def queue_encrypted(props: Props) -> Iterator[str]:
+    """With a key, or with SQS's own."""
+    if not given(props, "kmsMasterKeyId") and props.get("sqsManagedSseEnabled") is not True:
+        yield "Messages lie in the queue unencrypted"
+
+
+@REST.resource(
+    "ecr-own-key", "Images are encrypted with a key of the stack", "aws:ecr/repository:Repository", severity="medium",
+    fix="Give encryption_configurations of type KMS with a key.", url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html",
+)  # fmt: skip
+def images_encrypted(props: Props) -> Iterator[str]:
+    """KMS, and a key."""
+    configured = listed(props.get("encryptionConfigurations"))
+    if not configured or configured[0].get("encryptionType") != "KMS" or not given(configured[0], "kmsKey"):
+        yield "Images are encrypted with a key that AWS owns"
+
+
+@REST.resource(
+    "endpoint-own-key", "Endpoints' volumes are encrypted with a key of the stack", "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    severity="high", fix="Give kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
+    url="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html",
+)  # fmt: skip
+def endpoint_encrypted(props: Props) -> Iterator[str]:
+    """Every instance type that takes a key has one."""
+    types = [variant.get("instanceType") or "" for variant in listed(props.get("productionVariants"))]
+    if not given(props, "kmsKeyArn") and any(kind and not kind.startswith(LOCAL_NVME) for kind in types):
+        yield "The endpoint's volumes are encrypted with a key that AWS owns"
+
+
+@REST.resource(
+    "athena-results-encrypted", "Results of queries are encrypted", "aws:athena/workgroup:Workgroup", severity="high",
+    fix="Give configuration.result_configuration.encryption_configuration, and enforce the workgroup's configuration.",
+    url="https://docs.aws.amazon.com/athena/latest/ug/encrypting-query-results-stored-in-s3.html",
+)  # fmt: skip
+def results_encrypted(props: Props) -> Iterator[str]:
+    """The workgroup decides, not the client."""
+    if at(props, "configuration.resultConfiguration.encryptionConfiguration.encryptionOption") not in ("SSE_KMS", "CSE_KMS"):
+        yield "Results are not encrypted with KMS"
+    if at(props, "configuration.enforceWorkgroupConfiguration") is False:
+        yield "A client may choose to leave its results unencrypted"
+
+
+@REST.resource(
+    "feature-store-encrypted", "Feature Groups are encrypted with a key of the stack", "aws:sagemaker/featureGroup:FeatureGroup", severity="high",
+    fix="Give a KMS key for the online and the offline store.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-security.html",
+)  # fmt: skip
+def features_encrypted(props: Props) -> Iterator[str]:
+    """Both stores, where there are both."""
+    for store, path in (("onlineStoreConfig", "onlineStoreConfig.securityConfig"), ("offlineStoreConfig", "offlineStoreConfig.s3StorageConfig")):
+        if given(props, store) and not given(at(props, path), "kmsKeyId"):
+            yield f"{store} has no key"
+
+
+@TRANSIT.resource(
+    "msk-tls-only", "Kafka takes TLS only", "aws:msk/cluster:Cluster", severity="critical",
+    fix="Set encryption_in_transit to client_broker TLS and in_cluster True.", url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
+)  # fmt: skip
+def kafka_tls(props: Props) -> Iterator[str]:
     """Clients and brokers speak TLS."""
-    transit = (props.get("encryptionInfo") or {}).get("encryptionInTransit") or {}
+    transit = at(props, "encryptionInfo.encryptionInTransit") or {}
     if transit.get("clientBroker", "TLS") != "TLS" or transit.get("inCluster", True) is False:
         yield "Kafka takes unencrypted connections"
+
+
+@TRANSIT.resource(
+    "listener-tls", "Load balancers listen with TLS", "aws:lb/listener:Listener", "aws:alb/listener:Listener", severity="high",
+    fix="Use HTTPS or TLS with a certificate; a plain HTTP listener may only redirect.",
+    url="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/create-https-listener.html",
+)  # fmt: skip
+def listener_tls(props: Props) -> Iterator[str]:
+    """HTTP only redirects."""
+    redirects = all(action.get("type") == "redirect" for action in listed(props.get("defaultActions")))
+    if props.get("protocol", "HTTP") in ("HTTP", "TCP") and not redirects:
+        yield f"It listens with {props.get('protocol', 'HTTP')}"
+
+
+@TRANSIT.resource(
+    "cdn-https", "CloudFront speaks HTTPS only", "aws:cloudfront/distribution:Distribution", severity="high",
+    fix="Set viewer_protocol_policy to redirect-to-https or https-only.",
+    url="https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-https-viewers-to-cloudfront.html",
+)  # fmt: skip
+def cdn_https(props: Props) -> Iterator[str]:
+    """Every behaviour."""
+    for behaviour in [*listed(props.get("defaultCacheBehavior")), *listed(props.get("orderedCacheBehaviors"))]:
+        if behaviour.get("viewerProtocolPolicy") == "allow-all":
+            yield "Viewers may use plain HTTP"
+
+
+@TRANSIT.resource(
+    "cache-tls", "Caches take TLS only", "aws:elasticache/replicationGroup:ReplicationGroup", severity="high",
+    fix="Set transit_encryption_enabled to True.", url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
+)  # fmt: skip
+def cache_tls(props: Props) -> Iterator[str]:
+    """Clients speak TLS."""
+    if props.get("transitEncryptionEnabled") is not True:
+        yield "Clients may connect without TLS"
+
+
+@TRANSIT.resource(
+    "postgres-forces-tls", "PostgreSQL takes TLS only", "aws:rds/parameterGroup:ParameterGroup", severity="high",
+    fix="Set the parameter rds.force_ssl to 1.", url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
+)  # fmt: skip
+def postgres_tls(props: Props) -> Iterator[str]:
+    """The parameter group says so itself, whatever the version's default."""
+    if str(props.get("family", "")).startswith("postgres"):
+        values = {parameter.get("name"): parameter.get("value") for parameter in listed(props.get("parameters"))}
+        if values.get("rds.force_ssl") != "1":
+            yield "Clients may connect without TLS"
+
+
+@TRANSIT.stack(
+    "s3-tls-only", "Buckets refuse requests without TLS", severity="high", law=(*TRANSIT.law, "CIS AWS 2.1.1"),
+    fix="Give the bucket a policy that denies s3:* where aws:SecureTransport is false.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
+)  # fmt: skip
+def buckets_tls(items: list[Item]) -> Iterator[tuple[str, str]]:
+    """Each bucket has such a policy; it is found by the bucket's name, or else by its own."""
+    guarded: set[str] = set()
+    for item in items:
+        if item.type == "aws:s3/bucketPolicy:BucketPolicy" and any(_denies_plain(statement) for statement in statements(item.props.get("policy"))):
+            guarded |= {bucket_of(item), item.name}
+    for item in items:
+        if is_bucket(item) and not guarded & {bucket_of(item), item.name}:
+            yield item.urn, "Nothing refuses requests without TLS"
+
+
+def _denies_plain(statement: Props) -> bool:
+    return statement.get("Effect") == "Deny" and str(at(statement, "Condition.Bool.aws:SecureTransport")).lower() == "false"
+
+
+def is_bucket(item: Item) -> bool:
+    """Buckets of either of the provider's types."""
+    return item.type in ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
+
+
+def bucket_of(item: Item) -> str:
+    """Name of the bucket that a resource is, or is about; its own name where only a deployment can tell."""
+    try:
+        return str(item.props.get("bucket") or item.name)
+    except UnknownValueError:
+        return item.name

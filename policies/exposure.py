@@ -1,50 +1,186 @@
-"""Network exposure: nothing of the platform can be reached from the internet."""
+"""Network exposure: nothing can be reached from the internet that is not meant to be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from policies.control import control
+from policies.control import Family, Item, Props, at, given, listed
+from policies.documents import allowed, everyone
+from policies.encryption import bucket_of, is_bucket
 
-_FRAMEWORKS = ("GDPR Art. 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
+EXPOSURE = Family("network exposure", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
 _ANYWHERE = ("0.0.0.0/0", "::/0")
+_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
-
-@control(
-    "s3-no-public-access", "Buckets block public access", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
-    severity="critical", frameworks=_FRAMEWORKS, remediation="Set all four blocks to True.",
-    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
+EXPOSURE.setting(
+    "eks-private-endpoint", "The cluster's API can't be reached from the internet", "aws:eks/cluster:Cluster", "vpcConfig.endpointPublicAccess", False,
+    severity="high", law=(*EXPOSURE.law, "CIS EKS 5.4.2"), url="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
 )  # fmt: skip
-def public_access_blocked(props: Mapping[str, Any]) -> Iterator[str]:
-    """All four blocks are on."""
-    for block in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"):
-        if props.get(block) is not True:
-            yield f"{block} is off"
+EXPOSURE.setting(
+    "redshift-private", "Warehouses have no public address", "aws:redshift/cluster:Cluster", "publiclyAccessible", False, severity="critical",
+    url="https://docs.aws.amazon.com/redshift/latest/mgmt/managing-clusters-vpc.html",
+)  # fmt: skip
 
 
-@control(
-    "rds-private", "Databases have no public address", "aws:rds/instance:Instance",
-    severity="critical", frameworks=_FRAMEWORKS, remediation="Set publicly_accessible=False.",
+@EXPOSURE.resource(
+    "rds-private", "Databases have no public address", "aws:rds/instance:Instance", "aws:rds/clusterInstance:ClusterInstance", severity="critical",
+    law=(*EXPOSURE.law, "CIS AWS 2.2.3"), fix="Set publicly_accessible to False.",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html",
 )  # fmt: skip
-def database_private(props: Mapping[str, Any]) -> Iterator[str]:
+def database_private(props: Props) -> Iterator[str]:
     """No public address."""
     if props.get("publiclyAccessible"):
         yield "The database can be reached from the internet"
 
 
-@control(
-    "no-open-ingress", "No security group lets the internet in",
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:ec2/securityGroup:SecurityGroup",
-    severity="critical", frameworks=_FRAMEWORKS, remediation="Name the security group or the private range that may come in.",
-    url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
+@EXPOSURE.resource(
+    "s3-no-public-access", "Blocks of public access are whole", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", severity="critical",
+    law=(*EXPOSURE.law, "CIS AWS 2.1.4"), fix="Set all four blocks to True.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )  # fmt: skip
-def no_open_ingress(props: Mapping[str, Any]) -> Iterator[str]:
+def public_access_blocked(props: Props) -> Iterator[str]:
+    """All four blocks are on."""
+    for block in _BLOCKS:
+        if props.get(block) is not True:
+            yield f"{block} is off"
+
+
+@EXPOSURE.stack(
+    "s3-public-access-block", "Every bucket has a block of public access", severity="high", law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
+    fix="Make a BucketPublicAccessBlock for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
+)  # fmt: skip
+def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
+    """Found by the bucket's name, or else by the resource's."""
+    blocks = [item for item in items if item.type == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"]
+    blocked = {name for item in blocks for name in (bucket_of(item), item.name)}
+    for item in items:
+        if is_bucket(item) and not blocked & {bucket_of(item), item.name}:
+            yield item.urn, "The bucket has no block of public access"
+
+
+@EXPOSURE.resource(
+    "s3-no-public-acl", "No access control list opens a bucket", "aws:s3/bucketAcl:BucketAcl", "aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2",
+    severity="critical", fix="Leave acl away; grant access by policy.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
+)  # fmt: skip
+def no_public_acl(props: Props) -> Iterator[str]:
+    """No canned list that names everybody."""
+    if str(props.get("acl", "")).startswith("public-") or props.get("acl") == "authenticated-read":
+        yield f"The access control list {props['acl']!r} opens the bucket"
+
+
+@EXPOSURE.resource(
+    "policy-not-public", "No resource's policy lets everybody in", "aws:s3/bucketPolicy:BucketPolicy", "aws:sns/topicPolicy:TopicPolicy",
+    "aws:sqs/queuePolicy:QueuePolicy", "aws:sqs/queue:Queue", "aws:kms/key:Key", "aws:ecr/repositoryPolicy:RepositoryPolicy",
+    "aws:secretsmanager/secretPolicy:SecretPolicy", severity="critical", fix="Name the principals, or add a condition on account or organisation.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
+)  # fmt: skip
+def policy_not_public(props: Props) -> Iterator[str]:
+    """No statement that allows names everybody without a condition."""
+    for statement in allowed(props.get("policy")) if given(props, "policy") else ():
+        if everyone(statement):
+            yield f"Everybody is allowed {', '.join(map(str, listed(statement.get('Action'))))}"
+
+
+@EXPOSURE.resource(
+    "no-open-ingress", "No security group lets the internet in", "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+    "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/securityGroupRule:SecurityGroupRule", severity="critical", law=(*EXPOSURE.law, "CIS AWS 5.3"),
+    fix="Name the security group or the private range that may come in.", url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
+)  # fmt: skip
+def no_open_ingress(props: Props) -> Iterator[str]:
     """No rule takes traffic from anywhere."""
-    found = [props.get("cidrIpv4"), props.get("cidrIpv6")]
-    for rule in props.get("ingress") or []:
-        found += [*(rule.get("cidrBlocks") or []), *(rule.get("ipv6CidrBlocks") or [])]
+    rules = listed(props.get("ingress")) if given(props, "ingress") else []
+    if props.get("type") == "ingress":
+        rules = [props]
+    found = [props[key] for key in ("cidrIpv4", "cidrIpv6") if given(props, key)]
+    for rule in rules:
+        found += [*listed(rule.get("cidrBlocks")), *listed(rule.get("ipv6CidrBlocks"))]
     for cidr in found:
         if cidr in _ANYWHERE:
             yield f"Traffic from {cidr} is let in"
+
+
+@EXPOSURE.resource(
+    "default-group-closed", "A VPC's default security group is closed", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", severity="medium",
+    law=(*EXPOSURE.law, "CIS AWS 5.5"), fix="Leave ingress and egress away.",
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
+)  # fmt: skip
+def default_closed(props: Props) -> Iterator[str]:
+    """No rules."""
+    for direction in ("ingress", "egress"):
+        if given(props, direction) and listed(props[direction]):
+            yield f"It has {direction} rules"
+
+
+@EXPOSURE.stack(
+    "default-group-taken-over", "Every VPC's default security group is taken over and closed", severity="medium", law=(*EXPOSURE.law, "CIS AWS 5.5"),
+    fix="Make a DefaultSecurityGroup without rules for the VPC.", url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
+)  # fmt: skip
+def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
+    """As many closed default groups as VPCs."""
+    vpcs = [item for item in items if item.type == "aws:ec2/vpc:Vpc"]
+    closed = sum(item.type == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup" for item in items)
+    for vpc in vpcs[closed:]:
+        yield vpc.urn, "AWS makes a default group for it in which everything may talk to everything"
+
+
+@EXPOSURE.resource(
+    "instance-no-public-ip", "Instances have no public address", "aws:ec2/instance:Instance", severity="high",
+    fix="Set associate_public_ip_address to False, and reach it through Session Manager or a load balancer.",
+    url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html",
+)  # fmt: skip
+def instance_private(props: Props) -> Iterator[str]:
+    """No address of its own."""
+    if props.get("associatePublicIpAddress"):
+        yield "The instance gets a public address"
+
+
+@EXPOSURE.resource(
+    "subnet-no-public-ip", "Subnets give no public addresses away", "aws:ec2/subnet:Subnet", severity="medium",
+    fix="Set map_public_ip_on_launch to False.", url="https://docs.aws.amazon.com/vpc/latest/userguide/subnet-public-ip.html",
+)  # fmt: skip
+def subnet_private(props: Props) -> Iterator[str]:
+    """What starts in it is private unless it says otherwise."""
+    if props.get("mapPublicIpOnLaunch"):
+        yield "Whatever starts in it gets a public address"
+
+
+@EXPOSURE.resource(
+    "instance-metadata-v2", "The metadata service asks for a token", "aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate", severity="high",
+    law=(*EXPOSURE.law, "CIS AWS 5.6"), fix="Set metadata_options.http_tokens to required.",
+    url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html",
+)  # fmt: skip
+def metadata_tokens(props: Props) -> Iterator[str]:
+    """IMDSv2, so that a forged request can't fetch the role's credentials."""
+    if at(props, "metadataOptions.httpTokens") != "required":
+        yield "Any request from the instance may fetch its role's credentials"
+
+
+@EXPOSURE.resource(
+    "msk-not-public", "Kafka can't be reached from the internet", "aws:msk/cluster:Cluster", severity="critical",
+    fix="Leave broker_node_group_info.connectivity_info.public_access away.", url="https://docs.aws.amazon.com/msk/latest/developerguide/public-access.html",
+)  # fmt: skip
+def kafka_private(props: Props) -> Iterator[str]:
+    """No public access."""
+    if at(props, "brokerNodeGroupInfo.connectivityInfo.publicAccess.type") not in (None, "DISABLED"):
+        yield "Brokers have public addresses"
+
+
+@EXPOSURE.resource(
+    "function-url-authenticated", "Lambda's URLs ask who calls", "aws:lambda/functionUrl:FunctionUrl", severity="critical",
+    fix="Set authorization_type to AWS_IAM.", url="https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html",
+)  # fmt: skip
+def function_url(props: Props) -> Iterator[str]:
+    """Not NONE."""
+    if props.get("authorizationType") == "NONE":
+        yield "Anybody on the internet may call the function"
+
+
+@EXPOSURE.resource(
+    "load-balancer-internal", "Load balancers are internal", "aws:lb/loadBalancer:LoadBalancer", "aws:alb/loadBalancer:LoadBalancer", severity="medium",
+    fix="Set internal to True; where it is meant for the public, waive it and put a web application firewall in front.",
+    url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
+)  # fmt: skip
+def balancer_internal(props: Props) -> Iterator[str]:
+    """Internal."""
+    if props.get("internal") is not True:
+        yield "It can be reached from the internet"

@@ -1,31 +1,249 @@
-"""Identity: least privilege."""
+"""Identity: least privilege, for people and for services."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from policies.control import control
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.control import Family, Props, at, given, listed
+from policies.documents import allowed, everyone, statements
+
+IDENTITY = Family("identity", ("GDPR 32(4)", "HIPAA 164.308(a)(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3"))
+_GRANTS = ("aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy", "aws:iam/userPolicy:UserPolicy", "aws:iam/groupPolicy:GroupPolicy")
+_ATTACHMENTS = (
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
+    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment",
+)  # fmt: skip
+_TOO_MUCH = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
+# Services that act for others and send the account they act for: https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+_DEPUTIES = (
+    "sagemaker.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com", "config.amazonaws.com", "cloudtrail.amazonaws.com",
+    "vpc-flow-logs.amazonaws.com", "codebuild.amazonaws.com", "backup.amazonaws.com", "delivery.logs.amazonaws.com",
+)  # fmt: skip
+_MANY_ACTIONS = 43_200
 
 
-@control(
-    "iam-no-wildcards", "No policy allows every action on every resource",
-    "aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy",
-    severity="critical", frameworks=("GDPR Art. 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3", "CIS AWS 1.16"),
-    remediation="Name the actions and the resources that the work needs.",
+@IDENTITY.resource(
+    "iam-no-wildcards", "No policy allows a service's every action on every resource", *_GRANTS, severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
+    fix="Name the actions and the resources that the work needs.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )  # fmt: skip
-def no_wildcards(props: Mapping[str, Any]) -> Iterator[str]:
+def no_wildcards(props: Props) -> Iterator[str]:
     """No statement pairs a wildcard action with a wildcard resource."""
-    document = props.get("policy")
-    statements = (json.loads(document) if isinstance(document, str) else document or {}).get("Statement", [])
-    for statement in [statements] if isinstance(statements, dict) else statements:
-        actions, resources = _list(statement.get("Action")), _list(statement.get("Resource"))
-        wild = [action for action in actions if action == "*" or action.endswith(":*")]
-        if statement.get("Effect") == "Allow" and wild and "*" in resources:
+    for statement in allowed(props.get("policy")):
+        wild = [action for action in listed(statement.get("Action")) if action == "*" or action.endswith(":*")]
+        if wild and _everything(statement):
             yield f"{', '.join(wild)} is allowed on every resource"
 
 
-def _list(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or [])
+@IDENTITY.resource(
+    "iam-no-star-action", "No policy allows every action of AWS", *_GRANTS, severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
+    fix="Name the services and actions.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)  # fmt: skip
+def no_star_action(props: Props) -> Iterator[str]:
+    """Whatever the resource: a star includes services nobody has thought of."""
+    for statement in allowed(props.get("policy")):
+        if "*" in listed(statement.get("Action")) or given(statement, "NotAction"):
+            yield "Every action is allowed" if not given(statement, "NotAction") else "Every action but some is allowed"
+
+
+@IDENTITY.resource(
+    "iam-passrole-limited", "Roles are passed on by name", *_GRANTS, severity="critical",
+    fix="Name the roles in Resource, and the service in iam:PassedToService.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html",
+)  # fmt: skip
+def passrole_limited(props: Props) -> Iterator[str]:
+    """iam:PassRole on every role is the way to every right in the account."""
+    for statement in allowed(props.get("policy")):
+        if any(action in ("iam:PassRole", "iam:Pass*", "iam:*") for action in listed(statement.get("Action"))) and _everything(statement):
+            yield "Any role may be passed to a service"
+
+
+@IDENTITY.resource(
+    "iam-cant-widen-itself", "No policy lets its holder widen it", *_GRANTS, severity="critical",
+    fix="Leave changes of policies, roles and access keys to the deployment's own identity.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html",
+)  # fmt: skip
+def cant_widen_itself(props: Props) -> Iterator[str]:
+    """No writing of IAM on every resource."""
+    ways = (
+        "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:CreatePolicyVersion", "iam:CreateAccessKey",
+        "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:AddUserToGroup",
+    )  # fmt: skip
+    for statement in allowed(props.get("policy")):
+        found = [action for action in listed(statement.get("Action")) if action in ways]
+        if found and _everything(statement):
+            yield f"{', '.join(found)} on every resource leads to every right"
+
+
+@IDENTITY.resource(
+    "iam-no-administrator", "Nobody is made administrator", *_ATTACHMENTS, "aws:iam/role:Role", severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
+    fix="Attach a policy of what the work needs.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_managed-vs-inline.html",
+)  # fmt: skip
+def no_administrator(props: Props) -> Iterator[str]:
+    """None of AWS's policies that allow next to everything."""
+    for arn in [*listed(props.get("policyArn")), *listed(props.get("managedPolicyArns"))]:
+        if str(arn).rpartition("/")[2] in _TOO_MUCH:
+            yield f"{str(arn).rpartition('/')[2]} is attached"
+
+
+@IDENTITY.resource(
+    "iam-trust-named", "Roles name who may take them", "aws:iam/role:Role", severity="critical", fix="Name accounts, roles or services.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
+)  # fmt: skip
+def trust_named(props: Props) -> Iterator[str]:
+    """Not everybody."""
+    if any(everyone(statement) for statement in allowed(props.get("assumeRolePolicy"))):
+        yield "Anybody may take the role"
+
+
+@IDENTITY.resource(
+    "iam-no-confused-deputy", "A service takes a role only for its own account", "aws:iam/role:Role", severity="medium",
+    fix="Add a condition on aws:SourceAccount or aws:SourceArn.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
+)  # fmt: skip
+def no_confused_deputy(props: Props) -> Iterator[str]:
+    """Services that act for others are tied to the account."""
+    for statement in allowed(props.get("assumeRolePolicy")):
+        services = listed(at(statement, "Principal.Service"))
+        deputies = [service for service in services if service in _DEPUTIES]
+        if deputies and "aws:Source" not in json.dumps(_plain(statement.get("Condition"))):
+            yield f"{', '.join(deputies)} may take the role for another account"
+
+
+@IDENTITY.resource(
+    "iam-people-use-mfa", "People take roles with a second factor", "aws:iam/role:Role", severity="high", law=(*IDENTITY.law, "CIS AWS 1.10"),
+    fix="Add the condition Bool aws:MultiFactorAuthPresent true, or federate people through IAM Identity Center.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-api-require.html",
+)  # fmt: skip
+def people_use_mfa(props: Props) -> Iterator[str]:
+    """A role that anybody of an account may take asks for a second factor."""
+    for statement in allowed(props.get("assumeRolePolicy")):
+        accounts = [str(item) for item in listed(at(statement, "Principal.AWS")) if str(item).endswith(":root")]
+        if accounts and str(at(statement, "Condition.Bool.aws:MultiFactorAuthPresent")).lower() != "true":
+            yield "It can be taken without a second factor"
+
+
+@IDENTITY.resource(
+    "iam-federation-narrow", "Federated roles name the repository or the account of the cluster that may take them", "aws:iam/role:Role", severity="critical",
+    fix="Add a condition on the token's subject (…:sub) without a leading wildcard.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html",
+)  # fmt: skip
+def federation_narrow(props: Props) -> Iterator[str]:
+    """With an OIDC provider such as GitHub's, the subject decides which repository comes in."""
+    for statement in allowed(props.get("assumeRolePolicy")):
+        if not at(statement, "Principal.Federated") or "sts:AssumeRoleWithWebIdentity" not in listed(statement.get("Action")):
+            continue
+        conditions = statement.get("Condition") or {}
+        subjects = [value for tests in conditions.values() for key, found in tests.items() if key.endswith(":sub") for value in listed(found)]
+        if not subjects or any(str(subject).startswith("*") or str(subject) == "repo:*" for subject in subjects):
+            yield "Any token of the provider opens the role"
+
+
+@IDENTITY.resource(
+    "iam-no-access-keys", "Nobody has a long-lived access key", "aws:iam/accessKey:AccessKey", severity="critical", law=(*IDENTITY.law, "CIS AWS 1.14"),
+    fix="Let people use IAM Identity Center, and programs roles.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-workloads-use-roles",
+)  # fmt: skip
+def no_access_keys(_props: Props) -> Iterator[str]:
+    """None at all."""
+    yield "A key that never expires is made, and its secret lies in the state"
+
+
+@IDENTITY.resource(
+    "iam-no-users", "People have no IAM users", "aws:iam/user:User", "aws:iam/userLoginProfile:UserLoginProfile", severity="high",
+    law=(*IDENTITY.law, "CIS AWS 1.15"), fix="Let people use IAM Identity Center.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-users-federation-idp",
+)  # fmt: skip
+def no_users(_props: Props) -> Iterator[str]:
+    """None at all."""
+    yield "A user of IAM's own is made, outside of the company's directory"
+
+
+@IDENTITY.resource(
+    "iam-groups-not-users", "Rights are not attached to single users", "aws:iam/userPolicy:UserPolicy", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
+    severity="medium", law=(*IDENTITY.law, "CIS AWS 1.15"), fix="Attach them to a role or a group.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html",
+)  # fmt: skip
+def groups_not_users(_props: Props) -> Iterator[str]:
+    """None at all."""
+    yield "A right is attached to one user, where a review won't look for it"
+
+
+@IDENTITY.resource(
+    "iam-session-ends", "Sessions end the same day", "aws:iam/role:Role", severity="low", fix=f"Set max_session_duration to {_MANY_ACTIONS} seconds at most.",
+    law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"), url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
+)  # fmt: skip
+def session_ends(props: Props) -> Iterator[str]:
+    """Twelve hours at most; AWS's own limit, so that a lower one of the company's is set here."""
+    if (props.get("maxSessionDuration") or 3600) > _MANY_ACTIONS:
+        yield f"A session lasts {props['maxSessionDuration']:g} s"
+
+
+@IDENTITY.resource(
+    "eks-no-cluster-admin", "Nobody is administrator of the cluster for good", "aws:eks/accessPolicyAssociation:AccessPolicyAssociation", severity="high",
+    law=(*IDENTITY.law, "CIS EKS 4.1.1"), fix="Use AmazonEKSEditPolicy or AmazonEKSViewPolicy.",
+    url="https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html",
+)  # fmt: skip
+def no_cluster_admin(props: Props) -> Iterator[str]:
+    """Neither of the two policies."""
+    if str(props.get("policyArn", "")).endswith(("AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy")) and at(props, "accessScope.type") == "cluster":
+        yield "Every right on every object of the cluster"
+
+
+@IDENTITY.resource(
+    "kms-use-is-separate", "Who uses a key is not allowed to delete it", *_GRANTS, severity="high", law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
+    fix="Leave kms:ScheduleKeyDeletion and kms:DisableKey to an administrator's role.",
+    url="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
+)  # fmt: skip
+def key_use_separate(props: Props) -> Iterator[str]:
+    """Separation of duties."""
+    for statement in allowed(props.get("policy")):
+        actions = listed(statement.get("Action"))
+        if any(action in ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:*") for action in actions):
+            yield f"{', '.join(action for action in actions if action.startswith('kms:'))} lets whoever reads the data destroy it"
+
+
+@IDENTITY.resource(
+    "iam-document-valid", "Policy documents are JSON with statements", *_GRANTS, "aws:iam/role:Role", severity="high", law=("SOX 404", "SOC 2 CC8.1"),
+    fix="Write Version 2012-10-17 and statements with Effect, Action and Resource.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html",
+)  # fmt: skip
+def document_valid(props: Props) -> Iterator[str]:
+    """A document that can't be read would be refused by AWS, or say something else than is meant."""
+    for key in ("policy", "assumeRolePolicy"):
+        if given(props, key):
+            document = props[key]
+            if not statements(document):
+                yield f"{key} has no statements"
+            elif "2012-10-17" not in str(document if isinstance(document, str) else document.get("Version")):
+                yield f"{key} is not of version 2012-10-17"
+
+
+def _everything(statement: Props) -> bool:
+    for resource in (item for key in ("Resource", "NotResource") for item in _known(statement, key)):
+        if resource == "*":
+            return True
+    return given(statement, "NotResource")
+
+
+def _known(statement: Props, key: str) -> Iterator[str]:
+    """Resources that can be told before a deployment; the others name one thing each, and no star."""
+    value = statement.get(key)
+    if isinstance(value, str):
+        yield value
+        return
+    if value is None:
+        return
+    for index in range(len(value)):
+        try:
+            yield str(value[index])
+        except UnknownValueError:
+            continue
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in listed(value)] if not isinstance(value, (str, int, float, bool, type(None))) else value

@@ -24,6 +24,8 @@ from groundplan.cloud.rules import RECORDED_OUTPUTS, Cloud, Inputs, Made, Rule, 
 from groundplan.cloud.shapes import input_shape, to_request
 from infra.errors import GroundplanError
 
+# Inputs that may be structures, of which AWS's provider makes JSON text.
+DOCUMENTS = ("policy", "assumeRolePolicy")
 SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 
@@ -111,6 +113,9 @@ class LocalMonitor(MockMonitor):
         self._renamed.update(former)
         _ensure_event_loop()  # type: ignore[no-untyped-call]
         wrapped = rpc.deserialize_properties(request.object)
+        for key in DOCUMENTS:
+            if isinstance(wrapped.get(key), Mapping) and request.type.startswith("aws:"):
+                wrapped[key] = json.dumps(_unwrap(wrapped[key]))
         ignored = set(request.ignoreChanges)
         inputs = {key: _unwrap(value) for key, value in wrapped.items()}
         shown = {key: _redact(value) for key, value in wrapped.items()}

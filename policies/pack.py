@@ -1,0 +1,170 @@
+"""The controls as Pulumi's engine runs them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pulumi
+import pulumi_policy.policy as sdk
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyComplianceFramework,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+from policies import CONTROLS
+from policies.control import Control, Item
+from policies.settings import Settings, read_settings
+
+WAIVERS_APPLY = "GROUNDPLAN_POLICY_WAIVERS"  # the review sets it to 0: it shows waived findings, and who answers for them
+
+
+def policies() -> list[Policy]:
+    """Every control the stack is held to, as a policy; and one for waivers that hold no more."""
+    settings = _settings()
+    made: list[Policy] = [_as_policy(control, settings) for control in CONTROLS.values()]
+    return [*made, _waiver_policy(settings)]
+
+
+def _settings() -> Settings:
+    config = pulumi.Config("groundplan")
+    return read_settings(config.get_object("objectives"), config.get_object("waivers"), os.environ.get("PULUMI_STACK", ""))
+
+
+def _as_policy(control: Control, settings: Settings) -> Policy:
+    level = EnforcementLevel.MANDATORY if settings.mandatory(control) else EnforcementLevel.ADVISORY
+    common: dict[str, Any] = {
+        "name": control.id,
+        "description": control.title,
+        "enforcement_level": level if settings.applies(control) else EnforcementLevel.DISABLED,
+        "severity": Severity[control.severity.upper()],
+        "framework": PolicyComplianceFramework(name=", ".join(sorted(control.frameworks)), reference=", ".join(control.law)),
+        "tags": [control.family],
+        "remediation_steps": control.remediation,
+        "url": control.url,
+    }
+    waived = _waived(control, settings)
+    if control.stack_check is not None:
+        return StackValidationPolicy(validate=_stack_validation(control, waived), **common)
+    return ResourceValidationPolicy(validate=_validation(control, waived), remediate=_remediation(control), **common)
+
+
+def _waived(control: Control, settings: Settings) -> Callable[[str], bool]:
+    today = datetime.datetime.now(datetime.UTC).date()
+    holding = [w for w in settings.waivers if not w.expired(today)] if os.environ.get(WAIVERS_APPLY) != "0" else []
+    return lambda resource: any(waiver.covers(control.id, resource) for waiver in holding)
+
+
+def _validation(control: Control, waived: Callable[[str], bool]) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
+    types, check = frozenset(control.types), control.check
+    assert check is not None
+
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        if args.resource_type in types:
+            for fault in check(args.props):
+                if not waived(args.name):
+                    report(f"{fault}. {control.remediation}", None)
+
+    return validate
+
+
+def _remediation(control: Control) -> Any:
+    remedy, check = control.remedy, control.check
+    if remedy is None or check is None:
+        return None
+
+    def remediate(args: ResourceValidationArgs) -> dict[str, Any] | None:
+        if args.resource_type not in control.types or not list(check(args.props)):
+            return None
+        mended: dict[str, Any] = _plain(args.props)
+        remedy(mended)
+        return mended
+
+    return remediate
+
+
+def _plain(value: Any) -> Any:
+    """Without the SDK's proxies, which are read only below the first level."""
+    target = getattr(value, "_DictProxy__target", None)
+    if target is not None:
+        return {key: _plain(item) for key, item in target.items()}
+    target = getattr(value, "_ListProxy__target", None)
+    return [_plain(item) for item in target] if target is not None else value
+
+
+def _stack_validation(control: Control, waived: Callable[[str], bool]) -> Callable[[StackValidationArgs, ReportViolation], None]:
+    check = control.stack_check
+    assert check is not None
+
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        items = [Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources]
+        names = {item.urn: item.name for item in items}
+        for urn, fault in check(items):
+            if not waived(names.get(urn, "")):
+                report(f"{fault}. {control.remediation}", urn or None)
+
+    return validate
+
+
+def _waiver_policy(settings: Settings) -> Policy:
+    def validate(_args: StackValidationArgs, report: ReportViolation) -> None:
+        for fault in waiver_faults(settings, datetime.datetime.now(datetime.UTC).date()):
+            report(fault, None)
+
+    return StackValidationPolicy(
+        name="waiver-holds", description="Every waiver is complete, about a control that exists, and not expired", validate=validate,
+        enforcement_level=EnforcementLevel.MANDATORY, severity=Severity.HIGH, tags=["waivers"],
+        remediation_steps="Mend what was waived, or have the waiver approved anew with a later day.",
+    )  # fmt: skip
+
+
+def waiver_faults(settings: Settings, today: datetime.date) -> list[str]:
+    """What is wrong with the stack's waivers."""
+    unknown = [f"The waiver of {w.policy} on {w.resource} is about no control of this pack" for w in settings.waivers if w.policy not in CONTROLS]
+    expired = [
+        f"The waiver of {w.policy} on {w.resource}, approved by {w.approver}, expired on {w.expires.isoformat()}" for w in settings.waivers if w.expired(today)
+    ]
+    return [*settings.faults, *unknown, *expired]
+
+
+def decode_once() -> None:
+    """Have the SDK decode a resource once, not once for each policy: with a hundred of them that is most of the time.
+
+    Where the SDK no longer has these names nothing is changed, and the pack is only slower.
+    """
+    kept = threading.local()
+
+    def remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
+        def call(message: Any, *more: Any) -> Any:
+            if more:  # a remedy changes what it gets
+                return decode(message, *more)
+            cache = kept.__dict__.setdefault(decode.__name__, {})
+            found = cache.get(id(message))
+            if found is None or found[0] is not message:
+                if len(cache) > _MOST_KEPT:
+                    cache.clear()
+                found = cache[id(message)] = (message, decode(message))
+            return found[1]
+
+        return call
+
+    names = vars(sdk)
+    if {"json_format", "deserialize_properties", "unknown_checking_proxy"} <= set(names):
+        json_format = names["json_format"]
+        names["json_format"] = SimpleNamespace(**{**vars(json_format), "MessageToDict": remembered(json_format.MessageToDict)})
+        for name in ("deserialize_properties", "unknown_checking_proxy"):
+            names[name] = remembered(names[name])
+
+
+_MOST_KEPT = 20_000

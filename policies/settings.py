@@ -1,0 +1,97 @@
+"""What the stack's configuration says to the policies: its regimes decide what is mandatory, its waivers what is let through.
+
+The engine hands a pack the stack's configuration, as it hands it to the program; a program that is none of Groundplan's has no
+objectives, and then only critical controls are mandatory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from policies.control import Control
+
+REGIMES = {"gdpr": "GDPR", "hipaa": "HIPAA", "sox": "SOX", "soc2": "SOC 2"}
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A finding that somebody has answered for, until a day.
+
+    Attributes:
+        policy: Id of the control.
+        resource: Name of the resource, or a pattern of names (``*``); ``stack`` for a finding about the whole stack.
+        expires: Last day it holds.
+    """
+
+    policy: str
+    resource: str
+    reason: str
+    approver: str
+    expires: datetime.date
+
+    def covers(self, policy: str, resource: str) -> bool:
+        """Whether it is about this finding, expired or not."""
+        return self.policy == policy and fnmatch.fnmatchcase(resource or "stack", self.resource)
+
+    def expired(self, today: datetime.date) -> bool:
+        """Whether its last day is over."""
+        return today > self.expires
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the policies know of the stack."""
+
+    regimes: frozenset[str] = frozenset()
+    environment: str = ""
+    waivers: tuple[Waiver, ...] = ()
+    faults: tuple[str, ...] = field(default=())
+
+    @property
+    def production(self) -> bool:
+        """Whether losing this environment's data would hurt."""
+        return self.environment.startswith("prod")
+
+    def applies(self, control: Control) -> bool:
+        """Whether this stack is held to the control at all."""
+        return self.production or not control.production
+
+    def mandatory(self, control: Control) -> bool:
+        """A critical control always is; another one where a regime of the stack asks for it."""
+        return control.severity == "critical" or bool(control.frameworks & self.regimes)
+
+
+def read_settings(objectives: Mapping[str, Any] | None, waivers: Iterable[Any] | None, stack: str = "") -> Settings:
+    """Settings from ``groundplan:objectives`` and ``groundplan:waivers``.
+
+    A waiver that can't be read is kept as a fault: it waives nothing, and is itself a finding.
+    """
+    wanted = objectives if isinstance(objectives, Mapping) else {}
+    regimes = frozenset(REGIMES[str(name).lower().replace(" ", "")] for name in wanted.get("compliance") or () if str(name).lower().replace(" ", "") in REGIMES)
+    read: list[Waiver] = []
+    faults: list[str] = []
+    for index, entry in enumerate(waivers or ()):
+        try:
+            read.append(_waiver(entry))
+        except ValueError as error:
+            faults.append(f"groundplan:waivers[{index}]: {error}")
+    return Settings(regimes, str(wanted.get("environment") or stack), tuple(read), tuple(faults))
+
+
+def _waiver(entry: Any) -> Waiver:
+    if not isinstance(entry, Mapping):
+        raise ValueError("must have policy, resource, reason, approver, expires")  # noqa: TRY004 (read_settings keeps it)
+    known = ("policy", "resource", "reason", "approver", "expires")
+    if missing := [key for key in known if not entry.get(key)]:
+        raise ValueError(f"{', '.join(missing)} missing")
+    if more := [key for key in entry if key not in known]:
+        raise ValueError(f"{', '.join(map(str, more))} unknown; known: {', '.join(known)}")
+    try:
+        expires = datetime.date.fromisoformat(str(entry["expires"]))
+    except ValueError:
+        raise ValueError(f"expires: {entry['expires']!r} is no day; write it as 2027-01-31") from None
+    return Waiver(str(entry["policy"]), str(entry["resource"]), str(entry["reason"]), str(entry["approver"]), expires)

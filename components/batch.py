@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from dataclasses import dataclass
 
@@ -10,6 +12,8 @@ import pulumi_aws as aws
 
 from components.base import Component, Scope, Statement
 from components.roles import make_role, service_trust
+
+EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode()  # a tar without files
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,23 @@ class BatchTransform(Component):
     def __init__(self, name: str, scope: Scope, args: BatchTransformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("serving", Model=args.model)
+        # SageMaker makes no model of a package that is not there; this one is empty until the pipeline publishes another in its place.
+        empty = aws.s3.BucketObjectv2(
+            name,
+            bucket=args.model_bucket,
+            key=f"{args.model}/current/model.tar.gz",
+            content_base64=EMPTY_PACKAGE,
+            kms_key_id=args.key_arn,
+            opts=self.child(ignore_changes=["contentBase64", "metadata", "tags"]),
+        )
         model = aws.sagemaker.Model(
             name,
             name=scope.name(args.model, "batch"),
             execution_role_arn=args.role_arn,
             primary_container={
                 "image": args.image_uri,
-                "model_data_url": pulumi.Output.concat("s3://", args.model_bucket, f"/{args.model}/current/model.tar.gz"),
-                "environment": {"GROUNDPLAN_MODEL": args.model},
+                "model_data_url": pulumi.Output.concat("s3://", args.model_bucket, "/", empty.key),
+                "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region},
             },
             vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]},
             tags=tags,

@@ -35,16 +35,18 @@ class Boundary(Component):
             Statement(("athena:*",), own("athena", f"workgroup/{prefix}*")),
             Statement(("logs:*",), own("logs", f"log-group:/{scope.project}/{scope.stack}/*", "log-group:/aws/sagemaker/*")),
             Statement(("secretsmanager:GetSecretValue",), own("secretsmanager", f"secret:{scope.project}/{scope.stack}/*", "secret:rds!*")),
-            Statement(("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), own("ecr", f"repository/{scope.name('platform')}")),
+            Statement(
+                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), own("ecr", f"repository/{scope.name('platform')}")),
             Statement(("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")),
             Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),
             Statement(("iam:PassRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{prefix}-*",)),
+            Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}}),
             # These know no resources: https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html
             Statement(
                 (
                     "cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents",
-                    "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "cloudwatch:PutMetricData",
+                    "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics",
                     "config:DescribeComplianceByConfigRule", "config:SelectResourceConfig",
                     "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface",
                     "ec2:DeleteNetworkInterfacePermission", "ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces",

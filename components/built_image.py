@@ -14,6 +14,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 BUILD_MINUTES = 60
 POLL_SECONDS = 10
+ATTEMPTS = 3
 
 
 class Builder(ResourceProvider):
@@ -27,6 +28,9 @@ class Builder(ResourceProvider):
         """
         import boto3
 
+        account, found = props["uri"].partition(".")[0], boto3.client("sts", region_name=props["region"]).get_caller_identity()["Account"]
+        if found != account:
+            raise RuntimeError(f"the image belongs into account {account}, and these credentials are of {found}; set AWS_PROFILE to the stack's")
         repository, _, tag = props["uri"].partition("/")[2].partition(":")
         registry = boto3.client("ecr", region_name=props["region"])
         try:
@@ -36,15 +40,23 @@ class Builder(ResourceProvider):
         return CreateResult(props["uri"], props)
 
     def _build(self, codebuild: Any, props: dict[str, Any]) -> None:
-        started = codebuild.start_build(projectName=props["project"])
-        for _ in range(2 * BUILD_MINUTES * 60 // POLL_SECONDS):
-            build = codebuild.batch_get_builds(ids=[started["build"]["id"]])["builds"][0]
+        # A role that was made seconds ago may not be known everywhere yet; the build then ends before its first phase.
+        for attempt in range(ATTEMPTS):
+            build = self._wait(codebuild, codebuild.start_build(projectName=props["project"])["build"]["id"])
             if build["buildStatus"] == "SUCCEEDED":
                 return
-            if build["buildStatus"] != "IN_PROGRESS":
+            phases = {phase["phaseType"] for phase in build.get("phases", [])}
+            if "BUILD" in phases or attempt == ATTEMPTS - 1:
                 raise RuntimeError(f"the image's build ended with {build['buildStatus']}; its log: {build.get('logs', {}).get('deepLink', build['id'])}")
             time.sleep(POLL_SECONDS)
-        raise RuntimeError(f"the image's build {started['build']['id']} has not ended in {2 * BUILD_MINUTES} minutes")
+
+    def _wait(self, codebuild: Any, build_id: str) -> dict[str, Any]:
+        for _ in range(2 * BUILD_MINUTES * 60 // POLL_SECONDS):
+            build: dict[str, Any] = codebuild.batch_get_builds(ids=[build_id])["builds"][0]
+            if build["buildStatus"] != "IN_PROGRESS":
+                return build
+            time.sleep(POLL_SECONDS)
+        raise RuntimeError(f"the image's build {build_id} has not ended in {2 * BUILD_MINUTES} minutes")
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Another tag is another image; the old one stays in the repository, so that a rollback finds it."""

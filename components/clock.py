@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 _STEPS_MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 _STEPS_HOURS = (1, 2, 3, 4, 6, 8, 12)
@@ -15,6 +17,12 @@ class Hours:
     start: int
     end: int
     timezone: str
+
+    @property
+    def utc_window(self) -> str:
+        """Half an hour of UTC (``hh:mm-hh:mm``), an hour after the start, by the zone's winter time."""
+        then = datetime(2026, 1, 15, min(self.start + 1, self.end - 1), 15, tzinfo=ZoneInfo(self.timezone)).astimezone(UTC)
+        return f"{then:%H:%M}-{then + timedelta(minutes=30):%H:%M}"
 
 
 @dataclass(frozen=True)

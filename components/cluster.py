@@ -53,6 +53,7 @@ class Cluster(Component):
         node_role_name: Role of every node; Karpenter's nodes take it, too.
         kubernetes: Provider that applies (or writes) Kubernetes objects.
         ready: What Kubernetes objects must wait for.
+        applies: Whether objects reach a cluster. Where they are only written, there is none for Helm to install charts in.
     """
 
     def __init__(self, name: str, scope: Scope, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -119,6 +120,7 @@ class Cluster(Component):
             )
         self.ready: list[pulumi.Resource] = [nodes]
         self.endpoint = cluster.endpoint
+        self.applies = not args.manifests_folder
         if args.manifests_folder:
             self.kubernetes = Provider(f"{name}-kubernetes", render_yaml_to_directory=args.manifests_folder, opts=self.child())
         else:

@@ -11,7 +11,7 @@ from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from components.base import Component, Scope
-from components.clock import Hours, clock
+from components.clock import Clock, Hours, clock
 from components.cluster import Cluster
 from components.names import short_name
 from components.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources
@@ -19,6 +19,7 @@ from components.workloads import RESTRICTED_POD, SCRATCH, container, environment
 NAMESPACE = "pipelines"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 DEPLOYMENT_SECONDS = 3600
+RESUME_EVERY_HOURS = 1 / 6
 RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run asks for, and what is therefore kept free
 
 
@@ -40,7 +41,8 @@ class ClusterJob:
 @dataclass(frozen=True)
 class ClusterJobsArgs:
     """Args:
-    steps: Modules in the order they run, for example ``pipelines.ingest``.
+    steps: Modules in the order they run, for example ``pipelines.ingest``, as far as a run comes before people must agree.
+    resume: Module that deploys the newest version they have agreed on.
     outputs_uri: Where the steps read the platform's outputs.
     hours: When the cluster is up; None for always.
     """
@@ -48,6 +50,7 @@ class ClusterJobsArgs:
     cluster: Cluster
     jobs: dict[str, ClusterJob]
     steps: tuple[str, ...]
+    resume: str
     image_uri: pulumi.Input[str]
     outputs_uri: pulumi.Input[str]
     tracking_uri: str
@@ -58,7 +61,8 @@ class ClusterJobs(Component):
     """CronJobs, and pods that hold a node for them.
 
     The steps are init containers of one pod: they start without waiting for a node or an image each, run in order, and
-    the run fails where one does. They leave their results in the lake, as they do everywhere.
+    the run fails where one does. They leave their results in the lake, as they do everywhere. A run ends with a version in the
+    registry; once two people have approved it, the second CronJob of the model deploys it.
     """
 
     def __init__(self, name: str, scope: Scope, args: ClusterJobsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -66,51 +70,53 @@ class ClusterJobs(Component):
         child = self.child(provider=args.cluster.kubernetes)
         self._keep_warm(name, child)
         for model, job in args.jobs.items():
-            timing = clock(job.every_hours, args.hours)
-            steps = [self._step(args, job, module) for module in args.steps]
-            CronJob(
-                f"{name}-{model}",
-                metadata={"name": short_name(f"retrain-{model}", 52), "namespace": NAMESPACE, "labels": labels(scope, model)},
-                spec={
-                    "schedule": timing.crontab,
-                    "timeZone": timing.timezone,
-                    "concurrencyPolicy": "Forbid",
-                    "successfulJobsHistoryLimit": 3,
-                    "failedJobsHistoryLimit": 3,
-                    "jobTemplate": {
-                        "spec": {
-                            "backoffLimit": 0,
-                            "activeDeadlineSeconds": int(job.within_minutes * 60) + DEPLOYMENT_SECONDS,
-                            "ttlSecondsAfterFinished": 7 * 86_400,
-                            "template": {
-                                "metadata": {"labels": labels(scope, model)},
-                                "spec": {
-                                    "serviceAccountName": "pipeline",
-                                    "automountServiceAccountToken": False,
-                                    "restartPolicy": "Never",
-                                    "securityContext": RESTRICTED_POD,
-                                    "initContainers": steps[:-1],
-                                    "containers": steps[-1:],
-                                    "volumes": [SCRATCH],
-                                    "nodeSelector": {"groundplan/pool": "cpu-spot"},
-                                },
-                            },
-                        }
-                    },
-                },
-                opts=child,
-            )
+            run = {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+            steps = [self._container(args, job, module, ["--run", "$(RUN)"], [run]) for module in args.steps]
+            self._cron(name, model, "retrain", clock(job.every_hours, args.hours), int(job.within_minutes * 60), steps, child)
+            resume = [self._container(args, job, args.resume, [], [])]
+            self._cron(f"{name}-resume", model, "resume", clock(RESUME_EVERY_HOURS, args.hours), DEPLOYMENT_SECONDS, resume, child)
         self.register_outputs({"models": list(args.jobs)})
 
-    def _step(self, args: ClusterJobsArgs, job: ClusterJob, module: str) -> dict[str, Any]:
-        run = {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+    def _cron(self, name: str, model: str, purpose: str, timing: Clock, seconds: int, steps: list[dict[str, Any]], child: pulumi.ResourceOptions) -> None:
+        pod = {
+            "serviceAccountName": "pipeline",
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Never",
+            "securityContext": RESTRICTED_POD,
+            **({"initContainers": steps[:-1]} if steps[1:] else {}),
+            "containers": steps[-1:],
+            "volumes": [SCRATCH],
+            "nodeSelector": {"groundplan/pool": "cpu-spot"},
+        }
+        CronJob(
+            f"{name}-{model}",
+            metadata={"name": short_name(f"{purpose}-{model}", 52), "namespace": NAMESPACE, "labels": labels(self.scope, model)},
+            spec={
+                "schedule": timing.crontab,
+                "timeZone": timing.timezone,
+                "concurrencyPolicy": "Forbid",
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 3,
+                "jobTemplate": {
+                    "spec": {
+                        "backoffLimit": 0,
+                        "activeDeadlineSeconds": seconds,
+                        "ttlSecondsAfterFinished": 7 * 86_400,
+                        "template": {"metadata": {"labels": labels(self.scope, model)}, "spec": pod},
+                    }
+                },
+            },
+            opts=child,
+        )
+
+    def _container(self, args: ClusterJobsArgs, job: ClusterJob, module: str, more: list[str], variables: list[dict[str, Any]]) -> dict[str, Any]:
         return container(
             module.rpartition(".")[2],
             args.image_uri,
-            ["python", "-m", module, "--example", job.example, "--run", "$(RUN)", "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
+            ["python", "-m", module, "--example", job.example, *more, "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
             resources(RUN_CPU, RUN_MEMORY),
             env=[
-                run,
+                *variables,
                 *environment(
                     GROUNDPLAN_OUTPUTS=args.outputs_uri,
                     MLFLOW_TRACKING_URI=args.tracking_uri,

@@ -26,14 +26,12 @@ class ClusterModel:
     """How one model runs.
 
     Args:
-        canary_percent: Share of traffic that a new revision gets at first.
         gpu: Served by Triton on a GPU; else by the platform's server.
         explanations: Whether an explainer stands beside the predictor.
     """
 
     min_replicas: int
     max_replicas: int
-    canary_percent: int
     gpu: bool = False
     explanations: bool = True
 
@@ -42,8 +40,9 @@ class ClusterModel:
 class ClusterModelsArgs:
     """Args:
     models: By name.
-    image_uri: The platform's image; it reads the model that KServe puts under /mnt/models.
-    model_bucket: Bucket with ``<model>/current/`` and, for Triton, ``<model>/triton/``.
+    image_uri: The platform's image; it reads the model where the pipeline publishes it.
+    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, which KServe gives the files when it starts,
+        ``<model>/triton/``.
     triton_image: Repository of Triton's image; the tag is added.
     """
 
@@ -101,7 +100,6 @@ class ClusterModels(Component):
     def _server(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
         return {
             **self._pod(wanted.min_replicas, wanted.max_replicas),
-            "canaryTrafficPercent": wanted.canary_percent,
             "containers": [self._container(model)],
             "nodeSelector": {"groundplan/pool": "cpu-spot"},
         }
@@ -113,8 +111,8 @@ class ClusterModels(Component):
             ["python", "-m", "pipelines.serving"],
             resources("1", "1Gi", "2", "2Gi"),
             env=environment(
-                STORAGE_URI=f"s3://{self._args.model_bucket}/{model}/current",
-                SM_MODEL_DIR="/mnt/models",
+                # Looked at again and again: a version is served as soon as the pipeline has compared and published it.
+                GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
                 GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",
@@ -128,7 +126,6 @@ class ClusterModels(Component):
         gpu = {"nvidia.com/gpu": "1"}
         return {
             **self._pod(wanted.min_replicas, wanted.max_replicas),
-            "canaryTrafficPercent": wanted.canary_percent,
             "triton": {
                 "image": f"{self._args.triton_image}:{TRITON_VERSION}",
                 "storageUri": f"s3://{self._args.model_bucket}/{model}/triton",

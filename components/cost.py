@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 import pulumi
@@ -87,7 +88,13 @@ class Cost(Component):
             name,
             name=scope.name("anomalies", limit=1024),
             monitor_type="CUSTOM",
-            monitor_specification=f'{{"Tags": {{"Key": "Environment", "Values": ["{scope.stack}"], "MatchOptions": ["EQUALS"]}}}}',
+            # With every key, as AWS gives it back: another text would replace the monitor, and what it has learned.
+            monitor_specification=json.dumps(
+                {
+                    **dict.fromkeys(("And", "CostCategories", "Dimensions", "Not", "Or")),
+                    "Tags": {"Key": "Environment", "Values": [scope.stack], "MatchOptions": ["EQUALS"]},
+                }
+            ),
             tags=scope.tags("cost"),
             opts=self.child(),
         )

@@ -66,7 +66,10 @@ class Identity(Component):
         kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
         pull_image = [
             Statement(("ecr:GetAuthorizationToken",), ("*",)),
-            Statement(("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), (f"arn:aws:ecr:{region}:{account}:repository/{scope.name('platform')}",)),
+            Statement(
+                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                (f"arn:aws:ecr:{region}:{account}:repository/{scope.name('platform')}",),
+            ),
         ]
 
         people = {
@@ -77,8 +80,14 @@ class Identity(Component):
                 Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)),
             ],
             "operations": [
-                Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints,)),
+                # An update is authorised on the endpoint and on its new configuration.
+                Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints, configs)),
                 Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
+                # A run that stopped at its sign-off goes on once both have approved.
+                Statement(
+                    ("sagemaker:RetryPipelineExecution", "sagemaker:ListPipelineExecutions", "sagemaker:DescribePipelineExecution"),
+                    (pipelines, f"{pipelines}/execution/*"),
+                ),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
             ],
@@ -118,7 +127,7 @@ class Identity(Component):
                     "sagemaker:DescribeEndpoint",
                     "sagemaker:InvokeEndpoint",
                 ),
-                (endpoints,),
+                (endpoints, configs),
             ),
             Statement(
                 ("iam:PassRole",),
@@ -134,6 +143,10 @@ class Identity(Component):
                 "sagemaker.amazonaws.com",
                 [
                     *self._read(Zone.MODELS, write=True),  # writes the captured requests
+                    # Batch jobs read requests and write answers.
+                    Statement(("s3:GetObject", "s3:PutObject"), (f"{args.bucket_arns[Zone.FEATURES]}/batch/*",)),
+                    Statement(("s3:ListBucket",), (args.bucket_arns[Zone.FEATURES],), conditions={"StringLike": {"s3:prefix": "batch/*"}}),
+                    Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.FEATURES]],)),
                     Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
                     Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
                     Statement(_NETWORK_INTERFACES, ("*",)),

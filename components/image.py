@@ -83,13 +83,13 @@ class Image(Component):
         registry = f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com"
         uri = f"{registry}/{repository_name}:{args.tag}"
         repository_arn = f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}"
-        project = self._project(uri, repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
-        built = BuiltImage(name, {"region": scope.region, "project": project.name, "uri": uri}, self.child(depends_on=[repository, project, source]))
+        project, rights = self._project(uri, repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
+        built = BuiltImage(name, {"region": scope.region, "project": project.name, "uri": uri}, self.child(depends_on=[repository, project, source, *rights]))
         # A URN is known in a preview, and carries the dependency.
         self.uri: pulumi.Output[str] = built.urn.apply(lambda _: uri)
         self.register_outputs({"uri": self.uri})
 
-    def _project(self, uri: str, repository_arn: str, source: pulumi.Input[str]) -> aws.codebuild.Project:
+    def _project(self, uri: str, repository_arn: str, source: pulumi.Input[str]) -> tuple[aws.codebuild.Project, list[pulumi.Resource]]:
         name, scope, args = self._name, self.scope, self._args
         group_name = f"/{scope.project}/{scope.stack}/image"
         group_arn = f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:{group_name}"
@@ -113,7 +113,7 @@ class Image(Component):
             ],
             purpose="image-build",
         )
-        return aws.codebuild.Project(
+        project = aws.codebuild.Project(
             name,
             name=scope.name("image", limit=150),
             description="Builds the platform's container image",
@@ -135,3 +135,4 @@ class Image(Component):
             tags=scope.tags("image"),
             opts=self.child(),
         )
+        return project, role.policies

@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.helm.v3 import Release
 
 from components.base import Component, Scope, Statement, policy
+from components.charts import install
 from components.cluster import SYSTEM_TAINT, Cluster
 from components.roles import make_role, pod_trust
 
@@ -66,12 +66,10 @@ class Karpenter(Component):
             name, cluster_name=cluster.cluster_name, namespace=NAMESPACE, service_account="karpenter", role_arn=role.arn, tags=scope.tags("cluster"),
             opts=self.child(),
         )  # fmt: skip
-        # Nodes that Karpenter starts join with this entry.
-        aws.eks.AccessEntry(
-            f"{name}-nodes", cluster_name=cluster.cluster_name, principal_arn=cluster.node_role_arn, type="EC2_LINUX", tags=scope.tags("cluster"),
-            opts=self.child(),
-        )  # fmt: skip
-        release = Release(
+        # Karpenter's nodes join with the access entry that EKS makes for the role of the system nodes.
+        self.ready = install(
+            self,
+            cluster,
             name,
             name="karpenter",
             namespace=NAMESPACE,
@@ -83,9 +81,8 @@ class Karpenter(Component):
                 "tolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
                 "nodeSelector": {"groundplan/pool": "system"},
             },
-            opts=self.child(provider=cluster.kubernetes, depends_on=cluster.ready),
+            after=cluster.ready,
         )
-        self.ready: list[pulumi.Resource] = [release]
         self._node_class("cpu", 50)
         spot_first = [_requirement("karpenter.sh/capacity-type", "spot", "on-demand")]
         sizes = [_requirement("karpenter.k8s.aws/instance-category", "c", "m", "r"), _requirement("karpenter.k8s.aws/instance-cpu", "2", "4", "8", "16")]

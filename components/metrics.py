@@ -13,9 +13,9 @@ import pulumi
 import pulumi_aws as aws
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
-from pulumi_kubernetes.helm.v3 import Release
 
 from components.base import Component, Scope
+from components.charts import install
 from components.cluster import SYSTEM_TAINT, Cluster
 from components.workloads import labels
 
@@ -85,7 +85,9 @@ class Metrics(Component):
         )
         child = self.child(provider=args.cluster.kubernetes, depends_on=args.cluster.ready)
         remote = pulumi.Output.concat(workspace.prometheus_endpoint, "api/v1/remote_write")
-        stack = Release(
+        stack = install(
+            self,
+            args.cluster,
             f"{name}-stack",
             name="monitoring",
             namespace=NAMESPACE,
@@ -106,9 +108,9 @@ class Metrics(Component):
                     },
                 },
             },
-            opts=child,
+            after=args.cluster.ready,
         )
-        after = self.child(provider=args.cluster.kubernetes, depends_on=[stack])
+        after = self.child(provider=args.cluster.kubernetes, depends_on=stack)
         CustomResource(
             f"{name}-rules",
             api_version="monitoring.coreos.com/v1",

@@ -52,9 +52,10 @@ class MlflowServer(Component):
         selector = {"app.kubernetes.io/name": "mlflow"}
         child = self.child(provider=args.cluster.kubernetes)
         backend = pulumi.Output.concat("postgresql+rdssecret://", args.database_endpoint, "/mlflow?secret_arn=", args.database_secret_arn)
+        hosts = (f"mlflow.{NAMESPACE}.svc", f"mlflow.{NAMESPACE}.svc.cluster.local", "localhost", f"*.elb.{scope.region}.amazonaws.com")
         command = [
             "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORT), "--workers", "2",  # noqa: S104 (the pod's own network; policies close it)
-            "--allowed-hosts", f"mlflow.{NAMESPACE}.svc:{PORT},mlflow.{NAMESPACE}.svc.cluster.local:{PORT},localhost:{PORT},*.elb.amazonaws.com:{PORT}",
+            "--allowed-hosts", ",".join(f"{host}:{PORT}" for host in hosts),
         ]  # fmt: skip
         probe = {"httpGet": {"path": "/health", "port": PORT, "httpHeaders": [{"name": "Host", "value": f"localhost:{PORT}"}]}, "periodSeconds": 10}
         server = container(

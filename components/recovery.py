@@ -8,11 +8,11 @@ import pulumi
 import pulumi_aws as aws
 
 from components.base import Component, Scope, Statement
+from components.clock import Hours, clock
 from components.keys import DataClass
 from components.lake import Zone
 from components.roles import make_role, service_trust
 
-AT = "cron(0 2 * * ? *)"
 REPLICATED = (Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT)  # raw events can be streamed again, and are the bulk
 
 
@@ -22,6 +22,7 @@ class RecoveryArgs:
     key_arn: Encrypts the backups.
     backup_days: How long a backup is kept.
     resource_arns: Databases and tables that are backed up.
+    hours: When the environment is used: a database that sleeps can't be backed up. None for always.
     standby_region: Where copies go; empty for none.
     key_arns: Keys that have a replica in the standby region, by data class.
     buckets, bucket_arns: Zones of the lake.
@@ -31,6 +32,7 @@ class RecoveryArgs:
     key_arn: pulumi.Input[str]
     backup_days: int
     resource_arns: tuple[pulumi.Input[str], ...]
+    hours: Hours | None = None
     standby_region: str = ""
     key_arns: dict[DataClass, pulumi.Output[str]] = field(default_factory=dict)
     buckets: dict[Zone, pulumi.Output[str]] = field(default_factory=dict)
@@ -75,10 +77,12 @@ class Recovery(Component):
         tags = scope.tags("recovery")
         vault = aws.backup.Vault(name, name=scope.name("backups", limit=50), kms_key_arn=args.key_arn, tags=tags, opts=self.child(holds_data=True))
         lifecycle = {"delete_after": args.backup_days}
+        timing = clock(24, args.hours)
         rule: dict[str, object] = {
             "rule_name": "daily",
             "target_vault_name": vault.name,
-            "schedule": AT,
+            "schedule": timing.expression,
+            "schedule_expression_timezone": timing.timezone,
             "start_window": 60,
             "completion_window": 300,
             "lifecycle": lifecycle,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
@@ -10,6 +11,15 @@ import pulumi_aws as aws
 from components.base import Component, Statement, policy
 
 IAM_ROLE_NAME_LIMIT = 64  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role; ``policies`` is what must be there before it may do anything."""
+
+    arn: pulumi.Output[str]
+    name: pulumi.Output[str]
+    policies: list[pulumi.Resource]
 
 
 def service_trust(account_id: str, service: str) -> Statement:
@@ -31,7 +41,7 @@ def make_role(
     purpose: str,
     managed: Sequence[str] = (),
     boundary_arn: pulumi.Input[str] | None = None,
-) -> aws.iam.Role:
+) -> Role:
     """A role with one inline policy.
 
     Args:
@@ -50,8 +60,8 @@ def make_role(
         tags=scope.tags("identity", Role=purpose),
         opts=owner.child(),
     )
+    policies: list[pulumi.Resource] = []
     if statements:
-        aws.iam.RolePolicy(name, name=purpose, role=role.name, policy=policy(*statements), opts=owner.child())
-    for arn in managed:
-        aws.iam.RolePolicyAttachment(f"{name}-{arn.rpartition('/')[2]}", role=role.name, policy_arn=arn, opts=owner.child())
-    return role
+        policies.append(aws.iam.RolePolicy(name, name=purpose, role=role.name, policy=policy(*statements), opts=owner.child()))
+    policies += [aws.iam.RolePolicyAttachment(f"{name}-{arn.rpartition('/')[2]}", role=role.name, policy_arn=arn, opts=owner.child()) for arn in managed]
+    return Role(role.arn, role.name, policies)

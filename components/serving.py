@@ -76,7 +76,7 @@ class Endpoint(Component):
             name=scope.name(args.model, "empty"),
             execution_role_arn=args.role_arn,
             enable_network_isolation=False,  # the container reads the online store
-            primary_container={"image": args.image_uri, "environment": {"GROUNDPLAN_MODEL": args.model}},
+            primary_container={"image": args.image_uri, "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region}},
             # A serverless endpoint can't be put into a VPC, nor capture what it is asked.
             # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works-exclusions
             vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]} if args.instance_type else None,
@@ -101,7 +101,8 @@ class Endpoint(Component):
             # Deployment guardrails are for instances: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
             deployment_config=self._guardrails(args) if args.instance_type else None,
             tags=tags,
-            opts=self.child(ignore_changes=["endpointConfigName"]),
+            # Both belong to the pipeline's updates: a change of the second would bring the first, the empty one, with it.
+            opts=self.child(ignore_changes=["endpointConfigName", "deploymentConfig"]),
         )
         if args.instance_type:
             self._scale(name, args, endpoint)
@@ -134,7 +135,7 @@ class Endpoint(Component):
         }
 
     def _guardrails(self, args: EndpointArgs) -> dict[str, Any]:
-        """Blue/green with a canary. The pipeline's updates keep it, so that an alarm takes one back even if nobody looks."""
+        """Blue/green with a canary, taken back by alarms; `pipelines.deploy` says the same with each update."""
         found: dict[str, Any] = {
             "blue_green_update_policy": {
                 "traffic_routing_configuration": {

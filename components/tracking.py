@@ -8,6 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.base import Component, Scope
+from components.clock import Hours
 from components.keys import DataClass
 from components.lake import BucketArgs, SecureBucket
 
@@ -20,7 +21,8 @@ class TrackingArgs:
     """Args:
     instance_class, multi_az, storage_gb, backup_days: Of the database; storage in GiB, backups 0 to 35 days.
     models_key_arn: Encrypts artifacts.
-    database_key_arn: Encrypts the database and its master password.
+    database_key_arn: Encrypts the database, its log and its master password.
+    hours: When the environment is used: a database that sleeps can't be backed up. None for always.
     """
 
     instance_class: str
@@ -32,6 +34,7 @@ class TrackingArgs:
     models_key_arn: pulumi.Input[str]
     database_key_arn: pulumi.Input[str]
     log_retention_days: int
+    hours: Hours | None = None
 
 
 class Tracking(Component):
@@ -83,6 +86,7 @@ class Tracking(Component):
             iam_database_authentication_enabled=True,
             multi_az=args.multi_az,
             backup_retention_period=args.backup_days,
+            backup_window=args.hours.utc_window if args.hours else None,
             copy_tags_to_snapshot=True,
             deletion_protection=scope.protect,
             skip_final_snapshot=not scope.protect,

@@ -44,7 +44,7 @@ class Workflow(Component):
                 "EnableNetworkIsolation": False,  # jobs read events from Kafka and write to the tracking server
                 "VpcConfig": {"SecurityGroupIds": [found["group"]], "Subnets": found["subnets"]},
             }
-            steps = [_placed(step, network, found["key"]) for step in args.definition["Steps"]]
+            steps = [_placed(step, network, found["key"], scope.region) for step in args.definition["Steps"]]
             return json.dumps({**args.definition, "Parameters": parameters, "Steps": steps})
 
         known = pulumi.Output.all(parameters=args.parameters, key=args.key_arn, subnets=args.subnet_ids, group=args.security_group_id)
@@ -61,8 +61,9 @@ class Workflow(Component):
         self.register_outputs({"pipeline_name": self.pipeline_name})
 
 
-def _placed(step: dict[str, Any], network: dict[str, Any], key_arn: str) -> dict[str, Any]:
-    """A processing step with its network, its volume encrypted (CreateProcessingJob)."""
+def _placed(step: dict[str, Any], network: dict[str, Any], key_arn: str, region: str) -> dict[str, Any]:
+    """A processing step with its network, its region, its volume encrypted (CreateProcessingJob)."""
     arguments = step["Arguments"]
     resources = {**arguments["ProcessingResources"], "ClusterConfig": {**arguments["ProcessingResources"]["ClusterConfig"], "VolumeKmsKeyId": key_arn}}
-    return {**step, "Arguments": {**arguments, "NetworkConfig": network, "ProcessingResources": resources}}
+    environment = {**arguments.get("Environment", {}), "AWS_DEFAULT_REGION": region}  # boto3 asks for this one
+    return {**step, "Arguments": {**arguments, "NetworkConfig": network, "ProcessingResources": resources, "Environment": environment}}

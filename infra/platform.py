@@ -164,6 +164,7 @@ class _Platform:
                 models_key_arn=keys[DataClass.MODELS],
                 database_key_arn=keys[DataClass.INTERNAL],
                 log_retention_days=plan.monitoring.log_retention_days,
+                hours=self.hours,
             ),
         )
         self._feature_store()
@@ -396,7 +397,6 @@ class _Platform:
             name: ClusterModel(
                 serving.min_instances,
                 serving.max_instances,
-                serving.canary_percent,
                 gpu=serving.topology == "cluster-gpu",
                 explanations=self.wanted.models[name].explanations,
             )
@@ -448,14 +448,16 @@ class _Platform:
             )
         self.keeps_warm = bool(jobs)
         if jobs:
-            modules = tuple(step["Arguments"]["AppSpecification"]["ContainerEntrypoint"][-1] for step in definition["Steps"])
+            modules = [step["Arguments"]["AppSpecification"]["ContainerEntrypoint"][-1] for step in definition["Steps"]]
+            before_sign_off = tuple(modules[: modules.index("pipelines.signoff")])
             ClusterJobs(
                 "cluster-jobs",
                 scope,
                 ClusterJobsArgs(
                     self.cluster,
                     jobs,
-                    modules,
+                    before_sign_off,
+                    "pipelines.resume",
                     self.image.uri,
                     outputs_uri,
                     self.mlflow.tracking_uri,
@@ -518,6 +520,7 @@ class _Platform:
                 self.keys.arns[DataClass.INTERNAL],
                 plan.recovery.backup_days,
                 (self.tracking.database_arn, *self.table_arns),
+                self.hours,
                 plan.recovery.standby_region,
                 {data_class: self.keys.arns[data_class] for data_class in self.standby_keys},
                 lake.buckets,

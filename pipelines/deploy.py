@@ -32,6 +32,7 @@ SANDBOX_INSTANCE_TYPE = "ml.c5.large"
 MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
+BAKING_SECONDS = 60  # how long the alarms watch before the rest of the traffic follows; one period of theirs
 
 
 @dataclass
@@ -111,10 +112,13 @@ def deploy(context: Context) -> dict[str, Any]:
         raise GroundplanError(
             f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before"
         )
-    hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
+    try:
+        hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
+    except BaseException:
+        hosting.point(*back)  # an alarm has stopped it: the canary's share goes back, too
+        raise
     hosting.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    for name, content in files.items():  # where every other way of serving reads it, should the objectives change
-        context.put("models", f"{context.model}/current/{name}", content)
+    _put_current(context, files)  # where every other way of serving reads it, should the objectives change
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
@@ -158,12 +162,16 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
     if hosting.settings.topology == "serverless":
         hosting.point({CHAMPION: hosting.create_model(path / "candidate", version)}, {CHAMPION: 1.0}, label=f"publish-{version}")
         hosting.predict(holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records"), CHAMPION)
-    for name, content in {**files, "model.tar.gz": package(files)}.items():
-        context.put("models", f"{context.model}/current/{name}", content)
+    _put_current(context, files)
     if hosting.settings.topology == "cluster-gpu":
         context.put("models", f"{context.model}/triton/{context.model}/1/model.onnx", files["model.onnx"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
+
+
+def _put_current(context: Context, files: dict[str, bytes]) -> None:
+    for name, content in {**files, "model.tar.gz": package(files)}.items():
+        context.put("models", f"{context.model}/current/{name}", content)
 
 
 def _fetch_current(context: Context, folder: Path) -> bool:
@@ -242,7 +250,7 @@ class Hosting:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
-        environment = {"GROUNDPLAN_MODEL": self.context.model}
+        environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
         if self.settings.topology == "serverless":
             # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
             environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
@@ -297,8 +305,7 @@ class Hosting:
             more["KmsKeyId"] = self.context.outputs.key_arns["models"]
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
         try:
-            # The program's guardrails (canary, rollback alarms) stay in force.
-            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, RetainDeploymentConfig=True)
+            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
         except ClientError as error:
             if "Could not find" not in str(error):
                 raise
@@ -312,6 +319,22 @@ class Hosting:
         except WaiterError as error:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
+        serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
+        if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
+            raise GroundplanError(f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name)
+
+    def _guardrails(self) -> dict[str, Any]:
+        """The canary and the alarms that take an update back. They belong to the update: the program sets them only on the first one.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
+        """
+        alarms = self.context.outputs.alarms.get(self.context.model, {})
+        if self.settings.topology != "realtime" or not self.settings.canary_percent:
+            return {}
+        routing = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_percent}, "WaitIntervalInSeconds": BAKING_SECONDS}
+        update = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": BAKING_SECONDS, "MaximumExecutionTimeoutInSeconds": IN_SERVICE_TIMEOUT_S}
+        watched = [{"AlarmName": alarms[subject]} for subject in ("latency", "errors") if subject in alarms]
+        return {"DeploymentConfig": {"BlueGreenUpdatePolicy": update, **({"AutoRollbackConfiguration": {"Alarms": watched}} if watched else {})}}
 
     def _network(self) -> dict[str, list[str]]:
         network = self.context.outputs.network

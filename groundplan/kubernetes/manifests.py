@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from groundplan.kubernetes.custom_resources import SPECS, Metadata
-from groundplan.preview import UNKNOWN, Previewed, preview
+from groundplan.preview import UNKNOWN, preview
 from infra.errors import UsageError
+from infra.objectives import load_config
 
 KUBERNETES_VERSION = "1.34"
 MARK = "# Written by `groundplan render`; changes are lost.\n"
 HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
+
+
+class Made(Protocol):
+    """What of a resource a manifest is made of."""
+
+    @property
+    def type(self) -> str:
+        """Pulumi's type token."""
+
+    @property
+    def name(self) -> str:
+        """Name of the resource."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Camel case."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,9 @@ def render(root: Path, stack: str, out: Path) -> Rendered:
         UsageError: The objectives are wrong, or ``out`` is a file.
     """
     _check_folder(out)
-    manifests, charts = collect(preview(root, stack))
+    config = load_config(root, stack)
+    config.pop("kubernetes:renderYamlToDirectory", None)  # with it a program makes no charts
+    manifests, charts = collect(preview(root, stack, config=config))
     items: list[Manifest | Chart] = [*manifests, *charts]
     found = Rendered(
         manifests,
@@ -94,7 +113,7 @@ def _check_folder(out: Path) -> None:
         raise UsageError("is a file", where=f"--out {out}", fix="name a folder")
 
 
-def collect(resources: Iterable[Previewed]) -> tuple[list[Manifest], list[Chart]]:
+def collect(resources: Iterable[Made]) -> tuple[list[Manifest], list[Chart]]:
     """The Kubernetes objects and Helm releases among a program's resources."""
     manifests, charts = list[Manifest](), list[Chart]()
     for resource in resources:

@@ -1,7 +1,8 @@
 """Starts the model server: ``python -m pipelines.serving`` is what the container image runs.
 
 Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE`` is where
-requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``).
+requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``). ``GROUNDPLAN_PUBLISHED`` names a package in
+S3 that is served instead of the folder, and served anew whenever it changes.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ from pathlib import Path
 import uvicorn
 
 from pipelines.serving.app import ModelServer
-from pipelines.serving.bundle import load
+from pipelines.serving.bundle import Model, load
 from pipelines.serving.capture import FLUSH_S, Capture
 from pipelines.serving.online import OnlineFeatures
+from pipelines.serving.published import Published
 
 
 def main() -> None:
     """Serve until told to stop, or until the process that asked for it is gone."""
     if parent := os.environ.get("GROUNDPLAN_PARENT"):
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
-    lookup = OnlineFeatures(model) if model is not None and model.entity else None
     capture = _capture(os.environ.get("GROUNDPLAN_CAPTURE", ""))
+    server = ModelServer(None, capture=capture)
+    if published := os.environ.get("GROUNDPLAN_PUBLISHED"):
+        import boto3
+
+        Published(published, boto3.client("s3")).watch(lambda model: server.use(model, _lookup(model)))
+    else:
+        model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
+        server.use(model, _lookup(model))
     uvicorn.run(
-        ModelServer(model, lookup, capture),
+        server,
         host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
         port=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
         log_level="warning",
@@ -36,6 +44,10 @@ def main() -> None:
     )
     if capture is not None:
         capture.flush()
+
+
+def _lookup(model: Model | None) -> OnlineFeatures | None:
+    return OnlineFeatures(model) if model is not None and model.entity else None
 
 
 def _capture(address: str) -> Capture | None:

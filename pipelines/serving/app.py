@@ -31,9 +31,14 @@ class ModelServer:
     """
 
     def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None) -> None:
-        self.model, self.lookup, self.capture = model, lookup, capture
+        self.capture = capture
+        self.use(model, lookup)
+
+    def use(self, model: Model | None, lookup: Lookup | None = None) -> None:
+        """Serve another model from the next request on."""
         if model is not None:
-            _ = model.session  # loading is part of starting, not of the first request
+            _ = model.session  # loading comes before, not with the first request
+        self.model, self.lookup = model, lookup
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One HTTP request (ASGI 3)."""

@@ -70,7 +70,10 @@ def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
     manifests, charts = collect(resources)
     wrong = [f"{item.file_name}: {fault}" for item in manifests for fault in faults(item.document)]
     assert not wrong, "\n".join(wrong)
-    assert len(manifests) > 30 and {chart.document["name"] for chart in charts} >= {"karpenter", "monitoring"}
+    assert len(manifests) > 30
+    installed = {chart.document["name"] for chart in charts}
+    written = any(item.type == "pulumi:providers:kubernetes" and "renderYamlToDirectory" in item.inputs for item in resources)
+    assert not installed if written else installed >= {"karpenter", "monitoring"}, "where objects are only written, Helm would look for a cluster"
     names = [item.file_name for item in (*manifests, *charts)]
     assert len(set(names)) == len(names), "two objects would be written to one file"
 
@@ -106,9 +109,9 @@ def test_nothing_in_components_reads_configuration_or_calls_a_cloud() -> None:
     for path in sorted((ROOT / "components").glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        if path.name != "built_image.py":  # a provider, which the engine calls
-            assert not names & {"boto3"}, path
-        assert not names & {"Config", "get_stack", "get_project", "environ", "invoke"}, path
+        if path.name == "built_image.py":  # a provider, which the engine calls
+            continue
+        assert not names & {"Config", "get_stack", "get_project", "boto3", "environ", "invoke"}, path
         assert not any(name.startswith("get_") and name not in {"get"} for name in names), f"{path}: a look-up"
         modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -173,7 +176,8 @@ def test_each_way_of_serving_makes_what_it_needs() -> None:
     services = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(found)[0] if item.document["kind"] == "InferenceService"}
     assert set(services) == {"gpu", "quick"}
     assert services["gpu"]["predictor"]["triton"]["resources"]["limits"]["nvidia.com/gpu"] == "1" and "explainer" in services["gpu"]
-    assert services["quick"]["predictor"]["canaryTrafficPercent"] == 5
+    variables = {item["name"]: item["value"] for item in services["quick"]["predictor"]["containers"][0]["env"]}
+    assert variables["GROUNDPLAN_PUBLISHED"].endswith("/quick/current/model.tar.gz")
     assert {chart.document["name"] for chart in collect(found)[1]} >= {"kserve", "knative-operator"}
     assert not [item for item in previewed("prod") if item.type == HELM_RELEASE and "kserve" in item.name]
 
@@ -263,7 +267,10 @@ def test_retraining_within_minutes_runs_on_the_cluster() -> None:
     job = next(item.document for item in collect(previewed("prod"))[0] if item.document["kind"] == "CronJob")
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     order = [container["command"][2] for container in (*pod["initContainers"], *pod["containers"])]
-    assert order == [f"pipelines.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register", "signoff", "deploy", "monitor")]
+    assert order == [f"pipelines.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")]
+    jobs = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(previewed("prod"))[0] if item.document["kind"] == "CronJob"}
+    resume = jobs["resume-diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert "initContainers" not in resume and resume["containers"][0]["command"][2] == "pipelines.resume"
     assert not of_type(previewed("prod"), "Pipeline") and of_type(previewed("staging"), "Pipeline")
 
 

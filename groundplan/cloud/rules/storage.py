@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from typing import Any
@@ -65,12 +66,18 @@ def _object(cloud: Cloud, inputs: Inputs) -> Made:
         {
             "Bucket": inputs["bucket"],
             "Key": inputs["key"],
-            "Body": _zipped(inputs["source"]) if "source" in inputs else inputs["content"].encode(),
+            "Body": _body(inputs),
             "ContentType": inputs.get("contentType", "application/octet-stream"),
             **encryption,
         },
     )
     return inputs["key"], {"arn": f"arn:aws:s3:::{inputs['bucket']}/{inputs['key']}", "etag": answer["ETag"].strip('"')}
+
+
+def _body(inputs: Inputs) -> bytes:
+    if "source" in inputs:
+        return _zipped(inputs["source"])
+    return base64.b64decode(inputs["contentBase64"]) if "contentBase64" in inputs else str(inputs["content"]).encode()
 
 
 def _zipped(files: dict[str, str]) -> bytes:
@@ -204,6 +211,7 @@ RULES: dict[str, Rule] = {
     "aws:rds/instance:Instance": Rule(
         "rds", "CreateDBInstance",
         rename={
+            "backupWindow": "PreferredBackupWindow",
             "identifier": "DBInstanceIdentifier", "instanceClass": "DBInstanceClass", "username": "MasterUsername", "skipFinalSnapshot": None,
             "finalSnapshotIdentifier": None, "applyImmediately": None, "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
             "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication", "parameterGroupName": "DBParameterGroupName",

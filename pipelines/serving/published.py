@@ -1,0 +1,66 @@
+"""A model read from where the pipeline publishes it, and read anew when another one is published there."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines.serving.bundle import Model, load
+
+EVERY_S = 30.0
+_log = logging.getLogger("groundplan.published")
+
+
+class Published:
+    """The package at ``address`` (``s3://bucket/<model>/current/model.tar.gz``).
+
+    One object holds the whole model, so that no reader ever sees half of a new one.
+    """
+
+    def __init__(self, address: str, s3: Any) -> None:
+        self._bucket, _, self._key = address.removeprefix("s3://").partition("/")
+        self._s3, self._etag = s3, ""
+
+    def changed(self) -> tuple[bool, Model | None]:
+        """Whether there is another package than at the last call, and its model; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            if self._s3.head_object(Bucket=self._bucket, Key=self._key)["ETag"] == self._etag:
+                return False, None
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                return False, None
+            raise
+        with TemporaryDirectory() as folder:
+            with tarfile.open(fileobj=io.BytesIO(answer["Body"].read()), mode="r:gz") as archive:
+                archive.extractall(folder, filter="data")
+            model = load(Path(folder))
+        self._etag = answer["ETag"]
+        return True, model
+
+    def watch(self, use: Callable[[Model | None], None], every_s: float = EVERY_S) -> None:
+        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in use."""
+        pause = threading.Event()
+
+        def look() -> None:
+            try:
+                new, model = self.changed()
+                if new:
+                    use(model)
+            except Exception as error:
+                _log.warning("the model at %s/%s can't be read: %s: %s", self._bucket, self._key, type(error).__name__, error)
+
+        def forever() -> None:
+            while not pause.wait(every_s):
+                look()
+
+        look()
+        threading.Thread(target=forever, daemon=True).start()

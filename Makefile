@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
-.PHONY: help up down status test unit lint lock pipeline docs bench clean
+# `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
+.PHONY: help up down status test unit review lint lock pipeline docs bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,12 +34,15 @@ status: $(VENV)/.installed ## what runs where, what was made
 	@$(GROUNDPLAN) status
 
 test: lint ## formatter, linter, types, unit, integration and end-to-end tests
-	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/unit tests/review -n 2
 	@$(BIN)/python -m pytest tests/integration
 	@$(BIN)/python -m pytest tests/e2e
 
 unit: $(VENV)/.installed-test ## the fast tests only
-	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/unit tests/review -n 2
+
+review: $(VENV)/.installed ## policies, permissions and cost of every stack
+	@for stack in $$(ls stacks | sed -n 's/^Pulumi\.\(.*\)\.yaml$$/\1/p'); do $(GROUNDPLAN) review --stack $$stack || exit $$?; done
 
 lint: $(VENV)/.installed-test ## formatter, linter and type checker
 	@$(BIN)/ruff format --check --quiet .

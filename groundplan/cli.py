@@ -261,6 +261,38 @@ def render(
     raise typer.Exit(1 if found.faults else 0)
 
 
+@app.command()
+def review(
+    path: Annotated[Path | None, typer.Argument(help="Folder of any Pulumi project in Python. Default: this project.")] = None,
+    stack: Annotated[str, typer.Option(help="Stack to review; needed where there are several.")] = "",
+    against: Annotated[str, typer.Option(metavar="REV", help="Compare with another git revision, e.g. origin/main.")] = "",
+    config: Annotated[
+        list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="Configuration, before the stack file's. May be given again.")
+    ] = None,
+    pack: Annotated[list[Path] | None, typer.Option("--policy-pack", help="Policy pack to ask instead of the project's. May be given again.")] = None,
+    output: Annotated[str, typer.Option("--format", help="text, markdown, sarif, html or json.")] = "text",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write instead of standard output.")] = None,
+) -> None:
+    """Judge what a program would make, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory finding or over budget."""
+    from groundplan.home import find_home
+    from groundplan.review.command import review as reviewed
+    from groundplan.review.formats import FORMATS, RENDERERS, print_text
+
+    if output not in FORMATS:
+        raise UsageError(f"unknown format {output!r}", where="--format", fix=f"one of: {', '.join(FORMATS)}")
+    if out and output == "text":
+        raise UsageError("text goes to the terminal only", where="--out", fix="name a --format: markdown, sarif, html or json")
+    found = reviewed(path or find_home().root, stack, packs=tuple(pack or ()), config=tuple(config or ()), against=against)
+    if output == "text":
+        print_text(found)
+    elif out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(RENDERERS[output](found), encoding="utf-8")
+    else:
+        print(RENDERERS[output](found), end="")
+    raise typer.Exit(0 if found.passed else 1)
+
+
 prices = typer.Typer(help="The price book that designs are drawn with.", no_args_is_help=True)
 app.add_typer(prices, name="prices")
 

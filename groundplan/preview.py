@@ -97,7 +97,7 @@ class PreviewMonitor(MockMonitor):
                 answer[key] = rpc.UNKNOWN  # text, of which the program could tell nothing but its parts
         for key, computed in _COMPUTED_INSIDE.get(request.type, {}).items():
             answer.get_or_create_struct(key)[computed] = rpc.UNKNOWN
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=rpc.UNKNOWN if request.custom else "", object=answer)
+        return resource_pb2.RegisterResourceResponse(urn=urn, object=answer)  # no id: it is unknown
 
 
 def _plain(value: Any) -> Any:

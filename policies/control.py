@@ -46,6 +46,7 @@ class Control:
         production: Whether only production is held to it.
         check, stack_check: One of the two.
         remedy: Mends the inputs in place, where that can be done without knowing the program.
+        path: The one input it is about, if it is about one.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Control:
     check: Check | None = None
     stack_check: StackCheck | None = None
     remedy: Remedy | None = None
+    path: str = ""
 
     @property
     def frameworks(self) -> frozenset[str]:
@@ -156,7 +158,9 @@ class Family:
             place[last] = value
 
         fix = f"Set {path} to {value!r}."
-        self._add(Control(control_id, self.name, title, (resource_type,), severity, law or self.law, fix, url, production, check=check, remedy=remedy))
+        self._add(
+            Control(control_id, self.name, title, (resource_type,), severity, law or self.law, fix, url, production, check=check, remedy=remedy, path=path)
+        )
 
     def present(
         self, control_id: str, title: str, *types: str, path: str, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
@@ -173,7 +177,7 @@ class Family:
             if not given(place, last):
                 yield f"{path} is not given"
 
-        self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check))
+        self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check, path=path))
 
     def _add(self, control: Control) -> None:
         if control.id in CONTROLS:

@@ -76,7 +76,7 @@ class LocalMocks(Mocks):
         }
         if args.token not in answers:
             raise GroundplanError(f"the local cloud can't answer the look-up {args.token}", fix="take the value as an argument instead")
-        return answers[args.token], None
+        return answers[args.token], []
 
 
 class LocalMonitor(MockMonitor):

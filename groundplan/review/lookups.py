@@ -1,0 +1,87 @@
+"""Answers for what a program asks AWS while it previews, since a review asks nobody.
+
+The few whose answer programs compute with are told as AWS would tell them for an account that has nothing special. Of every other
+one each text is the name of what was asked for (``getAmi.id``): the SDK takes nothing unknown for an answer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from typing import Any
+
+ACCOUNT = "123456789012"
+
+
+def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]:
+    """The result of one look-up (``aws:ec2/getAmi:getAmi``), camel case."""
+    name = token.rpartition(":")[2]
+    if token.startswith("aws:"):
+        zones = [f"{region}{letter}" for letter in "abc"]
+        known: dict[str, dict[str, Any]] = {
+            "getAvailabilityZones": {"names": zones, "zoneIds": [f"{region}-az{number}" for number in (1, 2, 3)], "id": region},
+            "getCallerIdentity": {"accountId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:user/review", "userId": "review", "id": ACCOUNT},
+            "getRegion": {"name": region, "id": region, "region": region, "description": region, "endpoint": f"ec2.{region}.amazonaws.com"},
+            "getPartition": {"partition": "aws", "dnsSuffix": "amazonaws.com", "id": "aws", "reverseDnsPrefix": "com.amazonaws"},
+        }
+        if name == "getPolicyDocument":
+            return {**arguments, "json": _document(arguments), "minifiedJson": _document(arguments), "id": "document"}
+        if name in known:
+            return {**arguments, **known[name]}
+    return {**_unknown(token), **arguments}
+
+
+def _document(arguments: dict[str, Any]) -> str:
+    """https://www.pulumi.com/registry/packages/aws/api-docs/iam/getpolicydocument/."""
+    statements = []
+    for given in arguments.get("statements") or []:
+        item: dict[str, Any] = {"Effect": given.get("effect", "Allow")}
+        for key, wire in (("sid", "Sid"), ("actions", "Action"), ("notActions", "NotAction"), ("resources", "Resource"), ("notResources", "NotResource")):
+            if given.get(key):
+                item[wire] = given[key]
+        for key, wire in (("principals", "Principal"), ("notPrincipals", "NotPrincipal")):
+            if given.get(key):
+                item[wire] = "*" if any(p["type"] == "*" for p in given[key]) else {p["type"]: p["identifiers"] for p in given[key]}
+        for condition in given.get("conditions") or []:
+            item.setdefault("Condition", {}).setdefault(condition["test"], {})[condition["variable"]] = condition["values"]
+        statements.append(item)
+    return json.dumps({"Version": arguments.get("version", "2012-10-17"), "Statement": statements})
+
+
+def _unknown(token: str) -> dict[str, Any]:
+    """By the result's class in the provider's package: texts are names, a list of texts has one."""
+    package, _, rest = token.partition(":")
+    module, _, name = rest.partition(":")
+    python = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    try:
+        found = importlib.import_module(f"pulumi_{package.replace('-', '_')}.{module.partition('/')[0]}.{python}".replace(".index.", "."))
+        result = getattr(found, f"{name[0].upper()}{name[1:]}Result")
+    except (ImportError, AttributeError):
+        return {"id": f"{name}.id"}
+    values: dict[str, Any] = {}
+    for key, hint in _hints(result).items():
+        text = str(hint)
+        wire = getattr(getattr(result, key).fget, "_pulumi_name", key) if isinstance(getattr(result, key, None), property) else key
+        if "Sequence" in text or "List" in text:
+            values[wire] = [f"{name}.{wire}"] if "str" in text else []
+        elif "Mapping" in text or "Dict" in text:
+            values[wire] = {}
+        elif "bool" in text:
+            values[wire] = False
+        elif "int" in text or "float" in text:
+            values[wire] = 0
+        else:
+            values[wire] = f"{name}.{wire}"
+    return values
+
+
+def _hints(result: type) -> dict[str, Any]:
+    """Types of a result's properties, by their Python names."""
+    found = {}
+    for name in inspect.signature(result.__init__).parameters:  # type: ignore[misc]
+        prop = getattr(result, name, None)
+        if isinstance(prop, property) and prop.fget is not None:
+            found[name] = prop.fget.__annotations__.get("return", "str")
+    return found

@@ -1,0 +1,206 @@
+"""What a review finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SEVERITIES = ("critical", "high", "medium", "low")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource of the program, as a preview shows it.
+
+    Attributes:
+        inputs: Camel case; what only a deployment can tell is ``groundplan.preview.UNKNOWN``.
+        source: ``file:line`` of the Python that made it, below the project's folder.
+    """
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    custom: bool
+    inputs: dict[str, Any]
+    source: str = ""
+    protect: bool = False
+    remote: bool = False
+
+
+@dataclass(frozen=True)
+class Waived:
+    """Who answers for a finding, why, and until when (ISO date)."""
+
+    approver: str
+    reason: str
+    expires: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        policy: Id of the control.
+        resource: Name of the resource; ``stack`` where it is about the whole stack.
+        law: For example ``GDPR 32(1)(a)``.
+        source: ``file:line``.
+    """
+
+    policy: str
+    title: str
+    severity: str
+    mandatory: bool
+    resource: str
+    type: str
+    urn: str
+    message: str
+    remediation: str = ""
+    law: tuple[str, ...] = ()
+    url: str = ""
+    source: str = ""
+    waived: Waived | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it makes the review fail."""
+        return self.mandatory and self.waived is None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The same finding in another revision."""
+        return self.policy, self.urn, self.message
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Who may do what to what.
+
+    Attributes:
+        who: Role, user or group; for a resource's own policy, the principals it names.
+        access: AWS's access level: List, Read, Write, Permissions management, Tagging.
+        resources: ARNs and patterns; unknown ones say so.
+        conditions: As ``operator key = values``.
+    """
+
+    who: str
+    service: str
+    access: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """A part of the monthly cost, in USD; of which model, if it is one's."""
+
+    name: str
+    monthly_usd: float
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Monthly cost.
+
+    Attributes:
+        basis: ``design`` (of the objectives) or ``resources`` (list prices of what the program makes).
+        budget_usd: None without one.
+        not_priced: Types the price book does not know, with how many there are.
+        by_use: Types that cost by use, of which a program says nothing.
+    """
+
+    basis: str
+    lines: tuple[CostLine, ...]
+    as_of: str
+    region: str
+    budget_usd: float | None = None
+    not_priced: tuple[tuple[str, int], ...] = ()
+    by_use: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def monthly_usd(self) -> float:
+        """All lines."""
+        return sum(line.monthly_usd for line in self.lines)
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether it is more than the budget allows."""
+        return self.budget_usd is not None and self.monthly_usd > self.budget_usd
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A control that could not be asked about a resource, since it needs a value that only a deployment can tell."""
+
+    policy: str
+    resource: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A resource that differs: ``what`` is added, gone or changed; ``inputs`` names the inputs that differ."""
+
+    what: str
+    type: str
+    name: str
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs from another revision."""
+
+    revision: str
+    resources: tuple[Change, ...]
+    grants_added: tuple[Grant, ...]
+    grants_gone: tuple[Grant, ...]
+    findings_added: tuple[Finding, ...]
+    findings_gone: tuple[Finding, ...]
+    monthly_usd_before: float
+
+
+@dataclass(frozen=True)
+class Review:
+    """The whole of it."""
+
+    project: str
+    stack: str
+    resources: tuple[Resource, ...]
+    findings: tuple[Finding, ...]
+    undecided: tuple[Undecided, ...]
+    grants: tuple[Grant, ...]
+    cost: Cost
+    objectives_not_met: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    controls: int = 0
+    seconds: float = 0.0
+    comparison: Comparison | None = field(default=None)
+
+    @property
+    def blocking(self) -> list[Finding]:
+        """The findings that make it fail."""
+        return [finding for finding in self.findings if finding.blocks]
+
+    @property
+    def passed(self) -> bool:
+        """No mandatory finding, within budget, objectives met."""
+        return not self.blocking and not self.cost.over_budget and not self.objectives_not_met
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        found = asdict(self)
+        found["passed"] = self.passed
+        found["cost"] |= {"monthly_usd": round(self.cost.monthly_usd, 2), "over_budget": self.cost.over_budget}
+        return found
+
+
+def by_severity(findings: tuple[Finding, ...] | list[Finding]) -> Iterator[Finding]:
+    """What blocks first, then by severity, policy and resource."""
+    rank = {severity: index for index, severity in enumerate(SEVERITIES)}
+    return iter(sorted(findings, key=lambda f: (not f.blocks, f.waived is not None, rank.get(f.severity, 9), f.policy, f.resource)))

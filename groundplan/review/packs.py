@@ -1,0 +1,197 @@
+"""Policy packs, started as the Pulumi CLI starts them and asked over Pulumi's own protocol (``analyzer.proto``) while the program runs.
+
+https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2, struct_pb2
+from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
+
+from groundplan.review.errors import ReviewError
+
+START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
+_LEVELS = {analyzer_pb2.MANDATORY: "mandatory", analyzer_pb2.REMEDIATE: "mandatory", analyzer_pb2.ADVISORY: "advisory", analyzer_pb2.DISABLED: "disabled"}
+_SEVERITIES = {
+    analyzer_pb2.POLICY_SEVERITY_CRITICAL: "critical",
+    analyzer_pb2.POLICY_SEVERITY_HIGH: "high",
+    analyzer_pb2.POLICY_SEVERITY_MEDIUM: "medium",
+}
+_CANT = re.compile(r"can't run policy '([^']+)' from policy pack '[^']+' during preview: (.*)", re.DOTALL)
+
+
+class Pack:
+    """One running pack.
+
+    Args:
+        path: Folder with ``PulumiPolicy.yaml``.
+        config: The stack's configuration, which the engine hands a pack, too.
+        pythonpath: Folders the pack's modules may come from.
+
+    Raises:
+        ReviewError: The folder holds no pack in Python.
+    """
+
+    def __init__(self, path: Path, project: str, stack: str, config: Mapping[str, str], pythonpath: str) -> None:
+        self.path = path
+        self.answers: list[tuple[Any, Any]] = []  # request, future
+        self._queue: queue.Queue[Any] = queue.Queue()
+        self._problem: ReviewError | None = None
+        environment = {
+            **os.environ,
+            "PULUMI_CONFIG": json.dumps(dict(config)),
+            "PULUMI_PROJECT": project,
+            "PULUMI_STACK": stack,
+            "PULUMI_ORGANIZATION": "organization",
+            "PULUMI_DRY_RUN": "true",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": pythonpath,
+            # The review shows waived findings, and who answers for them.
+            "GROUNDPLAN_POLICY_WAIVERS": "0",
+        }
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pack)
+        command = [_interpreter(path), "-m", "pulumi.policy", "127.0.0.1:0", str(path)]
+        self._process = subprocess.Popen(command, cwd=path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Wait for the pack's port, then send what has gathered and whatever comes."""
+        assert self._process.stdout is not None
+        port = self._process.stdout.readline().strip()
+        if not port.isdigit():
+            self._process.wait(START_TIMEOUT_S)
+            self._errors.seek(0)
+            said = self._errors.read().decode("utf-8", "replace")
+            self._problem = ReviewError(f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path))
+            return
+        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+        self.stub = analyzer_pb2_grpc.AnalyzerStub(channel)
+        while (request := self._queue.get()) is not None:
+            self.answers.append((request, self.stub.Analyze.future(request, timeout=ASK_TIMEOUT_S)))
+
+    def ask(self, request: Any) -> None:
+        """Have one resource judged; the answer comes with ``finish``."""
+        self._queue.put(request)
+
+    def finish(self, resources: list[Any]) -> dict[str, Any]:
+        """All the pack has to say: its policies, its findings, what it could not decide.
+
+        Args:
+            resources: ``AnalyzerResource`` of the whole stack.
+
+        Raises:
+            ReviewError: It did not start, or one of its policies raised.
+        """
+        self._queue.put(None)
+        self._thread.join(START_TIMEOUT_S + ASK_TIMEOUT_S)
+        if self._problem:
+            raise self._problem
+        try:
+            info = self.stub.GetAnalyzerInfo(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
+            whole = self.stub.AnalyzeStack.future(analyzer_pb2.AnalyzeStackRequest(resources=resources), timeout=ASK_TIMEOUT_S)
+            said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
+            said += [(item.urn, item) for item in whole.result().diagnostics]
+        except grpc.RpcError as error:
+            text = error.details() or str(error.code())
+            named = re.search(r"with policy '([^']+)'", text)
+            what = f"the policy {named[1]} raised: {_last(text)}" if named else f"the policy pack failed: {_last(text)}"
+            raise ReviewError(what, where=_place(text) or str(self.path)) from None
+        return {"pack": info.name, "policies": [_policy(item) for item in info.policies], **_told(said)}
+
+    def stop(self) -> None:
+        """End its process."""
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._errors.close()
+
+
+def _policy(item: Any) -> dict[str, Any]:
+    return {
+        "id": item.name,
+        "title": item.description,
+        "level": _LEVELS[item.enforcementLevel],
+        "severity": _SEVERITIES.get(item.severity, "low"),
+        "law": [part.strip() for part in item.framework.reference.split(",") if part.strip()],
+        "remediation": item.remediation_steps,
+        "url": item.url,
+        "family": item.tags[0] if item.tags else "",
+    }
+
+
+def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
+    findings, undecided = [], []
+    for urn, item in said:
+        if cant := _CANT.match(item.message):
+            undecided.append({"policy": cant[1], "urn": urn, "why": cant[2].strip()})
+            continue
+        # The SDK puts the policy's description before what it reports.
+        message = item.message.removeprefix(item.description).strip() or item.description
+        findings.append({"policy": item.policyName, "urn": item.urn or urn, "message": message, "level": _LEVELS[item.enforcementLevel]})
+    return {"findings": findings, "undecided": undecided}
+
+
+def _interpreter(path: Path) -> str:
+    """The pack's own virtualenv, if it names one that is there; else this one.
+
+    Raises:
+        ReviewError: There is no pack, or it is not in Python.
+    """
+    import yaml
+
+    file = path / "PulumiPolicy.yaml"
+    if not file.is_file():
+        raise ReviewError("is no policy pack: it has no PulumiPolicy.yaml", where=str(path), fix="name a folder with PulumiPolicy.yaml")
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReviewError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file)) from None
+    runtime = document.get("runtime")
+    kind = runtime.get("name") if isinstance(runtime, dict) else runtime
+    if kind != "python":
+        raise ReviewError(f"is a pack in {kind}; only Python ones can be asked", where=str(file))
+    options = (runtime.get("options") or {}) if isinstance(runtime, dict) else {}
+    own = path / str(options.get("virtualenv", "")) / "bin" / "python"
+    return str(own) if options.get("virtualenv") and own.is_file() else sys.executable
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it says nothing"
+
+
+def _place(text: str) -> str:
+    """``file:line`` of the last frame of a traceback that is not in an installed package."""
+    frames = [(file, line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text) if "site-packages" not in file and not file.startswith("<")]
+    return ":".join(frames[-1]) if frames else ""
+
+
+def request_of(urn: str, type_: str, name: str, properties: struct_pb2.Struct, *, protect: bool) -> Any:
+    """An ``AnalyzeRequest``."""
+    return analyzer_pb2.AnalyzeRequest(urn=urn, type=type_, name=name, properties=properties, options=analyzer_pb2.AnalyzerResourceOptions(protect=protect))
+
+
+def resource_of(request: Any, parent: str, dependencies: list[str]) -> Any:
+    """The ``AnalyzerResource`` of the same resource."""
+    return analyzer_pb2.AnalyzerResource(
+        urn=request.urn, type=request.type, name=request.name, properties=request.properties, options=request.options, parent=parent, dependencies=dependencies
+    )

@@ -1,0 +1,260 @@
+"""The review, whole: programs run in its engine, judged by the pack in its own process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from groundplan.review.command import review
+from groundplan.review.errors import ReviewError
+from groundplan.review.formats import as_html, as_json, as_markdown, as_sarif
+from groundplan.review.model import Review
+from infra.errors import UsageError
+from tests.conftest import ROOT
+from tests.review.programs import GOOD, PROGRAMS
+
+SCHEMA = Path(__file__).parent / "sarif-2.1.0.schema.json"
+
+
+def write(folder: Path, code: str, pulumi: str = "name: tried\nruntime: python\n", **files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Pulumi.yaml").write_text(pulumi)
+    (folder / "__main__.py").write_text(code)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+def told(found: Review) -> set[str]:
+    return {f"{'!' if finding.blocks else ''}{finding.policy} {finding.resource}" for finding in found.findings}
+
+
+def test_there_are_thirty_bad_programs_and_a_good_one() -> None:
+    assert len(PROGRAMS) >= 31 and not PROGRAMS["nothing wrong"].expected
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_bad_program_yields_exactly_its_findings(name: str, tmp_path: Path) -> None:
+    program = PROGRAMS[name]
+    code = f"{GOOD}\n{program.code}\n"
+    found = review(write(tmp_path, code))
+    assert told(found) == program.expected
+    assert found.passed == (not any(item.startswith("!") for item in program.expected))
+    lines = code.splitlines()
+    for finding in found.findings:
+        file, _, line = finding.source.partition(":")
+        assert (file == "__main__.py" and "aws." in lines[int(line) - 1]) or "k8s." in lines[int(line) - 1], f"{finding.policy}: {finding.source}"
+
+
+@pytest.fixture(scope="module")
+def prod() -> Review:
+    return review(ROOT, "prod")
+
+
+def test_the_prod_stack_is_clean(prod: Review) -> None:
+    assert prod.passed and not [finding for finding in prod.findings if not finding.waived] and not prod.undecided
+    assert {finding.policy for finding in prod.findings} == {"secret-rotates", "k8s-pod-security"}, "both waived in the stack file"
+    assert prod.cost.basis == "design" and prod.cost.budget_usd == 10_000 and 1_000 < prod.cost.monthly_usd < 10_000
+    auditor = [grant for grant in prod.grants if grant.who == "role groundplan-prod-auditor"]
+    assert auditor and all(grant.access in ("List", "Read") or "kms:Decrypt" in grant.actions for grant in auditor)
+
+
+@pytest.mark.parametrize("stack", ["local", "dev", "staging"])
+def test_every_other_stack_is_clean(stack: str) -> None:
+    found = review(ROOT, stack)
+    assert found.passed and not [finding for finding in found.findings if finding.blocks]
+
+
+def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, tmp_path: Path) -> None:
+    import jsonschema
+
+    bad = review(write(tmp_path, f"{GOOD}\n{PROGRAMS['public database'].code}\n"))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    for item in (prod, bad):
+        jsonschema.validate(json.loads(as_sarif(item)), schema)
+    result = json.loads(as_sarif(bad))["runs"][0]["results"][0]
+    place = result["locations"][0]["physicalLocation"]
+    assert (result["ruleId"], result["level"], place["artifactLocation"]["uri"]) == ("rds-private", "error", "__main__.py")
+    assert place["region"]["startLine"] > 1
+    suppressed = json.loads(as_sarif(prod))["runs"][0]["results"]
+    assert all(item["suppressions"][0]["justification"] for item in suppressed)
+
+
+def test_the_other_formats_say_the_same(prod: Review, tmp_path: Path) -> None:
+    document = json.loads(as_json(prod))
+    assert document["passed"] and document["cost"]["monthly_usd"] and len(document["grants"]) == len(prod.grants)
+    page = as_html(prod)
+    assert "<script" not in page and "http" not in page.split("</style>")[0] and "groundplan-prod-auditor" in page
+    bad = review(write(tmp_path, f"{GOOD}\n{PROGRAMS['administrator'].code}\n"))
+    text = as_markdown(bad)
+    assert (
+        text.startswith("## ❌ tried / dev: failed: 2 mandatory findings") and "| `iam-no-star-action` (**mandatory**) | critical | r<br>`__main__.py:" in text
+    )
+
+
+def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    before = 'bucket("b")\nrole("r", allow("s3:GetObject", "arn:aws:s3:::b/*"))\nbucket("old")\n'
+    after = 'bucket("b", tls=False)\nrole("r", allow(["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::b/*"))\ndatabase("d")\n'
+    # Modules of the same names as this project's, and different in the two revisions.
+    write(tmp_path / "deep", f"from infra.helper import *\n{before}", helper="")
+    (tmp_path / "deep" / "infra").mkdir()
+    (tmp_path / "deep" / "infra" / "helper.py").write_text(GOOD)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "before")
+    write(tmp_path / "deep", f"from infra.helper import *\n{after}")
+    found = review(tmp_path / "deep", against="HEAD")
+    compared = found.comparison
+    assert compared is not None
+    changes = {(change.what, change.type.rpartition(":")[2], change.name) for change in compared.resources}
+    assert ("added", "Instance", "d") in changes and ("gone", "Bucket", "old") in changes and ("changed", "RolePolicy", "r") in changes
+    assert ("gone", "BucketPolicy", "b") in changes and not [change for change in changes if change[1:] == ("Bucket", "b")]
+    assert [(grant.who, grant.access, grant.actions) for grant in compared.grants_added] == [("role r", "Write", ("s3:PutObject",))]
+    assert [(finding.policy, finding.resource) for finding in compared.findings_added] == [("s3-tls-only", "b")]
+    assert found.cost.monthly_usd > compared.monthly_usd_before == 0
+    assert "Against `HEAD`" in as_markdown(found) and "s3:PutObject" in as_markdown(found)
+    assert not list(Path(tmp_path).glob("groundplan-review-*"))
+    with pytest.raises(UsageError, match="--against nowhere"):
+        review(tmp_path / "deep", against="nowhere")
+
+
+def test_look_ups_are_answered_and_named(tmp_path: Path) -> None:
+    code = """
+import pulumi_aws as aws
+vpc = aws.ec2.get_vpc(default=True)
+subnets = aws.ec2.get_subnets(filters=[{"name": "vpc-id", "values": [vpc.id]}])
+image = aws.ec2.get_ami(most_recent=True, owners=["amazon"])
+zones = aws.get_availability_zones()
+for index, zone in enumerate(zones.names[:2]):
+    aws.ec2.Subnet(f"s{index}", vpc_id=vpc.id, availability_zone=zone, cidr_block=f"10.0.{index}.0/24")
+document = aws.iam.get_policy_document(statements=[{"actions": ["s3:GetObjekt"], "resources": ["*"]}])
+aws.iam.Policy("p", policy=document.json, description=aws.get_caller_identity().account_id)
+later = aws.ec2.get_ami_output(most_recent=True, owners=["amazon"])
+aws.ec2.Instance("i", ami=later.id.apply(str.upper), subnet_id=subnets.ids[0], instance_type="t3.micro")
+"""
+    found = review(write(tmp_path, code), config=("aws:region=eu-west-3",))
+    zones = [r.inputs["availabilityZone"] for r in found.resources if r.type.endswith(":Subnet")]
+    assert zones == ["eu-west-3a", "eu-west-3b"]
+    assert "iam-unknown-action" in {finding.policy for finding in found.findings}
+    assert "looked up, and answered with stand-ins: aws:ec2/getAmi:getAmi" in found.notes[0]
+
+
+def test_what_a_deployment_decides_is_unknown_and_never_a_silent_pass(tmp_path: Path) -> None:
+    code = f"""{GOOD}
+made = bucket("b", tls=False)
+aws.s3.BucketPolicy("p", bucket="b", policy=made.id.apply(lambda name: 1 / 0))
+"""
+    found = review(write(tmp_path, code))
+    assert {(item.policy, item.resource) for item in found.undecided} == {("policy-not-public", "p"), ("s3-tls-only", ""), ("iam-lint", "p")}
+
+
+def test_missing_configuration_is_asked_for_all_at_once(tmp_path: Path) -> None:
+    code = """
+import pulumi
+c = pulumi.Config()
+n = c.require_int("count") + 1
+k = c.require("key")
+pulumi.Config("aws").require("region")
+x = {"a": 1}[k]
+"""
+    folder = write(tmp_path, code, "name: tried\nruntime: {name: python}\nconfig:\n  given: {default: 5}\n")
+    with pytest.raises(UsageError, match="configuration that nobody gives: tried:count, tried:key, aws:region"):
+        review(folder)
+    assert review(folder, config=("count=2", "key=a", "aws:region=eu-west-1")).passed
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import pulumi\n\n\ndef make():\n    return 1 / 0\n\n\nmake()\n", r"__main__\.py:5: the program raised ZeroDivisionError: division by zero"),
+        ("import nothing_of_that_name\n", r"__main__\.py:1: the program raised ModuleNotFoundError.*\n  -> install what the program needs"),
+        ("raise SystemExit(3)\n", r"__main__\.py:1: the program raised SystemExit: 3"),
+        ("def broken(:\n", "the program raised SyntaxError"),
+        ("import pulumi_aws as aws\naws.s3.Bucket('a')\naws.s3.Bucket('a')\n", "two resources are both named 'a'"),
+    ],
+)
+def test_a_program_that_raises_is_named_with_its_line(code: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ReviewError, match=says):
+        review(write(tmp_path, code))
+
+
+PACK = """from pulumi_policy import *
+
+
+def check(args, report):
+    {body}
+
+
+PolicyPack('tried', policies=[ResourceValidationPolicy('mine', 'Mine', check)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "manifest", "says"),
+    [
+        ("return args.props['nothing'][0]", "runtime: python", r"__main__\.py:5: the policy mine raised: KeyError"),
+        ("pass\n1 / 0", "runtime: python", r"__main__\.py:6: the policy pack does not start: ZeroDivisionError"),
+        ("pass", "runtime: nodejs", "is a pack in nodejs"),
+        ("pass", "runtime: [", "not readable as YAML"),
+    ],
+)
+def test_a_pack_that_fails_is_named_and_nothing_passes(body: str, manifest: str, says: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "program", f"{GOOD}\nbucket('b')\n")
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "PulumiPolicy.yaml").write_text(f"{manifest}\n")
+    (pack / "__main__.py").write_text(PACK.format(body=body))
+    with pytest.raises(ReviewError, match=says):
+        review(folder, packs=(pack,))
+
+
+def test_another_pack_is_asked_as_it_is(tmp_path: Path) -> None:
+    folder = write(tmp_path / "program", f"{GOOD}\nbucket('b')\n")
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "PulumiPolicy.yaml").write_text("runtime: python\n")
+    (pack / "__main__.py").write_text(PACK.format(body="report('bad') if args.resource_type.endswith(':Bucket') else None"))
+    found = review(folder, packs=(pack,))
+    assert told(found) == {"mine b"} and found.controls == 1
+
+
+@pytest.mark.parametrize(
+    ("pulumi", "says"),
+    [
+        ("name: x\nruntime: nodejs\n", "is a program in nodejs; only Python ones"),
+        ("runtime: python\n", "names no project"),
+        ("name: [\n", "not readable as YAML"),
+    ],
+)
+def test_a_project_that_is_none_is_named(pulumi: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=says):
+        review(write(tmp_path, "", pulumi))
+
+
+def test_wrong_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is no Pulumi project: it has no Pulumi\.yaml"):
+        review(tmp_path)
+    with pytest.raises(UsageError, match=r"has 4 stacks\n  -> name one with --stack: dev, local, prod, staging"):
+        review(ROOT)
+    with pytest.raises(UsageError, match=r"unknown stack 'production'\n  -> use one of: dev, local, prod, staging"):
+        review(ROOT, "production")
+    with pytest.raises(UsageError, match="'region' is not KEY=VALUE"):
+        review(write(tmp_path, ""), config=("region",))
+
+
+def test_regimes_of_the_stack_make_findings_mandatory_and_an_expired_waiver_is_one(tmp_path: Path) -> None:
+    entry = "policy: s3-versioned, resource: b, reason: r, approver: a@b.c"
+    other = "policy: s3-lifecycle, resource: '*', reason: r, approver: a@b.c"
+    stack = f"config:\n  groundplan:waivers:\n    - {{{entry}, expires: '2020-01-01'}}\n    - {{{other}, expires: '2999-01-01'}}\n"
+    folder = write(tmp_path, f"{GOOD}\nbucket('b', versions=False, lifecycle=False)\n", **{"Pulumi__dev__yaml": stack})
+    found = review(folder)
+    waived = {finding.policy: finding.waived for finding in found.findings}
+    assert waived["s3-lifecycle"] and waived["s3-versioned"] is None
+    assert told(found) == {"s3-versioned b", "s3-lifecycle b", "!waiver-holds stack"}
+    assert "expired on 2020-01-01" in next(finding.message for finding in found.findings if finding.policy == "waiver-holds")

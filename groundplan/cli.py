@@ -293,6 +293,35 @@ def review(
     raise typer.Exit(0 if found.passed else 1)
 
 
+@app.command()
+def compliance(
+    framework: Annotated[str, typer.Option(help="gdpr, hipaa, sox or soc2.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    stack: Stack = "prod",
+    as_json: AsJson = False,
+) -> None:
+    """Write the evidence for a framework as HTML and CSV: controls, resources, waivers, and what people must do. Exit code 1 if a rule fails."""
+    from dataclasses import asdict
+
+    from groundplan.compliance import framework_named, write
+    from groundplan.home import find_home
+    from groundplan.review.command import review as reviewed
+    from infra.objectives import load_config
+    from policies.settings import read_settings
+
+    chosen, root = framework_named(framework), find_home().root
+    config = load_config(root, stack)
+    settings = read_settings(config.get("groundplan:objectives"), config.get("groundplan:waivers"), stack)
+    rows, files = write(out, reviewed(root, stack), settings, chosen)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+    else:
+        for row in rows:
+            print(f"{row.reference:26} {row.state:17} {len(row.controls):3} controls, {len(row.satisfied):3} resources{'; ' + row.who if row.people else ''}")
+        print(f"written: {', '.join(map(str, files))}")
+    raise typer.Exit(1 if any(row.state == "failing" for row in rows) else 0)
+
+
 prices = typer.Typer(help="The price book that designs are drawn with.", no_args_is_help=True)
 app.add_typer(prices, name="prices")
 

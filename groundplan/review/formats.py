@@ -281,7 +281,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
-td { overflow-wrap: anywhere } th { background: var(--soft) } .n { text-align: right; white-space: nowrap } code { font-size: .9em } .dim { opacity: .7 }
+td { overflow-wrap: break-word } .a, code { overflow-wrap: anywhere } th { background: var(--soft) } .n { text-align: right; white-space: nowrap } code { font-size: .9em } .dim { opacity: .7 }
 .bad { color: var(--bad) } .good { color: var(--good) } .warn { color: var(--warn) } details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 """
 
@@ -304,7 +304,8 @@ def as_html(review: Review) -> str:
     body += ["<h2>Cost</h2>", _table(("what", "model", "USD a month"), rows, numbers=(2,)), f"<p class='dim'>{e(_prices(review))}.</p>"]
     for title, pairs in (("By use, not in the sum", review.cost.by_use), ("Not priced", review.cost.not_priced)):
         body += [f"<p class='dim'>{title}: {e(_listed(pairs))}</p>"] if pairs else []
-    grants = sorted(review.grants, key=lambda grant: (grant.who, grant.service, grant.access))
+    people_first = ("role ", "user ", "group ")
+    grants = sorted(review.grants, key=lambda grant: (not grant.who.startswith(people_first), grant.who, grant.service, grant.access))
     body += [f"<h2>Who may do what to what</h2><details open><summary>{len(grants)} grants</summary>", _grants(grants), "</details>"]
     counts: dict[str, int] = {}
     for resource in review.resources:
@@ -349,7 +350,14 @@ def _html_finding(f: Finding) -> tuple[str, ...]:
 
 def _grants(grants: list[Grant] | tuple[Grant, ...]) -> str:
     e = html.escape
-    rows = [(e(g.who), g.access, e(", ".join(g.actions)), e(", ".join(g.resources)), e("; ".join(g.conditions)), f"<code>{e(g.source)}</code>") for g in grants]
+
+    def wide(text: str) -> str:
+        return f"<span class=a>{e(text)}</span>"  # ARNs, which have no place to break
+
+    rows = [
+        (wide(g.who), g.access, wide(", ".join(g.actions)), wide(", ".join(g.resources)), wide("; ".join(g.conditions)), f"<code>{e(g.source)}</code>")
+        for g in grants
+    ]
     return _table(("who", "access", "actions", "on", "where", "written in"), rows)
 
 

@@ -1,0 +1,174 @@
+"""For each control that is mandatory for a stack under every regime: breaking the platform in the one way it guards against is found.
+
+The platform is that of a stack that asks for everything there is. It is previewed once; a mutation changes, adds or takes away what a
+careless change of the program would, and the pack's own functions judge the result.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
+
+from groundplan.preview import UNKNOWN, preview
+from policies import CONTROLS
+from policies.control import Control, Item
+from policies.settings import Settings, read_settings
+from tests import conftest
+from tests.conftest import ROOT
+from tests.unit.test_policies import RESOURCES, STACKS
+
+SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
+# Guarding what the platform does not have at all; programs of others do, and tests/review/programs.py breaks them.
+NOT_OURS = {
+    "rds-cluster-encrypted", "ebs-volume-encrypted", "efs-encrypted", "redshift-encrypted", "cache-encrypted", "notebook-own-key", "cdn-https", "cache-tls",
+    "listener-tls", "redshift-private", "function-url-authenticated", "load-balancer-internal", "instance-no-public-ip", "iam-no-access-keys", "iam-no-users",
+    "iam-groups-not-users", "parameter-secure", "secret-not-in-program", "rds-cluster-password-managed", "api-logged", "efs-backed-up", "notebook-no-root",
+    "notebook-no-internet", "k8s-no-secret-object", "k8s-no-cluster-admin", "k8s-rbac-narrow", "feature-store-encrypted",
+}  # fmt: skip
+
+
+def unknown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: unknown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unknown(item) for item in value]
+    return UNKNOWN_STRING_VALUE if value == UNKNOWN else value
+
+
+def platform() -> list[tuple[str, str, dict[str, Any], bool]]:
+    config = conftest.everything()
+    config["groundplan:objectives"] |= {"environment": "prod"}
+    del config["groundplan:objectives"]["office_hours"]
+    return [(item.type, item.name, unknown(item.inputs), item.protect) for item in preview(ROOT, "prod", config=config)]
+
+
+def judged(control: Control, resources: list[tuple[str, str, dict[str, Any], bool]]) -> list[str]:
+    items = [Item(kind, name, f"urn::{name}", unknown_checking_proxy(props), protect) for kind, name, props, protect in resources]
+    if control.stack_check:
+        return [fault for _, fault in control.stack_check(items)]
+    return [fault for item in items if item.type in control.types for fault in _asked(control, item)]
+
+
+def _asked(control: Control, item: Item) -> list[str]:
+    assert control.check is not None
+    try:
+        return list(control.check(item.props))
+    except UnknownValueError:  # a pipeline's definition names subnets
+        return []
+
+
+def broken(control: Control, resources: list[Any]) -> list[Any]:
+    """The platform with the control's own mistake in it."""
+    made = copy.deepcopy(resources)
+    if control.stack_check:
+        return MUTATIONS.get(control.id, lambda found: _take_away(control, found))(made)
+    if control.id in MUTATIONS:
+        return MUTATIONS[control.id](made)
+    target = next(item for item in made if item[0] in control.types)
+    if control.path:
+        *parents, last = control.path.split(".")
+        place = target[2]
+        for part in parents:
+            place = place.setdefault(part, {}) if not isinstance(place.get(part), list) else place[part][0]
+        place.pop(last, None)
+        if control.remedy:
+            place[last] = "something else"
+        return made
+    # What the control's own test has as bad, in the place of one of ours.
+    target[2].clear()
+    target[2].update(copy.deepcopy(RESOURCES[control.id][1][-1]))
+    return made
+
+
+def _take_away(control: Control, found: list[Any]) -> list[Any]:
+    """Without the resources that the control's test has in the good stack and not in the bad one."""
+    good, bad = STACKS[control.id]
+    missing = {item[0] for item in good} - {item[0] for item in bad}
+    return [item for item in found if item[0] not in missing]
+
+
+def _without(kind: str) -> Callable[[list[Any]], list[Any]]:
+    return lambda found: [item for item in found if not item[0].endswith(kind)]
+
+
+def _changed(kind: str, change: Callable[[dict[str, Any]], Any], name: str = "") -> Callable[[list[Any]], list[Any]]:
+    def apply(found: list[Any]) -> list[Any]:
+        target = next(item for item in found if item[0].endswith(kind) and item[1].endswith(name))
+        change(target[2])
+        return found
+
+    return apply
+
+
+def _container(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda props: props["spec"]["template"]["spec"]["containers"][0].update(change)
+
+
+def _pod(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda props: props["spec"]["template"]["spec"].update(change)
+
+
+MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "s3-tls-only": _without(":BucketPolicy"),
+    "s3-versioned": _without(":BucketVersioning"),
+    "s3-public-access-block": _without(":BucketPublicAccessBlock"),
+    "data-protected": lambda found: [(kind, name, props, False) for kind, name, props, _ in found],
+    "endpoint-canary": _changed("endpoint:Endpoint", lambda props: props.pop("deploymentConfig"), "real-time"),
+    "s3-no-public-access": _changed(":BucketPublicAccessBlock", lambda props: props.update(blockPublicAcls=False)),
+    "k8s-service-internal": _changed("v1:Service", lambda props: props["metadata"].pop("annotations")),
+    "topic-has-dead-letters": lambda found: [item for item in found if not (item[0].endswith(":Topic") and str(item[2].get("name")).endswith(".dlq"))],
+    "endpoint-alarmed": _without(":MetricAlarm"),
+    "k8s-namespace-closed": _changed(":NetworkPolicy", lambda props: props["spec"].update(ingress=[{}])),
+    "spot-with-fallback": lambda found: [item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])],
+    "no-idle-accelerator": lambda found: [*found, ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False)],
+    "resources-in-one-law": _changed(":Vault", lambda props: props.update(region="us-east-1")),
+    "endpoint-scales": _without(":Target"),
+    "audit-log-locked": _without(":BucketObjectLockConfiguration"),
+    "audit-lock-compliance": lambda found: [_governance(item) for item in found],
+    "secret-rotates": lambda found: [*found, ("aws:secretsmanager/secret:Secret", "more", {}, True)],
+    "k8s-limits": _changed("v1:Deployment", _container({"resources": {}})),
+    "k8s-no-escalation": _changed("v1:Deployment", _container({"securityContext": {}})),
+    "k8s-read-only": _changed("v1:Deployment", _container({"securityContext": {}})),
+    "k8s-capabilities-dropped": _changed("v1:Deployment", _container({"securityContext": {}})),
+    "k8s-no-privileged": _changed("v1:Deployment", _container({"securityContext": {"privileged": True}})),
+    "k8s-not-root": _changed("v1:Deployment", _container({"securityContext": {"runAsUser": 0}})),
+    "k8s-seccomp": _changed("v1:Deployment", _container({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+    "k8s-image-fixed": _changed("v1:Deployment", _container({"image": "registry.k8s.io/pause:latest"})),
+    "k8s-image-from-our-registry": _changed("v1:Deployment", _container({"image": "docker.io/x:1"})),
+    "k8s-no-host": _changed("v1:Deployment", _pod({"hostNetwork": True})),
+    "k8s-no-token": _changed("v1:Deployment", _pod({"automountServiceAccountToken": True, "serviceAccountName": "default"})),
+    "k8s-probed": _changed("v1:Deployment", lambda props: props["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe", None)),
+    "k8s-no-secret-in-environment": _changed("v1:Deployment", _container({"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]})),
+}
+
+
+def _governance(item: Any) -> Any:
+    if item[0].endswith(":BucketObjectLockConfiguration") and "audit" in str(item[2].get("bucket")):
+        item[2]["rule"]["defaultRetention"]["mode"] = "GOVERNANCE"
+    return item
+
+
+def mandatory(settings: Settings) -> list[str]:
+    return [control.id for control in CONTROLS.values() if settings.mandatory(control) and settings.applies(control) and control.id not in NOT_OURS]
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[Any]:
+    return platform()
+
+
+@pytest.mark.parametrize("name", mandatory(SETTINGS))
+def test_breaking_the_platform_in_the_one_way_it_guards_against_is_found(name: str, whole: list[Any]) -> None:
+    control = CONTROLS[name]
+    before = judged(control, whole)
+    assert len(judged(control, broken(control, whole))) > len(before), f"{name}: {before}"
+
+
+def test_only_what_the_platform_does_not_have_is_left_out(whole: list[Any]) -> None:
+    kinds = {item[0] for item in whole}
+    for name in NOT_OURS:
+        assert not set(CONTROLS[name].types) & kinds, name

@@ -55,8 +55,9 @@ bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the 
 pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
 
-docs: $(VENV)/.installed ## what a command makes: the schema for editors, the page of resource types
+docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of controls and of resource types
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
+	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
 	@$(BIN)/python -m groundplan.cloud.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 
 # Needs uv (https://docs.astral.sh/uv/) on the PATH.

@@ -281,7 +281,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
-td { overflow-wrap: break-word } .a, code { overflow-wrap: anywhere } th { background: var(--soft) } .n { text-align: right; white-space: nowrap } code { font-size: .9em } .dim { opacity: .7 }
+td { overflow-wrap: break-word } .a, code { overflow-wrap: anywhere } th { background: var(--soft) } .n { text-align: right; white-space: nowrap }
+code { font-size: .9em } .dim { opacity: .7 }
 .bad { color: var(--bad) } .good { color: var(--good) } .warn { color: var(--warn) } details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 """
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from policies import CONTROLS
+from policies.catalogue import page
 from policies.control import Control, Family, Item, framework
+from policies.frameworks import CHECKLIST, REQUIREMENTS
 from policies.pack import waiver_faults
 from policies.settings import read_settings
 
@@ -389,3 +392,18 @@ def test_a_waiver_holds_for_its_resources_until_its_day() -> None:
 def test_a_wrong_waiver_waives_nothing_and_is_itself_a_finding(entry: Any, says: str) -> None:
     faults = waiver_faults(read_settings(None, [entry]), datetime.date(2026, 1, 1))
     assert len(faults) == 1 and says in faults[0]
+
+
+def test_the_page_of_controls_is_current(root: Path) -> None:
+    assert (root / "docs" / "controls.md").read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_every_law_of_a_control_is_a_rule_somebody_has_written_down() -> None:
+    known = {rule.reference for rules in REQUIREMENTS.values() for rule in rules}
+    cited = {reference for control in CONTROLS.values() for reference in control.law if not reference.startswith("CIS")}
+    assert cited <= known, cited - known
+    for rules in REQUIREMENTS.values():
+        for rule in rules:
+            assert bool(rule.people) == bool(rule.who) == bool(rule.every)
+            assert rule.people or any(rule.reference in control.law for control in CONTROLS.values()), f"{rule.reference} is nobody's"
+    assert {name for item in CHECKLIST for name in item.controls} - {"waiver-holds"} <= set(CONTROLS)

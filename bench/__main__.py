@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, preview, register, up
+from bench import apply, command_line, preview, register, review, up
 
-MEASUREMENTS = {"command-line": command_line.main, "preview": preview.main, "apply": apply.main, "register": register.main, "up": up.main}
+MEASUREMENTS = {
+    "command-line": command_line.main,
+    "preview": preview.main,
+    "review": review.main,
+    "apply": apply.main,
+    "register": register.main,
+    "up": up.main,
+}
 
 
 def main() -> None:

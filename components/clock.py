@@ -19,10 +19,21 @@ class Hours:
     timezone: str
 
     @property
-    def utc_window(self) -> str:
-        """Half an hour of UTC (``hh:mm-hh:mm``), an hour after the start, by the zone's winter time."""
-        then = datetime(2026, 1, 15, min(self.start + 1, self.end - 1), 15, tzinfo=ZoneInfo(self.timezone)).astimezone(UTC)
-        return f"{then:%H:%M}-{then + timedelta(minutes=30):%H:%M}"
+    def backup_window(self) -> str:
+        """Half an hour of UTC (``hh:mm-hh:mm``) in the first hour of work but one, by the zone's winter time."""
+        begin, end = self._utc(0)
+        return f"{begin:%H:%M}-{end:%H:%M}"
+
+    @property
+    def maintenance_window(self) -> str:
+        """Half an hour of UTC on Wednesday (``wed:hh:mm-wed:hh:mm``), right after the backup."""
+        begin, end = self._utc(30)
+        return "-".join(f"{moment:%a:%H:%M}".lower() for moment in (begin, end))
+
+    def _utc(self, after_minutes: int) -> tuple[datetime, datetime]:
+        wednesday = datetime(2026, 1, 14, min(self.start + 1, self.end - 1), 0, tzinfo=ZoneInfo(self.timezone))
+        begin = wednesday.astimezone(UTC) + timedelta(minutes=after_minutes)
+        return begin, begin + timedelta(minutes=29)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 from pulumi.runtime.proto import resource_pb2
 
 from groundplan.cloud.monitor import DOCUMENTS, SECRET, engine_urn
+from groundplan.unknown import UNKNOWN
 from infra.errors import GroundplanError
 from infra.objectives import load_config
 
-UNKNOWN = "(known after deployment)"
 # Computed values inside of what was given: the provider adds them to its answer.
 _COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": "clusterSecurityGroupId"}}
 

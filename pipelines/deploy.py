@@ -260,9 +260,14 @@ class Hosting:
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": environment},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
-            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}],
+            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *self._approvals()],
         )
         return name
+
+    def _approvals(self) -> list[dict[str, str]]:
+        """Who has signed the version off, where an auditor of the account finds it: ``ApprovedByDataScience``, ``ApprovedByOperations``."""
+        given = self.context.result("signoff").get("approvals", {})
+        return [{"Key": f"ApprovedBy{role.title().replace('-', '')}", "Value": who} for role, who in given.items()]
 
     def champion(self) -> str | None:
         """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""

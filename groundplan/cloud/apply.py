@@ -15,7 +15,6 @@ from typing import Any
 from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
 from groundplan.cloud.shapes import check, input_shape
-from groundplan.kubernetes.manifests import write_one
 from infra.errors import GroundplanError
 from infra.objectives import load, load_config
 
@@ -64,6 +63,8 @@ def apply(
         GroundplanError: A resource could not be made; nothing after it was.
         UsageError: The objectives are wrong.
     """
+    from groundplan.kubernetes.manifests import write_one
+
     config = load(root, stack)
     known = _load_records(state_file, generation)
     cloud = Cloud(config.region, config.account_id, _sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groundplan.kubernetes.custom_resources import SPECS, Metadata
-from groundplan.preview import UNKNOWN, preview
+from groundplan.preview import preview
+from groundplan.unknown import UNKNOWN
 from infra.errors import UsageError
 from infra.objectives import load_config
 

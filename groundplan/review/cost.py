@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from groundplan.preview import UNKNOWN
 from groundplan.review.model import Cost, CostLine, Resource
+from groundplan.unknown import UNKNOWN
 from infra.design import Design
 from infra.layers.cluster import SPOT_SHARE
 from infra.objectives import Objectives

@@ -6,6 +6,10 @@ bring modules of any name, those of another revision of this project among them.
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # for the imports, too: they make thousands of classes, and the process lives for seconds
+
 import json
 import os
 import sys

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from groundplan.preview import UNKNOWN
 from groundplan.review.model import Finding, Grant, Resource
+from groundplan.unknown import UNKNOWN
 
 _GRANTS = {"aws:iam/rolePolicy:RolePolicy": "role", "aws:iam/userPolicy:UserPolicy": "user", "aws:iam/groupPolicy:GroupPolicy": "group"}
 _OF_RESOURCES = {

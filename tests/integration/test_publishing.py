@@ -18,11 +18,14 @@ from infra.errors import GroundplanError
 from infra.outputs import EndpointOutputs, Outputs
 from pipelines import onnx_export
 from pipelines.context import Context, load_example
-from pipelines.deploy import deploy
+from pipelines.deploy import Hosting, deploy
 from pipelines.monitor import captured, in_batches, monitor
+from pipelines.resume import resume, waiting_run
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import load
 from pipelines.serving.capture import Capture
+from pipelines.serving.published import Published
+from pipelines.signoff import approve
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
     client = mlflow.MlflowClient(state.services["mlflow"].url)
     random = np.random.default_rng(1)
 
-    def run(topology: str, version: str = "v1.0.0", noise: float = 0.01) -> Context:
+    def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
         example = load_example(script)
         settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0, image_uri="image:1")
         if topology == "serverless":
@@ -67,14 +70,17 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
             client.create_registered_model(example.model)
         experiment = client.create_run("0")
         client.log_artifacts(experiment.info.run_id, str(tmp_path / version), "groundplan")
-        registered = client.create_model_version(example.model, "s3://somewhere/model", experiment.info.run_id, tags={"version": version})
+        registered = client.create_model_version(
+            example.model, "s3://somewhere/model", experiment.info.run_id, tags={"version": version, "pipeline_run": context.run}
+        )
         for step, result in (
             ("signoff", {}),
             ("experiment", {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"}),
             ("register", {"version": version, "registry_version": registered.version}),
         ):
             context.write_result(step, result)
-        context.write_result("deploy", deploy(context))
+        if deployed:
+            context.write_result("deploy", deploy(context))
         return context
 
     return run
@@ -141,3 +147,49 @@ def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any,
     keep.flush()
     kept = captured(context, ["a", "b"], "v1.0.0")
     assert kept["a"].tolist() == [1.0, 2.0] and kept["prediction"].tolist() == pytest.approx([3, 6], rel=0.01)
+
+
+def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publish: Any, aws: Any) -> None:
+    context = publish("cluster")
+    served: list[Any] = []
+    published = Published(f"s3://{context.outputs.buckets['models']}/{context.model}/current/model.tar.gz", context.s3)
+    published.watch(served.append, every_s=0.05)
+    assert [model.version for model in served] == ["v1.0.0"], "before anything else"
+    publish("cluster", "v2.0.0")
+    for _ in range(100):
+        if len(served) > 1:
+            break
+        time.sleep(0.05)
+    assert [model.version for model in served] == ["v1.0.0", "v2.0.0"]
+    context.put("models", f"{context.model}/current/model.tar.gz", b"no package")
+    time.sleep(0.3)
+    assert served[-1].version == "v2.0.0", "what can't be read leaves the last one in use"
+    nothing = Published(f"s3://{context.outputs.buckets['models']}/nobody/current/model.tar.gz", context.s3)
+    assert nothing.changed() == (False, None)
+
+
+def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = publish("serverless")
+    hosting = Hosting(context)
+    before = hosting.champion()
+    assert before
+    monkeypatch.setattr(hosting.sagemaker, "update_endpoint", lambda **request: None)  # as if SageMaker had gone back to what it served
+    with pytest.raises(GroundplanError, match="an alarm took the update back"):
+        hosting.point({"champion": before}, {"champion": 1.0}, "again")
+
+
+def test_a_version_goes_live_once_two_people_have_approved_it(publish: Any, state: State, outputs: Outputs) -> None:
+    import mlflow
+
+    context = publish("cluster")
+    client = mlflow.MlflowClient(state.services["mlflow"].url)
+    waiting = publish("cluster", "v2.0.0", deployed=False)
+    roles = outputs.approvals
+    assert waiting_run(client, context.model, roles) == "", "v1.0.0 serves, and nobody has approved a newer one"
+    approve(waiting, client, "v2.0.0", "data-science", "ada@example.com")
+    assert waiting_run(client, context.model, roles) == ""
+    approve(waiting, client, "v2.0.0", "operations", "ben@example.com")
+    assert waiting_run(client, context.model, roles) == waiting.run
+    assert resume(waiting)["version"] == "v2.0.0"
+    assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v2.0.0"
+    assert waiting_run(client, context.model, roles) == "", "it serves now"

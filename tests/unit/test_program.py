@@ -292,6 +292,16 @@ def test_clocks_come_at_least_as_often_as_asked_and_only_while_work_has_hours(ev
     assert clock(every_hours, Hours(8, 17, "Europe/Berlin")).crontab == office
 
 
+def test_a_database_that_sleeps_is_backed_up_and_kept_up_by_day() -> None:
+    berlin, auckland = Hours(7, 20, "Europe/Berlin"), Hours(8, 18, "Pacific/Auckland")
+    assert (berlin.backup_window, berlin.maintenance_window) == ("07:00-07:29", "wed:07:30-wed:07:59")
+    assert (auckland.backup_window, auckland.maintenance_window) == ("20:00-20:29", "tue:20:30-tue:20:59")
+    database = next(item.inputs for item in of_type(previewed("dev"), "Instance") if item.type.startswith("aws:rds"))
+    assert database["backupWindow"] == "07:00-07:29" and "backupWindow" not in of_type(previewed("prod"), "Instance")[0].inputs
+    plan = of_type(previewed("dev"), "Plan")[0].inputs["rules"][0]
+    assert plan["schedule"] == "cron(0 8 ? * MON-FRI *)" and plan["scheduleExpressionTimezone"] == "Europe/Berlin"
+
+
 def test_eventbridge_asks_for_one_of_the_two_days() -> None:
     assert clock(5).expression == "cron(0 0,4,8,12,16,20 * * ? *)" and clock(168).expression == "cron(0 3 ? * MON *)"
     assert clock(800, Hours(23, 24, "UTC")).expression == "cron(0 23 1 * ? *)", "hours of one hour"

@@ -211,7 +211,7 @@ RULES: dict[str, Rule] = {
     "aws:rds/instance:Instance": Rule(
         "rds", "CreateDBInstance",
         rename={
-            "backupWindow": "PreferredBackupWindow",
+            "backupWindow": "PreferredBackupWindow", "maintenanceWindow": "PreferredMaintenanceWindow",
             "identifier": "DBInstanceIdentifier", "instanceClass": "DBInstanceClass", "username": "MasterUsername", "skipFinalSnapshot": None,
             "finalSnapshotIdentifier": None, "applyImmediately": None, "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
             "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication", "parameterGroupName": "DBParameterGroupName",

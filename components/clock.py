@@ -27,13 +27,13 @@ class Hours:
     @property
     def maintenance_window(self) -> str:
         """Half an hour of UTC on Wednesday (``wed:hh:mm-wed:hh:mm``), right after the backup."""
-        begin, end = self._utc(30)
+        begin, end = self._utc(31)
         return "-".join(f"{moment:%a:%H:%M}".lower() for moment in (begin, end))
 
     def _utc(self, after_minutes: int) -> tuple[datetime, datetime]:
         wednesday = datetime(2026, 1, 14, min(self.start + 1, self.end - 1), 0, tzinfo=ZoneInfo(self.timezone))
         begin = wednesday.astimezone(UTC) + timedelta(minutes=after_minutes)
-        return begin, begin + timedelta(minutes=29)
+        return begin, begin + timedelta(minutes=30)
 
 
 @dataclass(frozen=True)

@@ -69,17 +69,17 @@ def deploy(context: Context) -> dict[str, Any]:
     import pandas as pd
 
     mlflow = use_mlflow()
-    context.result("signoff")  # no approval, no deployment
+    approvals = context.result("signoff").get("approvals", {})  # no approval, no deployment
     experiment, registered = context.result("experiment"), context.result("register")
     version = registered["version"]
     hosting = Hosting(context)
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
         if hosting.settings.topology != "realtime":
-            outcome = _publish(context, hosting, path, version, experiment)
+            outcome = _publish(context, hosting, path, version, experiment, approvals)
             mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
             return outcome
-        candidate = hosting.create_model(path / "candidate", version)
+        candidate = hosting.create_model(path / "candidate", version, approvals)
         files = unpacked(path / "candidate", version)
         serving_now = hosting.champion()
         before = serving_now or hosting.create_model(path / "baseline", "baseline")
@@ -124,7 +124,7 @@ def deploy(context: Context) -> dict[str, Any]:
     return {**outcome, "outcome": "promoted"}
 
 
-def _publish(context: Context, hosting: Hosting, path: Path, version: str, experiment: dict[str, Any]) -> dict[str, Any]:
+def _publish(context: Context, hosting: Hosting, path: Path, version: str, experiment: dict[str, Any], approvals: dict[str, str]) -> dict[str, Any]:
     """Where there is one version at a time: compare in this process, then put the new one where it is read.
 
     A serverless endpoint gets a configuration of its own; batch jobs, the cluster and devices read ``<model>/current/``, and Triton
@@ -160,7 +160,7 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
         raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix="what served before goes on serving")
     files = unpacked(path / "candidate", version)
     if hosting.settings.topology == "serverless":
-        hosting.point({CHAMPION: hosting.create_model(path / "candidate", version)}, {CHAMPION: 1.0}, label=f"publish-{version}")
+        hosting.point({CHAMPION: hosting.create_model(path / "candidate", version, approvals)}, {CHAMPION: 1.0}, label=f"publish-{version}")
         hosting.predict(holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records"), CHAMPION)
     _put_current(context, files)
     if hosting.settings.topology == "cluster-gpu":
@@ -246,8 +246,12 @@ class Hosting:
             image_uri=sandbox.image_uri,
         )
 
-    def create_model(self, folder: Path, version: str) -> str:
-        """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name."""
+    def create_model(self, folder: Path, version: str, approvals: dict[str, str] | None = None) -> str:
+        """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name.
+
+        Args:
+            approvals: Who has signed the version off, by role; tags of the model, where an auditor of the account finds them.
+        """
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(unpacked(folder, version)), "application/gzip")
         environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
@@ -260,14 +264,9 @@ class Hosting:
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": environment},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
-            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *self._approvals()],
+            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *_approval_tags(approvals or {})],
         )
         return name
-
-    def _approvals(self) -> list[dict[str, str]]:
-        """Who has signed the version off, where an auditor of the account finds it: ``ApprovedByDataScience``, ``ApprovedByOperations``."""
-        given = self.context.result("signoff").get("approvals", {})
-        return [{"Key": f"ApprovedBy{role.title().replace('-', '')}", "Value": who} for role, who in given.items()]
 
     def champion(self) -> str | None:
         """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""
@@ -389,6 +388,11 @@ class Hosting:
             observed.errors += 1
         else:
             observed.latencies_ms.append((time.perf_counter() - started) * 1000)
+
+
+def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:
+    """``ApprovedByDataScience``, ``ApprovedByOperations``, as the policy pack asks for them."""
+    return [{"Key": f"ApprovedBy{role.title().replace('-', '')}", "Value": who} for role, who in approvals.items()]
 
 
 def unpacked(folder: Path, version: str) -> dict[str, bytes]:

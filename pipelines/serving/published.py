@@ -46,8 +46,12 @@ class Published:
         self._etag = answer["ETag"]
         return True, model
 
-    def watch(self, use: Callable[[Model | None], None], every_s: float = EVERY_S) -> None:
-        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in use."""
+    def watch(self, use: Callable[[Model | None], None], every_s: float = EVERY_S) -> threading.Event:
+        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in use.
+
+        Returns:
+            An event that ends the watch when it is set.
+        """
         pause = threading.Event()
 
         def look() -> None:
@@ -64,3 +68,4 @@ class Published:
 
         look()
         threading.Thread(target=forever, daemon=True).start()
+        return pause

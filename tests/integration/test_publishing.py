@@ -153,7 +153,7 @@ def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publi
     context = publish("cluster")
     served: list[Any] = []
     published = Published(f"s3://{context.outputs.buckets['models']}/{context.model}/current/model.tar.gz", context.s3)
-    published.watch(served.append, every_s=0.05)
+    end = published.watch(served.append, every_s=0.05)
     assert [model.version for model in served] == ["v1.0.0"], "before anything else"
     publish("cluster", "v2.0.0")
     for _ in range(100):
@@ -164,6 +164,7 @@ def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publi
     context.put("models", f"{context.model}/current/model.tar.gz", b"no package")
     time.sleep(0.3)
     assert served[-1].version == "v2.0.0", "what can't be read leaves the last one in use"
+    end.set()
     nothing = Published(f"s3://{context.outputs.buckets['models']}/nobody/current/model.tar.gz", context.s3)
     assert nothing.changed() == (False, None)
 

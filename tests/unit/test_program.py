@@ -294,10 +294,10 @@ def test_clocks_come_at_least_as_often_as_asked_and_only_while_work_has_hours(ev
 
 def test_a_database_that_sleeps_is_backed_up_and_kept_up_by_day() -> None:
     berlin, auckland = Hours(7, 20, "Europe/Berlin"), Hours(8, 18, "Pacific/Auckland")
-    assert (berlin.backup_window, berlin.maintenance_window) == ("07:00-07:29", "wed:07:30-wed:07:59")
-    assert (auckland.backup_window, auckland.maintenance_window) == ("20:00-20:29", "tue:20:30-tue:20:59")
+    assert (berlin.backup_window, berlin.maintenance_window) == ("07:00-07:30", "wed:07:31-wed:08:01")
+    assert (auckland.backup_window, auckland.maintenance_window) == ("20:00-20:30", "tue:20:31-tue:21:01")
     database = next(item.inputs for item in of_type(previewed("dev"), "Instance") if item.type.startswith("aws:rds"))
-    assert database["backupWindow"] == "07:00-07:29" and "backupWindow" not in of_type(previewed("prod"), "Instance")[0].inputs
+    assert database["backupWindow"] == "07:00-07:30" and "backupWindow" not in of_type(previewed("prod"), "Instance")[0].inputs
     plan = of_type(previewed("dev"), "Plan")[0].inputs["rules"][0]
     assert plan["schedule"] == "cron(0 8 ? * MON-FRI *)" and plan["scheduleExpressionTimezone"] == "Europe/Berlin"
 

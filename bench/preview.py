@@ -31,7 +31,7 @@ def main() -> None:
         "no more than 1.7",
     )
     print("\nA stack with more and more models")
-    for models in (1, 30, 150):
+    for models in (1, 30, 200):
         large = _with_models(config, models)
         found: list[Previewed] = []
         seconds = _seconds(lambda large=large, found=found: found.extend(preview(ROOT, "prod", config=large)))

@@ -189,7 +189,7 @@ def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(status: Any, she
     names = [item["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="groundplan-local-mlflow-123456789012") for item in page["Contents"]]
     assert any(name.endswith("model.skops") for name in names) and not any(name.endswith((".pkl", ".pickle", ".joblib")) for name in names)
     served = [item["Key"] for item in s3.list_objects_v2(Bucket="groundplan-local-models-123456789012", Prefix="diabetes-rf/current/")["Contents"]]
-    assert {Path(key).name for key in served} == {"model.onnx", "model.json", "background.json"}
+    assert {Path(key).name for key in served} == {"model.onnx", "model.json", "background.json", "model.tar.gz"}, "the last holds the others"
 
 
 @pytest.mark.parametrize(

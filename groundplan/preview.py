@@ -69,6 +69,11 @@ class PreviewMonitor(MockMonitor):
         """The URN the engine would give."""
         return engine_urn(parent, type_, name)
 
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """What the program only reads is there already, and nothing of it is known."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        return resource_pb2.ReadResourceResponse(urn=urn, properties=request.properties)
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Note the resource; its id is unknown."""
         urn = self.make_urn(request.parent, request.type, request.name)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.control import listed
+from policies.control import given, listed
 
 DOCUMENTS = ("policy", "assumeRolePolicy")
 
@@ -29,8 +29,24 @@ def allowed(document: Any) -> Iterator[Mapping[str, Any]]:
             yield statement
 
 
+# Conditions that leave only some principals; others, such as one that asks for TLS, leave everybody.
+_NARROWING = (
+    "aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:principalorgid", "aws:principalorgpaths", "aws:principalarn", "aws:principalaccount",
+    "aws:sourcevpc", "aws:sourcevpce", "aws:sourceip", "aws:sourceowner", "kms:calleraccount", "kms:viaservice",
+)  # fmt: skip
+
+
+def granted(props: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The statements that allow, of a policy and of the policies inside of a role."""
+    if given(props, "policy"):
+        yield from allowed(props["policy"])
+    for inline in listed(props["inlinePolicies"]) if given(props, "inlinePolicies") else ():
+        yield from allowed(inline.get("policy"))
+
+
 def everyone(statement: Mapping[str, Any]) -> bool:
-    """Whether the principal is anybody, and no condition narrows it down."""
+    """Whether the principal is anybody, and no condition leaves only some."""
     principal = statement.get("Principal")
     anybody = principal == "*" or (isinstance(principal, Mapping) and "*" in listed(principal.get("AWS")))
-    return anybody and not statement.get("Condition")
+    tests = statement.get("Condition") or {}
+    return anybody and not any(str(key).lower() in _NARROWING for operator in tests for key in tests[operator])

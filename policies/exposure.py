@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from policies.control import Family, Item, Props, at, given, listed
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.control import Family, Item, Props, at, given, is_list, listed
 from policies.documents import allowed, everyone
 from policies.encryption import bucket_of, is_bucket
 
@@ -88,15 +91,35 @@ def policy_not_public(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def no_open_ingress(props: Props) -> Iterator[str]:
     """No rule takes traffic from anywhere."""
-    rules = listed(props.get("ingress")) if given(props, "ingress") else []
-    if props.get("type") == "ingress":
-        rules = [props]
-    found = [props[key] for key in ("cidrIpv4", "cidrIpv6") if given(props, key)]
-    for rule in rules:
-        found += [*listed(rule.get("cidrBlocks")), *listed(rule.get("ipv6CidrBlocks"))]
-    for cidr in found:
-        if cidr in _ANYWHERE:
-            yield f"Traffic from {cidr} is let in"
+    rules = [props] if props.get("type") == "ingress" else listed(props.get("ingress")) if given(props, "ingress") else []
+    later: UnknownValueError | None = None
+    for place in [props, *rules]:
+        for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks"):
+            if place is props and key.endswith("Blocks") and props.get("type") != "ingress":
+                continue
+            try:
+                for cidr in _each(place, key):
+                    if cidr in _ANYWHERE or cidr.endswith("/1"):
+                        yield f"Traffic from {cidr} is let in"
+            except UnknownValueError as error:
+                later = error
+    if later:
+        raise later  # what is known has been judged
+
+
+def _each(place: Props, key: str) -> Iterator[str]:
+    """Texts of an input; the unknown ones come last, as an error."""
+    later: UnknownValueError | None = None
+    value: Any = place[key] if given(place, key) else None
+    for index in range(len(value) if is_list(value) else 0):
+        try:
+            yield str(value[index])
+        except UnknownValueError as error:
+            later = error
+    if isinstance(value, str):
+        yield value
+    if later:
+        raise later
 
 
 @EXPOSURE.resource(

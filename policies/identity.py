@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.control import Family, Props, at, given, listed
-from policies.documents import allowed, everyone, statements
+from policies.documents import allowed, everyone, granted, statements
 
 IDENTITY = Family("identity", ("GDPR 32(4)", "HIPAA 164.308(a)(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3"))
-_GRANTS = ("aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy", "aws:iam/userPolicy:UserPolicy", "aws:iam/groupPolicy:GroupPolicy")
+_POLICIES = ("aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy", "aws:iam/userPolicy:UserPolicy", "aws:iam/groupPolicy:GroupPolicy")
+_GRANTS = (*_POLICIES, "aws:iam/role:Role")
 _ATTACHMENTS = (
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     "aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment",
@@ -23,6 +25,8 @@ _DEPUTIES = (
     "vpc-flow-logs.amazonaws.com", "codebuild.amazonaws.com", "backup.amazonaws.com", "delivery.logs.amazonaws.com",
 )  # fmt: skip
 _MANY_ACTIONS = 43_200
+# A star, whatever stands around it: every resource, or every role, user or policy of the account.
+_EVERYTHING = re.compile(r"\*|arn:[a-z*-]*:\*|arn:[a-z*-]*:iam::[0-9*]*:(\*|role/\*|user/\*|policy/\*|group/\*)")
 
 
 @IDENTITY.resource(
@@ -32,7 +36,7 @@ _MANY_ACTIONS = 43_200
 )  # fmt: skip
 def no_wildcards(props: Props) -> Iterator[str]:
     """No statement pairs a wildcard action with a wildcard resource."""
-    for statement in allowed(props.get("policy")):
+    for statement in granted(props):
         wild = [action for action in listed(statement.get("Action")) if action == "*" or action.endswith(":*")]
         if wild and _everything(statement):
             yield f"{', '.join(wild)} is allowed on every resource"
@@ -44,7 +48,7 @@ def no_wildcards(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def no_star_action(props: Props) -> Iterator[str]:
     """Whatever the resource: a star includes services nobody has thought of."""
-    for statement in allowed(props.get("policy")):
+    for statement in granted(props):
         if "*" in listed(statement.get("Action")) or given(statement, "NotAction"):
             yield "Every action is allowed" if not given(statement, "NotAction") else "Every action but some is allowed"
 
@@ -56,7 +60,7 @@ def no_star_action(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def passrole_limited(props: Props) -> Iterator[str]:
     """iam:PassRole on every role is the way to every right in the account."""
-    for statement in allowed(props.get("policy")):
+    for statement in granted(props):
         if any(action in ("iam:PassRole", "iam:Pass*", "iam:*") for action in listed(statement.get("Action"))) and _everything(statement):
             yield "Any role may be passed to a service"
 
@@ -72,7 +76,7 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
         "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:CreatePolicyVersion", "iam:CreateAccessKey",
         "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:AddUserToGroup",
     )  # fmt: skip
-    for statement in allowed(props.get("policy")):
+    for statement in granted(props):
         found = [action for action in listed(statement.get("Action")) if action in ways]
         if found and _everything(statement):
             yield f"{', '.join(found)} on every resource leads to every right"
@@ -137,7 +141,7 @@ def federation_narrow(props: Props) -> Iterator[str]:
             continue
         conditions = statement.get("Condition") or {}
         subjects = [value for tests in conditions.values() for key, found in tests.items() if key.endswith(":sub") for value in listed(found)]
-        if not subjects or any(str(subject).startswith("*") or str(subject) == "repo:*" for subject in subjects):
+        if not subjects or any(str(subject).startswith(("*", "repo:*")) for subject in subjects):
             yield "Any token of the provider opens the role"
 
 
@@ -199,14 +203,14 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def key_use_separate(props: Props) -> Iterator[str]:
     """Separation of duties."""
-    for statement in allowed(props.get("policy")):
+    for statement in granted(props):
         actions = listed(statement.get("Action"))
         if any(action in ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:*") for action in actions):
             yield f"{', '.join(action for action in actions if action.startswith('kms:'))} lets whoever reads the data destroy it"
 
 
 @IDENTITY.resource(
-    "iam-document-valid", "Policy documents are JSON with statements", *_GRANTS, "aws:iam/role:Role", severity="high", law=("SOX 404", "SOC 2 CC8.1"),
+    "iam-document-valid", "Policy documents are JSON with statements", *_GRANTS, severity="high", law=("SOX 404", "SOC 2 CC8.1"),
     fix="Write Version 2012-10-17 and statements with Effect, Action and Resource.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html",
 )  # fmt: skip
@@ -223,7 +227,7 @@ def document_valid(props: Props) -> Iterator[str]:
 
 def _everything(statement: Props) -> bool:
     for resource in (item for key in ("Resource", "NotResource") for item in _known(statement, key)):
-        if resource == "*":
+        if _EVERYTHING.fullmatch(resource):
             return True
     return given(statement, "NotResource")
 

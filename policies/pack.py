@@ -25,7 +25,7 @@ from pulumi_policy import (
 
 from policies import CONTROLS
 from policies.control import Control, Item
-from policies.settings import Settings, read_settings
+from policies.settings import LONGEST_DAYS, Settings, read_settings
 
 WAIVERS_APPLY = "GROUNDPLAN_POLICY_WAIVERS"  # the review sets it to 0: it shows waived findings, and who answers for them
 
@@ -131,11 +131,24 @@ def _waiver_policy(settings: Settings) -> Policy:
 
 def waiver_faults(settings: Settings, today: datetime.date) -> list[str]:
     """What is wrong with the stack's waivers."""
-    unknown = [f"The waiver of {w.policy} on {w.resource} is about no control of this pack" for w in settings.waivers if w.policy not in CONTROLS]
+    known = {*CONTROLS, *OF_THE_REVIEW}
+    unknown = [f"The waiver of {w.policy} on {w.resource} is about no control of this pack" for w in settings.waivers if w.policy not in known]
+    unknown += [
+        f"The waiver of {w.policy} on {w.resource} holds until {w.expires.isoformat()}: more than {LONGEST_DAYS} days"
+        for w in settings.waivers
+        if (w.expires - today).days > LONGEST_DAYS
+    ]
     expired = [
         f"The waiver of {w.policy} on {w.resource}, approved by {w.approver}, expired on {w.expires.isoformat()}" for w in settings.waivers if w.expired(today)
     ]
     return [*settings.faults, *unknown, *expired]
+
+
+# Findings of `groundplan review` itself, which can be waived like those of controls.
+OF_THE_REVIEW = (
+    "iam-unknown-action", "iam-unknown-operator", "iam-unknown-condition", "iam-resource-ignored", "iam-resource-named", "iam-resource-mismatch",
+    "iam-escalation", "k8s-valid",
+)  # fmt: skip
 
 
 def decode_once() -> None:

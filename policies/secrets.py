@@ -11,9 +11,11 @@ from pulumi_policy.proxy import UnknownValueError
 from policies.control import Family, Item, Props, at, listed
 
 SECRETS = Family("secrets", ("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"))
-_NAMES = re.compile(r"(password|passwd|secret|token|api_?key|access_?key|private_?key|credential)", re.IGNORECASE)
+_NAMES = re.compile(r"(password|passwd|secret|(?:^|_)pass(?:$|_)|(?:^|_|[a-z])token$|api_?key|access_?key|private_?key|credential)", re.IGNORECASE)
 _POINTERS = re.compile(r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE)  # they say where a secret is, not what it is
-_VALUES = re.compile(r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}")
+_VALUES = re.compile(
+    r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}|://[^/:@\s]+:[^/@\s]+@"
+)
 
 SECRETS.setting(
     "rds-password-managed", "The database's password is made and kept by RDS", "aws:rds/instance:Instance", "manageMasterUserPassword", True, severity="high",
@@ -27,7 +29,7 @@ SECRETS.setting(
 
 def looks_secret(name: str, value: Any) -> bool:
     """Whether a variable seems to hold a secret's value: by its name, or by the form of the value."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or re.fullmatch(r"[\d.]+|true|false", value, re.IGNORECASE):
         return False
     return bool(_VALUES.search(value)) or bool(_NAMES.search(name) and not _POINTERS.search(name) and not value.startswith(("arn:", "/", "$(", "{{")))
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from policies.control import Control
 
+UNWAIVABLE = "waiver-holds"  # the control of the waivers themselves
+LONGEST_DAYS = 400  # a year, and time to renew it
 REGIMES = {"gdpr": "GDPR", "hipaa": "HIPAA", "sox": "SOX", "soc2": "SOC 2"}
 
 
@@ -90,6 +92,10 @@ def _waiver(entry: Any) -> Waiver:
         raise ValueError(f"{', '.join(missing)} missing")
     if more := [key for key in entry if key not in known]:
         raise ValueError(f"{', '.join(map(str, more))} unknown; known: {', '.join(known)}")
+    if str(entry["policy"]) == UNWAIVABLE:
+        raise ValueError(f"policy: {UNWAIVABLE} can't be waived")
+    if not str(entry["resource"]).strip("*?"):
+        raise ValueError(f"resource: {entry['resource']!r} is everything; name it, or a pattern of names")
     try:
         expires = datetime.date.fromisoformat(str(entry["expires"]))
     except ValueError:

@@ -122,7 +122,7 @@ def collect(resources: Iterable[Made]) -> tuple[list[Manifest], list[Chart]]:
             kept: dict[str, Any] = {key: resource.inputs[key] for key in ("name", "namespace", "chart", "version", "values") if key in resource.inputs}
             repository = resource.inputs.get("repositoryOpts", {}).get("repo")
             charts.append(Chart(resource.name, {**kept, **({"repository": repository} if repository else {})}))
-        elif resource.type.startswith("kubernetes:"):
+        elif resource.type.startswith("kubernetes:") and "apiVersion" in resource.inputs:
             manifests.append(Manifest(resource.name, resource.inputs))
     return manifests, charts
 

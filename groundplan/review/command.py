@@ -41,7 +41,7 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
     started = time.monotonic()
     project = read_project(path)
     chosen = choose_stack(project, stack)
-    asked = tuple(pack.resolve() for pack in packs) or (_own_pack(project),)
+    asked = tuple(pack.resolve() for pack in packs) or _own_packs(project)
     settings = read_config(project, chosen, config)
     running = _Engine(project, chosen, settings, asked)
     _load()
@@ -61,9 +61,10 @@ def _load() -> None:
     import infra.design  # noqa: F401
 
 
-def _own_pack(project: Project) -> Path:
-    own = project.root / "policies"
-    return own if (own / "PulumiPolicy.yaml").is_file() else HOME / "policies"
+def _own_packs(project: Project) -> tuple[Path, ...]:
+    """This project's pack, and another project's own beside it: a pack of theirs takes nothing away."""
+    own, ours = project.root / "policies", HOME / "policies"
+    return (ours, own) if own != ours and (own / "PulumiPolicy.yaml").is_file() else (ours,)
 
 
 class _Engine:

@@ -24,7 +24,7 @@ _FREE = (
     "aws:ec2/defaultSecurityGroup", "aws:ec2/launchTemplate", "aws:ec2/flowLog", "aws:ec2/networkAcl", "aws:ec2/keyPair", "aws:ec2/mainRouteTable",
     "aws:s3/bucketPublicAccessBlock", "aws:s3/bucketPolicy", "aws:s3/bucketVersioning", "aws:s3/bucketServerSide", "aws:s3/bucketLifecycle",
     "aws:s3/bucketOwnership", "aws:s3/bucketAcl", "aws:s3/bucketObjectLock", "aws:s3/bucketReplication", "aws:s3/bucketNotification", "aws:kms/alias",
-    "aws:eks/addon", "aws:eks/access", "aws:eks/podIdentity", "aws:appautoscaling/", "aws:autoscaling/", "aws:rds/subnetGroup", "aws:rds/parameterGroup",
+    "aws:eks/addon", "aws:eks/access", "aws:eks/podIdentity", "aws:appautoscaling/", "aws:rds/subnetGroup", "aws:rds/parameterGroup",
     "aws:sns/topicPolicy", "aws:sns/topicSubscription", "aws:sqs/queuePolicy", "aws:budgets/", "aws:costexplorer/", "aws:cloudwatch/eventRule",
     "aws:cloudwatch/eventTarget", "aws:lambda/permission", "aws:lb/listener", "aws:lb/targetGroup", "aws:ecr/lifecyclePolicy", "aws:msk/configuration",
     "aws:msk/topic", "aws:glue/catalog", "aws:glue/registry", "aws:glue/schema", "aws:athena/", "aws:sagemaker/model:", "aws:sagemaker/endpoint:",

@@ -201,7 +201,7 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
                     resource, "iam-resource-named", "What writes names what it writes to", "medium",
                     f"{found} is allowed on everything, though it knows {', '.join(types)}", "Name the resources, or add a condition.",
                 )  # fmt: skip
-        elif types and not any(_fits(target, found, types) for target in targets):
+        elif types and "*" not in action and not any(_fits(target, found, types) for target in targets):
             yield _finding(
                 resource, "iam-resource-mismatch", "Actions are allowed on resources they know", "high",
                 f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed", "Name a resource of that type.",

@@ -35,7 +35,8 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
 
 def _document(arguments: dict[str, Any]) -> str:
     """https://www.pulumi.com/registry/packages/aws/api-docs/iam/getpolicydocument/."""
-    statements = []
+    merged = [*(arguments.get("sourcePolicyDocuments") or []), *(arguments.get("overridePolicyDocuments") or [])]
+    statements = [statement for text in merged for statement in json.loads(text).get("Statement", [])]
     for given in arguments.get("statements") or []:
         item: dict[str, Any] = {"Effect": given.get("effect", "Allow")}
         for key, wire in (("sid", "Sid"), ("actions", "Action"), ("notActions", "NotAction"), ("resources", "Resource"), ("notResources", "NotResource")):
@@ -43,11 +44,20 @@ def _document(arguments: dict[str, Any]) -> str:
                 item[wire] = given[key]
         for key, wire in (("principals", "Principal"), ("notPrincipals", "NotPrincipal")):
             if given.get(key):
-                item[wire] = "*" if any(p["type"] == "*" for p in given[key]) else {p["type"]: p["identifiers"] for p in given[key]}
+                item[wire] = _principals(given[key])
         for condition in given.get("conditions") or []:
             item.setdefault("Condition", {}).setdefault(condition["test"], {})[condition["variable"]] = condition["values"]
         statements.append(item)
     return json.dumps({"Version": arguments.get("version", "2012-10-17"), "Statement": statements})
+
+
+def _principals(given: list[dict[str, Any]]) -> Any:
+    if any(item["type"] == "*" for item in given):
+        return "*"
+    found: dict[str, list[str]] = {}
+    for item in given:
+        found.setdefault(item["type"], []).extend(item["identifiers"])
+    return found
 
 
 def _unknown(token: str) -> dict[str, Any]:

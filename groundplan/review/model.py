@@ -69,9 +69,9 @@ class Finding:
         return self.mandatory and self.waived is None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """The same finding in another revision."""
-        return self.policy, self.urn, self.message
+    def key(self) -> tuple[str, str, str, bool]:
+        """The same finding in another revision; one that has been waived since is another."""
+        return self.policy, self.urn, self.message, self.waived is not None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from infra.errors import UsageError
 from tests.conftest import ROOT
 from tests.review.programs import GOOD, PROGRAMS
 
+LATER = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(300)).isoformat()
 SCHEMA = Path(__file__).parent / "sarif-2.1.0.schema.json"
 
 
@@ -250,11 +252,28 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
 
 def test_regimes_of_the_stack_make_findings_mandatory_and_an_expired_waiver_is_one(tmp_path: Path) -> None:
     entry = "policy: s3-versioned, resource: b, reason: r, approver: a@b.c"
-    other = "policy: s3-lifecycle, resource: '*', reason: r, approver: a@b.c"
-    stack = f"config:\n  groundplan:waivers:\n    - {{{entry}, expires: '2020-01-01'}}\n    - {{{other}, expires: '2999-01-01'}}\n"
+    other = "policy: s3-lifecycle, resource: 'b*', reason: r, approver: a@b.c"
+    stack = f"config:\n  groundplan:waivers:\n    - {{{entry}, expires: '2020-01-01'}}\n    - {{{other}, expires: '{LATER}'}}\n"
     folder = write(tmp_path, f"{GOOD}\nbucket('b', versions=False, lifecycle=False)\n", **{"Pulumi__dev__yaml": stack})
     found = review(folder)
     waived = {finding.policy: finding.waived for finding in found.findings}
     assert waived["s3-lifecycle"] and waived["s3-versioned"] is None
     assert told(found) == {"s3-versioned b", "s3-lifecycle b", "!waiver-holds stack"}
     assert "expired on 2020-01-01" in next(finding.message for finding in found.findings if finding.policy == "waiver-holds")
+
+
+def test_what_is_only_read_is_unknown_and_named_policies_inside_of_roles_are_read(tmp_path: Path) -> None:
+    code = """
+import json
+import pulumi
+import pulumi_aws as aws
+there = aws.s3.Bucket.get("there", "a-bucket")
+aws.s3.BucketVersioning("v", bucket=there.id, versioning_configuration={"status": "Enabled"})
+other = pulumi.StackReference("org/project/stack")
+aws.ec2.SecurityGroup("g", vpc_id=other.get_output("vpc"), ingress=[
+    {"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": [there.arn, "0.0.0.0/0"]}])
+everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+aws.iam.Role("r", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": []}), inline_policies=[{"name": "i", "policy": json.dumps(everything)}])
+"""
+    found = told(review(write(tmp_path, code)))
+    assert {"!no-open-ingress g", "!iam-no-star-action r", "!iam-no-wildcards r"} <= found, found

@@ -93,8 +93,9 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "s3-no-public-access": ([dict.fromkeys(("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"), True)], [{}, {"blockPublicAcls": True}]),
     "s3-no-public-acl": ([{}, {"acl": "private"}], [{"acl": "public-read"}, {"acl": "authenticated-read"}]),
     "policy-not-public": (
-        [granted("s3:*", effect="Deny", Principal="*"), granted("s3:Get", Principal={"AWS": "*"}, Condition={"Bool": {}}), {}],
-        [granted("s3:GetObject", Principal="*"), granted("sns:Publish", Principal={"AWS": ["*"]})],
+        [granted("s3:*", effect="Deny", Principal="*"), granted("s3:Get", Principal={"AWS": "*"}, Condition={"StringEquals": {"aws:SourceAccount": "1"}}), {}],
+        [granted("s3:GetObject", Principal="*"), granted("sns:Publish", Principal={"AWS": ["*"]}),
+         granted("s3:GetObject", Principal="*", Condition={"Bool": {"aws:SecureTransport": "true"}})],
     ),
     "no-open-ingress": (
         [{"cidrIpv4": "10.0.0.0/8"}, {"referencedSecurityGroupId": U}, {"type": "egress", "cidrBlocks": ["0.0.0.0/0"]}, {"egress": [{"cidrBlocks": ["0.0.0.0/0"]}]}],
@@ -109,11 +110,11 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "load-balancer-internal": ([{"internal": True}], [{}, {"internal": False}]),
     "iam-no-wildcards": (
         [granted("s3:*", "arn:aws:s3:::b"), granted("*", effect="Deny"), {"policy": {"Statement": [{"Effect": "Allow", "Action": ["kms:*"], "Resource": [U]}]}}],
-        [granted("*"), granted(["s3:Get", "kms:*"], ["*"]), {"policy": {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": [U, "*"]}]}}],
+        [granted("*"), granted(["s3:Get", "kms:*"], ["*"]), granted("s3:*", "arn:aws:*"), {"inlinePolicies": [{"name": "i", "policy": document("s3:*", "*")}]}, {"policy": {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": [U, "*"]}]}}],
     ),
     "iam-no-star-action": ([granted("s3:*", "b")], [granted("*", "arn:aws:s3:::b"), {"policy": {"Statement": {"Effect": "Allow", "NotAction": "iam:*", "Resource": U}}}]),
-    "iam-passrole-limited": ([granted("iam:PassRole", "arn:aws:iam::1:role/x")], [granted("iam:PassRole"), granted(["iam:*"])]),
-    "iam-cant-widen-itself": ([granted("iam:PutRolePolicy", "arn:aws:iam::1:role/x"), granted("iam:GetRole")], [granted("iam:PutRolePolicy"), granted(["s3:Get", "iam:CreateAccessKey"])]),
+    "iam-passrole-limited": ([granted("iam:PassRole", "arn:aws:iam::1:role/x")], [granted("iam:PassRole"), granted(["iam:*"]), granted("iam:PassRole", "arn:aws:iam::*:role/*")]),
+    "iam-cant-widen-itself": ([granted("iam:PutRolePolicy", "arn:aws:iam::1:role/x"), granted("iam:GetRole")], [granted("iam:PutRolePolicy"), granted(["s3:Get", "iam:CreateAccessKey"]), granted("iam:PutRolePolicy", "arn:aws:iam::123456789012:role/*")]),
     "iam-no-administrator": (
         [{"policyArn": U + "x"}, {"policyArn": "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"}],
         [{"policyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}, {"managedPolicyArns": ["arn:aws:iam::aws:policy/PowerUserAccess"]}],
@@ -129,7 +130,7 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     ),
     "iam-federation-narrow": (
         [{"assumeRolePolicy": document("sts:AssumeRoleWithWebIdentity", None, Principal={"Federated": "p"}, Condition={"StringLike": {"t:sub": "repo:me/it:*"}})}],
-        [{"assumeRolePolicy": document("sts:AssumeRoleWithWebIdentity", None, Principal={"Federated": "p"}, Condition=condition)} for condition in ({}, {"StringLike": {"t:sub": "*"}})],
+        [{"assumeRolePolicy": document("sts:AssumeRoleWithWebIdentity", None, Principal={"Federated": "p"}, Condition=condition)} for condition in ({}, {"StringLike": {"t:sub": "*"}}, {"StringLike": {"t:sub": "repo:*/*:*"}})],
     ),
     "iam-no-access-keys": ([], [{}]),
     "iam-no-users": ([], [{}]),
@@ -142,8 +143,9 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "kms-use-is-separate": ([granted("kms:Decrypt", "k")], [granted(["kms:Decrypt", "kms:ScheduleKeyDeletion"], "k"), granted("kms:*", "k")]),
     "iam-document-valid": ([granted("s3:Get")], [{"policy": "{not json"}, {"policy": json.dumps({"Version": "2008-10-17", "Statement": [{"Effect": "Allow"}]})}, {"assumeRolePolicy": "{}"}]),
     "no-secret-in-environment": (
-        [{"environment": {"variables": {"TOKEN": U, "SECRET_ARN": "arn:x", "DB_PASSWORD_FILE": "/x", "MODE": "fast"}}}, {"environment": {"computeType": "S", "environmentVariables": [{"name": "TOKEN", "value": "/p", "type": "PARAMETER_STORE"}]}}],
-        [{"environment": {"variables": {"DB_PASSWORD": "hunter2"}}}, {"primaryContainer": {"environment": {"X": "AKIAABCDEFGHIJKLMNOP"}}}, {"environment": {"environmentVariables": [{"name": "API_KEY", "value": "abc"}]}}],
+        [{"environment": {"variables": {"TOKEN": U, "SECRET_ARN": "arn:x", "DB_PASSWORD_FILE": "/x", "MODE": "fast", "TOKENIZERS_PARALLELISM": "no", "MAX_TOKENS": "4096", "USE_TOKEN": "true"}}}, {"environment": {"computeType": "S", "environmentVariables": [{"name": "TOKEN", "value": "/p", "type": "PARAMETER_STORE"}]}}],
+        [{"environment": {"variables": {"DB_PASSWORD": "hunter2"}}}, {"primaryContainer": {"environment": {"X": "AKIAABCDEFGHIJKLMNOP"}}}, {"environment": {"environmentVariables": [{"name": "API_KEY", "value": "abc"}]}},
+         {"environment": {"variables": {"DB_PASS": "hunter2"}}}, {"environment": {"variables": {"DATABASE_URL": "postgres://app:hunter2@host/db"}}}],
     ),
     "no-secret-in-user-data": ([{}, {"userData": "#!/bin/sh\nMODE=fast"}], [{"userData": "export DB_PASSWORD=hunter2"}, {"userData": "-----BEGIN RSA PRIVATE KEY-----"}]),
     "secret-not-in-program": ([{"secretId": U}, {"secretString": U}], [{"secretString": "hunter2"}]),
@@ -382,6 +384,9 @@ def test_a_waiver_holds_for_its_resources_until_its_day() -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
+        ({**WAIVER, "policy": "waiver-holds"}, "waiver-holds can't be waived"),
+        ({**WAIVER, "resource": "*"}, "'*' is everything"),
+        ({**WAIVER, "expires": "9999-12-31"}, "holds until 9999-12-31: more than 400 days"),
         ("tagged", "must have policy, resource, reason, approver, expires"),
         ({**WAIVER, "approver": ""}, "approver missing"),
         ({**WAIVER, "until": "x"}, "until unknown; known: policy"),

@@ -88,7 +88,7 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
             for resource in review.resources
             if resource.type in control.types and (control.id, resource.urn) not in wrong and (control.id, resource.name) not in undecided
         }
-        | {"the stack" for control in held if control.stack_check and not any(policy == control.id for policy, _ in wrong)}
+        | {"the stack" for control in held if control.stack_check and control.id not in {policy for policy, _ in (*wrong, *undecided)}}
     )
     if not held:
         state = "by people"

@@ -78,7 +78,7 @@ def logs_kept(props: Props) -> Iterator[str]:
 
 @AUDIT.resource(
     "logs-kept-a-year", "Production's logs are kept for a year at least", "aws:cloudwatch/logGroup:LogGroup", severity="medium", production=True,
-    law=("SOX 404", "HIPAA 164.316(b)(2)(i)", "CIS AWS 3.1"), fix="Set retention_in_days to 365 or more.",
+    law=("SOX 404", "SOC 2 CC7.2"), fix="Set retention_in_days to 365 or more.",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )  # fmt: skip
 def logs_a_year(props: Props) -> Iterator[str]:

@@ -24,7 +24,7 @@ _DEPUTIES = (
     "sagemaker.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com", "config.amazonaws.com", "cloudtrail.amazonaws.com",
     "vpc-flow-logs.amazonaws.com", "codebuild.amazonaws.com", "backup.amazonaws.com", "delivery.logs.amazonaws.com",
 )  # fmt: skip
-_MANY_ACTIONS = 43_200
+_LONGEST_SESSION = 28_800
 # A star, whatever stands around it: every resource, or every role, user or policy of the account.
 _EVERYTHING = re.compile(r"\*|arn:[a-z*-]*:\*|arn:[a-z*-]*:iam::[0-9*]*:(\*|role/\*|user/\*|policy/\*|group/\*)")
 
@@ -176,12 +176,12 @@ def groups_not_users(_props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-session-ends", "Sessions end the same day", "aws:iam/role:Role", severity="low", fix=f"Set max_session_duration to {_MANY_ACTIONS} seconds at most.",
-    law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"), url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
+    "iam-session-ends", "Sessions end within a working day", "aws:iam/role:Role", severity="low", law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"),
+    fix=f"Set max_session_duration to {_LONGEST_SESSION} seconds at most.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
 )  # fmt: skip
 def session_ends(props: Props) -> Iterator[str]:
-    """Twelve hours at most; AWS's own limit, so that a lower one of the company's is set here."""
-    if (props.get("maxSessionDuration") or 3600) > _MANY_ACTIONS:
+    """Eight hours at most; AWS would allow twelve."""
+    if (props.get("maxSessionDuration") or 3600) > _LONGEST_SESSION:
         yield f"A session lasts {props['maxSessionDuration']:g} s"
 
 

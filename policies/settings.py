@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class Settings:
     @property
     def production(self) -> bool:
         """Whether losing this environment's data would hurt."""
-        return self.environment.startswith("prod")
+        return bool(re.search(r"(^|[^a-z])prod", self.environment.lower()))
 
     def applies(self, control: Control) -> bool:
         """Whether this stack is held to the control at all."""

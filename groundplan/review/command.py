@@ -138,7 +138,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     notes = [f"{r.name} ({r.type}) is a component in another language: what it makes is not seen" for r in resources if r.remote]
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
-    controls = sum(len(pack["policies"]) for pack in answer["packs"])
+    controls = sum(policy["level"] != "disabled" for pack in answer["packs"] for policy in pack["policies"])
     return Review(
         project.name, stack, resources, tuple(findings), tuple(undecided), iam.grants(resources), cost, tuple(not_met), tuple(notes), controls,
         time.monotonic() - started,

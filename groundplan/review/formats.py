@@ -24,7 +24,8 @@ def as_json(review: Review) -> str:
 def verdict(review: Review) -> str:
     """One line."""
     if review.passed:
-        return "passed"
+        serious = sum(finding.severity in ("critical", "high") and not finding.waived for finding in review.findings)
+        return f"passed; {serious} advisory findings are high, and no regime of the stack enforces them" if serious else "passed"
     reasons = []
     if review.blocking:
         reasons.append(f"{len(review.blocking)} mandatory finding{'s' if len(review.blocking) > 1 else ''}")

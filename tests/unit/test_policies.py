@@ -365,6 +365,7 @@ def test_regimes_decide_what_is_mandatory() -> None:
     none, gdpr = read_settings(None, None), read_settings({"compliance": ["gdpr"], "environment": "prod-eu"}, None)
     assert none.mandatory(CONTROLS["rds-private"]) and not none.mandatory(CONTROLS["kms-key-rotates"]), "critical ones always are"
     assert gdpr.mandatory(CONTROLS["kms-key-rotates"]) and not gdpr.mandatory(CONTROLS["tagged"])
+    assert read_settings({"environment": "eu-prod"}, None).production and not read_settings({"environment": "reproduction"}, None).production
     assert gdpr.applies(CONTROLS["rds-two-zones"]) and not none.applies(CONTROLS["rds-two-zones"])
 
 

@@ -25,7 +25,8 @@ def verdict(review: Review) -> str:
     """One line."""
     if review.passed:
         serious = sum(finding.severity in ("critical", "high") and not finding.waived for finding in review.findings)
-        return f"passed; {serious} advisory findings are high, and no regime of the stack enforces them" if serious else "passed"
+        only = "1 high finding only advises" if serious == 1 else f"{serious} high findings only advise"
+        return f"passed; {only}, since no regime of the stack asks for more" if serious else "passed"
     reasons = []
     if review.blocking:
         reasons.append(f"{len(review.blocking)} mandatory finding{'s' if len(review.blocking) > 1 else ''}")

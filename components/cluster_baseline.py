@@ -12,6 +12,7 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.base import Component, Scope
 from components.cluster import Cluster
+from components.signed_images import INCLUDED
 from components.workloads import labels
 
 
@@ -73,7 +74,7 @@ class ClusterBaseline(Component):
         marks = {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "audit", "warn")}
         made = Namespace(
             name,
-            metadata={"name": namespace, "labels": {**labels(scope, namespace), **marks}},
+            metadata={"name": namespace, "labels": {**labels(scope, namespace), **marks, **INCLUDED}},
             opts=self.child(provider=cluster.kubernetes, depends_on=cluster.ready),
         )
         self.ready.append(made)

@@ -1,4 +1,4 @@
-"""The one container image of the platform: its repository, and a build in the account, so that nobody needs Docker."""
+"""The one container image of the platform: its repository, and a build in the account that signs it, so that nobody needs Docker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from components.built_image import BUILD_MINUTES, BuiltImage
 from components.roles import make_role, service_trust
 
 _BUILD_IMAGE = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
+_COSIGN = "v2.4.3"
 _BUILDSPEC = {
     "version": 0.2,
     "phases": {
+        # Go's module proxy holds the tool's source to its checksum.
+        "install": {"runtime-versions": {"golang": "latest"}, "commands": [f"go install github.com/sigstore/cosign/v2/cmd/cosign@{_COSIGN}"]},
         "pre_build": {"commands": ['aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE_URI%%/*}"']},
         "build": {"commands": ['docker build --file "$DOCKERFILE" --tag "$IMAGE_URI" .']},
-        "post_build": {"commands": ['test "$CODEBUILD_BUILD_SUCCEEDING" = 1', 'docker push "$IMAGE_URI"']},
+        "post_build": {
+            "commands": [
+                'test "$CODEBUILD_BUILD_SUCCEEDING" = 1',
+                'docker push "$IMAGE_URI"',
+                # What is signed is the digest. The key is the account's own, so nothing goes into a public log.
+                'IMAGE_DIGEST=$(docker inspect --format "{{index .RepoDigests 0}}" "$IMAGE_URI")',
+                '"$(go env GOPATH)/bin/cosign" sign --yes --tlog-upload=false --key "$SIGNING_KEY" "$IMAGE_DIGEST"',
+            ]
+        },
     },
 }
 
@@ -45,9 +56,12 @@ class ImageArgs:
 
 
 class Image(Component):
-    """The repository, a CodeBuild project, and the image of this tag.
+    """The repository, a CodeBuild project, the key it signs with, and the image of this tag.
 
     Attributes:
+        repository, repository_arn: Address without a tag, and ARN.
+        signing_key: KMS key (ECDSA, P-256) of the signatures, as Sigstore's tools name it; known in a preview.
+        signing_key_arn: The same.
         uri: Repository and tag; what uses it waits until the image is there. Known in a preview.
     """
 
@@ -82,12 +96,30 @@ class Image(Component):
         )
         registry = f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com"
         uri = f"{registry}/{repository_name}:{args.tag}"
-        repository_arn = f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}"
-        project, rights = self._project(uri, repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
+        self.repository, self.repository_arn = uri.partition(":")[0], f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}"
+        alias = f"alias/{scope.name('image-signing')}"
+        self.signing_key, self.signing_key_arn = f"awskms:///{alias}", self._signing_key(alias)
+        project, rights = self._project(uri, self.repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
         built = BuiltImage(name, {"region": scope.region, "project": project.name, "uri": uri}, self.child(depends_on=[repository, project, source, *rights]))
         # A URN is known in a preview, and carries the dependency.
         self.uri: pulumi.Output[str] = built.urn.apply(lambda _: uri)
         self.register_outputs({"uri": self.uri})
+
+    def _signing_key(self, alias: str) -> pulumi.Output[str]:
+        name, scope = f"{self._name}-signing", self.scope
+        key = aws.kms.Key(
+            name,
+            description=f"{scope.project} {scope.stack}: signatures of container images",
+            # KMS rotates no asymmetric key; a new one is a new key, and images are signed anew.
+            key_usage="SIGN_VERIFY",
+            customer_master_key_spec="ECC_NIST_P256",
+            deletion_window_in_days=30,
+            tags=scope.tags("image"),
+            opts=self.child(holds_data=True),
+        )
+        aws.kms.Alias(name, name=alias, target_key_id=key.key_id, opts=self.child())
+        arn: pulumi.Output[str] = key.arn
+        return arn
 
     def _project(self, uri: str, repository_arn: str, source: pulumi.Input[str]) -> tuple[aws.codebuild.Project, list[pulumi.Resource]]:
         name, scope, args = self._name, self.scope, self._args
@@ -108,6 +140,7 @@ class Image(Component):
                 Statement(("s3:GetObject", "s3:GetObjectVersion"), (f"{args.bucket_arn}/platform/source/*",)),
                 Statement(("kms:Decrypt",), (args.bucket_key_arn,)),
                 Statement(push, (repository_arn,)),
+                Statement(("kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"), (self.signing_key_arn,)),
                 Statement(("ecr:GetAuthorizationToken",), ("*",)),
                 Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (group_arn, f"{group_arn}:*")),
             ],
@@ -127,7 +160,9 @@ class Image(Component):
                 "image_pull_credentials_type": "CODEBUILD",
                 # The build runs a Docker daemon: https://docs.aws.amazon.com/codebuild/latest/userguide/sample-docker.html
                 "privileged_mode": True,
-                "environment_variables": [{"name": "DOCKERFILE", "value": args.dockerfile}, {"name": "IMAGE_URI", "value": uri}],
+                "environment_variables": [
+                    {"name": name, "value": value} for name, value in (("DOCKERFILE", args.dockerfile), ("IMAGE_URI", uri), ("SIGNING_KEY", self.signing_key))
+                ],
             },
             encryption_key=args.key_arn,
             build_timeout=BUILD_MINUTES,

@@ -39,6 +39,7 @@ from components.recovery import REPLICATED, Recovery, RecoveryArgs, StandbyKeys
 from components.schedules import Schedules, SchedulesArgs, Sleepers
 from components.secrets import Secrets, SecretsArgs
 from components.serving import Endpoint, EndpointArgs, endpoint_name
+from components.signed_images import SignedImages, SignedImagesArgs
 from components.streaming import Streaming, StreamingArgs, Topic
 from components.tracking import Tracking, TrackingArgs
 from components.workflow import Workflow, WorkflowArgs
@@ -357,7 +358,11 @@ class _Platform:
             "monitoring": NamespaceArgs(cpu=8, service_accounts={"prometheus": roles["metrics"]}, accounts_by_chart=True, collector=True),
         }
         baseline = ClusterBaseline("cluster-baseline", scope, ClusterBaselineArgs(self.cluster, VPC_CIDR, namespaces))
-        after = pulumi.ResourceOptions(depends_on=[baseline])
+        image = self.image
+        signed = SignedImages(
+            "signed-images", scope, SignedImagesArgs(self.cluster, image.repository, image.repository_arn, image.signing_key, image.signing_key_arn)
+        )
+        after = pulumi.ResourceOptions(depends_on=[baseline, signed])
         self.mlflow = MlflowServer(
             "mlflow",
             scope,

@@ -135,11 +135,13 @@ class Family:
         url: str,
         law: tuple[str, ...] = (),
         production: bool = False,
+        applies: Callable[[Props], bool] = lambda props: True,
     ) -> None:
         """Register "this input must have this value", with the remedy that sets it.
 
         Args:
             path: Input, dotted where it is nested, for example ``ttl.enabled``.
+            applies: Which resources of the type it is for.
 
         Raises:
             ValueError: Another control has the same id.
@@ -147,10 +149,12 @@ class Family:
 
         def check(props: Props) -> Iterator[str]:
             found = at(props, path)
-            if found != value:
+            if found != value and applies(props):
                 yield f"{path} is {'not set' if found is None else repr(found)}, not {value!r}"
 
         def remedy(props: dict[str, Any]) -> None:
+            if not applies(props):
+                return
             *parents, last = path.split(".")
             place = props
             for part in parents:

@@ -18,6 +18,7 @@ REST.setting(
     "kms-key-rotates", "KMS keys rotate every year", "aws:kms/key:Key", "enableKeyRotation", True, severity="high",
     law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iv)", "GDPR 32(1)(a)", "CIS AWS 3.6"),
     url="https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html",
+    applies=lambda props: at(props, "keyUsage") in (None, "ENCRYPT_DECRYPT"),  # KMS rotates no keys that sign
 )  # fmt: skip
 REST.setting(
     "rds-encrypted", "Databases are encrypted", "aws:rds/instance:Instance", "storageEncrypted", True, severity="critical",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from policies.control import Family, Item, Props, at, given, listed
@@ -20,6 +21,7 @@ WORKLOADS = (*(f"kubernetes:{_GROUPS.get(kind, 'apps/v1')}:{kind}" for kind in _
 _STANDARDS = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
 # Registries that companies mirror or that Kubernetes itself comes from; anything else must be the account's own.
 _REGISTRIES = re.compile(r"^(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|public\.ecr\.aws|registry\.k8s\.io|nvcr\.io)/")
+_OWN_REGISTRY = re.compile(r"^\d{12}\.dkr\.ecr\.")
 _INTERNAL = ("service.beta.kubernetes.io/aws-load-balancer-internal", "service.beta.kubernetes.io/aws-load-balancer-scheme")
 
 
@@ -161,6 +163,34 @@ def our_registry(props: Props) -> Iterator[str]:
     for image in _images(props):
         if not _REGISTRIES.match(image):
             yield f"{image} comes from elsewhere"
+
+
+def _verified(item: Item) -> list[str]:
+    """Globs of the images that an admission policy of Sigstore or of Kyverno lets in only with a signature."""
+    kind, spec = item.type.rpartition(":")[2], item.props.get("spec") or {}
+    if kind == "ClusterImagePolicy" and at(spec, "mode") != "warn" and listed(spec.get("authorities")):
+        return [str(image.get("glob")) for image in listed(spec.get("images"))]
+    if kind == "ImageValidatingPolicy" and "Deny" in listed(spec.get("validationActions")):
+        return [str(image.get("glob")) for image in listed(spec.get("matchImageReferences"))]
+    if kind == "ClusterPolicy":
+        checks = [check for rule in listed(spec.get("rules")) for check in listed(rule.get("verifyImages")) if listed(check.get("attestors"))]
+        return [str(glob) for check in checks for glob in listed(check.get("imageReferences"))]
+    return []
+
+
+@KUBERNETES.stack(
+    "k8s-image-signed", "Only images that our build has signed are let in", severity="high", law=("SOX 404", "SOC 2 CC6.8", "SOC 2 CC8.1"),
+    fix="Sign images as they are built, and make a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy (Kyverno) for the registry.",
+    url="https://docs.sigstore.dev/policy-controller/overview/",
+)  # fmt: skip
+def image_signed(items: list[Item]) -> Iterator[tuple[str, str]]:
+    """Those of the account's own registry; a policy of admission must match each."""
+    globs = [glob for item in items if item.type.startswith("kubernetes:") for glob in _verified(item)]
+    for item in items:
+        if item.type in WORKLOADS:
+            for image in _images(item.props):
+                if _OWN_REGISTRY.match(image) and not any(fnmatchcase(image, glob) for glob in globs):
+                    yield item.urn, f"Nothing verifies who built {image}"
 
 
 @KUBERNETES.resource(

@@ -1,7 +1,8 @@
 """Typed models of the custom resources the program makes: the fields it uses, with the bounds of their definitions.
 
 Followed: karpenter.sh/v1 NodePool, karpenter.k8s.aws/v1 EC2NodeClass, serving.kserve.io/v1beta1 InferenceService,
-monitoring.coreos.com/v1 PrometheusRule and PodMonitor, operator.knative.dev/v1beta1 KnativeServing. A field that is not
+monitoring.coreos.com/v1 PrometheusRule and PodMonitor, operator.knative.dev/v1beta1 KnativeServing,
+policy.sigstore.dev/v1beta1 ClusterImagePolicy. A field that is not
 here is refused, so that a typo can't reach a cluster, where an unknown field would be dropped without a word.
 """
 
@@ -206,6 +207,28 @@ class KnativeServingSpec(_Object):
     config: dict[str, Labels]
 
 
+class ImageGlob(_Object):
+    glob: str
+
+
+class SigningKey(_Object):
+    """One of data, secretRef and kms; the platform uses the last."""
+
+    kms: Annotated[str, StringConstraints(pattern=r"^(awskms|gcpkms|azurekms|hashivault)://")]
+    hashAlgorithm: Literal["sha224", "sha256", "sha384", "sha512"] = "sha256"
+
+
+class Authority(_Object):
+    name: str
+    key: SigningKey
+
+
+class ClusterImagePolicySpec(_Object):
+    mode: Literal["enforce", "warn"] = "enforce"
+    images: Annotated[list[ImageGlob], Field(min_length=1)]
+    authorities: Annotated[list[Authority], Field(min_length=1)]
+
+
 SPECS: dict[tuple[str, str], type[_Object]] = {
     ("karpenter.sh/v1", "NodePool"): NodePoolSpec,
     ("karpenter.k8s.aws/v1", "EC2NodeClass"): EC2NodeClassSpec,
@@ -213,4 +236,5 @@ SPECS: dict[tuple[str, str], type[_Object]] = {
     ("monitoring.coreos.com/v1", "PrometheusRule"): PrometheusRuleSpec,
     ("monitoring.coreos.com/v1", "PodMonitor"): PodMonitorSpec,
     ("operator.knative.dev/v1beta1", "KnativeServing"): KnativeServingSpec,
+    ("policy.sigstore.dev/v1beta1", "ClusterImagePolicy"): ClusterImagePolicySpec,
 }

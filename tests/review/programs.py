@@ -155,6 +155,9 @@ PROGRAMS: dict[str, Program] = {
     "a pod on its node": Program('deployment("x", pod={"host_network": True})', {"!k8s-no-host x"}),
     "an image that moves": Program('deployment("x", image="registry.k8s.io/pause:latest")', {"k8s-image-fixed x"}),
     "an image from elsewhere": Program('deployment("x", image="docker.io/library/nginx:1.27")', {"k8s-image-from-our-registry x"}),
+    "an image that nobody signed": Program(
+        'deployment("x", image="123456789012.dkr.ecr.eu-central-1.amazonaws.com/app:1.2.3")', {"k8s-image-signed x"},
+    ),
     "an object Kubernetes refuses": Program(
         'k8s.core.v1.ConfigMap("m", metadata={"name": "m"}, data={"a": 5})', {"!k8s-valid m"},
     ),

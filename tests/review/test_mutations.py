@@ -123,6 +123,7 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "topic-has-dead-letters": lambda found: [item for item in found if not (item[0].endswith(":Topic") and str(item[2].get("name")).endswith(".dlq"))],
     "endpoint-alarmed": _without(":MetricAlarm"),
     "k8s-namespace-closed": _changed(":NetworkPolicy", lambda props: props["spec"].update(ingress=[{}])),
+    "k8s-image-signed": _without(":ClusterImagePolicy"),
     "spot-with-fallback": lambda found: [item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])],
     "no-idle-accelerator": lambda found: [*found, ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False)],
     "resources-in-one-law": _changed(":Vault", lambda props: props.update(region="us-east-1")),

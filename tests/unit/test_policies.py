@@ -242,6 +242,15 @@ def deny_all(**more: Any) -> tuple[str, str, dict[str, Any]]:
     return "kubernetes:networking.k8s.io/v1:NetworkPolicy", "d", {"metadata": {"name": "d", "namespace": "n"}, "spec": spec}
 
 
+OWN_IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/p/platform:1"
+OWN_WORKLOAD = ("kubernetes:apps/v1:Deployment", "d", pod({"image": OWN_IMAGE}))
+SIGNED = (
+    "kubernetes:policy.sigstore.dev/v1beta1:ClusterImagePolicy",
+    "p",
+    {"spec": {"images": [{"glob": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/p/**"}], "authorities": [{"key": {"kms": U}}]}},
+)
+
+
 # Control: a stack that passes, a stack that fails.
 STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "s3-tls-only": (
@@ -294,6 +303,7 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "topic-has-contract": ([TOPIC, ("aws:msk/topic:Topic", "d", {"name": "events.dlq"}), ("aws:glue/schema:Schema", "s", {"schemaName": "events"})], [TOPIC]),
     "topic-has-dead-letters": ([TOPIC, ("aws:msk/topic:Topic", "d", {"name": "events.dlq"})], [TOPIC]),
     "k8s-namespace-closed": ([NAMESPACE, deny_all()], [NAMESPACE, deny_all(ingress=[{}])]),
+    "k8s-image-signed": ([OWN_WORKLOAD, SIGNED], [OWN_WORKLOAD, (*SIGNED[:2], {"kind": "ClusterImagePolicy", "spec": {**SIGNED[2]["spec"], "mode": "warn"}})]),
     "k8s-namespace-quota": ([NAMESPACE, ("kubernetes:core/v1:ResourceQuota", "q", {"metadata": {"namespace": "n"}})], [NAMESPACE]),
 }  # fmt: skip
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
-from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.proto import provider_pb2, resource_pb2
 
 from groundplan.cloud.monitor import DOCUMENTS, SECRET, engine_urn
 from groundplan.unknown import UNKNOWN
@@ -74,6 +74,20 @@ class PreviewMonitor(MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         return resource_pb2.ReadResourceResponse(urn=urn, properties=request.properties)
 
+    def Invoke(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """A resource that is another's input as a whole is told by its URN; the rest is a look-up."""
+        if request.tok != "pulumi:pulumi:getResource":
+            return super().Invoke(request)  # type: ignore[no-untyped-call]
+        known = struct_pb2.Struct()
+        known.update({"urn": request.args["urn"], "id": "", "state": {}})
+        return resource_pb2.ResourceInvokeResponse(**{"return": known})
+
+    def Call(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """What a component's method returns, nobody knows before there is the component."""
+        unknown = struct_pb2.Struct()
+        unknown.update({"result": rpc.UNKNOWN})
+        return provider_pb2.CallResponse(**{"return": unknown})
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Note the resource; its id is unknown."""
         urn = self.make_urn(request.parent, request.type, request.name)
@@ -96,6 +110,8 @@ class PreviewMonitor(MockMonitor):
             if urn in self.found:
                 raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
             self.found[urn] = item
+        if request.remote:  # a component in another language: its outputs need not look like its inputs
+            return resource_pb2.RegisterResourceResponse(urn=urn)
         answer = request.object
         for key in DOCUMENTS:
             if request.type.startswith("aws:") and key in answer.fields and answer.fields[key].HasField("struct_value"):

@@ -135,12 +135,9 @@ def faults(document: dict[str, Any]) -> list[str]:
     known = SPECS.get((document["apiVersion"], document["kind"]))
     if known is None:
         try:
-            kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            return [f"{'.'.join(map(str, error.path))}: {error.message}"]
+            return _against_schema(document)
         except kubernetes_validate.SchemaNotFoundError:
             return [f"{document['apiVersion']} {document['kind']} is neither of Kubernetes {KUBERNETES_VERSION} nor a custom resource known here"]
-        return []
     found = []
     for model, part in ((Metadata, "metadata"), (known, "spec")):
         try:
@@ -150,6 +147,31 @@ def faults(document: dict[str, Any]) -> list[str]:
     if document["kind"] == "InferenceService":
         found += [fault for part in ("predictor", "explainer") for fault in _pod_faults(document["spec"].get(part, {}), part)]
     return found
+
+
+def _against_schema(document: dict[str, Any]) -> list[str]:
+    """The first fault that is not a value known after deployment."""
+    import copy
+
+    import kubernetes_validate
+
+    judged, unknown = copy.deepcopy(document), set[tuple[Any, ...]]()
+    while True:
+        try:
+            kubernetes_validate.validate(judged, KUBERNETES_VERSION, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            path = tuple(error.path)
+            if error.instance == UNKNOWN and path:
+                place = judged
+                for part in path[:-1]:
+                    place = place[part]
+                place.pop(path[-1])
+                unknown.add(path)
+                continue
+            if error.validator == "required" and any(known[:-1] == path for known in unknown):
+                return []
+            return [f"{'.'.join(map(str, path))}: {error.message}"]
+        return []
 
 
 def _pod_faults(spec: dict[str, Any], part: str) -> list[str]:

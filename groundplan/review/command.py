@@ -103,8 +103,9 @@ class _Engine:
         except ValueError:
             raise ReviewError(f"the engine ended without an answer: {said.strip()[-500:]}", where=str(self._root)) from None
         if missing := found.get("missing"):
+            more = f"; without it the program ended at {found['ended']}, so there may be more" if found.get("ended") else ""
             raise UsageError(
-                f"the program requires configuration that nobody gives: {', '.join(missing)}",
+                f"the program requires configuration that nobody gives: {', '.join(missing)}{more}",
                 where=str(self._root),
                 fix=f"give all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the stack's file",
             )
@@ -138,11 +139,20 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     notes = [f"{r.name} ({r.type}) is a component in another language: what it makes is not seen" for r in resources if r.remote]
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
+    if unseen := _unseen(resources, answer["lookups"]):
+        notes.append(f"not rendered here, so what they make is not seen: {', '.join(unseen)}")
     controls = sum(policy["level"] != "disabled" for pack in answer["packs"] for policy in pack["policies"])
     return Review(
         project.name, stack, resources, tuple(findings), tuple(undecided), iam.grants(resources), cost, tuple(not_met), tuple(notes), controls,
         time.monotonic() - started,
     )  # fmt: skip
+
+
+def _unseen(resources: tuple[Resource, ...], lookups: list[str]) -> list[str]:
+    """What makes Kubernetes objects by a tool that a review does not run."""
+    found = [f"Helm release {resource.name}" for resource in resources if resource.type == "kubernetes:helm.sh/v3:Release"]
+    tools = {"kubernetes:helm:template": "Helm charts (helm.v3.Chart)", "kubernetes:kustomize:directory": "Kustomize folders"}
+    return found + [title for token, title in tools.items() if token in lookups]
 
 
 def _parsed(config: Mapping[str, str], key: str) -> Any:

@@ -114,7 +114,13 @@ class _Missing:
     def install(self) -> None:
         import pulumi
 
-        stand_ins = {"_require": "", "_require_bool": False, "_require_int": 0, "_require_float": 0.0, "_require_object": {}}
+        stand_ins = {
+            "_require": "1",  # a number, too, and the name of a stack
+            "_require_bool": False,
+            "_require_int": 0,
+            "_require_float": 0.0,
+            "_require_object": {},
+        }
         for name, value in stand_ins.items():
             original = getattr(pulumi.Config, name)
 
@@ -138,7 +144,8 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     try:
         for path in request["packs"]:
             asked.append(packs.Pack(Path(path), request["project"], request["stack"], request["config"], pythonpath))  # noqa: PERF401 (stopped below)
-        region = request["config"].get("aws:region", "us-east-1")
+        region = request["config"].get("aws:region") or os.environ.get("AWS_REGION") or "us-east-1"
+        os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
         monitor = ReviewMonitor(root, region, asked)
         missing.install()
         _step_aside(root, main, request.get("virtualenv"))
@@ -147,9 +154,11 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
             return {"missing": missing.keys}
         return {"resources": monitor.items, "lookups": sorted(monitor.lookups), "packs": [pack.finish(monitor.judged) for pack in asked]}
     except GroundplanError as error:
-        return {"missing": missing.keys} if missing.keys else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
+        found = {"what": error.what, "where": error.where, "fix": error.fix}
+        return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
     except BaseException as error:  # a program may end itself, too
-        return {"missing": missing.keys} if missing.keys else {"error": _raised(error, root)}
+        found = _raised(error, root)
+        return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
     finally:
         for pack in asked:
             pack.stop()
@@ -158,7 +167,11 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 def _program(main: Path) -> None:
     import runpy
 
-    runpy.run_path(str(main), run_name="__main__")
+    try:
+        runpy.run_path(str(main), run_name="__main__")
+    except BaseException as error:
+        error.__dict__["_raised_at"] = error.__traceback__  # the SDK raises it again from places of its own
+        raise
 
 
 def _step_aside(root: Path, main: Path, virtualenv: str | None) -> None:
@@ -181,7 +194,9 @@ def _raised(error: BaseException, root: Path) -> dict[str, str]:
     place, shown = "", error
     for cause in causes(error):
         frames = [
-            frame for frame in traceback.extract_tb(cause.__traceback__) if frame.filename.startswith(f"{root}/") and "site-packages" not in frame.filename
+            frame
+            for frame in traceback.extract_tb(cause.__dict__.get("_raised_at", cause.__traceback__))
+            if frame.filename.startswith(f"{root}/") and "site-packages" not in frame.filename
         ]
         if frames:
             place, shown = f"{frames[-1].filename}:{frames[-1].lineno}", cause

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 ACCOUNT = "123456789012"
+MOST_NESTED = 4  # objects inside of objects that a stand-in goes into
 
 
 def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]:
@@ -30,7 +31,12 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
             return {**arguments, "json": _document(arguments), "minifiedJson": _document(arguments), "id": "document"}
         if name in known:
             return {**arguments, **known[name]}
-    return {**_unknown(token), **arguments}
+    if token == "kubernetes:yaml:decode":  # noqa: S105 (of a look-up)
+        import yaml
+
+        return {"result": [document for document in yaml.safe_load_all(arguments["text"]) if document]}
+    known_types = _unknown(token)
+    return {**known_types, **{key: _coerced(value, known_types.get(key)) for key, value in arguments.items()}}
 
 
 def _document(arguments: dict[str, Any]) -> str:
@@ -61,7 +67,7 @@ def _principals(given: list[dict[str, Any]]) -> Any:
 
 
 def _unknown(token: str) -> dict[str, Any]:
-    """By the result's class in the provider's package: texts are names, a list of texts has one."""
+    """By the result's class in the provider's package: texts are names, lists have two things."""
     package, _, rest = token.partition(":")
     module, _, name = rest.partition(":")
     python = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -70,21 +76,45 @@ def _unknown(token: str) -> dict[str, Any]:
         result = getattr(found, f"{name[0].upper()}{name[1:]}Result")
     except (ImportError, AttributeError):
         return {"id": f"{name}.id"}
+    return _of_class(result, found, name, MOST_NESTED)
+
+
+def _of_class(result: type, module: Any, name: str, depth: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, hint in _hints(result).items():
-        text = str(hint)
         wire = getattr(getattr(result, key).fget, "_pulumi_name", key) if isinstance(getattr(result, key, None), property) else key
-        if "Sequence" in text or "List" in text:
-            values[wire] = [f"{name}.{wire}"] if "str" in text else []
-        elif "Mapping" in text or "Dict" in text:
-            values[wire] = {}
-        elif "bool" in text:
-            values[wire] = False
-        elif "int" in text or "float" in text:
-            values[wire] = 0
-        else:
-            values[wire] = f"{name}.{wire}"
+        values[wire] = _stand_in(str(hint), module, f"{name}.{wire}", depth)
     return values
+
+
+def _stand_in(hint: str, module: Any, name: str, depth: int) -> Any:
+    listed = "Sequence" in hint or "List" in hint
+    one: Any
+    if nested := re.search(r"outputs\.(\w+)", hint):
+        kind = getattr(getattr(module, "outputs", None), nested.group(1), None)
+        one = _of_class(kind, module, name, depth - 1) if kind and depth else {}
+    elif "Mapping" in hint or "Dict" in hint:
+        return {}
+    elif re.search(r"\bbool\b", hint):
+        one = False
+    elif re.search(r"\b(int|float)\b", hint):
+        one = 0
+    elif name.lower().endswith("cidrblock"):
+        one = "10.0.0.0/16"
+    elif name.lower().endswith("arn"):
+        one = f"arn:aws:{name.partition('.')[0].removeprefix('get').lower()}:us-east-1:{ACCOUNT}:{name}"
+    else:
+        one = name
+    return ([one, f"{one}-2"] if isinstance(one, str) else [one, one]) if listed else one
+
+
+def _coerced(given: Any, known: Any) -> Any:
+    """An argument as the provider would answer it: in the type of the result."""
+    if isinstance(known, bool) and isinstance(given, str):
+        return given.lower() in ("true", "1")
+    if isinstance(known, int) and not isinstance(known, bool) and isinstance(given, str):
+        return float(given) if re.fullmatch(r"-?\d+(\.\d+)?", given) else known
+    return given
 
 
 def _hints(result: type) -> dict[str, Any]:

@@ -277,3 +277,30 @@ aws.iam.Role("r", assume_role_policy=json.dumps({"Version": "2012-10-17", "State
 """
     found = told(review(write(tmp_path, code)))
     assert {"!no-open-ingress g", "!iam-no-star-action r", "!iam-no-wildcards r"} <= found, found
+
+
+def test_programs_written_as_people_write_them_come_through(tmp_path: Path) -> None:
+    code = """
+import pulumi, pulumi_aws as aws, pulumi_kubernetes as k8s
+
+vpc = aws.ec2.Vpc("v", cidr_block="10.0.0.0/16")
+aws.ec2.Subnet("s", vpc_id=vpc, cidr_block="10.0.1.0/24")  # a resource, where its id is wanted
+found = aws.ec2.get_ami(most_recent="true", owners=["amazon"])  # a text, where AWS wants a boolean
+cluster = aws.eks.get_cluster(name="c")
+pulumi.export("ca", cluster.certificate_authorities[0].data)
+aws.ec2.Subnet("t", vpc_id=vpc.id, cidr_block=aws.ec2.get_vpc(default=True).cidr_block)
+k8s.core.v1.Service("x", metadata={"name": "x", "labels": vpc.tags}, spec={"ports": [{"port": 80}]})
+k8s.yaml.ConfigFile("y", file="objects.yaml")
+k8s.helm.v3.Release("h", chart="redis")
+"""
+    objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: open}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n"
+    found = review(write(tmp_path, code, objects__yaml=objects))
+    assert {"aws:ec2/subnet:Subnet", "kubernetes:core/v1:Namespace", "kubernetes:core/v1:ConfigMap"} <= {resource.type for resource in found.resources}
+    assert "k8s-pod-security open" in told(found) and not any("k8s-valid" in item for item in told(found))
+    assert any("not rendered here, so what they make is not seen: Helm release h" in note for note in found.notes)
+
+
+def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(tmp_path: Path) -> None:
+    code = 'import pulumi\nopen(pulumi.Config().require("file"))\npulumi.Config().require("later")\n'
+    with pytest.raises(UsageError, match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more"):
+        review(write(tmp_path, code))

@@ -24,6 +24,7 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 from groundplan.review.errors import ReviewError
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
+MOST_UNDER_WAY = 200
 _LEVELS = {analyzer_pb2.MANDATORY: "mandatory", analyzer_pb2.REMEDIATE: "mandatory", analyzer_pb2.ADVISORY: "advisory", analyzer_pb2.DISABLED: "disabled"}
 _SEVERITIES = {
     analyzer_pb2.POLICY_SEVERITY_CRITICAL: "critical",
@@ -78,10 +79,16 @@ class Pack:
             said = self._errors.read().decode("utf-8", "replace")
             self._problem = ReviewError(f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path))
             return
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
-        self.stub = analyzer_pb2_grpc.AnalyzerStub(channel)
+        # Kept: a channel that nobody holds cancels what was sent through it.
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+        self.stub = analyzer_pb2_grpc.AnalyzerStub(self._channel)
+        # With thousands under way at once, gRPC cancels some.
+        room = threading.Semaphore(MOST_UNDER_WAY)
         while (request := self._queue.get()) is not None:
-            self.answers.append((request, self.stub.Analyze.future(request, timeout=ASK_TIMEOUT_S)))
+            room.acquire()
+            answer = self.stub.Analyze.future(request, timeout=ASK_TIMEOUT_S)
+            answer.add_done_callback(lambda _: room.release())
+            self.answers.append((request, answer))
 
     def ask(self, request: Any) -> None:
         """Have one resource judged; the answer comes with ``finish``."""

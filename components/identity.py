@@ -16,7 +16,7 @@ _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
 _USE_KAFKA = (
     "kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:WriteDataIdempotently",
-    "kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup",
+    "kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup", "kafka-cluster:AlterTransactionalId", "kafka-cluster:DescribeTransactionalId",
 )  # fmt: skip
 # What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 _NETWORK_INTERFACES = (
@@ -63,7 +63,7 @@ class Identity(Component):
         table = args.online_table_arn
         metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
 
-        kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
+        kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group", "transactional-id"))
         pull_image = [
             Statement(("ecr:GetAuthorizationToken",), ("*",)),
             Statement(
@@ -119,6 +119,9 @@ class Identity(Component):
             Statement(("cloudwatch:DescribeAlarms",), ("*",)),
             Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
             Statement(_USE_KAFKA, kafka),
+            # Personal fields are tokenised with this key before anything is stored.
+            Statement(("secretsmanager:GetSecretValue",), (f"arn:aws:secretsmanager:{region}:{account}:secret:{scope.project}/{scope.stack}/masking-key-*",)),
+            Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
             *pull_image,
             Statement(
                 (

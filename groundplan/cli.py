@@ -42,7 +42,8 @@ def main() -> None:
 def up(
     stack: Stack = "local",
     once: Annotated[bool, typer.Option("--once", help="Stop everything again in the end.")] = False,
-    examples: Annotated[str, typer.Option(help="Examples to run, separated by commas; `none` for none.")] = "diabetes",
+    examples: Annotated[str, typer.Option(help="Examples to run, separated by commas; `none` for none.")] = "diabetes,flights",
+    months: Annotated[str, typer.Option(metavar="FIRST-LAST", help="Months of 2013 that the flights example streams, within 1-12.")] = "1-3",
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
     port: Annotated[
@@ -60,6 +61,10 @@ def up(
         if not (home.root / folder).is_dir():
             known = sorted(path.parent.name for path in home.root.glob("examples/*/experiment.py"))
             raise UsageError(f"no example {folder.removeprefix('examples/')!r}", where="--examples", fix=f"one of: {', '.join(known)}")
+    first, _, last = months.partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and 1 <= int(first) <= int(last or first) <= 12):
+        raise UsageError(f"{months!r} is no month, nor months from first to last", where="--months", fix="for example --months 1-12")
+    os.environ["GROUNDPLAN_MONTHS"] = months  # the example's source reads it
     with _progress() as say:
         summary = bring_up(home, stack, external=external, ports=_ports(port or []), examples=folders, say=say)
     from groundplan.summary import print_summary
@@ -87,14 +92,23 @@ def _progress() -> Iterator[Any]:
     """Lines for what is done, and a spinner on a terminal; plain lines where output is piped."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    from groundplan.up import Talk
 
-    def say(line: str) -> None:
-        console.print(f"[green]done[/green] {line.replace('[', chr(92) + '[')}" if console.is_terminal else f"done {line}", markup=console.is_terminal)
+    console = Console(highlight=False, soft_wrap=True)
+    status = console.status("working; Ctrl-C stops everything") if console.is_terminal else None
+
+    class ToConsole(Talk):
+        def __call__(self, line: str) -> None:
+            text = f"[green]done[/green] {line.replace('[', chr(92) + '[')}" if console.is_terminal else f"done {line}"
+            console.print(text, markup=console.is_terminal)
+
+        def progress(self, text: str) -> None:
+            if status:
+                status.update(f"{text.replace('[', chr(92) + '[')}; Ctrl-C stops everything")
 
     try:
-        with console.status("working; Ctrl-C stops everything") if console.is_terminal else nullcontext():
-            yield say
+        with status or nullcontext():
+            yield ToConsole()
     except KeyboardInterrupt:
         print("interrupted; what this command started is stopped", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -42,7 +42,7 @@ def run_experiment(home: Home, path: Path, *, deploy: bool, say: Callable[[str],
     """
     state, example = running(home), load_example(path)
     left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
-    steps = tuple(step for step in steps_for(contract=example.contract is not None) if step.name not in left_out)
+    steps = tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
     run = new_run()
     run_steps(home, state, steps, path.resolve(), run, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
     return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}

@@ -18,6 +18,7 @@ from groundplan.home import Home, State
 from infra.errors import GroundplanError
 from pipelines.steps import Step
 
+PROGRESS_EVERY_S = 0.5
 STOP_TIMEOUT_S = 20.0  # a canary needs a while to go back
 
 
@@ -43,6 +44,7 @@ def run_steps(
     before: Mapping[str, Callable[[Callable[[], None]], None]] | None = None,
     on_start: Callable[[Step], None] = lambda step: None,
     on_done: Callable[[Done], None] = lambda done: None,
+    on_progress: Callable[[Step, str], None] = lambda step, text: None,
 ) -> list[Done]:
     """Run steps until all are done or one fails.
 
@@ -50,6 +52,7 @@ def run_steps(
         run: Name of this run of the pipeline.
         before: What a step must also wait for, for example a service that is still starting; it is given a function that
             raises once the run is stopped.
+        on_progress: Told what a running step says of how far it is.
 
     Raises:
         StepError: A step failed; steps already running were stopped, later ones never started.
@@ -64,7 +67,7 @@ def run_steps(
                 for step in [step for step in waiting if set(step.needs) <= finished]:
                     waiting.remove(step)
                     on_start(step)
-                    running[pool.submit(_run, home, state, step, example, run, (before or {}).get(step.name), processes)] = step
+                    running[pool.submit(_run, home, state, step, example, run, (before or {}).get(step.name), processes, on_progress)] = step
                 # A short timeout lets Ctrl-C through.
                 ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -112,7 +115,16 @@ class _Processes:
                     process.kill()
 
 
-def _run(home: Home, state: State, step: Step, example: Path, run: str, before: Callable[[Callable[[], None]], None] | None, processes: _Processes) -> Done:
+def _run(
+    home: Home,
+    state: State,
+    step: Step,
+    example: Path,
+    run: str,
+    before: Callable[[Callable[[], None]], None] | None,
+    processes: _Processes,
+    on_progress: Callable[[Step, str], None],
+) -> Done:
     if before is not None:
         before(processes.check)
     started = time.monotonic()
@@ -120,7 +132,7 @@ def _run(home: Home, state: State, step: Step, example: Path, run: str, before: 
     log = home.logs / f"step-{step.name}.log"
     command = [sys.executable, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports)]
     with log.open("wb") as file:
-        code = processes.start(
+        process = processes.start(
             command,
             cwd=home.root,
             env=child_environment(home, state.services, state.region),
@@ -128,10 +140,26 @@ def _run(home: Home, state: State, step: Step, example: Path, run: str, before: 
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
-        ).wait()
+        )
+        while True:
+            try:
+                code = process.wait(PROGRESS_EVERY_S)
+                break
+            except subprocess.TimeoutExpired:
+                if said := progress(log):
+                    on_progress(step, said)
     if code != 0:
         raise _failure(step, code, log)
     return Done(step, time.monotonic() - started, log)
+
+
+def progress(log: Path) -> str:
+    """What a step said last of how far it is: the last of its log's lines that begin with ``progress:``."""
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 2000))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return next((line.removeprefix("progress: ") for line in reversed(lines) if line.startswith("progress: ")), "")
 
 
 def _failure(step: Step, code: int, log: Path) -> StepError:

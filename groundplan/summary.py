@@ -47,12 +47,13 @@ def print_summary(summary: Summary) -> None:
     listed = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
     console.print(f"        {len(recorded)} only recorded: {listed}" if recorded else "        nothing only recorded")
     console.print()
-    if summary.results:
-        print_results({"model": summary.results["experiment"]["model"], **summary.results}, console)
-    if summary.explanation:
-        _print_explanation(console, summary.explanation)
+    for model, results in summary.results.items():
+        print_results({"model": model, **results}, console)
+        if summary.explanation[model]:
+            _print_explanation(console, summary.explanation[model])
+        console.print()
     if summary.timings:
-        console.print("\n[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
+        console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
     _print_next(console, summary)
 
 
@@ -73,10 +74,14 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     console = console or console_for_people()
     shown = table("", "")
     rows: list[tuple[str, str]] = []
+    if step := found.get("ingest"):
+        rows.append(("events", _events_line(step)))
     if step := found.get("quality"):
-        rows.append(("data", f"{step['rows']} rows passed {step['expectations']} expectations; version {step['digest'][:16]}"))
+        doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
+        rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
     if step := found.get("features"):
-        rows.append(("features", f"{step['entities']} entities x {len(step['features'])} features in view {step['view']} (Feast: S3 and DynamoDB)"))
+        views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
+        rows.append(("features", f"{views} (Feast: S3 and DynamoDB)"))
     if step := found.get("experiment"):
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
         rows.append(("experiment", f"run {step['run_id']} ({metrics}; {step['duration_s']:.1f} s; code {step['code_version'][:14]})"))
@@ -107,6 +112,16 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     console.print(shown)
 
 
+def _events_line(step: dict[str, Any]) -> str:
+    """In = raw + dead letters + quarantined, by topic."""
+    parts = []
+    for topic, counts in step["topics"].items():
+        kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
+        parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} dead letters{kept}")
+    rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
+    return f"{'; '.join(parts)}{rate}"
+
+
 def _monitor_line(step: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
     alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
@@ -118,15 +133,17 @@ def _monitor_line(step: dict[str, Any]) -> str:
 def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     total = found["base_value"] + sum(found["shap_values"].values())
     ranked = sorted(found["shap_values"].items(), key=lambda item: -abs(item[1]))
-    effects = ", ".join(f"{name} {value:+.1f}" for name, value in ranked[:5])
-    console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {found['predictions'][0]:.1f}, answered by {found['variant']} {found['model_version']}")
-    console.print(f"        why: base {found['base_value']:.1f}; {effects}; all {len(ranked)} effects add up to {total:.1f}")
+    digits = 1 if "probability" not in found else 3
+    effects = ", ".join(f"{name} {value:+.{digits}f}" for name, value in ranked[:5])
+    answer = f"{found['predictions'][0]:.1f}" if "probability" not in found else f"{found['predictions'][0]} (probability {found['probability']:.2f})"
+    console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']} {found['model_version']}", markup=True)
+    console.print(f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to {total:.{digits}f}")
 
 
 def _print_next(console: Console, summary: Summary) -> None:
     console.print("\n[bold]Try next[/bold]")
     lines = ['eval "$(.venv/bin/groundplan env)"          # then aws, boto3, mlflow and kcat talk to this platform', "aws sagemaker list-endpoints"]
-    if found := summary.explanation:
+    if found := next((item for item in summary.explanation.values() if item), None):
         router = summary.state.services["router"].url
         lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")
     lines += [".venv/bin/groundplan status", ".venv/bin/groundplan monitor examples/diabetes", "make down"]

@@ -37,12 +37,25 @@ from groundplan.services import (
 )
 from infra.errors import GroundplanError, UsageError
 from infra.objectives import StackConfig, load
-from pipelines.steps import steps_for
+from pipelines.steps import Step, steps_for
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0
 
-Say = Callable[[str], None]
+DEFAULT_EXAMPLES = ("examples/diabetes", "examples/flights")
+
+
+class Talk:
+    """What the caller is told: lines for what is done, and how far the rest is. This one says nothing."""
+
+    def __call__(self, line: str) -> None:
+        """Something is done."""
+
+    def progress(self, text: str) -> None:
+        """How far something is; only the last text counts."""
+
+
+Say = Talk
 
 
 @dataclass
@@ -53,8 +66,8 @@ class Summary:
     state: State
     applied: Applied
     already_up: bool
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    explanation: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
+    explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -64,8 +77,8 @@ def bring_up(
     *,
     external: dict[str, str] | None = None,
     ports: dict[str, int] | None = None,
-    examples: tuple[str, ...] = ("examples/diabetes",),
-    say: Say = lambda line: None,
+    examples: tuple[str, ...] = DEFAULT_EXAMPLES,
+    say: Say = Talk(),  # noqa: B008 (it has no state)
 ) -> Summary:
     """Start what is not running, apply the program, run the examples that have not run.
 
@@ -249,12 +262,12 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
     from pipelines.context import load_example
 
     example = load_example(folder)
-    steps = steps_for(contract=example.contract is not None)
+    steps = steps_for(contract=bool(example.contracts), joined=bool(example.features))
     marker = home.run / "examples" / f"{example.model}.json"
     if marker.is_file():
         document = json.loads(marker.read_text(encoding="utf-8"))
         clock.say(f"{example.model}: already there, run {document['run']}")
-        summary.results, summary.explanation = document["results"], document["explanation"]
+        summary.results[example.model], summary.explanation[example.model] = document["results"], document["explanation"]
         return
     run = new_run()
     started = time.monotonic()
@@ -266,11 +279,14 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
             if step.step.name == "deploy":  # monitoring takes as long as loading SHAP does; there are two cores
                 explanation.append(pool.submit(explain_one, state, results(home, state, example.model, run, steps)))
 
-        run_steps(home, state, steps, folder, run, before, on_done=done)
-        summary.results = results(home, state, example.model, run, steps)
-        summary.explanation = explanation[0].result()
+        def progress(step: Step, text: str) -> None:
+            clock.say.progress(f"{example.model}: {step.name}: {text}")
+
+        run_steps(home, state, steps, folder, run, before, on_done=done, on_progress=progress)
+        found = summary.results[example.model] = results(home, state, example.model, run, steps)
+        told = summary.explanation[example.model] = explanation[0].result()
     summary.timings[f"example {example.model}"] = time.monotonic() - started
-    write_private(marker, json.dumps({"run": run, "results": summary.results, "explanation": summary.explanation}))
+    write_private(marker, json.dumps({"run": run, "results": found, "explanation": told}))
 
 
 def new_run() -> str:
@@ -281,10 +297,11 @@ def new_run() -> str:
 def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no endpoint."""
     features = found.get("features")
-    if not features or not found["deploy"]["endpoint"]:
+    if not features or not found["deploy"]["endpoint"] or features["sample_key"] is None:
         return {}
+    key = next(iter(features["views"].values()))["key"]
     runtime = client("sagemaker-runtime", state.services["router"].url, state.region)
-    body = json.dumps({"entities": {features["key"]: [17]}})
+    body = json.dumps({"entities": {key: [features["sample_key"]]}})
     common = {"EndpointName": found["deploy"]["endpoint"], "ContentType": "application/json", "Body": body}
     predicted = runtime.invoke_endpoint(**common)
     explained = runtime.invoke_endpoint(**common, CustomAttributes="explain")

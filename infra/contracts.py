@@ -1,51 +1,56 @@
 """Data contracts in the Open Data Contract Standard (ODCS 3), as far as the platform reads them.
 
-https://bitol-io.github.io/open-data-contract-standard/
+https://bitol-io.github.io/open-data-contract-standard/v3.0.2/
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from infra.errors import UsageError
 
 COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL", "NONE", "DISABLED")
-_JSON_TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean"}
+PERSONAL = "personal"  # tag of fields that are tokenised before they are stored
+LogicalType = Literal["integer", "number", "string", "boolean", "timestamp"]
+_JSON_TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean", "timestamp": "string"}
+_PARTITIONS = {"day": "%Y-%m-%d", "month": "%Y-%m"}
+# The standard's names that the platform does not read, by the level they may stand at: they are no typing errors.
+_ALSO_KNOWN = {
+    "contract": "apiVersion status tenant domain dataProduct tags description authoritativeDefinitions support price team roles servers contractCreatedTs",
+    "table": "logicalType physicalType description businessName authoritativeDefinitions tags dataGranularityDescription customProperties",
+    "property": (
+        "businessName physicalType physicalName unique primaryKeyPosition partitionKeyPosition encryptedName transformSourceObjects transformLogic "
+        "transformDescription examples authoritativeDefinitions criticalDataElement"
+    ),
+    "options": "exclusiveMaximum exclusiveMinimum format multipleOf minLength maxItems minItems uniqueItems maxProperties minProperties required",
+    "sla": "valueExt element driver description",
+    "quality": "name description dimension severity businessImpact method tags customProperties authoritativeDefinitions",
+}
 
 
 class _Part(BaseModel):
-    # The standard has far more fields than the platform reads; those stay valid.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    level: ClassVar[str] = ""  # of the standard: which other names it knows there
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_is_not_read(cls, given: Any) -> Any:
+        known = _ALSO_KNOWN.get(cls.level, "").split()
+        return {key: value for key, value in given.items() if key not in known} if isinstance(given, dict) else given
 
 
 class Bounds(_Part):
-    """``logicalTypeOptions``: the inclusive range of a number."""
+    """``logicalTypeOptions``: inclusive bounds of numbers and timestamps (ISO 8601), form and length of texts."""
 
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-class Property(_Part):
-    """One field of an event."""
-
-    name: str
-    logicalType: Literal["integer", "number", "string", "boolean"]  # noqa: N815 (the standard's spelling)
-    description: str = ""
-    required: bool = False
-    primaryKey: bool = False  # noqa: N815
-    classification: str = "internal"
-    logicalTypeOptions: Bounds = Bounds()  # noqa: N815
-
-
-class Table(_Part):
-    """One object of the contract; ``physicalName`` is the Kafka topic."""
-
-    name: str
-    physicalName: str  # noqa: N815
-    properties: tuple[Property, ...] = Field(min_length=1)
+    level: ClassVar[str] = "options"
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    pattern: str | None = None
+    maxLength: int | None = None  # noqa: N815 (the standard's spelling)
 
 
 class CustomProperty(_Part):
@@ -55,28 +60,113 @@ class CustomProperty(_Part):
     value: Any
 
 
+class Expectation(_Part):
+    """``quality``: an expectation of Great Expectations written by hand."""
+
+    level: ClassVar[str] = "quality"
+    type: Literal["custom"]
+    engine: Literal["greatExpectations"]
+    implementation: dict[str, Any]
+
+
+class Property(_Part):
+    """One field of an event."""
+
+    level: ClassVar[str] = "property"
+    name: str
+    logicalType: LogicalType  # noqa: N815
+    description: str = ""
+    required: bool = False
+    primaryKey: bool = False  # noqa: N815
+    partitioned: bool = False
+    classification: str = "internal"
+    tags: tuple[str, ...] = ()
+    logicalTypeOptions: Bounds = Bounds()  # noqa: N815
+    quality: tuple[Expectation, ...] = ()
+    customProperties: tuple[CustomProperty, ...] = ()  # noqa: N815
+
+    @property
+    def personal(self) -> bool:
+        """Whether it is tokenised before it is stored."""
+        return PERSONAL in self.tags
+
+    @property
+    def unit(self) -> str:
+        """Unit of its values; empty where it has none."""
+        return str(_custom(self.customProperties, "unit", ""))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Property:
+        bounds = self.logicalTypeOptions
+        if self.personal and self.logicalType != "string":
+            raise ValueError("personal fields are tokenised, so their logicalType must be string")
+        for limit in (bounds.minimum, bounds.maximum):
+            if limit is None:
+                continue
+            if self.logicalType == "timestamp":
+                moment(limit)
+            elif self.logicalType not in ("integer", "number"):
+                raise ValueError(f"a {self.logicalType} has no minimum or maximum")
+            elif isinstance(limit, str):
+                raise ValueError(f"the bound {limit!r} is no number")
+        return self
+
+
+class Table(_Part):
+    """One object of the contract; ``physicalName`` is the Kafka topic."""
+
+    level: ClassVar[str] = "table"
+    name: str
+    physicalName: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=200)  # noqa: N815
+    properties: tuple[Property, ...] = Field(min_length=1)
+    quality: tuple[Expectation, ...] = ()
+
+
+class ServiceLevel(_Part):
+    """``slaProperties``: retention, latency and the like."""
+
+    level: ClassVar[str] = "sla"
+    property: str
+    value: float | str
+    unit: str = ""
+
+
 class Contract(_Part):
     """A data contract with one table."""
 
+    level: ClassVar[str] = "contract"
     id: str
     name: str
-    version: str
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     kind: Literal["DataContract"]
     table: tuple[Table] = Field(alias="schema")
+    slaProperties: tuple[ServiceLevel, ...] = ()  # noqa: N815
     customProperties: tuple[CustomProperty, ...] = ()  # noqa: N815
 
     @field_validator("customProperties")
     @classmethod
-    def _compatibility_is_known(cls, given: tuple[CustomProperty, ...]) -> tuple[CustomProperty, ...]:
+    def _custom_properties_are_known(cls, given: tuple[CustomProperty, ...]) -> tuple[CustomProperty, ...]:
         for item in given:
             if item.property == "compatibility" and item.value not in COMPATIBILITIES:
                 raise ValueError(f"compatibility {item.value!r} is none of {', '.join(COMPATIBILITIES)}")
+            if item.property == "partition" and item.value not in _PARTITIONS:
+                raise ValueError(f"partition {item.value!r} is none of {', '.join(_PARTITIONS)}")
         return given
 
     @property
     def compatibility(self) -> str:
         """How a new version of the schema must fit the old ones (Glue's modes)."""
-        return next((str(item.value) for item in self.customProperties if item.property == "compatibility"), "BACKWARD")
+        return str(_custom(self.customProperties, "compatibility", "BACKWARD"))
+
+    @property
+    def owner(self) -> str:
+        """Who answers for the data."""
+        return str(_custom(self.customProperties, "owner", ""))
+
+    @property
+    def partition_format(self) -> str:
+        """``strftime`` form of the event date that the raw zone is partitioned by: days, or months where a day is too little for a file."""
+        return _PARTITIONS[str(_custom(self.customProperties, "partition", "day"))]
 
     @property
     def topic(self) -> str:
@@ -85,7 +175,7 @@ class Contract(_Part):
 
     @property
     def view(self) -> str:
-        """Name of the feature view made of it."""
+        """Name of the table, and of the feature view where the events are the features."""
         return self.table[0].name
 
     @property
@@ -98,14 +188,25 @@ class Contract(_Part):
         """Name of the field that identifies the entity."""
         return next(p.name for p in self.properties if p.primaryKey)
 
+    @property
+    def event_time(self) -> str:
+        """Name of the field that tells when the event was (``partitioned: true``); empty where none does."""
+        return next((p.name for p in self.properties if p.partitioned), "")
+
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema (draft 7) of one event."""
         properties: dict[str, Any] = {}
         for item in self.properties:
-            schema: dict[str, Any] = {"type": _JSON_TYPES[item.logicalType]}
+            kind: Any = _JSON_TYPES[item.logicalType]
+            schema: dict[str, Any] = {"type": kind if item.required else [kind, "null"]}
             if item.description:
-                schema["description"] = item.description
-            schema |= {k: v for k, v in (("minimum", item.logicalTypeOptions.minimum), ("maximum", item.logicalTypeOptions.maximum)) if v is not None}
+                schema["description"] = item.description + (f" [{item.unit}]" if item.unit else "")
+            bounds = item.logicalTypeOptions
+            if item.logicalType == "timestamp":
+                schema["format"] = "date-time"
+            else:
+                schema |= {k: v for k, v in (("minimum", bounds.minimum), ("maximum", bounds.maximum)) if v is not None}
+            schema |= {k: v for k, v in (("pattern", bounds.pattern), ("maxLength", bounds.maxLength)) if v is not None}
             properties[item.name] = schema
         return {
             "$schema": "http://json-schema.org/draft-07/schema#",
@@ -117,6 +218,23 @@ class Contract(_Part):
         }
 
 
+def _custom(properties: tuple[CustomProperty, ...], name: str, default: Any) -> Any:
+    return next((item.value for item in properties if item.property == name), default)
+
+
+def moment(text: Any) -> datetime:
+    """A point in time of a contract, in UTC.
+
+    Raises:
+        ValueError: It is no time in ISO 8601.
+    """
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"the bound {text!r} is no time in ISO 8601") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def load_contract(path: Path) -> Contract:
     """Read one contract.
 
@@ -126,29 +244,44 @@ def load_contract(path: Path) -> Contract:
     import yaml
 
     try:
-        contract = Contract.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return parse_contract(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"not a readable data contract: {' '.join(str(error).split())}", where=str(path)) from None
+
+
+def parse_contract(document: Any, where: str) -> Contract:
+    """Read one contract from what its YAML holds.
+
+    Raises:
+        UsageError: It is not a contract the platform can read.
+    """
+    try:
+        contract = Contract.model_validate(document)
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UsageError("; ".join(lines), where=str(path), fix="see examples/diabetes/contract.yaml for the form") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"not a readable data contract: {error}", where=str(path)) from None
+        lines = (f"{_place(item['loc'])}: {_said(item, document)}" for item in error.errors())
+        raise UsageError("; ".join(lines), where=where, fix="see examples/flights/contracts for the form") from None
+    names = [p.name for p in contract.properties]
     if sum(p.primaryKey for p in contract.properties) != 1:
-        raise UsageError("exactly one property must have `primaryKey: true`", where=str(path))
+        raise UsageError("exactly one property must have `primaryKey: true`", where=where)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"the property {repeated[0]} is there twice", where=where)
+    partitioned = [p for p in contract.properties if p.partitioned]
+    if len(partitioned) > 1 or any(p.logicalType != "timestamp" or not p.required for p in partitioned):
+        raise UsageError("`partitioned: true` is for one property: a timestamp that is required", where=where)
     return contract
 
 
-def load_contracts(root: Path) -> list[Contract]:
-    """Every contract of the examples, in the order of their paths."""
-    return [load_contract(path) for path in sorted(root.glob("examples/*/contract.yaml"))]
+def _place(location: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in location) or "the document"
 
 
-def example_folders(root: Path) -> dict[str, str]:
-    """Folder name of each example by the name of its model (``model`` in ``example.yaml``, else the folder's own)."""
-    import yaml
+def _said(item: Any, document: Any) -> str:
+    if item["type"] != "extra_forbidden":
+        return str(item["msg"]).removeprefix("Value error, ")
+    import difflib
 
-    found = {}
-    for path in sorted(root.glob("examples/*/experiment.py")):
-        settings = path.parent / "example.yaml"
-        given = (yaml.safe_load(settings.read_text(encoding="utf-8")) or {}) if settings.is_file() else {}
-        found[str(given.get("model", path.parent.name))] = path.parent.name
-    return found
+    level = {1: "contract", 3: "table", 5: "property", 6: "options"}.get(len(item["loc"]), "")
+    read: dict[str, type[_Part]] = {"contract": Contract, "table": Table, "property": Property, "options": Bounds}
+    names = [*_ALSO_KNOWN.get(level, "").split(), *((field.alias or name) for name, field in (read[level].model_fields if level in read else {}).items())]
+    near = difflib.get_close_matches(str(item["loc"][-1]), names, 1)
+    return f"the standard has no such field{f'; did you mean {near[0]}?' if near else ''}"

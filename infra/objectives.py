@@ -131,10 +131,10 @@ class Value(Objective):
     """What the model is worth.
 
     One unit of improvement of ``kpi`` (an error falling by one ``unit``, or a score rising by one) is worth
-    ``usd_per_unit`` for each prediction.
+    ``usd_per_unit`` for each prediction. ``correct_warnings`` is the share of predictions that warn, and rightly so.
     """
 
-    kpi: Literal["mae", "rmse", "accuracy", "roc_auc"]
+    kpi: Literal["mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc", "correct_warnings"]
     unit: str = Field(min_length=1)
     usd_per_unit: float = Field(ge=0)
     predictions_per_month: int = Field(gt=0)
@@ -163,8 +163,13 @@ class Retraining(Objective):
 class Quality(Objective):
     """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
 
-    metric: Literal["mae", "rmse", "accuracy"]
+    metric: Literal["mae", "rmse", "accuracy", "balanced_accuracy"]
     worst: float
+
+    @property
+    def is_score(self) -> bool:
+        """Whether higher is better, up to 1."""
+        return self.metric in ("accuracy", "balanced_accuracy")
 
 
 class ModelObjectives(Objective):
@@ -182,9 +187,9 @@ class ModelObjectives(Objective):
 
     @model_validator(mode="after")
     def _quality_can_be_met(self) -> ModelObjectives:
-        if self.quality.metric == "accuracy" and not 0 <= self.quality.worst <= 1:
+        if self.quality.is_score and not 0 <= self.quality.worst <= 1:
             raise ValueError(f"quality.worst {self.quality.worst:g} is no accuracy; it lies between 0 and 1")
-        if self.quality.metric != "accuracy" and self.quality.worst <= 0:
+        if not self.quality.is_score and self.quality.worst <= 0:
             raise ValueError(f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0")
         return self
 

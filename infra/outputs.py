@@ -82,6 +82,7 @@ class Outputs(_Contract):
     pipelines: dict[str, str]
     alarms: dict[str, dict[str, str]]
     metrics_namespace: str
+    alert_topics: dict[str, str]
     budget_name: str
     approvals: tuple[str, ...]
     models: dict[str, ModelObjectives]

@@ -44,8 +44,9 @@ from components.streaming import Streaming, StreamingArgs, Topic
 from components.tracking import Tracking, TrackingArgs
 from components.workflow import Workflow, WorkflowArgs
 from components.workspace import Workspace, WorkspaceArgs
-from infra.contracts import Contract, example_folders, load_contracts
+from infra.contracts import Contract
 from infra.design import Design, design
+from infra.examples import View, example_folders, examples, views_of
 from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
 from infra.objectives import Objectives, Regime, parse
 from infra.outputs import Outputs
@@ -56,8 +57,15 @@ VPC_CIDR = "10.40.0.0/16"
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
 ON_CLUSTER = ("cluster", "cluster-gpu")
 ON_SAGEMAKER = ("realtime", "serverless")
-_GLUE = {"integer": "bigint", "number": "double", "string": "string", "boolean": "boolean"}
+_GLUE = {"integer": "bigint", "number": "double", "string": "string", "boolean": "boolean", "timestamp": "timestamp"}
 _FEATURE = {"integer": "Integral", "number": "Fractional", "string": "String", "boolean": "Integral"}
+
+
+def _contracts_and_views() -> tuple[list[Contract], list[View]]:
+    found = list(examples(ROOT))
+    return [contract for _, _, contracts in found for contract in contracts], [
+        view for _, settings, contracts in found for view in views_of(settings, contracts)
+    ]
 
 
 def build() -> None:
@@ -73,7 +81,7 @@ def build() -> None:
     )
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
-    platform = _Platform(scope, wanted, design(wanted, load_prices(), stack.region), load_contracts(ROOT), manifests)
+    platform = _Platform(scope, wanted, design(wanted, load_prices(), stack.region), *_contracts_and_views(), manifests)
     pulumi.export("platform", platform.make())
 
 
@@ -95,6 +103,7 @@ class _Platform:
     wanted: Objectives
     plan: Design
     contracts: list[Contract]
+    views: list[View]
     manifests: str
 
     def make(self) -> dict[str, Any]:
@@ -146,7 +155,9 @@ class _Platform:
                 dataset_prefixes=tuple(f"{contract.topic}/" for contract in self.contracts),
             ),
         )
-        tables = {c.topic: TableArgs({p.name: _GLUE[p.logicalType] for p in c.properties}, c.name) for c in self.contracts}
+        tables = {
+            c.topic: TableArgs({p.name: _GLUE[p.logicalType] for p in c.properties}, c.name, c.partition_format if c.event_time else "") for c in self.contracts
+        }
         buckets = self.lake.buckets
         self.catalog = Catalog(
             "catalog", scope, CatalogArgs(buckets[Zone.RAW], buckets[Zone.CURATED], keys[DataClass.INTERNAL], tables, plan.lake.scan_limit_gb)
@@ -180,7 +191,10 @@ class _Platform:
         self.tables: dict[str, pulumi.Output[str]] = {}
         self.table_prefix = ""
         if plan.feature_store.kind == "sagemaker":
-            groups = {c.view: FeatureGroupArgs(c.key, {p.name: _FEATURE[p.logicalType] for p in c.properties}) for c in self.contracts}
+            groups = {
+                view.name: FeatureGroupArgs(view.key, {name: _FEATURE[kind] for name, kind in {view.key: view.key_type, **view.features}.items()})
+                for view in self.views
+            }
             made = FeatureGroups("feature-groups", scope, FeatureGroupsArgs(groups, self.lake.buckets[Zone.FEATURES], self.lake.arns[Zone.FEATURES], key_arn))
             self.online_arn, self.tables = made.arn_pattern, made.groups
             return
@@ -190,7 +204,7 @@ class _Platform:
             OnlineStoreArgs(
                 key_arn,
                 plan.feature_store.point_in_time_recovery,
-                tuple(contract.view for contract in self.contracts),
+                tuple(view.name for view in self.views),
                 read_units=plan.feature_store.read_units,
                 write_units=plan.feature_store.write_units,
                 replica_region=plan.recovery.standby_region,
@@ -283,7 +297,7 @@ class _Platform:
             latency_ms=model.latency_ms,
             quality_metric=model.quality.metric,
             quality_worst=model.quality.worst,
-            higher_is_better=model.quality.metric == "accuracy",
+            higher_is_better=model.quality.is_score,
             drift_share=model.drift_share,
         )
 
@@ -582,6 +596,7 @@ class _Platform:
             "pipelines": {model: workflow.pipeline_name for model, workflow in self.workflows.items()},
             "alarms": self.monitoring.alarm_names,
             "metrics_namespace": f"Groundplan/{scope.stack}",
+            "alert_topics": dict(self.monitoring.topic_arns),
             "budget_name": self.cost.budget_name,
             "approvals": list(plan.approvals),
             "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from components.names import short_name
-from infra.contracts import Contract, load_contract
+from infra.contracts import Contract
 from infra.errors import GroundplanError, UsageError
+from infra.examples import View, load_contracts, read_settings, views_of
 from infra.objectives import ModelObjectives
 from infra.outputs import Outputs, read
 
@@ -31,50 +32,69 @@ class Example:
     Attributes:
         model: Name of the model: the one ``example.yaml`` gives, else the folder's or script's own.
         script: The MLflow script.
-        target: Name of the label in the contract; None without a contract.
-        source: ``file.py:function`` that yields events, for filling the topic on one machine.
+        contracts: Of the topics its data comes on; none for a script that brings its own.
+        views: Feature views that are made of the contracts' tables.
+        target: Name of the label; empty without a contract.
+        source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
+        features: Module in the folder that makes the views; empty where the one contract's events are the features.
     """
 
     folder: Path
     model: str
     script: Path
-    contract: Contract | None = None
-    target: str | None = None
-    source: str | None = None
+    contracts: tuple[Contract, ...] = ()
+    views: tuple[View, ...] = ()
+    target: str = ""
+    source: str = ""
+    features: str = ""
+
+    def function(self, address: str) -> Any:
+        """A function of the example's own code, by ``file:function``.
+
+        Raises:
+            UsageError: There is no such file or function.
+        """
+        import importlib.util
+
+        file, _, name = address.partition(":")
+        path = self.folder / f"{file}.py"
+        spec = importlib.util.spec_from_file_location(f"example_{file}", path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UsageError(f"names {address!r}, and there is no {path.name}", where=str(self.folder / "example.yaml"))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, name):
+            raise UsageError(f"names {address!r}, and {path.name} has no {name}", where=str(self.folder / "example.yaml"))
+        return getattr(module, name)
 
 
 def load_example(path: Path) -> Example:
-    """Read an example.
+    """Read an example: its folder, or one of its scripts. A script that lies in no example's folder is one of its own.
 
     Raises:
         UsageError: There is no such script or folder, or ``example.yaml`` is wrong.
     """
     import re
 
-    import yaml
-
     path = path.resolve()
-    settings: dict[str, Any] = {}
     if path.is_file() and path.suffix == ".py":
-        folder, script = path.parent, path
-        default_name = path.stem
-    elif path.is_dir():
+        folder, script, default_name = path.parent, path, path.stem
+    elif (path / "experiment.py").is_file():
         folder, script, default_name = path, path / "experiment.py", path.name
-        file = path / "example.yaml"
-        settings = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
-        if not script.is_file():
-            raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, or a Python script")
+    elif path.is_dir():
+        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, or a Python script")
     else:
         raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, or a Python script")
-    unknown = set(settings) - {"model", "target", "source"}
-    if unknown:
-        raise UsageError(f"unknown keys {', '.join(sorted(unknown))}; known: model, source, target", where=str(path / "example.yaml"))
-    contract_file = folder / "contract.yaml"
-    contract = load_contract(contract_file) if path.is_dir() and contract_file.is_file() else None
-    model = settings.get("model") or re.sub(r"[^a-z0-9]+", "-", default_name.lower()).strip("-")[:MODEL_NAME_LIMIT].strip("-") or "model"
-    if contract is not None and settings.get("target") not in {p.name for p in contract.properties}:
-        raise UsageError(f"`target` must name a property of contract.yaml, found {settings.get('target')!r}", where=str(path / "example.yaml"))
-    return Example(folder, model, script, contract, settings.get("target"), settings.get("source"))
+    settings = read_settings(folder)
+    model = settings.model or re.sub(r"[^a-z0-9]+", "-", default_name.lower()).strip("-")[:MODEL_NAME_LIMIT].strip("-") or "model"
+    contracts = load_contracts(folder) if (folder / "example.yaml").is_file() else ()
+    where = str(folder / "example.yaml")
+    if len(contracts) > 1 and not settings.features:
+        raise UsageError("has several contracts, and no `features` that join their tables", where=where, fix="see examples/flights")
+    if contracts and not settings.features and settings.target not in {p.name for p in contracts[0].properties}:
+        raise UsageError(f"`target` must name a property of the contract, found {settings.target!r}", where=where)
+    views = views_of(settings, contracts) if contracts else ()
+    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features)
 
 
 def sandbox_objectives(task: str) -> ModelObjectives:

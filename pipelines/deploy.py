@@ -89,7 +89,7 @@ def deploy(context: Context) -> dict[str, Any]:
     back = ({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
     try:
         hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
-        seen = _canary(hosting, rows, holdout["label"].tolist(), experiment["task"])
+        seen = _canary(hosting, rows, holdout["label"].tolist(), Loss.of(context.objectives(experiment["task"]), experiment["task"], holdout["label"]))
     except BaseException:  # whatever stopped the canary, no traffic may stay with a version that nobody compared
         hosting.point(*back)
         raise
@@ -142,7 +142,8 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
     fetched = _fetch_current(context, before)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
-    losses = {name: _losses(model, holdout, experiment["task"]) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))}
+    loss = Loss.of(context.objectives(experiment["task"]), experiment["task"], holdout["label"])
+    losses = {name: _losses(model, holdout, loss) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))}
     seen = {name: Observed(requests=len(found), losses=found) for name, found in losses.items()}
     verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
     outcome = {
@@ -184,14 +185,36 @@ def _fetch_current(context: Context, folder: Path) -> bool:
     return (folder / "model.onnx").is_file()
 
 
-def _losses(model: Model, holdout: Any, task: str) -> list[float]:
+def _losses(model: Model, holdout: Any, loss: Loss) -> list[float]:
     rows = {name: holdout[name].tolist() for name in model.names}
     predicted = model.predict(model.tensors(rows))
-    return [_loss(guess, label, task) for guess, label in zip(predicted, holdout["label"].tolist(), strict=True)]
+    return [loss(guess, label) for guess, label in zip(predicted, holdout["label"].tolist(), strict=True)]
 
 
-def _loss(predicted: Any, label: Any, task: str) -> float:
-    return abs(float(predicted) - float(label)) if task == "regression" else float(str(predicted) != str(label))
+@dataclass(frozen=True)
+class Loss:
+    """How wrong one prediction is: the absolute error, or 1 for a wrong class.
+
+    Attributes:
+        weights: Of each class, where the objective counts every class alike (``balanced_accuracy``); their mean over the rows is 1.
+    """
+
+    task: str
+    weights: dict[str, float]
+
+    @classmethod
+    def of(cls, objectives: ModelObjectives, task: str, labels: Any) -> Loss:
+        """The loss that fits the model's quality objective."""
+        if task == "regression" or objectives.quality.metric != "balanced_accuracy":
+            return cls(task, {})
+        counts = labels.astype(str).value_counts()
+        return cls(task, {name: len(labels) / (len(counts) * count) for name, count in counts.items()})
+
+    def __call__(self, predicted: Any, label: Any) -> float:
+        """The loss of one row."""
+        if self.task == "regression":
+            return abs(float(predicted) - float(label))
+        return self.weights.get(str(label), 1.0) if str(predicted) != str(label) else 0.0
 
 
 def compare(champion: Observed, challenger: Observed, objectives: ModelObjectives) -> str:
@@ -207,7 +230,7 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
     return ""
 
 
-def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], task: str) -> dict[str, Observed]:
+def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], loss: Loss) -> dict[str, Observed]:
     """What live traffic shows of errors and latency, and what held-out rows show of quality.
 
     Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough of
@@ -220,7 +243,7 @@ def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], tas
             break
     for variant, observed in seen.items():
         for predicted, label in zip(hosting.predict(rows, variant), labels, strict=True):
-            observed.losses.append(_loss(predicted, label, task))
+            observed.losses.append(loss(predicted, label))
     return seen
 
 
@@ -360,7 +383,7 @@ class Hosting:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = json.dumps({"dataframe_records": rows}, default=str)
+        body = _body(rows)
         try:
             answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=body, TargetVariant=variant)
         except (ClientError, BotoCoreError) as error:
@@ -375,9 +398,7 @@ class Hosting:
         started = time.perf_counter()
         failed = False
         try:
-            answer: dict[str, Any] = self.runtime.invoke_endpoint(
-                EndpointName=self.name, ContentType="application/json", Body=json.dumps({"dataframe_records": [row]}, default=str)
-            )
+            answer: dict[str, Any] = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body([row]))
         except (ClientError, BotoCoreError) as error:
             answer, failed = getattr(error, "response", {}), True
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -388,6 +409,11 @@ class Hosting:
             observed.errors += 1
         else:
             observed.latencies_ms.append((time.perf_counter() - started) * 1000)
+
+
+def _body(rows: list[dict[str, Any]]) -> str:
+    """Rows for either version: one takes what it knows of them."""
+    return json.dumps({"dataframe_records": rows, "params": {"extra_columns": "ignore"}}, default=str)
 
 
 def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:

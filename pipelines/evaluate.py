@@ -12,7 +12,7 @@ from pipelines.context import Context, main
 from pipelines.serving.bundle import Model, load
 from pipelines.tracking import use_mlflow
 
-HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "roc_auc": True}
+HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
 
 
 def evaluate(context: Context) -> dict[str, Any]:
@@ -77,9 +77,12 @@ def score(model: Model, frame: Any) -> dict[str, float]:
     predicted = frame["prediction"].to_numpy() if "prediction" in frame else np.asarray(model.predict(tensors))
     if model.task == "regression":
         return {"mae": float(metrics.mean_absolute_error(labels, predicted)), "rmse": float(metrics.root_mean_squared_error(labels, predicted))}
-    scores = {"accuracy": float(np.mean(predicted.astype(str) == labels.astype(str)))}
+    right, actual = predicted.astype(str) == labels.astype(str), labels.astype(str)
+    scores = {"accuracy": float(np.mean(right)), "balanced_accuracy": float(np.mean([right[actual == name].mean() for name in sorted(set(actual))]))}
+    if len(model.classes) == 2:
+        positive = actual == str(model.classes[1])
+        scores["correct_warnings"] = float(np.mean(right & positive))
     if len(model.classes) == 2 and len(set(labels)) == 2 and "prediction" not in frame:
-        positive = labels.astype(str) == str(model.classes[1])
         scores["roc_auc"] = float(metrics.roc_auc_score(positive, model.probabilities(tensors)[:, 1]))
     return scores
 

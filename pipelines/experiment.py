@@ -10,6 +10,8 @@ import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +37,10 @@ def run_experiment(context: Context) -> dict[str, Any]:
     started = time.time()
     recorder = Recorder(columns=_feature_names(context))
     recorder.install()
-    _run_script(example.script)
+    with _training_set(context) as given:
+        _run_script(example.script)
+        if given is not None and recorder.all_features is None and recorder.features is not None:
+            recorder.all_features, recorder.all_labels = given[list(as_frame(recorder.features, recorder.columns).columns)], given[example.target]
     run = mlflow.last_active_run()
     run_id = recorder.run_id or (run.info.run_id if run else "")
     if not run_id:
@@ -51,7 +56,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         described = _export(context, recorder, training, Path(folder))
         mlflow.MlflowClient().log_artifacts(run_id, folder, "groundplan")
-    dataset = context.result("quality") if example.contract else {}
+    dataset = context.result("quality") if example.contracts else {}
     tags = {
         "groundplan.model": context.model,
         "groundplan.pipeline_run": context.run,
@@ -68,6 +73,22 @@ def run_experiment(context: Context) -> dict[str, Any]:
     metrics = mlflow.MlflowClient().get_run(run_id).data.metrics
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
     return {**recorded, **described, "run_id": run_id, "model_uri": recorder.model_uri, "metrics": metrics, "duration_s": seconds}
+
+
+@contextmanager
+def _training_set(context: Context) -> Iterator[Any]:
+    """The training set that the features step has joined, as a frame; the script finds it by ``GROUNDPLAN_TRAINING_SET``."""
+    import pandas as pd
+
+    address = context.result("features")["training_set"] if context.example.features else ""
+    if not address:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "training.parquet"
+        path.write_bytes(context.get_address(address))
+        os.environ["GROUNDPLAN_TRAINING_SET"] = str(path)
+        yield pd.read_parquet(path)
 
 
 def _run_script(script: Path) -> None:
@@ -97,8 +118,16 @@ def _traceback(error: BaseException) -> list[tuple[str, int]]:
 
 
 def _feature_names(context: Context) -> tuple[str, ...]:
-    contract = context.example.contract
-    return tuple(p.name for p in contract.properties if p.name not in (contract.key, context.example.target)) if contract else ()
+    return tuple(name for view in context.example.views for name in view.features)
+
+
+def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
+    """Where the server finds a row's features by its key; nothing where a column is in no view."""
+    views = context.example.views
+    if not views or not columns <= set(_feature_names(context)) or len({view.key for view in views}) > 1:
+        return {}
+    tables = {context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views}
+    return {"key": views[0].key, "tables": {table: names for table, names in tables.items() if names}}
 
 
 def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -> dict[str, Any]:
@@ -110,10 +139,7 @@ def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -
     exported = onnx_export.export(recorder.model, training, task)
     baseline = onnx_export.export_baseline(labels, exported.columns, exported.layout, task)
     holdout, how = _holdout(recorder, training, task)
-    entity = {}
-    contract = context.example.contract
-    if contract and {column["name"] for column in exported.columns} <= set(_feature_names(context)):
-        entity = {"key": contract.key, "view": contract.view, "table": context.outputs.online_tables[contract.view]}
+    entity = _entity(context, {column["name"] for column in exported.columns})
     description = {
         "model": context.model,
         "task": task,
@@ -153,9 +179,10 @@ def _holdout(recorder: Recorder, training: Any, task: str) -> tuple[Any, str]:
 
             seen = set(pd.util.hash_pandas_object(training, index=False))
             fresh = ~pd.util.hash_pandas_object(whole, index=False).isin(seen).to_numpy()
-            if fresh.any():
+            if fresh.any() and not fresh.all():  # none seen: the script changed the rows, and they can't be told apart
                 labels = pd.Series(list(recorder.all_labels))
-                return whole[fresh].assign(label=labels[fresh].to_numpy()).head(MAX_HOLDOUT_ROWS), "rows the model has not seen"
+                rows = whole[fresh].assign(label=labels[fresh].to_numpy())
+                return rows.sample(MAX_HOLDOUT_ROWS, random_state=0) if len(rows) > MAX_HOLDOUT_ROWS else rows, "rows the model has not seen"
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 

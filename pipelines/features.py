@@ -1,56 +1,150 @@
-"""Step: the dataset's features registered in Feast; offline in S3 (Parquet), online in DynamoDB."""
+"""Step: features registered in Feast (offline in S3 as Parquet, online in DynamoDB), and the training set joined from them.
+
+An example either declares feature views and the Ibis expressions behind them (``features`` in ``example.yaml``), or its one contract's
+events are the features. The expressions are run by DuckDB; at volume Athena runs the same ones (``athena_sql``).
+"""
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infra.contracts import Contract
+from infra.errors import GroundplanError
+from infra.examples import View
 from infra.outputs import Outputs
 from pipelines.context import Context, main
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 EVENT_TIME = "event_timestamp"
+VERSION_TAG = "groundplan_dataset"
 
 
 def materialize(context: Context) -> dict[str, Any]:
-    """Write the features to the offline store, register the view, fill the online store."""
-    import io
+    """Write the features to the offline store, register the views, fill the online store, join the training set.
 
-    import pandas as pd
+    Online go the rows that are new since the last run, and not older than the view's ``ttl_days``.
 
-    contract, target = context.example.contract, context.example.target
-    assert contract is not None
-    now = datetime.now(UTC).replace(microsecond=0)
-    frame = pd.read_parquet(io.BytesIO(context.get_address(context.result("quality")["dataset"])))
-    frame = frame.drop(columns=[target] if target else []).assign(**{EVENT_TIME: now})
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer)
-    offline = context.put("features", f"{contract.view}/run={context.run}/features.parquet", buffer.getvalue())
+    Raises:
+        GroundplanError: The expressions don't make what ``example.yaml`` declares.
+    """
+    quality = context.result("quality")
+    views = {view.name: view for view in context.example.views}
+    tables, labels = _computed(context, quality)
+    offline = {}
+    for name, table in tables.items():
+        _check(views[name], table)
+        offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", _parquet(table))
     with TemporaryDirectory() as folder:
-        store = open_store(context.outputs, contract, target, offline, Path(folder))
-        store.materialize(now - timedelta(days=1), now + timedelta(seconds=1), disable_event_timestamp=False)
-    features = [item.name for item in contract.properties if item.name not in (contract.key, target)]
+        store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
+        for name, table in tables.items():
+            _fill_online(store, views[name], table)
+        training = _training_set(context, store, labels) if labels is not None else ""
     return {
-        "view": contract.view,
-        "key": contract.key,
-        "features": features,
-        "offline": offline,
-        "table": context.outputs.online_tables[contract.view],
-        "entities": len(frame),
-    }
+        "views": {
+            name: {
+                "key": view.key, "features": list(view.features), "offline": offline[name], "table": context.outputs.online_tables[name],
+                "entities": tables[name].num_rows,
+            }
+            for name, view in views.items()
+        },
+        "service": service_name(context.model),
+        "training_set": training,
+        "sample_key": _newest_key(views, tables),
+    }  # fmt: skip
 
 
-def open_store(outputs: Outputs, contract: Contract, target: str | None, offline: str, folder: Path) -> Any:
-    """A Feast store with the contract's entity, source and view applied.
+def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, pa.Table], pa.Table | None]:
+    """Rows of each view, and the labels where the example joins its training set from the views."""
+    import pyarrow.parquet as pq
+
+    example = context.example
+    if not example.features:
+        view = example.views[0]
+        table = pq.read_table(io.BytesIO(context.get_address(quality["dataset"])))
+        table = table.drop_columns([example.target]) if example.target in table.column_names else table
+        now = datetime.now(UTC).replace(microsecond=0)
+        return {view.name: _with_time(table, now)}, None
+    with TemporaryDirectory() as folder:
+        tables = duckdb_tables({name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}, Path(folder))
+        made = example.function(f"{example.features}:features")(tables)
+        labels = example.function(f"{example.features}:labels")(tables)
+        if set(made) != {view.name for view in example.views}:
+            raise GroundplanError(
+                f"makes the views {', '.join(sorted(made))}, and example.yaml declares {', '.join(sorted(view.name for view in example.views))}",
+                where=str(example.folder / f"{example.features}.py"),
+            )
+        return {name: expression.to_pyarrow() for name, expression in made.items()}, labels.to_pyarrow()
+
+
+def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
+    """Ibis tables of Parquet files, in a DuckDB database in memory.
 
     Args:
-        offline: ``s3://`` address of the Parquet file behind the view.
-        folder: Scratch folder for the store's configuration.
+        folder: Where the files are put; they are read from there when an expression runs.
     """
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+    import ibis
+
+    connection = ibis.duckdb.connect()
+    tables = {}
+    for name, body in files.items():
+        (folder / f"{name}.parquet").write_bytes(body)
+        tables[name] = connection.read_parquet(str(folder / f"{name}.parquet"), table_name=name)
+    return tables
+
+
+def athena_sql(context: Context) -> dict[str, str]:
+    """The views' SQL in Athena's dialect, over the tables of the catalogue (named as the contracts' tables are)."""
+    import ibis
+
+    from pipelines.decode import arrow_schema
+
+    example = context.example
+    unbound = {contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view) for contract in example.contracts}
+    return {name: str(ibis.to_sql(view, dialect="athena")) for name, view in example.function(f"{example.features}:features")(unbound).items()}
+
+
+def _with_time(table: pa.Table, time: datetime) -> pa.Table:
+    import pyarrow as pa
+
+    return table.append_column(EVENT_TIME, pa.array([time] * table.num_rows, type=pa.timestamp("us", "UTC")))
+
+
+def _check(view: View, table: pa.Table) -> None:
+    wanted = {view.key, EVENT_TIME, *view.features}
+    if set(table.column_names) != wanted:
+        odd = sorted(set(table.column_names) ^ wanted)
+        raise GroundplanError(f"the view {view.name} has other columns than example.yaml declares: {', '.join(odd)}", where="features")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def service_name(model: str) -> str:
+    """Name of the model's feature service."""
+    return model.replace("-", "_")
+
+
+def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline: Mapping[str, str], folder: Path, dataset: str = "") -> Any:
+    """A Feast store with the entities, sources, views and the model's feature service applied.
+
+    Args:
+        offline: ``s3://`` address of the Parquet file behind each view.
+        folder: Scratch folder for the store's configuration.
+        dataset: Digest of the dataset version; a tag of each view, so that the registry says which data it holds.
+    """
+    from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.data_format import ParquetFormat
     from feast.types import Bool, Float64, Int64, String
 
@@ -59,7 +153,7 @@ def open_store(outputs: Outputs, contract: Contract, target: str | None, offline
     config = RepoConfig(
         project=outputs.online_table_prefix.replace("-", "_"),
         provider="local",
-        registry=f"s3://{outputs.buckets['features']}/feast/{contract.view}.db",
+        registry=f"s3://{outputs.buckets['features']}/feast/{model}.db",
         offline_store={"type": "dask"},
         online_store={
             "type": "dynamodb",
@@ -72,20 +166,61 @@ def open_store(outputs: Outputs, contract: Contract, target: str | None, offline
         repo_path=folder,
     )
     store = FeatureStore(config=config)
-    key = next(item for item in contract.properties if item.primaryKey)
-    entity = Entity(name=contract.key, join_keys=[contract.key], value_type=ValueType.INT64 if key.logicalType == "integer" else ValueType.STRING)
-    source = FileSource(name=contract.view, path=offline, file_format=ParquetFormat(), timestamp_field=EVENT_TIME, s3_endpoint_override=endpoint)
-    view = FeatureView(
-        name=contract.view,
-        entities=[entity],
-        schema=[Field(name=item.name, dtype=kinds[item.logicalType]) for item in contract.properties if item.name != target],
-        source=source,
-        online=True,
-        ttl=timedelta(0),
-        tags={"contract": f"{contract.id} {contract.version}"},
-    )
-    store.apply([entity, source, view])
+    entities: dict[str, Any] = {}
+    made: list[Any] = []
+    for name, view in views.items():
+        if view.key not in entities:
+            kind = ValueType.INT64 if view.key_type == "integer" else ValueType.STRING
+            entities[view.key] = Entity(name=view.key, join_keys=[view.key], value_type=kind)
+        source = FileSource(name=name, path=offline[name], file_format=ParquetFormat(), timestamp_field=EVENT_TIME, s3_endpoint_override=endpoint)
+        fields = [Field(name=view.key, dtype=kinds[view.key_type]), *(Field(name=feature, dtype=kinds[kind]) for feature, kind in view.features.items())]
+        made.append(
+            FeatureView(
+                name=name, entities=[entities[view.key]], schema=fields, source=source, online=True, ttl=timedelta(days=view.ttl_days),
+                tags={VERSION_TAG: dataset},
+            )
+        )  # fmt: skip
+    service = FeatureService(name=service_name(model), features=made, tags={VERSION_TAG: dataset})
+    store.apply([*entities.values(), *made, service])
     return store
+
+
+def _fill_online(store: Any, view: View, table: pa.Table) -> None:
+    """Rows since the last time (Feast's registry knows), or the view's last days where there was none."""
+    import pyarrow.compute as pc
+
+    newest = pc.max(table[EVENT_TIME]).as_py()
+    if newest is None:
+        return
+    before = [end for _, end in store.get_feature_view(view.name).materialization_intervals]
+    start = newest - timedelta(days=view.ttl_days or 1)
+    if before and start < max(before) <= newest:
+        start = max(before)
+    store.materialize(start, newest + timedelta(seconds=1), feature_views=[view.name], disable_event_timestamp=False)
+
+
+def _training_set(context: Context, store: Any, labels: pa.Table) -> str:
+    """Labels with the features of the model's service as they were known when each was asked: a point-in-time join by Feast."""
+    service = store.get_feature_service(service_name(context.model))
+    frame = store.get_historical_features(entity_df=labels.to_pandas(), features=service).to_df()
+    frame = frame.sort_values([EVENT_TIME, *(column for column in labels.column_names if column != EVENT_TIME)], ignore_index=True)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, compression="zstd")
+    return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", buffer.getvalue())
+
+
+def _newest_key(views: Mapping[str, View], tables: Mapping[str, pa.Table]) -> Any:
+    """Key of an entity that is in every view's online table: what to try the endpoint with."""
+    import pyarrow.compute as pc
+
+    common = None
+    for name, view in views.items():
+        table = tables[name]
+        newest = pc.max(table[EVENT_TIME])
+        keys = set(table.filter(pc.greater(table[EVENT_TIME], pc.subtract(newest, timedelta(days=view.ttl_days or 1))))[view.key].to_pylist())
+        common = keys if common is None else common & keys
+    ordered = sorted(common or ())
+    return ordered[min(17, len(ordered) - 1)] if ordered else None
 
 
 if __name__ == "__main__":

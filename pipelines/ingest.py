@@ -1,87 +1,329 @@
-"""Step: events from the topic into the raw zone, unchanged but for their form (Parquet).
+"""Step: events from the topics into the raw zone, each exactly once; what is no event of its contract goes to the dead-letter topic.
 
-On one machine the topic is first filled from the example's own source, unless events are already there.
+Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes that follow from
+its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the event they were; a run that finds a
+range which another had begun looks which of them are there already. The group's offsets are committed for whoever watches the lag;
+where a run begins is told by the raw zone, so that offsets and files can't disagree.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import json
-import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from infra.contracts import Contract
 from infra.errors import GroundplanError
+from pipelines import broker, dead_letters
 from pipelines.context import Context, main
+from pipelines.decode import Decoder, Refused
+from pipelines.masking import Masker, masking_key
+from pipelines.raw_zone import Manifest, RawZone
 
-IDLE_TIMEOUT_S = 30.0
+IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
+RANGE_EVENTS = 131_072  # offsets of one range, which begins and ends at multiples of it
+BATCH_EVENTS = 10_000
+SAID_EVERY_S = 1.0
+
+
+@dataclass
+class _Partition:
+    """Where one partition stands.
+
+    Attributes:
+        first: Offset of the first event of the range that is being gathered.
+        last: Offset at which the range ends, at the latest.
+        position: Offset of the next event.
+        begun: Whether another run had begun this range.
+        done: Nothing more was there when its end was seen.
+    """
+
+    contract: Contract
+    number: int
+    first: int
+    last: int
+    position: int
+    tables: list[Any] = field(default_factory=list)
+    refused: list[tuple[Any, Refused]] = field(default_factory=list)
+    events: int = 0
+    begun: bool = False
+    done: bool = False
 
 
 def ingest(context: Context) -> dict[str, Any]:
-    """Read the whole topic and write it as one immutable object.
+    """Take in what the topics of the example hold by now.
 
     Raises:
-        GroundplanError: No broker is known, or the topic stays empty.
+        GroundplanError: No broker is known, a topic is missing or stays empty, or S3 takes no objects; nothing is lost then.
     """
-    contract = context.example.contract
-    assert contract is not None
-    servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or context.outputs.kafka.bootstrap_servers
-    if not servers:
-        raise GroundplanError("this stack has no event stream", where="groundplan:objectives.events.per_second", fix="give a rate above 0")
-    waiting = _count(servers, contract.topic)
-    if waiting == 0 and context.example.source:
-        _publish(servers, contract, _source(context))
-        waiting = _count(servers, contract.topic)
-    if waiting == 0:
-        raise GroundplanError(f"topic {contract.topic} holds no events", where=servers, fix="send some, or name a `source` in example.yaml")
-    good: list[dict[str, Any]] = []
-    bad: list[bytes] = []
-    for payload in _consume(servers, contract.topic, waiting):
-        event = _event(payload, contract)
-        if event is None:
-            bad.append(payload)
-        else:
-            good.append(event)
-    _send(servers, f"{contract.topic}.dlq", bad)
-    _count_refused(context, len(bad))
-    address = context.put("raw", f"{contract.topic}/run={context.run}/part-0.parquet", _parquet(good, contract))
-    return {"raw": address, "events": len(good), "dead_letters": len(bad)}
+    contracts = {contract.topic: contract for contract in context.example.contracts}
+    _fill(context, contracts)
+    started = time.monotonic()
+    taken = _Ingestion(context, contracts).run()
+    seconds = max(time.monotonic() - started, 1e-9)
+    found = {topic: _totals(RawZone(context, contract).manifests()) for topic, contract in contracts.items()}
+    _count_refused(context, sum(item.dead_letters for item in taken))
+    for topic, counts in found.items():
+        if counts["events"] == 0:
+            raise GroundplanError(
+                f"topic {topic} holds no events", where=broker.servers_of(context.outputs), fix="send some, or name a `source` in example.yaml"
+            )
+    new = sum(item.events for item in taken)
+    return {
+        "topics": found,
+        "events": sum(counts["rows"] for counts in found.values()),
+        "dead_letters": sum(counts["dead_letters"] for counts in found.values()),
+        "quarantined": sum(counts["quarantined"] for counts in found.values()),
+        "new_events": new,
+        "seconds": round(seconds, 3),
+        "events_per_second": round(new / seconds),
+        "lag": 0,
+    }
 
 
-_TYPES = {"integer": int, "number": int | float, "string": str, "boolean": bool}
+def _totals(manifests: Iterable[Manifest]) -> dict[str, Any]:
+    """In = raw + dead letters + quarantined, of all that was ever taken in."""
+    counts = {"events": 0, "rows": 0, "dead_letters": 0, "quarantined": 0, "files": 0}
+    why: set[str] = set()
+    for item in manifests:
+        counts["events"] += item.events
+        counts["dead_letters"] += item.dead_letters
+        counts["quarantined" if item.quarantined else "rows"] += item.rows
+        counts["files"] += len(item.files)
+        why |= set(item.quarantined)
+    return {**counts, "quarantined_for": sorted(why)}
 
 
-def _event(payload: bytes, contract: Contract) -> dict[str, Any] | None:
-    """The event, if it is one of the contract's: an object of known fields, each of its type or empty, with a key."""
+class _Ingestion:
+    """One run of the consumer group's member."""
+
+    def __init__(self, context: Context, contracts: dict[str, Contract]) -> None:
+        self._context, self._contracts = context, contracts
+        key = masking_key(context.outputs) if any(item.personal for contract in contracts.values() for item in contract.properties) else b""
+        self._decoders = {topic: Decoder(contract) for topic, contract in contracts.items()}
+        self._maskers = {topic: Masker(contract, key) for topic, contract in contracts.items()}
+        self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self._written: list[Manifest] = []
+
+    def run(self) -> list[Manifest]:
+        """Until the end of every assigned partition was seen; the ranges it wrote."""
+        outputs = self._context.outputs
+        # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and hold no events.
+        self._consumer = broker.consumer(outputs, f"{broker.GROUP}-{self._context.model}", **{"enable.partition.eof": True})
+        try:
+            self._starts = self._first_offsets()
+            self._producer = broker.producer(outputs)
+            assigned = {"partitions": False}
+
+            def assign(_: Any, parts: list[Any]) -> None:
+                self._begin(parts)
+                assigned["partitions"] = True
+
+            def revoke(*_: Any) -> None:
+                self._partitions.clear()
+                assigned["partitions"] = False
+
+            self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
+            said = heard = time.monotonic()
+            while not assigned["partitions"] or not all(partition.done for partition in self._partitions.values()):
+                messages = self._consumer.consume(BATCH_EVENTS, timeout=0.2)
+                now = time.monotonic()
+                if messages:
+                    heard = now
+                    self._take(messages)
+                elif now - heard > IDLE_TIMEOUT_S:
+                    raise GroundplanError(
+                        f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s", where=broker.servers_of(outputs),
+                        fix="is it up? What was taken in stays, and the next run begins where this one stopped",
+                    )  # fmt: skip
+                if now - said > SAID_EVERY_S:
+                    said = now
+                    self._say()
+            return self._written
+        finally:
+            self._consumer.close()
+
+    def _first_offsets(self) -> dict[tuple[str, int], int]:
+        from confluent_kafka import TopicPartition
+
+        return {
+            (topic, number): self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[0]
+            for topic in self._contracts
+            for number in broker.partitions(self._consumer, topic)
+        }
+
+    def _begin(self, assigned: list[Any]) -> None:
+        """Go to where the raw zone ends in each partition. What another member had gathered and not written is read again."""
+        done = {topic: zone.done() for topic, zone in self._zones.items()}
+        self._partitions = {}
+        for part in assigned:
+            place = (part.topic, part.partition)
+            start = done[place[0]].get(place[1], 0)
+            if start < self._starts[place]:
+                print(f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone from the topic and were never taken in")
+            self._partitions[place] = self._next_range(self._contracts[place[0]], place[1], max(start, self._starts[place]))
+        self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
+
+    def _next_range(self, contract: Contract, number: int, first: int) -> _Partition:
+        begun = self._zones[contract.topic].manifest(number, first)
+        last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
+        return _Partition(contract, number, first, last, first, begun=begun is not None)
+
+    def _at(self, partition: _Partition) -> Any:
+        from confluent_kafka import TopicPartition
+
+        return TopicPartition(partition.contract.topic, partition.number, partition.position)
+
+    def _take(self, messages: list[Any]) -> None:
+        from confluent_kafka import KafkaError
+
+        by_place: dict[tuple[str, int], list[Any]] = {}
+        for message in messages:
+            place = (message.topic(), message.partition())
+            if message.error() is None:
+                by_place.setdefault(place, []).append(message)
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                self._sort_in(place, by_place.pop(place, []))
+                self._end(place, message.offset())
+        for place, found in by_place.items():
+            self._sort_in(place, found)
+
+    def _sort_in(self, place: tuple[str, int], found: list[Any]) -> None:
+        while found and (partition := self._partitions.get(place)) and not partition.done:
+            inside = found if found[-1].offset() < partition.last else [item for item in found if item.offset() < partition.last]
+            if inside:
+                self._gather(partition, inside)
+            found = found[len(inside) :]
+            if found or partition.position >= partition.last:
+                self._write(partition, partition.last)
+
+    def _end(self, place: tuple[str, int], offset: int) -> None:
+        """Nothing more is there: what was gathered becomes a range of its own."""
+        partition = self._partitions.get(place)
+        if partition is None or partition.done:
+            return
+        self._check_offset(partition, offset)
+        if offset > partition.first:
+            self._write(partition, min(offset, partition.last))
+        self._partitions[place].done = True
+
+    def _gather(self, partition: _Partition, messages: list[Any]) -> None:
+        self._check_offset(partition, messages[0].offset())
+        table, refused = self._decoders[partition.contract.topic].decode([item.value() or b"" for item in messages])
+        partition.tables.append(table)
+        partition.refused += [(messages[item.index], item) for item in refused]
+        partition.events += len(messages)
+        partition.position = messages[-1].offset() + 1
+
+    def _write(self, partition: _Partition, last: int) -> None:
+        """One range, up to ``last``: files, then its dead letters and its end in one transaction."""
+        import pyarrow as pa
+
+        topic = partition.contract.topic
+        masker, zone = self._maskers[topic], self._zones[topic]
+        table = pa.concat_tables(partition.tables) if partition.tables else self._decoders[topic].schema.empty_table()
+        table = masker.mask(table)
+        manifest = zone.write(
+            partition.number, partition.first, last, table,
+            events=partition.events, dead_letters=len(partition.refused), quarantined=tuple(masker.undeclared(table)),
+        )  # fmt: skip
+        self._send_dead_letters(partition)
+        zone.finish(manifest)
+        self._written.append(manifest)
+        self._commit(partition, last)
+        self._partitions[topic, partition.number] = self._next_range(partition.contract, partition.number, last)
+
+    def _check_offset(self, partition: _Partition, offset: int) -> None:
+        if offset < partition.position:
+            raise GroundplanError(
+                f"the topic ends at or before offset {offset}, and events up to {partition.position} were taken in already",
+                where=f"{partition.contract.topic}, partition {partition.number}",
+                fix="the topic was made anew: give the contract's topic another name, since raw objects are never rewritten",
+            )
+
+    def _send_dead_letters(self, partition: _Partition) -> None:
+        """Each once: those that a run before this one has sent are not sent again."""
+        topic = partition.contract.topic
+        sent = set()
+        if partition.begun and partition.refused:
+            sent = {(letter.partition, letter.offset) for letter in dead_letters.read(self._context, topic) if partition.first <= letter.offset}
+        for message, refused in partition.refused:
+            if (message.partition(), message.offset()) not in sent:
+                headers = dead_letters.headers(message, refused, partition.contract)
+                self._producer.produce(dead_letters.topic_of(topic), message.value(), key=message.key(), headers=headers)
+                self._producer.poll(0)
+        if partition.refused and self._producer.flush(IDLE_TIMEOUT_S):
+            raise GroundplanError(
+                "the broker does not take the dead letters", where=dead_letters.topic_of(topic), fix="run it again: nothing is taken in or sent twice"
+            )
+
+    def _commit(self, partition: _Partition, last: int) -> None:
+        from confluent_kafka import KafkaException, TopicPartition
+
+        try:
+            self._consumer.commit(offsets=[TopicPartition(partition.contract.topic, partition.number, last)], asynchronous=False)
+        except KafkaException as error:  # another member has the partition by now; it begins where the raw zone ends
+            print(f"warning: the group's offset was not committed: {error.args[0].str()}")
+
+    def _lag(self) -> int:
+        """Events that the broker has told of and that are still to come."""
+        ends = [(self._consumer.get_watermark_offsets(self._at(item), cached=True), item.position) for item in self._partitions.values() if not item.done]
+        return sum(max(0, end[1] - position) for end, position in ends if end)
+
+    def _say(self) -> None:
+        """For whoever shows progress: `groundplan up` reads these lines from the step's log."""
+        events = sum(item.events for item in self._written) + sum(partition.events for partition in self._partitions.values())
+        print(f"progress: {events:,} events taken in, lag {self._lag():,}", flush=True)
+
+
+def _fill(context: Context, contracts: dict[str, Contract]) -> None:
+    """On one machine: fill each topic that is empty from the example's own source."""
+    if not context.example.source:
+        return
+    client = broker.consumer(context.outputs, "groundplan-probe")
     try:
-        event = json.loads(payload)
-    except ValueError:
-        return None
-    types = {item.name: _TYPES[item.logicalType] for item in contract.properties}
-    if not isinstance(event, dict) or not set(event) <= set(types) or event.get(contract.key) is None:
-        return None
-    for name, value in event.items():
-        if value is not None and (not isinstance(value, types[name]) or (isinstance(value, bool) and types[name] is not bool)):
-            return None
-    return event
+        from confluent_kafka import TopicPartition
+
+        empty = [
+            topic
+            for topic in contracts
+            if all(low == high for low, high in (client.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in broker.partitions(client, topic)))
+        ]
+    finally:
+        client.close()
+    if empty:
+        source = context.example.function(context.example.source)
+        for topic in empty:
+            publish(context, topic, source(topic), contracts[topic].key)
 
 
-def _source(context: Context) -> Iterable[dict[str, Any]]:
-    """Events of the example's ``source: file:function``."""
-    file, _, function = (context.example.source or "").partition(":")
-    spec = importlib.util.spec_from_file_location("example_source", context.example.folder / f"{file}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    events: Iterable[dict[str, Any]] = getattr(module, function)()
-    return events
+def publish(context: Context, topic: str, events: Iterable[dict[str, Any]], key: str) -> int:
+    """Send events, keyed so that one entity's keep their order.
 
+    Raises:
+        GroundplanError: The broker does not take them.
+    """
+    import orjson
 
-def _publish(servers: str, contract: Contract, events: Iterable[dict[str, Any]]) -> None:
-    _send(servers, contract.topic, (json.dumps(event).encode() for event in events))
+    producer = broker.producer(context.outputs)
+    count, said = 0, time.monotonic()
+    for count, event in enumerate(events, 1):
+        while True:
+            try:
+                producer.produce(topic, orjson.dumps(event), key=str(event[key]))
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if count % 10_000 == 0:
+            producer.poll(0)
+            if time.monotonic() - said > SAID_EVERY_S:
+                said = time.monotonic()
+                print(f"progress: {count:,} events of {topic} sent", flush=True)
+    if producer.flush(IDLE_TIMEOUT_S):
+        raise GroundplanError(f"the broker did not take all events of {topic}", where=broker.servers_of(context.outputs))
+    return count
 
 
 def _count_refused(context: Context, refused: int) -> None:
@@ -91,71 +333,6 @@ def _count_refused(context: Context, refused: int) -> None:
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "dead_letter_events", "Value": refused, "Unit": "Count"}]
     )
-
-
-def _send(servers: str, topic: str, payloads: Iterable[bytes]) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 5})
-    for payload in payloads:
-        producer.produce(topic, payload)
-    if producer.flush(IDLE_TIMEOUT_S):
-        raise GroundplanError(f"the broker did not take all events of {topic}", where=servers)
-
-
-def _consumer(servers: str) -> Any:
-    from confluent_kafka import Consumer
-
-    return Consumer({"bootstrap.servers": servers, "group.id": "groundplan-ingest", "enable.auto.commit": False, "auto.offset.reset": "earliest"})
-
-
-def _partitions(consumer: Any, topic: str) -> list[Any]:
-    from confluent_kafka import TopicPartition
-
-    found = consumer.list_topics(topic, timeout=10).topics[topic]
-    if found.error is not None:
-        raise GroundplanError(f"topic {topic} does not exist: {found.error.str()}", fix="apply the program first")
-    return [TopicPartition(topic, number, 0) for number in found.partitions]
-
-
-def _count(servers: str, topic: str) -> int:
-    consumer = _consumer(servers)
-    try:
-        return sum(high - low for low, high in (consumer.get_watermark_offsets(p, timeout=10) for p in _partitions(consumer, topic)))
-    finally:
-        consumer.close()
-
-
-def _consume(servers: str, topic: str, count: int) -> Iterable[bytes]:
-    consumer = _consumer(servers)
-    try:
-        consumer.assign(_partitions(consumer, topic))
-        seen, deadline = 0, time.monotonic() + IDLE_TIMEOUT_S
-        while seen < count:
-            for message in consumer.consume(500, timeout=0.5):
-                if message.error() is None:
-                    seen += 1
-                    deadline = time.monotonic() + IDLE_TIMEOUT_S
-                    yield message.value()
-            if time.monotonic() > deadline:
-                raise GroundplanError(f"only {seen} of {count} events of {topic} arrived, and no more for {IDLE_TIMEOUT_S:g} s", where=servers)
-    finally:
-        consumer.close()
-
-
-def _parquet(events: list[dict[str, Any]], contract: Contract) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
-    schema = pa.schema([(item.name, kinds[item.logicalType]) for item in contract.properties])
-    events.sort(key=lambda event: event[contract.key])
-    buffer = io.BytesIO()
-    try:
-        pq.write_table(pa.Table.from_pylist(events, schema=schema), buffer)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise GroundplanError(f"an event has a value of a wrong type: {error}", where=contract.topic, fix="see the contract") from None
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -168,8 +168,9 @@ def _quality(served: Any, holdout: Any, columns: list[str], metric: str) -> floa
     if metric in ("mae", "rmse"):
         errors = (labelled["prediction"].astype(float) - labelled["label"].astype(float)).abs()
         return float(errors.mean() if metric == "mae" else (errors**2).mean() ** 0.5)
-    if metric == "accuracy":
-        return float((labelled["prediction"].astype(str) == labelled["label"].astype(str)).mean())
+    if metric in ("accuracy", "balanced_accuracy"):
+        right = labelled["prediction"].astype(str) == labelled["label"].astype(str)
+        return float(right.mean() if metric == "accuracy" else right.groupby(labelled["label"].astype(str)).mean().mean())
     return None
 
 

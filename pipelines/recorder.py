@@ -71,7 +71,7 @@ class Recorder:
 
         @functools.wraps(split)
         def train_test_split(*arrays: Any, **options: Any) -> Any:
-            if len(arrays) >= 2:
+            if len(arrays) >= 2 and recorder._depth == 0:  # not that of an estimator, which keeps rows for early stopping
                 recorder.all_features, recorder.all_labels = arrays[0], arrays[1]
             return split(*arrays, **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ STEPS = (
     Step("ingest", "pipelines.ingest", (), "events from Kafka into the raw zone", needs_contract=True),
     Step("quality", "pipelines.quality", ("ingest",), "quality gate, then a dataset version in the curated zone", needs_contract=True),
     Step("features", "pipelines.features", ("quality",), "feature view registered, online store filled", needs_contract=True),
-    Step("experiment", "pipelines.experiment", ("quality",), "the MLflow script, run as a job"),
+    Step("experiment", "pipelines.experiment", ("quality", "features"), "the MLflow script, run as a job"),
     Step("evaluate", "pipelines.evaluate", ("experiment",), "quality and business KPI on rows the model has not seen"),
     Step("register", "pipelines.register", ("evaluate",), "a version in the model registry"),
     Step("signoff", "pipelines.signoff", ("register",), "two people agree"),
@@ -37,7 +37,15 @@ STEPS = (
 )
 
 
-def steps_for(*, contract: bool) -> tuple[Step, ...]:
-    """The steps of an example; without a data contract the data steps fall away."""
+def steps_for(*, contract: bool, joined: bool = True) -> tuple[Step, ...]:
+    """The steps of an example; without a data contract the data steps fall away.
+
+    Args:
+        joined: Whether the script reads a training set that the features step joins; if not, the two run side by side.
+    """
     kept = {step.name for step in STEPS if contract or not step.needs_contract}
-    return tuple(Step(s.name, s.module, tuple(n for n in s.needs if n in kept), s.title, s.needs_contract) for s in STEPS if s.name in kept)
+
+    def needs(step: Step) -> tuple[str, ...]:
+        return tuple(name for name in step.needs if name in kept and (joined or (step.name, name) != ("experiment", "features")))
+
+    return tuple(replace(step, needs=needs(step)) for step in STEPS if step.name in kept)

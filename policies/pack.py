@@ -178,7 +178,7 @@ def decode_once() -> None:
         names["json_format"] = SimpleNamespace(**{**vars(json_format), "MessageToDict": remembered(json_format.MessageToDict)})
         for name in ("deserialize_properties", "unknown_checking_proxy"):
             names[name] = remembered(names[name])
-    servicer = names.get("_PolicyAnalyzerServicer")
+    servicer: Any = names.get("_PolicyAnalyzerServicer")
     if hasattr(servicer, "_get_resource_options"):
         options = servicer._get_resource_options
         read = remembered(lambda request: options(None, request))

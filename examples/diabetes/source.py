@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def patients() -> Iterator[dict[str, Any]]:
+def patients(topic: str) -> Iterator[dict[str, Any]]:  # there is one
     """One event per patient: number, ten scaled measurements, progression after a year."""
     from sklearn.datasets import load_diabetes
 

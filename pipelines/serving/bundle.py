@@ -24,7 +24,7 @@ class Model:
         columns: ``name``, ``type`` and ``tensor`` of each column, in order.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
         classes: A classifier's classes, in the order of its probabilities.
-        entity: ``key``, ``view``, ``table`` of the online store, if features can be looked up.
+        entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
     """
 
@@ -35,7 +35,7 @@ class Model:
     name: str = ""
     version: str = ""
     classes: list[Any] = field(default_factory=list)
-    entity: dict[str, str] = field(default_factory=dict)
+    entity: dict[str, Any] = field(default_factory=dict)
     background: dict[str, list[Any]] = field(default_factory=dict)
 
     @cached_property

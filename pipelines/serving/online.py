@@ -34,21 +34,23 @@ class OnlineFeatures:
         Raises:
             BadRequestError: An entity is not in the online store (404).
         """
-        table = self._model.entity["table"]
+        tables: dict[str, list[str]] = self._model.entity["tables"]
         ids = [entity_id(key, value) for value in values]
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in tables}
         unique = list(dict.fromkeys(ids))
-        for start in range(0, len(unique), _BATCH):
-            request = {table: {"Keys": [{"entity_id": {"S": item}} for item in unique[start : start + _BATCH]]}}
+        size = _BATCH // len(tables)
+        for start in range(0, len(unique), size):
+            keys = [{"entity_id": {"S": item}} for item in unique[start : start + size]]
+            request = {table: {"Keys": keys} for table in tables}
             while request:
                 answer = self._client.batch_get_item(RequestItems=request)
-                for item in answer["Responses"][table]:
-                    found[item["entity_id"]["S"]] = item["values"]["M"]
+                for table, items in answer["Responses"].items():
+                    found[table] |= {item["entity_id"]["S"]: item["values"]["M"] for item in items}
                 request = answer.get("UnprocessedKeys") or {}
-        missing = [str(value) for value, item in zip(values, ids, strict=True) if item not in found]
+        missing = [str(value) for value, item in zip(values, ids, strict=True) if not all(item in known for known in found.values())]
         if missing:
             raise BadRequestError(f"No features for {key} {', '.join(missing[:10])}.", 404)
-        return {name: [_decode(found[item][name]["B"]) for item in ids] for name in self._model.names}
+        return {name: [_decode(found[table][item][name]["B"]) for item in ids] for table, names in tables.items() for name in names}
 
 
 def entity_id(key: str, value: int | str) -> str:

@@ -52,6 +52,11 @@ def parse(model: Model, content_type: str, body: bytes, lookup: Lookup | None = 
     return _check(model, columns)
 
 
+def _ignores_more(document: dict[str, Any]) -> bool:
+    """Whether columns that the model does not know may be there: two versions with other inputs are compared on the same rows."""
+    return isinstance(params := document.get("params"), dict) and params.get("extra_columns") == "ignore"
+
+
 def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
     try:
         document = orjson.loads(body)
@@ -65,6 +70,11 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
         found = ", ".join(map(str, [*given, *unknown])) or "nothing"
         raise BadRequestError(f"The JSON body must have exactly one of {', '.join(_FORMS)}; found {found[:200]}.")
     form, value = given[0], document[given[0]]
+    columns = _from_form(model, form, value, lookup)
+    return {name: values for name, values in columns.items() if name in model.names} if _ignores_more(document) else columns
+
+
+def _from_form(model: Model, form: str, value: Any, lookup: Lookup | None) -> Columns:
     if form == "entities":
         return _from_entities(model, value, lookup)
     if form == "dataframe_split":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from groundplan.home import Home, State
@@ -32,9 +32,10 @@ def ingested(context: Context) -> dict[str, Any]:
 
 
 def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_letter_topic(context: Context, state: State) -> None:
-    import io
+    from confluent_kafka import Producer
 
-    from confluent_kafka import Consumer, Producer, TopicPartition
+    from pipelines import dead_letters
+    from pipelines.raw_zone import RawZone
 
     first = ingested(context)
     assert first["events"] == 442
@@ -44,31 +45,42 @@ def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_le
         producer.produce("diabetes-patients", payload)
     assert producer.flush(20) == 0
     second = ingested(context)
-    assert (second["events"], second["dead_letters"]) == (442, 2)
-    frame = pd.read_parquet(io.BytesIO(context.get_address(second["raw"])))
-    assert len(frame) == 442 and frame.columns[0] == "patient_id"
-    reader = Consumer({"bootstrap.servers": state.services["kafka"].url, "group.id": "probe", "auto.offset.reset": "earliest"})
-    reader.assign([TopicPartition("diabetes-patients.dlq", partition, 0) for partition in (0, 1)])
-    letters = {message.value() for message in reader.consume(10, timeout=10) if message.error() is None}
-    reader.close()
-    assert letters == set(bad)
+    assert (second["events"], second["dead_letters"], second["new_events"]) == (442, 2, 2)
+    assert second["topics"]["diabetes-patients"] == {"events": 444, "rows": 442, "dead_letters": 2, "quarantined": 0, "files": 2, "quarantined_for": []}
+    table = RawZone(context, context.example.contracts[0]).read()
+    assert table.num_rows == 442 and table.column_names[0] == "patient_id"
+    letters = {letter.value: (letter.reason, letter.topic) for letter in dead_letters.read(context, "diabetes-patients")}
+    assert letters == {bad[0]: ("not JSON", "diabetes-patients"), bad[1]: ("unknown field", "diabetes-patients")}
+    assert ingested(context)["new_events"] == 0, "what was taken in is not taken in again"
 
 
-def test_a_bad_batch_stops_at_the_gate_and_leaves_nothing_in_the_curated_zone(context: Context) -> None:
-    import io
-
+def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_the_curated_zone(context: Context, aws: Any) -> None:
+    from pipelines.ingest import publish
     from pipelines.quality import check_quality
 
-    result = ingested(context)
-    frame = pd.read_parquet(io.BytesIO(context.get_address(result["raw"])))
-    frame.loc[3, "bmi"] = 12.0
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer)
-    context.write_result("ingest", {"raw": context.put("raw", f"bad/{context.run}.parquet", buffer.getvalue())})
+    # Each value is within its bounds; that a patient is there who has no sex is for the gate to see.
+    contract = context.example.contracts[0]
+    document = contract.model_dump(by_alias=True)
+    document["schema"][0]["quality"] = [
+        {
+            "type": "custom", "engine": "greatExpectations",
+            "implementation": {"expectation_type": "expect_column_mean_to_be_between", "kwargs": {"column": "bmi", "min_value": 1}},
+        }
+    ]  # fmt: skip
+    changed = type(contract).model_validate(document)
+    strict = Context(context.outputs, replace(context.example, contracts=(changed,)), context.run, context.reports)
+    ingested(context)
+    assert publish(context, "diabetes-patients", [], "patient_id") == 0
     before = context.s3.list_objects_v2(Bucket=context.outputs.buckets["curated"], Prefix="diabetes-patients/").get("KeyCount")
-    with pytest.raises(GroundplanError, match=r"fails 1 of 27 expectations: bmi: expect_column_values_to_be_between \(1 of 442 rows"):
-        check_quality(context)
+    queue = aws("sqs").create_queue(QueueName=f"told-{context.run[-8:]}")["QueueUrl"]
+    arn = aws("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws("sns").subscribe(TopicArn=context.outputs.alert_topics["operations"], Protocol="sqs", Endpoint=arn)
+    with pytest.raises(GroundplanError, match=r"value drift: the batch of 442 rows fails 1 of 28 expectations: bmi: expect_column_mean_to_be_between"):
+        check_quality(strict)
     assert context.s3.list_objects_v2(Bucket=context.outputs.buckets["curated"], Prefix="diabetes-patients/").get("KeyCount") == before
+    told = aws("sqs").receive_message(QueueUrl=queue)["Messages"][0]["Body"]
+    assert "Quality gate: diabetes-patients refused" in told and "expect_column_mean_to_be_between" in told
+    assert "bmi" in (context.reports / "diabetes-patients-quality.html").read_text(encoding="utf-8")
 
 
 def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_path: Path) -> None:
@@ -80,15 +92,15 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
 
     ingested(context)
     context.write_result("quality", check_quality(context))
-    result = materialize(context)
+    view = context.example.views[0]
+    result = materialize(context)["views"][view.name]
     assert (result["entities"], len(result["features"])) == (442, 10)
-    contract = context.example.contract
-    assert contract is not None
-    store = open_store(context.outputs, contract, "target", result["offline"], tmp_path)
+    store = open_store(context.outputs, context.model, {view.name: view}, {view.name: result["offline"]}, tmp_path)
     keys = [17, 0, 441]
-    wanted = store.get_online_features([f"{contract.view}:{name}" for name in result["features"]], [{"patient_id": key} for key in keys]).to_dict()
+    wanted = store.get_online_features([f"{view.name}:{name}" for name in result["features"]], [{"patient_id": key} for key in keys]).to_dict()
     columns = [{"name": name, "type": "double", "tensor": "float"} for name in result["features"]]
-    reader = OnlineFeatures(Model(b"", columns, "matrix", "regression", entity={"key": "patient_id", "table": result["table"]}))
+    entity = {"key": "patient_id", "tables": {result["table"]: result["features"]}}
+    reader = OnlineFeatures(Model(b"", columns, "matrix", "regression", entity=entity))
     assert reader("patient_id", keys) == {name: wanted[name] for name in result["features"]}
     with pytest.raises(BadRequestError, match="No features for patient_id 5000"):
         reader("patient_id", [17, 5000])

@@ -74,7 +74,7 @@ def test_a_plain_script_is_an_example_named_after_itself(tmp_path: Path) -> None
     script = tmp_path / "My Churn_model.py"
     script.write_text("pass", encoding="utf-8")
     example = load_example(script)
-    assert (example.model, example.contract) == ("my-churn-model", None)
+    assert (example.model, example.contracts) == ("my-churn-model", ())
     (tmp_path / "experiment.py").write_text("pass", encoding="utf-8")
     assert load_example(tmp_path).script.name == "experiment.py"
 
@@ -82,8 +82,8 @@ def test_a_plain_script_is_an_example_named_after_itself(tmp_path: Path) -> None
 @pytest.mark.parametrize(("name", "content", "says"), [
     ("nothing", None, "no such script or folder"),
     ("empty", {}, "has no experiment.py"),
-    ("typo", {"experiment.py": "", "example.yaml": "modell: x"}, "unknown keys modell; known: model, source, target"),
-    ("target", {"experiment.py": "", "contract.yaml": None, "example.yaml": "target: nope"}, "`target` must name a property of contract.yaml, found 'nope'"),
+    ("typo", {"experiment.py": "", "example.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
+    ("target", {"experiment.py": "", "contract.yaml": None, "example.yaml": "target: nope"}, "`target` must name a property of the contract, found 'nope'"),
 ])  # fmt: skip
 def test_a_wrong_example_is_named(tmp_path: Path, root: Path, name: str, content: dict[str, str | None] | None, says: str) -> None:
     if content is not None:
@@ -136,19 +136,22 @@ def good_frame(root: Path) -> tuple[pd.DataFrame, Any]:
     assert spec is not None and spec.loader is not None
     source = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(source)
-    return pd.DataFrame(source.patients()), load_contract(root / "examples" / "diabetes" / "contract.yaml")
+    return pd.DataFrame(source.patients("diabetes-patients")), load_contract(root / "examples" / "diabetes" / "contract.yaml")
 
 
-def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root: Path) -> None:
+def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root: Path, tmp_path: Path) -> None:
     from pipelines.quality import validate
 
     frame, contract = good_frame(root)
-    assert all(item["success"] for item in validate(frame, contract))
+    results, page = validate(frame, contract, tmp_path)
+    assert all(item["success"] for item in results) and "expected" in page.read_text(encoding="utf-8").lower()
     bad = frame.copy()
     bad.loc[3, "bmi"] = 99.0
     bad.loc[5, "age"] = None
     bad.loc[7, "patient_id"] = 8
-    failed = {(item["column"], item["expectation"]): item["unexpected"] for item in validate(bad.drop(columns="s6"), contract) if not item["success"]}
+    failed = {
+        (item["column"], item["expectation"]): item["unexpected"] for item in validate(bad.drop(columns="s6"), contract, tmp_path)[0] if not item["success"]
+    }
     assert failed[("bmi", "expect_column_values_to_be_between")] == 1
     assert failed[("age", "expect_column_values_to_not_be_null")] == 1
     assert failed[("patient_id", "expect_column_values_to_be_unique")] == 2

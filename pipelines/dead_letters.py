@@ -1,0 +1,150 @@
+"""Dead letters: events that hold not to their contract, with why, where they stood, and their original bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from infra.contracts import Contract
+from infra.errors import GroundplanError
+from pipelines import broker
+from pipelines.context import Context
+from pipelines.decode import Refused
+
+READ_TIMEOUT_S = 30.0
+REPLAYED = "replayed"  # header of an event that came from the dead-letter topic
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One event, as it stands in the dead-letter topic.
+
+    Attributes:
+        partition, offset: Where it stood in its topic; this names it.
+        letter_partition, letter_offset: Where it stands among the dead letters.
+        timestamp_ms: When it was sent, milliseconds since 1970.
+        value: Its bytes, as they came.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    letter_partition: int
+    letter_offset: int
+    timestamp_ms: int
+    reason: str
+    detail: str
+    contract: str
+    key: bytes
+    value: bytes
+
+
+def topic_of(topic: str) -> str:
+    """The dead-letter topic of a topic."""
+    return f"{topic}.dlq"
+
+
+def headers(message: Any, refused: Refused, contract: Contract) -> dict[str, str]:
+    """Why, and where it stood."""
+    return {
+        "reason": refused.reason,
+        "detail": refused.detail[:500],
+        "topic": message.topic(),
+        "partition": str(message.partition()),
+        "offset": str(message.offset()),
+        "timestamp_ms": str(message.timestamp()[1]),
+        "contract": f"{contract.id} {contract.version}",
+    }
+
+
+def read(context: Context, topic: str) -> Iterator[DeadLetter]:
+    """All dead letters of a topic, each once.
+
+    Raises:
+        GroundplanError: There is no such topic, or the broker stopped answering.
+    """
+    from confluent_kafka import KafkaError, TopicPartition
+
+    consumer = broker.consumer(context.outputs, f"{broker.GROUP}-dead-letters", **{"enable.partition.eof": True})
+    seen: set[tuple[int, int]] = set()
+    with contextlib.closing(consumer):
+        open_ones = set(broker.partitions(consumer, topic_of(topic)))
+        consumer.assign([TopicPartition(topic_of(topic), number, 0) for number in open_ones])
+        deadline = time.monotonic() + READ_TIMEOUT_S
+        while open_ones:
+            for message in consumer.consume(1000, timeout=0.2):
+                deadline = time.monotonic() + READ_TIMEOUT_S
+                if message.error() is None:
+                    letter = _letter(topic, message)
+                    if (letter.partition, letter.offset) not in seen:
+                        seen.add((letter.partition, letter.offset))
+                        yield letter
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    open_ones.discard(message.partition())
+            if time.monotonic() > deadline:
+                raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic_of(topic))
+
+
+def replay(context: Context, topic: str, reason: str = "") -> int:
+    """Send dead letters to their topic again, each once, however often this is called; how many were sent.
+
+    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still hold not to the contract come
+    back as dead letters of their new position.
+
+    Args:
+        reason: Only those refused for this reason.
+
+    Raises:
+        GroundplanError: The broker does not take them.
+    """
+    before = set(_replayed(context, topic))
+    producer = broker.producer(context.outputs)
+    sent = 0
+    for letter in read(context, topic):
+        name = f"{letter.partition}-{letter.offset}"
+        if name not in before and reason in ("", letter.reason):
+            producer.produce(topic, letter.value, key=letter.key or None, headers={REPLAYED: name})
+            producer.poll(0)
+            sent += 1
+    if producer.flush(READ_TIMEOUT_S):
+        raise GroundplanError("the broker did not take all of them", where=topic, fix="run it again: none is sent twice")
+    return sent
+
+
+def _replayed(context: Context, topic: str) -> Iterator[str]:
+    """Names of the dead letters that were sent to their topic before."""
+    from confluent_kafka import KafkaError, TopicPartition
+
+    consumer = broker.consumer(context.outputs, f"{broker.GROUP}-dead-letters", **{"enable.partition.eof": True})
+    with contextlib.closing(consumer):
+        open_ones = set(broker.partitions(consumer, topic))
+        consumer.assign([TopicPartition(topic, number, 0) for number in open_ones])
+        while open_ones:
+            for message in consumer.consume(10_000, timeout=0.2):
+                if message.error() is not None:
+                    if message.error().code() == KafkaError._PARTITION_EOF:
+                        open_ones.discard(message.partition())
+                    continue
+                for name, value in message.headers() or []:
+                    if name == REPLAYED:
+                        yield value.decode()
+
+
+def _letter(topic: str, message: Any) -> DeadLetter:
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+    return DeadLetter(
+        topic=topic,
+        partition=int(said.get("partition", -1)),
+        offset=int(said.get("offset", message.offset())),
+        letter_partition=message.partition(),
+        letter_offset=message.offset(),
+        timestamp_ms=int(said.get("timestamp_ms", message.timestamp()[1])),
+        reason=said.get("reason", "unknown"),
+        detail=said.get("detail", ""),
+        contract=said.get("contract", ""),
+        key=message.key() or b"",
+        value=message.value() or b"",
+    )

@@ -1,0 +1,117 @@
+"""Personal data: tokens in the place of fields that the contract tags as personal, and a search for what nobody has tagged.
+
+A token is HMAC-SHA-256 (RFC 2104) of the value under a key that only the pipeline's role can read, so that the same value always
+has the same token: it still joins. Without the key nobody can tell the value from the token, nor try values out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import TYPE_CHECKING
+
+from infra.contracts import Contract
+from infra.errors import GroundplanError
+from infra.outputs import Outputs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SECRET = "masking-key"  # noqa: S105 (its name among the outputs)
+TOKEN_BYTES = 16  # 128 bits: two of a billion values share a token with a chance of 1 in 10^21
+# RE2, over the distinct values of a column; candidates are then looked at more closely.
+_CANDIDATES = r"@[A-Za-z0-9-]+\.|\+\d|\(\d{3}\)|\b0\d{2,4}[ /]\d|(\d[ -]?){13}|\b[A-Z]{2}\d{2}[A-Z0-9 ]{11,}"
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+_PHONE = re.compile(r"(?<![\w.-])(\+\d[\d ()/.-]{7,17}\d|\(\d{3}\) ?\d{3}-\d{4}|0\d{2,4}[ /]\d[\d ]{5,10}\d)(?![\w-])")
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}(?!\w)")
+_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+
+
+def masking_key(outputs: Outputs) -> bytes:
+    """The key, from Secrets Manager.
+
+    Raises:
+        GroundplanError: The secret has no value yet.
+    """
+    import boto3
+    from botocore.exceptions import ClientError
+
+    arn = outputs.secret_arns[SECRET]
+    try:
+        value: str = boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+    except ClientError as error:
+        raise GroundplanError(
+            f"the masking key can't be read: {error.response['Error']['Message']}", where=arn, fix="give the secret a random value of 32 bytes or more"
+        ) from None
+    return value.encode()
+
+
+def token(key: bytes, value: str) -> str:
+    """The token of one value."""
+    return "t" + hmac.digest(key, value.encode(), hashlib.sha256)[:TOKEN_BYTES].hex()
+
+
+class Masker:
+    """Tokens for one contract; each value is reckoned once."""
+
+    def __init__(self, contract: Contract, key: bytes) -> None:
+        self._columns = [item.name for item in contract.properties if item.personal]
+        self._texts = [item.name for item in contract.properties if item.logicalType == "string" and not item.personal]
+        self._key, self._known = key, dict[str, str]()
+
+    def mask(self, table: pa.Table) -> pa.Table:
+        """The table with tokens in the place of personal values."""
+        import pyarrow as pa
+
+        for name in self._columns:
+            encoded = table[name].combine_chunks().dictionary_encode()
+            tokens = pa.array([self._token(value) for value in encoded.dictionary.to_pylist()], type=pa.string())
+            masked = pa.DictionaryArray.from_arrays(encoded.indices, tokens).cast(pa.string())
+            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), masked)
+        return table
+
+    def _token(self, value: str) -> str:
+        found = self._known.get(value)
+        if found is None:
+            found = self._known[value] = token(self._key, value)
+        return found
+
+    def undeclared(self, table: pa.Table) -> list[str]:
+        """Personal data in fields that are not tagged: ``field: kind``, without the value."""
+        import pyarrow.compute as pc
+
+        found = []
+        for name in self._texts:
+            distinct = pc.unique(table[name].combine_chunks())
+            candidates = distinct.filter(pc.fill_null(pc.match_substring_regex(distinct, _CANDIDATES), False)).to_pylist()
+            found += sorted({f"{name}: {kind}" for value in candidates if (kind := personal_kind(value))})
+        return found
+
+
+def personal_kind(text: str) -> str:
+    """``e-mail``, ``IBAN``, ``card number`` or ``phone number``, if the text holds one; else empty. Check digits are checked."""
+    if _EMAIL.search(text):
+        return "e-mail"
+    if any(_iban_holds(found.group()) for found in _IBAN.finditer(text)):
+        return "IBAN"
+    if any(_luhn_holds(found.group()) for found in _CARD.finditer(text)):
+        return "card number"
+    return "phone number" if _PHONE.search(text) else ""
+
+
+def _iban_holds(text: str) -> bool:
+    """ISO 13616: the number modulo 97 is 1."""
+    compact = text.replace(" ", "")
+    return 15 <= len(compact) <= 34 and int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _luhn_holds(text: str) -> bool:
+    """ISO/IEC 7812."""
+    digits = [int(char) for char in text if char.isdigit()][::-1]
+    return sum(digit if place % 2 == 0 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(digits)) % 10 == 0
+
+
+def forgettable(contract: Contract) -> list[str]:
+    """Fields by which one person's rows are found."""
+    return [item.name for item in contract.properties if item.personal]

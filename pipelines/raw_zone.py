@@ -1,0 +1,171 @@
+"""The raw zone: immutable Parquet files, and for each range of events a manifest that says which files hold it.
+
+A manifest is written before its files, and names exactly the events it is about (topic, partition, offsets); an empty object beside it
+says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the same events again, and writes what
+is missing: the same bytes under the same names. Nothing is ever rewritten: objects are put only where there is none (``If-None-Match: *``, https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.contracts import Contract
+from infra.errors import GroundplanError
+from pipelines.context import Context
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One Parquet file: its key in the bucket, rows, and SHA-256."""
+
+    key: str
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What became of the events of one partition from ``first`` up to, not with, ``last``.
+
+    Attributes:
+        events: Events in the range; each is a row of a file, or a dead letter.
+        quarantined: Why the rows are kept apart (undeclared personal data); empty where they are not.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+    events: int
+    dead_letters: int
+    files: tuple[RawFile, ...]
+    quarantined: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.rows for file in self.files)
+
+
+class RawZone:
+    """The raw files of one topic."""
+
+    def __init__(self, context: Context, contract: Contract) -> None:
+        self._context, self._contract = context, contract
+        self._bucket = context.outputs.buckets["raw"]
+        self.topic = contract.topic
+
+    def done(self) -> dict[int, int]:
+        """For each partition the offset up to which its events are taken in."""
+        found: dict[int, int] = {}
+        for key in self._keys():
+            if key.endswith(".done"):
+                partition, _, last = key.rpartition("/")[2].removesuffix(".done").split("-")
+                found[int(partition[1:])] = max(int(last), found.get(int(partition[1:]), 0))
+        return found
+
+    def finish(self, manifest: Manifest) -> None:
+        """Note that a range is done: its files are there, and its dead letters are sent."""
+        self._put(f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done", b"", "text/plain")
+
+    def _keys(self) -> Iterator[str]:
+        for page in self._context.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"manifests/{self.topic}/"):
+            for item in page.get("Contents", []):
+                yield item["Key"]
+
+    def manifest(self, partition: int, first: int) -> Manifest | None:
+        """The manifest of the range that begins at an offset, if somebody has begun it."""
+        try:
+            body = self._context.get("raw", self._key(partition, first))
+        except self._context.s3.exceptions.NoSuchKey:
+            return None
+        return _manifest(json.loads(body))
+
+    def manifests(self) -> Iterator[Manifest]:
+        """All of them, by partition and offset."""
+        for key in self._keys():
+            if key.endswith(".json"):
+                yield _manifest(json.loads(self._context.get("raw", key)))
+
+    def write(self, partition: int, first: int, last: int, table: pa.Table, *, events: int, dead_letters: int, quarantined: tuple[str, ...] = ()) -> Manifest:
+        """Write a range of events: the manifest, then the files; what is there already is left as it is.
+
+        Raises:
+            GroundplanError: S3 refuses, or another has written other events under the same name.
+        """
+        made = dict(self._files(partition, first, table, quarantined=bool(quarantined)))
+        manifest = Manifest(self.topic, partition, first, last, events, dead_letters, tuple(file for file, _ in made.values()), quarantined)
+        self._put(self._key(partition, first), json.dumps(asdict(manifest), indent=1).encode(), "application/json")
+        for file, body in made.values():
+            self._put(file.key, body, "application/vnd.apache.parquet")
+        return manifest
+
+    def _files(self, partition: int, first: int, table: pa.Table, *, quarantined: bool) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        folder = f"quarantine/{self.topic}" if quarantined else self.topic
+        parts = {"": table}
+        if (time := self._contract.event_time) and table.num_rows:
+            dates = pc.strftime(table[time], format=self._contract.partition_format)
+            parts = {f"event_date={date}/": table.filter(pc.equal(dates, date)) for date in sorted(pc.unique(dates).to_pylist())}
+        for prefix, rows in parts.items():
+            if rows.num_rows:
+                buffer = io.BytesIO()
+                pq.write_table(rows, buffer, compression="zstd")
+                body, key = buffer.getvalue(), f"{folder}/{prefix}p{partition:05d}-{first:020d}.parquet"
+                yield key, (RawFile(key, rows.num_rows, hashlib.sha256(body).hexdigest()), body)
+
+    def _put(self, key: str, body: bytes, content_type: str) -> None:
+        try:
+            self._context.s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+        except (ClientError, BotoCoreError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+            if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise GroundplanError(
+                    f"the raw zone takes no objects: {error}", where=f"s3://{self._bucket}/{key}",
+                    fix="nothing is lost: the events stay in the topic, and the next run begins where this one stopped",
+                ) from None  # fmt: skip
+            if self._context.get("raw", key) != body:
+                raise GroundplanError(
+                    "another run has written other events here", where=f"s3://{self._bucket}/{key}",
+                    fix="was the topic made anew? Then give the contract's topic another name, since raw objects are never rewritten",
+                ) from None  # fmt: skip
+
+    def _key(self, partition: int, first: int) -> str:
+        return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
+
+    def read(self) -> pa.Table:
+        """Every row that was taken in, of all manifests, without those in quarantine.
+
+        Raises:
+            GroundplanError: A file is missing or not what its manifest says.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from pipelines.decode import arrow_schema
+
+        tables = [arrow_schema(self._contract).empty_table()]
+        for manifest in self.manifests():
+            for file in manifest.files if not manifest.quarantined else ():
+                body = self._context.get("raw", file.key)
+                if hashlib.sha256(body).hexdigest() != file.sha256:
+                    raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
+                # Files of an older version of the contract lack its newer columns.
+                tables.append(pq.read_table(io.BytesIO(body)))
+        return pa.concat_tables(tables, promote_options="default")
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    return Manifest(**{**document, "files": tuple(RawFile(**file) for file in document["files"]), "quarantined": tuple(document["quarantined"])})

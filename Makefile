@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
-.PHONY: help up down status test unit review lint lock pipeline docs bench clean
+.PHONY: help up down status test unit review lint lock pipeline docs drill bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,14 +49,18 @@ lint: $(VENV)/.installed-test ## formatter, linter and type checker
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
+drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
+	@$(BIN)/python -m pytest tests -m drill
+
 bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
 	@$(BIN)/python -m bench
 
 pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
 
-docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of controls and of resource types
+docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of data, of controls and of resource types
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
+	@$(GROUNDPLAN) contract catalogue > docs/data.md.new && mv docs/data.md.new docs/data.md
 	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
 	@$(BIN)/python -m groundplan.cloud.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 

@@ -233,6 +233,104 @@ def audit(
 
 
 @app.command()
+def forget(
+    subject: Annotated[str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")],
+    identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
+    path: Annotated[Path, typer.Option("--example", help="The example whose data is searched.")] = Path("examples/flights"),
+    as_json: AsJson = False,
+) -> None:
+    """Delete one person's data (GDPR Art. 17) from datasets, features, training sets and the online store, with evidence."""
+    from groundplan.experiments import run_forget
+    from groundplan.home import find_home
+
+    found = run_forget(find_home(), path, subject, identity)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"token {found['token']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
+    for address, rows in found["objects"].items():
+        print(f"  {rows:>7,} rows  {address}")
+    if found["models"]:
+        print(f"trained on data that held them: {', '.join(found['models'])}; whether to train anew is for legal and the data scientists to say")
+    print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
+
+
+dlq = typer.Typer(help="Dead letters: events that hold not to their contract.", no_args_is_help=True)
+app.add_typer(dlq, name="dlq")
+ExampleOption = Annotated[Path, typer.Option("--example", help="The example whose topics are meant.")]
+TopicOption = Annotated[str, typer.Option(help="One topic. Default: all of the example's.")]
+
+
+@dlq.command("list")
+def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", as_json: AsJson = False) -> None:
+    """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
+    from groundplan.experiments import run_dead_letters
+    from groundplan.home import find_home
+
+    found = run_dead_letters(find_home(), example, topic)
+    if as_json:
+        print(
+            json.dumps(
+                [{**vars(letter), "key": letter.key.decode("utf-8", "replace"), "value": letter.value.decode("utf-8", "replace")} for letter in found], indent=1
+            )
+        )
+    else:
+        from groundplan.summary import print_dead_letters
+
+        print_dead_letters(found)
+    raise typer.Exit(1 if found else 0)
+
+
+@dlq.command("replay")
+def dlq_replay(
+    example: ExampleOption = Path("examples/flights"),
+    topic: TopicOption = "",
+    reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
+) -> None:
+    """Send dead letters to their topics again, each once, once the contract or the events' sender is mended."""
+    from groundplan.experiments import run_replay
+    from groundplan.home import find_home
+
+    for name, sent in run_replay(find_home(), example, topic, reason).items():
+        print(f"{name}: {sent} events sent again")
+
+
+contract = typer.Typer(help="Data contracts.", no_args_is_help=True)
+app.add_typer(contract, name="contract")
+
+
+@contract.command("check")
+def contract_check(
+    against: Annotated[str, typer.Option(metavar="REV", help="Git revision to compare with.")] = "HEAD",
+    as_json: AsJson = False,
+) -> None:
+    """Read every contract, and hold it to its compatibility mode against another git revision. Exit code 1 if one breaks."""
+    from dataclasses import asdict
+
+    from groundplan.contracts import check
+    from groundplan.home import find_home
+
+    found = check(find_home().root, against)
+    if as_json:
+        print(json.dumps([asdict(item) for item in found], indent=1))
+    else:
+        for item in found:
+            print(f"{item.state:<10} {item.id} {item.before + ' -> ' if item.before not in ('', item.version) else ''}{item.version}  {item.path}")
+            for reason in item.reasons:
+                print(f"           {reason}")
+    raise typer.Exit(1 if any(item.state == "breaking" for item in found) else 0)
+
+
+@contract.command("catalogue")
+def contract_catalogue() -> None:
+    """Print the page of all data that comes in (docs/data.md is its output)."""
+    from groundplan.contracts import catalogue
+    from groundplan.home import find_home
+
+    print(catalogue(find_home().root), end="")
+
+
+@app.command()
 def explain(
     stack: Stack = "local",
     changes: Annotated[

@@ -13,7 +13,7 @@ from groundplan.environment import child_environment
 from groundplan.home import Home, State
 from groundplan.jobs import results, run_steps
 from groundplan.up import new_run
-from infra.errors import GroundplanError
+from infra.errors import GroundplanError, UsageError
 from infra.outputs import read
 from pipelines.context import Context, load_example
 from pipelines.steps import steps_for
@@ -66,6 +66,41 @@ def run_approve(home: Home, path: Path, version: str, role: str, identity: str) 
         import mlflow
 
         approve(_context(home, path), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
+
+
+def run_forget(home: Home, path: Path, subject: str, identity: str) -> dict[str, Any]:
+    """Forget one person; the evidence."""
+    from pipelines.forget import forget
+    from pipelines.signoff import check_identity
+
+    check_identity(identity)
+    with _inside(home):
+        return forget(_context(home, path), subject, identity)
+
+
+def run_dead_letters(home: Home, path: Path, topic: str = "") -> list[Any]:
+    """Dead letters of one topic of an example, or of all."""
+    from pipelines import dead_letters
+
+    with _inside(home):
+        context = _context(home, path)
+        return [letter for name in _topics(context, topic) for letter in dead_letters.read(context, name)]
+
+
+def run_replay(home: Home, path: Path, topic: str, reason: str) -> dict[str, int]:
+    """Send dead letters to their topics again; how many, by topic."""
+    from pipelines import dead_letters
+
+    with _inside(home):
+        context = _context(home, path)
+        return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
+
+
+def _topics(context: Context, topic: str) -> list[str]:
+    known = [contract.topic for contract in context.example.contracts]
+    if topic and topic not in known:
+        raise UsageError(f"the example has no topic {topic!r}", where="--topic", fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
+    return [topic] if topic else known
 
 
 def run_audit(home: Home, path: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from rich.table import Table
 from groundplan.services import TITLES
 from groundplan.up import Summary
 
+PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
+
 
 def console_for_people() -> Console:
     """A console that neither colours nor wraps where output is piped."""
@@ -170,10 +172,34 @@ def print_status(found: dict[str, Any]) -> None:
         console.print(shown)
 
 
+def print_dead_letters(letters: list[Any]) -> None:
+    """``groundplan dlq list``."""
+    console = console_for_people()
+    if not letters:
+        console.print("no dead letters")
+        return
+    shown = table("topic", "partition", "offset", "reason", "detail", "event")
+    for letter in letters:
+        text = letter.value.decode("utf-8", "backslashreplace")
+        shown.add_row(letter.topic, str(letter.partition), str(letter.offset), letter.reason, letter.detail, text[:80] + ("..." if len(text) > 80 else ""))
+    console.print(shown)
+    console.print(
+        f"\n{len(letters)} dead letters: " + ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in letters).most_common())
+    )
+
+
 def print_monitor(found: dict[str, Any]) -> None:
     """``groundplan monitor``."""
     console = console_for_people()
     console.print(f"{found['version']}: {_monitor_line(found)}")
     if found["drifted_columns"]:
         console.print(f"drifted: {', '.join(found['drifted_columns'])}")
-    console.print(f"page: {found['report']}")
+    if found["report"]:
+        console.print(f"page: {found['report']}")
+    if by_month := found.get("by_month"):
+        shown = table("month", "rows", "mean outcome", "largest PSI", "of", title="Data by month, held against what the model was trained on")
+        for month in by_month:
+            mark = " drifted" if month["psi"] > PSI_DRIFTED else ""
+            shown.add_row(month["month"], f"{month['rows']:,}", f"{month['outcome']:.3f}", f"{month['psi']:.2f}{mark}", month["column"])
+        console.print()
+        console.print(shown)

@@ -275,7 +275,8 @@ class _Ingestion:
     def _say(self) -> None:
         """For whoever shows progress: `groundplan up` reads these lines from the step's log."""
         events = sum(item.events for item in self._written) + sum(partition.events for partition in self._partitions.values())
-        print(f"progress: {events:,} events taken in, lag {self._lag():,}", flush=True)
+        if events:
+            print(f"progress: {events:,} events taken in, lag {self._lag():,}", flush=True)
 
 
 def _fill(context: Context, contracts: dict[str, Contract]) -> None:

@@ -13,6 +13,7 @@ from pipelines.context import Context, main
 from pipelines.evaluate import HIGHER_IS_BETTER
 from pipelines.tracking import use_mlflow
 
+PSI_BINS, PSI_LEAST = 10, 1e-4
 ENDPOINTS = ("realtime", "serverless")  # each deployment asks them
 
 
@@ -72,7 +73,45 @@ def monitor(context: Context) -> dict[str, Any]:
         "allowed": {"drift_share": objectives.drift_share, metric: objectives.quality.worst, "higher_is_better": HIGHER_IS_BETTER[metric]},
         "report": str(page),
         "alarms": alarm_states(context),
+        "by_month": by_month(context, champion, reference, columns),
     }
+
+
+def by_month(context: Context, champion: Any, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
+    """The data that came in, month by month, against the rows that the champion was trained on.
+
+    Returns:
+        For each month its rows, the mean of the outcome, and the largest population stability index of a feature with its name: the sum of
+        ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the example has no event times.
+    """
+    import io
+
+    import numpy as np
+    import pandas as pd
+
+    if not context.example.features:
+        return []
+    run = champion.tags["pipeline_run"]
+    address = json.loads(context.get("curated", f"runs/{context.model}/{run}/features.json"))["training_set"]
+    frame = pd.read_parquet(io.BytesIO(context.get_address(address)))
+    months = frame["event_timestamp"].dt.strftime("%Y-%m").to_numpy()
+    names, month_of = np.unique(months, return_inverse=True)
+    psi = np.zeros((len(names), len(columns)))
+    for place, column in enumerate(columns):
+        edges = np.unique(np.quantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
+        wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(reference)
+        bins = np.searchsorted(edges, frame[column], side="right")
+        counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(len(names), -1)
+        shares = np.maximum(counts / counts.sum(axis=1, keepdims=True), PSI_LEAST)
+        psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(axis=1)
+    outcomes = frame[context.example.target].groupby(months).agg(["size", "mean"])
+    return [
+        {
+            "month": str(name), "rows": int(outcomes.loc[name, "size"]), "outcome": round(float(outcomes.loc[name, "mean"]), 4),
+            "psi": round(float(psi[index].max()), 4), "column": columns[int(psi[index].argmax())],
+        }
+        for index, name in enumerate(names)
+    ]  # fmt: skip
 
 
 def captured(context: Context, columns: list[str], version: str) -> Any:

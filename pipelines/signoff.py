@@ -56,14 +56,23 @@ def approve(context: Context, client: Any, version: str, role: str, who: str) ->
     """
     if role not in context.outputs.approvals:
         raise UsageError(f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}")
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
-        raise UsageError(f"{who!r} is not an e-mail address", where="--identity")
+    check_identity(who)
     found = find_version(client, context.model, version)
     others = {key: value for key, value in found.tags.items() if key.startswith("approval.") and key != f"approval.{role}"}
     if who in others.values():
         raise GroundplanError(f"{who} has already approved {context.model} {version} in another role; two people must agree", where="sign-off")
     append(context, who, "approve", version=version, role=role)
     client.set_model_version_tag(context.model, found.version, f"approval.{role}", who)
+
+
+def check_identity(who: str) -> None:
+    """People are named by their e-mail addresses.
+
+    Raises:
+        UsageError: This is none.
+    """
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
+        raise UsageError(f"{who!r} is not an e-mail address", where="--identity")
 
 
 def find_version(client: Any, model: str, version: str) -> Any:

@@ -53,7 +53,6 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
         event_timestamp=_.scheduled_departure - ibis.interval(hours=LEAD_HOURS),
         hour=_.scheduled_departure.hour().cast("int64"),
         weekday=_.scheduled_departure.day_of_week.index().cast("int64"),
-        month=_.scheduled_departure.month().cast("int64"),
         distance=_.distance.cast("int64"),
         carrier_late_24h=_.carrier_late_24h.coalesce(USUAL),
         carrier_late_7d=_.carrier_late_7d.coalesce(USUAL),

@@ -1,0 +1,164 @@
+"""Deletion of one person's data (GDPR Art. 17): a pass over curated zone, features, training sets and online store, with evidence.
+
+The raw zone is immutable and holds tokens only (``masking``). The token is kept on a list of those that no dataset may hold any more,
+so that the rows don't come back with the next dataset version.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import GroundplanError
+from pipelines import audit
+from pipelines.context import Context
+from pipelines.masking import forgettable, masking_key, token
+from pipelines.quality import FORGOTTEN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
+    """Forget one person.
+
+    Args:
+        subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its token is.
+        actor: Who asked for it; stands in the audit log.
+
+    Returns:
+        The evidence: objects with the rows that were taken out, items of the online store, models whose training data held the person,
+        and what a search afterwards found (nothing).
+
+    Raises:
+        GroundplanError: The example has no personal fields, or something of the person is still there afterwards.
+    """
+    fields = {contract.topic: forgettable(contract) for contract in context.example.contracts if forgettable(contract)}
+    if not fields:
+        raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
+    known = token(masking_key(context.outputs), subject)
+    keys, taken = _keys_of(context, fields, known), dict[str, int]()
+    context.put("curated", f"{FORGOTTEN}{known}.json", json.dumps({"asked_by": actor, "at": _now()}).encode(), "application/json")
+    for zone, key, columns in _objects(context, fields):
+        if rows := _take_out(context, zone, key, columns, known, keys):
+            taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = rows
+    items = _delete_online(context, keys)
+    left = sum(1 for zone, key, columns in _objects(context, fields) if _matching(_read(context, zone, key), columns, known, keys))
+    evidence = {
+        "token": known, "asked_by": actor, "at": _now(), "topics": sorted(fields), "entities": {name: len(found) for name, found in keys.items()},
+        "objects": taken, "rows": sum(taken.values()), "online_items": items, "models": _models_of(context, taken), "left": left,
+        "raw_zone": "immutable; holds the token only, and every new dataset version leaves its rows out",
+    }  # fmt: skip
+    address = context.put("audit", f"forgotten/{context.model}/{known}-{context.run}.json", json.dumps(evidence, indent=1).encode(), "application/json")
+    audit.append(context, actor, "forget", token=known, rows=evidence["rows"], online_items=items, evidence=address)
+    if left:
+        raise GroundplanError(f"{left} objects still hold rows of the person", where=address, fix="run it again, once no pipeline writes any more")
+    return {**evidence, "evidence": address}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _objects(context: Context, fields: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str]]]:
+    """Zone, key and personal columns of every Parquet object that may hold rows of a person."""
+    places = [("curated", f"{topic}/", columns) for topic, columns in fields.items()]
+    places += [("features", f"{view.name}/", []) for view in context.example.views] + [("features", f"training/{context.model}/", [])]
+    for zone, prefix, columns in places:
+        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets[zone], Prefix=prefix):
+            for item in page.get("Contents", []):
+                if item["Key"].endswith(".parquet"):
+                    yield zone, item["Key"], columns
+
+
+def _read(context: Context, zone: str, key: str) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(context.get(zone, key)))
+
+
+def _keys_of(context: Context, fields: dict[str, list[str]], known: str) -> dict[str, set[Any]]:
+    """Entities that rows of the person are about, by the name of their key."""
+    found: dict[str, set[Any]] = {}
+    views = {view.key for view in context.example.views}
+    for zone, key, columns in _objects(context, fields):
+        if zone == "curated":
+            table = _read(context, zone, key)
+            mine = table.filter(_mask(table, columns, known, {}))
+            for name in views & set(table.column_names):
+                found.setdefault(name, set()).update(mine[name].to_pylist())
+    return found
+
+
+def _mask(table: pa.Table, columns: list[str], known: str, keys: dict[str, set[Any]]) -> Any:
+    """Which rows are the person's: by a personal column, or by the entity they are about."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mask = pa.array([False] * table.num_rows)
+    for name in columns:
+        if name in table.column_names:
+            mask = pc.or_(mask, pc.fill_null(pc.equal(table[name], known), fill_value=False))
+    for name, values in keys.items():
+        if name in table.column_names and values:
+            mask = pc.or_(mask, pc.is_in(table[name], pa.array(sorted(values), type=table.schema.field(name).type)))
+    return mask
+
+
+def _matching(table: pa.Table, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.sum(_mask(table, columns, known, keys)).as_py() or 0)
+
+
+def _take_out(context: Context, zone: str, key: str, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
+    """Write the object without the person's rows, and delete every earlier version of it; how many rows there were."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = _read(context, zone, key)
+    mask = _mask(table, columns, known, keys)
+    rows = int(pc.sum(mask).as_py() or 0)
+    if not rows:
+        return 0
+    buffer = io.BytesIO()
+    pq.write_table(table.filter(pc.invert(mask)), buffer, compression="zstd")
+    context.put(zone, key, buffer.getvalue())
+    bucket = context.outputs.buckets[zone]
+    for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        for version in page.get("Versions", []):
+            if version["Key"] == key and not version["IsLatest"]:
+                context.s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+    return rows
+
+
+def _delete_online(context: Context, keys: dict[str, set[Any]]) -> int:
+    """Delete the entities' items; how many there were."""
+    import boto3
+
+    from pipelines.serving.online import entity_id
+
+    client, count = boto3.client("dynamodb"), 0
+    for view in context.example.views:
+        table = context.outputs.online_tables[view.name]
+        for value in sorted(keys.get(view.key, ())):
+            old = client.delete_item(TableName=table, Key={"entity_id": {"S": entity_id(view.key, value)}}, ReturnValues="ALL_OLD")
+            count += "Attributes" in old
+    return count
+
+
+def _models_of(context: Context, taken: dict[str, int]) -> list[str]:
+    """Versions of the model that were trained on a dataset that held the person: whether to train them anew is for people to say."""
+    from pipelines.tracking import use_mlflow
+
+    mlflow = use_mlflow()
+    client = mlflow.MlflowClient()
+    found = []
+    for version in client.search_model_versions(f"name='{context.model}'"):
+        datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
+        if any(address in datasets for address in taken):
+            found.append(version.tags.get("version", version.version))
+    return sorted(found)

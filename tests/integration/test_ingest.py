@@ -1,0 +1,281 @@
+"""Ingestion against the real broker: exactly once whatever is killed, bad events to the dead letters, personal data masked or kept apart."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from groundplan.environment import child_environment
+from groundplan.home import Home, State
+from infra.errors import GroundplanError
+from infra.outputs import Outputs
+from pipelines import broker, dead_letters
+from pipelines.context import Context, load_example
+from pipelines.ingest import ingest
+from pipelines.raw_zone import RawZone
+from tests import flights
+from tests.conftest import ROOT
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+BAD = [b"{truncated", b"null", orjson.dumps({**flights.events("flights")[0], "flight": "x"}), orjson.dumps({**flights.events("flights")[1], "more": 1})]
+
+
+@pytest.fixture
+def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]:
+    """An example with topics of its own: flights, under another name."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    topic = f"flights-{uuid.uuid4().hex[:8]}"
+    folder = tmp_path / "flights"
+    shutil.copytree(flights.FOLDER, folder, ignore=shutil.ignore_patterns("sample", "__pycache__", "contracts"))
+    (folder / "contracts").mkdir()
+    document = yaml.safe_load((flights.FOLDER / "contracts" / "flights.yaml").read_text(encoding="utf-8"))
+    document["schema"][0]["physicalName"] = topic
+    (folder / "contracts" / "flights.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (folder / "example.yaml").write_text(
+        f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n", encoding="utf-8"
+    )
+    admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
+    for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
+        made.result(20)
+    yield Context(outputs, load_example(folder), f"t{time.time_ns()}", tmp_path)
+
+
+@pytest.fixture
+def run(context: Context, home: Home, state: State) -> Run:
+    """The step as a process."""
+
+    def start(die: str = "never", **env: str) -> subprocess.CompletedProcess[str]:
+        environment = {**child_environment(home, state.services, state.region), **env}
+        environment["PYTHONPATH"] = os.pathsep.join((environment["PYTHONPATH"], str(ROOT)))
+        command = [sys.executable, "-m", "tests.ingest_runner", die, "--example", str(context.example.folder), "--run", context.run]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return start
+
+
+def send(context: Context, payloads: list[bytes]) -> None:
+    producer = broker.producer(context.outputs)
+    for number, payload in enumerate(payloads):
+        producer.produce(context.example.contracts[0].topic, payload, key=str(number), partition=number % 2)
+    assert producer.flush(30) == 0
+
+
+def zone(context: Context) -> RawZone:
+    return RawZone(context, context.example.contracts[0])
+
+
+def lake(context: Context) -> list[str]:
+    """Every key below the topic with the hash of its bytes, as S3 has it."""
+    topic, found = context.example.contracts[0].topic, []
+    for prefix in (f"{topic}/", f"manifests/{topic}/", f"quarantine/{topic}/"):
+        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=prefix):
+            found += [f"{item['Key'].replace(topic, 'T')} {item['ETag']}" for item in page.get("Contents", [])]
+    return sorted(found)
+
+
+def letters(context: Context) -> list[dead_letters.DeadLetter]:
+    return list(dead_letters.read(context, context.example.contracts[0].topic))
+
+
+def real(count: int) -> list[bytes]:
+    """Real events with a bad one now and then."""
+    good = list(flights.payloads("flights"))[: count - 8]
+    random.Random(1).shuffle(good)
+    for place, payload in enumerate(BAD * 2):
+        good.insert((place + 1) * count // 9, payload)
+    return good
+
+
+@pytest.mark.parametrize("seeds", [pytest.param((3,), id="killed"), pytest.param(tuple(range(10)), id="killed ten times at random", marks=pytest.mark.drill)])
+def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Context, run: Run, seeds: tuple[int, ...]) -> None:
+    payloads = real(3000)
+    send(context, payloads)
+    for die in ("put:2", "letters", *(f"random:{seed}" for seed in seeds)):
+        assert run(die).returncode in (9, 0), die
+    done = run()
+    assert done.returncode == 0, done.stderr
+    result = context.result("ingest")
+    topic = context.example.contracts[0].topic
+    counts = result["topics"][topic]
+    assert (counts["events"], counts["rows"], counts["dead_letters"]) == (3000, 2992, 8), "in = raw + dead letters"
+    assert len(letters(context)) == 8
+    assert raw_count(context, f"{topic}.dlq") == 8, "each dead letter was sent once"
+    ids = zone(context).read()["flight_id"].to_pylist()
+    assert sorted(ids) == sorted(orjson.loads(payload)["flight_id"] for payload in payloads if payload not in BAD), "each event is there once"
+
+    # The same events on another topic, taken in without a kill.
+    other = "undisturbed-" + uuid.uuid4().hex[:8]
+    contract = context.example.contracts[0].model_dump(by_alias=True, exclude_none=True)
+    contract["schema"][0]["physicalName"] = other
+    calm = again(context, other, contract)
+    send(calm, payloads)
+    ranges = [(item.partition, item.first, item.last, item.events, item.dead_letters, item.rows) for item in zone(context).manifests()]
+    from tests import ingest_runner
+
+    small = {"RANGE_EVENTS": ingest_runner.RANGE_EVENTS, "BATCH_EVENTS": ingest_runner.BATCH_EVENTS}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small.items():
+            patch.setattr(f"pipelines.ingest.{name}", value)
+        ingest(calm)
+    assert [(item.partition, item.first, item.last, item.events, item.dead_letters, item.rows) for item in zone(calm).manifests()] == ranges
+    files = [[asdict(file) | {"key": ""} for file in item.files] for item in zone(context).manifests()]
+    assert [[asdict(file) | {"key": ""} for file in item.files] for item in zone(calm).manifests()] == files, "the same bytes"
+    assert len(lake(calm)) == len(lake(context))
+
+
+def again(context: Context, topic: str, contract: dict[str, Any]) -> Context:
+    from dataclasses import replace
+
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    from infra.contracts import parse_contract
+
+    admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
+    for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
+        made.result(20)
+    example = replace(context.example, model=topic, contracts=(parse_contract(json.loads(json.dumps(contract)), topic),))
+    return Context(context.outputs, example, context.run, context.reports)
+
+
+def raw_count(context: Context, topic: str) -> int:
+    """Messages in a topic, as a plain consumer counts them."""
+    from confluent_kafka import KafkaError, TopicPartition
+
+    consumer = broker.consumer(context.outputs, f"count-{uuid.uuid4().hex[:6]}", **{"enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, number, 0) for number in (0, 1)])
+    count, open_ones = 0, {0, 1}
+    while open_ones:
+        for message in consumer.consume(1000, timeout=0.5):
+            if message.error() is None:
+                count += 1
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                open_ones.discard(message.partition())
+    consumer.close()
+    return count
+
+
+def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Context) -> None:
+    topic = context.example.contracts[0].topic
+    first, second = flights.events("flights")[0], flights.events("flights")[1]
+    early, far = ({**first, "scheduled_departure": f"{year}-01-01T00:00:00Z"} for year in (1970, 2099))
+    late = {**second, "flight_id": "2013-01-02-UA-1-EWR-0600", "scheduled_departure": "2013-01-02T11:00:00Z", "departed_at": None, "arrived_at": None}
+    send(context, [*BAD, *(orjson.dumps(item) for item in (first, first, early, far, late))])
+    result = ingest(context)
+    counts = result["topics"][topic]
+    assert (counts["events"], counts["rows"], counts["dead_letters"]) == (9, 3, 6)
+    found = {letter.value: letter for letter in letters(context)}
+    assert {letter.reason for letter in found.values()} == {"not JSON", "wrong type", "unknown field", "out of bounds"}
+    assert found[orjson.dumps(early)].reason == "out of bounds" and "scheduled_departure is 1970" in found[orjson.dumps(early)].detail
+    assert all(letter.topic == topic and letter.offset >= 0 and letter.contract == "flights 1.0.0" for letter in found.values())
+    keys = [file.key for manifest in zone(context).manifests() for file in manifest.files]
+    assert any("event_date=2013-01/" in key for key in keys), "a late event goes where its date belongs"
+    table = zone(context).read()
+    assert first["tailnum"] not in table["tailnum"].to_pylist() and table["tailnum"][0].as_py().startswith("t")
+
+    from pipelines.quality import prepare
+
+    assert prepare(table, context.example.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0}
+
+    before = lake(context)
+    dirty = {**first, "flight_id": "2013-02-10-UA-2-EWR-0600", "tailnum": "N1"}
+    document = context.example.contracts[0].model_dump(by_alias=True)
+    send(context, [orjson.dumps(dirty)])
+    # Fields with a form of their own can't hold an address; one without can.
+    for item in document["schema"][0]["properties"]:
+        if item["name"] == "dest":
+            item["logicalTypeOptions"] = {}
+    loose = Context(
+        context.outputs, type(context.example)(**{**vars(context.example), "contracts": (type(context.example.contracts[0]).model_validate(document),)}),
+        context.run, context.reports,
+    )  # fmt: skip
+    send(loose, [orjson.dumps({**dirty, "dest": "jane@example.com"})])
+    result = ingest(loose)["topics"][topic]
+    assert (result["events"], result["rows"], result["quarantined"], result["quarantined_for"]) == (
+        11,
+        3 + (result["rows"] - 3),
+        2 - (result["rows"] - 3),
+        ["dest: e-mail"],
+    )
+    assert set(before) <= set(lake(context)), "nothing was rewritten"
+    assert "jane@example.com" not in str(zone(loose).read()["dest"].to_pylist())
+    assert any(key.startswith("quarantine/T/") for key in lake(context))
+
+
+def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allows_them(context: Context) -> None:
+    topic = context.example.contracts[0].topic
+    send(context, [flights.payloads("flights")[0], BAD[3], BAD[0]])
+    assert ingest(context)["dead_letters"] == 2
+    assert dead_letters.replay(context, topic, "not JSON") == 1
+    assert dead_letters.replay(context, topic, "unknown field") == 1
+    assert dead_letters.replay(context, topic) == 0, "each is sent once"
+    document = context.example.contracts[0].model_dump(by_alias=True)
+    document["schema"][0]["properties"] = [*document["schema"][0]["properties"], {"name": "more", "logicalType": "integer"}]
+    newer = type(context.example.contracts[0]).model_validate({**document, "version": "1.1.0"})
+    mended = Context(context.outputs, type(context.example)(**{**vars(context.example), "contracts": (newer,)}), context.run, context.reports)
+    counts = ingest(mended)["topics"][topic]
+    assert (counts["events"], counts["rows"], counts["dead_letters"]) == (5, 2, 3)
+    assert sorted(zone(mended).read()["more"].to_pylist(), key=str) == [1, None], "files of the older version lack the column"
+
+
+def test_s3_that_refuses_loses_nothing(context: Context, run: Run) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+
+        do_GET = do_POST = do_PUT  # noqa: N815 (the handler's names)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    send(context, real(200))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = run(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{server.server_port}", AWS_MAX_ATTEMPTS="1")
+    finally:
+        server.shutdown()
+    assert done.returncode == 1 and "error:" in done.stderr and lake(context) == []
+    assert run().returncode == 0
+    assert zone(context).read().num_rows == 192 and len(letters(context)) == 8
+
+
+def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = context.example.contracts[0].model_dump(by_alias=True)
+    document["schema"][0]["physicalName"] = "nowhere"
+    lost = Context(
+        context.outputs, type(context.example)(**{**vars(context.example), "contracts": (type(context.example.contracts[0]).model_validate(document),)}),
+        context.run, context.reports,
+    )  # fmt: skip
+    with pytest.raises(GroundplanError, match="topic nowhere does not exist"):
+        ingest(lost)
+    with pytest.raises(GroundplanError, match="holds no events"):
+        ingest(context)
+    send(context, real(100))
+    ingest(context)
+    # As if the topic had been made anew since: the raw zone is further than the topic is. Kafka says so, this broker says nothing.
+    for partition in (0, 1):
+        end = zone(context).done()[partition]
+        later = zone(context).write(partition, end, end + 1000, zone(context).read().slice(0, 1), events=1, dead_letters=0)
+        zone(context).finish(later)
+    send(context, real(100))
+    monkeypatch.setattr("pipelines.ingest.IDLE_TIMEOUT_S", 8.0)
+    with pytest.raises(GroundplanError, match="were taken in already|sent nothing for 8 s"):
+        ingest(context)

@@ -51,6 +51,7 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
         with _revision(project.root, against) as folder:
             before = _before(folder, project, chosen, config, asked, against)
             now = _complete(project, chosen, settings, running.answer(), started)
+            now = _with(now, findings=(*now.findings, *_contract_findings(project.root, against)))
             return _with(now, seconds=time.monotonic() - started, comparison=_compare(against, before, now))
     finally:
         running.stop()
@@ -189,6 +190,19 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
                     "k8s-valid", "Kubernetes takes the object", "high", True, found.name, found.type, found.urn, fault, "Correct the object.",
                     ("SOC 2 CC8.1",), "https://kubernetes.io/docs/reference/kubernetes-api/", found.source,
                 )  # fmt: skip
+
+
+def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
+    """Data contracts that the other revision's readers or events don't fit any more."""
+    from groundplan.contracts import all_files, check
+
+    for item in check(root, revision) if all_files(root) else ():
+        for reason in item.reasons:
+            yield Finding(
+                "contract-compatible", "A data contract changes as its compatibility mode allows", "high", True, item.id, "data contract",
+                f"contract::{item.id}", reason, "Keep the old field, or give the new form a topic and a contract of its own.", ("GDPR 25", "SOC 2 PI1.2"),
+                "https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility", f"{item.path}:1",
+            )  # fmt: skip
 
 
 def _waived(finding: Finding, settings: Any, today: datetime.date) -> Finding:

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -277,5 +278,45 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         zone(context).finish(later)
     send(context, real(100))
     monkeypatch.setattr("pipelines.ingest.IDLE_TIMEOUT_S", 8.0)
-    with pytest.raises(GroundplanError, match="were taken in already|sent nothing for 8 s"):
+    with pytest.raises(GroundplanError, match=r"were taken in already|sent nothing for 8 s"):
         ingest(context)
+
+
+def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_nothing_twice(context: Context, run: Run, home: Home, state: State) -> None:
+    import psutil
+
+    from groundplan.services import supervisor_of, wait_healthy
+
+    acknowledged: list[bytes] = []
+    producer = broker.producer(context.outputs, **{"linger.ms": 1})
+
+    def told(error: Any, message: Any) -> None:
+        if error is None:
+            acknowledged.append(message.value())
+
+    def send_on(payloads: list[bytes]) -> None:
+        for number, payload in enumerate(payloads):
+            producer.produce(context.example.contracts[0].topic, payload, partition=number % 2, on_delivery=told)
+            producer.poll(0.0005)
+
+    def kill() -> None:
+        psutil.Process(supervisor_of(state).states()["kafka"]["pid"]).kill()
+
+    payloads = list(flights.payloads("flights"))
+    send_on(payloads[:1200])
+    with ThreadPoolExecutor(2) as pool:
+        taking = pool.submit(run)
+        sending = pool.submit(send_on, payloads[1200:])
+        deadline = time.monotonic() + 60
+        while next(zone(context).manifests(), None) is None:  # till the step is in the middle of it
+            assert time.monotonic() < deadline
+        kill()
+        sending.result(60)
+        assert producer.flush(60) == 0
+        taking.result(120)  # it goes on, or ends with an error; either way nothing is lost
+    wait_healthy(home, supervisor_of(state), state.services["kafka"], 60)
+    done = run()
+    assert done.returncode == 0, done.stderr
+    found = zone(context).read()["flight_id"].to_pylist()
+    assert len(acknowledged) == len(payloads) and len(found) == len(set(found))
+    assert set(found) == {orjson.loads(payload)["flight_id"] for payload in acknowledged}

@@ -304,3 +304,25 @@ def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(tmp_path: Pat
     code = 'import pulumi\nopen(pulumi.Config().require("file"))\npulumi.Config().require("later")\n'
     with pytest.raises(UsageError, match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more"):
         review(write(tmp_path, code))
+
+
+def test_a_contract_that_breaks_its_readers_is_found_against_another_revision(tmp_path: Path) -> None:
+    folder = write(tmp_path, "import pulumi\n")
+    contracts = folder / "examples" / "x" / "contracts"
+    contracts.mkdir(parents=True)
+    text = (ROOT / "examples" / "flights" / "contracts" / "planes.yaml").read_text(encoding="utf-8")
+    (contracts / "planes.yaml").write_text(text, encoding="utf-8")
+    for arguments in (["init"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-m", "first"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    assert review(folder, against="HEAD").passed
+    (contracts / "planes.yaml").write_text(
+        text.replace("version: 1.0.0", "version: 2.0.0")
+        .replace("logicalType: integer, required: true", "logicalType: string, required: true")
+        .replace("logicalTypeOptions: {minimum: 1, maximum: 8}", "")
+        .replace("logicalTypeOptions: {minimum: 1, maximum: 900}", ""),
+        encoding="utf-8",
+    )
+    found = review(folder, against="HEAD")
+    assert told(found) == {"!contract-compatible planes"} and not found.passed
+    assert any("seats is integer in 1.0.0 and string in 2.0.0" in finding.message for finding in found.findings)
+    assert found.comparison is not None and len(found.comparison.findings_added) == 2

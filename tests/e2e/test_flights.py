@@ -1,0 +1,76 @@
+"""The stream of real flights, on the whole platform: what stands in the README's table about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flights import IMPOSSIBLE_WIND
+from tests.platform import assert_ok, groundplan
+
+TAILNUM = "N725MQ"  # the plane that flew most often
+
+
+def asked(runtime: Any, key: str, **more: str) -> Any:
+    body = json.dumps({"entities": {"flight_id": [key]}})
+    answer = runtime.invoke_endpoint(EndpointName="groundplan-local-flights-late", ContentType="application/json", Body=body, **more)
+    return json.loads(answer["Body"].read())
+
+
+@pytest.fixture(scope="module")
+def sample_key(project: Path) -> str:
+    marker = json.loads((project / ".groundplan" / "run" / "examples" / "flights-late.json").read_text(encoding="utf-8"))
+    key: str = marker["results"]["features"]["sample_key"]
+    return key
+
+
+def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(project: Path) -> None:
+    listed = groundplan(project, "dlq", "list", "--json")
+    assert listed.returncode == 1
+    (letter,) = json.loads(listed.stdout)
+    assert (letter["topic"], letter["reason"]) == ("weather", "out of bounds") and json.loads(letter["value"])["observation_id"] == IMPOSSIBLE_WIND
+    shown = groundplan(project, "dlq", "list", "--topic", "weather").stdout
+    assert "1 dead letters: 1 out of bounds" in shown and "`float` <= 200.0" in shown
+    assert "weather: 1 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    assert "weather: 0 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    wrong = groundplan(project, "dlq", "list", "--topic", "nope")
+    assert wrong.returncode == 2 and "the example has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
+
+
+def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key: str) -> None:
+    found = asked(runtime, sample_key)
+    assert found["predictions"][0] in (0, 1) and found["model_version"] == "v1.0.0"
+    why = asked(runtime, sample_key, CustomAttributes="explain")["explanations"][0]
+    assert len(why["shap_values"]) == 15 and why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(why["probability"], abs=1e-6)
+
+
+def test_monitoring_shows_the_data_by_month(project: Path) -> None:
+    found = json.loads(groundplan(project, "monitor", "examples/flights", "--json").stdout)
+    assert [item["month"] for item in found["by_month"]] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
+    assert found["by_month"][0]["rows"] > 23_000 and 0.2 < found["by_month"][0]["outcome"] < 0.3
+    assert "Data by month" in groundplan(project, "monitor", "examples/flights").stdout
+
+
+def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(project: Path, runtime: Any, sample_key: str) -> None:
+    done = groundplan(project, "experiment", "examples/flights/after_departure.py", "--deploy", "--json")
+    found = json.loads(assert_ok(done, project).stdout)
+    assert found["register"]["version"] == "v2.0.0" and found["deploy"]["outcome"] == "promoted"
+    assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
+    assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 2, "quarantined_for": []}
+    assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
+
+
+def test_a_person_is_forgotten_with_evidence(project: Path) -> None:
+    wrong = groundplan(project, "forget", TAILNUM, "--identity", "nobody")
+    assert wrong.returncode == 2 and "'nobody' is not an e-mail address" in wrong.stderr
+    found = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json"), project).stdout)
+    assert found["left"] == 0 and found["rows"] > 100 and found["entities"]["flight_id"] > 50 and found["models"] == ["v1.0.0", "v2.0.0"]
+    assert TAILNUM not in json.dumps(found) and found["evidence"].startswith("s3://groundplan-local-audit")
+    assert any("/flights/version=" in key for key in found["objects"]) and any("training/flights-late/" in key for key in found["objects"])
+    again = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json"), project).stdout)
+    assert (again["rows"], again["left"]) == (0, 0)
+    log = json.loads(assert_ok(groundplan(project, "audit", "examples/flights", "--json"), project).stdout)
+    assert log[-1]["action"] == "forget" and log[-1]["actor"] == "dpo@example.com" and TAILNUM not in json.dumps(log)

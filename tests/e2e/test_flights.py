@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
 
 
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
-    found = json.loads(groundplan(project, "monitor", "examples/flights", "--json").stdout)
-    assert [item["month"] for item in found["by_month"]] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
-    assert found["by_month"][0]["rows"] > 23_000 and 0.2 < found["by_month"][0]["outcome"] < 0.3
-    assert "Data by month" in groundplan(project, "monitor", "examples/flights").stdout
+    text = assert_ok(groundplan(project, "monitor", "examples/flights"), project).stdout
+    assert "Data by month, held against what the model was trained on" in text and "balanced_accuracy 0." in text
+    months = re.findall(r"(?m)^(2013-\d\d) +([\d,]+) +(0\.\d+) +(\d+\.\d\d)( drifted)? +(\w+)", text)
+    assert [month for month, *_ in months] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
+    assert int(months[0][1].replace(",", "")) > 23_000 and 0.2 < float(months[0][2]) < 0.3
 
 
 def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(project: Path, runtime: Any, sample_key: str) -> None:
@@ -59,7 +61,7 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
     found = json.loads(assert_ok(done, project).stdout)
     assert found["register"]["version"] == "v2.0.0" and found["deploy"]["outcome"] == "promoted"
     assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
-    assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 2, "quarantined_for": []}
+    assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 4, "quarantined_for": []}
     assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
 
 

@@ -114,12 +114,16 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     console.print(shown)
 
 
+def _letters(count: int) -> str:
+    return "dead letter" if count == 1 else "dead letters"
+
+
 def _events_line(step: dict[str, Any]) -> str:
     """In = raw + dead letters + quarantined, by topic."""
     parts = []
     for topic, counts in step["topics"].items():
         kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
-        parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} dead letters{kept}")
+        parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
     rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
     return f"{'; '.join(parts)}{rate}"
 
@@ -184,7 +188,8 @@ def print_dead_letters(letters: list[Any]) -> None:
         shown.add_row(letter.topic, str(letter.partition), str(letter.offset), letter.reason, letter.detail, text[:80] + ("..." if len(text) > 80 else ""))
     console.print(shown)
     console.print(
-        f"\n{len(letters)} dead letters: " + ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in letters).most_common())
+        f"\n{len(letters)} {_letters(len(letters))}: "
+        + ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in letters).most_common())
     )
 
 

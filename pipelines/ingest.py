@@ -60,9 +60,9 @@ def ingest(context: Context) -> dict[str, Any]:
     """
     contracts = {contract.topic: contract for contract in context.example.contracts}
     _fill(context, contracts)
-    started = time.monotonic()
-    taken = _Ingestion(context, contracts).run()
-    seconds = max(time.monotonic() - started, 1e-9)
+    ingestion = _Ingestion(context, contracts)
+    taken = ingestion.run()
+    seconds = max(time.monotonic() - ingestion.heard_at, 1e-9)
     found = {topic: _totals(RawZone(context, contract).manifests()) for topic, contract in contracts.items()}
     _count_refused(context, sum(item.dead_letters for item in taken))
     for topic, counts in found.items():
@@ -107,6 +107,7 @@ class _Ingestion:
         self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._written: list[Manifest] = []
+        self.heard_at = time.monotonic()  # when the first event came; joining a group takes seconds
 
     def run(self) -> list[Manifest]:
         """Until the end of every assigned partition was seen; the ranges it wrote."""
@@ -132,6 +133,8 @@ class _Ingestion:
                 messages = self._consumer.consume(BATCH_EVENTS, timeout=0.2)
                 now = time.monotonic()
                 if messages:
+                    if not self._written and not any(item.events for item in self._partitions.values()):
+                        self.heard_at = now
                     heard = now
                     self._take(messages)
                 elif now - heard > IDLE_TIMEOUT_S:

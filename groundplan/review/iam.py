@@ -102,7 +102,7 @@ def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
 
 def _principals(statement: dict[str, Any], resource: Resource) -> str:
     principal = statement.get("Principal")
-    named = [f"{kind} {value}" for kind, values in principal.items() for value in _listed(values)] if isinstance(principal, dict) else [str(principal)]
+    named = [f"{kind} {value}" for kind, values in sorted(principal.items()) for value in _listed(values)] if isinstance(principal, dict) else [str(principal)]
     return f"{', '.join(named)} (by the policy of {resource.name})"
 
 
@@ -112,9 +112,9 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
         levels = {(details or {}).get("accessLevel", "?") for details in (_action(found) for found in expand(action))} or {"?"}
         for level in sorted(levels):
             by_access.setdefault((action.partition(":")[0], level), []).append(action)
-    conditions = tuple(
-        f"{operator} {key} = {', '.join(_listed(values))}" for operator, tests in (statement.get("Condition") or {}).items() for key, values in tests.items()
-    )
+    tests = ((operator, key, values) for operator, keys in (statement.get("Condition") or {}).items() for key, values in keys.items())
+    # In one order: a document's keys have none, and two revisions are compared.
+    conditions = tuple(sorted(f"{operator} {key} = {', '.join(_listed(values))}" for operator, key, values in tests))
     for (service, level), actions in by_access.items():
         yield Grant(who, service, level, tuple(sorted(set(actions))), tuple(_listed(statement.get("Resource"))) or ("itself",), conditions, resource.source)
 

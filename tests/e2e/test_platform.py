@@ -27,7 +27,7 @@ def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     assert re.search(r"\d+ Kubernetes objects validated and written to \.groundplan/run/manifests", text)
     assert re.search(r"version +v1\.0\.0", text) and re.search(r"evaluation +mae 44\.0", text)
     assert re.search(r"business KPI +19\.9\d progression points better than the baseline, worth 159,6\d\d USD a month", text)
-    assert re.search(r"flights 24,951 = 24,951 raw \+ 0 dead letters; planes 3,322 = 3,322 raw .*; weather 2,010 = 2,009 raw \+ 1 dead letters", text)
+    assert re.search(r"flights 24,951 = 24,951 raw \+ 0 dead letters; planes 3,322 = 3,322 raw .*; weather 2,010 = 2,009 raw \+ 1 dead letter;", text)
     assert "promoted: not worse than the champion" in text and "test identities of the local stack" in text
     assert re.search(r"One prediction .* -> \d+\.\d, answered by champion v1\.0\.0", text) and "effects add up to" in text
     assert "Where the time went" in text and "make down" in text

@@ -172,6 +172,12 @@ class _Ingestion:
 
     def _next_range(self, contract: Contract, number: int, first: int) -> _Partition:
         begun = self._zones[contract.topic].manifest(number, first)
+        if begun and begun.contract != self._zones[contract.topic].version:
+            raise GroundplanError(
+                f"events from {first} on were begun under the contract {begun.contract} and never finished, and the contract is another now",
+                where=f"{contract.topic}, partition {number}",
+                fix="let ingestion finish once with the contract as it was, then change it",
+            )
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
         return _Partition(contract, number, first, last, first, begun=begun is not None)
 

@@ -38,11 +38,13 @@ class Manifest:
     """What became of the events of one partition from ``first`` up to, not with, ``last``.
 
     Attributes:
+        contract: Id and version of the contract they were held to.
         events: Events in the range; each is a row of a file, or a dead letter.
         quarantined: Why the rows are kept apart (undeclared personal data); empty where they are not.
     """
 
     topic: str
+    contract: str
     partition: int
     first: int
     last: int
@@ -63,7 +65,7 @@ class RawZone:
     def __init__(self, context: Context, contract: Contract) -> None:
         self._context, self._contract = context, contract
         self._bucket = context.outputs.buckets["raw"]
-        self.topic = contract.topic
+        self.topic, self.version = contract.topic, f"{contract.id} {contract.version}"
 
     def done(self) -> dict[int, int]:
         """For each partition the offset up to which its events are taken in."""
@@ -92,9 +94,11 @@ class RawZone:
         return _manifest(json.loads(body))
 
     def manifests(self) -> Iterator[Manifest]:
-        """All of them, by partition and offset."""
-        for key in self._keys():
-            if key.endswith(".json"):
+        """Those that are done, by partition and offset; of one that is not, files may still be missing."""
+        keys = list(self._keys())
+        done = {key.removesuffix(".done").rpartition("-")[0] for key in keys if key.endswith(".done")}
+        for key in keys:
+            if key.endswith(".json") and key.removesuffix(".json") in done:
                 yield _manifest(json.loads(self._context.get("raw", key)))
 
     def write(self, partition: int, first: int, last: int, table: pa.Table, *, events: int, dead_letters: int, quarantined: tuple[str, ...] = ()) -> Manifest:
@@ -104,7 +108,7 @@ class RawZone:
             GroundplanError: S3 refuses, or another has written other events under the same name.
         """
         made = dict(self._files(partition, first, table, quarantined=bool(quarantined)))
-        manifest = Manifest(self.topic, partition, first, last, events, dead_letters, tuple(file for file, _ in made.values()), quarantined)
+        manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, tuple(file for file, _ in made.values()), quarantined)
         self._put(self._key(partition, first), json.dumps(asdict(manifest), indent=1).encode(), "application/json")
         for file, body in made.values():
             self._put(file.key, body, "application/vnd.apache.parquet")

@@ -98,12 +98,13 @@ def test_an_unknown_endpoint_or_variant_is_a_validation_error(two_models: Any, a
 
 
 def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(two_models: Any, aws: Any, home: Home) -> None:
-    victim = next(
-        process
-        for process in psutil.process_iter()
-        if process.cmdline()[-2:] == ["-m", "pipelines.serving"] and process.environ().get("SM_MODEL_DIR", "").endswith(two_models[0])
-    )
-    victim.kill()
+    def serves(process: psutil.Process) -> bool:
+        try:
+            return process.cmdline()[-2:] == ["-m", "pipelines.serving"] and process.environ().get("SM_MODEL_DIR", "").endswith(two_models[0])
+        except psutil.Error:  # it ended meanwhile
+            return False
+
+    next(filter(serves, psutil.process_iter())).kill()
     assert invoke(aws, TargetVariant="challenger")["InvokedProductionVariant"] == "challenger"
 
     def answers() -> bool:

@@ -44,7 +44,7 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
         assert aws("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
     endpoint = aws("sagemaker").describe_endpoint(EndpointName="groundplan-local-diabetes-rf")
     assert [variant["VariantName"] for variant in endpoint["ProductionVariants"]] == ["champion", "challenger"]
-    assert aws("sagemaker").list_pipelines()["PipelineSummaries"][0]["PipelineName"] == outputs.pipelines["diabetes-rf"]
+    assert {item["PipelineName"] for item in aws("sagemaker").list_pipelines()["PipelineSummaries"]} == set(outputs.pipelines.values())
     budgets = {item["BudgetName"]: item["BudgetLimit"]["Amount"] for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]}
     assert budgets["groundplan-local-monthly"] == "1200.00" and float(budgets["groundplan-local-diabetes-rf"]) > 10
     assert aws("eks").describe_cluster(name=outputs.cluster_name)["cluster"]["resourcesVpcConfig"]["endpointPublicAccess"] is False
@@ -86,7 +86,8 @@ def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> No
     from confluent_kafka.admin import AdminClient
 
     found = AdminClient({"bootstrap.servers": state.services["kafka"].url}).list_topics(timeout=10).topics
-    assert set(outputs.kafka.topics) == {"diabetes-patients", "diabetes-patients.dlq"} <= set(found)
+    names = ("diabetes-patients", "flights", "planes", "weather")
+    assert set(outputs.kafka.topics) == {*names, *(f"{name}.dlq" for name in names)} <= set(found)
     assert len(found["diabetes-patients"].partitions) == 2
     assert outputs.kafka.bootstrap_servers == state.services["kafka"].url
 

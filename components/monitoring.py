@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -41,7 +41,7 @@ class MonitoringArgs:
     events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
         no stream.
     kafka_cluster: Name of the MSK cluster.
-    topics: Each has an alarm on how far its consumers are behind.
+    topics: Consumer group by topic; each has an alarm on how far the group is behind.
     """
 
     models: dict[str, ModelAlarms]
@@ -49,13 +49,12 @@ class MonitoringArgs:
     key_arn: pulumi.Input[str]
     events_per_second: float = 0
     kafka_cluster: str = ""
-    topics: tuple[str, ...] = ()
+    topics: dict[str, str] = field(default_factory=dict)
 
 
 # Of what each stakeholder hears; operations of everything.
 SUBJECTS_OF: dict[str, tuple[str, ...]] = {"product": ("quality", "drift"), "legal": ("quality", "drift"), "finance": ()}
 LAG_MINUTES = 10
-CONSUMER_GROUP = "groundplan-ingest"  # of pipelines.ingest
 
 
 class Monitoring(Component):
@@ -106,7 +105,7 @@ class Monitoring(Component):
         self.stream_alarms: dict[str, pulumi.Output[str]] = {}
         if args.events_per_second:
             lag = args.events_per_second * 60 * LAG_MINUTES
-            behind_on = {f"lag-{topic}": {"Cluster Name": args.kafka_cluster, "Consumer Group": CONSUMER_GROUP, "Topic": topic} for topic in args.topics}
+            behind_on = {f"lag-{topic}": {"Cluster Name": args.kafka_cluster, "Consumer Group": group, "Topic": topic} for topic, group in args.topics.items()}
             for subject, behind, limit in (
                 *((subject, Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"), lag) for subject, dimensions in behind_on.items()),
                 ("refused", Metric(namespace, "dead_letter_events", {}, "Sum"), args.events_per_second * 300 * 0.01),
@@ -175,7 +174,7 @@ class Metric:
     statistic: str
 
 
-def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: tuple[str, ...]) -> dict[str, Any]:
+def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: dict[str, str]) -> dict[str, Any]:
     """Body of a CloudWatch dashboard: for each model latency, requests and errors, quality, drift; and the stream.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
@@ -194,7 +193,7 @@ def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str
             add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
             add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
         add(f"{model}: {quality_metrics[model]} and drift", [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")], "Average")
-    for topic in topics:
-        behind = ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", CONSUMER_GROUP, "Topic", topic]
+    for topic, group in topics.items():
+        behind = ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic]
         add(f"{topic}: events behind", [behind], "Maximum")
     return {"widgets": widgets}

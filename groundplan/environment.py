@@ -87,4 +87,6 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str) 
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "GIT_PYTHON_REFRESH": "quiet",
         "NO_PROXY": "127.0.0.1,localhost",
+        # Threads of numerical libraries that wait by spinning take the cores from the services beside them.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }

@@ -21,6 +21,8 @@ def breaks(old: Contract, new: Contract) -> list[str]:
         found.append(f"the key was {old.key} and is {new.key}: tables and views of the old key don't join any more")
     unmasked = {p.name for p in old.properties if p.personal} - {p.name for p in new.properties if p.personal}
     found += [f"{name} was personal and would be stored as it comes" for name in sorted(unmasked & {p.name for p in new.properties})]
+    masked = {p.name for p in new.properties if p.personal} - {p.name for p in old.properties if p.personal}
+    found += [f"{name} becomes personal, and the raw zone holds it as it came" for name in sorted(masked & {p.name for p in old.properties})]
     modes = {new.compatibility.removesuffix("_ALL"), old.compatibility.removesuffix("_ALL")}
     if {"BACKWARD", "FULL"} & modes:
         found += [f"{why} ({_mode(old, new, 'BACKWARD')}: events of {old.version} are still in the topic)" for why in _unreadable(old, new)]

@@ -21,7 +21,7 @@ class View(BaseModel):
         name: Also that of its online table.
         key: The entity's field.
         features: Type by name, in order.
-        ttl_days: How long a row is served; 0 for ever.
+        ttl_days: How old rows may be that are put online; 0 for any age.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,3 +104,13 @@ def examples(root: Path) -> Iterator[tuple[Path, Settings, tuple[Contract, ...]]
 def example_folders(root: Path) -> dict[str, str]:
     """Folder name of each example by the name of its model (``model`` in ``example.yaml``, else the folder's own)."""
     return {settings.model or folder.name: folder.name for folder, settings, _ in examples(root)}
+
+
+def consumer_group(model: str) -> str:
+    """Group in which a model's ingestion reads its topics."""
+    return f"groundplan-ingest-{model}"
+
+
+def consumer_groups(root: Path) -> dict[str, str]:
+    """Consumer group by topic."""
+    return {contract.topic: consumer_group(settings.model or folder.name) for folder, settings, contracts in examples(root) for contract in contracts}

@@ -46,7 +46,7 @@ from components.workflow import Workflow, WorkflowArgs
 from components.workspace import Workspace, WorkspaceArgs
 from infra.contracts import Contract
 from infra.design import Design, design
-from infra.examples import View, example_folders, examples, views_of
+from infra.examples import View, consumer_groups, example_folders, examples, views_of
 from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
 from infra.objectives import Objectives, Regime, parse
 from infra.outputs import Outputs
@@ -264,7 +264,7 @@ class _Platform:
                 key_arn=self.keys.arns[DataClass.INTERNAL],
                 events_per_second=wanted.events.per_second,
                 kafka_cluster=scope.name("events", limit=64) if self.kafka else "",
-                topics=tuple(contract.topic for contract in self.contracts) if self.kafka else (),
+                topics=consumer_groups(ROOT) if self.kafka else {},
             ),
         )
         self.endpoints: dict[str, Endpoint] = {}

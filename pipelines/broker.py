@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from infra.errors import GroundplanError
 from infra.outputs import Outputs
 
-GROUP = "groundplan-ingest"
 SESSION_TIMEOUT_MS = 6000  # a member that was killed holds its partitions no longer than this
 _FETCH_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 10 * 1024 * 1024  # of one event; brokers take less by default
+SEND_TIMEOUT_S = 60.0
 
 
 def servers_of(outputs: Outputs) -> str:
@@ -62,12 +64,66 @@ def consumer(outputs: Outputs, group: str, **more: Any) -> Any:
     )
 
 
-def producer(outputs: Outputs, transactional_id: str = "", **more: Any) -> Any:
-    """An idempotent producer; with an id one whose transactions nobody else under this id can go on with."""
+def producer(outputs: Outputs) -> Any:
+    """An idempotent producer."""
     from confluent_kafka import Producer
 
-    config = {**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", "queue.buffering.max.messages": 500_000}
-    return Producer({**config, **({"transactional.id": transactional_id} if transactional_id else {}), **more})
+    limits = {"message.max.bytes": MOST_BYTES, "queue.buffering.max.messages": 500_000}
+    return Producer({**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", **limits})
+
+
+def send(client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: Callable[[int], None] = lambda count: None) -> int:
+    """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; how many there were.
+
+    Raises:
+        GroundplanError: The broker refused one, or did not take them in time.
+    """
+    from confluent_kafka import KafkaException
+
+    failed: list[str] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None:
+            failed.append(f"{message.topic()}: {error.str()}")
+
+    count = 0
+    for message in messages:
+        while True:
+            try:
+                client.produce(**message, on_delivery=delivered)
+                break
+            except BufferError:
+                client.poll(0.1)
+            except KafkaException as error:
+                raise GroundplanError(f"the broker's client refuses an event: {error.args[0].str()}", where=where) from None
+        count += 1
+        if count % 1000 == 0:
+            client.poll(0)
+            said(count)
+    left = client.flush(SEND_TIMEOUT_S)
+    if failed or left:
+        why = failed[0] if failed else f"{left} were not acknowledged within {SEND_TIMEOUT_S:g} s"
+        raise GroundplanError(f"the broker did not take all events: {why}", where=where, fix="run it again: nothing is taken in or sent twice")
+    return count
+
+
+def good(messages: Iterable[Any], where: str) -> list[Any]:
+    """Events and ends of partitions among what a consumer was given.
+
+    Raises:
+        GroundplanError: The broker says something that waiting does not mend.
+    """
+    from confluent_kafka import KafkaError
+
+    found = []
+    passing = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._MAX_POLL_EXCEEDED)
+    for message in messages:
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            found.append(message)
+        elif error.code() not in passing and not error.retriable():
+            raise GroundplanError(f"the broker says: {error.str()}", where=where)
+    return found
 
 
 def partitions(client: Any, topic: str) -> list[int]:

@@ -15,6 +15,7 @@ from pipelines.context import Context
 from pipelines.decode import Refused
 
 READ_TIMEOUT_S = 30.0
+READERS = "groundplan-dead-letters"  # a group that commits nothing
 REPLAYED = "replayed"  # header of an event that came from the dead-letter topic
 
 
@@ -66,26 +67,32 @@ def read(context: Context, topic: str) -> Iterator[DeadLetter]:
     Raises:
         GroundplanError: There is no such topic, or the broker stopped answering.
     """
+    seen: set[tuple[int, int]] = set()
+    for message in _messages(context, topic_of(topic)):
+        letter = _letter(topic, message)
+        if (letter.partition, letter.offset) not in seen:
+            seen.add((letter.partition, letter.offset))
+            yield letter
+
+
+def _messages(context: Context, topic: str) -> Iterator[Any]:
+    """Every message that a topic holds by now."""
     from confluent_kafka import KafkaError, TopicPartition
 
-    consumer = broker.consumer(context.outputs, f"{broker.GROUP}-dead-letters", **{"enable.partition.eof": True})
-    seen: set[tuple[int, int]] = set()
+    consumer = broker.consumer(context.outputs, READERS, **{"enable.partition.eof": True})
     with contextlib.closing(consumer):
-        open_ones = set(broker.partitions(consumer, topic_of(topic)))
-        consumer.assign([TopicPartition(topic_of(topic), number, 0) for number in open_ones])
+        open_ones = set(broker.partitions(consumer, topic))
+        consumer.assign([TopicPartition(topic, number, 0) for number in open_ones])
         deadline = time.monotonic() + READ_TIMEOUT_S
         while open_ones:
-            for message in consumer.consume(1000, timeout=0.2):
+            for message in broker.good(consumer.consume(10_000, timeout=0.2), topic):
                 deadline = time.monotonic() + READ_TIMEOUT_S
                 if message.error() is None:
-                    letter = _letter(topic, message)
-                    if (letter.partition, letter.offset) not in seen:
-                        seen.add((letter.partition, letter.offset))
-                        yield letter
+                    yield message
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     open_ones.discard(message.partition())
             if time.monotonic() > deadline:
-                raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic_of(topic))
+                raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic)
 
 
 def replay(context: Context, topic: str, reason: str = "") -> int:
@@ -101,36 +108,19 @@ def replay(context: Context, topic: str, reason: str = "") -> int:
         GroundplanError: The broker does not take them.
     """
     before = set(_replayed(context, topic))
-    producer = broker.producer(context.outputs)
-    sent = 0
-    for letter in read(context, topic):
-        name = f"{letter.partition}-{letter.offset}"
-        if name not in before and reason in ("", letter.reason):
-            producer.produce(topic, letter.value, key=letter.key or None, headers={REPLAYED: name})
-            producer.poll(0)
-            sent += 1
-    if producer.flush(READ_TIMEOUT_S):
-        raise GroundplanError("the broker did not take all of them", where=topic, fix="run it again: none is sent twice")
-    return sent
+    letters = [letter for letter in read(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
+    messages = (
+        {"topic": topic, "value": letter.value, "key": letter.key or None, "headers": {REPLAYED: f"{letter.partition}-{letter.offset}"}} for letter in letters
+    )
+    return broker.send(broker.producer(context.outputs), messages, topic)
 
 
 def _replayed(context: Context, topic: str) -> Iterator[str]:
     """Names of the dead letters that were sent to their topic before."""
-    from confluent_kafka import KafkaError, TopicPartition
-
-    consumer = broker.consumer(context.outputs, f"{broker.GROUP}-dead-letters", **{"enable.partition.eof": True})
-    with contextlib.closing(consumer):
-        open_ones = set(broker.partitions(consumer, topic))
-        consumer.assign([TopicPartition(topic, number, 0) for number in open_ones])
-        while open_ones:
-            for message in consumer.consume(10_000, timeout=0.2):
-                if message.error() is not None:
-                    if message.error().code() == KafkaError._PARTITION_EOF:
-                        open_ones.discard(message.partition())
-                    continue
-                for name, value in message.headers() or []:
-                    if name == REPLAYED:
-                        yield value.decode()
+    for message in _messages(context, topic):
+        for name, value in message.headers() or []:
+            if name == REPLAYED:
+                yield value.decode()
 
 
 def _letter(topic: str, message: Any) -> DeadLetter:

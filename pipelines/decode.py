@@ -137,6 +137,8 @@ def _field(item: Property, *, forms: bool) -> Any:
     if item.logicalType in ("integer", "number"):
         whole = int if item.logicalType == "integer" else float
         limits = {name: whole(limit) for name, limit in (("ge", bounds.minimum), ("le", bounds.maximum)) if limit is not None}
+        if whole is int:  # what a column of 64 bits can hold
+            limits = {"ge": -(2**63), "le": 2**63 - 1} | limits
     elif item.logicalType == "string":
         limits = {name: limit for name, limit in (("pattern", bounds.pattern if forms else None), ("max_length", bounds.maxLength)) if limit is not None}
     if limits:
@@ -147,7 +149,7 @@ def _field(item: Property, *, forms: bool) -> Any:
 def _times(texts: list[str | None]) -> Any:
     import pyarrow as pa
 
-    # Arrow reads ISO 8601 with a zone; where none is given the time is UTC's.
+    # ISO 8601 with a zone; a time without one is refused.
     return pa.array(texts, type=pa.string()).cast(pa.timestamp("us", "UTC"))
 
 
@@ -173,7 +175,7 @@ def _check_time(item: Property, text: str | None) -> None:
     try:
         found = _times([text])
     except pa.ArrowInvalid:
-        raise _OutOfBoundsError(f"wrong type: {item.name} is no time in ISO 8601: {text[:40]!r}") from None
+        raise _OutOfBoundsError(f"wrong type: {item.name} is no time in ISO 8601 with its zone: {text[:40]!r}") from None
     try:
         _check_times(item, found)
     except _OutOfBoundsError:

@@ -23,6 +23,7 @@ from pipelines.tracking import use_mlflow
 
 MAX_HOLDOUT_ROWS = 5_000
 FOLDS = 5
+SEEN_BY_NONE = "rows the model has not seen"
 
 
 def run_experiment(context: Context) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
         _run_script(example.script)
         if given is not None and recorder.all_features is None and recorder.features is not None:
             recorder.all_features, recorder.all_labels = given[list(as_frame(recorder.features, recorder.columns).columns)], given[example.target]
+            recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     run = mlflow.last_active_run()
     run_id = recorder.run_id or (run.info.run_id if run else "")
     if not run_id:
@@ -139,6 +141,8 @@ def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -
     exported = onnx_export.export(recorder.model, training, task)
     baseline = onnx_export.export_baseline(labels, exported.columns, exported.layout, task)
     holdout, how = _holdout(recorder, training, task)
+    if recorder.more is not None and how == SEEN_BY_NONE:  # a champion with other inputs is asked the same rows
+        holdout = holdout.join(recorder.more[[name for name in recorder.more.columns if name not in holdout.columns]])
     entity = _entity(context, {column["name"] for column in exported.columns})
     description = {
         "model": context.model,
@@ -182,7 +186,7 @@ def _holdout(recorder: Recorder, training: Any, task: str) -> tuple[Any, str]:
             if fresh.any() and not fresh.all():  # none seen: the script changed the rows, and they can't be told apart
                 labels = pd.Series(list(recorder.all_labels))
                 rows = whole[fresh].assign(label=labels[fresh].to_numpy())
-                return rows.sample(MAX_HOLDOUT_ROWS, random_state=0) if len(rows) > MAX_HOLDOUT_ROWS else rows, "rows the model has not seen"
+                return rows.sample(MAX_HOLDOUT_ROWS, random_state=0) if len(rows) > MAX_HOLDOUT_ROWS else rows, SEEN_BY_NONE
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 

@@ -29,7 +29,7 @@ VERSION_TAG = "groundplan_dataset"
 def materialize(context: Context) -> dict[str, Any]:
     """Write the features to the offline store, register the views, fill the online store, join the training set.
 
-    Online go the rows that are new since the last run, and not older than the view's ``ttl_days``.
+    Online go the rows that are not older than the view's ``ttl_days``.
 
     Raises:
         GroundplanError: The expressions don't make what ``example.yaml`` declares.
@@ -100,7 +100,7 @@ def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
 
 
 def athena_sql(context: Context) -> dict[str, str]:
-    """The views' SQL in Athena's dialect, over the tables of the catalogue (named as the contracts' tables are)."""
+    """The views' SQL in Athena's dialect, over tables named as the contracts' are: dataset versions, each key once."""
     import ibis
 
     from pipelines.decode import arrow_schema
@@ -186,17 +186,14 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
 
 
 def _fill_online(store: Any, view: View, table: pa.Table) -> None:
-    """Rows since the last time (Feast's registry knows), or the view's last days where there was none."""
+    """The view's last days: what is new, and what came late or was corrected since the last time."""
     import pyarrow.compute as pc
 
     newest = pc.max(table[EVENT_TIME]).as_py()
     if newest is None:
         return
-    before = [end for _, end in store.get_feature_view(view.name).materialization_intervals]
-    start = newest - timedelta(days=view.ttl_days or 1)
-    if before and start < max(before) <= newest:
-        start = max(before)
-    store.materialize(start, newest + timedelta(seconds=1), feature_views=[view.name], disable_event_timestamp=False)
+    oldest = newest - timedelta(days=view.ttl_days) if view.ttl_days else pc.min(table[EVENT_TIME]).as_py() - timedelta(seconds=1)
+    store.materialize(oldest, newest + timedelta(seconds=1), feature_views=[view.name], disable_event_timestamp=False)
 
 
 def _training_set(context: Context, store: Any, labels: pa.Table) -> str:

@@ -17,13 +17,23 @@ from pipelines import audit
 from pipelines.context import Context
 from pipelines.masking import forgettable, masking_key, token
 from pipelines.quality import FORGOTTEN
+from pipelines.raw_zone import RawZone
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# What holds no value of the person that can be told without the key, or goes by itself when its retention ends.
+NOT_SEARCHED = (
+    "raw zone: immutable; holds the token, and every new dataset version leaves its rows out",
+    "quarantine and dead letters: events as they came, until their retention ends",
+    "the topics: until their retention ends",
+    "captured requests and batch files: features, or keys of entities, until their retention ends",
+    "training rows kept with each version of the model: features without keys or tokens",
+)
+
 
 def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
-    """Forget one person.
+    """Forget one person. May be run again at any time: what to delete is told by the raw zone, which keeps the token.
 
     Args:
         subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its token is.
@@ -40,17 +50,19 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     if not fields:
         raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
     known = token(masking_key(context.outputs), subject)
-    keys, taken = _keys_of(context, fields, known), dict[str, int]()
+    keys, taken = _keys_of(context, known), dict[str, int]()
+    holding = [place for place in _objects(context, fields) if _rows_of(context, place, known, keys)]
+    models = _models_of(context, [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, _ in holding])
     context.put("curated", f"{FORGOTTEN}{known}.json", json.dumps({"asked_by": actor, "at": _now()}).encode(), "application/json")
-    for zone, key, columns in _objects(context, fields):
-        if rows := _take_out(context, zone, key, columns, known, keys):
-            taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = rows
+    for zone, key, columns in holding:
+        taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = _take_out(context, zone, key, columns, known, keys)
+    versions = _delete_old_versions(context, fields)
     items = _delete_online(context, keys)
-    left = sum(1 for zone, key, columns in _objects(context, fields) if _matching(_read(context, zone, key), columns, known, keys))
+    left = sum(1 for place in _objects(context, fields) if _rows_of(context, place, known, keys))
     evidence = {
         "token": known, "asked_by": actor, "at": _now(), "topics": sorted(fields), "entities": {name: len(found) for name, found in keys.items()},
-        "objects": taken, "rows": sum(taken.values()), "online_items": items, "models": _models_of(context, taken), "left": left,
-        "raw_zone": "immutable; holds the token only, and every new dataset version leaves its rows out",
+        "objects": taken, "rows": sum(taken.values()), "old_versions": versions, "online_items": items, "models": models, "left": left,
+        "not_searched": NOT_SEARCHED,
     }  # fmt: skip
     address = context.put("audit", f"forgotten/{context.model}/{known}-{context.run}.json", json.dumps(evidence, indent=1).encode(), "application/json")
     audit.append(context, actor, "forget", token=known, rows=evidence["rows"], online_items=items, evidence=address)
@@ -65,13 +77,16 @@ def _now() -> str:
 
 def _objects(context: Context, fields: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str]]]:
     """Zone, key and personal columns of every Parquet object that may hold rows of a person."""
-    places = [("curated", f"{topic}/", columns) for topic, columns in fields.items()]
-    places += [("features", f"{view.name}/", []) for view in context.example.views] + [("features", f"training/{context.model}/", [])]
-    for zone, prefix, columns in places:
+    for zone, prefix, columns in _places(context, fields):
         for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets[zone], Prefix=prefix):
             for item in page.get("Contents", []):
                 if item["Key"].endswith(".parquet"):
                     yield zone, item["Key"], columns
+
+
+def _places(context: Context, fields: dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
+    places = [("curated", f"{topic}/", columns) for topic, columns in fields.items()]
+    return places + [("features", f"{view.name}/", []) for view in context.example.views] + [("features", f"training/{context.model}/", [])]
 
 
 def _read(context: Context, zone: str, key: str) -> pa.Table:
@@ -80,16 +95,15 @@ def _read(context: Context, zone: str, key: str) -> pa.Table:
     return pq.read_table(io.BytesIO(context.get(zone, key)))
 
 
-def _keys_of(context: Context, fields: dict[str, list[str]], known: str) -> dict[str, set[Any]]:
-    """Entities that rows of the person are about, by the name of their key."""
+def _keys_of(context: Context, known: str) -> dict[str, set[Any]]:
+    """Entities that rows of the person are about, by the name of their key: each table's own, and only of tables with personal fields."""
     found: dict[str, set[Any]] = {}
     views = {view.key for view in context.example.views}
-    for zone, key, columns in _objects(context, fields):
-        if zone == "curated":
-            table = _read(context, zone, key)
-            mine = table.filter(_mask(table, columns, known, {}))
-            for name in views & set(table.column_names):
-                found.setdefault(name, set()).update(mine[name].to_pylist())
+    for contract in context.example.contracts:
+        columns = forgettable(contract)
+        if columns and contract.key in views:
+            table = RawZone(context, contract).read()
+            found.setdefault(contract.key, set()).update(table.filter(_mask(table, columns, known, {}))[contract.key].drop_null().to_pylist())
     return found
 
 
@@ -108,31 +122,38 @@ def _mask(table: pa.Table, columns: list[str], known: str, keys: dict[str, set[A
     return mask
 
 
-def _matching(table: pa.Table, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
+def _rows_of(context: Context, place: tuple[str, str, list[str]], known: str, keys: dict[str, set[Any]]) -> int:
+    """How many rows of an object are the person's."""
     import pyarrow.compute as pc
 
-    return int(pc.sum(_mask(table, columns, known, keys)).as_py() or 0)
+    zone, key, columns = place
+    return int(pc.sum(_mask(_read(context, zone, key), columns, known, keys)).as_py() or 0)
 
 
 def _take_out(context: Context, zone: str, key: str, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
-    """Write the object without the person's rows, and delete every earlier version of it; how many rows there were."""
+    """Write the object without the person's rows; how many there were."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     table = _read(context, zone, key)
-    mask = _mask(table, columns, known, keys)
-    rows = int(pc.sum(mask).as_py() or 0)
-    if not rows:
-        return 0
+    kept = table.filter(pc.invert(_mask(table, columns, known, keys)))
     buffer = io.BytesIO()
-    pq.write_table(table.filter(pc.invert(mask)), buffer, compression="zstd")
+    pq.write_table(kept, buffer, compression="zstd")
     context.put(zone, key, buffer.getvalue())
-    bucket = context.outputs.buckets[zone]
-    for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-        for version in page.get("Versions", []):
-            if version["Key"] == key and not version["IsLatest"]:
-                context.s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
-    return rows
+    return int(table.num_rows - kept.num_rows)
+
+
+def _delete_old_versions(context: Context, fields: dict[str, list[str]]) -> int:
+    """Delete what the bucket keeps of earlier versions of these objects, by a run before this one, too; how many there were."""
+    count = 0
+    for zone, prefix, _ in _places(context, fields):
+        bucket = context.outputs.buckets[zone]
+        for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            for version in page.get("Versions", []):
+                if version["Key"].endswith(".parquet") and not version["IsLatest"]:
+                    context.s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+                    count += 1
+    return count
 
 
 def _delete_online(context: Context, keys: dict[str, set[Any]]) -> int:
@@ -150,7 +171,7 @@ def _delete_online(context: Context, keys: dict[str, set[Any]]) -> int:
     return count
 
 
-def _models_of(context: Context, taken: dict[str, int]) -> list[str]:
+def _models_of(context: Context, addresses: list[str]) -> list[str]:
     """Versions of the model that were trained on a dataset that held the person: whether to train them anew is for people to say."""
     from pipelines.tracking import use_mlflow
 
@@ -159,6 +180,6 @@ def _models_of(context: Context, taken: dict[str, int]) -> list[str]:
     found = []
     for version in client.search_model_versions(f"name='{context.model}'"):
         datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
-        if any(address in datasets for address in taken):
+        if any(address in datasets for address in addresses):
             found.append(version.tags.get("version", version.version))
     return sorted(found)

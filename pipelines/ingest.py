@@ -16,6 +16,7 @@ from typing import Any
 
 from infra.contracts import Contract
 from infra.errors import GroundplanError
+from infra.examples import consumer_group
 from pipelines import broker, dead_letters
 from pipelines.context import Context, main
 from pipelines.decode import Decoder, Refused
@@ -113,7 +114,7 @@ class _Ingestion:
         """Until the end of every assigned partition was seen; the ranges it wrote."""
         outputs = self._context.outputs
         # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and hold no events.
-        self._consumer = broker.consumer(outputs, f"{broker.GROUP}-{self._context.model}", **{"enable.partition.eof": True})
+        self._consumer = broker.consumer(outputs, consumer_group(self._context.model), **{"enable.partition.eof": True})
         try:
             self._starts = self._first_offsets()
             self._producer = broker.producer(outputs)
@@ -130,7 +131,7 @@ class _Ingestion:
             self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
             said = heard = time.monotonic()
             while not assigned["partitions"] or not all(partition.done for partition in self._partitions.values()):
-                messages = self._consumer.consume(BATCH_EVENTS, timeout=0.2)
+                messages = broker.good(self._consumer.consume(BATCH_EVENTS, timeout=0.2), "the consumer of " + ", ".join(self._contracts))
                 now = time.monotonic()
                 if messages:
                     if not self._written and not any(item.events for item in self._partitions.values()):
@@ -228,7 +229,7 @@ class _Ingestion:
         partition.position = messages[-1].offset() + 1
 
     def _write(self, partition: _Partition, last: int) -> None:
-        """One range, up to ``last``: files, then its dead letters and its end in one transaction."""
+        """One range, up to ``last``: files, then its dead letters, then that it is done."""
         import pyarrow as pa
 
         topic = partition.contract.topic
@@ -259,15 +260,17 @@ class _Ingestion:
         sent = set()
         if partition.begun and partition.refused:
             sent = {(letter.partition, letter.offset) for letter in dead_letters.read(self._context, topic) if partition.first <= letter.offset}
-        for message, refused in partition.refused:
-            if (message.partition(), message.offset()) not in sent:
-                headers = dead_letters.headers(message, refused, partition.contract)
-                self._producer.produce(dead_letters.topic_of(topic), message.value(), key=message.key(), headers=headers)
-                self._producer.poll(0)
-        if partition.refused and self._producer.flush(IDLE_TIMEOUT_S):
-            raise GroundplanError(
-                "the broker does not take the dead letters", where=dead_letters.topic_of(topic), fix="run it again: nothing is taken in or sent twice"
-            )
+        letters = (
+            {
+                "topic": dead_letters.topic_of(topic),
+                "value": message.value(),
+                "key": message.key(),
+                "headers": dead_letters.headers(message, refused, partition.contract),
+            }
+            for message, refused in partition.refused
+            if (message.partition(), message.offset()) not in sent
+        )
+        broker.send(self._producer, letters, dead_letters.topic_of(topic))
 
     def _commit(self, partition: _Partition, last: int) -> None:
         from confluent_kafka import KafkaException, TopicPartition
@@ -318,23 +321,16 @@ def publish(context: Context, topic: str, events: Iterable[dict[str, Any]], key:
     """
     import orjson
 
-    producer = broker.producer(context.outputs)
-    count, said = 0, time.monotonic()
-    for count, event in enumerate(events, 1):
-        while True:
-            try:
-                producer.produce(topic, orjson.dumps(event), key=str(event[key]))
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if count % 10_000 == 0:
-            producer.poll(0)
-            if time.monotonic() - said > SAID_EVERY_S:
-                said = time.monotonic()
-                print(f"progress: {count:,} events of {topic} sent", flush=True)
-    if producer.flush(IDLE_TIMEOUT_S):
-        raise GroundplanError(f"the broker did not take all events of {topic}", where=broker.servers_of(context.outputs))
-    return count
+    at = time.monotonic()
+
+    def said(count: int) -> None:
+        nonlocal at
+        if time.monotonic() - at > SAID_EVERY_S:
+            at = time.monotonic()
+            print(f"progress: {count:,} events of {topic} sent", flush=True)
+
+    messages = ({"topic": topic, "value": orjson.dumps(event), "key": str(event[key])} for event in events)
+    return broker.send(broker.producer(context.outputs), messages, topic, said)
 
 
 def _count_refused(context: Context, refused: int) -> None:

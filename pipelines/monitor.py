@@ -73,11 +73,11 @@ def monitor(context: Context) -> dict[str, Any]:
         "allowed": {"drift_share": objectives.drift_share, metric: objectives.quality.worst, "higher_is_better": HIGHER_IS_BETTER[metric]},
         "report": str(page),
         "alarms": alarm_states(context),
-        "by_month": by_month(context, champion, reference, columns),
+        "by_month": by_month(context, reference, columns),
     }
 
 
-def by_month(context: Context, champion: Any, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
+def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
     """The data that came in, month by month, against the rows that the champion was trained on.
 
     Returns:
@@ -91,9 +91,16 @@ def by_month(context: Context, champion: Any, reference: Any, columns: list[str]
 
     if not context.example.features:
         return []
-    run = champion.tags["pipeline_run"]
-    address = json.loads(context.get("curated", f"runs/{context.model}/{run}/features.json"))["training_set"]
-    frame = pd.read_parquet(io.BytesIO(context.get_address(address)))
+    prefix = f"training/{context.model}/"
+    newest = max(  # runs are named after their time
+        item["Key"]
+        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["features"], Prefix=prefix)
+        for item in page.get("Contents", [])
+    )
+    frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
+    columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name])]
+    if not columns:
+        return []
     months = frame["event_timestamp"].dt.strftime("%Y-%m").to_numpy()
     names, month_of = np.unique(months, return_inverse=True)
     psi = np.zeros((len(names), len(columns)))

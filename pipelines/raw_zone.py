@@ -160,15 +160,35 @@ class RawZone:
 
         from pipelines.decode import arrow_schema
 
-        tables = [arrow_schema(self._contract).empty_table()]
+        wanted = arrow_schema(self._contract)
+        tables = [wanted.empty_table()]
         for manifest in self.manifests():
             for file in manifest.files if not manifest.quarantined else ():
                 body = self._context.get("raw", file.key)
                 if hashlib.sha256(body).hexdigest() != file.sha256:
                     raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
-                # Files of an older version of the contract lack its newer columns.
-                tables.append(pq.read_table(io.BytesIO(body)))
-        return pa.concat_tables(tables, promote_options="default")
+                tables.append(_as_now(pq.read_table(io.BytesIO(body)), wanted))
+        return pa.concat_tables(tables)
+
+
+def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """A file of an older version of the contract with the columns of today's: those it lacks are empty, whole numbers may be numbers now.
+
+    What compatible versions don't explain is left as it is, for the gate to see.
+    """
+    import pyarrow as pa
+
+    if table.schema.equals(wanted):
+        return table
+    columns = []
+    for field in wanted:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+        elif pa.types.is_integer(table.schema.field(field.name).type) and pa.types.is_floating(field.type):
+            columns.append(table[field.name].cast(field.type))
+        else:
+            columns.append(table[field.name])
+    return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in zip(wanted, columns, strict=True)]))
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:

@@ -25,6 +25,7 @@ class Recorder:
         model, run_id, model_uri: Of the last ``log_model``.
         features, labels: What that model was fitted on; arrays or pandas objects of n rows.
         all_features, all_labels: What ``train_test_split`` was last given: the whole dataset.
+        more: Every feature of the dataset, in the rows of ``all_features``, where the platform knows them.
         columns: Names for the columns of a bare array, if the example's contract has as many features.
     """
 
@@ -34,6 +35,7 @@ class Recorder:
     model_uri: str = ""
     all_features: Any = None
     all_labels: Any = None
+    more: Any = None
     _fitted: Any = field(default_factory=weakref.WeakKeyDictionary)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)

@@ -1,4 +1,4 @@
-"""One platform for the end-to-end tests, brought up as a newcomer would, on a laptop that has a job."""
+"""A platform for each file of end-to-end tests, brought up as a newcomer would, on a laptop that has a job."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FOREIGN = {
 }
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone with the platform up; it must leave nothing behind."""
     folder = copy_project(tmp_path_factory.mktemp("e2e") / "a clone")  # a blank in the path, as laptops have
     try:
-        done = groundplan(folder, "up", "--months", "2", **FOREIGN)
+        done = groundplan(folder, "up", "--examples", request.module.EXAMPLES, "--months", "2", **FOREIGN)
         (folder / "up.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         assert_ok(done, folder)
         yield folder
@@ -43,12 +43,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         groundplan(folder, "down")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def status(project: Path) -> Any:
     return json.loads(assert_ok(groundplan(project, "status", "--json"), project).stdout)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shell(project: Path) -> dict[str, str]:
     """The environment of a shell after `eval "$(groundplan env)"`, on a machine with real credentials."""
     lines = assert_ok(groundplan(project, "env"), project).stdout
@@ -58,7 +58,7 @@ def shell(project: Path) -> dict[str, str]:
     return environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runtime(status: Any) -> Any:
     import boto3
 

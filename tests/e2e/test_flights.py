@@ -12,6 +12,7 @@ import pytest
 from tests.flights import IMPOSSIBLE_WIND
 from tests.platform import assert_ok, groundplan
 
+EXAMPLES = "flights"
 TAILNUM = "N725MQ"  # the plane that flew most often
 
 
@@ -26,6 +27,13 @@ def sample_key(project: Path) -> str:
     marker = json.loads((project / ".groundplan" / "run" / "examples" / "flights-late.json").read_text(encoding="utf-8"))
     key: str = marker["results"]["features"]["sample_key"]
     return key
+
+
+def test_up_tells_where_every_event_went(project: Path) -> None:
+    text = (project / "up.txt").read_text(encoding="utf-8")
+    assert re.search(r"flights 24,951 = 24,951 raw \+ 0 dead letters; planes 3,322 = 3,322 raw .*; weather 2,010 = 2,009 raw \+ 1 dead letter;", text)
+    assert "promoted: not worse than the champion" in text and re.search(r"roc_auc 0\.[67]\d* \(baseline 0\.5\)", text)
+    assert re.search(r"correctly warned flights for each one asked better than the baseline, worth [\d,]+ USD a month", text)
 
 
 def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(project: Path) -> None:
@@ -63,6 +71,14 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
     assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
     assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 4, "quarantined_for": []}
     assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
+
+
+@pytest.mark.drill
+def test_the_first_version_can_follow_the_second(project: Path) -> None:
+    """The champion has an input that the candidate has not: both are asked the same rows all the same."""
+    assert_ok(groundplan(project, "experiment", "examples/flights/after_departure.py", "--deploy"), project)
+    found = groundplan(project, "experiment", "examples/flights", "--deploy")
+    assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, found.stdout + found.stderr
 
 
 def test_a_person_is_forgotten_with_evidence(project: Path) -> None:

@@ -288,7 +288,7 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
     from groundplan.services import supervisor_of, wait_healthy
 
     acknowledged: list[bytes] = []
-    producer = broker.producer(context.outputs, **{"linger.ms": 1})
+    producer = broker.producer(context.outputs)
 
     def told(error: Any, message: Any) -> None:
         if error is None:

@@ -86,6 +86,7 @@ CHANGES: list[tuple[Any, str]] = [
     (changed(field("flight", logicalType="string", logicalTypeOptions={})), "flight is integer in 1.0.0 and string in 1.1.0"),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})), "dest: the form is ^[A-Z]{3}$ on one side"),
     (changed(field("tailnum", tags=[])), "tailnum was personal and would be stored as it comes"),
+    (changed(field("dest", tags=["personal"])), "dest becomes personal, and the raw zone holds it as it came"),
     (changed(field("flight_id", primaryKey=False), field("carrier", primaryKey=True)), "the key was flight_id and is carrier"),
     (changed(lambda d: d["schema"][0].update(physicalName="flights-2")), "the topic was flights and is flights-2"),
     (changed(added(), version="1.0.0"), "the fields have changed, and the version is still 1.0.0"),

@@ -47,7 +47,9 @@ BAD: list[tuple[bytes, str, str]] = [
     (body(flight=True), "wrong type", "$.flight"),
     (body().replace(b'"flight":', b'"flight":99999999999999999999'), "out of bounds", "$.flight"),
     (body(carrier=None), "wrong type", "$.carrier"),
-    (body(scheduled_departure="yesterday"), "wrong type", "scheduled_departure is no time in ISO 8601: 'yesterday'"),
+    (body(scheduled_departure="yesterday"), "wrong type", "scheduled_departure is no time in ISO 8601 with its zone: 'yesterday'"),
+    (body(scheduled_departure="2013-02-10T06:00:00"), "wrong type", "no time in ISO 8601 with its zone"),
+    (body().replace(b'"air_time":', b'"air_time":-99999999999999999999,"x":'), "out of bounds", "$.air_time"),
     (body(scheduled_departure=1357034100), "wrong type", "$.scheduled_departure"),
     (body(surprise=1), "unknown field", "surprise"),
     (body(origin=...), "missing field", "origin"),
@@ -87,3 +89,13 @@ def test_every_event_is_either_a_row_or_refused(payloads: list[bytes]) -> None:
     table, refused = Decoder(flights.contract("flights")).decode(payloads)
     assert table.num_rows + len(refused) == len(payloads)
     assert table.num_rows == sum(payload == body() for payload in payloads)
+
+
+def test_a_number_that_no_column_holds_is_refused_where_the_contract_has_no_bounds() -> None:
+    document = flights.contract("planes").model_dump(by_alias=True)
+    for item in document["schema"][0]["properties"]:
+        item["logicalTypeOptions"] = {}
+    open_ended = Decoder(type(flights.contract("planes")).model_validate(document))
+    good = flights.payloads("planes")[0]
+    table, refused = open_ended.decode([good, good.replace(b'"seats":', b'"seats":99999999999999999999999')])
+    assert table.num_rows == 1 and refused[0].reason == "out of bounds"

@@ -18,6 +18,7 @@ from infra.errors import GroundplanError
 from infra.examples import View
 from infra.outputs import Outputs
 from pipelines.context import Context, main
+from pipelines.raw_zone import parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,7 @@ def materialize(context: Context) -> dict[str, Any]:
     offline = {}
     for name, table in tables.items():
         _check(views[name], table)
-        offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", _parquet(table))
+        offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", parquet(table))
     with TemporaryDirectory() as folder:
         store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
         for name, table in tables.items():
@@ -121,14 +122,6 @@ def _check(view: View, table: pa.Table) -> None:
     if set(table.column_names) != wanted:
         odd = sorted(set(table.column_names) ^ wanted)
         raise GroundplanError(f"the view {view.name} has other columns than example.yaml declares: {', '.join(odd)}", where="features")
-
-
-def _parquet(table: pa.Table) -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def service_name(model: str) -> str:

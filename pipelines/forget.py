@@ -17,7 +17,7 @@ from pipelines import audit
 from pipelines.context import Context
 from pipelines.masking import forgettable, masking_key, token
 from pipelines.quality import FORGOTTEN
-from pipelines.raw_zone import RawZone
+from pipelines.raw_zone import RawZone, parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,13 +133,10 @@ def _rows_of(context: Context, place: tuple[str, str, list[str]], known: str, ke
 def _take_out(context: Context, zone: str, key: str, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
     """Write the object without the person's rows; how many there were."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     table = _read(context, zone, key)
     kept = table.filter(pc.invert(_mask(table, columns, known, keys)))
-    buffer = io.BytesIO()
-    pq.write_table(kept, buffer, compression="zstd")
-    context.put(zone, key, buffer.getvalue())
+    context.put(zone, key, parquet(kept))
     return int(table.num_rows - kept.num_rows)
 
 

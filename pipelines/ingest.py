@@ -289,7 +289,8 @@ class _Ingestion:
         """For whoever shows progress: `groundplan up` reads these lines from the step's log."""
         events = sum(item.events for item in self._written) + sum(partition.events for partition in self._partitions.values())
         if events:
-            print(f"progress: {events:,} events taken in, lag {self._lag():,}", flush=True)
+            rate = events / max(time.monotonic() - self.heard_at, 1e-9)
+            print(f"progress: {events:,} events taken in, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
 
 
 def _fill(context: Context, contracts: dict[str, Contract]) -> None:

@@ -7,7 +7,6 @@ columns and their types, keys, bounds, and what the contract's owner has written
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra.contracts import Contract, moment
 from infra.errors import GroundplanError
 from pipelines.context import Context, main
-from pipelines.raw_zone import RawZone
+from pipelines.raw_zone import RawZone, parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +47,7 @@ def check_quality(context: Context) -> dict[str, Any]:
         passed.append((contract, table, counts, len(results), page))
     datasets: dict[str, Any] = {}
     for contract, table, counts, expectations, page in passed:
-        body = _parquet(table)
+        body = parquet(table)
         digest = hashlib.sha256(body).hexdigest()
         address = context.put("curated", f"{contract.topic}/version={digest[:16]}/data.parquet", body)
         datasets[contract.view] = {
@@ -123,14 +122,6 @@ def forgotten_tokens(context: Context) -> frozenset[str]:
     for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["curated"], Prefix=FORGOTTEN):
         found |= {item["Key"].removeprefix(FORGOTTEN).removesuffix(".json") for item in page.get("Contents", [])}
     return frozenset(found)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def expectations(contract: Contract) -> Sequence[Any]:

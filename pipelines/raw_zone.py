@@ -116,7 +116,6 @@ class RawZone:
 
     def _files(self, partition: int, first: int, table: pa.Table, *, quarantined: bool) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         folder = f"quarantine/{self.topic}" if quarantined else self.topic
         parts = {"": table}
@@ -125,9 +124,7 @@ class RawZone:
             parts = {f"event_date={date}/": table.filter(pc.equal(dates, date)) for date in sorted(pc.unique(dates).to_pylist())}
         for prefix, rows in parts.items():
             if rows.num_rows:
-                buffer = io.BytesIO()
-                pq.write_table(rows, buffer, compression="zstd")
-                body, key = buffer.getvalue(), f"{folder}/{prefix}p{partition:05d}-{first:020d}.parquet"
+                body, key = parquet(rows), f"{folder}/{prefix}p{partition:05d}-{first:020d}.parquet"
                 yield key, (RawFile(key, rows.num_rows, hashlib.sha256(body).hexdigest()), body)
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
@@ -169,6 +166,15 @@ class RawZone:
                     raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
                 tables.append(_as_now(pq.read_table(io.BytesIO(body)), wanted))
         return pa.concat_tables(tables)
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A table as the lake keeps it: the same bytes for the same rows."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:

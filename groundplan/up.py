@@ -55,9 +55,6 @@ class Talk:
         """How far something is; only the last text counts."""
 
 
-Say = Talk
-
-
 @dataclass
 class Summary:
     """What ``up`` has to tell in the end."""
@@ -78,7 +75,7 @@ def bring_up(
     external: dict[str, str] | None = None,
     ports: dict[str, int] | None = None,
     examples: tuple[str, ...] = DEFAULT_EXAMPLES,
-    say: Say = Talk(),  # noqa: B008 (it has no state)
+    say: Talk = Talk(),  # noqa: B008 (it has no state)
 ) -> Summary:
     """Start what is not running, apply the program, run the examples that have not run.
 
@@ -202,7 +199,7 @@ def _start_services(home: Home, config: StackConfig, stack: str, external: dict[
     return state, supervisor
 
 
-def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], say: Say, *, already_up: bool) -> Summary:
+def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], say: Talk, *, already_up: bool) -> Summary:
     timings: dict[str, float] = {}
     clock = _Clock(timings, say)
     services = state.services
@@ -317,7 +314,7 @@ def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any
 class _Clock:
     """Tells each phase when it is done, and keeps how long it took."""
 
-    def __init__(self, timings: dict[str, float], say: Say) -> None:
+    def __init__(self, timings: dict[str, float], say: Talk) -> None:
         self.timings, self.say = timings, say
 
     @contextmanager

@@ -47,9 +47,7 @@ def entries(context: Context) -> list[dict[str, Any]]:
         GroundplanError: A line was changed, put in between, or removed from before the last one.
     """
     bucket = context.outputs.buckets["audit"]
-    found: list[dict[str, Any]] = []
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"log/{context.model}/"):
-        found += [json.loads(context.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()) for item in page.get("Contents", [])]
+    found = [json.loads(context.get("audit", key)) for key in context.keys("audit", f"log/{context.model}/")]
     previous = _START
     for index, entry in enumerate(found):
         body = {key: value for key, value in entry.items() if key != "hash"}

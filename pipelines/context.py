@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,12 @@ class Context:
         bucket = self.outputs.buckets[zone]
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
         return f"s3://{bucket}/{key}"
+
+    def keys(self, zone: str, prefix: str) -> Iterator[str]:
+        """Keys of a zone's objects below a prefix, in their order."""
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.outputs.buckets[zone], Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"]
 
     def get(self, zone: str, key: str) -> bytes:
         """Read an object of a zone."""

@@ -179,9 +179,8 @@ def _fetch_current(context: Context, folder: Path) -> bool:
     """Fetch the version that is published, if there is one."""
     folder.mkdir()
     prefix = f"{context.model}/current/"
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["models"], Prefix=prefix):
-        for item in page.get("Contents", []):
-            (folder / item["Key"].removeprefix(prefix)).write_bytes(context.get("models", item["Key"]))
+    for key in context.keys("models", prefix):
+        (folder / key.removeprefix(prefix)).write_bytes(context.get("models", key))
     return (folder / "model.onnx").is_file()
 
 

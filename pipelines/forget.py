@@ -78,10 +78,9 @@ def _now() -> str:
 def _objects(context: Context, fields: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str]]]:
     """Zone, key and personal columns of every Parquet object that may hold rows of a person."""
     for zone, prefix, columns in _places(context, fields):
-        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets[zone], Prefix=prefix):
-            for item in page.get("Contents", []):
-                if item["Key"].endswith(".parquet"):
-                    yield zone, item["Key"], columns
+        for key in context.keys(zone, prefix):
+            if key.endswith(".parquet"):
+                yield zone, key, columns
 
 
 def _places(context: Context, fields: dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:

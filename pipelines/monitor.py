@@ -91,12 +91,7 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
 
     if not context.example.features:
         return []
-    prefix = f"training/{context.model}/"
-    newest = max(  # runs are named after their time
-        item["Key"]
-        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["features"], Prefix=prefix)
-        for item in page.get("Contents", [])
-    )
+    newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
     frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
     columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name])]
     if not columns:

@@ -118,10 +118,7 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
 
 def forgotten_tokens(context: Context) -> frozenset[str]:
     """Tokens of the people who asked to be forgotten."""
-    found = set()
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["curated"], Prefix=FORGOTTEN):
-        found |= {item["Key"].removeprefix(FORGOTTEN).removesuffix(".json") for item in page.get("Contents", [])}
-    return frozenset(found)
+    return frozenset(key.removeprefix(FORGOTTEN).removesuffix(".json") for key in context.keys("curated", FORGOTTEN))
 
 
 def expectations(contract: Contract) -> Sequence[Any]:

@@ -81,9 +81,7 @@ class RawZone:
         self._put(f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done", b"", "text/plain")
 
     def _keys(self) -> Iterator[str]:
-        for page in self._context.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"manifests/{self.topic}/"):
-            for item in page.get("Contents", []):
-                yield item["Key"]
+        return self._context.keys("raw", f"manifests/{self.topic}/")
 
     def manifest(self, partition: int, first: int) -> Manifest | None:
         """The manifest of the range that begins at an offset, if somebody has begun it."""

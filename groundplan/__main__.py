@@ -1,5 +1,25 @@
-"""``python -m groundplan``."""
+"""``groundplan`` and ``python -m groundplan``."""
 
-from groundplan.cli import main
+from __future__ import annotations
 
-main()
+import atexit
+import gc
+import sys
+
+
+def main() -> None:
+    """Entry point."""
+    if sys.argv[1:2] == ["review"] and "--help" not in sys.argv:
+        gc.disable()  # it would look for garbage among the imports, again and again,
+        atexit.register(gc.freeze)  # and once more in the end
+
+        from groundplan.review.process import head_start
+
+        head_start()  # before the command line is imported, which takes as long
+    from groundplan.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,9 +9,8 @@ from typing import Any
 
 from infra.design import Design, design
 from infra.errors import UsageError
-from infra.layers.cluster import SPOT_SHARE
 from infra.objectives import StackConfig, load_config, parse
-from infra.prices import PriceBook, load_prices
+from infra.prices import SPOT_SHARE, PriceBook, load_prices
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 
-from groundplan.cloud.monitor import DOCUMENTS, SECRET, engine_urn
+from groundplan.program import DOCUMENTS, SECRET, engine_urn, run, run_file
 from groundplan.unknown import UNKNOWN
 from infra.errors import GroundplanError
-from infra.objectives import load_config
 
 # Computed values inside of what was given: the provider adds them to its answer.
 _COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": "clusterSecurityGroupId"}}
@@ -146,8 +145,8 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     Raises:
         UsageError: The objectives are wrong or can't be met.
     """
-    from groundplan.cloud.apply import _run_file, run
+    from infra.objectives import load_config
 
     monitor = PreviewMonitor()
-    run(program or (lambda: _run_file(root / "infra")), monitor, stack, load_config(root, stack) if config is None else config, preview=True)
+    run(program or (lambda: run_file(root / "infra")), monitor, stack, load_config(root, stack) if config is None else config, preview=True)
     return list(monitor.found.values())

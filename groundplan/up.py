@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from components.base import Scope
-from groundplan.cloud.apply import PROJECT, Applied, apply
+from groundplan.cloud.apply import Applied, apply
 from groundplan.cloud.aws import client
 from groundplan.home import Home, Service, State, write_private
 from groundplan.jobs import Done, results, run_steps
+from groundplan.program import PROJECT
 from groundplan.services import (
     OWN,
     TITLES,

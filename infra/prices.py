@@ -13,6 +13,8 @@ from pathlib import Path
 
 from infra.errors import UsageError
 
+SPOT_SHARE = 0.4  # of the on-demand price; spot prices move, 60 % off is what general-purpose types have long averaged
+
 HOURS_PER_MONTH = 730
 FOLDER = Path(__file__).parent / "prices"
 PRICES_FILE, EC2_FILE, SOURCE_FILE = "services.csv", "ec2-on-demand.csv", "source.json"

@@ -2,7 +2,7 @@
 
 from pulumi_policy import PolicyPack
 
-from policies.pack import decode_once, policies
+from policies.pack import policies, quicken
 
-decode_once()
+quicken()
 PolicyPack(name="groundplan", policies=policies())

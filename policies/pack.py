@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import threading
@@ -108,13 +109,22 @@ def _stack_validation(control: Control, waived: Callable[[str], bool]) -> Callab
     assert check is not None
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        items = [Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources]
-        names = {item.urn: item.name for item in items}
-        for urn, fault in check(items):
-            if not waived(names.get(urn, "")):
+        items = _items(args)
+        for urn, fault in check(list(items.values())):
+            if not waived(items[urn].name if urn in items else ""):
                 report(f"{fault}. {control.remediation}", urn or None)
 
     return validate
+
+
+_stack = threading.local()  # what the first stack-wide policy of a request made, for the others
+
+
+def _items(args: StackValidationArgs) -> dict[str, Item]:
+    if args.resources or not hasattr(_stack, "items"):
+        _stack.items = {r.urn: Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources}
+    found: dict[str, Item] = _stack.items
+    return found
 
 
 def _waiver_policy(settings: Settings) -> Policy:
@@ -151,8 +161,8 @@ OF_THE_REVIEW = (
 )  # fmt: skip
 
 
-def decode_once() -> None:
-    """Have the SDK decode a resource once, not once for each policy: with a hundred of them that is most of the time.
+def quicken() -> None:
+    """Have the SDK decode a resource once, not once for each policy, and ask about it only the policies for its type: most of the time otherwise.
 
     Where the SDK no longer has these names nothing is changed, and the pack is only slower.
     """
@@ -183,6 +193,46 @@ def decode_once() -> None:
         options = servicer._get_resource_options
         read = remembered(lambda request: options(None, request))
         servicer._get_resource_options = lambda _self, request: read(request)
+    if hasattr(servicer, "Analyze") and hasattr(servicer, "AnalyzeStack"):
+        _by_type(servicer)
+        _made_once(servicer)
+
+
+def _by_type(servicer: Any) -> None:
+    """Have ``Analyze`` go through the policies for the resource's type, not through all of them."""
+    analyze, field = servicer.Analyze, "_PolicyAnalyzerServicer__policies"
+    for_type: dict[str, list[Policy]] = {}
+
+    def narrowed(self: Any, request: Any, context: Any) -> Any:
+        if not hasattr(self, field):
+            return analyze(self, request, context)
+        if request.type not in for_type:
+            controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, field))
+            for_type[request.type] = [policy for policy, control in controls if control is None or request.type in control.types]
+        view = copy.copy(self)  # requests come on several threads
+        setattr(view, field, for_type[request.type])
+        return analyze(view, request, context)
+
+    servicer.Analyze = narrowed
+
+
+def _made_once(servicer: Any) -> None:
+    """Have ``AnalyzeStack`` make its objects of all resources for the first policy only; ``_items`` gives them to the others."""
+    analyze_stack = servicer.AnalyzeStack
+
+    class Once:
+        def __init__(self, resources: Any) -> None:
+            self._left = [resources]
+
+        @property
+        def resources(self) -> Any:
+            return self._left.pop() if self._left else ()
+
+    def once(self: Any, request: Any, context: Any) -> Any:
+        _stack.__dict__.clear()
+        return analyze_stack(self, Once(request.resources), context)
+
+    servicer.AnalyzeStack = once
 
 
 _MOST_KEPT = 20_000

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import json
-import logging
-import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +11,9 @@ from typing import Any
 from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
 from groundplan.cloud.shapes import check, input_shape
+from groundplan.program import run, run_file
 from infra.errors import GroundplanError
 from infra.objectives import load, load_config
-
-PROJECT = "groundplan"
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ def apply(
     known = _load_records(state_file, generation)
     cloud = Cloud(config.region, config.account_id, _sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
     monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
-    entry = program or (lambda: _run_file(root / "infra"))
+    entry = program or (lambda: run_file(root / "infra"))
     try:
         outputs = run(entry, monitor, stack, load_config(root, stack))
     finally:
@@ -87,78 +82,6 @@ def apply(
             ) from error
     _save_records(state_file, generation, monitor.records)
     return Applied(list(monitor.records.values()), outputs, gone)
-
-
-def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, preview: bool = False, project: str = PROJECT) -> dict[str, Any]:
-    """Run a Pulumi program against a monitor and return its stack outputs, resolved.
-
-    Raises:
-        GroundplanError: What the program or the monitor raised; other errors come through as they are.
-    """
-    import pulumi
-    from pulumi.runtime import settings
-    from pulumi.runtime.stack import run_pulumi_func
-
-    logging.getLogger("pulumi").setLevel(logging.CRITICAL)
-    # A run that failed leaves its unfinished work behind, tied to an event loop that is gone.
-    settings.SETTINGS.rpc_manager.clear()
-    settings.SETTINGS.outputs.clear()
-    settings.set_root_resource(None)  # type: ignore[arg-type]
-    pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
-    quiet = logging.getLogger("groundplan.pulumi")
-    quiet.setLevel(logging.CRITICAL)
-
-    async def whole() -> None:
-        """Run the program and wait for its outputs: the SDK's own wait begins anew with all that are left after each one."""
-        program()
-        outputs = settings.SETTINGS.outputs
-        while outputs:
-            pending = list(outputs)
-            outputs.clear()
-            done, unfinished = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
-            outputs.update(unfinished)
-            if unfinished or any(task.cancelled() or task.exception() for task in done):
-                outputs.update(done)
-                return  # the SDK finds the failure and says so
-
-    async def main() -> dict[str, Any]:
-        # A failure is raised; asyncio would tell once more of every output that waited for it.
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        pulumi.runtime.set_mocks(monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=quiet)
-        await run_pulumi_func(whole)
-        root = settings.get_root_resource()
-        exported = getattr(root, "outputs", {})
-        return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
-
-    # Thousands of classes are made while the provider's package is imported; looking for garbage among them took a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would find
-        # have crashed CPython 3.11.
-        return asyncio.run(main())
-    except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, GroundplanError):
-                raise cause from None
-        raise
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """An error and what led to it, each once: the SDK raises some of its errors from one another."""
-    found: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return found
-
-
-def _run_file(folder: Path) -> None:
-    runpy.run_path(str(folder), run_name="__main__")
 
 
 def _sender(endpoint: str) -> Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]:

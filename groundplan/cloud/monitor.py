@@ -17,16 +17,12 @@ from pulumi import AssetArchive, FileAsset
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import get_project, get_stack
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
 from groundplan.cloud.rules import RECORDED_OUTPUTS, Cloud, Inputs, Made, Rule, rule_for
 from groundplan.cloud.shapes import input_shape, to_request
+from groundplan.program import DOCUMENTS, SECRET, engine_urn
 from infra.errors import GroundplanError
-
-# Inputs that may be structures, of which AWS's provider makes JSON text.
-DOCUMENTS = ("policy", "assumeRolePolicy")
-SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 
 @dataclass
@@ -45,13 +41,6 @@ class Record:
     dependencies: list[str] = field(default_factory=list)
     seconds: float = 0.0
     change: str = "created"  # created, updated, replaced, same
-
-
-def engine_urn(parent: str, type_: str, name: str) -> str:
-    """A resource's URN: it names every parent's type, and leaves the stack's out."""
-    chain = parent.split("::")[2] if parent else "pulumi:pulumi:Stack"
-    qualified = type_ if chain == "pulumi:pulumi:Stack" else f"{chain}${type_}"
-    return f"urn:pulumi:{get_stack()}::{get_project()}::{qualified}::{name}"
 
 
 class LocalMocks(Mocks):

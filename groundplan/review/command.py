@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from groundplan.review import process
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
 from infra.errors import UsageError
 
 _T = TypeVar("_T", Review, Finding)
-HOME = Path(__file__).parent.parent.parent
 
 
 def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config: tuple[str, ...] = (), against: str = "") -> Review:
@@ -44,7 +42,7 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
     asked = tuple(pack.resolve() for pack in packs) or _own_packs(project)
     settings = read_config(project, chosen, config)
     running = _Engine(project, chosen, settings, asked)
-    _load()
+    _load(settings)
     try:
         if not against:
             return _complete(project, chosen, settings, running.answer(), started)
@@ -57,14 +55,22 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
         running.stop()
 
 
-def _load() -> None:
+def _load(config: Mapping[str, str]) -> None:
     """What is needed once the engine has answered, imported while it runs; nothing of Pulumi, which would take the engine's time."""
-    import infra.design  # noqa: F401
+    import rich.console
+    import rich.table  # noqa: F401
+
+    import groundplan.review.cost
+    import groundplan.review.formats
+    import groundplan.review.iam  # noqa: F401
+
+    if "groundplan:objectives" in config:
+        import infra.design  # noqa: F401
 
 
 def _own_packs(project: Project) -> tuple[Path, ...]:
     """This project's pack, and another project's own beside it: a pack of theirs takes nothing away."""
-    own, ours = project.root / "policies", HOME / "policies"
+    own, ours = project.root / "policies", process.HOME / "policies"
     return (ours, own) if own != ours and (own / "PulumiPolicy.yaml").is_file() else (ours,)
 
 
@@ -72,23 +78,12 @@ class _Engine:
     """The process that runs the program; it is started at once, so that this one can load what it needs meanwhile."""
 
     def __init__(self, project: Project, stack: str, config: Mapping[str, str], packs: tuple[Path, ...]) -> None:
-        request = {
-            "root": str(project.root), "main": str(project.main), "project": project.name, "stack": stack, "config": dict(config),
-            "packs": [str(pack) for pack in packs], "home": str(HOME), "virtualenv": str(project.virtualenv) if project.virtualenv else None,
-        }  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])), "PYTHONWARNINGS": "ignore"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "groundplan.review.engine"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request))
-        self._process.stdin.close()
-        self._process.stdin = None
+        self._process = process.start(
+            {
+                "root": str(project.root), "main": str(project.main), "project": project.name, "stack": stack, "config": dict(config),
+                "packs": [str(pack) for pack in packs], "virtualenv": str(project.virtualenv) if project.virtualenv else None,
+            }
+        )  # fmt: skip
         self._root = project.root
 
     def answer(self) -> dict[str, Any]:
@@ -116,9 +111,7 @@ class _Engine:
 
     def stop(self) -> None:
         """End it, if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        process.stop(self._process)
 
 
 def _complete(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float) -> Review:
@@ -219,13 +212,14 @@ def _with(item: _T, **changes: Any) -> _T:
 def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Cost, list[str]]:
     """Of the design, where the stack has objectives that can be met; else of the resources."""
     from groundplan.review.cost import of_design, of_resources
-    from infra.design import design
-    from infra.objectives import parse
     from infra.prices import load_prices
 
     prices = load_prices()
     if "groundplan:objectives" not in config:
         return of_resources(resources, prices), []
+    from infra.design import design
+    from infra.objectives import parse
+
     whole = {key: _loaded(value) for key, value in config.items()}
     parsed = parse(whole, where=f"stack {stack} of {project.root}")
     plan = design(parsed.objectives, prices, parsed.region)

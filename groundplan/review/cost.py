@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groundplan.review.model import Cost, CostLine, Resource
 from groundplan.unknown import UNKNOWN
-from infra.design import Design
-from infra.layers.cluster import SPOT_SHARE
-from infra.objectives import Objectives
-from infra.prices import PriceBook
+from infra.prices import SPOT_SHARE, PriceBook
+
+if TYPE_CHECKING:  # they take a while to import, and only a stack with objectives needs them
+    from infra.design import Design
+    from infra.objectives import Objectives
 
 Inputs = Mapping[str, Any]
 _ROOT_GIB = 8

@@ -1,16 +1,7 @@
-"""Runs a program in preview semantics, in a process of its own, and has policy packs judge each resource as it comes.
-
-``python -m groundplan.review.engine`` reads a request as JSON and writes the answer as JSON. Its own process, because a program may
-bring modules of any name, those of another revision of this project among them.
-"""
+"""Runs a program in preview semantics, and has policy packs judge each resource as it comes."""
 
 from __future__ import annotations
 
-import gc
-
-gc.disable()  # for the imports, too: they make thousands of classes, and the process lives for seconds
-
-import json
 import os
 import sys
 import traceback
@@ -21,14 +12,12 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan.cloud.apply import causes, run
-from groundplan.cloud.monitor import SECRET
 from groundplan.preview import PreviewMonitor
+from groundplan.program import SECRET, causes, run
 from groundplan.review import lookups, packs
-from groundplan.review.errors import ReviewError
+from groundplan.review.process import HOME, PackProcess
 from infra.errors import GroundplanError
 
-HOME = Path(__file__).parent.parent.parent
 _OURS = ("infra", "components", "policies", "pipelines", "examples", "tests")
 
 
@@ -135,15 +124,12 @@ class _Missing:
             setattr(pulumi.Config, name, ask)
 
 
-def serve(request: dict[str, Any]) -> dict[str, Any]:
+def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]:
     """Run the program; the answer holds its resources and what the packs say, or the error that kept it from being run."""
     root, main = Path(request["root"]), Path(request["main"])
-    pythonpath = os.pathsep.join([request["home"], *filter(None, [os.environ.get("PYTHONPATH", "")])])
-    asked: list[packs.Pack] = []
     missing = _Missing()
     try:
-        for path in request["packs"]:
-            asked.append(packs.Pack(Path(path), request["project"], request["stack"], request["config"], pythonpath))  # noqa: PERF401 (stopped below)
+        asked = [packs.Pack(pack) for pack in started]
         region = request["config"].get("aws:region") or os.environ.get("AWS_REGION") or "us-east-1"
         os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
         monitor = ReviewMonitor(root, region, asked)
@@ -159,9 +145,6 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:  # a program may end itself, too
         found = _raised(error, root)
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
-    finally:
-        for pack in asked:
-            pack.stop()
 
 
 def _program(main: Path) -> None:
@@ -207,21 +190,3 @@ def _raised(error: BaseException, root: Path) -> dict[str, str]:
             f"install what the program needs into the virtualenv that its Pulumi.yaml names, or into this one: pip install {str(shown.name).replace('_', '-')}"
         )
     return {"what": f"the program raised {type(shown).__name__}: {shown}", "where": place or str(root), "fix": fix}
-
-
-def main() -> None:
-    """Standard input to what standard output was when the process started; what the program prints goes to standard error."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    try:
-        found = serve(json.load(sys.stdin))
-    except ReviewError as error:
-        found = {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
-    json.dump(found, answer)
-    answer.close()
-    # What a program has started (threads, event loops) must not keep the review waiting.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

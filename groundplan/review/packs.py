@@ -1,20 +1,13 @@
-"""Policy packs, started as the Pulumi CLI starts them and asked over Pulumi's own protocol (``analyzer.proto``) while the program runs.
+"""Policy packs, asked over Pulumi's own protocol (``analyzer.proto``) while the program runs.
 
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
 """
 
 from __future__ import annotations
 
-import json
-import os
 import queue
 import re
-import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +15,7 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from groundplan.review.errors import ReviewError
+from groundplan.review.process import PackProcess
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
 MOST_UNDER_WAY = 200
@@ -35,53 +29,31 @@ _CANT = re.compile(r"can't run policy '([^']+)' from policy pack '[^']+' during 
 
 
 class Pack:
-    """One running pack.
+    """A pack that runs, or is about to."""
 
-    Args:
-        path: Folder with ``PulumiPolicy.yaml``.
-        config: The stack's configuration, which the engine hands a pack, too.
-        pythonpath: Folders the pack's modules may come from.
-
-    Raises:
-        ReviewError: The folder holds no pack in Python.
-    """
-
-    def __init__(self, path: Path, project: str, stack: str, config: Mapping[str, str], pythonpath: str) -> None:
-        self.path = path
+    def __init__(self, started: PackProcess) -> None:
+        self.path = started.path
         self.answers: list[tuple[Any, Any]] = []  # request, future
         self._queue: queue.Queue[Any] = queue.Queue()
         self._problem: ReviewError | None = None
-        environment = {
-            **os.environ,
-            "PULUMI_CONFIG": json.dumps(dict(config)),
-            "PULUMI_PROJECT": project,
-            "PULUMI_STACK": stack,
-            "PULUMI_ORGANIZATION": "organization",
-            "PULUMI_DRY_RUN": "true",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": pythonpath,
-            # The review shows waived findings, and who answers for them.
-            "GROUNDPLAN_POLICY_WAIVERS": "0",
-        }
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pack)
-        command = [_interpreter(path), "-m", "pulumi.policy", "127.0.0.1:0", str(path)]
-        self._process = subprocess.Popen(command, cwd=path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self._started = started
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         """Wait for the pack's port, then send what has gathered and whatever comes."""
-        assert self._process.stdout is not None
-        port = self._process.stdout.readline().strip()
+        assert self._started.process.stdout is not None
+        port = self._started.process.stdout.readline().strip()
         if not port.isdigit():
-            self._process.wait(START_TIMEOUT_S)
-            self._errors.seek(0)
-            said = self._errors.read().decode("utf-8", "replace")
+            self._started.process.wait(START_TIMEOUT_S)
+            self._started.errors.seek(0)
+            said = self._started.errors.read().decode("utf-8", "replace")
             self._problem = ReviewError(f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path))
             return
         # Kept: a channel that nobody holds cancels what was sent through it.
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
         self.stub = analyzer_pb2_grpc.AnalyzerStub(self._channel)
+        self._info = self.stub.GetAnalyzerInfo.future(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
         # With thousands under way at once, gRPC cancels some.
         room = threading.Semaphore(MOST_UNDER_WAY)
         while (request := self._queue.get()) is not None:
@@ -108,28 +80,16 @@ class Pack:
         if self._problem:
             raise self._problem
         try:
-            info = self.stub.GetAnalyzerInfo(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
             whole = self.stub.AnalyzeStack.future(analyzer_pb2.AnalyzeStackRequest(resources=resources), timeout=ASK_TIMEOUT_S)
             said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
             said += [(item.urn, item) for item in whole.result().diagnostics]
+            info = self._info.result()
         except grpc.RpcError as error:
             text = error.details() or str(error.code())
             named = re.search(r"with policy '([^']+)'", text)
             what = f"the policy {named[1]} raised: {_last(text)}" if named else f"the policy pack failed: {_last(text)}"
             raise ReviewError(what, where=_place(text) or str(self.path)) from None
         return {"pack": info.name, "policies": [_policy(item) for item in info.policies], **_told(said)}
-
-    def stop(self) -> None:
-        """End its process."""
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-        self._errors.close()
 
 
 def _policy(item: Any) -> dict[str, Any]:
@@ -155,30 +115,6 @@ def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
         message = item.message.removeprefix(item.description).strip() or item.description
         findings.append({"policy": item.policyName, "urn": item.urn or urn, "message": message, "level": _LEVELS[item.enforcementLevel]})
     return {"findings": findings, "undecided": undecided}
-
-
-def _interpreter(path: Path) -> str:
-    """The pack's own virtualenv, if it names one that is there; else this one.
-
-    Raises:
-        ReviewError: There is no pack, or it is not in Python.
-    """
-    import yaml
-
-    file = path / "PulumiPolicy.yaml"
-    if not file.is_file():
-        raise ReviewError("is no policy pack: it has no PulumiPolicy.yaml", where=str(path), fix="name a folder with PulumiPolicy.yaml")
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReviewError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file)) from None
-    runtime = document.get("runtime")
-    kind = runtime.get("name") if isinstance(runtime, dict) else runtime
-    if kind != "python":
-        raise ReviewError(f"is a pack in {kind}; only Python ones can be asked", where=str(file))
-    options = (runtime.get("options") or {}) if isinstance(runtime, dict) else {}
-    own = path / str(options.get("virtualenv", "")) / "bin" / "python"
-    return str(own) if options.get("virtualenv") and own.is_file() else sys.executable
 
 
 def _last(text: str) -> str:

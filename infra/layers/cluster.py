@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from infra.decisions import Chooser, Obstacle, Option
 from infra.objectives import Availability, Objectives, OfficeHours
-from infra.prices import PriceBook
+from infra.prices import SPOT_SHARE, PriceBook
 
-SPOT_SHARE = 0.4  # of the on-demand price; spot prices move, 60 % off is what general-purpose types have long averaged
 TRACKING_VCPUS = 1  # each replica of the MLflow server
 GPU_TYPE = "g4dn.xlarge"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra.decisions import Chooser, Obstacle, Option
-from infra.layers.cluster import GPU_TYPE, SPOT_SHARE
+from infra.layers.cluster import GPU_TYPE
 from infra.objectives import Availability, ModelObjectives, Objectives, Target
-from infra.prices import PriceBook
+from infra.prices import SPOT_SHARE, PriceBook
 
 # One vCPU of a serving instance answers at least this many single-row requests a second with ONNX Runtime.
 # Deliberately low against what bench/ measures, so that a design holds for models ten times larger.

@@ -13,11 +13,11 @@ import pytest
 from moto import mock_aws
 
 from groundplan.cloud import rules
-from groundplan.cloud.apply import _run_file, run
 from groundplan.cloud.aws_server import _allow_plain_http
 from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
 from groundplan.cloud.shapes import check, input_shape
+from groundplan.program import run, run_file
 from infra.errors import GroundplanError
 from infra.objectives import load_config, parse
 from tests.conftest import ROOT, everything
@@ -50,7 +50,7 @@ class InProcess:
         config = {**config, "aws:allowedAccountIds": [ACCOUNT]}
         region = parse(config, where="test").region
         monitor = LocalMonitor(LocalMocks(ACCOUNT, region), Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
-        run(lambda: _run_file(ROOT / "infra"), monitor, stack, config, project=project)
+        run(lambda: run_file(ROOT / "infra"), monitor, stack, config, project=project)
         return list(monitor.records.values())
 
 

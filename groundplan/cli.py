@@ -46,6 +46,9 @@ def up(
     months: Annotated[str, typer.Option(metavar="FIRST-LAST", help="Months of 2013 that the flights example streams, within 1-12.")] = "1-3",
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
+    validate_at_broker: Annotated[
+        bool, typer.Option("--validate-at-broker", help="The broker refuses events that hold not to their contract's schema (MSK can't).")
+    ] = False,
     port: Annotated[
         list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
     ] = None,
@@ -61,12 +64,14 @@ def up(
         if not (home.root / folder).is_dir():
             known = sorted(path.parent.name for path in home.root.glob("examples/*/experiment.py"))
             raise UsageError(f"no example {folder.removeprefix('examples/')!r}", where="--examples", fix=f"one of: {', '.join(known)}")
+    if validate_at_broker and kafka:
+        raise UsageError("a broker that runs already is not given schemas", where="--validate-at-broker", fix="leave away --kafka, or this")
     first, _, last = months.partition("-")
     if not (first.isdigit() and (last or first).isdigit() and 1 <= int(first) <= int(last or first) <= 12):
         raise UsageError(f"{months!r} is no month, nor months from first to last", where="--months", fix="for example --months 1-12")
     os.environ["GROUNDPLAN_MONTHS"] = months  # the example's source reads it
     with _progress() as say:
-        summary = bring_up(home, stack, external=external, ports=_ports(port or []), examples=folders, say=say)
+        summary = bring_up(home, stack, external=external, ports=_ports(port or []), examples=folders, validates=validate_at_broker, say=say)
     from groundplan.summary import print_summary
 
     try:
@@ -291,8 +296,8 @@ def dlq_replay(
     from groundplan.experiments import run_replay
     from groundplan.home import find_home
 
-    for name, sent in run_replay(find_home(), example, topic, reason).items():
-        print(f"{name}: {sent} events sent again")
+    for name, (sent, kept) in run_replay(find_home(), example, topic, reason).items():
+        print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
 
 
 contract = typer.Typer(help="Data contracts.", no_args_is_help=True)

@@ -71,6 +71,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str) 
         "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client asks for this before it speaks to loopback
         "GROUNDPLAN_HOME": str(home.folder),
         "GROUNDPLAN_OUTPUTS": str(home.outputs_file),
+        **({"KAFKA_VALIDATES": "1"} if home.schemas.is_dir() else {}),
         "PYTHONPATH": os.pathsep.join((str(guard), str(home.root))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

@@ -87,8 +87,8 @@ def run_dead_letters(home: Home, path: Path, topic: str = "") -> list[Any]:
         return [letter for name in _topics(context, topic) for letter in dead_letters.read(context, name)]
 
 
-def run_replay(home: Home, path: Path, topic: str, reason: str) -> dict[str, int]:
-    """Send dead letters to their topics again; how many, by topic."""
+def run_replay(home: Home, path: Path, topic: str, reason: str) -> dict[str, tuple[int, int]]:
+    """Send dead letters to their topics again; how many were sent and how many were kept back, by topic."""
     from pipelines import dead_letters
 
     with _inside(home):

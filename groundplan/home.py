@@ -88,6 +88,11 @@ class Home:
         return self.run / "kcat.conf"
 
     @property
+    def schemas(self) -> Path:
+        """The contracts' schemas that the broker holds events to; not there if it holds them to none."""
+        return self.run / "schemas"
+
+    @property
     def reports(self) -> Path:
         """Pages for people: quality gate, drift."""
         return self.run / "reports"

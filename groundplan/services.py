@@ -69,6 +69,8 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
         "kafka": [
             str(_broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{broker_port}",
             "--advertised-listener-url", f"tcp://127.0.0.1:{port['kafka']}", "--storage-engine", f"s3://{buckets['kafka']}",
+            # A path below the working folder, which is the project's: the broker takes no other.
+            *(("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}") if home.schemas.is_dir() else ()),
         ],
         "kafka-front": [python, "-m", "groundplan.cloud.kafka_front", "--port", port["kafka"], "--broker-port", broker_port],
         "router": [python, "-m", "groundplan.hosting", "--port", port["router"], "--region", region],

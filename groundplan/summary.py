@@ -185,7 +185,8 @@ def print_dead_letters(letters: list[Any]) -> None:
     shown = table("topic", "partition", "offset", "reason", "detail", "event")
     for letter in letters:
         text = letter.value.decode("utf-8", "backslashreplace")
-        shown.add_row(letter.topic, str(letter.partition), str(letter.offset), letter.reason, letter.detail, text[:80] + ("..." if len(text) > 80 else ""))
+        stood = ("not sent", "") if letter.partition < 0 else (str(letter.partition), str(letter.offset))
+        shown.add_row(letter.topic, *stood, letter.reason, letter.detail, text[:80] + ("..." if len(text) > 80 else ""))
     console.print(shown)
     console.print(
         f"\n{len(letters)} {_letters(len(letters))}: "

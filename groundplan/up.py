@@ -76,6 +76,7 @@ def bring_up(
     external: dict[str, str] | None = None,
     ports: dict[str, int] | None = None,
     examples: tuple[str, ...] = DEFAULT_EXAMPLES,
+    validates: bool = False,
     say: Talk = Talk(),  # noqa: B008 (it has no state)
 ) -> Summary:
     """Start what is not running, apply the program, run the examples that have not run.
@@ -83,6 +84,7 @@ def bring_up(
     Args:
         external: Addresses of services the user already has, by service name; those are not started.
         ports: Wanted ports of own services, by name; others get a free one.
+        validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are sent.
 
     Raises:
         UsageError: A wrong stack file, flag or port; nothing was started.
@@ -96,6 +98,8 @@ def bring_up(
             if state.stack != stack:
                 raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
             _check_flags(state, external or {}, ports or {})
+            if validates and not home.schemas.is_dir():
+                raise UsageError("the broker that runs holds events to no schema", where="--validate-at-broker", fix="run `groundplan down` first")
             return _run(home, config, state, supervisor_of(state), examples, say, already_up=True)
         if state is not None:
             say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
@@ -103,6 +107,8 @@ def bring_up(
         shutil.rmtree(home.run, ignore_errors=True)
         home.run.mkdir(parents=True)
         with _undone_on_failure(home):
+            if validates:
+                _write_schemas(home)
             state, supervisor = _start_services(home, config, stack, external or {}, ports or {})
             return _run(home, config, state, supervisor, examples, say, already_up=False)
 
@@ -175,6 +181,18 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
         service = state.services.get(name)
         if service is None or given not in (service.url, service.port):
             raise UsageError(f"{given} was asked for, and the platform is already running otherwise", where=f"--{name}", fix="run `groundplan down` first")
+
+
+def _write_schemas(home: Home) -> None:
+    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value."""
+    from groundplan.contracts import all_files
+    from infra.contracts import load_contract
+
+    home.schemas.mkdir(parents=True)
+    for path in all_files(home.root):
+        contract = load_contract(path)
+        schema = {"type": "object", "properties": {"value": contract.json_schema()}}
+        (home.schemas / f"{contract.topic}.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
 
 
 def _scope(config: StackConfig, stack: str) -> Scope:

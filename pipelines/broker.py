@@ -72,6 +72,11 @@ def producer(outputs: Outputs) -> Any:
     return Producer({**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", **limits})
 
 
+def validates() -> bool:
+    """Whether the broker itself holds events to their contracts, as MSK never does."""
+    return bool(os.environ.get("KAFKA_VALIDATES"))
+
+
 def send(client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: Callable[[int], None] = lambda count: None) -> int:
     """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; how many there were.
 

@@ -12,7 +12,7 @@ from infra.contracts import Contract
 from infra.errors import GroundplanError
 from pipelines import broker
 from pipelines.context import Context
-from pipelines.decode import Refused
+from pipelines.decode import Decoder, Refused
 
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
@@ -24,7 +24,7 @@ class DeadLetter:
     """One event, as it stands in the dead-letter topic.
 
     Attributes:
-        partition, offset: Where it stood in its topic; this names it.
+        partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have taken it there.
         letter_partition, letter_offset: Where it stands among the dead letters.
         timestamp_ms: When it was sent, milliseconds since 1970.
         value: Its bytes, as they came.
@@ -48,17 +48,10 @@ def topic_of(topic: str) -> str:
     return f"{topic}.dlq"
 
 
-def headers(message: Any, refused: Refused, contract: Contract) -> dict[str, str]:
-    """Why, and where it stood."""
-    return {
-        "reason": refused.reason,
-        "detail": refused.detail[:500],
-        "topic": message.topic(),
-        "partition": str(message.partition()),
-        "offset": str(message.offset()),
-        "timestamp_ms": str(message.timestamp()[1]),
-        "contract": f"{contract.id} {contract.version}",
-    }
+def headers(refused: Refused, contract: Contract, message: Any = None) -> dict[str, str]:
+    """Why, and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
+    stood = {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(message.timestamp()[1])} if message else {}
+    return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": f"{contract.id} {contract.version}"}
 
 
 def read(context: Context, topic: str) -> Iterator[DeadLetter]:
@@ -95,11 +88,11 @@ def _messages(context: Context, topic: str) -> Iterator[Any]:
                 raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic)
 
 
-def replay(context: Context, topic: str, reason: str = "") -> int:
-    """Send dead letters to their topic again, each once, however often this is called; how many were sent.
+def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
+    """Send dead letters to their topic again, each once, however often this is called; how many were sent, and how many kept back.
 
     What is sent is told by a header, so a letter that was replayed before is known by it. Those that still hold not to the contract come
-    back as dead letters of their new position.
+    back as dead letters of their new position; where the broker would refuse them they are kept back.
 
     Args:
         reason: Only those refused for this reason.
@@ -109,10 +102,15 @@ def replay(context: Context, topic: str, reason: str = "") -> int:
     """
     before = set(_replayed(context, topic))
     letters = [letter for letter in read(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
+    kept = 0
+    if broker.validates():
+        contract = next(item for item in context.example.contracts if item.topic == topic)
+        bad = {item.index for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
+        letters, kept = [letter for index, letter in enumerate(letters) if index not in bad], len(bad)
     messages = (
         {"topic": topic, "value": letter.value, "key": letter.key or None, "headers": {REPLAYED: f"{letter.partition}-{letter.offset}"}} for letter in letters
     )
-    return broker.send(broker.producer(context.outputs), messages, topic)
+    return broker.send(broker.producer(context.outputs), messages, topic), kept
 
 
 def _replayed(context: Context, topic: str) -> Iterator[str]:
@@ -127,7 +125,7 @@ def _letter(topic: str, message: Any) -> DeadLetter:
     said = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
     return DeadLetter(
         topic=topic,
-        partition=int(said.get("partition", -1)),
+        partition=int(said.get("partition", -1 - message.partition())),
         offset=int(said.get("offset", message.offset())),
         letter_partition=message.partition(),
         letter_offset=message.offset(),

@@ -24,11 +24,13 @@ import yaml
 
 from groundplan.environment import child_environment
 from groundplan.home import Home, State
+from groundplan.services import OWN, commands, free_port, healthy, own_service
+from groundplan.up import _write_schemas
 from infra.errors import GroundplanError
 from infra.outputs import Outputs
 from pipelines import broker, dead_letters
 from pipelines.context import Context, load_example
-from pipelines.ingest import ingest
+from pipelines.ingest import ingest, publish
 from pipelines.raw_zone import RawZone
 from tests import flights
 from tests.conftest import ROOT
@@ -40,8 +42,6 @@ BAD = [b"{truncated", b"null", orjson.dumps({**flights.events("flights")[0], "fl
 @pytest.fixture
 def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]:
     """An example with topics of its own: flights, under another name."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
     topic = f"flights-{uuid.uuid4().hex[:8]}"
     folder = tmp_path / "flights"
     shutil.copytree(flights.FOLDER, folder, ignore=shutil.ignore_patterns("sample", "__pycache__", "contracts"))
@@ -52,9 +52,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]
     (folder / "example.yaml").write_text(
         f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n", encoding="utf-8"
     )
-    admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
-    for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
-        made.result(20)
+    make_topics(topic)
     yield Context(outputs, load_example(folder), f"t{time.time_ns()}", tmp_path)
 
 
@@ -69,6 +67,39 @@ def run(context: Context, home: Home, state: State) -> Run:
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     return start
+
+
+@pytest.fixture
+def strict(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
+    """The same against a broker that holds events to the contract's schema."""
+    home = Home(tmp_path / "strict")
+    shutil.copytree(context.example.folder / "contracts", home.root / "examples" / "flights" / "contracts")
+    _write_schemas(home)
+    chosen = {name: own_service(name, free_port()) for name in OWN}
+    started = commands(home, chosen, "us-east-1", {"mlflow": "m", "kafka": "k"})
+    started["kafka"][started["kafka"].index("s3://k")] = "memory://strict/"
+    running = [subprocess.Popen(started[name], cwd=home.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name in ("kafka", "kafka-front")]
+    try:
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", chosen["kafka"].url)
+        monkeypatch.setenv("KAFKA_VALIDATES", "1")
+        deadline = time.monotonic() + 30
+        while not healthy(chosen["kafka"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        make_topics(context.example.contracts[0].topic)
+        yield context
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(10)
+
+
+def make_topics(topic: str) -> None:
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
+    for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
+        made.result(20)
 
 
 def send(context: Context, payloads: list[bytes]) -> None:
@@ -223,9 +254,9 @@ def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allow
     topic = context.example.contracts[0].topic
     send(context, [flights.payloads("flights")[0], BAD[3], BAD[0]])
     assert ingest(context)["dead_letters"] == 2
-    assert dead_letters.replay(context, topic, "not JSON") == 1
-    assert dead_letters.replay(context, topic, "unknown field") == 1
-    assert dead_letters.replay(context, topic) == 0, "each is sent once"
+    assert dead_letters.replay(context, topic, "not JSON") == (1, 0)
+    assert dead_letters.replay(context, topic, "unknown field") == (1, 0)
+    assert dead_letters.replay(context, topic) == (0, 0), "each is sent once"
     document = context.example.contracts[0].model_dump(by_alias=True)
     document["schema"][0]["properties"] = [*document["schema"][0]["properties"], {"name": "more", "logicalType": "integer"}]
     newer = type(context.example.contracts[0]).model_validate({**document, "version": "1.1.0"})
@@ -320,3 +351,23 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
     found = zone(context).read()["flight_id"].to_pylist()
     assert len(acknowledged) == len(payloads) and len(found) == len(set(found))
     assert set(found) == {orjson.loads(payload)["flight_id"] for payload in acknowledged}
+
+
+def test_a_broker_that_validates_refuses_bad_events_and_the_counts_add_up(strict: Context) -> None:
+    from confluent_kafka import KafkaError, Producer
+
+    contract = strict.example.contracts[0]
+    refusals = []
+    client = Producer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
+    for payload in BAD:
+        client.produce(contract.topic, payload, on_delivery=lambda error, _: refusals.append(error and error.code()))
+        client.flush(10)
+    assert refusals == [KafkaError.INVALID_RECORD] * len(BAD)
+
+    events = [*flights.events("flights")[:300], {**flights.events("flights")[300], "flight": "x"}, *flights.events("flights")[301:600]]
+    assert publish(strict, contract, events) == 600
+    counts = ingest(strict)["topics"][contract.topic]
+    assert (counts["events"], counts["rows"], counts["dead_letters"]) == (600, 599, 1)
+    (letter,) = dead_letters.read(strict, contract.topic)
+    assert (letter.reason, letter.partition < 0, orjson.loads(letter.value)["flight"]) == ("wrong type", True, "x")
+    assert dead_letters.replay(strict, contract.topic) == (0, 1), "the broker would refuse it again"

@@ -70,7 +70,7 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
     changed = type(contract).model_validate(document)
     strict = Context(context.outputs, replace(context.example, contracts=(changed,)), context.run, context.reports)
     ingested(context)
-    assert publish(context, "diabetes-patients", [], "patient_id") == 0
+    assert publish(context, contract, []) == 0
     before = context.s3.list_objects_v2(Bucket=context.outputs.buckets["curated"], Prefix="diabetes-patients/").get("KeyCount")
     queue = aws("sqs").create_queue(QueueName=f"told-{context.run[-8:]}")["QueueUrl"]
     arn = aws("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

@@ -7,6 +7,7 @@ events are the features. The expressions are run by DuckDB; at volume Athena run
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ VERSION_TAG = "groundplan_dataset"
 def materialize(context: Context) -> dict[str, Any]:
     """Write the features to the offline store, register the views, fill the online store, join the training set.
 
-    Online go the rows that are not older than the view's ``ttl_days``.
+    Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last one.
 
     Raises:
         GroundplanError: The expressions don't make what ``example.yaml`` declares.
@@ -38,20 +39,20 @@ def materialize(context: Context) -> dict[str, Any]:
     quality = context.result("quality")
     views = {view.name: view for view in context.example.views}
     tables, labels = _computed(context, quality)
-    offline = {}
+    offline, online = {}, {}
     for name, table in tables.items():
         _check(views[name], table)
         offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", parquet(table))
     with TemporaryDirectory() as folder:
         store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
         for name, table in tables.items():
-            _fill_online(store, views[name], table)
+            online[name] = _fill_online(context, store, views[name], table)
         training = _training_set(context, store, labels) if labels is not None else ""
     return {
         "views": {
             name: {
                 "key": view.key, "features": list(view.features), "offline": offline[name], "table": context.outputs.online_tables[name],
-                "entities": tables[name].num_rows,
+                "entities": tables[name].num_rows, "online": online[name],
             }
             for name, view in views.items()
         },
@@ -178,15 +179,64 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
     return store
 
 
-def _fill_online(store: Any, view: View, table: pa.Table) -> None:
-    """The view's last days: what is new, and what came late or was corrected since the last time."""
-    import pyarrow.compute as pc
+def _fill_online(context: Context, store: Any, view: View, table: pa.Table) -> dict[str, int]:
+    """Bring the online table from what the last run left in it to the view's last days; how many items were written and deleted.
 
-    newest = pc.max(table[EVENT_TIME]).as_py()
-    if newest is None:
-        return
-    oldest = newest - timedelta(days=view.ttl_days) if view.ttl_days else pc.min(table[EVENT_TIME]).as_py() - timedelta(seconds=1)
-    store.materialize(oldest, newest + timedelta(seconds=1), feature_views=[view.name], disable_event_timestamp=False)
+    Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected. Here the rows of both
+    runs are compared, so that what changed is written, what has become older than ``ttl_days`` is deleted, and the rest is left alone.
+    """
+    now, before = _newest_rows(view, table), _online_before(context, view)
+    keys = set(now[view.key].to_pylist())
+    left = set(before[view.key].to_pylist()) - keys if before is not None else set[Any]()
+    changed = now
+    if before is not None and before.schema.equals(now.schema):
+        import ibis
+
+        changed = ibis.difference(ibis.memtable(now), ibis.memtable(before)).to_pyarrow().cast(now.schema)  # absent values equal each other here
+    if changed.num_rows:
+        store.write_to_online_store(view.name, df=changed.to_pandas())
+        times = changed[EVENT_TIME].to_pylist()
+        store.registry.apply_materialization(store.get_feature_view(view.name), store.project, min(times), max(times))
+    _delete_online(context, view, left)
+    context.put("features", _online_mark(view), json.dumps({"run": context.run}).encode(), "application/json")
+    return {"items": now.num_rows, "written": changed.num_rows, "deleted": len(left)}
+
+
+def _newest_rows(view: View, table: pa.Table) -> pa.Table:
+    """What belongs online: of each entity the newest row, if it is not older than ``ttl_days`` before the newest of all."""
+    import ibis
+
+    rows = ibis.memtable(table)
+    if view.ttl_days:
+        rows = rows.filter(rows[EVENT_TIME] >= rows[EVENT_TIME].max() - ibis.interval(days=view.ttl_days))
+    place = ibis.row_number().over(group_by=view.key, order_by=ibis.desc(EVENT_TIME))
+    return rows.mutate(place=place).filter(ibis._.place == 0).drop("place").order_by(view.key).to_pyarrow().cast(table.schema)
+
+
+def _online_mark(view: View) -> str:
+    return f"{view.name}/online.json"
+
+
+def _online_before(context: Context, view: View) -> pa.Table | None:
+    """What the last run that ended has put online."""
+    import pyarrow.parquet as pq
+
+    try:
+        run = json.loads(context.get("features", _online_mark(view)))["run"]
+        body = context.get("features", f"{view.name}/run={run}/features.parquet")
+    except context.s3.exceptions.NoSuchKey:
+        return None
+    return _newest_rows(view, pq.read_table(io.BytesIO(body)))
+
+
+def _delete_online(context: Context, view: View, keys: set[Any]) -> None:
+    import boto3
+
+    from pipelines.serving.online import entity_id
+
+    with boto3.resource("dynamodb").Table(context.outputs.online_tables[view.name]).batch_writer() as batch:
+        for key in keys:
+            batch.delete_item(Key={"entity_id": entity_id(view.key, key)})
 
 
 def _training_set(context: Context, store: Any, labels: pa.Table) -> str:

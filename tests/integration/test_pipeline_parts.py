@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from groundplan.home import Home, State
 from infra.errors import GroundplanError, UsageError
+from infra.examples import View
 from infra.outputs import Outputs
 from pipelines import audit
 from pipelines.context import Context, load_example
@@ -104,6 +106,48 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
     assert reader("patient_id", keys) == {name: wanted[name] for name in result["features"]}
     with pytest.raises(BadRequestError, match="No features for patient_id 5000"):
         reader("patient_id", [17, 5000])
+
+
+def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path: Path, aws: Any) -> None:
+    from pipelines.features import EVENT_TIME, _fill_online, open_store
+    from pipelines.raw_zone import parquet
+
+    view = View(name="filled", key="patient_id", key_type="integer", features={"bmi": "number", "stage": "integer"}, ttl_days=2)
+    name = view.name
+    table_name = f"{context.outputs.online_table_prefix}.{name}"
+    aws("dynamodb").create_table(
+        TableName=table_name, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
+    )  # fmt: skip
+    outputs = context.outputs.model_copy(update={"online_tables": {name: table_name}})
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def run(run: str, rows: list[tuple[int, int, float, int | None]]) -> tuple[dict[str, int], dict[str, list[Any]]]:
+        """Day, patient, bmi and stage of each row; what was done, and what is online afterwards."""
+        table = pa.table(
+            {
+                "patient_id": [row[1] for row in rows],
+                "bmi": [row[2] for row in rows],
+                "stage": pa.array([row[3] for row in rows], pa.int64()),
+                EVENT_TIME: pa.array([start + timedelta(days=row[0]) for row in rows], pa.timestamp("us", "UTC")),
+            }
+        )
+        at = Context(outputs, context.example, run, context.reports)
+        address = at.put("features", f"{name}/run={run}/features.parquet", parquet(table))
+        store = open_store(outputs, "filled", {name: view}, {name: address}, tmp_path)
+        done = _fill_online(at, store, view, table)
+        found = store.get_online_features([f"{name}:bmi", f"{name}:stage"], [{"patient_id": key} for key in range(1, 6)]).to_dict()
+        return done, found
+
+    first = [(0, 1, 20.0, 1), (1, 2, 21.0, None), (2, 3, 22.0, 3)]
+    done, found = run("a", first)
+    assert (done, found["bmi"]) == ({"items": 3, "written": 3, "deleted": 0}, [20.0, 21.0, 22.0, None, None])
+    # Nothing changed, absent values among it; nothing is written.
+    assert run("b", first)[0] == {"items": 3, "written": 0, "deleted": 0}
+    # One corrected, one new, one that came late, and one that has become too old.
+    done, found = run("c", [first[0], (1, 2, 30.0, 2), first[2], (3, 4, 23.0, 4), (1, 5, 24.0, 5)])
+    assert (done, found["bmi"]) == ({"items": 4, "written": 3, "deleted": 1}, [None, 30.0, 22.0, 23.0, 24.0])
+    assert found["stage"] == [None, 2, 3, 4, 5]
 
 
 def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:

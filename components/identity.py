@@ -44,7 +44,7 @@ class IdentityArgs:
 
 
 class Identity(Component):
-    """Roles: data-scientist, operations, auditor for people (with MFA); pipeline, serving, streaming for services; tracking,
+    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving, streaming for services; tracking,
     cluster-pipeline, cluster-serving, metrics for pods.
 
     Attributes:
@@ -64,6 +64,9 @@ class Identity(Component):
         metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
 
         kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group", "transactional-id"))
+        # Personal fields are tokenised with this key before anything is stored.
+        secret = f"arn:aws:secretsmanager:{region}:{account}:secret:{scope.project}/{scope.stack}/masking-key-*"
+        masking_key = Statement(("secretsmanager:GetSecretValue",), (secret,))
         pull_image = [
             Statement(("ecr:GetAuthorizationToken",), ("*",)),
             Statement(
@@ -100,6 +103,16 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
+        # Forgets a person (GDPR Art. 17): nobody else, and no service, may delete data or its old versions.
+        erased = tuple(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES))
+        people["privacy"] = [
+            *self._read(Zone.RAW),
+            *self._read(Zone.CURATED, Zone.FEATURES, Zone.AUDIT, write=True),
+            Statement(("s3:ListBucketVersions",), erased),
+            Statement(("s3:DeleteObjectVersion",), tuple(f"{arn}/*" for arn in erased)),
+            Statement(("dynamodb:DeleteItem",), (table,)),
+            masking_key,
+        ]
         steps = [
             *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
             *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
@@ -119,8 +132,7 @@ class Identity(Component):
             Statement(("cloudwatch:DescribeAlarms",), ("*",)),
             Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
             Statement(_USE_KAFKA, kafka),
-            # Personal fields are tokenised with this key before anything is stored.
-            Statement(("secretsmanager:GetSecretValue",), (f"arn:aws:secretsmanager:{region}:{account}:secret:{scope.project}/{scope.stack}/masking-key-*",)),
+            masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
             *pull_image,
             Statement(

@@ -23,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
 )
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack whose objectives are used (stacks/Pulumi.<stack>.yaml).")]
+OutputsOption = Annotated[
+    str, typer.Option(metavar="FILE", help="Outputs of a stack on AWS (file or s3:// address); your own credentials are used. Default: the local platform.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -242,13 +245,14 @@ def forget(
     subject: Annotated[str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")],
     identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
     path: Annotated[Path, typer.Option("--example", help="The example whose data is searched.")] = Path("examples/flights"),
+    outputs: OutputsOption = "",
     as_json: AsJson = False,
 ) -> None:
     """Delete one person's data (GDPR Art. 17) from datasets, features, training sets and the online store, with evidence."""
     from groundplan.experiments import run_forget
     from groundplan.home import find_home
 
-    found = run_forget(find_home(), path, subject, identity)
+    found = run_forget(find_home(), path, subject, identity, outputs)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -267,12 +271,12 @@ TopicOption = Annotated[str, typer.Option(help="One topic. Default: all of the e
 
 
 @dlq.command("list")
-def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", as_json: AsJson = False) -> None:
+def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
     """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
     from groundplan.experiments import run_dead_letters
     from groundplan.home import find_home
 
-    found = run_dead_letters(find_home(), example, topic)
+    found = run_dead_letters(find_home(), example, topic, outputs)
     if as_json:
         print(
             json.dumps(
@@ -291,12 +295,13 @@ def dlq_replay(
     example: ExampleOption = Path("examples/flights"),
     topic: TopicOption = "",
     reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
+    outputs: OutputsOption = "",
 ) -> None:
     """Send dead letters to their topics again, each once, once the contract or the events' sender is mended."""
     from groundplan.experiments import run_replay
     from groundplan.home import find_home
 
-    for name, (sent, kept) in run_replay(find_home(), example, topic, reason).items():
+    for name, (sent, kept) in run_replay(find_home(), example, topic, reason, outputs).items():
         print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
 
 

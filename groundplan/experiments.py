@@ -68,31 +68,31 @@ def run_approve(home: Home, path: Path, version: str, role: str, identity: str) 
         approve(_context(home, path), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
 
 
-def run_forget(home: Home, path: Path, subject: str, identity: str) -> dict[str, Any]:
+def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:
     """Forget one person; the evidence."""
     from pipelines.forget import forget
     from pipelines.signoff import check_identity
 
     check_identity(identity)
-    with _inside(home):
-        return forget(_context(home, path), subject, identity)
+    if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UsageError("without MLflow nobody tells which models the person's data trained", where="MLFLOW_TRACKING_URI", fix="set it to the stack's server")
+    with _stack(home, path, outputs) as context:
+        return forget(context, subject, identity)
 
 
-def run_dead_letters(home: Home, path: Path, topic: str = "") -> list[Any]:
+def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
     """Dead letters of one topic of an example, or of all."""
     from pipelines import dead_letters
 
-    with _inside(home):
-        context = _context(home, path)
+    with _stack(home, path, outputs) as context:
         return [letter for name in _topics(context, topic) for letter in dead_letters.read(context, name)]
 
 
-def run_replay(home: Home, path: Path, topic: str, reason: str) -> dict[str, tuple[int, int]]:
+def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> dict[str, tuple[int, int]]:
     """Send dead letters to their topics again; how many were sent and how many were kept back, by topic."""
     from pipelines import dead_letters
 
-    with _inside(home):
-        context = _context(home, path)
+    with _stack(home, path, outputs) as context:
         return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
 
 
@@ -113,6 +113,18 @@ def run_audit(home: Home, path: Path) -> list[dict[str, Any]]:
 
 def _context(home: Home, path: Path) -> Context:
     return Context(read(str(home.outputs_file)), load_example(path), new_run(), home.reports)
+
+
+@contextmanager
+def _stack(home: Home, path: Path, outputs: str) -> Iterator[Context]:
+    """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with their credentials."""
+    if not outputs:
+        with _inside(home):
+            yield _context(home, path)
+        return
+    found = read(outputs)
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
+    yield Context(found, load_example(path), new_run(), home.reports)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def test_up_tells_where_every_event_went(project: Path) -> None:
     assert re.search(r"correctly warned flights for each one asked better than the baseline, worth [\d,]+ USD a month", text)
 
 
-def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(project: Path) -> None:
+def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(project: Path, shell: dict[str, str]) -> None:
     listed = groundplan(project, "dlq", "list", "--json")
     assert listed.returncode == 1
     (letter,) = json.loads(listed.stdout)
@@ -45,6 +45,8 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
     assert "1 dead letter: 1 out of bounds" in shown and "`float` <= 200.0" in shown
     assert "weather: 1 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
     assert "weather: 0 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    as_on_aws = groundplan(project, "dlq", "list", "--json", "--outputs", str(project / ".groundplan" / "run" / "outputs.json"), **shell)
+    assert [item["offset"] for item in json.loads(as_on_aws.stdout)] == [letter["offset"]]
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")
     assert wrong.returncode == 2 and "the example has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
 
@@ -69,6 +71,8 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
     found = json.loads(assert_ok(done, project).stdout)
     assert found["register"]["version"] == "v2.0.0" and found["deploy"]["outcome"] == "promoted"
     assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
+    online = found["features"]["views"]["flight_before_departure"]["online"]
+    assert online["items"] > 1000 and online["written"] < 10 and online["deleted"] == 0, "of the same events nothing is put online twice"
     assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 4, "quarantined_for": []}
     assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
 
@@ -81,14 +85,18 @@ def test_the_first_version_can_follow_the_second(project: Path) -> None:
     assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, found.stdout + found.stderr
 
 
-def test_a_person_is_forgotten_with_evidence(project: Path) -> None:
+def test_a_person_is_forgotten_with_evidence(project: Path, shell: dict[str, str]) -> None:
     wrong = groundplan(project, "forget", TAILNUM, "--identity", "nobody")
     assert wrong.returncode == 2 and "'nobody' is not an e-mail address" in wrong.stderr
     found = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json"), project).stdout)
     assert found["left"] == 0 and found["rows"] > 100 and found["entities"]["flight_id"] > 50 and found["models"] == ["v1.0.0", "v2.0.0"]
     assert TAILNUM not in json.dumps(found) and found["evidence"].startswith("s3://groundplan-local-audit")
     assert any("/flights/version=" in key for key in found["objects"]) and any("training/flights-late/" in key for key in found["objects"])
-    again = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json"), project).stdout)
+    # As on AWS: the stack by its outputs, and whoever calls by the environment.
+    outputs = ("--outputs", str(project / ".groundplan" / "run" / "outputs.json"))
+    blind = groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", *outputs, MLFLOW_TRACKING_URI="")
+    assert blind.returncode == 2 and "without MLflow nobody tells which models the person's data trained" in blind.stderr
+    again = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json", *outputs, **shell), project).stdout)
     assert (again["rows"], again["left"]) == (0, 0)
     log = json.loads(assert_ok(groundplan(project, "audit", "examples/flights", "--json"), project).stdout)
     assert log[-1]["action"] == "forget" and log[-1]["actor"] == "dpo@example.com" and TAILNUM not in json.dumps(log)

@@ -42,8 +42,7 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     settings.set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
     resource._get_stack_trace = _stack_trace
-    quiet = logging.getLogger("groundplan.pulumi")
-    quiet.setLevel(logging.CRITICAL)
+    said = _Errors()
     provider_imports.install()
 
     async def whole() -> None:
@@ -62,7 +61,7 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     async def main() -> dict[str, Any]:
         # A failure is raised; asyncio would tell once more of every output that waited for it.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        pulumi.runtime.set_mocks(monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=quiet)
+        pulumi.runtime.set_mocks(monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=said.logger)
         await run_pulumi_func(whole)
         root = settings.get_root_resource()
         exported = getattr(root, "outputs", {})
@@ -74,7 +73,10 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     try:
         # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would find
         # have crashed CPython 3.11.
-        return asyncio.run(main())
+        outputs = asyncio.run(main())
+        if said.errors:  # the engine, too, goes on to the end and then says that it failed
+            raise GroundplanError(f"the program says: {'; '.join(said.errors)}", where="pulumi.log.error", fix="see what led to it")
+        return outputs
     except Exception as error:
         for cause in causes(error):
             if isinstance(cause, GroundplanError):
@@ -83,6 +85,20 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     finally:
         if collecting:
             gc.enable()
+
+
+class _Errors(logging.Handler):
+    """Errors that a program logs with ``pulumi.log``."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[str] = []
+        self.logger = logging.Logger("groundplan.pulumi", logging.ERROR)
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.errors.append(record.getMessage())
 
 
 def causes(error: BaseException) -> list[BaseException]:

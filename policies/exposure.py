@@ -43,9 +43,8 @@ def database_private(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def public_access_blocked(props: Props) -> Iterator[str]:
     """All four blocks are on."""
-    for block in _BLOCKS:
-        if props.get(block) is not True:
-            yield f"{block} is off"
+    if off := [block for block in _BLOCKS if props.get(block) is not True]:
+        yield f"{', '.join(off)} {'is' if len(off) == 1 else 'are'} off"
 
 
 @EXPOSURE.stack(

@@ -103,7 +103,7 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        # Forgets a person (GDPR Art. 17): nobody else, and no service, may delete data or its old versions.
+        # Forgets a person (GDPR Art. 17): nobody else, and no service, may delete old versions of data.
         erased = tuple(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES))
         people["privacy"] = [
             *self._read(Zone.RAW),

@@ -54,9 +54,13 @@ class _Loader(SourceFileLoader):
                 eager.append(name)
             # As with the imports themselves, the last to give a name wins.
             homes.update(dict.fromkeys(told or (), name))
+        if not homes:
+            return super().exec_module(module)
+        kind = type(module)
         rest = _STAR.sub(lambda found: found[0] if found[1] in eager else "", source)
         exec(compile(rest, self.path, "exec"), module.__dict__)  # noqa: S102 (as any import does)
-        _defer(module, homes)
+        if type(module) is kind:  # else the package has made itself something of its own, as `config` does
+            _defer(module, homes)
         return None
 
 

@@ -50,7 +50,7 @@ def topic_of(topic: str) -> str:
 
 def headers(refused: Refused, contract: Contract, message: Any = None) -> dict[str, str]:
     """Why, and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
-    stood = {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(message.timestamp()[1])} if message else {}
+    stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(message.timestamp()[1])}
     return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": f"{contract.id} {contract.version}"}
 
 

@@ -184,21 +184,31 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table) -> d
 
     Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected. Here the rows of both
     runs are compared, so that what changed is written, what has become older than ``ttl_days`` is deleted, and the rest is left alone.
+    What is online is kept as an object; a run that ends in the middle leaves a mark of it, and the next one writes everything.
     """
-    now, before = _newest_rows(view, table), _online_before(context, view)
-    keys = set(now[view.key].to_pylist())
-    left = set(before[view.key].to_pylist()) - keys if before is not None else set[Any]()
-    changed = now
-    if before is not None and before.schema.equals(now.schema):
-        import ibis
+    import boto3
 
-        changed = ibis.difference(ibis.memtable(now), ibis.memtable(before)).to_pyarrow().cast(now.schema)  # absent values equal each other here
+    resource = boto3.resource("dynamodb").Table(context.outputs.online_tables[view.name])
+    now, made = _newest_rows(view, table), str(resource.creation_date_time)
+    before = [item for item in _online_mark(context, view) if item["table"] == made]
+    own = {"key": view.key, "rows": f"{view.name}/online/run={context.run}/rows.parquet", "table": made}
+    context.put("features", own["rows"], parquet(now))
+    _mark_online(context, view, [*before, own])
+
+    changed, wanted, left = now, set(now[view.key].to_pylist()), set[tuple[str, Any]]()
+    for item in before:
+        old = _rows(context, item["rows"])
+        left |= {(item["key"], value) for value in old[item["key"]].to_pylist() if item["key"] != view.key or value not in wanted}
+        if len(before) == 1 and old.schema.equals(now.schema):
+            import ibis
+
+            changed = ibis.difference(ibis.memtable(now), ibis.memtable(old)).to_pyarrow().cast(now.schema)  # absent values equal each other here
     if changed.num_rows:
         store.write_to_online_store(view.name, df=changed.to_pandas())
         times = changed[EVENT_TIME].to_pylist()
         store.registry.apply_materialization(store.get_feature_view(view.name), store.project, min(times), max(times))
-    _delete_online(context, view, left)
-    context.put("features", _online_mark(view), json.dumps({"run": context.run}).encode(), "application/json")
+    _delete_online(resource, left)
+    _mark_online(context, view, [own])
     return {"items": now.num_rows, "written": changed.num_rows, "deleted": len(left)}
 
 
@@ -209,34 +219,35 @@ def _newest_rows(view: View, table: pa.Table) -> pa.Table:
     rows = ibis.memtable(table)
     if view.ttl_days:
         rows = rows.filter(rows[EVENT_TIME] >= rows[EVENT_TIME].max() - ibis.interval(days=view.ttl_days))
-    place = ibis.row_number().over(group_by=view.key, order_by=ibis.desc(EVENT_TIME))
+    place = ibis.row_number().over(group_by=view.key, order_by=[ibis.desc(EVENT_TIME), *sorted(view.features)])
     return rows.mutate(place=place).filter(ibis._.place == 0).drop("place").order_by(view.key).to_pyarrow().cast(table.schema)
 
 
-def _online_mark(view: View) -> str:
-    return f"{view.name}/online.json"
+def _online_mark(context: Context, view: View) -> list[dict[str, str]]:
+    """Objects with the rows that are online; more than one if a run ended in the middle."""
+    try:
+        found: list[dict[str, str]] = json.loads(context.get("features", f"{view.name}/online.json"))
+    except context.s3.exceptions.NoSuchKey:
+        return []
+    return found
 
 
-def _online_before(context: Context, view: View) -> pa.Table | None:
-    """What the last run that ended has put online."""
+def _mark_online(context: Context, view: View, items: list[dict[str, str]]) -> None:
+    context.put("features", f"{view.name}/online.json", json.dumps(items).encode(), "application/json")
+
+
+def _rows(context: Context, key: str) -> pa.Table:
     import pyarrow.parquet as pq
 
-    try:
-        run = json.loads(context.get("features", _online_mark(view)))["run"]
-        body = context.get("features", f"{view.name}/run={run}/features.parquet")
-    except context.s3.exceptions.NoSuchKey:
-        return None
-    return _newest_rows(view, pq.read_table(io.BytesIO(body)))
+    return pq.read_table(io.BytesIO(context.get("features", key)))
 
 
-def _delete_online(context: Context, view: View, keys: set[Any]) -> None:
-    import boto3
-
+def _delete_online(resource: Any, entities: set[tuple[str, Any]]) -> None:
     from pipelines.serving.online import entity_id
 
-    with boto3.resource("dynamodb").Table(context.outputs.online_tables[view.name]).batch_writer() as batch:
-        for key in keys:
-            batch.delete_item(Key={"entity_id": entity_id(view.key, key)})
+    with resource.batch_writer() as batch:
+        for key, value in entities:
+            batch.delete_item(Key={"entity_id": entity_id(key, value)})
 
 
 def _training_set(context: Context, store: Any, labels: pa.Table) -> str:

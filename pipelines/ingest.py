@@ -309,7 +309,11 @@ def _fill(context: Context, contracts: dict[str, Contract]) -> None:
         empty = [
             topic
             for topic in contracts
-            if all(low == high for low, high in (client.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in broker.partitions(client, topic)))
+            if all(
+                low == high
+                for name in (topic, dead_letters.topic_of(topic))
+                for low, high in (client.get_watermark_offsets(TopicPartition(name, p), timeout=10) for p in broker.partitions(client, name))
+            )
         ]
     finally:
         client.close()
@@ -339,14 +343,19 @@ def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any
 
     messages: Iterable[dict[str, Any]]
     messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": str(event[contract.key])} for event in events)
-    return broker.send(broker.producer(context.outputs), _checked(contract, messages) if broker.validates() else messages, contract.topic, said)
+    kept_out: list[Refused] = []
+    sent = broker.send(broker.producer(context.outputs), _checked(contract, messages, kept_out) if broker.validates() else messages, contract.topic, said)
+    if kept_out:
+        _count_refused(context, len(kept_out))
+    return sent
 
 
-def _checked(contract: Contract, messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _checked(contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]) -> Iterator[dict[str, Any]]:
     """The messages, and in the place of bad ones their dead letters."""
     decoder, left = Decoder(contract), iter(messages)
     while batch := list(islice(left, BATCH_EVENTS)):
         refused = {item.index: item for item in decoder.decode([message["value"] for message in batch])[1]}
+        kept_out += refused.values()
         for index, message in enumerate(batch):
             bad = refused.get(index)
             yield message if bad is None else {**message, "topic": dead_letters.topic_of(contract.topic), "headers": dead_letters.headers(bad, contract)}

@@ -221,8 +221,11 @@ def _made_once(servicer: Any) -> None:
     analyze_stack = servicer.AnalyzeStack
 
     class Once:
-        def __init__(self, resources: Any) -> None:
-            self._left = [resources]
+        def __init__(self, request: Any) -> None:
+            self._request, self._left = request, [request.resources]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._request, name)
 
         @property
         def resources(self) -> Any:
@@ -230,7 +233,7 @@ def _made_once(servicer: Any) -> None:
 
     def once(self: Any, request: Any, context: Any) -> Any:
         _stack.__dict__.clear()
-        return analyze_stack(self, Once(request.resources), context)
+        return analyze_stack(self, Once(request), context)
 
     servicer.AnalyzeStack = once
 

@@ -42,8 +42,8 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
     asked = tuple(pack.resolve() for pack in packs) or _own_packs(project)
     settings = read_config(project, chosen, config)
     running = _Engine(project, chosen, settings, asked)
-    _load(settings)
     try:
+        _load(settings)
         if not against:
             return _complete(project, chosen, settings, running.answer(), started)
         with _revision(project.root, against) as folder:

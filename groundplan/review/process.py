@@ -19,14 +19,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from groundplan.review.errors import ReviewError
 
 HOME = Path(__file__).parent.parent.parent
-# As the CLI's `python -m pulumi.policy`, and as the process above it without looking for garbage among imported classes.
-_PACK = "import gc, runpy; gc.disable(); runpy.run_module('pulumi.policy', run_name='__main__', alter_sys=True)"
+# As the CLI's `python -m pulumi.policy`; like the process above it, it does not look for garbage among imported classes, and it ends with it.
+_PACK = """
+import gc, os, runpy, sys, threading
+gc.disable()
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+runpy.run_module("pulumi.policy", run_name="__main__", alter_sys=True)
+"""
 _waiting: list[subprocess.Popen[str]] = []
 
 
@@ -45,8 +51,9 @@ def start(request: Mapping[str, Any]) -> subprocess.Popen[str]:
     """A process that works on a request; its standard output will hold the answer."""
     process = _waiting.pop() if _waiting else _start()
     assert process.stdin is not None
-    process.stdin.write(json.dumps(request))
-    process.stdin.close()
+    with suppress(BrokenPipeError):  # it has died; whoever waits for its answer tells why
+        process.stdin.write(json.dumps(request))
+        process.stdin.close()
     process.stdin = None
     return process
 
@@ -87,8 +94,9 @@ class PackProcess(NamedTuple):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
         self.errors.close()
 
 
@@ -114,7 +122,10 @@ def _start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
     }
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pack)
     command = [_interpreter(path), "-c", _PACK, "127.0.0.1:0", str(path)]
-    process = subprocess.Popen(command, cwd=path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        process = subprocess.Popen(command, cwd=path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    except OSError as error:
+        raise ReviewError(f"its Python can't be run: {error}", where=str(path), fix="make the virtualenv that PulumiPolicy.yaml names anew") from None
     return PackProcess(path, process, errors)
 
 
@@ -133,11 +144,14 @@ def _interpreter(path: Path) -> str:
         document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ReviewError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file)) from None
+    if not isinstance(document, dict):
+        raise ReviewError("holds no mapping", where=str(file), fix="write at least `runtime: python`")
     runtime = document.get("runtime")
     kind = runtime.get("name") if isinstance(runtime, dict) else runtime
     if kind != "python":
         raise ReviewError(f"is a pack in {kind}; only Python ones can be asked", where=str(file))
-    options = (runtime.get("options") or {}) if isinstance(runtime, dict) else {}
+    options = runtime.get("options") if isinstance(runtime, dict) else None
+    options = options if isinstance(options, dict) else {}
     own = path / str(options.get("virtualenv", "")) / "bin" / "python"
     return str(own) if options.get("virtualenv") and own.is_file() else sys.executable
 

@@ -353,6 +353,12 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
     assert set(found) == {orjson.loads(payload)["flight_id"] for payload in acknowledged}
 
 
+def test_an_empty_event_is_a_dead_letter_that_keeps_its_place(context: Context, run: Run) -> None:
+    send(context, [b"", b""])  # what a compacted topic calls a tombstone
+    assert run().returncode == 0
+    assert sorted((letter.partition, letter.offset, letter.value) for letter in letters(context)) == [(0, 0, b""), (1, 0, b"")]
+
+
 def test_a_broker_that_validates_refuses_bad_events_and_the_counts_add_up(strict: Context) -> None:
     from confluent_kafka import KafkaError, Producer
 

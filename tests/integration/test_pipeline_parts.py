@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -115,14 +116,18 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
     view = View(name="filled", key="patient_id", key_type="integer", features={"bmi": "number", "stage": "integer"}, ttl_days=2)
     name = view.name
     table_name = f"{context.outputs.online_table_prefix}.{name}"
-    aws("dynamodb").create_table(
-        TableName=table_name, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
-    )  # fmt: skip
+
+    def make_table() -> None:
+        aws("dynamodb").create_table(
+            TableName=table_name, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
+        )  # fmt: skip
+
+    make_table()
     outputs = context.outputs.model_copy(update={"online_tables": {name: table_name}})
     start = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def run(run: str, rows: list[tuple[int, int, float, int | None]]) -> tuple[dict[str, int], dict[str, list[Any]]]:
+    def run(run: str, rows: list[tuple[int, int, float, int | None]], view: View = view) -> tuple[dict[str, int], dict[str, list[Any]]]:
         """Day, patient, bmi and stage of each row; what was done, and what is online afterwards."""
         table = pa.table(
             {
@@ -148,6 +153,21 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
     done, found = run("c", [first[0], (1, 2, 30.0, 2), first[2], (3, 4, 23.0, 4), (1, 5, 24.0, 5)])
     assert (done, found["bmi"]) == ({"items": 4, "written": 3, "deleted": 1}, [None, 30.0, 22.0, 23.0, 24.0])
     assert found["stage"] == [None, 2, 3, 4, 5]
+    # Longer is kept what was dropped before; then shorter.
+    third = [first[0], (1, 2, 30.0, 2), first[2], (3, 4, 23.0, 4), (1, 5, 24.0, 5)]
+    done, found = run("d", third, view.model_copy(update={"ttl_days": 9}))
+    assert (done, found["bmi"]) == ({"items": 5, "written": 1, "deleted": 0}, [20.0, 30.0, 22.0, 23.0, 24.0])
+    assert run("e", third)[0] == {"items": 4, "written": 0, "deleted": 1}
+    # A run that dies after it has written: the next one leaves nothing of it behind.
+    with mock.patch("pipelines.features._delete_online", side_effect=RuntimeError("killed")), pytest.raises(RuntimeError, match="killed"):
+        run("f", [(3, 1, 99.0, 9), (3, 2, 99.0, 9)])
+    done, found = run("g", third)
+    assert (done, found["bmi"]) == ({"items": 4, "written": 4, "deleted": 1}, [None, 30.0, 22.0, 23.0, 24.0])
+    # The table was made anew.
+    aws("dynamodb").delete_table(TableName=table_name)
+    time.sleep(1.1)  # moto tells the time of creation in seconds
+    make_table()
+    assert run("h", third)[0] == {"items": 4, "written": 4, "deleted": 0}
 
 
 def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:

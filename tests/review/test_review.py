@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from groundplan.review.command import review
@@ -205,6 +208,8 @@ PolicyPack('tried', policies=[ResourceValidationPolicy('mine', 'Mine', check)])
         ("pass\n1 / 0", "runtime: python", r"__main__\.py:6: the policy pack does not start: ZeroDivisionError"),
         ("pass", "runtime: nodejs", "is a pack in nodejs"),
         ("pass", "runtime: [", "not readable as YAML"),
+        ("pass", "- runtime: python", "holds no mapping"),
+        ("pass", "runtime: {name: python, options: {virtualenv: broken}}", "its Python can't be run"),
     ],
 )
 def test_a_pack_that_fails_is_named_and_nothing_passes(body: str, manifest: str, says: str, tmp_path: Path) -> None:
@@ -213,8 +218,24 @@ def test_a_pack_that_fails_is_named_and_nothing_passes(body: str, manifest: str,
     pack.mkdir()
     (pack / "PulumiPolicy.yaml").write_text(f"{manifest}\n")
     (pack / "__main__.py").write_text(PACK.format(body=body))
+    (pack / "broken" / "bin").mkdir(parents=True)
+    (pack / "broken" / "bin" / "python").touch()
     with pytest.raises(ReviewError, match=says):
         review(folder, packs=(pack,))
+
+
+def test_a_review_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    folder = write(tmp_path / "program", "import time\ntime.sleep(60)\n")
+    started = subprocess.Popen([sys.executable, "-m", "groundplan", "review", str(folder)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while len(below := psutil.Process(started.pid).children(recursive=True)) < 2:
+        assert time.monotonic() < deadline, "it starts the program's process and the pack's"
+        time.sleep(0.05)
+    for process in (started, below[0]):  # the pack's goes with the program's
+        process.kill()
+    started.wait()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert not alive
 
 
 def test_another_pack_is_asked_as_it_is(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def test_a_name_that_does_not_exist_is_told_as_python_tells_it() -> None:
     assert "AttributeError: module 'pulumi_aws.s3' has no attribute 'Buckett'" in done.stderr
 
 
+def test_a_packages_own_kind_of_module_stays() -> None:
+    code = """
+from groundplan import provider_imports
+provider_imports.install()
+import pulumi, pulumi_aws
+pulumi.runtime.set_all_config({"aws:region": "eu-west-1"})
+print(pulumi_aws.config.region)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "eu-west-1"
+
+
 def test_from_imports_and_star_imports_work() -> None:
     code = """
 from groundplan import provider_imports

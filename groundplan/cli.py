@@ -408,8 +408,11 @@ def review(
     if output == "text":
         print_text(found)
     elif out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(RENDERERS[output](found), encoding="utf-8")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(RENDERERS[output](found), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"can't be written: {error.strerror}", where=str(out), fix="name another --out") from None
     else:
         print(RENDERERS[output](found), end="")
     raise typer.Exit(0 if found.passed else 1)

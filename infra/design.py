@@ -57,8 +57,11 @@ class Design:
         return sum(decision.monthly_usd for decision in self.decisions if decision.model == model)
 
 
-def design(objectives: Objectives, prices: PriceBook, region: str) -> Design:
+def design(objectives: Objectives, prices: PriceBook, region: str, *, within_budget: bool = True) -> Design:
     """The cheapest platform that meets every objective.
+
+    Args:
+        within_budget: Whether one that costs more than the budget is refused.
 
     Raises:
         UsageError: No option meets the objectives of a layer, or the whole costs more than the budget;
@@ -91,7 +94,8 @@ def design(objectives: Objectives, prices: PriceBook, region: str) -> Design:
         approvals=APPROVALS,
         decisions=tuple(chooser.decisions),
     )
-    _within_budget(objectives, result)
+    if within_budget:
+        _within_budget(objectives, result)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ def build() -> None:
     )
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
-    platform = _Platform(scope, wanted, design(wanted, load_prices(), stack.region), *_contracts_and_views(), manifests)
+    # A review tells of a platform that is over its budget, and of all else that is wrong with it.
+    platform = _Platform(
+        scope, wanted, design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW")), *_contracts_and_views(), manifests
+    )
     pulumi.export("platform", platform.make())
 
 

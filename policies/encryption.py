@@ -113,6 +113,19 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
             yield "Objects are encrypted with AWS's key, which can't be withdrawn"
 
 
+@REST.stack(
+    "s3-key-named", "Every bucket names the key that encrypts it", severity="high",
+    fix="Make a BucketServerSideEncryptionConfiguration for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
+)  # fmt: skip
+def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
+    """Found by the bucket's name, or else by the resource's."""
+    kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    named = {name for item in items if item.type == kind for name in (bucket_of(item), item.name)}
+    for item in items:
+        if is_bucket(item) and not named & {bucket_of(item), item.name} and not given(item.props, "serverSideEncryptionConfiguration"):
+            yield item.urn, "The bucket is encrypted with AWS's key, which can't be withdrawn"
+
+
 @REST.resource(
     "dynamodb-encrypted-with-own-key", "Tables encrypt with a key of the stack", "aws:dynamodb/table:Table",
     severity="high", fix="Set server_side_encryption with enabled and a kms_key_arn.",

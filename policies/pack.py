@@ -157,7 +157,7 @@ def waiver_faults(settings: Settings, today: datetime.date) -> list[str]:
 # Findings of `groundplan review` itself, which can be waived like those of controls.
 OF_THE_REVIEW = (
     "iam-unknown-action", "iam-unknown-operator", "iam-unknown-condition", "iam-resource-ignored", "iam-resource-named", "iam-resource-mismatch",
-    "iam-escalation", "k8s-valid",
+    "iam-escalation", "iam-malformed", "k8s-valid",
 )  # fmt: skip
 
 

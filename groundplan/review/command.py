@@ -174,9 +174,9 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
         return
     from groundplan.kubernetes.manifests import collect, faults
 
-    by_name = {(resource.type, resource.name): resource for resource in resources}
+    by_document = {id(resource.inputs): resource for resource in resources}
     for manifest in collect(resources)[0]:
-        found = next(resource for (kind, name), resource in by_name.items() if name == manifest.resource and resource.inputs is manifest.document)
+        found = by_document[id(manifest.document)]
         for fault in faults(manifest.document):
             if "is neither of Kubernetes" not in fault:  # a custom resource that nobody here has a definition of
                 yield Finding(
@@ -222,7 +222,7 @@ def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tu
 
     whole = {key: _loaded(value) for key, value in config.items()}
     parsed = parse(whole, where=f"stack {stack} of {project.root}")
-    plan = design(parsed.objectives, prices, parsed.region)
+    plan = design(parsed.objectives, prices, parsed.region, within_budget=False)
     cost = of_design(plan, parsed.objectives, prices)
     not_met = [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, and the design costs {cost.monthly_usd:,.0f}"] if cost.over_budget else []
     return cost, not_met

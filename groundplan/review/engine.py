@@ -31,6 +31,7 @@ class ReviewMonitor(PreviewMonitor):
         self.lookups: set[str] = set()
         self._root, self._packs = root, asked
         self.items: list[dict[str, Any]] = []
+        self._sources: dict[str, str] = {}  # by URN; what a component makes later has its component's
         self.judged: list[Any] = []  # of the packs' protocol
 
     def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
@@ -45,10 +46,11 @@ class ReviewMonitor(PreviewMonitor):
         if request.type == "pulumi:pulumi:Stack":
             return answer
         found = self.found[answer.urn]
+        self._sources[found.urn] = self._source(request) or self._sources.get(found.parent, "")
         self.items.append(
             {
                 "urn": found.urn, "type": found.type, "name": found.name, "parent": found.parent, "custom": found.custom, "inputs": found.inputs,
-                "source": self._source(request), "protect": found.protect, "remote": bool(request.remote),
+                "source": self._sources[found.urn], "protect": found.protect, "remote": bool(request.remote), "dependencies": list(found.dependencies),
             }
         )  # fmt: skip
         asked = packs.request_of(found.urn, found.type, found.name, properties, protect=found.protect)
@@ -131,6 +133,7 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
     try:
         asked = [packs.Pack(pack) for pack in started]
         region = request["config"].get("aws:region") or os.environ.get("AWS_REGION") or "us-east-1"
+        os.environ["GROUNDPLAN_REVIEW"] = "1"
         os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
         monitor = ReviewMonitor(root, region, asked)
         missing.install()

@@ -178,7 +178,8 @@ def as_markdown(review: Review) -> str:
     if review.undecided:
         rows = [f"- `{item.policy}` on {_md(item.resource or 'the stack')}: {_md(item.why)}" for item in review.undecided[:_MOST_ROWS]]
         out += _folded(f"{len(review.undecided)} checks that only a deployment can decide", rows)
-    out += [f"- {_md(note)}" for note in (*review.notes, *review.objectives_not_met)]
+    if notes := (*review.notes, *review.objectives_not_met):
+        out += ["", *(f"- {_md(note)}" for note in notes)]
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -217,7 +218,8 @@ def _markdown_comparison(review: Review) -> list[str]:
         out += [f"\n... and {len(rows) - _MOST_ROWS} more."] if len(rows) > _MOST_ROWS else []
     if found.findings_added or found.findings_gone:
         out += ["", "### Findings that come or go", ""]
-        out += [f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added]
+        out += [f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added[:_MOST_ROWS]]
+        out += [f"- ... and {len(found.findings_added) - _MOST_ROWS} more new ones"] if len(found.findings_added) > _MOST_ROWS else []
         out += [f"- mended: `{f.policy}` on {_md(f.resource)}" for f in found.findings_gone]
     if found.resources:
         rows = [f"| {c.what} | {_md(c.name)} | `{c.type}` | {_md(', '.join(c.inputs))} |" for c in found.resources]

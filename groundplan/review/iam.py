@@ -22,7 +22,13 @@ _OF_RESOURCES = {
     "aws:s3/bucketPolicy:BucketPolicy": "bucket", "aws:sns/topicPolicy:TopicPolicy": "arn", "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
     "aws:kms/key:Key": "", "aws:ecr/repositoryPolicy:RepositoryPolicy": "repository", "aws:secretsmanager/secretPolicy:SecretPolicy": "secretArn",
 }  # fmt: skip
-_DOCUMENTS = (*_GRANTS, *_OF_RESOURCES, "aws:iam/policy:Policy", "aws:iot/policy:Policy")
+_POLICY, _ROLE = "aws:iam/policy:Policy", "aws:iam/role:Role"
+_ATTACHMENTS = {
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "role", "aws:iam/userPolicyAttachment:UserPolicyAttachment": "user",
+    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment": "group", "aws:iam/policyAttachment:PolicyAttachment": "roles",
+}  # fmt: skip
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+_STATEMENT = frozenset({"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"})
 # Rights that, together and on every resource, lead to every right.
 _ESCALATIONS = (
     ("iam:CreatePolicyVersion",), ("iam:SetDefaultPolicyVersion",), ("iam:CreateAccessKey",), ("iam:CreateLoginProfile",), ("iam:UpdateLoginProfile",),
@@ -83,21 +89,71 @@ def _statements(document: Any) -> list[dict[str, Any]] | None:
     return [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, dict)]
 
 
+def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
+    """The policy documents of a resource: ``identity`` for what somebody may do, ``resource`` for who may use it, ``trust`` for who may be it."""
+    if resource.type in _GRANTS or resource.type in (_POLICY, "aws:iot/policy:Policy"):
+        yield "identity", resource.inputs.get("policy")
+    elif resource.type in _OF_RESOURCES and "policy" in resource.inputs:
+        yield "resource", resource.inputs["policy"]
+    elif resource.type == _ROLE:
+        yield "trust", resource.inputs.get("assumeRolePolicy")
+        inline = resource.inputs.get("inlinePolicies")
+        for item in inline if isinstance(inline, list) else []:
+            if isinstance(item, dict) and "policy" in item:
+                yield "identity", item["policy"]
+
+
 def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
-    """Who may do what to what, from every policy document of the program."""
-    found = []
+    """Who may do what to what, from every policy document of the program, and from what is attached of AWS's own."""
+    found: list[Grant] = []
+    names = {resource.urn: resource.name for resource in resources}
+    attached = [(who, resource) for resource in resources if resource.type in _ATTACHMENTS for who in _holders(resource, names)]
     for resource in resources:
-        if resource.type in _GRANTS:
-            holder = resource.inputs.get(_GRANTS[resource.type], resource.name)
-            who = f"{_GRANTS[resource.type]} {resource.name if holder == UNKNOWN else holder}"
-        elif resource.type in _OF_RESOURCES:
-            who = ""
-        else:
-            continue
-        for statement in _statements(resource.inputs.get("policy")) or []:
-            if statement.get("Effect") == "Allow":
-                found += list(_granted(who or _principals(statement, resource), statement, resource))
+        for kind, document in _documents(resource):
+            if kind == "trust":
+                continue
+            holders = [_holder(resource)] if kind == "identity" else [""]
+            if resource.type == _POLICY:
+                holders = [who for who, link in attached if resource.urn in link.dependencies] or [f"whoever has the policy {resource.name}"]
+            for statement in _statements(document) or []:
+                if statement.get("Effect") == "Allow":
+                    for who in holders:
+                        found += _granted(who or _principals(statement, resource), statement, resource)
+        if resource.type == _ROLE:
+            found += [_by_aws(f"role {_named(resource)}", arn, resource) for arn in _listed(resource.inputs.get("managedPolicyArns"))]
+    known = {resource.urn for resource in resources if resource.type == _POLICY}
+    found += [_by_aws(who, str(link.inputs.get("policyArn")), link) for who, link in attached if not known & set(link.dependencies)]
     return tuple(found)
+
+
+def _named(resource: Resource) -> str:
+    name = resource.inputs.get("name", resource.name)
+    return resource.name if name == UNKNOWN else str(name)
+
+
+def _holder(resource: Resource) -> str:
+    if resource.type == _ROLE:
+        return f"role {_named(resource)}"
+    if resource.type not in _GRANTS:
+        return f"whoever has the policy {resource.name}"
+    holder = resource.inputs.get(_GRANTS[resource.type], resource.name)
+    return f"{_GRANTS[resource.type]} {resource.name if holder == UNKNOWN else holder}"
+
+
+def _holders(resource: Resource, names: dict[str, str]) -> list[str]:
+    """Whom a policy is attached to; by the resource that the name comes from, where only a deployment can tell it."""
+    kind = _ATTACHMENTS[resource.type]
+    kinds = ("role", "user", "group") if kind == "roles" else (kind,)
+    found = []
+    for one in kinds:
+        given = _listed(resource.inputs.get(one if len(kinds) == 1 else f"{one}s"))
+        made = [names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{one}:" in urn]
+        found += [f"{one} {name}" for name in ([value for value in given if value != UNKNOWN] or (made if given else []))]
+    return found or [f"whom {resource.name} names"]
+
+
+def _by_aws(who: str, arn: str, resource: Resource) -> Grant:
+    return Grant(who, "iam", "Managed policy", (arn,), ("what that policy names",), (), resource.source)
 
 
 def _principals(statement: dict[str, Any], resource: Resource) -> str:
@@ -108,6 +164,8 @@ def _principals(statement: dict[str, Any], resource: Resource) -> str:
 
 def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterator[Grant]:
     by_access: dict[tuple[str, str], list[str]] = {}
+    if excepted := _listed(statement.get("NotAction")):
+        by_access["*", "Everything else"] = [f"all but {action}" for action in excepted]
     for action in _listed(statement.get("Action")):
         levels = {(details or {}).get("accessLevel", "?") for details in (_action(found) for found in expand(action))} or {"?"}
         for level in sorted(levels):
@@ -115,8 +173,9 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
     tests = ((operator, key, values) for operator, keys in (statement.get("Condition") or {}).items() for key, values in keys.items())
     # In one order: a document's keys have none, and two revisions are compared.
     conditions = tuple(sorted(f"{operator} {key} = {', '.join(_listed(values))}" for operator, key, values in tests))
+    targets = tuple(_listed(statement.get("Resource"))) or tuple(f"all but {target}" for target in _listed(statement.get("NotResource"))) or ("itself",)
     for (service, level), actions in by_access.items():
-        yield Grant(who, service, level, tuple(sorted(set(actions))), tuple(_listed(statement.get("Resource"))) or ("itself",), conditions, resource.source)
+        yield Grant(who, service, level, tuple(sorted(set(actions))), targets, conditions, resource.source)
 
 
 def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
@@ -124,23 +183,36 @@ def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
     findings: list[Finding] = []
     unread = []
     for resource in resources:
-        if resource.type not in _DOCUMENTS:
-            continue
-        statements = _statements(resource.inputs.get("policy"))
-        if statements is None:
-            if "policy" in resource.inputs:
-                unread.append(resource.name)
-            continue
-        for statement in statements:
-            findings += _faults(resource, statement)
-        if resource.type in _GRANTS or resource.type == "aws:iam/policy:Policy":
-            findings += _escalations(resource, statements)
-    return findings, unread
+        for kind, document in _documents(resource):
+            statements = _statements(document)
+            if statements is None:
+                if document is not None:
+                    unread.append(resource.name)
+                continue
+            for statement in statements:
+                findings += _malformed(resource, statement, kind)
+                findings += _faults(resource, statement)
+            if kind == "identity":
+                findings += _escalations(resource, statements)
+    return findings, list(dict.fromkeys(unread))
 
 
 def _finding(resource: Resource, policy: str, title: str, severity: str, message: str, fix: str) -> Finding:
     mandatory = severity in ("critical", "high")
     return Finding(policy, title, severity, mandatory, resource.name, resource.type, resource.urn, message, fix, _LAW, _URL, resource.source)
+
+
+def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iterator[Finding]:
+    """What AWS would refuse, or take for something else."""
+    wrong = [f"knows no {key}" for key in sorted(set(statement) - _STATEMENT)]
+    if statement.get("Effect") not in ("Allow", "Deny", UNKNOWN):
+        wrong.append(f"has the effect {statement.get('Effect')!r}, not Allow or Deny")
+    needed = [("Action", "NotAction"), *([("Resource", "NotResource")] if kind == "identity" else [("Principal", "NotPrincipal")])]
+    wrong += [f"has neither {one} nor {other}" for one, other in needed if one not in statement and other not in statement]
+    if wrong:
+        yield _finding(
+            resource, "iam-malformed", "Statements follow IAM's grammar", "high", f"A statement {', '.join(wrong)}", "Correct the statement."
+        )  # fmt: skip
 
 
 def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
@@ -186,6 +258,7 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
     targets = _listed(statement.get("Resource"))
     if resource.type in _OF_RESOURCES or not targets:
         return
+    wide: list[tuple[str, list[str]]] = []
     for found in known:
         details = _action(found) or {}
         types = [item["name"] for item in details.get("resourceTypes", [])]
@@ -197,15 +270,21 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
             )  # fmt: skip
         elif types and targets == ["*"] and details.get("accessLevel") in ("Write", "Permissions management") and not statement.get("Condition"):
             if not found.startswith("ec2:"):  # network interfaces, which SageMaker and others make for a job, have no name before
-                yield _finding(
-                    resource, "iam-resource-named", "What writes names what it writes to", "medium",
-                    f"{found} is allowed on everything, though it knows {', '.join(types)}", "Name the resources, or add a condition.",
-                )  # fmt: skip
+                wide.append((found, types))
         elif types and "*" not in action and not any(_fits(target, found, types) for target in targets):
             yield _finding(
                 resource, "iam-resource-mismatch", "Actions are allowed on resources they know", "high",
                 f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed", "Name a resource of that type.",
             )  # fmt: skip
+    if wide:
+        first, types = wide[0]
+        what = f"{first} is allowed on everything, though it knows"
+        if len(wide) > 1:
+            what = f"{first}, and {len(wide) - 1} more that write, are allowed on everything, though they know"
+        yield _finding(
+            resource, "iam-resource-named", "What writes names what it writes to", "medium", f"{what} {', '.join(types)}",
+            "Name the resources, or add a condition.",
+        )  # fmt: skip
 
 
 def _fits(target: str, action: str, types: list[str]) -> bool:

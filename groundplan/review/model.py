@@ -16,6 +16,7 @@ class Resource:
     Attributes:
         inputs: Camel case; what only a deployment can tell is ``groundplan.preview.UNKNOWN``.
         source: ``file:line`` of the Python that made it, below the project's folder.
+        dependencies: URNs of what its inputs come from.
     """
 
     urn: str
@@ -27,6 +28,7 @@ class Resource:
     source: str = ""
     protect: bool = False
     remote: bool = False
+    dependencies: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def start(request: Mapping[str, Any]) -> subprocess.Popen[str]:
 
 def _start() -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])), "PYTHONWARNINGS": "ignore"}
-    command, pipe = [sys.executable, "-m", "groundplan.review.process"], subprocess.PIPE
+    # -P: modules in the folder where it is called, of whatever name, are none of ours.
+    command, pipe = [sys.executable, "-P", "-m", "groundplan.review.process"], subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
@@ -117,6 +118,7 @@ def _start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
         "PULUMI_ORGANIZATION": "organization",
         "PULUMI_DRY_RUN": "true",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
         # The review shows waived findings, and who answers for them.
         "GROUNDPLAN_POLICY_WAIVERS": "0",
     }

@@ -95,6 +95,19 @@ PROGRAMS: dict[str, Program] = {
         {"!policy-not-public open"},
     ),
     "no versions, no end": Program('bucket("b", versions=False, lifecycle=False)', {"s3-versioned b", "s3-lifecycle b"}),
+    "no key at all": Program('aws.s3.Bucket("b", bucket="b", tags=TAGS)', {
+        "s3-key-named b", "s3-lifecycle b", "s3-public-access-block b", "s3-tls-only b", "s3-versioned b",
+    }),
+    "typing errors in statements": Program(
+        'role("r", {"Effect": "Alow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}, {"Effect": "Allow", "Acton": "s3:GetObject"})', {"!iam-malformed r"},
+    ),
+    "in a role's own policies": Program(
+        """
+role_ = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRoll", "Principal": {"Service": "ec2.amazonaws.com"}}]})
+inline = json.dumps({"Version": "2012-10-17", "Statement": [allow("s3:GetObjct", "arn:aws:s3:::b/*")]})
+aws.iam.Role("r", assume_role_policy=role_, inline_policies=[{"name": "x", "policy": inline}], tags=TAGS)
+""", {"!iam-unknown-action r"},
+    ),
     "AWS's key": Program('bucket("b", algorithm="AES256")', {"s3-encrypted-with-own-key b"}),
     "nobody's bucket": Program('bucket("b", tags={"Project": "p"})', {"tagged b"}),
     "unencrypted database": Program('database("d", storage_encrypted=False, kms_key_id=None)', {"!rds-encrypted d"}),

@@ -115,6 +115,7 @@ def _pod(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "s3-tls-only": _without(":BucketPolicy"),
     "s3-versioned": _without(":BucketVersioning"),
+    "s3-key-named": _without(":BucketServerSideEncryptionConfiguration"),
     "s3-public-access-block": _without(":BucketPublicAccessBlock"),
     "data-protected": lambda found: [(kind, name, props, False) for kind, name, props, _ in found],
     "endpoint-canary": _changed("endpoint:Endpoint", lambda props: props.pop("deploymentConfig"), "real-time"),

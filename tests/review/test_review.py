@@ -17,6 +17,7 @@ from groundplan.review.errors import ReviewError
 from groundplan.review.formats import as_html, as_json, as_markdown, as_sarif
 from groundplan.review.model import Review
 from infra.errors import UsageError
+from infra.objectives import load_config
 from tests.conftest import ROOT
 from tests.review.programs import GOOD, PROGRAMS
 
@@ -71,6 +72,90 @@ def test_the_prod_stack_is_clean(prod: Review) -> None:
 def test_every_other_stack_is_clean(stack: str) -> None:
     found = review(ROOT, stack)
     assert found.passed and not [finding for finding in found.findings if finding.blocks]
+
+
+GRANTS = """
+import json
+import pulumi_aws as aws
+
+
+def document(**statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", **statement}]})
+
+
+trust = document(Action="sts:AssumeRole", Principal={"Service": "ec2.amazonaws.com"})
+inline = [{"name": "x", "policy": document(Action="s3:GetObject", Resource="arn:aws:s3:::b/*")}]
+app = aws.iam.Role("r", name="app", assume_role_policy=trust, inline_policies=inline, managed_policy_arns=["arn:aws:iam::aws:policy/job-function/Billing"])
+other = aws.iam.Role("other", assume_role_policy=trust)
+policy = aws.iam.Policy("p", policy=document(Action="dynamodb:DeleteTable"))
+aws.iam.Policy("idle", policy=document(Action="sqs:DeleteQueue"))
+for role in (app, other):
+    aws.iam.RolePolicyAttachment(f"a-{role._name}", role=role.name, policy_arn=policy.arn)
+aws.iam.RolePolicyAttachment("power", role=app.name, policy_arn="arn:aws:iam::aws:policy/PowerUserAccess")
+aws.iam.RolePolicy("not", role=app.name, policy=document(NotAction="organizations:*"))
+aws.iam.RolePolicy("not2", role=app.name, policy=json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": "s3:DeleteObject", "NotResource": "arn:aws:s3:::keep/*"}]}))
+"""
+
+
+def test_every_way_to_give_a_right_is_listed(tmp_path: Path) -> None:
+    found = {(grant.who, grant.access, grant.actions, grant.resources) for grant in review(write(tmp_path, GRANTS)).grants}
+    assert found == {
+        ("role app", "Read", ("s3:GetObject",), ("arn:aws:s3:::b/*",)),
+        ("role app", "Managed policy", ("arn:aws:iam::aws:policy/job-function/Billing",), ("what that policy names",)),
+        ("role app", "Managed policy", ("arn:aws:iam::aws:policy/PowerUserAccess",), ("what that policy names",)),
+        ("role app", "Write", ("dynamodb:DeleteTable",), ("*",)),
+        ("role other", "Write", ("dynamodb:DeleteTable",), ("*",)),
+        ("whoever has the policy idle", "Write", ("sqs:DeleteQueue",), ("*",)),
+        ("role app", "Everything else", ("all but organizations:*",), ("*",)),
+        ("role app", "Write", ("s3:DeleteObject",), ("all but arn:aws:s3:::keep/*",)),
+    }
+
+
+def test_a_stack_over_its_budget_is_reviewed_and_fails() -> None:
+    config = load_config(ROOT, "prod")
+    config["groundplan:objectives"]["budget"]["monthly_usd"] = 3000
+    found = review(ROOT, "prod", config=(f"groundplan:objectives={json.dumps(config['groundplan:objectives'])}",))
+    assert found.cost.over_budget and not found.passed and not found.blocking and len(found.resources) > 300
+    assert found.objectives_not_met[0].startswith("budget.monthly_usd: 3,000 USD, and the design costs 3,")
+    assert "over budget" in as_markdown(found).splitlines()[0]
+
+
+def test_objects_of_one_name_below_two_components_are_two(tmp_path: Path) -> None:
+    code = """
+import pulumi
+import pulumi_kubernetes as k8s
+
+
+class Part(pulumi.ComponentResource):
+    def __init__(self, name):
+        super().__init__(f"my:part:{name}", name)
+        k8s.core.v1.ConfigMap("settings", data={"a": 1}, opts=pulumi.ResourceOptions(parent=self))
+
+
+Part("a")
+Part("b")
+"""
+    found = review(write(tmp_path, code))
+    faults = [finding.urn for finding in found.findings if finding.policy == "k8s-valid"]
+    assert len(faults) == len(set(faults)) == 2, "of each one"
+
+
+def test_modules_in_the_folder_where_it_is_called_are_not_its_own(tmp_path: Path) -> None:
+    folder = write(tmp_path, f"import infra\n{GOOD}\nbucket('b', versions=infra.VERSIONS)\n")
+    (folder / "infra.py").write_text("VERSIONS = False\n")
+    for name in ("queue", "logging", "grpc", "yaml", "policies"):
+        (folder / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    (folder / "logging.py").unlink()  # a program that shadows what its own SDK imports fails under Pulumi, too
+    done = subprocess.run([str(Path(sys.executable).with_name("groundplan")), "review", "."], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "s3-versioned" in done.stdout, done.stderr
+
+
+def test_an_output_that_cant_be_written_is_wrong_use(tmp_path: Path) -> None:
+    folder = write(tmp_path / "program", f"{GOOD}\nbucket('b')\n")
+    out = folder / "Pulumi.yaml" / "x.json"
+    done = subprocess.run([sys.executable, "-m", "groundplan", "review", str(folder), "--format", "json", "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 2 and f"error: {out}: can't be written" in done.stderr
 
 
 def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, tmp_path: Path) -> None:

@@ -257,6 +257,9 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
         [BUCKET, ("aws:s3/bucketPolicy:BucketPolicy", "p", {"bucket": "b", **granted("s3:*", effect="Deny", Condition={"Bool": {"aws:SecureTransport": "false"}})})],
         [BUCKET, ("aws:s3/bucketPolicy:BucketPolicy", "p", {"bucket": "b", **granted("s3:*", effect="Deny")})],
     ),
+    "s3-key-named": (
+        [BUCKET, ("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration", "data", {"bucket": U})], [BUCKET]
+    ),
     "s3-public-access-block": ([BUCKET, ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "data", {"bucket": U})], [BUCKET]),
     "default-group-taken-over": ([VPC, ("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "d", {})], [VPC]),
     "secret-rotates": (

@@ -256,6 +256,8 @@ def forget(
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    if not found["rows"] and not any(found["entities"].values()):
+        print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
     print(f"token {found['token']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
     for address, rows in found["objects"].items():
         print(f"  {rows:>7,} rows  {address}")
@@ -273,6 +275,8 @@ TopicOption = Annotated[str, typer.Option(help="One topic. Default: all of the e
 @dlq.command("list")
 def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
     """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
+    import base64
+
     from groundplan.experiments import run_dead_letters
     from groundplan.home import find_home
 
@@ -280,7 +284,16 @@ def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOpti
     if as_json:
         print(
             json.dumps(
-                [{**vars(letter), "key": letter.key.decode("utf-8", "replace"), "value": letter.value.decode("utf-8", "replace")} for letter in found], indent=1
+                [
+                    {
+                        **vars(letter),
+                        "key": letter.key.decode("utf-8", "replace"),
+                        "value": letter.value.decode("utf-8", "replace"),
+                        "value_base64": base64.b64encode(letter.value).decode(),
+                    }
+                    for letter in found
+                ],
+                indent=1,
             )
         )
     else:
@@ -317,10 +330,15 @@ def contract_check(
     """Read every contract, and hold it to its compatibility mode against another git revision. Exit code 1 if one breaks."""
     from dataclasses import asdict
 
-    from groundplan.contracts import check
+    from groundplan.contracts import all_files, check
     from groundplan.home import find_home
+    from infra.contracts import load_contract
+    from pipelines.quality import expectations
 
-    found = check(find_home().root, against)
+    root = find_home().root
+    found = check(root, against)
+    for path in all_files(root):
+        expectations(load_contract(path))  # a slip in one would be seen by the first batch only
     if as_json:
         print(json.dumps([asdict(item) for item in found], indent=1))
     else:

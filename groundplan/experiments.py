@@ -15,8 +15,8 @@ from groundplan.jobs import results, run_steps
 from groundplan.up import new_run
 from infra.errors import GroundplanError, UsageError
 from infra.outputs import read
-from pipelines.context import Context, load_example
-from pipelines.steps import steps_for
+from pipelines.context import Context, Example, load_example
+from pipelines.steps import Step, steps_for
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
 
@@ -41,11 +41,18 @@ def run_experiment(home: Home, path: Path, *, deploy: bool, say: Callable[[str],
         UsageError: There is no such script.
     """
     state, example = running(home), load_example(path)
-    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
-    steps = tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
+    steps = _steps(example, deploy=deploy)
     run = new_run()
     run_steps(home, state, steps, path.resolve(), run, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
     return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
+
+
+def _steps(example: Example, *, deploy: bool) -> tuple[Step, ...]:
+    """Up to the experiment, or up to the endpoint."""
+    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
+    if example.features:
+        left_out -= {"features"}  # its training set is joined by that step
+    return tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
 
 
 def run_monitor(home: Home, path: Path) -> dict[str, Any]:

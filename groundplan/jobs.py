@@ -57,6 +57,8 @@ def run_steps(
     Raises:
         StepError: A step failed; steps already running were stopped, later ones never started.
     """
+    names = {step.name for step in steps}
+    assert all(set(step.needs) <= names for step in steps), "a step that waits for one that never runs would wait for ever"
     done: list[Done] = []
     waiting, running = list(steps), dict[Future[Done], Step]()
     processes = _Processes()

@@ -178,6 +178,8 @@ def print_status(found: dict[str, Any]) -> None:
 
 def print_dead_letters(letters: list[Any]) -> None:
     """``groundplan dlq list``."""
+    from rich.markup import escape
+
     console = console_for_people()
     if not letters:
         console.print("no dead letters")
@@ -186,7 +188,7 @@ def print_dead_letters(letters: list[Any]) -> None:
     for letter in letters:
         text = letter.value.decode("utf-8", "backslashreplace")
         stood = ("not sent", "") if letter.partition < 0 else (str(letter.partition), str(letter.offset))
-        shown.add_row(letter.topic, *stood, letter.reason, letter.detail, text[:80] + ("..." if len(text) > 80 else ""))
+        shown.add_row(letter.topic, *stood, letter.reason, escape(letter.detail), escape(text[:80] + ("..." if len(text) > 80 else "")))
     console.print(shown)
     console.print(
         f"\n{len(letters)} {_letters(len(letters))}: "

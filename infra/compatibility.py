@@ -7,7 +7,7 @@ one. FULL: both. Events hold no unknown fields (``additionalProperties: false``)
 
 from __future__ import annotations
 
-from infra.contracts import Contract, Property
+from infra.contracts import Contract, Property, less
 
 _WIDER = {("integer", "number")}  # each integer is a number
 
@@ -59,17 +59,12 @@ def _unreadable(writer: Contract, reader: Contract) -> list[str]:
 def _narrower(written: Property, read: Property) -> list[str]:
     one, other = written.logicalTypeOptions, read.logicalTypeOptions
     found = []
-    if other.minimum is not None and (one.minimum is None or (str(one.minimum) != str(other.minimum) and _less(one.minimum, other.minimum))):
+    if other.minimum is not None and (one.minimum is None or (str(one.minimum) != str(other.minimum) and less(one.minimum, other.minimum))):
         found.append(f"the least value is {one.minimum if one.minimum is not None else 'any'} on one side and {other.minimum} on the other")
-    if other.maximum is not None and (one.maximum is None or (str(one.maximum) != str(other.maximum) and _less(other.maximum, one.maximum))):
+    if other.maximum is not None and (one.maximum is None or (str(one.maximum) != str(other.maximum) and less(other.maximum, one.maximum))):
         found.append(f"the greatest value is {one.maximum if one.maximum is not None else 'any'} on one side and {other.maximum} on the other")
     if other.pattern is not None and one.pattern != other.pattern:
         found.append(f"the form is {one.pattern or 'any'} on one side and {other.pattern} on the other")
     if other.maxLength is not None and (one.maxLength is None or one.maxLength > other.maxLength):
         found.append(f"the length is up to {one.maxLength or 'any'} on one side and {other.maxLength} on the other")
     return found
-
-
-def _less(one: float | str, other: float | str) -> bool:
-    """Numbers by size, times (ISO 8601, UTC) by their text."""
-    return str(one) < str(other) if isinstance(one, str) or isinstance(other, str) else one < other

@@ -5,7 +5,9 @@ https://bitol-io.github.io/open-data-contract-standard/v3.0.2/
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,13 +25,31 @@ _ALSO_KNOWN = {
     "contract": "apiVersion status tenant domain dataProduct tags description authoritativeDefinitions support price team roles servers contractCreatedTs",
     "table": "logicalType physicalType description businessName authoritativeDefinitions tags dataGranularityDescription customProperties",
     "property": (
-        "businessName physicalType physicalName unique primaryKeyPosition partitionKeyPosition encryptedName transformSourceObjects transformLogic "
+        "businessName physicalType physicalName primaryKeyPosition partitionKeyPosition encryptedName transformSourceObjects transformLogic "
         "transformDescription examples authoritativeDefinitions criticalDataElement"
     ),
-    "options": "exclusiveMaximum exclusiveMinimum format multipleOf minLength maxItems minItems uniqueItems maxProperties minProperties required",
+    "options": "format",
     "sla": "valueExt element driver description",
     "quality": "name description dimension severity businessImpact method tags customProperties authoritativeDefinitions",
 }
+
+
+# Its rules that nothing here would check: not read is not kept.
+_UNCHECKED = (
+    "unique", "exclusiveMaximum", "exclusiveMinimum", "multipleOf", "minLength", "maxItems", "minItems", "uniqueItems", "maxProperties", "minProperties",
+)  # fmt: skip
+_CUSTOM = ("unit", "compatibility", "owner", "partition")
+_LEVELS = (
+    "latency", "generalAvailability", "endOfSupport", "endOfLife", "retention", "frequency", "timeOfAvailability", "timeToDetect", "timeToNotify",
+    "timeToRepair",
+)  # fmt: skip
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The known name that was meant; empty if it is one, or none is near."""
+    import difflib
+
+    return "" if name in known else next(iter(difflib.get_close_matches(name, list(known), 1, 0.8)), "")
 
 
 class _Part(BaseModel):
@@ -40,6 +60,8 @@ class _Part(BaseModel):
     @classmethod
     def _drop_what_is_not_read(cls, given: Any) -> Any:
         known = _ALSO_KNOWN.get(cls.level, "").split()
+        if isinstance(given, dict) and cls.level in ("property", "options") and (rules := [rule for rule in _UNCHECKED if given.get(rule)]):
+            raise ValueError(f"nothing here would check {', '.join(rules)}: write an expectation under `quality` that does")
         return {key: value for key, value in given.items() if key not in known} if isinstance(given, dict) else given
 
 
@@ -52,12 +74,33 @@ class Bounds(_Part):
     pattern: str | None = None
     maxLength: int | None = None  # noqa: N815 (the standard's spelling)
 
+    @field_validator("minimum", "maximum", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        return given.isoformat() if isinstance(given, date) else given  # YAML reads a time without quotes as one
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return pattern
+
 
 class CustomProperty(_Part):
     """What the standard leaves to each platform."""
 
     property: str
     value: Any
+
+    @field_validator("property")
+    @classmethod
+    def _is_no_slip(cls, name: str) -> str:
+        if near := _near(name, _CUSTOM):
+            raise ValueError(f"{name!r} is read by nobody; did you mean {near}?")
+        return name
 
 
 class Expectation(_Part):
@@ -98,6 +141,8 @@ class Property(_Part):
     @model_validator(mode="after")
     def _fits_together(self) -> Property:
         bounds = self.logicalTypeOptions
+        if slips := [tag for tag in self.tags if _near(tag, (PERSONAL,))]:
+            raise ValueError(f"the tag {slips[0]!r} masks nothing; did you mean {PERSONAL}?")
         if self.personal and self.logicalType != "string":
             raise ValueError("personal fields are tokenised, so their logicalType must be string")
         for limit in (bounds.minimum, bounds.maximum):
@@ -109,6 +154,8 @@ class Property(_Part):
                 raise ValueError(f"a {self.logicalType} has no minimum or maximum")
             elif isinstance(limit, str):
                 raise ValueError(f"the bound {limit!r} is no number")
+        if bounds.minimum is not None and bounds.maximum is not None and less(bounds.maximum, bounds.minimum):
+            raise ValueError(f"the minimum {bounds.minimum} is above the maximum {bounds.maximum}: no value is allowed")
         return self
 
 
@@ -129,6 +176,13 @@ class ServiceLevel(_Part):
     property: str
     value: float | str
     unit: str = ""
+
+    @field_validator("property")
+    @classmethod
+    def _is_no_slip(cls, name: str) -> str:
+        if near := _near(name, _LEVELS):
+            raise ValueError(f"the standard has no service level {name!r}; did you mean {near}?")
+        return name
 
 
 class Contract(_Part):
@@ -233,6 +287,11 @@ def moment(text: Any) -> datetime:
     except ValueError:
         raise ValueError(f"the bound {text!r} is no time in ISO 8601") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def less(one: float | str, other: float | str) -> bool:
+    """Numbers by size, times (ISO 8601) by the moment they name."""
+    return moment(one) < moment(other) if isinstance(one, str) or isinstance(other, str) else one < other
 
 
 def load_contract(path: Path) -> Contract:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # A line break can't stand inside of a JSON string, so no text of one event can reach into the next.
 _BETWEEN = b",\n"
+_YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 
@@ -140,10 +142,17 @@ def _field(item: Property, *, forms: bool) -> Any:
         if whole is int:  # what a column of 64 bits can hold
             limits = {"ge": -(2**63), "le": 2**63 - 1} | limits
     elif item.logicalType == "string":
-        limits = {name: limit for name, limit in (("pattern", bounds.pattern if forms else None), ("max_length", bounds.maxLength)) if limit is not None}
+        limits = {
+            name: limit for name, limit in (("pattern", _whole(bounds.pattern) if forms else None), ("max_length", bounds.maxLength)) if limit is not None
+        }
     if limits:
         kind = Annotated[kind, Meta(**limits)]
     return (item.name, kind) if item.required else (item.name, kind | None, None)
+
+
+def _whole(pattern: str | None) -> str | None:
+    """The pattern with the end of the text for ``$``, as JSON Schema means it; Python's would let a line break stand behind it."""
+    return f"{pattern[:-1]}\\Z" if pattern and pattern.endswith("$") and not pattern.endswith("\\$") else pattern
 
 
 def _times(texts: list[str | None]) -> Any:
@@ -157,14 +166,18 @@ def _check_times(item: Property, times: Any) -> None:
     import pyarrow.compute as pc
 
     bounds = item.logicalTypeOptions
-    if not len(times) or (bounds.minimum is None and bounds.maximum is None):
-        return
+    least = _YEARS[0] if bounds.minimum is None else moment(bounds.minimum)
+    most = _YEARS[1] if bounds.maximum is None else moment(bounds.maximum)
+    # Compared as Arrow's numbers: Python has no year 0.
     found = pc.min_max(times)
-    least, most = found["min"].as_py(), found["max"].as_py()
-    if (bounds.minimum is not None and least is not None and least < moment(bounds.minimum)) or (
-        bounds.maximum is not None and most is not None and most > moment(bounds.maximum)
-    ):
+    if found["min"].is_valid and (pc.less(found["min"], _scalar(least)).as_py() or pc.greater(found["max"], _scalar(most)).as_py()):
         raise _OutOfBoundsError
+
+
+def _scalar(time: datetime) -> Any:
+    import pyarrow as pa
+
+    return pa.scalar(time, type=pa.timestamp("us", "UTC"))
 
 
 def _check_time(item: Property, text: str | None) -> None:
@@ -180,7 +193,9 @@ def _check_time(item: Property, text: str | None) -> None:
         _check_times(item, found)
     except _OutOfBoundsError:
         bounds = item.logicalTypeOptions
-        raise _OutOfBoundsError(f"out of bounds: {item.name} is {text[:40]}, allowed is {bounds.minimum or '...'} to {bounds.maximum or '...'}") from None
+        raise _OutOfBoundsError(
+            f"out of bounds: {item.name} is {text[:40]}, allowed is {bounds.minimum or _YEARS[0].date()} to {bounds.maximum or _YEARS[1].date()}"
+        ) from None
 
 
 def _why(error: Exception) -> tuple[str, str]:

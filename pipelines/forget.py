@@ -53,6 +53,10 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     keys, taken = _keys_of(context, known), dict[str, int]()
     holding = [place for place in _objects(context, fields) if _rows_of(context, place, known, keys)]
     models = _models_of(context, [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, _ in holding])
+    models = sorted({*models, *_told_before(context, known)})
+    place = f"forgotten/{context.model}/{known}-{context.run}.json"
+    # Before anything is taken out: afterwards nobody could tell which models it had trained.
+    context.put("audit", place, json.dumps({"token": known, "asked_by": actor, "at": _now(), "models": models, "finished": False}).encode(), "application/json")
     context.put("curated", f"{FORGOTTEN}{known}.json", json.dumps({"asked_by": actor, "at": _now()}).encode(), "application/json")
     for zone, key, columns in holding:
         taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = _take_out(context, zone, key, columns, known, keys)
@@ -61,14 +65,20 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     left = sum(1 for place in _objects(context, fields) if _rows_of(context, place, known, keys))
     evidence = {
         "token": known, "asked_by": actor, "at": _now(), "topics": sorted(fields), "entities": {name: len(found) for name, found in keys.items()},
-        "objects": taken, "rows": sum(taken.values()), "old_versions": versions, "online_items": items, "models": models, "left": left,
+        "objects": taken, "rows": sum(taken.values()), "old_versions": versions, "online_items": items, "models": models, "left": left, "finished": True,
         "not_searched": NOT_SEARCHED,
     }  # fmt: skip
-    address = context.put("audit", f"forgotten/{context.model}/{known}-{context.run}.json", json.dumps(evidence, indent=1).encode(), "application/json")
+    address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
     audit.append(context, actor, "forget", token=known, rows=evidence["rows"], online_items=items, evidence=address)
     if left:
         raise GroundplanError(f"{left} objects still hold rows of the person", where=address, fix="run it again, once no pipeline writes any more")
     return {**evidence, "evidence": address}
+
+
+def _told_before(context: Context, known: str) -> set[str]:
+    """Models that evidence of earlier deletions of the same person names."""
+    keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
+    return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}
 
 
 def _now() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from infra.contracts import Contract
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 SECRET = "masking-key"  # noqa: S105 (its name among the outputs)
 TOKEN_BYTES = 16  # 128 bits: two of a billion values share a token with a chance of 1 in 10^21
 # RE2, over the distinct values of a column; candidates are then looked at more closely.
-_CANDIDATES = r"@[A-Za-z0-9-]+\.|\+\d|\(\d{3}\)|\b0\d{2,4}[ /]\d|(\d[ -]?){13}|\b[A-Z]{2}\d{2}[A-Z0-9 ]{11,}"
-_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
-_PHONE = re.compile(r"(?<![\w.-])(\+\d[\d ()/.-]{7,17}\d|\(\d{3}\) ?\d{3}-\d{4}|0\d{2,4}[ /]\d[\d ]{5,10}\d)(?![\w-])")
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}(?!\w)")
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_CANDIDATES = r"@[^\s@]+\.|\+\d|\(\d{3}\)|\b0\d{2,4}[ /-]\d|\b\d{3}[-.]\d{3}[-.]\d{4}\b|(\d[ -]?){13}|(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11,})"
+_EMAIL = re.compile(r"[^\s@,;:<>()\[\]\"]+@[\w-]+(\.[\w-]+)*\.[^\W\d_]{2,}")
+_PHONE = re.compile(
+    r"(?<![\w.-])(\+\d[\d ()/.-]{7,17}\d|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|0\d{2,4}[ /]\d[\d ]{5,10}\d|0\d{2,4}-\d{6,8})(?![\w-])"
+)
+# Groups of characters; where the number ends among them is for the check digits to say.
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2} ?[A-Z0-9]+(?: [A-Z0-9]+)*", re.IGNORECASE)
+_CARD = re.compile(r"(?<![\w.-])\d+(?:[ -]\d+)*(?![\w-])")
 
 
 def masking_key(outputs: Outputs) -> bytes:
@@ -93,11 +97,18 @@ def personal_kind(text: str) -> str:
     """``e-mail``, ``IBAN``, ``card number`` or ``phone number``, if the text holds one; else empty. Check digits are checked."""
     if _EMAIL.search(text):
         return "e-mail"
-    if any(_iban_holds(found.group()) for found in _IBAN.finditer(text)):
+    if any(_iban_holds(part) for found in _IBAN.finditer(text) for part in _beginnings(found.group().split())):
         return "IBAN"
-    if any(_luhn_holds(found.group()) for found in _CARD.finditer(text)):
-        return "card number"
+    for found in _CARD.finditer(text):
+        groups = re.split("[ -]", found.group())
+        if any(13 <= len(part) <= 19 and _luhn_holds(part) for first in range(len(groups)) for part in _beginnings(groups[first:])):
+            return "card number"
     return "phone number" if _PHONE.search(text) else ""
+
+
+def _beginnings(groups: list[str]) -> list[str]:
+    """The first group, the first two together, and so on."""
+    return list(accumulate(groups))
 
 
 def _iban_holds(text: str) -> bool:

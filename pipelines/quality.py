@@ -146,14 +146,21 @@ def expectations(contract: Contract) -> Sequence[Any]:
                 least, most = (None if limit is None else moment(limit) for limit in (least, most))  # type: ignore[assignment]
             made.append(gxe.ExpectColumnValuesToBeBetween(column=item.name, min_value=least, max_value=most))
         by_hand += item.quality
+    where = f"contract {contract.id}: quality"
     for written in by_hand:
         kind = str(written.implementation.get("expectation_type", ""))
         known = getattr(gxe, "".join(part.title() for part in kind.split("_")), None)
         if known is None:
-            raise GroundplanError(
-                f"Great Expectations has no {kind!r}", where=f"contract {contract.id}: quality", fix="https://greatexpectations.io/expectations lists them"
-            )
-        made.append(known(**written.implementation.get("kwargs", {})))
+            raise GroundplanError(f"Great Expectations has no {kind!r}", where=where, fix="https://greatexpectations.io/expectations lists them")
+        if odd := sorted(set(written.implementation) - {"expectation_type", "kwargs", "meta"}):
+            raise GroundplanError(f"an expectation has no {', '.join(odd)}", where=where, fix="give expectation_type and kwargs")
+        try:
+            made.append(known(**written.implementation.get("kwargs", {})))
+        except (TypeError, ValueError) as error:
+            raise GroundplanError(f"{kind} does not take these kwargs: {' '.join(str(error).split())[:300]}", where=where) from None
+        column = written.implementation.get("kwargs", {}).get("column")
+        if column is not None and column not in {p.name for p in contract.properties}:
+            raise GroundplanError(f"{kind} is about the column {column!r}, which the contract does not have", where=where)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from groundplan.contracts import catalogue, check
 from infra.compatibility import breaks
 from infra.contracts import parse_contract
-from infra.errors import UsageError
+from infra.errors import GroundplanError, UsageError
 from tests.conftest import ROOT
 from tests.flights import FOLDER
 
@@ -60,6 +61,13 @@ WRONG: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (field("scheduled_departure", logicalTypeOptions={"minimum": "soon"}), "the bound 'soon' is no time in ISO 8601"),
     (lambda d: d["schema"][0]["properties"].append(dict(d["schema"][0]["properties"][5])), "the property flight is there twice"),
     (lambda d: d["customProperties"].append({"property": "partition", "value": "year"}), "partition 'year' is none of day, month"),
+    (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is no regular expression: "),
+    (field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}), "the minimum 9.0 is above the maximum 1.0: no value is allowed"),
+    (field("origin", logicalTypeOptions={"minLength": 2}), "nothing here would check minLength: write an expectation under `quality`"),
+    (field("distance", unique=True), "nothing here would check unique"),
+    (field("tailnum", tags=["personel"]), "the tag 'personel' masks nothing; did you mean personal?"),
+    (lambda d: d["customProperties"].append({"property": "compatability", "value": "FULL"}), "did you mean compatibility?"),
+    (lambda d: d["slaProperties"].append({"property": "retension", "value": 7}), "did you mean retention?"),
     (lambda d: d["schema"][0].update(physicalName="My Topic"), "physicalName: String should match pattern"),
 ]
 
@@ -131,3 +139,29 @@ def test_contracts_are_checked_against_another_revision(tmp_path: Path) -> None:
 
 def test_the_page_of_data_is_current() -> None:
     assert (ROOT / "docs" / "data.md").read_text(encoding="utf-8") == catalogue(ROOT), "run `make docs`"
+
+
+def test_a_time_without_quotes_is_a_time_and_zones_are_seen_through() -> None:
+    unquoted = changed(field("scheduled_departure", logicalTypeOptions={"minimum": datetime(2012, 12, 31, tzinfo=UTC), "maximum": "2014-01-02"}))
+    assert next(p for p in unquoted.properties if p.name == "scheduled_departure").logicalTypeOptions.minimum == "2012-12-31T00:00:00+00:00"
+    wider = changed(field("scheduled_departure", logicalTypeOptions={"minimum": "2012-12-31T01:00:00+02:00", "maximum": "2014-01-02"}))
+    assert not [why for why in breaks(unquoted, wider) if "least" in why]
+
+
+@pytest.mark.parametrize(
+    ("implementation", "says"),
+    [
+        ({"expectation_type": "expect_column_values_to_be_in_sett", "kwargs": {}}, "Great Expectations has no 'expect_column_values_to_be_in_sett'"),
+        ({"expectation_type": "expect_column_values_to_be_in_set", "kwarg": {}}, "an expectation has no kwarg"),
+        ({"expectation_type": "expect_column_values_to_be_in_set", "kwargs": {"column": "origin", "valueset": []}}, "does not take these kwargs: "),
+        ({"expectation_type": "expect_column_values_to_be_in_set", "kwargs": {"column": "orign", "value_set": []}}, "about the column 'orign'"),
+    ],
+)
+def test_a_slip_in_an_expectation_is_told_before_any_data(implementation: dict[str, Any], says: str) -> None:
+    from pipelines.quality import expectations
+
+    written = {"type": "custom", "engine": "greatExpectations", "implementation": implementation}
+    contract = changed(field("origin", quality=[written]))
+    with pytest.raises(GroundplanError) as raised:
+        expectations(contract)
+    assert says in str(raised.value) and contract.id in str(raised.value)

@@ -57,6 +57,10 @@ BAD: list[tuple[bytes, str, str]] = [
     (body(origin="Newark"), "out of bounds", "$.origin"),
     (body(tailnum="N12345678"), "out of bounds", "$.tailnum"),
     (body(scheduled_departure="1970-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 1970-01-01T00:00:00Z, allowed is 2012-12-31"),
+    (body(scheduled_departure="0000-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 0000-01-01"),  # Python has no such year
+    (body(scheduled_departure="0001-01-01T00:00:00+14:00"), "out of bounds", "scheduled_departure is 0001-01-01"),
+    (body(departed_at="0000-01-01T00:00:00Z"), "out of bounds", "allowed is"),
+    (body(origin="JFK\n"), "out of bounds", "$.origin"),  # before which Python's `$` would end
     (body(scheduled_departure="2099-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 2099-01-01T00:00:00Z"),
 ]
 

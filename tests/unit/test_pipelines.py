@@ -14,6 +14,7 @@ from pipelines.deploy import Observed, compare, package
 from pipelines.evaluate import worth
 from pipelines.register import next_version
 from pipelines.steps import STEPS, steps_for
+from tests.conftest import ROOT
 
 IDENTITY = {"columns": '["a"]', "dataset_digest": "d", "training_digest": "t", "params": "{}"}
 
@@ -167,3 +168,22 @@ def test_drift_is_found_where_it_is(tmp_path: Path, root: Path) -> None:
     assert (share, drifted) == (0.2, ["age", "bmi"])
     assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")[:5000].lower()
     assert drift(frame, frame, tmp_path / "page.html") == (0.0, [])
+
+
+@pytest.mark.parametrize("script", ["diabetes", "flights", "flights/after_departure.py"])
+@pytest.mark.parametrize("deploy", [False, True])
+def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool) -> None:
+    from groundplan.experiments import _steps
+    from pipelines.context import load_example
+
+    steps = _steps(load_example(ROOT / "examples" / script), deploy=deploy)
+    names = [step.name for step in steps]
+    assert all(set(step.needs) <= set(names) for step in steps) and ("deploy" in names) == deploy
+
+
+def test_the_text_of_a_dead_letter_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from groundplan.summary import print_dead_letters
+    from pipelines.dead_letters import DeadLetter
+
+    print_dead_letters([DeadLetter("t", 0, 1, 0, 0, 0, "not JSON", "[/b] odd", "c 1.0.0", b"", b'{"note": "[/red] [bold]"}')])
+    assert "[/red] [bold]" in capsys.readouterr().out

@@ -118,11 +118,10 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
     fix="Make a BucketServerSideEncryptionConfiguration for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )  # fmt: skip
 def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Found by the bucket's name, or else by the resource's."""
+    """A configuration of its own, or one inside of the bucket."""
     kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-    named = {name for item in items if item.type == kind for name in (bucket_of(item), item.name)}
-    for item in items:
-        if is_bucket(item) and not named & {bucket_of(item), item.name} and not given(item.props, "serverSideEncryptionConfiguration"):
+    for item in buckets_without(items, [item for item in items if item.type == kind]):
+        if not given(item.props, "serverSideEncryptionConfiguration"):
             yield item.urn, "The bucket is encrypted with AWS's key, which can't be withdrawn"
 
 
@@ -275,14 +274,11 @@ def postgres_tls(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
 )  # fmt: skip
 def buckets_tls(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Each bucket has such a policy; it is found by the bucket's name, or else by its own."""
-    guarded: set[str] = set()
-    for item in items:
-        if item.type == "aws:s3/bucketPolicy:BucketPolicy" and any(_denies_plain(statement) for statement in statements(item.props.get("policy"))):
-            guarded |= {bucket_of(item), item.name}
-    for item in items:
-        if is_bucket(item) and not guarded & {bucket_of(item), item.name}:
-            yield item.urn, "Nothing refuses requests without TLS"
+    """Each bucket has such a policy."""
+    policies = [item for item in items if item.type == "aws:s3/bucketPolicy:BucketPolicy"]
+    guards = [item for item in policies if any(_denies_plain(statement) for statement in statements(item.props.get("policy")))]
+    for item in buckets_without(items, guards):
+        yield item.urn, "Nothing refuses requests without TLS"
 
 
 def _denies_plain(statement: Props) -> bool:
@@ -292,6 +288,12 @@ def _denies_plain(statement: Props) -> bool:
 def is_bucket(item: Item) -> bool:
     """Buckets of either of the provider's types."""
     return item.type in ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
+
+
+def buckets_without(items: list[Item], companions: list[Item]) -> Iterator[Item]:
+    """Buckets that none of the companions is about, by the bucket's name, or else by the resource's."""
+    named = {name for item in companions for name in (bucket_of(item), item.name)}
+    return (item for item in items if is_bucket(item) and not named & {bucket_of(item), item.name})
 
 
 def bucket_of(item: Item) -> str:

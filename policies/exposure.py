@@ -9,7 +9,7 @@ from pulumi_policy.proxy import UnknownValueError
 
 from policies.control import Family, Item, Props, at, given, is_list, listed
 from policies.documents import allowed, everyone
-from policies.encryption import bucket_of, is_bucket
+from policies.encryption import buckets_without
 
 EXPOSURE = Family("network exposure", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
 _ANYWHERE = ("0.0.0.0/0", "::/0")
@@ -52,12 +52,10 @@ def public_access_blocked(props: Props) -> Iterator[str]:
     fix="Make a BucketPublicAccessBlock for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )  # fmt: skip
 def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Found by the bucket's name, or else by the resource's."""
+    """Whether it is whole is another control's matter."""
     blocks = [item for item in items if item.type == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"]
-    blocked = {name for item in blocks for name in (bucket_of(item), item.name)}
-    for item in items:
-        if is_bucket(item) and not blocked & {bucket_of(item), item.name}:
-            yield item.urn, "The bucket has no block of public access"
+    for item in buckets_without(items, blocks):
+        yield item.urn, "The bucket has no block of public access"
 
 
 @EXPOSURE.resource(

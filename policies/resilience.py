@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.control import Family, Item, Props, at, given, listed
-from policies.encryption import bucket_of, is_bucket
+from policies.encryption import buckets_without
 
 RESILIENCE = Family("resilience and backup", ("GDPR 32(1)(c)", "HIPAA 164.308(a)(7)(ii)", "SOC 2 A1.2"))
 _DATABASE = "aws:rds/instance:Instance"
@@ -67,12 +67,9 @@ def final_snapshot(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
     """An object that is overwritten or deleted by mistake can be had back."""
-    kept: set[str] = set()
-    for item in items:
-        if item.type.startswith("aws:s3/bucketVersioning") and at(item.props, "versioningConfiguration.status") == "Enabled":
-            kept |= {bucket_of(item), item.name}
-    for item in items:
-        if is_bucket(item) and not kept & {bucket_of(item), item.name} and at(item.props, "versioning.enabled") is not True:
+    settings = [item for item in items if item.type.startswith("aws:s3/bucketVersioning")]
+    for item in buckets_without(items, [item for item in settings if at(item.props, "versioningConfiguration.status") == "Enabled"]):
+        if at(item.props, "versioning.enabled") is not True:
             yield item.urn, "What is overwritten is gone"
 
 

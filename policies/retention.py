@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.control import Family, Item, Props, at, given, listed
-from policies.encryption import bucket_of, is_bucket
+from policies.encryption import bucket_of, buckets_without, is_bucket
 
 RETENTION = Family("retention and residency", ("GDPR 5(1)(e)", "HIPAA 164.316(b)(2)(i)", "SOX 404", "SOC 2 C1.2"))
 EU = ("eu-central-1", "eu-west-1", "eu-west-3", "eu-north-1", "eu-south-1", "eu-south-2")
@@ -46,10 +46,8 @@ def lock_compliance(props: Props) -> Iterator[str]:
 )  # fmt: skip
 def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Storage limitation: nothing is kept only because nobody has deleted it."""
-    rules = [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]
-    kept = {name for item in rules for name in (bucket_of(item), item.name)}
-    for item in items:
-        if is_bucket(item) and not kept & {bucket_of(item), item.name} and not listed(item.props.get("lifecycleRules")):
+    for item in buckets_without(items, [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]):
+        if not listed(item.props.get("lifecycleRules")):
             yield item.urn, "Objects stay for ever"
 
 

@@ -35,9 +35,10 @@ _ALSO_KNOWN = {
 
 
 # Its rules that nothing here would check: not read is not kept.
-_UNCHECKED = (
-    "unique", "exclusiveMaximum", "exclusiveMinimum", "multipleOf", "minLength", "maxItems", "minItems", "uniqueItems", "maxProperties", "minProperties",
-)  # fmt: skip
+_UNCHECKED = {
+    "property": "unique",
+    "options": "exclusiveMaximum exclusiveMinimum multipleOf minLength maxItems minItems uniqueItems maxProperties minProperties",
+}
 _CUSTOM = ("unit", "compatibility", "owner", "partition")
 _LEVELS = (
     "latency", "generalAvailability", "endOfSupport", "endOfLife", "retention", "frequency", "timeOfAvailability", "timeToDetect", "timeToNotify",
@@ -45,11 +46,11 @@ _LEVELS = (
 )  # fmt: skip
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _near(name: str, known: Iterable[str], cutoff: float = 0.8) -> str:
     """The known name that was meant; empty if it is one, or none is near."""
     import difflib
 
-    return "" if name in known else next(iter(difflib.get_close_matches(name, list(known), 1, 0.8)), "")
+    return "" if name in known else next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), "")
 
 
 class _Part(BaseModel):
@@ -59,10 +60,13 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_what_is_not_read(cls, given: Any) -> Any:
-        known = _ALSO_KNOWN.get(cls.level, "").split()
-        if isinstance(given, dict) and cls.level in ("property", "options") and (rules := [rule for rule in _UNCHECKED if given.get(rule)]):
-            raise ValueError(f"nothing here would check {', '.join(rules)}: write an expectation under `quality` that does")
-        return {key: value for key, value in given.items() if key not in known} if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            return given
+        rules = _UNCHECKED.get(cls.level, "").split()
+        if held := [rule for rule in rules if given.get(rule) is not None and given[rule] is not False]:
+            raise ValueError(f"nothing here would check {', '.join(held)}: write an expectation under `quality` that does")
+        known = {*_ALSO_KNOWN.get(cls.level, "").split(), *rules}
+        return {key: value for key, value in given.items() if key not in known}
 
 
 class Bounds(_Part):
@@ -337,10 +341,8 @@ def _place(location: tuple[Any, ...]) -> str:
 def _said(item: Any, document: Any) -> str:
     if item["type"] != "extra_forbidden":
         return str(item["msg"]).removeprefix("Value error, ")
-    import difflib
-
     level = {1: "contract", 3: "table", 5: "property", 6: "options"}.get(len(item["loc"]), "")
     read: dict[str, type[_Part]] = {"contract": Contract, "table": Table, "property": Property, "options": Bounds}
     names = [*_ALSO_KNOWN.get(level, "").split(), *((field.alias or name) for name, field in (read[level].model_fields if level in read else {}).items())]
-    near = difflib.get_close_matches(str(item["loc"][-1]), names, 1)
-    return f"the standard has no such field{f'; did you mean {near[0]}?' if near else ''}"
+    near = _near(str(item["loc"][-1]), names, 0.6)
+    return f"the standard has no such field{f'; did you mean {near}?' if near else ''}"

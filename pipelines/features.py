@@ -19,7 +19,7 @@ from infra.errors import GroundplanError
 from infra.examples import View
 from infra.outputs import Outputs
 from pipelines.context import Context, main
-from pipelines.raw_zone import parquet
+from pipelines.raw_zone import parquet, read_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,12 +64,10 @@ def materialize(context: Context) -> dict[str, Any]:
 
 def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, pa.Table], pa.Table | None]:
     """Rows of each view, and the labels where the example joins its training set from the views."""
-    import pyarrow.parquet as pq
-
     example = context.example
     if not example.features:
         view = example.views[0]
-        table = pq.read_table(io.BytesIO(context.get_address(quality["dataset"])))
+        table = read_parquet(context.get_address(quality["dataset"]))
         table = table.drop_columns([example.target]) if example.target in table.column_names else table
         now = datetime.now(UTC).replace(microsecond=0)
         return {view.name: _with_time(table, now)}, None
@@ -197,7 +195,7 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table) -> d
 
     changed, wanted, left = now, set(now[view.key].to_pylist()), set[tuple[str, Any]]()
     for item in before:
-        old = _rows(context, item["rows"])
+        old = read_parquet(context.get("features", item["rows"]))
         left |= {(item["key"], value) for value in old[item["key"]].to_pylist() if item["key"] != view.key or value not in wanted}
         if len(before) == 1 and old.schema.equals(now.schema):
             import ibis
@@ -234,12 +232,6 @@ def _online_mark(context: Context, view: View) -> list[dict[str, str]]:
 
 def _mark_online(context: Context, view: View, items: list[dict[str, str]]) -> None:
     context.put("features", f"{view.name}/online.json", json.dumps(items).encode(), "application/json")
-
-
-def _rows(context: Context, key: str) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(io.BytesIO(context.get("features", key)))
 
 
 def _delete_online(resource: Any, entities: set[tuple[str, Any]]) -> None:

@@ -6,7 +6,6 @@ so that the rows don't come back with the next dataset version.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pipelines import audit
 from pipelines.context import Context
 from pipelines.masking import forgettable, masking_key, token
 from pipelines.quality import FORGOTTEN
-from pipelines.raw_zone import RawZone, parquet
+from pipelines.raw_zone import RawZone, parquet, read_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,9 +98,8 @@ def _places(context: Context, fields: dict[str, list[str]]) -> list[tuple[str, s
 
 
 def _read(context: Context, zone: str, key: str) -> pa.Table:
-    import pyarrow.parquet as pq
 
-    return pq.read_table(io.BytesIO(context.get(zone, key)))
+    return read_parquet(context.get(zone, key))
 
 
 def _keys_of(context: Context, known: str) -> dict[str, set[Any]]:

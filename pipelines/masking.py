@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from infra.contracts import Contract
@@ -29,6 +30,7 @@ _PHONE = re.compile(
 )
 # Groups of characters; where the number ends among them is for the check digits to say.
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2} ?[A-Z0-9]+(?: [A-Z0-9]+)*", re.IGNORECASE)
+_COUNTRY = re.compile(r"[A-Z]{2}\d{2}", re.IGNORECASE)
 _CARD = re.compile(r"(?<![\w.-])\d+(?:[ -]\d+)*(?![\w-])")
 
 
@@ -97,24 +99,23 @@ def personal_kind(text: str) -> str:
     """``e-mail``, ``IBAN``, ``card number`` or ``phone number``, if the text holds one; else empty. Check digits are checked."""
     if _EMAIL.search(text):
         return "e-mail"
-    if any(_iban_holds(part) for found in _IBAN.finditer(text) for part in _beginnings(found.group().split())):
+    if any(_iban_holds(part) for found in _IBAN.finditer(text) for part in _runs(found.group(), 34)):
         return "IBAN"
-    for found in _CARD.finditer(text):
-        groups = re.split("[ -]", found.group())
-        if any(13 <= len(part) <= 19 and _luhn_holds(part) for first in range(len(groups)) for part in _beginnings(groups[first:])):
-            return "card number"
+    if any(len(part) >= 13 and _luhn_holds(part) for found in _CARD.finditer(text) for part in _runs(found.group(), 19)):
+        return "card number"
     return "phone number" if _PHONE.search(text) else ""
 
 
-def _beginnings(groups: list[str]) -> list[str]:
-    """The first group, the first two together, and so on."""
-    return list(accumulate(groups))
+def _runs(text: str, longest: int) -> Iterator[str]:
+    """Groups that stand side by side, written as one: from each group on, up to so many characters."""
+    groups = re.split("[ -]", text)
+    for first in range(len(groups)):
+        yield from takewhile(lambda run: len(run) <= longest, accumulate(groups[first:]))
 
 
-def _iban_holds(text: str) -> bool:
+def _iban_holds(compact: str) -> bool:
     """ISO 13616: the number modulo 97 is 1."""
-    compact = text.replace(" ", "")
-    return 15 <= len(compact) <= 34 and int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4])) % 97 == 1
+    return len(compact) >= 15 and _COUNTRY.match(compact) is not None and int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4])) % 97 == 1
 
 
 def _luhn_holds(text: str) -> bool:

@@ -151,7 +151,6 @@ class RawZone:
             GroundplanError: A file is missing or not what its manifest says.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         from pipelines.decode import arrow_schema
 
@@ -162,8 +161,15 @@ class RawZone:
                 body = self._context.get("raw", file.key)
                 if hashlib.sha256(body).hexdigest() != file.sha256:
                     raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
-                tables.append(_as_now(pq.read_table(io.BytesIO(body)), wanted))
+                tables.append(_as_now(read_parquet(body), wanted))
         return pa.concat_tables(tables)
+
+
+def read_parquet(body: bytes) -> pa.Table:
+    """A table from Parquet."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(body))
 
 
 def parquet(table: pa.Table) -> bytes:

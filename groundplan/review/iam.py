@@ -114,7 +114,7 @@ def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
                 continue
             holders = [_holder(resource)] if kind == "identity" else [""]
             if resource.type == _POLICY:
-                holders = [who for who, link in attached if resource.urn in link.dependencies] or [f"whoever has the policy {resource.name}"]
+                holders = [who for who, link in attached if resource.urn in link.dependencies] or holders
             for statement in _statements(document) or []:
                 if statement.get("Effect") == "Allow":
                     for who in holders:

@@ -64,6 +64,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is no regular expression: "),
     (field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}), "the minimum 9.0 is above the maximum 1.0: no value is allowed"),
     (field("origin", logicalTypeOptions={"minLength": 2}), "nothing here would check minLength: write an expectation under `quality`"),
+    (field("distance", logicalTypeOptions={"exclusiveMinimum": 0}), "nothing here would check exclusiveMinimum"),
     (field("distance", unique=True), "nothing here would check unique"),
     (field("tailnum", tags=["personel"]), "the tag 'personel' masks nothing; did you mean personal?"),
     (lambda d: d["customProperties"].append({"property": "compatability", "value": "FULL"}), "did you mean compatibility?"),
@@ -139,6 +140,10 @@ def test_contracts_are_checked_against_another_revision(tmp_path: Path) -> None:
 
 def test_the_page_of_data_is_current() -> None:
     assert (ROOT / "docs" / "data.md").read_text(encoding="utf-8") == catalogue(ROOT), "run `make docs`"
+
+
+def test_a_rule_that_is_switched_off_is_none() -> None:
+    assert changed(field("distance", unique=False)).properties == changed().properties
 
 
 def test_a_time_without_quotes_is_a_time_and_zones_are_seen_through() -> None:

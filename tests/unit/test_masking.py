@@ -43,6 +43,7 @@ def test_another_key_makes_other_tokens() -> None:
         ("030 901820 11", "phone number"),
         ("BE68 5390 0754 7034 PAY NOW", "IBAN"),
         ("de89370400440532013000", "IBAN"),
+        ("ca12 paid DE89 3704 0044 0532 0130 00", "IBAN"),  # behind what only begins like one
         ("card 4111 1111 1111 1111 12/27", "card number"),
         ("4111111111111111 123", "card number"),
         ("12 4111111111111111", "card number"),

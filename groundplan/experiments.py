@@ -15,7 +15,7 @@ from groundplan.jobs import results, run_steps
 from groundplan.up import new_run
 from infra.errors import GroundplanError, UsageError
 from infra.outputs import read
-from pipelines.context import Context, Example, load_example
+from pipelines.context import Context, Example, Wishes, load_example
 from pipelines.steps import Step, steps_for
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
@@ -33,17 +33,28 @@ def running(home: Home) -> State:
     return state
 
 
-def run_experiment(home: Home, path: Path, *, deploy: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = Wishes(), deploy: bool, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Run the steps up to the experiment, or up to the endpoint.
+
+    Args:
+        name: Of the model, instead of the one that the example gives it.
 
     Raises:
         StepError: A step failed.
         UsageError: There is no such script.
     """
-    state, example = running(home), load_example(path)
+    state, example = running(home), load_example(path, name)
     steps = _steps(example, deploy=deploy)
     run = new_run()
-    run_steps(home, state, steps, path.resolve(), run, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
+    run_steps(
+        home,
+        state,
+        steps,
+        path.resolve(),
+        run,
+        ("--name", example.model, *wishes.arguments()),
+        on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+    )
     return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
 
 
@@ -55,24 +66,24 @@ def _steps(example: Example, *, deploy: bool) -> tuple[Step, ...]:
     return tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
 
 
-def run_monitor(home: Home, path: Path) -> dict[str, Any]:
+def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
     """Run the monitoring step against what was captured until now."""
-    state, example = running(home), load_example(path)
+    state, example = running(home), load_example(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
-    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run)
+    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", example.model))
     found: dict[str, Any] = results(home, state, example.model, run, steps)["monitor"]
     return found
 
 
-def run_approve(home: Home, path: Path, version: str, role: str, identity: str) -> None:
+def run_approve(home: Home, path: Path, version: str, role: str, identity: str, name: str = "") -> None:
     """Record one approval."""
     from pipelines.signoff import approve
 
     with _inside(home) as state:
         import mlflow
 
-        approve(_context(home, path), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
+        approve(_context(home, path, name), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
 
 
 def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:
@@ -110,16 +121,16 @@ def _topics(context: Context, topic: str) -> list[str]:
     return [topic] if topic else known
 
 
-def run_audit(home: Home, path: Path) -> list[dict[str, Any]]:
+def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
     """The model's audit log, checked."""
     from pipelines.audit import entries
 
     with _inside(home):
-        return entries(_context(home, path))
+        return entries(_context(home, path, name))
 
 
-def _context(home: Home, path: Path) -> Context:
-    return Context(read(str(home.outputs_file)), load_example(path), new_run(), home.reports)
+def _context(home: Home, path: Path, name: str = "") -> Context:
+    return Context(read(str(home.outputs_file)), load_example(path, name), new_run(), home.reports)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def run_steps(
     steps: tuple[Step, ...],
     example: Path,
     run: str,
+    arguments: tuple[str, ...] = (),
     before: Mapping[str, Callable[[Callable[[], None]], None]] | None = None,
     on_start: Callable[[Step], None] = lambda step: None,
     on_done: Callable[[Done], None] = lambda done: None,
@@ -50,6 +51,7 @@ def run_steps(
 
     Args:
         run: Name of this run of the pipeline.
+        arguments: More of them for every step, as ``pipelines.context.main`` takes them.
         before: What a step must also wait for, for example a service that is still starting; it is given a function that
             raises once the run is stopped.
         on_progress: Told what a running step says of how far it is.
@@ -69,7 +71,7 @@ def run_steps(
                 for step in [step for step in waiting if set(step.needs) <= finished]:
                     waiting.remove(step)
                     on_start(step)
-                    running[pool.submit(_run, home, state, step, example, run, (before or {}).get(step.name), processes, on_progress)] = step
+                    running[pool.submit(_run, home, state, step, example, run, arguments, (before or {}).get(step.name), processes, on_progress)] = step
                 # A short timeout lets Ctrl-C through.
                 ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -123,6 +125,7 @@ def _run(
     step: Step,
     example: Path,
     run: str,
+    arguments: tuple[str, ...],
     before: Callable[[Callable[[], None]], None] | None,
     processes: _Processes,
     on_progress: Callable[[Step, str], None],
@@ -132,7 +135,7 @@ def _run(
     started = time.monotonic()
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / f"step-{step.name}.log"
-    command = [sys.executable, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports)]
+    command = [sys.executable, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
     with log.open("wb") as file:
         process = processes.start(
             command,

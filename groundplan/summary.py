@@ -87,13 +87,13 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     if step := found.get("experiment"):
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
         rows.append(("experiment", f"run {step['run_id']} ({metrics}; {step['duration_s']:.1f} s; code {step['code_version'][:14]})"))
+        rows += _choice_rows(step)
         rows.append(("dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"))
     if step := found.get("evaluate"):
         metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
-        rows.append(("evaluation", metrics))
-        rows.append(
-            ("business KPI", f"{step['kpi']['lift']:.4g} {step['kpi']['unit']} better than the baseline, worth {step['kpi']['monthly_usd']:,.0f} USD a month")
-        )
+        rows.append(("evaluation", f"{metrics}; the baseline is {step['baseline_is']}"))
+        rows.append(("business KPI", _kpi_line(step["kpi"])))
+        rows += [("speaks against", text) for text in step["against"]]
     if step := found.get("register"):
         rows.append(("version", f"{step['version']} in the MLflow registry"))
     if step := found.get("signoff"):
@@ -101,10 +101,12 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
         rows.append(("sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")))
     if step := found.get("deploy"):
         parts = ", ".join(
-            f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms" for name, item in step["variants"].items()
+            f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms"
+            for name, item in step["variants"].items()
+            if item["requests"]
         )
-        share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "published"
-        rows.append((share, f"{step['outcome']}: {step['verdict']} on {step['judged_on']} ({parts})"))
+        share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
+        rows.append((share, f"{step['outcome']}: {step['verdict']}, on {step['judged_on']} ({parts})"))
         rows.append(("endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"))
     if step := found.get("monitor"):
         rows.append(("monitoring", _monitor_line(step)))
@@ -112,6 +114,28 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
         shown.add_row(*row)
     console.print(f"[bold]Model[/bold] {found['model']}")
     console.print(shown)
+
+
+def _kpi_line(kpi: dict[str, Any]) -> str:
+    low, high = kpi["interval"]
+    gain = f"{abs(kpi['lift']):.4g} {kpi['unit']} {'better' if kpi['lift'] >= 0 else 'worse'} than the baseline (95 % interval {low:.4g} to {high:.4g})"
+    if not kpi["monthly_usd"]:
+        return gain  # nobody has said what it is worth
+    return f"{gain}, worth {kpi['monthly_usd']:,.0f} USD a month ({kpi['monthly_usd_interval'][0]:,.0f} to {kpi['monthly_usd_interval'][1]:,.0f})"
+
+
+def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which model was taken, and how far what is served equals it."""
+    rows, choice = [], step["choice"]
+    if choice["others"]:
+        others = "; ".join(item["name"] + "".join(f" {key} {value:.4g}" for key, value in item.items() if key != "name") for item in choice["others"])
+        rows.append(("model", f"{choice['name']}, {choice['why']}; not taken: {others}"))
+    compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
+    differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
+    rows.append(("as ONNX", f"compared with the model itself on {sum(step['parity']['rows'].values())} rows ({compared}); largest difference: {differences}"))
+    if step["no_probability"]:
+        rows.append(("", f"no probabilities are served: {step['no_probability']}"))
+    return rows
 
 
 def _letters(count: int) -> str:
@@ -131,17 +155,16 @@ def _events_line(step: dict[str, Any]) -> str:
 def _monitor_line(step: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
     alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
-    return (
-        f"{step['distinct_rows']} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
-    )
+    return f"{step['requests']:,} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
 
 
 def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     total = found["base_value"] + sum(found["shap_values"].values())
     ranked = sorted(found["shap_values"].items(), key=lambda item: -abs(item[1]))
-    digits = 1 if "probability" not in found else 3
+    digits = 1 if found["explains"] == "prediction" else 3
     effects = ", ".join(f"{name} {value:+.{digits}f}" for name, value in ranked[:5])
-    answer = f"{found['predictions'][0]:.1f}" if "probability" not in found else f"{found['predictions'][0]} (probability {found['probability']:.2f})"
+    answer = str(found["predictions"][0]) if digits == 3 else f"{found['predictions'][0]:.1f}"
+    answer += "".join(f" ({name} {found[name]:.2f})" for name in ("probability", "score") if name in found)
     console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']} {found['model_version']}", markup=True)
     console.print(f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to {total:.{digits}f}")
 

@@ -298,7 +298,7 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
         def progress(step: Step, text: str) -> None:
             clock.say.progress(f"{example.model}: {step.name}: {text}")
 
-        run_steps(home, state, steps, folder, run, before, on_done=done, on_progress=progress)
+        run_steps(home, state, steps, folder, run, before=before, on_done=done, on_progress=progress)
         found = summary.results[example.model] = results(home, state, example.model, run, steps)
         told = summary.explanation[example.model] = explanation[0].result()
     summary.timings[f"example {example.model}"] = time.monotonic() - started

@@ -20,8 +20,8 @@ from infra.errors import GroundplanError, UsageError
 from infra.examples import View, load_contracts, read_settings, views_of
 from infra.objectives import ModelObjectives
 from infra.outputs import Outputs, read
+from pipelines.identity import model_name, named_in
 
-MODEL_NAME_LIMIT = 40
 SAGEMAKER_NAME_LIMIT = 63
 
 
@@ -30,7 +30,8 @@ class Example:
     """A folder (or a single script) with an experiment.
 
     Attributes:
-        model: Name of the model: the one ``example.yaml`` gives, else the folder's or script's own.
+        model: Name of the model: the one that was asked for, else that of ``example.yaml``, else the one under which the script registers its
+            model, else that of its MLflow experiment, else the folder's or script's own.
         script: The MLflow script.
         contracts: Of the topics its data comes on; none for a script that brings its own.
         views: Feature views that are made of the contracts' tables.
@@ -68,14 +69,15 @@ class Example:
         return getattr(module, name)
 
 
-def load_example(path: Path) -> Example:
+def load_example(path: Path, name: str = "") -> Example:
     """Read an example: its folder, or one of its scripts. A script that lies in no example's folder is one of its own.
+
+    Args:
+        name: The model's name, instead of the one that the example gives it.
 
     Raises:
         UsageError: There is no such script or folder, or ``example.yaml`` is wrong.
     """
-    import re
-
     path = path.resolve()
     if path.is_file() and path.suffix == ".py":
         folder, script, default_name = path.parent, path, path.stem
@@ -86,7 +88,9 @@ def load_example(path: Path) -> Example:
     else:
         raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, or a Python script")
     settings = read_settings(folder)
-    model = settings.model or re.sub(r"[^a-z0-9]+", "-", default_name.lower()).strip("-")[:MODEL_NAME_LIMIT].strip("-") or "model"
+    if name and name != model_name(name):
+        raise UsageError(f"{name!r} is not the name of a model", where="--name", fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}")
+    model = name or settings.model or model_name(named_in(script) or default_name)
     contracts = load_contracts(folder) if (folder / "example.yaml").is_file() else ()
     where = str(folder / "example.yaml")
     if len(contracts) > 1 and not settings.features:
@@ -99,16 +103,38 @@ def load_example(path: Path) -> Example:
 
 def sandbox_objectives(task: str) -> ModelObjectives:
     """Objectives of a model that the stack file does not name: nothing is promised, so nothing is refused."""
-    metric = "mae" if task == "regression" else "accuracy"
+    metric = "rmse" if task == "regression" else "accuracy"  # as scikit-learn ranks them: by r2, and by accuracy
     return ModelObjectives.model_validate(
         {
             "value": {"kpi": metric, "unit": "points", "usd_per_unit": 0, "predictions_per_month": 1},
             "latency_ms": 1000,
             "requests_per_second": {"average": 1, "peak": 1},
             "retraining": {"every_hours": 24, "within_minutes": 60},
-            "quality": {"metric": metric, "worst": 1e308 if metric == "mae" else 0},
+            "quality": {"metric": metric, "worst": 1e308 if metric == "rmse" else 0},
         }
     )
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What whoever started a run asked of it.
+
+    Attributes:
+        run_name, artifact: Of the model to take, where the script logs several: the MLflow run's name, and the name given to ``log_model``.
+        take_over: Go on with a model that another script has made until now.
+        let_shrink: An online store may lose more than half of its rows.
+    """
+
+    run_name: str = ""
+    artifact: str = ""
+    take_over: bool = False
+    let_shrink: bool = False
+
+    def arguments(self) -> tuple[str, ...]:
+        """As ``main`` takes them."""
+        texts = (("--run-name", self.run_name), ("--artifact", self.artifact))
+        flags = (("--take-over", self.take_over), ("--let-shrink", self.let_shrink))
+        return (*(part for option, value in texts if value for part in (option, value)), *(option for option, value in flags if value))
 
 
 @dataclass(frozen=True)
@@ -119,6 +145,7 @@ class Context:
     example: Example
     run: str
     reports: Path
+    wishes: Wishes = Wishes()
 
     @property
     def model(self) -> str:
@@ -193,11 +220,18 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     parser.add_argument("--run", required=True, help="name of this run of the pipeline")
     parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
     parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
+    parser.add_argument("--name", default="", help="name of the model, instead of the example's")
+    parser.add_argument("--run-name", default="", help="MLflow run whose model is taken, where the script logs several")
+    parser.add_argument("--artifact", default="", help="name of the logged model that is taken, where the script logs several")
+    parser.add_argument("--take-over", action="store_true", help="go on with a model that another script has made")
+    parser.add_argument("--let-shrink", action="store_true", help="an online store may lose more than half of its rows")
     arguments = parser.parse_args()
+    wishes = Wishes(arguments.run_name, arguments.artifact, arguments.take_over, arguments.let_shrink)
     try:
         if not arguments.outputs:
             raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
-        context = Context(read(arguments.outputs), load_example(Path(arguments.example)), arguments.run, Path(arguments.reports))
+        example = load_example(Path(arguments.example), arguments.name)
+        context = Context(read(arguments.outputs), example, arguments.run, Path(arguments.reports), wishes)
         context.write_result(step, body(context))
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)

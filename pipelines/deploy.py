@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.names import short_name
 from infra.errors import GroundplanError
@@ -18,12 +18,12 @@ from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context, main
+from pipelines.labelled import Labelled, load_labelled
+from pipelines.serving.bundle import Model, load
 from pipelines.tracking import use_mlflow
 
-if TYPE_CHECKING:  # loads NumPy
-    from pipelines.serving.bundle import Model
-
 CHAMPION, CHALLENGER = "champion", "challenger"
+CANARY = "canary"  # purpose of requests that nobody but the pipeline asks
 WANTED_CANARY_REQUESTS = 20  # answers of the challenger before the two are compared
 MOST_REQUESTS = 2_000
 SERVERLESS_MEMORY_MB = 2048
@@ -32,6 +32,7 @@ SANDBOX_INSTANCE_TYPE = "ml.c5.large"
 MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
+MOST_OF_A_REASON = 900  # characters; SageMaker takes 1,024 in a variable
 BAKING_SECONDS = 60  # how long the alarms watch before the rest of the traffic follows; one period of theirs
 
 
@@ -63,11 +64,11 @@ class Observed:
 def deploy(context: Context) -> dict[str, Any]:
     """Bring the registered version to the endpoint.
 
-    Raises:
-        GroundplanError: The canary was worse, and the endpoint is back on what it served before.
-    """
-    import pandas as pd
+    The first version has no champion to be compared with; its baseline is asked in this process and never answers anybody.
 
+    Raises:
+        GroundplanError: The canary was worse, and the endpoint is back on what it served before; where that was nothing, it says why.
+    """
     mlflow = use_mlflow()
     approvals = context.result("signoff").get("approvals", {})  # no approval, no deployment
     experiment, registered = context.result("experiment"), context.result("register")
@@ -80,48 +81,78 @@ def deploy(context: Context) -> dict[str, Any]:
             mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
             return outcome
         candidate = hosting.create_model(path / "candidate", version, approvals)
-        files = unpacked(path / "candidate", version)
+        files, baseline = unpacked(path / "candidate", version), load(path / "baseline")
+        assert baseline is not None
         serving_now = hosting.champion()
-        before = serving_now or hosting.create_model(path / "baseline", "baseline")
-        holdout = pd.read_parquet(path / "holdout.parquet").head(MAX_ROWS)
-    share = hosting.settings.canary_percent / 100
-    rows = holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records")
-    back = ({CHAMPION: before, CHALLENGER: before}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
+        holdout = load_labelled(path, "holdout").head(MAX_ROWS)
+    share = hosting.settings.canary_percent / 100 if serving_now else 0.0
+    rows, objectives = _records(holdout), context.objectives(experiment["task"])
+    loss = Loss.of(objectives, experiment["task"], holdout.labels)
+    before = serving_now or hosting.create_empty("none", f"{version} is being tried")
+
+    def take_back(why: str) -> None:
+        """No traffic may stay with a version that nobody compared, or that was found worse."""
+        stays = serving_now or hosting.create_empty(f"without-{version}", f"{version} was rolled back: {why}")
+        hosting.point({CHAMPION: stays, CHALLENGER: stays}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
+
     try:
         hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
-        seen = _canary(hosting, rows, holdout["label"].tolist(), Loss.of(context.objectives(experiment["task"]), experiment["task"], holdout["label"]))
-    except BaseException:  # whatever stopped the canary, no traffic may stay with a version that nobody compared
-        hosting.point(*back)
+        seen = _canary(hosting, rows, holdout.labels.tolist(), loss, alone=serving_now is None)
+    except BaseException as error:
+        take_back(f"its canary was interrupted ({type(error).__name__})")
         raise
-    verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
+    if serving_now is None:
+        seen[CHAMPION] = Observed(losses=_losses(baseline, holdout, loss))
+    rival = "champion" if serving_now else "baseline"
+    verdict = compare(seen[CHAMPION], seen[CHALLENGER], objectives, rival)
     outcome = {
         "version": version,
         "topology": hosting.settings.topology,
         "endpoint": context.endpoint_name,
-        "canary_percent": hosting.settings.canary_percent,
-        "champion_before": "baseline" if serving_now is None else serving_now,
-        "variants": {name: item.summary() for name, item in seen.items()},
-        "verdict": verdict or "not worse than the champion",
-        # Out-of-fold rows are the training rows: a champion of other data would be judged more harshly than the challenger.
-        "judged_on": "rows the candidate was trained on" if "fold" in experiment["holdout"] else experiment["holdout"],
+        "canary_percent": hosting.settings.canary_percent if serving_now else 0,
+        "champion_before": "" if serving_now is None else serving_now,
+        "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
+        "verdict": verdict or _verdict(seen, rival),
+        "judged_on": _judged_on(experiment),
     }
     client = mlflow.MlflowClient()
     if verdict:
-        hosting.point(*back)
+        take_back(verdict)
         append(context, "pipeline", "rollback", **outcome)
-        raise GroundplanError(
-            f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix="the endpoint serves what it served before"
-        )
+        stays = "serves what it served before" if serving_now else "answers 503 with this reason, until a version is good enough"
+        raise GroundplanError(f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix=f"the endpoint {stays}")
     try:
         hosting.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
     except BaseException:
-        hosting.point(*back)  # an alarm has stopped it: the canary's share goes back, too
+        take_back("its promotion was stopped")  # by an alarm: the canary's share goes back, too
         raise
     hosting.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
     _put_current(context, files)  # where every other way of serving reads it, should the objectives change
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
+
+
+def _judged_on(experiment: dict[str, Any]) -> str:
+    # Out-of-fold rows are the training rows: a champion of other data would be judged more harshly than the challenger.
+    return "rows the candidate was trained on, which flatters it" if "fold" in experiment["holdout"] else str(experiment["holdout"])
+
+
+def _verdict(seen: dict[str, Observed], rival: str) -> str:
+    """What the comparison came to, where nothing stands against the challenger."""
+    ours, theirs = seen[CHALLENGER].loss, seen[CHAMPION].loss
+    how = f"its error is {ours:.4g}, the {rival}'s {theirs:.4g}"
+    known = "" if rival == "champion" else "; there was no champion to compare it with"
+    return (
+        f"{'not worse' if ours > theirs else 'as good' if ours == theirs else 'better'} than the {rival}: {how} on {len(seen[CHALLENGER].losses)} rows{known}"
+    )
+
+
+def _records(rows: Labelled) -> list[dict[str, Any]]:
+    """Rows as a request has them; a missing value is null."""
+    features = rows.features.astype(object)
+    records: list[dict[str, Any]] = features.where(features.notna(), None).to_dict(orient="records")
+    return records
 
 
 def _publish(context: Context, hosting: Hosting, path: Path, version: str, experiment: dict[str, Any], approvals: dict[str, str]) -> dict[str, Any]:
@@ -133,36 +164,34 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
     Raises:
         GroundplanError: The new version is worse than the one that is there; nothing was put.
     """
-    import pandas as pd
-
-    from pipelines.serving.bundle import load
-
-    holdout = pd.read_parquet(path / "holdout.parquet").head(MAX_ROWS)
+    holdout = load_labelled(path, "holdout").head(MAX_ROWS)
     before = path / "before"
     fetched = _fetch_current(context, before)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
-    loss = Loss.of(context.objectives(experiment["task"]), experiment["task"], holdout["label"])
+    objectives, rival = context.objectives(experiment["task"]), "champion" if fetched else "baseline"
+    loss = Loss.of(objectives, experiment["task"], holdout.labels)
     losses = {name: _losses(model, holdout, loss) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))}
     seen = {name: Observed(requests=len(found), losses=found) for name, found in losses.items()}
-    verdict = compare(seen[CHAMPION], seen[CHALLENGER], context.objectives(experiment["task"]))
+    verdict = compare(seen[CHAMPION], seen[CHALLENGER], objectives, rival)
     outcome = {
         "version": version,
         "topology": hosting.settings.topology,
         "endpoint": hosting.settings.name,
         "canary_percent": 0,
-        "champion_before": champion.version if fetched else "baseline",
-        "variants": {name: item.summary() for name, item in seen.items()},
-        "verdict": verdict or "not worse than the champion",
-        "judged_on": experiment["holdout"],
+        "champion_before": champion.version if fetched else "",
+        "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
+        "verdict": verdict or _verdict(seen, rival),
+        "judged_on": _judged_on(experiment),
     }
     if verdict:
         append(context, "pipeline", "rollback", **outcome)
-        raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix="what served before goes on serving")
+        stays = "what served before goes on serving" if fetched else "nothing serves yet"
+        raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix=stays)
     files = unpacked(path / "candidate", version)
     if hosting.settings.topology == "serverless":
         hosting.point({CHAMPION: hosting.create_model(path / "candidate", version, approvals)}, {CHAMPION: 1.0}, label=f"publish-{version}")
-        hosting.predict(holdout.drop(columns=["label", "prediction"], errors="ignore").to_dict(orient="records"), CHAMPION)
+        hosting.predict(_records(holdout), CHAMPION)
     _put_current(context, files)
     if hosting.settings.topology == "cluster-gpu":
         context.put("models", f"{context.model}/triton/{context.model}/1/model.onnx", files["model.onnx"])
@@ -184,10 +213,9 @@ def _fetch_current(context: Context, folder: Path) -> bool:
     return (folder / "model.onnx").is_file()
 
 
-def _losses(model: Model, holdout: Any, loss: Loss) -> list[float]:
-    rows = {name: holdout[name].tolist() for name in model.names}
-    predicted = model.predict(model.tensors(rows))
-    return [loss(guess, label) for guess, label in zip(predicted, holdout["label"].tolist(), strict=True)]
+def _losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
+    predicted = model.predict(model.tensors({name: rows.features[name].tolist() for name in model.names}))
+    return [loss(guess, label) for guess, label in zip(predicted, rows.labels.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -216,32 +244,42 @@ class Loss:
         return self.weights.get(str(label), 1.0) if str(predicted) != str(label) else 0.0
 
 
-def compare(champion: Observed, challenger: Observed, objectives: ModelObjectives) -> str:
-    """Why the challenger must not be promoted; empty if it may."""
+def compare(champion: Observed, challenger: Observed, objectives: ModelObjectives, rival: str = "champion") -> str:
+    """Why the challenger must not be promoted; empty if it may.
+
+    Args:
+        rival: What it is compared with: the ``champion``, or the ``baseline`` where none serves yet.
+    """
     if challenger.requests == 0:
         return "the challenger answered no request"
     if challenger.errors / challenger.requests > champion.errors / max(1, champion.requests):
-        return f"{challenger.errors} of {challenger.requests} requests failed (champion: {champion.errors} of {champion.requests})"
+        other = f" ({rival}: {champion.errors} of {champion.requests})" if champion.requests else ""
+        return f"{challenger.errors} of {challenger.requests} requests failed{other}"
     if challenger.p95_ms > objectives.latency_ms:
         return f"p95 latency {challenger.p95_ms:.1f} ms is over the {objectives.latency_ms:g} ms of the objectives"
     if challenger.loss > champion.loss * (1 + MARGIN):
-        return f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the champion's {champion.loss:.4g}"
+        return f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the {rival}'s {champion.loss:.4g}"
     return ""
 
 
-def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], loss: Loss) -> dict[str, Observed]:
+def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], loss: Loss, *, alone: bool) -> dict[str, Observed]:
     """What live traffic shows of errors and latency, and what held-out rows show of quality.
 
     Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough of
     them. Then both variants answer all of them: on the few rows that 5 % of the traffic are, chance would decide.
+
+    Args:
+        alone: There is no champion: every request is for the challenger.
     """
     seen = {CHAMPION: Observed(), CHALLENGER: Observed()}
     for number in range(MOST_REQUESTS):
-        hosting.ask(rows[number % len(rows)], seen)
+        hosting.ask(rows[number % len(rows)], seen, CHALLENGER if alone else "")
         if seen[CHALLENGER].requests >= WANTED_CANARY_REQUESTS:
             break
     for variant, observed in seen.items():
-        for predicted, label in zip(hosting.predict(rows, variant), labels, strict=True):
+        if (variant == CHAMPION and alone) or (variant == CHALLENGER and observed.errors == observed.requests):
+            continue  # it answers nothing; how many failed is what there is to say
+        for predicted, label in zip(hosting.predict(rows, variant, CANARY), labels, strict=True):
             observed.losses.append(loss(predicted, label))
     return seen
 
@@ -281,14 +319,28 @@ class Hosting:
             # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
             environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
+        self._create(name, {"ModelDataUrl": address, "Environment": environment}, version, _approval_tags(approvals or {}))
+        return name
+
+    def create_empty(self, label: str, why: str) -> str:
+        """Make a SageMaker model that answers 503 and says why nothing serves; its name."""
+        name = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        environment = {
+            "GROUNDPLAN_MODEL": self.context.model,
+            "GROUNDPLAN_UNAVAILABLE": why[:MOST_OF_A_REASON],
+            "AWS_DEFAULT_REGION": self.context.outputs.region,
+        }
+        self._create(name, {"Environment": environment}, "none", [])
+        return name
+
+    def _create(self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]]) -> None:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
-            PrimaryContainer={"Image": self.settings.image_uri, "ModelDataUrl": address, "Environment": environment},
+            PrimaryContainer={"Image": self.settings.image_uri, **container},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
-            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *_approval_tags(approvals or {})],
+            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
         )
-        return name
 
     def champion(self) -> str | None:
         """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""
@@ -374,7 +426,7 @@ class Hosting:
             "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
         }
 
-    def predict(self, rows: list[dict[str, Any]], variant: str) -> list[Any]:
+    def predict(self, rows: list[dict[str, Any]], variant: str, purpose: str = "") -> list[Any]:
         """Predictions of one variant.
 
         Raises:
@@ -382,7 +434,7 @@ class Hosting:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = _body(rows)
+        body = _body(rows, purpose)
         try:
             answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=body, TargetVariant=variant)
         except (ClientError, BotoCoreError) as error:
@@ -390,14 +442,15 @@ class Hosting:
         predictions: list[Any] = json.loads(answer["Body"].read())["predictions"]
         return predictions
 
-    def ask(self, row: dict[str, Any], seen: dict[str, Observed]) -> None:
-        """Send one row and note which variant answered, how fast, and whether it failed."""
+    def ask(self, row: dict[str, Any], seen: dict[str, Observed], variant: str = "") -> None:
+        """Send one row, to a variant or to the one that SageMaker chooses, and note which one answered, how fast, and whether it failed."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        target = {"TargetVariant": variant} if variant else {}
         started = time.perf_counter()
         failed = False
         try:
-            answer: dict[str, Any] = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body([row]))
+            answer: dict[str, Any] = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body([row], CANARY), **target)
         except (ClientError, BotoCoreError) as error:
             answer, failed = getattr(error, "response", {}), True
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -410,9 +463,10 @@ class Hosting:
             observed.latencies_ms.append((time.perf_counter() - started) * 1000)
 
 
-def _body(rows: list[dict[str, Any]]) -> str:
-    """Rows for either version: one takes what it knows of them."""
-    return json.dumps({"dataframe_records": rows, "params": {"extra_columns": "ignore"}}, default=str)
+def _body(rows: list[dict[str, Any]], purpose: str = "") -> str:
+    """Rows for either version: one takes what it knows of them. Monitoring leaves out what a canary asked."""
+    params = {"extra_columns": "ignore"} | ({"purpose": purpose} if purpose else {})
+    return json.dumps({"dataframe_records": rows, "params": params}, default=str)
 
 
 def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:

@@ -9,9 +9,13 @@ from typing import Any
 from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from pipelines.context import Context, main
+from pipelines.labelled import Labelled, load_labelled
 from pipelines.serving.bundle import Model, load
 from pipelines.tracking import use_mlflow
 
+GENERAL = ("mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc")  # the others are higher for whoever always warns
+RESAMPLES = 300
+FEW_ROWS = 100
 HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
 
 
@@ -21,21 +25,20 @@ def evaluate(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: The quality objective is not met, or its metric does not fit the model.
     """
-    import pandas as pd
-
     mlflow = use_mlflow()
     experiment = context.result("experiment")
     objectives = context.objectives(experiment["task"])
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
-        holdout = pd.read_parquet(path / "holdout.parquet")
+        holdout = load_labelled(path, "holdout")
         candidate, baseline = load(path / "candidate"), load(path / "baseline")
     assert candidate is not None and baseline is not None
-    scores, base = score(candidate, holdout), score(baseline, holdout.drop(columns="prediction", errors="ignore"))
+    scores, base = score(candidate, holdout), score(baseline, holdout.without_predictions())
     wanted = objectives.quality
     if wanted.metric not in scores or objectives.value.kpi not in scores:
         raise GroundplanError(
-            f"a {experiment['task']} has no {wanted.metric} or {objectives.value.kpi}; it has {', '.join(scores)}",
+            f"a {experiment['task']} {f'without probabilities or scores ({why}) ' if (why := experiment['no_probability']) else ''}"
+            f"has no {wanted.metric if wanted.metric not in scores else objectives.value.kpi}; it has {', '.join(scores)}",
             where=f"groundplan:objectives.models.{context.model}",
             fix="name a metric that fits in quality.metric and value.kpi",
         )
@@ -46,14 +49,22 @@ def evaluate(context: Context) -> dict[str, Any]:
             where=f"groundplan:objectives.models.{context.model}.quality",
             fix="improve the model, or change the objective together with product",
         )
-    lift, monthly_usd = worth(scores[objectives.value.kpi], base[objectives.value.kpi], objectives)
+    kpi = objectives.value.kpi
+    lift, monthly_usd = worth(scores[kpi], base[kpi], objectives)
+    low, high = lift_interval(candidate, baseline, holdout, kpi)
+    usd_per_lift = objectives.value.usd_per_unit * objectives.value.predictions_per_month
     result = {
         "metrics": scores,
         "baseline": base,
+        "baseline_is": "the mean of the labels" if candidate.task == "regression" else "always the most frequent class",
         "rows": len(holdout),
         "how": experiment["holdout"],
-        "kpi": {"name": objectives.value.kpi, "unit": objectives.value.unit, "lift": lift, "monthly_usd": monthly_usd},
-    }
+        "kpi": {
+            "name": kpi, "unit": objectives.value.unit, "lift": lift, "interval": [low, high],
+            "monthly_usd": monthly_usd, "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
+        },
+        "against": against({name: value for name, value in scores.items() if name in (kpi, *GENERAL)}, base, low, len(holdout), experiment["holdout"]),
+    }  # fmt: skip
     client = mlflow.MlflowClient()
     for name, value in {**{f"holdout_{k}": v for k, v in scores.items()}, "kpi_lift": lift, "kpi_monthly_usd": monthly_usd}.items():
         client.log_metric(experiment["run_id"], name, value)
@@ -67,23 +78,78 @@ def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[f
     return lift, lift * objectives.value.usd_per_unit * objectives.value.predictions_per_month
 
 
-def score(model: Model, frame: Any) -> dict[str, float]:
-    """Metrics of a model on a frame of features and ``label``; a ``prediction`` column replaces the model's own."""
+def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -> tuple[float, float]:
+    """95 % interval of the lift in the KPI's units: the rows are drawn again ``RESAMPLES`` times (percentile bootstrap, Efron 1979)."""
     import numpy as np
-    from sklearn import metrics
 
-    labels = frame["label"].to_numpy()
-    tensors = model.tensors({name: frame[name].tolist() for name in model.names})
-    predicted = frame["prediction"].to_numpy() if "prediction" in frame else np.asarray(model.predict(tensors))
-    if model.task == "regression":
-        return {"mae": float(metrics.mean_absolute_error(labels, predicted)), "rmse": float(metrics.root_mean_squared_error(labels, predicted))}
-    right, actual = predicted.astype(str) == labels.astype(str), labels.astype(str)
+    classes = [str(value) for value in candidate.classes]
+    both = [_answers(candidate, rows), _answers(baseline, rows.without_predictions())]
+    coded = [[part if part is None or candidate.task == "regression" or place == 2 else part.astype(str) for place, part in enumerate(one)] for one in both]
+    random, lifts = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        drawn = random.integers(len(rows), size=len(rows))
+        one, other = (scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in answers)) for answers in coded)
+        if kpi in one and kpi in other:
+            lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
+    low, high = np.quantile(lifts, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def against(scores: dict[str, float], base: dict[str, float], low: float, rows: int, how: str) -> list[str]:
+    """What speaks against the figures, in sentences for people."""
+    found = []
+    for name, value in scores.items():
+        other = base.get(name, value)
+        if (value < other) if HIGHER_IS_BETTER[name] else (value > other):
+            found.append(f"its {name} of {value:.4g} is worse than the baseline's {other:.4g}")
+    if low <= 0:
+        found.append("the gain over the baseline may be chance: its 95 % interval reaches 0 or below")
+    if rows < FEW_ROWS:
+        found.append(f"only {rows} rows were there to judge it on")
+    if "fold" in how:
+        found.append("the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted without it")
+    return found
+
+
+def score(model: Model, rows: Labelled) -> dict[str, float]:
+    """Metrics of a model on labelled rows; predictions that were made out of fold stand for the model's own."""
+    return scores_of(model.task, [str(value) for value in model.classes], *_answers(model, rows))
+
+
+def _answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
+    """Labels, predictions, and what ranks the rows (of two classes the second's probability or score; None where there is nothing)."""
+    import numpy as np
+
+    tensors = model.tensors({name: rows.features[name].tolist() for name in model.names})
+    if rows.predictions is not None:
+        return rows.labels.to_numpy(), rows.predictions.to_numpy(), None
+    ranks = model.beside(tensors) if model.output and len(model.classes) == 2 else None
+    return rows.labels.to_numpy(), np.asarray(model.predict(tensors)), ranks if ranks is None or ranks.ndim == 1 else ranks[:, 1]
+
+
+def scores_of(task: str, classes: list[str], labels: Any, predicted: Any, ranks: Any = None) -> dict[str, float]:
+    """Metrics by name.
+
+    Args:
+        classes: A classifier's classes as texts.
+        labels, predicted: Of shape [n].
+        ranks: Of two classes the second's probability or score, shape [n].
+    """
+    import numpy as np
+
+    if task == "regression":
+        errors = predicted.astype(float) - labels.astype(float)
+        return {"mae": float(np.abs(errors).mean()), "rmse": float((errors**2).mean() ** 0.5)}
+    actual = labels.astype(str)
+    right = predicted.astype(str) == actual
     scores = {"accuracy": float(np.mean(right)), "balanced_accuracy": float(np.mean([right[actual == name].mean() for name in sorted(set(actual))]))}
-    if len(model.classes) == 2:
-        positive = actual == str(model.classes[1])
+    if len(classes) == 2:
+        positive = actual == classes[1]
         scores["correct_warnings"] = float(np.mean(right & positive))
-    if len(model.classes) == 2 and len(set(labels)) == 2 and "prediction" not in frame:
-        scores["roc_auc"] = float(metrics.roc_auc_score(positive, model.probabilities(tensors)[:, 1]))
+        if ranks is not None and 0 < positive.sum() < len(positive):
+            from sklearn.metrics import roc_auc_score
+
+            scores["roc_auc"] = float(roc_auc_score(positive, ranks))  # a score ranks as a probability does
     return scores
 
 

@@ -12,13 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.errors import GroundplanError
+from pipelines.choice import choose, task_of
 from pipelines.context import Context, main
-from pipelines.recorder import Recorder, as_frame
+from pipelines.identity import claim
+from pipelines.labelled import Labelled, as_labels
+from pipelines.recorder import Logged, Recorder, as_frame
 from pipelines.tracking import use_mlflow
 
 MAX_HOLDOUT_ROWS = 5_000
@@ -30,8 +34,10 @@ def run_experiment(context: Context) -> dict[str, Any]:
     """Run the script and record what it did.
 
     Raises:
+        UsageError: Another script makes the model of this name.
         GroundplanError: The script failed, made no run or logged no scikit-learn model, or the model can't be turned to ONNX.
     """
+    claim(context, take_over=context.wishes.take_over)
     mlflow = use_mlflow()
     example = context.example
     os.environ["MLFLOW_EXPERIMENT_NAME"] = context.model
@@ -40,24 +46,28 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder.install()
     with _training_set(context) as given:
         _run_script(example.script)
-        if given is not None and recorder.all_features is None and recorder.features is not None:
-            recorder.all_features, recorder.all_labels = given[list(as_frame(recorder.features, recorder.columns).columns)], given[example.target]
+        if given is not None and recorder.all_features is None and recorder.logged and recorder.logged[-1].features is not None:
+            recorder.all_features, recorder.all_labels = given[list(recorder.logged[-1].frame.columns)], given[example.target]
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
-    run = mlflow.last_active_run()
-    run_id = recorder.run_id or (run.info.run_id if run else "")
-    if not run_id:
+    if not recorder.logged and mlflow.last_active_run() is None:
         raise GroundplanError("the script made no MLflow run", where=str(example.script), fix="call mlflow.start_run() and log something")
-    if recorder.model is None:
-        raise GroundplanError("the script logged no scikit-learn model", where=str(example.script), fix="call mlflow.sklearn.log_model(model, ...)")
-    if recorder.features is None or recorder.labels is None:
-        raise GroundplanError("the logged model was not fitted with features and labels in this script", where=str(example.script), fix="fit it there")
+    held_out: dict[Logged, tuple[Labelled, str]] = {}
+
+    def holdout(item: Logged) -> Labelled:
+        held_out[item] = held_out.get(item) or _holdout(recorder, item)
+        return held_out[item][0]
+
+    wishes = context.wishes
+    logged, choice = choose(recorder.logged, holdout, context.objectives, example.script, run_name=wishes.run_name, artifact=wishes.artifact)
+    holdout(logged)
+    rows, how = held_out[logged]
     seconds = round(time.time() - started, 2)
-    training = as_frame(recorder.features, recorder.columns)
-    digest = frame_digest(training.assign(__label__=list(recorder.labels)))
+    training = Labelled(logged.frame, as_labels(logged.labels))
+    digest = labelled_digest(training)
     code = code_version(example.script)
     with TemporaryDirectory() as folder:
-        described = _export(context, recorder, training, Path(folder))
-        mlflow.MlflowClient().log_artifacts(run_id, folder, "groundplan")
+        described = _export(context, logged, training, _with_more(rows, how, recorder), Path(folder))
+        mlflow.MlflowClient().log_artifacts(logged.run_id, folder, "groundplan")
     dataset = context.result("quality") if example.contracts else {}
     tags = {
         "groundplan.model": context.model,
@@ -71,10 +81,12 @@ def run_experiment(context: Context) -> dict[str, Any]:
         "groundplan.duration_s": str(seconds),
         "groundplan.task": described["task"],
     }
-    _record_run(run_id, context, training, recorder, tags)
-    metrics = mlflow.MlflowClient().get_run(run_id).data.metrics
+    _record_run(logged.run_id, context, training, tags)
+    metrics = mlflow.MlflowClient().get_run(logged.run_id).data.metrics
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
-    return {**recorded, **described, "run_id": run_id, "model_uri": recorder.model_uri, "metrics": metrics, "duration_s": seconds}
+    return {
+        **recorded, **described, "holdout": how, "choice": choice, "run_id": logged.run_id, "model_uri": logged.uri, "metrics": metrics, "duration_s": seconds,
+    }  # fmt: skip
 
 
 @contextmanager
@@ -132,76 +144,81 @@ def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
     return {"key": views[0].key, "tables": {table: names for table, names in tables.items() if names}}
 
 
-def _export(context: Context, recorder: Recorder, training: Any, folder: Path) -> dict[str, Any]:
+def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:
     """Write what serving, evaluation and monitoring need: ONNX models, the training rows, rows the model has not seen."""
     from pipelines import onnx_export
 
-    task = "classification" if hasattr(recorder.model, "classes_") else "regression"
-    labels = list(recorder.labels)
-    exported = onnx_export.export(recorder.model, training, task)
-    baseline = onnx_export.export_baseline(labels, exported.columns, exported.layout, task)
-    holdout, how = _holdout(recorder, training, task)
-    if recorder.more is not None and how == SEEN_BY_NONE:  # a champion with other inputs is asked the same rows
-        holdout = holdout.join(recorder.more[[name for name in recorder.more.columns if name not in holdout.columns]])
+    task = task_of(logged.model)
+    exported = onnx_export.export(logged.model, training.features, task)
+    baseline = onnx_export.export_baseline(list(training.labels), exported.columns, exported.layout, task)
     entity = _entity(context, {column["name"] for column in exported.columns})
     description = {
         "model": context.model,
         "task": task,
-        "classes": onnx_export.classes(recorder.model),
+        "classes": onnx_export.classes(logged.model),
         "columns": exported.columns,
         "layout": exported.layout,
         "entity": entity,
     }
-    for name, content in (("candidate", exported.content), ("baseline", baseline)):
+    served = {"output": exported.output, "most_probable": exported.most_probable}
+    constant = {"output": "probability" if task == "classification" else "", "most_probable": False}
+    for name, content, own in (("candidate", exported.content, served), ("baseline", baseline, constant)):
         target = folder / name
         target.mkdir()
         (target / "model.onnx").write_bytes(content)
-        (target / "model.json").write_text(json.dumps(description), encoding="utf-8")
-        training.sample(min(50, len(training)), random_state=0).to_json(target / "background.json", orient="split", index=False)
-    training.assign(label=labels).to_parquet(folder / "training.parquet")
-    holdout.to_parquet(folder / "holdout.parquet")
+        (target / "model.json").write_text(json.dumps({**description, **own}), encoding="utf-8")
+        training.features.sample(min(50, len(training)), random_state=0).to_json(target / "background.json", orient="split", index=False)
+    training.save(folder, "training")
+    rows.save(folder, "holdout")
     return {
         "task": task,
         "rows": len(training),
-        "holdout_rows": len(holdout),
-        "holdout": how,
-        "onnx_difference": exported.difference,
+        "holdout_rows": len(rows),
+        "parity": asdict(exported.parity),
+        "no_probability": exported.no_probability,
         "columns": [c["name"] for c in exported.columns],
     }
 
 
-def _holdout(recorder: Recorder, training: Any, task: str) -> tuple[Any, str]:
-    """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions.
+def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
+    """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions; and how they were made."""
+    import pandas as pd
 
-    Returns:
-        A frame of the features, ``label``, and for out-of-fold rows ``prediction``; and how it was made.
-    """
+    training = logged.frame
     if recorder.all_features is not None and recorder.all_labels is not None:
-        whole = as_frame(recorder.all_features, recorder.columns)
+        whole = as_frame(recorder.all_features, logged.columns).reset_index(drop=True)
         if list(whole.columns) == list(training.columns):
-            import pandas as pd
-
             seen = set(pd.util.hash_pandas_object(training, index=False))
             fresh = ~pd.util.hash_pandas_object(whole, index=False).isin(seen).to_numpy()
             if fresh.any() and not fresh.all():  # none seen: the script changed the rows, and they can't be told apart
-                labels = pd.Series(list(recorder.all_labels))
-                rows = whole[fresh].assign(label=labels[fresh].to_numpy())
-                return rows.sample(MAX_HOLDOUT_ROWS, random_state=0) if len(rows) > MAX_HOLDOUT_ROWS else rows, SEEN_BY_NONE
+                return Labelled(whole[fresh], as_labels(recorder.all_labels)[fresh]).sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 
     folds = min(FOLDS, len(training))
-    predicted = cross_val_predict(clone(recorder.model), recorder.features, recorder.labels, cv=folds)
-    return training.assign(label=list(recorder.labels), prediction=predicted).head(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+    predicted = cross_val_predict(clone(logged.model), logged.features, as_labels(logged.labels), cv=folds)
+    return Labelled(training, as_labels(logged.labels), pd.Series(predicted.ravel())).head(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
 
 
-def _record_run(run_id: str, context: Context, training: Any, recorder: Recorder, tags: dict[str, str]) -> None:
+def _with_more(rows: Labelled, how: str, recorder: Recorder) -> Labelled:
+    """The same rows with every feature of the dataset: a champion with other inputs is asked the same rows."""
+    if recorder.more is None or how != SEEN_BY_NONE:
+        return rows
+    more = recorder.more.reset_index(drop=True)
+    return replace(rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]]))
+
+
+def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[str, str]) -> None:
     from mlflow import MlflowClient
     from mlflow.data.pandas_dataset import from_pandas
     from mlflow.entities import DatasetInput, InputTag, RunTag
 
     client = MlflowClient()
-    dataset = from_pandas(training.assign(label=list(recorder.labels)), source=tags["groundplan.dataset"], targets="label", name=context.model)
+    target = context.example.target or "label"
+    while target in training.features.columns:
+        target = f"{target} (label)"
+    frame = training.features.assign(**{target: training.labels.to_numpy()})
+    dataset = from_pandas(frame, source=tags["groundplan.dataset"], targets=target, name=context.model)
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
@@ -230,12 +247,13 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def frame_digest(frame: Any) -> str:
-    """SHA-256 over column names and row hashes, in order."""
+def labelled_digest(rows: Labelled) -> str:
+    """SHA-256 over column names, row hashes and labels, in order."""
     import pandas as pd
 
-    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
-    return hashlib.sha256(json.dumps(list(frame.columns)).encode() + rows).hexdigest()
+    parts = (rows.features, rows.labels.to_frame("label"))
+    hashes = b"".join(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes() for part in parts)
+    return hashlib.sha256(json.dumps(list(rows.features.columns)).encode() + hashes).hexdigest()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,10 @@ from typing import Any
 
 from infra.errors import GroundplanError
 from pipelines.context import Context, main
-from pipelines.evaluate import HIGHER_IS_BETTER
+from pipelines.deploy import CANARY
+from pipelines.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
+from pipelines.evaluate import HIGHER_IS_BETTER, scores_of
+from pipelines.labelled import Labelled, load_labelled
 from pipelines.tracking import use_mlflow
 
 PSI_BINS, PSI_LEAST = 10, 1e-4
@@ -24,7 +28,6 @@ def monitor(context: Context) -> dict[str, Any]:
         GroundplanError: No version serves, or nothing was captured.
     """
     import boto3
-    import pandas as pd
 
     mlflow = use_mlflow()
     client = mlflow.MlflowClient()
@@ -34,27 +37,29 @@ def monitor(context: Context) -> dict[str, Any]:
         raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment examples/... --deploy") from None
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
-        reference, holdout = pd.read_parquet(path / "training.parquet"), pd.read_parquet(path / "holdout.parquet")
+        reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
         task = json.loads((path / "candidate" / "model.json").read_text())["task"]
-    columns = list(reference.columns.drop("label"))
+    columns = list(reference.columns)
     known = context.outputs.endpoints.get(context.model)
     topology = known.topology if known else "realtime"
     served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
-    if served.empty and topology not in ENDPOINTS:  # nobody need have asked yet
+    if not served.rows and topology not in ENDPOINTS:  # nobody need have asked yet
         return {
-            "version": champion.tags["version"], "requests": 0, "distinct_rows": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "report": "",
+            "version": champion.tags["version"], "requests": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "report": "",
             "alarms": alarm_states(context),
         }  # fmt: skip
-    if served.empty:
+    if not served.rows:
         raise GroundplanError(
             f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first"
         )
-    current = served[columns].drop_duplicates()
-    page = context.reports / f"{context.model}-drift.html"
-    share, drifted = drift(reference[columns], current, page)
+    current = served.frame(columns)
+    found = compare_columns(reference, current)
+    drifted = sorted(item.column for item in found if item.drifted)
+    share = len(drifted) / len(found)
+    page = write_page(reference, current, found, context.reports / f"{context.model}-drift.html")
     objectives = context.objectives(task)
     metric = objectives.quality.metric
-    quality = _quality(served, holdout, columns, metric)
+    quality = _quality(current, served.predictions, holdout, columns, task, metric)
     metrics: dict[str, float] = {"drift_share": share} | ({metric: quality} if quality is not None else {})
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
@@ -65,10 +70,10 @@ def monitor(context: Context) -> dict[str, Any]:
     )
     return {
         "version": champion.tags["version"],
-        "requests": len(served),
-        "distinct_rows": len(current),
+        "requests": len(served.rows),
         "drift_share": share,
         "drifted_columns": drifted,
+        "columns": [asdict(item) for item in found],
         "quality": {metric: quality} if quality is not None else {},
         "allowed": {"drift_share": objectives.drift_share, metric: objectives.quality.worst, "higher_is_better": HIGHER_IS_BETTER[metric]},
         "report": str(page),
@@ -116,103 +121,128 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
     ]  # fmt: skip
 
 
-def captured(context: Context, columns: list[str], version: str) -> Any:
-    """Rows that one version answered, from the endpoint's data capture: the features and ``prediction``."""
+@dataclass
+class Served:
+    """Rows that one version answered, each with its prediction."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+
+    def add(self, request: dict[str, Any], predictions: list[Any], columns: list[str]) -> None:
+        """Rows of a request in one of MLflow's JSON forms; rows that were looked up by key are not in the capture."""
+        if "dataframe_records" in request:
+            rows = request["dataframe_records"]
+        elif "dataframe_split" in request:
+            names = request["dataframe_split"].get("columns", columns)
+            rows = [dict(zip(names, row, strict=True)) for row in request["dataframe_split"]["data"]]
+        elif isinstance(given := request.get("instances", request.get("inputs")), list):
+            rows = [row if isinstance(row, dict) else dict(zip(columns, row, strict=True)) for row in given]
+        elif isinstance(given, dict):
+            rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
+        else:
+            return
+        if len(rows) == len(predictions):
+            self.rows += rows
+            self.predictions += predictions
+
+    def frame(self, columns: list[str]) -> Any:
+        """The rows as a frame; what a row does not have is missing in it."""
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
+
+
+def captured(context: Context, columns: list[str], version: str) -> Served:
+    """Rows that one version answered, from the endpoint's data capture; those that its own canary sent are left out."""
     import base64
 
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    bucket = context.outputs.buckets["models"]
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"capture/{context.endpoint_name}/"):
-        for item in page.get("Contents", []):
-            for line in context.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().splitlines():
-                event = json.loads(line)["captureData"]
-                if "endpointInput" not in event or "endpointOutput" not in event:
-                    continue
-                body, answer = (event[key]["data"] for key in ("endpointInput", "endpointOutput"))
-                if event["endpointInput"]["encoding"] == "BASE64":
-                    body = base64.b64decode(body).decode()
-                try:
-                    answer = json.loads(answer)
-                    if answer.get("model_version") == version and "predictions" in answer:
-                        rows += _rows(json.loads(body), answer["predictions"], columns)
-                except (ValueError, KeyError):
-                    continue  # a request in CSV, which names no columns to compare
-    return pd.DataFrame(rows, columns=[*columns, "prediction"])
-
-
-def in_batches(context: Context, columns: list[str], version: str) -> Any:
-    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out`` file."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    bucket, prefix = context.outputs.buckets["features"], f"batch/{context.model}"
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/out/"):
-        for item in page.get("Contents", []):
-            asked = item["Key"].replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
+    served = Served()
+    for key in context.keys("models", f"capture/{context.endpoint_name}/"):
+        for line in context.get("models", key).splitlines():
+            event = json.loads(line)["captureData"]
+            if "endpointInput" not in event or "endpointOutput" not in event:
+                continue
+            body, answer = (event[side]["data"] for side in ("endpointInput", "endpointOutput"))
+            if event["endpointInput"]["encoding"] == "BASE64":
+                body = base64.b64decode(body).decode()
             try:
-                requests, answers = (context.get("features", key).splitlines() for key in (asked, item["Key"]))
-            except context.s3.exceptions.NoSuchKey:
-                continue  # its requests were cleared away
-            for request, answer in zip(requests, map(json.loads, answers), strict=False):
-                if answer.get("model_version") == version:
-                    rows += _rows(json.loads(request), answer["predictions"], columns)
-    return pd.DataFrame(rows, columns=[*columns, "prediction"])
+                request, answer = json.loads(body), json.loads(answer)
+                if answer.get("model_version") == version and "predictions" in answer and (request.get("params") or {}).get("purpose") != CANARY:
+                    served.add(request, answer["predictions"], columns)
+            except (ValueError, AttributeError, TypeError):
+                continue  # a request in CSV, which names no columns to compare
+    return served
 
 
-def _rows(request: dict[str, Any], predictions: list[Any], columns: list[str]) -> list[dict[str, Any]]:
-    """Rows of a request in one of MLflow's JSON forms; rows that were looked up by key are not in the capture."""
-    if "dataframe_records" in request:
-        features = request["dataframe_records"]
-    elif "dataframe_split" in request:
-        names = request["dataframe_split"].get("columns", columns)
-        features = [dict(zip(names, row, strict=True)) for row in request["dataframe_split"]["data"]]
-    elif isinstance(rows := request.get("instances", request.get("inputs")), list):
-        features = [row if isinstance(row, dict) else dict(zip(columns, row, strict=True)) for row in rows]
-    else:
-        return []
-    return [{**{name: row[name] for name in columns}, "prediction": value} for row, value in zip(features, predictions, strict=True)]
+def in_batches(context: Context, columns: list[str], version: str) -> Served:
+    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out`` file."""
+    served, prefix = Served(), f"batch/{context.model}"
+    for key in context.keys("features", f"{prefix}/out/"):
+        asked = key.replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
+        try:
+            requests, answers = (context.get("features", name).splitlines() for name in (asked, key))
+        except context.s3.exceptions.NoSuchKey:
+            continue  # its requests were cleared away
+        for request, answer in zip(requests, map(json.loads, answers), strict=False):
+            if answer.get("model_version") == version:
+                served.add(json.loads(request), answer["predictions"], columns)
+    return served
 
 
-def drift(reference: Any, current: Any, page: Path) -> tuple[float, list[str]]:
-    """Share of columns that have drifted and their names (Evidently's default test for each column); writes its page."""
+def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
+    """Evidently's page of the columns, with this module's verdicts; a column that is wholly missing on one side has nothing to draw."""
     from evidently import DataDefinition, Dataset, Report
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
     from evidently.presets import DataDriftPreset
 
-    numbers = [name for name in reference.columns if reference[name].dtype.kind in "ifb"]
-    definition = DataDefinition(numerical_columns=numbers, categorical_columns=[name for name in reference.columns if name not in numbers])
-    wrap = [
-        Dataset.from_pandas(frame.reset_index(drop=True).astype(dict.fromkeys(numbers, float)), data_definition=definition) for frame in (current, reference)
-    ]
-    snapshot = Report([DataDriftPreset()]).run(wrap[0], wrap[1])
+    verdicts = {item.column: item for item in found if reference[item.column].notna().any() and current[item.column].notna().any()}
     page.parent.mkdir(parents=True, exist_ok=True)
-    snapshot.save_html(str(page))
-    share, drifted = 0.0, []
-    for item in snapshot.dict()["metrics"]:
-        config = item["config"]
-        if config["type"].endswith("DriftedColumnsCount"):
-            share = float(item["value"]["share"])
-        elif config["type"].endswith("ValueDrift"):
-            test = config.get("method", "")
-            below = "p_value" in test or "p-value" in test
-            if (item["value"] < config["threshold"]) if below else (item["value"] >= config["threshold"]):
-                drifted.append(config["column"])
-    return share, sorted(drifted)
+    if not verdicts:
+        page.write_text("<p>Nothing to compare: every column is missing on one side.</p>", encoding="utf-8")
+        return page
+    methods: dict[str, Any] = {}
+    for kind, title in _TITLES.items():
+        test = StatTest(f"groundplan_{kind}", title, [ColumnType.Numerical, ColumnType.Categorical], LARGE_ENOUGH)
+        register_stattest(test, lambda _reference, now, _type, _threshold: (verdicts[now.name].effect, verdicts[now.name].drifted))
+        methods |= {name: test for name, item in verdicts.items() if item.kind == kind}
+    numbers = [name for name in verdicts if reference[name].dtype.kind in "iuf"]
+    others = [name for name in verdicts if name not in numbers]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=others)
+    kinds = dict.fromkeys(numbers, float) | dict.fromkeys(others, str)
+    sides = [Dataset.from_pandas(frame[list(verdicts)].reset_index(drop=True).astype(kinds), data_definition=definition) for frame in (current, reference)]
+    Report([DataDriftPreset(per_column_method=methods)]).run(*sides).save_html(str(page))
+    return page
 
 
-def _quality(served: Any, holdout: Any, columns: list[str], metric: str) -> float | None:
-    """The metric on captured rows whose outcome is known by now; None where none is."""
-    labelled = served.drop_duplicates(columns, keep="last").merge(holdout[[*columns, "label"]].drop_duplicates(columns), on=columns, how="inner")
-    if labelled.empty:
+_TITLES = {
+    "numbers": "largest distance of the cumulative distributions", "categories": "total variation distance",
+    "missing": "difference of the shares that are missing", "identifiers": "not compared: nearly every value is its own",
+}  # fmt: skip
+
+
+def _quality(current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str) -> float | None:
+    """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is."""
+    import numpy as np
+
+    kinds: dict[str, type] = {name: float if holdout.features[name].dtype.kind in "iufb" else str for name in columns}
+    known = dict(zip(_digests(holdout.features[columns], kinds), holdout.labels, strict=True))
+    asked = dict(zip(_digests(current, kinds), predictions, strict=True))
+    both = [row for row in asked if row in known]
+    if not both:
         return None
-    if metric in ("mae", "rmse"):
-        errors = (labelled["prediction"].astype(float) - labelled["label"].astype(float)).abs()
-        return float(errors.mean() if metric == "mae" else (errors**2).mean() ** 0.5)
-    if metric in ("accuracy", "balanced_accuracy"):
-        right = labelled["prediction"].astype(str) == labelled["label"].astype(str)
-        return float(right.mean() if metric == "accuracy" else right.groupby(labelled["label"].astype(str)).mean().mean())
-    return None
+    labels, predicted = (np.array([side[row] for row in both]) for side in (known, asked))
+    return scores_of(task, [], labels, predicted).get(metric)
+
+
+def _digests(frame: Any, kinds: dict[str, type]) -> list[int]:
+    """One number a row, the same for the same values."""
+    import pandas as pd
+
+    texts = [name for name, kind in kinds.items() if kind is str]
+    alike = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in kinds if name not in texts})
+    alike = alike.assign(**{name: alike[name].map(str) for name in texts})
+    return [int(value) for value in pd.util.hash_pandas_object(alike[list(kinds)], index=False)]
 
 
 def alarm_states(context: Context) -> dict[str, str]:

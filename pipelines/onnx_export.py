@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import GroundplanError
-
-TOLERANCE = 1e-3  # relative to the spread of the predictions; ONNX computes trees in single precision
-CHECKED_ROWS = 500
+from pipelines.parity import DifferError, Parity, Sample, Truth, compare, known_categories, sample_rows, truth_of, within
 
 
 @dataclass(frozen=True)
@@ -17,52 +17,115 @@ class Exported:
 
     Attributes:
         content: The file.
-        columns: Input columns in order, each with ``name``, ``type`` (long, double, boolean, string) and ``tensor``
-            (the ONNX input it goes into: float, int64 or string).
+        columns: Input columns in order, each with ``name``, ``type`` (long, double, boolean, string), ``tensor`` (its type in ONNX:
+            float, int64 or string), ``input`` (the ONNX input it goes into, where each has its own) and, where the model raises on any
+            other value, the ``categories`` it knows.
         layout: ``matrix`` (one input) or ``columns`` (one input per column).
-        difference: Largest difference from scikit-learn on training rows: for a regression relative to the spread
-            of its predictions, for a classification the share of rows with another class.
+        output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.
+        most_probable: The class is told by the probabilities, not by ONNX's own choice, which differs from scikit-learn's among equal ones.
+        no_probability: Why a classifier's probabilities are not served; empty where they are.
+        parity: What was compared with scikit-learn.
     """
 
     content: bytes
-    columns: list[dict[str, str]]
+    columns: list[dict[str, Any]]
     layout: str
-    difference: float
+    output: str
+    most_probable: bool
+    no_probability: str
+    parity: Parity
 
 
 def export(model: Any, frame: Any, task: str) -> Exported:
-    """Turn a fitted model into ONNX and compare the two on training rows.
+    """Turn a fitted model into ONNX, and compare every output that is served with scikit-learn's on rows of all kinds.
 
     Inputs: one float tensor ``X`` of shape [n, columns] where all columns are numbers and the model takes them so, else
-    one tensor of shape [n, 1] per column. The first output holds predictions, a classifier's second its probabilities.
+    one tensor of shape [n, 1] per column. The first output holds predictions, a classifier's second its probabilities or scores.
+    Probabilities that the model does not have, or that the converter gets wrong, are not served: its scores are instead, or its classes alone.
 
     Raises:
-        GroundplanError: The model can't be converted, or the two differ by more than ``TOLERANCE``.
+        GroundplanError: The model can't be converted, or the two predict different values.
     """
-    failure: Exception | None = None
+    known = known_categories(model, frame)
+    sample = sample_rows(model, frame, known)
+    truth = truth_of(model, sample, task)
+    failures: list[Exception] = []
+    found = None
+    for output in truth.outputs:
+        found = _with_output(model, frame, known, sample, truth, output, failures)
+        if found is not None:
+            break
+    if found is None:
+        raise GroundplanError(
+            f"{type(model).__name__} can't be served as ONNX: {_reason(model, failures)}",
+            where="the logged model",
+            fix="use estimators from https://onnx.ai/sklearn-onnx/supported.html",
+        ) from (failures[0] if failures else None)
+    return found
+
+
+def _with_output(model: Any, frame: Any, known: dict[str, list[Any]], sample: Sample, truth: Truth, output: str, failures: list[Exception]) -> Exported | None:
+    """The model with one kind of output beside its predictions, if a layout of its inputs gives scikit-learn's answers."""
     # Whole numbers go in as integers where the converter takes that (categories do), else as floats.
     for layout, integers in (("matrix", "float"), ("columns", "int64"), ("columns", "float")):
         columns = describe(frame, integers)
         if layout == "matrix" and any(column["tensor"] == "string" for column in columns):
             continue
         try:
-            content = _convert(model, columns, layout, task)
-            difference = _difference(model, content, frame, columns, layout, task)
+            content = _convert(model, columns, layout, truth.task, raw_scores=output == "score")
+            most_probable, parity = _compared(content, sample, truth, columns, layout, output)
         except Exception as error:  # the converters raise many kinds
-            failure = failure or error
+            failures.append(error)
             continue
-        if difference <= TOLERANCE:
-            return Exported(content, columns, layout, difference)
-        failure = GroundplanError(f"ONNX and scikit-learn differ by {difference:.2g} (at most {TOLERANCE:g} is allowed)")
-    reason = str(failure).strip().splitlines()[0] if failure else "it has no columns"
-    raise GroundplanError(
-        f"{type(model).__name__} can't be served as ONNX: {reason}",
-        where="the logged model",
-        fix="use estimators from https://onnx.ai/sklearn-onnx/supported.html",
-    ) from failure
+        described = [{**column, "categories": known[column["name"]]} if column["name"] in known else column for column in columns]
+        return Exported(content, described, layout, output, most_probable, _why_none(model, truth, output, failures), parity)
+    return None
 
 
-def export_baseline(labels: list[Any], columns: list[dict[str, str]], layout: str, task: str) -> bytes:
+def _compared(content: bytes, sample: Sample, truth: Truth, columns: list[dict[str, Any]], layout: str, output: str) -> tuple[bool, Parity]:
+    """Whether classes must be told by the probabilities, and the comparison.
+
+    Raises:
+        DifferError: The answers differ either way.
+    """
+    try:
+        return False, compare(content, sample, truth, columns, layout, output)
+    except DifferError:
+        if output != "probability":
+            raise
+        return True, compare(content, sample, truth, columns, layout, output, most_probable=True)
+
+
+def _reason(model: Any, failures: list[Exception]) -> str:
+    """Why there is no ONNX model, in our own words; the converter's go to the log."""
+    for failure in failures:
+        print(f"conversion to ONNX: {type(failure).__name__}: {failure}")
+    differing = next((str(failure) for failure in failures if isinstance(failure, DifferError)), "")
+    unknown = next((found[1] for failure in failures if (found := _UNKNOWN.search(str(failure)))), "")
+    if differing or not failures:
+        return differing or "it has no columns"
+    return f"there is no converter for {unknown}" if unknown else f"the converter fails on this {type(last_step(model)).__name__}"
+
+
+# How skl2onnx names an estimator that it has no converter for.
+_UNKNOWN = re.compile(r"Unable to find a (?:shape calculator|converter) for type '<class '[\w.]*?(\w+)'>'")
+
+
+def _why_none(model: Any, truth: Truth, output: str, failures: list[Exception]) -> str:
+    if truth.task == "regression" or output == "probability":
+        return ""
+    name = type(last_step(model)).__name__
+    if "probability" not in truth.outputs:
+        return f"{name} has no predict_proba"
+    return f"the probabilities of {name} don't come through the conversion: {_reason(model, failures)}"
+
+
+def last_step(model: Any) -> Any:
+    """The estimator that predicts: of a pipeline the last step's."""
+    return last_step(model.steps[-1][1]) if hasattr(model, "steps") else model
+
+
+def export_baseline(labels: list[Any], columns: list[dict[str, Any]], layout: str, task: str) -> bytes:
     """The model to beat, as ONNX with the same inputs: always the labels' mean, or the most frequent class."""
     import numpy as np
     from onnx import TensorProto, checker, helper, numpy_helper
@@ -105,44 +168,53 @@ def classes(model: Any) -> list[Any]:
 _ONNX_TYPES = {"float": 1, "int64": 7, "string": 8}  # onnx.TensorProto's numbers
 
 
-def _inputs(columns: list[dict[str, str]], layout: str) -> list[tuple[str, str, int]]:
+def _inputs(columns: list[dict[str, Any]], layout: str) -> list[tuple[str, str, int]]:
     """Name, tensor type and width of each ONNX input."""
     if layout == "matrix":
         return [("X", "float", len(columns))]
-    return [(column["name"], column["tensor"], 1) for column in columns]
+    return [(column["input"], column["tensor"], 1) for column in columns]
 
 
-def _convert(model: Any, columns: list[dict[str, str]], layout: str, task: str) -> bytes:
+def _convert(model: Any, columns: list[dict[str, Any]], layout: str, task: str, *, raw_scores: bool) -> bytes:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
     types = {"float": FloatTensorType, "int64": Int64TensorType, "string": StringTensorType}
     initial = [(name, types[tensor]([None, width])) for name, tensor, width in _inputs(columns, layout)]
-    options = {"zipmap": False} if task == "classification" else None
-    return bytes(to_onnx(model, initial_types=initial, options=options).SerializeToString())
+    if layout == "columns":
+        model = _renamed(model, {column["name"]: column["input"] for column in columns})
+    if task == "regression":
+        return bytes(to_onnx(model, initial_types=initial).SerializeToString())
+    # Which options a converter takes differs by estimator; one that gives arrays by itself has no ``zipmap``.
+    wanted = {"zipmap": False} | ({"raw_scores": True} if raw_scores else {})
+    try:
+        return bytes(to_onnx(model, initial_types=initial, options={id(last_step(model)): wanted}).SerializeToString())
+    except NameError:
+        del wanted["zipmap"]
+        return bytes(to_onnx(model, initial_types=initial, options={id(last_step(model)): wanted}).SerializeToString())
 
 
-def _difference(model: Any, content: bytes, frame: Any, columns: list[dict[str, str]], layout: str, task: str) -> float:
-    import numpy as np
+def _renamed(model: Any, inputs: dict[str, str]) -> Any:
+    """A copy of the model that picks its columns by the names of ONNX's inputs."""
 
-    from pipelines.serving.bundle import Model
+    def input_of(columns: Any) -> Any:
+        if isinstance(columns, str):
+            return inputs.get(columns, columns)
+        return [inputs.get(name, name) for name in columns] if isinstance(columns, list) else columns
 
-    sample = frame.head(CHECKED_ROWS)
-    # scikit-learn warns when names appear or vanish between fit and predict; give it what it was fitted on.
-    expected = np.asarray(model.predict(sample if hasattr(model, "feature_names_in_") else sample.to_numpy()))
-    served = Model(content, columns, layout, task, classes=classes(model))
-    actual = served.predict(served.tensors({name: sample[name].tolist() for name in sample.columns}))
-    if task == "classification":
-        return float(np.mean(np.asarray(actual).astype(str) != expected.astype(str)))
-    spread = float(expected.max() - expected.min()) or max(1.0, float(np.abs(expected).max()))
-    return float(np.abs(np.asarray(actual, dtype=float).ravel() - expected.ravel()).max() / spread)
+    copied = copy.deepcopy(model)
+    for estimator in within(copied):
+        for name in ("transformers_", "transformers"):
+            if hasattr(estimator, name):
+                setattr(estimator, name, [(title, part, input_of(columns)) for title, part, columns in getattr(estimator, name)])
+    return copied
 
 
-def describe(frame: Any, integers: str = "int64") -> list[dict[str, str]]:
+def describe(frame: Any, integers: str = "int64") -> list[dict[str, Any]]:
     """Columns of a frame as the model server checks them."""
     from pandas.api import types
 
-    columns = []
+    columns: list[dict[str, Any]] = []
     for name in frame.columns:
         series = frame[name]
         if types.is_bool_dtype(series):
@@ -153,5 +225,6 @@ def describe(frame: Any, integers: str = "int64") -> list[dict[str, str]]:
             kind, tensor = "double", "float"
         else:
             kind, tensor = "string", "string"
-        columns.append({"name": str(name), "type": kind, "tensor": tensor})
+        # ONNX's own names are of few characters, and some are taken by outputs.
+        columns.append({"name": str(name), "type": kind, "tensor": tensor, "input": f"c{len(columns)}"})
     return columns

@@ -12,9 +12,43 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pipelines.trusted_types import TRUSTED_TYPES
+
+
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """One model that the script logged.
+
+    Attributes:
+        features, labels: What it was fitted on, arrays or pandas objects of n rows; None if its fit was not seen.
+        columns: Names for the columns of a bare array, if the example's contract has as many features.
+        run_id, run_name: Of its MLflow run.
+        artifact: Name that the script gave it.
+        registered: Whether the script registers it.
+    """
+
+    model: Any
+    features: Any
+    labels: Any
+    columns: tuple[str, ...] = ()
+    run_id: str = ""
+    run_name: str = ""
+    uri: str = ""
+    artifact: str = ""
+    registered: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.artifact} of run {self.run_name or self.run_id} ({type(self.model).__name__})"
+
+    @cached_property
+    def frame(self) -> Any:
+        """The features as a DataFrame."""
+        return as_frame(self.features, self.columns)
 
 
 @dataclass
@@ -22,33 +56,20 @@ class Recorder:
     """What was seen.
 
     Attributes:
-        model, run_id, model_uri: Of the last ``log_model``.
-        features, labels: What that model was fitted on; arrays or pandas objects of n rows.
+        logged: Every model that the script logged, in order.
         all_features, all_labels: What ``train_test_split`` was last given: the whole dataset.
         more: Every feature of the dataset, in the rows of ``all_features``, where the platform knows them.
         columns: Names for the columns of a bare array, if the example's contract has as many features.
     """
 
     columns: tuple[str, ...] = ()
-    model: Any = None
-    run_id: str = ""
-    model_uri: str = ""
+    logged: list[Logged] = field(default_factory=list)
     all_features: Any = None
     all_labels: Any = None
     more: Any = None
     _fitted: Any = field(default_factory=weakref.WeakKeyDictionary)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
-
-    @property
-    def features(self) -> Any:
-        """Training features of the logged model, or None if its fit was not seen."""
-        return self._fitted.get(self.model, (None, None))[0]
-
-    @property
-    def labels(self) -> Any:
-        """Training labels of the logged model."""
-        return self._fitted.get(self.model, (None, None))[1]
 
     def install(self) -> None:
         """Wrap the functions, before the script imports them."""
@@ -94,7 +115,7 @@ class Recorder:
             if outermost:
                 features = args[0] if args else kwargs.get("X")
                 labels = args[1] if len(args) > 1 else kwargs.get("y")
-                self._fitted[estimator] = (features, labels)
+                self._fitted[estimator] = (_as_it_is(features), labels)
             return result
 
         return watched
@@ -107,19 +128,30 @@ class Recorder:
 
         @functools.wraps(log_model)
         def platform_log_model(sk_model: Any, *args: Any, **kwargs: Any) -> Any:
-            self.model = sk_model
+            features, labels = self._fitted.get(sk_model, (None, None))
             if kwargs.get("serialization_format") in (None, "skops"):
                 kwargs.setdefault("skops_trusted_types", list(TRUSTED_TYPES))
                 # Guessing requirements loads the model in a new process and takes 10 s; these are what it needs.
                 kwargs.setdefault("pip_requirements", mlflow.sklearn.get_default_pip_requirements(include_skops=True))
-            if kwargs.get("signature") is None and self.features is not None:
-                sample = as_frame(self.features, self.columns).head(100)
-                kwargs["signature"] = mlflow.models.infer_signature(sample, sk_model.predict(self.features[:100]))
+            if kwargs.get("signature") is None and features is not None and hasattr(sk_model, "predict"):
+                sample = as_frame(features, self.columns).head(100)
+                kwargs["signature"] = mlflow.models.infer_signature(sample, sk_model.predict(features[:100]))
             info = log_model(sk_model, *args, **kwargs)
-            self.run_id, self.model_uri = info.run_id, info.model_uri
+            artifact = kwargs.get("name") or kwargs.get("artifact_path") or (args[0] if args else "") or "model"
+            registered = bool(kwargs.get("registered_model_name"))
+            run = mlflow.active_run()
+            run_name = run.info.run_name if run is not None and run.info.run_id == info.run_id else ""
+            self.logged.append(Logged(sk_model, features, labels, self.columns, info.run_id, run_name, info.model_uri, artifact, registered))
             return info
 
         mlflow.sklearn.log_model = platform_log_model
+
+
+def _as_it_is(features: Any) -> Any:
+    """A frame's columns as they are now: scripts write into the frame they have fitted on."""
+    import pandas as pd
+
+    return features.copy(deep=False) if isinstance(features, pd.DataFrame) else features
 
 
 def _subclasses(cls: Any) -> set[Any]:

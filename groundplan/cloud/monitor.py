@@ -104,7 +104,7 @@ class LocalMonitor(MockMonitor):
         wrapped = rpc.deserialize_properties(request.object)
         for key in DOCUMENTS:
             if isinstance(wrapped.get(key), Mapping) and request.type.startswith("aws:"):
-                wrapped[key] = json.dumps(_unwrap(wrapped[key]))
+                wrapped[key] = json.dumps(_unwrap(wrapped[key]), sort_keys=True)  # the wire format keeps no order
         ignored = set(request.ignoreChanges)
         inputs = {key: _unwrap(value) for key, value in wrapped.items()}
         shown = {key: _redact(value) for key, value in wrapped.items()}

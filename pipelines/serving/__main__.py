@@ -2,7 +2,7 @@
 
 Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE`` is where
 requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``). ``GROUNDPLAN_PUBLISHED`` names a package in
-S3 that is served instead of the folder, and served anew whenever it changes.
+S3 that is served instead of the folder, and served anew whenever it changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     if parent := os.environ.get("GROUNDPLAN_PARENT"):
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     capture = _capture(os.environ.get("GROUNDPLAN_CAPTURE", ""))
-    server = ModelServer(None, capture=capture)
+    server = ModelServer(None, capture=capture, unavailable=os.environ.get("GROUNDPLAN_UNAVAILABLE", ""))
     if published := os.environ.get("GROUNDPLAN_PUBLISHED"):
         import boto3
 

@@ -19,6 +19,7 @@ from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Columns,
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 _JSON = (b"content-type", b"application/json")
+BESIDE = {"probability": "probabilities", "score": "scores"}
 _log = logging.getLogger("groundplan.serving")
 
 
@@ -28,10 +29,11 @@ class ModelServer:
     Args:
         lookup: Finds features by entity key, if the model has an entity.
         capture: Keeps what was asked and answered.
+        unavailable: Why there is no model, if somebody has said so.
     """
 
-    def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None) -> None:
-        self.capture = capture
+    def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None, unavailable: str = "") -> None:
+        self.capture, self.unavailable = capture, unavailable
         self.use(model, lookup)
 
     def use(self, model: Model | None, lookup: Lookup | None = None) -> None:
@@ -78,7 +80,8 @@ class ModelServer:
             raise BadRequestError(f"{path} takes POST, not {method}.", 405)
         headers = dict(scope["headers"])
         if self.model is None:
-            raise BadRequestError("No model version has been deployed to this endpoint yet.", 503)
+            why = f"No model version serves here: {self.unavailable}." if self.unavailable else "No model version has been deployed to this endpoint yet."
+            raise BadRequestError(why, 503)
         content_type = _content_type(headers)
         # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
@@ -97,12 +100,13 @@ class ModelServer:
 
 
 def predict(model: Model, columns: Columns) -> dict[str, Any]:
-    """The answer of ``/invocations``: predictions, and a classifier's probabilities by class."""
+    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it has them."""
     tensors = model.tensors(columns)
     answer: dict[str, Any] = {"predictions": model.predict(tensors)}
     if model.task == "classification":
         answer["classes"] = model.classes
-        answer["probabilities"] = model.probabilities(tensors).tolist()
+        if model.output:
+            answer[BESIDE[model.output]] = model.beside(tensors).tolist()
     return answer
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_EQUAL_DIGITS = 6  # of probabilities in single precision
 Tensors = dict[str, npt.NDArray[Any]]
 _DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}
 
@@ -21,15 +22,17 @@ class Model:
 
     Attributes:
         content: The ONNX file.
-        columns: ``name``, ``type`` and ``tensor`` of each column, in order.
+        columns: ``name``, ``type``, ``tensor`` and ``input`` of each column, in order; ``categories`` where the model knows no other values.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
-        classes: A classifier's classes, in the order of its probabilities.
+        classes: A classifier's classes, in the order of its probabilities or scores.
+        output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.
+        most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice among equal ones is chance.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
     """
 
     content: bytes
-    columns: list[dict[str, str]]
+    columns: list[dict[str, Any]]
     layout: str
     task: str
     name: str = ""
@@ -37,6 +40,8 @@ class Model:
     classes: list[Any] = field(default_factory=list)
     entity: dict[str, Any] = field(default_factory=dict)
     background: dict[str, list[Any]] = field(default_factory=dict)
+    output: str = ""
+    most_probable: bool = False
 
     @cached_property
     def session(self) -> Any:
@@ -61,10 +66,12 @@ class Model:
         """ONNX inputs from columns of n values each: shape [n, columns] or one of shape [n, 1] per column."""
         if self.layout == "matrix":
             return {"X": np.array([values[name] for name in self.names], dtype=np.float32).T}
-        return {column["name"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1) for column in self.columns}
+        return {column["input"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1) for column in self.columns}
 
     def predict(self, tensors: Tensors) -> list[Any]:
         """Predictions, one per row: numbers, or classes."""
+        if self.most_probable:
+            return [self.classes[place] for place in np.round(self.beside(tensors), _EQUAL_DIGITS).argmax(axis=1)]
         predictions: list[Any] = self._run(tensors, self._outputs[:1])[0].ravel().tolist()
         if not self.classes:
             return predictions
@@ -72,9 +79,10 @@ class Model:
         original = {value: value for value in self.classes}
         return [original.get(value, value) for value in predictions]
 
-    def probabilities(self, tensors: Tensors) -> npt.NDArray[Any]:
-        """A classifier's probabilities, shape [n, classes]."""
-        return np.asarray(self._run(tensors, self._outputs[1:2])[0])
+    def beside(self, tensors: Tensors) -> npt.NDArray[Any]:
+        """A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second), else [n, classes]."""
+        found = np.asarray(self._run(tensors, self._outputs[1:2])[0])
+        return found[:, -1] if self.output == "score" and len(self.classes) == 2 and found.ndim == 2 else found
 
     def _run(self, tensors: Tensors, outputs: list[str]) -> Any:
         # A column the model ignores has no input in the graph.
@@ -97,6 +105,8 @@ def load(folder: Path) -> Model | None:
         columns=described["columns"],
         layout=described["layout"],
         task=described["task"],
+        output=described["output"],
+        most_probable=described["most_probable"],
         name=described["model"],
         version=described.get("version", ""),
         classes=described["classes"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pipelines.serving.bundle import Model
+from pipelines.serving.bundle import Model, Tensors
 from pipelines.serving.requests import BadRequestError, Columns
 
 MAX_EXPLAINED_ROWS = 20
@@ -16,8 +17,9 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     """SHAP values of each row (Lundberg and Lee, 2017; permutation estimate against training rows).
 
     Returns:
-        Per row: ``prediction``, ``base_value`` (the mean over the background rows) and ``shap_values`` by column, which
-        add up to prediction minus base value. For a classifier they explain the probability of the predicted class.
+        Per row: ``prediction``, ``explains`` (what the values add up to, less ``base_value``, the mean over the background rows),
+        and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the ``probability`` of the predicted class;
+        where it has none, its ``score`` (of two classes the second's); where it has neither, whether the class is the predicted one, 1 or 0.
 
     Raises:
         BadRequestError: More rows than are explained at once.
@@ -30,34 +32,42 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     coded = _Coding(model, columns)
     tensors = model.tensors(columns)
     predictions = model.predict(tensors)
-    if model.task == "classification":
-        names = [str(value) for value in model.classes]
-        picked = [names.index(str(value)) for value in predictions]
-    else:
-        picked = [0] * rows
-
     results: list[dict[str, Any]] = []
     masker = shap.maskers.Independent(coded.background, max_samples=len(coded.background))
     for row in range(rows):
+        explained = _explained(model, predictions[row])
 
-        def output(matrix: Any, column: int = picked[row]) -> Any:
-            decoded = model.tensors(coded.decode(matrix))
-            if model.task == "classification":
-                return model.probabilities(decoded)[:, column].astype(float)
-            return np.asarray(model.predict(decoded), dtype=float)
+        def output(matrix: Any, explained: Callable[[Tensors], Any] = explained) -> Any:
+            return np.asarray(explained(model.tensors(coded.decode(matrix))), dtype=float)
 
         explainer = shap.explainers.Permutation(output, masker, seed=0)
         width = len(model.columns)
         found = explainer(coded.rows[row : row + 1], max_evals=10 * (2 * width + 1), silent=True)
         item = {
             "prediction": predictions[row],
+            "explains": "prediction" if model.task == "regression" else model.output or "class",
             "base_value": float(np.ravel(found.base_values)[0]),
             "shap_values": dict(zip(model.names, map(float, found.values[0]), strict=True)),
         }
-        if model.task == "classification":
-            item["probability"] = float(output(coded.rows[row : row + 1])[0])
+        if model.output:
+            item[model.output] = float(output(coded.rows[row : row + 1])[0])
         results.append(item)
     return results
+
+
+def _explained(model: Model, prediction: Any) -> Callable[[Tensors], Any]:
+    """The one number of each row that is explained."""
+    if model.task == "regression":
+        return model.predict
+    if not model.output:
+        return lambda tensors: [str(value) == str(prediction) for value in model.predict(tensors)]
+    picked = [str(value) for value in model.classes].index(str(prediction))
+
+    def beside(tensors: Tensors) -> Any:
+        values = model.beside(tensors)
+        return values if values.ndim == 1 else values[:, picked]
+
+    return beside
 
 
 class _Coding:

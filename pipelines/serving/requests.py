@@ -177,8 +177,9 @@ def _check(model: Model, columns: Columns) -> Columns:
     return {column["name"]: _typed(column, columns[column["name"]]) for column in model.columns}
 
 
-def _typed(column: dict[str, str], values: list[Any]) -> list[Any]:
+def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
     name, kind = column["name"], column["type"]
+    known = column.get("categories")
     for index, value in enumerate(values):
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             raise BadRequestError(f"Column {name!r}, row {index}: a value is missing.")
@@ -187,11 +188,13 @@ def _typed(column: dict[str, str], values: list[Any]) -> list[Any]:
         elif kind == "boolean":
             good = isinstance(value, bool)
         elif kind == "long":
-            good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_KEY and float(value).is_integer()
+            good = isinstance(value, int | float) and not isinstance(value, bool) and -MAX_KEY <= value < MAX_KEY and value == int(value)
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:
             raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
+        if known is not None and value not in known:
+            raise BadRequestError(f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows {_list(known)}.")
     return values
 
 

@@ -19,6 +19,7 @@ from infra.outputs import EndpointOutputs, Outputs
 from pipelines import onnx_export
 from pipelines.context import Context, load_example
 from pipelines.deploy import Hosting, deploy
+from pipelines.labelled import Labelled
 from pipelines.monitor import captured, in_batches, monitor
 from pipelines.resume import resume, waiting_run
 from pipelines.serving.app import ModelServer
@@ -62,10 +63,10 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
             folder.mkdir(parents=True)
             (folder / "model.onnx").write_bytes(content)
             described = {"model": example.model, "task": "regression", "classes": [], "columns": exported.columns, "layout": exported.layout, "entity": {}}
-            (folder / "model.json").write_text(json.dumps(described))
+            (folder / "model.json").write_text(json.dumps(described | {"output": "", "most_probable": False}))
             features.to_json(folder / "background.json", orient="split", index=False)
         for name in ("training", "holdout"):
-            rows.to_parquet(tmp_path / version / f"{name}.parquet")
+            Labelled(features, rows["label"]).save(tmp_path / version, name)
         if version == "v1.0.0":
             client.create_registered_model(example.model)
         experiment = client.create_run("0")
@@ -121,7 +122,7 @@ def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -
         context.put("features", f"batch/{context.model}/{key}", "\n".join(map(json.dumps, documents)).encode())
     found = monitor(context)
     assert (found["requests"], found["quality"]["mae"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
-    assert in_batches(context, ["a", "b"], "v0.9.0").empty
+    assert not in_batches(context, ["a", "b"], "v0.9.0").rows
 
 
 def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any, tmp_path: Path) -> None:
@@ -143,10 +144,10 @@ def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any,
             assert (await client.post("/explain", json={"dataframe_records": [{"a": 1.0, "b": 0.0}]})).status_code == 200
 
     asyncio.run(ask())
-    assert captured(context, ["a", "b"], "v1.0.0").empty, "not written yet"
+    assert not captured(context, ["a", "b"], "v1.0.0").rows, "not written yet"
     keep.flush()
     kept = captured(context, ["a", "b"], "v1.0.0")
-    assert kept["a"].tolist() == [1.0, 2.0] and kept["prediction"].tolist() == pytest.approx([3, 6], rel=0.01)
+    assert [row["a"] for row in kept.rows] == [1.0, 2.0] and kept.predictions == pytest.approx([3, 6], rel=0.01)
 
 
 def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publish: Any, aws: Any) -> None:

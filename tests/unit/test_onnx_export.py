@@ -72,7 +72,7 @@ def test_pipelines_on_frames_keep_their_preprocessing(prepare: Any) -> None:
     model = make_pipeline(prepare, GradientBoostingClassifier(n_estimators=10, random_state=0)).fit(MIXED, TARGET > 0)
     exported = export(model, MIXED, "classification")
     assert [column["name"] for column in exported.columns] == list(MIXED.columns)
-    assert exported.difference == 0
+    assert exported.parity.differences["prediction"] == 0
 
 
 @pytest.mark.parametrize("labels", [[1.0, 2.0, 6.0], [1, 2, 6]])
@@ -90,7 +90,7 @@ def test_the_baseline_of_a_classification_is_the_commonest_class(labels: list[An
     model = Model(content, exported.columns, exported.layout, "classification")
     tensors = model.tensors({name: MIXED[name].head(2).tolist() for name in MIXED.columns})
     assert model.predict(tensors) == [top, top]
-    assert np.allclose(model.probabilities(tensors).max(axis=1), 2 / 3)
+    assert np.allclose(model.beside(tensors).max(axis=1), 2 / 3)
 
 
 def test_a_model_that_can_not_be_converted_is_named() -> None:
@@ -109,5 +109,5 @@ def test_a_model_that_can_not_be_converted_is_named() -> None:
 def test_a_converted_model_that_answers_differently_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Ridge().fit(NUMBERS, TARGET)
     monkeypatch.setattr(type(model), "predict", lambda self, X: np.arange(len(X), dtype=float))
-    with pytest.raises(GroundplanError, match=r"ONNX and scikit-learn differ by"):
+    with pytest.raises(GroundplanError, match=r"ONNX and scikit-learn differ: a prediction that differs by up to"):
         export(model, NUMBERS, "regression")

@@ -159,17 +159,6 @@ def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root
     assert (None, "expect_table_columns_to_match_set") in failed
 
 
-def test_drift_is_found_where_it_is(tmp_path: Path, root: Path) -> None:
-    from pipelines.monitor import drift
-
-    frame = good_frame(root)[0].drop(columns=["patient_id", "target"])
-    shifted = frame.assign(bmi=frame["bmi"] + 0.1, age=frame["age"] * 3)
-    share, drifted = drift(frame, shifted, tmp_path / "page.html")
-    assert (share, drifted) == (0.2, ["age", "bmi"])
-    assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")[:5000].lower()
-    assert drift(frame, frame, tmp_path / "page.html") == (0.0, [])
-
-
 @pytest.mark.parametrize("script", ["diabetes", "flights", "flights/after_departure.py"])
 @pytest.mark.parametrize("deploy", [False, True])
 def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool) -> None:

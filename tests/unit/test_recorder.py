@@ -27,7 +27,8 @@ CASES = {
 from sklearn.linear_model import Ridge
 model = Ridge().fit(X[:4], y[:4])
 mlflow.sklearn.log_model(model, "model")
-assert recorder.features.equals(X[:4]) and recorder.labels == y[:4] and recorder.run_id == "r"
+logged = recorder.logged[0]
+assert logged.features.equals(X[:4]) and logged.labels == y[:4] and (logged.run_id, logged.artifact) == ("r", "model")
 assert "sklearn.tree._tree.Tree" in calls["skops_trusted_types"] and any(r.startswith("skops") for r in calls["pip_requirements"])
 assert [c["name"] for c in calls["signature"].inputs.to_dict()] == ["a", "b"]
 """,
@@ -39,7 +40,7 @@ from sklearn.linear_model import Ridge
 inner = Ridge()
 model = make_pipeline(StandardScaler(), VotingRegressor([("r", inner)])).fit(X=X, y=y)
 mlflow.sklearn.log_model(model, "model")
-assert recorder.features is X and len(recorder._fitted) == 1
+assert recorder.logged[0].features.equals(X) and len(recorder._fitted) == 1
 """,
     "the whole dataset is what train_test_split was given": """
 from sklearn.model_selection import train_test_split
@@ -69,7 +70,21 @@ class Mine(BaseEstimator):
     def predict(self, X):
         return np.zeros(len(X))
 mlflow.sklearn.log_model(Mine().fit(X, y), "model")
-assert recorder.features is X
+assert recorder.logged[0].features.equals(X)
+""",
+    "what is written into the frame afterwards was not there at the fit": """
+from sklearn.linear_model import Ridge
+model = Ridge().fit(X, y)
+X["later"] = model.predict(X)
+mlflow.sklearn.log_model(model, "model")
+assert list(recorder.logged[0].frame.columns) == ["a", "b"]
+""",
+    "every logged model is kept, a preparing step too": """
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+mlflow.sklearn.log_model(StandardScaler().fit(X), name="scaler")
+mlflow.sklearn.log_model(Ridge().fit(X, y), artifact_path="ridge", registered_model_name="mine")
+assert [(item.artifact, item.registered) for item in recorder.logged] == [("scaler", False), ("ridge", True)]
 """,
 }
 

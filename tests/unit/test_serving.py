@@ -26,7 +26,8 @@ from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
 def make_model(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Model:
     exported = onnx_export.export(estimator, frame, task)
     background = {name: frame[name].head(20).tolist() for name in frame.columns}
-    return Model(exported.content, exported.columns, exported.layout, task, "m", "v1.0.0", onnx_export.classes(estimator), background=background, **more)
+    more |= {"background": background, "output": exported.output, "most_probable": exported.most_probable}
+    return Model(exported.content, exported.columns, exported.layout, task, "m", "v1.0.0", onnx_export.classes(estimator), **more)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,138 @@
+"""What is served equals what the model says: classes, probabilities, scores, and what becomes of values that it has never seen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, RidgeClassifier, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import SVC, LinearSVC, NuSVC
+
+from infra.errors import GroundplanError
+from pipelines.evaluate import score
+from pipelines.labelled import Labelled
+from pipelines.onnx_export import classes, export
+from pipelines.parity import known_categories, sample_rows
+from pipelines.serving.app import predict
+from pipelines.serving.bundle import Model
+from pipelines.serving.explain import explain
+
+RANDOM = np.random.default_rng(2)
+N = 300
+X = pd.DataFrame(RANDOM.normal(size=(N, 4)), columns=list("abcd"))
+SIGNAL = X["a"] - X["b"] + RANDOM.normal(0, 0.5, N)
+TARGETS = {"two": np.where(SIGNAL > 0, "late", "early"), "three": np.digitize(SIGNAL, [-1, 1])}
+
+
+def served(estimator: Any, frame: pd.DataFrame, task: str = "classification") -> Model:
+    made = export(estimator, frame, task)
+    background = {name: frame[name].head(10).tolist() for name in frame.columns}
+    return Model(
+        made.content, made.columns, made.layout, task, classes=classes(estimator), background=background, output=made.output, most_probable=made.most_probable
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "estimator",
+    [SVC(), NuSVC(), LinearSVC(), SGDClassifier(random_state=0), Perceptron(), RidgeClassifier(), make_pipeline(StandardScaler(), SVC())],
+    ids=lambda item: type(item).__name__,
+)
+def test_scores_are_served_as_scores_and_rank_the_rows(estimator: Any, target: str) -> None:
+    labels = TARGETS[target]
+    model, rows = served(estimator.fit(X, labels), X), {name: X[name].tolist() for name in X.columns}
+    answer = predict(model, rows)
+    assert "probabilities" not in answer and answer["predictions"] == estimator.predict(X).tolist()
+    assert np.allclose(answer["scores"], estimator.decision_function(X), atol=1e-4)
+    if target == "two":
+        scores = score(model, Labelled(X, pd.Series(labels)))
+        assert scores["roc_auc"] > 0.9
+        (why,) = explain(model, {name: values[:1] for name, values in rows.items()})
+        assert why["explains"] == "score" and "probability" not in why
+        assert why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(estimator.decision_function(X)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(), GaussianNB(), RandomForestClassifier(20, random_state=0), HistGradientBoostingClassifier(max_iter=10),
+        CalibratedClassifierCV(LinearSVC()), LinearDiscriminantAnalysis(),
+    ],
+    ids=lambda item: type(item).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("target", TARGETS)
+def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -> None:
+    estimator.fit(X, TARGETS[target])
+    answer = predict(served(estimator, X), {name: X[name].tolist() for name in X.columns})
+    assert answer["predictions"] == estimator.predict(X).tolist(), "equal probabilities, too"
+    if "probabilities" in answer:
+        assert np.allclose(answer["probabilities"], estimator.predict_proba(X), atol=1e-4)
+    else:
+        assert np.allclose(answer["scores"], estimator.decision_function(X), atol=1e-3)
+
+
+def test_a_refusal_names_its_cause_in_our_own_words() -> None:
+    with pytest.raises(GroundplanError, match="NearestCentroid can't be served as ONNX: there is no converter for NearestCentroid"):
+        export(NearestCentroid().fit(X, TARGETS["two"]), X, "classification")
+    with pytest.raises(GroundplanError, match="the model predicts 2 values a row, and an endpoint answers with one"):
+        export(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
+
+
+def test_gaps_that_the_conversion_gets_wrong_are_found_however_rare_they_are() -> None:
+    gaps = X.mask(np.random.default_rng(3).random(X.shape) < 0.02)
+    forest = RandomForestClassifier(20, random_state=0).fit(gaps, TARGETS["two"])
+    with pytest.raises(GroundplanError, match="of the rows with missing values"):
+        export(forest, gaps, "classification")
+    boosted = HistGradientBoostingClassifier(max_iter=10).fit(gaps, TARGETS["two"])
+    assert export(boosted, gaps, "classification").parity.rows["gaps"] == gaps.isna().any(axis=1).sum()
+
+
+def test_a_sample_of_many_rows_has_all_kinds() -> None:
+    many = pd.DataFrame({"n": RANDOM.normal(size=20_000), "kind": RANDOM.choice(["x", "y"], 20_000)})
+    many.loc[7, "kind"], many.loc[11, "n"], many.loc[13, "n"] = "rare", np.nan, 1e6
+    model = make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"])), LogisticRegression()).fit(many[["kind"]], many["n"] > 0)
+    sample = sample_rows(model, many, {})
+    assert len(sample.frame) <= 5_010 and {"gaps", "rare", "extremes", "others"} == set(sample.kinds)
+    assert sample.frame["n"].isna().any() and (sample.frame["kind"] == "rare").any() and (sample.frame["n"] >= 1e6).any()
+
+
+CATEGORIES = pd.DataFrame(
+    {"kind": RANDOM.choice(["x", "y"], N), "grade": RANDOM.integers(1, 4, N), "label": RANDOM.normal(size=N), "größe in m²": RANDOM.normal(size=N)}
+)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "columns", "known"),
+    [
+        (OneHotEncoder(), ["kind"], {"kind": ["x", "y"]}),
+        (OrdinalEncoder(), ["kind", "grade"], {"kind": ["x", "y"], "grade": [1, 2, 3]}),
+        (OrdinalEncoder(categories=[["x", "y", "z"]]), ["kind"], {"kind": ["x", "y", "z"]}),
+        (OneHotEncoder(handle_unknown="ignore"), ["kind"], {}),
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["kind"], {}),
+    ],
+)
+def test_categories_that_the_model_knows_are_part_of_its_signature(encoder: Any, columns: list[str], known: dict[str, list[Any]]) -> None:
+    from tests.unit.test_serving import call
+
+    frame = CATEGORIES if "kind" not in known or columns != ["kind"] else CATEGORIES.drop(columns="grade")
+    left = [name for name in frame.columns if name not in columns and name != "kind"]
+    model = make_pipeline(make_column_transformer((encoder, columns), ("passthrough", left)), LogisticRegression()).fit(frame, SIGNAL > 0)
+    assert known_categories(model, frame) == known
+    ready, row = served(model, frame), frame.head(1).to_dict(orient="records")[0]
+    assert call(ready, "/invocations", json.dumps({"inputs": [row]}).encode()).json()["predictions"] == model.predict(frame.head(1)).tolist()
+    answer = call(ready, "/invocations", json.dumps({"inputs": [row | {"kind": "never"}]}).encode())
+    if known:
+        assert answer.status_code == 400 and f"Column 'kind', row 0: the model was not trained on 'never'; it knows {', '.join(known['kind'])}." in answer.text
+    else:
+        assert answer.json()["predictions"] == model.predict(pd.DataFrame([row | {"kind": "never"}])).tolist()

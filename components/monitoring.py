@@ -41,7 +41,7 @@ class MonitoringArgs:
     events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
         no stream.
     kafka_cluster: Name of the MSK cluster.
-    topics: Consumer group by topic; each has an alarm on how far the group is behind.
+    topics: Consumer groups by topic; there is an alarm on how far each is behind.
     """
 
     models: dict[str, ModelAlarms]
@@ -49,7 +49,7 @@ class MonitoringArgs:
     key_arn: pulumi.Input[str]
     events_per_second: float = 0
     kafka_cluster: str = ""
-    topics: dict[str, str] = field(default_factory=dict)
+    topics: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 # Of what each stakeholder hears; operations of everything.
@@ -105,7 +105,11 @@ class Monitoring(Component):
         self.stream_alarms: dict[str, pulumi.Output[str]] = {}
         if args.events_per_second:
             lag = args.events_per_second * 60 * LAG_MINUTES
-            behind_on = {f"lag-{topic}": {"Cluster Name": args.kafka_cluster, "Consumer Group": group, "Topic": topic} for topic, group in args.topics.items()}
+            behind_on = {
+                f"lag-{topic}{f'-{group}' if place else ''}": {"Cluster Name": args.kafka_cluster, "Consumer Group": group, "Topic": topic}
+                for topic, groups in args.topics.items()
+                for place, group in enumerate(groups)
+            }
             for subject, behind, limit in (
                 *((subject, Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"), lag) for subject, dimensions in behind_on.items()),
                 ("refused", Metric(namespace, "dead_letter_events", {}, "Sum"), args.events_per_second * 300 * 0.01),
@@ -174,7 +178,9 @@ class Metric:
     statistic: str
 
 
-def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: dict[str, str]) -> dict[str, Any]:
+def dashboard(
+    scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
     """Body of a CloudWatch dashboard: for each model latency, requests and errors, quality, drift; and the stream.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
@@ -193,7 +199,7 @@ def dashboard(scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str
             add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
             add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
         add(f"{model}: {quality_metrics[model]} and drift", [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")], "Average")
-    for topic, group in topics.items():
-        behind = ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic]
-        add(f"{topic}: events behind", [behind], "Maximum")
+    for topic, groups in topics.items():
+        behind = [["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic] for group in groups]
+        add(f"{topic}: events behind", behind, "Maximum")
     return {"widgets": widgets}

@@ -193,3 +193,18 @@ def results(home: Home, state: State, model: str, run: str, steps: tuple[Step, .
             continue
         found[step.name] = json.loads(body)
     return found
+
+
+def newest_result(home: Home, state: State, model: str, step: str) -> dict[str, dict[str, Any]]:
+    """The result that a step left last, in whichever run of the model; empty where it has left none."""
+    import json
+
+    from groundplan.cloud.aws import client
+    from infra.outputs import read
+
+    bucket = read(str(home.outputs_file)).buckets["curated"]
+    s3 = client("s3", state.services["aws"].url, state.region)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"runs/{model}/")
+    keys = [item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"].endswith(f"/{step}.json")]
+    # A run's name begins with its time.
+    return {step: json.loads(s3.get_object(Bucket=bucket, Key=max(keys))["Body"].read())} if keys else {}

@@ -50,10 +50,17 @@ def print_summary(summary: Summary) -> None:
     console.print(f"        {len(recorded)} only recorded: {listed}" if recorded else "        nothing only recorded")
     console.print()
     for model, results in summary.results.items():
+        if not results:
+            console.print(f"[bold]Model[/bold] {model}\nno version serves: `groundplan audit` tells what became of those that were tried\n")
+            continue
         print_results({"model": model, **results}, console)
         if summary.explanation[model]:
             _print_explanation(console, summary.explanation[model])
         console.print()
+    for model, folder in summary.not_run:
+        if model not in summary.results:
+            how = f"run it: .venv/bin/groundplan experiment examples/{folder} --deploy" if folder else "no example makes it"
+            console.print(f"[bold]Model[/bold] {model}\nthe stack names it, and nobody has run it yet; {how}\n")
     if summary.timings:
         console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
     _print_next(console, summary)

@@ -20,7 +20,7 @@ from components.base import Scope
 from groundplan.cloud.apply import Applied, apply
 from groundplan.cloud.aws import client
 from groundplan.home import Home, Service, State, write_private
-from groundplan.jobs import Done, results, run_steps
+from groundplan.jobs import Done, newest_result, results, run_steps
 from groundplan.program import PROJECT
 from groundplan.services import (
     OWN,
@@ -37,6 +37,7 @@ from groundplan.services import (
     wait_healthy,
 )
 from infra.errors import GroundplanError, UsageError
+from infra.examples import example_folders
 from infra.objectives import StackConfig, load
 from pipelines.steps import Step, steps_for
 
@@ -67,6 +68,7 @@ class Summary:
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
     explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
     timings: dict[str, float] = field(default_factory=dict)
+    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of the stack that no version of serves, and their examples' folders
 
 
 def bring_up(
@@ -258,6 +260,7 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
         _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready})
     mlflow_ready()
     router_ready()
+    summary.not_run = not_run(home, applied.outputs["platform"], summary)
     return summary
 
 
@@ -281,9 +284,10 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
     steps = steps_for(contract=bool(example.contracts), joined=bool(example.features))
     marker = home.run / "examples" / f"{example.model}.json"
     if marker.is_file():
-        document = json.loads(marker.read_text(encoding="utf-8"))
-        clock.say(f"{example.model}: already there, run {document['run']}")
-        summary.results[example.model], summary.explanation[example.model] = document["results"], document["explanation"]
+        before["experiment"](lambda: None)  # the registry tells what serves
+        found = summary.results[example.model] = now_serving(home, state, example.model, steps)
+        summary.explanation[example.model] = explain_one(state, found) if "deploy" in found else {}
+        clock.say(f"{example.model}: already there, serves {found['register']['version']}" if "register" in found else f"{example.model}: nothing serves")
         return
     run = new_run()
     started = time.monotonic()
@@ -299,10 +303,30 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
             clock.say.progress(f"{example.model}: {step.name}: {text}")
 
         run_steps(home, state, steps, folder, run, before=before, on_done=done, on_progress=progress)
-        found = summary.results[example.model] = results(home, state, example.model, run, steps)
-        told = summary.explanation[example.model] = explanation[0].result()
+        found = results(home, state, example.model, run, steps)
+        summary.explanation[example.model] = explanation[0].result()
     summary.timings[f"example {example.model}"] = time.monotonic() - started
-    write_private(marker, json.dumps({"run": run, "results": found, "explanation": told}))
+    summary.results[example.model] = found
+    write_private(marker, json.dumps({"run": run}))
+
+
+def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
+    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version serves."""
+    import httpx
+
+    address = f"{state.services['mlflow'].url}/api/2.0/mlflow/registered-models/alias"
+    answer = httpx.get(address, params={"name": model, "alias": "champion"}, timeout=30, trust_env=False)
+    if answer.status_code != 200:
+        return {}
+    tags = {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
+    found = results(home, state, model, tags["pipeline_run"], steps)
+    return found | newest_result(home, state, model, "monitor")
+
+
+def not_run(home: Home, outputs: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
+    """Models of the stack that nobody has run yet, each with the folder of its example; empty where it has none."""
+    folders = example_folders(home.root)
+    return [(model, folders.get(model, "")) for model in outputs["models"] if not summary.results.get(model)]
 
 
 def new_run() -> str:

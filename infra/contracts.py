@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from infra.errors import UsageError
 
 COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL", "NONE", "DISABLED")
+FUTURE_TOLERANCE_HOURS = 24  # senders' clocks and time zones are wrong by hours, not by days
 PERSONAL = "personal"  # tag of fields that are tokenised before they are stored
 LogicalType = Literal["integer", "number", "string", "boolean", "timestamp"]
 _JSON_TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "boolean", "timestamp": "string"}
@@ -39,7 +40,8 @@ _UNCHECKED = {
     "property": "unique",
     "options": "exclusiveMaximum exclusiveMinimum multipleOf minLength maxItems minItems uniqueItems maxProperties minProperties",
 }
-_CUSTOM = ("unit", "compatibility", "owner", "partition")
+_CUSTOM = ("unit", "compatibility", "owner", "partition", "version", "future_tolerance_hours")
+INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
 _LEVELS = (
     "latency", "generalAvailability", "endOfSupport", "endOfLife", "retention", "frequency", "timeOfAvailability", "timeToDetect", "timeToNotify",
     "timeToRepair",
@@ -73,8 +75,8 @@ class Bounds(_Part):
     """``logicalTypeOptions``: inclusive bounds of numbers and timestamps (ISO 8601), form and length of texts."""
 
     level: ClassVar[str] = "options"
-    minimum: float | str | None = None
-    maximum: float | str | None = None
+    minimum: int | float | str | None = None
+    maximum: int | float | str | None = None
     pattern: str | None = None
     maxLength: int | None = None  # noqa: N815 (the standard's spelling)
 
@@ -131,6 +133,23 @@ class Property(_Part):
     logicalTypeOptions: Bounds = Bounds()  # noqa: N815
     quality: tuple[Expectation, ...] = ()
     customProperties: tuple[CustomProperty, ...] = ()  # noqa: N815
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_required(cls, given: Any) -> Any:
+        """What has no key can't be told from others, as in SQL."""
+        if not isinstance(given, dict) or given.get("primaryKey") is not True:
+            return given
+        if given.get("required") is False:
+            raise ValueError("a primary key can't be optional: remove `required: false`, and events without the key become dead letters")
+        return {**given, "required": True}
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name.startswith(INTERNAL):
+            raise ValueError(f"names that begin with {INTERNAL!r} are the platform's own")
+        return name
 
     @property
     def personal(self) -> bool:
@@ -207,6 +226,8 @@ class Contract(_Part):
         for item in given:
             if item.property == "compatibility" and item.value not in COMPATIBILITIES:
                 raise ValueError(f"compatibility {item.value!r} is none of {', '.join(COMPATIBILITIES)}")
+            if item.property == "future_tolerance_hours" and (isinstance(item.value, bool) or not isinstance(item.value, int | float) or item.value < 0):
+                raise ValueError(f"future_tolerance_hours is {item.value!r}; it must be a number of hours, 0 or more")
             if item.property == "partition" and item.value not in _PARTITIONS:
                 raise ValueError(f"partition {item.value!r} is none of {', '.join(_PARTITIONS)}")
         return given
@@ -220,6 +241,16 @@ class Contract(_Part):
     def owner(self) -> str:
         """Who answers for the data."""
         return str(_custom(self.customProperties, "owner", ""))
+
+    @property
+    def version_field(self) -> str:
+        """Name of the field whose highest value is an entity's newest event; empty where the event time tells that."""
+        return str(_custom(self.customProperties, "version", ""))
+
+    @property
+    def future_tolerance_hours(self) -> float:
+        """How far an event's time may lie ahead of the platform's clock."""
+        return float(_custom(self.customProperties, "future_tolerance_hours", FUTURE_TOLERANCE_HOURS))
 
     @property
     def partition_format(self) -> str:
@@ -293,7 +324,7 @@ def moment(text: Any) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def less(one: float | str, other: float | str) -> bool:
+def less(one: int | float | str, other: int | float | str) -> bool:
     """Numbers by size, times (ISO 8601) by the moment they name."""
     return moment(one) < moment(other) if isinstance(one, str) or isinstance(other, str) else one < other
 
@@ -331,6 +362,10 @@ def parse_contract(document: Any, where: str) -> Contract:
     partitioned = [p for p in contract.properties if p.partitioned]
     if len(partitioned) > 1 or any(p.logicalType != "timestamp" or not p.required for p in partitioned):
         raise UsageError("`partitioned: true` is for one property: a timestamp that is required", where=where)
+    if name := contract.version_field:
+        orders = next((p for p in contract.properties if p.name == name), None)
+        if orders is None or not orders.required or orders.logicalType not in ("integer", "number", "timestamp"):
+            raise UsageError(f"the version field {name!r} must be a property that is required, and a number or a timestamp", where=f"{where}: customProperties")
     return contract
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra.contracts import Contract, load_contract
 from infra.errors import UsageError
 
+DEAD_LETTERS = ".dlq"  # ends the name of a topic's dead-letter topic
+EVENT_TIME = "event_timestamp"  # Feast's name for it
 FeatureType = Literal["integer", "number", "string", "boolean"]
 
 
@@ -21,7 +23,7 @@ class View(BaseModel):
         name: Also that of its online table.
         key: The entity's field.
         features: Type by name, in order.
-        ttl_days: How old rows may be that are put online; 0 for any age.
+        ttl_days: How old rows may be that are put online, by the platform's clock; 0 for any age.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +33,18 @@ class View(BaseModel):
     key_type: FeatureType = "string"
     features: dict[str, FeatureType] = Field(min_length=1)
     ttl_days: int = Field(default=0, ge=0)
+
+    @property
+    def time(self) -> str:
+        """Name of the column with the time of each row: ``event_timestamp``, unless a feature has that name."""
+        return free_name(EVENT_TIME, (self.key, *self.features))
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The name, or with dashes below at its end the first that is not taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 class Settings(BaseModel):
@@ -42,6 +56,7 @@ class Settings(BaseModel):
         source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
         features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the features.
         views: Feature views by name.
+        recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +66,7 @@ class Settings(BaseModel):
     source: str = ""
     features: str = ""
     views: dict[str, View] = {}
+    recording: bool = False
 
 
 def read_settings(folder: Path) -> Settings:
@@ -91,8 +107,63 @@ def contract_files(folder: Path) -> list[Path]:
 
 
 def load_contracts(folder: Path) -> tuple[Contract, ...]:
-    """An example's contracts, by their file names."""
-    return tuple(load_contract(path) for path in contract_files(folder))
+    """An example's contracts, by their file names.
+
+    Raises:
+        UsageError: One can't be read, or two are about one topic or one table.
+    """
+    found = [(path, load_contract(path)) for path in contract_files(folder)]
+    for place, (path, contract) in enumerate(found):
+        for other_path, other in found[:place]:
+            if shared := _in_common(contract, other):
+                raise UsageError(f"is about the {shared}, and so is {other_path}", where=str(path), fix="make one contract of the two, or rename one")
+    return tuple(contract for _, contract in found)
+
+
+def _in_common(one: Contract, other: Contract) -> str:
+    """The topic or table that two contracts are both about; empty if none."""
+    topics = [{contract.topic, f"{contract.topic}{DEAD_LETTERS}"} for contract in (one, other)]
+    if shared := sorted(topics[0] & topics[1]):
+        return f"topic {shared[0]}"
+    return f"table {one.view}" if one.view == other.view else ""
+
+
+def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
+    """Every contract and view of all examples, each once: what two examples say alike, they share.
+
+    Raises:
+        UsageError: Two examples say different things of one topic, table or view.
+    """
+    contracts: list[tuple[Path, Contract]] = []
+    views: dict[str, tuple[Path, View]] = {}
+    for folder, settings, own in examples(root):
+        for contract in own:
+            if any(contract == other for _, other in contracts):
+                continue
+            for other_folder, other in contracts:
+                if shared := _in_common(contract, other):
+                    raise UsageError(
+                        f"its contract {contract.id} of the {shared} is another than the one of {_shown(other_folder, root)}", where=_shown(folder, root),
+                        fix="give both the same contract, or this one a topic and a table of its own",
+                    )  # fmt: skip
+            contracts.append((folder, contract))
+        for view in views_of(settings, own) if own else ():
+            other_folder, other_view = views.setdefault(view.name, (folder, view))
+            if view != other_view:
+                raise UsageError(
+                    f"its view {view.name} is another than the one of {_shown(other_folder, root)}: {_differing(view, other_view)}",
+                    where=_shown(folder, root), fix="declare the same view in both, or give this one a name of its own under `views`",
+                )  # fmt: skip
+    return [contract for _, contract in contracts], [view for _, view in views.values()]
+
+
+def _shown(folder: Path, root: Path) -> str:
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
+
+
+def _differing(one: View, other: View) -> str:
+    fields = [name for name in View.model_fields if getattr(one, name) != getattr(other, name)]
+    return "; ".join(f"{name} {getattr(one, name)!r}, there {getattr(other, name)!r}" for name in fields)
 
 
 def examples(root: Path) -> Iterator[tuple[Path, Settings, tuple[Contract, ...]]]:
@@ -111,6 +182,10 @@ def consumer_group(model: str) -> str:
     return f"groundplan-ingest-{model}"
 
 
-def consumer_groups(root: Path) -> dict[str, str]:
-    """Consumer group by topic."""
-    return {contract.topic: consumer_group(settings.model or folder.name) for folder, settings, contracts in examples(root) for contract in contracts}
+def consumer_groups(root: Path) -> dict[str, tuple[str, ...]]:
+    """Consumer groups by topic; models that share a topic read it each in a group of its own."""
+    found: dict[str, tuple[str, ...]] = {}
+    for folder, settings, contracts in examples(root):
+        for contract in contracts:
+            found[contract.topic] = (*found.get(contract.topic, ()), consumer_group(settings.model or folder.name))
+    return found

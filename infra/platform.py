@@ -47,7 +47,7 @@ from components.workflow import Workflow, WorkflowArgs
 from components.workspace import Workspace, WorkspaceArgs
 from infra.contracts import Contract
 from infra.design import Design, design
-from infra.examples import View, consumer_groups, example_folders, examples, views_of
+from infra.examples import View, consumer_groups, contracts_and_views, example_folders
 from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
 from infra.objectives import Objectives, Regime, parse
 from infra.outputs import Outputs
@@ -60,13 +60,6 @@ ON_CLUSTER = ("cluster", "cluster-gpu")
 ON_SAGEMAKER = ("realtime", "serverless")
 _GLUE = {"integer": "bigint", "number": "double", "string": "string", "boolean": "boolean", "timestamp": "timestamp"}
 _FEATURE = {"integer": "Integral", "number": "Fractional", "string": "String", "boolean": "Integral"}
-
-
-def _contracts_and_views() -> tuple[list[Contract], list[View]]:
-    found = list(examples(ROOT))
-    return [contract for _, _, contracts in found for contract in contracts], [
-        view for _, settings, contracts in found for view in views_of(settings, contracts)
-    ]
 
 
 def build() -> None:
@@ -84,7 +77,7 @@ def build() -> None:
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
     # A review tells of a platform that is over its budget, and of all else that is wrong with it.
     platform = _Platform(
-        scope, wanted, design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW")), *_contracts_and_views(), manifests
+        scope, wanted, design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW")), *contracts_and_views(ROOT), manifests
     )
     pulumi.export("platform", platform.make())
 

@@ -38,6 +38,7 @@ class Example:
         target: Name of the label; empty without a contract.
         source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
         features: Module in the folder that makes the views; empty where the one contract's events are the features.
+        recording: The events are of the past, sent again: "now" is the newest of them.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Example:
     target: str = ""
     source: str = ""
     features: str = ""
+    recording: bool = False
 
     def function(self, address: str) -> Any:
         """A function of the example's own code, by ``file:function``.
@@ -98,7 +100,7 @@ def load_example(path: Path, name: str = "") -> Example:
     if contracts and not settings.features and settings.target not in {p.name for p in contracts[0].properties}:
         raise UsageError(f"`target` must name a property of the contract, found {settings.target!r}", where=where)
     views = views_of(settings, contracts) if contracts else ()
-    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features)
+    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features, settings.recording)
 
 
 def sandbox_objectives(task: str) -> ModelObjectives:

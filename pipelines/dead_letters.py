@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.contracts import Contract
 from infra.errors import GroundplanError
+from infra.examples import DEAD_LETTERS
 from pipelines import broker
 from pipelines.context import Context
 from pipelines.decode import Decoder, Refused
@@ -17,6 +18,7 @@ from pipelines.decode import Decoder, Refused
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
 REPLAYED = "replayed"  # header of an event that came from the dead-letter topic
+FIRST_SENT = "first_sent_ms"  # header of such an event: when it was sent first, so that it doesn't come after what corrected it
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class DeadLetter:
     Attributes:
         partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have taken it there.
         letter_partition, letter_offset: Where it stands among the dead letters.
-        timestamp_ms: When it was sent, milliseconds since 1970.
+        timestamp_ms: When it was sent first, milliseconds since 1970.
         value: Its bytes, as they came.
     """
 
@@ -45,13 +47,21 @@ class DeadLetter:
 
 def topic_of(topic: str) -> str:
     """The dead-letter topic of a topic."""
-    return f"{topic}.dlq"
+    return f"{topic}{DEAD_LETTERS}"
 
 
 def headers(refused: Refused, contract: Contract, message: Any = None) -> dict[str, str]:
     """Why, and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
-    stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(message.timestamp()[1])}
+    stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(first_sent_ms(message))}
     return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": f"{contract.id} {contract.version}"}
+
+
+def first_sent_ms(message: Any) -> int:
+    """When an event was sent first, milliseconds since 1970; for one that was a dead letter, before it became one."""
+    for name, value in message.headers() or ():
+        if name == FIRST_SENT and value and value.decode("ascii", "replace").removeprefix("-").isdigit():
+            return int(value)
+    return int(message.timestamp()[1])
 
 
 def read(context: Context, topic: str) -> Iterator[DeadLetter]:
@@ -88,6 +98,44 @@ def _messages(context: Context, topic: str) -> Iterator[Any]:
                 raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic)
 
 
+def erase(context: Context, topic: str, subject: str) -> int:
+    """Take the letters of one person out of a dead-letter topic; how many there were.
+
+    A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up to where the topic
+    ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name.
+
+    Args:
+        subject: The personal value, as it stands in the letters' bytes.
+
+    Raises:
+        GroundplanError: The broker does not delete, and letters of the person are there.
+    """
+    from confluent_kafka import KafkaException, TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    found, sought = list(_messages(context, topic_of(topic))), subject.encode()
+    theirs = [message for message in found if sought in (message.value() or b"") or sought == message.key()]
+    if not theirs:
+        return 0
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for message in found:
+        letter = _letter(topic, message)
+        if message not in theirs and (letter.partition, letter.offset) not in seen:
+            seen.add((letter.partition, letter.offset))
+            stood = dict(message.headers() or ()) | {"partition": str(letter.partition), "offset": str(letter.offset)}
+            kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": stood})
+    broker.send(broker.producer(context.outputs), kept, topic_of(topic))
+    ends = {message.partition(): message.offset() + 1 for message in found}
+    admin = AdminClient(broker.client_config(context.outputs))
+    try:
+        for result in admin.delete_records([TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]).values():
+            result.result(READ_TIMEOUT_S)
+    except KafkaException as error:
+        raise GroundplanError(f"the broker deletes no letters: {error.args[0].str()}", where=topic_of(topic), fix="shorten the topic's retention") from None
+    return len(theirs)
+
+
 def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
     """Send dead letters to their topic again, each once, however often this is called; how many were sent, and how many kept back.
 
@@ -108,8 +156,12 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
         bad = {item.index for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
         letters, kept = [letter for index, letter in enumerate(letters) if index not in bad], len(bad)
     messages = (
-        {"topic": topic, "value": letter.value, "key": letter.key or None, "headers": {REPLAYED: f"{letter.partition}-{letter.offset}"}} for letter in letters
-    )
+        {
+            "topic": topic, "value": letter.value, "key": letter.key or None,
+            "headers": {REPLAYED: f"{letter.partition}-{letter.offset}", FIRST_SENT: str(letter.timestamp_ms)},
+        }
+        for letter in letters
+    )  # fmt: skip
     return broker.send(broker.producer(context.outputs), messages, topic), kept
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,7 +25,7 @@ class Refused:
 
     Attributes:
         index: Its place in the batch.
-        reason: ``not JSON``, ``unknown field``, ``missing field``, ``wrong type``, or ``out of bounds``.
+        reason: ``not JSON``, ``unknown field``, ``missing field``, ``wrong type``, ``out of bounds``, or ``in the future``.
         detail: What is wrong with it, in one sentence.
     """
 
@@ -56,8 +57,11 @@ class Decoder:
         """Columns of the raw zone: the contract's fields in their order; timestamps in microseconds, UTC."""
         return arrow_schema(self.contract)
 
-    def decode(self, payloads: list[bytes]) -> tuple[pa.Table, list[Refused]]:
+    def decode(self, payloads: list[bytes], latest: datetime | None = None) -> tuple[pa.Table, list[Refused]]:
         """Columns of the good events in their order, and the others with what is wrong with them.
+
+        Args:
+            latest: An event whose time lies after it comes from a clock that is wrong.
 
         What a batch costs is one parse and one conversion a column. A batch in which something is wrong is parsed event by event.
         """
@@ -70,13 +74,13 @@ class Decoder:
             events = self._many.decode(b"[" + _BETWEEN.join(payloads) + b"]")
             if len(events) != len(payloads):
                 raise msgspec.ValidationError("two in one")
-            table = self._table(events)
+            table = self._table(events, latest)
             self._check_forms(table)
             return table, []
         except (*self._faults, pa.ArrowInvalid, _OutOfBoundsError):
-            return self._singly(payloads)
+            return self._singly(payloads, latest)
 
-    def _singly(self, payloads: list[bytes]) -> tuple[pa.Table, list[Refused]]:
+    def _singly(self, payloads: list[bytes], latest: datetime | None) -> tuple[pa.Table, list[Refused]]:
         import pyarrow as pa
 
         events, refused = [], []
@@ -85,11 +89,15 @@ class Decoder:
             try:
                 event = self._one.decode(body)
                 for item in timed:
-                    _check_time(item, getattr(event, item.name))
+                    _check_time(item, getattr(event, item.name), self._latest(item, latest))
                 events.append(event)
             except (*self._faults, _OutOfBoundsError, pa.ArrowInvalid) as error:
                 refused.append(Refused(index, *_why(error)))
-        return self._table(events), refused
+        return self._table(events, latest), refused
+
+    def _latest(self, item: Property, latest: datetime | None) -> datetime | None:
+        """Only the event's own time can't lie ahead: other dates may well be of the future."""
+        return latest if item.name == self.contract.event_time else None
 
     def _check_forms(self, table: pa.Table) -> None:
         import pyarrow.compute as pc
@@ -100,7 +108,7 @@ class Decoder:
             if len(texts) and not pc.all(pc.match_substring_regex(texts, pattern), skip_nulls=True).as_py():
                 raise _OutOfBoundsError(name)
 
-    def _table(self, events: list[Any]) -> pa.Table:
+    def _table(self, events: list[Any], latest: datetime | None) -> pa.Table:
         import pyarrow as pa
 
         columns = []
@@ -110,7 +118,7 @@ class Decoder:
                 columns.append(pa.array([getattr(event, name) for event in events], type=field.type))
                 continue
             times = _times([getattr(event, name) for event in events])
-            _check_times(item, times)
+            _check_times(item, times, self._latest(item, latest))
             columns.append(times)
         return pa.Table.from_arrays(columns, schema=self.schema)
 
@@ -137,10 +145,12 @@ def _field(item: Property, *, forms: bool) -> Any:
     kind, bounds = kinds[item.logicalType], item.logicalTypeOptions
     limits: dict[str, Any] = {}
     if item.logicalType in ("integer", "number"):
-        whole = int if item.logicalType == "integer" else float
-        limits = {name: whole(limit) for name, limit in (("ge", bounds.minimum), ("le", bounds.maximum)) if limit is not None}
-        if whole is int:  # what a column of 64 bits can hold
-            limits = {"ge": -(2**63), "le": 2**63 - 1} | limits
+        limits = {name: limit for name, limit in (("ge", bounds.minimum), ("le", bounds.maximum)) if limit is not None}
+        if item.logicalType == "integer":  # within what a column of 64 bits can hold; 0.5 is a bound of whole numbers, too
+            least, most = math.ceil(limits.get("ge", -(2**63))), math.floor(limits.get("le", 2**63 - 1))
+            limits = {"ge": max(least, -(2**63)), "le": min(most, 2**63 - 1)}
+        else:
+            limits = {name: float(limit) for name, limit in limits.items()}
     elif item.logicalType == "string":
         limits = {
             name: limit for name, limit in (("pattern", _whole(bounds.pattern) if forms else None), ("max_length", bounds.maxLength)) if limit is not None
@@ -162,12 +172,12 @@ def _times(texts: list[str | None]) -> Any:
     return pa.array(texts, type=pa.string()).cast(pa.timestamp("us", "UTC"))
 
 
-def _check_times(item: Property, times: Any) -> None:
+def _check_times(item: Property, times: Any, latest: datetime | None = None) -> None:
     import pyarrow.compute as pc
 
     bounds = item.logicalTypeOptions
     least = _YEARS[0] if bounds.minimum is None else moment(bounds.minimum)
-    most = _YEARS[1] if bounds.maximum is None else moment(bounds.maximum)
+    most = min(_YEARS[1] if bounds.maximum is None else moment(bounds.maximum), latest or _YEARS[1])
     # Compared as Arrow's numbers: Python has no year 0.
     found = pc.min_max(times)
     if found["min"].is_valid and (pc.less(found["min"], _scalar(least)).as_py() or pc.greater(found["max"], _scalar(most)).as_py()):
@@ -180,7 +190,7 @@ def _scalar(time: datetime) -> Any:
     return pa.scalar(time, type=pa.timestamp("us", "UTC"))
 
 
-def _check_time(item: Property, text: str | None) -> None:
+def _check_time(item: Property, text: str | None, latest: datetime | None) -> None:
     if text is None:
         return
     import pyarrow as pa
@@ -196,6 +206,10 @@ def _check_time(item: Property, text: str | None) -> None:
         raise _OutOfBoundsError(
             f"out of bounds: {item.name} is {text[:40]}, allowed is {bounds.minimum or _YEARS[0].date()} to {bounds.maximum or _YEARS[1].date()}"
         ) from None
+    try:
+        _check_times(item, found, latest)
+    except _OutOfBoundsError:
+        raise _OutOfBoundsError(f"in the future: {item.name} is {text[:40]}, and the platform takes nothing from {latest:%Y-%m-%d %H:%M} UTC on") from None
 
 
 def _why(error: Exception) -> tuple[str, str]:

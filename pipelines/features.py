@@ -15,8 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from infra.contracts import FUTURE_TOLERANCE_HOURS
 from infra.errors import GroundplanError
-from infra.examples import View
+from infra.examples import EVENT_TIME, View, free_name
 from infra.outputs import Outputs
 from pipelines.context import Context, main
 from pipelines.raw_zone import parquet, read_parquet
@@ -24,7 +25,8 @@ from pipelines.raw_zone import parquet, read_parquet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EVENT_TIME = "event_timestamp"
+FUTURE = timedelta(hours=FUTURE_TOLERANCE_HOURS)
+MOST_LOST = 0.5  # share of an online table's rows that a run takes away without asking
 VERSION_TAG = "groundplan_dataset"
 
 
@@ -34,19 +36,20 @@ def materialize(context: Context) -> dict[str, Any]:
     Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last one.
 
     Raises:
-        GroundplanError: The expressions don't make what ``example.yaml`` declares.
+        GroundplanError: The expressions don't make what ``example.yaml`` declares, rows have no key, or most of an online table would go.
     """
     quality = context.result("quality")
     views = {view.name: view for view in context.example.views}
     tables, labels = _computed(context, quality)
     offline, online = {}, {}
+    now = clock(context, tables)
     for name, table in tables.items():
         _check(views[name], table)
         offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", parquet(table))
     with TemporaryDirectory() as folder:
         store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
         for name, table in tables.items():
-            online[name] = _fill_online(context, store, views[name], table)
+            online[name] = _fill_online(context, store, views[name], table, now)
         training = _training_set(context, store, labels) if labels is not None else ""
     return {
         "views": {
@@ -58,19 +61,32 @@ def materialize(context: Context) -> dict[str, Any]:
         },
         "service": service_name(context.model),
         "training_set": training,
-        "sample_key": _newest_key(views, tables),
+        "sample_key": _newest_key(views, tables, now),
     }  # fmt: skip
+
+
+def clock(context: Context, tables: Mapping[str, pa.Table]) -> datetime:
+    """What time it is: the platform's; for a recording of the past that of its newest event."""
+    import pyarrow.compute as pc
+
+    if context.example.recording:
+        newest: list[datetime] = [pc.max(table[view.time]).as_py() for view in context.example.views if (table := tables[view.name]).num_rows]
+        if newest:
+            return max(newest)
+    return datetime.now(UTC)
 
 
 def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, pa.Table], pa.Table | None]:
     """Rows of each view, and the labels where the example joins its training set from the views."""
+    import pyarrow as pa
+
     example = context.example
     if not example.features:
         view = example.views[0]
         table = read_parquet(context.get_address(quality["dataset"]))
         table = table.drop_columns([example.target]) if example.target in table.column_names else table
         now = datetime.now(UTC).replace(microsecond=0)
-        return {view.name: _with_time(table, now)}, None
+        return {view.name: table.append_column(view.time, pa.array([now] * table.num_rows, type=pa.timestamp("us", "UTC")))}, None
     with TemporaryDirectory() as folder:
         tables = duckdb_tables({name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}, Path(folder))
         made = example.function(f"{example.features}:features")(tables)
@@ -110,17 +126,17 @@ def athena_sql(context: Context) -> dict[str, str]:
     return {name: str(ibis.to_sql(view, dialect="athena")) for name, view in example.function(f"{example.features}:features")(unbound).items()}
 
 
-def _with_time(table: pa.Table, time: datetime) -> pa.Table:
-    import pyarrow as pa
-
-    return table.append_column(EVENT_TIME, pa.array([time] * table.num_rows, type=pa.timestamp("us", "UTC")))
-
-
 def _check(view: View, table: pa.Table) -> None:
-    wanted = {view.key, EVENT_TIME, *view.features}
+    wanted = {view.key, view.time, *view.features}
     if set(table.column_names) != wanted:
         odd = sorted(set(table.column_names) ^ wanted)
         raise GroundplanError(f"the view {view.name} has other columns than example.yaml declares: {', '.join(odd)}", where="features")
+    for name, what in ((view.key, "no key"), (view.time, "no time")):
+        if table[name].null_count:
+            raise GroundplanError(
+                f"{table[name].null_count} of the {table.num_rows} rows of the view {view.name} have {what} ({name})", where="features",
+                fix="leave them out in the expression, if they are nobody's",
+            )  # fmt: skip
 
 
 def service_name(model: str) -> str:
@@ -164,7 +180,7 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
         if view.key not in entities:
             kind = ValueType.INT64 if view.key_type == "integer" else ValueType.STRING
             entities[view.key] = Entity(name=view.key, join_keys=[view.key], value_type=kind)
-        source = FileSource(name=name, path=offline[name], file_format=ParquetFormat(), timestamp_field=EVENT_TIME, s3_endpoint_override=endpoint)
+        source = FileSource(name=name, path=offline[name], file_format=ParquetFormat(), timestamp_field=view.time, s3_endpoint_override=endpoint)
         fields = [Field(name=view.key, dtype=kinds[view.key_type]), *(Field(name=feature, dtype=kinds[kind]) for feature, kind in view.features.items())]
         made.append(
             FeatureView(
@@ -177,48 +193,79 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
     return store
 
 
-def _fill_online(context: Context, store: Any, view: View, table: pa.Table) -> dict[str, int]:
+def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now: datetime) -> dict[str, int]:
     """Bring the online table from what the last run left in it to the view's last days; how many items were written and deleted.
 
     Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected. Here the rows of both
     runs are compared, so that what changed is written, what has become older than ``ttl_days`` is deleted, and the rest is left alone.
     What is online is kept as an object; a run that ends in the middle leaves a mark of it, and the next one writes everything.
+
+    Raises:
+        GroundplanError: It would lose most of its rows, and nobody has said that it may; it is left as it is.
     """
     import boto3
 
     resource = boto3.resource("dynamodb").Table(context.outputs.online_tables[view.name])
-    now, made = _newest_rows(view, table), str(resource.creation_date_time)
+    wanted, made = _newest_rows(view, table, now), str(resource.creation_date_time)
     before = [item for item in _online_mark(context, view) if item["table"] == made]
+    olds = [(item["key"], read_parquet(context.get("features", item["rows"]))) for item in before]
+    there = {(key, value) for key, old in olds for value in old[key].to_pylist()}
+    if wanted.num_rows < (1 - MOST_LOST) * len(there) and not context.wishes.let_shrink:
+        raise GroundplanError(
+            f"the online table of the view {view.name} has {len(there)} rows and would keep {wanted.num_rows}: "
+            f"the others are older than {view.ttl_days} days before {now:%Y-%m-%d %H:%M} UTC, or no longer in the data",
+            where="features", fix="is a clock wrong, or has the stream stopped? If it is right so, run `groundplan experiment` with --let-shrink",
+        )  # fmt: skip
     own = {"key": view.key, "rows": f"{view.name}/online/run={context.run}/rows.parquet", "table": made}
-    context.put("features", own["rows"], parquet(now))
+    context.put("features", own["rows"], parquet(wanted))
     _mark_online(context, view, [*before, own])
 
-    changed, wanted, left = now, set(now[view.key].to_pylist()), set[tuple[str, Any]]()
-    for item in before:
-        old = read_parquet(context.get("features", item["rows"]))
-        left |= {(item["key"], value) for value in old[item["key"]].to_pylist() if item["key"] != view.key or value not in wanted}
-        if len(before) == 1 and old.schema.equals(now.schema):
-            import ibis
+    changed, kept = wanted, {(view.key, value) for value in wanted[view.key].to_pylist()}
+    if len(olds) == 1 and olds[0][1].schema.equals(wanted.schema):
+        import ibis
 
-            changed = ibis.difference(ibis.memtable(now), ibis.memtable(old)).to_pyarrow().cast(now.schema)  # absent values equal each other here
+        changed = ibis.difference(ibis.memtable(wanted), ibis.memtable(olds[0][1])).to_pyarrow().cast(wanted.schema)  # absent values equal each other here
     if changed.num_rows:
-        store.write_to_online_store(view.name, df=changed.to_pandas())
-        times = changed[EVENT_TIME].to_pylist()
-        store.registry.apply_materialization(store.get_feature_view(view.name), store.project, min(times), max(times))
-    _delete_online(resource, left)
+        feature_view = store.get_feature_view(view.name)
+        store.provider.online_write_batch(store.config, feature_view, _online_rows(view, changed), None)
+        times = changed[view.time].to_pylist()
+        store.registry.apply_materialization(feature_view, store.project, min(times), max(times))
+    _delete_online(resource, there - kept)
     _mark_online(context, view, [own])
-    return {"items": now.num_rows, "written": changed.num_rows, "deleted": len(left)}
+    return {"items": wanted.num_rows, "written": changed.num_rows, "deleted": len(there - kept)}
 
 
-def _newest_rows(view: View, table: pa.Table) -> pa.Table:
-    """What belongs online: of each entity the newest row, if it is not older than ``ttl_days`` before the newest of all."""
+def _online_rows(view: View, table: pa.Table) -> list[tuple[Any, dict[str, Any], datetime, None]]:
+    """Rows as Feast writes them: key, values, time. Feast makes them of pandas frames itself, where whole numbers become floats."""
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    fields = {"integer": "int64_val", "number": "double_val", "string": "string_val", "boolean": "bool_val"}
+
+    def wrapped(value: Any, kind: str) -> Any:
+        return Value() if value is None else Value(**{fields[kind]: value})
+
+    return [
+        (
+            EntityKey(join_keys=[view.key], entity_values=[wrapped(row[view.key], view.key_type)]),
+            {name: wrapped(row[name], kind) for name, kind in view.features.items()},
+            row[view.time],
+            None,
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def _newest_rows(view: View, table: pa.Table, now: datetime) -> pa.Table:
+    """What belongs online: of each entity the newest row that is neither of the future nor older than ``ttl_days``."""
     import ibis
 
-    rows = ibis.memtable(table)
+    rows, place = ibis.memtable(table), free_name("place", table.column_names)
+    rows = rows.filter(rows[view.time] <= now + FUTURE)
     if view.ttl_days:
-        rows = rows.filter(rows[EVENT_TIME] >= rows[EVENT_TIME].max() - ibis.interval(days=view.ttl_days))
-    place = ibis.row_number().over(group_by=view.key, order_by=[ibis.desc(EVENT_TIME), *sorted(view.features)])
-    return rows.mutate(place=place).filter(ibis._.place == 0).drop("place").order_by(view.key).to_pyarrow().cast(table.schema)
+        rows = rows.filter(rows[view.time] >= now - timedelta(days=view.ttl_days))
+    order = ibis.row_number().over(group_by=view.key, order_by=[ibis.desc(view.time), *sorted(view.features)])
+    return rows.mutate(**{place: order}).filter(ibis._[place] == 0).drop(place).order_by(view.key).to_pyarrow().cast(table.schema)
 
 
 def _online_mark(context: Context, view: View) -> list[dict[str, str]]:
@@ -246,21 +293,24 @@ def _training_set(context: Context, store: Any, labels: pa.Table) -> str:
     """Labels with the features of the model's service as they were known when each was asked: a point-in-time join by Feast."""
     service = store.get_feature_service(service_name(context.model))
     frame = store.get_historical_features(entity_df=labels.to_pandas(), features=service).to_df()
+    for item in context.example.views:
+        for name in (name for name, kind in item.features.items() if kind == "integer" and name in frame):
+            if frame[name].dtype.kind == "f" and frame[name].abs().max() > 2**53:
+                raise GroundplanError(
+                    f"the feature {name} of the view {item.name} has whole numbers above 2**53 and is missing in some rows: the training set would "
+                    "round them", where="features", fix="make it a text, if it is an identifier; or fill its gaps in the expression",
+                )  # fmt: skip
     frame = frame.sort_values([EVENT_TIME, *(column for column in labels.column_names if column != EVENT_TIME)], ignore_index=True)
     buffer = io.BytesIO()
     frame.to_parquet(buffer, compression="zstd")
     return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", buffer.getvalue())
 
 
-def _newest_key(views: Mapping[str, View], tables: Mapping[str, pa.Table]) -> Any:
+def _newest_key(views: Mapping[str, View], tables: Mapping[str, pa.Table], now: datetime) -> Any:
     """Key of an entity that is in every view's online table: what to try the endpoint with."""
-    import pyarrow.compute as pc
-
     common = None
     for name, view in views.items():
-        table = tables[name]
-        newest = pc.max(table[EVENT_TIME])
-        keys = set(table.filter(pc.greater(table[EVENT_TIME], pc.subtract(newest, timedelta(days=view.ttl_days or 1))))[view.key].to_pylist())
+        keys = set(_newest_rows(view, tables[name], now)[view.key].to_pylist())
         common = keys if common is None else common & keys
     ordered = sorted(common or ())
     return ordered[min(17, len(ordered) - 1)] if ordered else None

@@ -1,7 +1,9 @@
-"""Deletion of one person's data (GDPR Art. 17): a pass over curated zone, features, training sets and online store, with evidence.
+"""Deletion of one person's data (GDPR Art. 17), wherever the platform writes, with evidence.
 
-The raw zone is immutable and holds tokens only (``masking``). The token is kept on a list of those that no dataset may hold any more,
-so that the rows don't come back with the next dataset version.
+What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's events and once without,
+and what is there only with them is the person's alone. Every object of the lake, the models and the tracking server's artifacts is
+then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and holds tokens only (``masking``). The token is kept
+on a list of those that no dataset may hold any more, so that the rows don't come back with the next dataset version.
 """
 
 from __future__ import annotations
@@ -9,25 +11,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
-from pipelines import audit
-from pipelines.context import Context
+from pipelines import audit, dead_letters
+from pipelines.context import Context, Example, load_example
+from pipelines.features import duckdb_tables
+from pipelines.identity import PROJECT
 from pipelines.masking import forgettable, masking_key, token
-from pipelines.quality import FORGOTTEN
+from pipelines.person import Person, frames, gone, rows_of, without_person, without_rows
+from pipelines.quality import FORGOTTEN, forgotten_tokens, prepare
 from pipelines.raw_zone import RawZone, parquet, read_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What holds no value of the person that can be told without the key, or goes by itself when its retention ends.
-NOT_SEARCHED = (
-    "raw zone: immutable; holds the token, and every new dataset version leaves its rows out",
-    "quarantine and dead letters: events as they came, until their retention ends",
-    "the topics: until their retention ends",
-    "captured requests and batch files: features, or keys of entities, until their retention ends",
-    "training rows kept with each version of the model: features without keys or tokens",
+ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
+# What ends by itself, and can't be changed before.
+KEPT = (
+    "raw zone and its quarantine: immutable until their retention ends; they hold the token, and every new dataset version leaves its rows out",
+    "the topics: events as they came, until their retention ends",
+    "rows of features that other people have alike: they tell nothing of anybody",
+    "running model servers: the rows that explanations compare with, until the next deployment",
 )
 
 
@@ -45,33 +52,201 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     Raises:
         GroundplanError: The example has no personal fields, or something of the person is still there afterwards.
     """
-    fields = {contract.topic: forgettable(contract) for contract in context.example.contracts if forgettable(contract)}
-    if not fields:
+    topics = {contract.topic for contract in context.example.contracts if forgettable(contract)}
+    if not topics:
         raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
-    known = token(masking_key(context.outputs), subject)
-    keys, taken = _keys_of(context, known), dict[str, int]()
-    holding = [place for place in _objects(context, fields) if _rows_of(context, place, known, keys)]
-    models = _models_of(context, [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, _ in holding])
-    models = sorted({*models, *_told_before(context, known)})
-    place = f"forgotten/{context.model}/{known}-{context.run}.json"
+    related = _related(context, topics)
+    person = Person(subject, token(masking_key(context.outputs), subject))
+    for example in related:
+        _follow(context, example, person)
+    _compare_rows(context, related, person)
+    held = {f"s3://{context.outputs.buckets[zone]}/{key}": count for zone, key, count in _search(context, person) if count}
+    models = sorted({*_models_of(context, related, list(held)), *_told_before(context, person.token)})
+    place = f"forgotten/{context.model}/{person.token}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
-    context.put("audit", place, json.dumps({"token": known, "asked_by": actor, "at": _now(), "models": models, "finished": False}).encode(), "application/json")
-    context.put("curated", f"{FORGOTTEN}{known}.json", json.dumps({"asked_by": actor, "at": _now()}).encode(), "application/json")
-    for zone, key, columns in holding:
-        taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = _take_out(context, zone, key, columns, known, keys)
-    versions = _delete_old_versions(context, fields)
-    items = _delete_online(context, keys)
-    left = sum(1 for place in _objects(context, fields) if _rows_of(context, place, known, keys))
+    begun = {"token": person.token, "asked_by": actor, "at": _now(), "models": models, "finished": False}
+    context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
+    context.put("curated", f"{FORGOTTEN}{person.token}.json", json.dumps({"asked_by": actor, "at": begun["at"]}).encode(), "application/json")
+    taken, versions = _clean(context, person)
+    items = sum(_delete_online(context, example, person) for example in related)
+    letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
+    pages = _delete_pages(context, person)
+    left = [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, count in _search(context, person) if count]
     evidence = {
-        "token": known, "asked_by": actor, "at": _now(), "topics": sorted(fields), "entities": {name: len(found) for name, found in keys.items()},
-        "objects": taken, "rows": sum(taken.values()), "old_versions": versions, "online_items": items, "models": models, "left": left, "finished": True,
-        "not_searched": NOT_SEARCHED,
+        **begun, "topics": sorted(topics), "examples": [example.model for example in related],
+        "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
+        "old_versions": versions, "online_items": items, "dead_letters": letters, "pages": pages, "left": len(left), "finished": True, "kept": KEPT,
     }  # fmt: skip
     address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
-    audit.append(context, actor, "forget", token=known, rows=evidence["rows"], online_items=items, evidence=address)
+    audit.append(context, actor, "forget", token=person.token, rows=evidence["rows"], online_items=items, evidence=address)
     if left:
-        raise GroundplanError(f"{left} objects still hold rows of the person", where=address, fix="run it again, once no pipeline writes any more")
+        raise GroundplanError(
+            f"{len(left)} objects still hold data of the person, for example {left[0]}", where=address, fix="run it again, once no pipeline writes any more"
+        )
     return {**evidence, "evidence": address}
+
+
+def _related(context: Context, topics: set[str]) -> list[Example]:
+    """The example, and the project's others that read one of its topics with personal fields."""
+    found = [context.example]
+    for path in sorted(PROJECT.glob("examples/*/experiment.py")):
+        other = load_example(path.parent)
+        if other.model != context.model and topics & {contract.topic for contract in other.contracts}:
+            found.append(other)
+    return found
+
+
+def _follow(context: Context, example: Example, person: Person) -> None:
+    """Note the entities that are the person's alone: keys of the person's events, and of views' rows that would not be there without them."""
+    import pyarrow.compute as pc
+
+    forgotten = forgotten_tokens(context) - {person.token}
+    tables: dict[str, tuple[pa.Table, pa.Table]] = {}
+    for contract in example.contracts:
+        raw = RawZone(context, contract).read()
+        tables[contract.view] = (prepare(raw, contract, forgotten)[0], prepare(raw, contract, forgotten | {person.token})[0])
+        if forgettable(contract):
+            theirs = raw.filter(person.mask(raw))
+            person.add(contract.key, pc.unique(theirs[contract.key]).to_pylist())
+    if not example.features:
+        return
+    made = []
+    for side in (0, 1):
+        with TemporaryDirectory() as folder:
+            given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
+            made.append({name: view.to_pyarrow() for name, view in example.function(f"{example.features}:features")(given).items()})
+    for view in example.views:
+        person.add(view.key, gone(made[0][view.name], made[1][view.name], view.key))
+
+
+def _compare_rows(context: Context, related: list[Example], person: Person) -> None:
+    """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no keys."""
+    for example in related:
+        columns = [name for view in example.views for name in view.features]
+        places = [("features", f"training/{example.model}/")] if example.features else [("curated", f"{item.topic}/version=") for item in example.contracts]
+        for zone, prefix in places:
+            for key in context.keys(zone, prefix):
+                if key.endswith(".parquet"):
+                    table = read_parquet(context.get(zone, key))
+                    person.rows.append(frames(table, person.mask(table), columns))
+
+
+def _objects(context: Context) -> Iterator[tuple[str, str]]:
+    """Zone and key of every object that may hold something of a person."""
+    for zone in ZONES:
+        for key in context.keys(zone, "") if zone in context.outputs.buckets else ():
+            if key.endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")) and not (zone == "curated" and key.startswith(FORGOTTEN)):
+                yield zone, key
+
+
+def _without(context: Context, zone: str, key: str, person: Person) -> tuple[dict[str, bytes], int]:
+    """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a second one, row by row."""
+    body = context.get(zone, key)
+    if "/out/" in key and key.endswith(".out"):
+        return {}, 0  # goes with what was asked
+    if zone == "features" and key.startswith("batch/") and "/in/" in key:
+        return _of_batch(context, key, body, person)
+    if key.endswith("-answers.parquet"):
+        return {}, 0
+    cleaned, count = without_person(key, body, person)
+    found = {key: cleaned} if count else {}
+    answers = f"{key.removesuffix('.parquet')}-answers.parquet"
+    if count and zone == "mlflow" and key.endswith(("training.parquet", "holdout.parquet")):
+        import pyarrow.compute as pc
+
+        table = read_parquet(context.get(zone, answers))
+        found[answers] = parquet(table.filter(pc.invert(rows_of(read_parquet(body), person))))
+    return found, count
+
+
+def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[dict[str, bytes], int]:
+    out = key.replace("/in/", "/out/", 1) + ".out"
+    try:
+        answers = [json.loads(line) for line in context.get("features", out).splitlines()]
+    except context.s3.exceptions.NoSuchKey:
+        answers = []
+    requests = [json.loads(line) for line in body.splitlines()]
+    pairs = [without_rows(request, answers[place] if place < len(answers) else {}, person) for place, request in enumerate(requests)]
+    count = sum(removed for _, _, removed in pairs)
+    if not count:
+        return {}, 0
+    found = {key: "\n".join(json.dumps(request) for request, _, _ in pairs).encode()}
+    return found | ({out: "\n".join(json.dumps(answer) for _, answer, _ in pairs).encode()} if answers else {}), count
+
+
+def _search(context: Context, person: Person) -> Iterator[tuple[str, str, int]]:
+    """Zone and key of every object, and how many of its rows or values are the person's."""
+    for zone, key in _objects(context):
+        yield zone, key, _without(context, zone, key, person)[1]
+
+
+def _clean(context: Context, person: Person) -> tuple[dict[str, int], int]:
+    """Write every object without the person and delete what was there before; rows by address, and how many old versions there were."""
+    taken, versions = dict[str, int](), 0
+    for zone, key in _objects(context):
+        written, count = _without(context, zone, key, person)
+        for name, body in written.items():
+            context.put(zone, name, body)
+        if count:
+            taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = count
+    for zone in ZONES:
+        # By an earlier run, too, that died before it came to this.
+        versions += _delete_old_versions(context, zone, person) if zone in context.outputs.buckets else 0
+    return taken, versions
+
+
+def _delete_old_versions(context: Context, zone: str, person: Person) -> int:
+    """Delete earlier versions of objects that hold something of the person; how many there were."""
+    count, bucket = 0, context.outputs.buckets[zone]
+    for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in page.get("Versions", []):
+            if version["IsLatest"] or not version["Key"].endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")):
+                continue
+            place = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
+            body = context.s3.get_object(**place)["Body"].read()
+            name = version["Key"] if not version["Key"].endswith(".out") else f"{version['Key']}.jsonl"
+            if version["Key"].endswith("-answers.parquet") or without_person(name, body, person)[1]:
+                context.s3.delete_object(**place)
+                count += 1
+    return count
+
+
+def _delete_online(context: Context, example: Example, person: Person) -> int:
+    """Delete the entities' items; how many there were."""
+    import boto3
+
+    from pipelines.serving.online import entity_id
+
+    client, count = boto3.client("dynamodb"), 0
+    for view in example.views:
+        for value in sorted(person.entities.get(view.key, ())):
+            key = {"entity_id": {"S": entity_id(view.key, value)}}
+            count += "Attributes" in client.delete_item(TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD")
+    return count
+
+
+def _delete_pages(context: Context, person: Person) -> int:
+    """Delete pages for people that name the person; they are made again by the next run. How many there were."""
+    named = [page for page in context.reports.rglob("*.html") if any(text in page.read_text(encoding="utf-8") for text in person.names)]
+    for page in named:
+        page.unlink()
+    return len(named)
+
+
+def _models_of(context: Context, related: list[Example], held: list[str]) -> list[str]:
+    """Versions of the models that were trained on a dataset that held the person: whether to train them again is for people to say."""
+    from pipelines.tracking import use_mlflow
+
+    mlflow = use_mlflow()
+    client = mlflow.MlflowClient()
+    found = []
+    for example in related:
+        for version in client.search_model_versions(f"name='{example.model}'"):
+            datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
+            if any(address in datasets for address in held):
+                name = str(version.tags.get("version", version.version))
+                found.append(name if example.model == context.model else f"{example.model} {name}")
+    return sorted(found)
 
 
 def _told_before(context: Context, known: str) -> set[str]:
@@ -82,108 +257,3 @@ def _told_before(context: Context, known: str) -> set[str]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _objects(context: Context, fields: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str]]]:
-    """Zone, key and personal columns of every Parquet object that may hold rows of a person."""
-    for zone, prefix, columns in _places(context, fields):
-        for key in context.keys(zone, prefix):
-            if key.endswith(".parquet"):
-                yield zone, key, columns
-
-
-def _places(context: Context, fields: dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
-    places = [("curated", f"{topic}/", columns) for topic, columns in fields.items()]
-    return places + [("features", f"{view.name}/", []) for view in context.example.views] + [("features", f"training/{context.model}/", [])]
-
-
-def _read(context: Context, zone: str, key: str) -> pa.Table:
-
-    return read_parquet(context.get(zone, key))
-
-
-def _keys_of(context: Context, known: str) -> dict[str, set[Any]]:
-    """Entities that rows of the person are about, by the name of their key: each table's own, and only of tables with personal fields."""
-    found: dict[str, set[Any]] = {}
-    views = {view.key for view in context.example.views}
-    for contract in context.example.contracts:
-        columns = forgettable(contract)
-        if columns and contract.key in views:
-            table = RawZone(context, contract).read()
-            found.setdefault(contract.key, set()).update(table.filter(_mask(table, columns, known, {}))[contract.key].drop_null().to_pylist())
-    return found
-
-
-def _mask(table: pa.Table, columns: list[str], known: str, keys: dict[str, set[Any]]) -> Any:
-    """Which rows are the person's: by a personal column, or by the entity they are about."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    mask = pa.array([False] * table.num_rows)
-    for name in columns:
-        if name in table.column_names:
-            mask = pc.or_(mask, pc.fill_null(pc.equal(table[name], known), fill_value=False))
-    for name, values in keys.items():
-        if name in table.column_names and values:
-            mask = pc.or_(mask, pc.is_in(table[name], pa.array(sorted(values), type=table.schema.field(name).type)))
-    return mask
-
-
-def _rows_of(context: Context, place: tuple[str, str, list[str]], known: str, keys: dict[str, set[Any]]) -> int:
-    """How many rows of an object are the person's."""
-    import pyarrow.compute as pc
-
-    zone, key, columns = place
-    return int(pc.sum(_mask(_read(context, zone, key), columns, known, keys)).as_py() or 0)
-
-
-def _take_out(context: Context, zone: str, key: str, columns: list[str], known: str, keys: dict[str, set[Any]]) -> int:
-    """Write the object without the person's rows; how many there were."""
-    import pyarrow.compute as pc
-
-    table = _read(context, zone, key)
-    kept = table.filter(pc.invert(_mask(table, columns, known, keys)))
-    context.put(zone, key, parquet(kept))
-    return int(table.num_rows - kept.num_rows)
-
-
-def _delete_old_versions(context: Context, fields: dict[str, list[str]]) -> int:
-    """Delete what the bucket keeps of earlier versions of these objects, by a run before this one, too; how many there were."""
-    count = 0
-    for zone, prefix, _ in _places(context, fields):
-        bucket = context.outputs.buckets[zone]
-        for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-            for version in page.get("Versions", []):
-                if version["Key"].endswith(".parquet") and not version["IsLatest"]:
-                    context.s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
-                    count += 1
-    return count
-
-
-def _delete_online(context: Context, keys: dict[str, set[Any]]) -> int:
-    """Delete the entities' items; how many there were."""
-    import boto3
-
-    from pipelines.serving.online import entity_id
-
-    client, count = boto3.client("dynamodb"), 0
-    for view in context.example.views:
-        table = context.outputs.online_tables[view.name]
-        for value in sorted(keys.get(view.key, ())):
-            old = client.delete_item(TableName=table, Key={"entity_id": {"S": entity_id(view.key, value)}}, ReturnValues="ALL_OLD")
-            count += "Attributes" in old
-    return count
-
-
-def _models_of(context: Context, addresses: list[str]) -> list[str]:
-    """Versions of the model that were trained on a dataset that held the person: whether to train them anew is for people to say."""
-    from pipelines.tracking import use_mlflow
-
-    mlflow = use_mlflow()
-    client = mlflow.MlflowClient()
-    found = []
-    for version in client.search_model_versions(f"name='{context.model}'"):
-        datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
-        if any(address in datasets for address in addresses):
-            found.append(version.tags.get("version", version.version))
-    return sorted(found)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipelines import broker, dead_letters
 from pipelines.context import Context, main
 from pipelines.decode import Decoder, Refused
 from pipelines.masking import Masker, masking_key
-from pipelines.raw_zone import Manifest, RawZone
+from pipelines.raw_zone import POSITION, Manifest, RawZone, raw_schema
 
 IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
 RANGE_EVENTS = 131_072  # offsets of one range, which begins and ends at multiples of it
@@ -38,6 +39,7 @@ class _Partition:
         first: Offset of the first event of the range that is being gathered.
         last: Offset at which the range ends, at the latest.
         position: Offset of the next event.
+        latest: Events with a later time are refused.
         begun: Whether another run had begun this range.
         done: Nothing more was there when its end was seen.
     """
@@ -47,6 +49,7 @@ class _Partition:
     first: int
     last: int
     position: int
+    latest: datetime
     tables: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Refused]] = field(default_factory=list)
     events: int = 0
@@ -185,7 +188,8 @@ class _Ingestion:
                 fix="let ingestion finish once with the contract as it was, then change it",
             )
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
-        return _Partition(contract, number, first, last, first, begun=begun is not None)
+        latest = datetime.fromisoformat(begun.latest) if begun and begun.latest else latest_time(contract, datetime.now(UTC))
+        return _Partition(contract, number, first, last, first, latest, begun=begun is not None)
 
     def _at(self, partition: _Partition) -> Any:
         from confluent_kafka import TopicPartition
@@ -227,8 +231,8 @@ class _Ingestion:
 
     def _gather(self, partition: _Partition, messages: list[Any]) -> None:
         self._check_offset(partition, messages[0].offset())
-        table, refused = self._decoders[partition.contract.topic].decode([item.value() or b"" for item in messages])
-        partition.tables.append(table)
+        table, refused = self._decoders[partition.contract.topic].decode([item.value() or b"" for item in messages], partition.latest)
+        partition.tables.append(_with_position(table, partition.number, messages, {item.index for item in refused}))
         partition.refused += [(messages[item.index], item) for item in refused]
         partition.events += len(messages)
         partition.position = messages[-1].offset() + 1
@@ -239,11 +243,11 @@ class _Ingestion:
 
         topic = partition.contract.topic
         masker, zone = self._maskers[topic], self._zones[topic]
-        table = pa.concat_tables(partition.tables) if partition.tables else self._decoders[topic].schema.empty_table()
+        table = pa.concat_tables(partition.tables) if partition.tables else raw_schema(partition.contract).empty_table()
         table = masker.mask(table)
         manifest = zone.write(
             partition.number, partition.first, last, table,
-            events=partition.events, dead_letters=len(partition.refused), quarantined=tuple(masker.undeclared(table)),
+            events=partition.events, dead_letters=len(partition.refused), quarantined=tuple(masker.undeclared(table)), latest=partition.latest.isoformat(),
         )  # fmt: skip
         self._send_dead_letters(partition)
         zone.finish(manifest)
@@ -296,6 +300,26 @@ class _Ingestion:
         if events:
             rate = events / max(time.monotonic() - self.heard_at, 1e-9)
             print(f"progress: {events:,} events taken in, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
+
+
+def latest_time(contract: Contract, now: datetime) -> datetime:
+    """The last moment that an event may be of: the end of the day up to which the contract tolerates wrong clocks.
+
+    A whole day, so that two runs decide alike.
+    """
+    tolerated = now + timedelta(hours=contract.future_tolerance_hours)
+    return datetime(tolerated.year, tolerated.month, tolerated.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _with_position(table: Any, number: int, messages: list[Any], refused: set[int]) -> Any:
+    """The rows with where they came from and when they were sent first."""
+    import pyarrow as pa
+
+    kept = [message for index, message in enumerate(messages) if index not in refused] if refused else messages
+    columns = ([dead_letters.first_sent_ms(message) for message in kept], [number] * len(kept), [message.offset() for message in kept])
+    for name, values in zip(POSITION, columns, strict=True):
+        table = table.append_column(name, pa.array(values, type=pa.int64()))
+    return table
 
 
 def _fill(context: Context, contracts: dict[str, Contract]) -> None:

@@ -46,7 +46,7 @@ class Labelled:
         """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet`` (``label`` and, if there are any, ``prediction``)."""
         import pandas as pd
 
-        self.features.to_parquet(folder / f"{name}.parquet")
+        self.features.reset_index(drop=True).to_parquet(folder / f"{name}.parquet")
         answers = {"label": list(self.labels)} | ({} if self.predictions is None else {"prediction": list(self.predictions)})
         pd.DataFrame(answers).to_parquet(folder / f"{name}-answers.parquet")
 

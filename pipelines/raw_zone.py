@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.contracts import Contract
+from infra.contracts import INTERNAL, Contract
 from infra.errors import GroundplanError
 from pipelines.context import Context
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+SENT_AT, PARTITION, OFFSET = (f"{INTERNAL}{name}" for name in ("sent_at", "partition", "offset"))
+# Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in which they were sent.
+POSITION = (SENT_AT, PARTITION, OFFSET)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Manifest:
         contract: Id and version of the contract they were held to.
         events: Events in the range; each is a row of a file, or a dead letter.
         quarantined: Why the rows are kept apart (undeclared personal data); empty where they are not.
+        latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on whatever day.
     """
 
     topic: str
@@ -52,6 +58,7 @@ class Manifest:
     dead_letters: int
     files: tuple[RawFile, ...]
     quarantined: tuple[str, ...] = ()
+    latest: str = ""
 
     @property
     def rows(self) -> int:
@@ -99,14 +106,17 @@ class RawZone:
             if key.endswith(".json") and key.removesuffix(".json") in done:
                 yield _manifest(json.loads(self._context.get("raw", key)))
 
-    def write(self, partition: int, first: int, last: int, table: pa.Table, *, events: int, dead_letters: int, quarantined: tuple[str, ...] = ()) -> Manifest:
+    def write(
+        self, partition: int, first: int, last: int, table: pa.Table, *, events: int, dead_letters: int, quarantined: tuple[str, ...] = (), latest: str = ""
+    ) -> Manifest:
         """Write a range of events: the manifest, then the files; what is there already is left as it is.
 
         Raises:
             GroundplanError: S3 refuses, or another has written other events under the same name.
         """
         made = dict(self._files(partition, first, table, quarantined=bool(quarantined)))
-        manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, tuple(file for file, _ in made.values()), quarantined)
+        files = tuple(file for file, _ in made.values())
+        manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
         self._put(self._key(partition, first), json.dumps(asdict(manifest), indent=1).encode(), "application/json")
         for file, body in made.values():
             self._put(file.key, body, "application/vnd.apache.parquet")
@@ -145,16 +155,14 @@ class RawZone:
         return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
 
     def read(self) -> pa.Table:
-        """Every row that was taken in, of all manifests, without those in quarantine.
+        """Every row that was taken in, of all manifests, without those in quarantine; each with its ``POSITION``.
 
         Raises:
             GroundplanError: A file is missing or not what its manifest says.
         """
         import pyarrow as pa
 
-        from pipelines.decode import arrow_schema
-
-        wanted = arrow_schema(self._contract)
+        wanted = raw_schema(self._contract)
         tables = [wanted.empty_table()]
         for manifest in self.manifests():
             for file in manifest.files if not manifest.quarantined else ():
@@ -163,6 +171,18 @@ class RawZone:
                     raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
                 tables.append(_as_now(read_parquet(body), wanted))
         return pa.concat_tables(tables)
+
+
+def raw_schema(contract: Contract) -> pa.Schema:
+    """Columns of the raw files: the contract's fields, and ``POSITION``."""
+    import pyarrow as pa
+
+    from pipelines.decode import arrow_schema
+
+    schema = arrow_schema(contract)
+    for name in POSITION:
+        schema = schema.append(pa.field(name, pa.int64()))
+    return schema
 
 
 def read_parquet(body: bytes) -> pa.Table:

@@ -110,7 +110,8 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
 
 
 def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path: Path, aws: Any) -> None:
-    from pipelines.features import EVENT_TIME, _fill_online, open_store
+    from infra.examples import EVENT_TIME
+    from pipelines.features import _fill_online, open_store
     from pipelines.raw_zone import parquet
 
     view = View(name="filled", key="patient_id", key_type="integer", features={"bmi": "number", "stage": "integer"}, ttl_days=2)
@@ -140,7 +141,7 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
         at = Context(outputs, context.example, run, context.reports)
         address = at.put("features", f"{name}/run={run}/features.parquet", parquet(table))
         store = open_store(outputs, "filled", {name: view}, {name: address}, tmp_path)
-        done = _fill_online(at, store, view, table)
+        done = _fill_online(at, store, view, table, start + timedelta(days=max(row[0] for row in rows)))
         found = store.get_online_features([f"{name}:bmi", f"{name}:stage"], [{"patient_id": key} for key in range(1, 6)]).to_dict()
         return done, found
 
@@ -168,6 +169,48 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
     time.sleep(1.1)  # moto tells the time of creation in seconds
     make_table()
     assert run("h", third)[0] == {"items": 4, "written": 4, "deleted": 0}
+
+
+def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on_their_way(context: Context, tmp_path: Path, aws: Any) -> None:
+    from infra.examples import EVENT_TIME
+    from pipelines.context import Wishes
+    from pipelines.features import _fill_online, open_store
+    from pipelines.raw_zone import parquet
+
+    view = View(name="clocked", key="patient_id", key_type="integer", features={"account": "integer", "place": "string"}, ttl_days=2)
+    table_name = f"{context.outputs.online_table_prefix}.{view.name}"
+    aws("dynamodb").create_table(
+        TableName=table_name, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
+    )  # fmt: skip
+    outputs = context.outputs.model_copy(update={"online_tables": {view.name: table_name}})
+    now = datetime(2026, 1, 10, tzinfo=UTC)
+
+    def run(run: str, days: list[float], now: datetime = now, wishes: Wishes = Wishes()) -> dict[str, int]:  # noqa: B008
+        table = pa.table(
+            {
+                "patient_id": list(range(len(days))), "account": pa.array([None if n == 1 else 2**60 + n for n in range(len(days))], pa.int64()),
+                "place": [f"p{n}" for n in range(len(days))],
+                EVENT_TIME: pa.array([now - timedelta(days=day) for day in days], pa.timestamp("us", "UTC")),
+            }
+        )  # fmt: skip
+        at = Context(outputs, context.example, run, context.reports, wishes)
+        address = at.put("features", f"{view.name}/run={run}/features.parquet", parquet(table))
+        store = open_store(outputs, "clocked", {view.name: view}, {view.name: address}, tmp_path)
+        done = _fill_online(at, store, view, table, now)
+        found = store.get_online_features([f"{view.name}:account", f"{view.name}:place"], [{"patient_id": key} for key in range(4)]).to_dict()
+        assert found["place"] == ["p0", "p1", "p2", "p3"]
+        assert found["account"] == [2**60, None, 2**60 + 2, 2**60 + 3], "beyond 2**53, beside an absent value"
+        return done
+
+    assert run("a", [1, 1, 1, 1]) == {"items": 4, "written": 4, "deleted": 0}
+    # An event of the year 2031 takes nobody else's place, and isn't online itself.
+    assert run("b", [1, 1, 1, 1, -1900]) == {"items": 4, "written": 0, "deleted": 0}
+    with pytest.raises(GroundplanError, match=r"has 4 rows and would keep 0: the others are older than 2 days before 2026-03-01"):
+        run("c", [51, 51, 51, 51], now + timedelta(days=50))
+    assert run("d", [1, 1, 1, 1]) == {"items": 4, "written": 0, "deleted": 0}, "a run that stops leaves everything as it was"
+    with pytest.raises(AssertionError):  # nobody is found any more
+        run("e", [51, 51, 51, 51], now + timedelta(days=50), Wishes(let_shrink=True))
 
 
 def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:

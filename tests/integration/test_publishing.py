@@ -110,7 +110,7 @@ def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: 
     answer = aws("sagemaker-runtime").invoke_endpoint(EndpointName=context.endpoint_name, ContentType="application/json", Body=body)
     assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx(300, rel=0.01)
     found = monitor(context)
-    assert found["requests"] == 61 and found["quality"]["mae"] < 0.1, "60 rows of the deployment, one of ours"
+    assert found["requests"] == 61 and found["quality"]["rmse"] < 0.1, "60 rows of the deployment, one of ours"
 
 
 def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -> None:
@@ -121,7 +121,7 @@ def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -
     for key, documents in (("in/day.jsonl", lines), ("out/day.jsonl.out", answers), ("out/cleared.jsonl.out", answers)):
         context.put("features", f"batch/{context.model}/{key}", "\n".join(map(json.dumps, documents)).encode())
     found = monitor(context)
-    assert (found["requests"], found["quality"]["mae"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
+    assert (found["requests"], found["quality"]["rmse"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
     assert not in_batches(context, ["a", "b"], "v0.9.0").rows
 
 

@@ -1,0 +1,243 @@
+"""How one person is found in what the platform has written: by token, by the entities that are theirs alone, by rows that nobody else has."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipelines.raw_zone import parquet, read_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ERASED = "[erased]"
+
+
+@dataclass
+class Person:
+    """One person.
+
+    Attributes:
+        subject: The personal value as it came in. It is in no log and no result.
+        token: What stands in its place.
+        entities: Values of key columns that would not be there without the person, by column.
+        rows: Pairs of frames: feature rows of the person, and those of everybody else in the same data.
+    """
+
+    subject: str
+    token: str
+    entities: dict[str, set[Any]] = field(default_factory=dict)
+    rows: list[tuple[Any, Any]] = field(default_factory=list)
+    _known: dict[tuple[str, ...], frozenset[int]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Texts that stand for the person."""
+        return frozenset((self.subject, self.token))
+
+    def add(self, column: str, values: Iterable[Any]) -> None:
+        """Note entities that are the person's alone."""
+        self.entities.setdefault(column, set()).update(values)
+
+    def mask(self, table: pa.Table) -> Any:
+        """Which rows of a table are the person's, as an Arrow array of booleans: by any text, or by a key."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pa.array([False] * table.num_rows)
+        for name in table.column_names:
+            kind = table.schema.field(name).type
+            values = set(self.names) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else set()
+            values |= {value for value in self.entities.get(name, ()) if isinstance(value, str) == bool(values)}
+            if values:
+                found = pc.or_(found, pc.fill_null(pc.is_in(table[name], pa.array(sorted(values), type=kind)), fill_value=False))
+        return found
+
+    def may_own(self, columns: Iterable[str]) -> bool:
+        """Whether rows of these columns can be told to be the person's."""
+        return any(set(columns) <= set(mine.columns) for mine, _ in self.rows)
+
+    def owns(self, frame: Any) -> list[bool]:
+        """Which rows of a frame of features nobody but the person has. Rows that others have alike tell nothing of anybody."""
+        columns = tuple(frame.columns)
+        if columns not in self._known:
+            own: set[int] = set()
+            others: set[int] = set()
+            for mine, theirs in self.rows:
+                if set(columns) <= set(mine.columns):
+                    own |= set(row_digests(mine[list(columns)]))
+                    others |= set(row_digests(theirs[list(columns)]))
+            self._known[columns] = frozenset(own - others)
+        known = self._known[columns]
+        return [digest in known for digest in row_digests(frame)] if known else [False] * len(frame)
+
+
+def row_digests(frame: Any) -> list[int]:
+    """One number a row, the same for the same values: numbers as floats, everything else as text."""
+    import pandas as pd
+
+    def alike(series: Any) -> Any:
+        numeric = pd.to_numeric(series, errors="coerce")
+        return numeric.astype(float) if numeric.notna().sum() == series.notna().sum() else series.map(str)
+
+    return [int(value) for value in pd.util.hash_pandas_object(frame.apply(alike), index=False)]
+
+
+def without_person(name: str, body: bytes, person: Person) -> tuple[bytes, int]:
+    """The bytes of an object without the person, and how many rows or values there were; the object's kind is told by its name."""
+    if name.endswith(".parquet"):
+        return _of_parquet(body, person)
+    if name.endswith(".jsonl"):
+        return _of_lines(body, person)
+    if name.endswith(".json"):
+        return _of_json(body, person)
+    if name.endswith(".tar.gz"):
+        return _of_package(body, person)
+    return body, 0
+
+
+def _of_parquet(body: bytes, person: Person) -> tuple[bytes, int]:
+    import pyarrow.compute as pc
+
+    table = read_parquet(body)
+    mask = rows_of(table, person)
+    count = int(pc.sum(mask).as_py() or 0)
+    return (parquet(table.filter(pc.invert(mask))), count) if count else (body, 0)
+
+
+def rows_of(table: pa.Table, person: Person) -> Any:
+    """Which rows of a table are the person's: by text or key, or because nobody else has such a row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mask = person.mask(table)
+    return pc.or_(mask, pa.array(person.owns(table.to_pandas()))) if person.may_own(table.column_names) else mask
+
+
+def _of_json(body: bytes, person: Person) -> tuple[bytes, int]:
+    document = json.loads(body)
+    if isinstance(document, dict) and isinstance(document.get("data"), list) and isinstance(document.get("columns"), list):  # a frame
+        import pandas as pd
+
+        frame = pd.DataFrame(document["data"], columns=document["columns"])
+        keep = [not own for own in person.owns(frame)]
+        count = keep.count(False)
+        rows = [row for row, kept in zip(document["data"], keep, strict=True) if kept]
+        return (json.dumps({**document, "data": rows}).encode(), count) if count else (body, 0)
+    cleaned, count = _scalars(document, person, "")
+    return (json.dumps(cleaned, indent=1).encode(), count) if count else (body, 0)
+
+
+def _scalars(value: Any, person: Person, name: str) -> tuple[Any, int]:
+    """A document in which nothing stands for the person any more; a key of theirs is one where its name says so (``sample_key``)."""
+    if isinstance(value, dict):
+        found = {key: _scalars(item, person, key) for key, item in value.items()}
+        return {key: item for key, (item, _) in found.items()}, sum(count for _, count in found.values())
+    if isinstance(value, list):
+        items = [_scalars(item, person, name) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    if name == "sample_key" and any(value in values for values in person.entities.values()):
+        return None, 1
+    if isinstance(value, str) and any(text in value for text in person.names):
+        for text in person.names:
+            value = value.replace(text, ERASED)
+        return value, 1
+    return value, 0
+
+
+def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
+    """Captured requests, in SageMaker's form; other lines as documents."""
+    lines, count = [], 0
+    for line in body.splitlines():
+        event = json.loads(line)
+        data = event.get("captureData") if isinstance(event, dict) else None
+        if not isinstance(data, dict) or not {"endpointInput", "endpointOutput"} <= set(data):
+            cleaned, removed = _scalars(event, person, "")
+        else:
+            try:
+                request, answer = (json.loads(data[side]["data"]) for side in ("endpointInput", "endpointOutput"))
+                request, answer, removed = without_rows(request, answer, person)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                request, answer, removed = {}, {}, int(any(text in line.decode("utf-8", "replace") for text in person.names))
+            sides = {side: {**data[side], "data": json.dumps(document)} for side, document in (("endpointInput", request), ("endpointOutput", answer))}
+            cleaned = {**event, "captureData": {**data, **sides}}
+        count += removed
+        lines.append(json.dumps(cleaned).encode() if removed else line)
+    return (b"\n".join(lines), count) if count else (body, 0)
+
+
+def without_rows(request: dict[str, Any], answer: dict[str, Any], person: Person) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """A request and its answer without the person's rows, and how many there were."""
+    form = next((form for form in ("entities", "dataframe_records", "dataframe_split", "instances", "inputs") if form in request), "")
+    rows, own = _rows(form, request.get(form), person)
+    count = own.count(True)
+    if not count:
+        return request, answer, 0
+    keep = [place for place, mine in enumerate(own) if not mine]
+    kept: Any = [rows[place] for place in keep]
+    if form == "entities":
+        (key,) = request["entities"]
+        kept = {key: kept}
+    elif form == "dataframe_split":
+        kept = {**request[form], "data": kept}
+    elif isinstance(request[form], dict):
+        kept = {name: [values[place] for place in keep] for name, values in request[form].items()}
+    parts = {name: [values[place] for place in keep] if isinstance(values, list) and len(values) == len(own) else values for name, values in answer.items()}
+    return {**request, form: kept}, parts, count
+
+
+def _rows(form: str, value: Any, person: Person) -> tuple[list[Any], list[bool]]:
+    import pandas as pd
+
+    if form == "entities" and isinstance(value, dict) and len(value) == 1:
+        ((key, keys),) = value.items()
+        theirs = person.entities.get(key, set()) | person.names
+        return list(keys), [item in theirs for item in keys]
+    if form == "dataframe_split":
+        rows, frame = value["data"], pd.DataFrame(value["data"], columns=value.get("columns"))
+    elif isinstance(value, dict):
+        frame = pd.DataFrame(value)
+        rows = frame.to_numpy().tolist()
+    elif isinstance(value, list):
+        rows, frame = value, pd.DataFrame(value)
+    else:
+        return [], []
+    if not len(frame):
+        return rows, []
+    texts = frame.isin(list(person.names)).any(axis=1)
+    keys = [frame[name].isin(list(values)) for name, values in person.entities.items() if name in frame]
+    features = frame[[name for name in frame.columns if name not in person.entities]]
+    owned = person.owns(features) if all(isinstance(name, str) for name in features.columns) else [False] * len(frame)
+    return list(rows), [
+        bool(mine) for mine in (texts | pd.Series(owned, index=frame.index) | sum(keys, start=pd.Series(False, index=frame.index)).astype(bool))
+    ]
+
+
+def _of_package(body: bytes, person: Person) -> tuple[bytes, int]:
+    from pipelines.deploy import package
+
+    files, count = {}, 0
+    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
+        for member in archive.getmembers():
+            source = archive.extractfile(member)
+            if source is not None:
+                files[member.name], removed = without_person(member.name, source.read(), person)
+                count += removed
+    return (package(files), count) if count else (body, 0)
+
+
+def gone(with_person: pa.Table, without: pa.Table, key: str) -> set[Any]:
+    """Keys of rows that are there only because of the person."""
+    return set(with_person[key].to_pylist()) - set(without[key].to_pylist())
+
+
+def frames(table: pa.Table, mask: Any, columns: Iterable[str]) -> tuple[Any, Any]:
+    """The masked rows and the others, as pandas frames of some of the columns."""
+    import pyarrow.compute as pc
+
+    kept = table.select([name for name in columns if name in table.column_names])
+    return kept.filter(mask).to_pandas(), kept.filter(pc.invert(mask)).to_pandas()

@@ -104,12 +104,13 @@ class Identity(Component):
             ],
         }
         # Forgets a person (GDPR Art. 17): nobody else, and no service, may delete old versions of data.
-        erased = tuple(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES))
+        erased = (*(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)), args.tracking_bucket_arn)
         people["privacy"] = [
             *self._read(Zone.RAW),
-            *self._read(Zone.CURATED, Zone.FEATURES, Zone.AUDIT, write=True),
+            *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT, write=True),
+            *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
             Statement(("s3:ListBucketVersions",), erased),
-            Statement(("s3:DeleteObjectVersion",), tuple(f"{arn}/*" for arn in erased)),
+            Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), tuple(f"{arn}/*" for arn in erased)),
             Statement(("dynamodb:DeleteItem",), (table,)),
             masking_key,
         ]

@@ -103,7 +103,7 @@ def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "")
     from pipelines import dead_letters
 
     with _stack(home, path, outputs) as context:
-        return [letter for name in _topics(context, topic) for letter in dead_letters.read(context, name)]
+        return [letter for name in _topics(context, topic) for letter in dead_letters.shown(context, name)]
 
 
 def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> dict[str, tuple[int, int]]:

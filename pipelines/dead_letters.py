@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pipelines.decode import Decoder, Refused
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
 REPLAYED = "replayed"  # header of an event that came from the dead-letter topic
+ERASED = "forgotten-letters/"  # names of letters of people who were forgotten, below this prefix of the curated zone
 FIRST_SENT = "first_sent_ms"  # header of such an event: when it was sent first, so that it doesn't come after what corrected it
 
 
@@ -98,42 +101,62 @@ def _messages(context: Context, topic: str) -> Iterator[Any]:
                 raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic)
 
 
+def shown(context: Context, topic: str) -> Iterator[DeadLetter]:
+    """All dead letters of a topic but those of people who were forgotten."""
+    erased = {tuple(name) for name in _erased(context, topic)}
+    return (letter for letter in read(context, topic) if (letter.partition, letter.offset) not in erased)
+
+
 def erase(context: Context, topic: str, subject: str) -> int:
-    """Take the letters of one person out of a dead-letter topic; how many there were.
+    """Take the letters of one person out of sight, and where the broker can, out of the dead-letter topic; how many there were.
 
     A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up to where the topic
-    ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name.
+    ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name. The local broker knows no such deletion
+    (and others that were named may not): there the letters' bytes stay until their retention ends, and nothing here shows or replays them.
 
     Args:
         subject: The personal value, as it stands in the letters' bytes.
-
-    Raises:
-        GroundplanError: The broker does not delete, and letters of the person are there.
     """
-    from confluent_kafka import KafkaException, TopicPartition
-    from confluent_kafka.admin import AdminClient
-
-    found, sought = list(_messages(context, topic_of(topic))), subject.encode()
-    theirs = [message for message in found if sought in (message.value() or b"") or sought == message.key()]
+    sought, erased = subject.encode(), _erased(context, topic)
+    theirs = [letter for letter in shown(context, topic) if sought in letter.value or sought == letter.key]
     if not theirs:
         return 0
-    seen: set[tuple[Any, ...]] = set()
-    kept = []
+    names = [*erased, *([letter.partition, letter.offset] for letter in theirs)]
+    context.put("curated", f"{ERASED}{topic}.json", json.dumps(names).encode(), "application/json")
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        _rewrite(context, topic, {tuple(name) for name in names})
+    return len(theirs)
+
+
+def _erased(context: Context, topic: str) -> list[list[int]]:
+    """Partition and offset of the letters of people who were forgotten."""
+    try:
+        found: list[list[int]] = json.loads(context.get("curated", f"{ERASED}{topic}.json"))
+    except context.s3.exceptions.NoSuchKey:
+        return []
+    return found
+
+
+def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> None:
+    """Send all letters again but some, then delete what was there before.
+
+    https://kafka.apache.org/protocol#The_Messages_DeleteRecords
+    """
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    found, kept, seen = list(_messages(context, topic_of(topic))), [], set(without)
     for message in found:
         letter = _letter(topic, message)
-        if message not in theirs and (letter.partition, letter.offset) not in seen:
+        if (letter.partition, letter.offset) not in seen:
             seen.add((letter.partition, letter.offset))
             stood = dict(message.headers() or ()) | {"partition": str(letter.partition), "offset": str(letter.offset)}
             kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": stood})
     broker.send(broker.producer(context.outputs), kept, topic_of(topic))
     ends = {message.partition(): message.offset() + 1 for message in found}
     admin = AdminClient(broker.client_config(context.outputs))
-    try:
-        for result in admin.delete_records([TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]).values():
-            result.result(READ_TIMEOUT_S)
-    except KafkaException as error:
-        raise GroundplanError(f"the broker deletes no letters: {error.args[0].str()}", where=topic_of(topic), fix="shorten the topic's retention") from None
-    return len(theirs)
+    for result in admin.delete_records([TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]).values():
+        result.result(READ_TIMEOUT_S)
 
 
 def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
@@ -149,7 +172,7 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
         GroundplanError: The broker does not take them.
     """
     before = set(_replayed(context, topic))
-    letters = [letter for letter in read(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
+    letters = [letter for letter in shown(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
     kept = 0
     if broker.validates():
         contract = next(item for item in context.example.contracts if item.topic == topic)

@@ -6,10 +6,9 @@ events are the features. The expressions are run by DuckDB; at volume Athena run
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +49,7 @@ def materialize(context: Context) -> dict[str, Any]:
         store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
         for name, table in tables.items():
             online[name] = _fill_online(context, store, views[name], table, now)
-        training = _training_set(context, store, labels) if labels is not None else ""
+        training = _training_set(context, tables, labels) if labels is not None else ""
     return {
         "views": {
             name: {
@@ -289,21 +288,36 @@ def _delete_online(resource: Any, entities: set[tuple[str, Any]]) -> None:
             batch.delete_item(Key={"entity_id": entity_id(key, value)})
 
 
-def _training_set(context: Context, store: Any, labels: pa.Table) -> str:
-    """Labels with the features of the model's service as they were known when each was asked: a point-in-time join by Feast."""
-    service = store.get_feature_service(service_name(context.model))
-    frame = store.get_historical_features(entity_df=labels.to_pandas(), features=service).to_df()
-    for item in context.example.views:
-        for name in (name for name, kind in item.features.items() if kind == "integer" and name in frame):
-            if frame[name].dtype.kind == "f" and frame[name].abs().max() > 2**53:
-                raise GroundplanError(
-                    f"the feature {name} of the view {item.name} has whole numbers above 2**53 and is missing in some rows: the training set would "
-                    "round them", where="features", fix="make it a text, if it is an identifier; or fill its gaps in the expression",
-                )  # fmt: skip
-    frame = frame.sort_values([EVENT_TIME, *(column for column in labels.column_names if column != EVENT_TIME)], ignore_index=True)
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, compression="zstd")
-    return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", buffer.getvalue())
+def _training_set(context: Context, tables: Mapping[str, pa.Table], labels: pa.Table) -> str:
+    """Labels with the features of the model's views as they were known when each was asked; its address."""
+    joined = as_of(labels, context.example.views, tables)
+    order = [(EVENT_TIME, "ascending"), *((name, "ascending") for name in labels.column_names if name != EVENT_TIME)]
+    return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", parquet(joined.sort_by(order)))
+
+
+def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table]) -> pa.Table:
+    """A point-in-time join: to each label of each view the entity's newest row that is not later, nor older than ``ttl_days``.
+
+    Every label stays, and what was not known yet is empty. Feast's own join drops a label, with the features of all other views, where one
+    view has only later rows of its entity, and makes floats of whole numbers beside empty ones; so DuckDB joins.
+    """
+    import duckdb
+
+    def quoted(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    joined, connection = labels, duckdb.connect()
+    for view in views:
+        connection.register("labels", joined)
+        connection.register("rows", tables[view.name])
+        key, time, features = quoted(view.key), quoted(view.time), [quoted(name) for name in view.features]
+        known = f"r.{time} >= l.{quoted(EVENT_TIME)} - INTERVAL {view.ttl_days} DAY" if view.ttl_days else "true"
+        once = f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key}, {time} ORDER BY {', '.join(features)}) = 1"  # noqa: S608 (quoted)
+        columns = ", ".join(f"CASE WHEN {known} THEN r.{name} END AS {name}" for name in features)
+        joined = connection.execute(
+            f"SELECT l.*, {columns} FROM labels l ASOF LEFT JOIN ({once}) r ON l.{key} = r.{key} AND l.{quoted(EVENT_TIME)} >= r.{time}"  # noqa: S608 (quoted)
+        ).to_arrow_table()
+    return joined
 
 
 def _newest_key(views: Mapping[str, View], tables: Mapping[str, pa.Table], now: datetime) -> Any:

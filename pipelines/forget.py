@@ -32,7 +32,7 @@ ZONES = ("curated", "features", "models", "mlflow")  # everything that may be ch
 # What ends by itself, and can't be changed before.
 KEPT = (
     "raw zone and its quarantine: immutable until their retention ends; they hold the token, and every new dataset version leaves its rows out",
-    "the topics: events as they came, until their retention ends",
+    "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
     "rows of features that other people have alike: they tell nothing of anybody",
     "running model servers: the rows that explanations compare with, until the next deployment",
 )

@@ -48,7 +48,7 @@ class Person:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = pa.array([False] * table.num_rows)
+        found = pa.array([False] * table.num_rows, pa.bool_())
         for name in table.column_names:
             kind = table.schema.field(name).type
             values = set(self.names) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else set()
@@ -115,7 +115,7 @@ def rows_of(table: pa.Table, person: Person) -> Any:
     import pyarrow.compute as pc
 
     mask = person.mask(table)
-    return pc.or_(mask, pa.array(person.owns(table.to_pandas()))) if person.may_own(table.column_names) else mask
+    return pc.or_(mask, pa.array(person.owns(table.to_pandas()), pa.bool_())) if person.may_own(table.column_names) else mask
 
 
 def _of_json(body: bytes, person: Person) -> tuple[bytes, int]:

@@ -114,3 +114,49 @@ def test_athenas_sql_is_compiled_and_gives_the_same_on_duckdb(known: pa.Table) -
         found = connection.execute(translated).to_arrow_table()
         if name == "flight_before_departure":
             assert found.sort_by("flight_id").cast(known.schema).equals(known)
+
+
+def at(*days: float) -> pa.Array:
+    from datetime import UTC, datetime
+
+    return pa.array([datetime(2026, 1, 10, tzinfo=UTC) + timedelta(days=day) for day in days], pa.timestamp("us", "UTC"))
+
+
+def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
+    from infra.examples import View
+    from pipelines.features import as_of
+
+    guests = View(name="guests", key="guest", features={"account": "integer", "vip": "boolean"})
+    rooms = View(name="rooms", key="room", features={"uses": "integer"}, ttl_days=2)
+    labels = pa.table({"guest": ["a", "a", "b", "c", None], "room": ["r", "r", "r", "r", "r"], "event_timestamp": at(0, 2, 2, 2, 2), "y": [1, 2, 3, 4, 5]})
+    tables = {
+        "guests": pa.table({"guest": ["a", "a", "b"], "event_timestamp": at(-1, 1, 5), "account": pa.array([2**60 + 1, None, 7]), "vip": [True, False, True]}),
+        "rooms": pa.table({"room": ["r", "r"], "event_timestamp": at(-9, -1), "uses": [1, 2]}),
+    }
+    found = as_of(labels, [guests, rooms], tables).sort_by("y")
+    assert found.column_names == ["guest", "room", "event_timestamp", "y", "account", "vip", "uses"]
+    assert found["y"].to_pylist() == [1, 2, 3, 4, 5], "one whose features are all of later is not dropped"
+    assert found["account"].to_pylist() == [2**60 + 1, None, None, None, None] and found["account"].type == pa.int64()
+    assert found["vip"].to_pylist() == [True, False, None, None, None]
+    assert found["uses"].to_pylist() == [2, None, None, None, None], "older than two days"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 99)), max_size=20),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=10),
+    st.sampled_from([0, 1, 3]),
+)
+def test_a_label_gets_the_newest_row_that_is_not_later(rows: list[tuple[str, int, int]], asked: list[tuple[str, int]], ttl: int) -> None:
+    from infra.examples import View
+    from pipelines.features import as_of
+
+    once = {(key, day): value for key, day, value in rows}
+    view = View(name="v", key="k", features={"f": "integer"}, ttl_days=ttl)
+    keys = pa.array([key for key, _ in once], pa.string())
+    table = pa.table({"k": keys, "event_timestamp": at(*(day for _, day in once)), "f": pa.array(list(once.values()), pa.int64())})
+    labels = pa.table({"k": [key for key, _ in asked], "event_timestamp": at(*(day for _, day in asked)), "n": list(range(len(asked)))})
+    found = as_of(labels, [view], {"v": table}).sort_by("n")["f"].to_pylist()
+    for (key, day), value in zip(asked, found, strict=True):
+        known = [(then, number) for (owner, then), number in once.items() if owner == key and then <= day and (not ttl or then >= day - ttl)]
+        assert value == (max(known)[1] if known else None)

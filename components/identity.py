@@ -110,7 +110,7 @@ class Identity(Component):
             *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT, write=True),
             *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
             Statement(("s3:ListBucketVersions",), erased),
-            Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), tuple(f"{arn}/*" for arn in erased)),
+            Statement(("s3:DeleteObjectVersion",), tuple(f"{arn}/*" for arn in erased)),
             Statement(("dynamodb:DeleteItem",), (table,)),
             masking_key,
         ]

@@ -245,6 +245,15 @@ class StackConfig(Objective):
     objectives: Objectives
 
 
+# What can be written down, is designed and built, and does not keep its promise yet: by path and value, why not, and what to use.
+PLANNED = {
+    ("availability", Availability.TWO_REGIONS): (
+        "two-regions is planned: keys, data and tables are copied to the second region, and nothing serves from there yet", "multi-zone",
+    ),
+    ("feature_store", FeatureStore.SAGEMAKER): ("sagemaker is planned: Feature Groups are created, and no pipeline step or server reads them yet", "feast"),
+}  # fmt: skip
+
+
 # A finding of the policy pack that somebody answers for; the pack itself reads it (policies/settings.py).
 _WAIVER = {
     "type": "object",
@@ -265,6 +274,10 @@ def stack_schema() -> dict[str, Any]:
     objectives = Objectives.model_json_schema(ref_template="#/$defs/{model}")
     definitions = objectives.pop("$defs")
     objectives["properties"]["residency"]["enum"] = [ANYWHERE, *JURISDICTIONS]
+    for (name, value), (sentence, _) in PLANNED.items():
+        kind = next(key for key, item in definitions.items() if value in item.get("enum", ()))
+        definitions[kind]["enum"] = [item for item in definitions[kind]["enum"] if item != value]
+        objectives["properties"][name]["description"] = sentence
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://groundplan.example/objectives.schema.json",
@@ -340,8 +353,11 @@ def load(root: Path, stack: str) -> StackConfig:
     return parse(load_config(root, stack), where=f"stacks/Pulumi.{stack}.yaml")
 
 
-def parse(config: dict[str, Any], *, where: str) -> StackConfig:
+def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> StackConfig:
     """Check a stack's configuration map (keys as in the stack file).
+
+    Args:
+        planned: Take what is planned and not finished, for those who work on it.
 
     Raises:
         UsageError: A value is missing, unknown or out of bounds.
@@ -358,6 +374,9 @@ def parse(config: dict[str, Any], *, where: str) -> StackConfig:
     except ValidationError as error:
         raise UsageError("\n".join(_message(item, where) for item in _causes(error.errors()))) from None
     _check_residency(stack, where)
+    for (name, value), (sentence, instead) in PLANNED.items():
+        if getattr(stack.objectives, name) == value and not planned:
+            raise UsageError(sentence, where=f"{where}: groundplan:objectives.{name}", fix=f"use {instead}")
     return stack
 
 

@@ -271,13 +271,17 @@ def forget(
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    if found["erased_on"]:
+        print(f"erased on {found['erased_on'][:10]}; searched again")
     if not found["rows"] and not any(found["entities"].values()):
         print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
     print(f"token {found['token']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
     for address, rows in found["objects"].items():
         print(f"  {rows:>7,} rows  {address}")
+    if found["dead_letters"]:
+        print(f"{found['dead_letters']} dead letters taken out of sight; where the broker deletes none, their bytes stay until their retention ends")
     if found["models"]:
-        print(f"trained on data that held them: {', '.join(found['models'])}; whether to train anew is for legal and the data scientists to say")
+        print(f"trained on data that held them: {', '.join(found['models'])}; legal and the data scientists decide whether to train again")
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
 
 

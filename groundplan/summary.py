@@ -58,9 +58,8 @@ def print_summary(summary: Summary) -> None:
             _print_explanation(console, summary.explanation[model])
         console.print()
     for model, folder in summary.not_run:
-        if model not in summary.results:
-            how = f"run it: .venv/bin/groundplan experiment examples/{folder} --deploy" if folder else "no example makes it"
-            console.print(f"[bold]Model[/bold] {model}\nthe stack names it, and nobody has run it yet; {how}\n")
+        how = f"run it: .venv/bin/groundplan experiment examples/{folder} --deploy" if folder else "the stack names it, and no example makes it"
+        console.print(f"[bold]Model[/bold] {model}\nnobody has run it yet; {how}\n")
     if summary.timings:
         console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
     _print_next(console, summary)
@@ -113,7 +112,7 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
             if item["requests"]
         )
         share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
-        rows.append((share, f"{step['outcome']}: {step['verdict']}, on {step['judged_on']} ({parts})"))
+        rows.append((share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"))
         rows.append(("endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"))
     if step := found.get("monitor"):
         rows.append(("monitoring", _monitor_line(step)))

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ class Summary:
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
     explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
     timings: dict[str, float] = field(default_factory=dict)
-    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of the stack that no version of serves, and their examples' folders
+    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of which no version serves, and their examples' folders
 
 
 def bring_up(
@@ -260,7 +260,7 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
         _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready})
     mlflow_ready()
     router_ready()
-    summary.not_run = not_run(home, applied.outputs["platform"], summary)
+    summary.not_run = not_run(home, state, applied.outputs["platform"]["models"], summary)
     return summary
 
 
@@ -319,14 +319,17 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
     if answer.status_code != 200:
         return {}
     tags = {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
+    if not steps:
+        return {"register": {"version": tags["version"]}}
     found = results(home, state, model, tags["pipeline_run"], steps)
     return found | newest_result(home, state, model, "monitor")
 
 
-def not_run(home: Home, outputs: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
-    """Models of the stack that nobody has run yet, each with the folder of its example; empty where it has none."""
+def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
+    """Models of the stack and of the examples of which no version serves and that this call has not run, each with its example's folder, if any."""
     folders = example_folders(home.root)
-    return [(model, folders.get(model, "")) for model in outputs["models"] if not summary.results.get(model)]
+    models = dict.fromkeys((*named, *folders))
+    return [(model, folders.get(model, "")) for model in models if model not in summary.results and not now_serving(home, state, model, ())]
 
 
 def new_run() -> str:

@@ -98,6 +98,12 @@ def _of_contract(contract: Contract, target: str) -> View:
     kinds: dict[str, Any] = {p.name: "string" if p.logicalType == "timestamp" else p.logicalType for p in contract.properties}
     key_type = kinds.pop(contract.key)
     kinds.pop(target, None)
+    if not kinds:
+        raise UsageError(
+            "has no field beside its key and the target, so there is nothing to predict from",
+            where=f"contract {contract.id}",
+            fix="name `features` and `views`",
+        )
     return View(name=contract.view, key=contract.key, key_type=key_type, features=kinds)
 
 

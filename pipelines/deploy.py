@@ -143,9 +143,8 @@ def _verdict(seen: dict[str, Observed], rival: str) -> str:
     ours, theirs = seen[CHALLENGER].loss, seen[CHAMPION].loss
     how = f"its error is {ours:.4g}, the {rival}'s {theirs:.4g}"
     known = "" if rival == "champion" else "; there was no champion to compare it with"
-    return (
-        f"{'not worse' if ours > theirs else 'as good' if ours == theirs else 'better'} than the {rival}: {how} on {len(seen[CHALLENGER].losses)} rows{known}"
-    )
+    verdict = "not worse than" if ours > theirs else "as good as" if ours == theirs else "better than"
+    return f"{verdict} the {rival}: {how} on {len(seen[CHALLENGER].losses)} rows{known}"
 
 
 def _records(rows: Labelled) -> list[dict[str, Any]]:

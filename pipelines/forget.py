@@ -64,7 +64,8 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     models = sorted({*_models_of(context, related, list(held)), *_told_before(context, person.token)})
     place = f"forgotten/{context.model}/{person.token}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
-    begun = {"token": person.token, "asked_by": actor, "at": _now(), "models": models, "finished": False}
+    erased_on = _erased_on(context, person.token)
+    begun = {"token": person.token, "asked_by": actor, "at": _now(), "models": models, "finished": False, "erased_on": erased_on}
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
     context.put("curated", f"{FORGOTTEN}{person.token}.json", json.dumps({"asked_by": actor, "at": begun["at"]}).encode(), "application/json")
     taken, versions = _clean(context, person)
@@ -253,6 +254,12 @@ def _told_before(context: Context, known: str) -> set[str]:
     """Models that evidence of earlier deletions of the same person names."""
     keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
     return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}
+
+
+def _erased_on(context: Context, known: str) -> str:
+    """When the person was forgotten first; empty if never."""
+    documents = (json.loads(context.get("audit", key)) for key in context.keys("audit", f"forgotten/{context.model}/{known}-"))
+    return min((str(item["at"]) for item in documents if item["finished"]), default="")
 
 
 def _now() -> str:

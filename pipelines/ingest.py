@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -233,7 +233,7 @@ class _Ingestion:
         self._check_offset(partition, messages[0].offset())
         table, refused = self._decoders[partition.contract.topic].decode([item.value() or b"" for item in messages], partition.latest)
         partition.tables.append(_with_position(table, partition.number, messages, {item.index for item in refused}))
-        partition.refused += [(messages[item.index], item) for item in refused]
+        partition.refused += [(messages[item.index], _as_it_came(messages[item.index], item)) for item in refused]
         partition.events += len(messages)
         partition.position = messages[-1].offset() + 1
 
@@ -309,6 +309,13 @@ def latest_time(contract: Contract, now: datetime) -> datetime:
     """
     tolerated = now + timedelta(hours=contract.future_tolerance_hours)
     return datetime(tolerated.year, tolerated.month, tolerated.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _as_it_came(message: Any, refused: Refused) -> Refused:
+    """A message without a value is no broken event: in a compacted topic it deletes its key, and the raw zone deletes nothing."""
+    if message.value() is None:
+        return replace(refused, reason="tombstone", detail="it has a key and no value: a deletion, which the raw zone does not follow")
+    return replace(refused, detail="it is empty") if not message.value() else refused
 
 
 def _with_position(table: Any, number: int, messages: list[Any], refused: set[int]) -> Any:

@@ -122,7 +122,9 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
     dropped = raw.num_rows - kept.num_rows
     newest = [name for name in (contract.version_field or contract.event_time,) if name]
     position = [name for name in POSITION if name in kept.column_names]
-    order = pc.sort_indices(kept, [(name, "ascending") for name in (contract.key, *newest, *position)], null_placement="at_start")
+    for name in position:  # files of before it was kept have none
+        kept = kept.set_column(kept.column_names.index(name), name, pc.fill_null(kept[name], -1))
+    order = pc.sort_indices(kept, [(name, "ascending") for name in (contract.key, *newest, *position)])
     table = kept.take(order).drop_columns(position).combine_chunks()
     if table.num_rows > 1:
         keys = table[contract.key].combine_chunks()

@@ -28,8 +28,12 @@ def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     assert re.search(r"Program \d{3} resources made in the local cloud", text) and re.search(r"\d+ only recorded: .*1 Configuration", text)
     assert re.search(r"\d+ Kubernetes objects validated and written to \.groundplan/run/manifests", text)
     assert re.search(r"version +v1\.0\.0", text) and re.search(r"evaluation +mae 44\.0", text)
-    assert re.search(r"business KPI +19\.9\d progression points better than the baseline, worth 159,6\d\d USD a month", text)
-    assert "promoted: not worse than the champion" in text and "test identities of the local stack" in text
+    assert re.search(r"business KPI +19\.9\d progression points better than the baseline \(95 % interval .*\), worth 159,6\d\d USD a month \(", text)
+    assert (
+        "promoted: better than the baseline: its error is" in text
+        and "there was no champion to compare it with" in text
+        and "test identities of the local stack" in text
+    )
     assert re.search(r"One prediction .* -> \d+\.\d, answered by champion v1\.0\.0", text) and "effects add up to" in text
     assert "Where the time went" in text and "make down" in text
 

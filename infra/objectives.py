@@ -6,6 +6,7 @@ The stack file holds them under ``groundplan:objectives``; nothing else decides 
 from __future__ import annotations
 
 import difflib
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -350,7 +351,7 @@ def load(root: Path, stack: str) -> StackConfig:
     Raises:
         UsageError: Anything wrong with the file; one message names every wrong key.
     """
-    return parse(load_config(root, stack), where=f"stacks/Pulumi.{stack}.yaml")
+    return parse(load_config(root, stack), where=f"stacks/Pulumi.{stack}.yaml", planned=bool(os.environ.get("GROUNDPLAN_PLANNED")))
 
 
 def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> StackConfig:

@@ -2,8 +2,9 @@
 
 What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's events and once without,
 and what is there only with them is the person's alone. Every object of the lake, the models and the tracking server's artifacts is
-then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and holds tokens only (``masking``). The token is kept
-on a list of those that no dataset may hold any more, so that the rows don't come back with the next dataset version.
+then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and holds tokens only (``masking``): in the end the person's key
+is destroyed, and they lead to nobody (``people``). The token is kept on a list of those that no dataset may hold any more, so that the rows
+don't come back with the next dataset version.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pipelines import audit, dead_letters
 from pipelines.context import Context, Example, load_example
 from pipelines.features import duckdb_tables
 from pipelines.identity import PROJECT
-from pipelines.masking import forgettable, masking_key, token
+from pipelines.masking import forgettable, masking_key
+from pipelines.people import PEOPLE, People
 from pipelines.person import Person, frames, gone, rows_of, without_person, without_rows
 from pipelines.quality import FORGOTTEN, forgotten_tokens, prepare
 from pipelines.raw_zone import RawZone, parquet, read_parquet
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
 # What ends by itself, and can't be changed before.
 KEPT = (
-    "raw zone and its quarantine: immutable until their retention ends; they hold the token, and every new dataset version leaves its rows out",
+    "raw zone and its quarantine: immutable until their retention ends; their tokens lead to nobody, and every new dataset version leaves the rows out",
     "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
     "rows of features that other people have alike: they tell nothing of anybody",
     "running model servers: the rows that explanations compare with, until the next deployment",
@@ -39,7 +41,7 @@ KEPT = (
 
 
 def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
-    """Forget one person. May be run again at any time: what to delete is told by the raw zone, which keeps the token.
+    """Forget one person. May be run again at any time; a run that died is finished by the next one, since the key is destroyed last.
 
     Args:
         subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its token is.
@@ -55,19 +57,20 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     topics = {contract.topic for contract in context.example.contracts if forgettable(contract)}
     if not topics:
         raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
-    related = _related(context, topics)
-    person = Person(subject, token(masking_key(context.outputs), subject))
+    related, people = _related(context, topics), People(context, masking_key(context.outputs))
+    number, person = people.number(subject), Person(subject, people.token_of(subject))
     for example in related:
         _follow(context, example, person)
     _compare_rows(context, related, person)
     held = {f"s3://{context.outputs.buckets[zone]}/{key}": count for zone, key, count in _search(context, person) if count}
-    models = sorted({*_models_of(context, related, list(held)), *_told_before(context, person.token)})
-    place = f"forgotten/{context.model}/{person.token}-{context.run}.json"
+    models = sorted({*_models_of(context, related, list(held)), *_told_before(context, number)})
+    place = f"forgotten/{context.model}/{number}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
-    erased_on = _erased_on(context, person.token)
-    begun = {"token": person.token, "asked_by": actor, "at": _now(), "models": models, "finished": False, "erased_on": erased_on}
+    # The number and the token never stand in one place: who has the masking key could go from the person to the number, and on to the token.
+    begun = {"person": number, "asked_by": actor, "at": _now(), "models": models, "finished": False, "erased_on": people.erased_on(subject)}
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
-    context.put("curated", f"{FORGOTTEN}{person.token}.json", json.dumps({"asked_by": actor, "at": begun["at"]}).encode(), "application/json")
+    if person.token:
+        context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
     taken, versions = _clean(context, person)
     items = sum(_delete_online(context, example, person) for example in related)
     letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
@@ -79,7 +82,9 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
         "old_versions": versions, "online_items": items, "dead_letters": letters, "pages": pages, "left": len(left), "finished": True, "kept": KEPT,
     }  # fmt: skip
     address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
-    audit.append(context, actor, "forget", token=person.token, rows=evidence["rows"], online_items=items, evidence=address)
+    if not left and person.token:
+        people.destroy(subject, str(begun["at"]))
+    audit.append(context, actor, "forget", person=number, rows=evidence["rows"], online_items=items, evidence=address)
     if left:
         raise GroundplanError(
             f"{len(left)} objects still hold data of the person, for example {left[0]}", where=address, fix="run it again, once no pipeline writes any more"
@@ -136,7 +141,7 @@ def _objects(context: Context) -> Iterator[tuple[str, str]]:
     """Zone and key of every object that may hold something of a person."""
     for zone in ZONES:
         for key in context.keys(zone, "") if zone in context.outputs.buckets else ():
-            if key.endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")) and not (zone == "curated" and key.startswith(FORGOTTEN)):
+            if key.endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")) and not (zone == "curated" and key.startswith((FORGOTTEN, PEOPLE))):
                 yield zone, key
 
 
@@ -254,12 +259,6 @@ def _told_before(context: Context, known: str) -> set[str]:
     """Models that evidence of earlier deletions of the same person names."""
     keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
     return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}
-
-
-def _erased_on(context: Context, known: str) -> str:
-    """When the person was forgotten first; empty if never."""
-    documents = (json.loads(context.get("audit", key)) for key in context.keys("audit", f"forgotten/{context.model}/{known}-"))
-    return min((str(item["at"]) for item in documents if item["finished"]), default="")
 
 
 def _now() -> str:

@@ -23,6 +23,7 @@ from pipelines import broker, dead_letters
 from pipelines.context import Context, main
 from pipelines.decode import Decoder, Refused
 from pipelines.masking import Masker, masking_key
+from pipelines.people import People
 from pipelines.raw_zone import POSITION, Manifest, RawZone, raw_schema
 
 IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
@@ -110,9 +111,10 @@ class _Ingestion:
 
     def __init__(self, context: Context, contracts: dict[str, Contract]) -> None:
         self._context, self._contracts = context, contracts
-        key = masking_key(context.outputs) if any(item.personal for contract in contracts.values() for item in contract.properties) else b""
+        personal = any(item.personal for contract in contracts.values() for item in contract.properties)
+        people = People(context, masking_key(context.outputs) if personal else b"")
         self._decoders = {topic: Decoder(contract) for topic, contract in contracts.items()}
-        self._maskers = {topic: Masker(contract, key) for topic, contract in contracts.items()}
+        self._maskers = {topic: Masker(contract, people.tokens) for topic, contract in contracts.items()}
         self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._written: list[Manifest] = []

@@ -1,15 +1,13 @@
 """Personal data: tokens in the place of fields that the contract tags as personal, and a search for what nobody has tagged.
 
-A token is HMAC-SHA-256 (RFC 2104) of the value under a key that only the pipeline's role can read, so that the same value always
-has the same token: it still joins. Without the key nobody can tell the value from the token, nor try values out.
+The same value always has the same token, so it still joins. Without the keys (``people``) nobody can tell the value from the token, nor
+try values out.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SECRET = "masking-key"  # noqa: S105 (its name among the outputs)
-TOKEN_BYTES = 16  # 128 bits: two of a billion values share a token with a chance of 1 in 10^21
 # RE2, over the distinct values of a column; candidates are then looked at more closely.
 _CANDIDATES = r"@[^\s@]+\.|\+\d|\(\d{3}\)|\b0\d{2,4}[ /-]\d|\b\d{3}[-.]\d{3}[-.]\d{4}\b|(\d[ -]?){13}|(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11,})"
 _EMAIL = re.compile(r"[^\s@,;:<>()\[\]\"]+@[\w-]+(\.[\w-]+)*\.[^\W\d_]{2,}")
@@ -53,18 +50,17 @@ def masking_key(outputs: Outputs) -> bytes:
     return value.encode()
 
 
-def token(key: bytes, value: str) -> str:
-    """The token of one value."""
-    return "t" + hmac.digest(key, value.encode(), hashlib.sha256)[:TOKEN_BYTES].hex()
-
-
 class Masker:
-    """Tokens for one contract; each value is reckoned once."""
+    """Tokens for one contract; each value is computed once.
 
-    def __init__(self, contract: Contract, key: bytes) -> None:
+    Args:
+        tokens: The token of each of some values (``People.tokens``).
+    """
+
+    def __init__(self, contract: Contract, tokens: Callable[[list[str]], dict[str, str]]) -> None:
         self._columns = [item.name for item in contract.properties if item.personal]
         self._texts = [item.name for item in contract.properties if item.logicalType == "string" and not item.personal]
-        self._key, self._known = key, dict[str, str]()
+        self._tokens, self._known = tokens, dict[str, str]()
 
     def mask(self, table: pa.Table) -> pa.Table:
         """The table with tokens in the place of personal values."""
@@ -72,16 +68,13 @@ class Masker:
 
         for name in self._columns:
             encoded = table[name].combine_chunks().dictionary_encode()
-            tokens = pa.array([self._token(value) for value in encoded.dictionary.to_pylist()], type=pa.string())
+            values = encoded.dictionary.to_pylist()
+            if unknown := [value for value in values if value not in self._known]:
+                self._known |= self._tokens(unknown)
+            tokens = pa.array([self._known[value] for value in values], type=pa.string())
             masked = pa.DictionaryArray.from_arrays(encoded.indices, tokens).cast(pa.string())
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), masked)
         return table
-
-    def _token(self, value: str) -> str:
-        found = self._known.get(value)
-        if found is None:
-            found = self._known[value] = token(self._key, value)
-        return found
 
     def undeclared(self, table: pa.Table) -> list[str]:
         """Personal data in fields that are not tagged: ``field: kind``, without the value."""

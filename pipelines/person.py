@@ -23,7 +23,7 @@ class Person:
 
     Attributes:
         subject: The personal value as it came in. It is in no log and no result.
-        token: What stands in its place.
+        token: What stands in its place; empty where the person has none any more.
         entities: Values of key columns that would not be there without the person, by column.
         rows: Pairs of frames: feature rows of the person, and those of everybody else in the same data.
     """
@@ -37,7 +37,7 @@ class Person:
     @property
     def names(self) -> frozenset[str]:
         """Texts that stand for the person."""
-        return frozenset((self.subject, self.token))
+        return frozenset(text for text in (self.subject, self.token) if text)
 
     def add(self, column: str, values: Iterable[Any]) -> None:
         """Note entities that are the person's alone."""

@@ -22,7 +22,8 @@ from pipelines.deploy import package
 from pipelines.features import materialize
 from pipelines.forget import forget
 from pipelines.ingest import ingest
-from pipelines.masking import masking_key, token
+from pipelines.masking import masking_key
+from pipelines.people import People
 from pipelines.quality import check_quality
 from pipelines.raw_zone import read_parquet
 from pipelines.serving.capture import capture_event
@@ -116,7 +117,9 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     context.write_result("quality", check_quality(context))
     made = materialize(context)
     context.write_result("features", {**made, "sample_key": "s7"})
-    known = token(masking_key(context.outputs), SUBJECT)
+    people = People(context, masking_key(context.outputs))
+    known = people.token_of(SUBJECT)
+    assert len(known) == 33 and people.tokens([SUBJECT]) == {SUBJECT: known} and people.token_of("nobody") == ""
     theirs = [stay for stay in stays() if stay["guest"] == SUBJECT]
     asked = {
         "entities": {"stay_id": ["s7", "s8"]}, "dataframe_records": [{"nights": sum(s["nights"] for s in theirs), "spent": sum(s["spent"] for s in theirs)}],
@@ -159,10 +162,27 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     letters = {orjson.loads(letter.value)["guest"] for letter in dead_letters.shown(context, topic)}
     assert letters == {"guest-8"}, "other people's letters stay"
 
+    # What is locked leads to nobody any more: neither the evidence nor the keys tell the token.
+    evidence = context.get_address(found["evidence"]).decode()
+    assert known not in evidence and SUBJECT not in evidence and people.number(SUBJECT) in evidence
+    assert people.token_of(SUBJECT) == "" and people.erased_on(SUBJECT) == found["at"]
+    keys = b"".join(context.get("curated", key) for key in context.keys("curated", "people/"))
+    assert known.encode() not in keys and people.tokens([SUBJECT])[SUBJECT] != known, "who comes back is somebody else"
+    people.destroy(SUBJECT, found["at"])
+
     # Another run brings nothing back, and others are as they were.
     again = Context(context.outputs, context.example, f"{context.run}-2", context.reports)
     again.write_result("quality", check_quality(again))
     view = next(iter(materialize(again)["views"].values()))
     assert view["entities"] == 10
     once_more = forget(again, SUBJECT, "dpo@example.com")
-    assert (once_more["rows"], once_more["online_items"], once_more["dead_letters"]) == (0, 0, 0)
+    assert (once_more["rows"], once_more["online_items"], once_more["dead_letters"], once_more["erased_on"]) == (0, 0, 0, found["at"])
+
+
+def test_two_writers_give_one_person_one_key(context: Context) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    values = [f"p{n}-{context.run}" for n in range(40)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: People(context, b"k" * 32).tokens(values), range(6)))
+    assert all(item == found[0] for item in found) and len(set(found[0].values())) == len(values)

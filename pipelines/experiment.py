@@ -20,7 +20,7 @@ from typing import Any
 from infra.errors import GroundplanError
 from pipelines.choice import choose, task_of
 from pipelines.context import Context, main
-from pipelines.identity import claim
+from pipelines.identity import check_owner, claim
 from pipelines.labelled import Labelled, as_labels
 from pipelines.recorder import Logged, Recorder, as_frame
 from pipelines.tracking import use_mlflow
@@ -37,7 +37,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
         UsageError: Another script makes the model of this name.
         GroundplanError: The script failed, made no run or logged no scikit-learn model, or the model can't be turned to ONNX.
     """
-    claim(context, take_over=context.wishes.take_over)
+    check_owner(context, take_over=context.wishes.take_over)
     mlflow = use_mlflow()
     example = context.example
     os.environ["MLFLOW_EXPERIMENT_NAME"] = context.model
@@ -81,6 +81,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
         "groundplan.duration_s": str(seconds),
         "groundplan.task": described["task"],
     }
+    claim(context)
     _record_run(logged.run_id, context, training, tags)
     metrics = mlflow.MlflowClient().get_run(logged.run_id).data.metrics
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}

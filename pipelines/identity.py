@@ -58,24 +58,32 @@ def owner_of(example: Example) -> str:
     return str(place.relative_to(PROJECT)) if place.is_relative_to(PROJECT) else str(place)
 
 
-def claim(context: Context, *, take_over: bool = False) -> None:
-    """Note that the example makes the model of this name.
+def check_owner(context: Context, *, take_over: bool = False) -> None:
+    """Refuse to go on with a model that another script makes.
 
     Args:
-        take_over: Go on with a model that another script has made until now.
+        take_over: Go on with it all the same.
 
     Raises:
-        UsageError: Another script has made it.
+        UsageError: Another script has made a model of this name.
     """
-    key, own = f"models/{context.model}/made-by.json", owner_of(context.example)
+    own = owner_of(context.example)
     try:
-        other = json.loads(context.get("curated", key))["script"]
+        other = json.loads(context.get("curated", _key(context)))["script"]
     except context.s3.exceptions.NoSuchKey:
-        other = own
+        return
     if other != own and not take_over:
         raise UsageError(
             f"the model {context.model} is made by {other}, and this is {own}",
             where="--name",
             fix=f"give this one a name of its own: --name {model_name(f'{context.model}-2')}; or add --take-over, if it is the next version of that model",
         )
-    context.put("curated", key, json.dumps({"script": own}).encode(), "application/json")
+
+
+def claim(context: Context) -> None:
+    """Note that the example makes the model of this name; called once it has made one."""
+    context.put("curated", _key(context), json.dumps({"script": owner_of(context.example)}).encode(), "application/json")
+
+
+def _key(context: Context) -> str:
+    return f"models/{context.model}/made-by.json"

@@ -24,9 +24,9 @@ def asked(runtime: Any, key: str, **more: str) -> Any:
 
 @pytest.fixture(scope="module")
 def sample_key(project: Path) -> str:
-    marker = json.loads((project / ".groundplan" / "run" / "examples" / "flights-late.json").read_text(encoding="utf-8"))
-    key: str = marker["results"]["features"]["sample_key"]
-    return key
+    found = re.search(r'One prediction \{"entities": \{"flight_id": \["([^"]+)"', (project / "up.txt").read_text(encoding="utf-8"))
+    assert found is not None
+    return found[1]
 
 
 def test_up_tells_where_every_event_went(project: Path) -> None:

@@ -48,7 +48,7 @@ class InProcess:
     def apply(self, stack: str, config: dict[str, Any], project: str = "groundplan") -> list[Record]:
         """Make a stack; the account is moto's, whatever the stack's file says."""
         config = {**config, "aws:allowedAccountIds": [ACCOUNT]}
-        region = parse(config, where="test").region
+        region = parse(config, where="test", planned=True).region
         monitor = LocalMonitor(LocalMocks(ACCOUNT, region), Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
         run(lambda: run_file(ROOT / "infra"), monitor, stack, config, project=project)
         return list(monitor.records.values())

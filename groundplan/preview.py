@@ -140,7 +140,7 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     Args:
         root: The project's folder.
         config: Instead of the stack file's.
-        program: Instead of ``infra/``.
+        program: Instead of the project's ``__main__.py``.
 
     Raises:
         UsageError: The objectives are wrong or can't be met.
@@ -148,5 +148,5 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     from infra.objectives import load_config
 
     monitor = PreviewMonitor()
-    run(program or (lambda: run_file(root / "infra")), monitor, stack, load_config(root, stack) if config is None else config, preview=True)
+    run(program or (lambda: run_file(root)), monitor, stack, load_config(root, stack) if config is None else config, preview=True)
     return list(monitor.found.values())

@@ -13,7 +13,7 @@ from policies import (  # noqa: F401 (importing a family registers its controls)
     machine_learning,
     resilience,
     retention,
-    secrets,
+    secret_values,
 )
 from policies.control import CONTROLS
 

@@ -47,12 +47,12 @@ def apply(
     """Run the program and make its resources at ``endpoint``.
 
     Args:
-        root: The project's folder (``Pulumi.yaml``, ``stacks/``, ``infra/``).
+        root: The project's folder (``Pulumi.yaml``, ``stacks/``, ``__main__.py``).
         endpoint: Address of the AWS API that plays the cloud.
         state_file: Where records are kept between runs, JSON.
         manifests: Folder for rendered Kubernetes objects.
         generation: Names this life of the cloud; records of another life are worthless, since moto forgets.
-        program: What to run instead of ``infra/__main__.py``.
+        program: What to run instead of the project's ``__main__.py``.
 
     Raises:
         GroundplanError: A resource could not be made; nothing after it was.
@@ -64,7 +64,7 @@ def apply(
     known = _load_records(state_file, generation)
     cloud = Cloud(config.region, config.account_id, _sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
     monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
-    entry = program or (lambda: run_file(root / "infra"))
+    entry = program or (lambda: run_file(root))
     try:
         outputs = run(entry, monitor, stack, load_config(root, stack))
     finally:

@@ -50,7 +50,7 @@ class InProcess:
         config = {**config, "aws:allowedAccountIds": [ACCOUNT]}
         region = parse(config, where="test", planned=True).region
         monitor = LocalMonitor(LocalMocks(ACCOUNT, region), Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
-        run(lambda: run_file(ROOT / "infra"), monitor, stack, config, project=project)
+        run(lambda: run_file(ROOT), monitor, stack, config, project=project)
         return list(monitor.records.values())
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import os
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pulumi
-import pulumi_policy.policy as sdk
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
@@ -117,13 +114,14 @@ def _stack_validation(control: Control, waived: Callable[[str], bool]) -> Callab
     return validate
 
 
-_stack = threading.local()  # what the first stack-wide policy of a request made, for the others
+_last = threading.local()  # the resources of the last stack-wide policy, and its items: a quick pack gives the next one the same
 
 
 def _items(args: StackValidationArgs) -> dict[str, Item]:
-    if args.resources or not hasattr(_stack, "items"):
-        _stack.items = {r.urn: Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources}
-    found: dict[str, Item] = _stack.items
+    if getattr(_last, "resources", None) is not args.resources:
+        _last.items = {r.urn: Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources}
+        _last.resources = args.resources
+    found: dict[str, Item] = _last.items
     return found
 
 
@@ -159,83 +157,3 @@ OF_THE_REVIEW = (
     "iam-unknown-action", "iam-unknown-operator", "iam-unknown-condition", "iam-resource-ignored", "iam-resource-named", "iam-resource-mismatch",
     "iam-escalation", "iam-malformed", "k8s-valid",
 )  # fmt: skip
-
-
-def quicken() -> None:
-    """Have the SDK decode a resource once, not once for each policy, and ask about it only the policies for its type: most of the time otherwise.
-
-    Where the SDK no longer has these names nothing is changed, and the pack is only slower.
-    """
-    kept = threading.local()
-
-    def remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
-        def call(message: Any, *more: Any) -> Any:
-            if more:  # a remedy changes what it gets
-                return decode(message, *more)
-            cache = kept.__dict__.setdefault(decode.__name__, {})
-            found = cache.get(id(message))
-            if found is None or found[0] is not message:
-                if len(cache) > _MOST_KEPT:
-                    cache.clear()
-                found = cache[id(message)] = (message, decode(message))
-            return found[1]
-
-        return call
-
-    names = vars(sdk)
-    if {"json_format", "deserialize_properties", "unknown_checking_proxy"} <= set(names):
-        json_format = names["json_format"]
-        names["json_format"] = SimpleNamespace(**{**vars(json_format), "MessageToDict": remembered(json_format.MessageToDict)})
-        for name in ("deserialize_properties", "unknown_checking_proxy"):
-            names[name] = remembered(names[name])
-    servicer: Any = names.get("_PolicyAnalyzerServicer")
-    if hasattr(servicer, "_get_resource_options"):
-        options = servicer._get_resource_options
-        read = remembered(lambda request: options(None, request))
-        servicer._get_resource_options = lambda _self, request: read(request)
-    if hasattr(servicer, "Analyze") and hasattr(servicer, "AnalyzeStack"):
-        _by_type(servicer)
-        _made_once(servicer)
-
-
-def _by_type(servicer: Any) -> None:
-    """Have ``Analyze`` go through the policies for the resource's type, not through all of them."""
-    analyze, field = servicer.Analyze, "_PolicyAnalyzerServicer__policies"
-    for_type: dict[str, list[Policy]] = {}
-
-    def narrowed(self: Any, request: Any, context: Any) -> Any:
-        if not hasattr(self, field):
-            return analyze(self, request, context)
-        if request.type not in for_type:
-            controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, field))
-            for_type[request.type] = [policy for policy, control in controls if control is None or request.type in control.types]
-        view = copy.copy(self)  # requests come on several threads
-        setattr(view, field, for_type[request.type])
-        return analyze(view, request, context)
-
-    servicer.Analyze = narrowed
-
-
-def _made_once(servicer: Any) -> None:
-    """Have ``AnalyzeStack`` make its objects of all resources for the first policy only; ``_items`` gives them to the others."""
-    analyze_stack = servicer.AnalyzeStack
-
-    class Once:
-        def __init__(self, request: Any) -> None:
-            self._request, self._left = request, [request.resources]
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._request, name)
-
-        @property
-        def resources(self) -> Any:
-            return self._left.pop() if self._left else ()
-
-    def once(self: Any, request: Any, context: Any) -> Any:
-        _stack.__dict__.clear()
-        return analyze_stack(self, Once(request), context)
-
-    servicer.AnalyzeStack = once
-
-
-_MOST_KEPT = 20_000

@@ -1,0 +1,126 @@
+"""Makes the pack quick for a review: the SDK decodes a resource once, not once for each policy, and asks about it only the policies for its type.
+
+It replaces private parts of the SDK, so it is for reviews alone, which set ``SWITCH``; under ``pulumi up`` the SDK is as it came.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pulumi_policy.policy as sdk
+
+from policies import CONTROLS
+
+SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack, and nowhere else
+# What is replaced, and what that relies on.
+_MODULE = ("json_format", "deserialize_properties", "unknown_checking_proxy", "StackValidationArgs", "_PolicyAnalyzerServicer")
+_SERVICER = ("Analyze", "AnalyzeStack", "_get_resource_options")
+_POLICIES = "_PolicyAnalyzerServicer__policies"
+_MOST_KEPT = 20_000
+
+
+def absent() -> list[str]:
+    """Names that are replaced or relied on, and that the SDK does not have."""
+    servicer = getattr(sdk, "_PolicyAnalyzerServicer", None)
+    gone = [name for name in _MODULE if not hasattr(sdk, name)]
+    gone += [f"_PolicyAnalyzerServicer.{name}" for name in _SERVICER if not hasattr(servicer, name)]
+    return gone + ([] if _POLICIES in getattr(servicer, "__annotations__", {}) else [_POLICIES])
+
+
+def quicken() -> None:
+    """Change the SDK in this process. Where it lacks one of the names nothing is changed, and the pack is only slower: a test tells of it."""
+    if not absent():
+        vars(sdk).update(replacements())
+
+
+def replacements() -> dict[str, Any]:
+    """Parts of the SDK's module, by name, that do the same quicker."""
+    names = vars(sdk)
+    json_format = names["json_format"]
+    decoded = SimpleNamespace(**{**vars(json_format), "MessageToDict": _remembered(json_format.MessageToDict)})
+    return {
+        "json_format": decoded,
+        "deserialize_properties": _remembered(names["deserialize_properties"]),
+        "unknown_checking_proxy": _remembered(names["unknown_checking_proxy"]),
+        "StackValidationArgs": _shared(names["StackValidationArgs"]),
+        "_PolicyAnalyzerServicer": _quick(names["_PolicyAnalyzerServicer"]),
+    }
+
+
+def _remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
+    kept = threading.local()  # requests come on several threads
+
+    def call(message: Any, *more: Any) -> Any:
+        if more:  # a remedy changes what it gets
+            return decode(message, *more)
+        cache = kept.__dict__.setdefault("by_id", {})
+        found = cache.get(id(message))
+        if found is None or found[0] is not message:
+            if len(cache) > _MOST_KEPT:
+                cache.clear()
+            found = cache[id(message)] = (message, decode(message))
+        return found[1]
+
+    return call
+
+
+# What the SDK has made of all resources for the first stack-wide policy of a request, for the others: a list, or not there.
+_stack = threading.local()
+
+
+def _shared(arguments: type) -> type:
+    """``StackValidationArgs`` that all hold the list which the first of a request was given."""
+
+    class Shared(arguments):  # type: ignore[misc]
+        def __init__(self, resources: list[Any], *more: Any) -> None:
+            if not getattr(_stack, "made", None):
+                _stack.made = resources
+            super().__init__(_stack.made, *more)
+
+    return Shared
+
+
+class _Unmade:
+    """An ``AnalyzeStackRequest`` that has no more resources to be made into objects once they have been, and all of them before, however often read."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+    @property
+    def resources(self) -> Any:
+        return () if getattr(_stack, "made", None) else self._request.resources
+
+
+def _quick(servicer: Any) -> Any:
+    options = _remembered(lambda request: servicer._get_resource_options(None, request))
+    for_type: dict[str, list[Any]] = {}
+
+    class Quick(servicer):  # type: ignore[misc]
+        def _get_resource_options(self, request: Any) -> Any:
+            return options(request)
+
+        def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+            """Ask the policies for the resource's type, not all of them."""
+            if request.type not in for_type:
+                controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, _POLICIES))
+                for_type[request.type] = [policy for policy, control in controls if control is None or request.type in control.types]
+            view = copy.copy(self)
+            setattr(view, _POLICIES, for_type[request.type])
+            return servicer.Analyze(view, request, context)
+
+        def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+            """Make objects of the resources once."""
+            _stack.__dict__.clear()
+            try:
+                return super().AnalyzeStack(_Unmade(request), context)
+            finally:
+                _stack.__dict__.clear()
+
+    return Quick

@@ -1,0 +1,164 @@
+"""The pack as a review runs it says what the pack under the engine says, and only a review has it changed."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi_policy
+import pulumi_policy.policy as sdk
+import pytest
+from google.protobuf import struct_pb2
+from pulumi.runtime.proto import analyzer_pb2
+
+from groundplan.review import packs, process
+from policies import quick
+from policies.pack import policies
+from tests.conftest import ROOT
+
+SECRET = ("aws:secretsmanager/secret:Secret", "s", {"name": "s"})
+ROTATION = ("aws:secretsmanager/secretRotation:SecretRotation", "s", {"secretId": "s"})
+BUCKET = ("aws:s3/bucket:Bucket", "b", {"bucket": "b"})
+LOGS = ("aws:cloudwatch/logGroup:LogGroup", "l", {"name": "/l"})
+STACKS = {"one secret": [SECRET], "a bucket": [BUCKET, LOGS], "both": [SECRET, BUCKET, LOGS], "one that rotates": [SECRET, ROTATION], "nothing": []}
+
+
+@pytest.fixture(autouse=True)
+def as_it_came(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test replaces in the SDK is put back."""
+    before = dict(vars(sdk))
+    yield
+    vars(sdk).clear()
+    vars(sdk).update(before)
+
+
+def requests(resources: list[Any]) -> list[Any]:
+    made = []
+    for kind, name, inputs in resources:
+        properties = struct_pb2.Struct()
+        properties.update(inputs)
+        made.append(packs.request_of(f"urn:pulumi:x::y::{kind}::{name}", kind, name, properties, protect=False))
+    return made
+
+
+def said(resources: list[Any]) -> tuple[list[str], list[str]]:
+    """Findings about each resource, and about the stack, by the SDK as it now is."""
+    servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
+    single = [servicer.Analyze(request, None) for request in requests(resources)]
+    whole = servicer.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=[packs.resource_of(item, "", []) for item in requests(resources)]), None)
+    return [str(item) for answer in single for item in answer.diagnostics], [str(item) for item in whole.diagnostics]
+
+
+@pytest.mark.parametrize("resources", STACKS.values(), ids=STACKS)
+def test_a_quick_pack_says_the_same(resources: list[Any]) -> None:
+    plain = said(resources)
+    quick.quicken()
+    assert said(resources) == plain
+    assert bool(resources) == bool(plain[0]) and (plain[1] or not resources or resources == STACKS["one that rotates"])
+
+
+def test_the_sdk_has_every_name_that_is_replaced() -> None:
+    assert quick.absent() == [], "a review is several times slower until policies/quick.py follows the SDK"
+    quick.quicken()
+    assert all(vars(sdk)[name].__module__ == "policies.quick" for name in ("StackValidationArgs", "_PolicyAnalyzerServicer"))
+
+
+GONE = ["json_format", "deserialize_properties", "unknown_checking_proxy", "StackValidationArgs", "_PolicyAnalyzerServicer"]
+GONE += ["_PolicyAnalyzerServicer.Analyze", "_PolicyAnalyzerServicer.AnalyzeStack", "_PolicyAnalyzerServicer._get_resource_options"]
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_a_name_that_is_gone_is_told_and_nothing_is_replaced(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, _, method = name.rpartition(".")
+    if method in ("Analyze", "AnalyzeStack"):  # the protocol's own class has them, too
+        kept = {key: value for key, value in vars(sdk._PolicyAnalyzerServicer).items() if key not in (method, "__dict__", "__weakref__")}
+        monkeypatch.setattr(sdk, owner, type("_PolicyAnalyzerServicer", (), kept))
+    else:
+        monkeypatch.delattr(getattr(sdk, owner) if owner else sdk, method)
+    before = dict(vars(sdk))
+    assert name in quick.absent()
+    quick.quicken()
+    assert vars(sdk) == before
+
+
+class _ReadsFirst(sdk._PolicyAnalyzerServicer):
+    def AnalyzeStack(self, request: Any, context: Any) -> Any:
+        assert len(list(request.resources)) == len(list(request.resources))
+        return super().AnalyzeStack(request, context)
+
+
+class _OwnArguments(sdk._PolicyAnalyzerServicer):
+    """Gives each policy what it has just read, past the name in the module."""
+
+    arguments = sdk.StackValidationArgs
+
+    def AnalyzeStack(self, request: Any, context: Any) -> Any:
+        response = analyzer_pb2.AnalyzeResponse()
+        for policy in self._PolicyAnalyzerServicer__policies:
+            if not isinstance(policy, sdk.StackValidationPolicy) or self._get_enforcement_level(policy) == sdk.EnforcementLevel.DISABLED:
+                continue
+            report = self._create_report_violation(response, policy.name, policy.description, self._get_enforcement_level(policy), policy.severity)
+            policy.validate(self._made(list(request.resources)), report)
+        return response
+
+    def _made(self, resources: list[Any]) -> Any:
+        made = [sdk.PolicyResource(r.type, sdk.unknown_checking_proxy(sdk.deserialize_properties(sdk.json_format.MessageToDict(r.properties))), r.urn, r.name,
+                                   self._get_resource_options(r), None, None, [], {}) for r in resources]  # fmt: skip
+        return self.arguments(made)
+
+
+class _ReadsTwice(_OwnArguments):
+    """Gives each policy what it has read a second time."""
+
+    def _made(self, resources: list[Any]) -> Any:
+        super()._made(resources)
+        self.arguments = sdk.StackValidationArgs  # as the module has it now
+        return super()._made(resources)
+
+
+@pytest.mark.parametrize("resources", [stack for stack in STACKS.values() if stack], ids=[name for name, stack in STACKS.items() if stack])
+@pytest.mark.parametrize("another", [_ReadsFirst, _OwnArguments, _ReadsTwice])
+def test_a_stack_is_judged_however_often_the_sdk_reads_its_resources(another: Any, resources: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = said(resources)
+    monkeypatch.setattr(sdk, "_PolicyAnalyzerServicer", another)
+    quick.quicken()
+    assert said(resources)[1] == plain[1]
+
+
+def test_objects_of_a_stack_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    class Counted(sdk.PolicyResource):
+        def __init__(self, *args: Any) -> None:
+            made.append(args[3])
+            super().__init__(*args)
+
+    monkeypatch.setattr(sdk, "PolicyResource", Counted)
+    quick.quicken()
+    said(STACKS["both"])
+    assert made == ["s", "b", "l"], "the SDK now makes a stack's objects another way: a review is slower than it need be"
+
+
+@pytest.mark.parametrize(("value", "replaced"), [(None, False), ("", False), ("0", False), ("true", False), ("1", True)])
+def test_only_the_switch_makes_the_pack_quick(value: str | None, replaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(pulumi_policy, "PolicyPack", lambda **more: started.append(more))
+    monkeypatch.delenv(quick.SWITCH, raising=False)
+    if value is not None:
+        monkeypatch.setenv(quick.SWITCH, value)
+    before = sdk._PolicyAnalyzerServicer
+    runpy.run_path(str(ROOT / "policies"), run_name="__main__")
+    assert started and (sdk._PolicyAnalyzerServicer is not before) == replaced
+
+
+def test_a_review_switches_it_on(tmp_path: Path) -> None:
+    (tmp_path / "PulumiPolicy.yaml").write_text("runtime: python\n")
+    (tmp_path / "__main__.py").write_text(f"import os; print(os.environ.get({quick.SWITCH!r}))\n")
+    started = process._start_pack(tmp_path, {"config": {}, "project": "p", "stack": "s"})
+    try:
+        assert started.process.stdout is not None and json.loads(started.process.stdout.readline()) == 1
+    finally:
+        started.stop()

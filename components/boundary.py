@@ -25,12 +25,15 @@ class Boundary(Component):
             return tuple(f"arn:aws:{service}:{region}:{account}:{kind}" for kind in kinds)
 
         hive = prefix.replace("-", "_")  # Glue's databases know no dash
+        # By name, since a resource's type in an ARN may hold no wildcard:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards
+        named = tuple(f"{kind}/{prefix}-*" for kind in ("endpoint", "endpoint-config", "feature-group", "model", "pipeline"))
         # Wide in actions, narrow in resources: those whose names begin with the stack's.
         allowed = (
             Statement(("s3:*",), (f"arn:aws:s3:::{prefix}-*",)),
             Statement(("dynamodb:*",), own("dynamodb", f"table/{prefix}-*")),
-            Statement(("sagemaker:*",), own("sagemaker", f"*/{prefix}-*", "processing-job/*", "app/*", "space/*", "user-profile/*", "domain/*")),
-            Statement(("kafka-cluster:*",), own("kafka", *(f"{kind}/{prefix}-events/*" for kind in ("cluster", "topic", "group")))),
+            Statement(("sagemaker:*",), own("sagemaker", *named, "processing-job/*", "app/*", "space/*", "user-profile/*", "domain/*")),
+            Statement(("kafka-cluster:*",), own("kafka", *(f"{kind}/{prefix}-events/*" for kind in ("cluster", "topic", "group", "transactional-id")))),
             Statement(("glue:*",), own("glue", f"registry/{prefix}", f"schema/{prefix}/*", "catalog", f"database/{hive}*", f"table/{hive}*/*")),
             Statement(("athena:*",), own("athena", f"workgroup/{prefix}*")),
             Statement(("logs:*",), own("logs", f"log-group:/{scope.project}/{scope.stack}/*", "log-group:/aws/sagemaker/*")),
@@ -38,6 +41,7 @@ class Boundary(Component):
             Statement(
                 ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), own("ecr", f"repository/{scope.name('platform')}")),
             Statement(("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")),
+            Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
             Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),
             Statement(("iam:PassRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{prefix}-*",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pulumi
@@ -13,6 +13,7 @@ from pulumi_policy import (
     EnforcementLevel,
     Policy,
     PolicyComplianceFramework,
+    PolicyResource,
     ReportViolation,
     ResourceValidationArgs,
     ResourceValidationPolicy,
@@ -20,6 +21,7 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
+from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
 from policies import CONTROLS
 from policies.control import Control, Item
@@ -119,10 +121,30 @@ _last = threading.local()  # the resources of the last stack-wide policy, and it
 
 def _items(args: StackValidationArgs) -> dict[str, Item]:
     if getattr(_last, "resources", None) is not args.resources:
-        _last.items = {r.urn: Item(r.resource_type, r.name, r.urn, r.props, bool(r.opts.protect)) for r in args.resources}
+        _last.items = {r.urn: Item(r.resource_type, r.name, r.urn, _properties(r), bool(r.opts.protect)) for r in args.resources}
         _last.resources = args.resources
     found: dict[str, Item] = _last.items
     return found
+
+
+def _properties(resource: PolicyResource) -> Mapping[str, Any]:
+    """A resource's properties; a control that reads them is told where nothing of them is known.
+
+    In a preview the engine has nothing of a resource whose provider is not configured yet, such as a Kubernetes object before there is a cluster.
+    """
+    nothing = not resource.props and pulumi.runtime.is_dry_run() and resource.resource_type.startswith(("aws:", "kubernetes:"))
+    return _Unknown() if nothing else resource.props
+
+
+class _Unknown(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise UnknownValueError(UNKNOWN_OBJECT_VALUE, [key])
+
+    def __iter__(self) -> Iterator[str]:
+        raise UnknownValueError(UNKNOWN_OBJECT_VALUE, [])
+
+    def __len__(self) -> int:
+        raise UnknownValueError(UNKNOWN_OBJECT_VALUE, [])
 
 
 def _waiver_policy(settings: Settings) -> Policy:

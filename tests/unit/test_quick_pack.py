@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pulumi_policy
 import pulumi_policy.policy as sdk
 import pytest
@@ -49,7 +50,8 @@ def said(resources: list[Any]) -> tuple[list[str], list[str]]:
     servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
     single = [servicer.Analyze(request, None) for request in requests(resources)]
     whole = servicer.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=[packs.resource_of(item, "", []) for item in requests(resources)]), None)
-    return [str(item) for answer in single for item in answer.diagnostics], [str(item) for item in whole.diagnostics]
+    both = [item for answer in single for item in answer.diagnostics], whole.diagnostics
+    return tuple([f"{item.policyName} {item.enforcementLevel} {item.urn}: {item.message}" for item in found] for found in both)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("resources", STACKS.values(), ids=STACKS)
@@ -58,6 +60,30 @@ def test_a_quick_pack_says_the_same(resources: list[Any]) -> None:
     quick.quicken()
     assert said(resources) == plain
     assert bool(resources) == bool(plain[0]) and (plain[1] or not resources or resources == STACKS["one that rotates"])
+
+
+OBJECTS = {
+    "a namespace": ["core/v1:Namespace"],
+    "one with its policy": ["core/v1:Namespace", "networking.k8s.io/v1:NetworkPolicy"],
+    "one with its quota": ["core/v1:Namespace", "core/v1:ResourceQuota"],
+    "a deployment": ["apps/v1:Deployment", "core/v1:Namespace"],
+}
+
+
+@pytest.mark.parametrize("quickly", [False, True])
+@pytest.mark.parametrize("kinds", OBJECTS.values(), ids=OBJECTS)
+def test_what_a_preview_knows_nothing_of_is_undecided_not_wrong(kinds: list[str], quickly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if quickly:
+        quick.quicken()
+    # As the engine sends objects of a cluster that is not there yet.
+    objects = [(f"kubernetes:{kind}", "n", {}) for kind in kinds]
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    previewed = said([*objects, SECRET])[1]
+    assert any("can't run policy 'k8s-namespace-closed'" in text for text in previewed)
+    assert all("can't run policy" in text for text in previewed if "k8s-" in text), previewed
+    assert any("secret-rotates" in text and "can't run" not in text for text in previewed), "what is known is judged"
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
+    assert any(text.startswith("k8s-namespace-closed") and "can't run" not in text for text in said(objects)[1]), "a deployment knows everything"
 
 
 def test_the_sdk_has_every_name_that_is_replaced() -> None:

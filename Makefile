@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
-.PHONY: help up down status test unit review lint lock pipeline docs drill bench clean
+.PHONY: help up down status test unit review lint lock pipeline docs drill engine bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ lint: $(VENV)/.installed-test ## formatter, linter and type checker
 
 drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
 	@$(BIN)/python -m pytest tests -m drill
+
+engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH), against stand-ins for its providers
+	@$(BIN)/python -m pytest tests/engine -m engine -rs
 
 bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
 	@$(BIN)/python -m bench

@@ -273,7 +273,7 @@ def forget(
         return
     if found["erased_on"]:
         print(f"erased on {found['erased_on'][:10]}; searched again")
-    if not found["rows"] and not any(found["entities"].values()):
+    elif not found["rows"] and not any(found["entities"].values()):
         print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
     print(f"person {found['person']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
     for address, rows in found["objects"].items():

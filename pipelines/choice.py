@@ -48,7 +48,7 @@ def choose(
         raise GroundplanError(_why_none(logged), where=str(script), fix="fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...)")
     asked = [item for item in able if run_name in ("", item.run_name, item.run_id) and artifact in ("", item.artifact)]
     if not asked:
-        wanted = " and ".join(f"{option} {value!r}" for option, value in (("--run-name", run_name), ("--artifact", artifact)) if value)
+        wanted = " and ".join(f"{option} {value!r}" for option, value in (("--run", run_name), ("--artifact", artifact)) if value)
         raise GroundplanError(f"the script logged no model with {wanted}", where=str(script), fix=f"it logged: {_listed(able)}")
     registered = [item for item in asked if item.registered]
     left = registered or asked
@@ -90,7 +90,7 @@ def _check_comparable(left: list[Logged], script: Path) -> None:
     if any(task != first_task or len(labels & first) < min(len(labels), len(first)) / 2 for task, labels in seen[1:]):
         raise GroundplanError(
             f"the script logged {len(left)} models, and not all of them predict the same: {_listed(left)}",
-            where=str(script), fix="name the one to take by --run-name or --artifact, or register it: log_model(..., registered_model_name=...)",
+            where=str(script), fix="name the one to take by --run or --artifact, or register it: log_model(..., registered_model_name=...)",
         )  # fmt: skip
 
 

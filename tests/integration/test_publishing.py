@@ -49,8 +49,8 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
     def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
         example = load_example(script)
         settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0, image_uri="image:1")
-        if topology == "serverless":
-            settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}"})
+        if topology in ("serverless", "realtime"):
+            settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}", "instance_type": "ml.m5.large", "canary_percent": 5})
         context = Context(outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path)
         features = rows[["a", "b"]]
         model = LinearRegression().fit(features, rows["label"] + random.normal(scale=noise, size=len(rows)))
@@ -111,6 +111,32 @@ def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: 
     assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx(300, rel=0.01)
     found = monitor(context)
     assert found["requests"] == 61 and found["quality"]["rmse"] < 0.1, "60 rows of the deployment, one of ours"
+
+
+def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: Any, aws: Any) -> None:
+    from botocore.exceptions import ClientError
+
+    context = publish("realtime", noise=50.0, deployed=False)
+    with pytest.raises(GroundplanError, match=r"v1\.0\.0 was rolled back: on the same 60 rows its error is .*, the baseline's"):
+        deploy(context)
+    ask = {"EndpointName": context.endpoint_name, "ContentType": "application/json", "Body": json.dumps({"dataframe_records": [{"a": 1.0, "b": 0.0}]})}
+    with pytest.raises(ClientError) as refused:
+        aws("sagemaker-runtime").invoke_endpoint(**ask)
+    assert refused.value.response["OriginalStatusCode"] == 503
+    assert "No model version serves here: v1.0.0 was rolled back: on the same 60 rows its error is" in refused.value.response["OriginalMessage"]
+    with pytest.raises(GroundplanError, match="no version of"):
+        monitor(context)
+    good = publish("realtime", "v2.0.0")
+    outcome = good.result("deploy")
+    assert outcome["verdict"].startswith("better than the baseline") and outcome["verdict"].endswith("there was no champion to compare it with")
+    assert outcome["variants"]["baseline"]["requests"] == 0, "the baseline answers nobody"
+    assert json.loads(aws("sagemaker-runtime").invoke_endpoint(**ask)["Body"].read())["predictions"][0] == pytest.approx(3, rel=0.1)
+    deadline = time.monotonic() + 20
+    while not captured(good, ["a", "b"], "v2.0.0").rows:  # written once a second
+        assert time.monotonic() < deadline
+    assert monitor(good)["requests"] in (60, 61), "60 rows of the deployment, one of ours; what the canary asked does not count"
+    third = publish("realtime", "v3.0.0", noise=0.0001)
+    assert "the champion" in third.result("deploy")["verdict"]
 
 
 def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -> None:

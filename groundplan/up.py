@@ -316,8 +316,10 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
 
     address = f"{state.services['mlflow'].url}/api/2.0/mlflow/registered-models/alias"
     answer = httpx.get(address, params={"name": model, "alias": "champion"}, timeout=30, trust_env=False)
-    if answer.status_code != 200:
+    if answer.status_code == 404:
         return {}
+    if answer.status_code != 200:
+        raise GroundplanError(f"MLflow answers {answer.status_code} when asked what serves", where=address, fix="see `groundplan status`, and run it again")
     tags = {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
     if not steps:
         return {"register": {"version": tags["version"]}}

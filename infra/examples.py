@@ -141,7 +141,7 @@ def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
         UsageError: Two examples say different things of one topic, table or view.
     """
     contracts: list[tuple[Path, Contract]] = []
-    views: dict[str, tuple[Path, View]] = {}
+    views: dict[str, tuple[Path, View, Any]] = {}
     for folder, settings, own in examples(root):
         for contract in own:
             if any(contract == other for _, other in contracts):
@@ -154,13 +154,15 @@ def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
                     )  # fmt: skip
             contracts.append((folder, contract))
         for view in views_of(settings, own) if own else ():
-            other_folder, other_view = views.setdefault(view.name, (folder, view))
-            if view != other_view:
+            made = (settings.recording, (folder / f"{settings.features}.py").read_text(encoding="utf-8") if settings.features else "")
+            other_folder, other_view, other_made = views.setdefault(view.name, (folder, view, made))
+            if view != other_view or made != other_made:
+                why = _differing(view, other_view) or ("the code of its features" if made[1] != other_made[1] else "`recording`")
                 raise UsageError(
-                    f"its view {view.name} is another than the one of {_shown(other_folder, root)}: {_differing(view, other_view)}",
+                    f"its view {view.name} is another than the one of {_shown(other_folder, root)}: {why}",
                     where=_shown(folder, root), fix="declare the same view in both, or give this one a name of its own under `views`",
                 )  # fmt: skip
-    return [contract for _, contract in contracts], [view for _, view in views.values()]
+    return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
 
 
 def _shown(folder: Path, root: Path) -> str:

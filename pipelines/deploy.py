@@ -84,7 +84,7 @@ def deploy(context: Context) -> dict[str, Any]:
         files, baseline = unpacked(path / "candidate", version), load(path / "baseline")
         assert baseline is not None
         serving_now = hosting.champion()
-        holdout = load_labelled(path, "holdout").head(MAX_ROWS)
+        holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     share = hosting.settings.canary_percent / 100 if serving_now else 0.0
     rows, objectives = _records(holdout), context.objectives(experiment["task"])
     loss = Loss.of(objectives, experiment["task"], holdout.labels)
@@ -163,7 +163,7 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
     Raises:
         GroundplanError: The new version is worse than the one that is there; nothing was put.
     """
-    holdout = load_labelled(path, "holdout").head(MAX_ROWS)
+    holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     before = path / "before"
     fetched = _fetch_current(context, before)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
@@ -256,7 +256,7 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
         return f"{challenger.errors} of {challenger.requests} requests failed{other}"
     if challenger.p95_ms > objectives.latency_ms:
         return f"p95 latency {challenger.p95_ms:.1f} ms is over the {objectives.latency_ms:g} ms of the objectives"
-    if challenger.loss > champion.loss * (1 + MARGIN):
+    if not challenger.loss <= champion.loss * (1 + MARGIN):  # a loss that is no number is worse, too
         return f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the {rival}'s {champion.loss:.4g}"
     return ""
 
@@ -381,6 +381,7 @@ class Hosting:
         if not self.settings.instance_type.startswith(LOCAL_NVME):
             more["KmsKeyId"] = self.context.outputs.key_arns["models"]
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
+        self._wait(until_it_exists=False)  # an update that was interrupted goes on, and SageMaker takes no second one meanwhile
         try:
             self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
         except ClientError as error:
@@ -388,17 +389,32 @@ class Hosting:
                 raise
             # A model that the stack does not name: a sandbox endpoint.
             self.sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=config)
-        delay = 0.25 if self.context.outputs.stack == "local" else 15
         try:
-            self.sagemaker.get_waiter("endpoint_in_service").wait(
-                EndpointName=self.name, WaiterConfig={"Delay": delay, "MaxAttempts": int((60 if delay < 1 else IN_SERVICE_TIMEOUT_S) / delay)}
-            )
+            self._wait()
         except WaiterError as error:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
         serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
         if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
             raise GroundplanError(f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name)
+
+    def _wait(self, *, until_it_exists: bool = True) -> None:
+        """Until no update is under way and the endpoint is in service."""
+        from botocore.exceptions import ClientError, WaiterError
+
+        delay = 0.25 if self.context.outputs.stack == "local" else 15
+        waiter = self.sagemaker.get_waiter("endpoint_in_service")
+        try:
+            if not until_it_exists and self.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"] not in (
+                "Creating",
+                "Updating",
+                "RollingBack",
+            ):
+                return
+            waiter.wait(EndpointName=self.name, WaiterConfig={"Delay": delay, "MaxAttempts": int((60 if delay < 1 else IN_SERVICE_TIMEOUT_S) / delay)})
+        except (ClientError, WaiterError):
+            if until_it_exists:
+                raise
 
     def _guardrails(self) -> dict[str, Any]:
         """The canary and the alarms that take an update back. They belong to the update: the program sets them only on the first one.

@@ -61,6 +61,7 @@ def _named(name: str, found: Difference) -> ColumnDrift:
 
 
 def _values(reference: Any, current: Any) -> Difference:
+    import numpy as np
     import pandas as pd
 
     numeric = pd.api.types.is_numeric_dtype(reference) and not pd.api.types.is_bool_dtype(reference)
@@ -72,13 +73,12 @@ def _values(reference: Any, current: Any) -> Difference:
     if not numeric and reference.nunique() > IDENTIFYING_SHARE * len(reference) and reference.nunique() > FEW_VALUES:
         return "identifiers", 0.0, 1.0
     sides = [(pd.to_numeric(side, errors="coerce").map(lambda value: f"{value:.{DIGITS}g}") if numeric else side.map(str)) for side in (reference, current)]
-    counts = pd.concat([side.value_counts() for side in sides], axis=1).fillna(0).to_numpy().T
-    rare = (counts / counts.sum(axis=1, keepdims=True) < RARE_SHARE).all(axis=0)
-    if rare.any():
-        import numpy as np
-
-        counts = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
-    return _shares("categories", *counts)
+    counts = pd.concat([side.value_counts() for side in sides], axis=1).fillna(0)
+    # Those that training has not seen are one category, and those that are rare on both sides another.
+    unseen = (counts.iloc[:, 0] == 0).to_numpy()
+    table = counts.to_numpy().T
+    rare = (table / table.sum(axis=1, keepdims=True) < RARE_SHARE).all(axis=0) & ~unseen
+    return _shares("categories", *np.column_stack([table[:, ~rare & ~unseen], table[:, rare].sum(axis=1), table[:, unseen].sum(axis=1)]))
 
 
 def _shares(kind: str, reference: Any, current: Any) -> Difference:

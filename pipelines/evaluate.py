@@ -43,7 +43,7 @@ def evaluate(context: Context) -> dict[str, Any]:
             fix="name a metric that fits in quality.metric and value.kpi",
         )
     found = scores[wanted.metric]
-    if (found < wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found > wanted.worst):
+    if not ((found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)):  # what is no number meets nothing
         raise GroundplanError(
             f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
             where=f"groundplan:objectives.models.{context.model}.quality",

@@ -46,8 +46,9 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder.install()
     with _training_set(context) as given:
         _run_script(example.script)
-        if given is not None and recorder.all_features is None and recorder.logged and recorder.logged[-1].features is not None:
-            recorder.all_features, recorder.all_labels = given[list(recorder.logged[-1].frame.columns)], given[example.target]
+        if given is not None and not recorder.splits:
+            columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
+            recorder.splits = [(given[names], given[example.target]) for names in columns if set(names) <= set(given.columns)]
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     if not recorder.logged and mlflow.last_active_run() is None:
         raise GroundplanError("the script made no MLflow run", where=str(example.script), fix="call mlflow.start_run() and log something")
@@ -184,28 +185,54 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
 def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions; and how they were made."""
     import pandas as pd
-
-    training = logged.frame
-    if recorder.all_features is not None and recorder.all_labels is not None:
-        whole = as_frame(recorder.all_features, logged.columns).reset_index(drop=True)
-        if list(whole.columns) == list(training.columns):
-            seen = set(pd.util.hash_pandas_object(training, index=False))
-            fresh = ~pd.util.hash_pandas_object(whole, index=False).isin(seen).to_numpy()
-            if fresh.any() and not fresh.all():  # none seen: the script changed the rows, and they can't be told apart
-                return Labelled(whole[fresh], as_labels(recorder.all_labels)[fresh]).sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 
-    folds = min(FOLDS, len(training))
-    predicted = cross_val_predict(clone(logged.model), logged.features, as_labels(logged.labels), cv=folds)
-    return Labelled(training, as_labels(logged.labels), pd.Series(predicted.ravel())).head(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+    for features, labels in reversed(recorder.splits):
+        if (fresh := _unseen(features, labels, logged)) is not None:
+            return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
+    known = as_labels(logged.labels)
+    folds = min(FOLDS, len(known))
+    predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
+    return Labelled(logged.frame.reset_index(drop=True), known, pd.Series(predicted.ravel())).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+
+
+def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
+    """Rows of a dataset that the model was not fitted on; None where it was not fitted on rows of this dataset, as they are and with these labels.
+
+    A script that has changed its training rows after the split (filled their gaps, say) has rows that can't be told apart.
+    """
+    import pandas as pd
+
+    whole, training = as_frame(features, logged.columns).reset_index(drop=True), logged.frame
+    if list(whole.columns) != list(training.columns) or len(whole) <= len(training):
+        return None
+    try:
+        whole_labels, known = as_labels(labels), as_labels(logged.labels)
+    except GroundplanError:
+        return None
+
+    def digests(frame: Any, of: Any) -> Any:
+        numbers = pd.to_numeric(of, errors="coerce").astype(float)  # True, 1 and 1.0 are one label
+        known = numbers if numbers.notna().all() else of
+        return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**{_LABEL: known.map(str).to_numpy()}), index=False)
+
+    # The same rows by features alone have no label of their own: a copy of a training row is seen, whatever its label.
+    if not digests(training, known).isin(set(digests(whole, whole_labels))).all():
+        return None
+    seen = set(pd.util.hash_pandas_object(training, index=False))
+    fresh = ~pd.util.hash_pandas_object(whole, index=False).isin(seen).to_numpy()
+    return Labelled(whole[fresh], whole_labels[fresh]) if fresh.any() else None
+
+
+_LABEL = "groundplan:label"
 
 
 def _with_more(rows: Labelled, how: str, recorder: Recorder) -> Labelled:
     """The same rows with every feature of the dataset: a champion with other inputs is asked the same rows."""
     if recorder.more is None or how != SEEN_BY_NONE:
         return rows
-    more = recorder.more.reset_index(drop=True)
+    more = recorder.more.reset_index(drop=True)  # numbered as the whole dataset is, and the rows keep their numbers
     return replace(rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]]))
 
 

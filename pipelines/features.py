@@ -312,7 +312,7 @@ def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table
         connection.register("rows", tables[view.name])
         key, time, features = quoted(view.key), quoted(view.time), [quoted(name) for name in view.features]
         known = f"r.{time} >= l.{quoted(EVENT_TIME)} - INTERVAL {view.ttl_days} DAY" if view.ttl_days else "true"
-        once = f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key}, {time} ORDER BY {', '.join(features)}) = 1"  # noqa: S608 (quoted)
+        once = f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key}, {time} ORDER BY {', '.join(sorted(features))}) = 1"  # noqa: S608 (quoted)
         columns = ", ".join(f"CASE WHEN {known} THEN r.{name} END AS {name}" for name in features)
         joined = connection.execute(
             f"SELECT l.*, {columns} FROM labels l ASOF LEFT JOIN ({once}) r ON l.{key} = r.{key} AND l.{quoted(EVENT_TIME)} >= r.{time}"  # noqa: S608 (quoted)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
+from infra.examples import View
 from pipelines import audit, dead_letters
 from pipelines.context import Context, Example, load_example
 from pipelines.features import duckdb_tables
@@ -59,10 +61,11 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
         raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
     related, people = _related(context, topics), People(context, masking_key(context.outputs))
     number, person = people.number(subject), Person(subject, people.token_of(subject))
+    scopes: list[Scope] = []
     for example in related:
-        _follow(context, example, person)
-    _compare_rows(context, related, person)
-    held = {f"s3://{context.outputs.buckets[zone]}/{key}": count for zone, key, count in _search(context, person) if count}
+        scopes += _follow(replace(context, example=example), person)
+    _compare_rows(context, related, person, scopes)
+    held = {f"s3://{context.outputs.buckets[zone]}/{key}": count for zone, key, count in _search(context, person, scopes) if count}
     models = sorted({*_models_of(context, related, list(held)), *_told_before(context, number)})
     place = f"forgotten/{context.model}/{number}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
@@ -71,11 +74,11 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
     if person.token:
         context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
-    taken, versions = _clean(context, person)
-    items = sum(_delete_online(context, example, person) for example in related)
+    taken, versions = _clean(context, person, scopes)
+    items = sum(_delete_online(context, view, scopes) for example in related for view in example.views)
     letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
     pages = _delete_pages(context, person)
-    left = [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, count in _search(context, person) if count]
+    left = [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, count in _search(context, person, scopes) if count]
     evidence = {
         **begun, "topics": sorted(topics), "examples": [example.model for example in related],
         "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
@@ -102,30 +105,63 @@ def _related(context: Context, topics: set[str]) -> list[Example]:
     return found
 
 
-def _follow(context: Context, example: Example, person: Person) -> None:
-    """Note the entities that are the person's alone: keys of the person's events, and of views' rows that would not be there without them."""
+@dataclass(frozen=True)
+class Scope:
+    """Objects of one lineage, and the entities that are the person's alone in them, by column."""
+
+    zone: str
+    prefix: str
+    entities: dict[str, set[Any]]
+
+
+def _follow(context: Context, person: Person) -> list[Scope]:
+    """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be there without them."""
     import pyarrow.compute as pc
 
-    forgotten = forgotten_tokens(context) - {person.token}
+    example, forgotten = context.example, forgotten_tokens(context) - {person.token}
     tables: dict[str, tuple[pa.Table, pa.Table]] = {}
+    scopes, of_views = list[Scope](), dict[str, set[Any]]()
     for contract in example.contracts:
         raw = RawZone(context, contract).read()
         tables[contract.view] = (prepare(raw, contract, forgotten)[0], prepare(raw, contract, forgotten | {person.token})[0])
         if forgettable(contract):
-            theirs = raw.filter(person.mask(raw))
-            person.add(contract.key, pc.unique(theirs[contract.key]).to_pylist())
-    if not example.features:
-        return
-    made = []
-    for side in (0, 1):
-        with TemporaryDirectory() as folder:
-            given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
-            made.append({name: view.to_pyarrow() for name, view in example.function(f"{example.features}:features")(given).items()})
+            keys = set(pc.unique(raw.filter(person.mask(raw))[contract.key]).to_pylist())
+            scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys}))
+            if not example.features:
+                of_views[contract.view] = keys
+    if example.features:
+        made = []
+        for side in (0, 1):
+            with TemporaryDirectory() as folder:
+                given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
+                made.append({name: view.to_pyarrow() for name, view in example.function(f"{example.features}:features")(given).items()})
+        of_views = {view.name: gone(made[0][view.name], made[1][view.name], view.key) for view in example.views}
+    union: dict[str, set[Any]] = {}
     for view in example.views:
-        person.add(view.key, gone(made[0][view.name], made[1][view.name], view.key))
+        scopes.append(Scope("features", f"{view.name}/", {view.key: of_views.get(view.name, set())}))
+        union.setdefault(view.key, set()).update(of_views.get(view.name, set()))
+    for zone, prefix in (
+        ("features", f"training/{example.model}/"), ("features", f"batch/{example.model}/"), ("models", f"capture/{context.endpoint_name}/"),
+        ("models", f"{example.model}/"), ("curated", f"runs/{example.model}/"),
+    ):  # fmt: skip
+        scopes.append(Scope(zone, prefix, union))
+    for scope in scopes:
+        for column, values in scope.entities.items():
+            person.add(column, values)
+    return scopes
 
 
-def _compare_rows(context: Context, related: list[Example], person: Person) -> None:
+def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person:
+    """The person with the entities that count in an object."""
+    entities: dict[str, set[Any]] = {}
+    for scope in scopes:
+        if scope.zone == zone and key.startswith(scope.prefix):
+            for column, values in scope.entities.items():
+                entities.setdefault(column, set()).update(values)
+    return person.within(entities)
+
+
+def _compare_rows(context: Context, related: list[Example], person: Person, scopes: list[Scope]) -> None:
     """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no keys."""
     for example in related:
         columns = [name for view in example.views for name in view.features]
@@ -134,20 +170,20 @@ def _compare_rows(context: Context, related: list[Example], person: Person) -> N
             for key in context.keys(zone, prefix):
                 if key.endswith(".parquet"):
                     table = read_parquet(context.get(zone, key))
-                    person.rows.append(frames(table, person.mask(table), columns))
+                    person.rows.append(frames(table, _seen_in(zone, key, person, scopes).mask(table), columns))
 
 
 def _objects(context: Context) -> Iterator[tuple[str, str]]:
     """Zone and key of every object that may hold something of a person."""
     for zone in ZONES:
         for key in context.keys(zone, "") if zone in context.outputs.buckets else ():
-            if key.endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")) and not (zone == "curated" and key.startswith((FORGOTTEN, PEOPLE))):
+            if not (zone == "curated" and key.startswith((FORGOTTEN, PEOPLE))):
                 yield zone, key
 
 
-def _without(context: Context, zone: str, key: str, person: Person) -> tuple[dict[str, bytes], int]:
+def _without(context: Context, zone: str, key: str, everywhere: Person, scopes: list[Scope]) -> tuple[dict[str, bytes], int]:
     """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a second one, row by row."""
-    body = context.get(zone, key)
+    body, person = context.get(zone, key), _seen_in(zone, key, everywhere, scopes)
     if "/out/" in key and key.endswith(".out"):
         return {}, 0  # goes with what was asked
     if zone == "features" and key.startswith("batch/") and "/in/" in key:
@@ -180,54 +216,54 @@ def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[
     return found | ({out: "\n".join(json.dumps(answer) for _, answer, _ in pairs).encode()} if answers else {}), count
 
 
-def _search(context: Context, person: Person) -> Iterator[tuple[str, str, int]]:
+def _search(context: Context, person: Person, scopes: list[Scope]) -> Iterator[tuple[str, str, int]]:
     """Zone and key of every object, and how many of its rows or values are the person's."""
     for zone, key in _objects(context):
-        yield zone, key, _without(context, zone, key, person)[1]
+        yield zone, key, _without(context, zone, key, person, scopes)[1]
 
 
-def _clean(context: Context, person: Person) -> tuple[dict[str, int], int]:
+def _clean(context: Context, person: Person, scopes: list[Scope]) -> tuple[dict[str, int], int]:
     """Write every object without the person and delete what was there before; rows by address, and how many old versions there were."""
     taken, versions = dict[str, int](), 0
     for zone, key in _objects(context):
-        written, count = _without(context, zone, key, person)
+        written, count = _without(context, zone, key, person, scopes)
         for name, body in written.items():
             context.put(zone, name, body)
         if count:
             taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = count
     for zone in ZONES:
         # By an earlier run, too, that died before it came to this.
-        versions += _delete_old_versions(context, zone, person) if zone in context.outputs.buckets else 0
+        versions += _delete_old_versions(context, zone, person, scopes) if zone in context.outputs.buckets else 0
     return taken, versions
 
 
-def _delete_old_versions(context: Context, zone: str, person: Person) -> int:
+def _delete_old_versions(context: Context, zone: str, person: Person, scopes: list[Scope]) -> int:
     """Delete earlier versions of objects that hold something of the person; how many there were."""
     count, bucket = 0, context.outputs.buckets[zone]
     for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for version in page.get("Versions", []):
-            if version["IsLatest"] or not version["Key"].endswith((".parquet", ".json", ".jsonl", ".out", ".tar.gz")):
+            if version["IsLatest"]:
                 continue
             place = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
             body = context.s3.get_object(**place)["Body"].read()
             name = version["Key"] if not version["Key"].endswith(".out") else f"{version['Key']}.jsonl"
-            if version["Key"].endswith("-answers.parquet") or without_person(name, body, person)[1]:
+            if version["Key"].endswith("-answers.parquet") or without_person(name, body, _seen_in(zone, version["Key"], person, scopes))[1]:
                 context.s3.delete_object(**place)
                 count += 1
     return count
 
 
-def _delete_online(context: Context, example: Example, person: Person) -> int:
-    """Delete the entities' items; how many there were."""
+def _delete_online(context: Context, view: View, scopes: list[Scope]) -> int:
+    """Delete the items of a view's entities; how many there were."""
     import boto3
 
     from pipelines.serving.online import entity_id
 
     client, count = boto3.client("dynamodb"), 0
-    for view in example.views:
-        for value in sorted(person.entities.get(view.key, ())):
-            key = {"entity_id": {"S": entity_id(view.key, value)}}
-            count += "Attributes" in client.delete_item(TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD")
+    keys = {value for scope in scopes if (scope.zone, scope.prefix) == ("features", f"{view.name}/") for value in scope.entities[view.key]}
+    for value in sorted(keys):
+        key = {"entity_id": {"S": entity_id(view.key, value)}}
+        count += "Attributes" in client.delete_item(TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD")
     return count
 
 

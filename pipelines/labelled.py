@@ -26,17 +26,14 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.features)
 
-    def head(self, rows: int) -> Labelled:
-        """The first rows."""
-        return Labelled(self.features.head(rows), self.labels.head(rows), None if self.predictions is None else self.predictions.head(rows))
-
     def sample(self, rows: int) -> Labelled:
-        """So many rows by chance, always the same ones; all where there are no more."""
+        """So many rows by chance, always the same ones, in their order; all where there are no more. Their numbers in the index stay."""
         if len(self) <= rows:
             return self
-        kept = self.labels.reset_index(drop=True).sample(rows, random_state=0).index
-        parts = (None if part is None else part.iloc[kept].reset_index(drop=True) for part in (self.features, self.labels, self.predictions))
-        return Labelled(*parts)
+        import numpy as np
+
+        kept = np.sort(np.random.default_rng(0).choice(len(self), rows, replace=False))
+        return Labelled(*(None if part is None else part.iloc[kept] for part in (self.features, self.labels, self.predictions)))
 
     def without_predictions(self) -> Labelled:
         """The same rows, for a model to predict."""

@@ -98,14 +98,15 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
         return []
     newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
     frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
-    columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name])]
+    columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()]
+    frame[columns], reference = frame[columns].astype(float), reference[columns].astype(float)
     if not columns:
         return []
     months = frame["event_timestamp"].dt.strftime("%Y-%m").to_numpy()
     names, month_of = np.unique(months, return_inverse=True)
     psi = np.zeros((len(names), len(columns)))
     for place, column in enumerate(columns):
-        edges = np.unique(np.quantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
+        edges = np.append(np.unique(np.nanquantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1])), np.inf)  # missing ones come last
         wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(reference)
         bins = np.searchsorted(edges, frame[column], side="right")
         counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(len(names), -1)

@@ -134,6 +134,8 @@ def export_baseline(labels: list[Any], columns: list[dict[str, Any]], layout: st
         constants = {"variable": np.array([[np.mean(labels)]], dtype=np.float32)}
     else:
         classes, counts = np.unique(np.asarray(labels), return_counts=True)
+        if classes.dtype.kind == "f" and (classes == classes.round()).all():
+            classes = classes.astype(np.int64)  # ONNX has no fractions for classes; the server gives 1.0 back as what it was
         top = classes[np.argmax(counts)]
         kind: Any = np.int64 if np.issubdtype(classes.dtype, np.integer) or classes.dtype == bool else object
         constants = {"label": np.array([top], dtype=kind), "probabilities": (counts / counts.sum()).astype(np.float32).reshape(1, -1)}

@@ -13,7 +13,6 @@ TOLERANCE = 1e-3  # of a probability; of other numbers relative to their spread.
 ALLOWED_SHARE = 1e-3  # of the rows of a kind; in single precision a value may fall on the other side of a tree's threshold
 MOST_ROWS = 5_000
 MOST_OF_A_KIND = 1_000
-MOST_CATEGORIES = 1_000  # of a column in which the model raises on all others
 _UNSEEN = "\N{SNOWMAN} no category of anybody's"
 
 
@@ -186,7 +185,7 @@ def _beyond(model: Any, rows: Any, known: dict[str, list[Any]]) -> tuple[list[An
     import numpy as np
     import pandas as pd
 
-    base = rows.dropna().head(1)
+    base = _complete_row(rows)
     made, kinds = list[Any](), list[str]()
     for column in rows.columns if len(base) else ():
         series = rows[column]
@@ -221,6 +220,15 @@ def _takes(model: Any, rows: Any) -> bool:
     return True
 
 
+def _complete_row(frame: Any) -> Any:
+    """One row with a value in each column, as far as the column has any."""
+    import pandas as pd
+
+    firsts = {column: frame[column].loc[[index]].to_numpy() for column in frame.columns if (index := frame[column].first_valid_index()) is not None}
+    row = frame.head(1).reset_index(drop=True)
+    return pd.DataFrame({column: firsts.get(column, row[column].to_numpy()) for column in frame.columns}).astype(frame.dtypes.to_dict()) if len(row) else row
+
+
 def known_categories(model: Any, frame: Any) -> dict[str, list[Any]]:
     """The values a column may have, for each column in which the model raises on any other (an encoder with ``handle_unknown="error"``).
 
@@ -228,14 +236,16 @@ def known_categories(model: Any, frame: Any) -> dict[str, list[Any]]:
     """
     import pandas as pd
 
-    base = frame.dropna().head(1)
-    probes = {}
+    base, probes = _complete_row(frame), dict[Any, Any]()
     for column in frame.columns:
         series = frame[column]
-        if not pd.api.types.is_numeric_dtype(series):
+        if pd.api.types.is_bool_dtype(series):
+            if series.nunique() == 1:
+                probes[column] = not series.iloc[0]
+        elif pd.api.types.is_numeric_dtype(series):  # an encoder takes numbers for categories, too
+            probes[column] = max((value for value in {series.max()} | _of_encoders(model, series) if value == value), default=0) + 1
+        else:
             probes[column] = _UNSEEN
-        elif not pd.api.types.is_bool_dtype(series) and series.nunique() <= MOST_CATEGORIES:  # an encoder takes numbers for categories, too
-            probes[column] = series.max() + 1
     if base.empty or not _takes(model, base):
         return {}
     rows = {column: _changed(base, column, value) for column, value in probes.items()}
@@ -250,7 +260,9 @@ def known_categories(model: Any, frame: Any) -> dict[str, list[Any]]:
 
 def _of_encoders(model: Any, series: Any) -> set[Any]:
     """Values that an encoder within was told of, though no row has them; of the column's own kind."""
-    kind = str if series.dtype == object else (int, float)
+    import pandas as pd
+
+    kind = (int, float) if pd.api.types.is_numeric_dtype(series) else str
     found: set[Any] = set()
     for estimator in within(model):
         for values in getattr(estimator, "categories_", []):

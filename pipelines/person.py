@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import tarfile
@@ -24,7 +25,8 @@ class Person:
     Attributes:
         subject: The personal value as it came in. It is in no log and no result.
         token: What stands in its place; empty where the person has none any more.
-        entities: Values of key columns that would not be there without the person, by column.
+        entities: Values of key columns that would not be there without the person, by column. They count in objects of the same lineage only:
+            elsewhere a column of that name may be about something else.
         rows: Pairs of frames: feature rows of the person, and those of everybody else in the same data.
     """
 
@@ -39,6 +41,10 @@ class Person:
         """Texts that stand for the person."""
         return frozenset(text for text in (self.subject, self.token) if text)
 
+    def within(self, entities: dict[str, set[Any]]) -> Person:
+        """The same person as seen in objects where these entities count."""
+        return Person(self.subject, self.token, entities, self.rows, self._known)
+
     def add(self, column: str, values: Iterable[Any]) -> None:
         """Note entities that are the person's alone."""
         self.entities.setdefault(column, set()).update(values)
@@ -51,6 +57,9 @@ class Person:
         found = pa.array([False] * table.num_rows, pa.bool_())
         for name in table.column_names:
             kind = table.schema.field(name).type
+            if pa.types.is_dictionary(kind):
+                table = table.set_column(table.column_names.index(name), name, table[name].cast(kind.value_type))
+                kind = kind.value_type
             values = set(self.names) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else set()
             values |= {value for value in self.entities.get(name, ()) if isinstance(value, str) == bool(values)}
             if values:
@@ -77,27 +86,37 @@ class Person:
 
 
 def row_digests(frame: Any) -> list[int]:
-    """One number a row, the same for the same values: numbers as floats, everything else as text."""
+    """One number a row, the same for the same values, whatever wrote them: numbers to nine digits (JSON of pandas has ten), all else as text."""
+    import numpy as np
     import pandas as pd
 
     def alike(series: Any) -> Any:
-        numeric = pd.to_numeric(series, errors="coerce")
-        return numeric.astype(float) if numeric.notna().sum() == series.notna().sum() else series.map(str)
+        numbers = pd.to_numeric(series.astype(object).where(series.notna(), None), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        texts = np.char.mod("%.9g", numbers).astype(object)
+        other = np.isnan(numbers)
+        texts[other] = ["" if missing else str(value) for value, missing in zip(series[other], series[other].isna(), strict=True)]
+        return pd.Series(texts, index=series.index)
 
     return [int(value) for value in pd.util.hash_pandas_object(frame.apply(alike), index=False)]
 
 
 def without_person(name: str, body: bytes, person: Person) -> tuple[bytes, int]:
     """The bytes of an object without the person, and how many rows or values there were; the object's kind is told by its name."""
-    if name.endswith(".parquet"):
-        return _of_parquet(body, person)
-    if name.endswith(".jsonl"):
-        return _of_lines(body, person)
-    if name.endswith(".json"):
-        return _of_json(body, person)
-    if name.endswith(".tar.gz"):
-        return _of_package(body, person)
-    return body, 0
+    kinds = {".parquet": _of_parquet, ".jsonl": _of_lines, ".json": _of_json, ".tar.gz": _of_package}
+    kind = next((kinds[ending] for ending in kinds if name.endswith(ending)), _of_bytes)
+    try:
+        return kind(body, person)
+    except (ValueError, TypeError, OSError, tarfile.TarError):  # it is not what its name says
+        return _of_bytes(body, person)
+
+
+def _of_bytes(body: bytes, person: Person) -> tuple[bytes, int]:
+    """Anything else: the texts that stand for the person are overwritten."""
+    count = 0
+    for text in person.names:
+        count += body.count(text.encode())
+        body = body.replace(text.encode(), ERASED.encode())
+    return body, count
 
 
 def _of_parquet(body: bytes, person: Person) -> tuple[bytes, int]:
@@ -159,15 +178,23 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
             cleaned, removed = _scalars(event, person, "")
         else:
             try:
-                request, answer = (json.loads(data[side]["data"]) for side in ("endpointInput", "endpointOutput"))
+                request, answer = (json.loads(_text(data[side])) for side in ("endpointInput", "endpointOutput"))
                 request, answer, removed = without_rows(request, answer, person)
             except (ValueError, TypeError, KeyError, AttributeError):
-                request, answer, removed = {}, {}, int(any(text in line.decode("utf-8", "replace") for text in person.names))
-            sides = {side: {**data[side], "data": json.dumps(document)} for side, document in (("endpointInput", request), ("endpointOutput", answer))}
+                request, answer, removed = {}, {}, int(any(text in _text(data["endpointInput"]) for text in person.names))
+            sides = {
+                side: {**data[side], "data": json.dumps(document), "encoding": "JSON"}
+                for side, document in (("endpointInput", request), ("endpointOutput", answer))
+            }
             cleaned = {**event, "captureData": {**data, **sides}}
         count += removed
         lines.append(json.dumps(cleaned).encode() if removed else line)
     return (b"\n".join(lines), count) if count else (body, 0)
+
+
+def _text(side: dict[str, Any]) -> str:
+    """What a side of a captured request holds."""
+    return base64.b64decode(side["data"]).decode("utf-8", "replace") if side.get("encoding") == "BASE64" else str(side["data"])
 
 
 def without_rows(request: dict[str, Any], answer: dict[str, Any], person: Person) -> tuple[dict[str, Any], dict[str, Any], int]:

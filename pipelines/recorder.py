@@ -7,11 +7,12 @@ requirements, signature).
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -57,15 +58,14 @@ class Recorder:
 
     Attributes:
         logged: Every model that the script logged, in order.
-        all_features, all_labels: What ``train_test_split`` was last given: the whole dataset.
-        more: Every feature of the dataset, in the rows of ``all_features``, where the platform knows them.
+        splits: What ``train_test_split`` was given, each time: features and labels of the whole dataset.
+        more: Every feature of the dataset, in the rows of the platform's own training set, where there is one.
         columns: Names for the columns of a bare array, if the example's contract has as many features.
     """
 
     columns: tuple[str, ...] = ()
     logged: list[Logged] = field(default_factory=list)
-    all_features: Any = None
-    all_labels: Any = None
+    splits: list[tuple[Any, Any]] = field(default_factory=list)
     more: Any = None
     _fitted: Any = field(default_factory=weakref.WeakKeyDictionary)
     _depth: int = 0
@@ -95,7 +95,7 @@ class Recorder:
         @functools.wraps(split)
         def train_test_split(*arrays: Any, **options: Any) -> Any:
             if len(arrays) >= 2 and recorder._depth == 0:  # not that of an estimator, which keeps rows for early stopping
-                recorder.all_features, recorder.all_labels = arrays[0], arrays[1]
+                recorder.splits.append((_as_it_is(arrays[0]), _as_it_is(arrays[1])))
             return split(*arrays, **options)
 
         sklearn.model_selection.train_test_split = train_test_split
@@ -115,7 +115,7 @@ class Recorder:
             if outermost:
                 features = args[0] if args else kwargs.get("X")
                 labels = args[1] if len(args) > 1 else kwargs.get("y")
-                self._fitted[estimator] = (_as_it_is(features), labels)
+                self._fitted[estimator] = (_as_it_is(features), _as_it_is(labels))
             return result
 
         return watched
@@ -141,17 +141,33 @@ class Recorder:
             registered = bool(kwargs.get("registered_model_name"))
             run = mlflow.active_run()
             run_name = run.info.run_name if run is not None and run.info.run_id == info.run_id else ""
-            self.logged.append(Logged(sk_model, features, labels, self.columns, info.run_id, run_name, info.model_uri, artifact, registered))
+            # A script may fit the same object again and log it again.
+            self.logged.append(Logged(copy.deepcopy(sk_model), features, labels, self.columns, info.run_id, run_name, info.model_uri, artifact, registered))
             return info
 
         mlflow.sklearn.log_model = platform_log_model
+        register_model = mlflow.register_model
+
+        @functools.wraps(register_model)
+        def platform_register_model(model_uri: str, *args: Any, **kwargs: Any) -> Any:
+            found = register_model(model_uri, *args, **kwargs)
+            self.logged = [replace(item, registered=True) if _is_of(model_uri, item) else item for item in self.logged]
+            return found
+
+        mlflow.register_model = platform_register_model
 
 
-def _as_it_is(features: Any) -> Any:
-    """A frame's columns as they are now: scripts write into the frame they have fitted on."""
+def _is_of(uri: str, item: Logged) -> bool:
+    """Whether an address names the model: its own, or ``runs:/RUN/NAME``."""
+    return uri in (item.uri, f"runs:/{item.run_id}/{item.artifact}")
+
+
+def _as_it_is(data: Any) -> Any:
+    """Data as it is now: scripts write into frames and arrays that they have fitted on."""
+    import numpy as np
     import pandas as pd
 
-    return features.copy(deep=False) if isinstance(features, pd.DataFrame) else features
+    return data.copy() if isinstance(data, pd.DataFrame | pd.Series | np.ndarray) else copy.copy(data)
 
 
 def _subclasses(cls: Any) -> set[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -76,13 +77,17 @@ class _Coding:
     def __init__(self, model: Model, columns: Columns) -> None:
         self.model = model
         self.levels = {
-            column["name"]: sorted({*model.background[column["name"]], *columns[column["name"]]}) for column in model.columns if column["type"] == "string"
+            column["name"]: sorted({*model.background[column["name"]], *columns[column["name"]]} - {None})
+            for column in model.columns
+            if column["type"] == "string"
         }
         self.background, self.rows = self._encode(model.background), self._encode(columns)
 
     def _encode(self, columns: Columns) -> Any:
         coded = [
-            [self.levels[name].index(value) for value in columns[name]] if name in self.levels else [float(value) for value in columns[name]]
+            [math.nan if value is None else self.levels[name].index(value) for value in columns[name]]
+            if name in self.levels
+            else [math.nan if value is None else float(value) for value in columns[name]]
             for name in self.model.names
         ]
         return np.array(coded, dtype=float).T
@@ -90,6 +95,6 @@ class _Coding:
     def decode(self, matrix: Any) -> Columns:
         """Columns of values from a matrix of shape [n, columns]."""
         return {
-            name: [self.levels[name][int(code)] for code in matrix[:, index]] if name in self.levels else matrix[:, index]
+            name: ["" if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]] if name in self.levels else matrix[:, index]
             for index, name in enumerate(self.model.names)
         }

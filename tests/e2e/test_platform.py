@@ -258,13 +258,16 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Pat
 def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project: Path, runtime: Any, tmp_path: Path) -> None:
     folder = project / "examples" / "diabetes"
     original = (folder / "experiment.py").read_text(encoding="utf-8")
-    worse = original.replace("model.fit(X_train, y_train)", "model.fit(X_train, y_train * 1.45)")  # over-estimates by half: passes no canary
+    worse = original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1")  # one tree: an error of 53, not of 44
+    assert worse != original
     stack = project / "stacks" / "Pulumi.local.yaml"
     kept = stack.read_text(encoding="utf-8")
     try:
         (folder / "experiment.py").write_text(worse, encoding="utf-8")
+        stack.write_text(kept.replace("worst: 60", "worst: 50"), encoding="utf-8")
+        assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project)
         done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
-        assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 60" in done.stderr
+        assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 50" in done.stderr
         # With a laxer objective the gate lets it pass, and the canary must catch it.
         stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
         assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project).stdout)

@@ -32,6 +32,7 @@ DRIFTED: dict[str, tuple[Any, Any]] = {
     "another share of a boolean": (RANDOM.random(N) < 0.2, RANDOM.random(N) < 0.6),
     "another share of two values": (TWO, np.where(RANDOM.random(N) < 0.9, TWO.min(), TWO.max())),
     "a category that most have now": (KINDS, KINDS.where(RANDOM.random(N) < 0.3, "w")),
+    "many categories in place of as many others": ([f"A{n % 150}" for n in range(N)], [f"B{n % 150}" for n in range(N)]),
     "a category in place of another": (KINDS, KINDS.replace("x", "q")),
     "whole numbers beyond 2**53": (np.arange(N) + 2**60, np.arange(N) + 2**61),
 }

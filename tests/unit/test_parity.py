@@ -98,6 +98,29 @@ def test_gaps_that_the_conversion_gets_wrong_are_found_however_rare_they_are() -
     assert export(boosted, gaps, "classification").parity.rows["gaps"] == gaps.isna().any(axis=1).sum()
 
 
+def test_strict_columns_are_found_whatever_their_kind_and_gaps() -> None:
+    frame = pd.DataFrame({"n": range(1_500), "flag": True, "kind": pd.Categorical(["x", "y", "x"] * 500), "gap": [np.nan, 1.0, np.nan] * 500})
+    frame.loc[::2, "gap"], frame.loc[1::2, "kind"] = 2.0, "y"
+    encoders = make_column_transformer((OneHotEncoder(), ["n", "flag"]), (OrdinalEncoder(categories=[["x", "y", "z"]]), ["kind"]), ("drop", ["gap"]))
+    model = make_pipeline(encoders, LogisticRegression()).fit(frame, np.arange(1_500) % 2)
+    known = known_categories(model, frame)
+    assert known["kind"] == ["x", "y", "z"] and known["flag"] == [True] and len(known["n"]) == 1_500
+    ranged = make_pipeline(OrdinalEncoder(categories=[[1, 2, 3, 4, 5]]), LogisticRegression()).fit(pd.DataFrame({"g": [1, 2, 3, 1]}), [0, 1, 0, 1])
+    assert known_categories(ranged, pd.DataFrame({"g": [1, 2, 3, 1]})) == {"g": [1, 2, 3, 4, 5]}
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0] * 150, [True, False] * 150, ["a", "b"] * 150, [3, 7] * 150])
+def test_labels_of_every_kind_come_back_as_they_were(labels: list[Any]) -> None:
+    from pipelines.onnx_export import export_baseline
+
+    estimator = LogisticRegression().fit(X, labels)
+    made = export(estimator, X, "classification")
+    rows = {name: X[name].tolist() for name in X.columns}
+    for content in (made.content, export_baseline(labels, made.columns, made.layout, "classification")):
+        model = Model(content, made.columns, made.layout, "classification", classes=classes(estimator))
+        assert {type(value) for value in model.predict(model.tensors(rows))} == {type(labels[0])}
+
+
 def test_a_sample_of_many_rows_has_all_kinds() -> None:
     many = pd.DataFrame({"n": RANDOM.normal(size=20_000), "kind": RANDOM.choice(["x", "y"], 20_000)})
     many.loc[7, "kind"], many.loc[11, "n"], many.loc[13, "n"] = "rare", np.nan, 1e6

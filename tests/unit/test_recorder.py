@@ -45,7 +45,8 @@ assert recorder.logged[0].features.equals(X) and len(recorder._fitted) == 1
     "the whole dataset is what train_test_split was given": """
 from sklearn.model_selection import train_test_split
 a, b, c, d = train_test_split(X, y, test_size=0.5, random_state=0)
-assert recorder.all_features is X and recorder.all_labels is y and len(a) == 3
+((features, labels),) = recorder.splits
+assert features.equals(X) and labels == y and len(a) == 3
 """,
     "what the script says itself is kept": """
 from sklearn.linear_model import Ridge
@@ -78,6 +79,20 @@ model = Ridge().fit(X, y)
 X["later"] = model.predict(X)
 mlflow.sklearn.log_model(model, "model")
 assert list(recorder.logged[0].frame.columns) == ["a", "b"]
+""",
+    "one object that is fitted and logged again is several models": """
+from sklearn.tree import DecisionTreeRegressor
+model = DecisionTreeRegressor()
+for depth in (1, 3):
+    mlflow.sklearn.log_model(model.set_params(max_depth=depth).fit(X, y), f"depth{depth}")
+X["a"] *= 0
+assert [item.model.get_depth() for item in recorder.logged] == [1, 3] and recorder.logged[0].features["a"].sum() == 21
+""",
+    "a model that is registered later is the registered one": """
+from sklearn.linear_model import Ridge
+from pipelines.recorder import _is_of
+mlflow.sklearn.log_model(Ridge().fit(X, y), "small")
+assert _is_of("models:/m-1", recorder.logged[0]) and _is_of("runs:/r/small", recorder.logged[0]) and not _is_of("runs:/r/big", recorder.logged[0])
 """,
     "every logged model is kept, a preparing step too": """
 from sklearn.linear_model import Ridge

@@ -272,7 +272,7 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
         stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
         assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project).stdout)
         done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
-        assert done.returncode == 1 and re.search(r"diabetes-rf v1\.\d\.0 was rolled back: on the same \d+ rows its error is", done.stderr), done.stderr
+        assert done.returncode == 1 and re.search(r"diabetes-rf v1\.\d\.\d was rolled back: on the same \d+ rows its error is", done.stderr), done.stderr
     finally:
         (folder / "experiment.py").write_text(original, encoding="utf-8")
         stack.write_text(kept, encoding="utf-8")

@@ -310,8 +310,12 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
     write_private(marker, json.dumps({"run": run}))
 
 
-def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
-    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version serves."""
+def champion_tags(state: State, model: str) -> dict[str, str]:
+    """Tags of the version that serves, from the registry; empty where none does.
+
+    Raises:
+        GroundplanError: The registry does not answer.
+    """
     import httpx
 
     address = f"{state.services['mlflow'].url}/api/2.0/mlflow/registered-models/alias"
@@ -320,18 +324,20 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
         return {}
     if answer.status_code != 200:
         raise GroundplanError(f"MLflow answers {answer.status_code} when asked what serves", where=address, fix="see `groundplan status`, and run it again")
-    tags = {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
-    if not steps:
-        return {"register": {"version": tags["version"]}}
-    found = results(home, state, model, tags["pipeline_run"], steps)
-    return found | newest_result(home, state, model, "monitor")
+    return {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
+
+
+def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
+    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version serves."""
+    tags = champion_tags(state, model)
+    return results(home, state, model, tags["pipeline_run"], steps) | newest_result(home, state, model, "monitor") if tags else {}
 
 
 def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
     """Models of the stack and of the examples of which no version serves and that this call has not run, each with its example's folder, if any."""
     folders = example_folders(home.root)
     models = dict.fromkeys((*named, *folders))
-    return [(model, folders.get(model, "")) for model in models if model not in summary.results and not now_serving(home, state, model, ())]
+    return [(model, folders.get(model, "")) for model in models if model not in summary.results and not champion_tags(state, model)]
 
 
 def new_run() -> str:

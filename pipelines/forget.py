@@ -65,8 +65,8 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     for example in related:
         scopes += _follow(replace(context, example=example), person)
     _compare_rows(context, related, person, scopes)
-    held = {f"s3://{context.outputs.buckets[zone]}/{key}": count for zone, key, count in _search(context, person, scopes) if count}
-    models = sorted({*_models_of(context, related, list(held)), *_told_before(context, number)})
+    held = list(_search(context, person, scopes))
+    models = sorted({*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)})
     place = f"forgotten/{context.model}/{number}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
     # The number and the token never stand in one place: who has the masking key could go from the person to the number, and on to the token.
@@ -74,11 +74,13 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
     if person.token:
         context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
-    taken, versions = _clean(context, person, scopes)
+    taken = _clean(context, person, scopes, held)
+    # Of an earlier run, too, that died before it came to this.
+    versions = sum(_delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets)
     items = sum(_delete_online(context, view, scopes) for example in related for view in example.views)
     letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
     pages = _delete_pages(context, person)
-    left = [f"s3://{context.outputs.buckets[zone]}/{key}" for zone, key, count in _search(context, person, scopes) if count]
+    left = [_address(context, *place) for place in _search(context, person, scopes)]
     evidence = {
         **begun, "topics": sorted(topics), "examples": [example.model for example in related],
         "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
@@ -216,25 +218,23 @@ def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[
     return found | ({out: "\n".join(json.dumps(answer) for _, answer, _ in pairs).encode()} if answers else {}), count
 
 
-def _search(context: Context, person: Person, scopes: list[Scope]) -> Iterator[tuple[str, str, int]]:
-    """Zone and key of every object, and how many of its rows or values are the person's."""
-    for zone, key in _objects(context):
-        yield zone, key, _without(context, zone, key, person, scopes)[1]
+def _search(context: Context, person: Person, scopes: list[Scope]) -> Iterator[tuple[str, str]]:
+    """Zone and key of every object that holds something of the person."""
+    return ((zone, key) for zone, key in _objects(context) if _without(context, zone, key, person, scopes)[1])
 
 
-def _clean(context: Context, person: Person, scopes: list[Scope]) -> tuple[dict[str, int], int]:
-    """Write every object without the person and delete what was there before; rows by address, and how many old versions there were."""
-    taken, versions = dict[str, int](), 0
-    for zone, key in _objects(context):
-        written, count = _without(context, zone, key, person, scopes)
+def _address(context: Context, zone: str, key: str) -> str:
+    return f"s3://{context.outputs.buckets[zone]}/{key}"
+
+
+def _clean(context: Context, person: Person, scopes: list[Scope], held: list[tuple[str, str]]) -> dict[str, int]:
+    """Write what a search has found without the person; rows that were taken out, by address."""
+    taken = {}
+    for zone, key in held:
+        written, taken[_address(context, zone, key)] = _without(context, zone, key, person, scopes)
         for name, body in written.items():
             context.put(zone, name, body)
-        if count:
-            taken[f"s3://{context.outputs.buckets[zone]}/{key}"] = count
-    for zone in ZONES:
-        # By an earlier run, too, that died before it came to this.
-        versions += _delete_old_versions(context, zone, person, scopes) if zone in context.outputs.buckets else 0
-    return taken, versions
+    return taken
 
 
 def _delete_old_versions(context: Context, zone: str, person: Person, scopes: list[Scope]) -> int:

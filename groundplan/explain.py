@@ -82,19 +82,6 @@ def _set(objectives: dict[str, Any], change: str) -> None:
         raise UsageError(f"{text!r} is not a YAML value", where=f"--set {change}") from None
 
 
-def not_kept(config: StackConfig, plan: Design) -> list[str]:
-    """What the objectives ask for and nothing on the platform keeps yet, in sentences for people."""
-    unwatched = {"cluster-gpu": "a GPU", "edge": "devices"}
-    found = [
-        f"models.{model}.quality and drift_share: what a model on {unwatched[serving.topology]} is asked is not captured, so nothing watches them"
-        for model, serving in plan.serving.items()
-        if serving.topology in unwatched
-    ]
-    if config.objectives.research.gpu_hours_per_month:
-        found.append("research.gpu_hours_per_month: is priced and planned for; nobody is stopped who uses more")
-    return found
-
-
 def differences(before: Design, after: Design) -> list[dict[str, Any]]:
     """Decisions that differ: layer, the choice before and after (empty where there is none), USD a month of both."""
     first, second = ({decision.layer: decision for decision in plan.decisions} for plan in (before, after))
@@ -143,8 +130,6 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     console.print(f"\n[bold]{plan.monthly_usd:,.2f}[/bold] of {budget:,.2f} USD a month ({plan.monthly_usd / budget:.0%})", end="")
     by_model = "; ".join(f"{model} {plan.model_usd(model):,.2f}" for model in plan.serving)
     console.print(f", of it by model: {by_model}; the rest serves all")
-    for sentence in not_kept(found.changed_config or found.config, plan):
-        console.print(f"Not kept yet: {sentence}", markup=False)
     console.print(
         f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand; without data between zones, tax and discounts"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -86,7 +87,11 @@ class Budget(Objective):
 
 
 class Research(Objective):
-    """People who experiment on the platform, and how many hours a month they may use one GPU, all together."""
+    """People who experiment on the platform, and how many hours of one GPU they will need a month, all together.
+
+    The hours size the GPU pool and are part of the price; like an endpoint's requests they are expected, not allowed. What stops
+    a spending that nobody planned is the pool's limit of GPUs at a time, and the budget's alerts.
+    """
 
     scientists: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ...] = ()
     gpu_hours_per_month: float = Field(default=0, ge=0, le=100_000)
@@ -246,13 +251,49 @@ class StackConfig(Objective):
     objectives: Objectives
 
 
-# What can be written down, is designed and built, and does not keep its promise yet: by path and value, why not, and what to use.
-PLANNED = {
-    ("availability", Availability.TWO_REGIONS): (
+@dataclass(frozen=True)
+class Planned:
+    """What can be written down, is designed and built, and does not keep its promise yet.
+
+    Args:
+        path: Below ``groundplan:objectives``; ``*`` stands for every model.
+        why: What is there, and what is not.
+        instead: What to write today.
+    """
+
+    path: tuple[str, ...]
+    value: str | bool
+    why: str
+    instead: str
+
+
+PLANNED = (
+    Planned(
+        ("availability",), Availability.TWO_REGIONS.value,
         "two-regions is planned: keys, data and tables are copied to the second region, and nothing serves from there yet", "multi-zone",
     ),
-    ("feature_store", FeatureStore.SAGEMAKER): ("sagemaker is planned: Feature Groups are created, and no pipeline step or server reads them yet", "feast"),
-}  # fmt: skip
+    Planned(
+        ("feature_store",), FeatureStore.SAGEMAKER.value,
+        "sagemaker is planned: Feature Groups are created, and no pipeline step or server reads them yet", "feast",
+    ),
+    Planned(
+        ("models", "*", "gpu"), True,
+        "gpu is planned: Triton serves the model from the cluster, and nothing captures what it is asked, so quality and drift are not watched yet", "false",
+    ),
+    Planned(
+        ("models", "*", "target"), Target.EDGE.value,
+        "edge is planned: devices may fetch the published model, and nothing tells what it is asked there, so quality and drift are not watched yet",
+        "cloud",
+    ),
+)  # fmt: skip
+
+
+def _planned_in(document: Any, path: tuple[str, ...], at: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """Places that a path with stars names in a document, each with what stands there."""
+    if not path:
+        return [(".".join(at), document)]
+    names = list(document) if path[0] == "*" else [path[0]]
+    return [found for name in names for found in _planned_in(document[name], path[1:], (*at, name))]
 
 
 # A finding of the policy pack that somebody answers for; the pack itself reads it (policies/settings.py).
@@ -275,10 +316,12 @@ def stack_schema() -> dict[str, Any]:
     objectives = Objectives.model_json_schema(ref_template="#/$defs/{model}")
     definitions = objectives.pop("$defs")
     objectives["properties"]["residency"]["enum"] = [ANYWHERE, *JURISDICTIONS]
-    for (name, value), (sentence, _) in PLANNED.items():
-        kind = next(key for key, item in definitions.items() if value in item.get("enum", ()))
-        definitions[kind]["enum"] = [item for item in definitions[kind]["enum"] if item != value]
-        objectives["properties"][name]["description"] = sentence
+    for planned in PLANNED:
+        holder = objectives if len(planned.path) == 1 else definitions[ModelObjectives.__name__]
+        key = holder["properties"][planned.path[-1]]
+        kind = definitions[key["$ref"].rpartition("/")[2]] if "$ref" in key else key
+        kind["enum"] = [item for item in kind.get("enum", (True, False)) if item != planned.value]
+        key["description"] = planned.why
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://groundplan.example/objectives.schema.json",
@@ -375,9 +418,11 @@ def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> Stack
     except ValidationError as error:
         raise UsageError("\n".join(_message(item, where) for item in _causes(error.errors()))) from None
     _check_residency(stack, where)
-    for (name, value), (sentence, instead) in PLANNED.items():
-        if getattr(stack.objectives, name) == value and not planned:
-            raise UsageError(sentence, where=f"{where}: groundplan:objectives.{name}", fix=f"use {instead}")
+    wanted = stack.objectives.model_dump(mode="json")
+    for row in () if planned else PLANNED:
+        for place, value in _planned_in(wanted, row.path):
+            if value == row.value:
+                raise UsageError(row.why, where=f"{where}: groundplan:objectives.{place}", fix=f"use {row.instead}")
     return stack
 
 

@@ -106,7 +106,7 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
     concurrency = max(1, math.ceil(rate.peak * 0.05))
     too_many = Obstacle("answers at most 200 requests at once", f"models.{name}.requests_per_second.peak", 200 / 0.05) if concurrency > 200 else None
     yield Option(
-        "SageMaker serverless",
+        f"SageMaker serverless, up to {concurrency} at once",
         prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
         ServingDesign("serverless", "", 0, concurrency, 0, 0),
         obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, more=too_many),
@@ -117,7 +117,7 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
         most = max(least, math.ceil(rate.peak / capacity)) + 1
         # The champion's instances and one for the challenger: both variants are always there.
         yield Option(
-            f"SageMaker real-time, {least} + 1 x {instance}",
+            f"SageMaker real-time, {least} + 1 x {instance}, up to {most}",
             prices.hourly("sagemaker", instance, least + 1),
             ServingDesign("realtime", instance, least, most, CANARY_PERCENT, round(capacity * 60)),
             obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu),
@@ -125,19 +125,21 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
     # KServe's, Knative's and Istio's controllers ask for 2 vCPUs and 4 GiB; the load balancer stands in front.
     controllers = prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
     replicas = max(2, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_VCPU * UTILISATION)))
+    most = max(20, math.ceil(2 * rate.peak / REQUESTS_PER_SECOND_PER_VCPU))
     yield Option(
-        f"KServe on the cluster, {replicas} + 1 replicas",
+        f"KServe on the cluster, {replicas} + 1 replicas, up to {most}",
         controllers + (replicas + 1) * prices.hourly("ec2", "c5.large") / 2,
-        ServingDesign("cluster", "c5.large", replicas, max(20, math.ceil(2 * rate.peak / REQUESTS_PER_SECOND_PER_VCPU)), CANARY_PERCENT, 0),
+        ServingDesign("cluster", "c5.large", replicas, most, CANARY_PERCENT, 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer"),
     )
     gpus = max(2 if spread else 1, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
     floor = 1 if spread else 0
     gpu_hour = prices.hourly("ec2", GPU_TYPE)
+    most = max(gpus + 1, math.ceil(rate.peak / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
     yield Option(
-        f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot)",
+        f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to {most}",
         controllers + floor * gpu_hour + (gpus + 1 - floor) * gpu_hour * SPOT_SHARE,
-        ServingDesign("cluster-gpu", GPU_TYPE, gpus, max(gpus + 1, math.ceil(rate.peak / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION))), CANARY_PERCENT, 0),
+        ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, CANARY_PERCENT, 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
     )
 

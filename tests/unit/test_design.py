@@ -154,7 +154,7 @@ def test_a_looser_latency_never_costs_more(wanted: Objectives, factor: float) ->
 
 
 def _design(config: dict[str, Any]) -> Design:
-    stack = parse(config, where="f")
+    stack = parse(config, where="f", planned=True)
     return design(stack.objectives, PRICES, stack.region)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import io
 import json
 import logging
 import os
@@ -17,7 +16,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -166,6 +164,7 @@ class Hosting:
 
     def _start(self, model: str) -> Container:
         from groundplan.services import free_port
+        from pipelines.serving.bundle import unpack
 
         described = self.sagemaker.describe_model(ModelName=model)["PrimaryContainer"]
         folder = self.home / "run" / "models" / model
@@ -173,9 +172,7 @@ class Hosting:
         folder.mkdir(parents=True)
         if address := described.get("ModelDataUrl"):
             bucket, _, key = address.removeprefix("s3://").partition("/")
-            body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-                archive.extractall(folder, filter="data")
+            unpack(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read(), folder)
         port = free_port()
         environment = {
             **os.environ,

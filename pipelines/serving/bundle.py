@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import posixpath
+import tarfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +94,25 @@ class Model:
     @cached_property
     def _input_names(self) -> frozenset[str]:
         return frozenset(item.name for item in self.session.get_inputs())
+
+
+def unpack(package: bytes, folder: Path) -> None:
+    """Write a model's package (``model.tar.gz``) into a folder, which is all that it can write to.
+
+    A package holds plain files side by side, so nothing else is taken out of one: no link, no device, no name that leads elsewhere.
+    (``tarfile`` has a filter for that only from Python 3.11.4 on.)
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    with tarfile.open(fileobj=io.BytesIO(package), mode="r:gz") as archive:
+        for member in archive:
+            name = posixpath.normpath(member.name)  # ``tar czf model.tar.gz .`` writes ./model.onnx
+            source = archive.extractfile(member) if member.isfile() else None
+            if source is not None and "/" not in name and name != "..":
+                (folder / name).write_bytes(source.read())
+            elif name != ".":
+                raise ValueError(f"the package holds {member.name!r}, which is no plain file beside the others")
 
 
 def load(folder: Path) -> Model | None:

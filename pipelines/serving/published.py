@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.serving.bundle import Model, load
+from pipelines.serving.bundle import Model, load, unpack
 
 EVERY_S = 30.0
 _log = logging.getLogger("groundplan.published")
@@ -40,8 +38,7 @@ class Published:
                 return False, None
             raise
         with TemporaryDirectory() as folder:
-            with tarfile.open(fileobj=io.BytesIO(answer["Body"].read()), mode="r:gz") as archive:
-                archive.extractall(folder, filter="data")
+            unpack(answer["Body"].read(), Path(folder))
             model = load(Path(folder))
         self._etag = answer["ETag"]
         return True, model

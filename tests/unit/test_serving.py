@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pipelines import onnx_export
 from pipelines.serving.app import ModelServer
-from pipelines.serving.bundle import Model
+from pipelines.serving.bundle import Model, unpack
 from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
 
 
@@ -212,3 +215,43 @@ def test_a_key_of_more_than_64_bits_is_refused(numbers: Any) -> None:
     answer = call(model, "/invocations", b'{"entities": {"id": [18446744073709551615]}}')
     assert answer.status_code == 400 and "no key of 64 bits" in answer.json()["error"]
     assert call(model, "/invocations", json.dumps({"entities": {"id": [1] * 10_001}}).encode()).status_code == 413
+
+
+def _archive(*members: tuple[str, bytes, bytes]) -> bytes:
+    """A package of name, type (as ``tarfile`` calls it) and content, or for a link its target."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, kind, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                entry.linkname = content.decode()
+            else:
+                entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_a_package_made_by_tar_is_unpacked(tmp_path: Path) -> None:
+    unpack(_archive((".", tarfile.DIRTYPE, b""), ("./model.onnx", tarfile.REGTYPE, b"a"), ("model.json", tarfile.REGTYPE, b"b")), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.onnx": b"a", "model.json": b"b"}
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        ("../model.onnx", tarfile.REGTYPE, b"a"),
+        ("/tmp/model.onnx", tarfile.REGTYPE, b"a"),
+        ("..", tarfile.REGTYPE, b"a"),
+        ("a/model.onnx", tarfile.REGTYPE, b"a"),
+        ("model.onnx", tarfile.SYMTYPE, b"/etc/passwd"),
+        ("model.onnx", tarfile.LNKTYPE, b"../secret"),
+        ("model.onnx", tarfile.CHRTYPE, b""),
+    ],
+)
+def test_nothing_of_a_package_gets_out_of_its_folder(member: tuple[str, bytes, bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="which is no plain file beside the others"):
+        unpack(_archive(("model.json", tarfile.REGTYPE, b"b"), member), folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "model.json"]

@@ -343,35 +343,33 @@ app.add_typer(contract, name="contract")
 
 @contract.command("check")
 def contract_check(
-    against: Annotated[str, typer.Option(metavar="REV", help="Git revision to compare with.")] = "HEAD",
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files, and folders that are searched. Default: the contracts of all models.", show_default=False)
+    ] = None,
+    against: Annotated[str, typer.Option(metavar="REV", help="Git revision to compare with. Default: HEAD for the models' contracts, nothing for paths.")] = "",
+    output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Read every contract, and hold it to its compatibility mode against another git revision. Exit code 1 if one breaks."""
-    from dataclasses import asdict
+    """Hold data contracts (ODCS 3) to their standard, to what the platform can run, and to their compatibility mode against another git revision.
 
-    from groundplan.contracts import all_files, check
+    All faults of all files are told, and what a contract says and nothing here enforces. Exit code 1 if something must be mended.
+    """
+    from groundplan import contracts
     from groundplan.home import find_home
-    from infra.contracts import load_contract
-    from pipelines.quality import expectations
+    from infra.errors import UsageError
 
-    root = find_home().root
-    found = check(root, against)
-    for path in all_files(root):
-        expectations(load_contract(path))  # a slip in one would be seen by the first batch only
-    if as_json:
-        print(json.dumps([asdict(item) for item in found], indent=1))
-    else:
-        for item in found:
-            print(f"{item.state:<10} {item.id} {item.before + ' -> ' if item.before not in ('', item.version) else ''}{item.version}  {item.path}")
-            for reason in item.reasons:
-                print(f"           {reason}")
-    raise typer.Exit(1 if any(item.state == "breaking" for item in found) else 0)
+    if output not in ("text", "json", "sarif"):
+        raise UsageError(f"{output!r} is no format", where="--format", fix="text, json or sarif")
+    given = [path.resolve() for path in paths or ()]
+    found = contracts.check(find_home().root if not given else Path.cwd(), against or ("" if given else "HEAD"), given)
+    print((contracts.as_json if as_json or output == "json" else contracts.as_sarif if output == "sarif" else contracts.as_text)(found))
+    raise typer.Exit(1 if any(item.bad for item in found) else 0)
 
 
 @contract.command("catalogue")
 def contract_catalogue() -> None:
     """Print the page of all data that comes in (docs/data.md is its output)."""
-    from groundplan.contracts import catalogue
+    from groundplan.data_page import catalogue
     from groundplan.home import find_home
 
     print(catalogue(find_home().root), end="")

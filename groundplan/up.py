@@ -188,11 +188,10 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
 def _write_schemas(home: Home) -> None:
     """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value."""
     from groundplan.contracts import all_files
-    from infra.contracts import load_contract
+    from infra.contracts import load_contracts
 
     home.schemas.mkdir(parents=True)
-    for path in all_files(home.root):
-        contract = load_contract(path)
+    for contract in (contract for path in all_files(home.root) for contract in load_contracts(path)):
         schema = {"type": "object", "properties": {"value": contract.json_schema()}}
         (home.schemas / f"{contract.topic}.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
 

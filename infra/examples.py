@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra.contracts import Contract, load_contract
+from infra import contracts as standard
+from infra.contracts import Contract
 from infra.errors import UsageError
 
 DEAD_LETTERS = ".dlq"  # ends the name of a topic's dead-letter topic
@@ -95,30 +96,57 @@ def views_of(settings: Settings, contracts: tuple[Contract, ...]) -> tuple[View,
 
 
 def _of_contract(contract: Contract, target: str) -> View:
-    kinds: dict[str, Any] = {p.name: "string" if p.logicalType == "timestamp" else p.logicalType for p in contract.properties}
+    """The events as features: what is a value of its own, not a list or an object."""
+    if len(contract.keys) != 1:
+        raise UsageError(
+            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and a feature view has one",
+            where=f"contract {contract.id}", fix="mark one property `primaryKey: true`, or name `features` and `views` in example.yaml",
+        )  # fmt: skip
+    kinds = {item.name: feature_type(item) for item in contract.fields}
     key_type = kinds.pop(contract.key)
-    kinds.pop(target, None)
-    if not kinds:
+    features = {name: kind for name, kind in kinds.items() if kind is not None and name != target}
+    if not features or key_type is None:
         raise UsageError(
             "has no field beside its key and the target, so there is nothing to predict from",
             where=f"contract {contract.id}",
             fix="name `features` and `views`",
         )
-    return View(name=contract.view, key=contract.key, key_type=key_type, features=kinds)
+    return View(name=contract.view, key=contract.key, key_type=key_type, features=features)
+
+
+def feature_type(item: standard.Field) -> FeatureType | None:
+    """What a field is as a feature; None for what is no single value."""
+    kinds: dict[str, FeatureType] = {"integer": "integer", "number": "number", "decimal": "number", "boolean": "boolean"}
+    return None if item.stored in ("object", "array", "json") else kinds.get(item.stored, "string")
 
 
 def contract_files(folder: Path) -> list[Path]:
-    """An example's contracts: ``contract.yaml``, or those in ``contracts/``."""
-    return sorted([*folder.glob("contract.yaml"), *folder.glob("contracts/*.yaml")])
+    """An example's contracts: ``contract.yaml``, or those in ``contracts/`` (``.yaml``, ``.yml`` or ``.json``)."""
+    return sorted(
+        path
+        for ending in ("yaml", "yml", "json")
+        for form in (f"contract.{ending}", f"contract.odcs.{ending}", f"contracts/*.{ending}")
+        for path in folder.glob(form)
+    )
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model's, whose data comes by contract, and not just where a script lies."""
+    return (folder / "example.yaml").is_file() or bool(contract_files(folder))
 
 
 def load_contracts(folder: Path) -> tuple[Contract, ...]:
     """An example's contracts, by their file names.
 
     Raises:
-        UsageError: One can't be read, or two are about one topic or one table.
+        UsageError: There is none, one can't be read, or two are about one topic or one table.
     """
-    found = [(path, load_contract(path)) for path in contract_files(folder)]
+    if not contract_files(folder):
+        raise UsageError(
+            "is a model's folder and has no data contract, so nothing would hold its data to anything", where=str(folder),
+            fix="write contract.yaml; `groundplan contract import` makes one from data",
+        )  # fmt: skip
+    found = [(path, contract) for path in contract_files(folder) for contract in standard.load_contracts(path)]
     for place, (path, contract) in enumerate(found):
         for other_path, other in found[:place]:
             if shared := _in_common(contract, other):

@@ -46,6 +46,7 @@ from components.tracking import Tracking, TrackingArgs
 from components.workflow import Workflow, WorkflowArgs
 from components.workspace import Workspace, WorkspaceArgs
 from infra.contracts import Contract
+from infra.contracts.tables import glue_type
 from infra.design import Design, design
 from infra.examples import View, consumer_groups, contracts_and_views, example_folders
 from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
@@ -58,7 +59,6 @@ VPC_CIDR = "10.40.0.0/16"
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
 ON_CLUSTER = ("cluster", "cluster-gpu")
 ON_SAGEMAKER = ("realtime", "serverless")
-_GLUE = {"integer": "bigint", "number": "double", "string": "string", "boolean": "boolean", "timestamp": "timestamp"}
 _FEATURE = {"integer": "Integral", "number": "Fractional", "string": "String", "boolean": "Integral"}
 
 
@@ -153,7 +153,7 @@ class _Platform:
             ),
         )
         tables = {
-            c.topic: TableArgs({p.name: _GLUE[p.logicalType] for p in c.properties}, c.name, c.partition_format if c.event_time else "") for c in self.contracts
+            c.topic: TableArgs({item.name: glue_type(item) for item in c.fields}, c.name, c.partition_format if c.event_time else "") for c in self.contracts
         }
         buckets = self.lake.buckets
         self.catalog = Catalog(

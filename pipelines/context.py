@@ -17,7 +17,7 @@ from typing import Any
 from components.names import short_name
 from infra.contracts import Contract
 from infra.errors import GroundplanError, UsageError
-from infra.examples import View, load_contracts, read_settings, views_of
+from infra.examples import View, is_model, load_contracts, read_settings, views_of
 from infra.objectives import ModelObjectives
 from infra.outputs import Outputs, read
 from pipelines.identity import model_name, named_in
@@ -93,11 +93,11 @@ def load_example(path: Path, name: str = "") -> Example:
     if name and name != model_name(name):
         raise UsageError(f"{name!r} is not the name of a model", where="--name", fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}")
     model = name or settings.model or model_name(named_in(script) or default_name)
-    contracts = load_contracts(folder) if (folder / "example.yaml").is_file() else ()
+    contracts = load_contracts(folder) if is_model(folder) else ()
     where = str(folder / "example.yaml")
     if len(contracts) > 1 and not settings.features:
         raise UsageError("has several contracts, and no `features` that join their tables", where=where, fix="see examples/flights")
-    if contracts and not settings.features and settings.target not in {p.name for p in contracts[0].properties}:
+    if contracts and not settings.features and settings.target not in {item.name for item in contracts[0].fields}:
         raise UsageError(f"`target` must name a property of the contract, found {settings.target!r}", where=where)
     views = views_of(settings, contracts) if contracts else ()
     return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features, settings.recording)

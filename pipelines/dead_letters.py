@@ -15,7 +15,8 @@ from infra.errors import GroundplanError
 from infra.examples import DEAD_LETTERS
 from pipelines import broker
 from pipelines.context import Context
-from pipelines.decode import Decoder, Refused
+from pipelines.decode import Decoder
+from pipelines.refusals import Refused
 
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
@@ -56,7 +57,7 @@ def topic_of(topic: str) -> str:
 def headers(refused: Refused, contract: Contract, message: Any = None) -> dict[str, str]:
     """Why, and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
     stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(first_sent_ms(message))}
-    return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": f"{contract.id} {contract.version}"}
+    return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": contract.label}
 
 
 def first_sent_ms(message: Any) -> int:

@@ -1,15 +1,20 @@
-"""Bytes of many events at once into columns, held to their contract; single events are looked at only where a batch fails."""
+"""Bytes of many events at once into columns, held to their contract; single events are looked at only where a batch is no JSON of it.
+
+What msgspec can check while it parses (types, bounds of numbers, lengths) it does; the rest is checked a column at a time.
+"""
 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from infra.contracts import Contract, Property, moment
+from infra.contracts import Contract, Field
+from infra.contracts.model import as_text
+from infra.contracts.types import strptime_of
+from pipelines.refusals import Refused, shown, why
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,21 +25,6 @@ _YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 
-@dataclass(frozen=True)
-class Refused:
-    """An event that is none of the contract's.
-
-    Attributes:
-        index: Its place in the batch.
-        reason: ``not JSON``, ``unknown field``, ``missing field``, ``wrong type``, ``out of bounds``, or ``in the future``.
-        detail: What is wrong with it, in one sentence.
-    """
-
-    index: int
-    reason: str
-    detail: str
-
-
 class Decoder:
     """Decodes the events of one contract."""
 
@@ -42,22 +32,14 @@ class Decoder:
         import msgspec
 
         self.contract = contract
-
-        def kind(*, forms: bool) -> Any:
-            fields = [_field(item, forms=forms) for item in contract.properties]
-            return msgspec.defstruct("Event", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
-
-        # The form of texts is checked a column at a time, which is several times as fast.
-        many: Any = kind(forms=False)
-        self._one, self._many = msgspec.json.Decoder(kind(forms=True)), msgspec.json.Decoder(list[many])
-        self._forms = [(item.name, item.logicalTypeOptions.pattern) for item in contract.properties if item.logicalTypeOptions.pattern]
-        self._compiled = {name: re.compile(_whole(pattern) or "") for name, pattern in self._forms}
+        event: Any = _struct("Event", contract.fields)
+        self._one, self._many = msgspec.json.Decoder(event), msgspec.json.Decoder(list[event])
         self._faults = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Columns of the raw zone: the contract's fields in their order; timestamps in microseconds, UTC."""
-        return arrow_schema(self.contract)
+        """Columns of events as they came: the contract's fields in their order; timestamps in microseconds, UTC."""
+        return arrow_schema(self.contract, stored=False)
 
     def decode(self, payloads: list[bytes], latest: datetime | None = None) -> tuple[pa.Table, list[Refused]]:
         """Columns of the good events in their order, and the others with what is wrong with them.
@@ -65,173 +47,315 @@ class Decoder:
         Args:
             latest: An event whose time lies after it comes from a clock that is wrong.
 
-        What a batch costs is one parse and one conversion a column. A batch in which something is wrong is parsed event by event.
+        What a batch costs is one parse and one conversion a column. A batch that is not as a whole the contract's is parsed event by event.
         """
         import msgspec
-        import pyarrow as pa
 
+        refused: dict[int, Refused] = {}
         try:
             if not all(body and body[0] == _OPEN and body[-1] == _CLOSE for body in payloads):
                 raise msgspec.ValidationError("not an object")
-            events = self._many.decode(b"[" + _BETWEEN.join(payloads) + b"]")
+            events, places = self._many.decode(b"[" + _BETWEEN.join(payloads) + b"]"), range(len(payloads))
             if len(events) != len(payloads):
                 raise msgspec.ValidationError("two in one")
-            table = self._table(events, latest)
-            self._check_forms(table)
-            return table, []
-        except (*self._faults, pa.ArrowInvalid, _OutOfBoundsError):
-            return self._singly(payloads, latest)
+        except self._faults:
+            events, places = self._singly(payloads, refused)  # type: ignore[assignment]
+        columns = _Columns(self.contract, latest)
+        table = columns.table(events, self.schema)
+        for index, (reason, detail) in columns.faults.items():
+            refused[places[index]] = Refused(places[index], reason, detail)
+        return table, [refused[index] for index in sorted(refused)]
 
-    def _singly(self, payloads: list[bytes], latest: datetime | None) -> tuple[pa.Table, list[Refused]]:
-        import pyarrow as pa
-
-        events, refused = [], []
-        timed = [item for item in self.contract.properties if item.logicalType == "timestamp"]
+    def _singly(self, payloads: list[bytes], refused: dict[int, Refused]) -> tuple[list[Any], list[int]]:
+        events, places = [], []
         for index, body in enumerate(payloads):
             try:
-                event = self._one.decode(body)
-                for item in timed:
-                    _check_time(item, getattr(event, item.name), self._latest(item, latest))
-                events.append(event)
-            except (*self._faults, _OutOfBoundsError, pa.ArrowInvalid) as error:
-                refused.append(Refused(index, *_why(error)))
-        return self._table(events, latest), refused
+                events.append(self._one.decode(body))
+                places.append(index)
+            except self._faults as error:
+                refused[index] = Refused(index, *why(str(error), body, self.contract))
+        return events, places
 
-    def _latest(self, item: Property, latest: datetime | None) -> datetime | None:
-        """Only the event's own time can't lie ahead: other dates may well be of the future."""
-        return latest if item.name == self.contract.event_time else None
 
-    def _check_forms(self, table: pa.Table) -> None:
-        import pyarrow.compute as pc
+class _Columns:
+    """Columns of events, and what is wrong with single ones."""
 
-        for name, pattern in self._forms:
-            texts = pc.unique(table[name])
-            if len(texts) and not pc.all(pc.match_substring_regex(texts, pattern), skip_nulls=True).as_py():
-                raise _OutOfBoundsError(name)
-            # The two engines differ beyond ASCII (what is a blank, a digit); what is good alone must be good among others.
-            if any(self._compiled[name].search(text) is None for text in texts.to_pylist() if text is not None and not text.isascii()):
-                raise _OutOfBoundsError(name)
+    def __init__(self, contract: Contract, latest: datetime | None) -> None:
+        self._contract, self._latest = contract, latest
+        self.faults: dict[int, tuple[str, str]] = {}
 
-    def _table(self, events: list[Any], latest: datetime | None) -> pa.Table:
+    def table(self, events: list[Any], schema: pa.Schema) -> pa.Table:
+        """The events without those that have a fault."""
         import pyarrow as pa
 
-        columns = []
-        for item, field in zip(self.contract.properties, self.schema, strict=True):
-            name = item.name
-            if item.logicalType != "timestamp":
-                columns.append(pa.array([getattr(event, name) for event in events], type=field.type))
-                continue
-            times = _times([getattr(event, name) for event in events])
-            _check_times(item, times, self._latest(item, latest))
-            columns.append(times)
-        return pa.Table.from_arrays(columns, schema=self.schema)
+        columns = [
+            self._column(item, [getattr(event, name) for event in events], item.name, None)
+            for item, name in zip(self._contract.fields, _slots(self._contract.fields), strict=True)
+        ]
+        table = pa.Table.from_arrays(columns, schema=schema)
+        if not self.faults:
+            return table
+        keep = [True] * table.num_rows
+        for index in self.faults:
+            keep[index] = False
+        return table.filter(pa.array(keep))
+
+    def _column(self, item: Field, values: list[Any], path: str, rows: list[int] | None) -> pa.Array:
+        """One field of all events.
+
+        Args:
+            rows: Of which event each value is; None where each is of its own.
+        """
+        import pyarrow as pa
+
+        kind = _arrow_type(item, stored=False)
+        if item.kind == "object":
+            parts = [
+                self._column(part, [None if value is None else getattr(value, name) for value in values], f"{path}.{part.name}", rows)
+                for part, name in zip(item.fields, _slots(item.fields), strict=True)
+            ]
+            return pa.StructArray.from_arrays(parts, fields=list(kind), mask=pa.array([value is None for value in values], pa.bool_()))
+        if item.kind == "array" and item.item is not None:
+            offsets, inner, of_rows = [0], list[Any](), list[int]()
+            for place, value in enumerate(values):
+                inner += value or ()
+                of_rows += [place if rows is None else rows[place]] * len(value or ())
+                offsets.append(len(inner))
+            missing = pa.array([value is None for value in values], pa.bool_())
+            return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), self._column(item.item, inner, f"{path}[]", of_rows), type=kind, mask=missing)
+        array = self._leaf(item, values, path, rows, kind)
+        self._check(item, array, values, path, rows)
+        return array
+
+    def _leaf(self, item: Field, values: list[Any], path: str, rows: list[int] | None, kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        if item.kind == "json":
+            values = [None if value is None or (text := bytes(value).decode()) == "null" else text for value in values]
+            if item.required:
+                self._refuse([value is None for value in values], rows, "missing field", lambda _: f"{path} is missing")
+        elif item.kind == "decimal":
+            return self._decimals(item, values, path, rows, kind)
+        elif item.kind in ("timestamp", "date", "time"):
+            return self._times(item, values, path, rows, kind)
+        return pa.array(values, type=kind)
+
+    def _decimals(self, item: Field, values: list[Any], path: str, rows: list[int] | None, kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        try:
+            return pa.array(values, type=kind)
+        except pa.ArrowInvalid:
+            bad = [value is not None and not _fits(value, item) for value in values]
+            self._refuse(
+                bad, rows, "out of bounds",
+                lambda at: f"{path} is {shown(item, values[at])}, and has room for {item.digits} digits, {item.scale} of them behind the point",
+            )  # fmt: skip
+            return pa.array([None if wrong else value for value, wrong in zip(values, bad, strict=True)], type=kind)
+
+    def _times(self, item: Field, values: list[str | None], path: str, rows: list[int] | None, kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        if item.kind != "time" and not item.format:
+            texts = pa.array(values, type=pa.string())
+            try:
+                return texts.cast(kind)  # ISO 8601; a timestamp with its zone
+            except pa.ArrowInvalid:
+                pass
+        known = {text: _moment(item, text) for text in dict.fromkeys(values) if text is not None}
+        form = f"as {item.format}" if item.format else "in ISO 8601" + (" with its zone" if item.kind == "timestamp" and not item.timezone else "")
+        self._refuse(
+            [text is not None and known[text] is None for text in values], rows, "wrong type",
+            lambda at: f"{path} is no {_NAMED[item.kind]} {form}: {shown(item, values[at])}",
+        )  # fmt: skip
+        made = [None if text is None else known[text] for text in values]
+        return pa.array([value.isoformat() if isinstance(value, time) else value for value in made], type=kind)
+
+    def _check(self, item: Field, array: pa.Array, values: list[Any], path: str, rows: list[int] | None) -> None:
+        """Bounds that msgspec does not know, forms of texts, and lists of what is allowed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        limits = item.limits
+        if limits.pattern is not None:
+            self._refuse_where(
+                _over_distinct(array, lambda texts: pc.invert(pc.match_substring_regex(texts, limits.pattern))), values, item, rows,
+                lambda value: f"{path} is {value}, which has not the form {limits.pattern}",
+            )  # fmt: skip
+        if limits.allowed and item.kind in ("string", "integer", "number", "boolean"):
+            allowed = pa.array(list(limits.allowed), type=array.type)
+            self._refuse_where(
+                pc.invert(pc.is_in(array, allowed)), values, item, rows, lambda value: f"{path} is {value}, allowed is {', '.join(map(str, limits.allowed))}"
+            )
+        if item.kind not in ("timestamp", "date", "decimal", "time"):
+            return
+        least, most = limits.least, limits.most
+        if item.kind == "timestamp":
+            least, most = least or _YEARS[0], most or _YEARS[1]
+        below = None if least is None else (pc.less_equal if limits.least_open else pc.less)(array, _scalar(least, array.type))
+        above = None if most is None else (pc.greater_equal if limits.most_open else pc.greater)(array, _scalar(most, array.type))
+        for side in (below, above):
+            if side is not None:
+                self._refuse_where(side, values, item, rows, lambda value: f"{path} is {value}, allowed is {_range(item, least, most)}")
+        # Only the event's own time can't lie ahead: other dates may well be of the future.
+        if self._latest is not None and rows is None and path == self._contract.event_time:
+            late = pc.greater(array, _scalar(self._latest, array.type))
+            self._refuse_where(
+                late, values, item, rows, lambda value: f"{path} is {value}, and the platform takes nothing from {self._latest:%Y-%m-%d %H:%M} UTC on",
+                "in the future",
+            )  # fmt: skip
+
+    def _refuse_where(
+        self, mask: Any, values: list[Any], item: Field, rows: list[int] | None, says: Callable[[str], str], reason: str = "out of bounds"
+    ) -> None:
+        """Those of the values, as they came, for which the mask is true; for a missing one it says nothing."""
+        import pyarrow.compute as pc
+
+        if pc.any(mask).as_py():
+            there = [bool(wrong) and value is not None for wrong, value in zip(mask.to_pylist(), values, strict=True)]
+            self._refuse(there, rows, reason, lambda at: says(shown(item, values[at])))
+
+    def _refuse(self, bad: list[bool], rows: list[int] | None, reason: str, says: Callable[[int], str]) -> None:
+        for place, wrong in enumerate(bad):
+            row = place if rows is None else rows[place]
+            if wrong and row not in self.faults:
+                self.faults[row] = (reason, says(place))
 
 
-def arrow_schema(contract: Contract) -> pa.Schema:
-    """The contract's fields as Arrow columns."""
+def arrow_schema(contract: Contract, *, stored: bool = True) -> pa.Schema:
+    """The contract's fields as Arrow columns: as tables hold them, with tokens for what is personal, or as they came."""
     import pyarrow as pa
 
-    kinds = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "timestamp": pa.timestamp("us", "UTC")}
-    return pa.schema([pa.field(item.name, kinds[item.logicalType], nullable=not item.required) for item in contract.properties])
+    return pa.schema([pa.field(item.name, _arrow_type(item, stored=stored), nullable=not item.required) for item in contract.fields])
 
 
-class _OutOfBoundsError(ValueError):
-    """A timestamp outside of its contract."""
+def _arrow_type(item: Field, *, stored: bool) -> pa.DataType:
+    import pyarrow as pa
+
+    kind = item.stored if stored else item.kind
+    if kind == "decimal":
+        return pa.decimal128(item.digits, item.scale)
+    if kind == "object":
+        return pa.struct([pa.field(part.name, _arrow_type(part, stored=stored)) for part in item.fields])
+    if kind == "array" and item.item is not None:
+        return pa.list_(_arrow_type(item.item, stored=stored))
+    kinds = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "timestamp": pa.timestamp("us", "UTC"), "date": pa.date32()}
+    return kinds.get(kind, pa.string())
 
 
-def _field(item: Property, *, forms: bool) -> Any:
-    """A field as msgspec checks it: type, bounds, form and length."""
+def _slots(fields: tuple[Field, ...]) -> list[str]:
+    """Names of a struct's attributes: fields may be called what no attribute may be."""
+    return [f"f{place}" for place in range(len(fields))]
+
+
+def _struct(name: str, fields: tuple[Field, ...]) -> Any:
+    import msgspec
+
+    slots = _slots(fields)
+    described: list[Any] = []
+    for slot, item in zip(slots, fields, strict=True):
+        kind = _msgspec_type(item)
+        if item.required:
+            described.append((slot, kind))
+        else:
+            described.append((slot, kind if item.kind == "json" else kind | None, None))
+    rename = {slot: item.name for slot, item in zip(slots, fields, strict=True)}
+    return msgspec.defstruct(name, described, forbid_unknown_fields=True, kw_only=True, gc=False, rename=rename)
+
+
+def _msgspec_type(item: Field) -> Any:
+    """A field as msgspec checks it."""
+    from decimal import Decimal
     from typing import Annotated
 
-    from msgspec import Meta
+    from msgspec import Meta, Raw
 
-    kinds: dict[str, Any] = {"integer": int, "number": float, "string": str, "boolean": bool, "timestamp": str}
-    kind, bounds = kinds[item.logicalType], item.logicalTypeOptions
-    limits: dict[str, Any] = {}
-    if item.logicalType in ("integer", "number"):
-        limits = {name: limit for name, limit in (("ge", bounds.minimum), ("le", bounds.maximum)) if limit is not None}
-        if item.logicalType == "integer":  # within what a column of 64 bits can hold; 0.5 is a bound of whole numbers, too
-            least, most = math.ceil(limits.get("ge", -(2**63))), math.floor(limits.get("le", 2**63 - 1))
-            limits = {"ge": max(least, -(2**63)), "le": min(most, 2**63 - 1)}
-        else:
-            limits = {name: float(limit) for name, limit in limits.items()}
-    elif item.logicalType == "string":
-        limits = {
-            name: limit for name, limit in (("pattern", _whole(bounds.pattern) if forms else None), ("max_length", bounds.maxLength)) if limit is not None
-        }
-    if limits:
-        kind = Annotated[kind, Meta(**limits)]
-    return (item.name, kind) if item.required else (item.name, kind | None, None)
+    if item.kind == "json":
+        return Raw
+    if item.kind == "object":
+        return _struct("Part", item.fields)
+    kinds: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "decimal": Decimal}
+    kind = list[_msgspec_type(item.item) if item.item.required else _msgspec_type(item.item) | None] if item.item else kinds.get(item.kind, str)  # type: ignore[misc]
+    limits, given = item.limits, dict[str, Any]()
+    if item.kind in ("integer", "number"):
+        given = _numeric(item)
+    elif item.kind in ("string", "array"):
+        given = {"min_length": limits.shortest, "max_length": limits.longest}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Annotated[kind, Meta(**given)] if given else kind
 
 
-def _whole(pattern: str | None) -> str | None:
-    """The pattern with the end of the text for ``$``, as JSON Schema means it; Python's would let a line break stand behind it."""
-    return f"{pattern[:-1]}\\Z" if pattern and pattern.endswith("$") and not pattern.endswith("\\$") else pattern
+def _numeric(item: Field) -> dict[str, Any]:
+    limits = item.limits
+    if item.kind == "number":
+        sides = {"gt" if limits.least_open else "ge": limits.least, "lt" if limits.most_open else "le": limits.most}
+        return {name: None if side is None else float(side) for name, side in sides.items()} | {"multiple_of": limits.multiple_of}  # type: ignore[arg-type]
+    # Within what a column of 64 bits can hold; 0.5 is a bound of whole numbers, too.
+    least: Any = -(2**63) if limits.least is None else limits.least
+    most: Any = 2**63 - 1 if limits.most is None else limits.most
+    low = math.floor(least) + 1 if limits.least_open else math.ceil(least)
+    high = math.ceil(most) - 1 if limits.most_open else math.floor(most)
+    multiple = limits.multiple_of
+    return {"ge": max(low, -(2**63)), "le": min(high, 2**63 - 1), "multiple_of": int(multiple) if multiple is not None and int(multiple) == multiple else None}
 
 
-def _times(texts: list[str | None]) -> Any:
-    import pyarrow as pa
-
-    # ISO 8601 with a zone; a time without one is refused.
-    return pa.array(texts, type=pa.string()).cast(pa.timestamp("us", "UTC"))
+_NAMED = {"timestamp": "time", "date": "date", "time": "time of day"}
 
 
-def _check_times(item: Property, times: Any, latest: datetime | None = None) -> None:
-    import pyarrow.compute as pc
+def _moment(item: Field, text: str) -> datetime | date | time | None:
+    """One time as text; None if it is none."""
+    try:
+        if item.kind == "time":
+            return datetime.strptime(text, strptime_of(item.format)).time() if item.format else time.fromisoformat(text)  # noqa: DTZ007 (of a day)
+        found = datetime.strptime(text, strptime_of(item.format)) if item.format else _iso(item, text)  # noqa: DTZ007 (its zone follows)
+        if item.kind == "date" or found is None:
+            return found.date() if isinstance(found, datetime) else found
+        if found.tzinfo is None:
+            if not item.timezone:
+                return None
+            from zoneinfo import ZoneInfo
 
-    bounds = item.logicalTypeOptions
-    least = _YEARS[0] if bounds.minimum is None else moment(bounds.minimum)
-    most = min(_YEARS[1] if bounds.maximum is None else moment(bounds.maximum), latest or _YEARS[1])
-    # Compared as Arrow's numbers: Python has no year 0.
-    found = pc.min_max(times)
-    if found["min"].is_valid and (pc.less(found["min"], _scalar(least)).as_py() or pc.greater(found["max"], _scalar(most)).as_py()):
-        raise _OutOfBoundsError
+            found = found.replace(tzinfo=ZoneInfo(item.timezone))
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
-def _scalar(time: datetime) -> Any:
-    import pyarrow as pa
-
-    return pa.scalar(time, type=pa.timestamp("us", "UTC"))
-
-
-def _check_time(item: Property, text: str | None, latest: datetime | None) -> None:
-    if text is None:
-        return
+def _iso(item: Field, text: str) -> Any:
+    """By Arrow's reading, so that a text means the same alone and among others; without a zone by Python's."""
     import pyarrow as pa
 
     try:
-        found = _times([text])
+        return pa.array([text]).cast(_arrow_type(item, stored=False))[0].as_py()
+    except (pa.ArrowInvalid, ValueError, OverflowError):
+        return datetime.fromisoformat(text) if item.kind == "timestamp" and item.timezone else None
+
+
+def _fits(value: Any, item: Field) -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.array([value], type=_arrow_type(item, stored=False))
     except pa.ArrowInvalid:
-        raise _OutOfBoundsError(f"wrong type: {item.name} is no time in ISO 8601 with its zone: {text[:40]!r}") from None
-    try:
-        _check_times(item, found)
-    except _OutOfBoundsError:
-        bounds = item.logicalTypeOptions
-        raise _OutOfBoundsError(
-            f"out of bounds: {item.name} is {text[:40]}, allowed is {bounds.minimum or _YEARS[0].date()} to {bounds.maximum or _YEARS[1].date()}"
-        ) from None
-    try:
-        _check_times(item, found, latest)
-    except _OutOfBoundsError:
-        raise _OutOfBoundsError(f"in the future: {item.name} is {text[:40]}, and the platform takes nothing from {latest:%Y-%m-%d %H:%M} UTC on") from None
+        return False
+    return True
 
 
-def _why(error: Exception) -> tuple[str, str]:
-    """Reason and detail of a refused event."""
-    text = str(error)
-    if isinstance(error, _OutOfBoundsError):
-        reason, _, detail = text.partition(": ")
-        return reason, detail
-    for mark, reason in (
-        ("contains unknown field", "unknown field"),
-        ("missing required field", "missing field"),
-        ("Expected `object`", "not JSON"),
-        ("<=", "out of bounds"),
-        (">=", "out of bounds"),
-        ("matching regex", "out of bounds"),
-        ("of length", "out of bounds"),
-        ("Expected", "wrong type"),
-    ):
-        if mark in text:
-            return reason, text
-    return "not JSON", text
+def _over_distinct(array: pa.Array, asked: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """An answer for each value, asked once for each different one."""
+    encoded = array.dictionary_encode()
+    return asked(encoded.dictionary).take(encoded.indices)
+
+
+def _scalar(value: Any, kind: pa.DataType) -> Any:
+    import pyarrow as pa
+
+    return pa.scalar(value.isoformat() if isinstance(value, time) else value, type=kind)
+
+
+def _range(item: Field, least: Any, most: Any) -> str:
+    """Bounds in words."""
+    sides = ([f"{'above' if item.limits.least_open else 'from'} {as_text(least)}"] if least is not None else []) + (
+        [f"{'below' if item.limits.most_open else 'to'} {as_text(most)}"] if most is not None else []
+    )
+    return " ".join(sides)

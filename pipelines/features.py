@@ -82,8 +82,7 @@ def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, p
     example = context.example
     if not example.features:
         view = example.views[0]
-        table = read_parquet(context.get_address(quality["dataset"]))
-        table = table.drop_columns([example.target]) if example.target in table.column_names else table
+        table = _as_features(read_parquet(context.get_address(quality["dataset"])), view)
         now = datetime.now(UTC).replace(microsecond=0)
         return {view.name: table.append_column(view.time, pa.array([now] * table.num_rows, type=pa.timestamp("us", "UTC")))}, None
     with TemporaryDirectory() as folder:
@@ -96,6 +95,15 @@ def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, p
                 where=str(example.folder / f"{example.features}.py"),
             )
         return {name: expression.to_pyarrow() for name, expression in made.items()}, labels.to_pyarrow()
+
+
+def _as_features(table: pa.Table, view: View) -> pa.Table:
+    """The events as features: exact decimals as numbers, dates and times as texts, and no lists and objects."""
+    import pyarrow as pa
+
+    kinds = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
+    columns = {view.key: view.key_type, **view.features}
+    return pa.table({name: table[name].cast(kinds[kind]) for name, kind in columns.items()})
 
 
 def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pipelines import audit, dead_letters
 from pipelines.context import Context, Example, load_example
 from pipelines.features import duckdb_tables
 from pipelines.identity import PROJECT
-from pipelines.masking import forgettable, masking_key
+from pipelines.masking import masking_key
 from pipelines.people import PEOPLE, People
 from pipelines.person import Person, frames, gone, rows_of, without_person, without_rows
 from pipelines.quality import FORGOTTEN, forgotten_tokens, prepare
@@ -56,7 +56,7 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     Raises:
         GroundplanError: The example has no personal fields, or something of the person is still there afterwards.
     """
-    topics = {contract.topic for contract in context.example.contracts if forgettable(contract)}
+    topics = {contract.topic for contract in context.example.contracts if contract.personal}
     if not topics:
         raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
     related, people = _related(context, topics), People(context, masking_key(context.outputs))
@@ -126,9 +126,11 @@ def _follow(context: Context, person: Person) -> list[Scope]:
     for contract in example.contracts:
         raw = RawZone(context, contract).read()
         tables[contract.view] = (prepare(raw, contract, forgotten)[0], prepare(raw, contract, forgotten | {person.token})[0])
-        if forgettable(contract):
-            keys = set(pc.unique(raw.filter(person.mask(raw))[contract.key]).to_pylist())
-            scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys}))
+        if contract.personal:
+            # Of several keys together no one tells whose a row is; then the rows are found by their tokens alone.
+            mine = raw.filter(person.mask(raw))
+            keys = set(pc.unique(mine[contract.key]).to_pylist()) if len(contract.keys) == 1 else set()
+            scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys} if keys else {}))
             if not example.features:
                 of_views[contract.view] = keys
     if example.features:

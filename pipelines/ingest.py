@@ -21,10 +21,11 @@ from infra.errors import GroundplanError
 from infra.examples import consumer_group
 from pipelines import broker, dead_letters
 from pipelines.context import Context, main
-from pipelines.decode import Decoder, Refused
+from pipelines.decode import Decoder
 from pipelines.masking import Masker, masking_key
 from pipelines.people import People
 from pipelines.raw_zone import POSITION, Manifest, RawZone, raw_schema
+from pipelines.refusals import Refused
 
 IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
 RANGE_EVENTS = 131_072  # offsets of one range, which begins and ends at multiples of it
@@ -111,8 +112,7 @@ class _Ingestion:
 
     def __init__(self, context: Context, contracts: dict[str, Contract]) -> None:
         self._context, self._contracts = context, contracts
-        personal = any(item.personal for contract in contracts.values() for item in contract.properties)
-        people = People(context, masking_key(context.outputs) if personal else b"")
+        people = People(context, masking_key(context.outputs) if any(contract.personal for contract in contracts.values()) else b"")
         self._decoders = {topic: Decoder(contract) for topic, contract in contracts.items()}
         self._maskers = {topic: Masker(contract, people.tokens) for topic, contract in contracts.items()}
         self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
@@ -375,12 +375,17 @@ def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any
             print(f"progress: {count:,} events of {contract.topic} sent", flush=True)
 
     messages: Iterable[dict[str, Any]]
-    messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": str(event[contract.key])} for event in events)
+    messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": _message_key(contract, event)} for event in events)
     kept_out: list[Refused] = []
     sent = broker.send(broker.producer(context.outputs), _checked(contract, messages, kept_out) if broker.validates() else messages, contract.topic, said)
     if kept_out:
         _count_refused(context, len(kept_out))
     return sent
+
+
+def _message_key(contract: Contract, event: dict[str, Any]) -> str | None:
+    """What keeps one entity's events in one partition."""
+    return "|".join(str(event[name]) for name in contract.keys) or None
 
 
 def _checked(contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]) -> Iterator[dict[str, Any]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from itertools import accumulate, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from infra.contracts import Contract
+from infra.contracts import Contract, Field
 from infra.errors import GroundplanError
 from infra.outputs import Outputs
 
@@ -58,23 +58,44 @@ class Masker:
     """
 
     def __init__(self, contract: Contract, tokens: Callable[[list[str]], dict[str, str]]) -> None:
-        self._columns = [item.name for item in contract.properties if item.personal]
-        self._texts = [item.name for item in contract.properties if item.logicalType == "string" and not item.personal]
+        self._contract = contract
+        self._texts = [item.name for item in contract.fields if item.kind == "string" and not item.personal]
         self._tokens, self._known = tokens, dict[str, str]()
 
     def mask(self, table: pa.Table) -> pa.Table:
-        """The table with tokens in the place of personal values."""
+        """The table with tokens in the place of personal values, wherever in a field they are."""
         import pyarrow as pa
 
-        for name in self._columns:
-            encoded = table[name].combine_chunks().dictionary_encode()
-            values = encoded.dictionary.to_pylist()
-            if unknown := [value for value in values if value not in self._known]:
-                self._known |= self._tokens(unknown)
-            tokens = pa.array([self._known[value] for value in values], type=pa.string())
-            masked = pa.DictionaryArray.from_arrays(encoded.indices, tokens).cast(pa.string())
-            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), masked)
+        for item in self._contract.fields:
+            if any(leaf.personal for _, leaf in item.leaves()):
+                index = table.schema.get_field_index(item.name)
+                masked = self._masked(table[item.name].combine_chunks(), item)
+                table = table.set_column(index, pa.field(item.name, masked.type, nullable=not item.required), masked)
         return table
+
+    def _masked(self, array: pa.Array, item: Field) -> pa.Array:
+        """One field's values, or those of its parts."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if item.fields:
+            parts = [self._masked(pc.struct_field(array, place), part) for place, part in enumerate(item.fields)]
+            names = [part.name for part in item.fields]
+            fields = [pa.field(name, part.type) for name, part in zip(names, parts, strict=True)]
+            return pa.StructArray.from_arrays(parts, fields=fields, mask=pc.is_null(array))
+        if item.item is not None:
+            inner = self._masked(pc.list_flatten(array), item.item)
+            lengths = pc.fill_null(pc.list_value_length(array), 0)
+            offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
+            return pa.ListArray.from_arrays(offsets, inner, type=pa.list_(inner.type), mask=pc.is_null(array))
+        if not item.personal:
+            return array
+        encoded = array.dictionary_encode()
+        values = [as_text(value) for value in encoded.dictionary.to_pylist()]
+        if unknown := [value for value in values if value not in self._known]:
+            self._known |= self._tokens(unknown)
+        tokens = pa.array([self._known[value] for value in values], type=pa.string())
+        return pa.DictionaryArray.from_arrays(encoded.indices, tokens).cast(pa.string())
 
     def undeclared(self, table: pa.Table) -> list[str]:
         """Personal data in fields that are not tagged: ``field: kind``, without the value."""
@@ -117,6 +138,8 @@ def _luhn_holds(text: str) -> bool:
     return sum(digit if place % 2 == 0 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(digits)) % 10 == 0
 
 
-def forgettable(contract: Contract) -> list[str]:
-    """Fields by which one person's rows are found."""
-    return [item.name for item in contract.properties if item.personal]
+def as_text(value: Any) -> str:
+    """A personal value as its token is made of it: texts as they are, all else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    return "true" if value is True else "false" if value is False else value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -60,6 +60,9 @@ class Person:
             if pa.types.is_dictionary(kind):
                 table = table.set_column(table.column_names.index(name), name, table[name].cast(kind.value_type))
                 kind = kind.value_type
+            if pa.types.is_nested(kind):
+                found = pc.or_(found, holds(table[name].combine_chunks(), self.names))
+                continue
             values = set(self.names) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else set()
             values |= {value for value in self.entities.get(name, ()) if isinstance(value, str) == bool(values)}
             if values:
@@ -83,6 +86,25 @@ class Person:
             self._known[columns] = frozenset(own - others)
         known = self._known[columns]
         return [digest in known for digest in row_digests(frame)] if known else [False] * len(frame)
+
+
+def holds(array: Any, texts: Iterable[str]) -> Any:
+    """Which rows of a column have one of the texts, in whatever part of them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, found = array.type, pa.array([False] * len(array), pa.bool_())
+    if pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            found = pc.or_(found, holds(pc.struct_field(array, place), texts))
+    elif pa.types.is_list(kind):
+        rows = np.zeros(len(array), dtype=bool)
+        rows[pc.list_parent_indices(array).filter(holds(pc.list_flatten(array), texts)).to_numpy()] = True
+        found = pa.array(rows)
+    elif pa.types.is_string(kind):
+        found = pc.fill_null(pc.is_in(array, pa.array(sorted(texts), type=kind)), fill_value=False)
+    return found
 
 
 def row_digests(frame: Any) -> list[int]:

@@ -1,19 +1,22 @@
 """Step: the quality gate. Great Expectations checks each table against its contract; only good ones become dataset versions.
 
 What ingestion has held every event to (types, form of texts) is not checked again row by row; the gate looks at the table as a whole:
-columns and their types, keys, bounds, and what the contract's owner has written by hand (``quality``).
+columns and their types, keys, bounds, and what the contract's owner has written by hand (``quality``): expectations, the standard's
+metrics, and queries.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.contracts import Contract, Property, moment
+from infra.contracts import Contract, Field, Rule
 from infra.errors import GroundplanError
 from pipelines.context import Context, main
+from pipelines.measured import measured
 from pipelines.raw_zone import POSITION, RawZone, parquet
 
 if TYPE_CHECKING:
@@ -30,29 +33,34 @@ def check_quality(context: Context) -> dict[str, Any]:
             message says which expectation and how often.
     """
     forgotten = forgotten_tokens(context)
-    passed = []
-    for contract in context.example.contracts:
+    contracts = context.example.contracts
+    prepared: dict[str, tuple[pa.Table, dict[str, int]]] = {}
+    for contract in contracts:
         raw = RawZone(context, contract).read()
         if drift := schema_drift(raw.drop_columns(list(POSITION)).schema, contract):
             _refuse(context, contract, f"schema drift: the raw zone's columns are not the contract's: {'; '.join(drift)}", None)
-        table, counts = prepare(raw, contract, forgotten)
-        results, page = validate(as_pandas(table, strings_to_categorical=True), contract, context.reports)
-        if failed := [item for item in results if not item["success"]]:
-            lines = "; ".join(
-                f"{item['column'] or 'table'}: {item['expectation']} ({item['unexpected']} of {table.num_rows} rows, for example {item['sample']})"
-                for item in failed
-            )
-            what = f"value drift: the batch of {table.num_rows} rows fails {len(failed)} of {len(results)} expectations: {lines}"
+        prepared[contract.view] = prepare(raw, contract, forgotten)
+    tables = {name: table for name, (table, _) in prepared.items()}
+    passed = []
+    for contract in contracts:
+        table, counts = prepared[contract.view]
+        results, page = validate(table, contract, context.reports, {other.view: (other, tables[other.view]) for other in contracts})
+        failed = [item for item in results if not item["success"]]
+        if stopping := [item for item in failed if item.get("stops", True)]:
+            lines = "; ".join(_failure(item, table.num_rows) for item in stopping)
+            what = f"value drift: the batch of {table.num_rows} rows fails {len(stopping)} of {len(results)} expectations: {lines}"
             _refuse(context, contract, what, page)
-        passed.append((contract, table, counts, len(results), page))
+        for item in failed:
+            print(f"warning: contract {contract.id}: {_failure(item, table.num_rows)}")
+        passed.append((contract, table, counts, results, page))
     datasets: dict[str, Any] = {}
-    for contract, table, counts, expectations, page in passed:
+    for contract, table, counts, results, page in passed:
         body = parquet(table)
         digest = hashlib.sha256(body).hexdigest()
         address = context.put("curated", f"{contract.topic}/version={digest[:16]}/data.parquet", body)
         datasets[contract.view] = {
-            "dataset": address, "digest": digest, "rows": table.num_rows, **counts, "expectations": expectations, "report": str(page),
-            "contract": f"{contract.id} {contract.version}",
+            "dataset": address, "digest": digest, "rows": table.num_rows, **counts, "expectations": len(results), "report": str(page),
+            "warnings": [_failure(item, table.num_rows) for item in results if not item["success"]], "contract": contract.label,
         }  # fmt: skip
     found = list(datasets.values())
     whole = found[0]["digest"] if len(found) == 1 else hashlib.sha256("".join(item["digest"] for item in found).encode()).hexdigest()
@@ -62,6 +70,11 @@ def check_quality(context: Context) -> dict[str, Any]:
         "digest": whole,
         **{name: sum(item[name] for item in found) for name in ("rows", "duplicates", "expectations")},
     }
+
+
+def _failure(item: Mapping[str, Any], rows: int) -> str:
+    said = f", for example {item['sample']}" if item["sample"] not in ("", []) else ""
+    return f"{item['column'] or 'table'}: {item['expectation']} ({item['unexpected']} of {rows} rows{said})"
 
 
 def as_pandas(table: pa.Table, **more: Any) -> Any:
@@ -103,6 +116,8 @@ def schema_drift(found: pa.Schema, contract: Contract) -> list[str]:
 def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tuple[pa.Table, dict[str, int]]:
     """The dataset's rows: of each key the newest, without those that were to be forgotten, in the order of their keys.
 
+    Without a key every event is a row of its own.
+
     The newest has the highest value of the contract's version field, else of its event time; among equal ones it was sent last. That is
     the same whenever and in how many runs the events were taken in.
 
@@ -115,20 +130,24 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from pipelines.person import holds
+
     kept = raw
-    for item in contract.properties:
-        if item.personal and forgotten:
-            kept = kept.filter(pc.invert(pc.fill_null(pc.is_in(kept[item.name], pa.array(sorted(forgotten))), fill_value=False)))
+    for item in contract.fields if forgotten else ():
+        if any(leaf.personal for _, leaf in item.leaves()):
+            kept = kept.filter(pc.invert(holds(kept[item.name].combine_chunks(), forgotten)))
     dropped = raw.num_rows - kept.num_rows
     newest = [name for name in (contract.version_field or contract.event_time,) if name]
     position = [name for name in POSITION if name in kept.column_names]
     for name in position:  # files of before it was kept have none
         kept = kept.set_column(kept.column_names.index(name), name, pc.fill_null(kept[name], -1))
-    order = pc.sort_indices(kept, [(name, "ascending") for name in (contract.key, *newest, *position)])
+    order = pc.sort_indices(kept, [(name, "ascending") for name in (*contract.keys, *newest, *position)])
     table = kept.take(order).drop_columns(position).combine_chunks()
-    if table.num_rows > 1:
-        keys = table[contract.key].combine_chunks()
-        differ = pc.fill_null(pc.not_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), fill_value=True)
+    if contract.keys and table.num_rows > 1:
+        differ = pa.array([False] * (table.num_rows - 1))
+        for name in contract.keys:
+            keys = table[name].combine_chunks()
+            differ = pc.or_(differ, pc.fill_null(pc.not_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), fill_value=True))
         table = table.filter(pa.concat_arrays([differ, pa.array([True])]))
     return table, {"duplicates": kept.num_rows - table.num_rows, "forgotten": dropped}
 
@@ -139,90 +158,140 @@ def forgotten_tokens(context: Context) -> frozenset[str]:
 
 
 def expectations(contract: Contract) -> Sequence[Any]:
-    """The suite of a contract: what follows from its fields, then what is written in it by hand.
+    """The suite of a contract: what follows from its fields, then the expectations that are written in it by hand.
 
     Raises:
-        GroundplanError: It names an expectation that Great Expectations does not have.
+        GroundplanError: An expectation is none of Great Expectations', or does not take what it is given.
     """
     import great_expectations.expectations as gxe
 
     made: list[Any] = [
         gxe.ExpectTableRowCountToBeBetween(min_value=1),
-        gxe.ExpectTableColumnsToMatchSet(column_set=[p.name for p in contract.properties], exact_match=True),
+        gxe.ExpectTableColumnsToMatchSet(column_set=[item.name for item in contract.fields], exact_match=True),
     ]
-    by_hand = list(contract.table[0].quality)
-    for item in contract.properties:
+    if len(contract.keys) > 1:
+        made.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=list(contract.keys)))
+    for item in contract.fields:
         if item.required:
             made.append(gxe.ExpectColumnValuesToNotBeNull(column=item.name))
-        if item.primaryKey:
+        if contract.keys == (item.name,) or (item.unique and not item.parts):
             made.append(gxe.ExpectColumnValuesToBeUnique(column=item.name))
-        bounds = item.logicalTypeOptions
-        if (bounds.minimum is not None or bounds.maximum is not None) and not _beyond_floats(item):
-            least, most = bounds.minimum, bounds.maximum
-            if item.logicalType == "timestamp":
-                least, most = (None if limit is None else moment(limit) for limit in (least, most))  # type: ignore[assignment]
-            made.append(gxe.ExpectColumnValuesToBeBetween(column=item.name, min_value=least, max_value=most))
-        by_hand += item.quality
-    where = f"contract {contract.id}: quality"
-    for written in by_hand:
-        kind = str(written.implementation.get("expectation_type", ""))
-        known = getattr(gxe, "".join(part.title() for part in kind.split("_")), None)
-        if known is None:
-            raise GroundplanError(f"Great Expectations has no {kind!r}", where=where, fix="https://greatexpectations.io/expectations lists them")
-        if odd := sorted(set(written.implementation) - {"expectation_type", "kwargs", "meta"}):
-            raise GroundplanError(f"an expectation has no {', '.join(odd)}", where=where, fix="give expectation_type and kwargs")
-        try:
-            made.append(known(**written.implementation.get("kwargs", {})))
-        except (TypeError, ValueError) as error:
-            raise GroundplanError(f"{kind} does not take these kwargs: {' '.join(str(error).split())[:300]}", where=where) from None
-        column = written.implementation.get("kwargs", {}).get("column")
-        if column is not None and column not in {p.name for p in contract.properties}:
-            raise GroundplanError(f"{kind} is about the column {column!r}, which the contract does not have", where=where)
-    return made
+        limits = item.limits
+        if _bounded(item) and not _beyond_floats(item):
+            made.append(
+                gxe.ExpectColumnValuesToBeBetween(
+                    column=item.name, min_value=_comparable(limits.least), max_value=_comparable(limits.most),
+                    strict_min=limits.least_open and limits.least is not None, strict_max=limits.most_open and limits.most is not None,
+                )
+            )  # fmt: skip
+    return [*made, *(_by_hand(rule, contract) for rule in contract.rules if rule.kind == "expectation")]
 
 
-def validate(frame: Any, contract: Contract, reports: Path) -> tuple[list[dict[str, Any]], Path]:
-    """Check a pandas DataFrame against its contract, column by column.
+def _bounded(item: Field) -> bool:
+    """Whether its column has bounds: a token has none."""
+    limits = item.limits
+    return item.kind in ("integer", "number", "decimal", "timestamp", "date") and not item.personal and (limits.least is not None or limits.most is not None)
+
+
+def _comparable(limit: Any) -> Any:
+    """A bound as pandas compares it."""
+    from datetime import date, datetime
+    from decimal import Decimal
+
+    if isinstance(limit, Decimal):
+        return float(limit)
+    return datetime(limit.year, limit.month, limit.day) if isinstance(limit, date) and not isinstance(limit, datetime) else limit  # noqa: DTZ001 (a date)
+
+
+def _by_hand(rule: Rule, contract: Contract) -> Any:
+    import great_expectations.expectations as gxe
+
+    known = getattr(gxe, "".join(part.title() for part in rule.expectation.split("_")), None)
+    if known is None:
+        raise GroundplanError(
+            f"Great Expectations has no {rule.expectation!r}", where=f"contract {contract.id}: quality",
+            fix="https://greatexpectations.io/expectations lists them",
+        )  # fmt: skip
+    kwargs = json.loads(rule.arguments)
+    for name in ("column", "column_A", "column_B"):
+        if name in kwargs and (item := contract.field(kwargs[name])):
+            kwargs[name] = item.name
+    try:
+        return known(**kwargs)
+    except (TypeError, ValueError):
+        raise GroundplanError(
+            f"{rule.expectation} does not take these kwargs: {', '.join(kwargs) or 'none'}", where=f"contract {contract.id}: quality",
+            fix="https://greatexpectations.io/expectations says what it takes",
+        ) from None  # fmt: skip
+
+
+def validate(
+    table: pa.Table, contract: Contract, reports: Path, tables: Mapping[str, tuple[Contract, pa.Table]] | None = None
+) -> tuple[list[dict[str, Any]], Path]:
+    """Check a table against its contract.
+
+    Args:
+        tables: All tables that queries may be about, by view.
 
     Returns:
-        One entry per expectation (column, expectation, success, count and sample of unexpected values), and a page of Great Expectations'
-        Data Docs for people.
+        One entry per expectation (column, expectation, success, count and sample of unexpected values, whether a failure stops), and a page
+        of Great Expectations' Data Docs for people.
     """
     import great_expectations as gx
 
     gx_context = gx.get_context(mode="ephemeral")
     gx_context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
-    suite = gx.ExpectationSuite(name=contract.id, expectations=list(expectations(contract)))
+    made = list(expectations(contract))
+    by_hand = [rule for rule in contract.rules if rule.kind == "expectation"]
+    suite = gx.ExpectationSuite(name=contract.id, expectations=made)
     source = gx_context.data_sources.add_pandas("lake").add_dataframe_asset(contract.topic)
+    frame = _frame(table)
     batch = source.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     outcome = batch.validate(suite)
-    page = reports / f"{contract.topic}-quality.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(outcome), encoding="utf-8")
-    return [
+    softly = {(rule.expectation, json.loads(rule.arguments).get("column")) for rule in by_hand if not rule.stops}
+    results = [
         {
             "column": result.expectation_config.kwargs.get("column") or result.expectation_config.kwargs.get("column_A"),
             "expectation": result.expectation_config.type,
             "success": bool(result.success),
             "unexpected": result.result.get("unexpected_count", 0),
             "sample": result.result.get("partial_unexpected_list", [])[:3] or result.result.get("observed_value") or _raised(result),
+            "stops": (result.expectation_config.type, result.expectation_config.kwargs.get("column")) not in softly,
         }
         for result in outcome.results
-    ] + [_held_exactly(frame[item.name], item) for item in contract.properties if _beyond_floats(item) and item.name in frame], page
+    ] + [_held_exactly(frame[item.name], item) for item in contract.fields if _bounded(item) and _beyond_floats(item)]
+    results += [dict(item) for item in measured(contract, tables or {contract.view: (contract, table)})]
+    page = reports / f"{contract.topic}-quality.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(_page(outcome, [item for item in results if "rule" in item]), encoding="utf-8")
+    return results, page
 
 
-def _beyond_floats(item: Property) -> bool:
+def _frame(table: pa.Table) -> Any:
+    """The table as Great Expectations compares it: exact decimals as floats, dates as times."""
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            table = table.set_column(index, field.name, table[field.name].cast(pa.float64()))
+    return as_pandas(table, strings_to_categorical=True, date_as_object=False)
+
+
+def _beyond_floats(item: Field) -> bool:
     """Whether its bounds are whole numbers that Great Expectations, which compares them as floats, would take for others."""
-    return item.logicalType == "integer" and any(
-        isinstance(limit, int) and abs(limit) > 2**53 for limit in (item.logicalTypeOptions.minimum, item.logicalTypeOptions.maximum)
-    )
+    return item.kind == "integer" and any(isinstance(limit, int) and abs(limit) > 2**53 for limit in (item.limits.least, item.limits.most))
 
 
-def _held_exactly(values: Any, item: Property) -> dict[str, Any]:
-    bounds, whole = item.logicalTypeOptions, values.dropna()
-    outside = whole[
-        [not ((bounds.minimum is None or bounds.minimum <= value) and (bounds.maximum is None or value <= bounds.maximum)) for value in whole.tolist()]
-    ]
+def _held_exactly(values: Any, item: Field) -> dict[str, Any]:
+    limits, whole = item.limits, values.dropna()
+
+    def inside(value: Any) -> bool:
+        low: Any = limits.least
+        high: Any = limits.most
+        above = low is None or (value > low if limits.least_open else value >= low)
+        return above and (high is None or (value < high if limits.most_open else value <= high))
+
+    outside = whole[[not inside(value) for value in whole.tolist()]]
     return {
         "column": item.name, "expectation": "expect_column_values_to_be_between", "success": outside.empty, "unexpected": len(outside),
         "sample": outside.tolist()[:3],
@@ -237,14 +306,27 @@ def _raised(result: Any) -> str:
     return str(said or "")[:300]
 
 
-def _page(outcome: Any) -> str:
+def _said(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["expectation"], item["rule"]
+
+
+def _page(outcome: Any, rules: Sequence[Mapping[str, Any]]) -> str:
+    from html import escape
+
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
     for result in outcome.results:  # the page can't write NumPy's numbers
         if hasattr(observed := result.result.get("observed_value"), "item"):
             result.result["observed_value"] = observed.item()
-    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome)))
+    page = str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome)))
+    if not rules:
+        return page
+    head = "<tr><th>holds</th><th>about</th><th>found</th><th>rule</th><th>meaning</th></tr>"
+    cells = (("yes" if item["success"] else "no", item["column"] or "table", item["sample"] or item["unexpected"], *_said(item)) for item in rules)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in cells)
+    section = f'<section class="container"><h3>Metrics and queries of the contract</h3><table class="table table-sm">{head}{rows}</table></section>'
+    return page.replace("</body>", f"{section}</body>", 1)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class RawZone:
     def __init__(self, context: Context, contract: Contract) -> None:
         self._context, self._contract = context, contract
         self._bucket = context.outputs.buckets["raw"]
-        self.topic, self.version = contract.topic, f"{contract.id} {contract.version}"
+        self.topic, self.version = contract.topic, contract.label
 
     def done(self) -> dict[int, int]:
         """For each partition the offset up to which its events are taken in."""

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+# A shell that was pointed at a platform (`groundplan env`), or at an account, must come through the tests untouched.
+for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "KAFKA_", "FEAST_", "SAGEMAKER_", "GROUNDPLAN_"))]:
+    del os.environ[name]
 os.environ["GROUNDPLAN_PLANNED"] = "1"  # what is planned and not finished must not break either
 ROOT = Path(__file__).parent.parent
 

@@ -11,15 +11,20 @@ from unittest import mock
 
 import orjson
 
-from infra.contracts import Contract, load_contract
+from infra.contracts import Contract
 from tests.conftest import ROOT
+from tests.contracts import Change, bent, load_one
 
 FOLDER = ROOT / "examples" / "flights"
 IMPOSSIBLE_WIND = "EWR-2013-02-12T08"  # an hour of the real data that claims 1,048 miles an hour
 
 
 def contract(name: str) -> Contract:
-    return load_contract(FOLDER / "contracts" / f"{name}.yaml")
+    return load_one(FOLDER / "contracts" / f"{name}.yaml")
+
+
+def bent_contract(name: str, *changes: Change) -> Contract:
+    return bent(FOLDER / "contracts" / f"{name}.yaml", *changes)
 
 
 def module(name: str) -> ModuleType:

@@ -190,6 +190,12 @@ def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
     from groundplan.contracts import all_files, check
 
     for item in check(root, revision) if all_files(root) else ():
+        for fault in item.faults:
+            yield Finding(
+                "contract-valid", "A data contract holds to its standard and can be run", "high", True, item.id, "data contract",
+                f"contract::{item.id}", f"{fault.place}: {fault.says}", fault.fix or "Correct the contract.", ("GDPR 25", "SOC 2 PI1.2"),
+                "https://bitol-io.github.io/open-data-contract-standard/", f"{item.path}:{max(1, fault.line)}",
+            )  # fmt: skip
         for reason in item.reasons:
             yield Finding(
                 "contract-compatible", "A data contract changes as its compatibility mode allows", "high", True, item.id, "data contract",

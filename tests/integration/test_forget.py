@@ -66,7 +66,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
         {"name": "nights", "logicalType": "integer", "required": True, "logicalTypeOptions": {"minimum": 0}},
         {"name": "spent", "logicalType": "number", "required": True},
     ]
-    document = {"apiVersion": "v3.0.2", "kind": "DataContract", "id": topic, "name": topic, "version": "1.0.0"}
+    document = {"apiVersion": "v3.1.0", "status": "active", "kind": "DataContract", "id": topic, "name": topic, "version": "1.0.0"}
     (folder / "contract.yaml").write_text(yaml.safe_dump(document | {"schema": [{"name": "stays", "physicalName": topic, "properties": fields}]}))
     views = {
         "guest_view": {"key": "guest", "features": {"nights": "integer", "spent": "number"}},

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from groundplan.home import Home, State
+from infra.contracts import Rule
 from infra.errors import GroundplanError, UsageError
 from infra.examples import View
 from infra.outputs import Outputs
@@ -63,15 +64,8 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
 
     # Each value is within its bounds; that a patient is there who has no sex is for the gate to see.
     contract = context.example.contracts[0]
-    document = contract.model_dump(by_alias=True)
-    document["schema"][0]["quality"] = [
-        {
-            "type": "custom", "engine": "greatExpectations",
-            "implementation": {"expectation_type": "expect_column_mean_to_be_between", "kwargs": {"column": "bmi", "min_value": 1}},
-        }
-    ]  # fmt: skip
-    changed = type(contract).model_validate(document)
-    strict = Context(context.outputs, replace(context.example, contracts=(changed,)), context.run, context.reports)
+    rule = Rule("expectation", expectation="expect_column_mean_to_be_between", arguments='{"column": "bmi", "min_value": 1}')
+    strict = Context(context.outputs, replace(context.example, contracts=(replace(contract, rules=(rule,)),)), context.run, context.reports)
     ingested(context)
     assert publish(context, contract, []) == 0
     before = context.s3.list_objects_v2(Bucket=context.outputs.buckets["curated"], Prefix="diabetes-patients/").get("KeyCount")

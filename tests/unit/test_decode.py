@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.decode import Decoder
 from tests import flights
+from tests.contracts import field
 
 GOOD = flights.events("flights")[0]
 
@@ -34,34 +35,35 @@ def test_real_events_become_the_contracts_columns(decoder: Decoder) -> None:
 
 
 BAD: list[tuple[bytes, str, str]] = [
-    (b"", "not JSON", "truncated"),
-    (b"\x00\xff", "not JSON", ""),
-    (b"null", "not JSON", "Expected `object`"),  # crashes other parsers
-    (b"[1]", "not JSON", "Expected `object`"),
-    (b'"text"', "not JSON", "Expected `object`"),
-    (body()[:-3], "not JSON", ""),
-    (body() + body(), "not JSON", "trailing"),
-    (body() + b",\n" + body(), "not JSON", "trailing"),
-    (body(flight="12"), "wrong type", "$.flight"),
-    (body(flight=12.5), "wrong type", "$.flight"),
-    (body(flight=True), "wrong type", "$.flight"),
-    (body().replace(b'"flight":', b'"flight":99999999999999999999'), "out of bounds", "$.flight"),
-    (body(carrier=None), "wrong type", "$.carrier"),
+    (b"", "not JSON", "it ends in the middle"),
+    (b"\x00\xff", "not JSON", "it is no JSON from its 1. byte on"),
+    (b"null", "not JSON", "it is null, not a JSON object"),  # crashes other parsers
+    (b"[1]", "not JSON", "it is a list, not a JSON object"),
+    (b'"text"', "not JSON", "it is a text, not a JSON object"),
+    (body()[:-3], "not JSON", "it is no JSON from its"),
+    (body() + body(), "not JSON", "it is no JSON from its"),
+    (body() + b",\n" + body(), "not JSON", "it is no JSON from its"),
+    (b'{"flight_id":"\xff"}', "not JSON", "its bytes are no UTF-8"),
+    (body(flight="12"), "wrong type", "flight must be a whole number, and is a text ('12')"),
+    (body(flight=12.5), "wrong type", "flight must be a whole number, and is a number (12.5)"),
+    (body(flight=True), "wrong type", "flight must be a whole number, and is true or false (True)"),
+    (body().replace(b'"flight":', b'"flight":99999999999999999999'), "out of bounds", "flight must be at most 9999"),
+    (body(carrier=None), "missing field", "carrier is null, and the contract requires it"),
     (body(scheduled_departure="yesterday"), "wrong type", "scheduled_departure is no time in ISO 8601 with its zone: 'yesterday'"),
     (body(scheduled_departure="2013-02-10T06:00:00"), "wrong type", "no time in ISO 8601 with its zone"),
-    (body().replace(b'"air_time":', b'"air_time":-99999999999999999999,"x":'), "out of bounds", "$.air_time"),
-    (body(scheduled_departure=1357034100), "wrong type", "$.scheduled_departure"),
-    (body(surprise=1), "unknown field", "surprise"),
-    (body(origin=...), "missing field", "origin"),
-    (body(distance=0), "out of bounds", "$.distance"),
-    (body(origin="Newark"), "out of bounds", "$.origin"),
-    (body(tailnum="N12345678"), "out of bounds", "$.tailnum"),
-    (body(scheduled_departure="1970-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 1970-01-01T00:00:00Z, allowed is 2012-12-31"),
-    (body(scheduled_departure="0000-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 0000-01-01"),  # Python has no such year
-    (body(scheduled_departure="0001-01-01T00:00:00+14:00"), "out of bounds", "scheduled_departure is 0001-01-01"),
-    (body(departed_at="0000-01-01T00:00:00Z"), "out of bounds", "allowed is"),
-    (body(origin="JFK\n"), "out of bounds", "$.origin"),  # before which Python's `$` would end
-    (body(scheduled_departure="2099-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is 2099-01-01T00:00:00Z"),
+    (body().replace(b'"air_time":', b'"air_time":-99999999999999999999,"x":'), "out of bounds", "air_time must be at least"),
+    (body(scheduled_departure=1357034100), "wrong type", "scheduled_departure must be a text, and is a whole number (1357034100)"),
+    (body(surprise=1), "unknown field", "surprise is not in the contract"),
+    (body(origin=...), "missing field", "origin is missing"),
+    (body(distance=0), "out of bounds", "distance must be at least 1 (0)"),
+    (body(origin="Newark"), "out of bounds", "origin is 'Newark', which has not the form ^[A-Z]{3}$"),
+    (body(tailnum="N12345678"), "out of bounds", "tailnum has a length that must be at most 8"),
+    (body(scheduled_departure="1970-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is '1970-01-01T00:00:00Z', allowed is from 2012-12-31"),
+    (body(scheduled_departure="0000-01-01T00:00:00Z"), "out of bounds", "allowed is from"),  # Python has no such year
+    (body(scheduled_departure="0001-01-01T00:00:00+14:00"), "out of bounds", "allowed is from"),
+    (body(departed_at="0000-01-01T00:00:00Z"), "out of bounds", "allowed is from 2012-12-31"),
+    (body(origin="JFK\n"), "out of bounds", "origin is 'JFK\\n', which has not the form"),  # before which Python's `$` would end
+    (body(scheduled_departure="2099-01-01T00:00:00Z"), "out of bounds", "scheduled_departure is '2099-01-01T00:00:00Z'"),
 ]
 
 
@@ -70,6 +72,7 @@ def test_a_bad_event_is_refused_with_its_reason_and_takes_no_other_with_it(decod
     table, refused = decoder.decode([body(flight=1), payload, body(flight=3)])
     assert table["flight"].to_pylist() == [1, 3]
     assert [(item.index, item.reason) for item in refused] == [(1, reason)] and detail in refused[0].detail
+    assert not any(word in refused[0].detail for word in ("Expected", "`", "$.", "JSON is malformed")), "no library's own words"
 
 
 def test_events_that_only_together_are_json_are_refused_each(decoder: Decoder) -> None:
@@ -96,10 +99,7 @@ def test_every_event_is_either_a_row_or_refused(payloads: list[bytes]) -> None:
 
 
 def test_a_number_that_no_column_holds_is_refused_where_the_contract_has_no_bounds() -> None:
-    document = flights.contract("planes").model_dump(by_alias=True)
-    for item in document["schema"][0]["properties"]:
-        item["logicalTypeOptions"] = {}
-    open_ended = Decoder(type(flights.contract("planes")).model_validate(document))
+    open_ended = Decoder(flights.bent_contract("planes", field("seats", logicalTypeOptions={})))
     good = flights.payloads("planes")[0]
     table, refused = open_ended.decode([good, good.replace(b'"seats":', b'"seats":99999999999999999999999')])
     assert table.num_rows == 1 and refused[0].reason == "out of bounds"

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.contracts import Contract, parse_contract
+from infra.contracts import Contract
 from infra.errors import UsageError
 from pipelines.dead_letters import FIRST_SENT, first_sent_ms
 from pipelines.decode import Decoder
 from pipelines.ingest import _with_position, latest_time
 from pipelines.quality import prepare
+from tests.contracts import contract_of, small
 
 TIME = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -27,11 +28,7 @@ def contract(*more: dict[str, Any], custom: list[dict[str, Any]] | None = None, 
     properties: list[dict[str, Any]] = [{"name": "id", "logicalType": "string", "primaryKey": True}, {"name": "v", "logicalType": "number"}]
     if timed:
         properties.append({"name": "at", "logicalType": "timestamp", "required": True, "partitioned": True})
-    document = {
-        "apiVersion": "v3.0.2", "kind": "DataContract", "id": "c", "name": "c", "version": "1.0.0",
-        "schema": [{"name": "c", "physicalName": "c", "properties": [*properties, *more]}], "customProperties": custom or [],
-    }  # fmt: skip
-    return parse_contract(document, "c.yaml")
+    return contract_of(small(*properties, *more, customProperties=custom or []))
 
 
 @dataclass
@@ -146,19 +143,33 @@ def test_an_event_of_the_future_is_refused_and_other_dates_may_lie_there() -> No
     ]  # fmt: skip
     table, (refused,) = Decoder(wanted).decode([orjson.dumps(event) for event in events], latest)
     assert table["id"].to_pylist() == ["a", "c"] and (refused.index, refused.reason) == (1, "in the future")
-    assert refused.detail == "at is 2031-01-01T00:00:00Z, and the platform takes nothing from 2026-05-03 00:00 UTC on"
+    assert refused.detail == "at is '2031-01-01T00:00:00Z', and the platform takes nothing from 2026-05-03 00:00 UTC on"
     patient = contract(custom=[{"property": "future_tolerance_hours", "value": 24 * 365 * 10}])
     assert Decoder(patient).decode([orjson.dumps(events[1])], latest_time(patient, TIME))[1] == []
     with pytest.raises(UsageError, match="future_tolerance_hours is 'a day'; it must be a number of hours"):
         contract(custom=[{"property": "future_tolerance_hours", "value": "a day"}])
 
 
-def test_events_without_a_key_are_refused_one_by_one_and_an_optional_key_is_refused_in_the_contract() -> None:
+@pytest.mark.parametrize("said", [{}, {"required": False}, {"required": True}])
+def test_events_without_a_key_are_refused_one_by_one_whatever_the_contract_says_of_it(said: dict[str, bool]) -> None:
     payloads = [b'{"id":"a","v":1}', b'{"v":2}', b'{"id":null,"v":3}', b'{"id":"b","v":4}']
-    table, refused = Decoder(contract(timed=False)).decode(payloads)
-    assert table["id"].to_pylist() == ["a", "b"] and [item.index for item in refused] == [1, 2]
-    with pytest.raises(UsageError, match="a primary key can't be optional"):
-        contract({"name": "other", "logicalType": "string", "primaryKey": True, "required": False})
+    wanted = contract_of(small({"name": "id", "logicalType": "string", "primaryKey": True, **said}, {"name": "v", "logicalType": "number"}))
+    table, refused = Decoder(wanted).decode(payloads)
+    assert table["id"].to_pylist() == ["a", "b"]
+    assert [(item.index, item.reason) for item in refused] == [(1, "missing field"), (2, "missing field")]
+    assert prepare(table, wanted, frozenset())[0]["id"].to_pylist() == ["a", "b"]
+
+
+def test_a_key_of_several_fields_tells_by_all_of_them_and_without_one_every_event_is_a_row() -> None:
+    fields = ({"name": "shop", "logicalType": "string"}, {"name": "no", "logicalType": "integer"}, {"name": "v", "logicalType": "integer"})
+    both = contract_of(small({**fields[0], "primaryKey": True, "primaryKeyPosition": 2}, {**fields[1], "primaryKey": True, "primaryKeyPosition": 1}, fields[2]))
+    assert both.keys == ("no", "shop")
+    rows = [("a", 1, 1), ("a", 2, 2), ("b", 1, 3), ("a", 1, 4), ("a", 1, 4)]
+    messages = [Message(orjson.dumps(dict(zip(("shop", "no", "v"), row, strict=True))), place, place) for place, row in enumerate(rows)]
+    assert taken_in(both, [(0, messages)]).to_pylist() == [
+        {"shop": "a", "no": 1, "v": 4}, {"shop": "b", "no": 1, "v": 3}, {"shop": "a", "no": 2, "v": 2},
+    ]  # fmt: skip
+    assert taken_in(contract_of(small(*fields)), [(0, messages)]).num_rows == 5
 
 
 @pytest.mark.parametrize(

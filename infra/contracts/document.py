@@ -1,0 +1,186 @@
+"""A contract's file as it was written: its data, and on which line each part of it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+MOST_PARTS = 200_000  # a contract of a thousand fields has a tenth of it
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """What is wrong with a contract, or (``note``) what its author should know.
+
+    Attributes:
+        file: As the user named it.
+        line: From 1 on; 0 where the file as a whole is meant.
+        place: Path inside of the document, with fields by their names (``orders.order_id.logicalType``).
+    """
+
+    file: str
+    line: int
+    place: str
+    says: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {f'{self.place}: ' if self.place else ''}{self.says}" + (f"\n  -> {self.fix}" if self.fix else "")
+
+
+class NotReadableError(Exception):
+    """The file is no YAML, or no mapping; ``fault`` says why."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        super().__init__(str(fault))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML's own, which leaves dates as the text that stands there: the standard has them as texts."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A contract's text.
+
+    Attributes:
+        file: As the user named it.
+    """
+
+    file: str
+    text: str
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What it holds.
+
+        Raises:
+            NotReadableError: It is no YAML, a key is there twice, or it is no mapping.
+        """
+        node = self._node
+        if not isinstance(node, yaml.MappingNode):
+            raise NotReadableError(Fault(self.file, 1, "", "is no data contract: it holds no `key: value` pairs"))
+        loader = _Loader("")
+        try:
+            made: dict[str, Any] = loader.construct_document(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise NotReadableError(self._unreadable(error)) from None
+        finally:
+            loader.dispose()
+        return made
+
+    @cached_property
+    def _node(self) -> yaml.Node | None:
+        try:
+            node: yaml.Node | None = yaml.compose(self.text, _Loader)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise NotReadableError(self._unreadable(error)) from None
+        if _size(node, {}) > MOST_PARTS:
+            raise NotReadableError(Fault(self.file, 0, "", f"holds more than {MOST_PARTS:,} parts, once its aliases are written out"))
+        for path, key in _twice(node):
+            says = f"`{key.value}` is there twice"
+            raise NotReadableError(Fault(self.file, key.start_mark.line + 1, _place(node, path), says, "remove one of them"))
+        return node
+
+    def _unreadable(self, error: Exception) -> Fault:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 0
+        if "expected a single document" in str(error):
+            return Fault(self.file, line, "", "holds several documents", "one contract is one YAML document")
+        if isinstance(error, yaml.constructor.ConstructorError):
+            return Fault(self.file, line, "", "has a part with a type of its own (`!`), which is not read", "write plain values")
+        written = self.text.splitlines()[line - 1 : line]
+        tab = "a tab can't indent" if written and written[0].lstrip(" ").startswith("\t") else "a bracket, a quote or an indentation is wrong"
+        return Fault(self.file, line, "", "is no YAML from here on", f"look here and at the lines before: {tab}" if line else "")
+
+    def line(self, path: Path) -> int:
+        """Line of the part, or of the last part above it that is there."""
+        node, line = self._node, 1
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((key, value) for key, value in node.value if key.value == part), None)
+                if found is None:
+                    break
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+    def place(self, path: Path) -> str:
+        """The path for people: what has a name is called by it."""
+        return _place(self._node, path)
+
+    def fault(self, path: Path, says: str, fix: str = "") -> Fault:
+        """Something that is wrong at a place."""
+        return Fault(self.file, self.line(path), self.place(path), says, fix)
+
+
+def _place(node: yaml.Node | None, path: Path) -> str:
+    said = list[str]()
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == part), None)
+            if part not in ("schema", "properties"):
+                said.append(str(part))
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part] if part < len(node.value) else None
+            name = _name(node)
+            if name:
+                said.append(name)
+            elif said:
+                said[-1] += f"[{part}]"
+            else:
+                said.append(f"[{part}]")
+        else:
+            said.append(str(part))
+    return ".".join(said)
+
+
+def _name(node: yaml.Node | None) -> str:
+    """What the standard's lists call their items by."""
+    if isinstance(node, yaml.MappingNode):
+        known = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
+        return str(known.get("name") or known.get("property") or known.get("server") or "")
+    return ""
+
+
+def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Parts that a document has with its aliases written out; a few lines of them can stand for billions."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_PARTS  # one that holds itself has no end
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _twice(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, yaml.Node]]:
+    """Keys that a mapping has twice; YAML's own loader takes the last and says nothing."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set[str]()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen and key.value != "<<":
+                    yield path, key
+                seen.add(key.value)
+                yield from _twice(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for place, item in enumerate(node.value):
+            yield from _twice(item, (*path, place))

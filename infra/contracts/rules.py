@@ -1,0 +1,129 @@
+"""Rules about the data as a whole (``quality``): those that the gate runs, and why it does not run the others.
+
+https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from typing import Any
+
+from infra.contracts.model import Field, Rule
+
+COMPARISONS = (
+    "mustBe", "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo", "mustBeBetween", "mustNotBeBetween",
+)  # fmt: skip
+# The standard's metrics, and the names that its versions before v3.1.0 and their tools gave them (``rule``).
+METRICS = {
+    **{name: name for name in ("nullValues", "missingValues", "invalidValues", "duplicateValues", "rowCount")},
+    **{"nullCheck": "nullValues", "notNull": "nullValues", "duplicateCount": "duplicateValues", "duplicates": "duplicateValues"},
+    **{"unique": "duplicateValues", "countCheck": "rowCount", "row_count": "rowCount"},
+}
+_ENGINES = ("greatexpectations", "great-expectations", "great_expectations", "gx")
+_NONE_OF_THEM = ("nullCheck", "notNull", "unique")  # say what they compare with by their name
+
+
+class NotRunError(Exception):
+    """A rule that nothing here runs; the text says why."""
+
+
+def rule_of(written: dict[str, Any], about: str) -> Rule:
+    """A rule as the gate runs it.
+
+    Raises:
+        NotRunError: Nothing here does.
+        ValueError: It is wrong.
+    """
+    kind = written.get("type") or ("library" if "metric" in written or "rule" in written else "")
+    shared: dict[str, Any] = {
+        "about": about,
+        "stops": str(written.get("severity", "")).lower() not in ("info", "warning", "warn", "low"),
+        "description": str(written.get("description") or written.get("name") or ""),
+    }
+    if kind == "custom":
+        return Rule("expectation", **shared, **_expectation(written, about))
+    if kind not in ("library", "sql"):
+        raise NotRunError(f"{kind or 'a rule without a type'} is for people" if kind == "text" else "says neither metric nor query")
+    compare = next((name for name in COMPARISONS if name in written), "")
+    value = written.get(compare) if compare else None
+    if kind == "sql":
+        if not compare:
+            raise NotRunError("the query is compared with nothing (mustBe, mustBeLessThan, ...)")
+        return Rule("sql", query=str(written["query"]), compare=compare, value=json.dumps(value), **shared)
+    name = str(written.get("metric") or written.get("rule"))
+    metric = METRICS.get(name)
+    if metric is None:
+        raise NotRunError(f"{name} is no metric of the standard ({', '.join(list(METRICS)[:5])})")
+    if not compare and name in _NONE_OF_THEM:
+        compare, value = "mustBe", 0
+    if not compare:
+        raise NotRunError("the metric is compared with nothing (mustBe, mustBeLessThan, ...)")
+    if metric in ("nullValues", "missingValues", "invalidValues") and not about:
+        raise NotRunError(f"{metric} is about a field, and stands at the table")
+    arguments = written.get("arguments") or {}
+    return Rule(
+        "library", metric=metric, arguments=json.dumps(arguments), compare=compare, value=json.dumps(value),
+        percent=str(written.get("unit", "")).lower() in ("percent", "%"), **shared,
+    )  # fmt: skip
+
+
+def _expectation(written: dict[str, Any], about: str) -> dict[str, Any]:
+    """An expectation of Great Expectations, in any of the forms that are in use."""
+    import yaml
+
+    engine = str(written.get("engine", ""))
+    if engine.lower() not in _ENGINES:
+        raise NotRunError(f"checks of {engine or 'an unnamed engine'} are not run here")
+    given = written.get("implementation")
+    if isinstance(given, str):
+        try:
+            given = yaml.safe_load(given)
+        except yaml.YAMLError:
+            raise ValueError("its `implementation` is a text that is no YAML") from None
+    named = given if isinstance(given, dict) else {}
+    kind = named.get("expectation_type") or named.get("type")
+    kwargs = named.get("kwargs") or {}
+    if not kind or not isinstance(kwargs, dict):
+        raise ValueError("its `implementation` must name an expectation: `type` and `kwargs`")
+    if odd := sorted(set(named) - {"expectation_type", "type", "kwargs", "meta"}):
+        raise ValueError(f"an expectation has no {', '.join(odd)}: give type and kwargs")
+    if about and "column" in _parameters(str(kind)) and "column" not in kwargs:
+        kwargs = {"column": about, **kwargs}
+    return {"expectation": str(kind), "arguments": json.dumps(kwargs, default=str)}
+
+
+def _parameters(kind: str) -> tuple[str, ...]:
+    return ("column",) if kind.startswith("expect_column_") and "_pair_" not in kind else ()
+
+
+def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
+    """Why a rule would fail for reasons of its own, whatever the data; empty if it would not."""
+    if rule.kind == "expectation":
+        known = _expectations()
+        if known and rule.expectation not in known:
+            near = difflib.get_close_matches(rule.expectation, sorted(known), 1)
+            return f"Great Expectations has no {rule.expectation!r}{f'; did you mean {near[0]}?' if near else ''}"
+        arguments = json.loads(rule.arguments)
+        for name in ("column", "column_A", "column_B"):
+            if (column := arguments.get(name)) is not None and not any(column in (one.name, one.title) for one in fields):
+                return f"is about the field {column!r}, which the contract does not have"
+    if rule.kind == "library" and rule.metric == "invalidValues" and not (set(json.loads(rule.arguments)) & {"validValues", "pattern"}):
+        return "invalidValues needs `arguments` with `validValues` or `pattern`"
+    if rule.compare.endswith("Between"):
+        bounds = json.loads(rule.value)
+        if bounds[0] > bounds[1]:
+            return f"{rule.compare}: {bounds[0]} is above {bounds[1]}"
+    return ""
+
+
+@cache
+def _expectations() -> frozenset[str]:
+    """Names of all there are, by the package's files: importing it takes seconds."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec("great_expectations")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return frozenset(file.stem for folder in folders for file in Path(folder, "expectations", "core").glob("*expect*.py"))

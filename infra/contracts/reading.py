@@ -112,13 +112,12 @@ class _Reader:
             if not objects[place].get("properties"):
                 self._note(("schema", place), "has no properties: nothing is taken in of it")
         found = tuple(self._contract(place, item, shared, several=len(described) > 1) for place, item in described)
-        for attribute, what in (("topic", "topic"), ("view", "table")):
-            seen = dict[str, str]()
-            for (place, _), contract in zip(described, found, strict=True):
-                name = getattr(contract, attribute).lower()
-                if name in seen:
-                    self._fault(("schema", place), f"is about the {what} {name}, and so is {seen[name]}", "give one of them another name and physicalName")
-                seen.setdefault(name, contract.object)
+        seen = dict[str, str]()
+        for (place, _), contract in zip(described, found, strict=True):
+            names = [f"topic {contract.topic.lower()}", f"table {contract.view}"]
+            if shared := next((name for name in names if name in seen), ""):
+                self._fault(("schema", place), f"is about the {shared}, and so is {seen[shared]}", "give one of them another name and physicalName")
+            seen |= {name: contract.object for name in names if name not in seen}
         return self._with_queries_that_run(found)
 
     def _with_queries_that_run(self, found: tuple[Contract, ...]) -> tuple[Contract, ...]:

@@ -18,7 +18,7 @@ from infra.contracts.rules import COMPARISONS
 
 VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0")
 NEWEST = VERSIONS[-1]
-MOST_SHOWN = 12
+MOST_SHOWN, MOST_FORM = 12, 30
 _SITE = "https://bitol-io.github.io/open-data-contract-standard/"
 _KINDS = {"object": "a mapping", "array": "a list", "string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 
@@ -37,9 +37,11 @@ def check(document: Document) -> tuple[list[Fault], list[Fault]]:
     if not faults or any(not fault.place for fault in faults):  # what a contract can't be without is missing
         return faults, []
     for newer in VERSIONS[VERSIONS.index(version) + 1 :]:
-        if not _faults(document, data, newer):
+        left = _faults(document, data, newer)
+        if not left:
             first = min(faults)
             return [], [document.fault(("apiVersion",), f"{version} has not all that is used here ({first.place}: {first.says})", f"write {newer}")]
+        faults = min(faults, left, key=len)  # what no version allows is what is wrong
     return faults, []
 
 
@@ -129,7 +131,8 @@ def _said(name: str, what: dict[str, Any], value: Any) -> tuple[str, str]:
     if name in ("oneOf", "anyOf") or name.startswith("oneOf"):
         return _choice(what, value)
     if name == "pattern":
-        return f"{shown} has not the form {what['pattern']}", ""
+        form = what["pattern"] if len(what["pattern"]) < MOST_FORM else "that the standard asks for here"
+        return f"{shown} has not the form {form}", "for example orders.customer_id" if "[A-Za-z_]" in what["pattern"] else ""
     limits = {"minItems": "at least", "maxItems": "at most", "minLength": "at least", "maxLength": "at most", "minimum": "at least", "maximum": "at most"}
     if name in limits:
         return f"{shown} is outside of its bounds: {limits[name]} {what.get('limit')}", ""
@@ -140,7 +143,9 @@ def _choice(what: dict[str, Any], value: Any) -> tuple[str, str]:
     context = [error for branch in what.get("context", []) for error in branch]
     if isinstance(value, dict) and ("metric" in value or "query" in value or "rule" in value):
         there = [key for key in COMPARISONS if key in value]
-        return f"has {' and '.join(there)} together" if there[1:] else "has no comparison", f"give one of {', '.join(COMPARISONS)}"
+        if len(there) == 1:
+            return f"{there[0]} is {_shown(value[there[0]])}", "give two numbers, the smaller first" if there[0].endswith("Between") else "give a number"
+        return f"has {' and '.join(there)} together" if there else "has no comparison", f"give one of {', '.join(COMPARISONS)}"
     said = list(dict.fromkeys(_said(error.kind.name, error.kind.as_dict(), error.instance)[0] for error in context))
     return ("; or ".join(said[:3]) or f"{_shown(value)} is not what the standard allows here"), ""
 

@@ -90,6 +90,9 @@ WRONG: list[tuple[Change, str]] = [
     (field("origin", quality=[{"metric": "rowCount"}]), "has no comparison\n  -> give one of mustBe, mustNotBe"),
     (field("origin", quality=[{"metric": "nullValues", "mustBe": 1, "mustBeLessThan": 2}]), "mustBe and mustBeLessThan together"),
     (field("origin", quality=[{"metric": "rowCount", "mustBeBetween": [9, 1]}]), "mustBeBetween: 9 is above 1"),
+    (field("origin", quality=[{"metric": "rowCount", "mustBeBetween": [9]}]), "mustBeBetween is [9]\n  -> give two numbers, the smaller first"),
+    (lambda d: (d.update(apiVersion="v3.0.2"), added(logicalType="binary")(d)), 'gate.logicalType: "binary" is none of'),
+    (lambda d: d["schema"][0].update(relationships=[{"from": "a b", "to": "c.d"}]), '"a b" has not the form that the standard asks for here'),
     (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0}]), "invalidValues needs `arguments` with `validValues` or `pattern`"),
 ]
 

@@ -366,6 +366,39 @@ def contract_check(
     raise typer.Exit(1 if any(item.bad for item in found) else 0)
 
 
+@contract.command("import")
+def contract_import(
+    file: Annotated[Path | None, typer.Argument(help="CSV, Parquet, JSON lines, Avro or JSON Schema, or a datacontract.com file.", show_default=False)] = None,
+    topic: Annotated[str, typer.Option(help="Take a sample of a topic's events instead of a file.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the table. Default: the file's or the schema's.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Write it there, where nothing is yet. Default: print it.", show_default=False)] = None,
+    outputs: OutputsOption = "",
+) -> None:
+    """Make a first data contract (ODCS) of what is there. It is a draft: what a sample shows is not what its owner promises."""
+    from groundplan import contract_import as made
+    from groundplan.contracts import as_text, check
+    from groundplan.home import find_home
+    from infra.errors import UsageError
+
+    if (file is None) == (not topic):
+        raise UsageError("needs one thing to make a contract of", where="groundplan contract import", fix="name a file, or give --topic")
+    if out is not None and out.exists():
+        raise UsageError("is there already", where=str(out), fix="name another file, or remove it first")
+    if file is not None:
+        document = made.contract_from(file, name)
+    else:
+        from groundplan.experiments import sample_of
+
+        document = made.contract_of_events(topic, sample_of(find_home(), topic, made.MOST_EVENTS, outputs))
+    text = made.as_yaml(document)
+    if out is None:
+        print(text, end="")
+        return
+    out.write_text(text, encoding="utf-8")
+    print(f"wrote {out}; what it promises is for its owner to say")
+    print(as_text(check(Path.cwd(), "", [out.resolve()])))
+
+
 @contract.command("catalogue")
 def contract_catalogue() -> None:
     """Print the page of all data that comes in (docs/data.md is its output)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,15 @@ def _topics(context: Context, topic: str) -> list[str]:
     if topic and topic not in known:
         raise UsageError(f"the example has no topic {topic!r}", where="--topic", fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
     return [topic] if topic else known
+
+
+def sample_of(home: Home, topic: str, most: int, outputs: str = "") -> list[bytes]:
+    """The first events of any topic of the running platform, or of the stack whose outputs are named."""
+    from pipelines.dead_letters import messages
+
+    with _inside(home) if not outputs else nullcontext():
+        found = read(outputs or str(home.outputs_file))
+        return [message.value() for message in islice(messages(found, topic), most) if message.value()]
 
 
 def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:

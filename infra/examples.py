@@ -148,6 +148,10 @@ def load_contracts(folder: Path) -> tuple[Contract, ...]:
         )  # fmt: skip
     found = [(path, contract) for path in contract_files(folder) for contract in standard.load_contracts(path)]
     for place, (path, contract) in enumerate(found):
+        if contract.retired:
+            raise UsageError(
+                f"is {contract.status}, and nothing is taken in by it any more", where=str(path), fix="remove the model's folder, or set `status: active`"
+            )
         for other_path, other in found[:place]:
             if shared := _in_common(contract, other):
                 raise UsageError(f"is about the {shared}, and so is {other_path}", where=str(path), fix="make one contract of the two, or rename one")
@@ -191,6 +195,19 @@ def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
                     where=_shown(folder, root), fix="declare the same view in both, or give this one a name of its own under `views`",
                 )  # fmt: skip
     return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
+
+
+def refuse_drafts(contracts: Iterable[Contract]) -> None:
+    """Let nothing into a production that its owner does not promise yet.
+
+    Raises:
+        UsageError: A contract is a draft.
+    """
+    if drafts := [contract.id for contract in contracts if contract.draft]:
+        raise UsageError(
+            f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment takes only what is promised",
+            where="data contracts", fix="set `status: active` once their owners stand by them",
+        )  # fmt: skip
 
 
 def _shown(folder: Path, root: Path) -> str:

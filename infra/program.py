@@ -48,7 +48,7 @@ from components.workspace import Workspace, WorkspaceArgs
 from infra.contracts import Contract
 from infra.contracts.tables import glue_type
 from infra.design import Design, design
-from infra.examples import View, consumer_groups, contracts_and_views, example_folders
+from infra.examples import View, consumer_groups, contracts_and_views, example_folders, refuse_drafts
 from infra.image import DOCKERFILE, FOLDER, image_files, image_tag
 from infra.objectives import Objectives, Regime, parse
 from infra.outputs import Outputs
@@ -76,9 +76,11 @@ def build() -> None:
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
     # A review tells of a platform that is over its budget, and of all else that is wrong with it.
-    platform = _Platform(
-        scope, wanted, design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW")), *contracts_and_views(ROOT), manifests
-    )
+    plan = design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW"))
+    contracts, views = contracts_and_views(ROOT)
+    if wanted.production:
+        refuse_drafts(contracts)
+    platform = _Platform(scope, wanted, plan, contracts, views, manifests)
     pulumi.export("platform", platform.make())
 
 

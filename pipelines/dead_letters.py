@@ -13,6 +13,7 @@ from typing import Any
 from infra.contracts import Contract
 from infra.errors import GroundplanError
 from infra.examples import DEAD_LETTERS
+from infra.outputs import Outputs
 from pipelines import broker
 from pipelines.context import Context
 from pipelines.decode import Decoder
@@ -75,18 +76,22 @@ def read(context: Context, topic: str) -> Iterator[DeadLetter]:
         GroundplanError: There is no such topic, or the broker stopped answering.
     """
     seen: set[tuple[int, int]] = set()
-    for message in _messages(context, topic_of(topic)):
+    for message in messages(context.outputs, topic_of(topic)):
         letter = _letter(topic, message)
         if (letter.partition, letter.offset) not in seen:
             seen.add((letter.partition, letter.offset))
             yield letter
 
 
-def _messages(context: Context, topic: str) -> Iterator[Any]:
-    """Every message that a topic holds by now."""
+def messages(outputs: Outputs, topic: str) -> Iterator[Any]:
+    """Every message that a topic holds by now.
+
+    Raises:
+        GroundplanError: There is no such topic, or the broker stopped answering.
+    """
     from confluent_kafka import KafkaError, TopicPartition
 
-    consumer = broker.consumer(context.outputs, READERS, **{"enable.partition.eof": True})
+    consumer = broker.consumer(outputs, READERS, **{"enable.partition.eof": True})
     with contextlib.closing(consumer):
         open_ones = set(broker.partitions(consumer, topic))
         consumer.assign([TopicPartition(topic, number, 0) for number in open_ones])
@@ -146,7 +151,7 @@ def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> Non
     from confluent_kafka import TopicPartition
     from confluent_kafka.admin import AdminClient
 
-    found, kept, seen = list(_messages(context, topic_of(topic))), [], set(without)
+    found, kept, seen = list(messages(context.outputs, topic_of(topic))), [], set(without)
     for message in found:
         letter = _letter(topic, message)
         if (letter.partition, letter.offset) not in seen:
@@ -191,7 +196,7 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
 
 def _replayed(context: Context, topic: str) -> Iterator[str]:
     """Names of the dead letters that were sent to their topic before."""
-    for message in _messages(context, topic):
+    for message in messages(context.outputs, topic):
         for name, value in message.headers() or []:
             if name == REPLAYED:
                 yield value.decode()

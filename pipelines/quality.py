@@ -73,7 +73,8 @@ def check_quality(context: Context) -> dict[str, Any]:
 
 
 def _failure(item: Mapping[str, Any], rows: int) -> str:
-    said = f", for example {item['sample']}" if item["sample"] not in ("", []) else ""
+    sample = item["sample"]
+    said = "" if sample is None or (hasattr(sample, "__len__") and len(sample) == 0) else f", for example {sample}"
     return f"{item['column'] or 'table'}: {item['expectation']} ({item['unexpected']} of {rows} rows{said})"
 
 

@@ -61,7 +61,8 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
         )  # fmt: skip
     if match := re.search(r"Expected `(\w+)` (of length )?(<=|>=|<|>) ([-\d.e+]+)", said):
         sides = {"<=": "at most", ">=": "at least", "<": "below", ">": "above"}
-        what = f"has a length that must be {sides[match[3]]} {match[4]}" if match[2] else f"must be {sides[match[3]]} {match[4]}"
+        limit = match[4].removesuffix(".0")
+        what = f"has a length that must be {sides[match[3]]} {limit}" if match[2] else f"must be {sides[match[3]]} {limit}"
         return "out of bounds", f"{path} {what}{_found(item, body, path)}"
     if match := re.search(r"that's a multiple of ([-\d.e+]+)", said):
         return "out of bounds", f"{path} must be a multiple of {match[1]}{_found(item, body, path)}"

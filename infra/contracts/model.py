@@ -157,6 +157,16 @@ class Contract:
     service_levels: tuple[tuple[str, str, str], ...] = ()
 
     @property
+    def retired(self) -> bool:
+        """Whether its owner has ended it: nothing is taken in any more."""
+        return self.status.replace(" ", "").replace("-", "") in ("retired", "deleted", "decommissioned", "endoflife", "obsolete", "archived")
+
+    @property
+    def draft(self) -> bool:
+        """Whether its owner promises nothing yet: no production takes it."""
+        return self.status.replace(" ", "").replace("-", "") in ("draft", "proposed", "proposal", "development", "indevelopment", "test")
+
+    @property
     def partition_format(self) -> str:
         """``strftime`` form of the event date that the raw zone is partitioned by: days, or months where a day is too little for a file."""
         return PARTITIONS[self.partition]

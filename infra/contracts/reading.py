@@ -17,10 +17,14 @@ from infra.errors import UsageError
 # What the platform reads itself out of `customProperties`, at a contract and at a field.
 OF_CONTRACT = ("compatibility", "owner", "partition", "version", "future_tolerance_hours")
 OF_FIELD = ("unit", "notPersonal")
-RETIRED = ("retired", "deleted", "decommissioned", "endoflife", "end-of-life", "obsolete")
 # Sections that would bind somebody, and that nothing here holds anybody to.
 _BINDING = ("servers", "roles", "price", "support", "team", "slaProperties")
 _OF_TABLE, _OF_FIELD = ("relationships",), ("transformLogic", "relationships")
+_STATUS = {
+    "retired": "no stack takes anything in by it",
+    "draft": "no production takes it until its owner promises it (`status: active`)",
+    "deprecated": "its readers should move on",
+}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _STRUCT = set("<>,:")  # what Hive writes types with
 MOST_NAME = 255
@@ -105,18 +109,18 @@ class _Reader:
         for name in _BINDING:
             if data.get(name):
                 self._note((name,), "kept, not enforced")
-        if str(data["status"] if data.get("status") else "").lower().replace(" ", "") in RETIRED:
-            self._note(("status",), f"{data['status']}: nothing is taken in any more")
         described = [(place, item) for place, item in enumerate(objects) if item.get("properties")]
         for place in range(len(objects)):
             if not objects[place].get("properties"):
                 self._note(("schema", place), "has no properties: nothing is taken in of it")
         found = tuple(self._contract(place, item, shared, several=len(described) > 1) for place, item in described)
+        if found and (says := _STATUS.get("retired" if found[0].retired else "draft" if found[0].draft else found[0].status)):
+            self._note(("status",), f"{found[0].status}: {says}")
         seen = dict[str, str]()
         for (place, _), contract in zip(described, found, strict=True):
             names = [f"topic {contract.topic.lower()}", f"table {contract.view}"]
-            if shared := next((name for name in names if name in seen), ""):
-                self._fault(("schema", place), f"is about the {shared}, and so is {seen[shared]}", "give one of them another name and physicalName")
+            if twice := next((name for name in names if name in seen), ""):
+                self._fault(("schema", place), f"is about the {twice}, and so is {seen[twice]}", "give one of them another name and physicalName")
             seen |= {name: contract.object for name in names if name not in seen}
         return self._with_queries_that_run(found)
 

@@ -22,6 +22,7 @@ from infra.contracts.patterns import within
 from infra.contracts.reading import Read, read
 from infra.contracts.standard import VERSIONS
 from infra.errors import UsageError
+from infra.examples import refuse_drafts
 from tests.conftest import ROOT
 from tests.contracts import Change, bent_document, contract_of, field, small
 from tests.flights import FOLDER
@@ -428,6 +429,7 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
         ({}, "is a model's folder and has no data contract, so nothing would hold its data to anything"),
         ({"contract.yml": "kind: [DataContract"}, "contract.yml:2: is no YAML"),
         ({"contracts/a.json": json.dumps(small({"name": "x", "logicalType": "integer"}))}, "has no primary key, and a feature view has one"),
+        ({"contract.yaml": yaml.safe_dump(small(KEY, status="retired"))}, "is retired, and nothing is taken in by it any more"),
         ({"contracts/a.yaml": yaml.safe_dump(small(KEY)), "contracts/b.yml": yaml.safe_dump(small(KEY))}, "is about the topic c, and so is"),
     ],
 )
@@ -545,3 +547,18 @@ def test_a_json_schema_of_a_contract_takes_what_the_decoder_takes() -> None:
     for event, good in events:
         assert validator.is_valid(event) == good
         assert (not Decoder(contract).decode([json.dumps(event).encode()])[1]) == good
+
+
+@pytest.mark.parametrize(("status", "retired", "draft"), [
+    ("active", False, False), ("Retired", True, False), ("end of life", True, False), ("draft", False, True), ("In Development", False, True),
+    ("deprecated", False, False), ("current", False, False),
+])  # fmt: skip
+def test_a_status_has_an_effect(status: str, retired: bool, draft: bool) -> None:
+    contract = contract_of(small(KEY, status=status))
+    assert (contract.retired, contract.draft) == (retired, draft)
+    assert bool([note for note in told(small(KEY, status=status)).notes if note.place == "status"]) == (retired or draft or status == "deprecated")
+    if draft:
+        with pytest.raises(UsageError, match="c is a draft, and a production environment takes only what is promised"):
+            refuse_drafts([contract])
+    else:
+        refuse_drafts([contract])

@@ -110,5 +110,6 @@ def catalogue(root: Path) -> str:
             allowed += [f"up to {bounds.maxLength} characters"] if bounds.maxLength else []
             allowed += [] if item.required else ["may be empty"]
             allowed += ["personal"] if item.personal else []
+            allowed += [f"not personal: {item.not_personal.strip().replace('|', chr(92) + '|')}"] if item.not_personal else []
             lines.append(f"| `{item.name}` | {item.logicalType} | {item.unit} | {item.description} | {', '.join(allowed)} |")
     return "\n".join(lines) + "\n"

@@ -40,7 +40,8 @@ _UNCHECKED = {
     "property": "unique",
     "options": "exclusiveMaximum exclusiveMinimum multipleOf minLength maxItems minItems uniqueItems maxProperties minProperties",
 }
-_CUSTOM = ("unit", "compatibility", "owner", "partition", "version", "future_tolerance_hours")
+_CUSTOM = ("unit", "compatibility", "owner", "partition", "version", "future_tolerance_hours", "notPersonal")
+REASON_LENGTH = 10  # characters; less tells nobody why
 INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
 _LEVELS = (
     "latency", "generalAvailability", "endOfSupport", "endOfLife", "retention", "frequency", "timeOfAvailability", "timeToDetect", "timeToNotify",
@@ -157,6 +158,11 @@ class Property(_Part):
         return PERSONAL in self.tags
 
     @property
+    def not_personal(self) -> str:
+        """Why its values are nobody's personal data, whatever they look like; empty where nobody has declared that."""
+        return str(_custom(self.customProperties, "notPersonal", ""))
+
+    @property
     def unit(self) -> str:
         """Unit of its values; empty where it has none."""
         return str(_custom(self.customProperties, "unit", ""))
@@ -166,6 +172,11 @@ class Property(_Part):
         bounds = self.logicalTypeOptions
         if slips := [tag for tag in self.tags if _near(tag, (PERSONAL,))]:
             raise ValueError(f"the tag {slips[0]!r} masks nothing; did you mean {PERSONAL}?")
+        for declared in (item.value for item in self.customProperties if item.property == "notPersonal"):
+            if not isinstance(declared, str) or len(declared.strip()) < REASON_LENGTH:
+                raise ValueError(f"notPersonal is {declared!r}; it must be a reason of at least {REASON_LENGTH} characters")
+            if self.personal:
+                raise ValueError(f"it is tagged {PERSONAL} and declared notPersonal ({declared!r}): remove one of the two")
         if self.personal and self.logicalType != "string":
             raise ValueError("personal fields are tokenised, so their logicalType must be string")
         for limit in (bounds.minimum, bounds.maximum):

@@ -1,0 +1,266 @@
+"""Finds personal data in fields that nobody has tagged, and tells codes that only look like it from people.
+
+Check digits and numbering plans are those of phonenumbers and python-stdnum. What has one weak check digit alone (a bare number of nine or eleven digits)
+is never taken for a person's: a tenth of all numbers would be. The work is linear in the text: each pattern starts at a boundary, is bounded
+in length, and hands a library at most ``WINDOW`` characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, takewhile
+from typing import TYPE_CHECKING, Any
+
+from infra.contracts import Contract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WAY_OUT = (  # of the quarantine, for whoever is told that events are in it
+    "nobody's data? Declare the field (`customProperties: [{property: notPersonal, value: WHY}]`), then `groundplan quarantine release`; "
+    "somebody's? Tag it `personal` or have the sender leave it out, then `groundplan quarantine discard`"
+)
+EMAIL, IBAN, CARD, PHONE = "e-mail", "IBAN", "card number", "phone number"
+WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; the rest is room for what people write between them
+E164_DIGITS = (8, 15)
+IBAN_LENGTH = (15, 34)
+
+# RFC 5321: at most 64 octets before the sign, labels of at most 63 behind it.
+_EMAIL = re.compile(
+    r"(?:(?<![\w.+'-])|(?<=[^\x00-\x7f])(?=[\x00-\x7f]))"  # scripts without spaces end where ASCII begins
+    r"[\w.+'-]{1,64}@((?:[\w-]{1,63}\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59}))(?![a-zA-Z0-9_-])"
+)
+_ACCOUNTS = ("git", "hg", "svn", "bzr")  # of repositories; nobody's own
+_REMOTE_PATH = re.compile(r":(?:[/~.]|\d+/|[\w.-]{1,100}/|[\w.-]{1,100}\.git\b)")  # scp's form, host:path
+_USER_INFO = re.compile(r"[^\s/@]*")  # RFC 3986, section 3.2.1, between :// and @
+_NO_HOST = re.compile(r"[vV]?\d+\.\d+\.|\d+x\.")  # a version as in name@1.2.3-rc.one, a size as in logo@2x.png
+
+_PLUS = re.compile(r"(?<![\w+])\+[\d ()/.-]{7,31}", re.ASCII)
+_ABROAD = re.compile(r"(?<![\w.+-])00(?=[1-9]\d{0,2}[ /-])[\d ()/.-]{7,30}", re.ASCII)
+_NORTH_AMERICA = re.compile(r"(?<![\w.+-])(?:\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})(?![\w-]|\.\d)", re.ASCII)
+_TRUNK = re.compile(r"(?<![\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5,10}\d|-\d{6,8})(?![\w-]|\.\d)", re.ASCII)
+_TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written with a 0 and the area code apart
+_DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709 writes places so
+
+# In a look-ahead, since what begins like an account may have a real one among its groups.
+_ACCOUNT = re.compile(r"(?<![^\W_])(?=([A-Z]{2}\d{2}(?:[A-Z0-9]| (?=[A-Z0-9])){11,44}))[A-Z]{2}", re.IGNORECASE | re.ASCII)
+_NUMBERS = re.compile(r"\d+(?:[ -]\d+)*", re.ASCII)
+LONGEST_LIST = 8  # groups of digits; more are a list of numbers
+# ISO/IEC 7812: issuers, and the lengths of their numbers. Those of 13 digits (Visa's until the nineties) are EAN codes today.
+_ISSUERS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+    ("4", "4", (16, 19)),  # Visa
+    ("51", "55", (16,)), ("2221", "2720", (16,)),  # Mastercard
+    ("34", "34", (15,)), ("37", "37", (15,)),  # American Express
+    ("300", "305", (14, 16)), ("3095", "3095", (14, 16)), ("36", "36", (14, 16)), ("38", "39", (14, 16)),  # Diners Club
+    ("6011", "6011", (16, 19)), ("644", "649", (16, 19)), ("65", "65", (16, 19)),  # Discover
+    ("3528", "3589", (16, 19)),  # JCB
+    ("62", "62", (16, 17, 18, 19)), ("81", "81", (16, 19)),  # UnionPay, RuPay
+    ("5018", "5018", (16, 18, 19)), ("5020", "5020", (16, 18, 19)), ("5038", "5038", (16, 18, 19)), ("5893", "5893", (16, 18, 19)),  # Maestro
+    ("6304", "6304", (16, 18, 19)), ("6759", "6763", (16, 18, 19)),
+    ("2200", "2204", (16, 19)), ("9792", "9792", (16,)),  # Mir, Troy
+)  # fmt: skip
+_BARE_CARD = (14, 16)  # digits; longer ones without spaces are mostly numbers of rows and posts
+_CARD_GROUPS = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 2))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A national identity number that has a form of its own, so that its check digits are not alone.
+
+    Attributes:
+        module: Of python-stdnum.
+        form: In RE2's syntax, of a fixed number of groups.
+    """
+
+    name: str
+    module: str
+    form: str
+
+
+IDENTITIES = (
+    Identity("US social security number", "us.ssn", r"\d{3}-\d{2}-\d{4}"),
+    Identity("Brazilian CPF", "br.cpf", r"\d{3}\.\d{3}\.\d{3}-\d{2}"),
+    Identity("Italian codice fiscale", "it.codicefiscale", r"[A-Z]{6}[0-9L-NP-V]{2}[A-EHLMPRST][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z]"),
+    Identity("Spanish DNI", "es.dni", r"\d{8}-[A-HJ-NP-TV-Z]"),
+    Identity("Spanish NIE", "es.nie", r"[XYZ]-?\d{7}-?[A-HJ-NP-TV-Z]"),
+    Identity("French NIR", "fr.nir", r"[12]\d{2}(?:0[1-9]|1[0-2])\d[\dAB]\d{8}|[12] \d{2} (?:0[1-9]|1[0-2]) \d[\dAB] \d{3} \d{3} \d{2}"),
+    Identity("Belgian national number", "be.nn", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}"),
+    Identity("Swiss AHV number", "ch.ssn", r"756\.\d{4}\.\d{4}\.\d{2}"),
+    Identity("Chinese resident identity number", "cn.ric", r"[1-9]\d{5}(?:19|20)\d{9}[0-9X]"),
+    Identity("Mexican CURP", "mx.curp", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d"),
+)
+# Over the distinct values of a column, by RE2, which is linear; what it lets through is looked at more closely.
+CANDIDATES = "|".join(
+    (
+        r"[\pL\pN_.+'-]@[\pL\pN_-]", r"\+\d", r"\b00[1-9]\d{0,2}[ /-]", r"\(\d{3}\)", r"\b0\d{1,4}[ /-]\d", r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
+        r"(?:\d[ -]?){14}", r"(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11})", *(item.form for item in IDENTITIES),
+    )
+)  # fmt: skip
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    """Kinds of personal data that a text holds: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812), phone number (ITU-T E.164), identity numbers.
+
+    Lengths, check digits, issuers and numbering plans are checked. In a time that grows with the text's length and no faster.
+    """
+    text = text if text.isascii() else text.replace("\u00a0", " ").replace("\u202f", " ")
+    tests: tuple[tuple[str, Callable[[str], bool]], ...] = ((EMAIL, _has_email), (IBAN, _has_iban), (CARD, _has_card), (PHONE, _has_phone))
+    return (*(kind for kind, holds in tests if holds(text)), *_identities(text))
+
+
+def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], list[int]]:
+    """Rows with personal data in texts that are neither tagged as personal nor declared free of it: their places, by what was found (``field: kind``).
+
+    What a row is found for is told by the row alone, never by its neighbours, so that ranges can be cut anywhere.
+    """
+    found: dict[int, tuple[str, ...]] = {}
+    for item in contract.properties:
+        if item.logicalType == "string" and not item.personal and not item.not_personal:
+            for place, reasons in _rows_of(table[item.name], item.name):
+                found[place] = (*found.get(place, ()), *reasons)
+    grouped: dict[tuple[str, ...], list[int]] = {}
+    for place in sorted(found):
+        grouped.setdefault(found[place], []).append(place)
+    return grouped
+
+
+def _rows_of(column: pa.ChunkedArray, name: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Places of a column's rows with something in them, and what: each value is looked at once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    distinct = pc.unique(column.combine_chunks())
+    candidates = distinct.filter(pc.fill_null(pc.match_substring_regex(distinct, CANDIDATES), False)).to_pylist()
+    values = {value: tuple(f"{name}: {kind}" for kind in said) for value in candidates if (said := kinds(value))}
+    if values:
+        reasons = list(values.values())
+        which = pc.index_in(column, value_set=pa.array(values, type=distinct.type)).to_pylist()
+        yield from ((place, reasons[index]) for place, index in enumerate(which) if index is not None)
+
+
+def _has_email(text: str) -> bool:
+    return "@" in text and any(_is_persons(text, found) for found in _EMAIL.finditer(text))
+
+
+def _is_persons(text: str, found: re.Match[str]) -> bool:
+    """Whether it is an address, and not an account on a host (of git, scp or a URL), a version, or a picture's size."""
+    account = found.group().partition("@")[0].lower()
+    if account in _ACCOUNTS or _NO_HOST.match(found[1]) or _REMOTE_PATH.match(text, found.end()):
+        return False
+    before = text[max(0, found.start() - WINDOW) : found.start()]
+    _, scheme, rest = before.rpartition("://")
+    return not (scheme and _USER_INFO.fullmatch(rest))
+
+
+def _has_iban(text: str) -> bool:
+    from stdnum import iban
+
+    return any(
+        iban.is_valid(run, check_country=False)
+        for found in _ACCOUNT.finditer(text)
+        for run in _ended(text, found)
+        if IBAN_LENGTH[0] <= len(run) <= IBAN_LENGTH[1] and _mod_97(run)
+    )
+
+
+def _ended(text: str, found: re.Match[str]) -> Iterator[str]:
+    """What a match may be, written without spaces: it ends at any of its groups, but not within a word."""
+    groups = found[1].split(" ")
+    if _glues(text[found.end(1) : found.end(1) + 1]):
+        groups = groups[:-1]
+    return takewhile(lambda run: len(run) <= IBAN_LENGTH[1], accumulate(groups))
+
+
+def _mod_97(number: str) -> bool:
+    """Cheap, and before everything else: 99 of 100 candidates end here."""
+    return int("".join(str(int(char, 36)) for char in number[4:] + number[:4])) % 97 == 1
+
+
+def _has_card(text: str) -> bool:
+    return any(_is_card(number) for found in _NUMBERS.finditer(text) for number in _card_numbers(text, found))
+
+
+def _card_numbers(text: str, found: re.Match[str]) -> Iterator[str]:
+    """Digits that are written as a card's are: alone, or in a card's groups. Parts of longer codes (``a-1234``, ``0.1234``) are not."""
+    before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 2]
+    parts = re.split("([ -])", found.group())
+    # What stands around each group: a space or nothing is a boundary, a hyphen only among groups of a card.
+    groups, marks = parts[::2], [before if before == "." or _glues(before) else " ", *parts[1::2], after[:1] if _glues(after) else " "]
+    for place, group in enumerate(groups):
+        if _BARE_CARD[0] <= len(group) <= _BARE_CARD[1] and marks[place] == marks[place + 1] == " " and not _is_gtin(group):
+            yield group
+    if len(groups) <= LONGEST_LIST:
+        yield from _grouped(groups, marks)
+
+
+def _grouped(groups: list[str], marks: list[str]) -> Iterator[str]:
+    lengths = tuple(map(len, groups))
+    for first in range(len(groups)):
+        for form in _CARD_GROUPS:
+            last = first + len(form)
+            inner = set(marks[first + 1 : last])
+            if lengths[first:last] == form and len(inner) == 1 and marks[first] == marks[last] == " ":
+                yield "".join(groups[first:last])
+
+
+def _glues(around: str) -> bool:
+    """Whether a number goes on there, as part of a word or a decimal."""
+    mark, then = around[:1], around[1:2]
+    return mark.isascii() and (mark.isalnum() or mark in ("_", "-", "+") or (mark == "." and then.isdigit()))
+
+
+def _is_card(number: str) -> bool:
+    from stdnum import luhn
+
+    issued = any(low <= number[: len(low)] <= high and len(number) in lengths for low, high, lengths in _ISSUERS)
+    return issued and luhn.is_valid(number)
+
+
+def _is_gtin(number: str) -> bool:
+    """GS1: codes of trade units have 14 digits, some begin as Diners Club's cards do."""
+    from stdnum import ean
+
+    return len(number) == 14 and ean.is_valid(number)
+
+
+def _has_phone(text: str) -> bool:
+    return any(_is_phone(number, region) for number, region in _phone_candidates(text))
+
+
+def _phone_candidates(text: str) -> Iterator[tuple[str, str | None]]:
+    for found in _PLUS.finditer(text):
+        if not _DECIMAL.fullmatch(found.group()):
+            yield found.group(), None
+    for found in _ABROAD.finditer(text):
+        yield "+" + found.group()[2:], None
+    for found in _NORTH_AMERICA.finditer(text):
+        yield found.group(), "US"
+    for found in _TRUNK.finditer(text):
+        for region in _TRUNK_REGIONS:
+            yield found.group(), region
+
+
+def _is_phone(candidate: str, region: str | None) -> bool:
+    from phonenumbers import Leniency, PhoneNumberMatcher
+
+    if sum(map(str.isdigit, candidate)) < E164_DIGITS[0]:
+        return False
+    return any(True for _ in PhoneNumberMatcher(candidate, region, leniency=Leniency.VALID, max_tries=8))
+
+
+def _identities(text: str) -> Iterator[str]:
+    for item, form, is_valid in _identity_checks():
+        if any(is_valid(found.group()) for found in form.finditer(text)):
+            yield item.name
+
+
+@cache
+def _identity_checks() -> tuple[tuple[Identity, re.Pattern[str], Any], ...]:
+    from importlib import import_module
+
+    return tuple(
+        (item, re.compile(rf"(?<![\w.+-])(?:{item.form})(?![\w-]|\.\d)", re.ASCII), import_module(f"stdnum.{item.module}").is_valid) for item in IDENTITIES
+    )

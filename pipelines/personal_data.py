@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ WAY_OUT = (  # of the quarantine, for whoever is told that events are in it
 )
 EMAIL, IBAN, CARD, PHONE = "e-mail", "IBAN", "card number", "phone number"
 WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; the rest is room for what people write between them
-E164_DIGITS = (8, 15)
+E164_DIGITS = (7, 15)  # with the country's
 IBAN_LENGTH = (15, 34)
 
 # RFC 5321: at most 64 octets before the sign, labels of at most 63 behind it.
@@ -36,13 +36,17 @@ _EMAIL = re.compile(
 _ACCOUNTS = ("git", "hg", "svn", "bzr")  # of repositories; nobody's own
 _REMOTE_PATH = re.compile(r":(?:[/~.]|\d+/|[\w.-]{1,100}/|[\w.-]{1,100}\.git\b)")  # scp's form, host:path
 _USER_INFO = re.compile(r"[^\s/@]*")  # RFC 3986, section 3.2.1, between :// and @
-_NO_HOST = re.compile(r"[vV]?\d+\.\d+\.|\d+x\.")  # a version as in name@1.2.3-rc.one, a size as in logo@2x.png
+# A version as in name@1.2.3-rc.one, a file as in logo@2x.png: no domain ends so (https://data.iana.org/TLD/tlds-alpha-by-domain.txt).
+_NO_HOST = re.compile(
+    r"[vV]?\d+\.\d+\..*|.*\.(?:png|jpe?g|gif|svg|webp|ico|pdf|js|jsx|ts|tsx|css|html?|json|ya?ml|xml|txt|csv|tgz|gz|tar|whl|jar)", re.IGNORECASE
+)
 
 _PLUS = re.compile(r"(?<![\w+])\+[\d ()/.-]{7,31}", re.ASCII)
 _ABROAD = re.compile(r"(?<![\w.+-])00(?=[1-9]\d{0,2}[ /-])[\d ()/.-]{7,30}", re.ASCII)
 _NORTH_AMERICA = re.compile(r"(?<![\w.+-])(?:\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})(?![\w-]|\.\d)", re.ASCII)
 _TRUNK = re.compile(r"(?<![\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5,10}\d|-\d{6,8})(?![\w-]|\.\d)", re.ASCII)
 _TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written with a 0 and the area code apart
+_GROUP = re.compile(r"\D*\d+")
 _DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709 writes places so
 
 # In a look-ahead, since what begins like an account may have a real one among its groups.
@@ -148,7 +152,7 @@ def _has_email(text: str) -> bool:
 def _is_persons(text: str, found: re.Match[str]) -> bool:
     """Whether it is an address, and not an account on a host (of git, scp or a URL), a version, or a picture's size."""
     account = found.group().partition("@")[0].lower()
-    if account in _ACCOUNTS or _NO_HOST.match(found[1]) or _REMOTE_PATH.match(text, found.end()):
+    if account in _ACCOUNTS or _NO_HOST.fullmatch(found[1]) or _REMOTE_PATH.match(text, found.end()):
         return False
     before = text[max(0, found.start() - WINDOW) : found.start()]
     _, scheme, rest = before.rpartition("://")
@@ -243,24 +247,36 @@ def _phone_candidates(text: str) -> Iterator[tuple[str, str | None]]:
             yield found.group(), region
 
 
+@lru_cache(maxsize=1024)  # long texts repeat themselves
 def _is_phone(candidate: str, region: str | None) -> bool:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    if sum(map(str.isdigit, candidate)) < E164_DIGITS[0]:
-        return False
-    return any(True for _ in PhoneNumberMatcher(candidate, region, leniency=Leniency.VALID, max_tries=8))
+    number, count = "", 0
+    for group in _GROUP.findall(candidate):
+        digits = sum(map(str.isdigit, group))
+        if number and count + digits > E164_DIGITS[1]:
+            break
+        number, count = number + group, count + digits
+    return count >= E164_DIGITS[0] and any(True for _ in PhoneNumberMatcher(number, region, leniency=Leniency.VALID, max_tries=4))
 
 
 def _identities(text: str) -> Iterator[str]:
-    for item, form, is_valid in _identity_checks():
+    if not _any_identity().search(text):
+        return
+    for item in IDENTITIES:
+        form, is_valid = _identity_check(item)
         if any(is_valid(found.group()) for found in form.finditer(text)):
             yield item.name
 
 
 @cache
-def _identity_checks() -> tuple[tuple[Identity, re.Pattern[str], Any], ...]:
+def _any_identity() -> re.Pattern[str]:
+    """One look instead of one for each form."""
+    return re.compile(rf"(?<![\w.+-])(?:{'|'.join(item.form for item in IDENTITIES)})", re.ASCII)
+
+
+@cache
+def _identity_check(item: Identity) -> tuple[re.Pattern[str], Any]:
     from importlib import import_module
 
-    return tuple(
-        (item, re.compile(rf"(?<![\w.+-])(?:{item.form})(?![\w-]|\.\d)", re.ASCII), import_module(f"stdnum.{item.module}").is_valid) for item in IDENTITIES
-    )
+    return re.compile(rf"(?<![\w.+-])(?:{item.form})(?![\w-]|\.\d)", re.ASCII), import_module(f"stdnum.{item.module}").is_valid

@@ -168,6 +168,11 @@ INNOCENT: dict[str, Callable[[random.Random], str]] = {
         ("git@github.com", ""),
         ("rsync -a deploy@host.example.com:/srv/www .", ""),
         ("jane@example.com:8080 said", "e-mail"),
+        ("img/icon@dark.svg", ""),
+        ("M32.6982,35.008 31.354", ""),  # a path of SVG
+        ("110bcd25-a55d-453a-8046-1297901ea002", ""),
+        ("10.12.2013 - 24.12.2013", ""),
+        ("+683 4000", "phone number"),
         ("write to jane@example.com: she knows", "e-mail"),
         ("sftp://jane@example.com/x", ""),
         ("https://example.com/u/jane@example.com", "e-mail"),

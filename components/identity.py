@@ -103,7 +103,7 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        # Forgets a person (GDPR Art. 17) and decides what becomes of events in quarantine: nobody else, and no service, may delete old versions of data.
+        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may delete old versions of data.
         erased = (*(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)), args.tracking_bucket_arn)
         raw = args.bucket_arns[Zone.RAW]
         people["privacy"] = [

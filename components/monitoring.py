@@ -36,7 +36,7 @@ class ModelAlarms:
 class MonitoringArgs:
     """Args:
     addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of quality
-        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of personal data that nobody has declared.
+        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of undeclared personal data.
     key_arn: Encrypts the messages.
     events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
         no stream.
@@ -134,7 +134,7 @@ class Monitoring(Component):
                     Metric(namespace, "quarantined_events", {}, "Sum"),
                     0,
                     1,
-                    "events hold undeclared personal data; see `groundplan quarantine list`",
+                    "events contain undeclared personal data: see `groundplan quarantine list`",
                 ),
             ):
                 self.stream_alarms[subject] = self._alarm(

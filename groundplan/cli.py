@@ -337,7 +337,7 @@ def dlq_replay(
         print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
 
 
-quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares.", no_args_is_help=True)
+quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
 HeldTopic = Annotated[str, typer.Argument(help="The topic whose events are meant.")]
 DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address; it stands in the audit log.")]
@@ -346,7 +346,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10
 
 @quarantine.command("list")
 def quarantine_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
-    """Print the events that wait for a decision: how many, in which field what was found, since when. Exit code 1 if there are any."""
+    """Print the events that wait for a decision: how many, what was found in which field, since when. Exit code 1 if there are any."""
     from groundplan.experiments import run_quarantine
     from groundplan.home import find_home
 
@@ -374,11 +374,11 @@ def quarantine_release(
     topic: HeldTopic,
     identity: DeciderOption,
     reason: ReasonOption,
-    field: Annotated[list[str] | None, typer.Option(help="Only events that were set apart for nothing but this field; may be repeated.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")] = None,
     example: ExampleOption = Path("examples/flights"),
     outputs: OutputsOption = "",
 ) -> None:
-    """Make events readable as they are, because what was found in them is nobody's personal data. They come into the next dataset version."""
+    """Make quarantined events readable as they are. They are part of the next dataset version."""
     from groundplan.experiments import run_decide
     from groundplan.home import find_home
 
@@ -391,18 +391,18 @@ def quarantine_discard(
     topic: HeldTopic,
     identity: DeciderOption,
     reason: ReasonOption,
-    field: Annotated[list[str] | None, typer.Option(help="Only events that were set apart for this field, whatever else they hold; may be repeated.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")] = None,
     example: ExampleOption = Path("examples/flights"),
     outputs: OutputsOption = "",
 ) -> None:
-    """See that nobody ever reads events, and delete their objects in all versions. What the bucket locks is deleted by a later call."""
+    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects that are locked now."""
     from groundplan.experiments import run_decide
     from groundplan.home import find_home
 
     found = run_decide(find_home(), example, "discard", topic, field or [], identity, reason, outputs)
     print(f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events still wait")
     if found["locked"]:
-        print(f"{found['locked']} objects are locked until their retention ends; nobody reads them, and the same command deletes them then")
+        print(f"{found['locked']} objects are locked until their retention ends; they are never read, and this command deletes them then")
 
 
 contract = typer.Typer(help="Data contracts.", no_args_is_help=True)

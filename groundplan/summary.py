@@ -85,7 +85,7 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     rows: list[tuple[str, str]] = []
     if step := found.get("ingest"):
         rows.append(("events", _events_line(step)))
-        rows += [("set apart", f"{step['quarantined']:,} events, for personal data that nobody has declared. {WAY_OUT}")] if step["quarantined"] else []
+        rows += [("quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}")] if step["quarantined"] else []
     if step := found.get("quality"):
         doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
         rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
@@ -236,9 +236,9 @@ def print_quarantine(found: list[Any]) -> None:
     if not found:
         console.print("nothing is in quarantine")
         return
-    shown = table("topic", "events", "found in them", "since")
+    shown = table("topic", "events", "found", "since")
     for item in found:
-        erased = f" (and {item.erased:,} of people who were forgotten)" if item.erased else ""
+        erased = f" (and {item.erased:,} of forgotten people)" if item.erased else ""
         shown.add_row(item.topic, f"{item.rows:,}{erased}", escape(", ".join(item.found)), item.since)
     console.print(shown)
     console.print(f"\n{sum(item.rows for item in found):,} events wait for a decision: {WAY_OUT}", markup=False)

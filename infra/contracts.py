@@ -159,7 +159,7 @@ class Property(_Part):
 
     @property
     def not_personal(self) -> str:
-        """Why its values are nobody's personal data, whatever they look like; empty where nobody has declared that."""
+        """The declared reason why its values are not personal data, whatever they look like; empty if none is declared."""
         return str(_custom(self.customProperties, "notPersonal", ""))
 
     @property

@@ -36,7 +36,7 @@ ZONES = ("curated", "features", "models", "mlflow")  # everything that may be ch
 # What ends by itself, and can't be changed before.
 KEPT = (
     "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves the rows out",
-    "quarantine: rows of the person are never released; what was found in them stays until the lock ends, or `groundplan quarantine discard` deletes the file",
+    "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan quarantine discard` deletes the file",
     "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
     "rows of features that other people have alike: they tell nothing of anybody",
     "running model servers: the rows that explanations compare with, until the next deployment",

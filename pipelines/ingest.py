@@ -1,5 +1,5 @@
-"""Step: events from the topics into the raw zone, each exactly once; what is no event of its contract goes to the dead-letter topic, and what holds
-personal data that nobody has declared into quarantine.
+"""Step: events from the topics into the raw zone, each exactly once. Events that violate their contract go to the dead-letter topic, events with
+undeclared personal data to quarantine.
 
 Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes that follow from
 its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the event they were; a run that finds a
@@ -298,7 +298,7 @@ class _Ingestion:
 
 
 def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
-    """Offsets of the rows that go to quarantine, by what was found in them. A range that was begun is parted as it was then, whatever a library finds today."""
+    """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its manifest says, not scanned again."""
     if partition.begun:
         return partition.begun.apart
     return {why: runs_of(table[OFFSET].take(places).to_pylist()) for why, places in undeclared(table, partition.contract).items()}
@@ -404,7 +404,7 @@ def _count_refused(context: Context, refused: int) -> None:
 
 
 def _tell_quarantined(context: Context, taken: Iterable[Manifest]) -> None:
-    """The metric that the quarantine's alarm looks at, and what can be done, for whoever reads the log."""
+    """Publish the metric that the quarantine's alarm watches, and print what to do."""
     import boto3
 
     rows: dict[str, int] = {}
@@ -418,7 +418,7 @@ def _tell_quarantined(context: Context, taken: Iterable[Manifest]) -> None:
         Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "quarantined_events", "Value": sum(rows.values()), "Unit": "Count"}]
     )
     for topic, count in rows.items():
-        print(f"warning: {topic}: {count:,} events hold undeclared personal data and were set apart ({', '.join(sorted(why[topic]))})\n  -> {WAY_OUT}")
+        print(f"warning: {topic}: {count:,} events contain undeclared personal data and were quarantined ({', '.join(sorted(why[topic]))})\n  -> {WAY_OUT}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a range of events became: a manifest that names its files, and what of them is kept apart."""
+"""The manifest of a range of events: its files, and which of them are in quarantine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class RawFile:
     """One Parquet file: its key in the bucket, rows, and SHA-256.
 
     Attributes:
-        quarantined: Why its rows are kept apart (``field: kind``); empty where they are not.
-        offsets: Which rows of the range those are.
+        quarantined: Findings for which its rows are in quarantine (``field: kind``); empty for ordinary files.
+        offsets: Which rows of the range a quarantined file holds.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Manifest:
     Attributes:
         contract: Id and version of the contract they were held to.
         events: Events in the range; each is a row of a file, or a dead letter.
-        quarantined: Why all of its rows are kept apart. Ranges of before single rows were have it; each of their files says so, too.
+        quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; their files repeat it when they are read.
         latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on whatever day.
     """
 
@@ -54,7 +54,7 @@ class Manifest:
 
     @property
     def apart(self) -> dict[tuple[str, ...], Runs]:
-        """Offsets of the rows that are kept apart, by why."""
+        """Offsets of the quarantined rows, by findings."""
         found: dict[tuple[str, ...], Runs] = {}
         for file in self.files:
             if file.offsets:
@@ -74,7 +74,7 @@ def runs_of(offsets: Sequence[int]) -> Runs:
 
 
 def document_of(manifest: Manifest) -> dict[str, Any]:
-    """For JSON: what a file has not is left away, so that manifests of before have the bytes that they had."""
+    """For JSON. Empty fields of files are left out, so that a manifest without quarantine has the same bytes as in older versions."""
     files = [{name: value for name, value in asdict(file).items() if value or name not in ("quarantined", "offsets")} for file in manifest.files]
     return {**asdict(manifest), "files": files}
 

@@ -68,7 +68,7 @@ class Person:
         return found
 
     def mentioned(self, table: pa.Table) -> Any:
-        """Which rows of a table are the person's, or have the personal value among the words of a text."""
+        """Which rows of a table are the person's, or contain the personal value as a word of a text."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

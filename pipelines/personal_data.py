@@ -1,8 +1,8 @@
-"""Finds personal data in fields that nobody has tagged, and tells codes that only look like it from people.
+"""Finds personal data in fields that are not tagged as personal, and tells it from codes that look alike.
 
-Check digits and numbering plans are those of phonenumbers and python-stdnum. What has one weak check digit alone (a bare number of nine or eleven digits)
-is never taken for a person's: a tenth of all numbers would be. The work is linear in the text: each pattern starts at a boundary, is bounded
-in length, and hands a library at most ``WINDOW`` characters.
+Check digits and numbering plans are checked by python-stdnum and phonenumbers. A bare number whose only sign is one check digit (nine or eleven digits) is
+never reported: a tenth of all numbers would be. The time is linear in the length of the text: each pattern starts at a boundary and has a bounded length, and
+a library sees at most ``WINDOW`` characters.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from infra.contracts import Contract
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WAY_OUT = (  # of the quarantine, for whoever is told that events are in it
-    "nobody's data? Declare the field (`customProperties: [{property: notPersonal, value: WHY}]`), then `groundplan quarantine release`; "
-    "somebody's? Tag it `personal` or have the sender leave it out, then `groundplan quarantine discard`"
+WAY_OUT = (  # of the quarantine; every message about it ends with this
+    "if the field holds no personal data, declare that in the contract (`customProperties: [{property: notPersonal, value: REASON}]`) and run "
+    "`groundplan quarantine release`; if it does, tag it `personal` or stop sending it, and run `groundplan quarantine discard`"
 )
 EMAIL, IBAN, CARD, PHONE = "e-mail", "IBAN", "card number", "phone number"
-WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; the rest is room for what people write between them
+WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; the rest is room for separators
 E164_DIGITS = (7, 15)  # with the country's
 IBAN_LENGTH = (15, 34)
 
@@ -49,7 +49,7 @@ _TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written 
 _GROUP = re.compile(r"\D*\d+")
 _DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709 writes places so
 
-# In a look-ahead, since what begins like an account may have a real one among its groups.
+# In a look-ahead: the real account may begin at a later group of a match.
 _ACCOUNT = re.compile(r"(?<![^\W_])(?=([A-Z]{2}\d{2}(?:[A-Z0-9]| (?=[A-Z0-9])){11,44}))[A-Z]{2}", re.IGNORECASE | re.ASCII)
 _NUMBERS = re.compile(r"\d+(?:[ -]\d+)*", re.ASCII)
 LONGEST_LIST = 8  # groups of digits; more are a list of numbers
@@ -66,13 +66,13 @@ _ISSUERS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("6304", "6304", (16, 18, 19)), ("6759", "6763", (16, 18, 19)),
     ("2200", "2204", (16, 19)), ("9792", "9792", (16,)),  # Mir, Troy
 )  # fmt: skip
-_BARE_CARD = (14, 16)  # digits; longer ones without spaces are mostly numbers of rows and posts
+_BARE_CARD = (14, 16)  # digits; longer numbers without spaces are mostly database ids
 _CARD_GROUPS = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 2))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A national identity number that has a form of its own, so that its check digits are not alone.
+    """A national identity number with a distinctive form, so that its check digits are not the only sign.
 
     Attributes:
         module: Of python-stdnum.
@@ -96,7 +96,7 @@ IDENTITIES = (
     Identity("Chinese resident identity number", "cn.ric", r"[1-9]\d{5}(?:19|20)\d{9}[0-9X]"),
     Identity("Mexican CURP", "mx.curp", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d"),
 )
-# Over the distinct values of a column, by RE2, which is linear; what it lets through is looked at more closely.
+# A filter over the distinct values of a column, run by RE2, which is linear; ``kinds`` looks at what passes.
 CANDIDATES = "|".join(
     (
         r"[\pL\pN_.+'-]@[\pL\pN_-]", r"\+\d", r"\b00[1-9]\d{0,2}[ /-]", r"\(\d{3}\)", r"\b0\d{1,4}[ /-]\d", r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
@@ -108,7 +108,7 @@ CANDIDATES = "|".join(
 def kinds(text: str) -> tuple[str, ...]:
     """Kinds of personal data that a text holds: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812), phone number (ITU-T E.164), identity numbers.
 
-    Lengths, check digits, issuers and numbering plans are checked. In a time that grows with the text's length and no faster.
+    Lengths, check digits, issuers and numbering plans are checked. The time is linear in the length of the text.
     """
     text = text if text.isascii() else text.replace("\u00a0", " ").replace("\u202f", " ")
     tests: tuple[tuple[str, Callable[[str], bool]], ...] = ((EMAIL, _has_email), (IBAN, _has_iban), (CARD, _has_card), (PHONE, _has_phone))
@@ -116,9 +116,9 @@ def kinds(text: str) -> tuple[str, ...]:
 
 
 def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], list[int]]:
-    """Rows with personal data in texts that are neither tagged as personal nor declared free of it: their places, by what was found (``field: kind``).
+    """Indexes of rows with personal data in text fields that are neither tagged as personal nor declared free of it, by findings (``field: kind``).
 
-    What a row is found for is told by the row alone, never by its neighbours, so that ranges can be cut anywhere.
+    The result for a row depends on that row alone, so it does not matter where ranges begin and end.
     """
     found: dict[int, tuple[str, ...]] = {}
     for item in contract.properties:
@@ -132,7 +132,7 @@ def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], lis
 
 
 def _rows_of(column: pa.ChunkedArray, name: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Places of a column's rows with something in them, and what: each value is looked at once."""
+    """Indexes of a column's rows with findings, and the findings. Each distinct value is scanned once."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -150,7 +150,7 @@ def _has_email(text: str) -> bool:
 
 
 def _is_persons(text: str, found: re.Match[str]) -> bool:
-    """Whether it is an address, and not an account on a host (of git, scp or a URL), a version, or a picture's size."""
+    """Whether it is an address, and not an account on a host (git, scp, a URL), a version or a file name."""
     account = found.group().partition("@")[0].lower()
     if account in _ACCOUNTS or _NO_HOST.fullmatch(found[1]) or _REMOTE_PATH.match(text, found.end()):
         return False
@@ -171,7 +171,7 @@ def _has_iban(text: str) -> bool:
 
 
 def _ended(text: str, found: re.Match[str]) -> Iterator[str]:
-    """What a match may be, written without spaces: it ends at any of its groups, but not within a word."""
+    """The account numbers that a match may be, without spaces: an account ends where a group ends."""
     groups = found[1].split(" ")
     if _glues(text[found.end(1) : found.end(1) + 1]):
         groups = groups[:-1]
@@ -179,7 +179,7 @@ def _ended(text: str, found: re.Match[str]) -> Iterator[str]:
 
 
 def _mod_97(number: str) -> bool:
-    """Cheap, and before everything else: 99 of 100 candidates end here."""
+    """ISO 7064, MOD 97-10; a cheap check that rejects 99 of 100 candidates."""
     return int("".join(str(int(char, 36)) for char in number[4:] + number[:4])) % 97 == 1
 
 
@@ -188,10 +188,10 @@ def _has_card(text: str) -> bool:
 
 
 def _card_numbers(text: str, found: re.Match[str]) -> Iterator[str]:
-    """Digits that are written as a card's are: alone, or in a card's groups. Parts of longer codes (``a-1234``, ``0.1234``) are not."""
+    """Digits written as on a card: without separators, or in a card's groups. Parts of longer codes (``a-1234``, ``0.1234``) are left out."""
     before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 2]
     parts = re.split("([ -])", found.group())
-    # What stands around each group: a space or nothing is a boundary, a hyphen only among groups of a card.
+    # What separates the groups: a space or nothing is a boundary, a hyphen only between groups of a card.
     groups, marks = parts[::2], [before if before == "." or _glues(before) else " ", *parts[1::2], after[:1] if _glues(after) else " "]
     for place, group in enumerate(groups):
         if _BARE_CARD[0] <= len(group) <= _BARE_CARD[1] and marks[place] == marks[place + 1] == " " and not _is_gtin(group):
@@ -211,7 +211,7 @@ def _grouped(groups: list[str], marks: list[str]) -> Iterator[str]:
 
 
 def _glues(around: str) -> bool:
-    """Whether a number goes on there, as part of a word or a decimal."""
+    """Whether the number continues there, as part of a word or a decimal."""
     mark, then = around[:1], around[1:2]
     return mark.isascii() and (mark.isalnum() or mark in ("_", "-", "+") or (mark == "." and then.isdigit()))
 
@@ -224,7 +224,7 @@ def _is_card(number: str) -> bool:
 
 
 def _is_gtin(number: str) -> bool:
-    """GS1: codes of trade units have 14 digits, some begin as Diners Club's cards do."""
+    """GS1: codes of trade units have 14 digits, and some begin like cards of Diners Club."""
     from stdnum import ean
 
     return len(number) == 14 and ean.is_valid(number)
@@ -271,7 +271,7 @@ def _identities(text: str) -> Iterator[str]:
 
 @cache
 def _any_identity() -> re.Pattern[str]:
-    """One look instead of one for each form."""
+    """One search instead of ten for the texts that hold none."""
     return re.compile(rf"(?<![\w.+-])(?:{'|'.join(item.form for item in IDENTITIES)})", re.ASCII)
 
 

@@ -1,7 +1,7 @@
-"""Events in which personal data was found that no contract declares: what waits, and what a named person decides of it.
+"""Quarantine: events with personal data in fields that no contract declares, and what a named person decides about them.
 
-A decision is a record beside the raw zone's manifests, one a file, written once; files themselves are never rewritten. Released rows are data like all
-others from then on. Discarded ones are never read, and their objects are deleted where the bucket's lock lets them.
+A decision is one record for each file, written once, beside the raw zone's manifests; the files are never rewritten. Released rows are ordinary data from
+then on. Discarded rows are never read, and their objects are deleted unless the bucket locks them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipelines.raw_zone import DISCARD, ERASE, OFFSET, PARTITION, RELEASE, RawZo
 
 @dataclass(frozen=True)
 class Held:
-    """Rows of one topic that wait for a decision, all for the same reasons.
+    """Rows of one topic with the same findings that wait for a decision.
 
     Attributes:
-        found: What was found in each of them, ``field: kind``.
-        since: When the first of them was set apart (ISO 8601).
-        erased: How many of them are of people who were forgotten; nobody reads these.
+        found: What was found in each row, ``field: kind``.
+        since: When the first of them was quarantined (ISO 8601).
+        erased: Further rows, of people who were forgotten; they are never read.
     """
 
     topic: str
@@ -62,7 +62,7 @@ def totals(zone: RawZone) -> dict[str, Any]:
 
 
 def held(context: Context, contract: Contract) -> list[Held]:
-    """What waits for a decision, the most rows first."""
+    """What waits for a decision, most rows first."""
     zone = RawZone(context, contract)
     decided, since = zone.decided(), _written(context, contract.topic)
     groups: dict[tuple[str, ...], list[RawFile]] = {}
@@ -78,17 +78,17 @@ def held(context: Context, contract: Contract) -> list[Held]:
 
 
 def release(context: Context, contract: Contract, fields: Sequence[str], actor: str, reason: str) -> dict[str, Any]:
-    """Make rows readable as they are. May be run again: what is decided stays so.
+    """Make quarantined rows readable as they are. Idempotent.
 
     Args:
-        fields: Only rows that were set apart for nothing but these fields; all of them where none is named.
-        actor: Who decides; stands in the audit log, with the reason.
+        fields: Only rows whose findings are all in these fields; all rows if empty.
+        actor: Who decides; written to the audit log with the reason.
 
     Returns:
         How many ``rows`` and ``files`` were released, and how many rows still wait (``left``).
 
     Raises:
-        UsageError: No row was set apart for such a field, or the reason says nothing.
+        UsageError: No row has a finding in such a field, or the reason is too short.
     """
     _check(context, contract, fields, reason)
     waiting = held(context, contract)
@@ -97,18 +97,18 @@ def release(context: Context, contract: Contract, fields: Sequence[str], actor: 
 
 
 def discard(context: Context, contract: Contract, fields: Sequence[str], actor: str, reason: str) -> dict[str, Any]:
-    """See that nobody ever reads rows, and delete their objects in all versions. May be run again, which tries to delete what was locked.
+    """Never read quarantined rows, and delete their objects in all versions. Idempotent; a later call deletes what was locked.
 
     Args:
-        fields: Only rows that were set apart for one of these fields, for whatever else, too; all of them where none is named.
-        actor: Who decides; stands in the audit log, with the reason.
+        fields: Only rows with a finding in one of these fields; all rows if empty.
+        actor: Who decides; written to the audit log with the reason.
 
     Returns:
-        How many ``rows`` and ``files`` were discarded, how many rows still wait (``left``), versions of objects that were ``deleted``, and
-        ``locked`` ones.
+        How many ``rows`` and ``files`` were discarded, how many rows still wait (``left``), and how many versions of objects were ``deleted``
+        or are ``locked``.
 
     Raises:
-        UsageError: No row was set apart for such a field, or the reason says nothing.
+        UsageError: No row has a finding in such a field, or the reason is too short.
     """
     _check(context, contract, fields, reason)
     waiting = held(context, contract)
@@ -121,9 +121,9 @@ def discard(context: Context, contract: Contract, fields: Sequence[str], actor: 
 
 
 def erase(context: Context, contract: Contract, person: Person) -> int:
-    """Take a person's rows out of what may ever be released; how many there were. They are found by token, and by the value itself in any text.
+    """Exclude a person's quarantined rows from every release, now and later; returns their number.
 
-    The bytes stay until the bucket's lock ends, or somebody discards the rest of the file.
+    They are found by token, and by the value itself in any text. The bytes stay until the retention ends or the file is discarded.
     """
     zone, count = RawZone(context, contract), 0
     decided = zone.decided()
@@ -140,26 +140,25 @@ def erase(context: Context, contract: Contract, person: Person) -> int:
 
 
 def _files(zone: RawZone) -> Iterator[RawFile]:
-    """Every file that was put into quarantine."""
+    """Every file that was quarantined."""
     return (file for manifest in zone.manifests() for file in manifest.files if file.quarantined)
 
 
 def _check(context: Context, contract: Contract, fields: Iterable[str], reason: str) -> None:
     if len(reason.strip()) < REASON_LENGTH:
-        raise UsageError(f"{reason!r} says too little; it must be a reason of at least {REASON_LENGTH} characters", where="--reason")
+        raise UsageError(f"the reason {reason!r} is too short", where="--reason", fix=f"write at least {REASON_LENGTH} characters; they go to the audit log")
     known = sorted({name for file in _files(RawZone(context, contract)) for name in (item.rpartition(": ")[0] for item in file.quarantined)})
     if odd := sorted(set(fields) - set(known)):
         raise UsageError(
-            f"no event of {contract.topic} was set apart for the field {odd[0]!r}",
-            where="--field",
-            fix=f"one of: {', '.join(known) or 'none, nothing was set apart'}",
-        )
+            f"no quarantined event of {contract.topic} has a finding in the field {odd[0]!r}", where="--field",
+            fix=f"one of: {', '.join(known) or 'none, nothing was quarantined'}",
+        )  # fmt: skip
 
 
 def _decide(context: Context, contract: Contract, decision: str, chosen: list[Held], actor: str, reason: str) -> dict[str, Any]:
     zone, rows = RawZone(context, contract), sum(item.rows for item in chosen)
     files = [file for item in chosen for file in item.files]
-    if files:  # the log first: nothing is decided that it does not tell of
+    if files:  # the log first, so that no decision is missing from it
         found = sorted({why for item in chosen for why in item.found})
         audit.append(context, actor, decision, topic=contract.topic, rows=rows, files=len(files), found=found, reason=reason)
     for file in files:

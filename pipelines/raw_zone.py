@@ -4,8 +4,8 @@ A manifest is written before its files, and names exactly the events it is about
 says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the same events again, and writes what
 is missing: the same bytes under the same names. Nothing is ever rewritten: objects are put only where there is none (``If-None-Match: *``, https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 
-Rows with undeclared personal data lie in files of their own below ``quarantine/``, and the manifest says why and which they are: whoever finishes a
-range takes them from there, since another version of a library may judge otherwise. What becomes of them (``quarantine``) is written beside, once.
+Rows with undeclared personal data are in files of their own below ``quarantine/``. The manifest lists them with the findings, so whoever finishes a range
+splits it in the same way, even if a newer version of a library would find more. Decisions about them (``quarantine``) are records of their own.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 SENT_AT, PARTITION, OFFSET = (f"{INTERNAL}{name}" for name in ("sent_at", "partition", "offset"))
 # Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in which they were sent.
 POSITION = (SENT_AT, PARTITION, OFFSET)
-DECISIONS = "decisions/"  # before the key of a file in quarantine: what was decided of it
+DECISIONS = "decisions/"  # prefix of the records; the rest of a record's key is that of the quarantined file
 RELEASE, DISCARD, ERASE = "release", "discard", "erase"
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided of the files in quarantine.
+    """Decisions about quarantined files.
 
     Attributes:
         decisions: ``RELEASE`` or ``DISCARD``, by key of the file.
@@ -48,7 +48,7 @@ class Decided:
     erased: dict[str, frozenset[tuple[int, int]]] = field(default_factory=dict)
 
     def state(self, file: RawFile) -> str:
-        """What a file's rows count as: ``rows`` that can be read, ``quarantined`` or ``discarded``."""
+        """What the file's rows count as: ``rows`` that can be read, ``quarantined`` or ``discarded``."""
         return {RELEASE: "rows", DISCARD: "discarded", "": "quarantined"}[self.decisions.get(file.key, "")] if file.quarantined else "rows"
 
 
@@ -108,8 +108,8 @@ class RawZone:
         """Write a range of events: the manifest, then the files; what is there already is left as it is.
 
         Args:
-            apart: Offsets of rows that go to quarantine, by why.
-            quarantined: Why all of them go there: a range that was begun so is finished so.
+            apart: Offsets of rows that go to quarantine, by findings.
+            quarantined: Findings for which the whole range goes there; only for finishing a range that an older version began so.
 
         Raises:
             GroundplanError: S3 refuses, or another has written other events under the same name.
@@ -174,7 +174,7 @@ class RawZone:
         return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
 
     def read(self) -> pa.Table:
-        """Every row that was taken in, of all manifests, without those in quarantine that nobody has released; each with its ``POSITION``.
+        """Every row that was taken in, of all manifests, without those in quarantine that were not released; each with its ``POSITION``.
 
         Raises:
             GroundplanError: A file is missing or not what its manifest says.
@@ -202,7 +202,7 @@ class RawZone:
         return read_parquet(body)
 
     def decided(self) -> Decided:
-        """What was decided of the topic's files in quarantine."""
+        """Decisions about the topic's quarantined files."""
         decisions: dict[str, str] = {}
         erased: dict[str, frozenset[tuple[int, int]]] = {}
         for key in self._context.keys("raw", f"{DECISIONS}quarantine/{self.topic}/"):
@@ -214,22 +214,21 @@ class RawZone:
         return Decided(decisions, erased)
 
     def decide(self, file: RawFile, said: dict[str, Any]) -> None:
-        """Write what was decided of a file in quarantine. It is decided once.
+        """Record a decision about a quarantined file. It is final.
 
         Raises:
-            GroundplanError: It was decided otherwise before.
+            GroundplanError: Another decision was recorded before.
         """
-        name = said["decision"]
-        if name == ERASE:  # may be said of some rows, and later of others
-            name = f"{ERASE}-{hashlib.sha256(json.dumps(said['positions']).encode()).hexdigest()[:16]}"
-        key = f"{DECISIONS}{file.key}{f'.{name}' if said['decision'] == ERASE else ''}.json"
+        # Rows are erased one person at a time, so a file may have several such records.
+        part = f".{ERASE}-{hashlib.sha256(json.dumps(said['positions']).encode()).hexdigest()[:16]}" if said["decision"] == ERASE else ""
+        key = f"{DECISIONS}{file.key}{part}.json"
         body = json.dumps({**said, "file": file.key, "rows": file.rows, "quarantined": file.quarantined}, indent=1).encode()
         if not self._put_once(key, body):
             before = json.loads(self._context.get("raw", key))
             if before["decision"] != said["decision"]:
                 raise GroundplanError(
-                    f"{before['by']} has decided otherwise on {before['at'][:10]}: {before['decision']} ({before['reason']})",
-                    where=f"s3://{self._bucket}/{key}", fix="a decision stands; if it was wrong, `groundplan forget` takes the person's data out",
+                    f"{before['by']} already decided to {before['decision']} these events on {before['at'][:10]}: {before['reason']}",
+                    where=f"s3://{self._bucket}/{key}", fix="a decision is final; `groundplan forget` deletes a person's data that was released by mistake",
                 )  # fmt: skip
 
 

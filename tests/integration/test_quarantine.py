@@ -119,7 +119,7 @@ def test_single_events_are_set_apart_and_every_count_adds_up(context: Context, a
     assert not {"ask joe@example.com", CARD} & set(kept["note"].to_pylist() + kept["code"].to_pylist())
 
     said = capsys.readouterr().out
-    assert f"warning: {topic}: 4 events hold undeclared personal data and were set apart (code: card number, note: e-mail, note: phone number)" in said
+    assert f"warning: {topic}: 4 events contain undeclared personal data and were quarantined (code: card number, note: e-mail, note: phone number)" in said
     assert "notPersonal" in said and "groundplan quarantine release" in said and "joe@" not in said
     held = quarantine.held(context, context.example.contracts[0])
     assert [(item.found, item.rows) for item in held] == [
@@ -223,11 +223,11 @@ def test_a_field_is_released_or_discarded_by_itself_and_a_decision_stands(contex
     gone = next(file for item in waiting if item.found == ("note: phone number", "code: card number") for file in item.files)
     if found["deleted"]:
         assert gone.key not in list(context.keys("raw", f"quarantine/{contract.topic}/"))
-    with pytest.raises(GroundplanError, match=rf"{WHO} has decided otherwise on 20\d\d-\d\d-\d\d: discard \(real cards of real people\)"):
+    with pytest.raises(GroundplanError, match=rf"{WHO} already decided to discard these events on 20\d\d-\d\d-\d\d: real cards of real people"):
         zone(context).decide(gone, {"decision": "release", "by": "other@example.com", "at": "2026-01-01", "reason": "second thoughts"})
-    with pytest.raises(UsageError, match=rf"--field: no event of {contract.topic} was set apart for the field 'guest'\n  -> one of: code, note"):
+    with pytest.raises(UsageError, match=rf"--field: no quarantined event of {contract.topic} has a finding in the field 'guest'\n  -> one of: code, note"):
         quarantine.release(context, contract, ["guest"], WHO, WHY)
-    with pytest.raises(UsageError, match="--reason: 'because' says too little; it must be a reason of at least 10 characters"):
+    with pytest.raises(UsageError, match="--reason: the reason 'because' is too short\n  -> write at least 10 characters"):
         quarantine.discard(context, contract, [], WHO, "because")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -170,3 +171,13 @@ def test_a_slip_in_an_expectation_is_told_before_any_data(implementation: dict[s
     with pytest.raises(GroundplanError) as raised:
         expectations(contract)
     assert says in str(raised.value) and contract.id in str(raised.value)
+
+
+def test_the_page_of_data_says_why_a_field_is_not_personal(tmp_path: Path) -> None:
+    folder = tmp_path / "examples" / "orders"
+    shutil.copytree(ROOT / "examples" / "diabetes", folder)
+    document = yaml.safe_load((folder / "contract.yaml").read_text(encoding="utf-8"))
+    declared = {"name": "code", "logicalType": "string", "customProperties": [{"property": "notPersonal", "value": "codes | of our own shops"}]}
+    document["schema"][0]["properties"].append(declared)
+    (folder / "contract.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert r"| `code` | string |  |  | may be empty, not personal: codes \| of our own shops |" in catalogue(tmp_path)

@@ -103,14 +103,17 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        # Forgets a person (GDPR Art. 17): nobody else, and no service, may delete old versions of data.
+        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may delete old versions of data.
         erased = (*(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)), args.tracking_bucket_arn)
+        raw = args.bucket_arns[Zone.RAW]
         people["privacy"] = [
             *self._read(Zone.RAW),
             *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT, write=True),
             *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-            Statement(("s3:ListBucketVersions",), erased),
-            Statement(("s3:DeleteObjectVersion",), tuple(f"{arn}/*" for arn in erased)),
+            Statement(("s3:PutObject",), (f"{raw}/decisions/*",)),
+            Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.RAW]],)),
+            Statement(("s3:ListBucketVersions",), (*erased, raw)),
+            Statement(("s3:DeleteObjectVersion",), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
             Statement(("dynamodb:DeleteItem",), (table,)),
             masking_key,
         ]

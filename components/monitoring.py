@@ -36,7 +36,7 @@ class ModelAlarms:
 class MonitoringArgs:
     """Args:
     addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of quality
-        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong.
+        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of undeclared personal data.
     key_arn: Encrypts the messages.
     events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
         no stream.
@@ -53,12 +53,12 @@ class MonitoringArgs:
 
 
 # Of what each stakeholder hears; operations of everything.
-SUBJECTS_OF: dict[str, tuple[str, ...]] = {"product": ("quality", "drift"), "legal": ("quality", "drift"), "finance": ()}
+SUBJECTS_OF: dict[str, tuple[str, ...]] = {"product": ("quality", "drift"), "legal": ("quality", "drift", "quarantined"), "finance": ()}
 LAG_MINUTES = 10
 
 
 class Monitoring(Component):
-    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused; a dashboard over all.
+    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused, events in quarantine; a dashboard over all.
 
     Attributes:
         alarm_names: By model, then by subject.
@@ -110,21 +110,42 @@ class Monitoring(Component):
                 for topic, groups in args.topics.items()
                 for place, group in enumerate(groups)
             }
-            for subject, behind, limit in (
-                *((subject, Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"), lag) for subject, dimensions in behind_on.items()),
-                ("refused", Metric(namespace, "dead_letter_events", {}, "Sum"), args.events_per_second * 300 * 0.01),
+            for subject, behind, limit, periods, what in (
+                *(
+                    (
+                        subject,
+                        Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"),
+                        lag,
+                        3,
+                        f"consumers are behind by over {LAG_MINUTES} minutes of events",
+                    )
+                    for subject, dimensions in behind_on.items()
+                ),
+                (
+                    "refused",
+                    Metric(namespace, "dead_letter_events", {}, "Sum"),
+                    args.events_per_second * 300 * 0.01,
+                    3,
+                    "over 1 % of the events hold not to their contract",
+                ),
+                # One is enough: personal data that nobody has declared has no purpose and no retention (GDPR Art. 5).
+                (
+                    "quarantined",
+                    Metric(namespace, "quarantined_events", {}, "Sum"),
+                    0,
+                    1,
+                    "events contain undeclared personal data: see `groundplan quarantine list`",
+                ),
             ):
                 self.stream_alarms[subject] = self._alarm(
                     f"{name}-stream-{subject}",
                     scope.name("stream", subject, limit=255),
-                    f"stream: consumers are behind by over {LAG_MINUTES} minutes of events"
-                    if subject.startswith("lag")
-                    else "stream: over 1 % of the events hold not to their contract",
+                    f"stream: {what}",
                     subject,
                     behind,
                     limit,
                     above=True,
-                    periods=3,
+                    periods=periods,
                 )
         endpoints = {model: wanted.endpoint_name for model, wanted in args.models.items()}
         body = json.dumps(dashboard(scope, endpoints, {model: wanted.quality_metric for model, wanted in args.models.items()}, args.kafka_cluster, args.topics))

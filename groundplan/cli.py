@@ -337,6 +337,74 @@ def dlq_replay(
         print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
 
 
+quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+HeldTopic = Annotated[str, typer.Argument(help="The topic whose events are meant.")]
+DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address; it stands in the audit log.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10 characters; it stands in the audit log.")]
+
+
+@quarantine.command("list")
+def quarantine_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+    """Print the events that wait for a decision: how many, what was found in which field, since when. Exit code 1 if there are any."""
+    from groundplan.experiments import run_quarantine
+    from groundplan.home import find_home
+
+    found = run_quarantine(find_home(), example, topic, outputs)
+    if as_json:
+        documents = []
+        for item in found:
+            pairs = [why.rpartition(": ") for why in item.found]
+            documents.append(
+                {
+                    "topic": item.topic, "rows": item.rows, "found": [{"field": field, "kind": kind} for field, _, kind in pairs],
+                    "since": item.since, "erased": item.erased, "files": [file.key for file in item.files],
+                }
+            )  # fmt: skip
+        print(json.dumps(documents, indent=1))
+    else:
+        from groundplan.summary import print_quarantine
+
+        print_quarantine(found)
+    raise typer.Exit(1 if found else 0)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    topic: HeldTopic,
+    identity: DeciderOption,
+    reason: ReasonOption,
+    field: Annotated[list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")] = None,
+    example: ExampleOption = Path("examples/flights"),
+    outputs: OutputsOption = "",
+) -> None:
+    """Make quarantined events readable as they are. They are part of the next dataset version."""
+    from groundplan.experiments import run_decide
+    from groundplan.home import find_home
+
+    found = run_decide(find_home(), example, "release", topic, field or [], identity, reason, outputs)
+    print(f"{topic}: {found['rows']:,} events released; {found['left']:,} still wait")
+
+
+@quarantine.command("discard")
+def quarantine_discard(
+    topic: HeldTopic,
+    identity: DeciderOption,
+    reason: ReasonOption,
+    field: Annotated[list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")] = None,
+    example: ExampleOption = Path("examples/flights"),
+    outputs: OutputsOption = "",
+) -> None:
+    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects that are locked now."""
+    from groundplan.experiments import run_decide
+    from groundplan.home import find_home
+
+    found = run_decide(find_home(), example, "discard", topic, field or [], identity, reason, outputs)
+    print(f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events still wait")
+    if found["locked"]:
+        print(f"{found['locked']} objects are locked until their retention ends; they are never read, and this command deletes them then")
+
+
 contract = typer.Typer(help="Data contracts.", no_args_is_help=True)
 app.add_typer(contract, name="contract")
 

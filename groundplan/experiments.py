@@ -115,10 +115,32 @@ def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "
         return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
 
 
-def _topics(context: Context, topic: str) -> list[str]:
+def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
+    """What waits in quarantine, of one topic of an example or of all."""
+    from pipelines import quarantine
+
+    with _stack(home, path, outputs) as context:
+        names = _topics(context, topic)
+        return [item for contract in context.example.contracts if contract.topic in names for item in quarantine.held(context, contract)]
+
+
+def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = "") -> dict[str, Any]:
+    """Release or discard what waits in a topic's quarantine; what came of it."""
+    from pipelines import quarantine
+    from pipelines.signoff import check_identity
+
+    check_identity(identity)
+    with _stack(home, path, outputs) as context:
+        (name,) = _topics(context, topic, where="TOPIC")
+        contract = next(contract for contract in context.example.contracts if contract.topic == name)
+        decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
+        return decide(context, contract, fields, identity, reason)
+
+
+def _topics(context: Context, topic: str, where: str = "--topic") -> list[str]:
     known = [contract.topic for contract in context.example.contracts]
     if topic and topic not in known:
-        raise UsageError(f"the example has no topic {topic!r}", where="--topic", fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
+        raise UsageError(f"the example has no topic {topic!r}", where=where, fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
     return [topic] if topic else known
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from groundplan.services import TITLES
 from groundplan.up import Summary
+from pipelines.personal_data import WAY_OUT
 
 PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
 
@@ -84,6 +85,7 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     rows: list[tuple[str, str]] = []
     if step := found.get("ingest"):
         rows.append(("events", _events_line(step)))
+        rows += [("quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}")] if step["quarantined"] else []
     if step := found.get("quality"):
         doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
         rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
@@ -153,6 +155,7 @@ def _events_line(step: dict[str, Any]) -> str:
     parts = []
     for topic, counts in step["topics"].items():
         kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
+        kept += f" + {counts['discarded']:,} discarded" if counts.get("discarded") else ""
         parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
     rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
     return f"{'; '.join(parts)}{rate}"
@@ -223,6 +226,22 @@ def print_dead_letters(letters: list[Any]) -> None:
         f"\n{len(letters)} {_letters(len(letters))}: "
         + ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in letters).most_common())
     )
+
+
+def print_quarantine(found: list[Any]) -> None:
+    """``groundplan quarantine list``."""
+    from rich.markup import escape
+
+    console = console_for_people()
+    if not found:
+        console.print("nothing is in quarantine")
+        return
+    shown = table("topic", "events", "found", "since")
+    for item in found:
+        erased = f" (and {item.erased:,} of forgotten people)" if item.erased else ""
+        shown.add_row(item.topic, f"{item.rows:,}{erased}", escape(", ".join(item.found)), item.since)
+    console.print(shown)
+    console.print(f"\n{sum(item.rows for item in found):,} events wait for a decision: {WAY_OUT}", markup=False)
 
 
 def print_monitor(found: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
 from infra.examples import View
-from pipelines import audit, dead_letters
+from pipelines import audit, dead_letters, quarantine
 from pipelines.context import Context, Example, load_example
 from pipelines.features import duckdb_tables
 from pipelines.identity import PROJECT
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
 # What ends by itself, and can't be changed before.
 KEPT = (
-    "raw zone and its quarantine: immutable until their retention ends; their tokens lead to nobody, and every new dataset version leaves the rows out",
+    "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves the rows out",
+    "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan quarantine discard` deletes the file",
     "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
     "rows of features that other people have alike: they tell nothing of anybody",
     "running model servers: the rows that explanations compare with, until the next deployment",
@@ -79,12 +80,14 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     versions = sum(_delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets)
     items = sum(_delete_online(context, view, scopes) for example in related for view in example.views)
     letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
+    apart = sum(quarantine.erase(context, contract, person) for example in related for contract in example.contracts)
     pages = _delete_pages(context, person)
     left = [_address(context, *place) for place in _search(context, person, scopes)]
     evidence = {
         **begun, "topics": sorted(topics), "examples": [example.model for example in related],
         "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
-        "old_versions": versions, "online_items": items, "dead_letters": letters, "pages": pages, "left": len(left), "finished": True, "kept": KEPT,
+        "old_versions": versions, "online_items": items, "dead_letters": letters, "quarantined": apart, "pages": pages, "left": len(left),
+        "finished": True, "kept": KEPT,
     }  # fmt: skip
     address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
     if not left and person.token:

@@ -1,4 +1,5 @@
-"""Step: events from the topics into the raw zone, each exactly once; what is no event of its contract goes to the dead-letter topic.
+"""Step: events from the topics into the raw zone, each exactly once. Events that violate their contract go to the dead-letter topic, events with
+undeclared personal data to quarantine.
 
 Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes that follow from
 its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the event they were; a run that finds a
@@ -22,9 +23,12 @@ from infra.examples import consumer_group
 from pipelines import broker, dead_letters
 from pipelines.context import Context, main
 from pipelines.decode import Decoder
+from pipelines.manifests import Manifest, Runs, runs_of
 from pipelines.masking import Masker, masking_key
 from pipelines.people import People
-from pipelines.raw_zone import POSITION, Manifest, RawZone, raw_schema
+from pipelines.personal_data import WAY_OUT, undeclared
+from pipelines.quarantine import totals
+from pipelines.raw_zone import OFFSET, POSITION, RawZone, raw_schema
 from pipelines.refusals import Refused
 
 IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
@@ -42,7 +46,7 @@ class _Partition:
         last: Offset at which the range ends, at the latest.
         position: Offset of the next event.
         latest: Events with a later time are refused.
-        begun: Whether another run had begun this range.
+        begun: The manifest of another run that had begun this range.
         done: Nothing more was there when its end was seen.
     """
 
@@ -55,7 +59,7 @@ class _Partition:
     tables: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Refused]] = field(default_factory=list)
     events: int = 0
-    begun: bool = False
+    begun: Manifest | None = None
     done: bool = False
 
 
@@ -70,12 +74,13 @@ def ingest(context: Context) -> dict[str, Any]:
     ingestion = _Ingestion(context, contracts)
     taken = ingestion.run()
     seconds = max(time.monotonic() - ingestion.heard_at, 1e-9)
-    found = {topic: _totals(RawZone(context, contract).manifests()) for topic, contract in contracts.items()}
+    found = {topic: totals(RawZone(context, contract)) for topic, contract in contracts.items()}
     for topic, counts in found.items() if broker.validates() else ():
         kept_out = sum(letter.partition < 0 for letter in dead_letters.read(context, topic))
         counts["events"] += kept_out
         counts["dead_letters"] += kept_out
     _count_refused(context, sum(item.dead_letters for item in taken))
+    _tell_quarantined(context, taken)
     for topic, counts in found.items():
         if counts["events"] == 0:
             raise GroundplanError(
@@ -87,24 +92,12 @@ def ingest(context: Context) -> dict[str, Any]:
         "events": sum(counts["rows"] for counts in found.values()),
         "dead_letters": sum(counts["dead_letters"] for counts in found.values()),
         "quarantined": sum(counts["quarantined"] for counts in found.values()),
+        "discarded": sum(counts["discarded"] for counts in found.values()),
         "new_events": new,
         "seconds": round(seconds, 3),
         "events_per_second": round(new / seconds),
         "lag": 0,
     }
-
-
-def _totals(manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """In = raw + dead letters + quarantined, of all that was ever taken in."""
-    counts = {"events": 0, "rows": 0, "dead_letters": 0, "quarantined": 0, "files": 0}
-    why: set[str] = set()
-    for item in manifests:
-        counts["events"] += item.events
-        counts["dead_letters"] += item.dead_letters
-        counts["quarantined" if item.quarantined else "rows"] += item.rows
-        counts["files"] += len(item.files)
-        why |= set(item.quarantined)
-    return {**counts, "quarantined_for": sorted(why)}
 
 
 class _Ingestion:
@@ -191,7 +184,7 @@ class _Ingestion:
             )
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
         latest = datetime.fromisoformat(begun.latest) if begun and begun.latest else latest_time(contract, datetime.now(UTC))
-        return _Partition(contract, number, first, last, first, latest, begun=begun is not None)
+        return _Partition(contract, number, first, last, first, latest, begun=begun)
 
     def _at(self, partition: _Partition) -> Any:
         from confluent_kafka import TopicPartition
@@ -248,8 +241,8 @@ class _Ingestion:
         table = pa.concat_tables(partition.tables) if partition.tables else raw_schema(partition.contract).empty_table()
         table = masker.mask(table)
         manifest = zone.write(
-            partition.number, partition.first, last, table,
-            events=partition.events, dead_letters=len(partition.refused), quarantined=tuple(masker.undeclared(table)), latest=partition.latest.isoformat(),
+            partition.number, partition.first, last, table, events=partition.events, dead_letters=len(partition.refused),
+            apart=_apart(partition, table), quarantined=partition.begun.quarantined if partition.begun else (), latest=partition.latest.isoformat(),
         )  # fmt: skip
         self._send_dead_letters(partition)
         zone.finish(manifest)
@@ -302,6 +295,13 @@ class _Ingestion:
         if events:
             rate = events / max(time.monotonic() - self.heard_at, 1e-9)
             print(f"progress: {events:,} events taken in, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
+
+
+def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
+    """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its manifest says, not scanned again."""
+    if partition.begun:
+        return partition.begun.apart
+    return {why: runs_of(table[OFFSET].take(places).to_pylist()) for why, places in undeclared(table, partition.contract).items()}
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:
@@ -406,6 +406,24 @@ def _count_refused(context: Context, refused: int) -> None:
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "dead_letter_events", "Value": refused, "Unit": "Count"}]
     )
+
+
+def _tell_quarantined(context: Context, taken: Iterable[Manifest]) -> None:
+    """Publish the metric that the quarantine's alarm watches, and print what to do."""
+    import boto3
+
+    rows: dict[str, int] = {}
+    why: dict[str, set[str]] = {}
+    for manifest in taken:
+        for file in manifest.files:
+            if file.quarantined or manifest.quarantined:
+                rows[manifest.topic] = rows.get(manifest.topic, 0) + file.rows
+                why.setdefault(manifest.topic, set()).update(file.quarantined or manifest.quarantined)
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "quarantined_events", "Value": sum(rows.values()), "Unit": "Count"}]
+    )
+    for topic, count in rows.items():
+        print(f"warning: {topic}: {count:,} events contain undeclared personal data and were quarantined ({', '.join(sorted(why[topic]))})\n  -> {WAY_OUT}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -67,6 +68,17 @@ class Person:
             values |= {value for value in self.entities.get(name, ()) if isinstance(value, str) == bool(values)}
             if values:
                 found = pc.or_(found, pc.fill_null(pc.is_in(table[name], pa.array(sorted(values), type=kind)), fill_value=False))
+        return found
+
+    def mentioned(self, table: pa.Table) -> Any:
+        """Which rows of a table are the person's, or contain the personal value as a word of a text."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found, word = self.mask(table), rf"(^|[^\pL\pN]){re.escape(self.subject)}($|[^\pL\pN])"
+        for name in table.column_names:
+            if pa.types.is_string(table.schema.field(name).type):
+                found = pc.or_(found, pc.fill_null(pc.match_substring_regex(table[name], word), fill_value=False))
         return found
 
     def may_own(self, columns: Iterable[str]) -> bool:

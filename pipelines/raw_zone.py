@@ -3,6 +3,9 @@
 A manifest is written before its files, and names exactly the events it is about (topic, partition, offsets); an empty object beside it
 says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the same events again, and writes what
 is missing: the same bytes under the same names. Nothing is ever rewritten: objects are put only where there is none (``If-None-Match: *``, https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+
+Rows with undeclared personal data are in files of their own below ``quarantine/``. The manifest lists them with the findings, so whoever finishes a range
+splits it in the same way, even if a newer version of a library would find more. Decisions about them (``quarantine``) are records of their own.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.contracts import INTERNAL, Contract
 from infra.errors import GroundplanError
 from pipelines.context import Context
+from pipelines.manifests import Manifest, RawFile, Runs, document_of, manifest_of, runs_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,43 +31,25 @@ if TYPE_CHECKING:
 SENT_AT, PARTITION, OFFSET = (f"{INTERNAL}{name}" for name in ("sent_at", "partition", "offset"))
 # Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in which they were sent.
 POSITION = (SENT_AT, PARTITION, OFFSET)
+DECISIONS = "decisions/"  # prefix of the records; the rest of a record's key is that of the quarantined file
+RELEASE, DISCARD, ERASE = "release", "discard", "erase"
 
 
 @dataclass(frozen=True)
-class RawFile:
-    """One Parquet file: its key in the bucket, rows, and SHA-256."""
-
-    key: str
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What became of the events of one partition from ``first`` up to, not with, ``last``.
+class Decided:
+    """Decisions about quarantined files.
 
     Attributes:
-        contract: Id and version of the contract they were held to.
-        events: Events in the range; each is a row of a file, or a dead letter.
-        quarantined: Why the rows are kept apart (undeclared personal data); empty where they are not.
-        latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on whatever day.
+        decisions: ``RELEASE`` or ``DISCARD``, by key of the file.
+        erased: Partition and offset of rows of people who were forgotten, by key of the file.
     """
 
-    topic: str
-    contract: str
-    partition: int
-    first: int
-    last: int
-    events: int
-    dead_letters: int
-    files: tuple[RawFile, ...]
-    quarantined: tuple[str, ...] = ()
-    latest: str = ""
+    decisions: dict[str, str] = field(default_factory=dict)
+    erased: dict[str, frozenset[tuple[int, int]]] = field(default_factory=dict)
 
-    @property
-    def rows(self) -> int:
-        """Rows of all files."""
-        return sum(file.rows for file in self.files)
+    def state(self, file: RawFile) -> str:
+        """What the file's rows count as: ``rows`` that can be read, ``quarantined`` or ``discarded``."""
+        return {RELEASE: "rows", DISCARD: "discarded", "": "quarantined"}[self.decisions.get(file.key, "")] if file.quarantined else "rows"
 
 
 class RawZone:
@@ -96,7 +82,7 @@ class RawZone:
             body = self._context.get("raw", self._key(partition, first))
         except self._context.s3.exceptions.NoSuchKey:
             return None
-        return _manifest(json.loads(body))
+        return manifest_of(json.loads(body))
 
     def manifests(self) -> Iterator[Manifest]:
         """Those that are done, by partition and offset; of one that is not, files may still be missing."""
@@ -104,38 +90,74 @@ class RawZone:
         done = {key.removesuffix(".done").rpartition("-")[0] for key in keys if key.endswith(".done")}
         for key in keys:
             if key.endswith(".json") and key.removesuffix(".json") in done:
-                yield _manifest(json.loads(self._context.get("raw", key)))
+                yield manifest_of(json.loads(self._context.get("raw", key)))
 
     def write(
-        self, partition: int, first: int, last: int, table: pa.Table, *, events: int, dead_letters: int, quarantined: tuple[str, ...] = (), latest: str = ""
+        self,
+        partition: int,
+        first: int,
+        last: int,
+        table: pa.Table,
+        *,
+        events: int,
+        dead_letters: int,
+        apart: Mapping[tuple[str, ...], Runs] | None = None,
+        quarantined: tuple[str, ...] = (),
+        latest: str = "",
     ) -> Manifest:
         """Write a range of events: the manifest, then the files; what is there already is left as it is.
+
+        Args:
+            apart: Offsets of rows that go to quarantine, by findings.
+            quarantined: Findings for which the whole range goes there; only for finishing a range that an older version began so.
 
         Raises:
             GroundplanError: S3 refuses, or another has written other events under the same name.
         """
-        made = dict(self._files(partition, first, table, quarantined=bool(quarantined)))
+        made = dict(self._all_files(partition, first, table, apart or {}, whole=bool(quarantined)))
         files = tuple(file for file, _ in made.values())
         manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
-        self._put(self._key(partition, first), json.dumps(asdict(manifest), indent=1).encode(), "application/json")
+        self._put(self._key(partition, first), json.dumps(document_of(manifest), indent=1).encode(), "application/json")
         for file, body in made.values():
             self._put(file.key, body, "application/vnd.apache.parquet")
         return manifest
 
-    def _files(self, partition: int, first: int, table: pa.Table, *, quarantined: bool) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
+    def _all_files(
+        self, partition: int, first: int, table: pa.Table, apart: Mapping[tuple[str, ...], Runs], *, whole: bool
+    ) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
         import pyarrow.compute as pc
 
-        folder = f"quarantine/{self.topic}" if quarantined else self.topic
+        name = f"p{partition:05d}-{first:020d}"
+        kept = table
+        for why in sorted(apart):
+            rows = table.filter(_within(table, apart[why]))
+            suffix = hashlib.sha256("\n".join(why).encode()).hexdigest()[:8]
+            yield from self._files(f"quarantine/{self.topic}", f"{name}-{suffix}", rows, why)
+        if apart:
+            kept = table.filter(pc.invert(_within(table, [run for runs in apart.values() for run in runs])))
+        yield from self._files(f"quarantine/{self.topic}" if whole else self.topic, name, kept, ())
+
+    def _files(self, folder: str, name: str, table: pa.Table, why: tuple[str, ...]) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
+        import pyarrow.compute as pc
+
         parts = {"": table}
         if (time := self._contract.event_time) and table.num_rows:
             dates = pc.strftime(table[time], format=self._contract.partition_format)
             parts = {f"event_date={date}/": table.filter(pc.equal(dates, date)) for date in sorted(pc.unique(dates).to_pylist())}
         for prefix, rows in parts.items():
             if rows.num_rows:
-                body, key = parquet(rows), f"{folder}/{prefix}p{partition:05d}-{first:020d}.parquet"
-                yield key, (RawFile(key, rows.num_rows, hashlib.sha256(body).hexdigest()), body)
+                body, key = parquet(rows), f"{folder}/{prefix}{name}.parquet"
+                yield key, (RawFile(key, rows.num_rows, hashlib.sha256(body).hexdigest(), why, runs_of(rows[OFFSET].to_pylist()) if why else ()), body)
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
+        if not self._put_once(key, body, content_type) and self._context.get("raw", key) != body:
+            raise GroundplanError(
+                "another run has written other events here", where=f"s3://{self._bucket}/{key}",
+                fix="was the topic made anew? Then give the contract's topic another name, since raw objects are never rewritten",
+            )  # fmt: skip
+
+    def _put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
+        """Put an object where there is none; whether there was none."""
         try:
             self._context.s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
         except (ClientError, BotoCoreError) as error:
@@ -145,17 +167,14 @@ class RawZone:
                     f"the raw zone takes no objects: {error}", where=f"s3://{self._bucket}/{key}",
                     fix="nothing is lost: the events stay in the topic, and the next run begins where this one stopped",
                 ) from None  # fmt: skip
-            if self._context.get("raw", key) != body:
-                raise GroundplanError(
-                    "another run has written other events here", where=f"s3://{self._bucket}/{key}",
-                    fix="was the topic made anew? Then give the contract's topic another name, since raw objects are never rewritten",
-                ) from None  # fmt: skip
+            return False
+        return True
 
     def _key(self, partition: int, first: int) -> str:
         return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
 
     def read(self) -> pa.Table:
-        """Every row that was taken in, of all manifests, without those in quarantine; each with its ``POSITION``.
+        """Every row that was taken in, of all manifests, without those in quarantine that were not released; each with its ``POSITION``.
 
         Raises:
             GroundplanError: A file is missing or not what its manifest says.
@@ -163,14 +182,54 @@ class RawZone:
         import pyarrow as pa
 
         wanted = raw_schema(self._contract)
-        tables = [wanted.empty_table()]
+        tables, decided = [wanted.empty_table()], self.decided()
         for manifest in self.manifests():
-            for file in manifest.files if not manifest.quarantined else ():
-                body = self._context.get("raw", file.key)
-                if hashlib.sha256(body).hexdigest() != file.sha256:
-                    raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
-                tables.append(_as_now(read_parquet(body), wanted))
+            for file in manifest.files:
+                if decided.state(file) == "rows":
+                    table = _as_now(self.file(file), wanted)
+                    tables.append(_without(table, decided.erased[file.key]) if file.key in decided.erased else table)
         return pa.concat_tables(tables)
+
+    def file(self, file: RawFile) -> pa.Table:
+        """The rows of one file.
+
+        Raises:
+            GroundplanError: It is not what its manifest says.
+        """
+        body = self._context.get("raw", file.key)
+        if hashlib.sha256(body).hexdigest() != file.sha256:
+            raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
+        return read_parquet(body)
+
+    def decided(self) -> Decided:
+        """Decisions about the topic's quarantined files."""
+        decisions: dict[str, str] = {}
+        erased: dict[str, frozenset[tuple[int, int]]] = {}
+        for key in self._context.keys("raw", f"{DECISIONS}quarantine/{self.topic}/"):
+            said = json.loads(self._context.get("raw", key))
+            if said["decision"] == ERASE:
+                erased[said["file"]] = erased.get(said["file"], frozenset()) | {(number, offset) for number, offset in said["positions"]}
+            else:
+                decisions[said["file"]] = said["decision"]
+        return Decided(decisions, erased)
+
+    def decide(self, file: RawFile, said: dict[str, Any]) -> None:
+        """Record a decision about a quarantined file. It is final.
+
+        Raises:
+            GroundplanError: Another decision was recorded before.
+        """
+        # Rows are erased one person at a time, so a file may have several such records.
+        part = f".{ERASE}-{hashlib.sha256(json.dumps(said['positions']).encode()).hexdigest()[:16]}" if said["decision"] == ERASE else ""
+        key = f"{DECISIONS}{file.key}{part}.json"
+        body = json.dumps({**said, "file": file.key, "rows": file.rows, "quarantined": file.quarantined}, indent=1).encode()
+        if not self._put_once(key, body):
+            before = json.loads(self._context.get("raw", key))
+            if before["decision"] != said["decision"]:
+                raise GroundplanError(
+                    f"{before['by']} already decided to {before['decision']} these events on {before['at'][:10]}: {before['reason']}",
+                    where=f"s3://{self._bucket}/{key}", fix="a decision is final; `groundplan forget` deletes a person's data that was released by mistake",
+                )  # fmt: skip
 
 
 def raw_schema(contract: Contract) -> pa.Schema:
@@ -211,15 +270,30 @@ def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     if table.schema.equals(wanted):
         return table
     columns = []
-    for field in wanted:
-        if field.name not in table.column_names:
-            columns.append(pa.nulls(table.num_rows, field.type))
-        elif pa.types.is_integer(table.schema.field(field.name).type) and pa.types.is_floating(field.type):
-            columns.append(table[field.name].cast(field.type))
+    for wished in wanted:
+        if wished.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, wished.type))
+        elif pa.types.is_integer(table.schema.field(wished.name).type) and pa.types.is_floating(wished.type):
+            columns.append(table[wished.name].cast(wished.type))
         else:
-            columns.append(table[field.name])
+            columns.append(table[wished.name])
     return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in zip(wanted, columns, strict=True)]))
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
-    return Manifest(**{**document, "files": tuple(RawFile(**file) for file in document["files"]), "quarantined": tuple(document["quarantined"])})
+def _within(table: pa.Table, runs: Sequence[tuple[int, int]]) -> Any:
+    """Which rows have their offset in a run, as an Arrow array of booleans."""
+    import numpy as np
+    import pyarrow as pa
+
+    ordered = np.array(sorted(runs), dtype=np.int64).reshape(-1, 2)
+    offsets = table[OFFSET].to_numpy()
+    place = np.searchsorted(ordered[:, 0], offsets, side="right") - 1
+    return pa.array((place >= 0) & (offsets <= ordered[place, 1]))
+
+
+def _without(table: pa.Table, positions: frozenset[tuple[int, int]]) -> pa.Table:
+    """The rows but those of some partitions and offsets."""
+    import pyarrow as pa
+
+    stood = zip(table[PARTITION].to_pylist(), table[OFFSET].to_pylist(), strict=True)
+    return table.filter(pa.array([position not in positions for position in stood], pa.bool_()))

@@ -34,6 +34,8 @@ def properties_of_file(path: Path, form: str) -> list[dict[str, Any]]:
         rows = duckdb.connect().sql(f"SELECT * FROM {reader}('{text}'{options}) LIMIT {MOST_ROWS}").to_arrow_table()  # noqa: S608 (quoted)
     except duckdb.Error:
         raise UsageError(f"can't be read as {form}", where=str(path), fix="is it what its name says?") from None
+    if form == "JSON lines" and rows.column_names == ["json"] and not path.read_bytes().lstrip().startswith(b"{"):  # so DuckDB calls what has no fields
+        raise UsageError("holds values that are no JSON objects", where=str(path))
     return _properties(rows, where=str(path))
 
 
@@ -105,10 +107,13 @@ def _name_the_key(found: list[tuple[dict[str, Any], bool]]) -> None:
 
 
 def _personal(rows: Any, name: str, item: dict[str, Any]) -> str:
-    """What kind of personal data a column of texts holds."""
+    """What kinds of personal data a column of texts holds."""
     if item["logicalType"] != "string":
         return ""
     import pyarrow.compute as pc
-    from pipelines.personal_data import kinds
 
-    return ", ".join(kinds(pc.unique(rows[name].combine_chunks())))
+    from pipelines.personal_data import CANDIDATES, kinds
+
+    texts = pc.unique(rows[name].combine_chunks())
+    candidates = texts.filter(pc.fill_null(pc.match_substring_regex(texts, CANDIDATES), False)).to_pylist()
+    return ", ".join(sorted({kind for text in candidates for kind in kinds(text)}))

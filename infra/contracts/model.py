@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL", "NONE", "DISABLED")
 FUTURE_TOLERANCE_HOURS = 24.0  # senders' clocks and time zones are wrong by hours, not by days
+REASON_LENGTH = 10  # characters; less tells nobody why
 INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
 PARTITIONS = {"day": "%Y-%m-%d", "month": "%Y-%m"}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.contracts import personal, rules, standard, tables, types
 from infra.contracts.document import Document, Fault, NotReadableError, Path
-from infra.contracts.model import COMPATIBILITIES, FUTURE_TOLERANCE_HOURS, INTERNAL, PARTITIONS, Contract, Field, Limits, Rule
+from infra.contracts.model import COMPATIBILITIES, FUTURE_TOLERANCE_HOURS, INTERNAL, PARTITIONS, REASON_LENGTH, Contract, Field, Limits, Rule
 from infra.errors import UsageError
 
 # What the platform reads itself out of `customProperties`, at a contract and at a field.
@@ -28,7 +28,6 @@ _STATUS = {
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _STRUCT = set("<>,:")  # what Hive writes types with
 MOST_NAME = 255
-LEAST_REASON = 10  # characters
 
 
 @dataclass
@@ -260,7 +259,7 @@ class _Reader:
             if name == "unit":
                 made = replace(made, unit=str(value))
             elif name == "notPersonal":
-                if not isinstance(value, str) or len(value.strip()) < LEAST_REASON:
+                if not isinstance(value, str) or len(value.strip()) < REASON_LENGTH:
                     self._fault((*path, "customProperties", place), "notPersonal must give the reason why the field holds nothing of a person", "a sentence")
                 else:
                     made = replace(made, not_personal=value.strip())

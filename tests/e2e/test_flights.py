@@ -77,7 +77,15 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
     assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
     online = found["features"]["views"]["flight_before_departure"]["online"]
     assert online["items"] > 1000 and online["written"] < 10 and online["deleted"] == 0, "of the same events nothing is put online twice"
-    assert found["ingest"]["topics"]["weather"] == {"events": 2011, "rows": 2009, "dead_letters": 2, "quarantined": 0, "files": 4, "quarantined_for": []}
+    assert found["ingest"]["topics"]["weather"] == {
+        "events": 2011,
+        "rows": 2009,
+        "dead_letters": 2,
+        "quarantined": 0,
+        "discarded": 0,
+        "files": 4,
+        "quarantined_for": [],
+    }
     assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
 
 

@@ -234,12 +234,7 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
     loose = with_contract(context, dataclasses.replace(contract, fields=open_ended))
     send(loose, [orjson.dumps({**dirty, "dest": "jane@example.com"})])
     result = ingest(loose)["topics"][topic]
-    assert (result["events"], result["rows"], result["quarantined"], result["quarantined_for"]) == (
-        11,
-        3 + (result["rows"] - 3),
-        2 - (result["rows"] - 3),
-        ["dest: e-mail"],
-    )
+    assert (result["events"], result["rows"], result["quarantined"], result["quarantined_for"]) == (11, 4, 1, ["dest: e-mail"]), "the event, not its range"
     assert set(before) <= set(lake(context)), "nothing was rewritten"
     assert "jane@example.com" not in str(zone(loose).read()["dest"].to_pylist())
     assert any(key.startswith("quarantine/T/") for key in lake(context))

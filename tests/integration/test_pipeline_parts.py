@@ -50,7 +50,15 @@ def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_le
     assert producer.flush(20) == 0
     second = ingested(context)
     assert (second["events"], second["dead_letters"], second["new_events"]) == (442, 2, 2)
-    assert second["topics"]["diabetes-patients"] == {"events": 444, "rows": 442, "dead_letters": 2, "quarantined": 0, "files": 2, "quarantined_for": []}
+    assert second["topics"]["diabetes-patients"] == {
+        "events": 444,
+        "rows": 442,
+        "dead_letters": 2,
+        "quarantined": 0,
+        "discarded": 0,
+        "files": 2,
+        "quarantined_for": [],
+    }
     table = RawZone(context, context.example.contracts[0]).read()
     assert table.num_rows == 442 and table.column_names[0] == "patient_id"
     letters = {letter.value: (letter.reason, letter.topic) for letter in dead_letters.read(context, "diabetes-patients")}

@@ -147,7 +147,7 @@ def test_a_contract_of_datacontract_com_becomes_one_of_the_standard(tmp_path: Pa
         ("a.csv", b"a,b\n", "holds no rows to learn from"),
         ("a.json", b"[1, 2", "is no YAML from here on"), ("a.yaml", b"hello: 1", "is neither data (CSV, Parquet, JSON lines) nor a schema"),
         ("a.bin", b"\xff\xfe\x00", "is no text in UTF-8"), ("a.yaml", b"kind: DataContract", "is a data contract of the standard already"),
-        ("a.yaml", b"dataContractSpecification: 1.1.0", "has no models"), ("a.jsonl", b"1\n2\n", ""),
+        ("a.yaml", b"dataContractSpecification: 1.1.0", "has no models"), ("a.jsonl", b"1\n2\n", "holds values that are no JSON objects"),
     ],
 )  # fmt: skip
 def test_what_no_contract_can_be_made_of_is_told(name: str, content: bytes | None, says: str, tmp_path: Path) -> None:

@@ -120,6 +120,18 @@ def outside(grants: list[dict[str, Any]], boundary: list[dict[str, Any]]) -> lis
     return [f"{action} on {resource}" for action, resource in rights if not kept(action, resource)]
 
 
+def test_only_privacy_deletes_from_the_raw_zone_and_only_what_is_quarantined() -> None:
+    rights: dict[str, set[tuple[str, str]]] = {}
+    for item in of_type(ALL["prod"](), "RolePolicy"):
+        for one in statements_in(item.inputs):
+            actions, places = ([given] if isinstance(given, str) else given for given in (one["Action"], one["Resource"]))
+            rights.setdefault(item.name, set()).update((action, place) for action in actions for place in places if "-raw-" in place)
+    deleting = {name: {place.rpartition("-raw-")[2].partition("/")[2] for action, place in found if "Delete" in action} for name, found in rights.items()}
+    assert {name: places for name, places in deleting.items() if places} == {"identity-privacy": {"quarantine/*"}}
+    written = {place.partition("/")[2] for action, place in rights["identity-privacy"] if action == "s3:PutObject"}
+    assert written == {"decisions/*"}, "a decision is written beside the data, never into it"
+
+
 @pytest.mark.parametrize("stack", ALL)
 def test_the_boundary_takes_nothing_from_the_roles_below_it(stack: str) -> None:
     resources = ALL[stack]()

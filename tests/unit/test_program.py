@@ -225,6 +225,9 @@ def test_stakeholders_are_told_what_concerns_them() -> None:
     alarms = {item.name for item in of_type(previewed("prod"), "MetricAlarm")}
     assert {f"monitoring-diabetes-rf-{subject}" for subject in ("latency", "errors", "quality", "drift")} <= alarms
     assert {"monitoring-stream-lag-diabetes-patients", "monitoring-stream-refused"} <= alarms
+    apart = next(item.inputs for item in of_type(previewed("prod"), "MetricAlarm") if item.name == "monitoring-stream-quarantined")
+    assert (apart["namespace"], apart["metricName"], apart["statistic"], apart["threshold"]) == ("Groundplan/prod", "quarantined_events", "Sum", 0)
+    assert apart["evaluationPeriods"] == 1 and len(apart["alarmActions"]) == 2, "operations and legal"
     assert {item.name for item in of_type(previewed("prod"), "Budget")} == {"cost", "cost-diabetes-rf"}
 
 

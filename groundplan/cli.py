@@ -306,6 +306,7 @@ def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOpti
                 [
                     {
                         **vars(letter),
+                        "headers": [[name, None if value is None else value.decode("utf-8", "replace")] for name, value in letter.headers],
                         "key": letter.key.decode("utf-8", "replace"),
                         "value": letter.value.decode("utf-8", "replace"),
                         "value_base64": base64.b64encode(letter.value).decode(),

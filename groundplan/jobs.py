@@ -24,11 +24,16 @@ STOP_TIMEOUT_S = 20.0  # a canary needs a while to go back
 
 @dataclass(frozen=True)
 class Done:
-    """A step that ended well."""
+    """A step that ended well.
+
+    Attributes:
+        waiting: What there must be before the steps behind it have anything to do; empty where they have.
+    """
 
     step: Step
     seconds: float
     log: Path
+    waiting: str = ""
 
 
 class StepError(GroundplanError):
@@ -47,7 +52,7 @@ def run_steps(
     on_done: Callable[[Done], None] = lambda done: None,
     on_progress: Callable[[Step, str], None] = lambda step, text: None,
 ) -> list[Done]:
-    """Run steps until all are done or one fails.
+    """Run steps until all are done, one fails, or one says that there is nothing to do yet.
 
     Args:
         run: Name of this run of the pipeline.
@@ -79,6 +84,8 @@ def run_steps(
                     result = future.result()
                     done.append(result)
                     on_done(result)
+                    if result.waiting:
+                        waiting.clear()
         except BaseException:
             processes.stop()
             raise
@@ -151,20 +158,20 @@ def _run(
                 code = process.wait(PROGRESS_EVERY_S)
                 break
             except subprocess.TimeoutExpired:
-                if said := progress(log):
+                if said := said_last(log, "progress"):
                     on_progress(step, said)
     if code != 0:
         raise _failure(step, code, log)
-    return Done(step, time.monotonic() - started, log)
+    return Done(step, time.monotonic() - started, log, said_last(log, "waiting"))
 
 
-def progress(log: Path) -> str:
-    """What a step said last of how far it is: the last of its log's lines that begin with ``progress:``."""
+def said_last(log: Path, what: str) -> str:
+    """The last of the lines of a step's log that begin with a word: ``progress:`` tells how far it is."""
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 2000))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    return next((line.removeprefix("progress: ") for line in reversed(lines) if line.startswith("progress: ")), "")
+    return next((line.removeprefix(f"{what}: ") for line in reversed(lines) if line.startswith(f"{what}: ")), "")
 
 
 def _failure(step: Step, code: int, log: Path) -> StepError:

@@ -85,9 +85,11 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     rows: list[tuple[str, str]] = []
     if step := found.get("ingest"):
         rows.append(("events", _events_line(step)))
+        rows += [("waits", f"{step['waiting']}; once there are, run `groundplan up` again")] if step.get("waiting") else []
         rows += [("quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}")] if step["quarantined"] else []
-    if step := found.get("quality"):
+    if (step := found.get("quality")) and "rows" in step:
         doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
+        doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
         rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
     if step := found.get("features"):
         views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
@@ -156,6 +158,7 @@ def _events_line(step: dict[str, Any]) -> str:
     for topic, counts in step["topics"].items():
         kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
         kept += f" + {counts['discarded']:,} discarded" if counts.get("discarded") else ""
+        kept += f" + {counts['deletions']:,} deletions" if counts.get("deletions") else ""
         parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
     rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
     return f"{'; '.join(parts)}{rate}"

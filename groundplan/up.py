@@ -303,10 +303,11 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
 
         run_steps(home, state, steps, folder, run, before=before, on_done=done, on_progress=progress)
         found = results(home, state, example.model, run, steps)
-        summary.explanation[example.model] = explanation[0].result()
+        summary.explanation[example.model] = explanation[0].result() if explanation else {}
     summary.timings[f"example {example.model}"] = time.monotonic() - started
     summary.results[example.model] = found
-    write_private(marker, json.dumps({"run": run}))
+    if "deploy" in found:  # else it waits for events, and the next `up` looks again
+        write_private(marker, json.dumps({"run": run}))
 
 
 def champion_tags(state: State, model: str) -> dict[str, str]:

@@ -187,6 +187,14 @@ class Context:
         except self.s3.exceptions.NoSuchKey:
             raise GroundplanError(f"step {step} has left no result in run {self.run}", where=self.model, fix="run the steps in order") from None
 
+    def waiting(self) -> str:
+        """What this run waits for: a new topic without events is no failure, and there is nothing yet for the steps behind it."""
+        try:
+            found: str = json.loads(self.get("curated", self._result_key("ingest"))).get("waiting", "")
+        except self.s3.exceptions.NoSuchKey:
+            return ""
+        return found
+
     def _result_key(self, step: str) -> str:
         return f"runs/{self.model}/{self.run}/{step}.json"
 
@@ -234,7 +242,10 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
             raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
         example = load_example(Path(arguments.example), arguments.name)
         context = Context(read(arguments.outputs), example, arguments.run, Path(arguments.reports), wishes)
-        context.write_result(step, body(context))
+        result = {"waiting": text} if (text := context.waiting()) and step != "ingest" else body(context)
+        context.write_result(step, result)
+        if result.get("waiting"):
+            print(f"waiting: {result['waiting']}")
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

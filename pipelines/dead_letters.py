@@ -21,9 +21,13 @@ from pipelines.refusals import Refused
 
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
-REPLAYED = "replayed"  # header of an event that came from the dead-letter topic
+OURS = "groundplan."  # begins the names of our headers: senders have their own, and they stay with their events
+REPLAYED = f"{OURS}replayed"  # of an event that came from the dead-letter topic
 ERASED = "forgotten-letters/"  # names of letters of people who were forgotten, below this prefix of the curated zone
-FIRST_SENT = "first_sent_ms"  # header of such an event: when it was sent first, so that it doesn't come after what corrected it
+FIRST_SENT = f"{OURS}first_sent_ms"  # of such an event: when it was sent first, so that it doesn't come after what corrected it
+
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class DeadLetter:
         letter_partition, letter_offset: Where it stands among the dead letters.
         timestamp_ms: When it was sent first, milliseconds since 1970.
         value: Its bytes, as they came.
+        headers: Its sender's headers, in their order; a name may be there several times, and a value may be missing.
     """
 
     topic: str
@@ -48,6 +53,7 @@ class DeadLetter:
     contract: str
     key: bytes
     value: bytes
+    headers: Headers = ()
 
 
 def topic_of(topic: str) -> str:
@@ -55,10 +61,16 @@ def topic_of(topic: str) -> str:
     return f"{topic}{DEAD_LETTERS}"
 
 
-def headers(refused: Refused, contract: Contract, message: Any = None) -> dict[str, str]:
-    """Why, and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
+def headers(refused: Refused, contract: Contract, message: Any = None) -> list[tuple[str, Any]]:
+    """The sender's, and why and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
     stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(first_sent_ms(message))}
-    return {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": contract.label}
+    why = {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": contract.label}
+    return [*senders(message), *((f"{OURS}{name}", text) for name, text in why.items())]
+
+
+def senders(message: Any) -> Headers:
+    """The headers of an event that are not ours."""
+    return tuple((name, value) for name, value in (message.headers() or () if message is not None else ()) if not name.startswith(OURS))
 
 
 def first_sent_ms(message: Any) -> int:
@@ -156,8 +168,9 @@ def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> Non
         letter = _letter(topic, message)
         if (letter.partition, letter.offset) not in seen:
             seen.add((letter.partition, letter.offset))
-            stood = dict(message.headers() or ()) | {"partition": str(letter.partition), "offset": str(letter.offset)}
-            kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": stood})
+            place = {f"{OURS}partition": str(letter.partition), f"{OURS}offset": str(letter.offset)}
+            stood = [(name, value) for name, value in message.headers() or () if name not in place]
+            kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": [*stood, *place.items()]})
     broker.send(broker.producer(context.outputs), kept, topic_of(topic))
     ends = {message.partition(): message.offset() + 1 for message in found}
     admin = AdminClient(broker.client_config(context.outputs))
@@ -187,7 +200,7 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
     messages = (
         {
             "topic": topic, "value": letter.value, "key": letter.key or None,
-            "headers": {REPLAYED: f"{letter.partition}-{letter.offset}", FIRST_SENT: str(letter.timestamp_ms)},
+            "headers": [*letter.headers, (REPLAYED, f"{letter.partition}-{letter.offset}"), (FIRST_SENT, str(letter.timestamp_ms))],
         }
         for letter in letters
     )  # fmt: skip
@@ -198,12 +211,12 @@ def _replayed(context: Context, topic: str) -> Iterator[str]:
     """Names of the dead letters that were sent to their topic before."""
     for message in messages(context.outputs, topic):
         for name, value in message.headers() or []:
-            if name == REPLAYED:
-                yield value.decode()
+            if name == REPLAYED and value:
+                yield value.decode("ascii", "replace")
 
 
 def _letter(topic: str, message: Any) -> DeadLetter:
-    said = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+    said = {name.removeprefix(OURS): (value or b"").decode("utf-8", "replace") for name, value in message.headers() or () if name.startswith(OURS)}
     return DeadLetter(
         topic=topic,
         partition=int(said.get("partition", -1 - message.partition())),
@@ -216,4 +229,5 @@ def _letter(topic: str, message: Any) -> DeadLetter:
         contract=said.get("contract", ""),
         key=message.key() or b"",
         value=message.value() or b"",
+        headers=senders(message),
     )

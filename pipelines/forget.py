@@ -127,8 +127,8 @@ def _follow(context: Context, person: Person) -> list[Scope]:
     tables: dict[str, tuple[pa.Table, pa.Table]] = {}
     scopes, of_views = list[Scope](), dict[str, set[Any]]()
     for contract in example.contracts:
-        raw = RawZone(context, contract).read()
-        tables[contract.view] = (prepare(raw, contract, forgotten)[0], prepare(raw, contract, forgotten | {person.token})[0])
+        raw, deletions = RawZone(context, contract).read(), RawZone(context, contract).deletions()
+        tables[contract.view] = (prepare(raw, contract, forgotten, deletions)[0], prepare(raw, contract, forgotten | {person.token}, deletions)[0])
         if contract.personal:
             # Of several keys together no one tells whose a row is; then the rows are found by their tokens alone.
             mine = raw.filter(person.mask(raw))

@@ -25,6 +25,7 @@ from pipelines.context import Context, main
 from pipelines.decode import Decoder
 from pipelines.manifests import Manifest, Runs, runs_of
 from pipelines.masking import Masker, masking_key
+from pipelines.message_keys import KeyReader, keys_only, message_key
 from pipelines.people import People
 from pipelines.personal_data import WAY_OUT, undeclared
 from pipelines.quarantine import totals
@@ -57,6 +58,7 @@ class _Partition:
     position: int
     latest: datetime
     tables: list[Any] = field(default_factory=list)
+    deletions: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Refused]] = field(default_factory=list)
     events: int = 0
     begun: Manifest | None = None
@@ -67,7 +69,7 @@ def ingest(context: Context) -> dict[str, Any]:
     """Take in what the topics of the example hold by now.
 
     Raises:
-        GroundplanError: No broker is known, a topic is missing or stays empty, or S3 takes no objects; nothing is lost then.
+        GroundplanError: No broker is known, a topic is missing, or S3 takes no objects; nothing is lost then.
     """
     contracts = {contract.topic: contract for contract in context.example.contracts}
     _fill(context, contracts)
@@ -81,11 +83,14 @@ def ingest(context: Context) -> dict[str, Any]:
         counts["dead_letters"] += kept_out
     _count_refused(context, sum(item.dead_letters for item in taken))
     _tell_quarantined(context, taken)
-    for topic, counts in found.items():
-        if counts["events"] == 0:
-            raise GroundplanError(
-                f"topic {topic} holds no events", where=broker.servers_of(context.outputs), fix="send some, or name a `source` in example.yaml"
+    for topic, count in ingestion.other_keys.items():
+        if count:
+            keys = " and ".join(contracts[topic].keys)
+            print(
+                f"warning: {count} of the events taken in from {topic} came with a message key that is not their {keys}: "
+                "a deletion by that key, or a compaction of the topic, would mean others"
             )
+    empty = [topic for topic, counts in found.items() if counts["events"] == 0]
     new = sum(item.events for item in taken)
     return {
         "topics": found,
@@ -93,10 +98,12 @@ def ingest(context: Context) -> dict[str, Any]:
         "dead_letters": sum(counts["dead_letters"] for counts in found.values()),
         "quarantined": sum(counts["quarantined"] for counts in found.values()),
         "discarded": sum(counts["discarded"] for counts in found.values()),
+        "other_keys": sum(ingestion.other_keys.values()),
         "new_events": new,
         "seconds": round(seconds, 3),
         "events_per_second": round(new / seconds),
         "lag": 0,
+        **({"waiting": f"no events yet in {', '.join(empty)}"} if empty else {}),
     }
 
 
@@ -109,6 +116,9 @@ class _Ingestion:
         self._decoders = {topic: Decoder(contract) for topic, contract in contracts.items()}
         self._maskers = {topic: Masker(contract, people.tokens) for topic, contract in contracts.items()}
         self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
+        self._keys = {topic: KeyReader(contract) for topic, contract in contracts.items()}
+        self._key_maskers = {topic: Masker(keys_only(contract), people.tokens) for topic, contract in contracts.items()}
+        self.other_keys = dict.fromkeys(contracts, 0)
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._written: list[Manifest] = []
         self.heard_at = time.monotonic()  # when the first event came; joining a group takes seconds
@@ -226,11 +236,25 @@ class _Ingestion:
 
     def _gather(self, partition: _Partition, messages: list[Any]) -> None:
         self._check_offset(partition, messages[0].offset())
-        table, refused = self._decoders[partition.contract.topic].decode([item.value() or b"" for item in messages], partition.latest)
-        partition.tables.append(_with_position(table, partition.number, messages, {item.index for item in refused}))
-        partition.refused += [(messages[item.index], _as_it_came(messages[item.index], item)) for item in refused]
+        live = [item for item in messages if item.value() is not None] if any(item.value() is None for item in messages) else messages
+        table, refused = self._decoders[partition.contract.topic].decode([item.value() for item in live], partition.latest)
+        bad = {item.index for item in refused}
+        kept = [item for place, item in enumerate(live) if place not in bad] if bad else live
+        partition.tables.append(_with_position(table, partition.number, kept))
+        partition.refused += [(live[item.index], item if live[item.index].value() else replace(item, detail="it is empty")) for item in refused]
+        self.other_keys[partition.contract.topic] += self._keys[partition.contract.topic].others(table, [item.key() for item in kept])
+        if live is not messages:
+            self._delete(partition, [item for item in messages if item.value() is None])
         partition.events += len(messages)
         partition.position = messages[-1].offset() + 1
+
+    def _delete(self, partition: _Partition, messages: list[Any]) -> None:
+        """Messages without a value delete their keys."""
+        table, refused = self._keys[partition.contract.topic].read([item.key() for item in messages])
+        partition.refused += [(messages[item.index], item) for item in refused]
+        bad = {item.index for item in refused}
+        if table is not None:
+            partition.deletions.append(_with_position(table, partition.number, [item for place, item in enumerate(messages) if place not in bad]))
 
     def _write(self, partition: _Partition, last: int) -> None:
         """One range, up to ``last``: files, then its dead letters, then that it is done."""
@@ -240,8 +264,9 @@ class _Ingestion:
         masker, zone = self._maskers[topic], self._zones[topic]
         table = pa.concat_tables(partition.tables) if partition.tables else raw_schema(partition.contract).empty_table()
         table = masker.mask(table)
+        deletions = self._key_maskers[topic].mask(pa.concat_tables(partition.deletions)) if partition.deletions else None
         manifest = zone.write(
-            partition.number, partition.first, last, table, events=partition.events, dead_letters=len(partition.refused),
+            partition.number, partition.first, last, table, events=partition.events, dead_letters=len(partition.refused), deletions=deletions,
             apart=_apart(partition, table), quarantined=partition.begun.quarantined if partition.begun else (), latest=partition.latest.isoformat(),
         )  # fmt: skip
         self._send_dead_letters(partition)
@@ -313,19 +338,11 @@ def latest_time(contract: Contract, now: datetime) -> datetime:
     return datetime(tolerated.year, tolerated.month, tolerated.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def _as_it_came(message: Any, refused: Refused) -> Refused:
-    """A message without a value is no broken event: in a compacted topic it deletes its key, and the raw zone deletes nothing."""
-    if message.value() is None:
-        return replace(refused, reason="tombstone", detail="it has a key and no value: a deletion, which the raw zone does not follow")
-    return replace(refused, detail="it is empty") if not message.value() else refused
-
-
-def _with_position(table: Any, number: int, messages: list[Any], refused: set[int]) -> Any:
+def _with_position(table: Any, number: int, messages: list[Any]) -> Any:
     """The rows with where they came from and when they were sent first."""
     import pyarrow as pa
 
-    kept = [message for index, message in enumerate(messages) if index not in refused] if refused else messages
-    columns = ([dead_letters.first_sent_ms(message) for message in kept], [number] * len(kept), [message.offset() for message in kept])
+    columns = ([dead_letters.first_sent_ms(message) for message in messages], [number] * len(messages), [message.offset() for message in messages])
     for name, values in zip(POSITION, columns, strict=True):
         table = table.append_column(name, pa.array(values, type=pa.int64()))
     return table
@@ -375,17 +392,12 @@ def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any
             print(f"progress: {count:,} events of {contract.topic} sent", flush=True)
 
     messages: Iterable[dict[str, Any]]
-    messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": _message_key(contract, event)} for event in events)
+    messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": message_key(contract, event)} for event in events)
     kept_out: list[Refused] = []
     sent = broker.send(broker.producer(context.outputs), _checked(contract, messages, kept_out) if broker.validates() else messages, contract.topic, said)
     if kept_out:
         _count_refused(context, len(kept_out))
     return sent
-
-
-def _message_key(contract: Contract, event: dict[str, Any]) -> str | None:
-    """What keeps one entity's events in one partition."""
-    return "|".join(str(event[name]) for name in contract.keys) or None
 
 
 def _checked(contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]) -> Iterator[dict[str, Any]]:

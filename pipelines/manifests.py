@@ -16,6 +16,7 @@ class RawFile:
     Attributes:
         quarantined: Findings for which its rows are in quarantine (``field: kind``); empty for ordinary files.
         offsets: Which rows of the range a quarantined file holds.
+        deletion: Its rows are keys that messages without a value have deleted.
     """
 
     key: str
@@ -23,6 +24,7 @@ class RawFile:
     sha256: str
     quarantined: tuple[str, ...] = ()
     offsets: Runs = ()
+    deletion: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Manifest:
 
     Attributes:
         contract: Id and version of the contract they were held to.
-        events: Events in the range; each is a row of a file, or a dead letter.
+        events: Events in the range; each is a row of a file (of events or of deletions), or a dead letter.
         quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; their files repeat it when they are read.
         latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on whatever day.
     """
@@ -49,8 +51,8 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Rows of all files."""
-        return sum(file.rows for file in self.files)
+        """Rows of all files of events."""
+        return sum(file.rows for file in self.files if not file.deletion)
 
     @property
     def apart(self) -> dict[tuple[str, ...], Runs]:
@@ -75,7 +77,7 @@ def runs_of(offsets: Sequence[int]) -> Runs:
 
 def document_of(manifest: Manifest) -> dict[str, Any]:
     """For JSON. Empty fields of files are left out, so that a manifest without quarantine has the same bytes as in older versions."""
-    files = [{name: value for name, value in asdict(file).items() if value or name not in ("quarantined", "offsets")} for file in manifest.files]
+    files = [{name: value for name, value in asdict(file).items() if value or name not in ("quarantined", "offsets", "deletion")} for file in manifest.files]
     return {**asdict(manifest), "files": files}
 
 
@@ -84,7 +86,12 @@ def manifest_of(document: dict[str, Any]) -> Manifest:
     whole = tuple(document["quarantined"])
     files = tuple(
         RawFile(
-            file["key"], file["rows"], file["sha256"], tuple(file.get("quarantined", whole)), tuple((first, last) for first, last in file.get("offsets", ()))
+            file["key"],
+            file["rows"],
+            file["sha256"],
+            tuple(file.get("quarantined", whole)),
+            tuple((first, last) for first, last in file.get("offsets", ())),
+            bool(file.get("deletion")),
         )
         for file in document["files"]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ def check_quality(context: Context) -> dict[str, Any]:
         raw = RawZone(context, contract).read()
         if drift := schema_drift(raw.drop_columns(list(POSITION)).schema, contract):
             _refuse(context, contract, f"schema drift: the raw zone's columns are not the contract's: {'; '.join(drift)}", None)
-        prepared[contract.view] = prepare(raw, contract, forgotten)
+        prepared[contract.view] = prepare(raw, contract, forgotten, RawZone(context, contract).deletions())
     tables = {name: table for name, (table, _) in prepared.items()}
     passed = []
     for contract in contracts:
@@ -68,7 +68,7 @@ def check_quality(context: Context) -> dict[str, Any]:
         "datasets": datasets,
         "dataset": found[0]["dataset"] if len(found) == 1 else ", ".join(item["dataset"] for item in found),
         "digest": whole,
-        **{name: sum(item[name] for item in found) for name in ("rows", "duplicates", "expectations")},
+        **{name: sum(item[name] for item in found) for name in ("rows", "duplicates", "deleted", "expectations")},
     }
 
 
@@ -114,7 +114,7 @@ def schema_drift(found: pa.Schema, contract: Contract) -> list[str]:
     ]
 
 
-def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tuple[pa.Table, dict[str, int]]:
+def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str], deletions: pa.Table | None = None) -> tuple[pa.Table, dict[str, int]]:
     """The dataset's rows: of each key the newest, without those that were to be forgotten, in the order of their keys.
 
     Without a key every event is a row of its own.
@@ -124,9 +124,10 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
 
     Args:
         raw: Rows with their ``POSITION``.
+        deletions: Keys that were deleted, with theirs: what was sent of them before is left out.
 
     Returns:
-        The table, and how many rows were ``duplicates`` and ``forgotten``.
+        The table, and how many rows were ``duplicates``, ``forgotten`` and ``deleted``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -138,6 +139,9 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
         if any(leaf.personal for _, leaf in item.leaves()):
             kept = kept.filter(pc.invert(holds(kept[item.name].combine_chunks(), forgotten)))
     dropped = raw.num_rows - kept.num_rows
+    if deletions is not None and deletions.num_rows:
+        kept = kept.filter(pa.array(_outlived(kept, deletions, contract.keys), pa.bool_()))
+    deleted = raw.num_rows - dropped - kept.num_rows
     newest = [name for name in (contract.version_field or contract.event_time,) if name]
     position = [name for name in POSITION if name in kept.column_names]
     for name in position:  # files of before it was kept have none
@@ -150,7 +154,21 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str]) -> tup
             keys = table[name].combine_chunks()
             differ = pc.or_(differ, pc.fill_null(pc.not_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), fill_value=True))
         table = table.filter(pa.concat_arrays([differ, pa.array([True])]))
-    return table, {"duplicates": kept.num_rows - table.num_rows, "forgotten": dropped}
+    return table, {"duplicates": kept.num_rows - table.num_rows, "forgotten": dropped, "deleted": deleted}
+
+
+def _outlived(rows: pa.Table, deletions: pa.Table, keys: tuple[str, ...]) -> list[bool]:
+    """Which rows were sent after every deletion of their key."""
+
+    def places(table: pa.Table) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:
+        columns = [table[name].to_pylist() for name in (*keys, *POSITION)]
+        for row in zip(*columns, strict=True):
+            yield row[: len(keys)], tuple(-1 if part is None else part for part in row[len(keys) :])
+
+    last: dict[tuple[Any, ...], tuple[int, ...]] = {}
+    for key, place in places(deletions):
+        last[key] = max(place, last.get(key, place))
+    return [place > last.get(key, (-2,)) for key, place in places(rows)]
 
 
 def forgotten_tokens(context: Context) -> frozenset[str]:

@@ -46,15 +46,15 @@ class Held:
 
 
 def totals(zone: RawZone) -> dict[str, Any]:
-    """In = rows + dead letters + quarantined + discarded, of all that was ever taken in of a topic."""
-    counts = {"events": 0, "rows": 0, "dead_letters": 0, "quarantined": 0, "discarded": 0, "files": 0}
+    """In = rows + deletions + dead letters + quarantined + discarded, of all that was ever taken in of a topic."""
+    counts = {"events": 0, "rows": 0, "deletions": 0, "dead_letters": 0, "quarantined": 0, "discarded": 0, "files": 0}
     why, decided = set[str](), zone.decided()
     for manifest in zone.manifests():
         counts["events"] += manifest.events
         counts["dead_letters"] += manifest.dead_letters
         counts["files"] += len(manifest.files)
         for file in manifest.files:
-            state, erased = decided.state(file), len(decided.erased.get(file.key, ()))
+            state, erased = "deletions" if file.deletion else decided.state(file), len(decided.erased.get(file.key, ()))
             counts[state] += file.rows - erased
             counts["discarded"] += erased
             why |= set(file.quarantined) if state == "quarantined" else set()

@@ -104,17 +104,22 @@ class RawZone:
         apart: Mapping[tuple[str, ...], Runs] | None = None,
         quarantined: tuple[str, ...] = (),
         latest: str = "",
+        deletions: pa.Table | None = None,
     ) -> Manifest:
         """Write a range of events: the manifest, then the files; what is there already is left as it is.
 
         Args:
             apart: Offsets of rows that go to quarantine, by findings.
             quarantined: Findings for which the whole range goes there; only for finishing a range that an older version began so.
+            deletions: Keys that messages without a value have deleted, with their ``POSITION``.
 
         Raises:
             GroundplanError: S3 refuses, or another has written other events under the same name.
         """
         made = dict(self._all_files(partition, first, table, apart or {}, whole=bool(quarantined)))
+        if deletions is not None and deletions.num_rows:
+            body, key = parquet(deletions), f"deletions/{self.topic}/p{partition:05d}-{first:020d}.parquet"
+            made[key] = (RawFile(key, deletions.num_rows, hashlib.sha256(body).hexdigest(), deletion=True), body)
         files = tuple(file for file, _ in made.values())
         manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
         self._put(self._key(partition, first), json.dumps(document_of(manifest), indent=1).encode(), "application/json")
@@ -185,10 +190,24 @@ class RawZone:
         tables, decided = [wanted.empty_table()], self.decided()
         for manifest in self.manifests():
             for file in manifest.files:
-                if decided.state(file) == "rows":
+                if decided.state(file) == "rows" and not file.deletion:
                     table = _as_now(self.file(file), wanted)
                     tables.append(_without(table, decided.erased[file.key]) if file.key in decided.erased else table)
         return pa.concat_tables(tables)
+
+    def deletions(self) -> pa.Table:
+        """Every key that a message without a value has deleted, with its ``POSITION``.
+
+        Raises:
+            GroundplanError: A file is missing or not what its manifest says.
+        """
+        import pyarrow as pa
+
+        from pipelines.message_keys import keys_only
+
+        wanted = raw_schema(keys_only(self._contract))
+        files = [file for manifest in self.manifests() for file in manifest.files if file.deletion]
+        return pa.concat_tables([wanted.empty_table(), *(_as_now(self.file(file), wanted) for file in files)])
 
     def file(self, file: RawFile) -> pa.Table:
         """The rows of one file.

@@ -51,6 +51,8 @@ def _avro(kind: Any) -> dict[str, Any]:
     if isinstance(kind, str):
         return {"logicalType": _AVRO.get(kind, "object")}
     name = kind.get("logicalType") or kind["type"]
+    if name == "decimal" and "precision" not in kind:  # which Avro asks for, and not everybody gives
+        return {"logicalType": "number"}
     if name == "decimal":
         return {"logicalType": "number", "physicalType": f"decimal({kind['precision']}, {kind.get('scale', 0)})"}
     if name in _AVRO_LOGICAL:

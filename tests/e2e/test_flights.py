@@ -83,6 +83,7 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
         "dead_letters": 2,
         "quarantined": 0,
         "discarded": 0,
+        "deletions": 0,
         "files": 4,
         "quarantined_for": [],
     }

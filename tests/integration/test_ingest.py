@@ -118,7 +118,7 @@ def zone(context: Context) -> RawZone:
 def lake(context: Context) -> list[str]:
     """Every key below the topic with the hash of its bytes, as S3 has it."""
     topic, found = context.example.contracts[0].topic, []
-    for prefix in (f"{topic}/", f"manifests/{topic}/", f"quarantine/{topic}/"):
+    for prefix in (f"{topic}/", f"manifests/{topic}/", f"quarantine/{topic}/", f"deletions/{topic}/"):
         for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=prefix):
             found += [f"{item['Key'].replace(topic, 'T')} {item['ETag']}" for item in page.get("Contents", [])]
     return sorted(found)
@@ -223,7 +223,7 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
 
     from pipelines.quality import prepare
 
-    assert prepare(table, context.example.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0}
+    assert prepare(table, context.example.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0, "deleted": 0}
 
     before = lake(context)
     dirty = {**first, "flight_id": "2013-02-10-UA-2-EWR-0600", "tailnum": "N1"}
@@ -281,8 +281,6 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
     lost = with_contract(context, dataclasses.replace(context.example.contracts[0], topic="nowhere"))
     with pytest.raises(GroundplanError, match="topic nowhere does not exist"):
         ingest(lost)
-    with pytest.raises(GroundplanError, match="holds no events"):
-        ingest(context)
     send(context, real(100))
     ingest(context)
     # As if the topic had been made anew since: the raw zone is further than the topic is. Kafka says so, this broker says nothing.
@@ -337,9 +335,66 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
 
 
 def test_an_empty_event_is_a_dead_letter_that_keeps_its_place(context: Context, run: Run) -> None:
-    send(context, [b"", b""])  # what a compacted topic calls a tombstone
+    send(context, [b"", b""])
     assert run().returncode == 0
-    assert sorted((letter.partition, letter.offset, letter.value) for letter in letters(context)) == [(0, 0, b""), (1, 0, b"")]
+    found = sorted((letter.partition, letter.offset, letter.value, letter.reason, letter.detail) for letter in letters(context))
+    assert found == [(0, 0, b"", "not JSON", "it is empty"), (1, 0, b"", "not JSON", "it is empty")]
+
+
+def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(context: Context) -> None:
+    from pipelines.quality import prepare
+
+    contract, sent = context.example.contracts[0], [flights.events("flights")[place] for place in range(4)]
+    names = [event["flight_id"] for event in sent]
+    producer, at = broker.producer(context.outputs), 1_700_000_000_000
+
+    def produce(key: str | bytes | None, event: dict[str, Any] | None, after: int) -> None:
+        producer.produce(contract.topic, None if event is None else orjson.dumps(event), key=key, partition=0, timestamp=at + after)
+
+    for event, name in zip(sent, names, strict=True):
+        produce(name, event, 0)
+    produce(names[0], None, 1)
+    produce(orjson.dumps({"flight_id": names[1]}), None, 1)  # as a connector writes keys
+    produce(names[1], {**sent[1], "distance": 7}, 2)  # sent again after it was deleted
+    produce(None, None, 3)
+    produce(b"\xff", None, 3)
+    produce("no flight", None, 3)  # has not the form of the key
+    assert producer.flush(30) == 0
+    counts = ingest(context)["topics"][contract.topic]
+    assert {name: counts[name] for name in ("events", "rows", "deletions", "dead_letters")} == {"events": 10, "rows": 5, "deletions": 2, "dead_letters": 3}
+    assert {letter.reason for letter in letters(context)} == {"tombstone"}
+    assert {letter.detail for letter in letters(context)} == {"it deletes a key that is not the contract's flight_id", "it has neither a value nor a key"}
+    found, left = prepare(zone(context).read(), contract, frozenset(), zone(context).deletions())
+    assert sorted(found["flight_id"].to_pylist()) == sorted(names[1:]) and left == {"duplicates": 0, "forgotten": 0, "deleted": 2}
+    assert dict(zip(found["flight_id"].to_pylist(), found["distance"].to_pylist(), strict=True))[names[1]] == 7
+
+
+def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    contract, good = context.example.contracts[0], flights.payloads("flights")[0]
+    theirs = [("traceparent", b"00-1"), ("reason", b"mine"), ("topic", None), ("bytes", b"\xff\xfe"), ("twice", b"1"), ("twice", b"2")]
+    producer = broker.producer(context.outputs)
+    producer.produce(contract.topic, BAD[3], key="k", headers=theirs, partition=0)
+    producer.produce(contract.topic, good, key=orjson.loads(good)["flight_id"], headers=theirs, partition=0)
+    producer.produce(contract.topic, flights.payloads("flights")[1], key="another", partition=1)
+    assert producer.flush(30) == 0
+    result = ingest(context)
+    assert result["other_keys"] == 1
+    assert f"1 of the events taken in from {contract.topic} came with a message key that is not their flight_id" in capsys.readouterr().out
+    (letter,) = letters(context)
+    assert list(letter.headers) == theirs and (letter.reason, letter.topic) == ("unknown field", contract.topic)
+    assert dead_letters.replay(context, contract.topic) == (1, 0)
+    assert ingest(context)["dead_letters"] == 2
+    again = letters(context)
+    assert [list(letter.headers) for letter in again] == [theirs, theirs] and len({letter.timestamp_ms for letter in again}) == 1
+
+
+def test_a_topic_without_events_is_waited_for(context: Context) -> None:
+    result = ingest(context)
+    assert result["waiting"] == f"no events yet in {context.example.contracts[0].topic}" and result["events"] == 0
+    context.write_result("ingest", result)
+    assert context.waiting() == result["waiting"]
+    send(context, real(100))
+    assert "waiting" not in ingest(context)
 
 
 def test_a_broker_that_validates_refuses_bad_events_and_the_counts_add_up(strict: Context) -> None:

@@ -56,6 +56,7 @@ def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_le
         "dead_letters": 2,
         "quarantined": 0,
         "discarded": 0,
+        "deletions": 0,
         "files": 2,
         "quarantined_for": [],
     }

@@ -59,7 +59,7 @@ def taken_in(wanted: Contract, batches: list[tuple[int, list[Message]]]) -> pa.T
     for partition, messages in batches:
         table, refused = decoder.decode([message.value() for message in messages])
         assert not refused
-        tables.append(_with_position(table, partition, messages, set()))
+        tables.append(_with_position(table, partition, messages))
     return prepare(pa.concat_tables(tables), wanted, frozenset())[0]
 
 
@@ -186,3 +186,59 @@ def test_bounds_of_whole_numbers_are_exact(bounds: dict[str, Any], good: list[in
     wanted = contract({"name": "n", "logicalType": "integer", "logicalTypeOptions": bounds}, timed=False)
     table, refused = Decoder(wanted).decode([orjson.dumps({"id": str(n)})[:-1] + b',"n":%d}' % n for n in [*good, *bad]])
     assert table["n"].to_pylist() == good and len(refused) == len(bad)
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        (b"a", [{"id": "a"}]), (b'"a"', [{"id": "a"}]), (b'{"id":"a"}', [{"id": "a"}]), (b'{"id":"a","more":1}', [{"id": "a"}]), (b"7", [{"id": "7"}]),
+        (b'{"other":"a"}', []), (b"", []), (None, []), (b"\xff", []), (b'{"id":7}', []),
+    ],
+)  # fmt: skip
+def test_a_messages_key_is_read_in_the_forms_that_are_in_use(key: bytes | None, wanted: list[dict[str, Any]]) -> None:
+    from pipelines.message_keys import KeyReader
+
+    table, refused = KeyReader(contract(timed=False)).read([key])
+    assert table is not None and table.to_pylist() == wanted and [item.reason for item in refused] == ([] if wanted else ["tombstone"])
+
+
+def test_a_key_of_several_fields_is_read_and_compared() -> None:
+    from pipelines.message_keys import KeyReader, message_key
+
+    fields = ({"name": "shop", "logicalType": "string", "primaryKey": True}, {"name": "no", "logicalType": "integer", "primaryKey": True})
+    both = contract_of(small(*fields, {"name": "v", "logicalType": "integer"}))
+    reader = KeyReader(both)
+    table, refused = reader.read([b"a|1", b'{"no":2,"shop":"b"}', b"a", b"a|x", message_key(both, {"shop": "c", "no": 3}).encode()])  # type: ignore[union-attr]
+    assert table is not None and table.to_pylist() == [{"shop": "a", "no": 1}, {"shop": "b", "no": 2}, {"shop": "c", "no": 3}]
+    assert [item.index for item in refused] == [2, 3]
+    rows = pa.table({"shop": ["a", "b", "c"], "no": [1, 2, 3], "v": [0, 0, 0]})
+    assert reader.others(rows, [b"a|1", b"b|3", None]) == 1
+    nobody = KeyReader(contract_of(small({"name": "v", "logicalType": "integer"})))
+    assert nobody.read([b"a"])[0] is None and nobody.others(rows, [b"a", b"b", b"c"]) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=12), st.randoms())
+def test_what_is_deleted_does_not_depend_on_when_it_was_taken_in(history: list[tuple[str, bool, int]], chance: Any) -> None:
+    """Each entry: key, whether it is a deletion, and when it was sent."""
+    from pipelines.message_keys import KeyReader, keys_only
+    from pipelines.raw_zone import raw_schema
+
+    wanted = contract(timed=False)
+    rows, gone = [raw_schema(wanted).empty_table()], [raw_schema(keys_only(wanted)).empty_table()]
+    entries = list(enumerate(history))
+    chance.shuffle(entries)  # in whatever runs
+    for place, (key, deletes, sent) in entries:
+        message = Message(b"", place, sent)
+        if deletes:
+            table = KeyReader(wanted).read([key.encode()])[0]
+            gone.append(_with_position(table, 0, [message]))
+        else:
+            rows.append(_with_position(Decoder(wanted).decode([orjson.dumps({"id": key, "v": place})])[0], 0, [message]))
+    found = prepare(pa.concat_tables(rows), wanted, frozenset(), pa.concat_tables(gone))[0]
+    expected = {}
+    for key in "ab":
+        ordered = sorted(((sent, place, deletes) for place, (name, deletes, sent) in enumerate(history) if name == key))
+        if ordered and not ordered[-1][2]:
+            expected[key] = ordered[-1][1]
+    assert dict(zip(found["id"].to_pylist(), found["v"].to_pylist(), strict=True)) == expected

@@ -251,6 +251,8 @@ def test_what_the_bucket_locks_is_never_read_and_deleted_later(context: Context,
 
 
 def test_a_forgotten_person_is_taken_out_of_the_quarantine(context: Context) -> None:
+    import feast  # noqa: F401 (all of it: forget alone loads the part that a server needs, and other tests of this process need the rest)
+
     contract = context.example.contracts[0]
     events = [{**event, "code": "A1"} for event in orders()] + [{**orders()[1], "order_id": "x", "note": "joe@example.com knows guest-3; guest-33 does not"}]
     send(context, bytes_of(events))

@@ -38,11 +38,22 @@ BATCH_EVENTS = 10_000
 SAID_EVERY_S = 1.0
 
 
+class _Reader:
+    """What the events of one contract are read with."""
+
+    def __init__(self, context: Context, contract: Contract, people: People) -> None:
+        self.contract = contract
+        self.decoder, self.masker = Decoder(contract), Masker(contract, people.tokens)
+        self.keys, self.key_masker = KeyReader(contract), Masker(keys_only(contract), people.tokens)
+        self.zone = RawZone(context, contract)
+
+
 @dataclass
 class _Partition:
     """Where one partition stands.
 
     Attributes:
+        reader: Of the topic's contract; of the one that a begun range was begun by.
         first: Offset of the first event of the range that is being gathered.
         last: Offset at which the range ends, at the latest.
         position: Offset of the next event.
@@ -51,7 +62,7 @@ class _Partition:
         done: Nothing more was there when its end was seen.
     """
 
-    contract: Contract
+    reader: _Reader
     number: int
     first: int
     last: int
@@ -112,12 +123,8 @@ class _Ingestion:
 
     def __init__(self, context: Context, contracts: dict[str, Contract]) -> None:
         self._context, self._contracts = context, contracts
-        people = People(context, masking_key(context.outputs) if any(contract.personal for contract in contracts.values()) else b"")
-        self._decoders = {topic: Decoder(contract) for topic, contract in contracts.items()}
-        self._maskers = {topic: Masker(contract, people.tokens) for topic, contract in contracts.items()}
-        self._zones = {topic: RawZone(context, contract) for topic, contract in contracts.items()}
-        self._keys = {topic: KeyReader(contract) for topic, contract in contracts.items()}
-        self._key_maskers = {topic: Masker(keys_only(contract), people.tokens) for topic, contract in contracts.items()}
+        self._people = People(context, masking_key(context.outputs) if any(contract.personal for contract in contracts.values()) else b"")
+        self._readers = {topic: _Reader(context, contract, self._people) for topic, contract in contracts.items()}
         self.other_keys = dict.fromkeys(contracts, 0)
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._written: list[Manifest] = []
@@ -174,32 +181,37 @@ class _Ingestion:
 
     def _begin(self, assigned: list[Any]) -> None:
         """Go to where the raw zone ends in each partition. What another member had gathered and not written is read again."""
-        done = {topic: zone.done() for topic, zone in self._zones.items()}
+        done = {topic: reader.zone.done() for topic, reader in self._readers.items()}
         self._partitions = {}
         for part in assigned:
             place = (part.topic, part.partition)
             start = done[place[0]].get(place[1], 0)
             if start < self._starts[place]:
                 print(f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone from the topic and were never taken in")
-            self._partitions[place] = self._next_range(self._contracts[place[0]], place[1], max(start, self._starts[place]))
+            self._partitions[place] = self._next_range(place[0], place[1], max(start, self._starts[place]))
         self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
 
-    def _next_range(self, contract: Contract, number: int, first: int) -> _Partition:
-        begun = self._zones[contract.topic].manifest(number, first)
-        if begun and begun.contract != self._zones[contract.topic].version:
-            raise GroundplanError(
-                f"events from {first} on were begun under the contract {begun.contract} and never finished, and the contract is another now",
-                where=f"{contract.topic}, partition {number}",
-                fix="let ingestion finish once with the contract as it was, then change it",
-            )
+    def _next_range(self, topic: str, number: int, first: int) -> _Partition:
+        """The range that begins there. One that another run had begun is finished by the contract that it was begun by."""
+        reader = self._readers[topic]
+        begun = reader.zone.manifest(number, first)
+        if begun and begun.contract != reader.zone.version:
+            before = reader.zone.contract(begun.contract)
+            if before is None:
+                raise GroundplanError(
+                    f"events from {first} on were begun under the contract {begun.contract} and never finished, and the contract is another now",
+                    where=f"{topic}, partition {number}",
+                    fix="let ingestion finish once with the contract as it was, then change it",
+                )
+            reader = _Reader(self._context, before, self._people)
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
-        latest = datetime.fromisoformat(begun.latest) if begun and begun.latest else latest_time(contract, datetime.now(UTC))
-        return _Partition(contract, number, first, last, first, latest, begun=begun)
+        latest = datetime.fromisoformat(begun.latest) if begun and begun.latest else latest_time(reader.contract, datetime.now(UTC))
+        return _Partition(reader, number, first, last, first, latest, begun=begun)
 
     def _at(self, partition: _Partition) -> Any:
         from confluent_kafka import TopicPartition
 
-        return TopicPartition(partition.contract.topic, partition.number, partition.position)
+        return TopicPartition(partition.reader.contract.topic, partition.number, partition.position)
 
     def _take(self, messages: list[Any]) -> None:
         from confluent_kafka import KafkaError
@@ -237,12 +249,12 @@ class _Ingestion:
     def _gather(self, partition: _Partition, messages: list[Any]) -> None:
         self._check_offset(partition, messages[0].offset())
         live = [item for item in messages if item.value() is not None] if any(item.value() is None for item in messages) else messages
-        table, refused = self._decoders[partition.contract.topic].decode([item.value() for item in live], partition.latest)
+        table, refused = partition.reader.decoder.decode([item.value() for item in live], partition.latest)
         bad = {item.index for item in refused}
         kept = [item for place, item in enumerate(live) if place not in bad] if bad else live
         partition.tables.append(_with_position(table, partition.number, kept))
         partition.refused += [(live[item.index], item if live[item.index].value() else replace(item, detail="it is empty")) for item in refused]
-        self.other_keys[partition.contract.topic] += self._keys[partition.contract.topic].others(table, [item.key() for item in kept])
+        self.other_keys[partition.reader.contract.topic] += partition.reader.keys.others(table, [item.key() for item in kept])
         if live is not messages:
             self._delete(partition, [item for item in messages if item.value() is None])
         partition.events += len(messages)
@@ -250,7 +262,7 @@ class _Ingestion:
 
     def _delete(self, partition: _Partition, messages: list[Any]) -> None:
         """Messages without a value delete their keys."""
-        table, refused = self._keys[partition.contract.topic].read([item.key() for item in messages])
+        table, refused = partition.reader.keys.read([item.key() for item in messages])
         partition.refused += [(messages[item.index], item) for item in refused]
         bad = {item.index for item in refused}
         if table is not None:
@@ -260,11 +272,11 @@ class _Ingestion:
         """One range, up to ``last``: files, then its dead letters, then that it is done."""
         import pyarrow as pa
 
-        topic = partition.contract.topic
-        masker, zone = self._maskers[topic], self._zones[topic]
-        table = pa.concat_tables(partition.tables) if partition.tables else raw_schema(partition.contract).empty_table()
-        table = masker.mask(table)
-        deletions = self._key_maskers[topic].mask(pa.concat_tables(partition.deletions)) if partition.deletions else None
+        reader = partition.reader
+        topic, zone = reader.contract.topic, reader.zone
+        table = pa.concat_tables(partition.tables) if partition.tables else raw_schema(reader.contract).empty_table()
+        table = reader.masker.mask(table)
+        deletions = reader.key_masker.mask(pa.concat_tables(partition.deletions)) if partition.deletions else None
         manifest = zone.write(
             partition.number, partition.first, last, table, events=partition.events, dead_letters=len(partition.refused), deletions=deletions,
             apart=_apart(partition, table), quarantined=partition.begun.quarantined if partition.begun else (), latest=partition.latest.isoformat(),
@@ -273,19 +285,19 @@ class _Ingestion:
         zone.finish(manifest)
         self._written.append(manifest)
         self._commit(partition, last)
-        self._partitions[topic, partition.number] = self._next_range(partition.contract, partition.number, last)
+        self._partitions[topic, partition.number] = self._next_range(topic, partition.number, last)
 
     def _check_offset(self, partition: _Partition, offset: int) -> None:
         if offset < partition.position:
             raise GroundplanError(
                 f"the topic ends at or before offset {offset}, and events up to {partition.position} were taken in already",
-                where=f"{partition.contract.topic}, partition {partition.number}",
+                where=f"{partition.reader.contract.topic}, partition {partition.number}",
                 fix="the topic was made anew: give the contract's topic another name, since raw objects are never rewritten",
             )
 
     def _send_dead_letters(self, partition: _Partition) -> None:
         """Each once: those that a run before this one has sent are not sent again."""
-        topic = partition.contract.topic
+        topic = partition.reader.contract.topic
         sent = set()
         if partition.begun and partition.refused:
             sent = {(letter.partition, letter.offset) for letter in dead_letters.read(self._context, topic) if partition.first <= letter.offset}
@@ -294,7 +306,7 @@ class _Ingestion:
                 "topic": dead_letters.topic_of(topic),
                 "value": message.value(),
                 "key": message.key(),
-                "headers": dead_letters.headers(refused, partition.contract, message),
+                "headers": dead_letters.headers(refused, partition.reader.contract, message),
             }
             for message, refused in partition.refused
             if (message.partition(), message.offset()) not in sent
@@ -305,7 +317,7 @@ class _Ingestion:
         from confluent_kafka import KafkaException, TopicPartition
 
         try:
-            self._consumer.commit(offsets=[TopicPartition(partition.contract.topic, partition.number, last)], asynchronous=False)
+            self._consumer.commit(offsets=[TopicPartition(partition.reader.contract.topic, partition.number, last)], asynchronous=False)
         except KafkaException as error:  # another member has the partition by now; it begins where the raw zone ends
             print(f"warning: the group's offset was not committed: {error.args[0].str()}")
 
@@ -326,7 +338,7 @@ def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
     """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its manifest says, not scanned again."""
     if partition.begun:
         return partition.begun.apart
-    return {why: runs_of(table[OFFSET].take(places).to_pylist()) for why, places in undeclared(table, partition.contract).items()}
+    return {why: runs_of(table[OFFSET].take(places).to_pylist()) for why, places in undeclared(table, partition.reader.contract).items()}
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:

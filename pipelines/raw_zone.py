@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.contracts import INTERNAL, Contract
+from infra.contracts import INTERNAL, Contract, parse_contracts
 from infra.errors import GroundplanError
 from pipelines.context import Context
 from pipelines.manifests import Manifest, RawFile, Runs, document_of, manifest_of, runs_of
@@ -59,6 +60,20 @@ class RawZone:
         self._context, self._contract = context, contract
         self._bucket = context.outputs.buckets["raw"]
         self.topic, self.version = contract.topic, contract.label
+        self._kept = set[str]()  # versions of the contract that are known to lie beside the data
+
+    def contract(self, version: str) -> Contract | None:
+        """The contract that a range was begun by, as it was kept then; None if it was not."""
+        try:
+            text = self._context.get("raw", self._contract_key(version)).decode()
+        except self._context.s3.exceptions.NoSuchKey:
+            return None
+        found = (contract for contract in parse_contracts(text, self._contract_key(version)) if contract.topic == self.topic)
+        return next(found, None)
+
+    def _contract_key(self, version: str) -> str:
+        """Below ``contracts/``: all versions that data was taken in by, so that whoever reads it later can."""
+        return f"contracts/{self.topic}/{re.sub(r'[^A-Za-z0-9._-]+', '-', version)}.yaml"
 
     def done(self) -> dict[int, int]:
         """For each partition the offset up to which its events are taken in."""
@@ -122,6 +137,9 @@ class RawZone:
             made[key] = (RawFile(key, deletions.num_rows, hashlib.sha256(body).hexdigest(), deletion=True), body)
         files = tuple(file for file, _ in made.values())
         manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
+        if self._contract.source and self.version not in self._kept:
+            self._put_once(self._contract_key(self.version), self._contract.source.encode(), "application/yaml")
+            self._kept.add(self.version)
         self._put(self._key(partition, first), json.dumps(document_of(manifest), indent=1).encode(), "application/json")
         for file, body in made.values():
             self._put(file.key, body, "application/vnd.apache.parquet")
@@ -193,7 +211,17 @@ class RawZone:
                 if decided.state(file) == "rows" and not file.deletion:
                     table = _as_now(self.file(file), wanted)
                     tables.append(_without(table, decided.erased[file.key]) if file.key in decided.erased else table)
-        return pa.concat_tables(tables)
+        try:
+            return pa.concat_tables(tables)
+        except pa.ArrowInvalid:
+            odd = next(table for table in tables if not table.schema.equals(wanted))
+            changed = [
+                f"{one.name} is {two.type} in older files and {one.type} now" for one, two in zip(wanted, odd.schema, strict=True) if one.type != two.type
+            ]
+            raise GroundplanError(
+                f"the raw zone's files don't fit the contract any more: {'; '.join(changed)}", where=f"{self.topic}: contract {self.version}",
+                fix="keep the old field, and give the new form another name",
+            ) from None  # fmt: skip
 
     def deletions(self) -> pa.Table:
         """Every key that a message without a value has deleted, with its ``POSITION``.
@@ -280,7 +308,7 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """A file of an older version of the contract with the columns of today's: those it lacks are empty, whole numbers may be numbers now.
+    """A file of an older version of the contract with the columns of today's: those it lacks are empty, and types may be wider now.
 
     What compatible versions don't explain is left as it is, for the gate to see.
     """
@@ -292,11 +320,38 @@ def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     for wished in wanted:
         if wished.name not in table.column_names:
             columns.append(pa.nulls(table.num_rows, wished.type))
-        elif pa.types.is_integer(table.schema.field(wished.name).type) and pa.types.is_floating(wished.type):
-            columns.append(table[wished.name].cast(wished.type))
         else:
-            columns.append(table[wished.name])
+            columns.append(_widened(table[wished.name].combine_chunks(), wished.type))
     return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in zip(wanted, columns, strict=True)]))
+
+
+def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
+    """A column in a wider type: whole numbers as numbers, more digits, objects with more fields. Any other change is left for the gate to see."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if kind.equals(wished):
+        return array
+    if pa.types.is_struct(kind) and pa.types.is_struct(wished):
+        names = [field.name for field in kind]
+        parts = [
+            _widened(pc.struct_field(array, names.index(field.name)), field.type) if field.name in names else pa.nulls(len(array), field.type)
+            for field in wished
+        ]
+        fields = [pa.field(field.name, part.type) for field, part in zip(wished, parts, strict=True)]
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=pc.is_null(array))
+    if pa.types.is_list(kind) and pa.types.is_list(wished):
+        inner = _widened(pc.list_flatten(array), wished.value_type)
+        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(pc.fill_null(pc.list_value_length(array), 0)).cast(pa.int32())])
+        return pa.ListArray.from_arrays(offsets, inner, type=pa.list_(inner.type), mask=pc.is_null(array))
+    exact = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    if exact and (pa.types.is_floating(wished) or pa.types.is_decimal(wished)):
+        try:
+            return array.cast(wished)
+        except pa.ArrowInvalid:
+            return array
+    return array
 
 
 def _within(table: pa.Table, runs: Sequence[tuple[int, int]]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Literal
@@ -136,6 +136,7 @@ class Contract:
         version_field: Name of the field whose highest value is an entity's newest event; empty where the event time tells that.
         rules: About the table as a whole.
         service_levels: Property, value and unit, as text.
+        source: The file's text, so that data can keep the contract that it was taken in by.
         status: The contract's (``active``, ``draft``, ``deprecated``, ``retired``, ...), in small letters.
     """
 
@@ -156,6 +157,7 @@ class Contract:
     future_tolerance_hours: float = FUTURE_TOLERANCE_HOURS
     partition: str = "day"
     service_levels: tuple[tuple[str, str, str], ...] = ()
+    source: str = field(default="", compare=False, repr=False)
 
     @property
     def retired(self) -> bool:

@@ -163,6 +163,7 @@ class _Reader:
             "future_tolerance_hours": float(own.get("future_tolerance_hours", FUTURE_TOLERANCE_HOURS)),
             "partition": str(own.get("partition", "day")),
             "service_levels": levels,
+            "source": self._document.text,
         }
 
     @staticmethod

@@ -254,6 +254,24 @@ def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allow
     assert sorted(zone(mended).read()["more"].to_pylist(), key=str) == [1, None], "files of the older version lack the column"
 
 
+def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begun_by(context: Context, run: Run) -> None:
+    topic, file = context.example.contracts[0].topic, context.example.folder / "contracts" / "flights.yaml"
+    send(context, real(1000))
+    assert run("put:2").returncode == 9, "its manifest is there, and no file"
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document["version"] = "1.1.0"
+    document["schema"][0]["properties"].append({"name": "gate", "logicalType": "string"})
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    done = run()
+    assert done.returncode == 0, done.stderr
+    counts = context.result("ingest")["topics"][topic]
+    assert (counts["events"], counts["rows"], counts["dead_letters"]) == (1000, 992, 8)
+    versions = {item.contract for item in zone(context).manifests()}
+    assert versions == {"flights 1.0.0", "flights 1.1.0"}
+    newer = RawZone(context, load_example(context.example.folder).contracts[0])
+    assert newer.read()["gate"].null_count == 992 and newer.contract("flights 1.0.0") == context.example.contracts[0], "each version stays readable"
+
+
 def test_s3_that_refuses_loses_nothing(context: Context, run: Run) -> None:
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:

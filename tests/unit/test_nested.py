@@ -158,3 +158,17 @@ def test_a_time_is_read_as_its_contract_says(options: dict[str, Any], text: str,
         table, _ = Decoder(contract).decode(payloads)
         found = {row["id"]: row["t"] for row in table.to_pylist()}
         assert (found["a"].hour if "a" in found else None) == expected, "alone and among others alike"
+
+
+def test_files_of_an_older_version_get_todays_types_in_all_their_parts() -> None:
+    from pipelines.raw_zone import _widened
+
+    line = pa.struct([("n", pa.int64())])
+    old = pa.array([{"a": 1, "lines": [{"n": 1}, None]}, None, {"a": None, "lines": None}], pa.struct([("a", pa.int64()), ("lines", pa.list_(line))]))
+    wider = pa.struct([("lines", pa.list_(pa.struct([("n", pa.float64()), ("more", pa.string())]))), ("a", pa.decimal128(21, 2)), ("new", pa.bool_())])
+    assert _widened(old, wider).to_pylist() == [
+        {"lines": [{"n": 1.0, "more": None}, None], "a": Decimal("1.00"), "new": None}, None, {"lines": None, "a": None, "new": None},
+    ]  # fmt: skip
+    assert _widened(old, wider).type.equals(wider)
+    assert _widened(pa.array([1]), pa.string()).type == pa.int64(), "what no compatible change explains is left"
+    assert _widened(pa.array([10**18]), pa.decimal128(5, 2)).type == pa.int64()

@@ -121,6 +121,14 @@ class Supervisor:
         except (OSError, xmlrpc.client.Error) as error:
             raise GroundplanError(f"could not be started: {error}", where=TITLES[name]) from None
 
+    def restart(self, name: str) -> None:
+        """Stop one program, and start it again."""
+        try:
+            self._rpc().stopProcess(name, True)
+        except (OSError, xmlrpc.client.Error) as error:
+            raise GroundplanError(f"could not be stopped: {error}", where=TITLES[name]) from None
+        self.start(name)
+
 
 def start_supervisor(home: Home, programs: dict[str, list[str]], services: dict[str, Service], region: str, waits: Iterable[str] = ()) -> Supervisor:
     """Start supervisord and with it every program, except those in ``waits``.

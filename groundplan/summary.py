@@ -158,7 +158,7 @@ def _events_line(step: dict[str, Any]) -> str:
     for topic, counts in step["topics"].items():
         kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
         kept += f" + {counts['discarded']:,} discarded" if counts.get("discarded") else ""
-        kept += f" + {counts['deletions']:,} deletions" if counts.get("deletions") else ""
+        kept += f" + {counts['deletions']:,} deletion{'s' if counts['deletions'] > 1 else ''}" if counts.get("deletions") else ""
         parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
     rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
     return f"{'; '.join(parts)}{rate}"

@@ -102,7 +102,10 @@ def bring_up(
             _check_flags(state, external or {}, ports or {})
             if validates and not home.schemas.is_dir():
                 raise UsageError("the broker that runs holds events to no schema", where="--validate-at-broker", fix="run `groundplan down` first")
-            return _run(home, config, state, supervisor_of(state), examples, say, already_up=True)
+            supervisor = supervisor_of(state)
+            if home.schemas.is_dir() and _write_schemas(home):
+                supervisor.restart("kafka")  # it reads them once; its log is in S3
+            return _run(home, config, state, supervisor, examples, say, already_up=True)
         if state is not None:
             say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
         stop_all(home, state)
@@ -185,15 +188,19 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
             raise UsageError(f"{given} was asked for, and the platform is already running otherwise", where=f"--{name}", fix="run `groundplan down` first")
 
 
-def _write_schemas(home: Home) -> None:
-    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value."""
+def _write_schemas(home: Home) -> bool:
+    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value; whether any is another now."""
     from groundplan.contracts import all_files
     from infra.contracts import load_contracts
 
-    home.schemas.mkdir(parents=True)
+    home.schemas.mkdir(parents=True, exist_ok=True)
+    changed = False
     for contract in (contract for path in all_files(home.root) for contract in load_contracts(path)):
         schema = {"type": "object", "properties": {"value": contract.json_schema()}}
-        (home.schemas / f"{contract.topic}.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
+        file, text = home.schemas / f"{contract.topic}.json", json.dumps(schema, indent=1)
+        changed |= not file.is_file() or file.read_text(encoding="utf-8") != text
+        file.write_text(text, encoding="utf-8")
+    return changed
 
 
 def _scope(config: StackConfig, stack: str) -> Scope:

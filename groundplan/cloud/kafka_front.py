@@ -1,8 +1,10 @@
-"""Stands before the Kafka broker and makes its first answer readable for clients built on librdkafka before 2.1.
+"""Stands before the Kafka broker, for what it does otherwise than MSK.
 
-The broker ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Those old clients,
-kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are optional, so they are taken
-out; everything else passes through untouched and unread.
+It ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Clients built on librdkafka before
+2.1, kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are optional, so they are taken out.
+
+And it makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt name is an
+error there: here the wish is taken out of Metadata requests (KIP-204). Everything else passes through untouched and unread.
 
 Run as ``python -m groundplan.cloud.kafka_front --port PUBLIC --broker-port PRIVATE``.
 """
@@ -12,9 +14,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import struct
+import sys
 from typing import cast
 
-API_VERSIONS = 18
+METADATA, API_VERSIONS = 3, 18
+HEAD = 12  # bytes of a request that tell what it is: length, key, version and correlation id
 FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
 
 
@@ -63,23 +67,33 @@ class _Link:
     def __init__(self) -> None:
         self.client, self.broker = _Side(self), _Side(self)
         self.client.other, self.broker.other = self.broker, self.client
-        self._looking = True  # until the client has sent anything but ApiVersions
-        self._pending: set[int] = set()
-        self._request = self._answer = b""
+        self._pending: set[int] = set()  # correlation ids of ApiVersions requests
+        self._kept = self._answer = b""
+        self._passing = 0  # bytes of a request that are still to come and of no interest
 
     def requests(self, data: bytes) -> bytes:
-        """Note the correlation ids of ApiVersions requests while they come; pass everything on."""
-        if not self._looking:
+        """Note the correlation ids of ApiVersions requests, let no Metadata request make a topic, and pass everything on."""
+        if self._passing >= len(data):
+            self._passing -= len(data)
             return data
-        self._request += data
-        while self._looking and (frame := _frame(self._request)) is not None:
-            self._request = self._request[4 + len(frame) :]
-            key, version, correlation = struct.unpack_from(">hhi", frame)
-            if key != API_VERSIONS:
-                self._looking, self._request = False, b""
-            elif version >= FIRST_FLEXIBLE:
+        out, rest = data[: self._passing], self._kept + data[self._passing :]
+        self._passing, self._kept = 0, b""
+        while len(rest) >= HEAD:
+            size, key, version, correlation = struct.unpack_from(">ihhi", rest)
+            if size < HEAD - 4:  # no Kafka: for the broker to refuse
+                self._passing = sys.maxsize
+                return out + rest
+            request = rest[: 4 + size]
+            if key == METADATA and len(request) < 4 + size:
+                break
+            if key == METADATA:
+                request = without_creation(request, version)
+            elif key == API_VERSIONS and version >= FIRST_FLEXIBLE:
                 self._pending.add(correlation)
-        return data
+            out, rest = out + request, rest[len(request) :]
+            self._passing = 4 + size - len(request)
+        self._kept = rest
+        return out
 
     def answers(self, data: bytes) -> bytes:
         """Take the tagged fields out of the ApiVersions answers that are still to come; pass everything else on."""
@@ -105,6 +119,19 @@ def _frame(buffer: bytes) -> bytes | None:
         return None
     (size,) = struct.unpack_from(">i", buffer)
     return buffer[4 : 4 + size] if len(buffer) >= 4 + size else None
+
+
+def without_creation(request: bytes, version: int) -> bytes:
+    """A Metadata request that asks for no topic to be made; before version 4 none can say so.
+
+    https://kafka.apache.org/protocol#The_Messages_Metadata
+    """
+    # Behind the wish stand whether to tell operations of the cluster (8 to 10) and of topics (from 8 on), and tagged fields (from 9 on).
+    place = {4: 1, 5: 1, 6: 1, 7: 1, 8: 3, 9: 4, 10: 4}.get(version, 3 if version > 10 else 0)
+    tagged = version >= 9 and request[-1] != 0
+    if not place or tagged or len(request) < HEAD + place or request[-place] != 1:
+        return request
+    return request[:-place] + b"\0" + (request[1 - place :] if place > 1 else b"")
 
 
 def without_tags(frame: bytes) -> bytes:

@@ -168,18 +168,26 @@ class LocalMonitor(MockMonitor):
             if known.digest == record.digest:
                 record.id, record.outputs, record.change = known.id, known.outputs, "same"
                 return
-            record.change = "updated" if rule.idempotent else "replaced"
-            if not rule.idempotent and not rule.replaceable:
-                changed = sorted(key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key))
+            changed = sorted(key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key))
+            in_place = bool(changed) and set(changed) <= set(rule.update)
+            record.change = "updated" if rule.idempotent or in_place else "replaced"
+            if not rule.idempotent and not rule.replaceable and not in_place:
                 raise GroundplanError(
                     f"{', '.join(changed) or 'a secret'} changed, and the local cloud can't change that where it stands",
                     where=f"resource {record.name} ({record.type})",
                     fix="run `groundplan down`, then `groundplan up`; or take the change back",
                 )
+        else:
+            changed, in_place = [], False
         try:
             if record.change == "replaced" and known is not None:
                 self.delete(known)
             cloud = self.cloud.at(inputs["region"]) if rule.service and "region" in inputs else self.cloud
+            if in_place and known is not None:
+                for key in changed:
+                    rule.update[key](cloud, inputs, known.id)
+                record.id, record.outputs = known.id, known.outputs
+                return
             plain = {key: value for key, value in inputs.items() if key != "region"} if rule.service else inputs
             record.id, record.outputs = rule.make(cloud, plain) if rule.make else self._call(cloud, rule, plain, record.name)
         except GroundplanError as error:

@@ -433,3 +433,14 @@ def test_texts_inside_of_objects_lists_and_json_are_looked_at() -> None:
     ]
     found = undeclared(pa.Table.from_pylist(rows), contract)
     assert found == {("one.note: e-mail",): [1], ("many[].note: e-mail",): [2], ("any: e-mail",): [3]}
+
+
+def test_no_number_makes_the_search_stumble() -> None:
+    """Numbers in the form of each identity, most of them of nobody and of nowhere."""
+    chance = random.Random(7)
+    for _ in range(20_000):
+        born = f"{chance.randint(1900, 2099)}{chance.randint(1, 12):02}{chance.randint(1, 28):02}"
+        kinds(f"{chance.randint(100000, 999999)}{born}{digits(chance, 3)}{chance.choice('0123456789X')}")
+    for form in ("{}-{}-{}", "{}.{}.{}-{}", "756.{}.{}.{}", "{} {} {} {}"):
+        for _ in range(2000):
+            kinds(form.format(*(digits(chance, chance.randint(2, 4)) for _ in range(4))))

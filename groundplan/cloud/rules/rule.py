@@ -60,6 +60,7 @@ class Rule:
         then: Calls after the first: (operation, request template).
         delete: Operation and request template that undo it.
         idempotent: Making it again with other inputs changes it in place (a ``Put``).
+        update: By input that may change where the resource stands: the call that changes it, given the inputs and the physical id.
         replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
         make: Replaces all of the above where data is not enough.
     """
@@ -74,6 +75,7 @@ class Rule:
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: {}
     then: Callable[[Cloud, Inputs, dict[str, Any]], None] | None = None
     delete: tuple[str, Mapping[str, str]] | None = None
+    update: Mapping[str, Callable[[Cloud, Inputs, str], None]] = field(default_factory=dict)
     idempotent: bool = False
     replaceable: bool = False
     make: Callable[[Cloud, Inputs], Made] | None = None

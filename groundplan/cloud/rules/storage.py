@@ -158,6 +158,11 @@ def _database_secret(answer: dict[str, Any]) -> dict[str, Any]:
     return {"masterUserSecrets": [{"secretArn": secret["SecretArn"], "secretStatus": secret["SecretStatus"], "kmsKeyId": secret.get("KmsKeyId", "")}]}
 
 
+def _new_schema_version(cloud: Cloud, inputs: Inputs, schema: str) -> None:
+    """A changed contract is a further version of its schema; the registry refuses one that its compatibility mode forbids."""
+    cloud.call("glue", "RegisterSchemaVersion", {"SchemaId": {"SchemaArn": schema}, "SchemaDefinition": inputs["schemaDefinition"]})
+
+
 RULES: dict[str, Rule] = {
     "aws:kms/key:Key": Rule(
         "kms", "CreateKey",
@@ -199,6 +204,7 @@ RULES: dict[str, Rule] = {
         rename={"registryArn": "RegistryId.RegistryArn"},
         id="{answer[SchemaArn]}",
         outputs={"arn": "{answer[SchemaArn]}", "registryName": "{answer[RegistryName]}"},
+        update={"schemaDefinition": _new_schema_version, "description": lambda cloud, inputs, schema: None},
     ),
     "aws:dynamodb/table:Table": Rule("dynamodb", make=_table, delete=("DeleteTable", {"TableName": "{id}"})),
     "aws:rds/subnetGroup:SubnetGroup": Rule(

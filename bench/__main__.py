@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, flights, preview, register, review, up
+from bench import apply, command_line, contracts, flights, preview, register, review, up
 
 MEASUREMENTS = {
     "command-line": command_line.main,
@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "review": review.main,
     "apply": apply.main,
     "register": register.main,
+    "contracts": contracts.main,
     "flights": flights.main,
     "up": up.main,
 }

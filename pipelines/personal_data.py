@@ -99,7 +99,8 @@ IDENTITIES = (
 # A filter over the distinct values of a column, run by RE2, which is linear; ``kinds`` looks at what passes.
 CANDIDATES = "|".join(
     (
-        r"[\pL\pN_.+'-]@[\pL\pN_-]", r"\+\d", r"\b00[1-9]\d{0,2}[ /-]", r"\(\d{3}\)", r"\b0\d{1,4}[ /-]\d", r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
+        r"[\pL\pN_.+'-]@[\pL\pN_-]", r"\+[\d ()/.-]{7}", r"(?:^|[^\w.+-])00[1-9]\d{0,2}[ /-]", r"\(\d{3}\) ?\d{3}-\d{4}",
+        r"(?:^|[^\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5}|-\d{6})", r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
         r"(?:\d[ -]?){14}", r"(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11})", *(item.form for item in IDENTITIES),
     )
 )  # fmt: skip

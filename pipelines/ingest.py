@@ -248,12 +248,14 @@ class _Ingestion:
 
     def _gather(self, partition: _Partition, messages: list[Any]) -> None:
         self._check_offset(partition, messages[0].offset())
-        live = [item for item in messages if item.value() is not None] if any(item.value() is None for item in messages) else messages
-        table, refused = partition.reader.decoder.decode([item.value() for item in live], partition.latest)
+        live, values = messages, [item.value() for item in messages]
+        if None in values:
+            live, values = [item for item in messages if item.value() is not None], [value for value in values if value is not None]
+        table, refused = partition.reader.decoder.decode(values, partition.latest)
         bad = {item.index for item in refused}
         kept = [item for place, item in enumerate(live) if place not in bad] if bad else live
         partition.tables.append(_with_position(table, partition.number, kept))
-        partition.refused += [(live[item.index], item if live[item.index].value() else replace(item, detail="it is empty")) for item in refused]
+        partition.refused += [(live[item.index], item if values[item.index] else replace(item, detail="it is empty")) for item in refused]
         self.other_keys[partition.reader.contract.topic] += partition.reader.keys.others(table, [item.key() for item in kept])
         if live is not messages:
             self._delete(partition, [item for item in messages if item.value() is None])

@@ -406,6 +406,19 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context
     assert [list(letter.headers) for letter in again] == [theirs, theirs] and len({letter.timestamp_ms for letter in again}) == 1
 
 
+def test_a_stray_producer_makes_no_topic(context: Context) -> None:
+    from confluent_kafka import KafkaError, Producer
+    from confluent_kafka.admin import AdminClient
+
+    told: list[Any] = []
+    name = f"strray-{uuid.uuid4().hex[:8]}"
+    producer = Producer({**broker.client_config(context.outputs), "message.timeout.ms": 3000})
+    producer.produce(name, b"{}", on_delivery=lambda error, _: told.append(error.code()))
+    producer.flush(10)
+    assert told and told[0] in (KafkaError._MSG_TIMED_OUT, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+    assert name not in AdminClient(broker.client_config(context.outputs)).list_topics(timeout=10).topics
+
+
 def test_a_topic_without_events_is_waited_for(context: Context) -> None:
     result = ingest(context)
     assert result["waiting"] == f"no events yet in {context.example.contracts[0].topic}" and result["events"] == 0

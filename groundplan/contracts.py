@@ -90,7 +90,7 @@ def found_in(paths: Iterable[Path]) -> list[Path]:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in _SKIPPED:
+        if path.is_dir() and not path.is_symlink() and path.name not in _SKIPPED:
             yield from _files_below(path)
         elif path.suffix in _ENDINGS:
             yield path
@@ -147,11 +147,24 @@ def _checked(root: Path, path: Path, past: _Past | None) -> list[Checked]:
     faults, notes = tuple(found.faults), tuple(found.notes)
     if faults:
         return [Checked(shown, path.stem, "", "", "wrong", faults=faults, notes=notes)]
+    if broken := [fault for contract in found.contracts if (fault := _not_runnable(shown, contract))]:
+        return [Checked(shown, path.stem, "", "", "wrong", faults=tuple(broken), notes=notes)]
     olds = (past.contracts() or ()) if past else ()
     made = [_compared(shown, new, olds, past) for new in found.contracts] or [Checked(shown, path.stem, "", "", "valid")]
     known = {contract.object for contract in found.contracts} | {contract.topic for contract in found.contracts}
     made += [_lost(shown, old) for old in olds if found.contracts and old.object not in known and old.topic not in known]
     return [Checked(**{**vars(made[0]), "notes": notes}), *made[1:]]
+
+
+def _not_runnable(path: str, contract: Contract) -> Fault | None:
+    """A contract that ingestion could not even begin with: better told here than by the first event."""
+    from pipelines.decode import Decoder
+
+    try:
+        Decoder(contract).decode([b"{}"])
+    except Exception as error:
+        return Fault(path, 0, contract.object, f"no event can be held to it ({type(error).__name__})", "is there a bound or a length that no type reaches?")
+    return None
 
 
 def _compared(path: str, new: Contract, olds: tuple[Contract, ...], past: _Past | None) -> Checked:

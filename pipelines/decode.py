@@ -6,6 +6,7 @@ What msgspec can check while it parses (types, bounds of numbers, lengths) it do
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from functools import cached_property
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # A line break can't stand inside of a JSON string, so no text of one event can reach into the next.
 _BETWEEN = b",\n"
-_YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+_YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 
@@ -34,7 +35,9 @@ class Decoder:
         self.contract = contract
         event: Any = _struct("Event", contract.fields)
         self._one, self._many = msgspec.json.Decoder(event), msgspec.json.Decoder(list[event])
-        self._faults = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError)
+        self._faults = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
+        # Brackets of one event could be closed in the next, where a field may hold any of them.
+        self._together = not any(item.parts or item.kind == "json" for item in contract.fields)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -53,8 +56,8 @@ class Decoder:
 
         refused: dict[int, Refused] = {}
         try:
-            if not all(body and body[0] == _OPEN and body[-1] == _CLOSE for body in payloads):
-                raise msgspec.ValidationError("not an object")
+            if not self._together or not all(body and body[0] == _OPEN and body[-1] == _CLOSE for body in payloads):
+                raise msgspec.ValidationError("not one by one")
             events, places = self._many.decode(b"[" + _BETWEEN.join(payloads) + b"]"), range(len(payloads))
             if len(events) != len(payloads):
                 raise msgspec.ValidationError("two in one")
@@ -72,6 +75,8 @@ class Decoder:
             try:
                 events.append(self._one.decode(body))
                 places.append(index)
+            except RecursionError:
+                refused[index] = Refused(index, "not JSON", "it is nested too deep")
             except self._faults as error:
                 refused[index] = Refused(index, *why(str(error), body, self.contract))
         return events, places
@@ -131,7 +136,9 @@ class _Columns:
         import pyarrow as pa
 
         if item.kind == "json":
-            values = [None if value is None or (text := bytes(value).decode()) == "null" else text for value in values]
+            read = [_json_text(value) for value in values]
+            self._refuse([text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} has bytes that are no UTF-8")
+            values = [None if text is _NO_TEXT else text for text in read]
             if item.required:
                 self._refuse([value is None for value in values], rows, "missing field", lambda _: f"{path} is missing")
         elif item.kind == "decimal":
@@ -162,6 +169,11 @@ class _Columns:
                 return texts.cast(kind)  # ISO 8601; a timestamp with its zone
             except pa.ArrowInvalid:
                 pass
+            if item.kind == "timestamp":
+                try:
+                    return texts.cast(pa.timestamp("ns", "UTC")).cast(kind, safe=False)  # Java's clocks tell nanoseconds
+                except pa.ArrowInvalid:
+                    pass
         known = {text: _moment(item, text) for text in dict.fromkeys(values) if text is not None}
         form = f"as {item.format}" if item.format else "in ISO 8601" + (" with its zone" if item.kind == "timestamp" and not item.timezone else "")
         self._refuse(
@@ -182,16 +194,22 @@ class _Columns:
                 _over_distinct(array, lambda texts: pc.invert(pc.match_substring_regex(texts, limits.pattern))), values, item, rows,
                 lambda value: f"{path} is {value}, which has not the form {limits.pattern}",
             )  # fmt: skip
-        if limits.allowed and item.kind in ("string", "integer", "number", "boolean"):
-            allowed = pa.array(list(limits.allowed), type=array.type)
+        if limits.multiple_of is not None:
+            step = limits.multiple_of
             self._refuse_where(
-                pc.invert(pc.is_in(array, allowed)), values, item, rows, lambda value: f"{path} is {value}, allowed is {', '.join(map(str, limits.allowed))}"
-            )
+                _over_distinct(array, lambda numbers: pa.array([not _is_multiple(number, step) for number in numbers.to_pylist()], pa.bool_())),
+                values, item, rows, lambda value: f"{path} is {value}, which is no multiple of {step}",
+            )  # fmt: skip
+        if limits.allowed:
+            allowed = pa.array([value.isoformat() if isinstance(value, time) else value for value in limits.allowed], type=array.type)
+            listed = ", ".join(map(as_text, limits.allowed))
+            self._refuse_where(pc.invert(pc.is_in(array, allowed)), values, item, rows, lambda value: f"{path} is {value}, allowed is {listed}")
         if item.kind not in ("timestamp", "date", "decimal", "time"):
             return
         least, most = limits.least, limits.most
-        if item.kind == "timestamp":
-            least, most = least or _YEARS[0], most or _YEARS[1]
+        if item.kind in ("timestamp", "date"):  # what Arrow has beyond, Python has not
+            first, last = _YEARS if item.kind == "timestamp" else (_YEARS[0].date(), _YEARS[1].date())
+            least, most = least or first, most or last
         below = None if least is None else (pc.less_equal if limits.least_open else pc.less)(array, _scalar(least, array.type))
         above = None if most is None else (pc.greater_equal if limits.most_open else pc.greater)(array, _scalar(most, array.type))
         for side in (below, above):
@@ -271,11 +289,15 @@ def _msgspec_type(item: Field) -> Any:
     from msgspec import Meta, Raw
 
     if item.kind == "json":
-        return Raw
+        return Raw  # takes null, too
     if item.kind == "object":
         return _struct("Part", item.fields)
     kinds: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "decimal": Decimal}
-    kind = list[_msgspec_type(item.item) if item.item.required else _msgspec_type(item.item) | None] if item.item else kinds.get(item.kind, str)  # type: ignore[misc]
+    kind: Any = kinds.get(item.kind, str)
+    if item.item is not None:
+        inner = _msgspec_type(item.item)
+        either: Any = inner if item.item.required or item.item.kind == "json" else inner | None
+        kind = list[either]
     limits, given = item.limits, dict[str, Any]()
     if item.kind in ("integer", "number"):
         given = _numeric(item)
@@ -289,14 +311,13 @@ def _numeric(item: Field) -> dict[str, Any]:
     limits = item.limits
     if item.kind == "number":
         sides = {"gt" if limits.least_open else "ge": limits.least, "lt" if limits.most_open else "le": limits.most}
-        return {name: None if side is None else float(side) for name, side in sides.items()} | {"multiple_of": limits.multiple_of}  # type: ignore[arg-type]
+        return {name: None if side is None else float(side) for name, side in sides.items()}  # type: ignore[arg-type]
     # Within what a column of 64 bits can hold; 0.5 is a bound of whole numbers, too.
     least: Any = -(2**63) if limits.least is None else limits.least
     most: Any = 2**63 - 1 if limits.most is None else limits.most
     low = math.floor(least) + 1 if limits.least_open else math.ceil(least)
     high = math.ceil(most) - 1 if limits.most_open else math.floor(most)
-    multiple = limits.multiple_of
-    return {"ge": max(low, -(2**63)), "le": min(high, 2**63 - 1), "multiple_of": int(multiple) if multiple is not None and int(multiple) == multiple else None}
+    return {"ge": max(low, -(2**63)), "le": min(high, 2**63 - 1)}
 
 
 _NAMED = {"timestamp": "time", "date": "date", "time": "time of day"}
@@ -325,10 +346,32 @@ def _iso(item: Field, text: str) -> Any:
     """By Arrow's reading, so that a text means the same alone and among others; without a zone by Python's."""
     import pyarrow as pa
 
+    text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
     try:
         return pa.array([text]).cast(_arrow_type(item, stored=False))[0].as_py()
     except (pa.ArrowInvalid, ValueError, OverflowError):
         return datetime.fromisoformat(text) if item.kind == "timestamp" and item.timezone else None
+
+
+_NO_TEXT = object()
+
+
+def _json_text(value: Any) -> Any:
+    """What a field holds that may hold anything; msgspec has not looked at its bytes."""
+    if value is None:
+        return None
+    try:
+        text = bytes(value).decode()
+    except UnicodeDecodeError:
+        return _NO_TEXT
+    return None if text == "null" else text
+
+
+def _is_multiple(number: Any, step: Any) -> bool:
+    """By the digits that were written: 0.07 is a multiple of 0.01, though no float of it is."""
+    from decimal import Decimal
+
+    return number is None or Decimal(str(number)) % Decimal(str(step)) == 0
 
 
 def _fits(value: Any, item: Field) -> bool:

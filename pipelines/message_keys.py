@@ -7,6 +7,7 @@ keeps that, as it keeps events; every dataset that is made afterwards leaves the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,10 @@ BETWEEN = "|"  # the parts of a key of several fields, where it is a text
 
 def message_key(contract: Contract, event: dict[str, Any]) -> str | None:
     """What keeps one entity's events in one partition, in their order."""
-    return BETWEEN.join(str(event[name]) for name in contract.keys) or None
+    parts = [str(event[name]) for name in contract.keys]
+    if len(parts) > 1 and any(BETWEEN in part for part in parts):
+        return json.dumps({name: event[name] for name in contract.keys})
+    return BETWEEN.join(parts) or None
 
 
 def keys_only(contract: Contract) -> Contract:
@@ -81,7 +85,7 @@ class KeyReader:
             return None
         try:
             said: Any = msgspec.json.decode(key)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = None
         names = [item.name for item in self._fields]
         if isinstance(said, dict):
@@ -97,9 +101,11 @@ class KeyReader:
 
 
 def _typed(kind: str, text: str) -> Any:
-    if kind == "integer":
-        try:
-            return int(text)
-        except ValueError:
-            return text  # which the decoder refuses
+    """A part of a key in its type; what is none is left as a text, which the decoder refuses."""
+    if kind == "integer" and re.fullmatch(r"-?[0-9]+", text):
+        return int(text)
+    if kind == "boolean" and text in ("true", "false"):
+        return text == "true"
+    if kind == "number" and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", text):
+        return float(text)
     return text

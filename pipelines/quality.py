@@ -203,7 +203,7 @@ def expectations(contract: Contract) -> Sequence[Any]:
                     strict_min=limits.least_open and limits.least is not None, strict_max=limits.most_open and limits.most is not None,
                 )
             )  # fmt: skip
-    return [*made, *(_by_hand(rule, contract) for rule in contract.rules if rule.kind == "expectation")]
+    return [*made, *(_by_hand(rule, contract, place) for place, rule in enumerate(contract.rules) if rule.kind == "expectation")]
 
 
 def _bounded(item: Field) -> bool:
@@ -222,7 +222,8 @@ def _comparable(limit: Any) -> Any:
     return datetime(limit.year, limit.month, limit.day) if isinstance(limit, date) and not isinstance(limit, datetime) else limit  # noqa: DTZ001 (a date)
 
 
-def _by_hand(rule: Rule, contract: Contract) -> Any:
+def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
+    """An expectation that is written in the contract, marked with its place there."""
     import great_expectations.expectations as gxe
 
     known = getattr(gxe, "".join(part.title() for part in rule.expectation.split("_")), None)
@@ -236,7 +237,7 @@ def _by_hand(rule: Rule, contract: Contract) -> Any:
         if name in kwargs and (item := contract.field(kwargs[name])):
             kwargs[name] = item.name
     try:
-        return known(**kwargs)
+        return known(**kwargs, meta={"rule": place})
     except (TypeError, ValueError):
         raise GroundplanError(
             f"{rule.expectation} does not take these kwargs: {', '.join(kwargs) or 'none'}", where=f"contract {contract.id}: quality",
@@ -261,13 +262,11 @@ def validate(
     gx_context = gx.get_context(mode="ephemeral")
     gx_context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
     made = list(expectations(contract))
-    by_hand = [rule for rule in contract.rules if rule.kind == "expectation"]
     suite = gx.ExpectationSuite(name=contract.id, expectations=made)
     source = gx_context.data_sources.add_pandas("lake").add_dataframe_asset(contract.topic)
     frame = _frame(table)
     batch = source.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     outcome = batch.validate(suite)
-    softly = {(rule.expectation, json.loads(rule.arguments).get("column")) for rule in by_hand if not rule.stops}
     results = [
         {
             "column": result.expectation_config.kwargs.get("column") or result.expectation_config.kwargs.get("column_A"),
@@ -275,7 +274,7 @@ def validate(
             "success": bool(result.success),
             "unexpected": result.result.get("unexpected_count", 0),
             "sample": result.result.get("partial_unexpected_list", [])[:3] or result.result.get("observed_value") or _raised(result),
-            "stops": (result.expectation_config.type, result.expectation_config.kwargs.get("column")) not in softly,
+            "stops": (place := (result.expectation_config.meta or {}).get("rule")) is None or contract.rules[place].stops,
         }
         for result in outcome.results
     ] + [_held_exactly(frame[item.name], item) for item in contract.fields if _bounded(item) and _beyond_floats(item)]

@@ -345,8 +345,9 @@ def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
         inner = _widened(pc.list_flatten(array), wished.value_type)
         offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(pc.fill_null(pc.list_value_length(array), 0)).cast(pa.int32())])
         return pa.ListArray.from_arrays(offsets, inner, type=pa.list_(inner.type), mask=pc.is_null(array))
-    exact = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
-    if exact and (pa.types.is_floating(wished) or pa.types.is_decimal(wished)):
+    if pa.types.is_integer(kind) and pa.types.is_floating(wished):
+        return array.cast(wished, safe=False)  # as a float reads it from an event
+    if (pa.types.is_integer(kind) or pa.types.is_decimal(kind)) and pa.types.is_decimal(wished):
         try:
             return array.cast(wished)
         except pa.ArrowInvalid:

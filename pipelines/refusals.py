@@ -48,6 +48,9 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
     place = match[1] if (match := re.search(r"at `\$\.?(.*)`$", said)) else ""
     path = re.sub(r"\[(\d+|\.\.\.)\]", "[]", place)
     if match := re.search(r"contains unknown field `(.*?)`(?: - |$)", said):
+        parent = _at(contract, path)
+        if parent is not None and any(leaf.personal for _, leaf in parent.leaves()):
+            return "unknown field", f"{path} has a field that is not in the contract"
         return "unknown field", f"{f'{path}.' if path else ''}{match[1]} is not in the contract"
     if match := re.search(r"missing required field `(.*?)`(?: - |$)", said):
         return "missing field", f"{f'{path}.' if path else ''}{match[1]} is missing"
@@ -70,6 +73,8 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
         return "out of bounds", f"{path} is a number beyond what 64 bits hold"
     if "Invalid decimal" in said:
         return "wrong type", f"{path} must be a number{_found(item, body, path)}"
+    if "surrogate" in said:
+        return "not JSON", "it has half of a character (a lone surrogate)"
     if "truncated" in said:
         return "not JSON", "it ends in the middle"
     if match := re.search(r"\((?:char|byte) (\d+)\)", said):
@@ -104,6 +109,6 @@ def _found(item: Field | None, body: bytes, path: str) -> str:
         value = msgspec.json.decode(body)
         for part in [path] if isinstance(value, dict) and path in value else path.split("."):
             value = value[part]
-    except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError, RecursionError):
         return ""
     return f" ({shown(item, value)})" if not isinstance(value, dict | list) else ""

@@ -27,6 +27,13 @@ def contract_from(path: Path, name: str = "") -> dict[str, Any]:
     Raises:
         UsageError: It is none of these, or can't be read.
     """
+    try:
+        return _contract_from(path, name)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        raise UsageError("begins like a schema, and is none that holds to its own standard", where=str(path), fix="check it with its own tools first") from None
+
+
+def _contract_from(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError("there is no such file", where=str(path))
     name = name or re.sub(r"[^a-z0-9]+", "_", path.name.split(".")[0].lower()).strip("_") or "events"

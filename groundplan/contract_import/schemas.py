@@ -29,6 +29,7 @@ _SPECIFIED = {
     "timestamp_tz": "timestamp", "timestamp_ntz": "timestamp", "date": "date", "time": "time", "array": "array", "object": "object", "record": "object",
     "struct": "object", "map": "object", "bytes": "string", "variant": "object", "json": "object",
 }  # fmt: skip
+MOST_DEPTH = 20
 Made = Callable[..., dict[str, Any]]
 
 
@@ -76,18 +77,20 @@ def of_json_schema(part: dict[str, Any], whole: dict[str, Any]) -> list[dict[str
     return [{"name": name, **_json(inner, whole), **({"required": True} if name in needed else {})} for name, inner in part.get("properties", {}).items()]
 
 
-def _json(part: Any, whole: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    if not isinstance(part, dict) or depth > 20:
+def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    if not isinstance(part, dict) or depth > MOST_DEPTH:
         return {"logicalType": "object"}
     if "$ref" in part:
+        if part["$ref"] in seen or part["$ref"] == "#":  # what refers to itself has no end
+            return {"logicalType": "object"}
         found: Any = whole
         for name in str(part["$ref"]).removeprefix("#/").split("/"):
             found = found.get(name.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
-        return _json(found, whole, depth + 1)
+        return _json(found, whole, depth + 1, (*seen, str(part["$ref"])))
     for choice in ("anyOf", "oneOf"):
-        real = [item for item in part.get(choice, []) if item.get("type") != "null"]
-        if len(real) == 1:
-            return _json({**part, choice: None, **real[0]}, whole, depth + 1)
+        real = [item for item in part.get(choice) or () if not (isinstance(item, dict) and item.get("type") == "null")]
+        if len(real) == 1 and isinstance(real[0], dict):
+            return _json({**{key: value for key, value in part.items() if key != choice}, **real[0]}, whole, depth + 1, seen)
     kinds = part.get("type")
     kind = next((item for item in kinds if item != "null"), "") if isinstance(kinds, list) else kinds or ("object" if "properties" in part else "")
     logical = _JSON_FORMATS.get(str(part.get("format")), "string") if kind == "string" else _JSON.get(str(kind), "object")
@@ -102,11 +105,11 @@ def _json(part: Any, whole: dict[str, Any], depth: int = 0) -> dict[str, Any]:
         made["logicalTypeOptions"] = options
     if logical == "object" and part.get("properties"):
         made["properties"] = [
-            {"name": name, **_json(inner, whole, depth + 1), **({"required": True} if name in part.get("required", []) else {})}
+            {"name": name, **_json(inner, whole, depth + 1, seen), **({"required": True} if name in part.get("required", []) else {})}
             for name, inner in part["properties"].items()
         ]
     if logical == "array" and isinstance(part.get("items"), dict):
-        made["items"] = _json(part["items"], whole, depth + 1)
+        made["items"] = _json(part["items"], whole, depth + 1, seen)
     return made
 
 

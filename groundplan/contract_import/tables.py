@@ -108,9 +108,11 @@ def _name_the_key(found: list[tuple[dict[str, Any], bool]]) -> None:
 
 def _personal(rows: Any, name: str, item: dict[str, Any]) -> str:
     """What kinds of personal data a column of texts holds."""
-    if item["logicalType"] != "string":
-        return ""
+    import pyarrow as pa
     import pyarrow.compute as pc
+
+    if item["logicalType"] != "string" or not (pa.types.is_string(rows[name].type) or pa.types.is_large_string(rows[name].type)):
+        return ""
 
     from pipelines.personal_data import CANDIDATES, kinds
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 from infra.contracts.model import Contract, Field, Limit, Limits, as_text
 from infra.contracts.patterns import within
 
 # Each value of the one is a value of the other.
-_WIDER = {("integer", "number"), ("decimal", "number")}
+_WIDER = {("integer", "number")}
 
 
 def breaks(old: Contract, new: Contract) -> list[str]:
@@ -98,8 +99,6 @@ def _of_fields(written: Iterable[Field], read: Iterable[Field], above: str, writ
 def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> Iterator[str]:
     if other.required and not one.required:
         yield f"{path} may be empty in {writer} and not in {reader}"
-    if other.kind == "json":
-        return  # which takes anything
     if one.kind != other.kind and (one.kind, other.kind) not in _WIDER:
         yield f"{path} is {one.kind} in {writer} and {other.kind} in {reader}"
         return
@@ -136,7 +135,7 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
     if other.allowed and (not one.allowed or set(one.allowed) - set(other.allowed)):
         more = ", ".join(map(str, [value for value in one.allowed if value not in other.allowed][:5]))
         yield f"{more} is allowed on one side and not on the other" if more else "any value is allowed on one side, and a list of them on the other"
-    if other.multiple_of is not None and (one.multiple_of is None or one.multiple_of % other.multiple_of):
+    if other.multiple_of is not None and (one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))):
         yield f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the other"
 
 

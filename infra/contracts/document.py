@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
+MOST_DEPTH = 100
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 MOST_PARTS = 200_000  # a contract of a thousand fields has a tenth of it
 
 
@@ -42,6 +45,9 @@ class NotReadableError(Exception):
         super().__init__(str(fault))
 
 
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML's own, which leaves dates as the text that stands there: the standard has them as texts."""
 
@@ -50,6 +56,10 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+# Sets, bytes and the like are nothing that a contract could hold.
+_Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or str(tag).rpartition(":")[2] in _PLAIN}
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Document:
         Raises:
             NotReadableError: It is no YAML, a key is there twice, or it is no mapping.
         """
+        if (known := self._json()) is not None:
+            return known
         node = self._node
         if not isinstance(node, yaml.MappingNode):
             raise NotReadableError(Fault(self.file, 1, "", "is no data contract: it holds no `key: value` pairs"))
@@ -82,8 +94,24 @@ class Document:
             loader.dispose()
         return made
 
+    def _json(self) -> dict[str, Any] | None:
+        """What a JSON file holds, by JSON's own rules: YAML 1.1 reads some numbers and escapes otherwise. None where it is YAML."""
+        if not self.text.lstrip("\ufeff \n\r\t").startswith("{"):
+            return None
+        try:
+            self._node  # noqa: B018 (keys that are there twice, and too many parts)
+        except NotReadableError as error:
+            if "twice" in error.fault.says or "more than" in error.fault.says or "deep" in error.fault.says:
+                raise
+        try:
+            found = json.loads(self.text.lstrip("\ufeff"))
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
     @cached_property
     def _node(self) -> yaml.Node | None:
+        self._check_depth()
         try:
             node: yaml.Node | None = yaml.compose(self.text, _Loader)
         except (yaml.YAMLError, RecursionError) as error:
@@ -91,9 +119,21 @@ class Document:
         if _size(node, {}) > MOST_PARTS:
             raise NotReadableError(Fault(self.file, 0, "", f"holds more than {MOST_PARTS:,} parts, once its aliases are written out"))
         for path, key in _twice(node):
-            says = f"`{key.value}` is there twice"
-            raise NotReadableError(Fault(self.file, key.start_mark.line + 1, _place(node, path), says, "remove one of them"))
+            is_text = isinstance(key, yaml.ScalarNode) and key.tag in (_TEXT, _MERGE)
+            says, fix = (f"`{key.value}` is there twice", "remove one of them") if is_text else ("a key is no text", "put it in quotes")
+            raise NotReadableError(Fault(self.file, key.start_mark.line + 1, _place(node, path), says, fix))
         return node
+
+    def _check_depth(self) -> None:
+        """Parsing is flat, and composing is not: a million brackets would end the process."""
+        depth = 0
+        try:
+            for event in yaml.parse(self.text, _Loader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > MOST_DEPTH:
+                    raise NotReadableError(Fault(self.file, event.start_mark.line + 1 if event.start_mark else 0, "", f"is more than {MOST_DEPTH} levels deep"))
+        except yaml.YAMLError as error:
+            raise NotReadableError(self._unreadable(error)) from None
 
     def _unreadable(self, error: Exception) -> Fault:
         mark = getattr(error, "problem_mark", None)
@@ -108,7 +148,10 @@ class Document:
 
     def line(self, path: Path) -> int:
         """Line of the part, or of the last part above it that is there."""
-        node, line = self._node, 1
+        try:
+            node, line = self._node, 1
+        except NotReadableError:
+            return 0  # JSON that YAML does not read
         for part in path:
             if isinstance(node, yaml.MappingNode):
                 found = next(((key, value) for key, value in node.value if key.value == part), None)
@@ -124,7 +167,10 @@ class Document:
 
     def place(self, path: Path) -> str:
         """The path for people: what has a name is called by it."""
-        return _place(self._node, path)
+        try:
+            return _place(self._node, path)
+        except NotReadableError:
+            return ".".join(map(str, path))
 
     def fault(self, path: Path, says: str, fix: str = "") -> Fault:
         """Something that is wrong at a place."""
@@ -176,7 +222,9 @@ def _twice(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, yaml
     if isinstance(node, yaml.MappingNode):
         seen = set[str]()
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _MERGE):
+                yield path, key
+            else:
                 if key.value in seen and key.value != "<<":
                     yield path, key
                 seen.add(key.value)

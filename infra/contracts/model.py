@@ -12,6 +12,11 @@ COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL",
 FUTURE_TOLERANCE_HOURS = 24.0  # senders' clocks and time zones are wrong by hours, not by days
 REASON_LENGTH = 10  # characters; less tells nobody why
 INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
+RETIRED = {
+    "retired", "deleted", "decommissioned", "endoflife", "eol", "obsolete", "archived", "inactive", "sunset", "withdrawn", "cancelled", "canceled",
+    "discontinued",
+}  # fmt: skip
+DRAFTS = {"draft", "proposed", "proposal", "development", "indevelopment", "test", "testing", "experimental", "planned"}
 PARTITIONS = {"day": "%Y-%m-%d", "month": "%Y-%m"}
 
 # ``decimal`` is a number of exact digits; ``json`` is anything that the contract does not describe further, kept as JSON text.
@@ -162,12 +167,12 @@ class Contract:
     @property
     def retired(self) -> bool:
         """Whether its owner has ended it: nothing is taken in any more."""
-        return self.status.replace(" ", "").replace("-", "") in ("retired", "deleted", "decommissioned", "endoflife", "obsolete", "archived")
+        return _letters(self.status) in RETIRED
 
     @property
     def draft(self) -> bool:
         """Whether its owner promises nothing yet: no production takes it."""
-        return self.status.replace(" ", "").replace("-", "") in ("draft", "proposed", "proposal", "development", "indevelopment", "test")
+        return _letters(self.status) in DRAFTS
 
     @property
     def partition_format(self) -> str:
@@ -211,6 +216,10 @@ class Contract:
             "title": self.id,
             **_object(self.fields),
         }
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.lower() if char.isalpha())
 
 
 def _object(fields: tuple[Field, ...]) -> dict[str, Any]:

@@ -1,16 +1,24 @@
-"""Which fields a contract says to be about a person, in the spellings that are in use."""
+"""Which fields a contract says to be about a person, in the spellings that are in use.
+
+In doubt a field is masked: a token can be explained, an address that got out can't be taken back.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-_WORDS = {"personal", "pii", "phi", "spi", "gdpr"}
-_TOGETHER = ({"personally", "identifiable"}, {"sensitive", "personal"}, {"data", "subject"})
-_NOT = {"no", "non", "not", "none", "false", "without", "free"}
-_PROPERTIES = {"pii", "ispii", "containspii", "haspii", "personal", "ispersonal", "personaldata", "containspersonaldata", "gdpr", "gdprrelevant"}
+_WORDS = {"personal", "pii", "piis", "spii", "phi", "spi", "gdpr", "personaldata", "personalinformation", "piidata", "personalidentifiable"}
+_TOGETHER = ({"personally", "identifiable"}, {"personally", "identifying"}, {"sensitive", "personal"}, {"data", "subject"})
+_BEFORE = {"no", "non", "not", "without"}  # right before the word they turn it around: non-pii, not personal
+_AFTER = {"no", "none", "false", "free", "0"}  # as all that follows it, too: pii: false, pii-free
+_PROPERTY = re.compile(r"(?:x|is|has|contains)?(?:pii|personal(?:data|information)?|gdpr(?:relevant)?)(?:data)?(?:flag|category|type|class)?")
+_JUDGED = {"classification", "dataclassification", "sensitivity", "privacy", "dataprivacy", "confidentiality"}  # whose value says it
 _NEAR = ("personal", "pii")
-_OTHER = {"person", "persons", "persona", "personnel", "personalized", "personalization", "api", "pi", "pit"}
+_OTHER = {
+    "person", "persons", "persona", "personas", "personnel", "personality", "personalized", "personalization", "impersonal", "interpersonal",
+    "api", "pi", "pit",
+}  # fmt: skip
 
 
 def said(item: dict[str, Any]) -> str:
@@ -20,7 +28,8 @@ def said(item: dict[str, Any]) -> str:
             if _says(text):
                 return f"{name}: {text}"
     for custom in item.get("customProperties") or ():
-        if re.sub(r"[^a-z]", "", str(custom.get("property", "")).lower()) in _PROPERTIES and _true(custom.get("value")):
+        name, value = re.sub(r"[^a-z]", "", str(custom.get("property", "")).lower()), custom.get("value")
+        if (_PROPERTY.fullmatch(name) and _true(value)) or (name in _JUDGED and any(_says(text) for text in _texts(value))):
             return f"customProperties: {custom['property']}"
     if item.get("encryptedName"):
         return "encryptedName"
@@ -28,12 +37,13 @@ def said(item: dict[str, Any]) -> str:
 
 
 def slip(item: dict[str, Any]) -> tuple[str, str]:
-    """A tag that masks nothing because of a slip, and what was meant; empty texts if there is none."""
+    """A tag or a classification that masks nothing because of a slip, and what was meant; empty texts if there is none."""
     import difflib
 
-    for tag in _texts(item.get("tags")):
-        if not _says(tag) and not set(re.findall(r"[a-z]+", tag.lower())) & (_NOT | _OTHER) and (near := difflib.get_close_matches(tag.lower(), _NEAR, 1, 0.8)):
-            return tag, near[0]
+    for text in (*_texts(item.get("tags")), *_texts(item.get("classification"))):
+        words = _split(text)
+        if len(words) == 1 and not _says(text) and words[0] not in _OTHER and (near := difflib.get_close_matches(words[0], _NEAR, 1, 0.8)):
+            return text, near[0]
     return "", ""
 
 
@@ -41,9 +51,26 @@ def _texts(value: Any) -> list[str]:
     return [str(part) for part in value] if isinstance(value, list) else [str(value)] if value is not None else []
 
 
+def _split(text: str) -> list[str]:
+    """Its words, in small letters: also those of camelCase, and initials with their points (P.I.I.)."""
+    text = re.sub(r"\b(?:[A-Za-z]\.){2,}", lambda match: match[0].replace(".", "") + " ", text)
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    return re.findall(r"[a-z]+|0", text.lower())
+
+
 def _says(text: str) -> bool:
-    words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()))
-    return not words & _NOT and (bool(words & _WORDS) or any(pair <= words for pair in _TOGETHER))
+    words = _split(text)
+    if "".join(words) in _WORDS:
+        return True
+    for pair in _TOGETHER:
+        if pair <= set(words) and not _turned(words, min(map(words.index, pair))):
+            return True
+    return any(word in _WORDS and not _turned(words, place) for place, word in enumerate(words))
+
+
+def _turned(words: list[str], place: int) -> bool:
+    """Whether the words around one turn it around."""
+    return (place > 0 and words[place - 1] in _BEFORE) or (bool(words[place + 1 :]) and set(words[place + 1 :]) <= _AFTER)
 
 
 def _true(value: Any) -> bool:

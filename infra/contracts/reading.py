@@ -113,6 +113,9 @@ class _Reader:
             if not objects[place].get("properties"):
                 self._note(("schema", place), "has no properties: nothing is taken in of it")
         found = tuple(self._contract(place, item, shared, several=len(described) > 1) for place, item in described)
+        known = {"active", "current", "production", "live", "published", "approved", "deprecated", ""}
+        if found and not (found[0].retired or found[0].draft) and found[0].status not in known:
+            self._note(("status",), f"{found[0].status} is no status that is known here: it is taken as active")
         if found and (says := _STATUS.get("retired" if found[0].retired else "draft" if found[0].draft else found[0].status)):
             self._note(("status",), f"{found[0].status}: {says}")
         seen = dict[str, str]()
@@ -144,13 +147,17 @@ class _Reader:
         for place, item in enumerate(data.get("customProperties") or ()):
             name, value, path = item.get("property"), item.get("value"), ("customProperties", place)
             if near := self._near(str(name), OF_CONTRACT):
-                self._fault(path, f"{name!r} is read by nobody", f"did you mean {near}?")
+                # A slip there would change what is promised; names that are only alike are somebody's own.
+                tell = self._fault if near in ("compatibility", "future_tolerance_hours") else self._note
+                tell(path, f"{name!r} is read by nobody here", f"did you mean {near}?")
             if name == "compatibility" and value not in COMPATIBILITIES:
                 self._fault(path, f"compatibility {value!r} is none of {', '.join(COMPATIBILITIES)}")
             elif name == "future_tolerance_hours" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
                 self._fault(path, f"future_tolerance_hours is {value!r}; it must be a number of hours, 0 or more")
             elif name == "partition" and value not in PARTITIONS:
-                self._fault(path, f"partition {value!r} is none of {', '.join(PARTITIONS)}")
+                self._note(path, f"partition {value!r} is none of {', '.join(PARTITIONS)}: the raw zone is partitioned by day")
+            elif name == "version" and not isinstance(value, str):
+                self._note(path, f"version {value!r} names no field, and orders nothing")
             else:
                 own[str(name)] = value
         levels = tuple((str(item["property"]), str(item["value"]), str(item.get("unit") or "")) for item in data.get("slaProperties") or ())
@@ -198,12 +205,15 @@ class _Reader:
         if several and contract.field(contract.version_field) is None:
             return replace(contract, version_field="")  # of another object
         self._check_version_field(contract)
-        return contract
+        orders = contract.field(contract.version_field)
+        return replace(contract, version_field=orders.name) if orders else contract
 
     def _check_version_field(self, contract: Contract) -> None:
         if not contract.version_field:
             return
         orders = contract.field(contract.version_field)
+        if orders is not None and orders.personal:
+            self._fault(("customProperties",), f"the version field {contract.version_field!r} is masked, and tokens have no order")
         if orders is None or not orders.required or orders.kind not in ("integer", "number", "decimal", "timestamp"):
             self._fault(("customProperties",), f"the version field {contract.version_field!r} must be a property that is required, and a number or a timestamp")
 
@@ -235,11 +245,11 @@ class _Reader:
             kind, digits, scale = types.kind_of(item)
             form, zone = types.format_of(kind, item)
             made = replace(made, kind=kind, digits=digits, scale=scale, format=form, timezone=zone, unique=item.get("unique") is True)
-            made = replace(made, limits=types.limits_of(kind, item, str(item.get("logicalType") or kind)), **self._parts(path, item, made))
+            made = replace(made, limits=types.limits_of(kind, item, str(item.get("logicalType") or kind), digits, scale), **self._parts(path, item, made))
         except types.TypeFaultError as error:
             inside = ("logicalTypeOptions",) if error.option and error.option in (item.get("logicalTypeOptions") or {}) else ()
             self._fault((*path, *inside, *((error.option,) if error.option else ())), str(error), error.fix)
-        self._not_enforced(path, item, made)
+        self._not_enforced(path, item, made, inner=inner)
         return self._person(path, item, self._customs(path, item, made))
 
     def _parts(self, path: Path, item: dict[str, Any], made: Field) -> dict[str, Any]:
@@ -256,7 +266,9 @@ class _Reader:
         for place, custom in enumerate(item.get("customProperties") or ()):
             name, value = str(custom.get("property")), custom.get("value")
             if near := self._near(name, OF_FIELD):
-                self._fault((*path, "customProperties", place), f"{name!r} is read by nobody", f"did you mean {near}?")
+                # A slip there would leave data in quarantine, or mask it; any other is somebody's own.
+                tell = self._fault if near == "notPersonal" else self._note
+                tell((*path, "customProperties", place), f"{name!r} is read by nobody here", f"did you mean {near}?")
             if name == "unit":
                 made = replace(made, unit=str(value))
             elif name == "notPersonal":
@@ -275,7 +287,7 @@ class _Reader:
         if why and made.not_personal:
             self._fault(path, f"is personal ({why}) and is said to be not (customProperties: notPersonal)", "remove one of them")
         if not why and item.get("criticalDataElement") is True and not made.not_personal:
-            if made.parts or made.kind in ("string", "date", "integer", "json"):
+            if made.parts or _names_somebody(made):
                 why = "criticalDataElement"
                 self._note((*path, "criticalDataElement"), "is taken for personal, and masked", "say `notPersonal` and why under customProperties if it is not")
             else:
@@ -293,7 +305,8 @@ class _Reader:
 
         made = tuple(one if open_to_all(one, item) else _texts_masked(one, why) for one, item in zip(fields, given, strict=True))
         masked = [one.name for one in made if any(leaf.personal for _, leaf in one.leaves())]
-        self._note(path, f"is personal as a whole ({why}), and no field is: all texts are masked ({', '.join(masked)})", "tag the fields that are of a person")
+        says = f"is personal as a whole ({why}), and no field is: all texts, dates and whole numbers are masked ({', '.join(masked)})"
+        self._note(path, says, "tag the fields that are of a person")
         return made
 
     def _keys(self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...]) -> tuple[str, ...]:
@@ -342,6 +355,8 @@ class _Reader:
             where = (*path, "quality", place)
             try:
                 rule = rules.rule_of(written, about)
+                if masked := rules.masked_by(rule, fields):
+                    raise rules.NotRunError(f"{masked} is masked, and a token has not the form of what it stands for")
                 if problem := rules.problem(rule, fields):
                     self._fault(where, problem)
                 self._places[rule] = where
@@ -351,7 +366,7 @@ class _Reader:
             except ValueError as error:
                 self._fault(where, str(error))
 
-    def _not_enforced(self, path: Path, item: dict[str, Any], made: Field) -> None:
+    def _not_enforced(self, path: Path, item: dict[str, Any], made: Field, *, inner: bool) -> None:
         options = item.get("logicalTypeOptions") or {}
         read = {
             "string": ("minLength", "maxLength", "pattern"), "array": ("minItems", "maxItems"), "timestamp": ("format", "timezone", "defaultTimezone"),
@@ -361,6 +376,15 @@ class _Reader:
         for name in options:
             if name not in (*read, *bounds) and options[name] is not False:
                 self._note((*path, "logicalTypeOptions", name), "kept, not enforced")
+        if item.get("enum") and made.kind in ("object", "array", "json"):
+            self._note((*path, "enum"), "kept, not enforced")
+        if made.kind == "integer" and options.get("format") in ("u64", "i128", "u128"):
+            self._note((*path, "logicalTypeOptions", "format"), "whole numbers above 2^63 - 1 become dead letters: columns have 64 bits with a sign")
+        for name in ("unique", "primaryKey", "partitioned") if inner else ("unique",) if made.parts else ():
+            if item.get(name) is True:
+                self._note((*path, name), "kept, not enforced")
+        for place in range(len(item.get("quality") or ())) if inner else ():
+            self._note((*path, "quality", place), "kept, not enforced")
         if made.limits == Limits() and made.kind == "json" and (item.get("logicalType") or item.get("physicalType")):
             self._note(path, "is kept as JSON text: the contract does not say what it is made of")
         for name in _OF_FIELD:
@@ -377,4 +401,9 @@ def _masked(one: Field, why: str) -> Field:
 def _texts_masked(one: Field, why: str) -> Field:
     if one.parts:
         return replace(one, fields=tuple(_texts_masked(part, why) for part in one.fields), item=_texts_masked(one.item, why) if one.item else None)
-    return replace(one, personal=why) if one.kind in ("string", "json") and not one.not_personal else one
+    return replace(one, personal=why) if _names_somebody(one) and not one.not_personal else one
+
+
+def _names_somebody(one: Field) -> bool:
+    """Whether values of its kind may be names, numbers or birthdays of people, and not amounts."""
+    return one.kind in ("string", "json", "date", "integer") or (one.kind == "decimal" and one.scale == 0)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from functools import cache
 from typing import Any
 
 from infra.contracts.model import Field, Rule
+from infra.contracts.types import TypeFaultError, check_pattern
 
 COMPARISONS = (
     "mustBe", "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo", "mustBeBetween", "mustNotBeBetween",
@@ -109,13 +111,45 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
         for name in ("column", "column_A", "column_B"):
             if (column := arguments.get(name)) is not None and not any(column in (one.name, one.title) for one in fields):
                 return f"is about the field {column!r}, which the contract does not have"
-    if rule.kind == "library" and rule.metric == "invalidValues" and not (set(json.loads(rule.arguments)) & {"validValues", "pattern"}):
-        return "invalidValues needs `arguments` with `validValues` or `pattern`"
+    if rule.kind == "library" and rule.metric == "invalidValues":
+        if not set(json.loads(rule.arguments)) & {"validValues", "pattern"}:
+            return "invalidValues needs `arguments` with `validValues` or `pattern`"
+        if "validValues" in json.loads(rule.arguments) and not isinstance(json.loads(rule.arguments)["validValues"], list):
+            return "validValues must be a list"
+        if (pattern := json.loads(rule.arguments).get("pattern")) is not None:
+            try:
+                check_pattern(str(pattern))
+            except TypeFaultError as error:
+                return str(error)
+    if rule.kind == "library":
+        named = json.loads(rule.arguments).get("properties") or []
+        if unknown := [str(name) for name in named if not any(name in (one.name, one.title) for one in fields)]:
+            return f"is about the field {unknown[0]!r}, which the contract does not have"
     if rule.compare.endswith("Between"):
         bounds = json.loads(rule.value)
         if bounds[0] > bounds[1]:
             return f"{rule.compare}: {bounds[0]} is above {bounds[1]}"
     return ""
+
+
+def masked_by(rule: Rule, fields: tuple[Field, ...]) -> str:
+    """The masked field that a rule looks into, so that it would judge tokens; empty if none. Counts of missing and of equal values hold for tokens, too."""
+    masked = [one for one in fields if any(leaf.personal for _, leaf in one.leaves())]
+    if rule.kind == "sql":
+        words = set(re.findall(r"\w+", rule.query.lower()))
+        return next((one.name for one in masked if {one.name.lower(), one.title.lower()} & words or (rule.about == one.name and "{" in rule.query)), "")
+    arguments = json.loads(rule.arguments or "{}")
+    if rule.kind == "expectation" and rule.expectation in _OF_TOKENS:
+        return ""
+    looks = rule.kind == "expectation" or rule.metric == "invalidValues" or any(value is not None for value in arguments.get("missingValues") or ())
+    about = {rule.about, *(str(arguments[name]) for name in ("column", "column_A", "column_B") if name in arguments)}
+    return next((one.name for one in masked if looks and {one.name, one.title} & about), "")
+
+
+_OF_TOKENS = (
+    "expect_column_values_to_not_be_null", "expect_column_values_to_be_null", "expect_column_values_to_be_unique", "expect_column_to_exist",
+    "expect_column_unique_value_count_to_be_between", "expect_column_proportion_of_unique_values_to_be_between", "expect_compound_columns_to_be_unique",
+)  # fmt: skip
 
 
 @cache

@@ -16,6 +16,7 @@ _GLUE = {
     "integer": "bigint", "number": "double", "string": "string", "boolean": "boolean", "timestamp": "timestamp", "date": "date", "time": "string",
     "json": "string",
 }  # fmt: skip
+MOST_MEMORY, MOST_SECONDS = "2GB", 5.0
 _PLACES = re.compile(r"\$?\{\s*(object|table|property|column|field)\s*\}")
 
 
@@ -63,7 +64,15 @@ def connection(contracts: Iterable[Contract] = ()) -> Any:
     """DuckDB in memory that reads no files and no network, with an empty table for each contract."""
     import duckdb
 
-    made = duckdb.connect(config={"enable_external_access": "false", "autoinstall_known_extensions": "false", "TimeZone": "UTC"})
+    made = duckdb.connect(
+        config={
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "TimeZone": "UTC",
+            "memory_limit": MOST_MEMORY,
+            "temp_directory": "",
+        }
+    )
     taken = set[str]()
     for contract in contracts:
         for name in names_of(contract):
@@ -71,6 +80,24 @@ def connection(contracts: Iterable[Contract] = ()) -> Any:
                 taken.add(name.lower())
                 made.execute(f"CREATE TABLE {quoted(name)} ({', '.join(f'{quoted(one.name)} {duckdb_type(one)}' for one in contract.fields)})")
     return made
+
+
+def timed(database: Any, query: str, seconds: float) -> list[tuple[Any, ...]]:
+    """A query's rows.
+
+    Raises:
+        duckdb.InterruptException: It did not end in time.
+        duckdb.Error: It fails.
+    """
+    from threading import Timer
+
+    timer = Timer(seconds, database.interrupt)
+    timer.start()
+    try:
+        rows: list[tuple[Any, ...]] = database.execute(query).fetchall()
+    finally:
+        timer.cancel()
+    return rows
 
 
 def why_not(query: str, contract: Contract, about: str, database: Any) -> str:
@@ -81,7 +108,9 @@ def why_not(query: str, contract: Contract, about: str, database: Any) -> str:
         statements = duckdb.extract_statements(query_for(query, contract, about))
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             return "it is not one query"
-        database.execute(f"EXPLAIN {query_for(query, contract, about)}")
+        timed(database, f"EXPLAIN {query_for(query, contract, about)}", MOST_SECONDS)
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+        return "the query takes too long, even on no data"
     except duckdb.CatalogException as error:
         missing = re.search(r"Table with name (\S+) does not exist", str(error))
         return f"the query is about {missing[1]}, which is no object of the contract" if missing else "the query uses a function that DuckDB does not have"

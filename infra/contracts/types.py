@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, time
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import Any
 
 from infra.contracts.model import Kind, Limit, Limits, moment
 
+MOST_LENGTH = 2**31 - 1
+FLOAT_MAX = 1.7976931348623157e308
 DIGITS = 38  # of a decimal, in Parquet and Athena as in Arrow
 _KINDS: dict[str, Kind] = {
     "integer": "integer", "number": "number", "string": "string", "boolean": "boolean", "timestamp": "timestamp", "date": "date", "time": "time",
@@ -18,9 +20,11 @@ _KINDS: dict[str, Kind] = {
 _WHOLE = r"(tiny|small|medium|big|u|unsigned )?int(eger|\d*)\b|long\b|short\b|(small|big)?serial\b|byte\b"
 # Physical types of the usual databases and formats, where the contract gives no logical one.
 _PHYSICAL: tuple[tuple[str, Kind], ...] = (
+    (r"array|list|repeated|.*\[\]", "array"), (r"nullable\((u?int\d+)\)", "integer"), (r"nullable\(float\d+\)", "number"),
+    (r"long varchar|short text", "string"),
     (r"timestamp|datetime", "timestamp"), (r"date\b", "date"), (r"time\b", "time"), (r"bool|bit\b", "boolean"),
     (_WHOLE, "integer"), (r"dec|numeric|number|money", "decimal"),
-    (r"double|float|real", "number"), (r"array|list|repeated|.*\[\]", "array"), (r"json|struct|record|object|map|variant|super", "json"),
+    (r"double|float|real", "number"), (r"json|struct|record|object|map|variant|super", "json"),
 )  # fmt: skip
 _DECIMAL = re.compile(r"\s*(?:dec(?:imal)?|numeric|number)\s*\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\)", re.IGNORECASE)
 _WIDTHS = {f"{sign}{bits}": bits for bits in (8, 16, 32, 64, 128) for sign in "iu"}
@@ -29,7 +33,7 @@ _ISO_FORMS = re.compile(r"(yyyy-MM-dd)?[T' ]*(HH:mm(:ss)?(\.S+)?)?\s*'?(Z|X{1,3}
 _FORMAT = {
     "yyyy": "%Y", "uuuu": "%Y", "yy": "%y", "MM": "%m", "M": "%m", "MMM": "%b", "MMMM": "%B", "dd": "%d", "d": "%d", "DDD": "%j", "HH": "%H", "H": "%H",
     "hh": "%I", "h": "%I", "mm": "%M", "m": "%M", "ss": "%S", "s": "%S", "a": "%p", "EEE": "%a", "EEEE": "%A", "Z": "%z", "ZZZZZ": "%z", "X": "%z",
-    "XX": "%z", "XXX": "%z", "x": "%z", "xx": "%z", "xxx": "%z", "z": "%Z", **{"S" * count: "%f" for count in range(1, 7)},
+    "XX": "%z", "XXX": "%z", "x": "%z", "xx": "%z", "xxx": "%z", **{"S" * count: "%f" for count in range(1, 7)},
 }  # fmt: skip
 
 
@@ -66,8 +70,11 @@ def kind_of(item: dict[str, Any]) -> tuple[Kind, int, int]:
     return kind, 0, 0
 
 
-def limits_of(kind: Kind, item: dict[str, Any], given_kind: str) -> Limits:
-    """What a property's values may be.
+def limits_of(kind: Kind, item: dict[str, Any], given_kind: str, digits: int = 0, scale: int = 0) -> Limits:
+    """What a property's values may be; bounds that no value of the type reaches are none.
+
+    Args:
+        digits, scale: Of a decimal.
 
     Raises:
         TypeFaultError: Bounds that are none, that contradict each other, or that no value of the type reaches.
@@ -82,18 +89,75 @@ def limits_of(kind: Kind, item: dict[str, Any], given_kind: str) -> Limits:
         most, most_open = (most, most_open) if most is not None and most < high else (high, False)  # type: ignore[operator]
     if least is not None and most is not None and (least > most or (least == most and (least_open or most_open))):  # type: ignore[operator]
         raise TypeFaultError(f"the minimum {least} is above the maximum {most}: no value is allowed", "minimum")
-    if kind == "integer" and ((least is not None and least > 2**63 - 1) or (most is not None and most < -(2**63))):  # type: ignore[operator]
-        raise TypeFaultError("no whole number of 64 bits lies within these bounds", "minimum")
+    least, least_open, most, most_open = _reachable(kind, least, least_open, most, most_open, digits, scale)
     lengths = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}.get(given_kind, ("", ""))
-    shortest, longest = (options.get(name) if name else None for name in lengths)
+    shortest, longest = (int(options[name]) if name and options.get(name) is not None else None for name in lengths)
     if shortest is not None and longest is not None and shortest > longest:
         raise TypeFaultError(f"{lengths[0]} {shortest} is above {lengths[1]} {longest}: no value is allowed", lengths[0])
-    allowed = tuple(entry.get("value") if isinstance(entry, dict) else entry for entry in item.get("enum") or ())
-    multiple = options.get("multipleOf") if kind in ("integer", "number") else None
+    longest = None if longest is not None and longest >= MOST_LENGTH else longest
+    values = [entry.get("value") if isinstance(entry, dict) else entry for entry in item.get("enum") or ()]
+    allowed = tuple(_one_of_them(kind, value) for value in values) if kind not in ("object", "array", "json") else ()
+    multiple = options.get("multipleOf") if kind in ("integer", "number") and options.get("multipleOf") != 1 else None
     pattern = options.get("pattern") if kind == "string" else None
     if pattern is not None:
         check_pattern(pattern)
     return Limits(least, most, least_open, most_open, multiple, shortest, longest, pattern, allowed)
+
+
+def _reachable(
+    kind: Kind, least: Limit | None, least_open: bool, most: Limit | None, most_open: bool, digits: int, scale: int
+) -> tuple[Limit | None, bool, Limit | None, bool]:
+    """Bounds as values of the type: whole numbers of 64 bits, decimals of its digits, numbers that a float holds.
+
+    Raises:
+        TypeFaultError: No value lies within them.
+    """
+    with localcontext() as exact:
+        exact.prec = 100
+        return _within_type(kind, least, least_open, most, most_open, digits, scale)
+
+
+def _within_type(
+    kind: Kind, least: Limit | None, least_open: bool, most: Limit | None, most_open: bool, digits: int, scale: int
+) -> tuple[Limit | None, bool, Limit | None, bool]:
+    ends: tuple[Any, Any, Any] | None = None  # least and most value of the type, and the step between two
+    if kind == "integer":
+        ends = -(2**63), 2**63 - 1, 1
+    elif kind == "decimal":
+        ends = -(Decimal(10**digits - 1).scaleb(-scale)), Decimal(10**digits - 1).scaleb(-scale), Decimal(1).scaleb(-scale)
+    elif kind == "number":
+        least, most = (None if isinstance(side, int) and abs(side) > FLOAT_MAX else side for side in (least, most))
+    if ends is None:
+        return least, least_open, most, most_open
+    smallest, largest, step = ends
+    low: Any = None if least is None else _up(Decimal(str(least)), step, least_open)
+    high: Any = None if most is None else -_up(-Decimal(str(most)), step, most_open)
+    if (low is not None and low > largest) or (high is not None and high < smallest) or (low is not None and high is not None and low > high):
+        what = "whole number of 64 bits" if kind == "integer" else f"decimal of {digits} digits"
+        raise TypeFaultError(f"no {what} lies within these bounds", "minimum")
+    low, high = (None if low is None or low <= smallest else low), (None if high is None or high >= largest else high)
+    number = int if kind == "integer" else Decimal
+    return (None if low is None else number(low)), False, (None if high is None else number(high)), False
+
+
+def _up(value: Decimal, step: Any, is_open: bool) -> Decimal:
+    """The least multiple of a step that is not below a value; above it where the value itself is none."""
+    found = (value / Decimal(step)).to_integral_value(ROUND_CEILING) * Decimal(step)
+    return found + Decimal(step) if is_open and found == value else found
+
+
+def _one_of_them(kind: Kind, value: Any) -> Any:
+    """An allowed value in its type.
+
+    Raises:
+        TypeFaultError: It is of another type.
+    """
+    fits = {"string": isinstance(value, str), "boolean": isinstance(value, bool), "integer": isinstance(value, int) and not isinstance(value, bool)}
+    if kind == "number":
+        fits[kind] = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits.get(kind, True):
+        raise TypeFaultError(f"{value!r} is allowed, and is no {kind}", "enum")
+    return value if kind in fits else _limit(kind, value, "enum")
 
 
 def _bound(kind: Kind, options: dict[str, Any], closed: str, opened: str, tighter: Callable[..., Any]) -> tuple[Limit | None, bool]:
@@ -134,6 +198,8 @@ def check_pattern(pattern: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if re.search(r"(?<!\\)\{,\d+\}", pattern):  # for Python it counts from 0
+        raise TypeFaultError(f"{pattern!r} has a count without a beginning, which RE2 reads as text", "pattern", "write {0,3} instead of {,3}")
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid:
@@ -154,7 +220,7 @@ def format_of(kind: Kind, item: dict[str, Any]) -> tuple[str, str]:
     if kind == "timestamp":
         # The standard: without a zone a time is in its default one, which is UTC where none is given.
         told = "defaultTimezone" in options or options.get("timezone") is False or (form and not _has_zone(form))
-        zone = str(options.get("defaultTimezone") or "UTC") if told and options.get("timezone") is not True else ""
+        zone = "UTC" if "'Z'" in form else str(options.get("defaultTimezone") or "UTC") if told and options.get("timezone") is not True else ""
         if zone:
             from zoneinfo import available_timezones
 

@@ -161,3 +161,30 @@ def test_events_that_are_no_objects_are_told() -> None:
     for events in ([], [b"not json"], [b"[1]"]):
         with pytest.raises(UsageError, match="topic t: holds"):
             contract_of_events("t", events)
+
+
+def test_what_refers_to_itself_or_may_be_null_becomes_a_contract(tmp_path: Path) -> None:
+    node = {"type": "object", "properties": {"left": {"$ref": "#/$defs/node"}, "right": {"$ref": "#/$defs/node"}, "more": {"$ref": "#/$defs/node"}}}
+    schema = {
+        "type": "object",
+        "properties": {"id": {"type": "integer"}, "tree": {"$ref": "#/$defs/node"}, "note": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+        "$defs": {"node": node},
+    }  # fmt: skip
+    (tmp_path / "tree.json").write_text(json.dumps(schema, indent=1))
+    contract = made(contract_from(tmp_path / "tree.json"))
+    assert kinds(contract) == {"id": "integer", "tree": "object", "note": "string"}
+    assert Decoder(contract).decode([b'{"id":1,"tree":{"left":{"left":{}}},"note":null}'])[1] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"record","fields":[{}]}',
+        '{"type":"object","properties":{"a":{"required":true,"properties":3}}}',
+        "dataContractSpecification: 1\nmodels: {a: 1}",
+    ],
+)
+def test_a_schema_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UsageError, match="begins like a schema, and is none that holds to its own standard"):
+        contract_from(tmp_path / "x.yaml")

@@ -72,7 +72,6 @@ WRONG: list[tuple[Change, str]] = [
     (added(name="two\nlines"), "is no name of a column"),
     (added(name=" gate"), "begins or ends with a blank"),
     (added(name="groundplan:offset"), "names that begin with 'groundplan:' are the platform's own"),
-    (lambda d: d["customProperties"].append({"property": "partition", "value": "year"}), "partition 'year' is none of day, month"),
     (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is no regular expression of RE2"),
     (field("origin", logicalTypeOptions={"pattern": "^(?!EWR)"}), "is no regular expression of RE2 (it has no lookahead, lookbehind and backreferences)"),
     (field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}), "the minimum 9 is above the maximum 1: no value is allowed"),
@@ -80,6 +79,21 @@ WRONG: list[tuple[Change, str]] = [
     (field("distance", logicalTypeOptions={"minimum": 2**63}), "no whole number of 64 bits lies within these bounds"),
     (field("origin", logicalTypeOptions={"minLength": 9, "maxLength": 3}), "minLength 9 is above maxLength 3: no value is allowed"),
     (added(logicalType="number", physicalType="decimal(50, 2)"), "a decimal has 1 to 38 digits"),
+    (field("distance", logicalTypeOptions={"minimum": 0.2, "maximum": 0.8}), "no whole number of 64 bits lies within these bounds"),
+    (added(logicalType="number", physicalType="decimal(5,2)", logicalTypeOptions={"minimum": 1000}), "no decimal of 5 digits lies within these bounds"),
+    (lambda d: (d.update(apiVersion="v3.2.0"), added(logicalType="integer", enum=[{"value": "a"}])(d)), "'a' is allowed, and is no integer"),
+    (field("origin", logicalTypeOptions={"pattern": "^[A-Z]{,3}$"}), "has a count without a beginning, which RE2 reads as text\n  -> write {0,3}"),
+    (added(logicalType="timestamp", logicalTypeOptions={"format": "yyyy-MM-dd HH:mm z"}), "has 'z', which nothing here reads"),
+    (
+        lambda d: (d["customProperties"].append({"property": "version", "value": "tailnum"}), field("tailnum", required=True)(d)),
+        "is masked, and tokens have no order",
+    ),
+    (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": "JFK"}}]), "validValues must be a list"),
+    (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "(?=x)"}}]), "is no regular expression of RE2"),
+    (
+        lambda d: d["schema"][0].update(quality=[{"metric": "duplicateValues", "mustBe": 0, "arguments": {"properties": ["orign"]}}]),
+        "is about the field 'orign'",
+    ),
     (added(logicalType="timestamp", logicalTypeOptions={"defaultTimezone": "Mars/Base"}), "'Mars/Base' is no time zone of the IANA database"),
     (added(logicalType="date", logicalTypeOptions={"format": "QQQ yyyy"}), "the format 'QQQ yyyy' has 'QQQ', which nothing here reads"),
     (field("tailnum", tags=["personel"]), "the tag 'personel' masks nothing\n  -> did you mean personal?"),
@@ -124,6 +138,10 @@ def test_all_faults_are_told_at_once_with_their_lines() -> None:
         ("", "c.yaml:1: is no data contract"),
         ("id: a\nname: b\nid: c", "c.yaml:3: `id` is there twice\n  -> remove one of them"),
         ("a: 1\n---\nb: 2", "holds several documents"),
+        ("tags: !!set {pii}", "has a part with a type of its own"),
+        ("1: a", "c.yaml:1: a key is no text\n  -> put it in quotes"),
+        ("a: " + "[" * 100_000, "c.yaml:1: is more than 100 levels deep"),
+        ('{"id": "a", "id": "b"}', "c.yaml:1: `id` is there twice"),
         ("a: !!python/object:os.system x", "c.yaml:1: has a part with a type of its own (`!`), which is not read"),
         ("a:\n\t- b", "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a tab can't indent"),
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)),
@@ -175,7 +193,7 @@ def test_every_type_has_a_kind(values: dict[str, Any], kind: str) -> None:
 @pytest.mark.parametrize(
     ("values", "limits"),
     [
-        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMaximum": 10}}, Limits(1, 10, most_open=True)),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMaximum": 10}}, Limits(1, 9)),
         ({"logicalType": "integer", "logicalTypeOptions": {"format": "u8"}}, Limits(0, 255)),
         ({"logicalType": "integer", "logicalTypeOptions": {"format": "i16", "minimum": -5}}, Limits(-5, 32767)),
         ({"logicalType": "number", "logicalTypeOptions": {"exclusiveMinimum": 0, "minimum": 0}}, Limits(0, least_open=True)),
@@ -193,7 +211,7 @@ def test_options_of_types_become_limits(values: dict[str, Any], limits: Limits) 
 
 def test_open_bounds_are_read_as_their_version_of_the_standard_means_them() -> None:
     old = small(KEY, {"name": "n", "logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMinimum": True}}, apiVersion="v3.0.2")
-    assert contract_of(old).field("n").limits == Limits(1, least_open=True)  # type: ignore[union-attr]
+    assert contract_of(old).field("n").limits == Limits(2)  # type: ignore[union-attr]
 
 
 def test_allowed_values_of_the_newest_version_are_limits() -> None:
@@ -236,6 +254,12 @@ def test_what_is_kept_and_not_enforced_is_listed() -> None:
 PERSONAL: list[tuple[dict[str, Any], bool]] = [
     ({"tags": ["personal"]}, True), ({"tags": ["PII"]}, True), ({"tags": ["Personal-Data"]}, True), ({"tags": ["gdpr:personal"]}, True),
     ({"classification": "PII"}, True), ({"classification": "personal data"}, True), ({"classification": "sensitivePersonal"}, True),
+    ({"classification": "PII - do not share"}, True), ({"classification": "personal, no export"}, True), ({"tags": ["PIIData"]}, True),
+    ({"tags": ["P.I.I."]}, True), ({"classification": "PIIs"}, True), ({"classification": "personally identifying"}, True),
+    ({"customProperties": [{"property": "dataClassification", "value": "personal"}]}, True),
+    ({"customProperties": [{"property": "x-pii-flag", "value": "yes"}]}, True), ({"tags": ["pii-free-text"]}, True),
+    ({"tags": ["pii: false"]}, False), ({"tags": ["no pii"]}, False), ({"classification": "not personally identifiable"}, False),
+    ({"tags": ["personas"]}, False),
     ({"classification": "restricted"}, False), ({"classification": "non-PII"}, False), ({"tags": ["not personal"]}, False),
     ({"encryptedName": "email_encrypted"}, True), ({"criticalDataElement": True}, True), ({"criticalDataElement": False}, False),
     ({"customProperties": [{"property": "pii", "value": True}]}, True), ({"customProperties": [{"property": "containsPersonalData", "value": "yes"}]}, True),
@@ -261,7 +285,7 @@ def test_all_of_a_personal_object_is_personal_and_texts_of_a_personal_table() ->
     document["schema"][0]["tags"] = ["pii"]
     found = told(document)
     assert [item.name for item in found.contracts[0].fields if item.personal] == ["id"]
-    assert any("is personal as a whole (tags: pii), and no field is: all texts are masked (id)" in note.says for note in found.notes)
+    assert any("is personal as a whole (tags: pii), and no field is: all texts, dates and whole numbers are masked (id)" in note.says for note in found.notes)
 
 
 OLD = changed(version="1.0.0")
@@ -280,7 +304,7 @@ CHANGES: list[tuple[Contract, str]] = [
     (changed(field("air_time", physicalName="air_time", name="time_in_air")), ""),
     (changed(field("air_time", required=True)), "air_time may be empty in 1.0.0 and not in 1.1.0"),
     (changed(field("distance", logicalTypeOptions={"minimum": 100, "maximum": 6000})), "distance: the least value is 1 on one side and 100 on the other"),
-    (changed(field("distance", logicalTypeOptions={"exclusiveMinimum": 1, "maximum": 6000})), "distance: the least value is 1 on one side and 1, not with it,"),
+    (changed(field("distance", logicalTypeOptions={"exclusiveMinimum": 1, "maximum": 6000})), "distance: the least value is 1 on one side and 2 on the other"),
     (changed(field("flight", logicalType="string", logicalTypeOptions={})), "flight is integer in 1.0.0 and string in 1.1.0"),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})), "dest: the form is ^[A-Z]{3}$ on one side"),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 3})), "dest: the length is up to any on one side and 3 on the other"),
@@ -332,7 +356,7 @@ def test_a_list_of_values_may_grow(old: tuple[str, ...], new: tuple[str, ...], s
          {"logicalType": "object", "properties": [{"name": "a", "logicalType": "string"}]}, "x.a is integer in 1.0.0 and string in 1.1.0"),
         ({"logicalType": "array", "items": {"logicalType": "integer"}}, {"logicalType": "array", "items": {"logicalType": "number"}}, ""),
         ({"logicalType": "array", "items": {"logicalType": "number"}}, {"logicalType": "array", "items": {"logicalType": "integer"}}, "x[] is number in 1.0.0"),
-        ({"logicalType": "integer"}, {"logicalType": "object"}, ""),
+        ({"logicalType": "integer"}, {"logicalType": "object"}, "x is integer in 1.0.0 and json in 1.1.0"),
         ({"logicalType": "timestamp"}, {"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}}, ""),
         ({"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}}, {"logicalType": "timestamp"},
          "is written in ISO 8601, UTC where it tells no zone"),
@@ -562,3 +586,92 @@ def test_a_status_has_an_effect(status: str, retired: bool, draft: bool) -> None
             refuse_drafts([contract])
     else:
         refuse_drafts([contract])
+
+
+def test_rules_that_would_judge_tokens_are_kept_and_not_run() -> None:
+    masked = {"name": "mail", "logicalType": "string", "tags": ["pii"]}
+    rules = [
+        {"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "@"}}, {"metric": "nullValues", "mustBe": 0},
+        {"type": "sql", "query": "SELECT count(*) FROM {object} WHERE mail LIKE '%@%'", "mustBe": 0},
+        {"type": "custom", "engine": "gx", "implementation": {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "mail", "regex": "@"}}},
+        {"type": "custom", "engine": "gx", "implementation": {"type": "expect_column_values_to_not_be_null", "kwargs": {}}},
+    ]  # fmt: skip
+    found = told(small(KEY, {**masked, "quality": rules}))
+    assert not found.faults and [rule.metric or rule.expectation for rule in found.contracts[0].rules] == ["nullValues", "expect_column_values_to_not_be_null"]
+    assert sum("mail is masked, and a token has not the form" in note.says for note in found.notes) == 3
+
+
+def test_what_is_somebodys_own_is_no_fault_and_inner_rules_are_listed() -> None:
+    inner = {"name": "a", "logicalType": "string", "unique": True, "primaryKey": True, "quality": [{"metric": "nullValues", "mustBe": 0}]}
+    document = small(
+        {**KEY, "customProperties": [{"property": "units", "value": 1}]}, {"name": "o", "logicalType": "object", "properties": [inner], "unique": True},
+        customProperties=[{"property": "partitions", "value": 3}, {"property": "partition", "value": "hourly"}, {"property": "version", "value": 2}],
+        status="certified",
+    )  # fmt: skip
+    found = told(document)
+    places = {note.place for note in found.notes}
+    assert not found.faults and {"c.o.a.unique", "c.o.a.primaryKey", "c.o.a.quality[0]", "c.o.unique", "status"} <= places
+    assert any("'units' is read by nobody here" in note.says for note in found.notes) and found.contracts[0].partition == "day"
+
+
+def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None:
+    from pipelines.quality import validate
+
+    def between(least: int, severity: str) -> dict[str, Any]:
+        kwargs = {"column": "called", "min_value": least}
+        return {"type": "custom", "engine": "gx", "severity": severity, "implementation": {"type": "expect_column_values_to_be_between", "kwargs": kwargs}}
+
+    item = {"name": "called", "physicalName": "v", "logicalType": "integer", "quality": [between(5, "warning"), between(4, "error"), between(9, "info")]}
+    contract = contract_of(small(KEY, item))
+    results, _ = validate(_frame(id=["a"], v=[3]), contract, tmp_path)
+    assert [item["stops"] for item in results if item["expectation"] == "expect_column_values_to_be_between"] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "rule", "count"),
+    [
+        ("boolean", [True, False], {"validValues": [True, False]}, 0), ("number", [1.0, 2.5], {"validValues": [1, 2.5]}, 0),
+        ("integer", [1, 7], {"validValues": ["1"]}, 1), ("string", ["1", "x"], {"validValues": [1]}, 1),
+        ("integer", [-1, 2, None], {"missingValues": [-1, None]}, 2),
+    ],
+)  # fmt: skip
+def test_values_of_rules_are_compared_in_the_columns_type(kind: str, values: list[Any], rule: dict[str, Any], count: int) -> None:
+    from pipelines.measured import measured
+
+    metric = {"metric": next(iter(rule)).replace("valid", "invalid"), "arguments": rule, "mustBe": count}
+    contract = contract_of(small(KEY, {"name": "v", "logicalType": kind, "quality": [metric]}))
+    (found,) = measured(contract, {"c": (contract, _frame(id=[str(n) for n in range(len(values))], v=values))})
+    assert found["success"], found
+
+
+def test_a_query_has_an_end_and_gives_what_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.contracts import tables
+    from pipelines import measured
+
+    monkeypatch.setattr(measured, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(tables, "MOST_SECONDS", 0.5)
+    says = {}
+    for query in ("SELECT max(id) FROM c", "SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) d", "SELECT [1]"):
+        document = small(KEY)
+        document["schema"][0]["quality"] = [{"type": "sql", "query": query, "mustBeLessThan": 5}]
+        contract = contract_of(document)
+        (found,) = measured.measured(contract, {"c": (contract, _frame(id=["a", "b"]))})
+        says[query.split()[1]] = (found["success"], found["sample"])
+    assert says["max(id)"] == (False, "the query gives 'b', which can't be compared with 5")
+    assert says["count(*)"] == (False, "the query did not end within 0.5 s")
+    assert says["[1]"][1].endswith("which can't be compared with 5")
+
+
+def test_forms_whose_automata_would_have_no_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.contracts import patterns
+
+    monkeypatch.setattr(patterns, "MOST_SECONDS", 1)
+    assert within("a.{22}$", "a.{21}$") is None
+    for one, other in (("^(a{,3})$", "^a{0,3}$"), ("^\x0b$", r"^\s$"), ("^[]a]$", "^[a]$"), ("^[[:alpha:]]$", "^a$")):
+        assert within(one, other) is None, "RE2 and the automata read these differently"
+
+
+def test_a_link_to_itself_is_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(small(KEY)))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(check(tmp_path, "", [tmp_path])) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.decode import Decoder
 from tests import flights
-from tests.contracts import field
+from tests.contracts import contract_of, field, small
 
 GOOD = flights.events("flights")[0]
 
@@ -103,3 +103,59 @@ def test_a_number_that_no_column_holds_is_refused_where_the_contract_has_no_boun
     good = flights.payloads("planes")[0]
     table, refused = open_ended.decode([good, good.replace(b'"seats":', b'"seats":99999999999999999999999')])
     assert table.num_rows == 1 and refused[0].reason == "out of bounds"
+
+
+FREE = small(
+    {"name": "id", "logicalType": "string", "primaryKey": True},
+    {"name": "f", "logicalType": "object"},
+    {"name": "l", "logicalType": "array", "items": {"logicalType": "object"}},
+)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason", "detail"),
+    [
+        (b'{"id":"a","f":"\xff"}', "not JSON", "bytes that are no UTF-8"), (b'{"id":"\\ud800"}', "not JSON", ""),
+        (b'{"id":"a","f":' + b"[" * 5000 + b"]" * 5000 + b"}", "not JSON", "it is nested too deep"),
+        (b'{"id":' + b"[" * 5000 + b"]" * 5000 + b"}", "wrong type", "id must be a text"),
+    ],
+)  # fmt: skip
+def test_no_event_blocks_its_topic(payload: bytes, reason: str, detail: str) -> None:
+    table, refused = Decoder(contract_of(FREE)).decode([b'{"id":"1"}', payload, b'{"id":"3"}'])
+    assert table["id"].to_pylist() == ["1", "3"] and [item.index for item in refused] == [1]
+    assert refused[0].reason == reason and detail in refused[0].detail
+
+
+def test_lists_of_anything_are_kept_and_events_can_not_be_joined() -> None:
+    decoder = Decoder(contract_of(FREE))
+    table, refused = decoder.decode([b'{"id":"a","l":[{"x":1},null,[2],"t"]}'])
+    assert not refused and table["l"].to_pylist() == [['{"x":1}', None, "[2]", '"t"']]
+    assert len(decoder.decode([b'{"id":"a","l":[{}', b"{}]}", b'{"id":"b"},\n{"id":"c"}'])[1]) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "good", "bad"),
+    [
+        ({"logicalType": "number", "logicalTypeOptions": {"multipleOf": 0.01}}, ["19.99", "0.07", "1"], ["0.001"]),
+        ({"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 2.5}}, ["5", "0"], ["4"]),
+        ({"logicalType": "date", "enum": [{"value": "2024-01-01"}]}, ['"2024-01-01"'], ['"2025-01-01"']),
+        ({"logicalType": "number", "physicalType": "decimal(5,2)", "enum": [{"value": 1.5}]}, ["1.5", '"1.50"'], ["1.51"]),
+        (
+            {"logicalType": "number", "physicalType": "decimal(5,2)", "logicalTypeOptions": {"maximum": 1000, "exclusiveMinimum": 0.001}},
+            ["999.99", "0.01"],
+            ["0"],
+        ),
+        ({"logicalType": "string", "logicalTypeOptions": {"minLength": 2.0, "maxLength": 10**30}}, ['"ab"'], ['"a"']),
+        ({"logicalType": "number", "logicalTypeOptions": {"maximum": 10**400}}, ["1e300"], []),
+        ({"logicalType": "date"}, ['"9999-12-31"', '"0001-01-01"'], ['"0000-01-01"']),
+        ({"logicalType": "timestamp"}, ['"9999-12-31T23:59:59Z"', '"2024-01-01T10:00:00.123456789Z"'], []),
+        ({"logicalType": "timestamp", "logicalTypeOptions": {"format": "dd/MM/yyyy HH:mm:ss'Z'"}}, ['"31/12/2024 10:00:00Z"'], ['"31/12/2024 10:00:00"']),
+    ],
+)  # fmt: skip
+def test_rules_of_types_hold_to_the_last_digit_alone_and_among_others(values: dict[str, Any], good: list[str], bad: list[str]) -> None:
+    wanted = contract_of(small({"name": "id", "logicalType": "string", "primaryKey": True}, {"name": "v", **values}, apiVersion="v3.2.0"))
+    payloads = [f'{{"id":"a","v":{text}}}'.encode() for text in (*good, *bad)]
+    table, refused = Decoder(wanted).decode(payloads)
+    assert table.num_rows == len(good) and [item.index for item in refused] == list(range(len(good), len(payloads)))
+    assert [bool(Decoder(wanted).decode([payload])[1]) for payload in payloads] == [False] * len(good) + [True] * len(bad)
+    assert table.to_pylist()

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from infra.contracts import Contract, Field, Rule
-from infra.contracts.tables import connection, duckdb_type, names_of, query_for, quoted, timed
+from infra.contracts.tables import columns_of, connection, duckdb_type, names_of, query_for, quoted, timed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +26,10 @@ def measured(contract: Contract, tables: Mapping[str, tuple[Contract, pa.Table]]
         return []
     database = connection()
     for other, table in tables.values():
+        called = columns_of(other)
+        columns = table.select([one.name for one in called.values()]).rename_columns(list(called))
         for name in names_of(other):
-            database.register(name, table)
+            database.register(name, columns)
     table = tables[contract.view][1]
     found = []
     for rule in rules:

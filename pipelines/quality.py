@@ -236,6 +236,8 @@ def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
     for name in ("column", "column_A", "column_B"):
         if name in kwargs and (item := contract.field(kwargs[name])):
             kwargs[name] = item.name
+    if isinstance(listed := kwargs.get("column_list"), list):
+        kwargs["column_list"] = [item.name if (item := contract.field(str(name))) else name for name in listed]
     try:
         return known(**kwargs, meta={"rule": place})
     except (TypeError, ValueError):

@@ -119,6 +119,11 @@ def _form(item: Field) -> str:
 
 def _narrower(one: Limits, other: Limits) -> Iterator[str]:
     """Values that the first allows and the second does not."""
+    if one.allowed:
+        more = [value for value in one.allowed if not _takes(other, value)]
+        if more:
+            yield f"{', '.join(as_text(value) for value in more[:5])} is allowed on one side and not on the other"
+        return
     if other.least is not None and (one.least is None or one.least < other.least or (one.least == other.least and other.least_open and not one.least_open)):  # type: ignore[operator]
         yield f"the least value is {_side(one.least, one.least_open)} on one side and {_side(other.least, other.least_open)} on the other"
     if other.most is not None and (one.most is None or one.most > other.most or (one.most == other.most and other.most_open and not one.most_open)):  # type: ignore[operator]
@@ -132,11 +137,26 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
         yield f"the length is up to {one.longest or 'any'} on one side and {other.longest} on the other"
     if other.shortest and (one.shortest or 0) < other.shortest:
         yield f"the length is from {one.shortest or 0} on one side and from {other.shortest} on the other"
-    if other.allowed and (not one.allowed or set(one.allowed) - set(other.allowed)):
-        more = ", ".join(map(str, [value for value in one.allowed if value not in other.allowed][:5]))
-        yield f"{more} is allowed on one side and not on the other" if more else "any value is allowed on one side, and a list of them on the other"
+    if other.allowed:
+        yield "any value is allowed on one side, and a list of them on the other"
     if other.multiple_of is not None and (one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))):
         yield f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the other"
+
+
+def _takes(limits: Limits, value: Limit) -> bool:
+    """Whether a value that is listed on one side lies within the other's limits."""
+    if limits.allowed and value not in limits.allowed:
+        return False
+    if limits.least is not None and (value < limits.least or (limits.least_open and value == limits.least)):  # type: ignore[operator]
+        return False
+    if limits.most is not None and (value > limits.most or (limits.most_open and value == limits.most)):  # type: ignore[operator]
+        return False
+    if limits.multiple_of is not None and Fraction(str(value)) % Fraction(str(limits.multiple_of)):
+        return False
+    if not isinstance(value, str):
+        return True
+    long = limits.longest is not None and len(value) > limits.longest
+    return not long and len(value) >= (limits.shortest or 0) and (limits.pattern is None or re.search(limits.pattern, value) is not None)
 
 
 def _side(limit: Limit | None, is_open: bool) -> str:

@@ -5,10 +5,13 @@ https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import re
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from infra.contracts.model import Field, Rule
@@ -108,9 +111,18 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
             near = difflib.get_close_matches(rule.expectation, sorted(known), 1)
             return f"Great Expectations has no {rule.expectation!r}{f'; did you mean {near[0]}?' if near else ''}"
         arguments = json.loads(rule.arguments)
-        for name in ("column", "column_A", "column_B"):
-            if (column := arguments.get(name)) is not None and not any(column in (one.name, one.title) for one in fields):
+        named = [arguments[name] for name in ("column", "column_A", "column_B") if arguments.get(name) is not None]
+        if "columns" in rule.expectation and isinstance(arguments.get("column_list"), list) and "ordered" not in rule.expectation:
+            named += arguments["column_list"]
+        for column in named:
+            if not any(column in (one.name, one.title) for one in fields):
                 return f"is about the field {column!r}, which the contract does not have"
+        needs, takes = _arguments(rule.expectation)
+        if takes and (odd := sorted(set(arguments) - takes)):
+            near = difflib.get_close_matches(odd[0], sorted(takes), 1)
+            return f"{rule.expectation} does not take {odd[0]!r}{f'; did you mean {near[0]}?' if near else ''}"
+        if missing := sorted(needs - set(arguments)):
+            return f"{rule.expectation} needs {' and '.join(missing)}"
     if rule.kind == "library" and rule.metric == "invalidValues":
         if not set(json.loads(rule.arguments)) & {"validValues", "pattern"}:
             return "invalidValues needs `arguments` with `validValues` or `pattern`"
@@ -122,8 +134,8 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
             except TypeFaultError as error:
                 return str(error)
     if rule.kind == "library":
-        named = json.loads(rule.arguments).get("properties") or []
-        if unknown := [str(name) for name in named if not any(name in (one.name, one.title) for one in fields)]:
+        unknown = [str(name) for name in json.loads(rule.arguments).get("properties") or [] if not any(name in (one.name, one.title) for one in fields)]
+        if unknown:
             return f"is about the field {unknown[0]!r}, which the contract does not have"
     if rule.compare.endswith("Between"):
         bounds = json.loads(rule.value)
@@ -154,10 +166,45 @@ _OF_TOKENS = (
 
 @cache
 def _expectations() -> frozenset[str]:
-    """Names of all there are, by the package's files: importing it takes seconds."""
-    from importlib.util import find_spec
-    from pathlib import Path
+    """Names of all there are, by the package's source: importing it takes seconds."""
+    return frozenset(node.module for node in _source("core/__init__.py") if isinstance(node, ast.ImportFrom) and node.module and "expect" in node.module)
 
+
+def _source(name: str) -> list[ast.stmt]:
     spec = find_spec("great_expectations")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    return frozenset(file.stem for folder in folders for file in Path(folder, "expectations", "core").glob("*expect*.py"))
+    files = [Path(folder, "expectations", name) for folder in (spec.submodule_search_locations or () if spec else ())]
+    return [node for file in files if file.is_file() for node in ast.parse(file.read_text("utf-8")).body]
+
+
+@cache
+def _classes(name: str) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in _source(name) if isinstance(node, ast.ClassDef)}
+
+
+@cache
+def _arguments(expectation: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The arguments that an expectation needs and those that it takes, by the fields of its class and of those it comes from; empty if unknown."""
+    known = {**_classes("expectation.py"), **_classes(f"core/{expectation}.py")}
+    named = expectation.replace("_", "")
+    left, needs, takes = [name for name in known if name.lower() == named], set[str](), set[str]()
+    for name in left:
+        node = known[name]
+        left += [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in known]
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and "ClassVar" not in ast.unparse(field.annotation):
+                if field.target.id not in takes and _is_needed(field):
+                    needs.add(field.target.id)
+                takes.add(field.target.id)
+    return frozenset(needs), frozenset(takes)
+
+
+def _is_needed(field: ast.AnnAssign) -> bool:
+    """A field of pydantic without a default (https://docs.pydantic.dev/1.10/usage/models/#required-fields)."""
+    may_be_none = any(word in ast.unparse(field.annotation) for word in ("Optional", "None"))
+    if field.value is None:
+        return not may_be_none
+    if not isinstance(field.value, ast.Call) or not ast.unparse(field.value.func).endswith("Field"):
+        return False
+    first = field.value.args[0] if field.value.args else None
+    named = {keyword.arg for keyword in field.value.keywords}
+    return isinstance(first, ast.Constant) and first.value is ... if first is not None else not (may_be_none or named & {"default", "default_factory"})

@@ -60,6 +60,17 @@ def names_of(contract: Contract) -> tuple[str, ...]:
     return tuple(dict.fromkeys((contract.view, contract.topic, contract.object)))
 
 
+def columns_of(contract: Contract) -> dict[str, Field]:
+    """What a query may call the columns: the fields, and the contract's own names for them where no field is called so."""
+    fields = {one.name: one for one in contract.fields}
+    taken = {name.lower() for name in fields}
+    for one in contract.fields:
+        if one.title and one.title.lower() not in taken:
+            fields[one.title] = one
+            taken.add(one.title.lower())
+    return fields
+
+
 def connection(contracts: Iterable[Contract] = ()) -> Any:
     """DuckDB in memory that reads no files and no network, with an empty table for each contract."""
     import duckdb
@@ -78,7 +89,9 @@ def connection(contracts: Iterable[Contract] = ()) -> Any:
         for name in names_of(contract):
             if name.lower() not in taken:
                 taken.add(name.lower())
-                made.execute(f"CREATE TABLE {quoted(name)} ({', '.join(f'{quoted(one.name)} {duckdb_type(one)}' for one in contract.fields)})")
+                made.execute(
+                    f"CREATE TABLE {quoted(name)} ({', '.join(f'{quoted(called)} {duckdb_type(one)}' for called, one in columns_of(contract).items())})"
+                )
     return made
 
 

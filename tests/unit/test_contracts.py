@@ -332,6 +332,24 @@ def test_what_nobody_checks_may_change_at_will() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "limits", "values", "says"),
+    [
+        ("string", {"pattern": "^[a-c]$"}, ["a", "b"], ""), ("string", {"pattern": "^[a-c]$"}, ["a", "z"], "z is allowed on one side and not"),
+        ("string", {"maxLength": 3}, ["abc"], ""), ("string", {"minLength": 3}, ["abc", "d"], "d is allowed"), ("integer", {"maximum": 5}, [1, 5], ""),
+        ("integer", {"exclusiveMaximum": 5}, [1, 5], "5 is allowed"), ("integer", {"multipleOf": 2}, [2, 3], "3 is allowed"),
+        ("integer", {"minimum": 0}, [-1], "-1 is"),
+    ],
+)  # fmt: skip
+def test_a_list_of_values_may_become_limits_that_hold_all_of_them(kind: str, limits: dict[str, Any], values: list[Any], says: str) -> None:
+    def version(number: str, written: dict[str, Any]) -> Contract:
+        return contract_of(small(KEY, {"name": "x", "logicalType": kind, **written}, apiVersion="v3.2.0", version=number))
+
+    listed, limited = version("1.0.0", {"enum": [{"value": value} for value in values]}), version("1.1.0", {"logicalTypeOptions": limits})
+    found = breaks(listed, limited)
+    assert any(says in why for why in found) if says else not found
+
+
+@pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         (("a",), ("a", "b"), ""), (("a", "b"), ("a",), "b is allowed on one side and not on the other"), ((), ("a",), "any value is allowed on one side"),
@@ -490,6 +508,9 @@ def test_a_time_without_quotes_is_a_time_and_zones_are_seen_through() -> None:
         ({"type": "expect_column_values_to_be_in_set", "kwarg": {}}, "an expectation has no kwarg"),
         ({"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "orign", "value_set": []}}, "is about the field 'orign'"),
         ("type: expect_column_mean_to_be_betwen\nkwargs: {}", "did you mean expect_column_mean_to_be_between?"),
+        ({"type": "expect_column_values_to_be_in_set", "kwargs": {"value_sett": []}}, "does not take 'value_sett'; did you mean value_set?"),
+        ({"type": "expect_column_values_to_be_in_set"}, "expect_column_values_to_be_in_set needs value_set"),
+        ({"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["origin", "dst"]}}, "is about the field 'dst'"),
         ("- a list", "its `implementation` must name an expectation"),
     ],
 )
@@ -625,6 +646,14 @@ def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None
     contract = contract_of(small(KEY, item))
     results, _ = validate(_frame(id=["a"], v=[3]), contract, tmp_path)
     assert [item["stops"] for item in results if item["expectation"] == "expect_column_values_to_be_between"] == [False, True, False]
+
+
+def test_a_query_may_call_a_field_by_either_of_its_names() -> None:
+    from pipelines.measured import measured
+
+    rules = [{"type": "sql", "query": f"SELECT max({name}) FROM ${{object}}", "mustBe": 3} for name in ("called", "v")]
+    contract = contract_of(small(KEY, {"name": "called", "physicalName": "v", "logicalType": "integer", "quality": rules}))
+    assert [item["success"] for item in measured(contract, {"c": (contract, _frame(id=["a"], v=[3]))})] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,36 @@ class Decoder:
         events, places = [], []
         for index, body in enumerate(payloads):
             try:
-                events.append(self._one.decode(body))
+                events.append(self._event(body))
                 places.append(index)
             except RecursionError:
                 refused[index] = Refused(index, "not JSON", "it is nested too deep")
             except self._faults as error:
                 refused[index] = Refused(index, *why(str(error), body, self.contract))
         return events, places
+
+    def _event(self, body: bytes) -> Any:
+        """One event; 1.0 is a whole number, too (JSON Schema Validation 2020-12, 6.1.1), as columns with gaps are written by pandas.
+
+        Raises:
+            msgspec.DecodeError: It is none of the contract's.
+        """
+        import msgspec
+
+        try:
+            return self._one.decode(body)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+        event = self._loose.decode(body)
+        _settle(self.contract.fields, event)
+        return self._one.decode(msgspec.json.encode(event))
+
+    @cached_property
+    def _loose(self) -> Any:
+        import msgspec
+
+        return msgspec.json.Decoder(_struct("Event", self.contract.fields, loose=True))
 
 
 class _Columns:
@@ -266,13 +289,36 @@ def _slots(fields: tuple[Field, ...]) -> list[str]:
     return [f"f{place}" for place in range(len(fields))]
 
 
-def _struct(name: str, fields: tuple[Field, ...]) -> Any:
+def _settle(fields: tuple[Field, ...], event: Any) -> None:
+    """Makes whole numbers of those that are, in place."""
+    for slot, item in zip(_slots(fields), fields, strict=True):
+        setattr(event, slot, _settled(item, getattr(event, slot)))
+
+
+def _settled(item: Field, value: Any) -> Any:
+    if value is None:
+        return None
+    if item.kind == "object":
+        _settle(item.fields, value)
+    elif item.item is not None:
+        return [_settled(item.item, one) for one in value]
+    elif item.kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    return value
+
+
+def _struct(name: str, fields: tuple[Field, ...], *, loose: bool = False) -> Any:
+    """What msgspec decodes events into.
+
+    Args:
+        loose: Whole numbers may be written with a point, and nothing is held to bounds.
+    """
     import msgspec
 
     slots = _slots(fields)
     described: list[Any] = []
     for slot, item in zip(slots, fields, strict=True):
-        kind = _msgspec_type(item)
+        kind = _msgspec_type(item, loose=loose)
         if item.required:
             described.append((slot, kind))
         else:
@@ -281,7 +327,7 @@ def _struct(name: str, fields: tuple[Field, ...]) -> Any:
     return msgspec.defstruct(name, described, forbid_unknown_fields=True, kw_only=True, gc=False, rename=rename)
 
 
-def _msgspec_type(item: Field) -> Any:
+def _msgspec_type(item: Field, *, loose: bool = False) -> Any:
     """A field as msgspec checks it."""
     from decimal import Decimal
     from typing import Annotated
@@ -291,13 +337,15 @@ def _msgspec_type(item: Field) -> Any:
     if item.kind == "json":
         return Raw  # takes null, too
     if item.kind == "object":
-        return _struct("Part", item.fields)
+        return _struct("Part", item.fields, loose=loose)
     kinds: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "decimal": Decimal}
     kind: Any = kinds.get(item.kind, str)
     if item.item is not None:
-        inner = _msgspec_type(item.item)
+        inner = _msgspec_type(item.item, loose=loose)
         either: Any = inner if item.item.required or item.item.kind == "json" else inner | None
         kind = list[either]
+    if loose:
+        return int | float if item.kind == "integer" else kind
     limits, given = item.limits, dict[str, Any]()
     if item.kind in ("integer", "number"):
         given = _numeric(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -124,6 +125,31 @@ def test_no_event_blocks_its_topic(payload: bytes, reason: str, detail: str) -> 
     table, refused = Decoder(contract_of(FREE)).decode([b'{"id":"1"}', payload, b'{"id":"3"}'])
     assert table["id"].to_pylist() == ["1", "3"] and [item.index for item in refused] == [1]
     assert refused[0].reason == reason and detail in refused[0].detail
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    count = {"logicalType": "integer", "logicalTypeOptions": {"minimum": 0, "maximum": 9}}
+    contract = contract_of(
+        small(
+            {"name": "id", "logicalType": "string", "primaryKey": True},
+            {"name": "n", **count},
+            {"name": "o", "logicalType": "object", "properties": [{"name": "n", **count}]},
+            {"name": "l", "logicalType": "array", "items": {"logicalType": "integer"}},
+            {"name": "j", "logicalType": "object"},
+            {"name": "d", "logicalType": "number", "physicalType": "decimal(38,18)"},
+        )
+    )
+    good = b'{"id":"a","n":3.0,"o":{"n":1e0},"l":[-0.0,2,3.0,null],"j":{"x":1.0},"d":12345678901234567890.123456789012345678}'
+    table, refused = Decoder(contract).decode(
+        [good, b'{"id":"b","n":1.5}', b'{"id":"c","n":10.0}', b'{"id":"d","o":{"n":1e300}}', b'{"id":"e","n":1.0,"d":true}']
+    )
+    assert table.to_pylist() == [
+        {"id": "a", "n": 3, "o": {"n": 1}, "l": [0, 2, 3, None], "j": '{"x":1.0}', "d": Decimal("12345678901234567890.123456789012345678")}
+    ]
+    assert [item.detail for item in refused] == [
+        "n must be a whole number, and is a number (1.5)", "n must be at most 9 (10.0)", "o.n must be a whole number, and is a number (1e+300)",
+        "d must be a number, and is true or false (True)",
+    ]  # fmt: skip
 
 
 def test_lists_of_anything_are_kept_and_events_can_not_be_joined() -> None:

@@ -53,12 +53,24 @@ def read(document: Document) -> Read:
     except NotReadableError as error:
         return Read(faults=[error.fault])
     if found.faults:
+        found.faults = sorted({*found.faults, *_other_faults(document)})
         return found
-    reader = _Reader(document, found)
+    reader = _Reader(document, document.data, found)
     contracts = reader.contracts()
     found.faults.sort()
     found.contracts = () if found.faults else contracts
     return found
+
+
+def _other_faults(document: Document) -> list[Fault]:
+    """What else is wrong with a contract that breaks the standard; nothing that could follow from that."""
+    left = standard.without_faults(document)
+    if left is None:
+        return []
+    data, lost = left
+    others = Read()
+    _Reader(document, data, others).contracts()
+    return [fault for fault in others.faults if not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", f"{fault.place} {fault.says}") for name in lost)]
 
 
 def load_contracts(path: File) -> tuple[Contract, ...]:
@@ -89,8 +101,8 @@ def parse_contracts(text: str, where: str) -> tuple[Contract, ...]:
 class _Reader:
     """One document on its way to contracts."""
 
-    def __init__(self, document: Document, found: Read) -> None:
-        self._document, self._data, self._found = document, document.data, found
+    def __init__(self, document: Document, data: dict[str, Any], found: Read) -> None:
+        self._document, self._data, self._found = document, data, found
         self._places: dict[Rule, Path] = {}
 
     def _fault(self, path: Path, says: str, fix: str = "") -> None:
@@ -298,7 +310,7 @@ class _Reader:
         """Where only the object as a whole is said to be personal, all its texts are, until somebody says which."""
         if not why or any(leaf.personal for one in fields for _, leaf in one.leaves()):
             return fields
-        given = self._document.data["schema"][path[1]]["properties"]
+        given = self._data["schema"][path[1]]["properties"]
 
         def open_to_all(one: Field, item: dict[str, Any]) -> bool:
             return str(item.get("classification") or "").lower() == "public" or bool(one.not_personal)
@@ -347,7 +359,7 @@ class _Reader:
         yield from self._rules_at(path, item, "", fields)
         for index, one in enumerate(fields):
             place: Path = (*path, "properties", index)
-            given = self._document.data["schema"][path[1]]["properties"][index]
+            given = self._data["schema"][path[1]]["properties"][index]
             yield from self._rules_at(place, given, one.name, fields)
 
     def _rules_at(self, path: Path, item: dict[str, Any], about: str, fields: tuple[Field, ...]) -> Iterator[Rule]:

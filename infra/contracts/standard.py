@@ -9,11 +9,12 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path as File
 from typing import Any
 
-from infra.contracts.document import Document, Fault
+from infra.contracts.document import Document, Fault, Path
 from infra.contracts.rules import COMPARISONS
 
 VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0")
@@ -92,18 +93,59 @@ def names(version: str) -> frozenset[str]:
 
 
 def _faults(document: Document, data: dict[str, Any], version: str) -> list[Fault]:
+    says = {(path, _unknown(str(path[-1]), version) if name == _ODD else _said(name, what, value)) for path, name, what, value in _errors(data, version)}
+    return sorted(document.fault(path, *said) for path, said in says)
+
+
+_ODD = "unknown key"
+
+
+def _errors(data: dict[str, Any], version: str) -> list[tuple[Path, str, dict[str, Any], Any]]:
+    """Where a contract breaks a version of the standard, by which keyword of JSON Schema, and what is there."""
     errors = [(tuple(error.instance_path), error.kind.name, error.kind.as_dict(), error.instance) for error in _validator(version).iter_errors(data)]
     # Where a part of a level is wrong, the schema takes its right neighbours for unknown, too: only keys that the standard has nowhere are.
     told = [path for path, name, _, _ in errors if name not in ("unevaluatedProperties", "additionalProperties")]
-    found = []
+    found: list[tuple[Path, str, dict[str, Any], Any]] = []
     for path, name, what, value in errors:
         if "unexpected" in what:
             follows = name == "unevaluatedProperties" and any(other[: len(path)] == path for other in told)
-            odd = [key for key in what["unexpected"] if not (follows and key in names(version))]
-            found += [document.fault((*path, key), *_unknown(key, version)) for key in odd]
+            found += [((*path, key), _ODD, {}, None) for key in what["unexpected"] if not (follows and key in names(version))]
         else:
-            found.append(document.fault(path, *_said(name, what, value)))
-    return sorted(set(found))
+            found.append((path, name, what, value))
+    return found
+
+
+# What stands in for a part that every contract has.
+_NEEDED = {"apiVersion": NEWEST, "kind": "DataContract", "id": "_", "version": "1.0.0", "status": "active"}
+
+
+def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] | None:
+    """The contract without what breaks the standard, so that the rest can be looked at, too.
+
+    Returns:
+        Its data, with every part at its place, and the names of the fields that have lost something; None where too much is wrong.
+    """
+    version = document.data.get("apiVersion")
+    if version not in VERSIONS:
+        return None
+    data, lost = deepcopy(document.data), set[str]()
+    for path, name, what, _ in _errors(data, version):
+        match (*path, what["property"]) if name == "required" else path:
+            case ("schema", int(place), "properties", int(at), *_) if isinstance(field := data["schema"][place]["properties"][at], dict):
+                called = {key: str(field[key]) for key in ("name", "physicalName") if key in field}
+                data["schema"][place]["properties"][at] = {"name": "_", **called}
+                lost |= set(called.values())
+            case ("schema", int(place), "name"):
+                data["schema"][place]["name"] = "_"
+            case ("schema", int(place), str(key), *_):
+                data["schema"][place].pop(key, None)
+            case ("customProperties", int(place), *_):
+                data["customProperties"][place] = {"property": "_", "value": "_"}
+            case (str(key), *_):
+                data.pop(key, None)
+                data |= {key: _NEEDED[key]} if key in _NEEDED else {}
+    holds = any(_validator(newer).is_valid(data) for newer in VERSIONS[VERSIONS.index(version) :])
+    return (data, frozenset(lost)) if holds else None
 
 
 def _unknown(key: str, version: str) -> tuple[str, str]:

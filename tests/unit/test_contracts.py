@@ -648,6 +648,46 @@ def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None
     assert [item["stops"] for item in results if item["expectation"] == "expect_column_values_to_be_between"] == [False, True, False]
 
 
+FAULTY = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: c
+version: 1.0.0
+status: active
+schema:
+- name: c
+  properties:
+  - {name: id, logicalType: string, primaryKey: true}
+  - {name: a, logicalType: strng, logicalTypeOptions: {minimum: 1}}
+  - {name: b, logicalType: string, logicalTypeOptions: {minLength: 9, maxLength: 3}}
+  - {name: d, logicalType: string, quality: [{metric: invalidValues, mustBe: 0, arguments: {pattern: "(?=x)"}}]}
+  quality: [{metric: duplicateValues, mustBe: 0, arguments: {properties: [a]}}]
+customProperties:
+- {property: version, value: a}
+- {property: compatibility, value: UPWARD}
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ("", "", [(10, "is none of string"), (11, "minLength 9 is above"), (12, "is no regular expression"), (16, "compatibility 'UPWARD'")]),
+        ("version: 1.0.0", "version: 1.0", [(4, "must be a text"), (10, "is none of"), (11, "minLength 9"), (12, "is no regular"), (16, "compatibility")]),
+        ("kind: DataContract\n", "", [(1, "`kind` is missing"), (9, "is none of"), (10, "minLength 9"), (11, "is no regular"), (15, "compatibility")]),
+        ("- name: c\n ", "-", [(7, "`name` is missing"), (9, "is none of"), (10, "minLength 9"), (11, "is no regular"), (15, "compatibility")]),
+        (
+            "logicalType: strng",
+            "logicalType: integer, typ: x",
+            [(10, "the standard has no 'typ'"), (11, "minLength 9"), (12, "is no regular"), (16, "compatibility")],
+        ),
+    ],
+)
+def test_all_faults_are_told_at_once_and_none_that_only_follows(was: str, now: str, says: list[tuple[int, str]]) -> None:
+    found = [(fault.line, fault.says) for fault in read(Document("c.yaml", FAULTY.replace(was, now, 1))).faults]
+    assert [line for line, _ in found] == [line for line, _ in says]
+    assert all(words in fault for (_, fault), (_, words) in zip(found, says, strict=True))
+
+
 def test_a_query_may_call_a_field_by_either_of_its_names() -> None:
     from pipelines.measured import measured
 

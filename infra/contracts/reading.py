@@ -192,6 +192,8 @@ class _Reader:
     def _contract(self, place: int, item: dict[str, Any], shared: dict[str, Any], *, several: bool) -> Contract:
         path: Path = ("schema", place)
         name, data = str(item["name"]), self._data
+        if not name.strip():
+            self._fault((*path, "name"), "is empty: there is nothing to call its table by")
         topic = str(item.get("physicalName") or name)
         if not _TOPIC.fullmatch(topic):
             slug = re.sub(r"[^a-z0-9._-]+", "-", topic.lower()).strip("-")[:200] or "events"

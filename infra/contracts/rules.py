@@ -139,6 +139,8 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
             return f"is about the field {unknown[0]!r}, which the contract does not have"
     if rule.compare.endswith("Between"):
         bounds = json.loads(rule.value)
+        if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds):
+            return f"{rule.compare} is {rule.value}, and takes two numbers"
         if bounds[0] > bounds[1]:
             return f"{rule.compare}: {bounds[0]} is above {bounds[1]}"
     return ""

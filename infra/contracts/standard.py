@@ -130,22 +130,30 @@ def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] 
         return None
     data, lost = deepcopy(document.data), set[str]()
     for path, name, what, _ in _errors(data, version):
-        match (*path, what["property"]) if name == "required" else path:
-            case ("schema", int(place), "properties", int(at), *_) if isinstance(field := data["schema"][place]["properties"][at], dict):
-                called = {key: str(field[key]) for key in ("name", "physicalName") if key in field}
-                data["schema"][place]["properties"][at] = {"name": "_", **called}
-                lost |= set(called.values())
-            case ("schema", int(place), "name"):
-                data["schema"][place]["name"] = "_"
-            case ("schema", int(place), str(key), *_):
-                data["schema"][place].pop(key, None)
-            case ("customProperties", int(place), *_):
-                data["customProperties"][place] = {"property": "_", "value": "_"}
-            case (str(key), *_):
-                data.pop(key, None)
-                data |= {key: _NEEDED[key]} if key in _NEEDED else {}
+        try:
+            _mend(data, (*path, what["property"]) if name == "required" else path, lost)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue  # what was there is gone already, with what stood around it
     holds = any(_validator(newer).is_valid(data) for newer in VERSIONS[VERSIONS.index(version) :])
     return (data, frozenset(lost)) if holds else None
+
+
+def _mend(data: dict[str, Any], path: Path, lost: set[str]) -> None:
+    """Puts something harmless in the place of the part around a path."""
+    match path:
+        case ("schema", int(place), "properties", int(at), *_) if isinstance(field := data["schema"][place]["properties"][at], dict):
+            called = {key: str(field[key]) for key in ("name", "physicalName") if key in field}
+            data["schema"][place]["properties"][at] = {"name": "_", **called}
+            lost |= set(called.values())
+        case ("schema", int(place), "name"):
+            data["schema"][place]["name"] = "_"
+        case ("schema", int(place), str(key), *_):
+            data["schema"][place].pop(key, None)
+        case ("customProperties", int(place), *_):
+            data["customProperties"][place] = {"property": "_", "value": "_"}
+        case (str(key), *_):
+            data.pop(key, None)
+            data |= {key: _NEEDED[key]} if key in _NEEDED else {}
 
 
 def _unknown(key: str, version: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from infra.contracts import Contract
 from infra.contracts.compatibility import breaks
+from infra.contracts.document import Document
+from infra.contracts.reading import read
 from infra.errors import UsageError
 from pipelines.decode import Decoder, arrow_schema
 from pipelines.masking import Masker
@@ -131,3 +134,37 @@ def test_a_compatible_version_reads_what_the_one_before_it_wrote(pair: tuple[Con
         return Masker(contract, lambda texts: {text: token(SECRET, text) for text in texts}).mask(table)
 
     assert _as_now(masked(old, written), arrow_schema(new)).schema.types == arrow_schema(new).types, "and so are the raw zone's files"
+
+
+RULES = [
+    {"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": ["a"]}}, {"type": "sql", "query": "SELECT 1", "mustBeBetween": [0, 9]},
+    {"type": "custom", "engine": "gx", "implementation": {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "x"}}},
+]  # fmt: skip
+RICH = small(
+    KEY,
+    {"name": "x", "logicalType": "string", "quality": RULES, "tags": ["pii"], "customProperties": [{"property": "unit", "value": "m"}]},
+    {"name": "at", "logicalType": "timestamp", "partitioned": True, "required": True, "logicalTypeOptions": {"minimum": "2024-01-01T00:00:00Z"}},
+    {"name": "o", "logicalType": "object", "properties": [{"name": "n", "logicalType": "integer", "logicalTypeOptions": {"minimum": 1}}]},
+    {"name": "l", "logicalType": "array", "items": {"logicalType": "number", "physicalType": "decimal(9, 2)"}},
+    customProperties=[{"property": "version", "value": "at"}], slaProperties=[{"property": "retention", "value": 3, "unit": "y"}],
+)  # fmt: skip
+_odd = st.sampled_from([None, 1, -1.5, "x", "", [], {}, [1], {"a": 1}, True, "sql", [[1]], [None], [{}], "[", 10**30])
+
+
+def _places(part: Any) -> list[tuple[Any, Any]]:
+    inner = list(part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ())
+    return [(part, key) for key, _ in inner] + [place for _, value in inner for place in _places(value)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_stands_in_a_contract_it_is_read_or_refused_in_words(data: st.DataObject) -> None:
+    document = copy.deepcopy(RICH)
+    for _ in range(data.draw(st.integers(1, 3))):
+        part, key = data.draw(st.sampled_from(_places(document)))
+        if data.draw(st.booleans()):
+            part[key] = copy.deepcopy(data.draw(_odd))
+        else:
+            del part[key]
+    found = read(Document("c.json", json.dumps(document)))
+    assert all(fault.says and fault.file == "c.json" for fault in found.faults) and not (found.faults and found.contracts)

@@ -406,6 +406,32 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context
     assert [list(letter.headers) for letter in again] == [theirs, theirs] and len({letter.timestamp_ms for letter in again}) == 1
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        (True, True, True),
+        pytest.param((True, False, True), marks=pytest.mark.xfail(strict=True, reason="tansu names no aborted transactions to who reads committed ones")),
+    ],
+)
+def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept: tuple[bool, ...]) -> None:
+    from confluent_kafka import Producer
+
+    contract, payloads = context.example.contracts[0], flights.payloads("flights")
+    producer, sent = Producer({**broker.client_config(context.outputs), "transactional.id": contract.topic}), []
+    producer.init_transactions(30)
+    for number, keeps in enumerate(kept):
+        batch = payloads[10 * number : 10 * number + 10]
+        producer.begin_transaction()
+        for payload in batch:
+            producer.produce(contract.topic, payload, key=orjson.loads(payload)["flight_id"], partition=0)
+        producer.flush(30)
+        # Its marker takes an offset, too: those of the events have gaps.
+        producer.commit_transaction(30) if keeps else producer.abort_transaction(30)
+        sent += batch if keeps else []
+    assert [ingest(context)["topics"][contract.topic]["rows"] for _ in range(2)] == [len(sent), len(sent)]  # all that the topic has brought so far
+    assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(orjson.loads(payload)["flight_id"] for payload in sent)
+
+
 def test_a_stray_producer_makes_no_topic(context: Context) -> None:
     from confluent_kafka import KafkaError, Producer
     from confluent_kafka.admin import AdminClient

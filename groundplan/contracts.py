@@ -119,7 +119,7 @@ class _Past:
 
     def __init__(self, path: Path, revision: str) -> None:
         self._folder, self._name = path.resolve().parent, path.name
-        self._commit = _git(self._folder, "rev-parse", "--verify", f"{revision}^{{commit}}", where=f"--against {revision}")
+        self._commit = _commit(self._folder, revision)
 
     def contracts(self) -> tuple[Contract, ...] | None:
         """Its objects; None if it was not there, or could not be read."""
@@ -193,7 +193,7 @@ def _lost(path: str, old: Contract) -> Checked:
 
 def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
     """Contracts of the examples that are no more; one that was moved is still the same."""
-    commit = _git(root, "rev-parse", "--verify", f"{revision}^{{commit}}", where=f"--against {revision}")
+    commit = _commit(root, revision)
     known = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "examples", where=str(root)).splitlines()
     there = {str(path.relative_to(root)) for path in all_files(root)}
     for name in sorted(name for name in known if (Path(name).name == "contract.yaml" or "/contracts/" in name) and name not in there):
@@ -216,6 +216,11 @@ def _as_a_model(root: Path, folder: Path, found: Sequence[Checked]) -> Iterator[
     except GroundplanError as error:
         fault = Fault(error.where or shown, 0, "", error.what, error.fix)
         yield Checked(shown, folder.name, "", "", "wrong", faults=(fault,))
+
+
+def _commit(folder: Path, revision: str) -> str:
+    """The commit that a user's word means."""
+    return _git(folder, "rev-parse", "--verify", f"{revision}^{{commit}}", where=f"--against {revision}")
 
 
 def _git(folder: Path, *arguments: str, where: str) -> str:

@@ -17,6 +17,11 @@ from pipelines.context import Context
 _START = "0" * 64
 
 
+def now() -> str:
+    """The time as records of decisions have it: ISO 8601, to the second, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def append(context: Context, actor: str, action: str, **details: Any) -> str:
     """Add one line to the model's log and return its hash.
 

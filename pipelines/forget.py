@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -71,7 +70,7 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     place = f"forgotten/{context.model}/{number}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
     # The number and the token never stand in one place: who has the masking key could go from the person to the number, and on to the token.
-    begun = {"person": number, "asked_by": actor, "at": _now(), "models": models, "finished": False, "erased_on": people.erased_on(subject)}
+    begun = {"person": number, "asked_by": actor, "at": audit.now(), "models": models, "finished": False, "erased_on": people.erased_on(subject)}
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
     if person.token:
         context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
@@ -300,7 +299,3 @@ def _told_before(context: Context, known: str) -> set[str]:
     """Models that evidence of earlier deletions of the same person names."""
     keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
     return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

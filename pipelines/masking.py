@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from infra.contracts import Contract, Field
 from infra.errors import GroundplanError
 from infra.outputs import Outputs
+from pipelines.nested import with_items, with_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,14 +68,9 @@ class Masker:
 
         if item.fields:
             parts = [self._masked(pc.struct_field(array, place), part) for place, part in enumerate(item.fields)]
-            names = [part.name for part in item.fields]
-            fields = [pa.field(name, part.type) for name, part in zip(names, parts, strict=True)]
-            return pa.StructArray.from_arrays(parts, fields=fields, mask=pc.is_null(array))
+            return with_parts(array, [part.name for part in item.fields], parts)
         if item.item is not None:
-            inner = self._masked(pc.list_flatten(array), item.item)
-            lengths = pc.fill_null(pc.list_value_length(array), 0)
-            offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
-            return pa.ListArray.from_arrays(offsets, inner, type=pa.list_(inner.type), mask=pc.is_null(array))
+            return with_items(array, self._masked(pc.list_flatten(array), item.item))
         if not item.personal:
             return array
         encoded = array.dictionary_encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -42,7 +42,7 @@ class Held:
     @property
     def fields(self) -> frozenset[str]:
         """Names of the fields in which something was found."""
-        return frozenset(item.rpartition(": ")[0] for item in self.found)
+        return _fields_of(self.found)
 
 
 def totals(zone: RawZone) -> dict[str, Any]:
@@ -134,9 +134,14 @@ def erase(context: Context, contract: Contract, person: Person) -> int:
         theirs = table.filter(person.mentioned(table))
         stood = set(zip(theirs[PARTITION].to_pylist(), theirs[OFFSET].to_pylist(), strict=True)) - decided.erased.get(file.key, frozenset())
         if stood:
-            zone.decide(file, {"decision": ERASE, "positions": sorted(stood), "at": _now(), "run": context.run})
+            zone.decide(file, {"decision": ERASE, "positions": sorted(stood), "at": audit.now(), "run": context.run})
             count += len(stood)
     return count
+
+
+def _fields_of(found: Iterable[str]) -> frozenset[str]:
+    """Fields of findings (``field: kind``)."""
+    return frozenset(item.rpartition(": ")[0] for item in found)
 
 
 def _files(zone: RawZone) -> Iterator[RawFile]:
@@ -147,7 +152,7 @@ def _files(zone: RawZone) -> Iterator[RawFile]:
 def _check(context: Context, contract: Contract, fields: Iterable[str], reason: str) -> None:
     if len(reason.strip()) < REASON_LENGTH:
         raise UsageError(f"the reason {reason!r} is too short", where="--reason", fix=f"write at least {REASON_LENGTH} characters; they go to the audit log")
-    known = sorted({name for file in _files(RawZone(context, contract)) for name in (item.rpartition(": ")[0] for item in file.quarantined)})
+    known = sorted({name for file in _files(RawZone(context, contract)) for name in _fields_of(file.quarantined)})
     if odd := sorted(set(fields) - set(known)):
         raise UsageError(
             f"no quarantined event of {contract.topic} has a finding in the field {odd[0]!r}", where="--field",
@@ -162,7 +167,7 @@ def _decide(context: Context, contract: Contract, decision: str, chosen: list[He
         found = sorted({why for item in chosen for why in item.found})
         audit.append(context, actor, decision, topic=contract.topic, rows=rows, files=len(files), found=found, reason=reason)
     for file in files:
-        zone.decide(file, {"decision": decision, "by": actor, "reason": reason, "at": _now(), "run": context.run})
+        zone.decide(file, {"decision": decision, "by": actor, "reason": reason, "at": audit.now(), "run": context.run})
     return {"topic": contract.topic, "rows": rows, "files": len(files)}
 
 
@@ -190,7 +195,3 @@ def _written(context: Context, topic: str) -> dict[str, str]:
     """When each file of the topic's quarantine was written (ISO 8601)."""
     pages = context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=f"quarantine/{topic}/")
     return {item["Key"]: item["LastModified"].astimezone(UTC).isoformat(timespec="seconds") for page in pages for item in page.get("Contents", [])}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -24,6 +24,7 @@ from infra.contracts import INTERNAL, Contract, parse_contracts
 from infra.errors import GroundplanError
 from pipelines.context import Context
 from pipelines.manifests import Manifest, RawFile, Runs, document_of, manifest_of, runs_of
+from pipelines.nested import with_items, with_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -339,12 +340,9 @@ def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
             _widened(pc.struct_field(array, names.index(field.name)), field.type) if field.name in names else pa.nulls(len(array), field.type)
             for field in wished
         ]
-        fields = [pa.field(field.name, part.type) for field, part in zip(wished, parts, strict=True)]
-        return pa.StructArray.from_arrays(parts, fields=fields, mask=pc.is_null(array))
+        return with_parts(array, [field.name for field in wished], parts)
     if pa.types.is_list(kind) and pa.types.is_list(wished):
-        inner = _widened(pc.list_flatten(array), wished.value_type)
-        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(pc.fill_null(pc.list_value_length(array), 0)).cast(pa.int32())])
-        return pa.ListArray.from_arrays(offsets, inner, type=pa.list_(inner.type), mask=pc.is_null(array))
+        return with_items(array, _widened(pc.list_flatten(array), wished.value_type))
     if pa.types.is_integer(kind) and pa.types.is_floating(wished):
         return array.cast(wished, safe=False)  # as a float reads it from an event
     if (pa.types.is_integer(kind) or pa.types.is_decimal(kind)) and pa.types.is_decimal(wished):

@@ -206,7 +206,7 @@ class _Reader:
         self._check_names(path, fields)
         keys, time = self._keys(path, given, fields), self._event_time(path, given, fields)
         fields = tuple(replace(one, required=one.required or one.name in keys or one.name == time) for one in fields)
-        fields = self._all_texts(path, fields, of_all)
+        fields = self._all_texts(path, given, fields, of_all)
         title = str(item.get("businessName") or data.get("name") or name)
         contract = Contract(
             id=f"{data['id']}/{name}" if several else str(data["id"]), name=title, object=name, topic=topic,
@@ -308,11 +308,10 @@ class _Reader:
                 self._note((*path, "criticalDataElement"), f"kept as it comes: a {made.kind} alone tells nobody's name", "tag it `personal` to have it masked")
         return _masked(made, why) if why else made
 
-    def _all_texts(self, path: Path, fields: tuple[Field, ...], why: str) -> tuple[Field, ...]:
+    def _all_texts(self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...], why: str) -> tuple[Field, ...]:
         """Where only the object as a whole is said to be personal, all its texts are, until somebody says which."""
         if not why or any(leaf.personal for one in fields for _, leaf in one.leaves()):
             return fields
-        given = self._data["schema"][path[1]]["properties"]
 
         def open_to_all(one: Field, item: dict[str, Any]) -> bool:
             return str(item.get("classification") or "").lower() == "public" or bool(one.not_personal)
@@ -359,10 +358,8 @@ class _Reader:
 
     def _rules(self, path: Path, item: dict[str, Any], fields: tuple[Field, ...]) -> Iterator[Rule]:
         yield from self._rules_at(path, item, "", fields)
-        for index, one in enumerate(fields):
-            place: Path = (*path, "properties", index)
-            given = self._data["schema"][path[1]]["properties"][index]
-            yield from self._rules_at(place, given, one.name, fields)
+        for index, (one, given) in enumerate(zip(fields, item["properties"], strict=True)):
+            yield from self._rules_at((*path, "properties", index), given, one.name, fields)
 
     def _rules_at(self, path: Path, item: dict[str, Any], about: str, fields: tuple[Field, ...]) -> Iterator[Rule]:
         for place, written in enumerate(item.get("quality") or ()):

@@ -9,6 +9,7 @@ import ast
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,56 +95,62 @@ def _expectation(written: dict[str, Any], about: str) -> dict[str, Any]:
         raise ValueError("its `implementation` must name an expectation: `type` and `kwargs`")
     if odd := sorted(set(named) - {"expectation_type", "type", "kwargs", "meta"}):
         raise ValueError(f"an expectation has no {', '.join(odd)}: give type and kwargs")
-    if about and "column" in _parameters(str(kind)) and "column" not in kwargs:
+    of_a_column = str(kind).startswith("expect_column_") and "_pair_" not in str(kind)
+    if about and of_a_column and "column" not in kwargs:
         kwargs = {"column": about, **kwargs}
     return {"expectation": str(kind), "arguments": json.dumps(kwargs, default=str)}
 
 
-def _parameters(kind: str) -> tuple[str, ...]:
-    return ("column",) if kind.startswith("expect_column_") and "_pair_" not in kind else ()
-
-
 def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
     """Why a rule would fail for reasons of its own, whatever the data; empty if it would not."""
+    found = ""
     if rule.kind == "expectation":
-        known = _expectations()
-        if known and rule.expectation not in known:
-            near = difflib.get_close_matches(rule.expectation, sorted(known), 1)
-            return f"Great Expectations has no {rule.expectation!r}{f'; did you mean {near[0]}?' if near else ''}"
-        arguments = json.loads(rule.arguments)
-        named = [arguments[name] for name in ("column", "column_A", "column_B") if arguments.get(name) is not None]
-        if "columns" in rule.expectation and isinstance(arguments.get("column_list"), list) and "ordered" not in rule.expectation:
-            named += arguments["column_list"]
-        for column in named:
-            if not any(column in (one.name, one.title) for one in fields):
-                return f"is about the field {column!r}, which the contract does not have"
-        needs, takes = _arguments(rule.expectation)
-        if takes and (odd := sorted(set(arguments) - takes)):
-            near = difflib.get_close_matches(odd[0], sorted(takes), 1)
-            return f"{rule.expectation} does not take {odd[0]!r}{f'; did you mean {near[0]}?' if near else ''}"
-        if missing := sorted(needs - set(arguments)):
-            return f"{rule.expectation} needs {' and '.join(missing)}"
-    if rule.kind == "library" and rule.metric == "invalidValues":
-        if not set(json.loads(rule.arguments)) & {"validValues", "pattern"}:
+        found = _problem_of_expectation(rule.expectation, json.loads(rule.arguments), fields)
+    elif rule.kind == "library":
+        found = _problem_of_metric(rule.metric, json.loads(rule.arguments), fields)
+    if found or not rule.compare.endswith("Between"):
+        return found
+    bounds = json.loads(rule.value)
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds):
+        return f"{rule.compare} is {rule.value}, and takes two numbers"
+    return f"{rule.compare}: {bounds[0]} is above {bounds[1]}" if bounds[0] > bounds[1] else ""
+
+
+def _problem_of_expectation(name: str, arguments: dict[str, Any], fields: tuple[Field, ...]) -> str:
+    known = _expectations()
+    if known and name not in known:
+        near = difflib.get_close_matches(name, sorted(known), 1)
+        return f"Great Expectations has no {name!r}{f'; did you mean {near[0]}?' if near else ''}"
+    named = [arguments[key] for key in ("column", "column_A", "column_B") if arguments.get(key) is not None]
+    if "columns" in name and isinstance(arguments.get("column_list"), list) and "ordered" not in name:
+        named += arguments["column_list"]
+    if says := _unknown_field(named, fields):
+        return says
+    needs, takes = _arguments(name)
+    if takes and (odd := sorted(set(arguments) - takes)):
+        near = difflib.get_close_matches(odd[0], sorted(takes), 1)
+        return f"{name} does not take {odd[0]!r}{f'; did you mean {near[0]}?' if near else ''}"
+    missing = sorted(needs - set(arguments))
+    return f"{name} needs {' and '.join(missing)}" if missing else ""
+
+
+def _problem_of_metric(metric: str, arguments: dict[str, Any], fields: tuple[Field, ...]) -> str:
+    if metric == "invalidValues":
+        if not set(arguments) & {"validValues", "pattern"}:
             return "invalidValues needs `arguments` with `validValues` or `pattern`"
-        if "validValues" in json.loads(rule.arguments) and not isinstance(json.loads(rule.arguments)["validValues"], list):
+        if "validValues" in arguments and not isinstance(arguments["validValues"], list):
             return "validValues must be a list"
-        if (pattern := json.loads(rule.arguments).get("pattern")) is not None:
+        if (pattern := arguments.get("pattern")) is not None:
             try:
                 check_pattern(str(pattern))
             except TypeFaultError as error:
                 return str(error)
-    if rule.kind == "library":
-        unknown = [str(name) for name in json.loads(rule.arguments).get("properties") or [] if not any(name in (one.name, one.title) for one in fields)]
-        if unknown:
-            return f"is about the field {unknown[0]!r}, which the contract does not have"
-    if rule.compare.endswith("Between"):
-        bounds = json.loads(rule.value)
-        if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds):
-            return f"{rule.compare} is {rule.value}, and takes two numbers"
-        if bounds[0] > bounds[1]:
-            return f"{rule.compare}: {bounds[0]} is above {bounds[1]}"
-    return ""
+    return _unknown_field(map(str, arguments.get("properties") or []), fields)
+
+
+def _unknown_field(named: Iterable[Any], fields: tuple[Field, ...]) -> str:
+    unknown = next((name for name in named if not any(name in (one.name, one.title) for one in fields)), None)
+    return "" if unknown is None else f"is about the field {unknown!r}, which the contract does not have"
 
 
 def masked_by(rule: Rule, fields: tuple[Field, ...]) -> str:

@@ -112,14 +112,6 @@ def _reachable(
     Raises:
         TypeFaultError: No value lies within them.
     """
-    with localcontext() as exact:
-        exact.prec = 100
-        return _within_type(kind, least, least_open, most, most_open, digits, scale)
-
-
-def _within_type(
-    kind: Kind, least: Limit | None, least_open: bool, most: Limit | None, most_open: bool, digits: int, scale: int
-) -> tuple[Limit | None, bool, Limit | None, bool]:
     ends: tuple[Any, Any, Any] | None = None  # least and most value of the type, and the step between two
     if kind == "integer":
         ends = -(2**63), 2**63 - 1, 1
@@ -130,8 +122,9 @@ def _within_type(
     if ends is None:
         return least, least_open, most, most_open
     smallest, largest, step = ends
-    low: Any = None if least is None else _up(Decimal(str(least)), step, least_open)
-    high: Any = None if most is None else -_up(-Decimal(str(most)), step, most_open)
+    with localcontext(prec=100):
+        low: Any = None if least is None else _up(Decimal(str(least)), step, least_open)
+        high: Any = None if most is None else -_up(-Decimal(str(most)), step, most_open)
     if (low is not None and low > largest) or (high is not None and high < smallest) or (low is not None and high is not None and low > high):
         what = "whole number of 64 bits" if kind == "integer" else f"decimal of {digits} digits"
         raise TypeFaultError(f"no {what} lies within these bounds", "minimum")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from infra.contracts import Contract
 from infra.contracts.compatibility import breaks
@@ -261,7 +262,7 @@ def as_sarif(found: Sequence[Checked]) -> str:
 
 
 def _result(rule: str, level: str, file: str, line: int, text: str) -> dict[str, Any]:
-    place = {"artifactLocation": {"uri": Path(file).as_posix()}, "region": {"startLine": max(1, line)}}
+    place = {"artifactLocation": {"uri": quote(Path(file).as_posix())}, "region": {"startLine": max(1, line)}}
     return {
         "ruleId": rule, "level": level, "message": {"text": text.strip(" :.") + "."}, "locations": [{"physicalLocation": place}],
         "partialFingerprints": {"contract/v1": f"{rule}|{file}|{text}"},

@@ -3,8 +3,11 @@
 It ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Clients built on librdkafka before
 2.1, kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are optional, so they are taken out.
 
-And it makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt name is an
-error there: here the wish is taken out of Metadata requests (KIP-204). Everything else passes through untouched and unread.
+It makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt name is an
+error there: here the wish is taken out of Metadata requests (KIP-204).
+
+And it names no aborted transactions to who reads committed events only (KIP-98): ``aborted_transactions`` finds them by the marks that the
+broker writes into the log, and they are put into the answers to Fetch requests. Everything else passes through untouched and unread.
 
 Run as ``python -m groundplan.cloud.kafka_front --port PUBLIC --broker-port PRIVATE``.
 """
@@ -13,12 +16,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import struct
 import sys
 from typing import cast
 
+from groundplan.cloud import transactions
+
 METADATA, API_VERSIONS = 3, 18
 HEAD = 12  # bytes of a request that tell what it is: length, key, version and correlation id
+_log = logging.getLogger("groundplan.kafka")
 FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
 
 
@@ -40,13 +47,22 @@ class _Side(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         """Write to this side, or keep it until the side is connected."""
         if self.transport is not None:
-            self.transport.write(data)
+            if not self.transport.is_closing():
+                self.transport.write(data)
         elif data:
             self.waiting.append(data)
 
+    def close(self) -> None:
+        """End the connection; the other side's follows."""
+        if self.transport is not None:
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         assert self.other is not None
-        self.other.send(self.link.requests(data) if self is self.link.client else self.link.answers(data))
+        if self is self.link.client:
+            self.other.send(self.link.requests(data))
+        else:
+            self.link.answers(data)
 
     def pause_writing(self) -> None:
         if self.other is not None and self.other.transport is not None:
@@ -64,15 +80,18 @@ class _Side(asyncio.Protocol):
 class _Link:
     """A client's connection through to the broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: transactions.Log | None = None, ends: dict[tuple[str, int], transactions.Ends] | None = None) -> None:
         self.client, self.broker = _Side(self), _Side(self)
         self.client.other, self.broker.other = self.broker, self.client
-        self._pending: set[int] = set()  # correlation ids of ApiVersions requests
-        self._kept = self._answer = b""
+        self._log, self._ends = log, {} if ends is None else ends
+        self._pending: dict[int, tuple[int, int]] = {}  # key and version of the requests whose answers are changed, by correlation id
+        self._kept = b""
+        self._answer = bytearray()
+        self._work: asyncio.Task[None] | None = None
         self._passing = 0  # bytes of a request that are still to come and of no interest
 
     def requests(self, data: bytes) -> bytes:
-        """Note the correlation ids of ApiVersions requests, let no Metadata request make a topic, and pass everything on."""
+        """Note whose answers are to be changed, let no Metadata request make a topic, and pass everything on."""
         if self._passing >= len(data):
             self._passing -= len(data)
             return data
@@ -84,41 +103,76 @@ class _Link:
                 self._passing = sys.maxsize
                 return out + rest
             request = rest[: 4 + size]
-            if key == METADATA and len(request) < 4 + size:
+            if key in (METADATA, transactions.FETCH) and len(request) < 4 + size:
                 break
             if key == METADATA:
                 request = without_creation(request, version)
-            elif key == API_VERSIONS and version >= FIRST_FLEXIBLE:
-                self._pending.add(correlation)
+            elif key == API_VERSIONS or (key == transactions.FETCH and transactions.reads_committed(request, version)):
+                self._pending[correlation] = (key, version)
             out, rest = out + request, rest[len(request) :]
             self._passing = 4 + size - len(request)
         self._kept = rest
         return out
 
-    def answers(self, data: bytes) -> bytes:
-        """Take the tagged fields out of the ApiVersions answers that are still to come; pass everything else on."""
-        if not self._pending and not self._answer:
-            return data
+    def answers(self, data: bytes) -> None:
+        """Change the answers that are to be changed, and pass everything on, in order."""
+        if self._work is None and not self._pending:
+            self.client.send(data)
+            return
         self._answer += data
-        out = b""
-        while (frame := _frame(self._answer)) is not None:
-            self._answer = self._answer[4 + len(frame) :]
-            (correlation,) = struct.unpack_from(">i", frame)
-            if correlation in self._pending:
-                self._pending.discard(correlation)
-                frame = without_tags(frame)
-            out += struct.pack(">i", len(frame)) + frame
-        if not self._pending:
-            out, self._answer = out + self._answer, b""
-        return out
+        if self._work is None:
+            self._work = asyncio.get_running_loop().create_task(self._pass_on())
+
+    async def _pass_on(self) -> None:
+        try:
+            while (frame := _frame(self._answer)) is not None:
+                del self._answer[: 4 + len(frame)]
+                (correlation,) = struct.unpack_from(">i", frame)
+                key, version = self._pending.pop(correlation, (0, 0))
+                if key == API_VERSIONS:
+                    frame = readable(frame, version)
+                elif key == transactions.FETCH and self._log is not None:
+                    frame = await transactions.with_aborted(frame, version, self._ends, self._log)
+                self.client.send(struct.pack(">i", len(frame)) + frame)
+        except (OSError, EOFError, struct.error) as error:  # better no answer than one that names none
+            _log.warning("an answer could not be read: %s: %s", type(error).__name__, error)
+            self.client.close()
+        finally:
+            self._work = None
+        if not self._pending and self._answer:
+            rest, self._answer = bytes(self._answer), bytearray()
+            self.client.send(rest)
 
 
-def _frame(buffer: bytes) -> bytes | None:
+class _Log:
+    """Reads the broker's log for itself."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._lock = port, asyncio.Lock()
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __call__(self, topic: str, partition: int, offset: int) -> bytes:
+        """Records from an offset on; nothing at the log's end."""
+        async with self._lock:
+            if self._streams is None:
+                self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=2 * transactions.AT_ONCE)
+            reader, writer = self._streams
+            try:
+                writer.write(transactions.request(topic, partition, offset))
+                (size,) = struct.unpack(">i", await reader.readexactly(4))
+                return transactions.records(await reader.readexactly(size))
+            except (OSError, EOFError, asyncio.CancelledError):
+                writer.close()
+                self._streams = None
+                raise
+
+
+def _frame(buffer: bytearray) -> bytes | None:
     """The first whole frame of a buffer, without its length; None if it is not all there."""
     if len(buffer) < 4:
         return None
     (size,) = struct.unpack_from(">i", buffer)
-    return buffer[4 : 4 + size] if len(buffer) >= 4 + size else None
+    return bytes(buffer[4 : 4 + size]) if len(buffer) >= 4 + size else None
 
 
 def without_creation(request: bytes, version: int) -> bytes:
@@ -134,21 +188,35 @@ def without_creation(request: bytes, version: int) -> bytes:
     return request[:-place] + b"\0" + (request[1 - place :] if place > 1 else b"")
 
 
-def without_tags(frame: bytes) -> bytes:
-    """An ApiVersions answer of version 3 or newer (correlation id, error, keys, throttle time) with no tagged fields at its end.
+def readable(frame: bytes, version: int) -> bytes:
+    """An ApiVersions answer with no tagged fields at its end, and no newer Fetch than ``transactions`` can read.
 
-    An answer that has another form, such as the version 0 that reports an unsupported version, is returned as it is.
+    Of version 3 and newer it is: correlation id, error, keys, throttle time, tagged fields. An answer that has another form, such as the
+    version 0 that reports an unsupported version, is returned as it is.
     """
     (error,) = struct.unpack_from(">h", frame, 4)
-    count, position = _varint(frame, 6)
-    if error or not 0 < count <= len(frame):
+    flexible = version >= FIRST_FLEXIBLE
+    if flexible:
+        count, position = _varint(frame, 6)
+        count -= 1
+    elif len(frame) >= 10:
+        count, position = struct.unpack_from(">i", frame, 6)[0], 10
+    else:
         return frame
-    for _ in range(count - 1):
-        position = _skip_tags(frame, position + 6)
+    if error or not 0 <= count <= len(frame):
+        return frame
+    changed = bytearray(frame)
+    for _ in range(count):
+        if position + 6 > len(frame):
+            return frame
+        key, _, newest = struct.unpack_from(">hhh", frame, position)
+        if key == transactions.FETCH:
+            struct.pack_into(">h", changed, position + 4, min(newest, transactions.NEWEST))
+        position = _skip_tags(frame, position + 6) if flexible else position + 6
         if position > len(frame):
             return frame
     end = position + 4
-    return frame[:end] + b"\0" if end < len(frame) else frame
+    return bytes(changed[:end]) + b"\0" if flexible and end < len(frame) else bytes(changed)
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
@@ -177,9 +245,10 @@ def _skip_tags(data: bytes, position: int) -> int:
 async def serve(port: int, broker_port: int) -> None:
     """Listen on loopback until cancelled."""
     loop = asyncio.get_running_loop()
+    log, ends = _Log(broker_port), dict[tuple[str, int], transactions.Ends]()
 
     def accept() -> asyncio.Protocol:
-        link = _Link()
+        link = _Link(log, ends)
 
         async def connect() -> None:
             try:

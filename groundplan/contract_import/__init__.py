@@ -46,7 +46,7 @@ def _contract_from(path: Path, name: str) -> dict[str, Any]:
         return schemas.of_specification(document, contract)
     if document.get("type") == "record" and "fields" in document:
         return contract(_slug(str(document["name"])), schemas.of_avro(document["fields"]), title=str(document["name"]), says=str(document.get("doc", "")))
-    if "properties" in document and document.get("type", "object") == "object":
+    if {"properties", "allOf", "$ref"} & document.keys() and document.get("type", "object") == "object":
         return contract(name, schemas.of_json_schema(document, document), title=str(document.get("title", "")), says=str(document.get("description", "")))
     if document.get("kind") == "DataContract":
         raise UsageError("is a data contract of the standard already", where=str(path), fix=f"groundplan contract check {path}")

@@ -73,26 +73,20 @@ def _one_of(values: list[Any]) -> str:
 
 def of_json_schema(part: dict[str, Any], whole: dict[str, Any]) -> list[dict[str, Any]]:
     """Properties of a JSON Schema of an object; references inside of the document are followed."""
-    needed = part.get("required", [])
-    return [{"name": name, **_json(inner, whole), **({"required": True} if name in needed else {})} for name, inner in part.get("properties", {}).items()]
+    properties: list[dict[str, Any]] = _json({"type": "object", **part}, whole).get("properties", [])
+    return properties
 
 
 def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(part, dict) or depth > MOST_DEPTH:
         return {"logicalType": "object"}
-    if "$ref" in part:
-        if part["$ref"] in seen or part["$ref"] == "#":  # what refers to itself has no end
-            return {"logicalType": "object"}
-        found: Any = whole
-        for name in str(part["$ref"]).removeprefix("#/").split("/"):
-            found = found.get(name.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
-        return _json(found, whole, depth + 1, (*seen, str(part["$ref"])))
+    part, seen = _together(part, whole, seen)
     for choice in ("anyOf", "oneOf"):
         real = [item for item in part.get(choice) or () if not (isinstance(item, dict) and item.get("type") == "null")]
         if len(real) == 1 and isinstance(real[0], dict):
-            return _json({**{key: value for key, value in part.items() if key != choice}, **real[0]}, whole, depth + 1, seen)
+            return _json({**{key: value for key, value in part.items() if key not in (choice, "properties")}, **real[0]}, whole, depth + 1, seen)
     kinds = part.get("type")
-    kind = next((item for item in kinds if item != "null"), "") if isinstance(kinds, list) else kinds or ("object" if "properties" in part else "")
+    kind = _only([item for item in kinds if item != "null"]) if isinstance(kinds, list) else kinds or ("object" if part["properties"] else "")
     logical = _JSON_FORMATS.get(str(part.get("format")), "string") if kind == "string" else _JSON.get(str(kind), "object")
     made: dict[str, Any] = {"logicalType": logical}
     if part.get("description"):
@@ -103,14 +97,49 @@ def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...
         options["pattern"] = _one_of([value for value in part["enum"] if value is not None])
     if options:
         made["logicalTypeOptions"] = options
-    if logical == "object" and part.get("properties"):
+    if logical == "object" and part["properties"]:
         made["properties"] = [
-            {"name": name, **_json(inner, whole, depth + 1, seen), **({"required": True} if name in part.get("required", []) else {})}
-            for name, inner in part["properties"].items()
+            {"name": name, **_json(inner, whole, depth + 1, led), **({"required": True} if name in part["required"] else {})}
+            for name, (inner, led) in part["properties"].items()
         ]
     if logical == "array" and isinstance(part.get("items"), dict):
         made["items"] = _json(part["items"], whole, depth + 1, seen)
     return made
+
+
+def _together(part: dict[str, Any], whole: dict[str, Any], seen: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A schema with what it refers to (``$ref``) and what it is put together of (``allOf``) in one, and the references that led there.
+
+    Of each of its ``properties`` stand there the schema and the references that led to that.
+    """
+    own = {key: value for key, value in part.items() if key not in ("$ref", "allOf")}
+    parts = [{**own, "properties": {name: (inner, seen) for name, inner in (part.get("properties") or {}).items()}}]
+    after = seen
+    if reference := part.get("$ref"):
+        if reference in seen or reference == "#":  # what refers to itself has no end
+            return {"type": "object", "properties": {}}, seen
+        found: Any = whole
+        for name in str(reference).removeprefix("#/").split("/"):
+            found = found.get(name.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
+        more, after = _together(found if isinstance(found, dict) else {}, whole, (*seen, str(reference)))
+        parts.append(more)
+    for inner in part.get("allOf") or ():
+        if isinstance(inner, dict):
+            more, further = _together(inner, whole, seen)
+            parts.append(more)
+            after = (*after, *further)
+    made: dict[str, Any] = {}
+    for one in reversed(parts):
+        made |= {**one, "properties": {**made.get("properties", {}), **one["properties"]}}
+    made["required"] = [name for one in parts for name in one.get("required") or () if isinstance(name, str)]
+    return made, after
+
+
+def _only(kinds: list[Any]) -> str:
+    """The one type that values of all these have; none where they differ, and a field of any form is an object."""
+    if set(kinds) == {"integer", "number"}:
+        return "number"
+    return str(kinds[0]) if len(kinds) == 1 else ""
 
 
 def of_specification(document: dict[str, Any], make: Made) -> dict[str, Any]:

@@ -133,14 +133,19 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
         if not fits:
             unsure = ", and it can't be told which takes more" if one.pattern is not None and fits is None else ""
             yield f"the form is {one.pattern or 'any'} on one side and {other.pattern} on the other{unsure}"
-    if other.longest is not None and (one.longest is None or one.longest > other.longest):
+    if other.longest is not None and (one.longest is None or one.longest > other.longest) and not _all_of(one, f"^(.|\n){{0,{other.longest}}}$"):
         yield f"the length is up to {one.longest or 'any'} on one side and {other.longest} on the other"
-    if other.shortest and (one.shortest or 0) < other.shortest:
+    if other.shortest and (one.shortest or 0) < other.shortest and not _all_of(one, f"^(.|\n){{{other.shortest},}}$"):
         yield f"the length is from {one.shortest or 0} on one side and from {other.shortest} on the other"
-    if other.allowed:
+    if other.allowed and not _all_of(one, f"^({'|'.join(re.escape(str(value)) for value in other.allowed)})$"):
         yield "any value is allowed on one side, and a list of them on the other"
     if other.multiple_of is not None and (one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))):
         yield f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the other"
+
+
+def _all_of(limits: Limits, pattern: str) -> bool:
+    """Whether all texts of a form have another, too; not where it can't be told, or where there is no form."""
+    return limits.pattern is not None and within(limits.pattern, pattern) is True
 
 
 def _takes(limits: Limits, value: Limit) -> bool:

@@ -162,6 +162,8 @@ class _Reader:
                 # A slip there would change what is promised; names that are only alike are somebody's own.
                 tell = self._fault if near in ("compatibility", "future_tolerance_hours") else self._note
                 tell(path, f"{name!r} is read by nobody here", f"did you mean {near}?")
+            elif name == "notPersonal" or self._near(str(name), ("notPersonal",)):
+                self._fault(path, f"{name} is said of a field, and stands at the whole contract", "put it under the field's own customProperties")
             if name == "compatibility" and value not in COMPATIBILITIES:
                 self._fault(path, f"compatibility {value!r} is none of {', '.join(COMPATIBILITIES)}")
             elif name == "future_tolerance_hours" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):

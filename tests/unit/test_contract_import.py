@@ -118,6 +118,33 @@ def test_a_json_schema_becomes_a_contract_that_takes_the_same(tmp_path: Path) ->
         assert (not Decoder(contract).decode([orjson.dumps(event)])[1]) == wanted, event
 
 
+@pytest.mark.parametrize("root", [{"allOf": [{"$ref": "#/definitions/reading"}]}, {"$ref": "#/definitions/reading"}])
+def test_what_a_json_schema_is_put_together_of_comes_together(tmp_path: Path, root: dict[str, Any]) -> None:
+    import jsonschema
+
+    schema = {
+        **root,
+        "definitions": {
+            "named": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string", "maxLength": 3}, "size": {"type": ["integer", "number"]}}},
+            "reading": {
+                "allOf": [{"$ref": "#/definitions/named"}, {"properties": {"more": {"allOf": [{"$ref": "#/definitions/named"}, {"required": ["size"]}]}}}],
+                "required": ["more"], "properties": {"any": {"type": ["string", "integer"]}, "self": {"allOf": [{"$ref": "#/definitions/reading"}]}},
+            },
+        },
+    }  # fmt: skip
+    file = tmp_path / "reading.json"
+    file.write_text(json.dumps(schema, indent=1))
+    contract = made(contract_from(file))
+    assert kinds(contract) == {"id": "string", "size": "number", "more": "object", "any": "json", "self": "json"}
+    for event in (
+        {"id": "a", "more": {"id": "b", "size": 1}}, {"id": "a", "more": {"id": "b"}}, {"more": {"id": "b", "size": 1}},
+        {"id": "a", "more": {"id": "long", "size": 1}},
+        {"id": "a", "size": 2.5, "more": {"id": "b", "size": 1}},
+    ):  # fmt: skip
+        wanted = jsonschema.Draft7Validator(schema).is_valid(event)
+        assert (not Decoder(contract).decode([orjson.dumps(event)])[1]) == wanted, event
+
+
 def test_a_contract_of_datacontract_com_becomes_one_of_the_standard(tmp_path: Path) -> None:
     document = {
         "dataContractSpecification": "1.1.0", "id": "urn:shop:orders",

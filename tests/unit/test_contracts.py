@@ -307,7 +307,9 @@ CHANGES: list[tuple[Contract, str]] = [
     (changed(field("distance", logicalTypeOptions={"exclusiveMinimum": 1, "maximum": 6000})), "distance: the least value is 1 on one side and 2 on the other"),
     (changed(field("flight", logicalType="string", logicalTypeOptions={})), "flight is integer in 1.0.0 and string in 1.1.0"),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})), "dest: the form is ^[A-Z]{3}$ on one side"),
-    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 3})), "dest: the length is up to any on one side and 3 on the other"),
+    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 3, "maxLength": 3})), ""),
+    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 2})), "dest: the length is up to any on one side and 2 on the other"),
+    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 4})), "dest: the length is from 0 on one side and from 4 on the other"),
     (changed(field("tailnum", tags=[])), "tailnum was personal and would be stored as it comes"),
     (changed(field("dest", tags=["personal"])), "dest becomes personal, and the raw zone holds it as it came"),
     (changed(field("distance", customProperties=[{"property": "unit", "value": "km"}])), "distance was in miles and is in km"),
@@ -329,6 +331,18 @@ def test_a_change_that_breaks_who_reads_the_data_is_refused_with_the_reason(new:
 
 def test_what_nobody_checks_may_change_at_will() -> None:
     assert not breaks(changed(version="1.0.0", mode="NONE"), changed(without("air_time"), mode="NONE"))
+
+
+def test_a_form_may_become_a_list_of_all_that_has_it() -> None:
+    def version(number: str, written: dict[str, Any]) -> Contract:
+        return contract_of(small(KEY, {"name": "x", "logicalType": "string", **written}, apiVersion="v3.2.0", version=number))
+
+    form, listed, fewer = (
+        {"logicalTypeOptions": {"pattern": "^(on|off)$"}},
+        *({"enum": [{"value": value} for value in names]} for names in (("on", "off", "a.b"), ("on",))),
+    )
+    assert not breaks(version("1.0.0", form), version("1.1.0", listed))
+    assert "a list of them on the other" in breaks(version("1.0.0", form), version("1.1.0", fewer))[0]
 
 
 @pytest.mark.parametrize(
@@ -443,12 +457,12 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     (tmp_path / "a" / "good.odcs.yaml").write_text(yaml.safe_dump(small(KEY)))
     (tmp_path / "a" / "other.yaml").write_text("kind: Deployment\n")
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(small({"name": "id", "logicalType": "txt"}, {"name": "id2", "logicalType": "txt"})))
-    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
-    found = check(tmp_path, "", [tmp_path / "a", tmp_path / "bad.yaml", tmp_path / "bytes.json"])
+    (tmp_path / "by tes.json").write_bytes(b"\xff\xfe")
+    found = check(tmp_path, "", [tmp_path / "a", tmp_path / "bad.yaml", tmp_path / "by tes.json"])
     assert [(Path(item.path).name, item.state, len(item.faults)) for item in found] == [
         ("good.odcs.yaml", "valid", 0),
         ("bad.yaml", "wrong", 2),
-        ("bytes.json", "wrong", 1),
+        ("by tes.json", "wrong", 1),
     ]
     text = as_text(found)
     assert "line 9: c.id.logicalType" in text and text.endswith("3 files, 3 contracts: 2 to mend")
@@ -456,6 +470,8 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     sarif = json.loads(as_sarif(found))
     jsonschema.validate(sarif, json.loads((ROOT / "tests" / "review" / "sarif-2.1.0.schema.json").read_text(encoding="utf-8")))
     assert sum(result["level"] == "error" for result in sarif["runs"][0]["results"]) == 3
+    places = {result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in sarif["runs"][0]["results"] if result["level"] == "error"}
+    assert {place.rpartition("/")[2] for place in places} == {"bad.yaml", "by%20tes.json"}
     for wrong, says in ((tmp_path / "nowhere", "there is no such file or folder"), (tmp_path / ".git", "")):
         if says:
             with pytest.raises(UsageError, match=says):
@@ -633,6 +649,12 @@ def test_what_is_somebodys_own_is_no_fault_and_inner_rules_are_listed() -> None:
     places = {note.place for note in found.notes}
     assert not found.faults and {"c.o.a.unique", "c.o.a.primaryKey", "c.o.a.quality[0]", "c.o.unique", "status"} <= places
     assert any("'units' is read by nobody here" in note.says for note in found.notes) and found.contracts[0].partition == "day"
+
+
+@pytest.mark.parametrize("name", ["notPersonal", "not_personal", "notPersonnal"])
+def test_a_whole_contract_is_not_said_to_be_free_of_personal_data(name: str) -> None:
+    (fault,) = told(small(KEY, customProperties=[{"property": name, "value": "numbers of our own orders"}])).faults
+    assert f"{name} is said of a field, and stands at the whole contract" in fault.says and fault.fix == "put it under the field's own customProperties"
 
 
 def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None:

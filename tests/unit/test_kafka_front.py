@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundplan.cloud.kafka_front import _Link, without_tags
+from groundplan.cloud.kafka_front import _Link, readable
 
 KEYS = [(18, 0, 4), (3, 0, 12), (0, 0, 11)]
 TAGS = b"\x02" + b"\x01\x08" + b"\xff" * 8 + b"\x03\x01\x00"
@@ -25,29 +26,47 @@ def request(key: int, version: int, correlation: int) -> bytes:
 
 
 def test_tagged_fields_go_and_the_rest_stays() -> None:
-    assert without_tags(answer(7, TAGS)) == without_tags(answer(7, b"\0")) == answer(7, b"\0")
+    assert readable(answer(7, TAGS), 3) == readable(answer(7, b"\0"), 4) == answer(7, b"\0")
 
 
 def test_an_answer_of_another_form_is_left_alone() -> None:
     old = struct.pack(">ih", 7, 35) + struct.pack(">i", 1) + struct.pack(">hhh", 18, 0, 4)
-    assert without_tags(old) == old
+    assert readable(old, 3) == old
+
+
+def test_no_newer_fetch_is_offered_than_the_front_reads() -> None:
+    keys, offered = ((1, 0, 16), (0, 0, 11)), ((1, 0, 11), (0, 0, 11))
+
+    def old(of: tuple[tuple[int, int, int], ...]) -> bytes:
+        return struct.pack(">ihi", 7, 0, len(of)) + b"".join(struct.pack(">hhh", *key) for key in of) + struct.pack(">i", 0)
+
+    def new(of: tuple[tuple[int, int, int], ...]) -> bytes:
+        return struct.pack(">ih", 7, 0) + bytes([len(of) + 1]) + b"".join(struct.pack(">hhh", *key) + b"\0" for key in of) + struct.pack(">i", 0) + b"\0"
+
+    assert readable(old(keys), 2) == old(offered) and readable(new(keys), 3) == new(offered)
 
 
 @given(st.binary(max_size=80))
 def test_no_answer_makes_it_stumble(body: bytes) -> None:
-    assert len(without_tags(b"\0\0\0\7\0\0" + body)) <= len(body) + 7
+    for version in (0, 3):
+        assert len(readable(b"\0\0\0\7\0\0" + body, version)) <= len(body) + 7
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.binary(max_size=60))
 def test_only_the_first_answer_changes_however_the_bytes_arrive(cuts: list[int], later: bytes) -> None:
-    link, out = _Link(), b""
-    assert link.requests(request(18, 3, 7) + request(3, 12, 8)) == request(18, 3, 7) + request(3, 12, 8)
-    stream = framed(answer(7, TAGS)) + framed(struct.pack(">i", 8) + later)
-    for cut in cuts:
-        out += link.answers(stream[:cut])
-        stream = stream[cut:]
-    out += link.answers(stream)
-    assert out == framed(answer(7, b"\0")) + framed(struct.pack(">i", 8) + later)
+    async def through() -> bytes:
+        link, stream = _Link(), framed(answer(7, TAGS)) + framed(struct.pack(">i", 8) + later)
+        assert link.requests(request(18, 3, 7) + request(3, 12, 8)) == request(18, 3, 7) + request(3, 12, 8)
+        for cut in cuts:
+            link.answers(stream[:cut])
+            stream = stream[cut:]
+            await asyncio.sleep(0)
+        link.answers(stream)
+        while link._work is not None:
+            await asyncio.sleep(0)
+        return b"".join(link.client.waiting)
+
+    assert asyncio.run(through()) == framed(answer(7, b"\0")) + framed(struct.pack(">i", 8) + later)
 
 
 def metadata(version: int, wish: bool) -> bytes:
@@ -75,4 +94,6 @@ def test_requests_pass_unchanged_but_for_the_wish_to_make_topics(sent: list[tupl
 
 def test_what_is_no_kafka_passes_through() -> None:
     link = _Link()
-    assert link.requests(b"\0\0\0\1GET / HTTP/1.1") == b"\0\0\0\1GET / HTTP/1.1" and link.requests(b"more") == b"more" and link.answers(b"any") == b"any"
+    assert link.requests(b"\0\0\0\1GET / HTTP/1.1") == b"\0\0\0\1GET / HTTP/1.1" and link.requests(b"more") == b"more"
+    link.answers(b"any")
+    assert link.client.waiting == [b"any"]

@@ -171,7 +171,8 @@ def env(as_json: AsJson = False) -> None:
 
 @app.command()
 def experiment(
-    path: Annotated[Path, typer.Argument(help="Folder with experiment.py, or any MLflow script.")],
+    path: Annotated[Path, typer.Argument(help="Folder with experiment.py, or any MLflow script or notebook.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own, behind two dashes.", show_default=False)] = None,
     deploy: Annotated[bool, typer.Option("--deploy", help="Go on to the registry, sign-off, canary and endpoint.")] = False,
     name: ModelOption = "",
     run_name: Annotated[str, typer.Option("--run", metavar="NAME", help="Where the script logs several models: that of this MLflow run.")] = "",
@@ -189,7 +190,7 @@ def experiment(
     from groundplan.home import find_home
     from pipelines.context import Wishes
 
-    wishes = Wishes(run_name, artifact, take_over, let_shrink)
+    wishes = Wishes(run_name, artifact, take_over, let_shrink, not deploy, tuple(arguments or ()))
     with _progress() as say:
         found = run_experiment(find_home(), path, name=name, wishes=wishes, deploy=deploy, say=(lambda line: None) if as_json else say)
     if as_json:

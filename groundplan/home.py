@@ -58,6 +58,11 @@ class Home:
         return self.folder / "logs"
 
     @property
+    def environments(self) -> Path:
+        """Python environments of scripts that need more than the platform has; kept by ``down``."""
+        return self.folder / "environments"
+
+    @property
     def run(self) -> Path:
         """What lives from ``up`` to ``down``: databases, model folders, state files."""
         return self.folder / "run"

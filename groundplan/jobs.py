@@ -140,9 +140,20 @@ def _run(
     if before is not None:
         before(processes.check)
     started = time.monotonic()
-    home.logs.mkdir(parents=True, exist_ok=True)
-    log = home.logs / f"step-{step.name}.log"
-    command = [sys.executable, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
+    log = home.logs / "runs" / f"{run}-{step.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        _python(home, step, example, on_progress),
+        "-m",
+        step.module,
+        "--example",
+        str(example),
+        "--run",
+        run,
+        "--reports",
+        str(home.reports),
+        *arguments,
+    ]
     with log.open("wb") as file:
         process = processes.start(
             command,
@@ -163,6 +174,16 @@ def _run(
     if code != 0:
         raise _failure(step, code, log)
     return Done(step, time.monotonic() - started, log, said_last(log, "waiting"))
+
+
+def _python(home: Home, step: Step, example: Path, on_progress: Callable[[Step, str], None]) -> str:
+    """The Python of a step: the one that runs a script of the user's may have packages of the script's own."""
+    if step.name != "experiment":
+        return sys.executable
+    from groundplan.script_environment import python_for
+    from pipelines.context import load_example
+
+    return python_for(load_example(example).script, home.environments, lambda line: on_progress(step, line))
 
 
 def said_last(log: Path, what: str) -> str:

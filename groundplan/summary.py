@@ -97,6 +97,9 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     if step := found.get("experiment"):
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
         rows.append(("experiment", f"run {step['run_id']} ({metrics}; {step['duration_s']:.1f} s; code {step['code_version'][:14]})"))
+        if "not_served" in step:
+            rows.append(("no model", step["not_served"]))
+    if step and "choice" in step:
         rows += _choice_rows(step)
         rows.append(("dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"))
     if step := found.get("evaluate"):
@@ -142,7 +145,15 @@ def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("model", f"{choice['name']}, {choice['why']}; not taken: {others}"))
     compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
     differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
-    rows.append(("as ONNX", f"compared with the model itself on {sum(step['parity']['rows'].values())} rows ({compared}); largest difference: {differences}"))
+    how = step.get("served_as", "onnx")
+    rows.append(
+        (
+            "as ONNX" if how == "onnx" else f"as {how}",
+            f"compared with the model itself on {sum(step['parity']['rows'].values())} rows ({compared}); largest difference: {differences}",
+        )
+    )
+    if step.get("why_native"):
+        rows.append(("", f"in a process of its own, not as ONNX: {step['why_native']}"))
     if step["no_probability"]:
         rows.append(("", f"no probabilities are served: {step['no_probability']}"))
     return rows

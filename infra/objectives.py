@@ -215,6 +215,7 @@ class Objectives(Objective):
     budget: Budget
     research: Research = Research()
     feature_store: FeatureStore = FeatureStore.FEAST
+    untrusted_models: bool = False  # whether a model is served that can only be stored as a pickle, in a process that is closed in
     models: dict[ModelName, ModelObjectives] = Field(min_length=1)
 
     @field_validator("residency")

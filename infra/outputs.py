@@ -85,6 +85,7 @@ class Outputs(_Contract):
     alert_topics: dict[str, str]
     budget_name: str
     approvals: tuple[str, ...]
+    untrusted_models: bool
     models: dict[str, ModelObjectives]
 
 

@@ -598,6 +598,7 @@ class _Platform:
             "alert_topics": dict(self.monitoring.topic_arns),
             "budget_name": self.cost.budget_name,
             "approvals": list(plan.approvals),
+            "untrusted_models": wanted.untrusted_models,
             "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},
         }
         missing = set(Outputs.model_fields) ^ set(exported)

@@ -69,7 +69,7 @@ def choose(
 
 def _why_none(logged: list[Logged]) -> str:
     if not logged:
-        return "the script logged no scikit-learn model"
+        return "the script logged no model"
     if all(not hasattr(item.model, "predict") for item in logged):
         return f"nothing that the script logged predicts: {_listed(logged)}"
     return "the logged model was not fitted with features and labels in this script"
@@ -96,8 +96,7 @@ def _check_comparable(left: list[Logged], script: Path) -> None:
 
 def _score(item: Logged, rows: Labelled, metric: str) -> float:
     from pipelines.evaluate import scores_of
-    from pipelines.parity import predictions
 
-    predicted = rows.predictions.to_numpy() if rows.predictions is not None else predictions(item.model, rows.features[list(item.frame.columns)])
+    predicted = rows.predictions.to_numpy() if rows.predictions is not None else item.asked.ask("predict", rows.features[list(item.frame.columns)])
     classes = [str(value) for value in getattr(item.model, "classes_", [])]
     return scores_of(task_of(item.model), classes, rows.labels.to_numpy(), predicted.ravel())[metric]

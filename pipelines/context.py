@@ -81,14 +81,14 @@ def load_example(path: Path, name: str = "") -> Example:
         UsageError: There is no such script or folder, or ``example.yaml`` is wrong.
     """
     path = path.resolve()
-    if path.is_file() and path.suffix == ".py":
+    if path.is_file() and path.suffix in (".py", ".ipynb"):
         folder, script, default_name = path.parent, path, path.stem
     elif (path / "experiment.py").is_file():
         folder, script, default_name = path, path / "experiment.py", path.name
     elif path.is_dir():
-        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, or a Python script")
+        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
     else:
-        raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, or a Python script")
+        raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
     settings = read_settings(folder)
     if name and name != model_name(name):
         raise UsageError(f"{name!r} is not the name of a model", where="--name", fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}")
@@ -125,18 +125,23 @@ class Wishes:
         run_name, artifact: Of the model to take, where the script logs several: the MLflow run's name, and the name given to ``log_model``.
         take_over: Go on with a model that another script has made until now.
         let_shrink: An online store may lose more than half of its rows.
+        record_only: A run without a model that can be served is no failure.
+        script_arguments: What the script finds in ``sys.argv``.
     """
 
     run_name: str = ""
     artifact: str = ""
     take_over: bool = False
     let_shrink: bool = False
+    record_only: bool = False
+    script_arguments: tuple[str, ...] = ()
 
     def arguments(self) -> tuple[str, ...]:
         """As ``main`` takes them."""
         texts = (("--run-name", self.run_name), ("--artifact", self.artifact))
-        flags = (("--take-over", self.take_over), ("--let-shrink", self.let_shrink))
-        return (*(part for option, value in texts if value for part in (option, value)), *(option for option, value in flags if value))
+        flags = (("--take-over", self.take_over), ("--let-shrink", self.let_shrink), ("--record-only", self.record_only))
+        script = ("--script-arguments", json.dumps(self.script_arguments)) if self.script_arguments else ()
+        return (*(part for option, value in texts if value for part in (option, value)), *(option for option, value in flags if value), *script)
 
 
 @dataclass(frozen=True)
@@ -235,8 +240,10 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     parser.add_argument("--artifact", default="", help="name of the logged model that is taken, where the script logs several")
     parser.add_argument("--take-over", action="store_true", help="go on with a model that another script has made")
     parser.add_argument("--let-shrink", action="store_true", help="an online store may lose more than half of its rows")
+    parser.add_argument("--record-only", action="store_true", help="a run without a model that can be served is no failure")
+    parser.add_argument("--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments")
     arguments = parser.parse_args()
-    wishes = Wishes(arguments.run_name, arguments.artifact, arguments.take_over, arguments.let_shrink)
+    wishes = Wishes(arguments.run_name, arguments.artifact, arguments.take_over, arguments.let_shrink, arguments.record_only, tuple(arguments.script_arguments))
     try:
         if not arguments.outputs:
             raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")

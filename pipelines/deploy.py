@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import tarfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context, main
-from pipelines.labelled import Labelled, load_labelled
+from pipelines.labelled import Labelled, as_columns, load_labelled
 from pipelines.serving.bundle import Model, load
 from pipelines.tracking import use_mlflow
 
@@ -29,7 +31,8 @@ MOST_REQUESTS = 2_000
 SERVERLESS_MEMORY_MB = 2048
 LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # encrypted in hardware; SageMaker refuses a key for them
 SANDBOX_INSTANCE_TYPE = "ml.c5.large"
-MAX_ROWS = 1_000  # held-out rows that both variants answer; they fit one request
+MAX_ROWS = 1_000  # held-out rows that both variants answer
+MOST_REQUEST_BYTES = 3 * 1024 * 1024  # half of what SageMaker takes: rows differ in size
 MARGIN = 0.10  # the challenger may be this much worse, relative, before it counts as worse
 IN_SERVICE_TIMEOUT_S = 1800
 MOST_OF_A_REASON = 900  # characters; SageMaker takes 1,024 in a variable
@@ -80,13 +83,16 @@ def deploy(context: Context) -> dict[str, Any]:
             outcome = _publish(context, hosting, path, version, experiment, approvals)
             mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
             return outcome
+        check_topology(hosting.settings.topology, path / "candidate", context.model)
         candidate = hosting.create_model(path / "candidate", version, approvals)
         files, baseline = unpacked(path / "candidate", version), load(path / "baseline")
         assert baseline is not None
         serving_now = hosting.champion()
         holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
+        theirs = _rows_of_champion(mlflow, context, holdout, Path(folder) / "champion") if serving_now else None
     share = hosting.settings.canary_percent / 100 if serving_now else 0.0
-    rows, objectives = _records(holdout), context.objectives(experiment["task"])
+    objectives = context.objectives(experiment["task"])
+    rows = _records(holdout if theirs is None else _filled(holdout, theirs))
     loss = Loss.of(objectives, experiment["task"], holdout.labels)
     before = serving_now or hosting.create_empty("none", f"{version} is being tried")
 
@@ -97,7 +103,7 @@ def deploy(context: Context) -> dict[str, Any]:
 
     try:
         hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
-        seen = _canary(hosting, rows, holdout.labels.tolist(), loss, alone=serving_now is None)
+        seen = _canary(hosting, rows, holdout.labels.tolist(), loss, alone=serving_now is None, theirs=theirs)
     except BaseException as error:
         take_back(f"its canary was interrupted ({type(error).__name__})")
         raise
@@ -113,7 +119,7 @@ def deploy(context: Context) -> dict[str, Any]:
         "champion_before": "" if serving_now is None else serving_now,
         "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
         "verdict": verdict or _verdict(seen, rival),
-        "judged_on": _judged_on(experiment),
+        "judged_on": _judged_on(experiment) if theirs is None else "rows of its own, and the champion on its own: it takes columns that this version has not",
     }
     client = mlflow.MlflowClient()
     if verdict:
@@ -135,7 +141,50 @@ def deploy(context: Context) -> dict[str, Any]:
 
 def _judged_on(experiment: dict[str, Any]) -> str:
     # Out-of-fold rows are the training rows: a champion of other data would be judged more harshly than the challenger.
-    return "rows the candidate was trained on, which flatters it" if "fold" in experiment["holdout"] else str(experiment["holdout"])
+    return (
+        "rows the candidate was trained on, which flatters it"
+        if "fold" in experiment["holdout"] or "trained on" in experiment["holdout"]
+        else str(experiment["holdout"])
+    )
+
+
+def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: Path) -> Labelled | None:
+    """The champion's own held-out rows, where it takes columns that the new version's rows don't have; else None."""
+    try:
+        known = mlflow.MlflowClient().get_model_version_by_alias(context.model, "champion")
+    except mlflow.MlflowException:  # it was deployed past the registry
+        return None
+    path = Path(mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path="groundplan", dst_path=folder))
+    described = json.loads((path / "candidate" / "model.json").read_text(encoding="utf-8"))
+    if {column["name"] for column in described["columns"]} <= set(holdout.features.columns):
+        return None
+    return load_labelled(path, "holdout").sample(MAX_ROWS)
+
+
+def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
+    """Rows that the champion answers, too: for columns that they don't have they get values of its own rows."""
+    import numpy as np
+
+    more = theirs.features[[name for name in theirs.features.columns if name not in rows.features.columns]]
+    taken = more.iloc[np.arange(len(rows)) % len(more)].set_index(rows.features.index)
+    return Labelled(rows.features.join(taken), rows.labels)
+
+
+def check_topology(topology: str, folder: Path, model: str) -> None:
+    """A model in its own format is served where its process can be, and runs code of its own only where nothing else is in reach.
+
+    Raises:
+        GroundplanError: It can't be served by this topology.
+    """
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if described.get("engine", "onnx") != "native":
+        return
+    if topology in ("cluster-gpu", "edge") or (described.get("untrusted") and topology != "realtime"):
+        what = "is stored as a pickle" if described.get("untrusted") else f"is served in its own format ({described['flavor']})"
+        raise GroundplanError(
+            f"{model} {what}, and {topology} takes {'ONNX' if topology in ('cluster-gpu', 'edge') else 'formats that are only data'}",
+            where=f"groundplan:objectives.models.{model}", fix="change the objectives that ask for it (`groundplan explain`), or the model",
+        )  # fmt: skip
 
 
 def _verdict(seen: dict[str, Observed], rival: str) -> str:
@@ -149,9 +198,8 @@ def _verdict(seen: dict[str, Observed], rival: str) -> str:
 
 def _records(rows: Labelled) -> list[dict[str, Any]]:
     """Rows as a request has them; a missing value is null."""
-    features = rows.features.astype(object)
-    records: list[dict[str, Any]] = features.where(features.notna(), None).to_dict(orient="records")
-    return records
+    columns = as_columns(rows.features, list(rows.features.columns))
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _publish(context: Context, hosting: Hosting, path: Path, version: str, experiment: dict[str, Any], approvals: dict[str, str]) -> dict[str, Any]:
@@ -166,6 +214,7 @@ def _publish(context: Context, hosting: Hosting, path: Path, version: str, exper
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     before = path / "before"
     fetched = _fetch_current(context, before)
+    check_topology(hosting.settings.topology, path / "candidate", context.model)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
     objectives, rival = context.objectives(experiment["task"]), "champion" if fetched else "baseline"
@@ -209,11 +258,11 @@ def _fetch_current(context: Context, folder: Path) -> bool:
     prefix = f"{context.model}/current/"
     for key in context.keys("models", prefix):
         (folder / key.removeprefix(prefix)).write_bytes(context.get("models", key))
-    return (folder / "model.onnx").is_file()
+    return (folder / "model.json").is_file()
 
 
 def _losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
-    predicted = model.predict(model.tensors({name: rows.features[name].tolist() for name in model.names}))
+    predicted = model.answers(as_columns(rows.features, model.names)).predictions
     return [loss(guess, label) for guess, label in zip(predicted, rows.labels.tolist(), strict=True)]
 
 
@@ -261,7 +310,7 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
     return ""
 
 
-def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], loss: Loss, *, alone: bool) -> dict[str, Observed]:
+def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], loss: Loss, *, alone: bool, theirs: Labelled | None = None) -> dict[str, Observed]:
     """What live traffic shows of errors and latency, and what held-out rows show of quality.
 
     Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough of
@@ -269,6 +318,7 @@ def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], los
 
     Args:
         alone: There is no champion: every request is for the challenger.
+        theirs: Rows that the champion is judged on, where it takes other columns.
     """
     seen = {CHAMPION: Observed(), CHALLENGER: Observed()}
     for number in range(MOST_REQUESTS):
@@ -278,7 +328,9 @@ def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], los
     for variant, observed in seen.items():
         if (variant == CHAMPION and alone) or (variant == CHALLENGER and observed.errors == observed.requests):
             continue  # it answers nothing; how many failed is what there is to say
-        for predicted, label in zip(hosting.predict(rows, variant, CANARY), labels, strict=True):
+        own = variant == CHAMPION and theirs is not None
+        asked, wanted = (_records(theirs), theirs.labels.tolist()) if own and theirs is not None else (rows, labels)
+        for predicted, label in zip(hosting.predict(asked, variant, CANARY), wanted, strict=True):
             observed.losses.append(loss(predicted, label))
     return seen
 
@@ -318,7 +370,11 @@ class Hosting:
             # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
             environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
-        self._create(name, {"ModelDataUrl": address, "Environment": environment}, version, _approval_tags(approvals or {}))
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
+        if alone and self.context.outputs.stack != "local":
+            environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
+        self._create(name, {"ModelDataUrl": address, "Environment": environment}, version, _approval_tags(approvals or {}), alone=alone)
         return name
 
     def create_empty(self, label: str, why: str) -> str:
@@ -332,12 +388,13 @@ class Hosting:
         self._create(name, {"Environment": environment}, "none", [])
         return name
 
-    def _create(self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]]) -> None:
+    def _create(self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]], *, alone: bool = False) -> None:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.settings.image_uri, **container},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
+            EnableNetworkIsolation=alone,  # the model's own code, if it has any, has neither network nor the role's credentials
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
         )
 
@@ -449,13 +506,14 @@ class Hosting:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = _body(rows, purpose)
-        try:
-            answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=body, TargetVariant=variant)
-        except (ClientError, BotoCoreError) as error:
-            raise GroundplanError(f"the {variant} does not answer: {error}", where=self.name) from None
-        predictions: list[Any] = json.loads(answer["Body"].read())["predictions"]
-        return predictions
+        found: list[Any] = []
+        for part in _parts(rows):
+            try:
+                answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body(part, purpose), TargetVariant=variant)
+            except (ClientError, BotoCoreError) as error:
+                raise GroundplanError(f"the {variant} does not answer: {_said(error)}", where=self.name) from None
+            found += json.loads(answer["Body"].read())["predictions"]
+        return found
 
     def ask(self, row: dict[str, Any], seen: dict[str, Observed], variant: str = "") -> None:
         """Send one row, to a variant or to the one that SageMaker chooses, and note which one answered, how fast, and whether it failed."""
@@ -476,6 +534,22 @@ class Hosting:
             observed.errors += 1
         else:
             observed.latencies_ms.append((time.perf_counter() - started) * 1000)
+
+
+def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in requests below the size that SageMaker takes."""
+    size = max((len(_body([row])) for row in rows[:20]), default=1)
+    most = max(1, MOST_REQUEST_BYTES // size)
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
+
+
+def _said(error: Exception) -> str:
+    """What a model server said itself, without what SageMaker puts around it."""
+    original = getattr(error, "response", {}).get("OriginalMessage", "")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(original)["error"])
+    return original or str(error)
 
 
 def _body(rows: list[dict[str, Any]], purpose: str = "") -> str:

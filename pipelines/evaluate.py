@@ -9,7 +9,7 @@ from typing import Any
 from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from pipelines.context import Context, main
-from pipelines.labelled import Labelled, load_labelled
+from pipelines.labelled import Labelled, as_columns, load_labelled
 from pipelines.serving.bundle import Model, load
 from pipelines.tracking import use_mlflow
 
@@ -106,7 +106,9 @@ def against(scores: dict[str, float], base: dict[str, float], low: float, rows: 
         found.append("the gain over the baseline may be chance: its 95 % interval reaches 0 or below")
     if rows < FEW_ROWS:
         found.append(f"only {rows} rows were there to judge it on")
-    if "fold" in how:
+    if "trained on" in how:
+        found.append("it was judged on the rows that it was trained on, which flatters it")
+    elif "fold" in how:
         found.append("the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted without it")
     return found
 
@@ -120,11 +122,11 @@ def _answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
     """Labels, predictions, and what ranks the rows (of two classes the second's probability or score; None where there is nothing)."""
     import numpy as np
 
-    tensors = model.tensors({name: rows.features[name].tolist() for name in model.names})
     if rows.predictions is not None:
         return rows.labels.to_numpy(), rows.predictions.to_numpy(), None
-    ranks = model.beside(tensors) if model.output and len(model.classes) == 2 else None
-    return rows.labels.to_numpy(), np.asarray(model.predict(tensors)), ranks if ranks is None or ranks.ndim == 1 else ranks[:, 1]
+    found = model.answers(as_columns(rows.features, model.names))
+    ranks = found.beside if len(model.classes) == 2 else None
+    return rows.labels.to_numpy(), np.asarray(found.predictions), ranks if ranks is None or ranks.ndim == 1 else ranks[:, 1]
 
 
 def scores_of(task: str, classes: list[str], labels: Any, predicted: Any, ranks: Any = None) -> dict[str, float]:

@@ -6,28 +6,32 @@ import hashlib
 import json
 import os
 import platform
-import runpy
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
 from pipelines.choice import choose, task_of
 from pipelines.context import Context, main
 from pipelines.identity import check_owner, claim
-from pipelines.labelled import Labelled, as_labels
+from pipelines.labelled import Labelled, as_columns, as_labels
 from pipelines.recorder import Logged, Recorder, as_frame
+from pipelines.script import run_script
 from pipelines.tracking import use_mlflow
+
+if TYPE_CHECKING:
+    from pipelines.export import Exported
 
 MAX_HOLDOUT_ROWS = 5_000
 FOLDS = 5
+BACKGROUND_ROWS = 50
 SEEN_BY_NONE = "rows the model has not seen"
+TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be fitted anew"
 
 
 def run_experiment(context: Context) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
 
     Raises:
         UsageError: Another script makes the model of this name.
-        GroundplanError: The script failed, made no run or logged no scikit-learn model, or the model can't be turned to ONNX.
+        GroundplanError: The script failed, made no run or logged no model, or the model can't be served.
     """
     check_owner(context, take_over=context.wishes.take_over)
     mlflow = use_mlflow()
@@ -45,13 +49,31 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder = Recorder(columns=_feature_names(context))
     recorder.install()
     with _training_set(context) as given:
-        _run_script(example.script)
+        run_script(example.script, context.wishes.script_arguments)
         if given is not None and not recorder.splits:
             columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
             recorder.splits = [(given[names], given[example.target]) for names in columns if set(names) <= set(given.columns)]
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     if not recorder.logged and mlflow.last_active_run() is None:
         raise GroundplanError("the script made no MLflow run", where=str(example.script), fix="call mlflow.start_run() and log something")
+    seconds = round(time.time() - started, 2)
+    try:
+        return _record(context, recorder, seconds)
+    except GroundplanError as error:
+        if not context.wishes.record_only or context.wishes.run_name or context.wishes.artifact:
+            raise
+        return _run_alone(context, recorder, seconds, str(error))
+
+
+def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, Any]:
+    """Choose among the models that the script logged, and record all that serving it needs.
+
+    Raises:
+        GroundplanError: None can be taken, or it can't be served.
+    """
+    import mlflow
+
+    example = context.example
     held_out: dict[Logged, tuple[Labelled, str]] = {}
 
     def holdout(item: Logged) -> Labelled:
@@ -62,24 +84,17 @@ def run_experiment(context: Context) -> dict[str, Any]:
     logged, choice = choose(recorder.logged, holdout, context.objectives, example.script, run_name=wishes.run_name, artifact=wishes.artifact)
     holdout(logged)
     rows, how = held_out[logged]
-    seconds = round(time.time() - started, 2)
     training = Labelled(logged.frame, as_labels(logged.labels))
     digest = labelled_digest(training)
-    code = code_version(example.script)
     with TemporaryDirectory() as folder:
         described = _export(context, logged, training, _with_more(rows, how, recorder), Path(folder))
         mlflow.MlflowClient().log_artifacts(logged.run_id, folder, "groundplan")
     dataset = context.result("quality") if example.contracts else {}
     tags = {
-        "groundplan.model": context.model,
-        "groundplan.pipeline_run": context.run,
-        "groundplan.code_version": code["commit"],
-        "groundplan.script_sha256": code["sha256"],
+        **_tags(context, seconds),
         "groundplan.training_digest": digest,
         "groundplan.dataset_digest": dataset.get("digest", digest),
         "groundplan.dataset": dataset.get("dataset", "the script's own"),
-        "groundplan.environment": json.dumps(environment()),
-        "groundplan.duration_s": str(seconds),
         "groundplan.task": described["task"],
     }
     claim(context)
@@ -89,6 +104,32 @@ def run_experiment(context: Context) -> dict[str, Any]:
     return {
         **recorded, **described, "holdout": how, "choice": choice, "run_id": logged.run_id, "model_uri": logged.uri, "metrics": metrics, "duration_s": seconds,
     }  # fmt: skip
+
+
+def _tags(context: Context, seconds: float) -> dict[str, str]:
+    code = code_version(context.example.script)
+    return {
+        "groundplan.model": context.model,
+        "groundplan.pipeline_run": context.run,
+        "groundplan.code_version": code["commit"],
+        "groundplan.script_sha256": code["sha256"],
+        "groundplan.environment": json.dumps(environment()),
+        "groundplan.duration_s": str(seconds),
+    }
+
+
+def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -> dict[str, Any]:
+    """The record of a run of which no model is served, where none was asked for."""
+    import mlflow
+    from mlflow.entities import RunTag
+
+    found = mlflow.last_active_run()
+    run_id = recorder.logged[-1].run_id if found is None else found.info.run_id
+    tags = _tags(context, seconds)
+    client = mlflow.MlflowClient()
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
+    return {**recorded, "run_id": run_id, "metrics": client.get_run(run_id).data.metrics, "duration_s": seconds, "not_served": why}
 
 
 @contextmanager
@@ -107,32 +148,6 @@ def _training_set(context: Context) -> Iterator[Any]:
         yield pd.read_parquet(path)
 
 
-def _run_script(script: Path) -> None:
-    previous, sys.argv = sys.argv, [str(script)]
-    sys.path.insert(0, str(script.parent))
-    try:
-        runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as stop:
-        if stop.code not in (None, 0):
-            raise GroundplanError(f"the script ended with exit code {stop.code}", where=str(script)) from None
-    except Exception as error:
-        frames = [frame for frame in _traceback(error) if frame[0] == str(script)]
-        line = f":{frames[-1][1]}" if frames else ""
-        from mlflow.exceptions import MlflowException
-
-        fix = "read each type, then add it to pipelines/trusted_types.py" if isinstance(error, MlflowException) and "untrusted" in str(error) else ""
-        raise GroundplanError(f"{type(error).__name__}: {error}", where=f"{script}{line}", fix=fix) from error
-    finally:
-        sys.path.remove(str(script.parent))
-        sys.argv = previous
-
-
-def _traceback(error: BaseException) -> list[tuple[str, int]]:
-    import traceback
-
-    return [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-
-
 def _feature_names(context: Context) -> tuple[str, ...]:
     return tuple(name for view in context.example.views for name in view.features)
 
@@ -147,29 +162,14 @@ def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
 
 
 def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:
-    """Write what serving, evaluation and monitoring need: ONNX models, the training rows, rows the model has not seen."""
-    from pipelines import onnx_export
+    """Write what serving, evaluation and monitoring need: the model and the one to beat, the training rows, rows that it has not seen."""
+    from pipelines.export import export
 
     task = task_of(logged.model)
-    exported = onnx_export.export(logged.model, training.features, task)
-    baseline = onnx_export.export_baseline(list(training.labels), exported.columns, exported.layout, task)
-    entity = _entity(context, {column["name"] for column in exported.columns})
-    description = {
-        "model": context.model,
-        "task": task,
-        "classes": onnx_export.classes(logged.model),
-        "columns": exported.columns,
-        "layout": exported.layout,
-        "entity": entity,
-    }
-    served = {"output": exported.output, "most_probable": exported.most_probable}
-    constant = {"output": "probability" if task == "classification" else "", "most_probable": False}
-    for name, content, own in (("candidate", exported.content, served), ("baseline", baseline, constant)):
-        target = folder / name
-        target.mkdir()
-        (target / "model.onnx").write_bytes(content)
-        (target / "model.json").write_text(json.dumps({**description, **own}), encoding="utf-8")
-        training.features.sample(min(50, len(training)), random_state=0).to_json(target / "background.json", orient="split", index=False)
+    exported = export(logged.asked, training.features, task, untrusted=context.outputs.untrusted_models)
+    names = [column["name"] for column in exported.described["columns"]]
+    entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
+    write_served(folder, exported, training.features, list(training.labels), {"model": context.model, "entity": entity})
     training.save(folder, "training")
     rows.save(folder, "holdout")
     return {
@@ -177,9 +177,33 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "rows": len(training),
         "holdout_rows": len(rows),
         "parity": asdict(exported.parity),
+        "served_as": exported.described.get("flavor", exported.described["engine"]),
+        "why_native": exported.why_native,
         "no_probability": exported.no_probability,
-        "columns": [c["name"] for c in exported.columns],
+        "columns": names,
     }
+
+
+def write_served(folder: Path, exported: Exported, features: Any, labels: list[Any], shared: dict[str, Any]) -> None:
+    """Write the model (``candidate``) and the one to beat (``baseline``), each with its description and rows to compare explanations with.
+
+    Args:
+        shared: More of both descriptions.
+    """
+    from pipelines.serving.engines import Constant
+
+    described = exported.described
+    constant = Constant.of(labels, described["classes"])
+    told = {key: described[key] for key in ("task", "classes", "columns")} | {"output": "probability" if described["classes"] else ""}
+    baseline = {"engine": "constant", "prediction": constant.prediction, "shares": constant.shares, **told}
+    sample = features.sample(min(BACKGROUND_ROWS, len(features)), random_state=0)
+    columns = as_columns(sample, list(sample.columns))
+    background = {"columns": list(columns), "data": list(zip(*columns.values(), strict=True))}
+    for name, files, what in (("candidate", exported.files, described), ("baseline", {}, baseline)):
+        target = folder / name
+        target.mkdir(parents=True)
+        for file, content in {**files, "model.json": json.dumps({**shared, **what}).encode(), "background.json": json.dumps(background).encode()}.items():
+            (target / file).write_bytes(content)
 
 
 def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
@@ -188,13 +212,19 @@ def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 
+    if logged.kept_apart is not None:
+        return logged.kept_apart.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     for features, labels in reversed(recorder.splits):
         if (fresh := _unseen(features, labels, logged)) is not None:
             return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
-    known = as_labels(logged.labels)
-    folds = min(FOLDS, len(known))
-    predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
-    return Labelled(logged.frame.reset_index(drop=True), known, pd.Series(predicted.ravel())).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+    known, frame = as_labels(logged.labels), logged.frame.reset_index(drop=True)
+    folds = min(FOLDS, len(known), *([known.value_counts().min()] if task_of(logged.model) == "classification" else []))
+    try:
+        predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
+    except Exception as error:  # a class or a category of one row, a model that can't be fitted anew
+        print(f"not judged out of fold: {type(error).__name__}: {error}")
+        return Labelled(frame, known).sample(MAX_HOLDOUT_ROWS), TRAINED_ON
+    return Labelled(frame, known, pd.Series(predicted.ravel())).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
 
 
 def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
@@ -271,8 +301,10 @@ def environment() -> dict[str, str]:
     """Versions of Python and of the packages that decide what a model is."""
     from importlib.metadata import version
 
+    from pipelines.native_export import used
+
     packages = ("mlflow", "scikit-learn", "numpy", "pandas", "skl2onnx", "onnxruntime")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, **used()}
 
 
 def labelled_digest(rows: Labelled) -> str:

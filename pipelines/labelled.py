@@ -56,6 +56,16 @@ def load_labelled(folder: Path, name: str) -> Labelled:
     return Labelled(features, answers["label"], answers.get("prediction"))
 
 
+def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
+    """Columns of a frame as a request has them: plain values, dates in ISO 8601, and None where a value is missing."""
+    found = {}
+    for name in names:
+        series = frame[name]
+        values = [value.isoformat() for value in series] if hasattr(series, "dt") else series.tolist()
+        found[name] = [None if gap else value for value, gap in zip(values, series.isna(), strict=True)] if series.isna().any() else values
+    return found
+
+
 def as_labels(labels: Any) -> Any:
     """Labels of any form as a Series of n values, numbered from 0.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
+from pipelines.asking import Asked
+from pipelines.labelled import as_columns
+
+if TYPE_CHECKING:
+    from pipelines.serving.bundle import Model
 
 TOLERANCE = 1e-3  # of a probability; of other numbers relative to their spread. ONNX computes trees in single precision
 ALLOWED_SHARE = 1e-3  # of the rows of a kind; in single precision a value may fall on the other side of a tree's threshold
@@ -25,8 +28,8 @@ class Parity:
     """What was compared.
 
     Attributes:
-        rows: Rows that were compared, by kind: ``gaps``, ``rare`` (a category that few rows have, or none had), ``extremes`` (of a
-            number, and beyond), ``others``.
+        rows: Rows that were compared, by kind: ``gaps``, ``new gaps`` (in a column that had none), ``rare`` (a category that few rows
+            have, or none had), ``extremes`` (of a number, and beyond), ``others``.
         differences: Of each output that is served the largest difference: of classes the share of rows with another one, of
             probabilities absolute, of other numbers relative to their spread.
     """
@@ -37,10 +40,19 @@ class Parity:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows to compare on: a frame of n rows, and the kind of each."""
+    """Rows to compare on.
+
+    Attributes:
+        frame: n rows.
+        kinds: The kind of each.
+        gaps: Columns in which the model takes a missing value.
+        new_gaps: Those of them in which no training row has one.
+    """
 
     frame: Any
     kinds: list[str]
+    gaps: tuple[str, ...] = ()
+    new_gaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,26 +72,13 @@ class Truth:
     outputs: tuple[str, ...]
 
 
-def predictions(model: Any, frame: Any) -> Any:
-    """What ``predict`` says of a frame's rows, given to it as it was fitted: scikit-learn warns when names appear or vanish."""
-    return _asked(model, "predict", frame)
-
-
-def _asked(model: Any, method: str, frame: Any) -> Any:
-    import numpy as np
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.asarray(getattr(model, method)(frame if hasattr(model, "feature_names_in_") else frame.to_numpy()))
-
-
-def truth_of(model: Any, sample: Sample, task: str) -> Truth:
+def truth_of(asked: Asked, sample: Sample, task: str) -> Truth:
     """Ask the model itself.
 
     Raises:
         GroundplanError: It predicts several values a row.
     """
-    values = {"prediction": predictions(model, sample.frame)}
+    values = {"prediction": asked.ask("predict", sample.frame)}
     if values["prediction"].ndim > 1 and values["prediction"].shape[1] == 1:
         values["prediction"] = values["prediction"].ravel()
     if values["prediction"].ndim > 1:
@@ -89,69 +88,79 @@ def truth_of(model: Any, sample: Sample, task: str) -> Truth:
         )  # fmt: skip
     if task == "regression":
         return Truth(task, values, [], ("",))
-    classes = [value.item() if hasattr(value, "item") else value for value in model.classes_]
-    for name, method in (("probability", "predict_proba"), ("score", "decision_function")):
-        if hasattr(model, method):
-            found = _asked(model, method, sample.frame)
+    classes = asked.classes
+    for name, method in METHODS.items():
+        if asked.has(method):
+            found = asked.ask(method, sample.frame)
             wanted = [(len(sample.frame), len(classes))] + ([(len(sample.frame),)] if name == "score" and len(classes) == 2 else [])
             if found.shape in wanted:
                 values[name] = found
     return Truth(task, values, classes, (*(name for name in ("probability", "score") if name in values), ""))
 
 
-def compare(content: bytes, sample: Sample, truth: Truth, columns: list[dict[str, Any]], layout: str, output: str, *, most_probable: bool = False) -> Parity:
-    """Ask the converted model, as the server would, and compare.
+def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -> Parity:
+    """Ask the model as it is served, and compare.
+
+    Args:
+        without: Rows of this kind do not count.
 
     Raises:
         DifferError: It answers differently; the message says on which kind of rows.
     """
     import numpy as np
 
-    from pipelines.serving.bundle import Model
-
-    served = Model(content, columns, layout, truth.task, classes=truth.classes, output=output, most_probable=most_probable)
-    tensors = served.tensors({name: sample.frame[name].tolist() for name in sample.frame.columns})
-    expected, actual = truth.values["prediction"], np.asarray(served.predict(tensors), dtype=object)
+    counted = [place for place, kind in enumerate(sample.kinds) if kind != without]
+    frame, kinds = sample.frame.iloc[counted], np.asarray(sample.kinds)[counted]
+    answers = served.answers(as_columns(frame, served.names))
+    output = served.output
+    expected, actual = truth.values["prediction"][counted], np.asarray(answers.predictions, dtype=object)
     if truth.task == "classification":
         differing = {"prediction": (actual.astype(str) != np.asarray(expected.tolist(), dtype=object).astype(str)).astype(float)}
     else:
         differing = {"prediction": np.abs(actual.astype(float) - expected.astype(float)) / _spread(expected)}
     if output:
-        wanted, found = truth.values[output], served.beside(tensors)
+        wanted, found = truth.values[output][counted], np.asarray(answers.beside)
         if found.shape != wanted.shape:
-            raise DifferError(f"its {output} has the shape {found.shape}, scikit-learn's {wanted.shape}")
+            raise DifferError(f"its {output} has the shape {found.shape}, the model's own {wanted.shape}")
         off = np.abs(found - wanted) / (1.0 if output == "probability" else _spread(wanted))
         differing[output] = off if off.ndim == 1 else off.max(axis=1)
-    kinds = np.asarray(sample.kinds)
     for name, off in differing.items():
         bad = ~(off <= TOLERANCE)  # a NaN is a difference
-        for kind in sorted(set(sample.kinds)):
+        for kind in sorted(set(kinds)):
             share = float(bad[kinds == kind].mean())
             if share > ALLOWED_SHARE:
                 worst = float(np.nanmax(off[kinds == kind]))
                 what = "another class" if name == "prediction" and truth.task == "classification" else f"a {name} that differs by up to {worst:.2g}"
-                raise DifferError(f"ONNX and scikit-learn differ: {what} on {share:.1%} of the rows {_NAMES[kind]}")
+                raise DifferError(f"it and the model itself differ: {what} on {share:.1%} of the rows {_NAMES[kind]}")
     of_classes = {"prediction"} if truth.task == "classification" else set[str]()
     return Parity(
-        {kind: sample.kinds.count(kind) for kind in sorted(set(sample.kinds))},
+        {str(kind): int((kinds == kind).sum()) for kind in sorted(set(kinds))},
         {name: float(off.mean() if name in of_classes else off.max()) for name, off in differing.items()},
     )
 
 
-_NAMES = {"gaps": "with missing values", "rare": "with rare or unseen categories", "extremes": "with extreme numbers", "others": "it was trained on"}
+METHODS = {"probability": "predict_proba", "score": "decision_function"}
+NEW_GAPS = "new gaps"
+_NAMES = {
+    "gaps": "with missing values", NEW_GAPS: "with a value missing where it never was", "rare": "with rare or unseen categories",
+    "extremes": "with extreme numbers",
+    "others": "it was trained on",
+}  # fmt: skip
 
 
 def _spread(values: Any) -> float:
     import numpy as np
 
+    if not len(values):
+        return 1.0
     return float(values.max() - values.min()) or max(1.0, float(np.abs(values).max()))
 
 
-def sample_rows(model: Any, frame: Any, known: dict[str, list[Any]]) -> Sample:
+def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample:
     """Rows of all kinds.
 
     Of the training rows those with gaps, rare categories and extremes, and others by chance; and beyond them numbers outside of what was
-    seen and categories that nobody has seen, where the model takes them.
+    seen, categories that nobody has seen, and gaps where there were none, where the model takes them.
     """
     import pandas as pd
 
@@ -175,109 +184,166 @@ def sample_rows(model: Any, frame: Any, known: dict[str, list[Any]]) -> Sample:
     others = kinds.index[kinds == "others"]
     left = MOST_ROWS - len(picked)
     picked += list(others if len(others) <= left else kinds[others].sample(left, random_state=0).index)
-    beyond, beyond_kinds = _beyond(model, rows, known)
-    whole = pd.concat([rows.loc[sorted(picked)], *beyond], ignore_index=True)
-    return Sample(whole.astype(rows.dtypes.to_dict()) if beyond else whole, [*kinds[sorted(picked)], *beyond_kinds])
+    base = _complete_row(rows)
+    beyond = _beyond(asked, base, rows, known)
+    had = [column for column in rows.columns if rows[column].isna().any()]
+    new = _taken_gaps(asked, base, [column for column in rows.columns if column not in had])
+    gaps = _variants(base, [(column, None) for column in new[:MOST_PROBED]])
+    whole = _stacked([rows.loc[sorted(picked)], *(frame for frame, _ in beyond), *gaps])
+    told = [kind for _, kinds in beyond for kind in kinds]
+    return Sample(whole, [*kinds[sorted(picked)], *told, *[NEW_GAPS] * len(new[:MOST_PROBED])], (*had, *new), tuple(new))
 
 
-def _beyond(model: Any, rows: Any, known: dict[str, list[Any]]) -> tuple[list[Any], list[str]]:
-    """Single rows with one value that no training row has, if the model takes them."""
+def _stacked(parts: list[Any]) -> Any:
+    """Frames one upon the other; columns keep the type of the first one's, but for whole numbers that have gaps now."""
+    import pandas as pd
+
+    if len(parts) == 1:
+        return parts[0].reset_index(drop=True)
+    kinds = parts[0].dtypes.to_dict()
+    whole = pd.concat(parts, ignore_index=True)
+    changed = {name: kind for name, kind in kinds.items() if whole[name].dtype != kind}
+    lost = {name for name, kind in changed.items() if isinstance(kind, pd.CategoricalDtype) and not whole[name].dropna().isin(kind.categories).all()}
+    return whole.astype(
+        {name: kind for name, kind in changed.items() if name not in lost and (pd.api.types.is_extension_array_dtype(kind) or not whole[name].isna().any())}
+    )
+
+
+def _variants(base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
+    """Frames of the complete row with one value changed in each row, in the changes' order; None is a missing value.
+
+    Args:
+        changes: Column and value.
+    """
+    import pandas as pd
+
+    made = []
+    for start in range(0, len(changes), MOST_PROBED):
+        part = changes[start : start + MOST_PROBED]
+        frame, rows = base.loc[base.index.repeat(len(part))].reset_index(drop=True), dict[Any, dict[int, Any]]()
+        for row, (column, value) in enumerate(part):
+            rows.setdefault(column, {})[row] = value
+        frame = frame.assign(**{str(column): _with_values(frame[column], values) for column, values in rows.items()})
+        made.append(pd.DataFrame(frame)[list(base.columns)])
+    return made
+
+
+def _with_values(series: Any, values: dict[int, Any]) -> Any:
+    """A column with other values at some places, in its own type where that has room for them."""
+    import pandas as pd
+
+    kind, missing = series.dtype, all(value is None for value in values.values())
+    fits = isinstance(kind, pd.CategoricalDtype) and all(value is None or value in kind.categories for value in values.values())
+    if missing and (pd.api.types.is_extension_array_dtype(kind) or pd.api.types.is_datetime64_any_dtype(series)):
+        fits = True
+    if fits:
+        changed = series.copy()
+        changed.iloc[list(values)] = list(values.values()) if not missing else None
+        return changed
+    whole = series.astype(float if missing and pd.api.types.is_numeric_dtype(series) else object)
+    whole.iloc[list(values)] = [float("nan") if value is None else value for value in values.values()]
+    return whole.infer_objects() if not missing else whole
+
+
+def _taken_gaps(asked: Asked, base: Any, columns: list[Any]) -> list[Any]:
+    """The columns in which the model takes a missing value."""
+    return _asked_by_column(asked, base, [(column, None) for column in columns])
+
+
+def _asked_by_column(asked: Asked, base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
+    """The columns of those changes that the model takes; all at once where it takes them all, else one by one."""
+    taken = []
+    for start in range(0, len(changes) if len(base) else 0, MOST_PROBED):
+        part = changes[start : start + MOST_PROBED]
+        (frame,) = _variants(base, part)
+        if asked.takes(frame):
+            taken += [column for column, _ in part]
+        elif len(changes) <= MOST_PROBED:  # of thousands it would take minutes
+            taken += [column for row, (column, _) in enumerate(part) if asked.takes(frame.iloc[[row]].infer_objects())]
+    return taken
+
+
+def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> list[tuple[Any, list[str]]]:
+    """Frames of rows with one value that no training row has, if the model takes them, each with the kinds of its rows."""
     import numpy as np
     import pandas as pd
 
-    base = _complete_row(rows)
-    made, kinds = list[Any](), list[str]()
-    for column in rows.columns if len(base) else ():
+    changes, kinds = list[tuple[Any, Any]](), list[str]()
+    for column in rows.columns[:MOST_PROBED] if len(base) else ():
         series = rows[column]
-        if column in known or pd.api.types.is_bool_dtype(series):
+        if (
+            column in known
+            or pd.api.types.is_bool_dtype(series)
+            or pd.api.types.is_datetime64_any_dtype(series)
+            or isinstance(series.dtype, pd.CategoricalDtype)
+        ):
             continue
         values, kind = [_UNSEEN], "rare"
         if pd.api.types.is_numeric_dtype(series):
             low, high = series.min(), series.max()
             values, kind = [low - (high - low), high + (high - low)], "extremes"
         if all(isinstance(value, str) or (np.isfinite(value) and abs(value) < _LARGEST) for value in values):
-            made += [_changed(base, column, value) for value in values]
+            changes += [(column, value) for value in values]
             kinds += [kind] * len(values)
-    if made and not _takes(model, pd.concat(made, ignore_index=True).astype(rows.dtypes.to_dict())):
-        return [], []  # what the model itself refuses need not be compared
-    return made, kinds
+    made = [(frame, kinds[place * MOST_PROBED : (place + 1) * MOST_PROBED]) for place, frame in enumerate(_variants(base, changes))]
+    return made if all(asked.takes(frame) for frame, _ in made) else []  # what the model itself refuses need not be compared
 
 
+MOST_PROBED = 500  # rows at once, and columns that are asked one by one
 _LARGEST = 2**62
-
-
-def _changed(base: Any, column: str, value: Any) -> Any:
-    row = base.copy()
-    row[column] = [value]
-    return row
-
-
-def _takes(model: Any, rows: Any) -> bool:
-    try:
-        predictions(model, rows)
-    except Exception:  # each estimator has its own way to refuse
-        return False
-    return True
 
 
 def _complete_row(frame: Any) -> Any:
     """One row with a value in each column, as far as the column has any."""
     import pandas as pd
 
-    firsts = {column: frame[column].loc[[index]].to_numpy() for column in frame.columns if (index := frame[column].first_valid_index()) is not None}
     row = frame.head(1).reset_index(drop=True)
-    return pd.DataFrame({column: firsts.get(column, row[column].to_numpy()) for column in frame.columns}).astype(frame.dtypes.to_dict()) if len(row) else row
+    if not len(row) or not row.isna().to_numpy().any():
+        return row
+    firsts = {column: frame[column].loc[[index]].to_numpy() for column in frame.columns if (index := frame[column].first_valid_index()) is not None}
+    return pd.DataFrame({column: firsts.get(column, row[column].to_numpy()) for column in frame.columns}).astype(frame.dtypes.to_dict())
 
 
-def known_categories(model: Any, frame: Any) -> dict[str, list[Any]]:
-    """The values a column may have, for each column in which the model raises on any other (an encoder with ``handle_unknown="error"``).
+def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
+    """The values a column may have: of a column of categories, and of each column in which the model raises on any other value.
 
-    Found by asking the model with values that nobody has seen: what it does with them is certain then, whatever it is made of.
+    The latter (an encoder with ``handle_unknown="error"``) are found by asking the model with values that nobody has seen: what it does with them
+    is certain then, whatever it is made of.
     """
     import pandas as pd
 
     base, probes = _complete_row(frame), dict[Any, Any]()
     for column in frame.columns:
         series = frame[column]
+        if pd.api.types.is_datetime64_any_dtype(series):
+            continue
         if pd.api.types.is_bool_dtype(series):
             if series.nunique() == 1:
-                probes[column] = not series.iloc[0]
+                probes[column] = not series.dropna().iloc[0]
         elif pd.api.types.is_numeric_dtype(series):  # an encoder takes numbers for categories, too
-            probes[column] = max((value for value in {series.max()} | _of_encoders(model, series) if value == value), default=0) + 1
+            probes[column] = max((value for value in {series.max()} | _of_encoders(asked, series) if value == value), default=0) + 1
         else:
             probes[column] = _UNSEEN
-    if base.empty or not _takes(model, base):
+    if base.empty or not asked.takes(base):
         return {}
-    rows = {column: _changed(base, column, value) for column, value in probes.items()}
-    if not rows or _takes(model, pd.concat(rows.values(), ignore_index=True)):
-        return {}
+    typed = {column for column in frame.columns if isinstance(frame[column].dtype, pd.CategoricalDtype)}
+    free = {column for column in _asked_by_column(asked, base, list(probes.items())) if column not in typed}
     found = {}
-    for column in (column for column, row in rows.items() if not _takes(model, row)):
-        values = set(frame[column].dropna().unique().tolist()) | _of_encoders(model, frame[column])
-        found[str(column)] = sorted(value for value in values if _takes(model, _changed(base, column, value)))
+    for column in (column for column in probes if column not in free):
+        values = set(frame[column].dropna().unique().tolist()) | _of_encoders(asked, frame[column])
+        if column in typed:
+            values |= set(frame[column].cat.categories.tolist())
+        found[str(column)] = sorted(value for value in values if asked.takes(_variants(base, [(column, value)])[0]))
     return found
 
 
-def _of_encoders(model: Any, series: Any) -> set[Any]:
+def _of_encoders(asked: Asked, series: Any) -> set[Any]:
     """Values that an encoder within was told of, though no row has them; of the column's own kind."""
     import pandas as pd
 
     kind = (int, float) if pd.api.types.is_numeric_dtype(series) else str
     found: set[Any] = set()
-    for estimator in within(model):
+    for estimator in asked.parts():
         for values in getattr(estimator, "categories_", []):
             found |= {value.item() if hasattr(value, "item") else value for value in values}
     return {value for value in found if isinstance(value, kind)}
-
-
-def within(model: Any) -> Iterator[Any]:
-    """A model and every estimator that it is made of, each once."""
-    waiting, seen = [model], set[int]()
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list | tuple):  # of steps, of transformers with their columns
-            waiting += item
-        elif hasattr(item, "get_params") and id(item) not in seen:
-            seen.add(id(item))
-            yield item
-            waiting += vars(item).values()

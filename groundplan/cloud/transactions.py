@@ -113,9 +113,9 @@ def reads_committed(request: bytes, version: int) -> bool:
     """Whether a Fetch request (with its length) asks for committed events only."""
     if not FIRST <= version <= NEWEST or len(request) < 14:
         return False
-    (client,) = struct.unpack_from(">h", request, 12)
+    client: int = struct.unpack_from(">h", request, 12)[0]
     place = 14 + max(client, 0) + 16  # replica, longest wait, least and most bytes
-    return place < len(request) and request[place] == 1
+    return len(request) > place and request[place] == 1
 
 
 async def with_aborted(answer: bytes, version: int, ends: dict[tuple[str, int], Ends], log: Log) -> bytes:

@@ -7,7 +7,9 @@ S3 that is served instead of the folder, and served anew whenever it changes. ``
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,6 +21,8 @@ from pipelines.serving.bundle import Model, load
 from pipelines.serving.capture import FLUSH_S, Capture
 from pipelines.serving.online import OnlineFeatures
 from pipelines.serving.published import Published
+
+WARM_AFTER_S = 15.0  # a canary's requests come first
 
 
 def main() -> None:
@@ -34,6 +38,9 @@ def main() -> None:
     else:
         model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
         server.use(model, _lookup(model))
+    warming = threading.Timer(WARM_AFTER_S, _warm, (server,))
+    warming.daemon = True
+    warming.start()
     uvicorn.run(
         server,
         host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
@@ -44,6 +51,18 @@ def main() -> None:
     )
     if capture is not None:
         capture.flush()
+
+
+def _warm(server: ModelServer) -> None:
+    """Explain a row that nobody asked about, so that the first one who asks need not wait for the libraries; others go first."""
+    if server.model is None:
+        return
+    from pipelines.serving.explain import explain
+
+    with contextlib.suppress(Exception):  # whoever asks is told
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone
+        explain(server.model, {name: values[:1] for name, values in server.model.background.items()})
 
 
 def _lookup(model: Model | None) -> OnlineFeatures | None:

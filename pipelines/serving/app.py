@@ -14,7 +14,8 @@ import orjson
 
 from pipelines.serving.bundle import Model
 from pipelines.serving.capture import Capture
-from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Columns, Lookup, parse
+from pipelines.serving.engines import Columns
+from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Lookup, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -34,13 +35,16 @@ class ModelServer:
 
     def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None, unavailable: str = "") -> None:
         self.capture, self.unavailable = capture, unavailable
+        self.model: Model | None = None
         self.use(model, lookup)
 
     def use(self, model: Model | None, lookup: Lookup | None = None) -> None:
         """Serve another model from the next request on."""
         if model is not None:
-            _ = model.session  # loading comes before, not with the first request
-        self.model, self.lookup = model, lookup
+            model.engine.start()  # loading comes before, not with the first request
+        before, self.model, self.lookup = self.model, model, lookup
+        if before is not None:
+            before.engine.close()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One HTTP request (ASGI 3)."""
@@ -85,8 +89,8 @@ class ModelServer:
         content_type = _content_type(headers)
         # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
-        if b'"entities"' in body or explaining:
-            # Network and SHAP take milliseconds to seconds; the loop goes on answering others.
+        if b'"entities"' in body or explaining or not self.model.engine.quick:
+            # Network, SHAP and a process of the model's own take milliseconds to seconds; the loop goes on answering others.
             return 200, await asyncio.get_running_loop().run_in_executor(None, self._work, self.model, content_type, body, explaining)
         return 200, self._work(self.model, content_type, body, explaining)
 
@@ -101,12 +105,12 @@ class ModelServer:
 
 def predict(model: Model, columns: Columns) -> dict[str, Any]:
     """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it has them."""
-    tensors = model.tensors(columns)
-    answer: dict[str, Any] = {"predictions": model.predict(tensors)}
+    found = model.answers(columns)
+    answer: dict[str, Any] = {"predictions": found.predictions}
     if model.task == "classification":
         answer["classes"] = model.classes
-        if model.output:
-            answer[BESIDE[model.output]] = model.beside(tensors).tolist()
+        if found.beside is not None:
+            answer[BESIDE[model.output]] = found.beside.tolist()
     return answer
 
 

@@ -1,4 +1,4 @@
-"""A model as it is served: ``model.onnx`` and its description, loaded without running any code of the model's."""
+"""A model as it is served: its file, its description, and what it takes; loaded without running any code of the model's in this process."""
 
 from __future__ import annotations
 
@@ -7,93 +7,47 @@ import json
 import posixpath
 import tarfile
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-_EQUAL_DIGITS = 6  # of probabilities in single precision
-Tensors = dict[str, npt.NDArray[Any]]
-_DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}
+from pipelines.serving.engines import Answers, Columns, Constant, Engine, Onnx
 
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX model and the columns it takes.
+    """What answers, and the columns it takes.
 
     Attributes:
-        content: The ONNX file.
-        columns: ``name``, ``type``, ``tensor`` and ``input`` of each column, in order; ``categories`` where the model knows no other values.
-        layout: ``matrix`` (one input X) or ``columns`` (one input per column).
+        columns: ``name`` and ``type`` (long, double, boolean, string) of each column, in order; ``nullable`` where a value may be missing,
+            ``categories`` where the model knows no other values.
         classes: A classifier's classes, in the order of its probabilities or scores.
         output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.
-        most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice among equal ones is chance.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
     """
 
-    content: bytes
+    engine: Engine
     columns: list[dict[str, Any]]
-    layout: str
     task: str
     name: str = ""
     version: str = ""
     classes: list[Any] = field(default_factory=list)
     entity: dict[str, Any] = field(default_factory=dict)
-    background: dict[str, list[Any]] = field(default_factory=dict)
+    background: Columns = field(default_factory=dict)
     output: str = ""
-    most_probable: bool = False
-
-    @cached_property
-    def session(self) -> Any:
-        """ONNX Runtime on one thread: the server answers requests side by side, not one faster."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
-
-    @cached_property
-    def _outputs(self) -> list[str]:
-        return [output.name for output in self.session.get_outputs()]
 
     @property
     def names(self) -> list[str]:
         """Column names, in order."""
         return [column["name"] for column in self.columns]
 
-    def tensors(self, values: dict[str, list[Any]]) -> Tensors:
-        """ONNX inputs from columns of n values each: shape [n, columns] or one of shape [n, 1] per column."""
-        if self.layout == "matrix":
-            return {"X": np.array([values[name] for name in self.names], dtype=np.float32).T}
-        return {column["input"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1) for column in self.columns}
-
-    def predict(self, tensors: Tensors) -> list[Any]:
-        """Predictions, one per row: numbers, or classes."""
-        if self.most_probable:
-            return [self.classes[place] for place in np.round(self.beside(tensors), _EQUAL_DIGITS).argmax(axis=1)]
-        predictions: list[Any] = self._run(tensors, self._outputs[:1])[0].ravel().tolist()
+    def answers(self, columns: Columns) -> Answers:
+        """Predictions of n rows, and what is served beside them; classes as what they were (ONNX has integers and texts only)."""
+        found = self.engine.answers(columns)
         if not self.classes:
-            return predictions
-        # ONNX has labels as integers or texts only; True and 1.0 come back as what they were (equal values hash alike).
-        original = {value: value for value in self.classes}
-        return [original.get(value, value) for value in predictions]
-
-    def beside(self, tensors: Tensors) -> npt.NDArray[Any]:
-        """A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second), else [n, classes]."""
-        found = np.asarray(self._run(tensors, self._outputs[1:2])[0])
-        return found[:, -1] if self.output == "score" and len(self.classes) == 2 and found.ndim == 2 else found
-
-    def _run(self, tensors: Tensors, outputs: list[str]) -> Any:
-        # A column the model ignores has no input in the graph.
-        return self.session.run(outputs, {name: value for name, value in tensors.items() if name in self._input_names})
-
-    @cached_property
-    def _input_names(self) -> frozenset[str]:
-        return frozenset(item.name for item in self.session.get_inputs())
+            return found
+        original = {value: value for value in self.classes}  # equal values hash alike: True and 1.0 come back
+        return Answers([original.get(value, value) for value in found.predictions], found.beside if self.output else None)
 
 
 def unpack(package: bytes, folder: Path) -> None:
@@ -117,21 +71,39 @@ def unpack(package: bytes, folder: Path) -> None:
 
 def load(folder: Path) -> Model | None:
     """The model in ``folder`` (SageMaker unpacks ``model.tar.gz`` to /opt/ml/model), or None if it is empty."""
-    if not (folder / "model.onnx").is_file():
+    if not (folder / "model.json").is_file():
         return None
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     background = json.loads((folder / "background.json").read_text(encoding="utf-8"))
     rows = background["data"]
+    columns = {name: [row[index] for row in rows] for index, name in enumerate(background["columns"])}
+    return made(described, {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("model.json", "background.json")}, columns)
+
+
+def made(described: dict[str, Any], files: dict[str, bytes], background: Columns | None = None) -> Model:
+    """A model of its description (``model.json``) and its other files."""
     return Model(
-        content=(folder / "model.onnx").read_bytes(),
+        engine=_engine(described, files),
         columns=described["columns"],
-        layout=described["layout"],
         task=described["task"],
         output=described.get("output", ""),
-        most_probable=described.get("most_probable", False),
-        name=described["model"],
+        name=described.get("model", ""),
         version=described.get("version", ""),
         classes=described["classes"],
-        entity=described["entity"],
-        background={name: [row[index] for row in rows] for index, name in enumerate(background["columns"])},
+        entity=described.get("entity", {}),
+        background=background or {},
     )
+
+
+def _engine(described: dict[str, Any], files: dict[str, bytes]) -> Engine:
+    kind = described.get("engine", "onnx")
+    if kind == "constant":
+        return Constant(described["prediction"], tuple(described["shares"]))
+    if kind == "native":
+        from pipelines.serving.native import Native
+
+        return Native(described, files)
+    return Onnx(
+        files["model.onnx"], described["columns"], described["layout"], described["classes"],
+        described.get("output", ""), described.get("most_probable", False),
+    )  # fmt: skip

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.serving.bundle import Model, Tensors
-from pipelines.serving.requests import BadRequestError, Columns
+from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Columns
+from pipelines.serving.requests import BadRequestError
 
 MAX_EXPLAINED_ROWS = 20
 
@@ -31,15 +32,14 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     if rows > MAX_EXPLAINED_ROWS:
         raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained at once.", 413)
     coded = _Coding(model, columns)
-    tensors = model.tensors(columns)
-    predictions = model.predict(tensors)
+    predictions = model.answers(columns).predictions
     results: list[dict[str, Any]] = []
     masker = shap.maskers.Independent(coded.background, max_samples=len(coded.background))
     for row in range(rows):
         explained = _explained(model, predictions[row])
 
-        def output(matrix: Any, explained: Callable[[Tensors], Any] = explained) -> Any:
-            return np.asarray(explained(model.tensors(coded.decode(matrix))), dtype=float)
+        def output(matrix: Any, explained: Callable[[Columns], Any] = explained) -> Any:
+            return np.asarray(explained(coded.decode(matrix)), dtype=float)
 
         explainer = shap.explainers.Permutation(output, masker, seed=0)
         width = len(model.columns)
@@ -56,16 +56,16 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     return results
 
 
-def _explained(model: Model, prediction: Any) -> Callable[[Tensors], Any]:
+def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
     """The one number of each row that is explained."""
     if model.task == "regression":
-        return model.predict
+        return lambda columns: model.answers(columns).predictions
     if not model.output:
-        return lambda tensors: [str(value) == str(prediction) for value in model.predict(tensors)]
+        return lambda columns: [str(value) == str(prediction) for value in model.answers(columns).predictions]
     picked = [str(value) for value in model.classes].index(str(prediction))
 
-    def beside(tensors: Tensors) -> Any:
-        values = model.beside(tensors)
+    def beside(columns: Columns) -> Any:
+        values: Any = model.answers(columns).beside
         return values if values.ndim == 1 else values[:, picked]
 
     return beside
@@ -95,6 +95,8 @@ class _Coding:
     def decode(self, matrix: Any) -> Columns:
         """Columns of values from a matrix of shape [n, columns]."""
         return {
-            name: ["" if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]] if name in self.levels else matrix[:, index]
+            name: [None if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]]
+            if name in self.levels
+            else [None if math.isnan(value) else value for value in matrix[:, index].tolist()]
             for index, name in enumerate(self.model.names)
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +13,11 @@ from typing import Any
 import orjson
 
 from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Columns
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's own limit for a real-time request
 MAX_ROWS = 10_000
 MAX_KEY = 2**63
-Columns = dict[str, list[Any]]
 Lookup = Callable[[str, list[Any]], Columns]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
 
@@ -61,7 +63,7 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"The body is not valid JSON: {error}.") from None
+        document = _with_nan(body, error)
     if not isinstance(document, dict):
         raise BadRequestError(f"The JSON body must be an object with one of {', '.join(_FORMS)}; found {_kind(document)}.")
     unknown = [key for key in document if key not in (*_FORMS, "params")]
@@ -72,6 +74,18 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
     form, value = given[0], document[given[0]]
     columns = _from_form(model, form, value, lookup)
     return {name: values for name, values in columns.items() if name in model.names} if _ignores_more(document) else columns
+
+
+def _with_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """The same where numbers are written as Python writes them: ``NaN`` is no JSON, and what ``json.dumps`` makes of a missing number.
+
+    Raises:
+        BadRequestError: It is no JSON either way.
+    """
+    if b"NaN" in body:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body)
+    raise BadRequestError(f"The body is not valid JSON: {error}.")
 
 
 def _from_form(model: Model, form: str, value: Any, lookup: Lookup | None) -> Columns:
@@ -125,17 +139,17 @@ def _from_csv(model: Model, body: bytes) -> Columns:
     header = any(cell.strip() in model.names for cell in rows[0])
     names = [cell.strip() for cell in rows[0]] if header else model.names
     columns = _from_rows(names, list(rows[1:] if header else rows))
-    kinds = {column["name"]: column["type"] for column in model.columns}
-    return {name: [_cell(cell, kinds.get(name, "string")) for cell in cells] for name, cells in columns.items()}
+    kinds = {column["name"]: column for column in model.columns}
+    return {name: [_cell(cell, kinds.get(name, {"type": "string"})) for cell in cells] for name, cells in columns.items()}
 
 
-def _cell(text: str, kind: str) -> Any:
+def _cell(text: str, column: dict[str, Any]) -> Any:
     """A CSV cell as the column's type would have it in JSON; what does not fit stays text and is refused later."""
-    text = text.strip()
+    text, kind = text.strip(), column["type"]
+    if text == "" and (kind != "string" or column.get("nullable")):
+        return None
     if kind == "string":
         return text
-    if text == "":
-        return None
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower(), text)
     try:
@@ -179,10 +193,15 @@ def _check(model: Model, columns: Columns) -> Columns:
 
 def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
     name, kind = column["name"], column["type"]
-    known = column.get("categories")
+    known, gaps = column.get("categories"), False
     for index, value in enumerate(values):
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            raise BadRequestError(f"Column {name!r}, row {index}: a value is missing.")
+        if value is None or value != value:  # NaN
+            if not column.get("nullable"):
+                raise BadRequestError(f"Column {name!r}, row {index}: a value is missing, and the model takes none there.")
+            gaps |= value is not None
+            continue
+        if value in (math.inf, -math.inf):
+            raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
         if kind == "string":
             good = isinstance(value, str)
         elif kind == "boolean":
@@ -195,7 +214,7 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
             raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
         if known is not None and value not in known:
             raise BadRequestError(f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows {_list(known)}.")
-    return values
+    return [None if value != value else value for value in values] if gaps else values
 
 
 _TYPE_NAMES = {"string": "text", "boolean": "boolean", "long": "whole number", "double": "number"}

@@ -54,3 +54,22 @@ with mlflow.start_run():
 """
 
 NO_RUN = "print('hello')"
+
+BOOSTED_WITH_GAPS = """
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+import xgboost
+from sklearn.model_selection import train_test_split
+
+mlflow.set_tracking_uri("sqlite:///mine.db")
+mlflow.set_experiment("wear")
+mlflow.xgboost.autolog()
+random = np.random.default_rng(9)
+frame = pd.DataFrame(random.normal(size=(600, 2)), columns=["load (kN)", sys.argv[1]]).mask(random.random((600, 2)) < 0.1)
+worn = ((frame["load (kN)"].fillna(0) + frame[sys.argv[1]].fillna(0.5)) > 0.3).astype(int)
+X_train, X_test, y_train, y_test = train_test_split(frame, worn, random_state=0)
+xgboost.XGBClassifier(n_estimators=20).fit(X_train, y_train)
+"""

@@ -223,9 +223,28 @@ def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, scri
             assert document["predictions"] == wanted
 
 
+def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns(project: Path, runtime: Any, tmp_path: Path) -> None:
+    path = tmp_path / "wear.py"
+    path.write_text(scripts.BOOSTED_WITH_GAPS, encoding="utf-8")
+
+    def deploy(column: str) -> Any:
+        return json.loads(assert_ok(groundplan(project, "experiment", str(path), "--deploy", "--json", "--", column), project).stdout)
+
+    first, second = deploy("hours"), deploy("hours run")
+    assert first["experiment"]["served_as"] == second["experiment"]["served_as"] == "xgboost"
+    assert (first["register"]["version"], second["register"]["version"]) == ("v1.0.0", "v2.0.0")
+    assert second["deploy"]["outcome"] == "promoted" and "the champion on its own" in second["deploy"]["judged_on"]
+    body = '{"dataframe_records": [{"load (kN)": 2.5, "hours run": NaN}, {"load (kN)": null, "hours run": -3}]}'
+    answer = runtime.invoke_endpoint(EndpointName="groundplan-local-wear", ContentType="application/json", Body=body)
+    assert json.loads(answer["Body"].read())["predictions"] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
-    [(scripts.BROKEN, r"step experiment .*broken.py:5: ValueError: the training data are gone"), (scripts.NO_RUN, r"the script made no MLflow run")],
+    [
+        (scripts.BROKEN, r"step experiment .*broken.py:5: the script raised ValueError: the training data are gone"),
+        (scripts.NO_RUN, r"the script made no MLflow run"),
+    ],
     ids=["raises", "no run"],
 )
 def test_a_script_that_fails_is_named_with_step_line_and_log(script: str, says: str, project: Path, tmp_path: Path) -> None:
@@ -234,7 +253,7 @@ def test_a_script_that_fails_is_named_with_step_line_and_log(script: str, says: 
     done = groundplan(project, "experiment", str(path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(says, done.stderr.replace("\n", " ")), done.stderr
-    assert "step-experiment.log" in done.stderr
+    assert "-experiment.log" in done.stderr
 
 
 def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Path, runtime: Any, shell: dict[str, str]) -> None:
@@ -314,5 +333,5 @@ def test_once_stops_everything_and_a_failing_step_is_named(tmp_path: Path) -> No
         )
     done = groundplan(folder, "up", "--examples", EXAMPLES)
     assert done.returncode == 1
-    assert "step quality" in done.stderr and "target: expect_column_mean_to_be_between" in done.stderr and "step-quality.log" in done.stderr
+    assert "step quality" in done.stderr and "target: expect_column_mean_to_be_between" in done.stderr and "-quality.log" in done.stderr
     assert processes_of(folder) == []

@@ -18,7 +18,7 @@ from groundplan.home import Home
 from infra.outputs import Outputs
 from pipelines.context import Context, Example
 from pipelines.deploy import Hosting
-from tests.unit.test_serving import make_model
+from tests.models import write
 
 NAME = "groundplan-local-probe"
 
@@ -37,13 +37,8 @@ def write_bundle(folder: Path, constant: float) -> Path:
     from sklearn.linear_model import Ridge
 
     frame = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 0.0, 1.0]})
-    model = make_model(Ridge(alpha=1e9).fit(frame, [constant] * 3), frame, "regression")
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(model.content)
-    described = {"model": "probe", "task": "regression", "classes": [], "columns": model.columns, "layout": model.layout, "entity": {}}
-    (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
-    frame.to_json(folder / "background.json", orient="split", index=False)
-    return folder
+    write(folder, Ridge(alpha=1e9).fit(frame, [constant] * 3), frame, "regression", [constant] * 3, "probe")
+    return folder / "candidate"
 
 
 @pytest.fixture

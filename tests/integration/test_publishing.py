@@ -16,7 +16,6 @@ from sklearn.linear_model import LinearRegression
 from groundplan.home import State
 from infra.errors import GroundplanError
 from infra.outputs import EndpointOutputs, Outputs
-from pipelines import onnx_export
 from pipelines.context import Context, load_example
 from pipelines.deploy import Hosting, deploy
 from pipelines.labelled import Labelled
@@ -27,6 +26,7 @@ from pipelines.serving.bundle import load
 from pipelines.serving.capture import Capture
 from pipelines.serving.published import Published
 from pipelines.signoff import approve
+from tests.models import write
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         context = Context(outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path)
         features = rows[["a", "b"]]
         model = LinearRegression().fit(features, rows["label"] + random.normal(scale=noise, size=len(rows)))
-        exported = onnx_export.export(model, features, "regression")
-        for name, content in (
-            ("candidate", exported.content),
-            ("baseline", onnx_export.export_baseline(rows["label"].tolist(), exported.columns, exported.layout, "regression")),
-        ):
-            folder = tmp_path / version / name
-            folder.mkdir(parents=True)
-            (folder / "model.onnx").write_bytes(content)
-            described = {"model": example.model, "task": "regression", "classes": [], "columns": exported.columns, "layout": exported.layout, "entity": {}}
-            (folder / "model.json").write_text(json.dumps(described | {"output": "", "most_probable": False}))
-            features.to_json(folder / "background.json", orient="split", index=False)
+        write(tmp_path / version, model, features, "regression", rows["label"], example.model)
         for name in ("training", "holdout"):
             Labelled(features, rows["label"]).save(tmp_path / version, name)
         if version == "v1.0.0":

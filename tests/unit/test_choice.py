@@ -67,7 +67,7 @@ def test_what_only_prepares_is_not_taken() -> None:
 @pytest.mark.parametrize(
     ("items", "asked", "says"),
     [
-        ((), {}, "the script logged no scikit-learn model"),
+        ((), {}, "the script logged no model"),
         ((Logged(LINE.model, None, None),), {}, "the logged model was not fitted with features and labels in this script"),
         ((LINE, TREE), {"run_name": "bush"}, r"no model with --run 'bush'\n  -> it logged: model of run line \(LinearRegression\); model of run tree"),
         ((LINE, TREE), {"artifact": "other"}, "no model with --artifact 'other'"),

@@ -14,8 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from infra.errors import GroundplanError
-from pipelines.onnx_export import classes, export, export_baseline
 from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Constant
+from tests.models import exported, served
 
 RANDOM = np.random.default_rng(1)
 NUMBERS = pd.DataFrame(RANDOM.normal(size=(150, 4)), columns=list("abcd"))
@@ -41,9 +42,8 @@ PREPARED = [
 ]
 
 
-def predict(exported: Any, task: str, frame: pd.DataFrame) -> list[Any]:
-    model = Model(exported.content, exported.columns, exported.layout, task)
-    return model.predict(model.tensors({name: frame[name].tolist() for name in frame.columns}))
+def predict(model: Model, frame: pd.DataFrame) -> list[Any]:
+    return model.answers({name: frame[name].tolist() for name in frame.columns}).predictions
 
 
 @pytest.mark.parametrize("model", REGRESSORS, ids=str)
@@ -51,7 +51,7 @@ def predict(exported: Any, task: str, frame: pd.DataFrame) -> list[Any]:
 def test_regressors_answer_as_scikit_learn_does(model: Any, as_array: bool) -> None:
     features = NUMBERS.to_numpy() if as_array else NUMBERS
     model.fit(features, TARGET)
-    assert np.allclose(predict(export(model, NUMBERS, "regression"), "regression", NUMBERS), model.predict(features), atol=1e-2)
+    assert np.allclose(predict(served(model, NUMBERS, "regression"), NUMBERS), model.predict(features), atol=1e-2)
 
 
 @pytest.mark.parametrize("model", CLASSIFIERS, ids=str)
@@ -62,35 +62,26 @@ def test_regressors_answer_as_scikit_learn_does(model: Any, as_array: bool) -> N
 )
 def test_classifiers_answer_as_scikit_learn_does(model: Any, labels: Any) -> None:
     model.fit(NUMBERS, labels)
-    exported = export(model, NUMBERS, "classification")
-    served = Model(exported.content, exported.columns, exported.layout, "classification", classes=classes(model))
-    assert served.predict(served.tensors({name: NUMBERS[name].tolist() for name in "abcd"})) == model.predict(NUMBERS).tolist()
+    assert predict(served(model, NUMBERS), NUMBERS) == model.predict(NUMBERS).tolist()
 
 
 @pytest.mark.parametrize("prepare", PREPARED, ids=["one-hot", "ordinal", "one column"])
 def test_pipelines_on_frames_keep_their_preprocessing(prepare: Any) -> None:
     model = make_pipeline(prepare, GradientBoostingClassifier(n_estimators=10, random_state=0)).fit(MIXED, TARGET > 0)
-    exported = export(model, MIXED, "classification")
-    assert [column["name"] for column in exported.columns] == list(MIXED.columns)
-    assert exported.parity.differences["prediction"] == 0
+    found = exported(model, MIXED, "classification")
+    assert [column["name"] for column in found.described["columns"]] == list(MIXED.columns) and found.described["engine"] == "onnx"
+    assert found.parity.differences["prediction"] == 0
 
 
 @pytest.mark.parametrize("labels", [[1.0, 2.0, 6.0], [1, 2, 6]])
 def test_the_baseline_of_a_regression_is_the_mean(labels: list[float]) -> None:
-    exported = export(Ridge().fit(NUMBERS, TARGET), NUMBERS, "regression")
-    model = Model(export_baseline(labels, exported.columns, exported.layout, "regression"), exported.columns, exported.layout, "regression")
-    assert model.predict(model.tensors({name: [1.0, 2.0] for name in "abcd"})) == [3.0, 3.0]
+    assert Constant.of(labels, []).answers({name: [1.0, 2.0] for name in "abcd"}).predictions == [3.0, 3.0]
 
 
 @pytest.mark.parametrize(("labels", "top"), [([1, 0, 1], 1), (["no", "yes", "no"], "no")])
 def test_the_baseline_of_a_classification_is_the_commonest_class(labels: list[Any], top: Any) -> None:
-    prepared = make_pipeline(PREPARED[0], LogisticRegression()).fit(MIXED, TARGET > 0)
-    exported = export(prepared, MIXED, "classification")
-    content = export_baseline(labels, exported.columns, exported.layout, "classification")
-    model = Model(content, exported.columns, exported.layout, "classification")
-    tensors = model.tensors({name: MIXED[name].head(2).tolist() for name in MIXED.columns})
-    assert model.predict(tensors) == [top, top]
-    assert np.allclose(model.beside(tensors).max(axis=1), 2 / 3)
+    found = Constant.of(labels, sorted(set(labels))).answers({"a": [None, 2.0]})
+    assert found.predictions == [top, top] and found.beside is not None and np.allclose(found.beside.max(axis=1), 2 / 3)
 
 
 def test_a_model_that_can_not_be_converted_is_named() -> None:
@@ -102,12 +93,12 @@ def test_a_model_that_can_not_be_converted_is_named() -> None:
         def predict(self, X: Any) -> Any:
             return np.zeros(len(X))
 
-    with pytest.raises(GroundplanError, match=r"Guess can't be served as ONNX"):
-        export(Guess().fit(NUMBERS, TARGET), NUMBERS, "regression")
+    with pytest.raises(GroundplanError, match=r"Guess can't be served: as ONNX not \(.*\), and in a format that is only data not \(it holds .*Guess, which"):
+        exported(Guess().fit(NUMBERS, TARGET), NUMBERS, "regression")
 
 
 def test_a_converted_model_that_answers_differently_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Ridge().fit(NUMBERS, TARGET)
     monkeypatch.setattr(type(model), "predict", lambda self, X: np.arange(len(X), dtype=float))
-    with pytest.raises(GroundplanError, match=r"ONNX and scikit-learn differ: a prediction that differs by up to"):
-        export(model, NUMBERS, "regression")
+    with pytest.raises(GroundplanError, match=r"it and the model itself differ: a prediction that differs by up to"):
+        exported(model, NUMBERS, "regression")

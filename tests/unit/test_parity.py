@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,25 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC, NuSVC
 
 from infra.errors import GroundplanError
+from pipelines.asking import Asked
 from pipelines.evaluate import score
 from pipelines.labelled import Labelled
-from pipelines.onnx_export import classes, export
 from pipelines.parity import known_categories, sample_rows
 from pipelines.serving.app import predict
-from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Constant
 from pipelines.serving.explain import explain
+from tests.models import exported, served
 
 RANDOM = np.random.default_rng(2)
 N = 300
 X = pd.DataFrame(RANDOM.normal(size=(N, 4)), columns=list("abcd"))
 SIGNAL = X["a"] - X["b"] + RANDOM.normal(0, 0.5, N)
 TARGETS = {"two": np.where(SIGNAL > 0, "late", "early"), "three": np.digitize(SIGNAL, [-1, 1])}
-
-
-def served(estimator: Any, frame: pd.DataFrame, task: str = "classification") -> Model:
-    made = export(estimator, frame, task)
-    background = {name: frame[name].head(10).tolist() for name in frame.columns}
-    return Model(
-        made.content, made.columns, made.layout, task, classes=classes(estimator), background=background, output=made.output, most_probable=made.most_probable
-    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -83,19 +76,17 @@ def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -
 
 
 def test_a_refusal_names_its_cause_in_our_own_words() -> None:
-    with pytest.raises(GroundplanError, match="NearestCentroid can't be served as ONNX: there is no converter for NearestCentroid"):
-        export(NearestCentroid().fit(X, TARGETS["two"]), X, "classification")
     with pytest.raises(GroundplanError, match="the model predicts 2 values a row, and an endpoint answers with one"):
-        export(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
+        exported(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
 
 
 def test_gaps_that_the_conversion_gets_wrong_are_found_however_rare_they_are() -> None:
     gaps = X.mask(np.random.default_rng(3).random(X.shape) < 0.02)
     forest = RandomForestClassifier(20, random_state=0).fit(gaps, TARGETS["two"])
-    with pytest.raises(GroundplanError, match="of the rows with missing values"):
-        export(forest, gaps, "classification")
+    found = exported(forest, gaps, "classification")
+    assert "of the rows with missing values" in found.why_native and found.described["flavor"] == "skops"
     boosted = HistGradientBoostingClassifier(max_iter=10).fit(gaps, TARGETS["two"])
-    assert export(boosted, gaps, "classification").parity.rows["gaps"] == gaps.isna().any(axis=1).sum()
+    assert exported(boosted, gaps, "classification").parity.rows["gaps"] == gaps.isna().any(axis=1).sum()
 
 
 def test_strict_columns_are_found_whatever_their_kind_and_gaps() -> None:
@@ -103,30 +94,26 @@ def test_strict_columns_are_found_whatever_their_kind_and_gaps() -> None:
     frame.loc[::2, "gap"], frame.loc[1::2, "kind"] = 2.0, "y"
     encoders = make_column_transformer((OneHotEncoder(), ["n", "flag"]), (OrdinalEncoder(categories=[["x", "y", "z"]]), ["kind"]), ("drop", ["gap"]))
     model = make_pipeline(encoders, LogisticRegression()).fit(frame, np.arange(1_500) % 2)
-    known = known_categories(model, frame)
+    known = known_categories(Asked(model), frame)
     assert known["kind"] == ["x", "y", "z"] and known["flag"] == [True] and len(known["n"]) == 1_500
     ranged = make_pipeline(OrdinalEncoder(categories=[[1, 2, 3, 4, 5]]), LogisticRegression()).fit(pd.DataFrame({"g": [1, 2, 3, 1]}), [0, 1, 0, 1])
-    assert known_categories(ranged, pd.DataFrame({"g": [1, 2, 3, 1]})) == {"g": [1, 2, 3, 4, 5]}
+    assert known_categories(Asked(ranged), pd.DataFrame({"g": [1, 2, 3, 1]})) == {"g": [1, 2, 3, 4, 5]}
 
 
 @pytest.mark.parametrize("labels", [[0.0, 1.0] * 150, [True, False] * 150, ["a", "b"] * 150, [3, 7] * 150])
 def test_labels_of_every_kind_come_back_as_they_were(labels: list[Any]) -> None:
-    from pipelines.onnx_export import export_baseline
-
-    estimator = LogisticRegression().fit(X, labels)
-    made = export(estimator, X, "classification")
+    model = served(LogisticRegression().fit(X, labels), X)
     rows = {name: X[name].tolist() for name in X.columns}
-    for content in (made.content, export_baseline(labels, made.columns, made.layout, "classification")):
-        model = Model(content, made.columns, made.layout, "classification", classes=classes(estimator))
-        assert {type(value) for value in model.predict(model.tensors(rows))} == {type(labels[0])}
+    for engine in (model.engine, Constant.of(labels, model.classes)):
+        assert {type(value) for value in replace(model, engine=engine).answers(rows).predictions} == {type(labels[0])}
 
 
 def test_a_sample_of_many_rows_has_all_kinds() -> None:
     many = pd.DataFrame({"n": RANDOM.normal(size=20_000), "kind": RANDOM.choice(["x", "y"], 20_000)})
     many.loc[7, "kind"], many.loc[11, "n"], many.loc[13, "n"] = "rare", np.nan, 1e6
     model = make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"])), LogisticRegression()).fit(many[["kind"]], many["n"] > 0)
-    sample = sample_rows(model, many, {})
-    assert len(sample.frame) <= 5_010 and {"gaps", "rare", "extremes", "others"} == set(sample.kinds)
+    sample = sample_rows(Asked(model), many, {})
+    assert len(sample.frame) <= 5_010 and {"gaps", "new gaps", "rare", "extremes", "others"} == set(sample.kinds) and sample.new_gaps == ("kind",)
     assert sample.frame["n"].isna().any() and (sample.frame["kind"] == "rare").any() and (sample.frame["n"] >= 1e6).any()
 
 
@@ -151,7 +138,7 @@ def test_categories_that_the_model_knows_are_part_of_its_signature(encoder: Any,
     frame = CATEGORIES if "kind" not in known or columns != ["kind"] else CATEGORIES.drop(columns="grade")
     left = [name for name in frame.columns if name not in columns and name != "kind"]
     model = make_pipeline(make_column_transformer((encoder, columns), ("passthrough", left)), LogisticRegression()).fit(frame, SIGNAL > 0)
-    assert known_categories(model, frame) == known
+    assert known_categories(Asked(model), frame) == known
     ready, row = served(model, frame), frame.head(1).to_dict(orient="records")[0]
     assert call(ready, "/invocations", json.dumps({"inputs": [row]}).encode()).json()["predictions"] == model.predict(frame.head(1)).tolist()
     answer = call(ready, "/invocations", json.dumps({"inputs": [row | {"kind": "never"}]}).encode())

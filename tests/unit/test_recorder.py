@@ -13,10 +13,11 @@ from pipelines.recorder import Recorder, as_frame
 recorder = Recorder(columns=("first", "second"))
 import mlflow, mlflow.sklearn
 calls = {}
-def log_model(sk_model, name=None, **kwargs):
+def log(cls, artifact_path, flavor, **kwargs):
+    calls.clear()
     calls.update(kwargs)
     return type("Info", (), {"run_id": "r", "model_uri": "models:/m-1"})
-mlflow.sklearn.log_model = log_model
+mlflow.models.Model.log = classmethod(log)
 recorder.install()
 import numpy as np, pandas as pd
 X = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [0.0, 1, 0, 1, 0, 1]}); y = [1.0, 2, 3, 4, 5, 6]
@@ -56,7 +57,7 @@ assert (calls["pip_requirements"], calls["signature"], calls["skops_trusted_type
     "a pickled model gets no trusted types": """
 from sklearn.linear_model import Ridge
 mlflow.sklearn.log_model(Ridge().fit(X, y), "model", serialization_format="cloudpickle")
-assert "skops_trusted_types" not in calls
+assert not calls["skops_trusted_types"]
 """,
     "a bare array gets the contract's names if they fit": """
 assert list(as_frame(np.zeros((2, 2)), recorder.columns).columns) == ["first", "second"]
@@ -93,6 +94,81 @@ from sklearn.linear_model import Ridge
 from pipelines.recorder import _is_of
 mlflow.sklearn.log_model(Ridge().fit(X, y), "small")
 assert _is_of("models:/m-1", recorder.logged[0]) and _is_of("runs:/r/small", recorder.logged[0]) and not _is_of("runs:/r/big", recorder.logged[0])
+""",
+    "the best one of a search was fitted with the search's rows": """
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2).fit(X, y)
+mlflow.sklearn.log_model(search.best_estimator_, name="best")
+mlflow.sklearn.log_model(search, name="search")
+assert all(item.features.equals(X) for item in recorder.logged) and type(recorder.logged[1].asked.model) is Ridge
+""",
+    "rows of several partial fits are put together": """
+from sklearn.linear_model import SGDRegressor
+model = SGDRegressor()
+for part in (slice(0, 2), slice(2, 4), slice(4, 6)):
+    model.partial_fit(X[part], y[part])
+mlflow.sklearn.log_model(model, name="model")
+assert len(recorder.logged[0].frame) == 6 and list(recorder.logged[0].labels) == y
+model.fit(X[:3], y[:3])
+mlflow.sklearn.log_model(model, name="model")
+assert len(recorder.logged[1].frame) == 3
+""",
+    "a class of the script's own goes to other processes as it does without": """
+import cloudpickle, sys
+from sklearn.base import BaseEstimator
+class Mine(BaseEstimator):
+    def fit(self, X, y):
+        self.fitted_ = len(X)
+        return self
+loaded = cloudpickle.loads(cloudpickle.dumps(Mine))
+assert loaded().fit(X, y).fitted_ == 6 and len(recorder._fitted) == 0
+from sklearn.model_selection import GridSearchCV
+""",
+    "requirements of the script's own are kept beside the platform's": """
+from sklearn.linear_model import Ridge
+mlflow.sklearn.log_model(Ridge().fit(X, y), name="model", extra_pip_requirements=["mine==1"])
+assert "mine==1" in calls["pip_requirements"] and any(r.startswith("scikit-learn") for r in calls["pip_requirements"]) and calls["extra_pip_requirements"] is None
+mlflow.sklearn.log_model(Ridge().fit(X, y), name="model", conda_env={"name": "x"})
+assert calls.get("pip_requirements") is None and calls["conda_env"] == {"name": "x"}
+""",
+    "boosters that are trained by functions are seen": """
+import lightgbm, xgboost
+data = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"]); target = (data["a"] > 0).astype(int)
+for objective, kind in (("binary:logistic", "ClassBooster"), ("reg:squarederror", "Booster")):
+    model = xgboost.train({"objective": objective}, xgboost.DMatrix(data, label=target), 3)
+    mlflow.xgboost.log_model(model, name="model")
+    seen = recorder.logged[-1]
+    assert type(seen.model).__name__ == kind and seen.frame.equals(data) and list(seen.labels) == list(target)
+    raw = model.predict(xgboost.DMatrix(data))
+    found = seen.model.predict_proba(data)[:, 1] if kind == "ClassBooster" else seen.model.predict(data)
+    assert np.allclose(found, raw)
+model = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(data, label=target), 3)
+mlflow.lightgbm.log_model(model, name="model")
+assert np.allclose(recorder.logged[-1].model.predict_proba(data)[:, 1], model.predict(data)) and recorder.logged[-1].features.equals(data)
+""",
+    "a model of MLflow's own kind is asked as MLflow asks it": """
+from sklearn.model_selection import train_test_split
+class Twice(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["a"] * 2
+a, b, c, d = train_test_split(X, y, test_size=0.5, random_state=0)
+mlflow.pyfunc.log_model(name="twice", python_model=Twice())
+seen = recorder.logged[0]
+assert seen.asked.name == "Twice" and seen.asked.ask("predict", X).tolist() == [2, 4, 6, 8, 10, 12]
+assert seen.features.equals(a) and seen.kept_apart.features.equals(b.reset_index(drop=True)) and list(seen.kept_apart.labels) == d
+""",
+    "a sparse matrix and a series are asked as they were given": """
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import Ridge
+mlflow.sklearn.log_model(Ridge().fit(csr_matrix(X.to_numpy()), y), name="sparse")
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+texts = pd.Series(["a good one", "a bad one"] * 3, name="review")
+mlflow.sklearn.log_model(make_pipeline(TfidfVectorizer(), Ridge()).fit(texts, y), name="texts")
+sparse, texts_seen = recorder.logged
+assert sparse.asked.form == "sparse" and np.allclose(sparse.asked.ask("predict", sparse.frame), sparse.model.predict(X.to_numpy()))
+assert texts_seen.asked.form == "vector" and list(texts_seen.frame.columns) == ["review"] and len(texts_seen.asked.ask("predict", texts_seen.frame)) == 6
 """,
     "every logged model is kept, a preparing step too": """
 from sklearn.linear_model import Ridge

@@ -20,17 +20,10 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from pipelines import onnx_export
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import Model, unpack
 from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
-
-
-def make_model(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Model:
-    exported = onnx_export.export(estimator, frame, task)
-    background = {name: frame[name].head(20).tolist() for name in frame.columns}
-    more |= {"background": background, "output": exported.output, "most_probable": exported.most_probable}
-    return Model(exported.content, exported.columns, exported.layout, task, "m", "v1.0.0", onnx_export.classes(estimator), **more)
+from tests.models import served
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +61,7 @@ def call(model: Model | None, path: str, body: bytes = b"", content_type: str = 
 
 def test_every_json_form_and_csv_give_scikit_learns_answer(numbers: Any) -> None:
     estimator, frame = numbers
-    model, rows = make_model(estimator, frame, "regression"), frame.head(4)
+    model, rows = served(estimator, frame, "regression"), frame.head(4)
     expected = pytest.approx(estimator.predict(rows), rel=1e-4)
     records, lists = rows.to_dict(orient="records"), rows.to_numpy().tolist()
     for body in (
@@ -89,7 +82,7 @@ def test_every_json_form_and_csv_give_scikit_learns_answer(numbers: Any) -> None
 
 def test_a_pipeline_on_a_frame_with_texts_is_served_and_explained(mixed: Any) -> None:
     estimator, frame = mixed
-    model, rows = make_model(estimator, frame, "classification"), frame.head(3)
+    model, rows = served(estimator, frame, "classification"), frame.head(3)
     body = json.dumps({"dataframe_records": rows.to_dict(orient="records")}).encode()
     answer = call(model, "/invocations", body).json()
     assert answer["predictions"] == estimator.predict(rows).tolist() and answer["classes"] == ["no", "yes"]
@@ -101,7 +94,7 @@ def test_a_pipeline_on_a_frame_with_texts_is_served_and_explained(mixed: Any) ->
 def test_shap_values_add_up_to_prediction_minus_base_value(numbers: Any) -> None:
     estimator, frame = numbers
     body = json.dumps({"instances": frame.head(3).to_numpy().tolist()}).encode()
-    model = make_model(estimator, frame, "regression")
+    model = served(estimator, frame, "regression")
     for answer in (call(model, "/explain", body), call(model, "/invocations", body, **{"x-amzn-sagemaker-custom-attributes": "explain"})):
         for item in answer.json()["explanations"]:
             assert sum(item["shap_values"].values()) == pytest.approx(item["prediction"] - item["base_value"], abs=1e-4)
@@ -150,7 +143,7 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "content_type", "status", "says"), BAD, ids=[str(item[3]) for item in BAD])
 def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(body: bytes, content_type: str, status: int, says: str, numbers: Any) -> None:
-    model = make_model(*numbers, "regression")
+    model = served(*numbers, "regression")
     for path in ("/invocations", "/explain"):
         answer = call(model, path, body, content_type)
         assert answer.status_code == status
@@ -168,11 +161,11 @@ def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(body: bytes, content_ty
     content_type=st.sampled_from(["application/json", "text/csv", "", "x"]),
 )  # fmt: skip
 def test_nothing_a_client_sends_is_answered_with_a_500(body: bytes, content_type: str, numbers: Any) -> None:
-    assert call(make_model(*numbers, "regression"), "/invocations", body, content_type).status_code in (200, 400, 413, 415)
+    assert call(served(*numbers, "regression"), "/invocations", body, content_type).status_code in (200, 400, 413, 415)
 
 
 def test_entities_are_looked_up_and_a_missing_one_is_a_404(numbers: Any) -> None:
-    model = make_model(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
+    model = served(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
     assert len(call(model, "/invocations", b'{"entities": {"id": [1, 2]}}').json()["predictions"]) == 2
     missing = call(model, "/invocations", b'{"entities": {"id": [404]}}')
     assert (missing.status_code, missing.json()["error"]) == (404, "No features for id 404.")
@@ -188,15 +181,15 @@ def test_the_server_without_a_model_lives_and_says_so() -> None:
 
 
 def test_other_paths_and_methods_are_refused(numbers: Any) -> None:
-    model = make_model(*numbers, "regression")
+    model = served(*numbers, "regression")
     assert call(model, "/nowhere").status_code == 404
     assert call(model, "/invocations", method="GET").status_code == 405
     assert call(model, "/ping", method="GET").json() == {"status": "ready", "model": "m", "version": "v1.0.0"}
 
 
 def test_a_defect_of_ours_is_a_500_without_details_and_the_server_goes_on(numbers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model(*numbers, "regression")
-    monkeypatch.setattr(Model, "predict", lambda self, tensors: 1 / 0)
+    model = served(*numbers, "regression")
+    monkeypatch.setattr(Model, "answers", lambda self, columns: 1 / 0)
     answer = call(model, "/invocations", b'{"instances": [[1, 2, 3]]}')
     assert answer.status_code == 500 and "ZeroDivisionError" not in answer.text
     monkeypatch.undo()
@@ -205,13 +198,13 @@ def test_a_defect_of_ours_is_a_500_without_details_and_the_server_goes_on(number
 
 @pytest.mark.parametrize("value", [1e300, 2**63, -(2**64), 1.5, True])
 def test_a_whole_number_that_is_none_is_refused(value: Any, mixed: Any) -> None:
-    model = make_model(*mixed, "classification")
+    model = served(*mixed, "classification")
     body = json.dumps({"dataframe_records": [{"age": 30, "visits": value, "city": "Bern"}]}).encode()
     assert call(model, "/invocations", body).status_code == 400
 
 
 def test_a_key_of_more_than_64_bits_is_refused(numbers: Any) -> None:
-    model = make_model(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
+    model = served(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
     answer = call(model, "/invocations", b'{"entities": {"id": [18446744073709551615]}}')
     assert answer.status_code == 400 and "no key of 64 bits" in answer.json()["error"]
     assert call(model, "/invocations", json.dumps({"entities": {"id": [1] * 10_001}}).encode()).status_code == 413

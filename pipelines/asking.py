@@ -1,0 +1,103 @@
+"""A model of the script's own, asked as the script would ask it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.serving.model_process import given
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A fitted model, and the form in which it takes rows.
+
+    Attributes:
+        form: ``frame``; ``matrix`` [n, columns]; ``sparse``, a matrix of that kind; or ``vector`` [n] of the only column.
+    """
+
+    model: Any
+    form: str = "frame"
+
+    @property
+    def name(self) -> str:
+        """The kind of the estimator that predicts: of a pipeline the last step's."""
+        last = last_step(self.model)
+        return type(getattr(last, "trained_booster", getattr(last, "python_model", last))).__name__
+
+    @property
+    def classes(self) -> list[Any]:
+        """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor."""
+        return [value.item() if hasattr(value, "item") else value for value in getattr(self.model, "classes_", [])]
+
+    def has(self, method: str) -> bool:
+        """Whether it has such a method."""
+        return hasattr(self.model, method)
+
+    def ask(self, method: str, frame: Any) -> Any:
+        """What a method says of a frame's rows, as an array."""
+        import numpy as np
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(getattr(self.model, method)(given(self.form, frame)))
+
+    def takes(self, frame: Any) -> bool:
+        """Whether it predicts something of rows: no error, and no NaN."""
+        import pandas as pd
+
+        try:
+            return not bool(pd.isna(self.ask("predict", frame)).any())
+        except Exception:  # each estimator has its own way to refuse
+            return False
+
+    def parts(self) -> Iterator[Any]:
+        """The model and every estimator that it is made of, each once."""
+        waiting, seen = [self.model], set[int]()
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, list | tuple):  # of steps, of transformers with their columns
+                waiting += item
+            elif hasattr(item, "get_params") and id(item) not in seen:
+                seen.add(id(item))
+                yield item
+                waiting += vars(item).values()
+
+
+class Pyfunc:
+    """A model of MLflow's own kind (``mlflow.pyfunc.PythonModel``, or a function of rows) as one that has ``predict``.
+
+    https://mlflow.org/docs/latest/ml/model/python_model/
+    """
+
+    def __init__(self, python_model: Any) -> None:
+        self.python_model = python_model
+
+    def predict(self, rows: Any) -> Any:
+        """What it says of rows."""
+        if not hasattr(self.python_model, "predict"):
+            return self.python_model(rows)
+        takes_context = "context" in inspect.signature(self.python_model.predict).parameters
+        return self.python_model.predict(None, rows) if takes_context else self.python_model.predict(rows)
+
+
+def form_of(features: Any) -> str:
+    """The form of what a model was fitted on."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(features, pd.DataFrame):
+        return "frame"
+    if hasattr(features, "tocsr"):
+        return "sparse"
+    return "vector" if isinstance(features, pd.Series) or np.ndim(features) == 1 else "matrix"
+
+
+def last_step(model: Any) -> Any:
+    """The estimator that predicts: of a pipeline the last step's, of a search the best one's."""
+    if hasattr(model, "steps"):
+        return last_step(model.steps[-1][1])
+    return last_step(model.best_estimator_) if hasattr(model, "best_estimator_") else model

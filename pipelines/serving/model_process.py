@@ -1,0 +1,181 @@
+"""The process that holds a model which is no ONNX graph: it loads it, then answers rows that come through a socket, one request at a time.
+
+It is started closed in (``isolation``) by ``native.Native`` and knows nothing of requests, endpoints or other models. Messages are JSON
+behind a length of four bytes; the first one that it sends says that the model is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+MOST_BYTES = 256 * 1024 * 1024
+Ask = Callable[[str, Any], Any]  # method and rows, as the model takes them
+
+
+def send(channel: socket.socket, document: dict[str, Any]) -> None:
+    """Send one message."""
+    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    channel.sendall(struct.pack(">I", len(body)) + body)
+
+
+def receive(channel: socket.socket) -> dict[str, Any] | None:
+    """The next message; None when the other side has closed.
+
+    Raises:
+        ValueError: It is longer than any should be.
+    """
+    head = _exactly(channel, 4)
+    if head is None:
+        return None
+    (size,) = struct.unpack(">I", head)
+    if size > MOST_BYTES:
+        raise ValueError(f"a message of {size} bytes")
+    body = _exactly(channel, size)
+    return None if body is None else orjson.loads(body)
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes | None:
+    parts = []
+    while size:
+        part = channel.recv(min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def frame_of(described: dict[str, Any], columns: dict[str, list[Any]]) -> Any:
+    """Rows as the frame that the model was fitted on: the same column types, the same way to write a missing value."""
+    import pandas as pd
+
+    series = {}
+    for column in described["columns"]:
+        values, kind, missing = columns[column["name"]], column["pandas"], column.get("missing")
+        if missing == "nan":
+            values = [float("nan") if value is None else value for value in values]
+        if kind == "category":
+            made = pd.Series(pd.Categorical(values, categories=column["levels"], ordered=column.get("ordered", False)))
+        elif kind.startswith("datetime"):
+            made = pd.Series(pd.to_datetime(values, format="ISO8601", utc="," in kind or None)).astype(kind)
+        elif kind.startswith(("int", "uint", "bool")) and any(value is None for value in values):
+            made = pd.Series(values, dtype="float64")
+        else:
+            made = pd.Series(values, dtype=kind)
+        series[column["name"]] = made
+    return pd.DataFrame(series)
+
+
+def given(form: str, frame: Any) -> Any:
+    """The rows in the form in which the model was fitted: a frame, a matrix of shape [n, columns], a sparse one, or a vector of shape [n]."""
+    if form == "vector":
+        return frame.iloc[:, 0]
+    if form == "matrix":
+        return frame.to_numpy()
+    if form == "sparse":
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(frame.to_numpy())
+    return frame
+
+
+def _skops(folder: Path, described: dict[str, Any]) -> Ask:
+    import skops.io
+
+    model = skops.io.load(folder / "model.skops", trusted=described["trusted"])
+    return lambda method, rows: getattr(model, method)(rows)
+
+
+def _pickle(folder: Path, described: dict[str, Any]) -> Ask:
+    import cloudpickle
+
+    with (folder / "model.pkl").open("rb") as file:
+        model = cloudpickle.load(file)  # the reason why this process is closed in
+    return lambda method, rows: getattr(model, method)(rows)
+
+
+def _xgboost(folder: Path, described: dict[str, Any]) -> Ask:
+    import xgboost
+
+    model = (xgboost.XGBClassifier if described["classes"] else xgboost.XGBRegressor)()
+    model.load_model(folder / "model.ubj")
+    return lambda method, rows: getattr(model, method)(rows)
+
+
+def _lightgbm(folder: Path, described: dict[str, Any]) -> Ask:
+    import lightgbm
+    import numpy as np
+
+    booster, classes = lightgbm.Booster(model_file=folder / "model.txt"), described["classes"]
+
+    def ask(method: str, rows: Any) -> Any:
+        found = np.asarray(booster.predict(rows))
+        if not classes:
+            return found
+        shares = np.vstack([1 - found, found]).T if found.ndim == 1 else found
+        return shares if method == "predict_proba" else [classes[place] for place in shares.argmax(axis=1)]
+
+    return ask
+
+
+def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
+    import catboost
+
+    model = (catboost.CatBoostClassifier if described["classes"] else catboost.CatBoostRegressor)()
+    model.load_model(str(folder / "model.cbm"))
+    return lambda method, rows: getattr(model, method)(rows)
+
+
+LOADERS: dict[str, Callable[[Path, dict[str, Any]], Ask]] = {
+    "skops": _skops, "pickle": _pickle, "xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost,
+}  # fmt: skip
+METHODS = {"probability": "predict_proba", "score": "decision_function"}
+
+
+def answer(ask: Ask, described: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
+    """Predictions, and what is served beside them."""
+    import numpy as np
+
+    rows = given(described["form"], frame_of(described, columns))
+    predictions = np.asarray(ask("predict", rows))
+    found: dict[str, Any] = {"predictions": predictions.reshape(len(predictions), -1)[:, 0].tolist() if predictions.ndim > 1 else predictions.tolist()}
+    if described["output"]:
+        found["beside"] = np.asarray(ask(METHODS[described["output"]], rows), dtype=float).tolist()
+    return found
+
+
+def main() -> None:
+    """Load the model, then answer until the other side closes."""
+    channel, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    try:
+        ask = LOADERS[described["flavor"]](folder, described)
+    except ImportError as error:
+        traceback.print_exc()
+        made_with = ", ".join(f"{name} {version}" for name, version in described.get("needs", {}).items())
+        send(channel, {"error": f"{type(error).__name__}: {error}{f' (it was made with {made_with})' if made_with else ''}"})
+        return
+    except Exception as error:
+        traceback.print_exc()
+        send(channel, {"error": f"{type(error).__name__}: {error}"})
+        return
+    send(channel, {"loaded": True})
+    while (message := receive(channel)) is not None:
+        try:
+            send(channel, answer(ask, described, message["columns"]))
+        except Exception as error:
+            traceback.print_exc()
+            send(channel, {"error": f"{type(error).__name__}: {error}"})
+
+
+if __name__ == "__main__":
+    main()

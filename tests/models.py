@@ -1,0 +1,33 @@
+"""Served models for tests, made as the platform makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.asking import Asked
+from pipelines.experiment import write_served
+from pipelines.export import Exported, export
+from pipelines.serving.bundle import Model, made
+
+
+def exported(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Exported:
+    """What is served of an estimator, asked as it was fitted."""
+    return export(Asked(estimator, "frame" if hasattr(estimator, "feature_names_in_") else "matrix"), frame, task, **more)
+
+
+def served(estimator: Any, frame: pd.DataFrame, task: str = "classification", entity: dict[str, Any] | None = None, **more: Any) -> Model:
+    """The same as a model."""
+    found = exported(estimator, frame, task, **more)
+    return made(
+        {**found.described, "model": "m", "version": "v1.0.0", "entity": entity or {}},
+        found.files,
+        {name: frame[name].head(20).tolist() for name in frame.columns},
+    )
+
+
+def write(folder: Path, estimator: Any, frame: pd.DataFrame, task: str, labels: Any, model: str) -> None:
+    """``candidate`` and ``baseline`` as the experiment leaves them."""
+    write_served(folder, exported(estimator, frame, task), frame, list(labels), {"model": model, "entity": {}})

@@ -96,7 +96,8 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
         rows.append(("features", f"{views} (Feast: S3 and DynamoDB)"))
     if step := found.get("experiment"):
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
-        rows.append(("experiment", f"run {step['run_id']} ({metrics}; {step['duration_s']:.1f} s; code {step['code_version'][:14]})"))
+        told = "; ".join(part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part)
+        rows.append(("experiment", f"run {step['run_id']} ({told})"))
         if "not_served" in step:
             rows.append(("no model", step["not_served"]))
     if step and "choice" in step:

@@ -72,8 +72,8 @@ def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[
 
 def reason(asked: Asked, failures: list[Exception]) -> str:
     """Why there is no ONNX model, in our own words; the converter's go to the log."""
-    for failure in failures:
-        print(f"conversion to ONNX: {type(failure).__name__}: {failure}")
+    for line in dict.fromkeys(f"{type(failure).__name__}: {(str(failure).strip().splitlines() or [''])[0]}" for failure in failures):
+        print(f"conversion to ONNX: {line}")
     differing = next((str(failure) for failure in failures if isinstance(failure, DifferError)), "")
     unknown = next((found[1] for failure in failures if (found := _UNKNOWN.search(str(failure)))), "")
     if differing or not failures:

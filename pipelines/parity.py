@@ -187,7 +187,7 @@ def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample
     base = _complete_row(rows)
     beyond = _beyond(asked, base, rows, known)
     had = [column for column in rows.columns if rows[column].isna().any()]
-    new = _taken_gaps(asked, base, [column for column in rows.columns if column not in had])
+    new = _taken_columns(asked, base, [(column, None) for column in rows.columns if column not in had])
     gaps = _variants(base, [(column, None) for column in new[:MOST_PROBED]])
     whole = _stacked([rows.loc[sorted(picked)], *(frame for frame, _ in beyond), *gaps])
     told = [kind for _, kinds in beyond for kind in kinds]
@@ -245,22 +245,26 @@ def _with_values(series: Any, values: dict[int, Any]) -> Any:
     return whole.infer_objects() if not missing else whole
 
 
-def _taken_gaps(asked: Asked, base: Any, columns: list[Any]) -> list[Any]:
-    """The columns in which the model takes a missing value."""
-    return _asked_by_column(asked, base, [(column, None) for column in columns])
+def _taken(asked: Asked, base: Any, changes: list[tuple[Any, Any]], *, each: bool = True) -> list[tuple[Any, Any]]:
+    """Those of some changes of one value that the model takes; asked all at once, and one by one where it does not take them all.
 
-
-def _asked_by_column(asked: Asked, base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
-    """The columns of those changes that the model takes; all at once where it takes them all, else one by one."""
+    Args:
+        each: Whether they are asked one by one, too.
+    """
     taken = []
     for start in range(0, len(changes) if len(base) else 0, MOST_PROBED):
         part = changes[start : start + MOST_PROBED]
         (frame,) = _variants(base, part)
         if asked.takes(frame):
-            taken += [column for column, _ in part]
-        elif len(changes) <= MOST_PROBED:  # of thousands it would take minutes
-            taken += [column for row, (column, _) in enumerate(part) if asked.takes(frame.iloc[[row]].infer_objects())]
+            taken += part
+        elif each:
+            taken += [change for row, change in enumerate(part) if asked.takes(frame.iloc[[row]].infer_objects())]
     return taken
+
+
+def _taken_columns(asked: Asked, base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
+    """The columns of changes that the model takes. Of thousands they are not asked one by one, which would take minutes."""
+    return [column for column, _ in _taken(asked, base, changes, each=len(changes) <= MOST_PROBED)]
 
 
 def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> list[tuple[Any, list[str]]]:
@@ -327,13 +331,13 @@ def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
     if base.empty or not asked.takes(base):
         return {}
     typed = {column for column in frame.columns if isinstance(frame[column].dtype, pd.CategoricalDtype)}
-    free = {column for column in _asked_by_column(asked, base, list(probes.items())) if column not in typed}
+    free = {column for column in _taken_columns(asked, base, list(probes.items())) if column not in typed}
     found = {}
     for column in (column for column in probes if column not in free):
         values = set(frame[column].dropna().unique().tolist()) | _of_encoders(asked, frame[column])
         if column in typed:
             values |= set(frame[column].cat.categories.tolist())
-        found[str(column)] = sorted(value for value in values if asked.takes(_variants(base, [(column, value)])[0]))
+        found[str(column)] = sorted(value for _, value in _taken(asked, base, [(column, value) for value in values]))
     return found
 
 

@@ -41,8 +41,18 @@ def run_script(script: Path, arguments: tuple[str, ...] = ()) -> None:
         except (Exception, KeyboardInterrupt) as error:
             raise _failed(script, error) from error
         finally:
+            failed = sys.exc_info()[1] is not None
+            _end_runs(failed=failed)
             sys.stdout.flush()
             os.chdir(before)
+
+
+def _end_runs(*, failed: bool) -> None:
+    """A run that the script has left open is over with it."""
+    import mlflow
+
+    while mlflow.active_run() is not None:
+        mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 def _failed(script: Path, error: BaseException) -> GroundplanError:

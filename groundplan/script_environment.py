@@ -1,6 +1,7 @@
 """What a script needs beside the platform's packages, in an environment of its own: made once, kept for the next run.
 
-Read are, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, a ``pyproject.toml`` beside it (PEP 621).
+Read are, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, an MLflow project's ``python_env.yaml`` or the pip part of
+its ``conda.yaml``, a ``pyproject.toml`` beside it (PEP 621).
 """
 
 from __future__ import annotations
@@ -53,9 +54,30 @@ def needs_of(script: Path) -> Needs | None:
         text = file.read_text(encoding="utf-8", errors="replace")
         lines = re.sub(r"\\\n", " ", text).splitlines()
         return Needs(tuple(line for part in lines if (line := re.sub(r"(^|\s)#.*", "", part).strip())), str(file), file)
+    for file, path in ((script.parent / "python_env.yaml", ("dependencies",)), (script.parent / "conda.yaml", ("dependencies", "pip"))):
+        if file.is_file() and (listed := _listed(file, path)):
+            return Needs(tuple(listed), str(file))
     if project.is_file() and (found := _toml(project.read_text(encoding="utf-8"), str(project)).get("project", {}).get("dependencies")):
         return Needs(tuple(found), str(project))
     return None
+
+
+def _listed(file: Path, path: tuple[str, ...]) -> list[str]:
+    """What an MLflow project's environment file asks for: of a conda file the part that is pip's.
+
+    Raises:
+        UsageError: It is no YAML.
+    """
+    import yaml
+
+    try:
+        found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UsageError("is no YAML", where=str(file)) from None
+    listed = found.get(path[0]) if isinstance(found, dict) else None
+    if len(path) > 1:
+        listed = next((item.get(path[1]) for item in listed or () if isinstance(item, dict) and path[1] in item), None)
+    return [item for item in listed or () if isinstance(item, str) and not item.startswith("-r")]
 
 
 def _toml(text: str, where: str) -> dict[str, Any]:

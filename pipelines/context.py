@@ -21,6 +21,7 @@ from infra.examples import View, is_model, load_contracts, read_settings, views_
 from infra.objectives import ModelObjectives
 from infra.outputs import Outputs, read
 from pipelines.identity import model_name, named_in
+from pipelines.projects import Project, project_of
 
 SAGEMAKER_NAME_LIMIT = 63
 
@@ -39,6 +40,7 @@ class Example:
         source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
         features: Module in the folder that makes the views; empty where the one contract's events are the features.
         recording: The events are of the past, sent again: "now" is the newest of them.
+        project: The MLflow project that the folder is, if it has no experiment of the platform's form.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Example:
     source: str = ""
     features: str = ""
     recording: bool = False
+    project: Project | None = None
 
     def function(self, address: str) -> Any:
         """A function of the example's own code, by ``file:function``.
@@ -80,13 +83,15 @@ def load_example(path: Path, name: str = "") -> Example:
     Raises:
         UsageError: There is no such script or folder, or ``example.yaml`` is wrong.
     """
-    path = path.resolve()
+    path, project = path.resolve(), None
     if path.is_file() and path.suffix in (".py", ".ipynb"):
         folder, script, default_name = path.parent, path, path.stem
     elif (path / "experiment.py").is_file():
         folder, script, default_name = path, path / "experiment.py", path.name
+    elif (project := project_of(path)) is not None:
+        folder, script, default_name = path, project.script, path.name
     elif path.is_dir():
-        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
+        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py or MLproject, a Python script or a notebook")
     else:
         raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
     settings = read_settings(folder)
@@ -100,7 +105,7 @@ def load_example(path: Path, name: str = "") -> Example:
     if contracts and not settings.features and settings.target not in {item.name for item in contracts[0].fields}:
         raise UsageError(f"`target` must name a property of the contract, found {settings.target!r}", where=where)
     views = views_of(settings, contracts) if contracts else ()
-    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features, settings.recording)
+    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features, settings.recording, project)
 
 
 def sandbox_objectives(task: str) -> ModelObjectives:

@@ -49,7 +49,10 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder = Recorder(columns=_feature_names(context))
     recorder.install()
     with _training_set(context) as given:
-        run_script(example.script, context.wishes.script_arguments)
+        given_arguments = context.wishes.script_arguments
+        run_script(
+            example.script, example.project.arguments(given_arguments) if example.project else given_arguments, example.folder if example.project else None
+        )
         if given is not None and not recorder.splits:
             columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
             recorder.splits = [(given[names], given[example.target]) for names in columns if set(names) <= set(given.columns)]

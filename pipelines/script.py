@@ -17,8 +17,11 @@ from infra.errors import GroundplanError
 _OURS = ("pipelines", "infra", "components", "policies", "groundplan")
 
 
-def run_script(script: Path, arguments: tuple[str, ...] = ()) -> None:
+def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | None = None) -> None:
     """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may be of classes of its own.
+
+    Args:
+        folder: Where it is run. Default: its own.
 
     Raises:
         GroundplanError: It failed; the message says where in the script.
@@ -31,7 +34,7 @@ def run_script(script: Path, arguments: tuple[str, ...] = ()) -> None:
     sys.modules["__main__"] = module
     sys.argv = [str(script), *arguments]
     before = Path.cwd()
-    os.chdir(script.parent)
+    os.chdir(folder or script.parent)
     with _neighbours(script.parent), _tracking():
         try:
             exec(code, module.__dict__)  # noqa: S102 (the user's own script, which they have asked to run)

@@ -39,6 +39,8 @@ LOCKED = "# all\nnumpy>=2 # arrays\n\nscipy==1.0 \\\n  --hash=sha256:aa\n"
             ("numpy>=2", "scipy==1.0    --hash=sha256:aa"),
             "requirements.txt",
         ),
+        ({"train.py": "", "python_env.yaml": "python: 3.11\ndependencies: [numpy, scipy>1]\n"}, ("numpy", "scipy>1"), "python_env.yaml"),
+        ({"train.py": "", "conda.yaml": "dependencies:\n  - python=3.10\n  - pip: [mlflow, numpy]\n"}, ("mlflow", "numpy"), "conda.yaml"),
         ({"train.py": "", "pyproject.toml": '[project]\nname = "x"\ndependencies = ["numpy"]\n'}, ("numpy",), "pyproject.toml"),
     ],
 )

@@ -44,7 +44,7 @@ def convert(asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: 
 
 def _tensor(place: int, column: dict[str, Any], integers: str) -> dict[str, str]:
     """What a column goes in as. ONNX's own names are of few characters, and some are taken by outputs."""
-    return {"tensor": {"string": "string", "double": "float"}.get(column["type"], integers), "input": f"c{place}"}
+    return {"tensor": {"string": "string", "timestamp": "string", "double": "float"}.get(column["type"], integers), "input": f"c{place}"}
 
 
 def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[dict[str, Any]], sample: Sample, truth: Truth) -> Attempt:

@@ -25,6 +25,7 @@ _SELECTION = ("chi2", "f_classif", "f_regression", "r_regression")
 TRUSTED_TYPES = (
     "collections.OrderedDict",
     "collections.defaultdict",
+    "functools.partial",  # of a function that is trusted itself
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
@@ -64,6 +65,7 @@ TRUSTED_TYPES = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",

@@ -79,7 +79,7 @@ class _Coding:
         self.levels = {
             column["name"]: sorted({*model.background[column["name"]], *columns[column["name"]]} - {None})
             for column in model.columns
-            if column["type"] == "string"
+            if column["type"] in ("string", "timestamp")
         }
         self.background, self.rows = self._encode(model.background), self._encode(columns)
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -148,7 +149,7 @@ def _cell(text: str, column: dict[str, Any]) -> Any:
     text, kind = text.strip(), column["type"]
     if text == "" and (kind != "string" or column.get("nullable")):
         return None
-    if kind == "string":
+    if kind in ("string", "timestamp"):
         return text
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower(), text)
@@ -204,6 +205,8 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
             raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
         if kind == "string":
             good = isinstance(value, str)
+        elif kind == "timestamp":
+            good = isinstance(value, str) and _is_date(value)
         elif kind == "boolean":
             good = isinstance(value, bool)
         elif kind == "long":
@@ -217,7 +220,15 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
     return [None if value != value else value for value in values] if gaps else values
 
 
-_TYPE_NAMES = {"string": "text", "boolean": "boolean", "long": "whole number", "double": "number"}
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_TYPE_NAMES = {"string": "text", "timestamp": "date in ISO 8601", "boolean": "boolean", "long": "whole number", "double": "number"}
 
 
 def _kind(value: Any) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import xgboost
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
@@ -65,6 +66,7 @@ MODELS = {
     ),
     "LightGBM with categories": (lightgbm.LGBMRegressor(n_estimators=5, verbose=-1), MIXED, SIGNAL, "lightgbm"),
     "XGBoost in a pipeline": (make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=5)), GAPS, (SIGNAL > 0).astype(int), "skops"),
+    "categories of the frame's own": (HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"), MIXED, SIGNAL > 0, "skops"),
     "no converter": (NearestCentroid(), X, np.where(SIGNAL > 0, "yes", "no"), "skops"),
     "a converter that fails": (GaussianProcessClassifier(), X.head(60), SIGNAL.head(60) > 0, "skops"),
 }

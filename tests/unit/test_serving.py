@@ -16,10 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from pipelines.labelled import as_columns
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import Model, unpack
 from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
@@ -99,6 +102,53 @@ def test_shap_values_add_up_to_prediction_minus_base_value(numbers: Any) -> None
         for item in answer.json()["explanations"]:
             assert sum(item["shap_values"].values()) == pytest.approx(item["prediction"] - item["base_value"], abs=1e-4)
             assert abs(item["shap_values"]["a"]) + abs(item["shap_values"]["b"]) > abs(item["shap_values"]["c"])
+
+
+SHAPES: dict[str, tuple[Any, pd.DataFrame]] = {
+    "whole numbers with gaps": (
+        HistGradientBoostingClassifier(max_iter=5), pd.DataFrame({"a": pd.array([1, 2, None, 4] * 30, dtype="Int64"), "b": [0.5, np.nan, 1.5] * 40}),
+    ),
+    "booleans with gaps": (HistGradientBoostingClassifier(max_iter=5), pd.DataFrame({"a": pd.array([True, None, False, True] * 30, dtype="boolean")})),
+    "a date that is not used": (
+        make_pipeline(ColumnTransformer([("n", StandardScaler(), ["a"])]), LogisticRegression()),
+        pd.DataFrame({"a": np.linspace(0, 1, 120), "when": pd.date_range("2020-01-01", periods=120)}),
+    ),
+    "narrow types": (LogisticRegression(), pd.DataFrame({"a": np.linspace(0, 1, 120, dtype="float32"), "b": np.arange(120, dtype="uint8")})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_column_of_any_type_is_asked_for_as_it_was_learnt(name: str) -> None:
+    estimator, frame = SHAPES[name]
+    labels = np.arange(len(frame)) % 4 > 1
+    model = served(estimator.fit(frame, labels), frame)
+    columns = as_columns(frame.head(9), list(frame.columns))
+    answer = call(model, "/invocations", json.dumps({"inputs": columns}).encode())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == estimator.predict(frame.head(9)).tolist()
+    if "when" in frame:
+        wrong = call(model, "/invocations", json.dumps({"inputs": {"a": [1.0], "when": ["yesterday"]}}).encode())
+        assert wrong.status_code == 400 and "Column 'when', row 0: 'yesterday' is not a date in ISO 8601." in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "says"),
+    [
+        (b'{"inputs": {"a": [NaN, 1, null], "b": [1, 2, 3]}}', "application/json", 200, "predictions"),
+        (b"a,b\n,2\n1,3\n", "text/csv", 200, "predictions"),
+        (b'{"inputs": {"a": [1], "b": [null]}}', "application/json", 400, "Column 'b', row 0: a value is missing, and the model takes none there."),
+        (b'{"inputs": {"a": [1], "b": [NaN]}}', "application/json", 400, "Column 'b', row 0: a value is missing"),
+        (b'{"inputs": {"a": [Infinity], "b": [1]}}', "application/json", 400, "not valid JSON"),
+        (b'{"inputs": {"a": [NaN, 1', "application/json", 400, "not valid JSON"),
+    ],
+)  # fmt: skip
+def test_a_missing_value_is_taken_where_the_model_takes_it(body: bytes, kind: str, status: int, says: str) -> None:
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame({"a": random.normal(size=100), "b": random.normal(size=100)})
+    prepare = ColumnTransformer([("a", SimpleImputer(), ["a"]), ("b", StandardScaler(), ["b"])])
+    model = served(make_pipeline(prepare, LogisticRegression()).fit(frame.mask(frame > 1.5).fillna({"b": 0}), frame["a"] > 0), frame)
+    answer = call(model, "/invocations", body, kind)
+    assert answer.status_code == status and says in answer.text, answer.text
 
 
 BAD = [

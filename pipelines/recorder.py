@@ -87,7 +87,8 @@ class Recorder:
     splits: list[tuple[Any, Any]] = field(default_factory=list)
     parts: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
     more: Any = None
-    _fitted: Any = field(default_factory=weakref.WeakKeyDictionary)
+    _fitted: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # by identity: some models are equal to others, or have no hash
+    _kept: list[Any] = field(default_factory=list)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -142,8 +143,8 @@ class Recorder:
             return
         features = _as_it_is(args[0] if args else kwargs.get("X"))
         labels = _as_it_is(args[1] if len(args) > 1 else kwargs.get("y"))
-        if method == "partial_fit" and estimator in self._fitted:
-            before = self._fitted[estimator]
+        if method == "partial_fit" and id(estimator) in self._fitted:
+            before = self._fitted[id(estimator)]
             features, labels = _joined(before[0], features), _joined(before[1], labels)
         self._fitted_on(estimator, features, labels)
         if (best := getattr(estimator, "best_estimator_", None)) is not None:
@@ -154,8 +155,12 @@ class Recorder:
         self._fitted_on(model, _as_it_is(features), _as_it_is(labels))
 
     def _fitted_on(self, model: Any, features: Any, labels: Any) -> None:
-        with contextlib.suppress(TypeError):  # what can't be referred to weakly, or has no hash
-            self._fitted[model] = (features, labels)
+        if id(model) not in self._fitted:
+            try:
+                weakref.finalize(model, self._fitted.pop, id(model), None).atexit = False
+            except TypeError:  # it can't be followed, so it stays
+                self._kept.append(model)
+        self._fitted[id(model)] = (features, labels)
 
     def _wrap_log(self) -> None:
         import mlflow
@@ -201,10 +206,7 @@ class Recorder:
 
     def _seen(self, model: Any) -> Logged:
         """What is known of a model's training: its own fit; else, where it has no such method, the only split of the script."""
-        try:
-            features, labels = self._fitted.get(model, (None, None))
-        except TypeError:
-            features = labels = None
+        features, labels = self._fitted.get(id(model), (None, None))
         if features is None and len(self.parts) == 1 and not hasattr(type(model), "get_params"):
             features, labels, rest, answers = self.parts[0]
             from pipelines.labelled import as_labels

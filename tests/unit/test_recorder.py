@@ -105,6 +105,22 @@ mlflow.sklearn.log_model(search.best_estimator_, name="best")
 mlflow.sklearn.log_model(search, name="search")
 assert all(item.features.equals(X) for item in recorder.logged) and type(recorder.logged[1].asked.model) is Ridge
 """,
+    "a model without a hash is found, and forgotten once it is gone": """
+import gc
+from sklearn.linear_model import Ridge
+class Bare(Ridge):
+    def __eq__(self, other):
+        return True
+    def fit(self, X, y):
+        return super().fit(X, y)
+one, other = Bare().fit(X[:3], y[:3]), Bare().fit(X, y)
+mlflow.sklearn.log_model(one, name="one")
+assert len(recorder.logged[0].frame) == 3 and len(recorder._fitted) == 2
+calls.clear()
+del one, other
+gc.collect()
+assert len(recorder._fitted) == 0
+""",
     "rows of several partial fits are put together": """
 from sklearn.linear_model import SGDRegressor
 model = SGDRegressor()
@@ -184,11 +200,11 @@ assert [(item.artifact, item.registered) for item in recorder.logged] == [("scal
 
 
 DRIVER = """
-import json, sys, traceback, weakref
+import json, sys, traceback
 failed = {}
 for name, case in json.loads(sys.stdin.read()).items():
     calls.clear()
-    recorder.logged, recorder.splits, recorder.parts, recorder._fitted = [], [], [], weakref.WeakKeyDictionary()
+    recorder.logged, recorder.splits, recorder.parts, recorder._fitted = [], [], [], {}
     space = dict(globals(), X=X.copy(), y=list(y))
     try:
         exec(case, space)

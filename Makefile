@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
-.PHONY: help up down status test unit review lint lock pipeline docs drill engine bench clean
+.PHONY: help up down status test unit review lint lock pipeline docs drill engine frameworks bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,6 +53,9 @@ drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
 
 engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH), against stand-ins for its providers
 	@$(BIN)/python -m pytest tests/engine -m engine -rs
+
+frameworks: $(VENV)/.installed-test ## scripts with PyTorch and CatBoost, which are installed for them (gigabytes)
+	@$(BIN)/python -m pytest tests/frameworks -m frameworks
 
 bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
 	@$(BIN)/python -m bench

@@ -26,7 +26,8 @@ class Asked:
     def name(self) -> str:
         """The kind of the estimator that predicts: of a pipeline the last step's."""
         last = last_step(self.model)
-        return type(getattr(last, "trained_booster", getattr(last, "python_model", last))).__name__
+        inner = (getattr(last, name, None) for name in ("trained_booster", "trained_network", "python_model"))
+        return type(next((item for item in inner if item is not None), last)).__name__
 
     @property
     def classes(self) -> list[Any]:
@@ -46,11 +47,12 @@ class Asked:
             return np.asarray(getattr(self.model, method)(given(self.form, frame)))
 
     def takes(self, frame: Any) -> bool:
-        """Whether it predicts something of rows: no error, and no NaN."""
+        """Whether it predicts something of rows: no error, and no NaN, also where the class is told by what has become one."""
         import pandas as pd
 
+        methods = ("predict", *(method for method in ("predict_proba", "decision_function") if self.has(method)))
         try:
-            return not bool(pd.isna(self.ask("predict", frame)).any())
+            return not any(bool(pd.isna(self.ask(method, frame)).any()) for method in methods)
         except Exception:  # each estimator has its own way to refuse
             return False
 

@@ -45,7 +45,7 @@ def choose(
     """
     able = [item for item in logged if item.features is not None and item.labels is not None and hasattr(item.model, "predict")]
     if not able:
-        raise GroundplanError(_why_none(logged), where=str(script), fix="fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...)")
+        raise GroundplanError(_why_none(logged), where=str(script), fix=_FIX)
     asked = [item for item in able if run_name in ("", item.run_name, item.run_id) and artifact in ("", item.artifact)]
     if not asked:
         wanted = " and ".join(f"{option} {value!r}" for option, value in (("--run", run_name), ("--artifact", artifact)) if value)
@@ -65,6 +65,12 @@ def choose(
         "why": f"the best by {metric}: {ranked[0][0]:.4g}",
         "others": [{"name": item.name, metric: score} for score, item in ranked[1:]] + [{"name": item.name} for item in others],
     }
+
+
+_FIX = (
+    "fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...); of one that is trained in a loop of the script's own "
+    "the rows are known by sklearn's train_test_split"
+)
 
 
 def _why_none(logged: list[Logged]) -> str:

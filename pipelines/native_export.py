@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.errors import GroundplanError
+from pipelines import networks
 from pipelines.asking import Asked
 from pipelines.parity import DifferError, Parity, Sample, Truth, compare
 from pipelines.serving.bundle import made
+from pipelines.serving.model_process import given
 from pipelines.serving.native import NativeError
 from pipelines.trusted_types import trusted
 
@@ -35,7 +37,7 @@ def store(
     Raises:
         GroundplanError: There is no way, or its answers differ.
     """
-    flavor, files, more = _stored(asked, why, untrusted=untrusted)
+    flavor, files, more = _stored(asked, frame, why, untrusted=untrusted)
     described = {
         "engine": "native", "flavor": flavor, "form": asked.form, "task": truth.task, "classes": truth.classes, "output": truth.outputs[0],
         "needs": used(), **_environment(),
@@ -55,7 +57,7 @@ def store(
 
 def used() -> dict[str, str]:
     """Versions of the libraries of models that the script has imported, beside scikit-learn."""
-    found = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in ("xgboost", "lightgbm", "catboost"))
+    found = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in ("xgboost", "lightgbm", "catboost", "torch"))
     return {name: version for name, version in found if version}
 
 
@@ -76,7 +78,12 @@ def _pandas(series: Any) -> dict[str, Any]:
     return found
 
 
-def _stored(asked: Asked, why: str, *, untrusted: bool) -> Stored:
+def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
+    if hasattr(asked.model, "trained_network"):
+        try:
+            return "torch", {"model.pt2": networks.stored(asked.model, given(asked.form, frame))}, {}
+        except Exception as error:  # of control flow that depends on the rows there is no graph
+            print(f"stored by torch.export: {type(error).__name__}: {error}")
     model = getattr(asked.model, "trained_booster", asked.model)
     if own := _OWN.get(type(model).__module__.partition(".")[0]):
         found = own(model)

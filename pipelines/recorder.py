@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from operator import attrgetter
 from typing import Any
 
 from infra.errors import GroundplanError
-from pipelines import boosters
+from pipelines import boosters, networks
 from pipelines.asking import Asked, Pyfunc, form_of
 from pipelines.labelled import Labelled
 from pipelines.trusted_types import TRUSTED_TYPES
@@ -183,7 +184,7 @@ class Recorder:
                 registered = bool(kwargs.get("registered_model_name") or (args and args[0]))
                 kept = replace(
                     seen,
-                    model=boosters.as_estimator(_copied(model)),
+                    model=_as_estimator(_copied(model), seen),
                     run_id=info.run_id,
                     run_name=run_name,
                     uri=info.model_uri,
@@ -229,11 +230,20 @@ class Recorder:
                 found |= {"pip_requirements": [*needed, *(given.get("extra_pip_requirements") or ())], "extra_pip_requirements": None}
         elif hasattr(flavor, "get_default_pip_requirements") and not any(given.get(name) for name in _REQUIREMENTS):
             found["pip_requirements"] = flavor.get_default_pip_requirements()
-        if given.get("signature") is None and given.get("input_example") is None and features is not None and hasattr(model, "predict"):
+        if getattr(flavor, "__name__", "") == "mlflow.pytorch" and given.get("serialization_format") in (None, "pt2"):
+            if given.get("input_example") is None and features is not None:
+                found["input_example"] = networks.rows_of(features[:2])  # MLflow's own format can't be written without
+        elif given.get("signature") is None and given.get("input_example") is None and features is not None and hasattr(model, "predict"):
             with contextlib.suppress(Exception):  # a signature is a description; a model without one is served as well
                 sample = as_frame(features[:100], self.columns)
                 found["signature"] = mlflow.models.infer_signature(sample, model.predict(features[:100]))
         return found
+
+
+def _as_estimator(model: Any, seen: Logged) -> Any:
+    if "torch" in sys.modules and isinstance(model, sys.modules["torch"].nn.Module):
+        return networks.as_estimator(model, seen.features, seen.labels)
+    return boosters.as_estimator(model)
 
 
 _REQUIREMENTS = ("pip_requirements", "extra_pip_requirements", "conda_env")

@@ -135,8 +135,24 @@ def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
     return lambda method, rows: getattr(model, method)(rows)
 
 
+def _torch(folder: Path, described: dict[str, Any]) -> Ask:
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    module = torch.export.load(folder / "model.pt2").module()
+
+    def ask(method: str, rows: Any) -> Any:
+        with torch.no_grad():
+            found = module(torch.from_numpy(np.ascontiguousarray(np.asarray(rows, dtype=np.float32)))).numpy()
+        found = found.reshape(len(found), -1)
+        return found.argmax(axis=1) if method == "predict" and described["classes"] else found
+
+    return ask
+
+
 LOADERS: dict[str, Callable[[Path, dict[str, Any]], Ask]] = {
-    "skops": _skops, "pickle": _pickle, "xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost,
+    "skops": _skops, "pickle": _pickle, "xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost, "torch": _torch,
 }  # fmt: skip
 METHODS = {"probability": "predict_proba", "score": "decision_function"}
 

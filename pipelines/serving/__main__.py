@@ -3,6 +3,8 @@
 Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE`` is where
 requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``). ``GROUNDPLAN_PUBLISHED`` names a package in
 S3 that is served instead of the folder, and served anew whenever it changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model.
+``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the container has neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how many
+addresses a model's own process may use.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import yaml
 for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "KAFKA_", "FEAST_", "SAGEMAKER_", "GROUNDPLAN_"))]:
     del os.environ[name]
 os.environ["GROUNDPLAN_PLANNED"] = "1"  # what is planned and not finished must not break either
+os.environ["GROUNDPLAN_WARM_AFTER_S"] = "0"  # dozens of servers would compile the same
 ROOT = Path(__file__).parent.parent
 
 

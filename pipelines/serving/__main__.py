@@ -4,7 +4,8 @@ Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR``
 requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``). ``GROUNDPLAN_PUBLISHED`` names a package in
 S3 that is served instead of the folder, and served anew whenever it changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model.
 ``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the container has neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how many
-addresses a model's own process may use.
+addresses a model's own process may use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a row is explained that nobody asked about: the
+first explanation loads and compiles for seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pipelines.serving.capture import FLUSH_S, Capture
 from pipelines.serving.online import OnlineFeatures
 from pipelines.serving.published import Published
 
-WARM_AFTER_S = 15.0  # a canary's requests come first
+WARM_AFTER_S = "15"  # a canary's requests come first
 
 
 def main() -> None:
@@ -40,9 +41,10 @@ def main() -> None:
     else:
         model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
         server.use(model, _lookup(model))
-    warming = threading.Timer(WARM_AFTER_S, _warm, (server,))
-    warming.daemon = True
-    warming.start()
+    if after_s := float(os.environ.get("GROUNDPLAN_WARM_AFTER_S", WARM_AFTER_S)):
+        warming = threading.Timer(after_s, _warm, (server,))
+        warming.daemon = True
+        warming.start()
     uvicorn.run(
         server,
         host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)

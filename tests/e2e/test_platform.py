@@ -223,6 +223,7 @@ def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, scri
             assert document["predictions"] == wanted
 
 
+@pytest.mark.drill  # two deployments, which take minutes
 def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns(project: Path, runtime: Any, tmp_path: Path) -> None:
     path = tmp_path / "wear.py"
     path.write_text(scripts.BOOSTED_WITH_GAPS, encoding="utf-8")

@@ -142,18 +142,8 @@ def _run(
     started = time.monotonic()
     log = home.logs / "runs" / f"{run}-{step.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        _python(home, step, example, on_progress),
-        "-m",
-        step.module,
-        "--example",
-        str(example),
-        "--run",
-        run,
-        "--reports",
-        str(home.reports),
-        *arguments,
-    ]
+    python = _python(home, step, example, on_progress)
+    command = [python, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
     with log.open("wb") as file:
         process = processes.start(
             command,

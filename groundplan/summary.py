@@ -147,12 +147,9 @@ def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
     compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
     differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
     how = step.get("served_as", "onnx")
-    rows.append(
-        (
-            "as ONNX" if how == "onnx" else f"as {how}",
-            f"compared with the model itself on {sum(step['parity']['rows'].values())} rows ({compared}); largest difference: {differences}",
-        )
-    )
+    total = sum(step["parity"]["rows"].values())
+    title = "as ONNX" if how == "onnx" else f"as {how}"
+    rows.append((title, f"compared with the model itself on {total} rows ({compared}); largest difference: {differences}"))
     if step.get("why_native"):
         rows.append(("", f"in a process of its own, not as ONNX: {step['why_native']}"))
     if step["no_probability"]:

@@ -21,16 +21,13 @@ class Booster:
     def __init__(self, booster: Any) -> None:
         self.trained_booster = booster
 
-    def _output(self, rows: Any) -> Any:
+    def predict(self, rows: Any) -> Any:
+        """What the booster predicts."""
         if type(self.trained_booster).__module__.startswith("xgboost"):
             import xgboost
 
             return self.trained_booster.predict(xgboost.DMatrix(rows, enable_categorical=True))
         return self.trained_booster.predict(rows)
-
-    def predict(self, rows: Any) -> Any:
-        """What the booster predicts."""
-        return self._output(rows)
 
 
 class ClassBooster(Booster):
@@ -44,14 +41,19 @@ class ClassBooster(Booster):
 
     def predict_proba(self, rows: Any) -> Any:
         """Probabilities, shape [n, classes]."""
-        import numpy as np
-
-        found = np.asarray(self._output(rows))
-        return np.vstack([1 - found, found]).T if found.ndim == 1 else found
+        return shares_of(super().predict(rows))
 
     def predict(self, rows: Any) -> Any:
         """The most probable class."""
         return self.predict_proba(rows).argmax(axis=1)
+
+
+def shares_of(output: Any) -> Any:
+    """A booster's output as probabilities of each class, shape [n, classes]; of two classes it tells the second's alone."""
+    import numpy as np
+
+    found = np.asarray(output)
+    return np.vstack([1 - found, found]).T if found.ndim == 1 else found
 
 
 def as_estimator(model: Any) -> Any:

@@ -154,11 +154,11 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
         known = mlflow.MlflowClient().get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:  # it was deployed past the registry
         return None
-    path = Path(mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path="groundplan", dst_path=folder))
-    described = json.loads((path / "candidate" / "model.json").read_text(encoding="utf-8"))
-    if {column["name"] for column in described["columns"]} <= set(holdout.features.columns):
+    if set(json.loads(known.tags.get("columns", "[]"))) <= set(holdout.features.columns):
         return None
-    return load_labelled(path, "holdout").sample(MAX_ROWS)
+    names = ("holdout.parquet", "holdout-answers.parquet")
+    files = [mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path=f"groundplan/{name}", dst_path=folder) for name in names]
+    return load_labelled(Path(files[0]).parent, "holdout").sample(MAX_ROWS)
 
 
 def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
@@ -170,13 +170,19 @@ def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
     return Labelled(rows.features.join(taken), rows.labels)
 
 
+def _described(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a served model."""
+    found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return found
+
+
 def check_topology(topology: str, folder: Path, model: str) -> None:
     """A model in its own format is served where its process can be, and runs code of its own only where nothing else is in reach.
 
     Raises:
         GroundplanError: It can't be served by this topology.
     """
-    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    described = _described(folder)
     if described.get("engine", "onnx") != "native":
         return
     if topology in ("cluster-gpu", "edge") or (described.get("untrusted") and topology != "realtime"):
@@ -370,7 +376,7 @@ class Hosting:
             # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
             environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
-        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        described = _described(folder)
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
         if alone and self.context.outputs.stack != "local":
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
@@ -565,7 +571,7 @@ def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:
 
 def unpacked(folder: Path, version: str) -> dict[str, bytes]:
     """Files of a served model by name, its description marked with its version."""
-    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    described = _described(folder)
     described["version"] = version
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {"model.json": json.dumps(described).encode()}
 

@@ -62,7 +62,8 @@ def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
     for name in names:
         series = frame[name]
         values = [value.isoformat() for value in series] if hasattr(series, "dt") else series.tolist()
-        found[name] = [None if gap else value for value, gap in zip(values, series.isna(), strict=True)] if series.isna().any() else values
+        gaps = series.isna()
+        found[name] = [None if gap else value for value, gap in zip(values, gaps, strict=True)] if gaps.any() else values
     return found
 
 

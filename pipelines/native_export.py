@@ -16,7 +16,7 @@ from pipelines.parity import DifferError, Parity, Sample, Truth, compare
 from pipelines.serving.bundle import made
 from pipelines.serving.model_process import given
 from pipelines.serving.native import NativeError
-from pipelines.trusted_types import trusted
+from pipelines.trusted_types import TRUSTED_TYPES
 
 Stored = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, more of the description
 ALLOW = "allow it by `untrusted_models: true` in the stack's objectives: it is loaded in a process without credentials and network"
@@ -89,9 +89,10 @@ def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
         found = own(model)
         if found is not None:
             return found
-    content, unknown = _skops(model)
+    content, types = _skops(model)
+    unknown = [name for name in types if name not in TRUSTED_TYPES]
     if content and not unknown:
-        return "skops", {"model.skops": content}, {"trusted": trusted(content)}
+        return "skops", {"model.skops": content}, {"trusted": types}
     if not untrusted:
         told = [name for name in unknown if not name.startswith(("pipelines.", "mlflow."))] or unknown
         holds = f"it holds {', '.join(told[:5])}, which nobody has reviewed" if unknown else "skops can't store it"
@@ -102,13 +103,12 @@ def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
 
 
 def _skops(model: Any) -> tuple[bytes, list[str]]:
-    """The model as skops stores it, and the types in it that nobody has reviewed; nothing where skops can't."""
+    """The model as skops stores it, and the types in it that skops does not trust by itself; nothing where skops can't."""
     import skops.io
 
     try:
         content = skops.io.dumps(model)
-        known = set(trusted(content))
-        return content, [name for name in skops.io.get_untrusted_types(data=content) if name not in known]
+        return content, list(skops.io.get_untrusted_types(data=content))
     except Exception as error:  # of functions, locks, generators, and what else there may be in a model
         print(f"stored by skops: {type(error).__name__}: {error}")
         return b"", []

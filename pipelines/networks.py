@@ -12,17 +12,9 @@ class Network:
     def __init__(self, module: Any) -> None:
         self.trained_network = module.eval()
 
-    def _output(self, rows: Any) -> Any:
-        """What the module gives for rows, shape [n, outputs]."""
-        import torch
-
-        with torch.no_grad():
-            found = self.trained_network(tensor_of(rows)).numpy()
-        return found.reshape(len(found), -1)
-
     def predict(self, rows: Any) -> Any:
-        """Its outputs."""
-        return self._output(rows)
+        """Its outputs, shape [n, outputs]."""
+        return outputs_of(self.trained_network, rows)
 
 
 class ClassNetwork(Network):
@@ -36,11 +28,11 @@ class ClassNetwork(Network):
 
     def decision_function(self, rows: Any) -> Any:
         """The outputs, shape [n, classes]: scores, since a module does not say whether they are probabilities."""
-        return self._output(rows)
+        return super().predict(rows)
 
     def predict(self, rows: Any) -> Any:
         """The class of the largest output."""
-        return self._output(rows).argmax(axis=1)
+        return self.decision_function(rows).argmax(axis=1)
 
 
 def rows_of(rows: Any) -> Any:
@@ -55,6 +47,15 @@ def tensor_of(rows: Any) -> Any:
     import torch
 
     return torch.from_numpy(rows_of(rows))
+
+
+def outputs_of(module: Any, rows: Any) -> Any:
+    """What a module gives for rows, shape [n, outputs]."""
+    import torch
+
+    with torch.no_grad():
+        found = module(tensor_of(rows)).numpy()
+    return found.reshape(len(found), -1)
 
 
 def as_estimator(module: Any, features: Any, labels: Any) -> Any:

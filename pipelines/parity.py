@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import GroundplanError
 from pipelines.asking import Asked
 from pipelines.labelled import as_columns
+from pipelines.serving.model_process import METHODS
 
 if TYPE_CHECKING:
     from pipelines.serving.bundle import Model
@@ -139,7 +140,6 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
     )
 
 
-METHODS = {"probability": "predict_proba", "score": "decision_function"}
 NEW_GAPS = "new gaps"
 _NAMES = {
     "gaps": "with missing values", NEW_GAPS: "with a value missing where it never was", "rare": "with rare or unseen categories",
@@ -215,16 +215,13 @@ def _variants(base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
     Args:
         changes: Column and value.
     """
-    import pandas as pd
-
     made = []
     for start in range(0, len(changes), MOST_PROBED):
         part = changes[start : start + MOST_PROBED]
         frame, rows = base.loc[base.index.repeat(len(part))].reset_index(drop=True), dict[Any, dict[int, Any]]()
         for row, (column, value) in enumerate(part):
             rows.setdefault(column, {})[row] = value
-        frame = frame.assign(**{str(column): _with_values(frame[column], values) for column, values in rows.items()})
-        made.append(pd.DataFrame(frame)[list(base.columns)])
+        made.append(frame.assign(**{column: _with_values(frame[column], values) for column, values in rows.items()}))
     return made
 
 

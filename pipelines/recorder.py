@@ -23,7 +23,7 @@ from typing import Any
 from infra.errors import GroundplanError
 from pipelines import boosters, networks
 from pipelines.asking import Asked, Pyfunc, form_of
-from pipelines.labelled import Labelled
+from pipelines.labelled import Labelled, as_labels
 from pipelines.trusted_types import TRUSTED_TYPES
 
 # What each flavour's ``log_model`` calls the model that it is given.
@@ -175,9 +175,8 @@ class Recorder:
             seen = self._seen(model)
             kwargs |= self._defaults(model, seen.features, flavor, kwargs)
             info = _logged(functools.partial(log, cls, artifact_path, flavor, *args), kwargs)
-            if kwargs.get("python_model") is model and model is not None and not isinstance(model, str):
-                model = Pyfunc(model)
             if model is not None and not isinstance(model, str):
+                model = Pyfunc(model) if kwargs.get("python_model") is model else model
                 run = mlflow.active_run()
                 run_name = run.info.run_name if run is not None and run.info.run_id == info.run_id else ""
                 artifact = kwargs.get("name") or artifact_path or "model"
@@ -210,8 +209,6 @@ class Recorder:
         features, labels = self._fitted.get(id(model), (None, None))
         if features is None and len(self.parts) == 1 and not hasattr(type(model), "get_params"):
             features, labels, rest, answers = self.parts[0]
-            from pipelines.labelled import as_labels
-
             return Logged(model, features, labels, self.columns, kept_apart=Labelled(as_frame(rest, self.columns).reset_index(drop=True), as_labels(answers)))
         return Logged(model, features, labels, self.columns)
 

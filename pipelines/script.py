@@ -26,7 +26,7 @@ def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | Non
     Raises:
         GroundplanError: It failed; the message says where in the script.
     """
-    code = compile(_source(script), str(script), "exec")
+    code = _code(script)
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=str(script), __builtins__=__builtins__)
     if script.suffix == ".ipynb":
@@ -76,7 +76,7 @@ def _is_own(file: str) -> bool:
     return "site-packages" not in Path(file).parts
 
 
-def _source(script: Path) -> str:
+def _code(script: Path) -> types.CodeType:
     """The code of a script; of a notebook that of its cells, each line at its own place, without what only a notebook knows.
 
     Raises:
@@ -86,12 +86,11 @@ def _source(script: Path) -> str:
         text = script.read_text(encoding="utf-8-sig")
         if script.suffix == ".ipynb":
             text = _cells(json.loads(text))
-        compile(text, str(script), "exec")
+        return compile(text, str(script), "exec")
     except SyntaxError as error:
         raise GroundplanError(f"is no Python: {error.msg}", where=f"{script}:{error.lineno or 1}") from None
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
         raise GroundplanError("can't be read as what its name says", where=str(script), fix="is it a script in UTF-8, or a whole notebook?") from None
-    return text
 
 
 def _cells(notebook: dict[str, Any]) -> str:

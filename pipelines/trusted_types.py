@@ -70,10 +70,3 @@ TRUSTED_TYPES = (
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",
 )
-
-
-def trusted(content: bytes) -> list[str]:
-    """The types within a stored model that skops does not trust by itself, and that were reviewed."""
-    import skops.io
-
-    return [name for name in skops.io.get_untrusted_types(data=content) if name in TRUSTED_TYPES]

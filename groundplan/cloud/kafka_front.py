@@ -73,8 +73,8 @@ class _Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.close()
+        if self.other is not None:
+            self.other.close()
 
 
 class _Link:
@@ -197,7 +197,7 @@ def readable(frame: bytes, version: int) -> bytes:
     (error,) = struct.unpack_from(">h", frame, 4)
     flexible = version >= FIRST_FLEXIBLE
     if flexible:
-        count, position = _varint(frame, 6)
+        count, position = transactions.varint(frame, 6)
         count -= 1
     elif len(frame) >= 10:
         count, position = struct.unpack_from(">i", frame, 6)[0], 10
@@ -219,23 +219,11 @@ def readable(frame: bytes, version: int) -> bytes:
     return bytes(changed[:end]) + b"\0" if flexible and end < len(frame) else bytes(changed)
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(data):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            break
-    return value, position
-
-
 def _skip_tags(data: bytes, position: int) -> int:
-    count, position = _varint(data, position)
+    count, position = transactions.varint(data, position)
     for _ in range(min(count, len(data))):
-        _, position = _varint(data, position)
-        size, position = _varint(data, position)
+        _, position = transactions.varint(data, position)
+        size, position = transactions.varint(data, position)
         position += size
         if position > len(data):
             break
@@ -254,8 +242,7 @@ async def serve(port: int, broker_port: int) -> None:
             try:
                 await loop.create_connection(lambda: link.broker, "127.0.0.1", broker_port)
             except OSError:
-                if link.client.transport is not None:
-                    link.client.transport.close()
+                link.client.close()
 
         tasks.add(task := loop.create_task(connect()))
         task.add_done_callback(tasks.discard)

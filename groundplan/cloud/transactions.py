@@ -88,16 +88,16 @@ def batches(records: bytes) -> Iterator[Batch]:
 
 def _mark(record: bytes) -> int | None:
     """What a control record says: its key is a version and a type, 0 for an abort and 1 for a commit."""
-    _, place = _varint(record, 0)  # its length
+    _, place = _zigzag(record, 0)  # its length
     place += 1  # attributes
     for _ in range(2):  # how much later and how much further than the batch's first
-        _, place = _varint(record, place)
-    size, place = _varint(record, place)
+        _, place = _zigzag(record, place)
+    size, place = _zigzag(record, place)
     return struct.unpack_from(">hh", record, place)[1] if size >= 4 and place + 4 <= len(record) else None
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A zigzag number of variable length, and where it ends."""
+def varint(data: bytes, place: int) -> tuple[int, int]:
+    """A number of variable length, and where it ends."""
     value = shift = 0
     while place < len(data):
         byte = data[place]
@@ -106,6 +106,12 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         shift += 7
         if not byte & 0x80:
             break
+    return value, place
+
+
+def _zigzag(data: bytes, place: int) -> tuple[int, int]:
+    """The same with a sign, as records have it."""
+    value, place = varint(data, place)
     return (value >> 1) ^ -(value & 1), place
 
 

@@ -18,7 +18,7 @@ class Model:
     """What answers, and the columns it takes.
 
     Attributes:
-        columns: ``name`` and ``type`` (long, double, boolean, string) of each column, in order; ``nullable`` where a value may be missing,
+        columns: ``name`` and ``type`` (long, double, boolean, string, timestamp) of each column, in order; ``nullable`` where a value may be missing,
             ``categories`` where the model knows no other values.
         classes: A classifier's classes, in the order of its probabilities or scores.
         output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.

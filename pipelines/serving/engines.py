@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,28 +30,32 @@ class Answers:
     beside: npt.NDArray[Any] | None = None
 
 
-class Engine(Protocol):
-    """Answers rows that have been checked."""
+class Engine(ABC):
+    """Answers rows that have been checked.
 
-    quick: bool  # whether it answers in less time than a thread takes to start
+    Attributes:
+        quick: Whether it answers in less time than a thread takes to start.
+    """
 
-    def start(self) -> None:
+    quick = True
+
+    def start(self) -> None:  # noqa: B027 (a constant has nothing to load)
         """Load what there is to load, before the first request."""
 
+    @abstractmethod
     def answers(self, columns: Columns) -> Answers:
         """Columns of n values each; None is a missing value."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have started nothing)
         """End what was started."""
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Engine):
     """The model to beat: always the labels' mean, or the most frequent class with the classes' shares."""
 
     prediction: Any
     shares: tuple[float, ...] = ()
-    quick = True
 
     @classmethod
     def of(cls, labels: list[Any], classes: list[Any]) -> Constant:
@@ -61,20 +66,14 @@ class Constant:
         shares = tuple(counts[str(name)] / len(labels) for name in classes)
         return cls(classes[int(np.argmax(shares))], shares)
 
-    def start(self) -> None:
-        """Nothing to do."""
-
     def answers(self, columns: Columns) -> Answers:
         """The same for every row."""
         rows = len(next(iter(columns.values())))
         return Answers([self.prediction] * rows, np.tile(self.shares, (rows, 1)) if self.shares else None)
 
-    def close(self) -> None:
-        """Nothing to do."""
-
 
 @dataclass(frozen=True)
-class Onnx:
+class Onnx(Engine):
     """An ONNX graph.
 
     Attributes:
@@ -92,14 +91,10 @@ class Onnx:
     classes: list[Any]
     output: str = ""
     most_probable: bool = False
-    quick = True
 
     def start(self) -> None:
         """Load the graph."""
         _ = self._session
-
-    def close(self) -> None:
-        """Nothing to do."""
 
     def answers(self, columns: Columns) -> Answers:
         """One run of the graph."""

@@ -94,9 +94,12 @@ class _Coding:
 
     def decode(self, matrix: Any) -> Columns:
         """Columns of values from a matrix of shape [n, columns]."""
+        gaps = np.isnan(matrix).any(axis=0)
         return {
             name: [None if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]]
             if name in self.levels
             else [None if math.isnan(value) else value for value in matrix[:, index].tolist()]
+            if gaps[index]
+            else matrix[:, index].tolist()
             for index, name in enumerate(self.model.names)
         }

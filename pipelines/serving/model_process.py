@@ -113,15 +113,15 @@ def _xgboost(folder: Path, described: dict[str, Any]) -> Ask:
 
 def _lightgbm(folder: Path, described: dict[str, Any]) -> Ask:
     import lightgbm
-    import numpy as np
+
+    from pipelines.boosters import shares_of
 
     booster, classes = lightgbm.Booster(model_file=folder / "model.txt"), described["classes"]
 
     def ask(method: str, rows: Any) -> Any:
-        found = np.asarray(booster.predict(rows))
         if not classes:
-            return found
-        shares = np.vstack([1 - found, found]).T if found.ndim == 1 else found
+            return booster.predict(rows)
+        shares = shares_of(booster.predict(rows))
         return shares if method == "predict_proba" else [classes[place] for place in shares.argmax(axis=1)]
 
     return ask
@@ -136,16 +136,15 @@ def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
 
 
 def _torch(folder: Path, described: dict[str, Any]) -> Ask:
-    import numpy as np
     import torch
+
+    from pipelines.networks import outputs_of
 
     torch.set_num_threads(1)
     module = torch.export.load(folder / "model.pt2").module()
 
     def ask(method: str, rows: Any) -> Any:
-        with torch.no_grad():
-            found = module(torch.from_numpy(np.ascontiguousarray(np.asarray(rows, dtype=np.float32)))).numpy()
-        found = found.reshape(len(found), -1)
+        found = outputs_of(module, rows)
         return found.argmax(axis=1) if method == "predict" and described["classes"] else found
 
     return ask
@@ -169,28 +168,28 @@ def answer(ask: Ask, described: dict[str, Any], columns: dict[str, list[Any]]) -
     return found
 
 
+def _fail(channel: socket.socket, error: Exception, more: str = "") -> None:
+    """Say what went wrong; the server's log gets where."""
+    traceback.print_exc()
+    send(channel, {"error": f"{type(error).__name__}: {error}{more}"})
+
+
 def main() -> None:
     """Load the model, then answer until the other side closes."""
     channel, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     try:
         ask = LOADERS[described["flavor"]](folder, described)
-    except ImportError as error:
-        traceback.print_exc()
-        made_with = ", ".join(f"{name} {version}" for name, version in described.get("needs", {}).items())
-        send(channel, {"error": f"{type(error).__name__}: {error}{f' (it was made with {made_with})' if made_with else ''}"})
-        return
     except Exception as error:
-        traceback.print_exc()
-        send(channel, {"error": f"{type(error).__name__}: {error}"})
+        made_with = ", ".join(f"{name} {version}" for name, version in described.get("needs", {}).items()) if isinstance(error, ImportError) else ""
+        _fail(channel, error, f" (it was made with {made_with})" if made_with else "")
         return
     send(channel, {"loaded": True})
     while (message := receive(channel)) is not None:
         try:
             send(channel, answer(ask, described, message["columns"]))
         except Exception as error:
-            traceback.print_exc()
-            send(channel, {"error": f"{type(error).__name__}: {error}"})
+            _fail(channel, error)
 
 
 if __name__ == "__main__":

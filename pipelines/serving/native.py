@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -16,19 +15,18 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving import isolation
-from pipelines.serving.engines import Answers, Columns
+from pipelines.serving.engines import Answers, Columns, Engine
 from pipelines.serving.model_process import receive, send
 
 LOAD_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 30.0  # SageMaker gives a request 60 s
-_log = logging.getLogger("groundplan.native")
 
 
 class NativeError(Exception):
     """The model's process failed, or must not be started."""
 
 
-class Native:
+class Native(Engine):
     """The engine of such a model.
 
     Args:

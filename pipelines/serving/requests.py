@@ -201,8 +201,6 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
                 raise BadRequestError(f"Column {name!r}, row {index}: a value is missing, and the model takes none there.")
             gaps |= value is not None
             continue
-        if value in (math.inf, -math.inf):
-            raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
         if kind == "string":
             good = isinstance(value, str)
         elif kind == "timestamp":
@@ -214,6 +212,8 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:
+            if value in (math.inf, -math.inf):
+                raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
             raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
         if known is not None and value not in known:
             raise BadRequestError(f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows {_list(known)}.")

@@ -142,22 +142,23 @@ def test_there_is_no_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         model = Prying(server.getsockname()[1], (str(tmp_path / "credentials"), str(Path(__file__).parents[2] / "stacks"), str(Path.home() / ".bashrc")))
         free = model.fit(X, SIGNAL).predict(X.head(1))[0]
         assert free >= 1_021, "outside it sees them all"
-        described = {
-            "engine": "native", "flavor": "pickle", "untrusted": True, "form": "frame", "task": "regression", "classes": [], "output": "",
-            "columns": [{"name": "a", "type": "double", "pandas": "float64"}],
-        }  # fmt: skip
-        with running(made(described, {"model.pkl": _pickled(model)})) as closed:
+        with running(pickled(model)) as closed:
             assert closed.answers({"a": [1.0]}).predictions == [0.0]
 
 
-def _pickled(model: Any) -> bytes:
+def pickled(model: Any) -> Model:
+    """A model of this module, served as a pickle."""
     module = sys.modules[type(model).__module__]
     cloudpickle.register_pickle_by_value(module)
     try:
         content: bytes = cloudpickle.dumps(model)
     finally:
         cloudpickle.unregister_pickle_by_value(module)
-    return content
+    described = {
+        "engine": "native", "flavor": "pickle", "untrusted": True, "form": "frame", "task": "regression", "classes": [], "output": "",
+        "columns": [{"name": "a", "type": "double", "pandas": "float64"}],
+    }  # fmt: skip
+    return made(described, {"model.pkl": content})
 
 
 class Behaving(Prying):
@@ -178,18 +179,10 @@ class Behaving(Prying):
         return rows["a"] * 2
 
 
-def behaving() -> Model:
-    described = {
-        "engine": "native", "flavor": "pickle", "untrusted": True, "form": "frame", "task": "regression", "classes": [], "output": "",
-        "columns": [{"name": "a", "type": "double", "pandas": "float64"}],
-    }  # fmt: skip
-    return made(described, {"model.pkl": _pickled(Behaving())})
-
-
 @closed_in
 def test_what_the_process_does_wrong_is_said_and_the_next_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "ANSWER_TIMEOUT_S", 3.0)
-    with running(behaving()) as model:
+    with running(pickled(Behaving())) as model:
         for value, says in (
             (1, "the model did not answer within 3 s, and its process was ended"), (2, "the model raised MemoryError"),
             (3, "the model raised ValueError: not these rows"), (4, "the model's process ended with exit code 3"),
@@ -205,7 +198,7 @@ def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_clos
         exported(pipeline, X, "classification")
     monkeypatch.setattr(isolation, "why_not", lambda: "darwin has no namespaces")
     with pytest.raises(NativeError, match="its process can't be closed in here: darwin has no namespaces"):
-        behaving().engine.start()
+        pickled(Behaving()).engine.start()
     estimator = NearestCentroid().fit(X, SIGNAL > 0)
     with running(served(estimator, X)) as model:
         found = model.answers({name: X[name].tolist() for name in X}).predictions

@@ -161,9 +161,10 @@ class _Columns:
         if item.kind == "json":
             read = [_json_text(value) for value in values]
             self._refuse([text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} has bytes that are no UTF-8")
+            if item.required:  # no bytes at all: the object that it is part of is not there, or msgspec has refused the event
+                null = [text is None and value is not None for text, value in zip(read, values, strict=True)]
+                self._refuse(null, rows, "missing field", lambda _: f"{path} is missing")
             values = [None if text is _NO_TEXT else text for text in read]
-            if item.required:
-                self._refuse([value is None for value in values], rows, "missing field", lambda _: f"{path} is missing")
         elif item.kind == "decimal":
             return self._decimals(item, values, path, rows, kind)
         elif item.kind in ("timestamp", "date", "time"):

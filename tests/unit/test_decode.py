@@ -185,3 +185,14 @@ def test_rules_of_types_hold_to_the_last_digit_alone_and_among_others(values: di
     assert table.num_rows == len(good) and [item.index for item in refused] == list(range(len(good), len(payloads)))
     assert [bool(Decoder(wanted).decode([payload])[1]) for payload in payloads] == [False] * len(good) + [True] * len(bad)
     assert table.to_pylist()
+
+
+@pytest.mark.parametrize("kind", [{"logicalType": "object"}, {"logicalType": "string"}, {"logicalType": "array", "items": {"logicalType": "object"}}])
+def test_what_an_object_must_hold_is_missing_only_where_the_object_is_there(kind: dict[str, Any]) -> None:
+    part = {"name": "p", "required": True, **kind}
+    decoder = Decoder(contract_of(small({"name": "id", "logicalType": "string", "primaryKey": True, "required": True}, {
+        "name": "o", "logicalType": "object", "properties": [part]
+    })))  # fmt: skip
+    payloads = [orjson.dumps({"id": str(place), **more}) for place, more in enumerate(({}, {"o": None}, {"o": {}}, {"o": {"p": None}}))]
+    table, refused = decoder.decode(payloads)
+    assert table["id"].to_pylist() == ["0", "1"] and [(item.index, item.reason) for item in refused] == [(2, "missing field"), (3, "missing field")]

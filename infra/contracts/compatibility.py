@@ -15,7 +15,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from infra.contracts.model import Contract, Field, Limit, Limits, as_text
-from infra.contracts.patterns import within
+from infra.contracts.patterns import lengths, within
 
 # Each value of the one is a value of the other.
 _WIDER = {("integer", "number")}
@@ -133,19 +133,17 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
         if not fits:
             unsure = ", and it can't be told which takes more" if one.pattern is not None and fits is None else ""
             yield f"the form is {one.pattern or 'any'} on one side and {other.pattern} on the other{unsure}"
-    if other.longest is not None and (one.longest is None or one.longest > other.longest) and not _all_of(one, f"^(.|\n){{0,{other.longest}}}$"):
+    least, most = lengths(one.pattern) if one.pattern is not None and (other.longest is not None or other.shortest) else (0, None)
+    longest = min((length for length in (one.longest, most) if length is not None), default=None)
+    if other.longest is not None and (longest is None or longest > other.longest):
         yield f"the length is up to {one.longest or 'any'} on one side and {other.longest} on the other"
-    if other.shortest and (one.shortest or 0) < other.shortest and not _all_of(one, f"^(.|\n){{{other.shortest},}}$"):
+    if other.shortest and max(one.shortest or 0, least) < other.shortest:
         yield f"the length is from {one.shortest or 0} on one side and from {other.shortest} on the other"
-    if other.allowed and not _all_of(one, f"^({'|'.join(re.escape(str(value)) for value in other.allowed)})$"):
+    listed = f"^({'|'.join(re.escape(str(value)) for value in other.allowed)})$"
+    if other.allowed and not (one.pattern is not None and within(one.pattern, listed)):
         yield "any value is allowed on one side, and a list of them on the other"
     if other.multiple_of is not None and (one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))):
         yield f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the other"
-
-
-def _all_of(limits: Limits, pattern: str) -> bool:
-    """Whether all texts of a form have another, too; not where it can't be told, or where there is no form."""
-    return limits.pattern is not None and within(limits.pattern, pattern) is True
 
 
 def _takes(limits: Limits, value: Limit) -> bool:

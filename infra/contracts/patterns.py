@@ -30,6 +30,23 @@ def decided(narrow: str, wide: str) -> bool | None:
     return bool(one.difference(other).empty())
 
 
+@cache
+def lengths(pattern: str) -> tuple[int, int | None]:
+    """How long the texts of a form are, from and to; None where there is no end, or where that can't be told."""
+    automaton = None if _unlike(pattern) or _large(pattern) else _automaton(pattern)
+    if automaton is None or automaton.empty():
+        return 0, None
+    steps = {state: {after for after in automaton.map.get(state, {}).values() if automaton.islive(after)} for state in automaton.states}
+    level, shortest = {automaton.initial}, None
+    for length in range(len(automaton.states) + 1):  # a text of more letters than states has passed one of them twice, and may again
+        if shortest is None and level & automaton.finals:
+            shortest = length
+        level = {after for state in level for after in steps[state]}
+        if not level:
+            return shortest or 0, length
+    return shortest or 0, None
+
+
 def _unlike(pattern: str) -> bool:
     """Whether RE2, which reads patterns here, and the automata read it differently."""
     return bool(re.search(r"\{,|\[\^?\]|\[\[:|\\[sSpPzZQ]", pattern))

@@ -13,6 +13,7 @@ from typing import Any
 from groundplan.environment import child_environment
 from groundplan.home import Home, State
 from groundplan.jobs import results, run_steps
+from groundplan.starter import starter
 from groundplan.up import new_run
 from infra.errors import GroundplanError, UsageError
 from infra.outputs import read
@@ -47,15 +48,9 @@ def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = W
     state, example = running(home), load_example(path, name)
     steps = _steps(example, deploy=deploy)
     run = new_run()
-    run_steps(
-        home,
-        state,
-        steps,
-        path.resolve(),
-        run,
-        ("--name", example.model, *wishes.arguments()),
-        on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
-    )
+    arguments = ("--name", example.model, *wishes.arguments())
+    with starter(home, state, steps) as forks:
+        run_steps(home, state, steps, path.resolve(), run, arguments, starter=forks, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
     return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from groundplan.environment import child_environment
 from groundplan.home import Home, State
+from groundplan.starter import Running, Starter
 from infra.errors import GroundplanError
 from pipelines.steps import Step
 
@@ -48,6 +49,7 @@ def run_steps(
     run: str,
     arguments: tuple[str, ...] = (),
     before: Mapping[str, Callable[[Callable[[], None]], None]] | None = None,
+    starter: Starter | None = None,
     on_start: Callable[[Step], None] = lambda step: None,
     on_done: Callable[[Done], None] = lambda done: None,
     on_progress: Callable[[Step, str], None] = lambda step, text: None,
@@ -59,6 +61,7 @@ def run_steps(
         arguments: More of them for every step, as ``pipelines.context.main`` takes them.
         before: What a step must also wait for, for example a service that is still starting; it is given a function that
             raises once the run is stopped.
+        starter: Forks the processes; without one each is started from nothing.
         on_progress: Told what a running step says of how far it is.
 
     Raises:
@@ -76,7 +79,8 @@ def run_steps(
                 for step in [step for step in waiting if set(step.needs) <= finished]:
                     waiting.remove(step)
                     on_start(step)
-                    running[pool.submit(_run, home, state, step, example, run, arguments, (before or {}).get(step.name), processes, on_progress)] = step
+                    first = (before or {}).get(step.name)
+                    running[pool.submit(_run, home, state, step, example, run, arguments, first, processes, starter, on_progress)] = step
                 # A short timeout lets Ctrl-C through.
                 ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -97,13 +101,13 @@ class _Processes:
 
     def __init__(self) -> None:
         self._lock, self._stopped = threading.Lock(), False
-        self._all: list[subprocess.Popen[bytes]] = []
+        self._all: list[Running] = []
 
-    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, start: Callable[[], Running]) -> Running:
         with self._lock:
             if self._stopped:
                 raise GroundplanError("stopped before it began")
-            process = subprocess.Popen(*arguments, **options)
+            process = start()
             self._all.append(process)
             return process
 
@@ -135,6 +139,7 @@ def _run(
     arguments: tuple[str, ...],
     before: Callable[[Callable[[], None]], None] | None,
     processes: _Processes,
+    starter: Starter | None,
     on_progress: Callable[[Step, str], None],
 ) -> Done:
     if before is not None:
@@ -143,24 +148,27 @@ def _run(
     log = home.logs / "runs" / f"{run}-{step.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     python = _python(home, step, example, on_progress)
-    command = [python, "-m", step.module, "--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
-    with log.open("wb") as file:
-        process = processes.start(
-            command,
-            cwd=home.root,
-            env=child_environment(home, state.services, state.region),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
-        )
-        while True:
-            try:
-                code = process.wait(PROGRESS_EVERY_S)
-                break
-            except subprocess.TimeoutExpired:
-                if said := said_last(log, "progress"):
-                    on_progress(step, said)
+    told = ["--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
+    environment = child_environment(home, state.services, state.region)
+    log.touch()
+
+    def start() -> Running:
+        if starter is not None and python == sys.executable:
+            return starter.start(step.module, told, environment, log)
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                [python, "-m", step.module, *told], cwd=home.root, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
+            )  # fmt: skip
+
+    process = processes.start(start)
+    while True:
+        try:
+            code = process.wait(PROGRESS_EVERY_S)
+            break
+        except subprocess.TimeoutExpired:
+            if said := said_last(log, "progress"):
+                on_progress(step, said)
     if code != 0:
         raise _failure(step, code, log)
     return Done(step, time.monotonic() - started, log, said_last(log, "waiting"))

@@ -36,10 +36,11 @@ from groundplan.services import (
     supervisor_of,
     wait_healthy,
 )
+from groundplan.starter import Starter, starter
 from infra.errors import GroundplanError, UsageError
 from infra.examples import example_folders
 from infra.objectives import StackConfig, load
-from pipelines.steps import Step, steps_for
+from pipelines.steps import STEPS, Step, steps_for
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0
@@ -246,6 +247,17 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
             if service.name != "mlflow" or healthy(service):
                 wait_healthy(home, supervisor, service, 20)
 
+    from pipelines.context import load_example
+
+    new = [example for example in examples if not _marker(home, load_example(home.root / example).model).is_file()]
+    with starter(home, state, STEPS if new else ()) as forks:
+        return _run_program(home, config, state, supervisor, examples, clock, forks, already_up=already_up)
+
+
+def _run_program(
+    home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], clock: _Clock, forks: Starter | None, *, already_up: bool
+) -> Summary:
+    services, timings = state.services, clock.timings
     with clock.phase(f"Pulumi program of stack {state.stack}"):
         applied = apply(home.root, state.stack, services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
         write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
@@ -263,11 +275,16 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
         wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S, check)
 
     for example in examples:
-        _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready})
+        _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready}, forks)
     mlflow_ready()
     router_ready()
     summary.not_run = not_run(home, state, applied.outputs["platform"]["models"], summary)
     return summary
+
+
+def _marker(home: Home, model: str) -> Path:
+    """The file that says that an example's model has been brought up."""
+    return home.run / "examples" / f"{model}.json"
 
 
 def _location(region: str) -> dict[str, Any]:
@@ -283,12 +300,14 @@ def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
             manager.put_secret_value(SecretId=arn, SecretString=value)
 
 
-def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]]) -> None:
+def _run_example(
+    home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]], forks: Starter | None
+) -> None:
     from pipelines.context import load_example
 
     example = load_example(folder)
     steps = steps_for(contract=bool(example.contracts), joined=bool(example.features))
-    marker = home.run / "examples" / f"{example.model}.json"
+    marker = _marker(home, example.model)
     if marker.is_file():
         before["experiment"](lambda: None)  # the registry tells what serves
         found = summary.results[example.model] = now_serving(home, state, example.model, steps)
@@ -308,7 +327,7 @@ def _run_example(home: Home, state: State, folder: Path, summary: Summary, clock
         def progress(step: Step, text: str) -> None:
             clock.say.progress(f"{example.model}: {step.name}: {text}")
 
-        run_steps(home, state, steps, folder, run, before=before, on_done=done, on_progress=progress)
+        run_steps(home, state, steps, folder, run, before=before, starter=forks, on_done=done, on_progress=progress)
         found = results(home, state, example.model, run, steps)
         summary.explanation[example.model] = explanation[0].result() if explanation else {}
     summary.timings[f"example {example.model}"] = time.monotonic() - started

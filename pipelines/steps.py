@@ -15,6 +15,7 @@ class Step:
         needs: Steps that must be done before.
         title: What it does, for people.
         needs_contract: Only for examples with a data contract.
+        imports: Packages that it needs and that take seconds to import; whoever starts steps may have them ready.
     """
 
     name: str
@@ -22,18 +23,28 @@ class Step:
     needs: tuple[str, ...]
     title: str
     needs_contract: bool = False
+    imports: tuple[str, ...] = ()
 
 
 STEPS = (
     Step("ingest", "pipelines.ingest", (), "events from Kafka into the raw zone", needs_contract=True),
-    Step("quality", "pipelines.quality", ("ingest",), "quality gate, then a dataset version in the curated zone", needs_contract=True),
-    Step("features", "pipelines.features", ("quality",), "feature view registered, online store filled", needs_contract=True),
-    Step("experiment", "pipelines.experiment", ("quality", "features"), "the MLflow script, run as a job"),
+    Step(
+        "quality",
+        "pipelines.quality",
+        ("ingest",),
+        "quality gate, then a dataset version in the curated zone",
+        needs_contract=True,
+        imports=("great_expectations",),
+    ),
+    Step(
+        "features", "pipelines.features", ("quality",), "feature view registered, online store filled", needs_contract=True, imports=("feast", "ibis", "duckdb")
+    ),
+    Step("experiment", "pipelines.experiment", ("quality", "features"), "the MLflow script, run as a job", imports=("skl2onnx",)),
     Step("evaluate", "pipelines.evaluate", ("experiment",), "quality and business KPI on rows the model has not seen"),
     Step("register", "pipelines.register", ("evaluate",), "a version in the model registry"),
     Step("signoff", "pipelines.signoff", ("register",), "two people agree"),
     Step("deploy", "pipelines.deploy", ("signoff", "features"), "canary, comparison, promotion or rollback"),
-    Step("monitor", "pipelines.monitor", ("deploy",), "drift and quality of what was served"),
+    Step("monitor", "pipelines.monitor", ("deploy",), "drift and quality of what was served", imports=("evidently",)),
 )
 
 

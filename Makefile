@@ -54,7 +54,7 @@ drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
 engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH), against stand-ins for its providers
 	@$(BIN)/python -m pytest tests/engine -m engine -rs
 
-frameworks: $(VENV)/.installed-test ## scripts with PyTorch and CatBoost, which are installed for them (gigabytes)
+frameworks: $(VENV)/.installed-test ## scripts with PyTorch, Keras, TensorFlow and CatBoost, which are installed for them (gigabytes)
 	@$(BIN)/python -m pytest tests/frameworks -m frameworks
 
 bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, contracts, flights, preview, register, review, up
+from bench import apply, command_line, contracts, experiment, flights, preview, register, review, up
 
 MEASUREMENTS = {
     "command-line": command_line.main,
@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "apply": apply.main,
     "register": register.main,
     "contracts": contracts.main,
+    "experiment": experiment.main,
     "flights": flights.main,
     "up": up.main,
 }

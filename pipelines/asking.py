@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.serving.engines import by_row
 from pipelines.serving.model_process import given
 
 
@@ -31,20 +32,20 @@ class Asked:
 
     @property
     def classes(self) -> list[Any]:
-        """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor."""
-        return [value.item() if hasattr(value, "item") else value for value in getattr(self.model, "classes_", [])]
+        """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor. Of several targets a list for each."""
+        found = getattr(self.model, "classes_", [])
+        several = isinstance(found, list) and found and hasattr(found[0], "tolist") and found[0].ndim == 1
+        return [values.tolist() for values in found] if several else [value.item() if hasattr(value, "item") else value for value in found]
 
     def has(self, method: str) -> bool:
         """Whether it has such a method."""
         return hasattr(self.model, method)
 
     def ask(self, method: str, frame: Any) -> Any:
-        """What a method says of a frame's rows, as an array."""
-        import numpy as np
-
+        """What a method says of a frame's rows, as an array of shape [n] or [n, ...]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(getattr(self.model, method)(given(self.form, frame)))
+            return by_row(getattr(self.model, method)(given(self.form, frame)))
 
     def takes(self, frame: Any) -> bool:
         """Whether it predicts something of rows: no error, and no NaN, also where the class is told by what has become one."""

@@ -11,6 +11,7 @@ from infra.objectives import ModelObjectives
 from pipelines.evaluate import HIGHER_IS_BETTER
 from pipelines.labelled import Labelled
 from pipelines.recorder import Logged
+from pipelines.serving.engines import class_names
 
 
 def task_of(model: Any) -> str:
@@ -91,7 +92,7 @@ def _check_comparable(left: list[Logged], script: Path) -> None:
     Raises:
         GroundplanError: Some have other targets than others.
     """
-    seen = [(task_of(item.model), {str(label) for label in item.labels}) for item in left]
+    seen = [(task_of(item.model), set(class_names(item.known(item.labels)).ravel().tolist())) for item in left]
     first_task, first = seen[0]
     if any(task != first_task or len(labels & first) < min(len(labels), len(first)) / 2 for task, labels in seen[1:]):
         raise GroundplanError(
@@ -104,5 +105,5 @@ def _score(item: Logged, rows: Labelled, metric: str) -> float:
     from pipelines.evaluate import scores_of
 
     predicted = rows.predictions.to_numpy() if rows.predictions is not None else item.asked.ask("predict", rows.features[list(item.frame.columns)])
-    classes = [str(value) for value in getattr(item.model, "classes_", [])]
-    return scores_of(task_of(item.model), classes, rows.labels.to_numpy(), predicted.ravel())[metric]
+    labels = rows.labels.to_numpy()
+    return scores_of(task_of(item.model), item.asked.classes, labels, predicted.reshape(labels.shape))[metric]

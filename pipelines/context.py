@@ -24,6 +24,7 @@ from pipelines.identity import model_name, named_in
 from pipelines.projects import Project, project_of
 
 SAGEMAKER_NAME_LIMIT = 63
+GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no process of its own
 
 
 @dataclass(frozen=True)

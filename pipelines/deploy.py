@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ from infra.errors import GroundplanError
 from infra.objectives import ModelObjectives
 from infra.outputs import EndpointOutputs
 from pipelines.audit import append
-from pipelines.context import SAGEMAKER_NAME_LIMIT, Context, main
-from pipelines.labelled import Labelled, as_columns, load_labelled
+from pipelines.context import GRAPH_ONLY, SAGEMAKER_NAME_LIMIT, Context, main
+from pipelines.labelled import Labelled, as_columns, each_row, load_labelled
 from pipelines.serving.bundle import Model, load
+from pipelines.serving.engines import class_name, class_names
 from pipelines.tracking import use_mlflow
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -103,7 +105,7 @@ def deploy(context: Context) -> dict[str, Any]:
 
     try:
         hosting.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
-        seen = _canary(hosting, rows, holdout.labels.tolist(), loss, alone=serving_now is None, theirs=theirs)
+        seen = _canary(hosting, rows, each_row(holdout.labels), loss, alone=serving_now is None, theirs=theirs)
     except BaseException as error:
         take_back(f"its canary was interrupted ({type(error).__name__})")
         raise
@@ -185,7 +187,7 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
     described = _described(folder)
     if described.get("engine", "onnx") != "native":
         return
-    if topology in ("cluster-gpu", "edge") or (described.get("untrusted") and topology != "realtime"):
+    if topology in GRAPH_ONLY or (described.get("untrusted") and topology != "realtime"):
         what = "is stored as a pickle" if described.get("untrusted") else f"is served in its own format ({described['flavor']})"
         raise GroundplanError(
             f"{model} {what}, and {topology} takes {'ONNX' if topology in ('cluster-gpu', 'edge') else 'formats that are only data'}",
@@ -269,33 +271,41 @@ def _fetch_current(context: Context, folder: Path) -> bool:
 
 def _losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
     predicted = model.answers(as_columns(rows.features, model.names)).predictions
-    return [loss(guess, label) for guess, label in zip(predicted, rows.labels.tolist(), strict=True)]
+    return [loss(guess, label) for guess, label in zip(predicted, each_row(rows.labels), strict=True)]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How wrong one prediction is: the absolute error, or 1 for a wrong class.
+    """How wrong one prediction is: the absolute error, or 1 for a wrong class; of several targets the mean over them.
 
     Attributes:
         weights: Of each class, where the objective counts every class alike (``balanced_accuracy``); their mean over the rows is 1.
+        scales: Of each of several targets that are numbers, which may be of different sizes: its standard deviation.
     """
 
     task: str
     weights: dict[str, float]
+    scales: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, objectives: ModelObjectives, task: str, labels: Any) -> Loss:
         """The loss that fits the model's quality objective."""
+        if hasattr(labels, "columns"):
+            return cls(task, {}, tuple(labels.astype(float).std(ddof=0).replace(0, 1)) if task == "regression" else (1.0,) * len(labels.columns))
         if task == "regression" or objectives.quality.metric != "balanced_accuracy":
             return cls(task, {})
-        counts = labels.astype(str).value_counts()
+        counts = Counter(class_names(labels).tolist())
         return cls(task, {name: len(labels) / (len(counts) * count) for name, count in counts.items()})
 
     def __call__(self, predicted: Any, label: Any) -> float:
         """The loss of one row."""
+        if isinstance(label, list):
+            one = Loss(self.task, {})
+            parts = [one(guess, known) / scale for guess, known, scale in zip(predicted, label, self.scales, strict=True)]
+            return sum(parts) / len(parts)
         if self.task == "regression":
             return abs(float(predicted) - float(label))
-        return self.weights.get(str(label), 1.0) if str(predicted) != str(label) else 0.0
+        return self.weights.get(class_name(label), 1.0) if class_name(predicted) != class_name(label) else 0.0
 
 
 def compare(champion: Observed, challenger: Observed, objectives: ModelObjectives, rival: str = "champion") -> str:
@@ -335,7 +345,7 @@ def _canary(hosting: Hosting, rows: list[dict[str, Any]], labels: list[Any], los
         if (variant == CHAMPION and alone) or (variant == CHALLENGER and observed.errors == observed.requests):
             continue  # it answers nothing; how many failed is what there is to say
         own = variant == CHAMPION and theirs is not None
-        asked, wanted = (_records(theirs), theirs.labels.tolist()) if own and theirs is not None else (rows, labels)
+        asked, wanted = (_records(theirs), each_row(theirs.labels)) if own and theirs is not None else (rows, labels)
         for predicted, label in zip(hosting.predict(asked, variant, CANARY), wanted, strict=True):
             observed.losses.append(loss(predicted, label))
     return seen

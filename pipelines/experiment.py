@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
 from pipelines.choice import choose, task_of
-from pipelines.context import Context, main
+from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.identity import check_owner, claim
-from pipelines.labelled import Labelled, as_columns, as_labels
+from pipelines.labelled import Labelled, as_columns, each_row
 from pipelines.recorder import Logged, Recorder, as_frame
 from pipelines.script import run_script
+from pipelines.serving.engines import by_row
 from pipelines.tracking import use_mlflow
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
     logged, choice = choose(recorder.logged, holdout, context.objectives, example.script, run_name=wishes.run_name, artifact=wishes.artifact)
     holdout(logged)
     rows, how = held_out[logged]
-    training = Labelled(logged.frame, as_labels(logged.labels))
+    training = Labelled(logged.frame, logged.known(logged.labels))
     digest = labelled_digest(training)
     with TemporaryDirectory() as folder:
         described = _export(context, logged, training, _with_more(rows, how, recorder), Path(folder))
@@ -169,10 +170,19 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
     from pipelines.export import export
 
     task = task_of(logged.model)
-    exported = export(logged.asked, training.features, task, untrusted=context.outputs.untrusted_models)
+    targets = [str(name) for name in getattr(training.labels, "columns", [])]
+    known = context.outputs.endpoints.get(context.model)
+    exported = export(
+        logged.asked,
+        training.features,
+        task,
+        targets=targets,
+        untrusted=context.outputs.untrusted_models,
+        graph_only=known is not None and known.topology in GRAPH_ONLY,
+    )
     names = [column["name"] for column in exported.described["columns"]]
     entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
-    write_served(folder, exported, training.features, list(training.labels), {"model": context.model, "entity": entity})
+    write_served(folder, exported, training.features, each_row(training.labels), {"model": context.model, "entity": entity})
     training.save(folder, "training")
     rows.save(folder, "holdout")
     return {
@@ -197,7 +207,7 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
 
     described = exported.described
     constant = Constant.of(labels, described["classes"])
-    told = {key: described[key] for key in ("task", "classes", "columns")} | {"output": "probability" if described["classes"] else ""}
+    told = {key: described[key] for key in ("task", "classes", "columns", "targets") if key in described} | {"output": "probability" if constant.shares else ""}
     baseline = {"engine": "constant", "prediction": constant.prediction, "shares": constant.shares, **told}
     sample = features.sample(min(BACKGROUND_ROWS, len(features)), random_state=0)
     columns = as_columns(sample, list(sample.columns))
@@ -211,23 +221,33 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
 
 def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions; and how they were made."""
-    import pandas as pd
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 
     if logged.kept_apart is not None:
-        return logged.kept_apart.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
+        apart = logged.kept_apart
+        return Labelled(apart.features, logged.known(apart.labels)).sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     for features, labels in reversed(recorder.splits):
         if (fresh := _unseen(features, labels, logged)) is not None:
             return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
-    known, frame = as_labels(logged.labels), logged.frame.reset_index(drop=True)
-    folds = min(FOLDS, len(known), *([known.value_counts().min()] if task_of(logged.model) == "classification" else []))
+    known, frame = logged.known(logged.labels), logged.frame.reset_index(drop=True)
+    several = hasattr(known, "columns")  # folds can't be alike in each of several labels
+    folds = min(FOLDS, len(known), *([known.value_counts().min()] if task_of(logged.model) == "classification" and not several else []))
     try:
         predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
     except Exception as error:  # a class or a category of one row, a model that can't be fitted anew
         print(f"not judged out of fold: {type(error).__name__}: {error}")
         return Labelled(frame, known).sample(MAX_HOLDOUT_ROWS), TRAINED_ON
-    return Labelled(frame, known, pd.Series(predicted.ravel())).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+    return Labelled(frame, known, _like(known, predicted)).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+
+
+def _like(labels: Any, predicted: Any) -> Any:
+    """Predictions in the form of the labels."""
+    import pandas as pd
+
+    if hasattr(labels, "columns"):
+        return pd.DataFrame(by_row(predicted), columns=labels.columns)
+    return pd.Series(by_row(predicted).ravel())
 
 
 def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
@@ -240,15 +260,13 @@ def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
     whole, training = as_frame(features, logged.columns).reset_index(drop=True), logged.frame
     if list(whole.columns) != list(training.columns) or len(whole) <= len(training):
         return None
-    try:
-        whole_labels, known = as_labels(labels), as_labels(logged.labels)
-    except GroundplanError:
-        return None
+    whole_labels, known = logged.known(labels), logged.known(logged.labels)
 
     def digests(frame: Any, of: Any) -> Any:
-        numbers = pd.to_numeric(of, errors="coerce").astype(float)  # True, 1 and 1.0 are one label
-        known = numbers if numbers.notna().all() else of
-        return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**{_LABEL: known.map(str).to_numpy()}), index=False)
+        parts = [of[target] for target in of.columns] if hasattr(of, "columns") else [of]
+        numbers = [pd.to_numeric(part, errors="coerce").astype(float) for part in parts]  # True, 1 and 1.0 are one label
+        texts = {f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy() for place, number in enumerate(numbers)}
+        return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**texts), index=False)
 
     # The same rows by features alone have no label of their own: a copy of a training row is seen, whatever its label.
     if not digests(training, known).isin(set(digests(whole, whole_labels))).all():
@@ -275,11 +293,16 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
     from mlflow.entities import DatasetInput, InputTag, RunTag
 
     client = MlflowClient()
-    target = context.example.target or "label"
-    while target in training.features.columns:
-        target = f"{target} (label)"
-    frame = training.features.assign(**{target: training.labels.to_numpy()})
-    dataset = from_pandas(frame, source=tags["groundplan.dataset"], targets=target, name=context.model)
+    labels = training.labels if hasattr(training.labels, "columns") else training.labels.to_frame(context.example.target or "label")
+    named = {}
+    for column in labels.columns:
+        name = str(column)
+        while name in training.features.columns:
+            name = f"{name} (label)"
+        named[name] = labels[column].to_numpy()
+    frame = training.features.assign(**named)
+    # MLflow has room for one target.
+    dataset = from_pandas(frame, source=tags["groundplan.dataset"], targets=next(iter(named)) if len(named) == 1 else None, name=context.model)
     client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
@@ -314,7 +337,7 @@ def labelled_digest(rows: Labelled) -> str:
     """SHA-256 over column names, row hashes and labels, in order."""
     import pandas as pd
 
-    parts = (rows.features, rows.labels.to_frame("label"))
+    parts = (rows.features, rows.labels if hasattr(rows.labels, "columns") else rows.labels.to_frame("label"))
     hashes = b"".join(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes() for part in parts)
     return hashlib.sha256(json.dumps(list(rows.features.columns)).encode() + hashes).hexdigest()
 

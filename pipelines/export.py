@@ -30,34 +30,49 @@ class Exported:
     no_probability: str = ""
 
 
-def export(asked: Asked, frame: Any, task: str, *, untrusted: bool = False) -> Exported:
+def export(asked: Asked, frame: Any, task: str, *, targets: list[str] | None = None, untrusted: bool = False, graph_only: bool = False) -> Exported:
     """The best way of serving that gives the model's own answers.
+
+    An ONNX graph that lacks the probabilities which the model has comes after its own format, and before a refusal.
 
     Args:
         frame: The rows that it was fitted on.
+        targets: Names of the labels, if a row has several.
         untrusted: Whether a model may be served that runs code of its own when it is loaded.
+        graph_only: Whether only graphs can be served where it goes.
 
     Raises:
         GroundplanError: There is none.
     """
     known = known_categories(asked, frame)
     sample = sample_rows(asked, frame, known)
-    truth = truth_of(asked, sample, task)
+    truth = truth_of(asked, sample, task, targets or [])
     columns = describe(frame, known, sample.gaps)
     failures: list[Exception] = []
-    found = onnx_export.convert(asked, columns, sample, truth, failures)
-    if found is not None:
-        files, described, parity = found
-        return Exported(files, described, parity, no_probability=_why_none(asked, truth, described["output"], failures))
+    graph = onnx_export.convert(asked, columns, sample, truth, failures)
+    if graph is not None and (graph_only or graph[1]["output"] == truth.outputs[0]):
+        return _of_graph(graph, asked, truth, failures)
     why = onnx_export.reason(asked, failures)
-    files, described, parity = native_export.store(asked, frame, columns, sample, truth, why, untrusted=untrusted)
+    try:
+        files, described, parity = native_export.store(asked, frame, columns, sample, truth, why, untrusted=untrusted and graph is None)
+    except GroundplanError:
+        if graph is None:
+            raise
+        return _of_graph(graph, asked, truth, failures)
     return Exported(files, described, parity, why, _why_none(asked, truth, described["output"], failures))
+
+
+def _of_graph(graph: onnx_export.Attempt, asked: Asked, truth: Truth, failures: list[Exception]) -> Exported:
+    files, described, parity = graph
+    return Exported(files, described, parity, no_probability=_why_none(asked, truth, described["output"], failures))
 
 
 def _why_none(asked: Asked, truth: Truth, output: str, failures: list[Exception]) -> str:
     if truth.task == "regression" or output == "probability":
         return ""
     if "probability" not in truth.outputs:
+        if truth.targets and any(len(each) != 2 for each in truth.classes):
+            return "not every one of its targets has two classes"
         return f"{asked.name} has no predict_proba"
     return f"the probabilities of {asked.name} don't come through the conversion: {onnx_export.reason(asked, failures)}"
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infra.errors import GroundplanError
-
 
 @dataclass(frozen=True)
 class Labelled:
@@ -15,8 +13,8 @@ class Labelled:
 
     Attributes:
         features: A DataFrame of n rows, columns named as the script named them.
-        labels: A Series of n labels.
-        predictions: A Series of n predictions that were made out of fold; None where the rows are for the model to predict.
+        labels: A Series of n labels; of a model with several targets a DataFrame, a column for each.
+        predictions: Predictions of the same form that were made out of fold; None where the rows are for the model to predict.
     """
 
     features: Any
@@ -40,11 +38,16 @@ class Labelled:
         return replace(self, predictions=None)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet`` (``label`` and, if there are any, ``prediction``)."""
+        """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet``: ``label`` and, if there are any, ``prediction``; of several
+        targets ``label TARGET`` and ``prediction TARGET`` for each.
+        """
         import pandas as pd
 
         self.features.reset_index(drop=True).to_parquet(folder / f"{name}.parquet")
-        answers = {"label": list(self.labels)} | ({} if self.predictions is None else {"prediction": list(self.predictions)})
+        answers: dict[str, list[Any]] = {}
+        for part, known in (("label", self.labels), ("prediction", self.predictions)):
+            if known is not None:
+                answers |= {f"{part} {target}": list(known[target]) for target in known.columns} if hasattr(known, "columns") else {part: list(known)}
         pd.DataFrame(answers).to_parquet(folder / f"{name}-answers.parquet")
 
 
@@ -53,7 +56,11 @@ def load_labelled(folder: Path, name: str) -> Labelled:
     import pandas as pd
 
     features, answers = pd.read_parquet(folder / f"{name}.parquet").reset_index(drop=True), pd.read_parquet(folder / f"{name}-answers.parquet")
-    return Labelled(features, answers["label"], answers.get("prediction"))
+    found = {}
+    for part in ("label", "prediction"):
+        several = [column for column in answers.columns if column.startswith(f"{part} ")]
+        found[part] = answers[several].rename(columns=lambda column, part=part: column.removeprefix(f"{part} ")) if several else answers.get(part)
+    return Labelled(features, found["label"], found["prediction"])
 
 
 def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
@@ -68,20 +75,24 @@ def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
 
 
 def as_labels(labels: Any) -> Any:
-    """Labels of any form as a Series of n values, numbered from 0.
-
-    Raises:
-        GroundplanError: There are several a row.
-    """
+    """Labels of any form as a Series of n values, numbered from 0; several a row as a DataFrame, its columns named as the script did, or y0, y1, ..."""
     import numpy as np
     import pandas as pd
 
     if isinstance(labels, pd.Series):
         return labels.reset_index(drop=True)
+    if hasattr(labels, "toarray"):  # a label indicator may be sparse
+        labels = labels.toarray()
+    if isinstance(labels, pd.DataFrame) and labels.shape[1] > 1:
+        return labels.reset_index(drop=True).rename(columns=str)
     array = labels.to_numpy() if isinstance(labels, pd.DataFrame) else np.asarray(labels)
     if array.ndim > 1 and array.shape[1] > 1:
-        raise GroundplanError(
-            f"the model was fitted on {array.shape[1]} labels a row, and an endpoint answers with one", where="the logged model",
-            fix="fit and log a model for each label",
-        )  # fmt: skip
+        return pd.DataFrame(array, columns=[f"y{place}" for place in range(array.shape[1])])
     return pd.Series(array.ravel())
+
+
+def each_row(labels: Any) -> list[Any]:
+    """Labels or predictions as plain values, one a row; of several targets a list a row."""
+    if not hasattr(labels, "columns"):
+        return list(labels.tolist())
+    return [list(row) for row in zip(*(labels[target].tolist() for target in labels.columns), strict=True)]

@@ -14,7 +14,7 @@ from pipelines.context import Context, main
 from pipelines.deploy import CANARY
 from pipelines.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
 from pipelines.evaluate import HIGHER_IS_BETTER, scores_of
-from pipelines.labelled import Labelled, load_labelled
+from pipelines.labelled import Labelled, each_row, load_labelled
 from pipelines.tracking import use_mlflow
 
 PSI_BINS, PSI_LEAST = 10, 1e-4
@@ -227,7 +227,7 @@ def _quality(current: Any, predictions: list[Any], holdout: Labelled, columns: l
     import numpy as np
 
     kinds: dict[str, type] = {name: float if holdout.features[name].dtype.kind in "iufb" else str for name in columns}
-    known = dict(zip(_digests(holdout.features[columns], kinds), holdout.labels, strict=True))
+    known = dict(zip(_digests(holdout.features[columns], kinds), each_row(holdout.labels), strict=True))
     asked = dict(zip(_digests(current, kinds), predictions, strict=True))
     both = [row for row in asked if row in known]
     if not both:

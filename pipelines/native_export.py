@@ -40,7 +40,7 @@ def store(
     flavor, files, more = _stored(asked, frame, why, untrusted=untrusted)
     described = {
         "engine": "native", "flavor": flavor, "form": asked.form, "task": truth.task, "classes": truth.classes, "output": truth.outputs[0],
-        "needs": used(), **_environment(),
+        "needs": used(), **_environment(), **({"targets": truth.targets} if truth.targets else {}),
         "columns": [{**column, **_pandas(frame[name])} for column, name in zip(columns, frame.columns, strict=True)], **more,
     }  # fmt: skip
     model = made(described, files)
@@ -57,7 +57,7 @@ def store(
 
 def used() -> dict[str, str]:
     """Versions of the libraries of models that the script has imported, beside scikit-learn."""
-    found = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in ("xgboost", "lightgbm", "catboost", "torch"))
+    found = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in ("xgboost", "lightgbm", "catboost", "torch", "keras", "tensorflow"))
     return {name: version for name, version in found if version}
 
 
@@ -79,11 +79,8 @@ def _pandas(series: Any) -> dict[str, Any]:
 
 
 def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
-    if hasattr(asked.model, "trained_network"):
-        try:
-            return "torch", {"model.pt2": networks.stored(asked.model, given(asked.form, frame))}, {}
-        except Exception as error:  # of control flow that depends on the rows there is no graph
-            print(f"stored by torch.export: {type(error).__name__}: {error}")
+    if hasattr(asked.model, "trained_network") and (network := networks.stored(asked.model, given(asked.form, frame))):
+        return network
     model = getattr(asked.model, "trained_booster", asked.model)
     if own := _OWN.get(type(model).__module__.partition(".")[0]):
         found = own(model)

@@ -36,6 +36,7 @@ def convert(asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: 
             try:
                 content = _convert(asked, tensors, layout, truth.task, raw_scores=output == "score")
                 described = {"engine": "onnx", "layout": layout, "output": output, "task": truth.task, "classes": truth.classes}
+                described |= {"targets": truth.targets} if truth.targets else {}
                 return _compared({"model.onnx": content}, described, tensors, sample, truth)
             except Exception as error:  # the converters raise many kinds
                 failures.append(error)
@@ -59,7 +60,7 @@ def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[
     attempts = [
         ({**described, "columns": taken, "most_probable": most_probable}, without)
         for taken, without in ((columns, ""), *([(only_known, NEW_GAPS)] if sample.new_gaps else []))
-        for most_probable in ((False, True) if described["output"] == "probability" else (False,))
+        for most_probable in ((False, True) if described["output"] == "probability" and not truth.targets else (False,))
     ]
     failure: Exception = DifferError("it has no columns")
     for attempt, without in attempts:

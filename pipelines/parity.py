@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import GroundplanError
 from pipelines.asking import Asked
 from pipelines.labelled import as_columns
+from pipelines.serving.engines import class_names, of_labels
 from pipelines.serving.model_process import METHODS
 
 if TYPE_CHECKING:
@@ -61,42 +62,60 @@ class Truth:
     """What scikit-learn says of a sample's rows.
 
     Attributes:
-        values: ``prediction`` of shape [n]; of a classifier also ``probability`` [n, classes] and ``score`` (``decision_function``: [n] of
-            two classes, else [n, classes]), as far as it has them.
-        classes: A classifier's classes.
+        values: ``prediction`` of shape [n], or [n, targets]; of a classifier also ``probability`` [n, classes] and ``score``
+            (``decision_function``: [n] of two classes, else [n, classes]), as far as it has them; of several targets [n, targets].
+        classes: A classifier's classes; of several targets a list for each.
         outputs: What may be served beside the predictions, the best first; an empty one stands for nothing.
+        targets: Names of the values of a prediction; none where it is one value.
     """
 
     task: str
     values: dict[str, Any]
     classes: list[Any]
     outputs: tuple[str, ...]
+    targets: list[str] = field(default_factory=list)
 
 
-def truth_of(asked: Asked, sample: Sample, task: str) -> Truth:
+def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Truth:
     """Ask the model itself.
 
+    Args:
+        targets: Names of the labels that it was fitted on, if a row has several.
+
     Raises:
-        GroundplanError: It predicts several values a row.
+        GroundplanError: It predicts nothing from rows that it was fitted on, or another number of values than it was fitted on.
     """
-    values = {"prediction": asked.ask("predict", sample.frame)}
-    if values["prediction"].ndim > 1 and values["prediction"].shape[1] == 1:
-        values["prediction"] = values["prediction"].ravel()
-    if values["prediction"].ndim > 1:
+    rows = len(sample.frame)
+    try:
+        predicted = asked.ask("predict", sample.frame)
+    except Exception as error:
         raise GroundplanError(
-            f"the model predicts {values['prediction'].shape[1]} values a row, and an endpoint answers with one",
-            where="the logged model", fix="fit and log a model for each target",
+            f"{asked.name} predicts nothing from the rows that it was fitted on: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}",
+            where="the logged model", fix="log a model that takes what the fit was given: rows of the same columns, as a frame or an array",
+        ) from error  # fmt: skip
+    width = 1 if predicted.ndim < 2 else predicted.shape[1]
+    if width != max(1, len(targets)):
+        raise GroundplanError(
+            f"the model predicts {width} values a row and was fitted on {max(1, len(targets))}, so nobody can tell how good they are",
+            where="the logged model", fix="log a model whose predict gives one value for each label",
         )  # fmt: skip
+    values = {"prediction": predicted.ravel() if width == 1 else predicted}
     if task == "regression":
-        return Truth(task, values, [], ("",))
+        return Truth(task, values, [], ("",), targets)
     classes = asked.classes
+    if targets:  # of a label indicator scikit-learn's classes are the labels, each of which is there or not
+        classes = classes if classes and isinstance(classes[0], list) else [[0, 1]] * width
+        if any(len(each) != 2 for each in classes):
+            return Truth(task, values, classes, ("",), targets)
     for name, method in METHODS.items():
         if asked.has(method):
             found = asked.ask(method, sample.frame)
-            wanted = [(len(sample.frame), len(classes))] + ([(len(sample.frame),)] if name == "score" and len(classes) == 2 else [])
+            wanted = [(rows, len(classes))] + ([(rows,)] if name == "score" and len(classes) == 2 and not targets else [])
+            if targets:
+                found = of_labels(found, width)
             if found.shape in wanted:
                 values[name] = found
-    return Truth(task, values, classes, (*(name for name in ("probability", "score") if name in values), ""))
+    return Truth(task, values, classes, (*(name for name in ("probability", "score") if name in values), ""), targets)
 
 
 def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -> Parity:
@@ -116,9 +135,10 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
     output = served.output
     expected, actual = truth.values["prediction"][counted], np.asarray(answers.predictions, dtype=object)
     if truth.task == "classification":
-        differing = {"prediction": (actual.astype(str) != np.asarray(expected.tolist(), dtype=object).astype(str)).astype(float)}
+        off = (class_names(actual) != class_names(expected)).astype(float)
     else:
-        differing = {"prediction": np.abs(actual.astype(float) - expected.astype(float)) / _spread(expected)}
+        off = np.abs(actual.astype(float) - expected.astype(float)) / _spread(expected)
+    differing = {"prediction": off if off.ndim == 1 else off.max(axis=1)}
     if output:
         wanted, found = truth.values[output][counted], np.asarray(answers.beside)
         if found.shape != wanted.shape:
@@ -148,12 +168,14 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _spread(values: Any) -> float:
+def _spread(values: Any) -> Any:
+    """What differences are relative to: the range of the values; of several targets that of each."""
     import numpy as np
 
     if not len(values):
         return 1.0
-    return float(values.max() - values.min()) or max(1.0, float(np.abs(values).max()))
+    spread = np.ptp(values.astype(float), axis=0)
+    return np.where(spread > 0, spread, np.maximum(1.0, np.abs(values).max(axis=0)))
 
 
 def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample:

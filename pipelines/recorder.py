@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -70,6 +69,13 @@ class Logged:
         """The features as a DataFrame."""
         return as_frame(self.features, self.columns)
 
+    def known(self, labels: Any) -> Any:
+        """Labels of the dataset as ``as_labels`` gives them; of a column for each class (one-hot) the class, where the model answers with that."""
+        found = as_labels(labels)
+        if isinstance(self.model, networks.ShareNetwork) and networks.is_one_hot(found):
+            return as_labels(found.to_numpy().argmax(axis=1))
+        return found
+
 
 @dataclass
 class Recorder:
@@ -78,7 +84,7 @@ class Recorder:
     Attributes:
         logged: Every model that the script logged, in order.
         splits: What ``train_test_split`` was given, each time: features and labels of the whole dataset.
-        parts: What it gave back: features and labels of the larger part, and of the rest.
+        parts: Which rows of them it gave back: the places of the larger part, and of the rest.
         more: Every feature of the dataset, in the rows of the platform's own training set, where there is one.
         columns: Names for the columns of a bare array, if the example's contract has as many features.
     """
@@ -86,7 +92,7 @@ class Recorder:
     columns: tuple[str, ...] = ()
     logged: list[Logged] = field(default_factory=list)
     splits: list[tuple[Any, Any]] = field(default_factory=list)
-    parts: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
+    parts: list[tuple[Any, Any]] = field(default_factory=list)
     more: Any = None
     _fitted: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # by identity: some models are equal to others, or have no hash
     _kept: list[Any] = field(default_factory=list)
@@ -114,14 +120,20 @@ class Recorder:
 
         @functools.wraps(split)
         def train_test_split(*arrays: Any, **options: Any) -> Any:
-            parts = split(*arrays, **options)
-            if len(arrays) >= 2 and recorder._depth == 0:  # not that of an estimator, which keeps rows for early stopping
-                recorder.splits.append((_as_it_is(arrays[0]), _as_it_is(arrays[1])))
-                recorder.parts.append((_as_it_is(parts[0]), _as_it_is(parts[2]), _as_it_is(parts[1]), _as_it_is(parts[3])))
+            if len(arrays) < 2 or recorder._depth > 0:  # an estimator's own keeps rows for early stopping
+                return split(*arrays, **options)
+            whole = (_as_it_is(arrays[0]), _as_it_is(arrays[1]))
+            try:
+                *parts, larger, rest = split(*arrays, range(_rows(arrays[0])), **options)
+            except (TypeError, ValueError):
+                return split(*arrays, **options)  # fails as it does without the places
+            recorder.splits.append(whole)
+            recorder.parts.append((larger, rest))
             return parts
 
         sklearn.model_selection.train_test_split = train_test_split
         boosters.watch(self.fitted, watch)
+        networks.watch(self.fitted)
         self._wrap_log()
 
     def _watch(self, cls: Any) -> None:
@@ -208,8 +220,9 @@ class Recorder:
         """What is known of a model's training: its own fit; else, where it has no such method, the only split of the script."""
         features, labels = self._fitted.get(id(model), (None, None))
         if features is None and len(self.parts) == 1 and not hasattr(type(model), "get_params"):
-            features, labels, rest, answers = self.parts[0]
-            return Logged(model, features, labels, self.columns, kept_apart=Labelled(as_frame(rest, self.columns).reset_index(drop=True), as_labels(answers)))
+            (features, labels), (larger, rest) = self.splits[0], self.parts[0]
+            apart = Labelled(as_frame(_taken(features, rest), self.columns).reset_index(drop=True), as_labels(_taken(labels, rest)))
+            return Logged(model, _taken(features, larger), _taken(labels, larger), self.columns, kept_apart=apart)
         return Logged(model, features, labels, self.columns)
 
     def _defaults(self, model: Any, features: Any, flavor: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +251,7 @@ class Recorder:
 
 
 def _as_estimator(model: Any, seen: Logged) -> Any:
-    if "torch" in sys.modules and isinstance(model, sys.modules["torch"].nn.Module):
+    if networks.is_network(model):
         return networks.as_estimator(model, seen.features, seen.labels)
     return boosters.as_estimator(model)
 
@@ -305,6 +318,17 @@ def _joined(before: Any, after: Any) -> Any:
 def _is_of(uri: str, item: Logged) -> bool:
     """Whether an address names the model: its own, or ``runs:/RUN/NAME``."""
     return uri in (item.uri, f"runs:/{item.run_id}/{item.artifact}")
+
+
+def _rows(data: Any) -> int:
+    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
+
+
+def _taken(data: Any, places: Any) -> Any:
+    """Rows of a frame, an array, a sparse matrix or a list."""
+    if hasattr(data, "iloc"):
+        return data.iloc[places]
+    return data[places] if hasattr(data, "shape") else [data[place] for place in places]
 
 
 def _as_it_is(data: Any) -> Any:

@@ -104,9 +104,12 @@ class ModelServer:
 
 
 def predict(model: Model, columns: Columns) -> dict[str, Any]:
-    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it has them."""
+    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it has them.
+
+    Of several targets each row has a list of predictions, in the order of ``targets``; where each has two classes, probabilities and scores are the second's.
+    """
     found = model.answers(columns)
-    answer: dict[str, Any] = {"predictions": found.predictions}
+    answer: dict[str, Any] = {"predictions": found.predictions, **({"targets": model.targets} if model.targets else {})}
     if model.task == "classification":
         answer["classes"] = model.classes
         if found.beside is not None:

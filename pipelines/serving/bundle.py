@@ -20,7 +20,8 @@ class Model:
     Attributes:
         columns: ``name`` and ``type`` (long, double, boolean, string, timestamp) of each column, in order; ``nullable`` where a value may be missing,
             ``categories`` where the model knows no other values.
-        classes: A classifier's classes, in the order of its probabilities or scores.
+        classes: A classifier's classes, in the order of its probabilities or scores; of several targets a list for each.
+        targets: What each value of a prediction is; empty where a prediction is one value.
         output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
@@ -35,6 +36,7 @@ class Model:
     entity: dict[str, Any] = field(default_factory=dict)
     background: Columns = field(default_factory=dict)
     output: str = ""
+    targets: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -46,8 +48,17 @@ class Model:
         found = self.engine.answers(columns)
         if not self.classes:
             return found
-        original = {value: value for value in self.classes}  # equal values hash alike: True and 1.0 come back
-        return Answers([original.get(value, value) for value in found.predictions], found.beside if self.output else None)
+        beside = found.beside if self.output else None
+        if self.targets:
+            each = [_originals(classes) for classes in self.classes]
+            return Answers([[names.get(value, value) for names, value in zip(each, row, strict=True)] for row in found.predictions], beside)
+        names = _originals(self.classes)
+        return Answers([names.get(value, value) for value in found.predictions], beside)
+
+
+def _originals(classes: list[Any]) -> dict[Any, Any]:
+    """Classes by themselves: equal values hash alike, so that True comes back for 1.0."""
+    return {value: value for value in classes}
 
 
 def unpack(package: bytes, folder: Path) -> None:
@@ -90,6 +101,7 @@ def made(described: dict[str, Any], files: dict[str, bytes], background: Columns
         name=described.get("model", ""),
         version=described.get("version", ""),
         classes=described["classes"],
+        targets=described.get("targets", []),
         entity=described.get("entity", {}),
         background=background or {},
     )

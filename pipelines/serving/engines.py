@@ -21,13 +21,53 @@ class Answers:
     """Of n rows.
 
     Attributes:
-        predictions: Numbers or classes, n of them.
+        predictions: Numbers or classes, n of them; of several targets n lists of them.
         beside: A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second), else [n, classes].
-            None where nothing is served beside the predictions.
+            Of several targets of two classes each those of the second, [n, targets]. None where nothing is served beside the predictions.
     """
 
     predictions: list[Any]
     beside: npt.NDArray[Any] | None = None
+
+
+def class_name(value: Any) -> str:
+    """A class as a text by which it is compared: ``True``, 1 and 1.0 are one class, however a label, a model or ONNX writes it."""
+    if isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and value.is_integer()):
+        return str(int(value))
+    return str(value)
+
+
+def class_names(values: Any) -> npt.NDArray[Any]:
+    """The same of an array of any shape."""
+    array = np.asarray(values)
+    if array.dtype.kind == "U":
+        return array
+    flat = array.ravel().tolist()
+    names = {value: class_name(value) for value in set(flat)}
+    return np.array([names[value] for value in flat], dtype=str).reshape(array.shape)
+
+
+def by_row(found: Any) -> Any:
+    """What a model says as an array of n rows: [n], or [n, outputs]; of several targets, for each of which there is an array, these side by side."""
+    if hasattr(found, "toarray"):
+        return found.toarray()
+    if isinstance(found, list) and found and np.ndim(found[0]) == 2:
+        return np.concatenate(found, axis=1)
+    array = np.asarray(found)
+    return np.concatenate(list(array), axis=1) if array.ndim == 3 else array
+
+
+def as_predictions(found: Any) -> list[Any]:
+    """Predictions as plain values, one a row; of several targets a list a row."""
+    array = by_row(found)
+    plain: list[Any] = (array.ravel() if array.ndim < 2 or array.shape[1] == 1 else array).tolist()
+    return plain
+
+
+def of_labels(found: Any, targets: int) -> Any:
+    """Of several targets of two classes each: the second's probability or score, shape [n, targets]; whether it is told alone or behind the first's."""
+    array = by_row(found)
+    return array[:, 1::2] if array.ndim == 2 and array.shape[1] == 2 * targets else array
 
 
 class Engine(ABC):
@@ -52,7 +92,7 @@ class Engine(ABC):
 
 @dataclass(frozen=True)
 class Constant(Engine):
-    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares."""
+    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares; of several targets a list of each's."""
 
     prediction: Any
     shares: tuple[float, ...] = ()
@@ -60,10 +100,14 @@ class Constant(Engine):
     @classmethod
     def of(cls, labels: list[Any], classes: list[Any]) -> Constant:
         """That of labels: of a regression where there are no classes."""
+        if labels and isinstance(labels[0], list):
+            each = [cls.of(list(target), classes[place] if classes else []) for place, target in enumerate(zip(*labels, strict=True))]
+            known = tuple(one.shares[1] for one in each) if all(len(one.shares) == 2 for one in each) else ()
+            return cls([one.prediction for one in each], known)
         if not classes:
             return cls(float(np.mean(np.asarray(labels, dtype=float))))
-        counts = Counter(map(str, labels))
-        shares = tuple(counts[str(name)] / len(labels) for name in classes)
+        counts = Counter(map(class_name, labels))
+        shares = tuple(counts[class_name(name)] / len(labels) for name in classes)
         return cls(classes[int(np.argmax(shares))], shares)
 
     def answers(self, columns: Columns) -> Answers:
@@ -80,7 +124,7 @@ class Onnx(Engine):
         content: The file.
         columns: ``name``, ``tensor`` (float, int64 or string) and ``input`` (the ONNX input it goes into) of each, in order.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
-        classes: A classifier's classes.
+        classes: A classifier's classes; of several targets a list for each.
         output: What its second output holds: ``probability``, ``score``, or nothing that is served.
         most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice among equal ones is chance.
     """
@@ -100,12 +144,16 @@ class Onnx(Engine):
         """One run of the graph."""
         # A column the model ignores has no input in the graph.
         found = self._session.run(self._outputs, {name: value for name, value in self._tensors(columns).items() if name in self._inputs})
-        beside = np.asarray(found[1]) if self.output else None
-        if beside is not None and self.output == "score" and len(self.classes) == 2 and beside.ndim == 2:
-            beside = beside[:, -1]
+        beside = None
+        if self.output and self.classes and isinstance(self.classes[0], list):
+            beside = of_labels(found[1], len(self.classes))
+        elif self.output:
+            beside = np.asarray(found[1])
+            if self.output == "score" and len(self.classes) == 2 and beside.ndim == 2:
+                beside = beside[:, -1]
         if self.most_probable and beside is not None:
             return Answers([self.classes[place] for place in np.round(beside, _EQUAL_DIGITS).argmax(axis=1)], beside)
-        return Answers(found[0].ravel().tolist(), beside)
+        return Answers(as_predictions(found[0]), beside)
 
     def _tensors(self, values: Columns) -> dict[str, npt.NDArray[Any]]:
         """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has it."""

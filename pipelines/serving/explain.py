@@ -22,6 +22,8 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
         Per row: ``prediction``, ``explains`` (what the values add up to, less ``base_value``, the mean over the background rows),
         and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the ``probability`` of the predicted class;
         where it has none, its ``score`` (of two classes the second's); where it has neither, whether the class is the predicted one, 1 or 0.
+        Of several targets ``base_value``, ``shap_values`` and what is explained are objects with an entry for each; of a label that is there
+        or not, the probability or score that it is there.
 
     Raises:
         BadRequestError: More rows than are explained at once.
@@ -47,22 +49,38 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
         item = {
             "prediction": predictions[row],
             "explains": "prediction" if model.task == "regression" else model.output or "class",
-            "base_value": float(np.ravel(found.base_values)[0]),
-            "shap_values": dict(zip(model.names, map(float, found.values[0]), strict=True)),
+            "base_value": _told(model, np.ravel(found.base_values)),
+            "shap_values": _effects(model, np.asarray(found.values[0])),
         }
         if model.output:
-            item[model.output] = float(output(coded.rows[row : row + 1])[0])
+            item[model.output] = _told(model, np.ravel(output(coded.rows[row : row + 1])))
         results.append(item)
     return results
 
 
+def _told(model: Model, values: Any) -> Any:
+    """A number; of several targets that of each."""
+    return dict(zip(model.targets, map(float, values), strict=True)) if model.targets else float(values[0])
+
+
+def _effects(model: Model, values: Any) -> dict[str, Any]:
+    """SHAP values of shape [columns], or [columns, targets], by column; of several targets for each."""
+    if model.targets:
+        return {target: dict(zip(model.names, map(float, values[:, place]), strict=True)) for place, target in enumerate(model.targets)}
+    return dict(zip(model.names, map(float, values), strict=True))
+
+
 def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
-    """The one number of each row that is explained."""
+    """The one number of each row that is explained; of several targets one for each."""
     if model.task == "regression":
         return lambda columns: model.answers(columns).predictions
+    if model.targets and model.output:
+        return lambda columns: model.answers(columns).beside
+    if model.targets:
+        return lambda columns: [[value == wanted for value, wanted in zip(row, prediction, strict=True)] for row in model.answers(columns).predictions]
     if not model.output:
-        return lambda columns: [str(value) == str(prediction) for value in model.answers(columns).predictions]
-    picked = [str(value) for value in model.classes].index(str(prediction))
+        return lambda columns: [value == prediction for value in model.answers(columns).predictions]
+    picked = model.classes.index(prediction)
 
     def beside(columns: Columns) -> Any:
         values: Any = model.answers(columns).beside

@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from pipelines.serving.engines import as_predictions, by_row, of_labels
+
 MOST_BYTES = 256 * 1024 * 1024
 Ask = Callable[[str, Any], Any]  # method and rows, as the model takes them
 
@@ -135,36 +137,27 @@ def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
     return lambda method, rows: getattr(model, method)(rows)
 
 
-def _torch(folder: Path, described: dict[str, Any]) -> Ask:
-    import torch
+def _network(folder: Path, described: dict[str, Any]) -> Ask:
+    from pipelines.networks import loaded
 
-    from pipelines.networks import outputs_of
-
-    torch.set_num_threads(1)
-    module = torch.export.load(folder / "model.pt2").module()
-
-    def ask(method: str, rows: Any) -> Any:
-        found = outputs_of(module, rows)
-        return found.argmax(axis=1) if method == "predict" and described["classes"] else found
-
-    return ask
+    network = loaded(folder, described)
+    return lambda method, rows: getattr(network, method)(rows)
 
 
 LOADERS: dict[str, Callable[[Path, dict[str, Any]], Ask]] = {
-    "skops": _skops, "pickle": _pickle, "xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost, "torch": _torch,
+    "skops": _skops, "pickle": _pickle, "xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost,
+    "torch": _network, "torchscript": _network, "keras": _network,
 }  # fmt: skip
 METHODS = {"probability": "predict_proba", "score": "decision_function"}
 
 
 def answer(ask: Ask, described: dict[str, Any], columns: dict[str, list[Any]]) -> dict[str, Any]:
     """Predictions, and what is served beside them."""
-    import numpy as np
-
     rows = given(described["form"], frame_of(described, columns))
-    predictions = np.asarray(ask("predict", rows))
-    found: dict[str, Any] = {"predictions": predictions.reshape(len(predictions), -1)[:, 0].tolist() if predictions.ndim > 1 else predictions.tolist()}
+    found: dict[str, Any] = {"predictions": as_predictions(ask("predict", rows))}
     if described["output"]:
-        found["beside"] = np.asarray(ask(METHODS[described["output"]], rows), dtype=float).tolist()
+        beside = ask(METHODS[described["output"]], rows)
+        found["beside"] = (of_labels(beside, len(described["targets"])) if described.get("targets") else by_row(beside)).astype(float).tolist()
     return found
 
 

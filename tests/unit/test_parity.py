@@ -76,7 +76,7 @@ def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -
 
 
 def test_a_refusal_names_its_cause_in_our_own_words() -> None:
-    with pytest.raises(GroundplanError, match="the model predicts 2 values a row, and an endpoint answers with one"):
+    with pytest.raises(GroundplanError, match="the model predicts 2 values a row and was fitted on 1, so nobody can tell"):
         exported(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
 
 

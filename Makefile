@@ -35,7 +35,7 @@ status: $(VENV)/.installed ## what runs where, what was made
 
 test: lint ## formatter, linter, types, unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit tests/review -n 2
-	@$(BIN)/python -m pytest tests/e2e tests/integration -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests/e2e tests/integration -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/.installed-test ## the fast tests only
 	@$(BIN)/python -m pytest tests/unit tests/review -n 2

@@ -243,6 +243,8 @@ class Recorder:
         if getattr(flavor, "__name__", "") == "mlflow.pytorch" and given.get("serialization_format") in (None, "pt2"):
             if given.get("input_example") is None and features is not None:
                 found["input_example"] = networks.rows_of(features[:2])  # MLflow's own format can't be written without
+        elif networks.is_network(model):
+            pass  # MLflow wants tensors there, and does without
         elif given.get("signature") is None and given.get("input_example") is None and features is not None and hasattr(model, "predict"):
             with contextlib.suppress(Exception):  # a signature is a description; a model without one is served as well
                 sample = as_frame(features[:100], self.columns)

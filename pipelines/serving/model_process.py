@@ -7,6 +7,7 @@ behind a length of four bytes; the first one that it sends says that the model i
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import sys
@@ -187,3 +188,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # whoever has closed the other side need not wait until all that was imported is taken apart

@@ -46,6 +46,22 @@ mlflow.sklearn.log_model(model, "model")
 mlflow.end_run()
 """
 
+TWO_LABELS_A_ROW = """
+import mlflow
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
+
+random = np.random.default_rng(3)
+X = pd.DataFrame(random.normal(size=(300, 3)), columns=["long", "fast", "loud"])
+Y = pd.DataFrame({"war": X["loud"] > 0.3, "love": X["fast"] < 0}).astype(int)
+X_train, X_test, Y_train, Y_test = train_test_split(X, Y, random_state=0)
+with mlflow.start_run():
+    model = RandomForestClassifier(10, random_state=0).fit(X_train, Y_train)
+    mlflow.sklearn.log_model(model, name="model")
+"""
+
 BROKEN = """
 import mlflow
 

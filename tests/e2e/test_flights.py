@@ -98,6 +98,7 @@ def test_the_first_version_can_follow_the_second(project: Path) -> None:
     assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, found.stdout + found.stderr
 
 
+@pytest.mark.drill  # minutes; tests/integration/test_forget.py has the same with fewer events
 def test_a_person_is_forgotten_with_evidence(project: Path, shell: dict[str, str]) -> None:
     wrong = groundplan(project, "forget", TAILNUM, "--identity", "nobody")
     assert wrong.returncode == 2 and "'nobody' is not an e-mail address" in wrong.stderr

@@ -223,6 +223,18 @@ def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, scri
             assert document["predictions"] == wanted
 
 
+def test_a_model_of_two_labels_a_row_answers_with_both_and_explains_both(project: Path, runtime: Any, tmp_path: Path) -> None:
+    (tmp_path / "films.py").write_text(scripts.TWO_LABELS_A_ROW, encoding="utf-8")
+    found = json.loads(assert_ok(groundplan(project, "experiment", str(tmp_path / "films.py"), "--deploy", "--json"), project).stdout)
+    assert found["experiment"]["holdout"] == "rows the model has not seen" and found["evaluate"]["metrics"]["accuracy"] > 0.9
+    ask = {"EndpointName": "groundplan-local-films", "ContentType": "text/csv", "Body": "long,fast,loud\n0.1,-1.5,1.5\n0.2,1.5,1.5\n"}
+    answer = json.loads(runtime.invoke_endpoint(**ask)["Body"].read())
+    assert answer["predictions"] == [[1, 1], [1, 0]] and answer["targets"] == ["war", "love"] and answer["probabilities"][1][1] < 0.5
+    (item, _) = json.loads(runtime.invoke_endpoint(**ask, CustomAttributes="explain")["Body"].read())["explanations"]
+    for target in ("war", "love"):
+        assert item["base_value"][target] + sum(item["shap_values"][target].values()) == pytest.approx(item["probability"][target], abs=1e-6)
+
+
 @pytest.mark.drill  # two deployments, which take minutes
 def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns(project: Path, runtime: Any, tmp_path: Path) -> None:
     path = tmp_path / "wear.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -98,7 +99,7 @@ def _ports(options: list[str]) -> dict[str, int]:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped."""
+    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. Asked to end, the command cleans up as after Ctrl-C."""
     from rich.console import Console
 
     from groundplan.up import Talk
@@ -115,6 +116,11 @@ def _progress() -> Iterator[Any]:
             if status:
                 status.update(f"{text.replace('[', chr(92) + '[')}; Ctrl-C stops everything")
 
+    def interrupt(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     try:
         with status or nullcontext():
             yield ToConsole()

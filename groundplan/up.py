@@ -152,11 +152,6 @@ def _unstoppable() -> Iterator[None]:
 @contextmanager
 def _undone_on_failure(home: Home) -> Iterator[None]:
     """Stop everything if the body fails or the user interrupts it."""
-
-    def interrupt(number: int, _: Any) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     except BaseException:
@@ -164,9 +159,6 @@ def _undone_on_failure(home: Home) -> Iterator[None]:
             stop_all(home, _load_or_none(home))
             shutil.rmtree(home.run, ignore_errors=True)
         raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _check_disk(root: Path) -> None:

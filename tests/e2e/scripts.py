@@ -62,6 +62,16 @@ with mlflow.start_run():
     mlflow.sklearn.log_model(model, name="model")
 """
 
+ENDLESS = """
+import time
+
+import mlflow
+
+with mlflow.start_run():
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
 BROKEN = """
 import mlflow
 

@@ -269,6 +269,25 @@ def test_a_script_that_fails_is_named_with_step_line_and_log(script: str, says: 
     assert "-experiment.log" in done.stderr
 
 
+def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(scripts.ENDLESS, encoding="utf-8")
+    logs, before = project / ".groundplan" / "logs" / "runs", processes_of(project)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "groundplan", "experiment", str(tmp_path / "endless.py")], cwd=project, env={**os.environ, "PYTHONPATH": str(project)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any("begun" in path.read_text(errors="replace") for path in logs.glob("*-experiment.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(60) == 130 and process.stderr is not None and "what this command started is stopped" in process.stderr.read()
+    assert len(processes_of(project)) <= len(before)
+    code = "import mlflow; print([run.info.status for run in mlflow.search_runs(experiment_names=['endless'], output_format='list')])"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=shell, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['FAILED']"
+
+
 def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Path, runtime: Any, shell: dict[str, str]) -> None:
     first = groundplan(project, "monitor", "examples/diabetes", "--json")
     assert first.returncode == 0, first.stderr

@@ -66,7 +66,7 @@ def test_a_step_has_its_own_arguments_environment_log_and_exit_code(starter: Sta
 
 def test_what_a_step_raises_is_in_its_log(starter: Starter, folder: Path) -> None:
     step = starter.start("a_step", ["raise"], environment(folder), folder / "raised.log")
-    assert step.wait(60) == 1 and (folder / "raised.log").read_text().endswith("ValueError: what the step says\n")
+    assert step.wait(60) == 1 and "ValueError: what the step says\n" in (folder / "raised.log").read_text()
     missing = starter.start("no_such_step", [], environment(folder), folder / "missing.log")
     assert missing.wait(60) == 1 and "No module named no_such_step" in (folder / "missing.log").read_text()
 

@@ -119,6 +119,7 @@ class Starter:
                 [sys.executable, "-m", __name__, *imports], cwd=folder, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
                 start_new_session=True, text=True,
             )  # fmt: skip
+        self._gone = False
         self._log, self._lock, self._all = log, threading.Lock(), list[Forked]()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -135,13 +136,12 @@ class Starter:
         with self._lock:
             self._all.append(forked)
             order = {"number": len(self._all) - 1, "module": module, "arguments": arguments, "environment": dict(environment), "log": str(log)}
-            try:
-                stdin.write(f"{json.dumps(order)}\n")
-                stdin.flush()
-            except OSError:
+            if self._gone:
                 forked.lost()
-        if self._process.poll() is not None:
-            forked.lost()
+            else:
+                with contextlib.suppress(OSError):  # whoever reads what it says finds that it is gone
+                    stdin.write(f"{json.dumps(order)}\n")
+                    stdin.flush()
         return forked
 
     def _read(self) -> None:
@@ -150,6 +150,7 @@ class Starter:
             said = json.loads(line)
             self._all[said["number"]].told(said.get("pid"), said.get("code"))
         with self._lock:
+            self._gone = True
             for forked in self._all:
                 forked.lost()
 

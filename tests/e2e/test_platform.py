@@ -197,7 +197,9 @@ def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
     assert after["url"] == before["url"]
 
 
-@pytest.mark.parametrize(("name", "script"), [("cancer", scripts.GRADIENT_BOOSTED_CLASSIFIER), ("churn", scripts.PIPELINE_WITH_PREPROCESSING)])
+@pytest.mark.parametrize(
+    ("name", "script"), [("cancer", scripts.GRADIENT_BOOSTED_CLASSIFIER), pytest.param("churn", scripts.PIPELINE_WITH_PREPROCESSING, marks=pytest.mark.drill)]
+)
 def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, script: str, project: Path, runtime: Any, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.py"
     path.write_text(script, encoding="utf-8")
@@ -333,31 +335,35 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
     assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
 
 
-def test_interrupting_up_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "wait_for"), [(signal.SIGINT, "AWS API"), pytest.param(signal.SIGTERM, "raw zone", marks=pytest.mark.drill)])
+def test_interrupting_up_leaves_nothing_running(number: int, wait_for: str, tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    for number, wait_for in ((signal.SIGINT, "AWS API"), (signal.SIGTERM, "raw zone")):
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "groundplan", "up", "--examples", EXAMPLES], cwd=folder, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
-        )  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            if wait_for in line:
-                break
-        process.send_signal(number)
-        rest = process.stdout.read()
-        assert process.wait(60) == 130, rest
-        assert "interrupted" in rest and "Traceback" not in rest
-        assert processes_of(folder) == []
-        assert not (folder / ".groundplan" / "run").exists()
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "groundplan", "up", "--examples", EXAMPLES], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wait_for in line:
+            break
+    process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait(60) == 130, rest
+    assert "interrupted" in rest and "Traceback" not in rest
+    assert processes_of(folder) == []
+    assert not (folder / ".groundplan" / "run").exists()
 
 
-def test_once_stops_everything_and_a_failing_step_is_named(tmp_path: Path) -> None:
+@pytest.mark.drill
+def test_once_stops_everything(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
     assert "--once: stopped" in assert_ok(groundplan(folder, "up", "--once", "--examples", "none"), folder).stdout
     assert processes_of(folder) == []
+
+
+def test_a_step_that_fails_is_named_and_nothing_goes_on(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "clone")
     with (folder / "examples" / "diabetes" / "contract.yaml").open("a", encoding="utf-8") as contract:
         contract.write(
             "    quality:\n      - {type: custom, engine: greatExpectations, implementation: "

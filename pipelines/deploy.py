@@ -190,7 +190,7 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
     if topology in GRAPH_ONLY or (described.get("untrusted") and topology != "realtime"):
         what = "is stored as a pickle" if described.get("untrusted") else f"is served in its own format ({described['flavor']})"
         raise GroundplanError(
-            f"{model} {what}, and {topology} takes {'ONNX' if topology in ('cluster-gpu', 'edge') else 'formats that are only data'}",
+            f"{model} {what}, and {topology} takes {'ONNX' if topology in GRAPH_ONLY else 'formats that are only data'}",
             where=f"groundplan:objectives.models.{model}", fix="change the objectives that ask for it (`groundplan explain`), or the model",
         )  # fmt: skip
 

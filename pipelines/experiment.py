@@ -19,7 +19,7 @@ from infra.errors import GroundplanError
 from pipelines.choice import choose, task_of
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.identity import check_owner, claim
-from pipelines.labelled import Labelled, as_columns, each_row
+from pipelines.labelled import Labelled, as_columns, by_target, each_row
 from pipelines.recorder import Logged, Recorder, as_frame
 from pipelines.script import run_script
 from pipelines.serving.engines import by_row
@@ -263,7 +263,7 @@ def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
     whole_labels, known = logged.known(labels), logged.known(logged.labels)
 
     def digests(frame: Any, of: Any) -> Any:
-        parts = [of[target] for target in of.columns] if hasattr(of, "columns") else [of]
+        parts = [part for _, part in by_target(of).items()]
         numbers = [pd.to_numeric(part, errors="coerce").astype(float) for part in parts]  # True, 1 and 1.0 are one label
         texts = {f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy() for place, number in enumerate(numbers)}
         return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**texts), index=False)
@@ -293,7 +293,7 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
     from mlflow.entities import DatasetInput, InputTag, RunTag
 
     client = MlflowClient()
-    labels = training.labels if hasattr(training.labels, "columns") else training.labels.to_frame(context.example.target or "label")
+    labels = by_target(training.labels, context.example.target or "label")
     named = {}
     for column in labels.columns:
         name = str(column)
@@ -337,7 +337,7 @@ def labelled_digest(rows: Labelled) -> str:
     """SHA-256 over column names, row hashes and labels, in order."""
     import pandas as pd
 
-    parts = (rows.features, rows.labels if hasattr(rows.labels, "columns") else rows.labels.to_frame("label"))
+    parts = (rows.features, by_target(rows.labels))
     hashes = b"".join(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes() for part in parts)
     return hashlib.sha256(json.dumps(list(rows.features.columns)).encode() + hashes).hexdigest()
 

@@ -91,6 +91,11 @@ def as_labels(labels: Any) -> Any:
     return pd.Series(array.ravel())
 
 
+def by_target(labels: Any, name: str = "label") -> Any:
+    """Labels as a DataFrame, a column for each target; a single one has a name given."""
+    return labels if hasattr(labels, "columns") else labels.to_frame(name)
+
+
 def each_row(labels: Any) -> list[Any]:
     """Labels or predictions as plain values, one a row; of several targets a list a row."""
     if not hasattr(labels, "columns"):

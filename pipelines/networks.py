@@ -45,11 +45,12 @@ class ScoreNetwork(Network):
 
     kind = "scores"
 
-    def __init__(self, module: Any, outputs: int) -> None:
+    @property
+    def classes_(self) -> Any:
+        """0, 1, ..."""
         import numpy as np
 
-        super().__init__(module, outputs)
-        self.classes_ = np.arange(outputs)
+        return np.arange(self.outputs)
 
     def decision_function(self, rows: Any) -> Any:
         """The outputs, shape [n, classes]."""
@@ -65,11 +66,12 @@ class ShareNetwork(Network):
 
     kind = "probabilities"
 
-    def __init__(self, module: Any, outputs: int) -> None:
+    @property
+    def classes_(self) -> Any:
+        """0, 1, ..."""
         import numpy as np
 
-        super().__init__(module, outputs)
-        self.classes_ = np.arange(max(2, outputs))
+        return np.arange(max(2, self.outputs))
 
     def predict_proba(self, rows: Any) -> Any:
         """Probabilities, shape [n, classes]."""
@@ -86,11 +88,12 @@ class LabelNetwork(Network):
 
     kind = "labels"
 
-    def __init__(self, module: Any, outputs: int) -> None:
+    @property
+    def classes_(self) -> Any:
+        """0 and 1 of each label."""
         import numpy as np
 
-        super().__init__(module, outputs)
-        self.classes_ = [np.arange(2)] * outputs
+        return [np.arange(2)] * self.outputs
 
     def predict_proba(self, rows: Any) -> Any:
         """Probabilities of each label, shape [n, labels]."""

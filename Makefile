@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
-.PHONY: help up down status test unit review lint lock pipeline docs drill engine frameworks bench clean
+.PHONY: help up down status test unit review lint lock pipeline docs drill pulumi engine frameworks bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,8 +51,12 @@ lint: $(VENV)/.installed-test ## formatter, linter and type checker
 drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
 	@$(BIN)/python -m pytest tests -m drill
 
-engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH), against stand-ins for its providers
-	@$(BIN)/python -m pytest tests/engine -m engine -rs
+pulumi: $(VENV)/.installed-test ## builds the Pulumi CLI from its Go modules, where there is none (needs Go; ten minutes, once)
+	@$(BIN)/python -m tests.engine.build_cli
+
+engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH, or made by `make pulumi`), on the local cloud
+	@PATH="$(CURDIR)/.groundplan/pulumi/bin:$$PATH"; if command -v pulumi >/dev/null; then $(BIN)/python -m pytest tests/engine -m engine -rs -n 2 --dist loadfile; \
+		else echo "skipped: the Pulumi CLI is not on the PATH; \`make pulumi\` builds one where Go is"; fi
 
 frameworks: $(VENV)/.installed-test ## scripts with PyTorch, Keras, TensorFlow and CatBoost, which are installed for them (gigabytes)
 	@$(BIN)/python -m pytest tests/frameworks -m frameworks

@@ -90,6 +90,7 @@ class Catalog(Component):
         workgroup = aws.athena.Workgroup(
             name,
             name=scope.name(limit=128),
+            force_destroy=not scope.protect,
             configuration={
                 "enforce_workgroup_configuration": True,
                 "publish_cloudwatch_metrics_enabled": True,

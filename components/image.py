@@ -73,6 +73,7 @@ class Image(Component):
             name,
             name=repository_name,
             image_tag_mutability="IMMUTABLE",
+            force_delete=not scope.protect,
             image_scanning_configuration={"scan_on_push": True},
             encryption_configurations=[{"encryption_type": "KMS", "kms_key": args.key_arn}],
             tags=scope.tags("image"),

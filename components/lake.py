@@ -68,6 +68,7 @@ class SecureBucket(Component):
             name,
             bucket=physical,
             object_lock_enabled=args.lock_days > 0,
+            force_destroy=not scope.protect,
             tags=scope.tags("lake", DataClass=args.data_class),
             opts=self.child(holds_data=True),
         )

@@ -75,7 +75,14 @@ class Recovery(Component):
     ) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("recovery")
-        vault = aws.backup.Vault(name, name=scope.name("backups", limit=50), kms_key_arn=args.key_arn, tags=tags, opts=self.child(holds_data=True))
+        vault = aws.backup.Vault(
+            name,
+            name=scope.name("backups", limit=50),
+            force_destroy=not scope.protect,
+            kms_key_arn=args.key_arn,
+            tags=tags,
+            opts=self.child(holds_data=True),
+        )
         lifecycle = {"delete_after": args.backup_days}
         timing = clock(24, args.hours)
         rule: dict[str, object] = {
@@ -92,6 +99,7 @@ class Recovery(Component):
                 f"{name}-standby",
                 name=scope.name("backups", limit=50),
                 region=args.standby_region,
+                force_destroy=not scope.protect,
                 kms_key_arn=standby_keys[DataClass.INTERNAL],
                 tags=tags,
                 opts=self.child(holds_data=True),
@@ -143,6 +151,7 @@ class Recovery(Component):
                 bucket=target,
                 region=region,
                 object_lock_enabled=zone is Zone.AUDIT,
+                force_destroy=not scope.protect,
                 tags=scope.tags("recovery", DataClass=args.data_classes[zone]),
                 opts=self.child(holds_data=True),
             )

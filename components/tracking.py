@@ -105,8 +105,10 @@ class Tracking(Component):
         # RDS rotates the password by itself; here only how often.
         secret_arn = database.master_user_secrets[0].secret_arn
         aws.secretsmanager.SecretRotation(
-            name, secret_id=secret_arn, rotate_immediately=False, rotation_rules={"automatically_after_days": ROTATION_DAYS}, opts=self.child()
-        )
+            name, secret_id=secret_arn, rotate_immediately=False, rotation_rules={"automatically_after_days": ROTATION_DAYS},
+            # It ends with the database's secret, whose rotation RDS lets nobody else take back.
+            opts=self.child(retain_on_delete=True),
+        )  # fmt: skip
         self.database_secret_arn = secret_arn
         self.database_arn = database.arn
         self.database_identifier = database.identifier

@@ -130,6 +130,38 @@ def _progress() -> Iterator[Any]:
 
 
 @app.command()
+def provider(
+    stack: Stack = "local",
+    aws: Annotated[
+        str, typer.Option("--aws-endpoint", metavar="URL", help="AWS API of a local cloud that runs already. Default: an empty one is started.")
+    ] = "",
+    kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Kafka broker that runs already. Default: an empty one is started.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Serve the local cloud as Pulumi's providers of AWS and Kubernetes, for the real `pulumi`; until Ctrl-C."""
+    import threading
+
+    from groundplan.home import find_home
+    from groundplan.provider.running import exports, running
+
+    def interrupt(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        with running(find_home(), stack, aws=aws, kafka=kafka) as found:
+            if as_json:
+                print(json.dumps({"variables": found.variables, "manifests": str(found.manifests), "account": found.account}), flush=True)
+            else:
+                print(f"# plays account {found.account}, with nothing in it; in another shell, in the project's folder:\n{exports(found)}")
+                print(f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C ends it, and the cloud with it", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("the local cloud is gone; `pulumi refresh` tells a stack so", file=sys.stderr)
+
+
+@app.command()
 def down() -> None:
     """Stop every process of the platform on this machine and forget its state; logs stay."""
     from groundplan.home import find_home
@@ -503,6 +535,51 @@ def explain(
         print(json.dumps(found.document(), indent=1))
     else:
         print_explained(found, alternatives=alternatives)
+
+
+@app.command()
+def destroy(
+    stack: Stack = "local",
+    plan: Annotated[bool, typer.Option("--plan", help="What goes, what is protected and why, what stays for how long, and what that costs.")] = False,
+    left: Annotated[
+        bool, typer.Option("--leftovers", help="After a destroy: what still has the stack's tags, by your credentials. Exit code 1 if anything has.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `pulumi destroy` takes away, and what it leaves. It destroys nothing itself."""
+    from groundplan.home import find_home
+
+    root = find_home().root
+    if plan == left:
+        raise UsageError("say which", where="groundplan destroy", fix="--plan before, --leftovers after; `pulumi destroy -s STACK` does it")
+    if left:
+        _leftovers(root, stack, as_json=as_json)
+        return
+    from groundplan.removal import print_removal, removal
+    from infra.prices import load_prices
+
+    found = removal(root, stack, load_prices())
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+    else:
+        print_removal(found)
+
+
+def _leftovers(root: Path, stack: str, *, as_json: bool) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from groundplan.removal import leftovers
+    from infra.objectives import load_config
+
+    try:
+        found = leftovers(str(load_config(root, stack).get("aws:region", "")), stack)
+    except (BotoCoreError, ClientError) as error:
+        raise GroundplanError(f"the account can't be asked: {error}", where="AWS credentials", fix="log in to the stack's account") from None
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(found) if found else f"nothing has the tags of stack {stack}")
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

@@ -17,12 +17,9 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 
-from groundplan.program import DOCUMENTS, SECRET, engine_urn, run, run_file
+from groundplan.program import COMPUTED_INSIDE, DOCUMENTS, SECRET, engine_urn, run, run_file
 from groundplan.unknown import UNKNOWN
 from infra.errors import GroundplanError
-
-# Computed values inside of what was given: the provider adds them to its answer.
-_COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": "clusterSecurityGroupId"}}
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,9 @@ class PreviewMonitor(MockMonitor):
         for key in DOCUMENTS:
             if request.type.startswith("aws:") and key in answer.fields and answer.fields[key].HasField("struct_value"):
                 answer[key] = rpc.UNKNOWN  # text, of which the program could tell nothing but its parts
-        for key, computed in _COMPUTED_INSIDE.get(request.type, {}).items():
-            answer.get_or_create_struct(key)[computed] = rpc.UNKNOWN
+        for key, parts in COMPUTED_INSIDE.get(request.type, {}).items():
+            for part in parts:
+                answer.get_or_create_struct(key)[part] = rpc.UNKNOWN
         return resource_pb2.RegisterResourceResponse(urn=urn, object=answer)  # no id: it is unknown
 
 

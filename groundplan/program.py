@@ -22,6 +22,8 @@ from infra.errors import GroundplanError
 PROJECT = "groundplan"
 # Inputs that may be structures, of which AWS's provider makes JSON text.
 DOCUMENTS = ("policy", "assumeRolePolicy")
+# Computed values inside of what was given: the provider adds them to its answer.
+COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": ("clusterSecurityGroupId", "vpcId")}}
 SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 

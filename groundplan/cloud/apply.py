@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
+from groundplan.cloud.aws import sender
+from groundplan.cloud.monitor import LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
-from groundplan.cloud.shapes import check, input_shape
 from groundplan.program import run, run_file
 from infra.errors import GroundplanError
 from infra.objectives import load, load_config
@@ -62,8 +62,8 @@ def apply(
 
     config = load(root, stack)
     known = _load_records(state_file, generation)
-    cloud = Cloud(config.region, config.account_id, _sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
-    monitor = LocalMonitor(LocalMocks(config.account_id, config.region), cloud, known)
+    cloud = Cloud(config.region, config.account_id, sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
+    monitor = LocalMonitor(cloud, known)
     entry = program or (lambda: run_file(root))
     try:
         outputs = run(entry, monitor, stack, load_config(root, stack))
@@ -82,25 +82,6 @@ def apply(
             ) from error
     _save_records(state_file, generation, monitor.records)
     return Applied(list(monitor.records.values()), outputs, gone)
-
-
-def _sender(endpoint: str) -> Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]:
-    """A function that checks and sends AWS requests; clients are kept, since making one costs more than a call."""
-    from botocore import xform_name
-
-    from groundplan.cloud.aws import client
-
-    clients: dict[tuple[str, str], Any] = {}
-
-    def send(region: str, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        shape = input_shape(service, operation)
-        if shape is not None and (faults := check(shape, request)):
-            raise GroundplanError(f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments")
-        if (region, service) not in clients:
-            clients[region, service] = client(service, endpoint, region)
-        return dict(getattr(clients[region, service], xform_name(operation))(**request))
-
-    return send
 
 
 def _load_records(path: Path, generation: str) -> dict[str, Record]:

@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pulumi import AssetArchive, FileAsset
+from pulumi import AssetArchive, FileArchive, FileAsset, StringAsset
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
-from groundplan.cloud.rules import RECORDED_OUTPUTS, Cloud, Inputs, Made, Rule, rule_for
-from groundplan.cloud.shapes import input_shape, to_request
+from groundplan.cloud.lookups import look_up
+from groundplan.cloud.maker import Maker
+from groundplan.cloud.rules import Cloud, Inputs, rule_for
 from groundplan.program import DOCUMENTS, SECRET, engine_urn
 from infra.errors import GroundplanError
 
@@ -46,8 +48,8 @@ class Record:
 class LocalMocks(Mocks):
     """Answers look-ups of the program; resources go through ``LocalMonitor``."""
 
-    def __init__(self, account_id: str, region: str) -> None:
-        self._account_id, self._region = account_id, region
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         """Never called: the monitor makes resources itself."""
@@ -59,13 +61,7 @@ class LocalMocks(Mocks):
         Raises:
             GroundplanError: The local cloud does not know this one.
         """
-        answers = {
-            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": self._account_id, "id": self._account_id},
-            "aws:index/getRegion:getRegion": {"name": self._region, "id": self._region, "region": self._region},
-        }
-        if args.token not in answers:
-            raise GroundplanError(f"the local cloud can't answer the look-up {args.token}", fix="take the value as an argument instead")
-        return answers[args.token], []
+        return look_up(self._cloud, args.token, args.args), []
 
 
 class LocalMonitor(MockMonitor):
@@ -76,9 +72,10 @@ class LocalMonitor(MockMonitor):
         known: Records of the last run against the same cloud, by URN.
     """
 
-    def __init__(self, mocks: LocalMocks, cloud: Cloud, known: Mapping[str, Record]) -> None:
-        super().__init__(mocks)
-        self.cloud, self.known = cloud, known
+    def __init__(self, cloud: Cloud, known: Mapping[str, Record]) -> None:
+        super().__init__(LocalMocks(cloud))
+        self.known = known
+        self._maker = Maker(cloud)
         self.records: dict[str, Record] = {}
         self._renamed: set[str] = set()
         self._former: dict[str, list[str]] = {}
@@ -158,81 +155,32 @@ class LocalMonitor(MockMonitor):
 
     def _make(self, record: Record, inputs: Inputs, known: Record | None) -> None:
         rule = rule_for(record.type)
-        if rule is None:
-            templates = RECORDED_OUTPUTS.get(record.type, {})
-            record.id = record.name
-            record.outputs = {key: self._fill(value, inputs, {}, record.id) for key, value in templates.items()}
+        record.applied = rule is not None
+        if rule is None or known is None or not known.applied:
+            record.id, record.outputs = self._maker.make(record.type, record.name, inputs)
             return
-        record.applied = True
-        if known is not None and known.applied:
-            if known.digest == record.digest:
-                record.id, record.outputs, record.change = known.id, known.outputs, "same"
-                return
-            changed = sorted(key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key))
-            in_place = bool(changed) and set(changed) <= set(rule.update)
-            record.change = "updated" if rule.idempotent or in_place else "replaced"
-            if not rule.idempotent and not rule.replaceable and not in_place:
-                raise GroundplanError(
-                    f"{', '.join(changed) or 'a secret'} changed, and the local cloud can't change that where it stands",
-                    where=f"resource {record.name} ({record.type})",
-                    fix="run `groundplan down`, then `groundplan up`; or take the change back",
-                )
+        if known.digest == record.digest:
+            record.id, record.outputs, record.change = known.id, known.outputs, "same"
+            return
+        changed = {key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key)}
+        if self._maker.can_change(record.type, changed):
+            record.change = "updated"
+            record.id, record.outputs = self._maker.change(record.type, record.name, known.inputs, inputs, known.id, known.outputs)
+        elif rule.replaceable:
+            record.change = "replaced"
+            self.delete(known)
+            record.id, record.outputs = self._maker.make(record.type, record.name, inputs)
         else:
-            changed, in_place = [], False
-        try:
-            if record.change == "replaced" and known is not None:
-                self.delete(known)
-            cloud = self.cloud.at(inputs["region"]) if rule.service and "region" in inputs else self.cloud
-            if in_place and known is not None:
-                for key in changed:
-                    rule.update[key](cloud, inputs, known.id)
-                record.id, record.outputs = known.id, known.outputs
-                return
-            plain = {key: value for key, value in inputs.items() if key != "region"} if rule.service else inputs
-            record.id, record.outputs = rule.make(cloud, plain) if rule.make else self._call(cloud, rule, plain, record.name)
-        except GroundplanError as error:
-            raise GroundplanError(error.what, where=f"resource {record.name} ({record.type})", fix=error.fix) from error
-        except Exception as error:
-            raise GroundplanError(f"{type(error).__name__}: {error}", where=f"resource {record.name} ({record.type})") from error
-
-    def _call(self, cloud: Cloud, rule: Rule, inputs: Inputs, name: str) -> Made:
-        shape = input_shape(rule.service, rule.operation)
-        plain: Inputs = {}
-        request: dict[str, Any] = dict(rule.fixed)
-        for key, value in inputs.items():
-            target = rule.rename.get(key, key)
-            if target is None or value is None:
-                continue
-            if key == "tags" and rule.tag_type:
-                request["TagSpecifications"] = [{"ResourceType": rule.tag_type, "Tags": [{"Key": k, "Value": v} for k, v in sorted(value.items())]}]
-            elif "." in target:
-                outer, inner = target.split(".")
-                plain.setdefault(outer, {})[inner] = value
-            else:
-                plain[target] = value
-        request |= to_request(shape, plain, name)
-        answer = cloud.call(rule.service, rule.operation, request)
-        if rule.then:
-            rule.then(cloud, inputs, answer)
-        outputs = {key: self._fill(template, inputs, answer, "", cloud.region) for key, template in rule.outputs.items()}
-        outputs |= rule.more(answer)
-        return self._fill(rule.id, inputs, answer, "", cloud.region), outputs
+            raise GroundplanError(
+                f"{', '.join(sorted(changed)) or 'a secret'} changed, and the local cloud can't change that where it stands",
+                where=f"resource {record.name} ({record.type})",
+                fix="run `groundplan down`, then `groundplan up`; or take the change back",
+            )
 
     def delete(self, record: Record) -> None:
         """Undo one resource, if its rule knows how; what can't be undone stays until the cloud is stopped."""
-        rule = rule_for(record.type)
-        if rule is None or rule.delete is None or not record.applied:
-            return
-        operation, templates = rule.delete
-        members = input_shape(rule.service, operation).members
-        filled = {key: self._fill(value, record.inputs, {}, record.id) for key, value in templates.items()}
-        request: dict[str, Any] = {key: [value] if members[key].type_name == "list" else value for key, value in filled.items()}
-        if operation == "DeleteRegistry":
-            request = {"RegistryId": {"RegistryArn": record.id}}
-        self.cloud.at(record.inputs.get("region", self.cloud.region)).call(rule.service, operation, request)
-
-    def _fill(self, template: str, inputs: Inputs, answer: Mapping[str, Any], resource_id: str, region: str = "") -> str:
-        return template.format(inputs=inputs, answer=answer, id=resource_id, region=region or self.cloud.region, account=self.cloud.account_id)
+        if record.applied:
+            self._maker.delete(record.type, record.name, record.inputs, record.id)
 
 
 def _is_secret(value: Any) -> bool:
@@ -244,6 +192,10 @@ def _unwrap(value: Any) -> Any:
         return _unwrap(rpc.unwrap_rpc_secret(value))
     if isinstance(value, AssetArchive):
         return {name: asset.path for name, asset in value.assets.items() if isinstance(asset, FileAsset)}
+    if isinstance(value, (FileAsset, FileArchive)):
+        return Path(value.path)
+    if isinstance(value, StringAsset):
+        return value.text
     if isinstance(value, Mapping):
         return {key: _unwrap(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -258,6 +210,10 @@ def _redact(value: Any) -> Any:
         return SECRET
     if isinstance(value, AssetArchive):
         return f"[{len(value.assets)} files]"
+    if isinstance(value, (FileAsset, FileArchive)):
+        return str(value.path)
+    if isinstance(value, StringAsset):
+        return value.text
     if isinstance(value, Mapping):
         return {key: _redact(item) for key, item in value.items()}
     if isinstance(value, list):

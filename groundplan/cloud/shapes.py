@@ -18,11 +18,12 @@ from infra.errors import GroundplanError
 @cache
 def input_shape(service: str, operation: str) -> Any:
     """Botocore's input shape of an operation (``CreateKey``) of a service (``kms``)."""
-    return _service_model(service).operation_model(operation).input_shape
+    return model(service).operation_model(operation).input_shape
 
 
 @cache
-def _service_model(service: str) -> Any:
+def model(service: str) -> Any:
+    """Botocore's model of a service."""
     from groundplan.cloud.aws import session
 
     return session()._session.get_service_model(service)
@@ -46,14 +47,14 @@ def to_request(shape: Any, value: Any, where: str) -> Any:
         for key, item in value.items():
             if item is None:
                 continue
-            name = next((members[spelling] for spelling in _spellings(key) if spelling in members), None)
+            name = next((members[spelling] for spelling in spellings(key) if spelling in members), None)
             if name is None:
                 raise GroundplanError(f"{key!r} is no parameter of {shape.name}", where=where)
             request[name] = to_request(shape.members[name], item, f"{where}.{key}")
         return request
     if shape.type_name == "list":
-        if isinstance(value, Mapping) and (pair := _pair(shape.member)):
-            return [{pair[0]: k, pair[1]: v} for k, v in sorted(value.items())]
+        if isinstance(value, Mapping) and (names := _pair(shape.member)):
+            return [{names[0]: k, names[1]: v} for k, v in sorted(value.items())]
         items = value if isinstance(value, list) else [value]
         return [to_request(shape.member, item, where) for item in items]
     if shape.type_name == "map" and isinstance(value, Mapping):
@@ -61,7 +62,8 @@ def to_request(shape: Any, value: Any, where: str) -> Any:
     return _scalar(shape, value)
 
 
-def _spellings(key: str) -> tuple[str, ...]:
+def spellings(key: str) -> tuple[str, ...]:
+    """How AWS may spell a name of Pulumi's, in lower case: Pulumi makes plurals of lists, and singulars of blocks."""
     low = key.lower()
     return low, f"{low}s", low.removesuffix("s"), low.removesuffix("es")
 
@@ -69,7 +71,7 @@ def _spellings(key: str) -> tuple[str, ...]:
 def _pair(shape: Any) -> tuple[str, str] | None:
     """Member names of a list's elements where the list is a map in Pulumi (tags, dimensions, environments)."""
     pairs = (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue"), ("Name", "Value"))
-    return next((pair for pair in pairs if shape.type_name == "structure" and set(pair) <= set(shape.members)), None)
+    return next((names for names in pairs if shape.type_name == "structure" and set(names) <= set(shape.members)), None)
 
 
 def _scalar(shape: Any, value: Any) -> Any:
@@ -80,6 +82,17 @@ def _scalar(shape: Any, value: Any) -> Any:
     if shape.type_name == "string" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:g}"
     return value
+
+
+def refuse_wrong(service: str, operation: str, request: Mapping[str, Any]) -> None:
+    """Hold a request to its model.
+
+    Raises:
+        GroundplanError: AWS would refuse it.
+    """
+    shape = input_shape(service, operation)
+    if shape is not None and (faults := check(shape, request)):
+        raise GroundplanError(f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments")
 
 
 def check(shape: Any, value: Any, path: str = "") -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from groundplan.cloud.rules import RULES, rule_for
 from groundplan.preview import preview
+from groundplan.provider.replacing import never_changed
 
 _HEADER = """\
 # Resource types: made for real, or recorded
@@ -39,7 +40,9 @@ def page(root: Path) -> str:
         rows.append(f"| `{type_}` | {shown} | {made} |")
     counts = {kind: sum(row.endswith(f"| {kind} |") for row in rows) for kind in ("made", "made (manifest)", "recorded")}
     summary = f"\n{counts['made']} types are made, {counts['made (manifest)']} written as manifests, {counts['recorded']} recorded.\n"
-    return _HEADER + "\n".join(rows) + "\n" + summary
+    silent = ", ".join(f"`{type_}`" for type_ in sorted(used) if type_.startswith("aws:") and never_changed(type_) is None)
+    told = f"\nUnder `groundplan provider`, a change of these is always one in place, since nobody tells what is not: {silent}.\n"
+    return _HEADER + "\n".join(rows) + "\n" + summary + told
 
 
 if __name__ == "__main__":

@@ -47,6 +47,14 @@ def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Cost:
     return Cost("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd)
 
 
+def monthly_usd(type_: str, inputs: Inputs, prices: PriceBook) -> float | None:
+    """What one resource costs by itself; None where its use decides."""
+    price = _PRICES.get(type_)
+    if price is not None:
+        return price(inputs, prices)
+    return 0.0 if type_.startswith(_FREE) else None
+
+
 def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Cost:
     """By type of resource."""
     totals: defaultdict[str, float] = defaultdict(float)

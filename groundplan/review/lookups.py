@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import re
 from typing import Any
+
+from groundplan.policy_documents import policy_document
 
 ACCOUNT = "123456789012"
 MOST_NESTED = 4  # objects inside of objects that a stand-in goes into
@@ -28,7 +29,7 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
             "getPartition": {"partition": "aws", "dnsSuffix": "amazonaws.com", "id": "aws", "reverseDnsPrefix": "com.amazonaws"},
         }
         if name == "getPolicyDocument":
-            return {**arguments, "json": _document(arguments), "minifiedJson": _document(arguments), "id": "document"}
+            return {**arguments, "json": policy_document(arguments), "minifiedJson": policy_document(arguments), "id": "document"}
         if name in known:
             return {**arguments, **known[name]}
     if token == "kubernetes:yaml:decode":  # noqa: S105 (of a look-up)
@@ -37,33 +38,6 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
         return {"result": [document for document in yaml.safe_load_all(arguments["text"]) if document]}
     known_types = _unknown(token)
     return {**known_types, **{key: _coerced(value, known_types.get(key)) for key, value in arguments.items()}}
-
-
-def _document(arguments: dict[str, Any]) -> str:
-    """https://www.pulumi.com/registry/packages/aws/api-docs/iam/getpolicydocument/."""
-    merged = [*(arguments.get("sourcePolicyDocuments") or []), *(arguments.get("overridePolicyDocuments") or [])]
-    statements = [statement for text in merged for statement in json.loads(text).get("Statement", [])]
-    for given in arguments.get("statements") or []:
-        item: dict[str, Any] = {"Effect": given.get("effect", "Allow")}
-        for key, wire in (("sid", "Sid"), ("actions", "Action"), ("notActions", "NotAction"), ("resources", "Resource"), ("notResources", "NotResource")):
-            if given.get(key):
-                item[wire] = given[key]
-        for key, wire in (("principals", "Principal"), ("notPrincipals", "NotPrincipal")):
-            if given.get(key):
-                item[wire] = _principals(given[key])
-        for condition in given.get("conditions") or []:
-            item.setdefault("Condition", {}).setdefault(condition["test"], {})[condition["variable"]] = condition["values"]
-        statements.append(item)
-    return json.dumps({"Version": arguments.get("version", "2012-10-17"), "Statement": statements})
-
-
-def _principals(given: list[dict[str, Any]]) -> Any:
-    if any(item["type"] == "*" for item in given):
-        return "*"
-    found: dict[str, list[str]] = {}
-    for item in given:
-        found.setdefault(item["type"], []).extend(item["identifiers"])
-    return found
 
 
 def _unknown(token: str) -> dict[str, Any]:

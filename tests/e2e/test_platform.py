@@ -362,6 +362,7 @@ def test_once_stops_everything(tmp_path: Path) -> None:
     assert processes_of(folder) == []
 
 
+@pytest.mark.drill
 def test_a_step_that_fails_is_named_and_nothing_goes_on(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
     with (folder / "examples" / "diabetes" / "contract.yaml").open("a", encoding="utf-8") as contract:

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from groundplan.cloud import rules
 from groundplan.cloud.aws_server import _allow_plain_http
-from groundplan.cloud.monitor import LocalMocks, LocalMonitor, Record
+from groundplan.cloud.monitor import LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
 from groundplan.cloud.shapes import check, input_shape
 from groundplan.program import run, run_file
@@ -49,7 +49,7 @@ class InProcess:
         """Make a stack; the account is moto's, whatever the stack's file says."""
         config = {**config, "aws:allowedAccountIds": [ACCOUNT]}
         region = parse(config, where="test", planned=True).region
-        monitor = LocalMonitor(LocalMocks(ACCOUNT, region), Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
+        monitor = LocalMonitor(Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
         run(lambda: run_file(ROOT), monitor, stack, config, project=project)
         return list(monitor.records.values())
 

@@ -117,6 +117,7 @@ def test_a_failed_build_fails_the_deployment(account: Any, monkeypatch: pytest.M
         return [{"id": ids[0], "buildStatus": "FAILED", "logs": {"deepLink": "https://log"}}]
 
     monkeypatch.setattr(CodeBuildBackend, "batch_get_builds", failed)
+    monkeypatch.setattr("components.built_image.POLL_SECONDS", 1)
     with pytest.raises(RuntimeError, match="ended with FAILED; its log: https://log"):
         Builder().create(PROPS)
 

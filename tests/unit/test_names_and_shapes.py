@@ -90,6 +90,7 @@ def test_every_rule_names_operations_that_exist(resource_type: str) -> None:
     assert rule.make or (rule.operation and rule.id)
     if rule.operation:
         assert input_shape(rule.service, rule.operation) is not None
-    if rule.delete:
-        operation, request = rule.delete
-        assert set(request) <= set(input_shape(rule.service, operation).members)
+    for call in (rule.delete, rule.read):
+        if isinstance(call, tuple):
+            operation, request = call[:2]
+            assert {name.partition(".")[0] for name in request} <= set(input_shape(rule.service, operation).members)

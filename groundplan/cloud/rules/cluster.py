@@ -36,6 +36,18 @@ def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
     }
 
 
+def _read_nodes(cloud: Cloud, inputs: Inputs, group: str) -> Inputs:
+    """Without what moto can't change in a group that stands: its template's version, its tags."""
+    asked = {"clusterName": inputs["clusterName"], "nodegroupName": inputs["nodeGroupName"]}
+    found = cloud.call("eks", "DescribeNodegroup", asked)["nodegroup"]
+    return {key: value for key, value in found.items() if key not in ("launchTemplate", "tags")}
+
+
+def _new_nodes(cloud: Cloud, inputs: Inputs, group: str) -> None:
+    wanted = {key: int(value) for key, value in inputs["scalingConfig"].items()}
+    cloud.call("eks", "UpdateNodegroupConfig", {"clusterName": inputs["clusterName"], "nodegroupName": inputs["nodeGroupName"], "scalingConfig": wanted})
+
+
 def manifest(cloud: Cloud, inputs: Inputs) -> Made:
     """Write a Kubernetes object.
 
@@ -52,13 +64,15 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 RULES: dict[str, Rule] = {
-    "aws:eks/cluster:Cluster": Rule("eks", make=_cluster, delete=("DeleteCluster", {"name": "{id}"})),
+    "aws:eks/cluster:Cluster": Rule("eks", make=_cluster, delete=("DeleteCluster", {"name": "{id}"}), read=("DescribeCluster", {"name": "{id}"}, "cluster")),
     "aws:eks/nodeGroup:NodeGroup": Rule(
         "eks", "CreateNodegroup",
         rename={"nodeRoleArn": "nodeRole", "subnetIds": "subnets", "updateConfig": None, "nodeRepairConfig": None},
         id="{inputs[clusterName]}:{inputs[nodeGroupName]}",
         outputs={"arn": "{answer[nodegroup][nodegroupArn]}"},
         delete=("DeleteNodegroup", {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"}),
+        update={"scalingConfig": _new_nodes},
+        read=_read_nodes,
     ),
 }  # fmt: skip
 MANIFEST = Rule(make=manifest, idempotent=True)

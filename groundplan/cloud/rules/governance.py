@@ -6,6 +6,8 @@ from typing import Any
 
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
 
+_POLICY_VERSIONS = 5  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+
 
 def _log_retention(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
     if "retentionInDays" in inputs:
@@ -100,6 +102,61 @@ def _workspace_logs(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> Non
         cloud.call("amp", "CreateLoggingConfiguration", {"workspaceId": answer["workspaceId"], "logGroupArn": logging["logGroupArn"]})
 
 
+def _read_log_group(cloud: Cloud, inputs: Inputs, group: str) -> Inputs | None:
+    found: list[Inputs] = cloud.call("logs", "DescribeLogGroups", {"logGroupNamePrefix": group})["logGroups"]
+    return next((item for item in found if item["logGroupName"] == group), None)
+
+
+def _new_log_retention(cloud: Cloud, inputs: Inputs, group: str) -> None:
+    if inputs.get("retentionInDays"):
+        cloud.call("logs", "PutRetentionPolicy", {"logGroupName": group, "retentionInDays": int(inputs["retentionInDays"])})
+    else:
+        cloud.call("logs", "DeleteRetentionPolicy", {"logGroupName": group})
+
+
+def _read_policy(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs:
+    found = cloud.call("iam", "GetPolicy", {"PolicyArn": arn})["Policy"]
+    version = cloud.call("iam", "GetPolicyVersion", {"PolicyArn": arn, "VersionId": found["DefaultVersionId"]})["PolicyVersion"]
+    return {**found, "PolicyDocument": version["Document"]}
+
+
+def _new_policy(cloud: Cloud, inputs: Inputs, arn: str) -> None:
+    """A policy keeps five versions: the oldest makes room."""
+    versions = cloud.call("iam", "ListPolicyVersions", {"PolicyArn": arn})["Versions"]
+    if len(versions) >= _POLICY_VERSIONS:
+        oldest = min((item for item in versions if not item["IsDefaultVersion"]), key=lambda item: int(item["VersionId"].removeprefix("v")))
+        cloud.call("iam", "DeletePolicyVersion", {"PolicyArn": arn, "VersionId": oldest["VersionId"]})
+    cloud.call("iam", "CreatePolicyVersion", {"PolicyArn": arn, "PolicyDocument": inputs["policy"], "SetAsDefault": True})
+
+
+def _delete_policy(cloud: Cloud, inputs: Inputs, arn: str) -> None:
+    for version in cloud.call("iam", "ListPolicyVersions", {"PolicyArn": arn})["Versions"]:
+        if not version["IsDefaultVersion"]:
+            cloud.call("iam", "DeletePolicyVersion", {"PolicyArn": arn, "VersionId": version["VersionId"]})
+    cloud.call("iam", "DeletePolicy", {"PolicyArn": arn})
+
+
+def _new_trust(cloud: Cloud, inputs: Inputs, role: str) -> None:
+    cloud.call("iam", "UpdateAssumeRolePolicy", {"RoleName": role, "PolicyDocument": inputs["assumeRolePolicy"]})
+
+
+def _new_role(cloud: Cloud, inputs: Inputs, role: str) -> None:
+    wanted = {"Description": inputs.get("description", ""), "MaxSessionDuration": int(inputs.get("maxSessionDuration") or 3600)}
+    cloud.call("iam", "UpdateRole", {"RoleName": role, **wanted})
+
+
+def _new_boundary(cloud: Cloud, inputs: Inputs, role: str) -> None:
+    if inputs.get("permissionsBoundary"):
+        cloud.call("iam", "PutRolePermissionsBoundary", {"RoleName": role, "PermissionsBoundary": inputs["permissionsBoundary"]})
+    else:
+        cloud.call("iam", "DeleteRolePermissionsBoundary", {"RoleName": role})
+
+
+def _read_attachment(cloud: Cloud, inputs: Inputs, attachment: str) -> Inputs | None:
+    found: list[Inputs] = cloud.call("iam", "ListAttachedRolePolicies", {"RoleName": inputs["role"]})["AttachedPolicies"]
+    return next((item for item in found if item["PolicyArn"] == inputs["policyArn"]), None)
+
+
 RULES: dict[str, Rule] = {
     "aws:iam/role:Role": Rule(
         "iam", "CreateRole",
@@ -107,6 +164,11 @@ RULES: dict[str, Rule] = {
         id="{inputs[name]}",
         outputs={"arn": "{answer[Role][Arn]}", "uniqueId": "{answer[Role][RoleId]}"},
         delete=("DeleteRole", {"RoleName": "{id}"}),
+        update={
+            "assumeRolePolicy": _new_trust, "description": _new_role, "maxSessionDuration": _new_role, "permissionsBoundary": _new_boundary,
+            "forceDetachPolicies": lambda cloud, inputs, role: None,
+        },
+        read=("GetRole", {"RoleName": "{id}"}, "Role"),
     ),
     "aws:iam/rolePolicy:RolePolicy": Rule(
         "iam", "PutRolePolicy",
@@ -114,6 +176,7 @@ RULES: dict[str, Rule] = {
         id="{inputs[role]}:{inputs[name]}",
         delete=("DeleteRolePolicy", {"RoleName": "{inputs[role]}", "PolicyName": "{inputs[name]}"}),
         idempotent=True,
+        read=("GetRolePolicy", {"RoleName": "{inputs[role]}", "PolicyName": "{inputs[name]}"}, ""),
     ),
     "aws:cloudwatch/logGroup:LogGroup": Rule(
         "logs", "CreateLogGroup",
@@ -122,6 +185,8 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:logs:{region}:{account}:log-group:{inputs[name]}"},
         then=_log_retention,
         delete=("DeleteLogGroup", {"logGroupName": "{id}"}),
+        update={"retentionInDays": _new_log_retention, "skipDestroy": lambda cloud, inputs, group: None},
+        read=_read_log_group,
     ),
     "aws:cloudwatch/metricAlarm:MetricAlarm": Rule(
         "cloudwatch", "PutMetricAlarm",
@@ -130,6 +195,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[name]}"},
         delete=("DeleteAlarms", {"AlarmNames": "{id}"}),
         idempotent=True,
+        read=("DescribeAlarms", {"AlarmNames": "{id}"}, "MetricAlarms[0]"),
     ),
     "aws:sns/topic:Topic": Rule(
         "sns", "CreateTopic",
@@ -137,6 +203,7 @@ RULES: dict[str, Rule] = {
         id="{answer[TopicArn]}",
         outputs={"arn": "{answer[TopicArn]}"},
         delete=("DeleteTopic", {"TopicArn": "{id}"}),
+        read=("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes"),
     ),
     "aws:sns/topicSubscription:TopicSubscription": Rule(
         "sns", "Subscribe",
@@ -146,16 +213,20 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[SubscriptionArn]}"},
         delete=("Unsubscribe", {"SubscriptionArn": "{id}"}),
         replaceable=True,
+        read=("GetSubscriptionAttributes", {"SubscriptionArn": "{id}"}, "Attributes"),
     ),
     "aws:budgets/budget:Budget": Rule(
-        "budgets", make=_budget, delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}), replaceable=True
+        "budgets", make=_budget, delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}), replaceable=True,
+        read=("DescribeBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}, "Budget"),
     ),
     "aws:iam/policy:Policy": Rule(
         "iam", "CreatePolicy",
         rename={"name": "PolicyName", "policy": "PolicyDocument"},
         id="{answer[Policy][Arn]}",
         outputs={"arn": "{answer[Policy][Arn]}"},
-        delete=("DeletePolicy", {"PolicyArn": "{id}"}),
+        delete=_delete_policy,
+        update={"policy": _new_policy},
+        read=_read_policy,
     ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Rule(
         "iam", "AttachRolePolicy",
@@ -163,22 +234,28 @@ RULES: dict[str, Rule] = {
         id="{inputs[role]}/{inputs[policyArn]}",
         delete=("DetachRolePolicy", {"RoleName": "{inputs[role]}", "PolicyArn": "{inputs[policyArn]}"}),
         idempotent=True,
+        read=_read_attachment,
     ),
-    "aws:sns/topicPolicy:TopicPolicy": Rule("sns", make=_topic_policy, idempotent=True),
+    "aws:sns/topicPolicy:TopicPolicy": Rule("sns", make=_topic_policy, idempotent=True, read=("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes")),
     "aws:cloudwatch/dashboard:Dashboard": Rule(
         "cloudwatch", "PutDashboard",
         id="{inputs[dashboardName]}",
         outputs={"dashboardArn": "arn:aws:cloudwatch::{account}:dashboard/{inputs[dashboardName]}"},
         delete=("DeleteDashboards", {"DashboardNames": "{id}"}),
         idempotent=True,
+        read=("GetDashboard", {"DashboardName": "{id}"}, ""),
     ),
-    "aws:cloudtrail/trail:Trail": Rule("cloudtrail", make=_trail, delete=("DeleteTrail", {"Name": "{inputs[name]}"}), replaceable=True),
+    "aws:cloudtrail/trail:Trail": Rule(
+        "cloudtrail", make=_trail, delete=("DeleteTrail", {"Name": "{inputs[name]}"}), replaceable=True,
+        read=("GetTrail", {"Name": "{id}"}, "Trail"),
+    ),
     "aws:cfg/recorder:Recorder": Rule(
         "config", "PutConfigurationRecorder",
         rename={key: f"ConfigurationRecorder.{key}" for key in ("name", "roleArn", "recordingGroup")},
         id="{inputs[name]}",
         delete=("DeleteConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}),
         idempotent=True,
+        read=("DescribeConfigurationRecorders", {"ConfigurationRecorderNames": "{id}"}, "ConfigurationRecorders[0]"),
     ),
     "aws:cfg/deliveryChannel:DeliveryChannel": Rule(
         "config", "PutDeliveryChannel",
@@ -186,6 +263,7 @@ RULES: dict[str, Rule] = {
         id="{inputs[name]}",
         delete=("DeleteDeliveryChannel", {"DeliveryChannelName": "{id}"}),
         idempotent=True,
+        read=("DescribeDeliveryChannels", {"DeliveryChannelNames": "{id}"}, "DeliveryChannels[0]"),
     ),
     "aws:cfg/recorderStatus:RecorderStatus": Rule(
         "config", "StartConfigurationRecorder",
@@ -193,13 +271,21 @@ RULES: dict[str, Rule] = {
         id="{inputs[name]}",
         delete=("StopConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}),
         idempotent=True,
+        read=("DescribeConfigurationRecorderStatus", {"ConfigurationRecorderNames": "{id}"}, "{isEnabled: ConfigurationRecordersStatus[0].recording}"),
     ),
-    "aws:guardduty/detector:Detector": Rule("guardduty", "CreateDetector", id="{answer[DetectorId]}", delete=("DeleteDetector", {"DetectorId": "{id}"})),
+    "aws:guardduty/detector:Detector": Rule(
+        "guardduty", "CreateDetector",
+        id="{answer[DetectorId]}",
+        outputs={"arn": "arn:aws:guardduty:{region}:{account}:detector/{answer[DetectorId]}"},
+        delete=("DeleteDetector", {"DetectorId": "{id}"}),
+        read=("GetDetector", {"DetectorId": "{id}"}, ""),
+    ),
     "aws:securityhub/account:Account": Rule(
         "securityhub", "EnableSecurityHub",
         rename={"autoEnableControls": None, "controlFindingGenerator": None},
         id="{account}",
         delete=("DisableSecurityHub", {}),
+        read=("DescribeHub", {}, ""),
     ),
     "aws:backup/vault:Vault": Rule(
         "backup", "CreateBackupVault",
@@ -207,8 +293,12 @@ RULES: dict[str, Rule] = {
         id="{inputs[name]}",
         outputs={"arn": "{answer[BackupVaultArn]}"},
         delete=("DeleteBackupVault", {"BackupVaultName": "{id}"}),
+        read=("DescribeBackupVault", {"BackupVaultName": "{id}"}, ""),
     ),
-    "aws:backup/plan:Plan": Rule("backup", make=_backup_plan, delete=("DeleteBackupPlan", {"BackupPlanId": "{id}"}), replaceable=True),
+    "aws:backup/plan:Plan": Rule(
+        "backup", make=_backup_plan, delete=("DeleteBackupPlan", {"BackupPlanId": "{id}"}), replaceable=True,
+        read=("GetBackupPlan", {"BackupPlanId": "{id}"}, "!DeletionDate && {name: BackupPlan.BackupPlanName}"),
+    ),
     "aws:amp/workspace:Workspace": Rule(
         "amp", "CreateWorkspace",
         rename={"loggingConfiguration": None},
@@ -216,6 +306,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[arn]}", "prometheusEndpoint": "https://aps-workspaces.{region}.amazonaws.com/workspaces/{answer[workspaceId]}/"},
         then=_workspace_logs,
         delete=("DeleteWorkspace", {"workspaceId": "{id}"}),
+        read=("DescribeWorkspace", {"workspaceId": "{id}"}, "workspace"),
     ),
     "aws:amp/ruleGroupNamespace:RuleGroupNamespace": Rule(
         "amp", "CreateRuleGroupsNamespace",
@@ -223,5 +314,6 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "{answer[arn]}"},
         delete=("DeleteRuleGroupsNamespace", {"workspaceId": "{inputs[workspaceId]}", "name": "{inputs[name]}"}),
         replaceable=True,
+        read=("DescribeRuleGroupsNamespace", {"workspaceId": "{inputs[workspaceId]}", "name": "{inputs[name]}"}, "ruleGroupsNamespace"),
     ),
 }  # fmt: skip

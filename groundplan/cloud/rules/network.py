@@ -8,6 +8,14 @@ from typing import Any
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
 
 
+def _pairs(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def _tags(kind: str, inputs: Inputs) -> list[dict[str, Any]]:
+    return [{"ResourceType": kind, "Tags": _pairs(inputs["tags"])}] if inputs.get("tags") else []
+
+
 def _vpc_dns(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
     vpc = answer["Vpc"]["VpcId"]
     for key, attribute in (("enableDnsSupport", "EnableDnsSupport"), ("enableDnsHostnames", "EnableDnsHostnames")):
@@ -31,8 +39,7 @@ def _group_rule(operation: str) -> Callable[[Cloud, Inputs], Made]:
 
 
 def _internet_gateway(cloud: Cloud, inputs: Inputs) -> Made:
-    tags = [{"ResourceType": "internet-gateway", "Tags": [{"Key": k, "Value": v} for k, v in inputs.get("tags", {}).items()]}]
-    gateway = cloud.call("ec2", "CreateInternetGateway", {"TagSpecifications": tags})["InternetGateway"]["InternetGatewayId"]
+    gateway = cloud.call("ec2", "CreateInternetGateway", {"TagSpecifications": _tags("internet-gateway", inputs)})["InternetGateway"]["InternetGatewayId"]
     cloud.call("ec2", "AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": inputs["vpcId"]})
     return gateway, {}
 
@@ -44,6 +51,8 @@ def _close_default_group(cloud: Cloud, inputs: Inputs) -> Made:
     for permissions, operation in (("IpPermissions", "RevokeSecurityGroupIngress"), ("IpPermissionsEgress", "RevokeSecurityGroupEgress")):
         if group[permissions]:
             cloud.call("ec2", operation, {"GroupId": group["GroupId"], "IpPermissions": group[permissions]})
+    if tags := inputs.get("tags"):
+        cloud.call("ec2", "CreateTags", {"Resources": [group["GroupId"]], "Tags": _pairs(tags)})
     return group["GroupId"], {}
 
 
@@ -59,12 +68,13 @@ def _flow_log(cloud: Cloud, inputs: Inputs) -> Made:
             "LogDestination": inputs["logDestination"],
             "DeliverLogsPermissionArn": inputs["iamRoleArn"],
             "MaxAggregationInterval": int(inputs["maxAggregationInterval"]),
+            "TagSpecifications": _tags("vpc-flow-log", inputs),
         },
     )
     return answer["FlowLogIds"][0], {}
 
 
-def _launch_template(cloud: Cloud, inputs: Inputs) -> Made:
+def _template_data(inputs: Inputs) -> Inputs:
     def device(item: dict[str, Any]) -> dict[str, Any]:
         ebs = item["ebs"]
         return {
@@ -79,7 +89,7 @@ def _launch_template(cloud: Cloud, inputs: Inputs) -> Made:
         }
 
     options = inputs["metadataOptions"]
-    data = {
+    return {
         "BlockDeviceMappings": [device(item) for item in inputs.get("blockDeviceMappings", [])],
         "MetadataOptions": {
             "HttpEndpoint": options["httpEndpoint"],
@@ -92,11 +102,48 @@ def _launch_template(cloud: Cloud, inputs: Inputs) -> Made:
             for item in inputs.get("tagSpecifications", [])
         ],
     }
-    answer = cloud.call("ec2", "CreateLaunchTemplate", {"LaunchTemplateName": inputs["name"], "LaunchTemplateData": data})["LaunchTemplate"]
+
+
+def _new_template(cloud: Cloud, inputs: Inputs, template: str) -> Inputs:
+    """A changed template is its next version."""
+    answer = cloud.call("ec2", "CreateLaunchTemplateVersion", {"LaunchTemplateId": template, "LaunchTemplateData": _template_data(inputs)})
+    version = answer["LaunchTemplateVersion"]["VersionNumber"]
+    if inputs.get("updateDefaultVersion"):
+        cloud.call("ec2", "ModifyLaunchTemplate", {"LaunchTemplateId": template, "DefaultVersion": str(version)})
+    return {"latestVersion": version}
+
+
+def _launch_template(cloud: Cloud, inputs: Inputs) -> Made:
+    request = {"LaunchTemplateName": inputs["name"], "LaunchTemplateData": _template_data(inputs), "TagSpecifications": _tags("launch-template", inputs)}
+    answer = cloud.call("ec2", "CreateLaunchTemplate", request)["LaunchTemplate"]
     return answer["LaunchTemplateId"], {
         "latestVersion": answer["LatestVersionNumber"],
         "arn": cloud.arn("ec2", f"launch-template/{answer['LaunchTemplateId']}"),
     }
+
+
+def _delete_gateway(cloud: Cloud, inputs: Inputs, gateway: str) -> None:
+    if inputs.get("vpcId"):
+        cloud.call("ec2", "DetachInternetGateway", {"InternetGatewayId": gateway, "VpcId": inputs["vpcId"]})
+    cloud.call("ec2", "DeleteInternetGateway", {"InternetGatewayId": gateway})
+
+
+def _read_nat(cloud: Cloud, inputs: Inputs, gateway: str) -> Inputs | None:
+    """A deleted one is told of for an hour."""
+    found: list[Inputs] = cloud.call("ec2", "DescribeNatGateways", {"NatGatewayIds": [gateway]})["NatGateways"]
+    return next((item for item in found if item.get("State") not in ("deleted", "deleting")), None)
+
+
+def _read_association(cloud: Cloud, inputs: Inputs, association: str) -> Inputs | None:
+    filters = [{"Name": "association.route-table-association-id", "Values": [association]}]
+    tables = cloud.call("ec2", "DescribeRouteTables", {"Filters": filters})["RouteTables"]
+    return next((item for table in tables for item in table["Associations"] if item["RouteTableAssociationId"] == association), None)
+
+
+def _read_route(cloud: Cloud, inputs: Inputs, route: str) -> Inputs | None:
+    table, _, destination = route.partition(":")
+    found = cloud.call("ec2", "DescribeRouteTables", {"RouteTableIds": [table]})["RouteTables"]
+    return next((item for one in found for item in one["Routes"] if item.get("DestinationCidrBlock") == destination), None)
 
 
 RULES: dict[str, Rule] = {
@@ -107,6 +154,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:ec2:{region}:{account}:vpc/{answer[Vpc][VpcId]}"},
         then=_vpc_dns,
         delete=("DeleteVpc", {"VpcId": "{id}"}),
+        read=("DescribeVpcs", {"VpcIds": "{id}"}, "Vpcs[0]"),
     ),
     "aws:ec2/subnet:Subnet": Rule(
         "ec2", "CreateSubnet",
@@ -114,47 +162,77 @@ RULES: dict[str, Rule] = {
         id="{answer[Subnet][SubnetId]}",
         outputs={"arn": "{answer[Subnet][SubnetArn]}"},
         delete=("DeleteSubnet", {"SubnetId": "{id}"}),
+        read=("DescribeSubnets", {"SubnetIds": "{id}"}, "Subnets[0]"),
     ),
     "aws:ec2/routeTable:RouteTable": Rule(
         "ec2", "CreateRouteTable",
         tag_type="route-table",
         id="{answer[RouteTable][RouteTableId]}",
         delete=("DeleteRouteTable", {"RouteTableId": "{id}"}),
+        read=("DescribeRouteTables", {"RouteTableIds": "{id}"}, "RouteTables[0]"),
     ),
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Rule(
-        "ec2", "AssociateRouteTable", id="{answer[AssociationId]}", delete=("DisassociateRouteTable", {"AssociationId": "{id}"})
+        "ec2", "AssociateRouteTable", id="{answer[AssociationId]}", delete=("DisassociateRouteTable", {"AssociationId": "{id}"}),
+        read=_read_association,
     ),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Rule(
         "ec2", "CreateVpcEndpoint",
         tag_type="vpc-endpoint",
         id="{answer[VpcEndpoint][VpcEndpointId]}",
         delete=("DeleteVpcEndpoints", {"VpcEndpointIds": "{id}"}),
+        read=("DescribeVpcEndpoints", {"VpcEndpointIds": "{id}"}, "VpcEndpoints[?State!='deleted'] | [0]"),
     ),
     "aws:ec2/securityGroup:SecurityGroup": Rule(
         "ec2", "CreateSecurityGroup",
         rename={"name": "GroupName", "revokeRulesOnDelete": None}, tag_type="security-group",
         id="{answer[GroupId]}",
         delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
+        read=("DescribeSecurityGroups", {"GroupIds": "{id}"}, "SecurityGroups[0]"),
     ),
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule("ec2", make=_group_rule("AuthorizeSecurityGroupIngress")),
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule("ec2", make=_group_rule("AuthorizeSecurityGroupEgress")),
-    "aws:ec2/internetGateway:InternetGateway": Rule("ec2", make=_internet_gateway, delete=("DeleteInternetGateway", {"InternetGatewayId": "{id}"})),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule(
+        "ec2", make=_group_rule("AuthorizeSecurityGroupIngress"),
+        read=("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": "{id}"}, "SecurityGroupRules[0]"),
+        delete=("RevokeSecurityGroupIngress", {"GroupId": "{inputs[securityGroupId]}", "SecurityGroupRuleIds": "{id}"}),
+    ),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule(
+        "ec2", make=_group_rule("AuthorizeSecurityGroupEgress"),
+        read=("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": "{id}"}, "SecurityGroupRules[0]"),
+        delete=("RevokeSecurityGroupEgress", {"GroupId": "{inputs[securityGroupId]}", "SecurityGroupRuleIds": "{id}"}),
+    ),
+    "aws:ec2/internetGateway:InternetGateway": Rule(
+        "ec2", make=_internet_gateway,
+        read=("DescribeInternetGateways", {"InternetGatewayIds": "{id}"}, "InternetGateways[0]"),
+        delete=_delete_gateway,
+    ),
     "aws:ec2/eip:Eip": Rule(
         "ec2", "AllocateAddress",
         tag_type="elastic-ip",
         id="{answer[AllocationId]}",
         outputs={"allocationId": "{answer[AllocationId]}", "publicIp": "{answer[PublicIp]}"},
         delete=("ReleaseAddress", {"AllocationId": "{id}"}),
+        read=("DescribeAddresses", {"AllocationIds": "{id}"}, "Addresses[0]"),
     ),
     "aws:ec2/natGateway:NatGateway": Rule(
-        "ec2", "CreateNatGateway", tag_type="natgateway", id="{answer[NatGateway][NatGatewayId]}", delete=("DeleteNatGateway", {"NatGatewayId": "{id}"})
+        "ec2", "CreateNatGateway", tag_type="natgateway", id="{answer[NatGateway][NatGatewayId]}", delete=("DeleteNatGateway", {"NatGatewayId": "{id}"}),
+        read=_read_nat,
     ),
     "aws:ec2/route:Route": Rule(
         "ec2", "CreateRoute",
         id="{inputs[routeTableId]}:{inputs[destinationCidrBlock]}",
         delete=("DeleteRoute", {"RouteTableId": "{inputs[routeTableId]}", "DestinationCidrBlock": "{inputs[destinationCidrBlock]}"}),
+        read=_read_route,
     ),
-    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Rule("ec2", make=_close_default_group, idempotent=True),
-    "aws:ec2/flowLog:FlowLog": Rule("ec2", make=_flow_log, delete=("DeleteFlowLogs", {"FlowLogIds": "{id}"}), replaceable=True),
-    "aws:ec2/launchTemplate:LaunchTemplate": Rule("ec2", make=_launch_template, delete=("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"})),
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Rule(
+        "ec2", make=_close_default_group, idempotent=True,
+        read=("DescribeSecurityGroups", {"GroupIds": "{id}"}, "SecurityGroups[0]"),
+    ),
+    "aws:ec2/flowLog:FlowLog": Rule(
+        "ec2", make=_flow_log, delete=("DeleteFlowLogs", {"FlowLogIds": "{id}"}), replaceable=True,
+        read=("DescribeFlowLogs", {"FlowLogIds": "{id}"}, "FlowLogs[0]"),
+    ),
+    "aws:ec2/launchTemplate:LaunchTemplate": Rule(
+        "ec2", make=_launch_template, delete=("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"}),
+        update=dict.fromkeys(("blockDeviceMappings", "metadataOptions", "vpcSecurityGroupIds", "tagSpecifications"), _new_template),
+        read=("DescribeLaunchTemplates", {"LaunchTemplateIds": "{id}"}, "LaunchTemplates[0]"),
+    ),
 }  # fmt: skip

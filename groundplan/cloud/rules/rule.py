@@ -58,7 +58,9 @@ class Rule:
         outputs: Templates of further outputs.
         more: Outputs that are no text, made from the answer.
         then: Calls after the first: (operation, request template).
-        delete: Operation and request template that undo it.
+        read: Operation, request template and the path (JMESPath) to what its answer tells of the resource; or a function of the cloud, inputs
+            and physical id that returns it in AWS's spelling. Without one, nothing is known of changes behind the engine's back.
+        delete: Operation and request template that undo it, or a function of the cloud, inputs and physical id.
         idempotent: Making it again with other inputs changes it in place (a ``Put``).
         update: By input that may change where the resource stands: the call that changes it, given the inputs and the physical id.
         replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
@@ -74,8 +76,9 @@ class Rule:
     outputs: Mapping[str, str] = field(default_factory=dict)
     more: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: {}
     then: Callable[[Cloud, Inputs, dict[str, Any]], None] | None = None
-    delete: tuple[str, Mapping[str, str]] | None = None
-    update: Mapping[str, Callable[[Cloud, Inputs, str], None]] = field(default_factory=dict)
+    read: tuple[str, Mapping[str, str], str] | Callable[[Cloud, Inputs, str], Mapping[str, Any] | None] | None = None
+    delete: tuple[str, Mapping[str, str]] | Callable[[Cloud, Inputs, str], None] | None = None
+    update: Mapping[str, Callable[[Cloud, Inputs, str], object]] = field(default_factory=dict)
     idempotent: bool = False
     replaceable: bool = False
     make: Callable[[Cloud, Inputs], Made] | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
@@ -75,12 +78,19 @@ def _object(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 def _body(inputs: Inputs) -> bytes:
-    if "source" in inputs:
-        return _zipped(inputs["source"])
+    source = inputs.get("source")
+    if isinstance(source, dict):
+        return _zipped(source)
+    if isinstance(source, Path):
+        return (
+            _zipped({str(file.relative_to(source)): file for file in sorted(source.rglob("*")) if file.is_file()}) if source.is_dir() else source.read_bytes()
+        )
+    if source is not None:
+        return str(source).encode()
     return base64.b64decode(inputs["contentBase64"]) if "contentBase64" in inputs else str(inputs["content"]).encode()
 
 
-def _zipped(files: dict[str, str]) -> bytes:
+def _zipped(files: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, file in files.items():
@@ -109,6 +119,9 @@ def _replica_key(cloud: Cloud, inputs: Inputs) -> Made:
     """Asked for in the primary's region, which its ARN names."""
     _, _, _, home, _, key = inputs["primaryKeyArn"].split(":")
     answer = cloud.at(home).call("kms", "ReplicateKey", {"KeyId": key.removeprefix("key/"), "ReplicaRegion": cloud.region})
+    if tags := inputs.get("tags"):
+        pairs = [{"TagKey": name, "TagValue": value} for name, value in sorted(tags.items())]
+        cloud.call("kms", "TagResource", {"KeyId": answer["ReplicaKeyMetadata"]["KeyId"], "Tags": pairs})
     metadata = answer["ReplicaKeyMetadata"]
     return metadata["KeyId"], {"arn": metadata["Arn"], "keyId": metadata["KeyId"]}
 
@@ -124,7 +137,12 @@ def _parameter_group(cloud: Cloud, inputs: Inputs) -> Made:
     answer = cloud.call(
         "rds",
         "CreateDBParameterGroup",
-        {"DBParameterGroupName": inputs["name"], "DBParameterGroupFamily": inputs["family"], "Description": inputs.get("description", "Managed by Pulumi")},
+        {
+            "DBParameterGroupName": inputs["name"],
+            "DBParameterGroupFamily": inputs["family"],
+            "Description": inputs.get("description", "Managed by Pulumi"),
+            "Tags": [{"Key": key, "Value": value} for key, value in sorted(inputs.get("tags", {}).items())],
+        },
     )
     parameters = [
         {"ParameterName": item["name"], "ParameterValue": item["value"], "ApplyMethod": item.get("applyMethod", "immediate")} for item in inputs["parameters"]
@@ -163,6 +181,123 @@ def _new_schema_version(cloud: Cloud, inputs: Inputs, schema: str) -> None:
     cloud.call("glue", "RegisterSchemaVersion", {"SchemaId": {"SchemaArn": schema}, "SchemaDefinition": inputs["schemaDefinition"]})
 
 
+def _read_key(cloud: Cloud, inputs: Inputs, key: str) -> Inputs | None:
+    found = cloud.call("kms", "DescribeKey", {"KeyId": key})["KeyMetadata"]
+    if found["KeyState"] == "PendingDeletion":
+        return None
+    told = {"description": found["Description"], "policy": cloud.call("kms", "GetKeyPolicy", {"KeyId": key, "PolicyName": "default"})["Policy"]}
+    return {**told, "enableKeyRotation": cloud.call("kms", "GetKeyRotationStatus", {"KeyId": key})["KeyRotationEnabled"]}
+
+
+def _delete_key(cloud: Cloud, inputs: Inputs, key: str) -> None:
+    """As on AWS it is gone for its users at once, and for good after its window."""
+    cloud.call("kms", "ScheduleKeyDeletion", {"KeyId": key, "PendingWindowInDays": int(inputs.get("deletionWindowInDays") or 30)})
+
+
+def _new_rotation(cloud: Cloud, inputs: Inputs, key: str) -> None:
+    cloud.call("kms", "EnableKeyRotation" if inputs.get("enableKeyRotation") else "DisableKeyRotation", {"KeyId": key})
+
+
+def _delete_versions(cloud: Cloud, bucket: str, prefix: str = "", key: str = "") -> None:
+    """Every version of one object, or of all."""
+    while True:
+        page = cloud.call("s3", "ListObjectVersions", {"Bucket": bucket, "Prefix": key or prefix})
+        found = [item for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, []) if not key or item["Key"] == key]
+        if not found:
+            return
+        cloud.call("s3", "DeleteObjects", {"Bucket": bucket, "Delete": {"Objects": [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]}})
+
+
+def _delete_bucket(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
+    """AWS refuses one that holds objects, unless they may go with it."""
+    if inputs.get("forceDestroy"):
+        _delete_versions(cloud, bucket)
+    cloud.call("s3", "DeleteBucket", {"Bucket": bucket})
+
+
+def _delete_object(cloud: Cloud, inputs: Inputs, key: str) -> None:
+    _delete_versions(cloud, inputs["bucket"], key=key)
+
+
+def _suspend_versions(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
+    """There is no way back to a bucket that never had versions, nor one under Object Lock to one without."""
+    from botocore.exceptions import ClientError
+
+    with contextlib.suppress(ClientError):
+        cloud.call("s3", "PutBucketVersioning", {"Bucket": bucket, "VersioningConfiguration": {"Status": "Suspended"}})
+
+
+def _read_lifecycle(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
+    """Lengths of time by their rules' names; a rule that is no more has none."""
+    found = {rule.get("ID"): rule for rule in cloud.call("s3", "GetBucketLifecycleConfiguration", {"Bucket": bucket})["Rules"]}
+    rules = []
+    for given in inputs["rules"]:
+        there, rule = found.get(given["id"]), dict(given)
+        if there is None:
+            continue
+        rule["status"] = there["Status"]
+        if "expiration" in given:
+            rule["expiration"] = {**given["expiration"], "days": there.get("Expiration", {}).get("Days", 0)}
+        if "noncurrentVersionExpiration" in given:
+            days = there.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays", 0)
+            rule["noncurrentVersionExpiration"] = {**given["noncurrentVersionExpiration"], "noncurrentDays": days}
+        rules.append(rule)
+    return {"rules": rules}
+
+
+def _read_replication(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
+    found = cloud.call("s3", "GetBucketReplication", {"Bucket": bucket})["ReplicationConfiguration"]
+    # moto takes "Enabled" for delete markers, and tells "Disabled".
+    return {**found, "Rules": [{key: value for key, value in rule.items() if key != "DeleteMarkerReplication"} for rule in found["Rules"]]}
+
+
+def _delete_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
+    days = inputs.get("recoveryWindowInDays")
+    how: dict[str, Any] = {"ForceDeleteWithoutRecovery": True} if days == 0 else {"RecoveryWindowInDays": int(days or 30)}
+    cloud.call("secretsmanager", "DeleteSecret", {"SecretId": secret, **how})
+
+
+def _read_secret(cloud: Cloud, inputs: Inputs, secret: str) -> Inputs | None:
+    found = cloud.call("secretsmanager", "DescribeSecret", {"SecretId": secret})
+    return None if "DeletedDate" in found else found
+
+
+def _new_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
+    wanted = {"Description": inputs.get("description", ""), **({"KmsKeyId": inputs["kmsKeyId"]} if inputs.get("kmsKeyId") else {})}
+    cloud.call("secretsmanager", "UpdateSecret", {"SecretId": secret, **wanted})
+
+
+def _read_schema(cloud: Cloud, inputs: Inputs, schema: str) -> Inputs:
+    found = cloud.call("glue", "GetSchema", {"SchemaId": {"SchemaArn": schema}})
+    newest = {"SchemaId": {"SchemaArn": schema}, "SchemaVersionNumber": {"LatestVersion": True}}
+    return {**found, "SchemaDefinition": cloud.call("glue", "GetSchemaVersion", newest)["SchemaDefinition"]}
+
+
+def _delete_database(cloud: Cloud, inputs: Inputs, database: str) -> None:
+    last = {} if inputs.get("skipFinalSnapshot") else {"FinalDBSnapshotIdentifier": inputs.get("finalSnapshotIdentifier") or f"{database}-final"}
+    cloud.call("rds", "DeleteDBInstance", {"DBInstanceIdentifier": database, "SkipFinalSnapshot": not last, **last})
+
+
+def _new_database(parameter: str, key: str) -> Callable[[Cloud, Inputs, str], None]:
+    def update(cloud: Cloud, inputs: Inputs, database: str) -> None:
+        cloud.call("rds", "ModifyDBInstance", {"DBInstanceIdentifier": database, parameter: inputs[key], "ApplyImmediately": True})
+
+    return update
+
+
+def _new_table(cloud: Cloud, inputs: Inputs, table: str) -> None:
+    cloud.call("dynamodb", "UpdateTable", {"TableName": table, "DeletionProtectionEnabled": bool(inputs.get("deletionProtectionEnabled"))})
+
+
+def _new_recovery(cloud: Cloud, inputs: Inputs, table: str) -> None:
+    enabled = {"PointInTimeRecoveryEnabled": bool((inputs.get("pointInTimeRecovery") or {}).get("enabled"))}
+    cloud.call("dynamodb", "UpdateContinuousBackups", {"TableName": table, "PointInTimeRecoverySpecification": enabled})
+
+
+def _nothing_to_do(cloud: Cloud, inputs: Inputs, physical: str) -> None:
+    """What matters to the provider alone."""
+
+
 RULES: dict[str, Rule] = {
     "aws:kms/key:Key": Rule(
         "kms", "CreateKey",
@@ -170,34 +305,66 @@ RULES: dict[str, Rule] = {
         id="{answer[KeyMetadata][KeyId]}",
         outputs={"arn": "{answer[KeyMetadata][Arn]}", "keyId": "{answer[KeyMetadata][KeyId]}"},
         then=_rotate,
-        delete=("ScheduleKeyDeletion", {"KeyId": "{id}"}),
+        update={
+            "description": lambda cloud, inputs, key: cloud.call("kms", "UpdateKeyDescription", {"KeyId": key, "Description": inputs.get("description", "")}),
+            "policy": lambda cloud, inputs, key: cloud.call("kms", "PutKeyPolicy", {"KeyId": key, "PolicyName": "default", "Policy": inputs["policy"]}),
+            "enableKeyRotation": _new_rotation, "deletionWindowInDays": _nothing_to_do,
+        },
+        read=_read_key,
+        delete=_delete_key,
     ),
     "aws:kms/alias:Alias": Rule(
-        "kms", "CreateAlias", rename={"name": "AliasName"}, id="{inputs[name]}", delete=("DeleteAlias", {"AliasName": "{id}"}), replaceable=True
+        "kms", "CreateAlias", rename={"name": "AliasName"}, id="{inputs[name]}", delete=("DeleteAlias", {"AliasName": "{id}"}), replaceable=True,
+        read=("DescribeKey", {"KeyId": "{id}"}, "{targetKeyId: KeyMetadata.KeyId}"),
     ),
-    "aws:s3/bucket:Bucket": Rule("s3", make=_bucket, delete=("DeleteBucket", {"Bucket": "{id}"})),
-    "aws:s3/bucketObjectv2:BucketObjectv2": Rule("s3", make=_object, idempotent=True),
-    "aws:s3/bucketVersioning:BucketVersioning": Rule("s3", "PutBucketVersioning", id="{inputs[bucket]}", idempotent=True),
+    "aws:s3/bucket:Bucket": Rule("s3", make=_bucket, update={"forceDestroy": _nothing_to_do},
+        read=("HeadBucket", {"Bucket": "{id}"}, ""), delete=_delete_bucket),
+    "aws:s3/bucketObjectv2:BucketObjectv2": Rule(
+        "s3", make=_object, idempotent=True,
+        read=("HeadObject", {"Bucket": "{inputs[bucket]}", "Key": "{id}"}, "{contentType: ContentType, kmsKeyId: SSEKMSKeyId}"),
+        delete=_delete_object,
+    ),
+    "aws:s3/bucketVersioning:BucketVersioning": Rule(
+        "s3", "PutBucketVersioning", id="{inputs[bucket]}", idempotent=True,
+        read=("GetBucketVersioning", {"Bucket": "{id}"}, "{versioningConfiguration: @}"),
+        delete=_suspend_versions,
+    ),
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": Rule(
-        "s3", "PutBucketEncryption", rename={"rules": "ServerSideEncryptionConfiguration.Rules"}, id="{inputs[bucket]}", idempotent=True
+        "s3", "PutBucketEncryption", rename={"rules": "ServerSideEncryptionConfiguration.Rules"}, id="{inputs[bucket]}", idempotent=True,
+        read=("GetBucketEncryption", {"Bucket": "{id}"}, "ServerSideEncryptionConfiguration"),
+        delete=("DeleteBucketEncryption", {"Bucket": "{id}"}),
     ),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": Rule(
         "s3", "PutPublicAccessBlock",
         rename={key: f"PublicAccessBlockConfiguration.{key}" for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")},
         id="{inputs[bucket]}",
         idempotent=True,
+        read=("GetPublicAccessBlock", {"Bucket": "{id}"}, "PublicAccessBlockConfiguration"),
+        delete=("DeletePublicAccessBlock", {"Bucket": "{id}"}),
     ),
-    "aws:s3/bucketPolicy:BucketPolicy": Rule("s3", "PutBucketPolicy", id="{inputs[bucket]}", idempotent=True),
-    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Rule("s3", make=_lifecycle, idempotent=True),
+    "aws:s3/bucketPolicy:BucketPolicy": Rule(
+        "s3", "PutBucketPolicy", id="{inputs[bucket]}", idempotent=True,
+        read=("GetBucketPolicy", {"Bucket": "{id}"}, ""),
+        delete=("DeleteBucketPolicy", {"Bucket": "{id}"}),
+    ),
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Rule(
+        "s3", make=_lifecycle, idempotent=True,
+        read=_read_lifecycle,
+        delete=("DeleteBucketLifecycle", {"Bucket": "{id}"}),
+    ),
     "aws:secretsmanager/secret:Secret": Rule(
         "secretsmanager", "CreateSecret",
         rename={"recoveryWindowInDays": None},
         id="{answer[ARN]}",
         outputs={"arn": "{answer[ARN]}"},
-        delete=("DeleteSecret", {"SecretId": "{id}"}),
+        update={"description": _new_secret, "kmsKeyId": _new_secret, "recoveryWindowInDays": _nothing_to_do},
+        read=_read_secret,
+        delete=_delete_secret,
     ),
     "aws:glue/registry:Registry": Rule(
-        "glue", "CreateRegistry", id="{answer[RegistryArn]}", outputs={"arn": "{answer[RegistryArn]}"}, delete=("DeleteRegistry", {"RegistryId": "{id}"})
+        "glue", "CreateRegistry", id="{answer[RegistryArn]}", outputs={"arn": "{answer[RegistryArn]}"},
+        read=("GetRegistry", {"RegistryId.RegistryArn": "{id}"}, ""),
+        delete=("DeleteRegistry", {"RegistryId.RegistryArn": "{id}"}),
     ),
     "aws:glue/schema:Schema": Rule(
         "glue", "CreateSchema",
@@ -205,14 +372,21 @@ RULES: dict[str, Rule] = {
         id="{answer[SchemaArn]}",
         outputs={"arn": "{answer[SchemaArn]}", "registryName": "{answer[RegistryName]}"},
         update={"schemaDefinition": _new_schema_version, "description": lambda cloud, inputs, schema: None},
+        read=_read_schema,
+        delete=("DeleteSchema", {"SchemaId.SchemaArn": "{id}"}),
     ),
-    "aws:dynamodb/table:Table": Rule("dynamodb", make=_table, delete=("DeleteTable", {"TableName": "{id}"})),
+    "aws:dynamodb/table:Table": Rule(
+        "dynamodb", make=_table, delete=("DeleteTable", {"TableName": "{id}"}),
+        update={"deletionProtectionEnabled": _new_table, "pointInTimeRecovery": _new_recovery},
+        read=("DescribeTable", {"TableName": "{id}"}, "Table"),
+    ),
     "aws:rds/subnetGroup:SubnetGroup": Rule(
         "rds", "CreateDBSubnetGroup",
         rename={"name": "DBSubnetGroupName", "description": "DBSubnetGroupDescription"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[DBSubnetGroup][DBSubnetGroupArn]}"},
         delete=("DeleteDBSubnetGroup", {"DBSubnetGroupName": "{id}"}),
+        read=("DescribeDBSubnetGroups", {"DBSubnetGroupName": "{id}"}, "DBSubnetGroups[0]"),
     ),
     "aws:rds/instance:Instance": Rule(
         "rds", "CreateDBInstance",
@@ -230,17 +404,34 @@ RULES: dict[str, Rule] = {
             "address": "{answer[DBInstance][Endpoint][Address]}",
         },
         more=_database_secret,
-        delete=("DeleteDBInstance", {"DBInstanceIdentifier": "{id}"}),
+        update={
+            key: _new_database(parameter, key)
+            for key, parameter in (
+                ("backupRetentionPeriod", "BackupRetentionPeriod"), ("deletionProtection", "DeletionProtection"), ("allocatedStorage", "AllocatedStorage"),
+                ("maxAllocatedStorage", "MaxAllocatedStorage"), ("instanceClass", "DBInstanceClass"), ("multiAz", "MultiAZ"),
+                ("backupWindow", "PreferredBackupWindow"), ("maintenanceWindow", "PreferredMaintenanceWindow"), ("engineVersion", "EngineVersion"),
+            )
+        } | dict.fromkeys(("skipFinalSnapshot", "finalSnapshotIdentifier", "applyImmediately"), _nothing_to_do),
+        read=("DescribeDBInstances", {"DBInstanceIdentifier": "{id}"}, "DBInstances[0]"),
+        delete=_delete_database,
     ),
-    "aws:kms/replicaKey:ReplicaKey": Rule("kms", make=_replica_key),
-    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Rule("s3", make=_object_lock, idempotent=True),
+    "aws:kms/replicaKey:ReplicaKey": Rule("kms", make=_replica_key, read=_read_key, delete=_delete_key),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Rule(
+        "s3", make=_object_lock, idempotent=True,
+        read=("GetObjectLockConfiguration", {"Bucket": "{id}"}, "{rule: ObjectLockConfiguration.Rule}"),
+    ),
     "aws:s3/bucketReplicationConfig:BucketReplicationConfig": Rule(
         "s3", "PutBucketReplication",
         rename={"role": "ReplicationConfiguration.role", "rules": "ReplicationConfiguration.rules"},
         id="{inputs[bucket]}",
         idempotent=True,
+        read=_read_replication,
+        delete=("DeleteBucketReplication", {"Bucket": "{id}"}),
     ),
-    "aws:rds/parameterGroup:ParameterGroup": Rule("rds", make=_parameter_group, delete=("DeleteDBParameterGroup", {"DBParameterGroupName": "{id}"})),
+    "aws:rds/parameterGroup:ParameterGroup": Rule(
+        "rds", make=_parameter_group, delete=("DeleteDBParameterGroup", {"DBParameterGroupName": "{id}"}),
+        read=("DescribeDBParameterGroups", {"DBParameterGroupName": "{id}"}, "DBParameterGroups[0]"),
+    ),
     "aws:glue/catalogDatabase:CatalogDatabase": Rule(
         "glue", "CreateDatabase",
         rename={"name": "DatabaseInput.name", "description": "DatabaseInput.description"},
@@ -248,6 +439,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:glue:{region}:{account}:database/{inputs[name]}"},
         delete=("DeleteDatabase", {"Name": "{inputs[name]}"}),
         replaceable=True,
+        read=("GetDatabase", {"Name": "{inputs[name]}"}, "Database"),
     ),
     "aws:glue/catalogTable:CatalogTable": Rule(
         "glue", "CreateTable",
@@ -255,12 +447,19 @@ RULES: dict[str, Rule] = {
         id="{account}:{inputs[databaseName]}:{inputs[name]}",
         delete=("DeleteTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}),
         replaceable=True,
+        read=("GetTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}, "Table"),
     ),
-    "aws:athena/workgroup:Workgroup": Rule("athena", make=_workgroup, delete=("DeleteWorkGroup", {"WorkGroup": "{id}"}), replaceable=True),
+    "aws:athena/workgroup:Workgroup": Rule(
+        "athena", make=_workgroup, replaceable=True,
+        read=("GetWorkGroup", {"WorkGroup": "{id}"}, "WorkGroup"),
+        delete=("DeleteWorkGroup", {"WorkGroup": "{id}"}),
+    ),
     "aws:secretsmanager/secretRotation:SecretRotation": Rule(
         "secretsmanager", "RotateSecret",
         rename={"rotationRules": "RotationRules"},
         id="{inputs[secretId]}",
         idempotent=True,
+        read=("DescribeSecret", {"SecretId": "{id}"}, "{rotationEnabled: RotationEnabled}"),
+        delete=("CancelRotateSecret", {"SecretId": "{id}"}),
     ),
 }  # fmt: skip

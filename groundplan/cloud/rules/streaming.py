@@ -45,6 +45,8 @@ def _kafka_topic(cloud: Cloud, inputs: Inputs) -> Made:
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+    if not cloud.kafka_bootstrap:  # a dry cloud
+        return inputs["name"], {}
     admin = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
     # One broker runs here, whatever the cluster has on AWS, so one copy is all there can be.
     topic = NewTopic(inputs["name"], num_partitions=int(inputs["partitionCount"]), replication_factor=1, config=json.loads(inputs.get("configs") or "{}"))
@@ -85,18 +87,71 @@ def _event_target(cloud: Cloud, inputs: Inputs) -> Made:
     return f"{inputs['rule']}-{inputs['targetId']}", {}
 
 
+def _read_kafka(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs | None:
+    found: list[Inputs] = cloud.call("kafka", "ListClustersV2", {})["ClusterInfoList"]
+    # moto takes a level of monitoring, and tells the default.
+    provisioned = ({**item, **item.get("Provisioned", {}), "EnhancedMonitoring": None} for item in found if item["ClusterArn"] == arn)
+    return next(provisioned, None)
+
+
+def _read_topic(cloud: Cloud, inputs: Inputs, topic: str) -> Inputs | None:
+    from confluent_kafka.admin import AdminClient
+
+    found = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0}).list_topics(timeout=20).topics.get(topic)
+    return None if found is None else {"partitionCount": len(found.partitions)}
+
+
+def _delete_topic(cloud: Cloud, inputs: Inputs, topic: str) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
+    admin.delete_topics([topic], request_timeout=20)[topic].result()
+
+
+def _delete_queue_policy(cloud: Cloud, inputs: Inputs, queue: str) -> None:
+    cloud.call("sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": {"Policy": ""}})
+
+
+def _new_retention(cloud: Cloud, inputs: Inputs, queue: str) -> None:
+    cloud.call("sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": {"MessageRetentionPeriod": str(inputs["messageRetentionSeconds"])}})
+
+
+def _read_target(cloud: Cloud, inputs: Inputs, target: str) -> Inputs | None:
+    found: list[Inputs] = cloud.call("events", "ListTargetsByRule", {"Rule": inputs["rule"]})["Targets"]
+    return next((item for item in found if item["Id"] == inputs["targetId"]), None)
+
+
 RULES: dict[str, Rule] = {
-    "aws:msk/cluster:Cluster": Rule("kafka", make=_kafka_cluster, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
-    "aws:msk/serverlessCluster:ServerlessCluster": Rule("kafka", make=_kafka_serverless, delete=("DeleteCluster", {"ClusterArn": "{id}"})),
-    "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic),
-    "aws:sqs/queue:Queue": Rule("sqs", make=_queue, delete=("DeleteQueue", {"QueueUrl": "{id}"})),
-    "aws:sqs/queuePolicy:QueuePolicy": Rule("sqs", make=_queue_policy, idempotent=True),
+    "aws:msk/cluster:Cluster": Rule(
+        "kafka", make=_kafka_cluster, delete=("DeleteCluster", {"ClusterArn": "{id}"}),
+        read=_read_kafka,
+    ),
+    "aws:msk/serverlessCluster:ServerlessCluster": Rule(
+        "kafka", make=_kafka_serverless, delete=("DeleteCluster", {"ClusterArn": "{id}"}),
+        read=_read_kafka,
+    ),
+    "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic, read=_read_topic, delete=_delete_topic),
+    "aws:sqs/queue:Queue": Rule(
+        "sqs", make=_queue, delete=("DeleteQueue", {"QueueUrl": "{id}"}),
+        update={"messageRetentionSeconds": _new_retention},
+        read=("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": "All"}, "{messageRetentionSeconds: Attributes.MessageRetentionPeriod}"),
+    ),
+    "aws:sqs/queuePolicy:QueuePolicy": Rule(
+        "sqs", make=_queue_policy, idempotent=True,
+        read=("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": "Policy"}, "Attributes"),
+        delete=_delete_queue_policy,
+    ),
     "aws:cloudwatch/eventRule:EventRule": Rule(
         "events", "PutRule",
         id="{inputs[name]}",
         outputs={"arn": "{answer[RuleArn]}"},
         delete=("DeleteRule", {"Name": "{id}"}),
         idempotent=True,
+        read=("DescribeRule", {"Name": "{id}"}, ""),
     ),
-    "aws:cloudwatch/eventTarget:EventTarget": Rule("events", make=_event_target, idempotent=True),
+    "aws:cloudwatch/eventTarget:EventTarget": Rule(
+        "events", make=_event_target, idempotent=True,
+        read=_read_target,
+        delete=("RemoveTargets", {"Rule": "{inputs[rule]}", "Ids": "{inputs[targetId]}"}),
+    ),
 }  # fmt: skip

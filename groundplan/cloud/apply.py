@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from groundplan.cloud.aws import sender
 from groundplan.cloud.monitor import LocalMonitor, Record
 from groundplan.cloud.rules import Cloud
+from groundplan.cloud.sending import sender
 from groundplan.program import run, run_file
 from infra.errors import GroundplanError
 from infra.objectives import load, load_config

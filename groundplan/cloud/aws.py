@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,23 +54,3 @@ def _refuse_elsewhere(endpoint: str) -> Any:
             raise GroundplanError(f"refused a request to {host}: the local cloud talks to {endpoint} only")
 
     return check
-
-
-def sender(endpoint: str) -> Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]:
-    """A function that checks and sends AWS requests: of a region, service, operation and its parameters.
-
-    Clients are kept, since making one costs more than a call.
-    """
-    from botocore import xform_name
-
-    from groundplan.cloud.shapes import refuse_wrong
-
-    clients: dict[tuple[str, str], Any] = {}
-
-    def send(region: str, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        refuse_wrong(service, operation, request)
-        if (region, service) not in clients:
-            clients[region, service] = client(service, endpoint, region)
-        return dict(getattr(clients[region, service], xform_name(operation))(**request))
-
-    return send

@@ -55,7 +55,7 @@ def _told(given: Any, found: Any) -> Any:
 
 
 def _text(given: str, found: Any) -> Any:
-    if isinstance(found, Mapping) and given in found.values():  # `{"PermissionsBoundaryArn": ...}`
+    if isinstance(found, Mapping) and given and given in found.values():  # `{"PermissionsBoundaryArn": ...}`
         return given
     if isinstance(found, Mapping) or (isinstance(found, str) and found != given):
         try:

@@ -147,16 +147,16 @@ class Aws:
         of, rule = resource_type(token), rule_for(token)
         if of is None or rule is None or rule.read is None:
             raise UsageError(f"the local cloud can't read a {token} by its id", where=f"import of {name}", fix="let the program make it")
-        wanted = {key: _blank(hint) for key, hint in of.inputs.items()}
-        # What stands in requests beside the id is mostly the id itself: a name.
-        guess = {**dict.fromkeys((*_AUTONAMED, "function", "arn"), physical), **{key: value for key, value in wanted.items() if value is not None}}
+        blanks = {key: blank for key, hint in of.inputs.items() if (blank := _blank(hint)) is not None}
+        # What requests ask for beside the id is mostly the id itself: a name.
+        guess = {**blanks, **{key: physical for key in _AUTONAMED if key in of.inputs}}
         try:
             actual = self._maker.read(token, guess, physical, {})
         except KeyError:
             raise UsageError(f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program make it") from None
         if actual is None:
             return None
-        told = {key: value for key, value in actual.items() if key in of.inputs and value not in (None, "", [], {}) and value != _blank(of.inputs[key])}
+        told = {key: value for key, value in actual.items() if value not in (None, "", [], {}) and value != blanks.get(key)}
         key = next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)
         if key and key not in told:
             told[key] = physical
@@ -219,7 +219,7 @@ def _has_unknown(value: Any) -> bool:
 
 def _blank(hint: Any) -> Any:
     """Something of the type, for what is told to take its place."""
-    if hint is str:
+    if hint is str or str in typing.get_args(hint):
         return ""
     if hint is bool:
         return False

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundplan import provider_imports
-from groundplan.cloud.aws import sender
 from groundplan.cloud.rules import Cloud
+from groundplan.cloud.sending import sender
 from groundplan.environment import child_environment, client_variables
 from groundplan.home import Home, Service
 from groundplan.services import broker, free_port, healthy, log_tail, own_service

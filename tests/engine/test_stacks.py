@@ -30,9 +30,13 @@ def test_a_stack_comes_up_with_the_pack_stays_as_it_is_and_is_destroyed(stack: s
         destroyed = cli("destroy", "-s", stack, "--yes", "--skip-preview")
         left = [item for item in cli.resources(stack) if item.get("custom") and not item["type"].startswith(("pulumi:", "pulumi-python:"))]
         tagged = cli.aws("resourcegroupstaggingapi").get_resources(TagFilters=[{"Key": "Project", "Values": ["groundplan"]}])["ResourceTagMappingList"]
+        # A deleted NAT gateway is told of for an hour; moto remembers tags of what Glue has no more.
+        gateways = {item["NatGatewayId"] for item in cli.aws("ec2").describe_nat_gateways()["NatGateways"] if item["State"] != "deleted"}
+        there = [arn for item in tagged if not (arn := item["ResourceARN"]).startswith("arn:aws:glue:") and not (":natgateway/" in arn and not gateways)]
         if stack != "prod":
             assert destroyed.returncode == 0 and not left, destroyed.stdout[-4000:]
-            assert {item["ResourceARN"].split(":")[2] for item in tagged} <= {"kms", "secretsmanager"}, "keys and secrets have a window"
+            assert {arn.split(":")[2] for arn in there} == {"kms", "secretsmanager"}, f"keys and secrets have a window, and nothing else stays: {there}"
+            assert cli.aws("glue").get_databases()["DatabaseList"] == [] and cli.aws("glue").list_schemas()["Schemas"] == []
             return
         assert destroyed.returncode != 0 and "it is protected" in destroyed.stdout
         assert {item["urn"] for item in made if item.get("protect")} == {item["urn"] for item in left if item.get("protect")}

@@ -15,6 +15,7 @@ from groundplan.cloud.aws_server import _allow_plain_http
 from groundplan.cloud.maker import Maker
 from groundplan.cloud.monitor import Record
 from groundplan.cloud.rules import Cloud, rule_for
+from infra.errors import GroundplanError
 from tests.conftest import everything
 from tests.integration.test_stacks import ACCOUNT, InProcess
 
@@ -116,6 +117,18 @@ def test_a_change_by_hand_is_seen(made: Made) -> None:
         if record.type != "aws:s3/bucketVersioning:BucketVersioning":
             made.maker.change(record.type, record.name, dict.fromkeys(properties), inputs, record.id, record.outputs)
             assert not set(made.now(record)) & properties, record.type
+
+
+def test_a_lock_that_moto_can_not_change_is_told(made: Made) -> None:
+    s3 = boto3.client("s3", region_name=REGION)
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True, CreateBucketConfiguration={"LocationConstraint": REGION})
+    version = s3.put_object(Bucket="locked", Key="k", Body=b"v")["VersionId"]
+    inputs = {"bucket": "locked", "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1}}}
+    with pytest.raises(GroundplanError, match="the lock of a bucket that holds objects changed") as raised:
+        made.maker.make("aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "lock", inputs)
+    assert "groundplan down" in str(raised.value)
+    s3.delete_object(Bucket="locked", Key="k", VersionId=version)
+    s3.delete_bucket(Bucket="locked")
 
 
 def test_what_is_deleted_by_hand_is_gone_and_everything_goes(made: Made) -> None:

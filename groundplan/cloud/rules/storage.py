@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.cloud.rules.rule import Cloud, Inputs, Made, Rule
+from infra.errors import GroundplanError
 
 
 def _rotate(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
@@ -127,9 +128,20 @@ def _replica_key(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 def _object_lock(cloud: Cloud, inputs: Inputs) -> Made:
+    from botocore.exceptions import ClientError
+
     retention = inputs["rule"]["defaultRetention"]
     rule = {"DefaultRetention": {"Mode": retention["mode"], "Days": int(retention["days"])}}
-    cloud.call("s3", "PutObjectLockConfiguration", {"Bucket": inputs["bucket"], "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}})
+    try:
+        cloud.call("s3", "PutObjectLockConfiguration", {"Bucket": inputs["bucket"], "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}})
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidBucket":
+            raise
+        # AWS changes it at any time, moto in an empty bucket alone.
+        raise GroundplanError(
+            "the lock of a bucket that holds objects changed, and the local cloud can't change that where it stands",
+            fix="run `groundplan down`, then `groundplan up`; or take the change back",
+        ) from error
     return inputs["bucket"], {}
 
 

@@ -36,7 +36,7 @@ def test_a_stack_comes_up_with_the_pack_stays_as_it_is_and_is_destroyed(stack: s
         if stack != "prod":
             assert destroyed.returncode == 0 and not left, destroyed.stdout[-4000:]
             assert {arn.split(":")[2] for arn in there} == {"kms", "secretsmanager"}, f"keys and secrets have a window, and nothing else stays: {there}"
-            assert cli.aws("glue").get_databases()["DatabaseList"] == [] and cli.aws("glue").list_schemas()["Schemas"] == []
+            assert cli.aws("glue").get_databases()["DatabaseList"] == [] and cli.aws("glue").list_registries()["Registries"] == []
             return
         assert destroyed.returncode != 0 and "it is protected" in destroyed.stdout
         assert {item["urn"] for item in made if item.get("protect")} == {item["urn"] for item in left if item.get("protect")}

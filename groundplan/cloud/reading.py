@@ -47,7 +47,7 @@ def _told(given: Any, found: Any) -> Any:
         return _text(given, found)
     if isinstance(given, Mapping):
         if isinstance(found, list):
-            found = _pairs(found)
+            found = as_map(found)
         return as_inputs(given, found) if isinstance(found, Mapping) else given
     if isinstance(given, list):
         return _listed(given, found)
@@ -86,7 +86,8 @@ def _listed(given: list[Any], found: Any) -> Any:
     return given
 
 
-def _pairs(found: list[Any]) -> dict[str, Any] | None:
+def as_map(found: list[Any]) -> dict[str, Any] | None:
+    """AWS's list of pairs as a map; None where it is none."""
     for key, value in (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue"), ("Name", "Value"), ("name", "value")):
         if found and all(isinstance(item, Mapping) and key in item for item in found):
             return {item[key]: item.get(value) for item in found}

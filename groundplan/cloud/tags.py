@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from groundplan.cloud.reading import as_map
 from groundplan.cloud.rules.rule import Cloud
 from groundplan.cloud.shapes import model, to_request
 
@@ -115,11 +116,4 @@ def _members(service: str, operation: str) -> tuple[Any, str, str]:
 
 
 def _as_map(found: Any) -> dict[str, str]:
-    if isinstance(found, Mapping):
-        return dict(found)
-    made = {}
-    for item in found:
-        key, value = next((names for names in (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue")) if names[0] in item), ("", ""))
-        if key:
-            made[item[key]] = item.get(value, "")
-    return made
+    return dict(found) if isinstance(found, Mapping) else as_map(found) or {}

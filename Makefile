@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
-.PHONY: help up down status test unit review lint lock pipeline docs drill pulumi engine frameworks bench clean
+.PHONY: help up down status test unit review lint lock pipeline calls docs drill pulumi engine frameworks bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -67,10 +67,14 @@ bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the 
 pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
 
-docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of data, of controls and of resource types
+calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (infra/calls.json), from the end-to-end tests; half an hour
+	@rm -f infra/calls.json && GROUNDPLAN_RECORD_CALLS="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
+
+docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of data, controls, permissions and resource types
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
 	@$(GROUNDPLAN) contract catalogue > docs/data.md.new && mv docs/data.md.new docs/data.md
 	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
+	@$(BIN)/python -m groundplan.permissions.report > docs/permissions.md.new && mv docs/permissions.md.new docs/permissions.md
 	@$(BIN)/python -m groundplan.cloud.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 
 # Needs uv (https://docs.astral.sh/uv/) on the PATH.

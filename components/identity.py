@@ -11,7 +11,7 @@ from components.keys import DataClass
 from components.lake import DATA_CLASS, Zone
 from components.roles import make_role, pod_trust, service_trust
 
-_READ = ("s3:GetObject", "s3:GetObjectVersion")
+_READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
 _USE_KAFKA = (
@@ -75,14 +75,23 @@ class Identity(Component):
             ),
         ]
 
+        # Who approves reads the model's audit log and adds a line; nobody changes one, which the lock of the bucket sees to.
+        log = args.bucket_arns[Zone.AUDIT]
+        approve = [
+            Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
+            Statement(("s3:ListBucket",), (log,), conditions={"StringLike": {"s3:prefix": "log/*"}}),
+            Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.AUDIT]],)),
+        ]
         people = {
             "data-scientist": [
+                *approve,
                 *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
                 Statement(("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline", "sagemaker:DescribePipelineExecution"), (pipelines,)),
                 Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)),
             ],
             "operations": [
+                *approve,
                 # An update is authorised on the endpoint and on its new configuration.
                 Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints, configs)),
                 Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
@@ -113,28 +122,19 @@ class Identity(Component):
             Statement(("s3:PutObject",), (f"{raw}/decisions/*",)),
             Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.RAW]],)),
             Statement(("s3:ListBucketVersions",), (*erased, raw)),
-            Statement(("s3:DeleteObjectVersion",), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
+            Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
             Statement(("dynamodb:DeleteItem",), (table,)),
+            Statement(_USE_KAFKA, kafka),  # dead letters hold what was sent, personal data with it
             masking_key,
         ]
         steps = [
             *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
             *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
-            *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-            # Feast asks for its table to be made and takes "it exists" for an answer.
-            Statement(
-                ("dynamodb:BatchWriteItem", "dynamodb:UpdateItem", "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:ListTagsOfResource"),
-                (table,),
-            ),
+            Statement(("dynamodb:BatchWriteItem", "dynamodb:DescribeTable"), (table,)),
             Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
             Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
-            Statement(
-                ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
-                (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
-            ),
             self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
             Statement(("cloudwatch:DescribeAlarms",), ("*",)),
-            Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
             Statement(_USE_KAFKA, kafka),
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
@@ -142,7 +142,6 @@ class Identity(Component):
             Statement(
                 (
                     "sagemaker:UpdateEndpoint",
-                    "sagemaker:UpdateEndpointWeightsAndCapacities",
                     "sagemaker:DescribeEndpoint",
                     "sagemaker:InvokeEndpoint",
                 ),
@@ -156,8 +155,16 @@ class Identity(Component):
             ),
             metrics,
         ]
+        jobs = [  # of SageMaker, one for each step
+            Statement(
+                ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
+                (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
+            ),
+            Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
+            Statement(_NETWORK_INTERFACES, ("*",)),
+        ]
         services = {
-            "pipeline": ("sagemaker.amazonaws.com", [*steps, Statement(_NETWORK_INTERFACES, ("*",))]),
+            "pipeline": ("sagemaker.amazonaws.com", [*steps, *jobs]),
             "serving": (
                 "sagemaker.amazonaws.com",
                 [
@@ -166,7 +173,7 @@ class Identity(Component):
                     Statement(("s3:GetObject", "s3:PutObject"), (f"{args.bucket_arns[Zone.FEATURES]}/batch/*",)),
                     Statement(("s3:ListBucket",), (args.bucket_arns[Zone.FEATURES],), conditions={"StringLike": {"s3:prefix": "batch/*"}}),
                     Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.FEATURES]],)),
-                    Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
+                    Statement(("dynamodb:BatchGetItem",), (table,)),
                     Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
                     Statement(_NETWORK_INTERFACES, ("*",)),
                     Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
@@ -203,9 +210,8 @@ class Identity(Component):
                 *self._read(Zone.MODELS),
                 Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.MODELS]}/capture/*",)),
                 Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
-                Statement(("dynamodb:GetItem", "dynamodb:BatchGetItem"), (table,)),
+                Statement(("dynamodb:BatchGetItem",), (table,)),
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
-                metrics,
             ],
             "metrics": [Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",))],
         }

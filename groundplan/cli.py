@@ -640,6 +640,38 @@ def review(
 
 
 @app.command()
+def permissions(
+    stack: Stack = "prod",
+    record: Annotated[bool, typer.Option("--record", help="Add the calls that the running local platform has seen to infra/calls.json.")] = False,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Name the calls of the running local platform that are not on record. Exit code 1 if there are any.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold every call that the platform makes to the policies of a stack. Exit code 1 if AWS would refuse one, or a role may do what it should not."""
+    from groundplan.home import find_home
+    from groundplan.permissions.record import read, write
+    from groundplan.permissions.report import new_calls, of_platform, of_project, print_permissions
+
+    home = find_home()
+    if record or seen:
+        calls = new_calls(home.root, of_platform(home))
+        if record and calls:
+            write(home.root, [*read(home.root), *calls])
+        word = "added" if record else "not on record"
+        for call in calls:
+            print(f"{word}: {call.caller} {call.service} {call.operation} {call.parameters}{' (missing)' if call.missing else ''}")
+        print(f"{len(calls)} calls are new")
+        raise typer.Exit(1 if seen and calls else 0)
+    found = of_project(home.root, stack)
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+    else:
+        print_permissions(found)
+    raise typer.Exit(1 if found.refused or found.faults else 0)
+
+
+@app.command()
 def compliance(
     framework: Annotated[str, typer.Option(help="gdpr, hipaa, sox or soc2.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],

@@ -12,8 +12,8 @@ from pathlib import Path
 from groundplan.review.formats import _STYLE, _table
 from groundplan.review.model import Finding, Review
 from infra.errors import UsageError
-from policies import CONTROLS
 from policies.control import Control
+from policies.controls import CONTROLS
 from policies.frameworks import CHECKLIST, REQUIREMENTS, Requirement
 from policies.settings import REGIMES, Settings
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from groundplan.cloud.aws import ACCESS_KEY, SECRET_KEY
+from groundplan.cloud.calls import caller_key
 from groundplan.home import Home, Service
 
 # Whatever these say was meant for other places: an account, a company's tracking server, a proxy to the outside.
@@ -58,14 +59,19 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
-def child_environment(home: Home, services: Mapping[str, Service], region: str) -> dict[str, str]:
-    """The whole environment of a process of the local cloud: pinned addresses, test credentials, and the guard."""
+def child_environment(home: Home, services: Mapping[str, Service], region: str, caller: str = "") -> dict[str, str]:
+    """The whole environment of a process of the local cloud: pinned addresses, test credentials, and the guard.
+
+    Args:
+        caller: Whose work it does, as the record of calls names it; calls of a process without one are not recorded.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"}
     guard = Path(__file__).parent / "cloud" / "guard"
     nothing = os.devnull
     return {
         **inherited,
         **client_variables(services, region),
+        **({"AWS_ACCESS_KEY_ID": caller_key(caller)} if caller else {}),
         "AWS_CONFIG_FILE": nothing,
         "AWS_SHARED_CREDENTIALS_FILE": nothing,
         "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client asks for this before it speaks to loopback

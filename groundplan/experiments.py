@@ -76,7 +76,7 @@ def run_approve(home: Home, path: Path, version: str, role: str, identity: str, 
     """Record one approval."""
     from pipelines.signoff import approve
 
-    with _inside(home) as state:
+    with _inside(home, "person.approve") as state:
         import mlflow
 
         approve(_context(home, path, name), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
@@ -90,7 +90,7 @@ def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str
     check_identity(identity)
     if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UsageError("without MLflow nobody tells which models the person's data trained", where="MLFLOW_TRACKING_URI", fix="set it to the stack's server")
-    with _stack(home, path, outputs) as context:
+    with _stack(home, path, outputs, "person.forget") as context:
         return forget(context, subject, identity)
 
 
@@ -98,7 +98,7 @@ def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "")
     """Dead letters of one topic of an example, or of all."""
     from pipelines import dead_letters
 
-    with _stack(home, path, outputs) as context:
+    with _stack(home, path, outputs, "person.dead-letters") as context:
         return [letter for name in _topics(context, topic) for letter in dead_letters.shown(context, name)]
 
 
@@ -106,7 +106,7 @@ def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "
     """Send dead letters to their topics again; how many were sent and how many were kept back, by topic."""
     from pipelines import dead_letters
 
-    with _stack(home, path, outputs) as context:
+    with _stack(home, path, outputs, "person.replay") as context:
         return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
 
 
@@ -114,7 +114,7 @@ def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -
     """What waits in quarantine, of one topic of an example or of all."""
     from pipelines import quarantine
 
-    with _stack(home, path, outputs) as context:
+    with _stack(home, path, outputs, "person.quarantine") as context:
         names = _topics(context, topic)
         return [item for contract in context.example.contracts if contract.topic in names for item in quarantine.held(context, contract)]
 
@@ -125,7 +125,7 @@ def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[s
     from pipelines.signoff import check_identity
 
     check_identity(identity)
-    with _stack(home, path, outputs) as context:
+    with _stack(home, path, outputs, "person.decide") as context:
         (name,) = _topics(context, topic, where="TOPIC")
         contract = next(contract for contract in context.example.contracts if contract.topic == name)
         decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
@@ -152,7 +152,7 @@ def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
     """The model's audit log, checked."""
     from pipelines.audit import entries
 
-    with _inside(home):
+    with _inside(home, "person.audit"):
         return entries(_context(home, path, name))
 
 
@@ -161,10 +161,10 @@ def _context(home: Home, path: Path, name: str = "") -> Context:
 
 
 @contextmanager
-def _stack(home: Home, path: Path, outputs: str) -> Iterator[Context]:
+def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
     """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with their credentials."""
     if not outputs:
-        with _inside(home):
+        with _inside(home, caller):
             yield _context(home, path)
         return
     found = read(outputs)
@@ -173,12 +173,12 @@ def _stack(home: Home, path: Path, outputs: str) -> Iterator[Context]:
 
 
 @contextmanager
-def _inside(home: Home) -> Iterator[State]:
+def _inside(home: Home, caller: str = "") -> Iterator[State]:
     """This process's environment becomes that of the local cloud's own processes."""
     state = running(home)
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(child_environment(home, state.services, state.region))
+    os.environ.update(child_environment(home, state.services, state.region, caller))
     try:
         yield state
     finally:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from groundplan.cloud.calls import caller_in, caller_key
 from pipelines.serving.capture import capture_event, write_events
 
 POLL_S = 0.2
@@ -82,6 +83,7 @@ class Hosting:
         self.sagemaker = client("sagemaker", self.endpoint_url, region)
         self.s3 = client("s3", self.endpoint_url, region)
         self.cloudwatch = client("cloudwatch", self.endpoint_url, region)
+        self.callers = set[tuple[str, str]]()
         self.http = httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50))
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
         self.endpoints: dict[str, Endpoint] = {}
@@ -177,6 +179,7 @@ class Hosting:
         environment = {
             **os.environ,
             **described.get("Environment", {}),
+            "AWS_ACCESS_KEY_ID": caller_key("server.model"),
             "SM_MODEL_DIR": str(folder),
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "GROUNDPLAN_HOST": "127.0.0.1",
@@ -304,6 +307,10 @@ class Hosting:
         json_type = [(b"content-type", b"application/json")]
         if scope["path"] == "/ping":
             return 200, json_type, b"{}"
+        if scope["path"] == "/_groundplan/calls":
+            asked = {"service": "sagemaker", "operation": "InvokeEndpoint"}
+            calls = [{"caller": caller, "parameters": {"EndpointName": endpoint}, **asked} for caller, endpoint in sorted(self.callers)]
+            return 200, json_type, json.dumps(calls).encode()
         if scope["path"] == "/":
             listing = {
                 e.name: {"config": e.config, "variants": {v.name: {"weight": v.weight, "model": v.model} for v in e.variants}} for e in self.endpoints.values()
@@ -311,6 +318,8 @@ class Hosting:
             return 200, json_type, json.dumps(listing).encode()
         if scope["method"] == "POST" and len(parts) == 3 and parts[0] == "endpoints" and parts[2] in ("invocations", "explain"):
             body = await _read(receive)
+            if caller := caller_in(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))[0]:
+                self.callers.add((caller, unquote(parts[1])))
             return await self.invoke(unquote(parts[1]), f"/{parts[2]}", dict(scope["headers"]), body)
         return _error(404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain.")
 

@@ -149,7 +149,7 @@ def _run(
     log.parent.mkdir(parents=True, exist_ok=True)
     python = _python(home, step, example, on_progress)
     told = ["--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
-    environment = child_environment(home, state.services, state.region)
+    environment = child_environment(home, state.services, state.region, f"step.{step.name}")
     log.touch()
 
     def start() -> Running:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groundplan.cloud.calls import caller_key
 from groundplan.environment import child_environment
 from groundplan.home import Home, Service, State, write_private
 from infra.errors import GroundplanError, UsageError
@@ -154,6 +155,7 @@ def start_supervisor(home: Home, programs: dict[str, list[str]], services: dict[
         options = {
             "command": " ".join(_quote(part) for part in command),
             "directory": _escape(str(home.root)),
+            "environment": f'AWS_ACCESS_KEY_ID="{caller_key(f"server.{name}")}"',
             "autostart": "false" if name in waits else "true",
             "autorestart": "false" if name == "aws" else "true",
             "startsecs": "1",

@@ -165,22 +165,26 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
     kinds = {"integer": Int64, "number": Float64, "string": String, "boolean": Bool}
-    config = RepoConfig(
-        project=outputs.online_table_prefix.replace("-", "_"),
-        provider="local",
-        registry=f"s3://{outputs.buckets['features']}/feast/{model}.db",
-        offline_store={"type": "dask"},
-        online_store={
-            "type": "dynamodb",
-            "region": outputs.region,
-            "endpoint_url": endpoint,
-            "table_name_template": f"{outputs.online_table_prefix}.{{table_name}}",
-            "consistent_reads": False,
-        },
-        entity_key_serialization_version=3,
-        repo_path=folder,
-    )
-    store = FeatureStore(config=config)
+    online = {
+        "type": "dynamodb",
+        "region": outputs.region,
+        "endpoint_url": endpoint,
+        "table_name_template": f"{outputs.online_table_prefix}.{{table_name}}",
+        "consistent_reads": False,
+    }
+
+    def store(online_store: dict[str, Any] | None) -> Any:
+        config = RepoConfig(
+            project=outputs.online_table_prefix.replace("-", "_"),
+            provider="local",
+            registry=f"s3://{outputs.buckets['features']}/feast/{model}.db",
+            offline_store={"type": "dask"},
+            online_store=online_store,
+            entity_key_serialization_version=3,
+            repo_path=folder,
+        )
+        return FeatureStore(config=config)
+
     entities: dict[str, Any] = {}
     made: list[Any] = []
     for name, view in views.items():
@@ -196,8 +200,9 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
             )
         )  # fmt: skip
     service = FeatureService(name=service_name(model), features=made, tags={VERSION_TAG: dataset})
-    store.apply([*entities.values(), *made, service])
-    return store
+    # Without its online store Feast writes its registry and leaves the tables alone: they are the program's, and it would take their tags away.
+    store(None).apply([*entities.values(), *made, service])
+    return store(online)
 
 
 def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now: datetime) -> dict[str, int]:

@@ -1,20 +1,3 @@
-"""The policy pack, one file a control family. It judges any program and imports nothing of the project.
-
-Importing it registers every control in ``CONTROLS``; ``policies.pack`` makes Pulumi policies of them.
+"""The policy pack, one file a control family, and the evaluation of permissions (``policies.iam``). It judges any program and imports
+nothing of the project.
 """
-
-from policies import (  # noqa: F401 (importing a family registers its controls)
-    audit,
-    cost,
-    encryption,
-    exposure,
-    identity,
-    kubernetes,
-    machine_learning,
-    resilience,
-    retention,
-    secret_values,
-)
-from policies.control import CONTROLS
-
-__all__ = ["CONTROLS"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from policies import CONTROLS
+from policies.controls import CONTROLS
 from policies.frameworks import REQUIREMENTS
 
 _HEADER = """\

@@ -23,8 +23,8 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
-from policies import CONTROLS
 from policies.control import Control, Item
+from policies.controls import CONTROLS
 from policies.settings import LONGEST_DAYS, Settings, read_settings
 
 WAIVERS_APPLY = "GROUNDPLAN_POLICY_WAIVERS"  # the review sets it to 0: it shows waived findings, and who answers for them

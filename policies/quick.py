@@ -13,7 +13,7 @@ from typing import Any
 
 import pulumi_policy.policy as sdk
 
-from policies import CONTROLS
+from policies.controls import CONTROLS
 
 SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack, and nowhere else
 # What is replaced, and what that relies on.

@@ -20,6 +20,8 @@ from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
 
+from groundplan.cloud.calls import Recorder
+
 _COMPARE: dict[str, Any] = {
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
@@ -84,19 +86,22 @@ def _add_update_endpoint() -> None:
 
 
 def _hosting_api(application: Any) -> Any:
-    """Moto's WSGI application, one request at a time, with two paths for the local hosting: the revision, and an endpoint's state."""
+    """Moto's WSGI application, one request at a time, with paths of our own: the revision, an endpoint's state, the calls that were made."""
     # Moto's backends are plain dictionaries that fail when one thread walks what another changes. Its work is all
     # computing, so nothing is lost by taking turns; only SQS's long polling waits.
     turn = threading.Lock()
+    recorder = Recorder(application)
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")
         if not path.startswith("/_groundplan/"):
             with nullcontext() if "/sqs/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") else turn:
-                return application(environ, start_response)
+                return recorder(environ, start_response)
         body = b""
         if path == "/_groundplan/revision":
             body = str(_Revision.number).encode()
+        elif path == "/_groundplan/calls":
+            body = recorder.calls
         elif path.startswith("/_groundplan/endpoints/"):
             _set_state(path.rpartition("/")[2], json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

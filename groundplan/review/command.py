@@ -82,6 +82,7 @@ class _Engine:
             {
                 "root": str(project.root), "main": str(project.main), "project": project.name, "stack": stack, "config": dict(config),
                 "packs": [str(pack) for pack in packs], "virtualenv": str(project.virtualenv) if project.virtualenv else None,
+                "permissions": _place(project, config),
             }
         )  # fmt: skip
         self._root = project.root
@@ -114,6 +115,28 @@ class _Engine:
         process.stop(self._process)
 
 
+def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None:
+    """Where a stack would stand, if the project has a record of calls to hold to its permissions."""
+    from groundplan.permissions.record import FILE
+
+    accounts = _parsed(config, "aws:allowedAccountIds")
+    if not (project.root / FILE).is_file() or not isinstance(accounts, list) or len(accounts) != 1:
+        return None
+    return {"region": config.get("aws:region", "us-east-1"), "account": str(accounts[0])}
+
+
+def _permissions(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], resources: tuple[Resource, ...]) -> Any:
+    """The record of calls, held to the policies of the stack; None where there is no record."""
+    place = _place(project, config)
+    if not answer["deployed"] or place is None:
+        return None
+    from groundplan.permissions.report import permissions
+
+    by_urn = {resource.urn: resource for resource in resources}
+    known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
+    return permissions(project.root, known, project.name, stack, place["account"], place["region"])
+
+
 def _complete(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float) -> Review:
     from groundplan.review import iam
 
@@ -121,6 +144,11 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     findings = [finding for pack in answer["packs"] for finding in _findings(pack, resources)]
     linted, unread = iam.lint(resources)
     findings += [*linted, *_manifest_faults(resources)]
+    held = _permissions(project, stack, config, answer, resources)
+    if held is not None:
+        from groundplan.permissions.report import findings as of_permissions
+
+        findings += [Finding(**item) for item in of_permissions(held, {resource.urn: resource.source for resource in resources})]
     if waivers := _parsed(config, "groundplan:waivers"):
         from policies.settings import read_settings  # loads the SDK, which takes a while
 
@@ -129,6 +157,8 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     names = {resource.urn: resource.name for resource in resources}
     undecided = [Undecided(item["policy"], names.get(item["urn"], ""), item["why"]) for pack in answer["packs"] for item in pack["undecided"]]
     undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
+    if held is not None:
+        undecided += [Undecided("iam-call-refused", item.role, f"{item.need.action}: {item.decision.reason}") for item in held.undecided]
     cost, not_met = _cost(project, stack, config, resources)
     notes = [f"{r.name} ({r.type}) is a component in another language: what it makes is not seen" for r in resources if r.remote]
     if answer["lookups"]:
@@ -138,7 +168,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     controls = sum(policy["level"] != "disabled" for pack in answer["packs"] for policy in pack["policies"])
     return Review(
         project.name, stack, resources, tuple(findings), tuple(undecided), iam.grants(resources), cost, tuple(not_met), tuple(notes), controls,
-        time.monotonic() - started,
+        time.monotonic() - started, may=held.may if held is not None else (),
     )  # fmt: skip
 
 
@@ -318,4 +348,6 @@ def _compare(revision: str, before: Review, now: Review) -> Comparison:
         tuple(finding for key, finding in new_findings.items() if key not in old_findings),
         tuple(finding for key, finding in old_findings.items() if key not in new_findings),
         round(before.cost.monthly_usd, 2),
+        tuple(sorted(set(now.may) - set(before.may))) if before.may else (),
+        tuple(sorted(set(before.may) - set(now.may))) if now.may else (),
     )

@@ -141,13 +141,28 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         run(lambda: _program(main), monitor, request["stack"], request["config"], preview=True, project=request["project"])
         if missing.keys:
             return {"missing": missing.keys}
-        return {"resources": monitor.items, "lookups": sorted(monitor.lookups), "packs": [pack.finish(monitor.judged) for pack in asked]}
+        deployed = _deployed(request, main)  # while the packs judge
+        return {"deployed": deployed, "resources": monitor.items, "lookups": sorted(monitor.lookups), "packs": [pack.finish(monitor.judged) for pack in asked]}
     except GroundplanError as error:
         found = {"what": error.what, "where": error.where, "fix": error.fix}
         return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
     except BaseException as error:  # a program may end itself, too
         found = _raised(error, root)
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
+
+
+def _deployed(request: dict[str, Any], main: Path) -> list[dict[str, Any]]:
+    """The resources once more, as a deployment would know them, where permissions are to be evaluated."""
+    if not request.get("permissions"):
+        return []
+    from groundplan.permissions.deployed import DeployedMonitor
+
+    monitor = DeployedMonitor(**request["permissions"])
+    run(lambda: _program(main), monitor, request["stack"], request["config"], project=request["project"])
+    return [
+        {"urn": item.urn, "type": item.type, "name": item.name, "inputs": item.inputs, "dependencies": list(item.dependencies)}
+        for item in monitor.found.values() if item.custom
+    ]  # fmt: skip
 
 
 def _program(main: Path) -> None:

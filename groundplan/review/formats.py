@@ -140,6 +140,9 @@ def _print_comparison(console: Any, review: Review) -> None:
     for word, grants in (("may now", found.grants_added), ("may no longer", found.grants_gone)):
         for grant in grants:
             console.print(f"  {word}: {escape(_grant(grant))}")
+    for word, deeds in (("now", found.may_added), ("no longer", found.may_gone)):
+        for deed in deeds:
+            console.print(f"  {word}: {escape(deed)}")
     for word, findings in (("new finding", found.findings_added), ("mended", found.findings_gone)):
         for finding in findings:
             console.print(f"  {word}: {finding.policy} on {escape(finding.resource)}")
@@ -216,6 +219,9 @@ def _markdown_comparison(review: Review) -> list[str]:
                 for word, grants in (("**new**", found.grants_added), ("gone", found.grants_gone)) for g in grants]  # fmt: skip
         out += ["", "### Permissions", "", "| | who | access | actions | on | where |", "|---|---|---|---|---|---|", *rows[:_MOST_ROWS]]
         out += [f"\n... and {len(rows) - _MOST_ROWS} more."] if len(rows) > _MOST_ROWS else []
+    if found.may_added or found.may_gone:
+        out += ["", "### Who may do what", ""]
+        out += [f"- {word}: {_md(deed)}" for word, deeds in (("**now**", found.may_added), ("no longer", found.may_gone)) for deed in deeds]
     if found.findings_added or found.findings_gone:
         out += ["", "### Findings that come or go", ""]
         out += [f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added[:_MOST_ROWS]]
@@ -374,6 +380,8 @@ def _html_comparison(review: Review) -> list[str]:
     body = [f"<h2>Against {e(found.revision)}</h2><p>{e(_counts(review))}; {_signed(delta)} USD a month.</p>"]
     for title, grants in (("May now", found.grants_added), ("May no longer", found.grants_gone)):
         body += [f"<h3>{title}</h3>", _grants(grants)] if grants else []
+    for title, deeds in (("Roles that now may", found.may_added), ("Roles that no longer may", found.may_gone)):
+        body += [f"<h3>{title}</h3><ul>", *(f"<li>{e(deed)}</li>" for deed in deeds), "</ul>"] if deeds else []
     for title, findings in (("New findings", found.findings_added), ("Mended", found.findings_gone)):
         body += (
             [f"<h3>{title}</h3><ul>" + "".join(f"<li><code>{e(f.policy)}</code> {e(f.resource)}: {e(f.message)}</li>" for f in findings) + "</ul>"]

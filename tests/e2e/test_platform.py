@@ -225,6 +225,7 @@ def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, scri
             assert document["predictions"] == wanted
 
 
+@pytest.mark.drill  # a deployment; tests/unit/test_targets.py has the rest
 def test_a_model_of_two_labels_a_row_answers_with_both_and_explains_both(project: Path, runtime: Any, tmp_path: Path) -> None:
     (tmp_path / "films.py").write_text(scripts.TWO_LABELS_A_ROW, encoding="utf-8")
     found = json.loads(assert_ok(groundplan(project, "experiment", str(tmp_path / "films.py"), "--deploy", "--json"), project).stdout)

@@ -138,6 +138,7 @@ def test_single_events_are_set_apart_and_every_count_adds_up(context: Context, a
     assert counts(context) == (41, 36, 1, 4, 0), "once"
 
 
+@pytest.mark.drill  # a minute
 def test_a_killed_ingestion_sets_the_same_events_apart(context: Context, home: Home, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [{**event, "order_id": f"{place}"} for place, event in enumerate(orders(60) * 20)]
     send(context, bytes_of(events))
@@ -250,6 +251,7 @@ def test_what_the_bucket_locks_is_never_read_and_deleted_later(context: Context,
     assert (later["rows"], later["deleted"] + later["locked"]) == (0, 3)
 
 
+@pytest.mark.drill  # a minute
 def test_a_forgotten_person_is_taken_out_of_the_quarantine(context: Context) -> None:
     import feast  # noqa: F401 (all of it: forget alone loads the part that a server needs, and other tests of this process need the rest)
 

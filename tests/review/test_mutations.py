@@ -14,8 +14,8 @@ import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
 from groundplan.preview import UNKNOWN, preview
-from policies import CONTROLS
 from policies.control import Control, Item
+from policies.controls import CONTROLS
 from policies.settings import Settings, read_settings
 from tests import conftest
 from tests.conftest import ROOT

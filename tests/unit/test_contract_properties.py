@@ -97,7 +97,7 @@ values = st.recursive(
 events = st.lists(st.fixed_dictionaries({"id": st.sampled_from(["a", "b"])}, optional={f"f{n}": values for n in range(3)}), min_size=1, max_size=6)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(fields, events)
 def test_an_event_is_the_same_alone_and_among_others_and_all_the_way_to_the_dataset(drawn: Drawn, sent: list[dict[str, Any]]) -> None:
     contract = made(drawn, "1.0.0")
@@ -119,7 +119,7 @@ def test_an_event_is_the_same_alone_and_among_others_and_all_the_way_to_the_data
     assert prepared.num_rows + counts["duplicates"] == masked.num_rows
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(changed(), events)
 def test_a_compatible_version_reads_what_the_one_before_it_wrote(pair: tuple[Contract | None, Contract | None], sent: list[dict[str, Any]]) -> None:
     old, new = pair
@@ -156,7 +156,7 @@ def _places(part: Any) -> list[tuple[Any, Any]]:
     return [(part, key) for key, _ in inner] + [place for _, value in inner for place in _places(value)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_stands_in_a_contract_it_is_read_or_refused_in_words(data: st.DataObject) -> None:
     document = copy.deepcopy(RICH)

@@ -91,7 +91,7 @@ def test_a_time_in_another_zone_is_stored_in_utc(decoder: Decoder) -> None:
     assert table["scheduled_departure"].to_pylist() == [datetime(2013, 2, 10, 11, tzinfo=UTC)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([body(), *(payload for payload, _, _ in BAD)])), max_size=12))
 def test_every_event_is_either_a_row_or_refused(payloads: list[bytes]) -> None:
     table, refused = Decoder(flights.contract("flights")).decode(payloads)

@@ -71,7 +71,7 @@ def objectives(draw: Any) -> Objectives:
 REGION = st.sampled_from([name for name, region in REGIONS.items() if region.standby])
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objectives(), REGION)
 def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Objectives, region: str) -> None:
     try:
@@ -117,7 +117,7 @@ def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
         assert serving.max_instances >= serving.min_instances
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objectives())
 def test_the_chosen_option_is_never_dearer_than_a_feasible_rejected_one(wanted: Objectives) -> None:
     try:
@@ -131,7 +131,7 @@ def test_the_chosen_option_is_never_dearer_than_a_feasible_rejected_one(wanted: 
             assert other.why != "costs more" or other.monthly_usd >= decision.monthly_usd
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objectives(), st.floats(1, 1e6))
 def test_a_bigger_budget_never_changes_the_platform_for_the_worse(wanted: Objectives, more: float) -> None:
     try:
@@ -142,7 +142,7 @@ def test_a_bigger_budget_never_changes_the_platform_for_the_worse(wanted: Object
     assert design(richer, PRICES, "eu-central-1") == before
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objectives(), st.floats(1, 10))
 def test_a_looser_latency_never_costs_more(wanted: Objectives, factor: float) -> None:
     loose = {name: model.model_copy(update={"latency_ms": model.latency_ms * factor}) for name, model in wanted.models.items()}

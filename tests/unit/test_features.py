@@ -69,7 +69,7 @@ def test_a_feature_is_what_one_would_count_by_hand(known: pa.Table) -> None:
     assert row["event_timestamp"] == asked.scheduled_departure - timedelta(hours=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_no_feature_sees_its_future(known: pa.Table, tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     """Whatever happens after a moment, the features that are asked until then stay as they are."""
@@ -141,7 +141,7 @@ def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
     assert found["uses"].to_pylist() == [2, None, None, None, None], "older than two days"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 99)), max_size=20),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=10),

@@ -72,7 +72,10 @@ MODELS = {
 EXPLAINED = ("LightGBM with categories", "no converter")
 
 
-@pytest.mark.parametrize("name", MODELS)
+_SLOW = ("XGBoost with gaps", "LightGBM with categories", "no converter")  # as the others, with another library
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.drill) if name in _SLOW else name for name in MODELS])
 def test_a_model_in_its_own_format_answers_as_itself_and_is_explained(name: str) -> None:
     estimator, frame, labels, flavor = MODELS[name]
     estimator.fit(frame, labels)

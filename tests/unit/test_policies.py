@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
-from policies import CONTROLS
 from policies.catalogue import page
 from policies.control import Control, Family, Item, framework
+from policies.controls import CONTROLS
 from policies.frameworks import CHECKLIST, REQUIREMENTS
 from policies.pack import waiver_faults
 from policies.settings import read_settings

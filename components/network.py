@@ -12,6 +12,8 @@ import pulumi_aws as aws
 from components.base import Component, Scope, Statement
 from components.roles import make_role, service_trust
 
+POSTGRES, KAFKA_IAM = 5432, 9098
+
 
 @dataclass(frozen=True)
 class NetworkArgs:
@@ -115,7 +117,7 @@ class Network(Component):
             opts=self.child(),
         )
         # Kafka over TLS with IAM (9098), PostgreSQL (5432) and HTTPS (443), from members of the group only.
-        for port in (443, 5432, 9098):
+        for port in (443, POSTGRES, KAFKA_IAM):
             for rule in (aws.vpc.SecurityGroupIngressRule, aws.vpc.SecurityGroupEgressRule):
                 rule(
                     f"{name}-services-{port}",

@@ -33,7 +33,7 @@ from components.lake import DATA_CLASS, Lake, LakeArgs, Zone
 from components.metrics import Metrics, MetricsArgs
 from components.mlflow_server import PORT, MlflowServer, MlflowServerArgs
 from components.monitoring import ModelAlarms, Monitoring, MonitoringArgs
-from components.network import Network, NetworkArgs
+from components.network import KAFKA_IAM, POSTGRES, Network, NetworkArgs
 from components.online_store import OnlineStore, OnlineStoreArgs
 from components.operators import Operators, OperatorsArgs
 from components.recovery import REPLICATED, Recovery, RecoveryArgs, StandbyKeys
@@ -357,9 +357,14 @@ class _Platform:
         limit = plan.cluster.cpu_limit
         namespaces = {
             "tracking": NamespaceArgs(
-                cpu=plan.cluster.max_replicas, service_accounts={"mlflow": roles["tracking"]}, reachable_from=("pipelines",), reachable_port=PORT
+                cpu=plan.cluster.max_replicas,
+                service_accounts={"mlflow": roles["tracking"]},
+                reachable_from=("pipelines",),
+                port=PORT,
+                open_to_vpc=True,
+                vpc_ports=(POSTGRES,),
             ),
-            "pipelines": NamespaceArgs(cpu=limit // 2, service_accounts={"pipeline": roles["cluster-pipeline"]}),
+            "pipelines": NamespaceArgs(cpu=limit // 2, service_accounts={"pipeline": roles["cluster-pipeline"]}, calls=("tracking",), vpc_ports=(KAFKA_IAM,)),
             "models": NamespaceArgs(
                 cpu=limit,
                 service_accounts={"serving": roles["cluster-serving"]},

@@ -6,6 +6,7 @@ A preview leaves ARNs unknown, and a policy that names a key by one can't be eva
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,18 @@ def _fill(struct: struct_pb2.Struct, key: str, value: Any) -> None:
     struct.fields[key].CopyFrom(wrapper.fields[key])
 
 
-def deployed(root: Path, stack: str) -> list[Previewed]:
+def deployed(root: Path, stack: str, config: Mapping[str, Any] | None = None) -> list[Previewed]:
     """The resources of a stack, every input known.
+
+    Args:
+        config: Instead of the stack file's.
 
     Raises:
         UsageError: The objectives are wrong or can't be met.
     """
-    from infra.objectives import load, load_config
+    from infra.objectives import load_config
 
-    config = load(root, stack)
-    monitor = DeployedMonitor(config.region, config.account_id)
-    run(lambda: run_file(root), monitor, stack, load_config(root, stack))
+    wanted = load_config(root, stack) if config is None else config
+    monitor = DeployedMonitor(wanted["aws:region"], str(wanted["aws:allowedAccountIds"][0]))
+    run(lambda: run_file(root), monitor, stack, wanted)
     return [item for item in monitor.found.values() if item.custom]

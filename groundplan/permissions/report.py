@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groundplan.kubernetes.connections import wanted
 from groundplan.permissions.check import Result, Unused, check, roles_of, unused
 from groundplan.permissions.matrix import DEEDS, Row, matrix
 from groundplan.permissions.record import Call, read
@@ -35,6 +36,7 @@ class Permissions:
     results: tuple[Result, ...]
     left: tuple[Unused, ...]
     rows: tuple[Row, ...]
+    resources: tuple[Made, ...] = ()
 
     @property
     def refused(self) -> list[Result]:
@@ -86,7 +88,7 @@ def permissions(root: Path, resources: Sequence[Made], project: str, stack: str,
     """
     found, calls = stack_of(resources, project, stack, account, region), tuple(read(root))
     results = tuple(check(found, calls, resources))
-    return Permissions(found, calls, results, tuple(unused(found, results)), tuple(matrix(found)))
+    return Permissions(found, calls, results, tuple(unused(found, results)), tuple(matrix(found)), tuple(resources))
 
 
 def findings(found: Permissions, sources: dict[str, str]) -> Iterable[dict[str, Any]]:
@@ -126,13 +128,17 @@ def findings(found: Permissions, sources: dict[str, str]) -> Iterable[dict[str, 
             }  # fmt: skip
 
 
-def page(found: Permissions) -> str:
-    """The page of docs: who may do what, and what is called."""
+def page(found: Permissions, namespaces: Iterable[str]) -> str:
+    """The page of docs: who may do what, what is called, and what pods may reach.
+
+    Args:
+        namespaces: Of the cluster.
+    """
     lines = [
         "# Who may do what", "",
         f"Made by `make docs` from what the program makes for the stack {found.stack.name}; `tests/review/test_permissions.py` holds it to that.",
-        "*yes*: AWS's documented evaluation of every policy that applies (the role's own, its permission boundary, the bucket's, the key's) allows it. A change of this table is",
-        "part of every review (`groundplan review --against REV`).", "",
+        "*yes*: AWS's documented evaluation of every policy that applies (the role's own, its permission boundary, the bucket's, the key's) allows it.",
+        "A change of this table is part of every review (`groundplan review --against REV`).", "",
         "| role | " + " | ".join(DEEDS) + " |", "|---" * (len(DEEDS) + 1) + "|",
     ]  # fmt: skip
     lines += [f"| {row.role} | " + " | ".join(_MARKS[row.may[deed]] for deed in DEEDS) + " |" for row in found.rows]
@@ -156,8 +162,19 @@ def page(found: Permissions) -> str:
     lines += ["", "## Grants that no call used", ""]
     lines += [f"- {item.role.removeprefix(f'{found.stack.prefix}-')}: {'; '.join(item.actions)}" for item in found.left] or ["None."]
     lines += [
-        "", "Not in it: Kafka's protocol (MSK's own permissions), what people do in consoles, what AWS does itself with a role that a service is given,",
-        "and the deployment's own role.",
+        "", "## What pods may call", "",
+        "Network policies close every namespace and open these. A review holds the policies to this table, and nothing else is open.", "",
+        "| from | to | ports | why |", "|---|---|---|---|",
+    ]  # fmt: skip
+    known = {*namespaces}
+    for item in wanted(sorted(known)):
+        if {item.source, item.target} & known:
+            target = "everything" if item.target == "*" else item.target
+            lines.append(f"| {item.source} | {target} | {', '.join(map(str, item.ports)) or 'any'} | {item.why} |")
+    lines += [
+        "", "## What is not in it", "",
+        "Kafka's protocol (MSK's own permissions), what people do in consoles, what AWS does itself with a role that a service is",
+        "given, the deployment's own role, and the charts (Karpenter, KServe, Prometheus), which are not rendered.",
         "Only an account can show that AWS evaluates as it documents.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -175,6 +192,13 @@ def of_project(root: Path, stack: str) -> Permissions:
 
     config = load(root, stack)
     return permissions(root, deployed(root, stack), PROJECT, stack, config.account_id, config.region)
+
+
+def page_of(root: Path, stack: str) -> str:
+    """The page of a stack."""
+    found = of_project(root, stack)
+    namespaces = [item.inputs["metadata"]["name"] for item in found.resources if item.type == "kubernetes:core/v1:Namespace"]
+    return page(found, namespaces)
 
 
 def of_platform(home: Home) -> list[Call]:
@@ -226,4 +250,4 @@ def new_calls(root: Path, seen: Iterable[Call]) -> list[Call]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(of_project(Path(__file__).parent.parent.parent, "prod")))
+    sys.stdout.write(page_of(Path(__file__).parent.parent.parent, "prod"))

@@ -132,9 +132,31 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
         return None
     from groundplan.permissions.report import permissions
 
+    return permissions(project.root, _known(answer, resources), project.name, stack, place["account"], place["region"])
+
+
+def _known(answer: dict[str, Any], resources: tuple[Resource, ...]) -> list[Resource]:
+    """The resources with what a deployment would tell."""
     by_urn = {resource.urn: resource for resource in resources}
-    known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
-    return permissions(project.root, known, project.name, stack, place["account"], place["region"])
+    return [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
+
+
+def _pod_faults(resources: list[Resource]) -> Iterator[Finding]:
+    """Pods that the cluster would refuse, and connections that are closed and needed, or open and not."""
+    from groundplan.kubernetes.admission import refusals
+    from groundplan.kubernetes.connections import differences
+    from groundplan.kubernetes.manifests import collect
+
+    documents = [manifest.document for manifest in collect(resources)[0]]
+    for policy, title, faults, fix, url in (
+        ("k8s-pod-admitted", "The cluster takes every pod", refusals(documents), "Change the pod, or what its namespace and its node pool allow.",
+         "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/"),
+        ("k8s-connections", "Pods reach what they need, and nothing else", differences(documents) if documents else [],
+         "Change the network policy; or the table of what is needed, groundplan/kubernetes/connections.py.",
+         "https://kubernetes.io/docs/concepts/services-networking/network-policies/"),
+    ):  # fmt: skip
+        for fault in faults:
+            yield Finding(policy, title, "high", True, "stack", "", "", fault, fix, ("GDPR 32(1)(b)", "SOC 2 CC6.6"), url)
 
 
 def _complete(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float) -> Review:
@@ -149,6 +171,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
         from groundplan.permissions.report import findings as of_permissions
 
         findings += [Finding(**item) for item in of_permissions(held, {resource.urn: resource.source for resource in resources})]
+        findings += _pod_faults(_known(answer, resources))
     if waivers := _parsed(config, "groundplan:waivers"):
         from policies.settings import read_settings  # loads the SDK, which takes a while
 

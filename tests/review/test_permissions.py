@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from groundplan.permissions.record import FILE, Call, Names, generalised, read, write
-from groundplan.permissions.report import Permissions, findings, new_calls, of_project, page
+from groundplan.permissions.report import Permissions, findings, new_calls, of_project, page_of
 from groundplan.review.command import review
 from tests.conftest import ROOT
 
@@ -32,8 +32,8 @@ def test_no_recorded_call_is_refused_and_every_role_may_do_what_it_is_for(stack:
     assert found.faults == []
 
 
-def test_the_page_is_current(prod: Permissions) -> None:
-    assert page(prod) == (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8"), "make docs"
+def test_the_page_is_current() -> None:
+    assert page_of(ROOT, "prod") == (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8"), "make docs"
 
 
 def bent(folder: Path, file: str, change: Callable[[str], str]) -> Path:

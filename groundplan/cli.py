@@ -640,6 +640,33 @@ def review(
 
 
 @app.command()
+def verify(
+    example: Annotated[Path, typer.Argument(help="The example that goes from an event to an answer.")] = Path("examples/diabetes"),
+    outputs: OutputsOption = "",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Look only: no event, no version, no request, no alarm.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show that a stack works and holds what it promises: one dated report, HTML and JSON. Exit code 1 if something does not."""
+    from groundplan.home import find_home
+    from groundplan.verification.command import print_report
+    from groundplan.verification.command import verify as verified
+    from groundplan.verification.command import write as written
+    from groundplan.verification.evidence import as_json as document
+
+    home = find_home()
+    with _progress() as say:
+        found = verified(home, example, outputs, read_only=read_only, say=(lambda line: None) if as_json else say)
+    files = written(found, out or home.reports)
+    if as_json:
+        print(document(found), end="")
+    else:
+        print_report(found)
+        print(f"report: {', '.join(map(str, files))}")
+    raise typer.Exit(0 if found.passed else 1)
+
+
+@app.command()
 def permissions(
     stack: Stack = "prod",
     record: Annotated[bool, typer.Option("--record", help="Add the calls that the running local platform has seen to infra/calls.json.")] = False,

@@ -31,7 +31,7 @@ class Request:
     Args:
         action: ``service:Name``.
         resource: ARN, or ``*`` where the action knows none.
-        principal: ARN of a user, a role or a role's session; or a service (``sagemaker.amazonaws.com``).
+        principal: ARN of a user, a role or a role's session; a service (``sagemaker.amazonaws.com``); or ``anonymous``.
         context: Values of condition keys; lower and upper case are alike. ``UNKNOWN`` where there is a value that can't be told.
         open_keys: Keys (beginnings of keys end in ``*``) of which it can't be told whether the request has them. Others that are
             not in ``context`` are not in the request.
@@ -209,7 +209,7 @@ def _allowed(
     inner_allows = all_of(answer for _, answer in inner)
     of_its_own = all_of((identity.allows, inner_allows))
     if not request.account:
-        core, needs = any_of((themselves, granted)), "no statement of the resource's policy allows the service"
+        core, needs = any_of((themselves, granted)), "no statement of the resource's policy allows it"
     elif trusted:
         with_identity = all_of((by_account, of_its_own))
         core = any_of((themselves, all_of((any_of((by_role, granted)), inner_allows)), with_identity))

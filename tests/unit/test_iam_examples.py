@@ -184,6 +184,8 @@ EXAMPLES = [
     Example(PRINCIPAL, "a bucket policy names a user", "allowed", "s3:GetObject", _OBJECT, resource({"Principal": {"AWS": USER}, **allow("s3:GetObject", _OBJECT)})),
     Example(PRINCIPAL, "a bucket policy names the account only: its own policies decide", "denied", "s3:GetObject", _OBJECT, resource({"Principal": {"AWS": ACCOUNT}, **allow("s3:GetObject", _OBJECT)})),
     Example(PRINCIPAL, "everybody", "allowed", "s3:GetObject", _OBJECT, resource({"Principal": "*", **allow("s3:GetObject", _OBJECT)})),
+    Example(PRINCIPAL, "everybody, without credentials, too", "allowed", "s3:GetObject", _OBJECT, resource({"Principal": "*", **allow("s3:GetObject", _OBJECT)}), "anonymous"),
+    Example(PRINCIPAL, "a user is named, and nobody in particular asks", "denied", "s3:GetObject", _OBJECT, resource({"Principal": {"AWS": USER}, **allow("s3:GetObject", _OBJECT)}), "anonymous"),
     Example(PRINCIPAL, "a role's ARN stands for its sessions", "allowed", "s3:GetObject", _OBJECT, resource({"Principal": {"AWS": ROLE}, **allow("s3:GetObject", _OBJECT)}), SESSION),
     Example(PRINCIPAL, "a session's ARN is this one session", "denied", "s3:GetObject", _OBJECT, resource({"Principal": {"AWS": SESSION}, **allow("s3:GetObject", _OBJECT)}), f"{SESSION}-2"),
     Example(PRINCIPAL, "a service", "allowed", "sts:AssumeRole", ROLE, resource({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com"]}}), "ecs.amazonaws.com"),

@@ -1,0 +1,111 @@
+"""What a verification finds, and the report of it."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from groundplan.review.formats import _STYLE, _table
+
+STATES = {
+    "passed": ("good", "seen as it should be"),
+    "failed": ("bad", "seen otherwise, or not at all"),
+    "evaluated": ("warn", "reckoned from the policies, not tried: the local cloud enforces no permission"),
+    "not tried": ("dim", "nothing was done; the last column says why"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        state: One of ``STATES``.
+        found: What was seen, in words.
+        wanted: What it is held to.
+        seconds: How long it took.
+    """
+
+    area: str
+    what: str
+    state: str
+    found: str
+    wanted: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Report:
+    """A verification.
+
+    Attributes:
+        begun: When, ISO 8601, UTC.
+        where: Which cloud answered.
+        left: What it left behind, and why.
+    """
+
+    stack: str
+    begun: str
+    where: str
+    revision: str
+    checks: list[Check] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Nothing failed, and something was looked at."""
+        return bool(self.checks) and not any(check.state == "failed" for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        counts = [f"{count} {state}" for state in STATES if (count := sum(check.state == state for check in self.checks))]
+        return f"{'passed' if self.passed else 'failed'}: {', '.join(counts)}"
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {**asdict(self), "passed": self.passed, "verdict": self.verdict}
+
+    @contextmanager
+    def looking(self, area: str, what: str) -> Iterator[None]:
+        """What fails with an error is a failed check; the others go on."""
+        from infra.errors import GroundplanError
+
+        try:
+            yield
+        except GroundplanError as error:
+            self.checks.append(Check(area, what, "failed", str(error)))
+        except Exception as error:  # a library's own: whichever, nothing was seen
+            self.checks.append(Check(area, what, "failed", f"{type(error).__name__}: {str(error)[:300]}"))
+
+
+def as_json(report: Report) -> str:
+    """All of it."""
+    return json.dumps(report.document(), indent=1) + "\n"
+
+
+def as_html(report: Report) -> str:
+    """One page without anything from elsewhere."""
+    e = html.escape
+    title = f"Verification of stack {report.stack}"
+    body = [
+        f"<h1>{e(title)}</h1>",
+        f"<p><b class='{'good' if report.passed else 'bad'}'>{e(report.verdict)}</b></p>",
+        f"<p>{e(report.begun)}, {e(report.where)}, revision <code>{e(report.revision)}</code></p>",
+        "<ul>" + "".join(f"<li><span class='{css}'>{state}</span>: {e(says)}</li>" for state, (css, says) in STATES.items()) + "</ul>",
+    ]
+    for area in dict.fromkeys(check.area for check in report.checks):
+        rows = [
+            (e(check.what), f"<span class='{STATES[check.state][0]}'>{check.state}</span>", e(check.found), e(check.wanted), f"{check.seconds:.1f}")
+            for check in report.checks if check.area == area
+        ]  # fmt: skip
+        body += [f"<h2>{e(area)}</h2>", "<div class='wide'>", _table(("what", "", "found", "wanted", "seconds"), rows, (4,)), "</div>"]
+    if report.left:
+        body += ["<h2>What it left behind</h2><ul>", *(f"<li>{e(line)}</li>" for line in report.left), "</ul>"]
+    style = f"<style>{_STYLE} .wide {{ overflow-x: auto }}</style>"
+    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{e(title)}</title>{style}"
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>\n" + "\n".join(body) + "\n</body></html>\n"

@@ -68,7 +68,7 @@ pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
 
 calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (infra/calls.json), from the end-to-end tests; half an hour
-	@rm -f infra/calls.json && GROUNDPLAN_RECORD_CALLS="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
+	@rm -f infra/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
 
 docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pages of data, controls, permissions and resource types
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json

@@ -161,9 +161,9 @@ def _seen(what: str, count: Callable[[], float], of: str, timeout_s: float) -> C
 def _invocations(cloudwatch: Any, endpoint: str) -> float:
     from datetime import UTC, datetime, timedelta
 
-    now = datetime.now(UTC)
+    now, of = datetime.now(UTC), {"EndpointName": endpoint, "VariantName": "champion"}
     points = cloudwatch.get_metric_statistics(
-        Namespace="AWS/SageMaker", MetricName="Invocations", Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "champion"}],
+        Namespace="AWS/SageMaker", MetricName="Invocations", Dimensions=[{"Name": name, "Value": value} for name, value in of.items()],
         StartTime=now - timedelta(minutes=15), EndTime=now + timedelta(minutes=1), Period=60, Statistics=["Sum"],
     )["Datapoints"]  # fmt: skip
     return float(sum(point["Sum"] for point in points))

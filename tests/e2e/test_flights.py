@@ -49,6 +49,7 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
     assert "1 dead letter: 1 out of bounds" in shown and letter["detail"].startswith("wind_speed must be at most 200 (1048.")
     assert "weather: 1 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
     assert "weather: 0 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    assert "nothing is in quarantine" in assert_ok(groundplan(project, "quarantine", "list"), project).stdout
     as_on_aws = groundplan(project, "dlq", "list", "--json", "--outputs", str(project / ".groundplan" / "run" / "outputs.json"), **shell)
     assert [item["offset"] for item in json.loads(as_on_aws.stdout)] == [letter["offset"]]
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")

@@ -336,6 +336,15 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
     assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
 
 
+@pytest.mark.drill  # a run of the pipeline, as `up` makes it
+def test_a_verification_passes_and_says_what_it_left(project: Path, tmp_path: Path) -> None:
+    found = json.loads(assert_ok(groundplan(project, "verify", "--json", "--out", str(tmp_path)), project).stdout)
+    assert found["passed"] and len(found["checks"]) > 50 and {check["state"] for check in found["checks"]} == {"passed", "evaluated"}
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".html", ".json"] and len(found["left"]) == 2
+    version = json.loads(assert_ok(groundplan(project, "audit", "--json"), project).stdout)[-1]["details"]["version"]
+    assert_ok(groundplan(project, "approve", "examples/diabetes", version, "--role", "data-science", "--identity", "late@example.com"), project)
+
+
 @pytest.mark.parametrize(("number", "wait_for"), [(signal.SIGINT, "AWS API"), pytest.param(signal.SIGTERM, "raw zone", marks=pytest.mark.drill)])
 def test_interrupting_up_leaves_nothing_running(number: int, wait_for: str, tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")

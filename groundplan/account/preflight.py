@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def preflight(
         ("made once", lambda: _made_once(project, account, region, client)),
         ("service-linked roles", lambda: _linked(wanted, client)),
         ("zones and instance types", lambda: _offered(wanted, region, client)),
-        ("quotas", lambda: _quotas(wanted, region, client)),
+        ("quotas", lambda: quotas(wanted, region, client)),
     )
     for what, look in looks:
         try:
@@ -134,7 +135,8 @@ def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
         yield Found(f"instance types {', '.join(group)}", "ok" if usable else "missing", says, "" if usable else "take another region, or another type")
 
 
-def _quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
+def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
+    """What the stack needs beside what is in use, held to what the account may have."""
     ec2 = client("ec2")
     needed = {name: float(count) for name, count in wanted.counts.items() if count}
     if wanted.gpus:
@@ -148,12 +150,13 @@ def _quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
     listed: dict[str, dict[str, Any]] = {}
 
     def quota(service: str, name: str) -> dict[str, Any] | None:
+        """What the account may have; AWS's default where nobody has ever asked for another."""
         if service not in listed:
-            try:
-                pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode=service)
-                listed[service] = {item["QuotaName"]: item for page in pages for item in page["Quotas"]}
-            except client("service-quotas").exceptions.ClientError:
-                listed[service] = {}
+            listed[service] = {}
+            for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
+                with suppress(client("service-quotas").exceptions.ClientError, NotImplementedError):
+                    pages = client("service-quotas").get_paginator(operation).paginate(ServiceCode=service)
+                    listed[service] |= {item["QuotaName"]: item for page in pages for item in page["Quotas"]}
         return listed[service].get(name)
 
     wishes = [(name, *_QUOTAS[name], count) for name, count in needed.items()]

@@ -11,7 +11,7 @@ import pytest
 from groundplan.account import cli_state
 from groundplan.account.needs import Needs, needs
 from groundplan.account.plan import deploy_policy, names_of, steps
-from groundplan.account.preflight import preflight
+from groundplan.account.preflight import preflight, quotas
 from groundplan.home import State
 from groundplan.permissions.deployed import deployed
 from groundplan.program import PROJECT
@@ -82,6 +82,30 @@ def test_whoever_deploys_can_do_it_and_can_not_change_what_lets_it(wanted: Needs
     assert outcome("iam:CreatePolicyVersion", f"arn:aws:iam::{ACCOUNT}:policy/groundplan-deploy") == "denied"
     with pytest.raises(GroundplanError, match="longer than 6144 characters"):
         deploy_policy(PROJECT, ACCOUNT, REGION, [f"service-{number}" for number in range(500)])
+
+
+def test_a_quota_that_is_too_small_comes_with_its_request(aws: Any) -> None:
+    """moto knows no quotas: botocore's own stubber answers in AWS's form."""
+    from botocore.stub import Stubber
+
+    def answer(**values: float) -> dict[str, Any]:
+        return {"Quotas": [{"QuotaName": name, "QuotaCode": code, "Value": value} for (name, code), value in zip(named, values.values(), strict=True)]}
+
+    named = [("VPCs per Region", "L-F678F1CE"), ("All G and VT Spot Instance Requests", "L-3819A6DF")]
+    asked = Needs((), (), {"ml.m5.large": 2}, {"VPCs per Region": 1}, (), (), gpus=4)
+    client_of = aws("service-quotas")
+    with Stubber(client_of) as stub:
+        stub.add_response("list_aws_default_service_quotas", answer(a=5, b=0), {"ServiceCode": "vpc"})
+        stub.add_response("list_service_quotas", {"Quotas": []}, {"ServiceCode": "vpc"})
+        stub.add_response("list_aws_default_service_quotas", answer(a=5, b=0), {"ServiceCode": "ec2"})
+        stub.add_response("list_service_quotas", answer(a=5, b=8), {"ServiceCode": "ec2"})
+        for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
+            stub.add_response(operation, {"Quotas": []}, {"ServiceCode": "sagemaker"})
+        found = {item.what: item for item in quotas(asked, REGION, lambda service: client_of if service == "service-quotas" else aws(service))}
+    spot = found["quota All G and VT Spot Instance Requests"]
+    assert (spot.state, spot.says) == ("missing", "16 needed, 8 allowed") and found["quota ml.m5.large for endpoint usage"].state == "unknown"
+    assert spot.fix.endswith("--region us-east-1 --service-code ec2 --quota-code L-3819A6DF --desired-value 16")
+    assert found["quota VPCs per Region"].state == "ok" and "in use" in found["quota VPCs per Region"].says
 
 
 def backend(folder: Path, **files: Any) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Whether AWS would allow a request, by the policies that a program makes. Pure: no account, no network, no Pulumi."""
 
 from policies.iam.documents import UNKNOWN, Policy, Statement, read
-from policies.iam.evaluation import Decision, Grant, Policies, Request, evaluate
+from policies.iam.evaluation import Decision, Grant, Policies, evaluate
+from policies.iam.request import Request
 
 __all__ = ["UNKNOWN", "Decision", "Grant", "Policies", "Policy", "Request", "Statement", "evaluate", "read"]

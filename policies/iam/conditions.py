@@ -12,13 +12,10 @@ import ipaddress
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from policies.iam.documents import UNKNOWN, Test
 from policies.iam.matching import all_of, any_of, arn_fits, fits, opposite, resolved
-
-if TYPE_CHECKING:
-    from policies.iam.evaluation import Request
+from policies.iam.request import Request
 
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?(\w+?)(IfExists)?", re.IGNORECASE)
 

@@ -10,80 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from policies.iam.conditions import holds
 from policies.iam.documents import UNKNOWN, Policy, Statement
 from policies.iam.matching import action_fits, all_of, any_of, opposite, principal_fits, resource_fits
+from policies.iam.request import Request
 
 Outcome = Literal["allowed", "denied", "undecided"]
 _THEMSELVES = frozenset({"session", "user", "service", "everyone"})
 # Actions that everybody may call, even where a policy denies them (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
 _FREE = frozenset({"sts:getcalleridentity"})
 _TAKING_A_ROLE = frozenset({"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity"})
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request for an action on a resource.
-
-    Args:
-        action: ``service:Name``.
-        resource: ARN, or ``*`` where the action knows none.
-        principal: ARN of a user, a role or a role's session; a service (``sagemaker.amazonaws.com``); or ``anonymous``.
-        context: Values of condition keys; lower and upper case are alike. ``UNKNOWN`` where there is a value that can't be told.
-        open_keys: Keys (beginnings of keys end in ``*``) of which it can't be told whether the request has them. Others that are
-            not in ``context`` are not in the request.
-        resource_account: Owner of the resource; the one in its ARN where not given, else the principal's.
-    """
-
-    action: str
-    resource: str
-    principal: str
-    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
-    open_keys: tuple[str, ...] = ()
-    resource_account: str = ""
-
-    def __post_init__(self) -> None:
-        lowered = {key.lower(): (value,) if isinstance(value, str) else tuple(value) for key, value in self.context.items()}
-        if self.principal.startswith("arn:"):
-            lowered.setdefault("aws:principalarn", (self.role or self.principal,))
-            lowered.setdefault("aws:principalaccount", (self.account,))
-        object.__setattr__(self, "_values", lowered)
-
-    def values(self, key: str) -> tuple[str, ...] | None:
-        """Values of a condition key; None where the request has none."""
-        found: tuple[str, ...] | None = getattr(self, "_values").get(key.lower())  # noqa: B009 (set in __post_init__, of a frozen class)
-        return (UNKNOWN,) if found is None and self.may_have(key) else found
-
-    def may_have(self, key: str) -> bool:
-        """Whether it can't be told if the request has the key."""
-        lowered = key.lower()
-        return any(lowered == one.lower() or (one.endswith("*") and lowered.startswith(one[:-1].lower())) for one in self.open_keys)
-
-    @property
-    def account(self) -> str:
-        """Account of who asks; empty for a service."""
-        return self.principal.split(":")[4] if self.principal.startswith("arn:") else ""
-
-    @property
-    def role(self) -> str:
-        """ARN of the role, where a role or its session asks. A session's ARN doesn't tell the role's path."""
-        if ":role/" in self.principal:
-            return self.principal
-        if ":assumed-role/" not in self.principal:
-            return ""
-        parts = self.principal.split(":")
-        return f"arn:{parts[1]}:iam::{parts[4]}:role/{parts[5].split('/')[1]}"
-
-    @property
-    def owner(self) -> str:
-        """Account of the resource."""
-        if self.resource_account:
-            return self.resource_account
-        parts = self.resource.split(":", 5)
-        return parts[4] if len(parts) == 6 and parts[4] and "*" not in parts[4] else self.account
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from policies.iam.documents import UNKNOWN
-
-if TYPE_CHECKING:
-    from policies.iam.evaluation import Request
+from policies.iam.request import Request
 
 # Services whose ARNs name the resource at once, without its type before it: there a wildcard may stand at the beginning.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html

@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import yaml
 
 from tests.conftest import ROOT
@@ -112,6 +113,15 @@ def running(folder: Path) -> Iterator[Cli]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+        _end_what_is_left(folder)
+
+
+def _end_what_is_left(folder: Path) -> None:
+    """An engine that was interrupted ends the shell that started a dynamic provider, and not the provider."""
+    for other in psutil.process_iter():
+        with suppress(psutil.Error):
+            if other.environ().get("PULUMI_HOME") == str(folder / "home"):
+                other.kill()
 
 
 def types(urns: set[str]) -> set[str]:

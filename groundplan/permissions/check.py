@@ -33,7 +33,8 @@ _BY_SERVICES = {
         "ec2:*", "ecr:*", "logs:*", "cloudwatch:PutMetricData", "s3:GetObject", "s3:PutObject", "s3:ListBucket", "kms:CreateGrant",
         "sagemaker:AddTags", "sagemaker:*ProcessingJob", "kms:*",
     ),
-    "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue"),  # here MLflow's database is a file, and has no password
+    # MLflow reads its database's password, which a file has none of; KServe lists a model's files before it starts a server.
+    "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue", "s3:ListBucket"),
 }  # fmt: skip
 # Of clients when a large upload fails, of the gate when it refuses a batch, and over Kafka's own protocol: a record of good runs has none of them.
 _UNSEEN = ("s3:AbortMultipartUpload", "sns:Publish", "kafka-cluster:*")

@@ -17,6 +17,8 @@ from typing import Any
 FILE = "infra/calls.json"
 # What is AWS's own work on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a model's role counts.
 _BY_AWS = frozenset({"server.kafka", "server.kafka-front", "server.aws"})
+# Endpoints of models that the stack does not name are for one machine: on AWS a stack makes its endpoints itself, and no step may make more.
+_SANDBOX = frozenset({("sagemaker", "CreateEndpoint")})
 # First parts of keys that the platform gives; others are names of topics, views and models.
 _OWN = frozenset({
     "manifests", "decisions", "contracts", "quarantine", "people", "runs", "models", "forgotten", "training", "feast", "capture", "log", "batch",
@@ -71,7 +73,7 @@ def generalised(raw: Iterable[Mapping[str, Any]], names: Names) -> list[Call]:
     found = set()
     for item in raw:
         caller, service = item["caller"], item["service"]
-        if caller in _BY_AWS or (caller == "server.router" and service != "s3"):
+        if caller in _BY_AWS or (caller == "server.router" and service != "s3") or (service, item["operation"]) in _SANDBOX:
             continue
         wanted = _S3 if service == "s3" else _RELEVANT
         kept = {key: _value(key, value, service, names) for key, value in item["parameters"].items() if wanted.fullmatch(key)}

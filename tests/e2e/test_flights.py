@@ -106,7 +106,7 @@ def test_a_person_is_forgotten_with_evidence(project: Path, shell: dict[str, str
     wrong = groundplan(project, "forget", TAILNUM, "--identity", "nobody")
     assert wrong.returncode == 2 and "'nobody' is not an e-mail address" in wrong.stderr
     found = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json"), project).stdout)
-    assert found["left"] == 0 and found["rows"] > 100 and found["entities"]["flight_id"] > 50 and found["models"] == ["v1.0.0", "v2.0.0"]
+    assert found["left"] == 0 and found["rows"] > 100 and found["entities"]["flight_id"] > 50 and "v1.0.0" in found["models"]
     assert TAILNUM not in json.dumps(found) and found["evidence"].startswith("s3://groundplan-local-audit")
     assert any("/flights/version=" in key for key in found["objects"]) and any("training/flights-late/" in key for key in found["objects"])
     # As on AWS: the stack by its outputs, and whoever calls by the environment.

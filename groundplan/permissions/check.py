@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from groundplan.permissions.record import Call
 from groundplan.permissions.stack import Made, Role, Stack
-from policies.iam import Decision, Request, evaluate
+from policies.iam import UNKNOWN, Decision, Request, evaluate
 from policies.iam.actions import Need, needed
 from policies.iam.matching import action_fits, resource_fits
 
@@ -83,7 +83,15 @@ def check(stack: Stack, calls: Iterable[Call], resources: Iterable[Made] = ()) -
             role = stack.roles.get(f"{stack.prefix}-{short}")
             if role is None:
                 continue
-            for need in _needs(stack, call):
+            try:
+                wanted = list(_needs(stack, call))
+            except ValueError as error:
+                unknown = Need(f"{call.service}:{call.operation}", UNKNOWN)
+                found[call.caller, role.name, unknown.action, "", ""] = Result(
+                    call.caller, call.operation, role.name, unknown, Decision("undecided", str(error)), call
+                )
+                continue
+            for need in wanted:
                 key = (call.caller, role.name, need.action, need.resource, json.dumps(dict(need.context), sort_keys=True))
                 if key not in found:
                     found[key] = Result(call.caller, call.operation, role.name, need, decide(stack, role, need), call)
@@ -133,7 +141,10 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
     own = {f"aws:PrincipalTag/{key}": value for key, value in role.tags.items()}
     open_keys = tuple(key for key in need.open_keys if key != "aws:ResourceTag/*" or not tags)
     request = Request(need.action, need.resource, role.arn, {**tags, **own, **need.context}, open_keys, stack.account)
-    return evaluate(request, stack.policies(role, need.resource))
+    try:
+        return evaluate(request, stack.policies(role, need.resource))
+    except ValueError as error:  # an operator that IAM does not have
+        return Decision("undecided", str(error))
 
 
 def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]:

@@ -59,6 +59,8 @@ def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
     number = _number(found.urn)
     if arn := arn_of(found, region, account):
         outputs["arn"] = arn
+        if key := _ARNS[found.type][0]:
+            outputs[key] = found.name  # where the program gives none
     if found.type.startswith("aws:rds/"):  # RDS makes the master user's secret, and names it
         outputs["masterUserSecrets"] = [{"secretArn": f"arn:aws:secretsmanager:{region}:{account}:secret:rds!db-{number}-AbCdEf", "secretStatus": "active"}]
     if found.type.startswith("aws:kms/"):
@@ -88,7 +90,7 @@ class DeployedMonitor(PreviewMonitor):
             if key in given.fields and given.fields[key].HasField("struct_value"):
                 given[key] = "{}"
         name = _ARNS.get(found.type, ("", ""))[0]
-        id_ = outputs.get("keyId") or found.inputs.get(name) or outputs.get("arn") or f"{found.name}-id"
+        id_ = outputs.get("keyId") or found.inputs.get(name) or outputs.get(name) or outputs.get("arn") or f"{found.name}-id"
         return resource_pb2.RegisterResourceResponse(urn=answer.urn, id=str(id_), object=given)
 
 

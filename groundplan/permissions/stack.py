@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from policies.iam import Policies, Policy, read
 
-_ATTACHMENTS = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment",)
+_ATTACHMENTS = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment")
 # Policies of resources: the input that names whose it is, and how an ARN is made of it.
 _OF_RESOURCES = {
     "aws:s3/bucketPolicy:BucketPolicy": ("bucket", "arn:aws:s3:::{}"),
@@ -130,6 +130,14 @@ def _by_aws(arn: str) -> Policy:
     return read(found["Document"], name) if found else Policy(name, (), readable=False)
 
 
+def _read(document: Any, name: str) -> Policy:
+    """A policy; one that AWS would refuse is one that says nothing for sure, and the lint tells what is wrong with it."""
+    try:
+        return read(document, name)
+    except ValueError:
+        return Policy(name, (), readable=False)
+
+
 def stack_of(resources: Iterable[Made], project: str, name: str, account: str, region: str) -> Stack:
     """A stack from its program's resources (``groundplan.permissions.deployed``)."""
     from groundplan.permissions.deployed import arn_of
@@ -137,40 +145,52 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
     found = Stack(project, name, account, region)
     everything = list(resources)
     arns = {item.urn: arn_of(item, region, account) for item in everything}
-    documents = {arns[item.urn]: read(item.inputs["policy"], item.inputs.get("name", item.name)) for item in everything if item.type == "aws:iam/policy:Policy"}
+    documents = {
+        arns[item.urn]: _read(item.inputs["policy"], item.inputs.get("name", item.name)) for item in everything if item.type == "aws:iam/policy:Policy"
+    }
     inline: dict[str, list[Policy]] = {}
     for item in everything:
         if item.type == "aws:iam/rolePolicy:RolePolicy":
             inline.setdefault(item.inputs["role"], []).append(
-                read(item.inputs["policy"], f"{item.inputs['role']}'s policy {item.inputs.get('name', item.name)}")
+                _read(item.inputs["policy"], f"{item.inputs['role']}'s policy {item.inputs.get('name', item.name)}")
             )
         elif item.type in _ATTACHMENTS:
             arn = item.inputs["policyArn"]
-            inline.setdefault(item.inputs["role"], []).append(documents.get(arn) or _by_aws(arn))
+            for role in [item.inputs["role"]] if "role" in item.inputs else item.inputs.get("roles") or ():
+                inline.setdefault(role, []).append(documents.get(arn) or _by_aws(arn))
+        elif item.type == "aws:iam/role:Role":
+            own = inline.setdefault(_name(item), [])
+            own += [_read(one["policy"], f"{_name(item)}'s policy {one.get('name', '')}") for one in item.inputs.get("inlinePolicies") or () if "policy" in one]
+            own += [documents.get(arn) or _by_aws(arn) for arn in item.inputs.get("managedPolicyArns") or ()]
         elif item.type in _OF_RESOURCES:
             key, form = _OF_RESOURCES[item.type]
             target = form.format(item.inputs[key])
             if item.type == "aws:sqs/queuePolicy:QueuePolicy":
                 target = next((arns[other.urn] for other in everything if other.type == "aws:sqs/queue:Queue" and other.urn in item.dependencies), target)
-            found.policy_of[target] = read(item.inputs["policy"], item.name)
+            found.policy_of[target] = _read(item.inputs["policy"], item.name)
         elif item.type == "aws:kms/alias:Alias":
             key_arn = f"arn:aws:kms:{region}:{account}:key/{item.inputs['targetKeyId']}"
-            found.keys[item.inputs["name"].removeprefix(f"alias/{found.prefix}-")] = key_arn
+            found.keys[_name(item).removeprefix(f"alias/{found.prefix}-")] = key_arn
         if item.type.startswith("aws:kms/") and "policy" in item.inputs:
-            found.policy_of[arns[item.urn]] = read(item.inputs["policy"], f"policy of the key {item.name}")
+            found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of the key {item.name}")
         if arns[item.urn]:
             found.tags_of[arns[item.urn]] = item.inputs.get("tags") or {}
         _note_key(found, item, arns[item.urn])
     for item in everything:
         if item.type == "aws:iam/role:Role":
-            name_, boundary = item.inputs["name"], item.inputs.get("permissionsBoundary")
+            name_, boundary = _name(item), item.inputs.get("permissionsBoundary")
             held = (documents.get(boundary) or _by_aws(boundary),) if boundary else None
             found.roles[name_] = Role(
-                name_, arns[item.urn], read(item.inputs["assumeRolePolicy"], f"trust policy of {name_}"), tuple(inline.get(name_, ())), held,
+                name_, arns[item.urn], _read(item.inputs["assumeRolePolicy"], f"trust policy of {name_}"), tuple(inline.get(name_, ())), held,
                 item.inputs.get("tags") or {}, item,
             )  # fmt: skip
             found.policy_of[arns[item.urn]] = found.roles[name_].trust
     return found
+
+
+def _name(item: Made) -> str:
+    """Its physical name; Pulumi's where the program gives none."""
+    return str(item.inputs.get("name", item.name))
 
 
 def _note_key(stack: Stack, item: Made, arn: str) -> None:

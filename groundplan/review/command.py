@@ -180,6 +180,8 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     names = {resource.urn: resource.name for resource in resources}
     undecided = [Undecided(item["policy"], names.get(item["urn"], ""), item["why"]) for pack in answer["packs"] for item in pack["undecided"]]
     undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
+    if why := answer.get("deployed_error"):
+        undecided.append(Undecided("iam-call-refused", "", f"the program does not run with values as AWS might give them: {why}"))
     if held is not None:
         undecided += [Undecided("iam-call-refused", item.role, f"{item.need.action}: {item.decision.reason}") for item in held.undecided]
     cost, not_met = _cost(project, stack, config, resources)

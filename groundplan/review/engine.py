@@ -141,8 +141,12 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         run(lambda: _program(main), monitor, request["stack"], request["config"], preview=True, project=request["project"])
         if missing.keys:
             return {"missing": missing.keys}
-        deployed = _deployed(request, main)  # while the packs judge
-        return {"deployed": deployed, "resources": monitor.items, "lookups": sorted(monitor.lookups), "packs": [pack.finish(monitor.judged) for pack in asked]}
+        return {
+            **_deployed(request, main),
+            "resources": monitor.items,
+            "lookups": sorted(monitor.lookups),
+            "packs": [pack.finish(monitor.judged) for pack in asked],
+        }
     except GroundplanError as error:
         found = {"what": error.what, "where": error.where, "fix": error.fix}
         return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
@@ -151,18 +155,21 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
 
 
-def _deployed(request: dict[str, Any], main: Path) -> list[dict[str, Any]]:
-    """The resources once more, as a deployment would know them, where permissions are to be evaluated."""
+def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
+    """The resources once more, as a deployment would know them, where permissions are to be evaluated; while the packs judge."""
     if not request.get("permissions"):
-        return []
+        return {"deployed": []}
     from groundplan.permissions.deployed import DeployedMonitor
 
     monitor = DeployedMonitor(**request["permissions"])
-    run(lambda: _program(main), monitor, request["stack"], request["config"], project=request["project"])
-    return [
+    try:
+        run(lambda: _program(main), monitor, request["stack"], request["config"], project=request["project"])
+    except Exception as error:  # a value that is made up is not always one that the program can go on with
+        return {"deployed": [], "deployed_error": f"{type(error).__name__}: {error}"}
+    return {"deployed": [
         {"urn": item.urn, "type": item.type, "name": item.name, "inputs": item.inputs, "dependencies": list(item.dependencies)}
         for item in monitor.found.values() if item.custom
-    ]  # fmt: skip
+    ]}  # fmt: skip
 
 
 def _program(main: Path) -> None:

@@ -754,6 +754,9 @@ def verify(
 @app.command()
 def permissions(
     stack: Stack = "prod",
+    service_control: Annotated[
+        list[Path] | None, typer.Option("--service-control", metavar="FILE", help="Policy of your organization, a level each. May be given again.")
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Add the calls that the running local platform has seen to infra/calls.json.")] = False,
     seen: Annotated[
         bool, typer.Option("--seen", help="Name the calls of the running local platform that are not on record. Exit code 1 if there are any.")
@@ -775,7 +778,7 @@ def permissions(
             print(f"{word}: {call.caller} {call.service} {call.operation} {call.parameters}{' (missing)' if call.missing else ''}")
         print(f"{len(calls)} calls are new")
         raise typer.Exit(1 if seen and calls else 0)
-    found = of_project(home.root, stack)
+    found = of_project(home.root, stack, service_control or ())
     if as_json:
         print(json.dumps(found.document(), indent=1))
     else:

@@ -140,9 +140,10 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
     tags = {f"aws:ResourceTag/{key}": value for key, value in stack.tags_for(need.resource).items()}
     own = {f"aws:PrincipalTag/{key}": value for key, value in role.tags.items()}
     open_keys = tuple(key for key in need.open_keys if key != "aws:ResourceTag/*" or not tags)
-    request = Request(need.action, need.resource, role.arn, {**tags, **own, **need.context}, open_keys, stack.account)
+    everywhere = {"aws:RequestedRegion": stack.region, "aws:SecureTransport": "true"}  # boto3 comes by TLS, to the stack's region
+    request = Request(need.action, need.resource, role.arn, {**everywhere, **tags, **own, **need.context}, open_keys, stack.account)
     try:
-        return evaluate(request, stack.policies(role, need.resource))
+        return evaluate(request, stack.policies(role, need.action, need.resource))
     except ValueError as error:  # an operator that IAM does not have
         return Decision("undecided", str(error))
 

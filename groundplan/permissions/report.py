@@ -13,6 +13,9 @@ from groundplan.permissions.check import Result, Unused, check, roles_of, unused
 from groundplan.permissions.matrix import DEEDS, Row, matrix
 from groundplan.permissions.record import Call, read
 from groundplan.permissions.stack import Made, Stack, stack_of
+from infra.errors import UsageError
+from policies.iam import Policy
+from policies.iam import read as read_policy
 
 if TYPE_CHECKING:
     from groundplan.home import Home
@@ -77,16 +80,17 @@ class Permissions:
         }
 
 
-def permissions(root: Path, resources: Sequence[Made], project: str, stack: str, account: str, region: str) -> Permissions:
+def permissions(
+    root: Path, resources: Sequence[Made], project: str, stack: str, account: str, region: str, service_control: tuple[Policy, ...] = ()
+) -> Permissions:
     """Evaluate the project's record of calls against the resources of a stack.
 
     Args:
         resources: As a deployment would know them (``groundplan.permissions.deployed``).
-
-    Raises:
-        ValueError: A policy can't be read, or the record names what AWS does not have.
+        service_control: Policies of the organization.
     """
     found, calls = stack_of(resources, project, stack, account, region), tuple(read(root))
+    found.service_control = service_control
     results = tuple(check(found, calls, resources))
     return Permissions(found, calls, results, tuple(unused(found, results)), tuple(matrix(found)), tuple(resources))
 
@@ -180,18 +184,29 @@ def page(found: Permissions, namespaces: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def of_project(root: Path, stack: str) -> Permissions:
+def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> Permissions:
     """The permissions of one of this project's stacks.
 
+    Args:
+        service_control: Files of policies of the organization, a level each.
+
     Raises:
-        UsageError: The objectives are wrong or can't be met.
+        UsageError: The objectives are wrong or can't be met, or a file holds no policy.
     """
     from groundplan.permissions.deployed import deployed
     from groundplan.program import PROJECT
     from infra.objectives import load
 
     config = load(root, stack)
-    return permissions(root, deployed(root, stack), PROJECT, stack, config.account_id, config.region)
+    return permissions(root, deployed(root, stack), PROJECT, stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
+
+
+def _policy_in(path: Path) -> Policy:
+    try:
+        return read_policy(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        why = f"can't be read: {error.strerror}" if isinstance(error, OSError) else str(error).removeprefix(f"{path.name}: ")
+        raise UsageError(why, where=str(path), fix="name a file with a policy in JSON, as AWS Organizations has it") from None
 
 
 def page_of(root: Path, stack: str) -> str:

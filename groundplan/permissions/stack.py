@@ -66,6 +66,8 @@ class Stack:
         key_of: KMS key's ARN by the ARN of what is encrypted with it.
         policy_of: Policy by the ARN of its resource.
         tags_of: Tags by ARN.
+        way_of: Policy of the VPC endpoint by service, as IAM names it; services go that way, people don't.
+        service_control: Policies of the organization that the account is held to; empty where nobody names any.
     """
 
     project: str
@@ -77,6 +79,8 @@ class Stack:
     key_of: dict[str, str] = field(default_factory=dict)
     policy_of: dict[str, Policy] = field(default_factory=dict)
     tags_of: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    way_of: dict[str, Policy] = field(default_factory=dict)
+    service_control: tuple[Policy, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -90,9 +94,13 @@ class Stack:
         own = {"project": self.project, "stack": self.name, "account": self.account, "region": self.region, "prefix": self.prefix, "name": "any"}
         return own | keys
 
-    def policies(self, role: Role, resource: str) -> Policies:
-        """What a request of a role for a resource is held to."""
-        return Policies(identity=role.policies, boundary=role.boundary, resource=self._policy_of(resource))
+    def policies(self, role: Role, action: str, resource: str) -> Policies:
+        """What a request of a role for an action on a resource is held to."""
+        people = not any(kind == "Service" for statement in role.trust.statements for kind, _ in statement.principals or ())
+        way = None if people else self.way_of.get(action.partition(":")[0])
+        # Each file may be another level's: AWS asks every level to allow.
+        levels = tuple((policy,) for policy in self.service_control) or None
+        return Policies(identity=role.policies, boundary=role.boundary, resource=self._policy_of(resource), endpoint=way, service_control=levels)
 
     def key_for(self, arn: str) -> str:
         """ARN of the key that encrypts something; that of its kind where the record names it by a placeholder. Empty without one."""
@@ -171,6 +179,9 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
         elif item.type == "aws:kms/alias:Alias":
             key_arn = f"arn:aws:kms:{region}:{account}:key/{item.inputs['targetKeyId']}"
             found.keys[_name(item).removeprefix(f"alias/{found.prefix}-")] = key_arn
+        if item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("policy"):
+            service = str(item.inputs["serviceName"]).split(f".{region}.")[-1].partition(".")[0]  # com.amazonaws.REGION.sagemaker.api
+            found.way_of[{"monitoring": "cloudwatch"}.get(service, service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
         if item.type.startswith("aws:kms/") and "policy" in item.inputs:
             found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of the key {item.name}")
         if arns[item.urn]:

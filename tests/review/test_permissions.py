@@ -13,6 +13,7 @@ import pytest
 from groundplan.permissions.record import FILE, Call, Names, generalised, read, write
 from groundplan.permissions.report import Permissions, findings, new_calls, of_project, page_of
 from groundplan.review.command import review
+from infra.errors import UsageError
 from tests.conftest import ROOT
 
 _LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".groundplan", "__pycache__", "tests", "bench", "docs")
@@ -111,3 +112,16 @@ def test_a_call_that_is_not_on_record_is_found(tmp_path: Path) -> None:
 def test_findings_have_a_place(prod: Permissions) -> None:
     sources = {role.source.urn: "components/roles.py:54" for role in prod.stack.roles.values()}
     assert all(item["source"] for item in findings(prod, sources))
+
+
+def test_a_policy_of_the_organization_counts(tmp_path: Path) -> None:
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    elsewhere = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringNotEquals": {"aws:RequestedRegion": "eu-central-1"}}}
+    for name, statements in (("home", [everything, elsewhere]), ("no-deletion", [everything, {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"}])):
+        (tmp_path / name).write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}), encoding="utf-8")
+    assert of_project(ROOT, "prod", [tmp_path / "home"]).refused == [], "prod is at home there"
+    refused = {item.need.action for item in of_project(ROOT, "prod", [tmp_path / "home", tmp_path / "no-deletion"]).refused}
+    assert refused == {"s3:DeleteObjectVersion"}
+    (tmp_path / "none").write_text("{")
+    with pytest.raises(UsageError, match="is no JSON"):
+        of_project(ROOT, "prod", [tmp_path / "none"])

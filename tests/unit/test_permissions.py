@@ -70,6 +70,14 @@ def test_what_allows_nothing_and_what_is_no_document() -> None:
     assert outcome(role(managedPolicyArns=["arn:aws:iam::aws:policy/OfTomorrow"])) == {"undecided"}
 
 
+def test_services_go_by_the_vpc_endpoint_and_people_do_not() -> None:
+    closed = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "*"}})
+    way = Item("aws:ec2/vpcEndpoint:VpcEndpoint", "s3", {"serviceName": f"com.amazonaws.{REGION}.s3", "policy": closed})
+    assert outcome(way, role(inlinePolicies=[{"name": "x", "policy": document()}])) == {"denied"}
+    human = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}}
+    assert outcome(way, role(assumeRolePolicy=human, inlinePolicies=[{"name": "x", "policy": document()}])) == {"allowed"}
+
+
 def test_an_encrypted_bucket_asks_for_its_key_too() -> None:
     key = Item("aws:kms/key:Key", "k", {"policy": json.dumps({"Version": "2012-10-17", "Statement": {
         "Effect": "Allow", "Action": "kms:*", "Resource": "*", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}})})  # fmt: skip

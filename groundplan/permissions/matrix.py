@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from groundplan.permissions.check import decide, of_keys
 from groundplan.permissions.stack import Role, Stack
 from policies.iam.actions import Need
+from policies.iam.matching import action_fits
 
 DEEDS = ("read raw", "read features", "train", "register", "approve", "promote", "read audit", "delete raw", "decrypt", "assume roles", "pass roles")
 _WORK = frozenset({"read raw", "read features", "train", "register", "approve", "promote", "read audit", "decrypt", "pass roles"})
@@ -60,6 +61,13 @@ def matrix(stack: Stack) -> list[Row]:
     return [_row(stack, stack.roles[name]) for name in sorted(stack.roles)]
 
 
+def _speaks(role: Role, action: str) -> bool:
+    """Whether a policy of the role may be about an action."""
+    statements = [statement for policy in role.policies for statement in policy.statements]
+    unreadable = any(not policy.readable for policy in role.policies)
+    return unreadable or any(item.actions is None or any(action_fits(one, action) is not False for one in item.actions) for item in statements)
+
+
 def _row(stack: Stack, role: Role) -> Row:
     account, region, prefix = stack.account, stack.region, stack.prefix
 
@@ -77,8 +85,12 @@ def _row(stack: Stack, role: Role) -> Row:
         return "allowed" if "allowed" in outcomes else "undecided" if "undecided" in outcomes else "denied"
 
     passed = {"iam:PassedToService": "sagemaker.amazonaws.com"}
-    passes = [other for other in stack.roles.values() if allowed(Need("iam:PassRole", other.arn, passed)) == "allowed"]
-    takes = [other for other in stack.roles.values() if allowed(Need("sts:AssumeRole", other.arn)) == "allowed"]
+    # Most roles say nothing of other roles; each against each would be most of the work.
+    others = stack.roles.values()
+    named = [other for other in others if any(kind == "AWS" for statement in other.trust.statements for kind, _ in statement.principals or ())]
+    passes = [other for other in others if allowed(Need("iam:PassRole", other.arn, passed)) == "allowed"] if _speaks(role, "iam:PassRole") else []
+    taken = others if _speaks(role, "sts:AssumeRole") else named
+    takes = [other for other in taken if allowed(Need("sts:AssumeRole", other.arn)) == "allowed"]
     keys = tuple(kind for kind, arn in sorted(stack.keys.items()) if allowed(Need("kms:Decrypt", arn, {"kms:CallerAccount": account})) == "allowed")
     may = {
         "read raw": allowed(Need("s3:GetObject", bucket("raw", "flights/any"))),

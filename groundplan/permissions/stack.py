@@ -123,11 +123,19 @@ class Stack:
 
 @cache
 def _all_by_aws() -> dict[str, Any]:
+    """AWS's own policies, as moto has them; its file is read alone, since importing moto takes longer than a review may."""
+    import importlib.util
     import json
+    from pathlib import Path
 
-    from moto.iam.aws_managed_policies import aws_managed_policies_data
-
-    found: dict[str, Any] = json.loads(aws_managed_policies_data)
+    package = importlib.util.find_spec("moto")
+    assert package is not None and package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "iam" / "aws_managed_policies.py"
+    spec = importlib.util.spec_from_file_location("_aws_managed_policies", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = json.loads(module.aws_managed_policies_data)
     return found
 
 

@@ -76,7 +76,7 @@ def run_approve(home: Home, path: Path, version: str, role: str, identity: str, 
     """Record one approval."""
     from pipelines.signoff import approve
 
-    with _inside(home, "person.approve") as state:
+    with inside(home, "person.approve") as state:
         import mlflow
 
         approve(_context(home, path, name), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
@@ -143,7 +143,7 @@ def sample_of(home: Home, topic: str, most: int, outputs: str = "") -> list[byte
     """The first events of any topic of the running platform, or of the stack whose outputs are named."""
     from pipelines.dead_letters import messages
 
-    with _inside(home) if not outputs else nullcontext():
+    with inside(home) if not outputs else nullcontext():
         found = read(outputs or str(home.outputs_file))
         return [message.value() for message in islice(messages(found, topic), most) if message.value()]
 
@@ -152,7 +152,7 @@ def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
     """The model's audit log, checked."""
     from pipelines.audit import entries
 
-    with _inside(home, "person.audit"):
+    with inside(home, "person.audit"):
         return entries(_context(home, path, name))
 
 
@@ -164,7 +164,7 @@ def _context(home: Home, path: Path, name: str = "") -> Context:
 def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
     """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with their credentials."""
     if not outputs:
-        with _inside(home, caller):
+        with inside(home, caller):
             yield _context(home, path)
         return
     found = read(outputs)
@@ -173,7 +173,7 @@ def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Contex
 
 
 @contextmanager
-def _inside(home: Home, caller: str = "") -> Iterator[State]:
+def inside(home: Home, caller: str = "") -> Iterator[State]:
     """This process's environment becomes that of the local cloud's own processes."""
     state = running(home)
     before = dict(os.environ)

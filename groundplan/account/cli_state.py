@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 
@@ -112,15 +112,13 @@ def _backend(environment: Mapping[str, str]) -> str:
         return ""
 
 
-class _Store:
-    def names(self, folder: str) -> list[str]:
-        raise NotImplementedError
+class _Store(Protocol):
+    def names(self, folder: str) -> list[str]: ...
 
-    def read(self, name: str) -> bytes:
-        raise NotImplementedError
+    def read(self, name: str) -> bytes: ...
 
 
-class _Files(_Store):
+class _Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         if not root.is_dir():
@@ -134,7 +132,7 @@ class _Files(_Store):
         return path.read_bytes() if path.is_file() else b""
 
 
-class _Bucket(_Store):
+class _Bucket:
     def __init__(self, s3: Any, bucket: str, prefix: str) -> None:
         self._s3, self._bucket, self._prefix = s3, bucket, f"{prefix}/" if prefix else ""
 

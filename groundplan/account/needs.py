@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from groundplan.permissions.stack import Made
 
-# Roles that services make for themselves, by the type of resource that first needs them. Those marked are not made by the first use.
+SPOT = "spot.amazonaws.com"  # Karpenter has no right to make its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
+# Roles that services make for themselves, by the type of resource that first needs them; all but that for spot are made by the first use.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
 SERVICE_LINKED = {
     "aws:eks/cluster:Cluster": ("eks.amazonaws.com", "AWSServiceRoleForAmazonEKS"),
@@ -18,9 +19,8 @@ SERVICE_LINKED = {
     "aws:msk/serverlessCluster:ServerlessCluster": ("kafka.amazonaws.com", "AWSServiceRoleForKafka"),
     "aws:guardduty/detector:Detector": ("guardduty.amazonaws.com", "AWSServiceRoleForAmazonGuardDuty"),
     "aws:backup/vault:Vault": ("backup.amazonaws.com", "AWSServiceRoleForBackup"),
-    "kubernetes:karpenter.sh/v1:NodePool": ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot"),
+    "kubernetes:karpenter.sh/v1:NodePool": (SPOT, "AWSServiceRoleForEC2Spot"),
 }
-NEVER_BY_ITSELF = frozenset({"spot.amazonaws.com"})  # Karpenter has no right to make it: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
 # IAM's name of a service, where it differs from that of Pulumi's module.
 _SERVICES = {
     "msk": ("kafka",), "cloudwatch": ("cloudwatch", "logs", "events"), "cfg": ("config",), "amp": ("aps",), "appautoscaling": ("application-autoscaling",),

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from groundplan.account.needs import SPOT
 from infra.errors import GroundplanError, UsageError
 
 Client = Callable[[str], Any]
 OIDC_HOST = "token.actions.githubusercontent.com"
 _AUDIENCE = "sts.amazonaws.com"
-SPOT = "spot.amazonaws.com"
 _POLICY_LIMIT = 6144  # characters of a managed policy, white space not counted
 
 

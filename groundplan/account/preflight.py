@@ -10,7 +10,7 @@ from typing import Any
 
 from groundplan.account import cli_state
 from groundplan.account.cli_state import Found
-from groundplan.account.needs import NEVER_BY_ITSELF, Needs
+from groundplan.account.needs import SPOT, Needs
 from groundplan.account.plan import OIDC_HOST, linked_services, names_of
 
 Client = Callable[[str], Any]
@@ -98,7 +98,7 @@ def _linked(wanted: Needs, client: Client) -> Iterator[Found]:
     for service, role in wanted.linked:
         if service in there:
             yield Found(f"role of {service}", "ok", role)
-        elif service in NEVER_BY_ITSELF:
+        elif service == SPOT:
             yield Found(
                 f"role of {service}",
                 "missing",
@@ -154,7 +154,7 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
         if service not in listed:
             listed[service] = {}
             for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
-                with suppress(client("service-quotas").exceptions.ClientError, NotImplementedError):
+                with suppress(client("service-quotas").exceptions.ClientError):
                     pages = client("service-quotas").get_paginator(operation).paginate(ServiceCode=service)
                     listed[service] |= {item["QuotaName"]: item for page in pages for item in page["Quotas"]}
         return listed[service].get(name)

@@ -45,7 +45,6 @@ class Result:
     """One need of one call, on one role.
 
     Attributes:
-        call: None where the program itself has AWS make the call.
         who: The caller, or the resource that has AWS call.
     """
 
@@ -54,7 +53,6 @@ class Result:
     role: str
     need: Need
     decision: Decision
-    call: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,13 @@ def check(stack: Stack, calls: Iterable[Call], resources: Iterable[Made] = ()) -
             except ValueError as error:
                 unknown = Need(f"{call.service}:{call.operation}", UNKNOWN)
                 found[call.caller, role.name, unknown.action, "", ""] = Result(
-                    call.caller, call.operation, role.name, unknown, Decision("undecided", str(error)), call
+                    call.caller, call.operation, role.name, unknown, Decision("undecided", str(error))
                 )
                 continue
             for need in wanted:
                 key = (call.caller, role.name, need.action, need.resource, json.dumps(dict(need.context), sort_keys=True))
                 if key not in found:
-                    found[key] = Result(call.caller, call.operation, role.name, need, decide(stack, role, need), call)
+                    found[key] = Result(call.caller, call.operation, role.name, need, decide(stack, role, need))
     for item in _by_the_program(stack, resources):
         found[item.who, item.role, item.need.action, item.need.resource, ""] = item
     return list(found.values())
@@ -105,7 +103,6 @@ def _needs(stack: Stack, call: Call) -> Iterator[Need]:
         parameters = call.filled(stack.names)
     except KeyError:
         return  # the stack has no such key, so nothing of it is asked for
-    # Access to a secret is by its ARN, which ends in six characters that nobody chooses.
     for need in needed(call.service, call.operation, parameters, stack.region, stack.account, missing=call.missing):
         yield need
         yield from of_keys(stack, need)

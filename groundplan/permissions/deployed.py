@@ -14,7 +14,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime.proto import resource_pb2
 
 from groundplan.preview import Previewed, PreviewMonitor
-from groundplan.program import run, run_file
+from groundplan.program import DOCUMENTS, run, run_file
 from groundplan.provider.resource_types import made_up, resource_type
 
 # What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name, `{id}` a number of its own.
@@ -86,7 +86,7 @@ class DeployedMonitor(PreviewMonitor):
         outputs = _outputs(found, self._region, self._account)
         for key, value in outputs.items():
             _fill(given, key, value)
-        for key in ("policy", "assumeRolePolicy"):  # the provider makes text of a structure
+        for key in DOCUMENTS:  # the provider makes text of a structure
             if key in given.fields and given.fields[key].HasField("struct_value"):
                 given[key] = "{}"
         name = _ARNS.get(found.type, ("", ""))[0]

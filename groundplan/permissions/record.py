@@ -24,9 +24,7 @@ _OWN = frozenset({
     "manifests", "decisions", "contracts", "quarantine", "people", "runs", "models", "forgotten", "training", "feast", "capture", "log", "batch",
     "lineage", "erased", "evidence", "replays", "current",
 })  # fmt: skip
-_RELEVANT = re.compile(
-    r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags|Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption"
-)
+_RELEVANT = re.compile(r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags")
 _S3 = re.compile(r"Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption|SSEKMSKeyId")
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
+from groundplan.kubernetes import manifests
 from policies.iam import Policies, Policy, read
+from policies.iam.actions import service_of
 
 _ATTACHMENTS = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment")
 # Policies of resources: the input that names whose it is, and how an ARN is made of it.
@@ -20,24 +22,12 @@ _OF_RESOURCES = {
 }
 
 
-class Made(Protocol):
+class Made(manifests.Made, Protocol):
     """A resource of the program with every input known."""
 
     @property
     def urn(self) -> str:
         """Its URN."""
-
-    @property
-    def type(self) -> str:
-        """Its type."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the program."""
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Inputs, camel case."""
 
     @property
     def dependencies(self) -> Sequence[str]:
@@ -189,7 +179,7 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             found.keys[_name(item).removeprefix(f"alias/{found.prefix}-")] = key_arn
         if item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("policy"):
             service = str(item.inputs["serviceName"]).split(f".{region}.")[-1].partition(".")[0]  # com.amazonaws.REGION.sagemaker.api
-            found.way_of[{"monitoring": "cloudwatch"}.get(service, service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
+            found.way_of[service_of(service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
         if item.type.startswith("aws:kms/") and "policy" in item.inputs:
             found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of the key {item.name}")
         if arns[item.urn]:

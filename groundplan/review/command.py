@@ -7,17 +7,20 @@ import datetime
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from groundplan.review import process
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
 from infra.errors import UsageError
+
+if TYPE_CHECKING:
+    from groundplan.permissions.stack import Made
 
 _T = TypeVar("_T", Review, Finding)
 
@@ -132,16 +135,12 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
         return None
     from groundplan.permissions.report import permissions
 
-    return permissions(project.root, _known(answer, resources), project.name, stack, place["account"], place["region"])
-
-
-def _known(answer: dict[str, Any], resources: tuple[Resource, ...]) -> list[Resource]:
-    """The resources with what a deployment would tell."""
     by_urn = {resource.urn: resource for resource in resources}
-    return [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
+    known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
+    return permissions(project.root, known, project.name, stack, place["account"], place["region"])
 
 
-def _pod_faults(resources: list[Resource]) -> Iterator[Finding]:
+def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
     """Pods that the cluster would refuse, and connections that are closed and needed, or open and not."""
     from groundplan.kubernetes.admission import refusals
     from groundplan.kubernetes.connections import differences
@@ -171,7 +170,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
         from groundplan.permissions.report import findings as of_permissions
 
         findings += [Finding(**item) for item in of_permissions(held, {resource.urn: resource.source for resource in resources})]
-        findings += _pod_faults(_known(answer, resources))
+        findings += _pod_faults(held.resources)
     if waivers := _parsed(config, "groundplan:waivers"):
         from policies.settings import read_settings  # loads the SDK, which takes a while
 

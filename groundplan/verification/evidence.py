@@ -38,6 +38,11 @@ class Check:
     seconds: float = 0.0
 
 
+def checked(area: str, what: str, holds: bool, found: str, wanted: str) -> Check:
+    """A check that passes where something holds."""
+    return Check(area, what, "passed" if holds else "failed", found, wanted)
+
+
 @dataclass
 class Report:
     """A verification.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from groundplan.verification.evidence import Check, Report
+from groundplan.verification.evidence import Check, Report, checked
 from infra.outputs import Outputs
 from policies.iam import Policies, Request, evaluate, read
 
 Client = Callable[[str], Any]
 AREA = "Stored and set up"
+_check = partial(checked, AREA)
 _TAGS = ("Project", "Environment", "Owner")
 _LOCKED = ("raw", "audit")
 
@@ -43,10 +45,6 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
         missing = [name for name in alarms if name not in there]
         said = f"{len(alarms) - len(missing)} of {len(alarms)} there, {len(silent)} without an action"
         report.checks.append(_check("every alarm is there and tells somebody", not missing and not silent, said, "all of them"))
-
-
-def _check(what: str, holds: bool, found: str, wanted: str) -> Check:
-    return Check(AREA, what, "passed" if holds else "failed", found, wanted)
 
 
 def _bucket(zone: str, outputs: Outputs, s3: Any) -> Iterator[Check]:

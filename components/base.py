@@ -77,7 +77,7 @@ class Statement:
 def policy(*statements: Statement) -> Any:
     """A policy document (IAM policy language 2012-10-17).
 
-    JSON text where every resource is known. Else the document as a structure, which the provider turns to text: so a preview
+    JSON text where every part is known. Else the document as a structure, which the provider turns to text: so a preview
     shows, and a review reads, all of it but the ARNs that only a deployment can tell.
     """
     rendered = []
@@ -93,5 +93,10 @@ def policy(*statements: Statement) -> Any:
             item["Condition"] = statement.conditions
         rendered.append(item)
     document = {"Version": "2012-10-17", "Statement": rendered}
-    known = all(isinstance(resource, str) for statement in statements for resource in statement.resources)
-    return json.dumps(document) if known else document
+    return document if _has_output(document) else json.dumps(document)
+
+
+def _has_output(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_output(item) for item in value.values())
+    return any(_has_output(item) for item in value) if isinstance(value, (list, tuple)) else isinstance(value, pulumi.Output)

@@ -14,10 +14,6 @@ from components.roles import make_role, pod_trust, service_trust
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
-_USE_KAFKA = (
-    "kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData", "kafka-cluster:WriteDataIdempotently",
-    "kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup", "kafka-cluster:AlterTransactionalId", "kafka-cluster:DescribeTransactionalId",
-)  # fmt: skip
 # What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 _NETWORK_INTERFACES = (
     "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
@@ -44,7 +40,7 @@ class IdentityArgs:
 
 
 class Identity(Component):
-    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving, streaming for services; tracking,
+    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services; tracking,
     cluster-pipeline, cluster-serving, metrics for pods.
 
     Attributes:
@@ -63,7 +59,12 @@ class Identity(Component):
         table = args.online_table_arn
         metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
 
-        kafka = tuple(f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group", "transactional-id"))
+        cluster, topics, groups = (f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
+        kafka = [
+            Statement(("kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"), (cluster,)),
+            Statement(("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData"), (topics,)),
+            Statement(("kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"), (groups,)),
+        ]
         # Personal fields are tokenised with this key before anything is stored.
         secret = f"arn:aws:secretsmanager:{region}:{account}:secret:{scope.project}/{scope.stack}/masking-key-*"
         masking_key = Statement(("secretsmanager:GetSecretValue",), (secret,))
@@ -124,7 +125,7 @@ class Identity(Component):
             Statement(("s3:ListBucketVersions",), (*erased, raw)),
             Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
             Statement(("dynamodb:DeleteItem",), (table,)),
-            Statement(_USE_KAFKA, kafka),  # dead letters hold what was sent, personal data with it
+            *kafka,  # dead letters hold what was sent, personal data with it
             masking_key,
         ]
         steps = [
@@ -135,7 +136,7 @@ class Identity(Component):
             Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
             self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
             Statement(("cloudwatch:DescribeAlarms",), ("*",)),
-            Statement(_USE_KAFKA, kafka),
+            *kafka,
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
             *pull_image,
@@ -179,17 +180,6 @@ class Identity(Component):
                     Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
                     *pull_image,
                     metrics,
-                ],
-            ),
-            "streaming": (
-                "ecs-tasks.amazonaws.com",
-                [
-                    *self._read(Zone.RAW, write=True),
-                    Statement(_USE_KAFKA, kafka),
-                    Statement(
-                        ("glue:GetSchemaVersion",),
-                        (f"arn:aws:glue:{region}:{account}:registry/{scope.name()}", f"arn:aws:glue:{region}:{account}:schema/{scope.name()}/*"),
-                    ),
                 ],
             ),
         }

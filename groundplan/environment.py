@@ -71,7 +71,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
     return {
         **inherited,
         **client_variables(services, region),
-        **({"AWS_ACCESS_KEY_ID": caller_key(caller)} if caller else {}),
+        **({"AWS_ACCESS_KEY_ID": caller_key(caller), "KAFKA_CLIENT_ID": caller_key(caller)} if caller else {}),
         "AWS_CONFIG_FILE": nothing,
         "AWS_SHARED_CREDENTIALS_FILE": nothing,
         "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client asks for this before it speaks to loopback

@@ -88,6 +88,11 @@ class Home:
         return self.run / "manifests"
 
     @property
+    def kafka_calls(self) -> Path:
+        """Which requests the platform's own clients make of Kafka."""
+        return self.run / "kafka-calls.json"
+
+    @property
     def kcat_file(self) -> Path:
         """Configuration of kcat, which reads the broker's address from no variable."""
         return self.run / "kcat.conf"

@@ -73,7 +73,7 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
             # A path below the working folder, which is the project's: the broker takes no other.
             *(("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}") if home.schemas.is_dir() else ()),
         ],
-        "kafka-front": [python, "-m", "groundplan.cloud.kafka_front", "--port", port["kafka"], "--broker-port", broker_port],
+        "kafka-front": [python, "-m", "groundplan.cloud.kafka_front", "--port", port["kafka"], "--broker-port", broker_port, "--calls", str(home.kafka_calls)],
         "router": [python, "-m", "groundplan.hosting", "--port", port["router"], "--region", region],
     }  # fmt: skip
     return {name: command for name, command in found.items() if services[name.removesuffix("-front")].owned}

@@ -84,6 +84,7 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
         "workspace": governance.workspace(objectives, prices, chooser),
         "recovery": governance.recovery(objectives, region, prices, chooser),
     }
+    governance.deployment(objectives, chooser)
     running = sum(decision.monthly_usd for decision in chooser.decisions if decision.layer in SWITCHED_OFF) - prices.hourly("eks", "cluster")
     on_cluster = tuple(name for name, plan in parts["serving"].items() if plan.topology.startswith("cluster"))  # type: ignore[attr-defined]
     office_hours = cluster.schedule(objectives, on_cluster, running, chooser)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -200,6 +201,31 @@ class ModelObjectives(Objective):
         return self
 
 
+class DeploysFrom(Objective):
+    """The repository whose workflows deploy this environment, from inside of its network.
+
+    ``connection`` is the ARN of the account's connection to GitHub, which somebody must confirm in the console once
+    (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-create-github.html).
+    """
+
+    repository: str
+    connection: str
+
+    @field_validator("repository")
+    @classmethod
+    def _on_github(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", value):
+            raise ValueError("must be OWNER/NAME, as GitHub has it")
+        return value
+
+    @field_validator("connection")
+    @classmethod
+    def _is_a_connection(cls, value: str) -> str:
+        if not re.fullmatch(r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}", value):
+            raise ValueError("must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID")
+        return value
+
+
 class Objectives(Objective):
     """Everything the business wants of one environment."""
 
@@ -211,6 +237,7 @@ class Objectives(Objective):
     availability: Availability = Availability.ONE_ZONE
     office_hours: OfficeHours | None = None
     owns_account: bool = True  # whether this stack makes what an AWS account can have only once (GuardDuty, Config, Security Hub)
+    deploys_from: DeploysFrom | None = None
     events: Events
     budget: Budget
     research: Research = Research()
@@ -419,6 +446,7 @@ def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> Stack
     except ValidationError as error:
         raise UsageError("\n".join(_message(item, where) for item in _causes(error.errors()))) from None
     _check_residency(stack, where)
+    _check_connection(stack, where)
     wanted = stack.objectives.model_dump(mode="json")
     for row in () if planned else PLANNED:
         for place, value in _planned_in(wanted, row.path):
@@ -438,6 +466,16 @@ def _causes(errors: list[Any]) -> list[Any]:
         return below_a_wrong_name or of_wrong_items
 
     return [item for item in errors if not follows(item)]
+
+
+def _check_connection(stack: StackConfig, where: str) -> None:
+    source = stack.objectives.deploys_from
+    if source is not None and (account := source.connection.split(":")[4]) != stack.account_id:
+        raise UsageError(
+            f"the connection is of account {account}, and the stack's account is {stack.account_id}",
+            where=f"{where}: groundplan:objectives.deploys_from.connection",
+            fix="make one in the stack's account: in the console, Developer Tools, Settings, Connections",
+        )
 
 
 def _check_residency(stack: StackConfig, where: str) -> None:

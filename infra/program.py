@@ -37,6 +37,7 @@ from components.network import KAFKA_IAM, POSTGRES, Network, NetworkArgs
 from components.online_store import OnlineStore, OnlineStoreArgs
 from components.operators import Operators, OperatorsArgs
 from components.recovery import REPLICATED, Recovery, RecoveryArgs, StandbyKeys
+from components.runner import Runner, RunnerArgs
 from components.schedules import Schedules, SchedulesArgs, Sleepers
 from components.secrets import Secrets, SecretsArgs
 from components.serving import Endpoint, EndpointArgs, endpoint_name
@@ -57,6 +58,7 @@ from infra.prices import load_prices
 ROOT = Path(__file__).parent.parent
 VPC_CIDR = "10.40.0.0/16"
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
+WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
 ON_CLUSTER = ("cluster", "cluster-gpu")
 ON_SAGEMAKER = ("realtime", "serverless")
 _FEATURE = {"integer": "Integral", "number": "Fractional", "string": "String", "boolean": "Integral"}
@@ -536,6 +538,21 @@ class _Platform:
             ),
         )
         self._schedules()
+        if wanted.deploys_from:
+            Runner(
+                "runner",
+                scope,
+                RunnerArgs(
+                    wanted.deploys_from.repository,
+                    wanted.deploys_from.connection,
+                    WORKFLOWS,
+                    self.network.vpc_id,
+                    self.network.subnet_ids,
+                    self.network.security_group_id,
+                    self.keys.arns[DataClass.INTERNAL],
+                    plan.monitoring.log_retention_days,
+                ),
+            )
         Recovery(
             "recovery",
             scope,

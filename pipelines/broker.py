@@ -30,7 +30,7 @@ def servers_of(outputs: Outputs) -> str:
 
 def client_config(outputs: Outputs) -> dict[str, Any]:
     """What every client needs. A broker that the environment names is used as it is; the stack's own is MSK, with IAM."""
-    config: dict[str, Any] = {"bootstrap.servers": servers_of(outputs), "logger": _quiet_logger()}
+    config: dict[str, Any] = {"bootstrap.servers": servers_of(outputs), "logger": _quiet_logger(), "client.id": os.environ.get("KAFKA_CLIENT_ID", "groundplan")}
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return config
     from aws_msk_iam_sasl_signer import MSKAuthTokenProvider

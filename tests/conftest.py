@@ -46,6 +46,9 @@ def everything() -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.prod.yaml").read_text(encoding="utf-8"))["config"]
     objectives = config["groundplan:objectives"]
     model = objectives["models"]["diabetes-rf"]
+    account = config["aws:allowedAccountIds"][0]
+    connection = f"arn:aws:codeconnections:eu-central-1:{account}:connection/11111111-2222-3333-4444-555555555555"
+    objectives |= {"deploys_from": {"repository": "example/platform", "connection": connection}}
     objectives |= {"availability": "two-regions", "environment": "test", "office_hours": {"start": 6, "end": 24, "timezone": "Europe/Berlin"}}
     objectives["budget"]["monthly_usd"] = 1e6
     objectives["models"] = {

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+_NAMED = 8  # resources that a message names
+
 
 @dataclass(frozen=True)
 class Found:
@@ -80,14 +82,21 @@ def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Fo
     if made_by and _numbers(made_by) > _numbers(version):
         yield Found("state", "missing", f"the state was written by Pulumi {made_by}, which is newer than {version}", f"install Pulumi {made_by} or a newer one")
     elif pending:
-        yield Found(
-            "state",
-            "missing",
-            f"{len(pending)} operations were interrupted and nobody knows how they ended",
-            f"pulumi refresh -s {stack}, then pulumi up -s {stack}",
-        )
+        yield _interrupted(pending, stack)
     else:
         yield Found("state", "ok", f"{len(latest.get('resources') or [])} resources, written by Pulumi {made_by or '?'}")
+
+
+def _interrupted(pending: list[dict[str, Any]], stack: str) -> Found:
+    """Of what was being made nobody wrote down whether it is there; a refresh tells of the rest."""
+    resources = [item.get("resource") or {} for item in pending]
+    names = [f"{str(item.get('urn', '?')).rpartition('::')[2]} ({item.get('type', '?')})" for item in resources]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    says = f"{len(pending)} operations were interrupted and nobody knows how they ended: {', '.join(names[:_NAMED])}{more}"
+    fix = f"pulumi refresh -s {stack}, then pulumi up -s {stack}"
+    if any(item.get("type") == "creating" for item in pending):
+        fix = f"delete what is there after all (it is new and holds nothing), then pulumi refresh -s {stack} --clear-pending-creates, pulumi up -s {stack}"
+    return Found("state", "missing", says, fix)
 
 
 def _version() -> str:

@@ -39,6 +39,7 @@ class Needs:
         counts: How many of what else, by a quota's name.
         linked: Service-linked roles: service and name.
         services: Of AWS, as IAM names them.
+        connections: ARNs of connections to a repository's host.
     """
 
     zones: tuple[str, ...]
@@ -49,6 +50,7 @@ class Needs:
     services: tuple[str, ...]
     gpus: int = 0
     cpus: int = 0
+    connections: tuple[str, ...] = ()
 
 
 def needs(resources: Iterable[Made]) -> Needs:
@@ -58,7 +60,7 @@ def needs(resources: Iterable[Made]) -> Needs:
     zones = sorted({str(item.inputs["availabilityZone"]) for item in everything if item.type == "aws:ec2/subnet:Subnet" and "availabilityZone" in item.inputs})
     types, endpoints, gpus, cpus = list[tuple[str, ...]](), Counter[str](), 0, 0
     linked = dict[str, str]()
-    services = {"sts", "iam", "kms", "s3", "tag"}
+    services, connections = {"sts", "iam", "kms", "s3", "tag"}, set[str]()
     for item in everything:
         service = SERVICE_LINKED.get(item.type)
         if item.type == "aws:eks/nodeGroup:NodeGroup" and item.inputs.get("instanceTypes"):
@@ -67,6 +69,9 @@ def needs(resources: Iterable[Made]) -> Needs:
             for variant in item.inputs.get("productionVariants", ()):
                 if variant.get("instanceType"):
                     endpoints[variant["instanceType"]] += int(variant.get("initialInstanceCount", 1))
+        elif item.type == "aws:codebuild/project:Project" and (arn := ((item.inputs.get("source") or {}).get("auth") or {}).get("resource")):
+            connections.add(arn)
+            services.add(arn.split(":")[2])
         elif item.inputs.get("kind") == "NodePool":
             service = SERVICE_LINKED["kubernetes:karpenter.sh/v1:NodePool"]
             spec = item.inputs["spec"]
@@ -87,4 +92,7 @@ def needs(resources: Iterable[Made]) -> Needs:
         "NAT gateways per Availability Zone": min(1, by_type["aws:ec2/natGateway:NatGateway"]),
         "Interface VPC endpoints per VPC": interface,
     }
-    return Needs(tuple(zones), tuple(dict.fromkeys(types)), endpoints, counts, tuple(sorted(linked.items())), tuple(sorted(services)), gpus, cpus)
+    return Needs(
+        tuple(zones), tuple(dict.fromkeys(types)), endpoints, counts, tuple(sorted(linked.items())), tuple(sorted(services)), gpus, cpus,
+        tuple(sorted(connections)),
+    )  # fmt: skip

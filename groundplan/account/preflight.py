@@ -47,6 +47,7 @@ def preflight(
         return found
     looks: tuple[tuple[str, Callable[[], Iterator[Found]]], ...] = (
         ("made once", lambda: _made_once(project, account, region, client)),
+        ("connections", lambda: connected(wanted, client)),
         ("service-linked roles", lambda: _linked(wanted, client)),
         ("zones and instance types", lambda: _offered(wanted, region, client)),
         ("quotas", lambda: quotas(wanted, region, client)),
@@ -91,6 +92,20 @@ def _made_once(project: str, account: str, region: str, client: Client) -> Itera
     roles = {item["RoleName"] for page in client("iam").get_paginator("list_roles").paginate() for item in page["Roles"]}
     for role in (names.deploy_role, names.read_role):
         yield Found(f"role {role}", *(("ok", "it is there") if role in roles else ("missing", "there is none", fix)))
+
+
+def connected(wanted: Needs, client: Client) -> Iterator[Found]:
+    """Whether somebody has confirmed the connections to the repository's host."""
+    for arn in wanted.connections:
+        of = client(arn.split(":")[2])
+        what, fix = "connection to the repository", "in the console: Developer Tools, Settings, Connections"
+        try:
+            there = of.get_connection(ConnectionArn=arn)["Connection"]
+        except of.exceptions.ResourceNotFoundException:
+            yield Found(what, "missing", f"there is no {arn}", f"make one {fix}, and name it in deploys_from.connection")
+            continue
+        state = there["ConnectionStatus"]
+        yield Found(what, *(("ok", there["ConnectionName"]) if state == "AVAILABLE" else ("missing", f"it is {state.lower()}", f"confirm it {fix}")))
 
 
 def _linked(wanted: Needs, client: Client) -> Iterator[Found]:

@@ -9,6 +9,8 @@ error there: here the wish is taken out of Metadata requests (KIP-204).
 And it names no aborted transactions to who reads committed events only (KIP-98): ``aborted_transactions`` finds them by the marks that the
 broker writes into the log, and they are put into the answers to Fetch requests. Everything else passes through untouched and unread.
 
+Of clients that name themselves (client id ``groundplan.CALLER``) it notes which requests they make, not what is in them.
+
 Run as ``python -m groundplan.cloud.kafka_front --port PUBLIC --broker-port PRIVATE``.
 """
 
@@ -16,14 +18,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import struct
 import sys
+from pathlib import Path
 from typing import cast
 
 from groundplan.cloud import transactions
+from groundplan.cloud.calls import CALLER_PREFIX
 
-METADATA, API_VERSIONS = 3, 18
+METADATA, API_VERSIONS, INIT_PRODUCER_ID = 3, 18, 22
+# Requests by their key, as far as clients make them (https://kafka.apache.org/protocol#protocol_api_keys).
+NAMES = {
+    0: "Produce", 1: "Fetch", 2: "ListOffsets", 3: "Metadata", 8: "OffsetCommit", 9: "OffsetFetch", 10: "FindCoordinator", 11: "JoinGroup", 12: "Heartbeat",
+    13: "LeaveGroup", 14: "SyncGroup", 15: "DescribeGroups", 16: "ListGroups", 19: "CreateTopics", 20: "DeleteTopics",
+    21: "DeleteRecords", 22: "InitProducerId", 24: "AddPartitionsToTxn", 25: "AddOffsetsToTxn", 26: "EndTxn", 28: "TxnOffsetCommit",
+    32: "DescribeConfigs", 33: "AlterConfigs", 37: "CreatePartitions", 42: "DeleteGroups", 44: "IncrementalAlterConfigs", 60: "DescribeCluster",
+}  # fmt: skip
+_FREE = (API_VERSIONS, 71, 72)  # what every client may ask: versions, and whether its metrics are wanted (KIP-714)
 HEAD = 12  # bytes of a request that tell what it is: length, key, version and correlation id
 _log = logging.getLogger("groundplan.kafka")
 FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
@@ -80,7 +93,8 @@ class _Side(asyncio.Protocol):
 class _Link:
     """A client's connection through to the broker."""
 
-    def __init__(self, log: transactions.Log | None = None, ends: dict[tuple[str, int], transactions.Ends] | None = None) -> None:
+    def __init__(self, log: transactions.Log | None = None, ends: dict[tuple[str, int], transactions.Ends] | None = None, calls: Calls | None = None) -> None:
+        self._calls = calls
         self.client, self.broker = _Side(self), _Side(self)
         self.client.other, self.broker.other = self.broker, self.client
         self._log, self._ends = log, {} if ends is None else ends
@@ -103,6 +117,8 @@ class _Link:
                 self._passing = sys.maxsize
                 return out + rest
             request = rest[: 4 + size]
+            if self._calls is not None:
+                self._calls.note(request, key, version)
             if key in (METADATA, transactions.FETCH) and len(request) < 4 + size:
                 break
             if key == METADATA:
@@ -142,6 +158,42 @@ class _Link:
         if not self._pending and self._answer:
             rest, self._answer = bytes(self._answer), bytearray()
             self.client.send(rest)
+
+
+_FIELD = 2  # bytes in which a request's first field says whether it is null
+
+
+class Calls:
+    """Which requests the platform's own clients make: client and request, each once, in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._seen = file, set[tuple[str, str]]()
+
+    def note(self, request: bytes, key: int, version: int) -> None:
+        """Note a request by its head, as far as it is there."""
+        (size,) = struct.unpack_from(">h", request, HEAD) if len(request) >= HEAD + 2 else (-1,)
+        if size < 0 or len(request) < HEAD + 2 + size + _FIELD:
+            return  # no client id, or not all of it yet; the same client asks the same again
+        client = request[HEAD + 2 : HEAD + 2 + size].decode("utf-8", "replace")
+        if not client.startswith(CALLER_PREFIX) or key in _FREE:
+            return
+        name = NAMES.get(key, f"request {key}")
+        if key == INIT_PRODUCER_ID and _in_a_transaction(request[HEAD + 2 + size :], version):
+            name += " in a transaction"
+        if (client, name) not in self._seen:
+            self._seen.add((client, name))
+            found = [
+                {"caller": client.removeprefix(CALLER_PREFIX), "service": "kafka-cluster", "operation": operation, "parameters": {}}
+                for client, operation in sorted(self._seen)
+            ]
+            self._file.write_text(json.dumps(found), encoding="utf-8")
+
+
+def _in_a_transaction(body: bytes, version: int) -> bool:
+    """Whether an InitProducerId request names a transactional id: its first field, which may be null."""
+    if version < 2:
+        return body[:_FIELD] != b"\xff\xff"
+    return body[1:_FIELD] != b"\0"  # behind the head's tagged fields, of which there are none
 
 
 class _Log:
@@ -230,13 +282,14 @@ def _skip_tags(data: bytes, position: int) -> int:
     return position
 
 
-async def serve(port: int, broker_port: int) -> None:
+async def serve(port: int, broker_port: int, calls: Path | None = None) -> None:
     """Listen on loopback until cancelled."""
+    noted = Calls(calls) if calls else None
     loop = asyncio.get_running_loop()
     log, ends = _Log(broker_port), dict[tuple[str, int], transactions.Ends]()
 
     def accept() -> asyncio.Protocol:
-        link = _Link(log, ends)
+        link = _Link(log, ends, noted)
 
         async def connect() -> None:
             try:
@@ -258,10 +311,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broker-port", type=int, required=True)
+    parser.add_argument("--calls", type=Path, help="where to note what the platform's own clients ask for")
     arguments = parser.parse_args()
     import uvloop
 
-    uvloop.run(serve(arguments.port, arguments.broker_port))
+    uvloop.run(serve(arguments.port, arguments.broker_port, arguments.calls))
 
 
 if __name__ == "__main__":

@@ -93,12 +93,29 @@ class Maker:
         Returns:
             None where the resource is there no more.
         """
+        rule = rule_for(type_)
+        if rule is None or rule.read is None:
+            return dict(inputs)
+        found = self.told(type_, inputs, physical)
+        if found is None:
+            return None
+        actual = as_inputs(inputs, found, rule.rename)
+        if type_ in tags.LACKING and "tags" in inputs:
+            actual["tags"] = inputs["tags"]
+        there = self.tags(type_, inputs, physical, outputs) if "tags" in inputs else None
+        return actual if there is None else {**actual, "tags": there}
+
+    def told(self, type_: str, inputs: Mapping[str, Any], physical: str) -> Any:
+        """What the cloud tells of a resource, in its own form; None where it is there no more.
+
+        Args:
+            inputs: What the rule's request needs beside the id.
+        """
         import jmespath
         from botocore.exceptions import ClientError
 
         rule = rule_for(type_)
-        if rule is None or rule.read is None:
-            return dict(inputs)
+        assert rule is not None and rule.read is not None
         cloud = self._at(inputs)
         try:
             if callable(rule.read):
@@ -112,15 +129,13 @@ class Maker:
             if any(word in code for word in _GONE) or any(phrase in str(error).lower() for phrase in _NOT_THERE):
                 return None
             raise GroundplanError(f"could not be read: {code}", where=f"resource {physical} ({type_})") from error
-        if found is None or found is False:
-            return None
-        actual = as_inputs(inputs, found, rule.rename)
-        if type_ in tags.LACKING and "tags" in inputs:
-            actual["tags"] = inputs["tags"]
-        there = tags.read(cloud, type_, rule.service, physical, str(outputs.get("arn", physical))) if "tags" in inputs else None
-        if there is not None:
-            actual["tags"] = {key: value for key, value in there.items() if not key.startswith("aws:")}
-        return actual
+        return None if found is False else found
+
+    def tags(self, type_: str, inputs: Mapping[str, Any], physical: str, outputs: Mapping[str, Any]) -> dict[str, str] | None:
+        """A resource's tags without AWS's own; None where the cloud keeps none of this type."""
+        rule = rule_for(type_)
+        found = None if rule is None else tags.read(self._at(inputs), type_, rule.service, physical, str(outputs.get("arn", physical)))
+        return None if found is None else {key: value for key, value in found.items() if not key.startswith("aws:")}
 
     def _at(self, inputs: Mapping[str, Any]) -> Cloud:
         return self.cloud.at(inputs["region"]) if inputs.get("region") else self.cloud

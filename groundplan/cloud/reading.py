@@ -5,9 +5,14 @@ The way back of ``shapes.to_request``. It is led by what was given: AWS fills in
 
 from __future__ import annotations
 
+import collections.abc
 import json
+import typing
 from collections.abc import Mapping
 from typing import Any
+
+import pulumi
+from pulumi import _types
 
 from groundplan.cloud.shapes import spellings
 
@@ -28,12 +33,64 @@ def as_inputs(given: Mapping[str, Any], found: Mapping[str, Any], rename: Mappin
     members = {name.lower(): name for name in found}
     actual: dict[str, Any] = {}
     for key, value in given.items():
-        target = (rename or {}).get(key, key)
-        # A name that only orders a change (`GroupName`) is told under the plain one.
-        names = [spelled for part in (target, key) if part for spelled in spellings(part.rpartition(".")[2])]
-        name = next((members[spelled] for spelled in names if spelled in members), None)
+        name = _member(members, key, rename or {})
         actual[key] = value if name is None else _told(value, found[name])
     return actual
+
+
+def of_type(hints: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Inputs of a resource of which nobody gave any: whatever of its type AWS tells.
+
+    Args:
+        hints: Python type of each input, by Pulumi's name.
+        found, rename: As in ``as_inputs``.
+    """
+    members = {name.lower(): name for name in found}
+    told = {key: _typed(hint, found[name]) for key, hint in hints.items() if (name := _member(members, key, rename or {}))}
+    return {key: value for key, value in told.items() if value not in (None, "", [], {})}
+
+
+def _member(members: Mapping[str, str], key: str, rename: Mapping[str, str | None]) -> str | None:
+    """How AWS calls an input in what it tells."""
+    # A name that only orders a change (`GroupName`) is told under the plain one.
+    names = [spelled for part in (rename.get(key, key), key) if part for spelled in spellings(part.rpartition(".")[2])]
+    return next((members[spelled] for spelled in names if spelled in members), None)
+
+
+def _typed(hint: Any, found: Any) -> Any:
+    """A value in the form of its type; None where AWS's form has no counterpart in it."""
+    for kind in _alternatives(hint):
+        arguments, origin = typing.get_args(kind), typing.get_origin(kind)
+        if origin is collections.abc.Sequence:
+            items = [_typed(arguments[0], item) for item in (found if isinstance(found, list) else [found])]
+            value: Any = None if None in items else items
+        elif origin is collections.abc.Mapping:
+            value = as_map(found) if isinstance(found, list) else found if isinstance(found, Mapping) else None
+        elif kind is str:
+            value = json.dumps(found, sort_keys=True) if isinstance(found, Mapping) else None if isinstance(found, list) else str(found)
+        elif kind is bool:
+            value = found if isinstance(found, bool) else {"true": True, "false": False}.get(str(found).lower())
+        elif kind in (int, float):
+            value = _number(found)
+        else:
+            value = of_type(_types.input_type_types(kind), found) if _types.is_input_type(kind) and isinstance(found, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """What a value may be once it is there: no promises of it."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+    return [kind for kind in kinds if typing.get_origin(kind) not in (collections.abc.Awaitable, pulumi.Output) and kind is not type(None)]
+
+
+def _number(found: Any) -> int | float | None:
+    try:
+        number = float(found)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() else number
 
 
 def _told(given: Any, found: Any) -> Any:

@@ -97,7 +97,7 @@ def read(cloud: Cloud, type_: str, service: str, physical: str, arn: str) -> dic
     if service == "ec2":
         return _as_map(cloud.call("ec2", "DescribeTags", {"Filters": [{"Name": "resource-id", "Values": [physical]}]})["Tags"])
     operations = _by_model(type_, service)
-    if operations is None:
+    if operations is None or (service not in _BY_ID and not arn.startswith("arn:")):
         return None
     name = next(iter(model(service).operation_model(operations.list).input_shape.members))
     try:

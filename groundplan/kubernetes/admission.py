@@ -1,7 +1,7 @@
 """Whether a cluster would take the pods of a program, and whether they reach what they need and nothing else.
 
-A pod is held to its namespace's Pod Security level, LimitRange and ResourceQuota, to a node pool that fits it, to its service account and its
-priority. Specifications: https://kubernetes.io/docs/concepts/security/pod-security-standards/, .../policy/limit-range/,
+A pod is held to its namespace's Pod Security level, LimitRange and ResourceQuota, to the policies of images, to a node pool that fits it, to its
+service account and its priority. Specifications: https://kubernetes.io/docs/concepts/security/pod-security-standards/, .../policy/limit-range/,
 .../policy/resource-quotas/, .../services-networking/network-policies/; node pools are Karpenter's (https://karpenter.sh/docs/concepts/nodepools/).
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
+
+from groundplan.kubernetes.images import unchecked
 
 _UNITS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
@@ -87,9 +89,14 @@ def _pods(item: Mapping[str, Any], most: Mapping[tuple[str, str], int]) -> Itera
                 yield Pod(kind, f"{name}-{part}", namespace, own, item["metadata"].get("labels", {}), int(spec[part].get("maxReplicas", 1)))
 
 
-def refusals(documents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why a cluster would refuse pods, or never start them; empty where it takes them all."""
+def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> list[str]:
+    """Why a cluster would refuse pods, never start them, or start them unchecked; empty where it takes them all.
+
+    Args:
+        unmatched: What its admission controller does with images of which no policy speaks (``images.unmatched_by``).
+    """
     everything = list(documents)
+    policies = [item["spec"] for item in everything if item["kind"] == "ClusterImagePolicy"]
     named = {(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]): item for item in everything}
     found, used = list[str](), dict[str, list[tuple[Pod, dict[str, float], dict[str, float]]]]()
     for pod in pods(everything):
@@ -98,7 +105,10 @@ def refusals(documents: Iterable[Mapping[str, Any]]) -> list[str]:
         if space is None:
             found.append(f"{where}: there is no namespace {pod.namespace}")
             continue
-        level = (space["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce", "privileged")
+        labels = space["metadata"].get("labels") or {}
+        level = labels.get("pod-security.kubernetes.io/enforce", "privileged")
+        images = dict.fromkeys(str(item["image"]) for item in pod.containers if item.get("image"))
+        found += [f"{where}: {why}" for image in images if (why := unchecked(image, labels, policies, unmatched))]
         found += [f"{where}: not {level}: {why}" for why in insecure(pod.spec, level)]
         account = pod.spec.get("serviceAccountName")
         if account and account != "default" and ("ServiceAccount", pod.namespace, account) not in named:

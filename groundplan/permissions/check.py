@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from groundplan.permissions import kafka
+from groundplan.permissions.builds import needs_of
 from groundplan.permissions.record import Call
 from groundplan.permissions.stack import Made, Role, Stack
 from policies.iam import UNKNOWN, Decision, Request, evaluate
@@ -36,8 +38,8 @@ _BY_SERVICES = {
     # MLflow reads its database's password, which a file has none of; KServe lists a model's files before it starts a server.
     "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue", "s3:ListBucket"),
 }  # fmt: skip
-# Of clients when a large upload fails, of the gate when it refuses a batch, and over Kafka's own protocol: a record of good runs has none of them.
-_UNSEEN = ("s3:AbortMultipartUpload", "sns:Publish", "kafka-cluster:*")
+# Of clients when a large upload fails, and of the gate when it refuses a batch: a record of good runs has none of them.
+_UNSEEN = ("s3:AbortMultipartUpload", "sns:Publish")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def check(stack: Stack, calls: Iterable[Call], resources: Iterable[Made] = ()) -
     """Evaluate every call for every role that makes it.
 
     Args:
-        resources: Of the program: its schedules and pipelines have AWS call, too.
+        resources: Of the program: its schedules, pipelines and builds have AWS call, too.
     """
     found: dict[tuple[str, str, str, str, str], Result] = {}
     for call in calls:
@@ -103,6 +105,9 @@ def _needs(stack: Stack, call: Call) -> Iterator[Need]:
         parameters = call.filled(stack.names)
     except KeyError:
         return  # the stack has no such key, so nothing of it is asked for
+    if call.service == kafka.SERVICE:
+        yield from kafka.needs_of(call.operation, stack.kafka)
+        return
     for need in needed(call.service, call.operation, parameters, stack.region, stack.account, missing=call.missing):
         yield need
         yield from of_keys(stack, need)
@@ -146,7 +151,7 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
 
 
 def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]:
-    """Schedules start what they name; pipelines make a job of each step."""
+    """Schedules start what they name; pipelines make a job of each step; builds fetch, build and push."""
     by_arn = {role.arn: role for role in stack.roles.values()}
     for item in resources:
         if item.type == "aws:scheduler/schedule:Schedule":
@@ -168,6 +173,11 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
                 context = {"kms:ViaService": f"scheduler.{stack.region}.amazonaws.com"}
                 need = Need("kms:Decrypt", item.inputs["kmsKeyArn"], context, because="the schedule's input is encrypted with it")
                 yield Result(f"schedule {item.name}", "", role.name, need, decide(stack, role, need))
+        elif item.type == "aws:codebuild/project:Project" and item.inputs.get("serviceRole") in by_arn:
+            role = by_arn[item.inputs["serviceRole"]]
+            for need in needs_of(stack, item.inputs):
+                for each in (need, *of_keys(stack, need)):
+                    yield Result(f"build {item.name}", "", role.name, each, decide(stack, role, each))
         elif item.type == "aws:sagemaker/pipeline:Pipeline" and item.inputs.get("roleArn") in by_arn:
             role = by_arn[item.inputs["roleArn"]]
             for need in (

@@ -21,7 +21,6 @@ WANTED: Mapping[str, frozenset[str]] = {
     "pipeline": _WORK,
     "cluster-pipeline": _WORK - {"train"},  # its training is a pod, not a job of SageMaker
     "serving": frozenset({"decrypt"}),
-    "streaming": frozenset({"read raw", "decrypt"}),
     "scheduler": frozenset({"train", "decrypt"}),
     "scientist": frozenset({"read features", "train", "decrypt"}),  # one for each person of the workspace
 }

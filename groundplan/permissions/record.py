@@ -126,8 +126,11 @@ def write(root: Path, calls: Iterable[Call]) -> None:
     (root / FILE).write_text(f'{{"calls": [\n{newline.join(lines)}\n]}}\n', encoding="utf-8")
 
 
-def of_running(aws_url: str, router_url: str, names: Names) -> list[Call]:
+def of_running(aws_url: str, router_url: str, kafka: Path, names: Names) -> list[Call]:
     """The calls that the running local platform has seen.
+
+    Args:
+        kafka: Where the Kafka broker's front notes them.
 
     Raises:
         OSError: It does not answer.
@@ -138,4 +141,5 @@ def of_running(aws_url: str, router_url: str, names: Names) -> list[Call]:
     for url in (aws_url, router_url):
         with urllib.request.urlopen(f"{url}/_groundplan/calls", timeout=10) as answer:  # noqa: S310 (loopback, as groundplan started it)
             raw += json.load(answer)
+    raw += json.loads(kafka.read_text(encoding="utf-8")) if kafka.is_file() else []
     return generalised(raw, names)

@@ -233,7 +233,7 @@ def of_platform(home: Home) -> list[Call]:
     pages = client("kms", aws, state.region).get_paginator("list_aliases").paginate()
     keys = {item["TargetKeyId"]: item["AliasName"].removeprefix(prefix) for page in pages for item in page["Aliases"] if item["AliasName"].startswith(prefix)}
     names = Names(PROJECT, state.stack, load(home.root, state.stack).account_id, state.region, keys)
-    return of_running(aws, state.services["router"].url, names)
+    return of_running(aws, state.services["router"].url, home.kafka_calls, names)
 
 
 def print_permissions(found: Permissions) -> None:

@@ -19,7 +19,14 @@ _OF_RESOURCES = {
     "aws:sqs/queuePolicy:QueuePolicy": ("queueUrl", "{}"),
     "aws:secretsmanager/secretPolicy:SecretPolicy": ("secretArn", "{}"),
     "aws:ecr/repositoryPolicy:RepositoryPolicy": ("repository", "{}"),
+    "aws:kms/keyPolicy:KeyPolicy": ("keyId", "arn:aws:kms:{region}:{account}:key/{}"),
 }
+# Resources that may have theirs inside.
+_WITH_A_POLICY = (
+    "aws:s3/bucket:Bucket", "aws:sns/topic:Topic", "aws:sqs/queue:Queue", "aws:secretsmanager/secret:Secret", "aws:kms/key:Key",
+    "aws:kms/replicaKey:ReplicaKey",
+)  # fmt: skip
+_KEYS = ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey")
 
 
 class Made(manifests.Made, Protocol):
@@ -57,6 +64,7 @@ class Stack:
         policy_of: Policy by the ARN of its resource.
         tags_of: Tags by ARN.
         way_of: Policy of the VPC endpoint by service, as IAM names it; services go that way, people don't.
+        kafka: ARN of the MSK cluster; empty without one.
         service_control: Policies of the organization that the account is held to; empty where nobody names any.
     """
 
@@ -71,6 +79,7 @@ class Stack:
     tags_of: dict[str, Mapping[str, str]] = field(default_factory=dict)
     way_of: dict[str, Policy] = field(default_factory=dict)
     service_control: tuple[Policy, ...] = ()
+    kafka: str = ""
 
     @property
     def prefix(self) -> str:
@@ -170,7 +179,7 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             own += [documents.get(arn) or _by_aws(arn) for arn in item.inputs.get("managedPolicyArns") or ()]
         elif item.type in _OF_RESOURCES:
             key, form = _OF_RESOURCES[item.type]
-            target = form.format(item.inputs[key])
+            target = form.format(item.inputs[key], region=region, account=account)
             if item.type == "aws:sqs/queuePolicy:QueuePolicy":
                 target = next((arns[other.urn] for other in everything if other.type == "aws:sqs/queue:Queue" and other.urn in item.dependencies), target)
             found.policy_of[target] = _read(item.inputs["policy"], item.name)
@@ -180,8 +189,12 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
         if item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("policy"):
             service = str(item.inputs["serviceName"]).split(f".{region}.")[-1].partition(".")[0]  # com.amazonaws.REGION.sagemaker.api
             found.way_of[service_of(service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
-        if item.type.startswith("aws:kms/") and "policy" in item.inputs:
-            found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of the key {item.name}")
+        if item.type in _WITH_A_POLICY and item.inputs.get("policy"):
+            found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of {item.name}")
+        elif item.type in _KEYS:  # AWS gives it one by which the account's own policies decide
+            found.policy_of.setdefault(arns[item.urn], read(_default_key_policy(account), f"default policy of {item.name}"))
+        if item.type in ("aws:msk/cluster:Cluster", "aws:msk/serverlessCluster:ServerlessCluster"):
+            found.kafka = arns[item.urn]
         if arns[item.urn]:
             found.tags_of[arns[item.urn]] = item.inputs.get("tags") or {}
         _note_key(found, item, arns[item.urn])
@@ -195,6 +208,12 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             )  # fmt: skip
             found.policy_of[arns[item.urn]] = found.roles[name_].trust
     return found
+
+
+def _default_key_policy(account: str) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html"""
+    everything = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*", "Resource": "*"}
+    return {"Version": "2012-10-17", "Statement": [everything]}
 
 
 def _name(item: Made) -> str:

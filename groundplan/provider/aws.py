@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import typing
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ParamValidationError
 from pulumi.runtime import rpc
 
 from groundplan.cloud.dry import dry
 from groundplan.cloud.lookups import look_up
 from groundplan.cloud.maker import Maker
+from groundplan.cloud.reading import of_type
 from groundplan.cloud.rules import Cloud, rule_for
 from groundplan.program import DOCUMENTS
 from groundplan.provider import replacing
@@ -147,20 +149,28 @@ class Aws:
         of, rule = resource_type(token), rule_for(token)
         if of is None or rule is None or rule.read is None:
             raise UsageError(f"the local cloud can't read a {token} by its id", where=f"import of {name}", fix="let the program make it")
-        blanks = {key: blank for key, hint in of.inputs.items() if (blank := _blank(hint)) is not None}
         # What requests ask for beside the id is mostly the id itself: a name.
-        guess = {**blanks, **{key: physical for key in _AUTONAMED if key in of.inputs}}
+        guess = {key: physical.rpartition(":")[2] for key in _AUTONAMED if key in of.inputs}
         try:
-            actual = self._maker.read(token, guess, physical, {})
-        except KeyError:
+            found = self._maker.told(token, guess, physical)
+        except (KeyError, ParamValidationError):
             raise UsageError(f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program make it") from None
-        if actual is None:
+        if found is None:
             return None
-        told = {key: value for key, value in actual.items() if value not in (None, "", [], {}) and value != blanks.get(key)}
-        key = next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)
-        if key and key not in told:
-            told[key] = physical
-        return self._state(token, name, told, {}), told
+        own = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
+        kind = token.rpartition(":")[2].lower()
+        told = of_type(of.inputs, found, rule.rename)
+        if (key := next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)) and key not in told:
+            told[key] = own.get(f"{kind}name") or re.split(r"[/:]", physical)[-1]
+        arns = [str(value) for key, value in own.items() if key.endswith("arn") and str(value).endswith(re.split(r"[/:]", physical)[-1])]
+        if "tags" in of.inputs and (tags := self._maker.tags(token, guess, physical, {"arn": next(iter(arns), physical)})):
+            told["tags"] = tags
+        if lacking := sorted(of.required - set(told)):
+            raise UsageError(
+                f"the local cloud tells a {token} by its id without {', '.join(lacking)}", where=f"import of {name}", fix="let the program make it"
+            )  # fmt: skip
+        outputs = {**of_type(of.computed, found), **({"arn": arns[0]} if arns and "arn" in of.computed else {})}
+        return self._state(token, name, told, outputs), told
 
     def delete(self, token: str, name: str, physical: str, inputs: Properties) -> None:
         """Delete it."""
@@ -215,14 +225,3 @@ def _has_unknown(value: Any) -> bool:
     if isinstance(value, list):
         return any(_has_unknown(item) for item in value)
     return bool(value == UNKNOWN)
-
-
-def _blank(hint: Any) -> Any:
-    """Something of the type, for what is told to take its place."""
-    if hint is str or str in typing.get_args(hint):
-        return ""
-    if hint is bool:
-        return False
-    if hint in (int, float):
-        return 0
-    return {} if typing.get_origin(hint) is not None and "Mapping" in str(typing.get_origin(hint)) else None

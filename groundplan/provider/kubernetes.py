@@ -78,7 +78,7 @@ class Kubernetes:
     def create(self, token: str, name: str, inputs: Properties) -> tuple[str, Properties]:
         """Write it; id and outputs."""
         physical, outputs = self._maker.make(token, name, inputs)
-        return physical, {**inputs, **outputs, **self._status(token, inputs)}
+        return physical, {**inputs, **outputs}
 
     def update(self, token: str, name: str, physical: str, state: Properties, olds: Properties, news: Properties, warn: Callable[[str], None]) -> Properties:
         """Write it anew; its state after that."""
@@ -112,12 +112,6 @@ class Kubernetes:
             UsageError: Always.
         """
         raise UsageError(f"the local cloud can't answer {token}", fix="write the objects in the program")
-
-    def _status(self, token: str, inputs: Properties) -> Properties:
-        if not token.endswith(":Service") or (inputs.get("spec") or {}).get("type") != "LoadBalancer":
-            return {}
-        host = f"{inputs['metadata']['name']}.elb.{self._maker.cloud.region}.amazonaws.com"
-        return {"status": {"loadBalancer": {"ingress": [{"hostname": host}]}}}
 
 
 def _cluster(kubeconfig: Any) -> str:

@@ -144,11 +144,14 @@ def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
     """Pods that the cluster would refuse, and connections that are closed and needed, or open and not."""
     from groundplan.kubernetes.admission import refusals
     from groundplan.kubernetes.connections import differences
-    from groundplan.kubernetes.manifests import collect
+    from groundplan.kubernetes.images import unmatched_by
+    from groundplan.kubernetes.manifests import HELM_RELEASE, collect
 
-    documents = [manifest.document for manifest in collect(resources)[0]]
+    everything = list(resources)
+    documents = [manifest.document for manifest in collect(everything)[0]]
+    unmatched = unmatched_by(item.inputs for item in everything if item.type == HELM_RELEASE)
     for policy, title, faults, fix, url in (
-        ("k8s-pod-admitted", "The cluster takes every pod", refusals(documents), "Change the pod, or what its namespace and its node pool allow.",
+        ("k8s-pod-admitted", "The cluster takes every pod", refusals(documents, unmatched), "Change the pod, or what its namespace and its node pool allow.",
          "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/"),
         ("k8s-connections", "Pods reach what they need, and nothing else", differences(documents) if documents else [],
          "Change the network policy; or the table of what is needed, groundplan/kubernetes/connections.py.",

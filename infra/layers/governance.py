@@ -141,6 +141,17 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
     )
 
 
+def deployment(objectives: Objectives, chooser: Chooser) -> None:
+    """Where changes come from. A runner's minutes are paid as they are used, a few cents a job; they are in no estimate."""
+    source = objectives.deploys_from
+    if source is None:
+        chosen, forced, why = "from wherever `pulumi up` is typed", "deploys_from: none", "the cluster's API is reached from inside of the network only"
+    else:
+        chosen, forced = f"a runner inside of the network for {source.repository}", f"deploys_from.repository: {source.repository}"
+        why = "started for each job of its workflows, gone after it; the job brings its own rights"
+    chooser.note("deployment", chosen, (forced,), why, 0.0)
+
+
 def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Chooser) -> RecoveryDesign:
     """Backups, and a standby region where one is asked for."""
     days = 35 if Regime.SOX in objectives.compliance or objectives.production else 7

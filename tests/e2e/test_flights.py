@@ -22,6 +22,14 @@ def asked(runtime: Any, key: str, **more: str) -> Any:
     return json.loads(answer["Body"].read())
 
 
+def send(shell: dict[str, str], topic: str, value: str) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": shell["KAFKA_BOOTSTRAP_SERVERS"]})
+    producer.produce(topic, value.encode())
+    assert producer.flush(30) == 0
+
+
 @pytest.fixture(scope="module")
 def sample_key(project: Path) -> str:
     found = re.search(r'One prediction \{"entities": \{"flight_id": \["([^"]+)"', (project / "up.txt").read_text(encoding="utf-8"))
@@ -52,6 +60,9 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
     assert "nothing is in quarantine" in assert_ok(groundplan(project, "quarantine", "list"), project).stdout
     as_on_aws = groundplan(project, "dlq", "list", "--json", "--outputs", str(project / ".groundplan" / "run" / "outputs.json"), **shell)
     assert [item["offset"] for item in json.loads(as_on_aws.stdout)] == [letter["offset"]]
+    for number, field in enumerate(("manufacturer", "model")):  # what the next run finds in them is decided further down
+        plane = {"tailnum": f"N{number}TEST", "manufacturer": "BOEING", "model": "737", "engines": 2, "seats": 149, field: f"ask joe{number}@example.com"}
+        send(shell, "planes", json.dumps(plane))
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")
     assert wrong.returncode == 2 and "the example has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
 
@@ -91,6 +102,16 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
         "quarantined_for": [],
     }
     assert asked(runtime, sample_key)["model_version"] == "v2.0.0"
+
+
+def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(project: Path) -> None:
+    listed = groundplan(project, "quarantine", "list", "--json")
+    found = {item["found"][0]["field"]: item["rows"] for item in json.loads(listed.stdout)}
+    assert listed.returncode == 1 and found == {"manufacturer": 1, "model": 1}
+    who = ("--identity", "dpo@example.com", "--reason", "looked at by hand")
+    assert "planes: 1 events released; 1 still wait" in assert_ok(groundplan(project, "quarantine", "release", "planes", "--field", "model", *who), project).stdout
+    assert "planes: 1 events discarded" in assert_ok(groundplan(project, "quarantine", "discard", "planes", *who), project).stdout
+    assert "nothing is in quarantine" in assert_ok(groundplan(project, "quarantine", "list"), project).stdout
 
 
 @pytest.mark.drill

@@ -63,6 +63,22 @@ class Cli:
             ["pulumi", *arguments, "--non-interactive"], cwd=self.project, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
+    def start_and_wait(self, stack: str, made: int) -> subprocess.Popen[str]:
+        """An `up` that runs, and has made so much of the stack."""
+        process = self.start("up", "-s", stack, "--yes", "--skip-preview")
+        assert process.stdout is not None
+        for number, line in enumerate(process.stdout):
+            if "created" in line and number > made:
+                return process
+        raise AssertionError(f"`pulumi up` ended before it had made {made} resources: {process.wait()}")
+
+    def end_what_is_left(self) -> None:
+        """An engine that was interrupted or killed leaves processes: of the program, of its dynamic provider."""
+        for other in psutil.process_iter():
+            with suppress(psutil.Error):
+                if other.environ().get("PULUMI_HOME") == self.variables["PULUMI_HOME"]:
+                    other.kill()
+
     def stack(self, name: str, like: str = "", without: tuple[str, ...] = ()) -> None:
         """A new stack, in the account that the cloud plays."""
         folder = self.project / "stacks"
@@ -101,27 +117,29 @@ class Cli:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cli]:
-    """A local cloud, its providers, and the CLI."""
-    command = [sys.executable, "-m", "groundplan", "provider", "--json"]
+def providers(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`groundplan provider`: the process, and the variables that it tells; by its options on a cloud that runs already."""
+    command = [sys.executable, "-m", "groundplan", "provider", "--json", *options]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     line = process.stdout.readline()
     assert line, process.stderr.read()
     try:
-        yield Cli(folder, json.loads(line)["variables"])
+        yield process, json.loads(line)["variables"]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-        _end_what_is_left(folder)
 
 
-def _end_what_is_left(folder: Path) -> None:
-    """An engine that was interrupted ends the shell that started a dynamic provider, and not the provider."""
-    for other in psutil.process_iter():
-        with suppress(psutil.Error):
-            if other.environ().get("PULUMI_HOME") == str(folder / "home"):
-                other.kill()
+@contextmanager
+def running(folder: Path) -> Iterator[Cli]:
+    """A local cloud, its providers, and the CLI."""
+    with providers() as (_, variables):
+        cli = Cli(folder, variables)
+        try:
+            yield cli
+        finally:
+            cli.end_what_is_left()
 
 
 def types(urns: set[str]) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 from groundplan.account import cli_state
 from groundplan.account.needs import Needs, needs
 from groundplan.account.plan import deploy_policy, names_of, steps
-from groundplan.account.preflight import preflight, quotas
+from groundplan.account.preflight import connected, preflight, quotas
 from groundplan.home import State
 from groundplan.permissions.deployed import deployed
 from groundplan.program import PROJECT
@@ -106,6 +106,22 @@ def test_a_quota_that_is_too_small_comes_with_its_request(aws: Any) -> None:
     assert (spot.state, spot.says) == ("missing", "16 needed, 8 allowed") and found["quota ml.m5.large for endpoint usage"].state == "unknown"
     assert spot.fix.endswith("--region us-east-1 --service-code ec2 --quota-code L-3819A6DF --desired-value 16")
     assert found["quota VPCs per Region"].state == "ok" and "in use" in found["quota VPCs per Region"].says
+
+
+def test_a_connection_that_nobody_confirmed_is_told(aws: Any, wanted: Needs) -> None:
+    """moto has no connections: botocore's own stubber answers in AWS's form."""
+    from botocore.stub import Stubber
+
+    client_of = aws("codeconnections")
+    (arn,) = wanted.connections
+    asked = {"ConnectionArn": arn}
+    with Stubber(client_of) as stub:
+        for state in ("PENDING", "AVAILABLE"):
+            stub.add_response("get_connection", {"Connection": {"ConnectionName": "github", "ConnectionStatus": state}}, asked)
+        stub.add_client_error("get_connection", "ResourceNotFoundException", expected_params=asked)
+        found = [item for _ in range(3) for item in connected(wanted, lambda service: client_of)]
+    assert [(item.state, item.says) for item in found] == [("missing", "it is pending"), ("ok", "github"), ("missing", f"there is no {arn}")]
+    assert "confirm it in the console" in found[0].fix and "deploys_from.connection" in found[2].fix
 
 
 def backend(folder: Path, **files: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ from groundplan.cloud.aws_server import _allow_plain_http
 from groundplan.cloud.maker import Maker
 from groundplan.cloud.monitor import Record
 from groundplan.cloud.rules import Cloud, rule_for
-from infra.errors import GroundplanError
+from groundplan.provider.aws import Aws
+from infra.errors import GroundplanError, UsageError
 from tests.conftest import everything
 from tests.integration.test_stacks import ACCOUNT, InProcess
 
@@ -82,6 +84,43 @@ def test_every_type_takes_other_tags_or_is_told_to_take_none(made: Made) -> None
         made.maker.change(type_, record.name, other, record.inputs, record.id, record.outputs)
         changed += 1
     assert changed > 40
+
+
+def test_what_is_imported_by_its_id_is_as_it_was_given_or_refused(made: Made) -> None:
+    """`pulumi import`, of a resource of which nothing else is known."""
+    provider, whole, structures, refused = Aws(made.maker.cloud), 0, set[str](), set[str]()
+    for record in made.records:
+        region = str(record.inputs.get("region", REGION))
+        try:
+            found = of_region(provider, region).read(record.type, record.name, record.id, {}, {})
+        except UsageError as error:
+            assert "by its id" in str(error) and "let the program make it" in str(error)
+            refused.add(record.type)
+            continue
+        assert found is not None, record.name
+        state, inputs = found
+        again = of_region(provider, region).read(record.type, record.name, record.id, state, inputs)
+        assert again is not None and again[1] == inputs, f"{record.name}: a refresh after the import finds a difference"
+        same = {key for key, value in inputs.items() if alike(value, record.inputs.get(key))}
+        whole += {key for key in record.inputs if key not in ("region", "tagsAll")} <= same
+        structures |= {f"{record.type.rpartition(':')[2]}.{key}" for key in same if isinstance(record.inputs[key], (dict, list)) and key != "tags"}
+    assert whole > len(made.records) / 3
+    assert structures > {
+        "BucketServerSideEncryptionConfiguration.rules", "EndpointConfiguration.productionVariants", "MetricAlarm.dimensions", "Model.vpcConfig",
+        "Project.environment", "Repository.encryptionConfigurations", "VpcEndpoint.routeTableIds",
+    }  # fmt: skip
+    assert len(refused) < 30, "what needs more than an id, or is not told whole"
+
+
+def of_region(provider: Aws, region: str) -> Aws:
+    return provider.configure({"region": region})
+
+
+def alike(told: Any, given: Any) -> bool:
+    """Whether they are one value; texts of JSON by what they say."""
+    if isinstance(told, str) and isinstance(given, str) and given[:1] == "{":
+        return bool(json.loads(told) == json.loads(given))
+    return bool(told == given)
 
 
 def test_a_change_by_hand_is_seen(made: Made) -> None:

@@ -47,7 +47,7 @@ class InProcess:
 
     def apply(self, stack: str, config: dict[str, Any], project: str = "groundplan") -> list[Record]:
         """Make a stack; the account is moto's, whatever the stack's file says."""
-        config = {**config, "aws:allowedAccountIds": [ACCOUNT]}
+        config = json.loads(json.dumps(config).replace(config["aws:allowedAccountIds"][0], ACCOUNT))
         region = parse(config, where="test", planned=True).region
         monitor = LocalMonitor(Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
         run(lambda: run_file(ROOT), monitor, stack, config, project=project)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from groundplan.review.command import review
 from groundplan.review.errors import ReviewError
 from groundplan.review.formats import as_html, as_json, as_markdown, as_sarif
 from groundplan.review.model import Review
+from groundplan.testing import Reviewed
 from infra.errors import UsageError
 from infra.objectives import load_config
 from tests.conftest import ROOT
@@ -23,6 +25,9 @@ from tests.review.programs import GOOD, PROGRAMS
 
 LATER = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(300)).isoformat()
 SCHEMA = Path(__file__).parent / "sarif-2.1.0.schema.json"
+
+
+Program = Callable[..., Reviewed]
 
 
 def write(folder: Path, code: str, pulumi: str = "name: tried\nruntime: python\n", **files: str) -> Path:
@@ -43,10 +48,10 @@ def test_there_are_thirty_bad_programs_and_a_good_one() -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_bad_program_yields_exactly_its_findings(name: str, tmp_path: Path) -> None:
+def test_a_bad_program_yields_exactly_its_findings(name: str, pulumi_program: Program) -> None:
     program = PROGRAMS[name]
     code = f"{GOOD}\n{program.code}\n"
-    found = review(write(tmp_path, code))
+    found = pulumi_program(code).review
     assert told(found) == program.expected
     assert found.passed == (not any(item.startswith("!") for item in program.expected))
     lines = code.splitlines()
@@ -98,8 +103,8 @@ aws.iam.RolePolicy("not2", role=app.name, policy=json.dumps({"Version": "2012-10
 """
 
 
-def test_every_way_to_give_a_right_is_listed(tmp_path: Path) -> None:
-    found = {(grant.who, grant.access, grant.actions, grant.resources) for grant in review(write(tmp_path, GRANTS)).grants}
+def test_every_way_to_give_a_right_is_listed(pulumi_program: Program) -> None:
+    found = {(grant.who, grant.access, grant.actions, grant.resources) for grant in pulumi_program(GRANTS).review.grants}
     assert found == {
         ("role app", "Read", ("s3:GetObject",), ("arn:aws:s3:::b/*",)),
         ("role app", "Managed policy", ("arn:aws:iam::aws:policy/job-function/Billing",), ("what that policy names",)),
@@ -121,7 +126,7 @@ def test_a_stack_over_its_budget_is_reviewed_and_fails() -> None:
     assert "over budget" in as_markdown(found).splitlines()[0]
 
 
-def test_objects_of_one_name_below_two_components_are_two(tmp_path: Path) -> None:
+def test_objects_of_one_name_below_two_components_are_two(pulumi_program: Program) -> None:
     code = """
 import pulumi
 import pulumi_kubernetes as k8s
@@ -136,7 +141,7 @@ class Part(pulumi.ComponentResource):
 Part("a")
 Part("b")
 """
-    found = review(write(tmp_path, code))
+    found = pulumi_program(code).review
     faults = [finding.urn for finding in found.findings if finding.policy == "k8s-valid"]
     assert len(faults) == len(set(faults)) == 2, "of each one"
 
@@ -158,10 +163,10 @@ def test_an_output_that_cant_be_written_is_wrong_use(tmp_path: Path) -> None:
     assert done.returncode == 2 and f"error: {out}: can't be written" in done.stderr
 
 
-def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, tmp_path: Path) -> None:
+def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, pulumi_program: Program) -> None:
     import jsonschema
 
-    bad = review(write(tmp_path, f"{GOOD}\n{PROGRAMS['public database'].code}\n"))
+    bad = pulumi_program(f"{GOOD}\n{PROGRAMS['public database'].code}\n").review
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     for item in (prod, bad):
         jsonschema.validate(json.loads(as_sarif(item)), schema)
@@ -173,12 +178,12 @@ def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, tmp_path: 
     assert all(item["suppressions"][0]["justification"] for item in suppressed)
 
 
-def test_the_other_formats_say_the_same(prod: Review, tmp_path: Path) -> None:
+def test_the_other_formats_say_the_same(prod: Review, pulumi_program: Program) -> None:
     document = json.loads(as_json(prod))
     assert document["passed"] and document["cost"]["monthly_usd"] and len(document["grants"]) == len(prod.grants)
     page = as_html(prod)
     assert "<script" not in page and "http" not in page.split("</style>")[0] and "groundplan-prod-auditor" in page
-    bad = review(write(tmp_path, f"{GOOD}\n{PROGRAMS['administrator'].code}\n"))
+    bad = pulumi_program(f"{GOOD}\n{PROGRAMS['administrator'].code}\n").review
     text = as_markdown(bad)
     assert (
         text.startswith("## ❌ tried / dev: failed: 2 mandatory findings") and "| `iam-no-star-action` (**mandatory**) | critical | r<br>`__main__.py:" in text
@@ -235,12 +240,12 @@ aws.ec2.Instance("i", ami=later.id.apply(str.upper), subnet_id=subnets.ids[0], i
     assert "looked up, and answered with stand-ins: aws:ec2/getAmi:getAmi" in found.notes[0]
 
 
-def test_what_a_deployment_decides_is_unknown_and_never_a_silent_pass(tmp_path: Path) -> None:
+def test_what_a_deployment_decides_is_unknown_and_never_a_silent_pass(pulumi_program: Program) -> None:
     code = f"""{GOOD}
 made = bucket("b", tls=False)
 aws.s3.BucketPolicy("p", bucket="b", policy=made.id.apply(lambda name: 1 / 0))
 """
-    found = review(write(tmp_path, code))
+    found = pulumi_program(code).review
     assert {(item.policy, item.resource) for item in found.undecided} == {("policy-not-public", "p"), ("s3-tls-only", ""), ("iam-lint", "p")}
 
 
@@ -270,9 +275,9 @@ x = {"a": 1}[k]
         ("import pulumi_aws as aws\naws.s3.Bucket('a')\naws.s3.Bucket('a')\n", "two resources are both named 'a'"),
     ],
 )
-def test_a_program_that_raises_is_named_with_its_line(code: str, says: str, tmp_path: Path) -> None:
+def test_a_program_that_raises_is_named_with_its_line(code: str, says: str, pulumi_program: Program) -> None:
     with pytest.raises(ReviewError, match=says):
-        review(write(tmp_path, code))
+        pulumi_program(code)
 
 
 PACK = """from pulumi_policy import *
@@ -341,9 +346,9 @@ def test_another_pack_is_asked_as_it_is(tmp_path: Path) -> None:
         ("name: [\n", "not readable as YAML"),
     ],
 )
-def test_a_project_that_is_none_is_named(pulumi: str, says: str, tmp_path: Path) -> None:
+def test_a_project_that_is_none_is_named(pulumi: str, says: str, pulumi_program: Program) -> None:
     with pytest.raises(UsageError, match=says):
-        review(write(tmp_path, "", pulumi))
+        pulumi_program("", files={"Pulumi.yaml": pulumi})
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:
@@ -369,7 +374,7 @@ def test_regimes_of_the_stack_make_findings_mandatory_and_an_expired_waiver_is_o
     assert "expired on 2020-01-01" in next(finding.message for finding in found.findings if finding.policy == "waiver-holds")
 
 
-def test_what_is_only_read_is_unknown_and_named_policies_inside_of_roles_are_read(tmp_path: Path) -> None:
+def test_what_is_only_read_is_unknown_and_named_policies_inside_of_roles_are_read(pulumi_program: Program) -> None:
     code = """
 import json
 import pulumi
@@ -382,11 +387,11 @@ aws.ec2.SecurityGroup("g", vpc_id=other.get_output("vpc"), ingress=[
 everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 aws.iam.Role("r", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": []}), inline_policies=[{"name": "i", "policy": json.dumps(everything)}])
 """
-    found = told(review(write(tmp_path, code)))
+    found = told(pulumi_program(code).review)
     assert {"!no-open-ingress g", "!iam-no-star-action r", "!iam-no-wildcards r"} <= found, found
 
 
-def test_programs_written_as_people_write_them_come_through(tmp_path: Path) -> None:
+def test_programs_written_as_people_write_them_come_through(pulumi_program: Program) -> None:
     code = """
 import pulumi, pulumi_aws as aws, pulumi_kubernetes as k8s
 
@@ -401,16 +406,16 @@ k8s.yaml.ConfigFile("y", file="objects.yaml")
 k8s.helm.v3.Release("h", chart="redis")
 """
     objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: open}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n"
-    found = review(write(tmp_path, code, objects__yaml=objects))
+    found = pulumi_program(code, files={"objects.yaml": objects}).review
     assert {"aws:ec2/subnet:Subnet", "kubernetes:core/v1:Namespace", "kubernetes:core/v1:ConfigMap"} <= {resource.type for resource in found.resources}
     assert "k8s-pod-security open" in told(found) and not any("k8s-valid" in item for item in told(found))
     assert any("not rendered here, so what they make is not seen: Helm release h" in note for note in found.notes)
 
 
-def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(tmp_path: Path) -> None:
+def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(pulumi_program: Program) -> None:
     code = 'import pulumi\nopen(pulumi.Config().require("file"))\npulumi.Config().require("later")\n'
     with pytest.raises(UsageError, match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more"):
-        review(write(tmp_path, code))
+        pulumi_program(code)
 
 
 def test_a_contract_that_breaks_its_readers_is_found_against_another_revision(tmp_path: Path) -> None:

@@ -157,3 +157,37 @@ def test_a_connection_too_few_and_one_too_many_are_told(whole: list[dict[str, An
     found = differences(documents)
     assert "pipelines can't call the VPC on 443, 9098" in found and "pipelines may call the internet on 80, and nothing needs it" in found
     assert "pipelines may call the node's metadata on 80, and nothing needs it" in found
+
+
+POLICY = {"kind": "ClusterImagePolicy", "metadata": {"name": "p"}, "spec": {"images": [{"glob": "ghcr.io/team/**"}], "authorities": []}}
+INCLUDED = {"policy.sigstore.dev/include": "true"}
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "spec", "unmatched", "says"),
+    [
+        ("ghcr.io/team/app:1", INCLUDED, {}, "deny", ""),
+        ("ghcr.io/team/app@sha256:" + "0" * 64, INCLUDED, {}, "deny", ""),
+        ("ghcr.io/team/app:1", {}, {}, "deny", "ghcr.io/team/app:1 must be signed, and nobody looks"),
+        ("ghcr.io/team/app:1", INCLUDED, {"mode": "warn"}, "deny", "the policy only warns"),
+        ("quay.io/other/app:1", INCLUDED, {}, "deny", "no image policy speaks of quay.io/other/app:1"),
+        ("quay.io/other/app:1", INCLUDED, {}, "allow", ""),
+        ("quay.io/other/app:1", {}, {}, "deny", ""),
+        ("nginx", INCLUDED, {"images": [{"glob": "index.docker.io/library/*"}]}, "deny", ""),
+        ("bitnami/redis:7", INCLUDED, {"images": [{"glob": "docker.io/bitnami/*"}]}, "deny", ""),
+        ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "gcr.io/a/*"}]}, "deny", "no image policy speaks"),
+        ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "**"}]}, "deny", ""),
+    ],
+)  # fmt: skip
+def test_images_that_nobody_checks(image: str, labels: dict[str, str], spec: dict[str, Any], unmatched: str, says: str) -> None:
+    documents = cluster(containers=[container(image=image)])
+    documents[0]["metadata"]["labels"] |= labels
+    found = refusals([*documents, {**POLICY, "spec": {**POLICY["spec"], **spec}}], unmatched)  # type: ignore[dict-item]
+    assert (len(found) == 1 and says in found[0]) if says else found == []
+
+
+def test_what_the_admission_controller_does_with_the_rest_stands_in_its_chart() -> None:
+    from groundplan.kubernetes.images import unmatched_by
+
+    assert unmatched_by([{"chart": "karpenter"}]) == "" and unmatched_by([{"chart": "policy-controller"}]) == "deny"
+    assert unmatched_by([{"chart": "oci://ghcr.io/x/policy-controller", "values": {"webhook": {"configData": {"no-match-policy": "warn"}}}}]) == "warn"

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundplan.cloud.kafka_front import _Link, readable
+from groundplan.cloud.kafka_front import Calls, _Link, readable
 
 KEYS = [(18, 0, 4), (3, 0, 12), (0, 0, 11)]
 TAGS = b"\x02" + b"\x01\x08" + b"\xff" * 8 + b"\x03\x01\x00"
@@ -97,3 +99,29 @@ def test_what_is_no_kafka_passes_through() -> None:
     assert link.requests(b"\0\0\0\1GET / HTTP/1.1") == b"\0\0\0\1GET / HTTP/1.1" and link.requests(b"more") == b"more"
     link.answers(b"any")
     assert link.client.waiting == [b"any"]
+
+
+def asks(client: str, key: int, version: int, body: bytes = b"\0" * 8) -> bytes:
+    return framed(struct.pack(">hhi", key, version, 1) + struct.pack(">h", len(client)) + client.encode() + body)
+
+
+def test_requests_of_clients_that_name_themselves_are_noted_once_however_they_come(tmp_path: Path) -> None:
+    link = _Link(calls=Calls(tmp_path / "calls"))
+    sent = [
+        asks("groundplan.step.ingest", 1, 11), asks("groundplan.step.ingest", 1, 11), asks("groundplan.step.ingest", 12, 3), asks("rdkafka", 0, 7),
+        asks("groundplan.person.replay", 22, 1, b"\xff\xff" + b"\0" * 14), asks("groundplan.person.replay", 22, 4, b"\0\0" + b"\0" * 16),
+        asks("groundplan.other", 22, 4, b"\0\3tx" + b"\0" * 16), asks("groundplan.other", 77, 0),
+    ]  # fmt: skip
+    data = b"".join(sent)
+    passed = b"".join(link.requests(data[start : start + 60]) for start in range(0, len(data), 60))
+    assert passed == data
+    found = json.loads((tmp_path / "calls").read_text())
+    assert {(item["caller"], item["operation"]) for item in found} <= {
+        ("step.ingest", "Fetch"), ("step.ingest", "Heartbeat"), ("person.replay", "InitProducerId"), ("other", "InitProducerId in a transaction"),
+        ("other", "request 77"),
+    }  # fmt: skip
+    whole = _Link(calls=Calls(tmp_path / "whole"))
+    whole.requests(data)
+    assert [f"{item['caller']}: {item['operation']}" for item in json.loads((tmp_path / "whole").read_text())] == [
+        "other: InitProducerId in a transaction", "other: request 77", "person.replay: InitProducerId", "step.ingest: Fetch", "step.ingest: Heartbeat",
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ from infra.errors import UsageError
 from infra.objectives import load, parse, stack_schema
 from tests.conftest import set_path
 
+CONNECTION = "arn:aws:codeconnections:us-east-1:123456789012:connection/11111111-2222-3333-4444-555555555555"
 BAD = [
     # path in groundplan:objectives, value (... removes it), what the message must say
     ("budget.monthly_usd", -5, ["groundplan:objectives.budget.monthly_usd", "-5 given", "greater than 0"]),
@@ -53,6 +54,18 @@ BAD = [
     ("research.scientists", ["ada", "ada"], ["research.scientists", "named twice: ada"]),
     ("research.gpu_hours_per_month", -1, ["gpu_hours_per_month", "-1 given"]),
     ("research.gpu_hours", 3, ["gpu_hours is not a known objective", "did you mean `gpu_hours_per_month`?"]),
+    ("deploys_from", {"repository": "example/platform"}, ["deploys_from.connection is missing"]),
+    (
+        "deploys_from",
+        {"repository": "https://github.com/a/b", "connection": CONNECTION},
+        ["deploys_from.repository", "'https://github.com/a/b' given", "OWNER/NAME"],
+    ),
+    ("deploys_from", {"repository": "a/b", "connection": "github"}, ["deploys_from.connection", "'github' given", "arn:aws:codeconnections:"]),
+    (
+        "deploys_from",
+        {"repository": "a/b", "connection": CONNECTION.replace("012", "999")},
+        ["deploys_from.connection", "of account 123456789999", "the stack's account is 123456789012", "make one in the stack's account"],
+    ),
     ("feature_store", "redis", ["feature_store", "'redis' given", "'feast'"]),
     ("events.per_second", float("inf"), ["events.per_second", "inf given", "finite number"]),
     ("events.per_second", 2_000_000, ["events.per_second", "2000000 given", "less than or equal to 1000000"]),

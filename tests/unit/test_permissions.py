@@ -95,3 +95,107 @@ def test_a_grant_that_nothing_used_is_told() -> None:
     found = stack(role(inlinePolicies=[{"name": "x", "policy": document(Action=["s3:GetObject", "sqs:SendMessage"])}]))
     (left,) = unused(found, check(found, [GET]))
     assert left.actions == ("sqs:SendMessage on *",)
+
+
+BUILD = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "codebuild.amazonaws.com"}}}
+REPOSITORY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team/app"
+# In the forms in which CodeBuild's own guide writes a buildspec: YAML and JSON.
+PUSHES = """
+version: 0.2
+phases:
+  pre_build:
+    commands:
+      - aws ecr get-login-password --region $AWS_DEFAULT_REGION | docker login --username AWS --password-stdin $REPOSITORY_URI
+  build:
+    commands:
+      - docker build -t $REPOSITORY_URI:latest .
+  post_build:
+    commands:
+      - docker push $REPOSITORY_URI:latest
+"""
+PULLS = json.dumps({"version": 0.2, "phases": {"build": {"commands": [f"docker pull {REPOSITORY}:1"]}}})
+
+
+def build(buildspec: str = "", **more: Any) -> Item:
+    inputs = {"name": "p-dev-image", "serviceRole": f"arn:aws:iam::{ACCOUNT}:role/p-dev-build", "source": {"type": "NO_SOURCE", "buildspec": buildspec}, **more}
+    inputs["environment"] = {"environmentVariables": [{"name": "REPOSITORY_URI", "value": REPOSITORY}]}
+    return Item("aws:codebuild/project:Project", "image", inputs)
+
+
+def of_build(*statements: dict[str, Any]) -> Item:
+    inline = [{"name": "x", "policy": json.dumps({"Version": "2012-10-17", "Statement": list(statements)})}]
+    return Item("aws:iam/role:Role", "p-dev-build", {"assumeRolePolicy": BUILD, "inlinePolicies": inline})
+
+
+@pytest.mark.parametrize(
+    ("project", "wanted"),
+    [
+        (build(), {"logs:CreateLogStream", "logs:PutLogEvents"}),
+        (build(PUSHES), {"ecr:GetAuthorizationToken", "ecr:PutImage", "ecr:UploadLayerPart", "ecr:BatchGetImage"}),
+        (build(PULLS), {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}),
+        (build(source={"type": "S3", "location": "p-dev-code/app.zip"}), {"s3:GetObject", "s3:GetObjectVersion"}),
+        (build(source={"type": "GITHUB", "auth": {"resource": f"arn:aws:codestar-connections:{REGION}:{ACCOUNT}:connection/x"}}),
+         {"codestar-connections:GetConnectionToken"}),
+        (build(vpcConfig={"vpcId": "vpc-1", "subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}),
+         {"ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DescribeVpcs"}),
+        (build("{"), {"logs:PutLogEvents"}),
+    ],
+    ids=["a log", "a push", "a pull", "a source", "a connection", "a network", "a file that is none"],
+)  # fmt: skip
+def test_a_build_needs_what_its_project_says(project: Item, wanted: set[str]) -> None:
+    refused = {result.need.action for result in check(stack(project, of_build()), [], [project]) if result.decision.outcome == "denied"}
+    assert wanted <= refused
+    assert ("ecr:PutImage" in refused) is ("ecr:PutImage" in wanted) and ("s3:GetObject" in refused) is ("s3:GetObject" in wanted)
+    allowed = of_build({"Effect": "Allow", "Action": [*refused, "ecr:DeleteRepository"], "Resource": "*"})
+    results = check(stack(project, allowed), [], [project])
+    assert {result.decision.outcome for result in results} == {"allowed"}
+    assert [item.actions for item in unused(stack(project, allowed), results)] == [("ecr:DeleteRepository on *",)]
+
+
+def test_a_key_without_a_policy_has_the_one_that_aws_gives_it() -> None:
+    signs = json.dumps({"version": 0.2, "phases": {"build": {"commands": ["cosign sign --key awskms:///alias/p-dev-signing $REPOSITORY_URI"]}}})
+    project, rights = build(signs), {"Effect": "Allow", "Action": ["kms:*", "ecr:*", "logs:*"], "Resource": "*"}
+    key = Item("aws:kms/key:Key", "signing", {})
+    number = arn_of(key, REGION, ACCOUNT).rpartition("/")[2]
+    alias = Item("aws:kms/alias:Alias", "signing", {"name": "alias/p-dev-signing", "targetKeyId": number})
+    results = check(stack(project, of_build(rights), key, alias), [], [project])
+    assert {result.need.action for result in results} > {"kms:Sign", "kms:GetPublicKey"} and {result.decision.outcome for result in results} == {"allowed"}
+    other = {
+        "Version": "2012-10-17",
+        "Statement": {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:role/else"}, "Action": "kms:*", "Resource": "*"},
+    }
+    for closed in (Item("aws:kms/key:Key", "signing", {"policy": json.dumps(other)}), key):
+        policy = [Item("aws:kms/keyPolicy:KeyPolicy", "signing", {"keyId": number, "policy": json.dumps(other)})] if closed is key else []
+        refused = {
+            item.need.action for item in check(stack(project, of_build(rights), closed, alias, *policy), [], [project]) if item.decision.outcome == "denied"
+        }
+        assert refused == {"kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"}
+
+
+def test_what_is_asked_of_kafka_needs_its_own_permissions() -> None:
+    cluster = Item("aws:msk/serverlessCluster:ServerlessCluster", "events", {"clusterName": "p-dev-events"})
+    arn = arn_of(cluster, REGION, ACCOUNT)
+    topics, groups = arn.replace(":cluster/", ":topic/"), arn.replace(":cluster/", ":group/")
+    reads = [Call("step.ingest", "kafka-cluster", name, "{}") for name in ("Metadata", "FindCoordinator", "JoinGroup", "Fetch", "OffsetCommit")]
+
+    def refused(*statements: tuple[list[str], list[str]]) -> set[str]:
+        inline = [{"name": "x", "policy": json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": resources} for actions, resources in statements]})}]  # fmt: skip
+        found = check(stack(cluster, role(inlinePolicies=inline)), reads)
+        return {result.need.action.partition(":")[2] for result in found if result.decision.outcome != "allowed"}
+
+    connect, read = (["kafka-cluster:Connect"], [arn]), (["kafka-cluster:*Topic", "kafka-cluster:ReadData"], [f"{topics}/*"])
+    group = (["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"], [f"{groups}/*"])
+    assert refused(connect, read, group) == set()
+    assert refused(connect, read) == {"AlterGroup", "DescribeGroup"} and refused(read, group) == {"Connect"}
+    assert refused(connect, group, (["kafka-cluster:*"], [arn])) == {"DescribeTopic", "ReadData"}
+    assert check(stack(role()), reads) == [], "a stack without a stream"
+    unknown = check(stack(cluster, role()), [Call("step.ingest", "kafka-cluster", "request 77", "{}")])
+    assert [(item.decision.outcome, item.decision.reason) for item in unknown] == [("undecided", "nobody says which permission Kafka's request 77 needs")]
+
+
+def test_every_permission_that_kafka_needs_is_one_of_iams() -> None:
+    from groundplan.permissions.kafka import _NEEDED, SERVICE
+    from policies.iam.actions import action_exists
+
+    assert [action for needs in _NEEDED.values() for action, _ in needs if not action_exists(f"{SERVICE}:{action}")] == []

@@ -312,7 +312,7 @@ def test_eventbridge_asks_for_one_of_the_two_days() -> None:
 
 def test_the_image_is_built_in_the_account_before_anything_runs_it(resources: tuple[Previewed, ...]) -> None:
     built = next(item for item in resources if item.type == "pulumi-python:dynamic/groundplan:BuiltImage")
-    project = of_type(resources, "Project")[0].inputs
+    project = next(item for item in of_type(resources, "Project") if item.name == "image").inputs
     assert built.inputs["uri"].rpartition(":")[2] in project["source"]["location"], "the archive and the image have one name"
     assert built.inputs["__provider"] == SECRET
     users = [item for item in resources if built.urn in item.dependencies]

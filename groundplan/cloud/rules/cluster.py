@@ -60,7 +60,13 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
         raise GroundplanError(f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}", fix="mend the component's arguments")
     cloud.manifests(Manifest("", inputs))
     metadata = inputs["metadata"]
-    return f"{metadata.get('namespace', 'default')}/{metadata['name']}", {}
+    told = {"status": _balanced(cloud, inputs)} if inputs["kind"] == "Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer" else {}
+    return f"{metadata.get('namespace', 'default')}/{metadata['name']}", told
+
+
+def _balanced(cloud: Cloud, inputs: Inputs) -> dict[str, Any]:
+    """What a cluster tells of a service behind a load balancer of its own."""
+    return {"loadBalancer": {"ingress": [{"hostname": f"{inputs['metadata']['name']}.elb.{cloud.region}.amazonaws.com"}]}}
 
 
 RULES: dict[str, Rule] = {

@@ -78,7 +78,7 @@ RULES: dict[str, Rule] = {
     ),
     "aws:codebuild/project:Project": Rule(
         "codebuild", "CreateProject",
-        rename={"buildTimeout": "timeoutInMinutes"},
+        rename={"buildTimeout": "timeoutInMinutes", "queuedTimeout": "queuedTimeoutInMinutes"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[project][arn]}"},
         delete=("DeleteProject", {"name": "{id}"}),

@@ -1,0 +1,103 @@
+"""A pytest plugin: a Pulumi program of yours, reviewed by a policy pack of yours, without a CLI, an account or the network.
+
+    def test_a_bucket_without_encryption_is_found(pulumi_program):
+        found = pulumi_program(\"\"\"
+            import pulumi_aws as aws
+            aws.s3.Bucket("b")
+        \"\"\", packs=["policies"])
+        assert ("s3-encrypted", "b") in found.violations
+
+pytest finds it where groundplan is installed (docs/testing.md). It names no test of its own and loads nothing before it is used.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from groundplan.review.model import Resource, Review
+
+_PROJECT = "name: tried\nruntime: python\n"
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What a program would make, and what is wrong with it.
+
+    Attributes:
+        review: All of it: resources, findings, grants, cost.
+    """
+
+    review: Review
+
+    @property
+    def violations(self) -> set[tuple[str, str]]:
+        """Control and resource of every finding that nobody waived; ``stack`` where it is of the whole stack."""
+        return {(finding.policy, finding.resource) for finding in self.review.findings if not finding.waived}
+
+    @property
+    def blocking(self) -> set[tuple[str, str]]:
+        """Those of them that would stop an update."""
+        return {(finding.policy, finding.resource) for finding in self.review.blocking}
+
+    def of_type(self, type_: str) -> list[Resource]:
+        """Resources of a type, by its token (``aws:s3/bucket:Bucket``) or its last part (``Bucket``)."""
+        return [item for item in self.review.resources if item.type == type_ or item.type.rpartition(":")[2] == type_]
+
+    def one(self, type_: str, name: str = "") -> Resource:
+        """The one resource of a type, and of this name where there are several.
+
+        Raises:
+            AssertionError: There is none, or more than one.
+        """
+        found = [item for item in self.of_type(type_) if not name or item.name == name]
+        there = ", ".join(f"{item.name} ({item.type})" for item in self.review.resources) or "nothing"
+        assert len(found) == 1, f"{len(found)} resources are {f'{name} of type ' if name else 'of type '}{type_}; the program makes {there}"
+        return found[0]
+
+
+@pytest.fixture
+def pulumi_program(tmp_path: Path) -> Callable[..., Reviewed]:
+    """A function that reviews a program: ``pulumi_program(program, stack="", config={}, packs=(), files={})``.
+
+    - ``program``: its text, or a folder with ``Pulumi.yaml``, of which nothing is changed.
+    - ``stack``: may be left away where there is one, or none.
+    - ``config``: before the stack file's: ``{"aws:region": "eu-central-1"}``; structures may be given as such.
+    - ``packs``: folders with ``PulumiPolicy.yaml``; without any Groundplan's own.
+    - ``files``: texts that lie beside a program which is given as a text, by name; ``Pulumi.yaml`` may be one.
+
+    The program may make anything: values that only a deployment can tell are unknown, as in a preview. It raises
+    ``groundplan.review.errors.ReviewError`` where the program or a policy does.
+    """
+
+    def reviewed(
+        program: str | Path,
+        *,
+        stack: str = "",
+        config: Mapping[str, Any] | None = None,
+        packs: Iterable[str | Path] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> Reviewed:
+        import json
+
+        from groundplan.review.command import review
+
+        folder = program if isinstance(program, Path) else _written(tmp_path / "program", program, files or {})
+        given = tuple(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (config or {}).items())
+        return Reviewed(review(folder, stack, packs=tuple(Path(pack) for pack in packs), config=given))
+
+    return reviewed
+
+
+def _written(folder: Path, program: str, files: Mapping[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in {"Pulumi.yaml": _PROJECT, "__main__.py": program, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
+    return folder

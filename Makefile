@@ -11,17 +11,26 @@ GROUNDPLAN := $(BIN)/groundplan
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+# Every package is held to its hash, and nothing is resolved: the lock is complete. uv installs in parallel; where there is no uv for a
+# machine, or it can't reach what pip can, pip does it. uv knows nothing of pip's configuration, so its index is told.
+INDEX = $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+define install
+@UV_NATIVE_TLS=1 UV_NO_PROGRESS=1 $(if $(INDEX),UV_DEFAULT_INDEX=$(INDEX)) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r $(1) 2>/dev/null \
+	|| $(PIP) --require-hashes --no-deps -r $(1)
+endef
+
+$(VENV)/.installed: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundplan needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 up")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked packages into $(VENV) (once; a few minutes)"
-	@# The lock is complete, so pip need not resolve (and old ones fail at it, with extras under hashes).
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "installing the locked packages into $(VENV) (once; 2 GB, a minute or a few)"
+	@$(PIP) --require-hashes --no-deps -r requirements-uv.lock || true
+	$(call install,requirements.lock)
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-test.lock
+	$(call install,requirements-test.lock)
 	@touch $@
 
 up: $(VENV)/.installed ## start the whole platform on this machine
@@ -81,6 +90,7 @@ docs: $(VENV)/.installed ## what a command makes: the schema for editors, the pa
 lock: ## resolve the dependencies anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra test pyproject.toml --output-file requirements-test.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock pyproject.toml --output-file requirements.lock
+	@echo "uv>=0.9 # installs the rest" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" - --output-file requirements-uv.lock
 
 clean: down ## remove what was installed and all local state
 	@rm -rf $(VENV) .groundplan rendered

@@ -109,7 +109,9 @@ def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(
     found = {item["found"][0]["field"]: item["rows"] for item in json.loads(listed.stdout)}
     assert listed.returncode == 1 and found == {"manufacturer": 1, "model": 1}
     who = ("--identity", "dpo@example.com", "--reason", "looked at by hand")
-    assert "planes: 1 events released; 1 still wait" in assert_ok(groundplan(project, "quarantine", "release", "planes", "--field", "model", *who), project).stdout
+    assert (
+        "planes: 1 events released; 1 still wait" in assert_ok(groundplan(project, "quarantine", "release", "planes", "--field", "model", *who), project).stdout
+    )
     assert "planes: 1 events discarded" in assert_ok(groundplan(project, "quarantine", "discard", "planes", *who), project).stdout
     assert "nothing is in quarantine" in assert_ok(groundplan(project, "quarantine", "list"), project).stdout
 

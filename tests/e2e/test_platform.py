@@ -184,7 +184,7 @@ def test_a_second_stack_or_a_second_command_at_once_is_refused(project: Path) ->
     assert done.returncode == 1 and "another groundplan command is changing this platform" in done.stderr
 
 
-@pytest.mark.parametrize("service", ["mlflow", "router"])
+@pytest.mark.parametrize("service", [pytest.param("mlflow", marks=pytest.mark.drill), "router"])
 def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
     before = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
     psutil.Process(before["pid"]).kill()
@@ -318,10 +318,6 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
     kept = stack.read_text(encoding="utf-8")
     try:
         (folder / "experiment.py").write_text(worse, encoding="utf-8")
-        stack.write_text(kept.replace("worst: 60", "worst: 50"), encoding="utf-8")
-        assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project)
-        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
-        assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 50" in done.stderr
         # With a laxer objective the gate lets it pass, and the canary must catch it.
         stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
         assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project).stdout)
@@ -334,6 +330,21 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
     assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
     log = json.loads(assert_ok(groundplan(project, "audit", "--json"), project).stdout)
     assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
+
+
+@pytest.mark.drill  # another application of the program
+def test_a_version_that_misses_its_objective_is_not_registered(project: Path) -> None:
+    script, stack = project / "examples" / "diabetes" / "experiment.py", project / "stacks" / "Pulumi.local.yaml"
+    original, kept = script.read_text(encoding="utf-8"), stack.read_text(encoding="utf-8")
+    try:
+        script.write_text(original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1"), encoding="utf-8")
+        stack.write_text(kept.replace("worst: 60", "worst: 50"), encoding="utf-8")
+        assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project)
+        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
+        assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 50" in done.stderr
+    finally:
+        script.write_text(original, encoding="utf-8")
+        stack.write_text(kept, encoding="utf-8")
 
 
 @pytest.mark.drill  # a run of the pipeline, as `up` makes it

@@ -406,7 +406,9 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context
     assert [list(letter.headers) for letter in again] == [theirs, theirs] and len({letter.timestamp_ms for letter in again}) == 1
 
 
-@pytest.mark.parametrize("kept", [(True, True, True), (True, False, True), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    "kept", [(True, False, True), (False, True), *(pytest.param(kept, marks=pytest.mark.drill) for kept in ((True, True, True), (False, False)))]
+)
 def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept: tuple[bool, ...]) -> None:
     from confluent_kafka import Producer
 

@@ -127,8 +127,8 @@ def test_two_stacks_in_one_account_do_not_collide(cloud: InProcess) -> None:
     ("project", "stack", "model"),
     [
         ("p" * 30, "s" * 30, "m" * 40),
-        ("a-company-with-a-long-name-inc", "production-of-the-third-region", "a-model-that-has-forty-characters-exactl"),
-        ("g", "p", "m"),
+        pytest.param("a-company-with-a-long-name-inc", "production-of-the-third-region", "a-model-that-has-forty-characters-exactl", marks=pytest.mark.drill),
+        pytest.param("g", "p", "m", marks=pytest.mark.drill),
     ],
 )
 def test_names_stay_within_awss_limits_whatever_project_stack_and_model_are_called(project: str, stack: str, model: str, cloud: InProcess) -> None:

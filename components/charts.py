@@ -9,10 +9,12 @@ import pulumi
 from pulumi_kubernetes.helm.v3 import Release
 
 from components.base import Component
-from components.cluster import Cluster
+from components.cluster import Cluster, ForeignCluster
 
 
-def install(owner: Component, cluster: Cluster, resource_name: str, *, after: Sequence[pulumi.Resource], **release: Any) -> list[pulumi.Resource]:
+def install(
+    owner: Component, cluster: Cluster | ForeignCluster, resource_name: str, *, after: Sequence[pulumi.Resource], **release: Any
+) -> list[pulumi.Resource]:
     """A release, and what must wait for it.
 
     Where objects are only written to files no release is made: the provider would hand it to Helm all the same, which would look

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -10,7 +11,7 @@ import pulumi_aws as aws
 from pulumi_kubernetes import Provider
 
 from components.base import Component, Scope, Statement
-from components.roles import make_role, service_trust
+from components.roles import IAM_ROLE_NAME_LIMIT, make_role, service_trust
 
 KUBERNETES_VERSION = "1.34"
 SYSTEM_TAINT = "CriticalAddonsOnly"
@@ -45,12 +46,33 @@ class ClusterArgs:
     manifests_folder: str = ""
 
 
+@dataclass(frozen=True)
+class ForeignCluster:
+    """A cluster that something else has made; its attributes are those of ``Cluster``."""
+
+    physical_name: str
+    physical_node_role: str
+    kubernetes: Provider
+    ready: Sequence[pulumi.Resource] = ()
+    applies: bool = True
+
+    @property
+    def cluster_name(self) -> str:
+        """As ``Cluster`` has it."""
+        return self.physical_name
+
+    @property
+    def node_role_name(self) -> str:
+        """As ``Cluster`` has it."""
+        return self.physical_node_role
+
+
 class Cluster(Component):
     """EKS and what it can't start without.
 
     Attributes:
-        cluster_name: Physical name.
-        node_role_name: Role of every node; Karpenter's nodes take it, too.
+        physical_name, cluster_name: The cluster's name; the second waits for the cluster.
+        physical_node_role, node_role_name: Role of every node, in the same way; Karpenter's nodes take it, too.
         kubernetes: Provider that applies (or writes) Kubernetes objects.
         ready: What Kubernetes objects must wait for.
         applies: Whether objects reach a cluster. Where they are only written, there is none for Helm to install charts in.
@@ -59,7 +81,8 @@ class Cluster(Component):
     def __init__(self, name: str, scope: Scope, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("cluster")
-        physical = scope.name("cluster", limit=100)
+        physical = self.physical_name = scope.name("cluster", limit=100)
+        self.physical_node_role = scope.name("nodes", limit=IAM_ROLE_NAME_LIMIT)
         logs = aws.cloudwatch.LogGroup(
             f"{name}-control-plane",
             name=f"/aws/eks/{physical}/cluster",

@@ -15,7 +15,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.base import Component, Scope, Statement, policy
 from components.charts import install
-from components.cluster import SYSTEM_TAINT, Cluster
+from components.cluster import SYSTEM_TAINT, Cluster, ForeignCluster
 from components.roles import make_role, pod_trust
 
 CHART_VERSION = "1.8.1"
@@ -41,7 +41,7 @@ class KarpenterArgs:
     gpu_instance_types: EC2 types, the first is preferred by price.
     """
 
-    cluster: Cluster
+    cluster: Cluster | ForeignCluster
     node_key_arn: pulumi.Input[str]
     zones: tuple[str, ...]
     cpu_limit: int
@@ -129,7 +129,8 @@ class Karpenter(Component):
     def _rights(self, queue_arn: pulumi.Output[str]) -> list[Statement]:
         """Karpenter's own policy, held to this cluster's nodes by tag (https://karpenter.sh/docs/reference/cloudformation/)."""
         scope = self.scope
-        region, account, cluster = scope.region, scope.account_id, scope.name("cluster", limit=100)
+        region, account = scope.region, scope.account_id
+        cluster, nodes = self._args.cluster.physical_name, self._args.cluster.physical_node_role
         owned = {f"kubernetes.io/cluster/{cluster}": "owned"}
         request = {"StringEquals": {f"aws:RequestTag/{key}": value for key, value in owned.items()}}
         existing = {"StringEquals": {f"aws:ResourceTag/{key}": value for key, value in owned.items()}}
@@ -168,7 +169,7 @@ class Karpenter(Component):
             Statement(("sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"), (queue_arn,)),
             Statement(
                 ("iam:PassRole",),
-                (f"arn:aws:iam::{account}:role/{scope.name('nodes', limit=64)}",),
+                (f"arn:aws:iam::{account}:role/{nodes}",),
                 conditions={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
             ),
             Statement(
@@ -179,14 +180,14 @@ class Karpenter(Component):
                 (f"arn:aws:iam::{account}:instance-profile/karpenter/{region}/{cluster}/*", f"arn:aws:iam::{account}:instance-profile/{cluster}_*"),
             ),
             Statement(("iam:ListInstanceProfiles",), ("*",)),
-            Statement(("iam:GetRole",), (f"arn:aws:iam::{account}:role/{scope.name('nodes', limit=64)}",)),
+            Statement(("iam:GetRole",), (f"arn:aws:iam::{account}:role/{nodes}",)),
             Statement(("eks:DescribeCluster",), (f"arn:aws:eks:{region}:{account}:cluster/{cluster}",)),
             Statement(("kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant", "kms:DescribeKey"), (self._args.node_key_arn,)),
         ]  # fmt: skip
 
     def _node_class(self, kind: str, volume_gb: int) -> None:
         scope, cluster = self.scope, self._args.cluster
-        cluster_name = scope.name("cluster", limit=100)
+        cluster_name = cluster.physical_name
         discovery = {"tags": {"karpenter.sh/discovery": cluster_name}}
         CustomResource(
             f"{self._name}-class-{kind}",

@@ -91,7 +91,6 @@ class Runner(Component):
             encryption_key=args.key_arn,
             build_timeout=_HOURS * 60,
             queued_timeout=_QUEUED * 60,
-            concurrent_build_limit=1,
             logs_config={"cloudwatch_logs": {"status": "ENABLED", "group_name": logs.name}},
             tags=scope.tags("runner"),
             opts=self.child(depends_on=role.policies),

@@ -327,6 +327,9 @@ class _Platform:
 
     def _cluster(self) -> None:
         scope, plan, roles = self.scope, self.plan, self.identity.role_arns
+        # Made by `groundplan bootstrap`. A refresh reads objects of every kind; who deploys is the cluster's maker, whom EKS lets in.
+        reader: pulumi.Input[str] = f"arn:aws:iam::{scope.account_id}:role/{scope.project}-drift"
+        drift = {"drift": (reader, "AmazonEKSAdminViewPolicy")} if self.wanted.deploys_from else {}
         self.cluster = Cluster(
             "cluster",
             scope,
@@ -341,6 +344,7 @@ class _Platform:
                     "data-scientist": (roles["data-scientist"], "AmazonEKSViewPolicy"),
                     "operations": (roles["operations"], "AmazonEKSEditPolicy"),
                     "auditor": (roles["auditor"], "AmazonEKSViewPolicy"),
+                    **drift,
                 },
                 manifests_folder=self.manifests,
             ),

@@ -62,11 +62,13 @@ def apply(
 
     config = load(root, stack)
     known = _load_records(state_file, generation)
-    cloud = Cloud(config.region, config.account_id, sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest))
+    settings = load_config(root, stack)
+    applies = not settings.get("kubernetes:renderYamlToDirectory")
+    cloud = Cloud(config.region, config.account_id, sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest), applies)
     monitor = LocalMonitor(cloud, known)
     entry = program or (lambda: run_file(root))
     try:
-        outputs = run(entry, monitor, stack, load_config(root, stack))
+        outputs = run(entry, monitor, stack, settings)
     finally:
         # What was made before a failure is kept on record, so that the next run goes on from there.
         _save_records(state_file, generation, {**{record.urn: record for record in monitor.gone}, **monitor.records})

@@ -40,14 +40,14 @@ def needs_of(stack: Stack, project: Mapping[str, Any]) -> Iterator[Need]:
     yield Need("logs:CreateLogStream", f"{group}:*", because="the build's log")
     yield Need("logs:PutLogEvents", f"{group}:log-stream:any", because="the build's log")
     yield from _network(stack, project.get("vpcConfig") or {})
-    variables = {item["name"]: str(item["value"]) for item in (project.get("environment") or {}).get("environmentVariables", [])}
-    for command in _commands(source.get("buildspec", "")):
+    variables = {item["name"]: str(item.get("value", "")) for item in (project.get("environment") or {}).get("environmentVariables") or ()}
+    for command in _commands(source.get("buildspec") or ""):
         yield from _command(stack, command, variables)
 
 
 def _network(stack: Stack, network: Mapping[str, Any]) -> Iterator[Need]:
     because = "the build runs in the network"
-    for subnet in network.get("subnets", []):
+    for subnet in network.get("subnets") or ():
         arn = f"arn:aws:ec2:{stack.region}:{stack.account}"
         yield Need("ec2:CreateNetworkInterface", f"{arn}:subnet/{subnet}", because=because)
         context = {"ec2:AuthorizedService": "codebuild.amazonaws.com", "ec2:Subnet": f"{arn}:subnet/{subnet}"}
@@ -64,8 +64,8 @@ def _commands(text: str) -> list[str]:
         spec = json.loads(text) if text.lstrip()[:1] == "{" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
         return []
-    phases = spec.get("phases", {}) if isinstance(spec, dict) else {}
-    return [str(command) for phase in phases.values() for command in phase.get("commands", [])]
+    phases = (spec.get("phases") or {}).values() if isinstance(spec, dict) else ()
+    return [str(command) for phase in phases if isinstance(phase, dict) for command in phase.get("commands") or ()]
 
 
 def _command(stack: Stack, command: str, variables: Mapping[str, str]) -> Iterator[Need]:

@@ -179,7 +179,8 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             own += [documents.get(arn) or _by_aws(arn) for arn in item.inputs.get("managedPolicyArns") or ()]
         elif item.type in _OF_RESOURCES:
             key, form = _OF_RESOURCES[item.type]
-            target = form.format(item.inputs[key], region=region, account=account)
+            named = str(item.inputs[key])
+            target = named if named.startswith("arn:") else form.format(named, region=region, account=account)
             if item.type == "aws:sqs/queuePolicy:QueuePolicy":
                 target = next((arns[other.urn] for other in everything if other.type == "aws:sqs/queue:Queue" and other.urn in item.dependencies), target)
             found.policy_of[target] = _read(item.inputs["policy"], item.name)

@@ -139,8 +139,10 @@ def of_build(*statements: dict[str, Any]) -> Item:
         (build(vpcConfig={"vpcId": "vpc-1", "subnets": ["subnet-1"], "securityGroupIds": ["sg-1"]}),
          {"ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DescribeVpcs"}),
         (build("{"), {"logs:PutLogEvents"}),
+        (build("version: 0.2\nphases:\n  build:\n"), {"logs:PutLogEvents"}),
+        (build(source={"type": "CODEPIPELINE", "buildspec": None}, vpcConfig=None), {"logs:PutLogEvents"}),
     ],
-    ids=["a log", "a push", "a pull", "a source", "a connection", "a network", "a file that is none"],
+    ids=["a log", "a push", "a pull", "a source", "a connection", "a network", "a file that is none", "a phase without commands", "a file of the source"],
 )  # fmt: skip
 def test_a_build_needs_what_its_project_says(project: Item, wanted: set[str]) -> None:
     refused = {result.need.action for result in check(stack(project, of_build()), [], [project]) if result.decision.outcome == "denied"}

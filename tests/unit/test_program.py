@@ -338,3 +338,19 @@ def test_every_model_has_alarms_on_quality_and_drift_and_one_that_answers_has_it
     quick = next(item.document for item in collect(everything())[0] if item.document["metadata"]["name"] == "quick")
     kept = {item["name"]: item["value"] for item in quick["spec"]["predictor"]["containers"][0]["env"]}["GROUNDPLAN_CAPTURE"]
     assert kept == "s3://groundplan-prod-models-333344445555/capture/groundplan-prod-quick/cluster"
+
+
+def test_where_a_workflow_deploys_there_is_a_runner_inside_and_drift_may_read_the_cluster() -> None:
+    project = next(item.inputs for item in of_type(everything(), "Project") if item.name == "runner")
+    assert project["vpcConfig"]["subnets"] and project["source"]["auth"]["type"] == "CODECONNECTIONS" and "privilegedMode" not in project["environment"]
+    (webhook,) = of_type(everything(), "Webhook")
+    assert webhook.inputs["filterGroups"] == [
+        {"filters": [{"type": "EVENT", "pattern": "WORKFLOW_JOB_QUEUED"}, {"type": "WORKFLOW_NAME", "pattern": "^(deploy|drift)$"}]}
+    ]
+    (role,) = [json.loads(item.inputs["policy"]) if isinstance(item.inputs["policy"], str) else item.inputs["policy"]
+               for item in of_type(everything(), "RolePolicy") if item.name == "runner"]  # fmt: skip
+    services = {action.partition(":")[0] for statement in role["Statement"] for action in statement["Action"]}
+    assert services == {"logs", "codeconnections", "ec2"}, "the job brings its own rights"
+    names = {item.name: item.inputs for item in of_type(everything(), "AccessPolicyAssociation")}
+    assert names["cluster-drift"]["policyArn"].endswith("/AmazonEKSAdminViewPolicy")
+    assert not of_type(previewed("prod"), "Webhook") and "cluster-drift" not in {item.name for item in previewed("prod")}

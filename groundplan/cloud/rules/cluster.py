@@ -60,7 +60,8 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
         raise GroundplanError(f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}", fix="mend the component's arguments")
     cloud.manifests(Manifest("", inputs))
     metadata = inputs["metadata"]
-    told = {"status": _balanced(cloud, inputs)} if inputs["kind"] == "Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer" else {}
+    balanced = cloud.applies and inputs["kind"] == "Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer"
+    told = {"status": _balanced(cloud, inputs)} if balanced else {}
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}", told
 
 

@@ -21,6 +21,8 @@ class Cloud:
         send: ``send(region, service, operation, request)`` checks and sends one AWS request, and returns the answer.
         kafka_bootstrap: The local broker.
         manifests: Keeps one Kubernetes object.
+        applies: Whether objects have a status. In process none has where the program has them written only; under the engine all have, since its
+            previews take what a state lacks for unknown, and would see a change in whatever comes from it.
     """
 
     region: str
@@ -28,6 +30,7 @@ class Cloud:
     send: Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]
     kafka_bootstrap: str
     manifests: Callable[[Any], object]
+    applies: bool = True
 
     def call(self, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """One request in this region."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from infra.errors import UsageError
 from infra.regions import ANYWHERE, JURISDICTIONS, REGIONS, regions_of
@@ -201,6 +201,17 @@ class ModelObjectives(Objective):
         return self
 
 
+def _in_the_form(pattern: str, says: str) -> AfterValidator:
+    """A text of this form; what is not is told in words, not by the pattern."""
+
+    def hold(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(says)
+        return value
+
+    return AfterValidator(hold)
+
+
 class DeploysFrom(Objective):
     """The repository whose workflows deploy this environment, from inside of its network.
 
@@ -208,22 +219,14 @@ class DeploysFrom(Objective):
     (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-create-github.html).
     """
 
-    repository: str
-    connection: str
-
-    @field_validator("repository")
-    @classmethod
-    def _on_github(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", value):
-            raise ValueError("must be OWNER/NAME, as GitHub has it")
-        return value
-
-    @field_validator("connection")
-    @classmethod
-    def _is_a_connection(cls, value: str) -> str:
-        if not re.fullmatch(r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}", value):
-            raise ValueError("must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID")
-        return value
+    repository: Annotated[str, _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as GitHub has it")]
+    connection: Annotated[
+        str,
+        _in_the_form(
+            r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}",
+            "must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID",
+        ),
+    ]
 
 
 class Objectives(Objective):

@@ -21,12 +21,9 @@ _OF_RESOURCES = {
     "aws:ecr/repositoryPolicy:RepositoryPolicy": ("repository", "{}"),
     "aws:kms/keyPolicy:KeyPolicy": ("keyId", "arn:aws:kms:{region}:{account}:key/{}"),
 }
-# Resources that may have theirs inside.
-_WITH_A_POLICY = (
-    "aws:s3/bucket:Bucket", "aws:sns/topic:Topic", "aws:sqs/queue:Queue", "aws:secretsmanager/secret:Secret", "aws:kms/key:Key",
-    "aws:kms/replicaKey:ReplicaKey",
-)  # fmt: skip
 _KEYS = ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey")
+# Resources that may have theirs inside.
+_WITH_A_POLICY = ("aws:s3/bucket:Bucket", "aws:sns/topic:Topic", "aws:sqs/queue:Queue", "aws:secretsmanager/secret:Secret", *_KEYS)
 
 
 class Made(manifests.Made, Protocol):

@@ -158,11 +158,11 @@ class Aws:
         if found is None:
             return None
         own = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
-        kind = token.rpartition(":")[2].lower()
+        kind, last = token.rpartition(":")[2].lower(), re.split(r"[/:]", physical)[-1]
         told = of_type(of.inputs, found, rule.rename)
         if (key := next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)) and key not in told:
-            told[key] = own.get(f"{kind}name") or re.split(r"[/:]", physical)[-1]
-        arns = [str(value) for key, value in own.items() if key.endswith("arn") and str(value).endswith(re.split(r"[/:]", physical)[-1])]
+            told[key] = own.get(f"{kind}name") or last
+        arns = [str(value) for key, value in own.items() if key.endswith("arn") and str(value).endswith(last)]
         if "tags" in of.inputs and (tags := self._maker.tags(token, guess, physical, {"arn": next(iter(arns), physical)})):
             told["tags"] = tags
         if lacking := sorted(of.required - set(told)):

@@ -14,7 +14,7 @@ from components.clock import Hours, clock
 from groundplan.kubernetes.manifests import HELM_RELEASE, collect, faults
 from groundplan.preview import SECRET, UNKNOWN, Previewed, preview
 from infra.objectives import load_config
-from tests import conftest, provider_types
+from tests import conftest, provider_types, resource_names
 from tests.conftest import ROOT, set_path
 
 STACKS = ("local", "dev", "staging", "prod")
@@ -54,6 +54,12 @@ def resources(request: pytest.FixtureRequest) -> tuple[Previewed, ...]:
 def test_every_stack_previews_with_unknown_values(resources: tuple[Previewed, ...]) -> None:
     assert len(resources) > 250
     assert any(UNKNOWN in json.dumps(item.inputs) for item in resources), "a preview knows no ARN of a key"
+
+
+@pytest.mark.parametrize("stack", ALL)
+def test_names_are_those_on_record(stack: str) -> None:
+    found, recorded = resource_names.names(ALL[stack]()), resource_names.recorded(stack)
+    assert found == recorded, "meant so? `make docs` writes them anew; the change shows what would be deleted and made"
 
 
 def test_inputs_hold_to_the_providers_types(resources: tuple[Previewed, ...]) -> None:

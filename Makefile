@@ -73,18 +73,18 @@ frameworks: $(VENV)/.installed-test ## scripts with PyTorch, Keras, TensorFlow a
 bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
 	@$(BIN)/python -m bench
 
-pipeline: $(VENV)/.installed ## compile the steps into infra/pipeline.json
-	@$(BIN)/python -W ignore -m pipelines.workflow > infra/pipeline.json.new && mv infra/pipeline.json.new infra/pipeline.json
+pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json
+	@$(BIN)/python -W ignore -m pipelines.steps.workflow > infra/build/pipeline.json.new && mv infra/build/pipeline.json.new infra/build/pipeline.json
 
-calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (infra/calls.json), from the end-to-end tests; half an hour
-	@rm -f infra/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
+calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (groundplan/review/permissions/calls.json), from the end-to-end tests; half an hour
+	@rm -f groundplan/review/permissions/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
 
 docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, the pages of data, controls, permissions and resource types, the names of resources
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
 	@$(GROUNDPLAN) contract catalogue > docs/data.md.new && mv docs/data.md.new docs/data.md
 	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
-	@$(BIN)/python -m groundplan.permissions.report > docs/permissions.md.new && mv docs/permissions.md.new docs/permissions.md
-	@$(BIN)/python -m groundplan.cloud.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
+	@$(BIN)/python -m groundplan.review.permissions.report > docs/permissions.md.new && mv docs/permissions.md.new docs/permissions.md
+	@$(BIN)/python -m groundplan.local.moto.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 	@$(BIN)/python -m tests.resource_names
 
 # Needs uv (https://docs.astral.sh/uv/) on the PATH.

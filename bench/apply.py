@@ -36,10 +36,10 @@ def main() -> None:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    from groundplan.services import free_port, healthy, own_service
+    from groundplan.local.services import free_port, healthy, own_service
 
     service = own_service("aws", free_port())
-    process = subprocess.Popen([sys.executable, "-m", "groundplan.cloud.aws_server", "--port", str(service.port)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "groundplan.local.moto.server", "--port", str(service.port)], cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         while not healthy(service):
             time.sleep(0.05)
@@ -51,7 +51,7 @@ def _server() -> Iterator[str]:
 
 def _apply(calls: list[Call]) -> float:
     """Seconds that a process of its own takes to apply the program, its imports left out."""
-    from groundplan.cloud import apply, aws, rules, shapes
+    from groundplan.local.moto import apply, aws, rules, shapes
 
     # What a first application in a new process would have to load is loaded anew.
     aws.session.cache_clear()

@@ -15,7 +15,7 @@ from bench.pairs import compare
 CONTRACTS, FIELDS, ROUNDS = 100, 30, 3
 _SCHEMA_ALONE = """
 import json, pathlib, sys, jsonschema, yaml
-schema = json.loads(pathlib.Path("infra/contracts/odcs/v3.1.0.json").read_text())
+schema = json.loads(pathlib.Path("spec/contracts/odcs/v3.1.0.json").read_text())
 validator = jsonschema.Draft201909Validator(schema)
 for path in pathlib.Path(sys.argv[1]).iterdir():
     assert not list(validator.iter_errors(yaml.load(path.read_text(), yaml.CSafeLoader)))

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from groundplan.environment import child_environment
-from groundplan.home import Home
-from groundplan.up import bring_up, tear_down
+from groundplan.local.environment import child_environment
+from groundplan.local.home import Home
+from groundplan.local.up import bring_up, tear_down
 from tests.platform import copy_project
 
 ROUNDS = 3
@@ -35,8 +35,8 @@ import contextlib, io, os, runpy, sys, time
 from pathlib import Path
 import evidently, onnxruntime, skl2onnx, skops.io
 from pipelines.context import Context, Wishes, load_example
-from pipelines.experiment import run_experiment
-from infra.outputs import read
+from pipelines.steps.experiment import run_experiment
+from spec.outputs import read
 from pipelines.tracking import use_mlflow
 mlflow = use_mlflow()
 script, number = sys.argv[1:]

@@ -16,11 +16,11 @@ READS = 300
 
 
 def main() -> None:
-    from groundplan.environment import child_environment
-    from groundplan.home import Home
-    from groundplan.up import bring_up, tear_down
-    from infra.outputs import read
+    from groundplan.local.environment import child_environment
+    from groundplan.local.home import Home
+    from groundplan.local.up import bring_up, tear_down
     from pipelines.context import Context, load_example
+    from spec.outputs import read
     from tests.platform import copy_project
 
     with TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def main() -> None:
 def _ingestion(context: Any) -> None:
     from dataclasses import replace
 
-    from pipelines import ingest
+    from pipelines.steps import ingest
 
     ingest._fill(context, {contract.topic: contract for contract in context.example.contracts})
     flights = replace(context.example, contracts=(context.example.contracts[0],), source="")
@@ -60,7 +60,7 @@ def _ingestion(context: Any) -> None:
 
 def _ingest(context: Any) -> float:
     """Seconds from the first event to the last range's end; joining the group is left out, as on the other side."""
-    from pipelines import ingest
+    from pipelines.steps import ingest
 
     topic, bucket = context.example.contracts[0].topic, context.outputs.buckets["raw"]
     for prefix in (f"{topic}/", f"manifests/{topic}/"):
@@ -87,7 +87,8 @@ def _ingest(context: Any) -> float:
 def _bare(context: Any) -> tuple[float, int]:
     from confluent_kafka import KafkaError
 
-    from pipelines import broker, ingest
+    from pipelines.data import broker
+    from pipelines.steps import ingest
 
     topic = context.example.contracts[0].topic
     consumer = broker.consumer(context.outputs, f"bare-{time.time_ns()}", **{"enable.partition.eof": True})
@@ -109,8 +110,8 @@ def _bare(context: Any) -> tuple[float, int]:
 def _gate(context: Any) -> Any:
     import great_expectations  # noqa: F401 (its import is not what is measured)
 
-    from pipelines.quality import check_quality, prepare, validate
-    from pipelines.raw_zone import RawZone
+    from pipelines.data.raw_zone import RawZone
+    from pipelines.steps.quality import check_quality, prepare, validate
 
     contract = context.example.contracts[0]
     table, _ = prepare(RawZone(context, contract).read(), contract, frozenset())
@@ -125,7 +126,7 @@ def _gate(context: Any) -> Any:
 
 
 def _features(context: Any, quality: Any, folder: Path) -> None:
-    from pipelines.features import duckdb_tables
+    from pipelines.steps.features import duckdb_tables
 
     files = {name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}
     seconds = []
@@ -142,9 +143,9 @@ def _features(context: Any, quality: Any, folder: Path) -> None:
 def _online(context: Any) -> None:
     import boto3
 
-    from pipelines.features import materialize
     from pipelines.serving.bundle import Model
     from pipelines.serving.online import OnlineFeatures, entity_id
+    from pipelines.steps.features import materialize
 
     found = materialize(context)
     view = found["views"]["flight_before_departure"]

@@ -14,8 +14,8 @@ import pulumi
 import pulumi_kubernetes
 
 from bench.pairs import compare
-from groundplan.preview import Previewed, preview
-from infra.objectives import load_config
+from groundplan.engine.preview import Previewed, preview
+from spec.objectives import load_config
 
 ROOT = Path(__file__).parent.parent
 

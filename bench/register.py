@@ -15,7 +15,7 @@ def main() -> None:
     from sklearn.datasets import load_diabetes
     from sklearn.ensemble import RandomForestRegressor
 
-    from pipelines.trusted_types import TRUSTED_TYPES
+    from pipelines.training.trusted_types import TRUSTED_TYPES
 
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     data = load_diabetes()

@@ -16,7 +16,7 @@ def main() -> None:
         from groundplan.review.process import head_start
 
         head_start()  # before the command line is imported, which takes as long
-    from groundplan.cli import main as command_line
+    from groundplan.cli.app import main as command_line
 
     command_line()
 

@@ -14,14 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.names import short_name
-from infra.contracts import Contract
-from infra.errors import GroundplanError, UsageError
-from infra.examples import View, is_model, load_contracts, read_settings, views_of
-from infra.objectives import ModelObjectives
-from infra.outputs import Outputs, read
-from pipelines.identity import model_name, named_in
-from pipelines.projects import Project, project_of
+from pipelines.training.model_name import model_name, named_in
+from pipelines.training.projects import Project, project_of
+from spec.contracts import Contract
+from spec.errors import GroundplanError, UsageError
+from spec.model_folders import View, is_model, load_contracts, read_settings, views_of
+from spec.names import short_name
+from spec.objectives import ModelObjectives
+from spec.outputs import Outputs, read
 
 SAGEMAKER_NAME_LIMIT = 63
 GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no process of its own

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from infra.contracts import Contract, load_contracts, parse_contracts
+from spec.contracts import Contract, load_contracts, parse_contracts
 
 Change = Callable[[dict[str, Any]], Any]
 

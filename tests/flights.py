@@ -11,7 +11,7 @@ from unittest import mock
 
 import orjson
 
-from infra.contracts import Contract
+from spec.contracts import Contract
 from tests.conftest import ROOT
 from tests.contracts import Change, bent, load_one
 

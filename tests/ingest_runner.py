@@ -11,9 +11,10 @@ import random
 import sys
 from typing import Any
 
-from pipelines import broker, ingest
 from pipelines.context import main
-from pipelines.raw_zone import RawZone
+from pipelines.data import broker
+from pipelines.data.raw_zone import RawZone
+from pipelines.steps import ingest
 
 RANGE_EVENTS, BATCH_EVENTS, SESSION_TIMEOUT_MS = 500, 200, 2000
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.asking import Asked
-from pipelines.experiment import write_served
-from pipelines.export import Exported, export
 from pipelines.serving.bundle import Model, made
+from pipelines.steps.experiment import write_served
+from pipelines.training.asking import Asked
+from pipelines.training.export import Exported, export
 
 
 def exported(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Exported:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from groundplan.preview import UNKNOWN, Previewed, preview
+from groundplan.engine.preview import UNKNOWN, Previewed, preview
 from tests.conftest import ROOT, everything
 
 FOLDER = Path(__file__).parent / "golden"

@@ -10,15 +10,15 @@ from typing import Any, TypedDict
 import pulumi
 import pulumi_kubernetes
 
-from components.base import Scope
-from components.cluster import ForeignCluster
-from components.cost import Cost, CostArgs
-from components.karpenter import Karpenter, KarpenterArgs
-from components.keys import Keys, KeysArgs
-from components.lake import Lake as _Lake
-from components.lake import LakeArgs as _LakeArgs
-from components.serving import Endpoint as _Endpoint
-from components.serving import EndpointArgs as _EndpointArgs
+from components.cluster.cluster import ForeignCluster
+from components.cluster.karpenter import Karpenter, KarpenterArgs
+from components.data.lake import Lake as _Lake
+from components.data.lake import LakeArgs as _LakeArgs
+from components.foundation.base import Scope
+from components.foundation.keys import Keys, KeysArgs
+from components.models.endpoint import Endpoint as _Endpoint
+from components.models.endpoint import EndpointArgs as _EndpointArgs
+from components.operations.cost import Cost, CostArgs
 
 _DAYS_OF_LOGS = 30
 _UNITS_A_MINUTE = 1000

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from groundplan.permissions.stack import Made
+from groundplan.review.permissions.stack import Made
 
 SPOT = "spot.amazonaws.com"  # Karpenter has no right to make its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
 # Roles that services make for themselves, by the type of resource that first needs them; all but that for spot are made by the first use.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundplan.account.needs import SPOT
-from infra.errors import GroundplanError, UsageError
+from spec.errors import GroundplanError, UsageError
 
 Client = Callable[[str], Any]
 OIDC_HOST = "token.actions.githubusercontent.com"

@@ -17,10 +17,10 @@ from groundplan.review import process
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
-from infra.errors import UsageError
+from spec.errors import UsageError
 
 if TYPE_CHECKING:
-    from groundplan.permissions.stack import Made
+    from groundplan.review.permissions.stack import Made
 
 _T = TypeVar("_T", Review, Finding)
 
@@ -120,7 +120,7 @@ class _Engine:
 
 def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None:
     """Where a stack would stand, if the project has a record of calls to hold to its permissions."""
-    from groundplan.permissions.record import FILE
+    from groundplan.review.permissions.record import FILE
 
     accounts = _parsed(config, "aws:allowedAccountIds")
     if not (project.root / FILE).is_file() or not isinstance(accounts, list) or len(accounts) != 1:
@@ -133,7 +133,7 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
     place = _place(project, config)
     if not answer["deployed"] or place is None:
         return None
-    from groundplan.permissions.report import permissions
+    from groundplan.review.permissions.report import permissions
 
     by_urn = {resource.urn: resource for resource in resources}
     known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
@@ -142,10 +142,10 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
 
 def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
     """Pods that the cluster would refuse, and connections that are closed and needed, or open and not."""
-    from groundplan.kubernetes.admission import refusals
-    from groundplan.kubernetes.connections import differences
-    from groundplan.kubernetes.images import unmatched_by
-    from groundplan.kubernetes.manifests import HELM_RELEASE, collect
+    from groundplan.engine.kubernetes.admission import refusals
+    from groundplan.engine.kubernetes.connections import differences
+    from groundplan.engine.kubernetes.images import unmatched_by
+    from groundplan.engine.kubernetes.manifests import HELM_RELEASE, collect
 
     everything = list(resources)
     documents = [manifest.document for manifest in collect(everything)[0]]
@@ -154,7 +154,7 @@ def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
         ("k8s-pod-admitted", "The cluster takes every pod", refusals(documents, unmatched), "Change the pod, or what its namespace and its node pool allow.",
          "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/"),
         ("k8s-connections", "Pods reach what they need, and nothing else", differences(documents) if documents else [],
-         "Change the network policy; or the table of what is needed, groundplan/kubernetes/connections.py.",
+         "Change the network policy; or the table of what is needed, groundplan/engine/kubernetes/connections.py.",
          "https://kubernetes.io/docs/concepts/services-networking/network-policies/"),
     ):  # fmt: skip
         for fault in faults:
@@ -170,7 +170,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     findings += [*linted, *_manifest_faults(resources)]
     held = _permissions(project, stack, config, answer, resources)
     if held is not None:
-        from groundplan.permissions.report import findings as of_permissions
+        from groundplan.review.permissions.report import findings as of_permissions
 
         findings += [Finding(**item) for item in of_permissions(held, {resource.urn: resource.source for resource in resources})]
         findings += _pod_faults(held.resources)
@@ -229,7 +229,7 @@ def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator
 def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
     if not any(resource.type.startswith("kubernetes:") for resource in resources):
         return
-    from groundplan.kubernetes.manifests import collect, faults
+    from groundplan.engine.kubernetes.manifests import collect, faults
 
     by_document = {id(resource.inputs): resource for resource in resources}
     for manifest in collect(resources)[0]:
@@ -244,7 +244,7 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
 
 def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
     """Data contracts that the other revision's readers or events don't fit any more."""
-    from groundplan.contracts import all_files, check
+    from groundplan.contracts.check import all_files, check
 
     for item in check(root, revision) if all_files(root) else ():
         for fault in item.faults:
@@ -275,13 +275,13 @@ def _with(item: _T, **changes: Any) -> _T:
 def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Cost, list[str]]:
     """Of the design, where the stack has objectives that can be met; else of the resources."""
     from groundplan.review.cost import of_design, of_resources
-    from infra.prices import load_prices
+    from infra.design.price_book import load_prices
 
     prices = load_prices()
     if "groundplan:objectives" not in config:
         return of_resources(resources, prices), []
     from infra.design import design
-    from infra.objectives import parse
+    from spec.objectives import parse
 
     whole = {key: _loaded(value) for key, value in config.items()}
     parsed = parse(whole, where=f"stack {stack} of {project.root}")

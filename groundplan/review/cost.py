@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from groundplan.engine.unknown import UNKNOWN
 from groundplan.review.model import Cost, CostLine, Resource
-from groundplan.unknown import UNKNOWN
-from infra.prices import SPOT_SHARE, PriceBook
+from infra.design.price_book import SPOT_SHARE, PriceBook
 
 if TYPE_CHECKING:  # they take a while to import, and only a stack with objectives needs them
     from infra.design import Design
-    from infra.objectives import Objectives
+    from spec.objectives import Objectives
 
 Inputs = Mapping[str, Any]
 _ROOT_GIB = 8

@@ -12,11 +12,11 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan.preview import PreviewMonitor
-from groundplan.program import SECRET, causes, run
+from groundplan.engine.preview import PreviewMonitor
+from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
 from groundplan.review.process import HOME, PackProcess
-from infra.errors import GroundplanError
+from spec.errors import GroundplanError
 
 _OURS = ("infra", "components", "policies", "pipelines", "examples", "tests")
 
@@ -159,7 +159,7 @@ def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
     """The resources once more, as a deployment would know them, where permissions are to be evaluated; while the packs judge."""
     if not request.get("permissions"):
         return {"deployed": []}
-    from groundplan.permissions.deployed import DeployedMonitor
+    from groundplan.review.permissions.deployed import DeployedMonitor
 
     monitor = DeployedMonitor(**request["permissions"])
     try:

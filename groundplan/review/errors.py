@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.errors import GroundplanError
+from spec.errors import GroundplanError
 
 
 class ReviewError(GroundplanError):

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from groundplan.engine.unknown import UNKNOWN
 from groundplan.review.model import Finding, Grant, Resource
-from groundplan.unknown import UNKNOWN
 from policies.iam.actions import action_details, reference
 from policies.iam.matching import patterns_meet
 

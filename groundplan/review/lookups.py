@@ -11,7 +11,7 @@ import inspect
 import re
 from typing import Any
 
-from groundplan.policy_documents import policy_document
+from groundplan.engine.policy_documents import policy_document
 
 ACCOUNT = "123456789012"
 MOST_NESTED = 4  # objects inside of objects that a stand-in goes into

@@ -14,7 +14,7 @@ class Resource:
     """One resource of the program, as a preview shows it.
 
     Attributes:
-        inputs: Camel case; what only a deployment can tell is ``groundplan.preview.UNKNOWN``.
+        inputs: Camel case; what only a deployment can tell is ``groundplan.engine.preview.UNKNOWN``.
         source: ``file:line`` of the Python that made it, below the project's folder.
         dependencies: URNs of what its inputs come from.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.errors import UsageError
+from spec.errors import UsageError
 
 SECRET_VALUE = "[secret]"  # noqa: S105 (what stands in the place of a value that only the stack's key opens)
 

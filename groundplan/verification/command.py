@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from groundplan.home import Home
+from groundplan.local.home import Home
 from groundplan.verification import stored, working
 from groundplan.verification.evidence import Check, Report, as_html, as_json
-from infra.errors import UsageError
-from infra.outputs import read
+from spec.errors import UsageError
+from spec.outputs import read
 
 
 def verify(home: Home, example: Path, outputs_at: str, *, read_only: bool, say: Callable[[str], None]) -> Report:
@@ -26,7 +26,7 @@ def verify(home: Home, example: Path, outputs_at: str, *, read_only: bool, say: 
         GroundplanError: Nothing is running.
         UsageError: There are no outputs to read.
     """
-    from groundplan.experiments import running
+    from groundplan.local.experiments import running
 
     local = not outputs_at
     state = running(home) if local else None
@@ -35,7 +35,7 @@ def verify(home: Home, example: Path, outputs_at: str, *, read_only: bool, say: 
     @cache
     def client(service: str) -> Any:
         if state is not None:
-            from groundplan.cloud.aws import client as of_local_cloud
+            from groundplan.local.moto.aws import client as of_local_cloud
 
             return of_local_cloud(service, state.services["router" if service == "sagemaker-runtime" else "aws"].url, state.region)
         import boto3
@@ -98,7 +98,7 @@ def print_report(report: Report) -> None:
     """To standard output."""
     from rich.markup import escape
 
-    from groundplan.summary import console_for_people
+    from groundplan.local.summary import console_for_people
 
     console = console_for_people()
     colours = {"passed": "green", "failed": "red", "evaluated": "yellow", "not tried": "dim"}

@@ -78,7 +78,7 @@ class Report:
     @contextmanager
     def looking(self, area: str, what: str) -> Iterator[None]:
         """What fails with an error is a failed check; the others go on."""
-        from infra.errors import GroundplanError
+        from spec.errors import GroundplanError
 
         try:
             yield

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from groundplan.verification.evidence import Check, Report, checked
-from infra.outputs import Outputs
 from policies.iam import Policies, Request, evaluate, read
+from spec.outputs import Outputs
 
 Client = Callable[[str], Any]
 AREA = "Stored and set up"

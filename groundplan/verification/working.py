@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from groundplan.home import Home
+from groundplan.local.home import Home
 from groundplan.verification.evidence import Check, Report, checked
 from groundplan.verification.stored import Client
-from infra.outputs import Outputs
+from spec.outputs import Outputs
 
 AREA, ASKED = "From an event to an answer", 100
 _check = partial(checked, AREA)
@@ -22,10 +22,10 @@ CAPTURE_TIMEOUT_S, METRIC_TIMEOUT_S = 30.0, 30.0
 
 def run(report: Report, home: Home, outputs: Outputs, client: Client, example: Path, say: Callable[[str], None]) -> None:
     """Send an event, run the model's pipeline, and ask the endpoint for it, on the platform of this machine."""
-    from groundplan.experiments import inside, run_experiment
-    from pipelines.broker import producer, send
+    from groundplan.local.experiments import inside, run_experiment
     from pipelines.context import load_example
-    from pipelines.message_keys import message_key
+    from pipelines.data.broker import producer, send
+    from pipelines.data.message_keys import message_key
 
     loaded = load_example(example)
     if not loaded.contracts:
@@ -58,11 +58,11 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, example: P
 
 def _event(outputs: Outputs, contract: Any) -> dict[str, Any]:
     """An event like the first of the topic, of an entity that nobody has met."""
-    from pipelines.dead_letters import messages
+    from pipelines.data.dead_letters import messages
 
     first = next((message.value() for message in messages(outputs, contract.topic) if message.value()), None)
     if first is None:
-        from infra.errors import GroundplanError
+        from spec.errors import GroundplanError
 
         raise GroundplanError(f"the topic {contract.topic} is empty", fix="send an event of its contract first")
     event: dict[str, Any] = json.loads(first)

@@ -117,7 +117,7 @@ def _xgboost(folder: Path, described: dict[str, Any]) -> Ask:
 def _lightgbm(folder: Path, described: dict[str, Any]) -> Ask:
     import lightgbm
 
-    from pipelines.boosters import shares_of
+    from pipelines.serving.boosters import shares_of
 
     booster, classes = lightgbm.Booster(model_file=folder / "model.txt"), described["classes"]
 
@@ -139,7 +139,7 @@ def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
 
 
 def _network(folder: Path, described: dict[str, Any]) -> Ask:
-    from pipelines.networks import loaded
+    from pipelines.serving.networks import loaded
 
     network = loaded(folder, described)
     return lambda method, rows: getattr(network, method)(rows)

@@ -46,7 +46,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _hold_to_record(folder: Path) -> None:
-    """Every call that the platform made is on record (infra/calls.json), or is put there, if that is what was asked for (`make calls`)."""
+    """Every call that the platform made is on record (calls.json), or is put there, if that is what was asked for (`make calls`)."""
     if target := os.environ.get("RECORD_CALLS_INTO"):
         assert_ok(groundplan(folder, "permissions", "--record"), folder)
         shutil.copyfile(folder / "infra" / "calls.json", Path(target) / "infra" / "calls.json")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from groundplan.preview import preview
-from infra.errors import GroundplanError
+from groundplan.engine.preview import preview
+from spec.errors import GroundplanError
 from tests.engine.conftest import ACCOUNT, MISSING, Cli, providers, running, types
 
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`")]
@@ -78,7 +78,7 @@ def test_the_state_and_the_program_in_process_hold_the_same_resources(live: Cli)
 
 def test_groundplan_up_leaves_the_same_in_the_cloud(live: Cli, tmp_path: Path) -> None:
     """Each resource asked for in both clouds, the topics of both brokers, the Kubernetes objects of both."""
-    from groundplan.cloud.apply import apply
+    from groundplan.local.moto.apply import apply
 
     with providers() as (_, other):
         applied = apply(live.project, "dev", other["AWS_ENDPOINT_URL"], other["KAFKA_BOOTSTRAP_SERVERS"], tmp_path / "state", tmp_path / "manifests", "one")
@@ -91,7 +91,7 @@ def test_groundplan_up_leaves_the_same_in_the_cloud(live: Cli, tmp_path: Path) -
 
 def told(variables: dict[str, str], resources: dict[tuple[str, str], tuple[dict[str, Any], str]]) -> dict[tuple[str, str], str]:
     """Each resource's inputs as a local cloud has them, without numbers that are another's in another cloud."""
-    from groundplan.cloud.rules import rule_for
+    from groundplan.local.moto.rules import rule_for
 
     ask, found = maker(variables), {}
     for (type_, name), (inputs, physical) in resources.items():
@@ -136,7 +136,7 @@ def lost(planned: dict[str, set[str]]) -> set[str]:
 
 
 def test_a_renamed_component_keeps_its_resources_by_an_alias(live: Cli) -> None:
-    program = live.project / "infra" / "program.py"
+    program = live.project / "infra" / "build" / "program.py"
     kept = program.read_text(encoding="utf-8")
     bare = re.sub(r"(\bLake\(\s*)\"lake\"", r'\1"store"', kept)
     aliased = bare.replace("Lake(", '__import__("functools").partial(Lake, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="lake")]))(')
@@ -226,16 +226,16 @@ def physical_name(inputs: dict[str, Any]) -> str:
 
 
 def configuration(cli: Cli, stack: str) -> dict[str, Any]:
-    from infra.objectives import load_config
+    from spec.objectives import load_config
 
     return {**load_config(cli.project, stack), "aws:allowedAccountIds": [ACCOUNT]}
 
 
 def maker(variables: dict[str, str]) -> Any:
     """What asks a local cloud."""
-    from groundplan.cloud.maker import Maker
-    from groundplan.cloud.rules import Cloud
-    from groundplan.cloud.sending import sender
+    from groundplan.local.moto.maker import Maker
+    from groundplan.local.moto.rules import Cloud
+    from groundplan.local.moto.sending import sender
 
     return Maker(Cloud("eu-central-1", ACCOUNT, sender(variables["AWS_ENDPOINT_URL"]), variables["KAFKA_BOOTSTRAP_SERVERS"], lambda manifest: None))
 

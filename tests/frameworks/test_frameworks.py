@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from groundplan.home import find_home
-from groundplan.script_environment import python_for
+from groundplan.local.home import find_home
+from groundplan.local.script_environment import python_for
 
 pytestmark = pytest.mark.frameworks
 
@@ -111,7 +111,7 @@ SCRIPTS = {
 DRIVER = """
 import json, sys
 from pathlib import Path
-from pipelines.recorder import Recorder
+from pipelines.training.recorder import Recorder
 recorder = Recorder()
 recorder.install()
 from pipelines.script import run_script

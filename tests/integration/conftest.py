@@ -6,11 +6,11 @@ from typing import Any
 import hypothesis  # noqa: F401 (its plug-in imports it while pytest ends, and CPython 3.11 can't parse that deep then)
 import pytest
 
-from groundplan.cloud.aws import client
-from groundplan.environment import child_environment
-from groundplan.home import Home, State
-from groundplan.up import Summary, bring_up, tear_down
-from infra.outputs import Outputs, read
+from groundplan.local.environment import child_environment
+from groundplan.local.home import Home, State
+from groundplan.local.moto.aws import client
+from groundplan.local.up import Summary, bring_up, tear_down
+from spec.outputs import Outputs, read
 from tests.platform import copy_project
 
 

@@ -15,18 +15,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from infra.outputs import Outputs
-from pipelines import broker, dead_letters
 from pipelines.context import Context, load_example
-from pipelines.deploy import package
-from pipelines.features import materialize
-from pipelines.forget import forget
-from pipelines.ingest import ingest
-from pipelines.masking import masking_key
-from pipelines.people import People
-from pipelines.quality import check_quality
-from pipelines.raw_zone import read_parquet
+from pipelines.data import broker, dead_letters
+from pipelines.data.masking import masking_key
+from pipelines.data.people import People
+from pipelines.data.raw_zone import read_parquet
 from pipelines.serving.capture import capture_event
+from pipelines.steps.deploy import package
+from pipelines.steps.features import materialize
+from pipelines.steps.forget import forget
+from pipelines.steps.ingest import ingest
+from pipelines.steps.quality import check_quality
+from spec.outputs import Outputs
 from tests.integration.test_ingest import make_topics
 
 SUBJECT = "guest-7"

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from groundplan.home import Home
-from infra.outputs import Outputs
+from groundplan.local.home import Home
 from pipelines.context import Context, Example
-from pipelines.deploy import Hosting
+from pipelines.steps.deploy import Hosting
+from spec.outputs import Outputs
 from tests.models import write
 
 NAME = "groundplan-local-probe"
@@ -113,7 +113,7 @@ def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(two_mo
 
 
 def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_serving(two_models: Any, hosting: Hosting, aws: Any, tmp_path: Path) -> None:
-    from infra.errors import GroundplanError
+    from spec.errors import GroundplanError
 
     broken = write_bundle(tmp_path / "broken", 1.0)
     (broken / "model.onnx").write_bytes(b"not a model")

@@ -22,17 +22,17 @@ import orjson
 import pytest
 import yaml
 
-from groundplan.environment import child_environment
-from groundplan.home import Home, State
-from groundplan.services import OWN, commands, free_port, healthy, own_service
-from groundplan.up import _write_schemas
-from infra.contracts import Contract, Field, Limits
-from infra.errors import GroundplanError
-from infra.outputs import Outputs
-from pipelines import broker, dead_letters
+from groundplan.local.environment import child_environment
+from groundplan.local.home import Home, State
+from groundplan.local.services import OWN, commands, free_port, healthy, own_service
+from groundplan.local.up import _write_schemas
 from pipelines.context import Context, load_example
-from pipelines.ingest import ingest, publish
-from pipelines.raw_zone import RawZone
+from pipelines.data import broker, dead_letters
+from pipelines.data.raw_zone import RawZone
+from pipelines.steps.ingest import ingest, publish
+from spec.contracts import Contract, Field, Limits
+from spec.errors import GroundplanError
+from spec.outputs import Outputs
 from tests import flights
 from tests.conftest import ROOT
 
@@ -164,7 +164,7 @@ def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Co
     small = {"RANGE_EVENTS": ingest_runner.RANGE_EVENTS, "BATCH_EVENTS": ingest_runner.BATCH_EVENTS}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in small.items():
-            patch.setattr(f"pipelines.ingest.{name}", value)
+            patch.setattr(f"pipelines.steps.ingest.{name}", value)
         ingest(calm)
     assert [(item.partition, item.first, item.last, item.events, item.dead_letters, item.rows) for item in zone(calm).manifests()] == ranges
     files = [[asdict(file) | {"key": ""} for file in item.files] for item in zone(context).manifests()]
@@ -221,7 +221,7 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
     table = zone(context).read()
     assert first["tailnum"] not in table["tailnum"].to_pylist() and table["tailnum"][0].as_py().startswith("t")
 
-    from pipelines.quality import prepare
+    from pipelines.steps.quality import prepare
 
     assert prepare(table, context.example.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0, "deleted": 0}
 
@@ -307,7 +307,7 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         later = zone(context).write(partition, end, end + 1000, zone(context).read().slice(0, 1), events=1, dead_letters=0)
         zone(context).finish(later)
     send(context, real(100))
-    monkeypatch.setattr("pipelines.ingest.IDLE_TIMEOUT_S", 8.0)
+    monkeypatch.setattr("pipelines.steps.ingest.IDLE_TIMEOUT_S", 8.0)
     with pytest.raises(GroundplanError, match=r"were taken in already|sent nothing for 8 s"):
         ingest(context)
 
@@ -315,7 +315,7 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
 def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_nothing_twice(context: Context, run: Run, home: Home, state: State) -> None:
     import psutil
 
-    from groundplan.services import supervisor_of, wait_healthy
+    from groundplan.local.services import supervisor_of, wait_healthy
 
     acknowledged: list[bytes] = []
     producer = broker.producer(context.outputs)
@@ -360,7 +360,7 @@ def test_an_empty_event_is_a_dead_letter_that_keeps_its_place(context: Context, 
 
 
 def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(context: Context) -> None:
-    from pipelines.quality import prepare
+    from pipelines.steps.quality import prepare
 
     contract, sent = context.example.contracts[0], [flights.events("flights")[place] for place in range(4)]
     names = [event["flight_id"] for event in sent]

@@ -13,13 +13,13 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from groundplan.home import Home, State
-from infra.contracts import Rule
-from infra.errors import GroundplanError, UsageError
-from infra.examples import View
-from infra.outputs import Outputs
-from pipelines import audit
+from groundplan.local.home import Home, State
+from pipelines import audit_chain as audit
 from pipelines.context import Context, load_example
+from spec.contracts import Rule
+from spec.errors import GroundplanError, UsageError
+from spec.model_folders import View
+from spec.outputs import Outputs
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def context(outputs: Outputs, root: Path, tmp_path: Path, inside: None) -> Conte
 
 
 def ingested(context: Context) -> dict[str, Any]:
-    from pipelines.ingest import ingest
+    from pipelines.steps.ingest import ingest
 
     result = ingest(context)
     context.write_result("ingest", result)
@@ -38,8 +38,8 @@ def ingested(context: Context) -> dict[str, Any]:
 def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_letter_topic(context: Context, state: State) -> None:
     from confluent_kafka import Producer
 
-    from pipelines import dead_letters
-    from pipelines.raw_zone import RawZone
+    from pipelines.data import dead_letters
+    from pipelines.data.raw_zone import RawZone
 
     first = ingested(context)
     assert first["events"] == 442
@@ -68,8 +68,8 @@ def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_le
 
 
 def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_the_curated_zone(context: Context, aws: Any) -> None:
-    from pipelines.ingest import publish
-    from pipelines.quality import check_quality
+    from pipelines.steps.ingest import publish
+    from pipelines.steps.quality import check_quality
 
     # Each value is within its bounds; that a patient is there who has no sex is for the gate to see.
     contract = context.example.contracts[0]
@@ -90,11 +90,11 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
 
 
 def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_path: Path) -> None:
-    from pipelines.features import materialize, open_store
-    from pipelines.quality import check_quality
     from pipelines.serving.bundle import Model
     from pipelines.serving.online import OnlineFeatures
     from pipelines.serving.requests import BadRequestError
+    from pipelines.steps.features import materialize, open_store
+    from pipelines.steps.quality import check_quality
 
     ingested(context)
     context.write_result("quality", check_quality(context))
@@ -113,9 +113,9 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
 
 
 def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path: Path, aws: Any) -> None:
-    from infra.examples import EVENT_TIME
-    from pipelines.features import _fill_online, open_store
-    from pipelines.raw_zone import parquet
+    from pipelines.data.raw_zone import parquet
+    from pipelines.steps.features import _fill_online, open_store
+    from spec.model_folders import EVENT_TIME
 
     view = View(name="filled", key="patient_id", key_type="integer", features={"bmi": "number", "stage": "integer"}, ttl_days=2)
     name = view.name
@@ -163,7 +163,7 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
     assert (done, found["bmi"]) == ({"items": 5, "written": 1, "deleted": 0}, [20.0, 30.0, 22.0, 23.0, 24.0])
     assert run("e", third)[0] == {"items": 4, "written": 0, "deleted": 1}
     # A run that dies after it has written: the next one leaves nothing of it behind.
-    with mock.patch("pipelines.features._delete_online", side_effect=RuntimeError("killed")), pytest.raises(RuntimeError, match="killed"):
+    with mock.patch("pipelines.steps.features._delete_online", side_effect=RuntimeError("killed")), pytest.raises(RuntimeError, match="killed"):
         run("f", [(3, 1, 99.0, 9), (3, 2, 99.0, 9)])
     done, found = run("g", third)
     assert (done, found["bmi"]) == ({"items": 4, "written": 4, "deleted": 1}, [None, 30.0, 22.0, 23.0, 24.0])
@@ -175,10 +175,10 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
 
 
 def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on_their_way(context: Context, tmp_path: Path, aws: Any) -> None:
-    from infra.examples import EVENT_TIME
     from pipelines.context import Wishes
-    from pipelines.features import _fill_online, open_store
-    from pipelines.raw_zone import parquet
+    from pipelines.data.raw_zone import parquet
+    from pipelines.steps.features import _fill_online, open_store
+    from spec.model_folders import EVENT_TIME
 
     view = View(name="clocked", key="patient_id", key_type="integer", features={"account": "integer", "place": "string"}, ttl_days=2)
     table_name = f"{context.outputs.online_table_prefix}.{view.name}"
@@ -236,7 +236,7 @@ def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Co
 
 
 def test_an_alarm_follows_its_metric(context: Context, aws: Any) -> None:
-    from pipelines.monitor import alarm_states
+    from pipelines.steps.monitor import alarm_states
 
     def put(value: float) -> str:
         datum = {"MetricName": "drift_share", "Dimensions": [{"Name": "Model", "Value": "diabetes-rf"}], "Timestamp": datetime.now(UTC), "Value": value}
@@ -249,7 +249,7 @@ def test_an_alarm_follows_its_metric(context: Context, aws: Any) -> None:
 def test_two_people_must_approve(context: Context, state: State) -> None:
     import mlflow
 
-    from pipelines.signoff import approve
+    from pipelines.steps.signoff import approve
 
     client = mlflow.MlflowClient(state.services["mlflow"].url)
     client.create_registered_model(context.model)

@@ -13,11 +13,11 @@ import pulumi_aws
 import pytest
 import yaml
 
-from groundplan.cloud.apply import Applied, apply
-from groundplan.home import Home, State
-from groundplan.up import Summary
-from infra.errors import GroundplanError
-from infra.outputs import Outputs, read
+from groundplan.local.home import Home, State
+from groundplan.local.moto.apply import Applied, apply
+from groundplan.local.up import Summary
+from spec.errors import GroundplanError
+from spec.outputs import Outputs, read
 
 
 @pytest.fixture
@@ -127,9 +127,9 @@ def test_an_object_that_kubernetes_would_refuse_is_refused_here_and_names_the_re
 
 
 def test_a_renamed_component_keeps_its_resources(run: Any) -> None:
-    from components.base import Scope
-    from components.keys import DataClass
-    from components.lake import BucketArgs, SecureBucket
+    from components.data.lake import BucketArgs, SecureBucket
+    from components.foundation.base import Scope
+    from components.foundation.keys import DataClass
 
     scope = Scope("renamed", "test", "us-east-1", "123456789012", "a@b.c", protect=True)
     arguments = BucketArgs("arn:aws:kms:us-east-1:123456789012:key/0", DataClass.MODELS)
@@ -245,7 +245,7 @@ def test_two_resources_of_one_name_are_refused(run: Any) -> None:
 def test_independent_resources_are_made_side_by_side(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    from groundplan.cloud import rules
+    from groundplan.local.moto import rules
 
     meeting = threading.Barrier(2, timeout=20)
 
@@ -266,8 +266,8 @@ def test_the_compiled_pipeline_in_the_repository_is_current(root: Path) -> None:
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines.workflow"], cwd=root, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads((root / "infra" / "pipeline.json").read_text(encoding="utf-8")), "run `make pipeline`"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines.steps.workflow"], cwd=root, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((root / "infra" / "build" / "pipeline.json").read_text(encoding="utf-8")), "run `make pipeline`"
 
 
 @pytest.mark.parametrize(("path", "value"), [("owner", "new@example.com"), ("events.retention_days", 3)])

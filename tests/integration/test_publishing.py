@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from groundplan.home import State
-from infra.errors import GroundplanError
-from infra.outputs import EndpointOutputs, Outputs
+from groundplan.local.home import State
 from pipelines.context import Context, load_example
-from pipelines.deploy import Hosting, deploy
-from pipelines.labelled import Labelled
-from pipelines.monitor import captured, in_batches, monitor
-from pipelines.resume import resume, waiting_run
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import load
 from pipelines.serving.capture import Capture
 from pipelines.serving.published import Published
-from pipelines.signoff import approve
+from pipelines.steps.deploy import Hosting, deploy
+from pipelines.steps.monitor import captured, in_batches, monitor
+from pipelines.steps.resume import resume, waiting_run
+from pipelines.steps.signoff import approve
+from pipelines.training.labelled import Labelled
+from spec.errors import GroundplanError
+from spec.outputs import EndpointOutputs, Outputs
 from tests.models import write
 
 

@@ -18,16 +18,17 @@ import orjson
 import pytest
 import yaml
 
-from groundplan.environment import child_environment
-from groundplan.home import Home, State
-from infra.errors import GroundplanError, UsageError
-from infra.outputs import Outputs
-from pipelines import audit, quarantine
+from groundplan.local.environment import child_environment
+from groundplan.local.home import Home, State
+from pipelines import audit_chain as audit
 from pipelines.context import Context, load_example
-from pipelines.forget import _related, forget
-from pipelines.ingest import ingest
-from pipelines.quality import forgotten_tokens, prepare
-from pipelines.raw_zone import RawZone, parquet
+from pipelines.data import quarantine
+from pipelines.data.raw_zone import RawZone, parquet
+from pipelines.steps.forget import _related, forget
+from pipelines.steps.ingest import ingest
+from pipelines.steps.quality import forgotten_tokens, prepare
+from spec.errors import GroundplanError, UsageError
+from spec.outputs import Outputs
 from tests.conftest import ROOT
 from tests.contracts import contract_of
 from tests.integration.test_ingest import lake, make_topics, send
@@ -151,7 +152,7 @@ def test_a_killed_ingestion_sets_the_same_events_apart(context: Context, home: H
 
     from tests import ingest_runner
 
-    monkeypatch.setattr("pipelines.ingest.RANGE_EVENTS", ingest_runner.RANGE_EVENTS)
+    monkeypatch.setattr("pipelines.steps.ingest.RANGE_EVENTS", ingest_runner.RANGE_EVENTS)
     calm = renamed(context)
     send(calm, bytes_of(events))
     ingest(calm)
@@ -167,7 +168,7 @@ def test_a_range_that_was_begun_is_parted_as_it_was_then(context: Context, monke
         with pytest.raises(KeyboardInterrupt):
             ingest(context)
     before = lake(context)
-    monkeypatch.setattr("pipelines.ingest.undeclared", lambda *_: {})  # as if a library had learned since
+    monkeypatch.setattr("pipelines.steps.ingest.undeclared", lambda *_: {})  # as if a library had learned since
     ingest(context)
     assert set(before) <= set(lake(context)) and quarantine.totals(zone(context))["quarantined"] >= 2, "the first partition's"
 

@@ -11,13 +11,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from groundplan.cloud import rules, tags
-from groundplan.cloud.aws_server import _allow_plain_http
-from groundplan.cloud.maker import Maker
-from groundplan.cloud.monitor import Record
-from groundplan.cloud.rules import Cloud, rule_for
-from groundplan.provider.aws import Aws
-from infra.errors import GroundplanError, UsageError
+from groundplan.local.moto import rules, tags
+from groundplan.local.moto.maker import Maker
+from groundplan.local.moto.monitor import Record
+from groundplan.local.moto.rules import Cloud, rule_for
+from groundplan.local.moto.server import _allow_plain_http
+from groundplan.local.provider.aws import Aws
+from spec.errors import GroundplanError, UsageError
 from tests.conftest import everything
 from tests.integration.test_stacks import ACCOUNT, InProcess
 

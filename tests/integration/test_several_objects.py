@@ -15,14 +15,14 @@ import orjson
 import pytest
 import yaml
 
-from infra.outputs import Outputs
-from pipelines import broker, dead_letters
 from pipelines.context import Context, load_example
-from pipelines.features import athena_sql, materialize
-from pipelines.forget import forget
-from pipelines.ingest import ingest
-from pipelines.quality import check_quality
-from pipelines.raw_zone import read_parquet
+from pipelines.data import broker, dead_letters
+from pipelines.data.raw_zone import read_parquet
+from pipelines.steps.features import athena_sql, materialize
+from pipelines.steps.forget import forget
+from pipelines.steps.ingest import ingest
+from pipelines.steps.quality import check_quality
+from spec.outputs import Outputs
 from tests.contracts import small
 from tests.integration.test_ingest import make_topics
 

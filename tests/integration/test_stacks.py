@@ -12,16 +12,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from groundplan.cloud import rules
-from groundplan.cloud.aws_server import _allow_plain_http
-from groundplan.cloud.monitor import LocalMonitor, Record
-from groundplan.cloud.rules import Cloud
-from groundplan.cloud.shapes import check, input_shape
-from groundplan.program import run, run_file
-from infra.errors import GroundplanError
-from infra.objectives import load_config, parse
+from groundplan.engine.program import run, run_file
+from groundplan.local.moto import rules
+from groundplan.local.moto.monitor import LocalMonitor, Record
+from groundplan.local.moto.rules import Cloud
+from groundplan.local.moto.server import _allow_plain_http
+from groundplan.local.moto.shapes import check, input_shape
+from spec.errors import GroundplanError
+from spec.objectives import load_config, parse
 from tests.conftest import ROOT, everything
-from tests.unit.test_program import STACKS
+from tests.unit.infra.test_program import STACKS
 
 ACCOUNT = "123456789012"  # moto's
 _turn = threading.RLock()  # moto's backends are not made for many threads

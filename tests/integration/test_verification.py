@@ -11,8 +11,8 @@ import pytest
 from groundplan.verification import stored
 from groundplan.verification.command import write
 from groundplan.verification.evidence import Check, Report, as_html
-from infra.errors import GroundplanError, UsageError
-from infra.outputs import Outputs
+from spec.errors import GroundplanError, UsageError
+from spec.outputs import Outputs
 
 
 def report() -> Report:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from groundplan.compliance import as_csv, checklist, evidence, framework_named, write
 from groundplan.review.command import review
+from groundplan.review.compliance import as_csv, checklist, evidence, framework_named, write
 from groundplan.review.model import Review
-from infra.errors import UsageError
-from infra.objectives import load_config
 from policies.settings import Settings, read_settings
+from spec.errors import UsageError
+from spec.objectives import load_config
 from tests.conftest import ROOT
 
 

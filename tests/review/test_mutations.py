@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
-from groundplan.preview import UNKNOWN, preview
+from groundplan.engine.preview import UNKNOWN, preview
 from policies.control import Control, Item
 from policies.controls import CONTROLS
 from policies.settings import Settings, read_settings
 from tests import conftest
 from tests.conftest import ROOT
-from tests.unit.test_policies import RESOURCES, STACKS
+from tests.unit.policies.test_policies import RESOURCES, STACKS
 
 SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
 # Guarding what the platform does not have at all; programs of others do, and tests/review/programs.py breaks them.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from groundplan.permissions.record import FILE, Call, Names, generalised, read, write
-from groundplan.permissions.report import Permissions, findings, new_calls, of_project, page_of
 from groundplan.review.command import review
-from infra.errors import UsageError
+from groundplan.review.permissions.record import FILE, Call, Names, generalised, read, write
+from groundplan.review.permissions.report import Permissions, findings, new_calls, of_project, page_of
+from spec.errors import UsageError
 from tests.conftest import ROOT
 
 _LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".groundplan", "__pycache__", "tests", "bench", "docs")
@@ -50,12 +50,12 @@ def bent(folder: Path, file: str, change: Callable[[str], str]) -> Path:
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("components/identity.py", '("dynamodb:BatchWriteItem", "dynamodb:DescribeTable")', '("dynamodb:DescribeTable",)',
+        ("components/foundation/identity.py", '("dynamodb:BatchWriteItem", "dynamodb:DescribeTable")', '("dynamodb:DescribeTable",)',
          "step.features: dynamodb:BatchWriteItem on arn:aws:dynamodb:us-east-1:123456789012:table/groundplan-local-online.any would be refused: no statement of its"),
-        pytest.param("components/identity.py", '_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")', '_USE_KEY = ("kms:Decrypt",)',
+        pytest.param("components/foundation/identity.py", '_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")', '_USE_KEY = ("kms:Decrypt",)',
          "would be refused: no statement of its policies allows it; arn:aws:s3:::groundplan-local-audit-123456789012 is encrypted with it", marks=pytest.mark.drill),
-        ("components/boundary.py", 'Statement(("s3:*",)', 'Statement(("s3:List*",)', "would be refused: its permission boundary does not allow it"),
-        ("components/identity.py", '("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)',
+        ("components/foundation/boundary.py", 'Statement(("s3:*",)', 'Statement(("s3:List*",)', "would be refused: its permission boundary does not allow it"),
+        ("components/foundation/identity.py", '("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)',
          '("sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint"), (endpoints, configs)', "data-scientist may promote, and is not meant to"),
     ],
 )  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_call_that_is_not_on_record_is_found(tmp_path: Path) -> None:
 
 
 def test_findings_have_a_place(prod: Permissions) -> None:
-    sources = {role.source.urn: "components/roles.py:54" for role in prod.stack.roles.values()}
+    sources = {role.source.urn: "components/foundation/roles.py:54" for role in prod.stack.roles.values()}
     assert all(item["source"] for item in findings(prod, sources))
 
 

@@ -18,8 +18,8 @@ from groundplan.review.errors import ReviewError
 from groundplan.review.formats import as_html, as_json, as_markdown, as_sarif
 from groundplan.review.model import Review
 from groundplan.testing import Reviewed
-from infra.errors import UsageError
-from infra.objectives import load_config
+from spec.errors import UsageError
+from spec.objectives import load_config
 from tests.conftest import ROOT
 from tests.review.programs import GOOD, PROGRAMS
 

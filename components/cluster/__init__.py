@@ -1,0 +1,1 @@
+"""The Kubernetes cluster: nodes, namespaces, operators, what every pod has."""

@@ -1,0 +1,98 @@
+"""The cluster's part of a nightly switch-off: workloads to zero before the nodes go, and back once they are there again.
+
+Karpenter runs on the system nodes. With them gone, nobody would take its own nodes away: so their pods go first, Karpenter removes
+the empty nodes within minutes, and only then `components.operations.schedules` scales the system nodes to nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_kubernetes.batch.v1 import CronJob
+from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
+
+from components.cluster.cluster import KUBERNETES_VERSION, SYSTEM_TAINT, Cluster
+from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, labels, resources
+from components.foundation.base import Component, Scope
+from components.foundation.clock import Hours
+
+KUBECTL_IMAGE = f"registry.k8s.io/kubectl:v{KUBERNETES_VERSION}.0"
+MINUTES_BEFORE, MINUTES_AFTER = 30, 30  # the schedules' own minutes lie inside
+
+
+@dataclass(frozen=True)
+class ClusterSleepArgs:
+    """Args:
+    replicas: Of each deployment by day, by namespace.
+    """
+
+    cluster: Cluster
+    replicas: dict[str, dict[str, int]]
+    hours: Hours
+
+
+class ClusterSleep(Component):
+    """Two CronJobs a namespace, with the right to scale its deployments and no other."""
+
+    def __init__(self, name: str, scope: Scope, args: ClusterSleepArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        child = self.child(provider=args.cluster.kubernetes)
+        evening = (args.hours.end * 60 - MINUTES_BEFORE) % 1440
+        morning = args.hours.start * 60 + MINUTES_AFTER
+        for namespace, deployments in args.replicas.items():
+            named = {"name": "sleeper", "namespace": namespace, "labels": labels(scope, "sleeper")}
+            ServiceAccount(f"{name}-{namespace}", metadata=named, opts=child)
+            rule = {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "resourceNames": list(deployments), "verbs": ["get", "patch"]}
+            Role(f"{name}-{namespace}", metadata=named, rules=[rule], opts=child)
+            RoleBinding(
+                f"{name}-{namespace}",
+                metadata=named,
+                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "sleeper"},
+                subjects=[{"kind": "ServiceAccount", "name": "sleeper", "namespace": namespace}],
+                opts=child,
+            )
+            for purpose, minute, counts in (("sleep", evening, dict.fromkeys(deployments, 0)), ("wake", morning, deployments)):
+                self._job(f"{name}-{namespace}-{purpose}", namespace, purpose, f"{minute % 60} {minute // 60} * * 1-5", args.hours.timezone, counts, child)
+        self.register_outputs({"namespaces": list(args.replicas)})
+
+    def _job(self, name: str, namespace: str, purpose: str, schedule: str, timezone: str, counts: dict[str, int], child: pulumi.ResourceOptions) -> None:
+        scale = [
+            container(
+                f"scale-{deployment}",
+                KUBECTL_IMAGE,
+                ["kubectl", "scale", f"deployment/{deployment}", f"--replicas={count}", f"--namespace={namespace}"],
+                resources("50m", "64Mi"),
+            )
+            for deployment, count in counts.items()
+        ]
+        CronJob(
+            name,
+            metadata={"name": purpose, "namespace": namespace, "labels": labels(self.scope, purpose)},
+            spec={
+                "schedule": schedule,
+                "timeZone": timezone,
+                "concurrencyPolicy": "Replace",
+                "jobTemplate": {
+                    "spec": {
+                        "backoffLimit": 3,
+                        "ttlSecondsAfterFinished": 86_400,
+                        "template": {
+                            "metadata": {"labels": labels(self.scope, purpose)},
+                            "spec": {
+                                "serviceAccountName": "sleeper",
+                                "restartPolicy": "Never",
+                                "securityContext": RESTRICTED_POD,
+                                "containers": scale,
+                                "volumes": [SCRATCH],
+                                # On a system node, or it would start the very node that is to go.
+                                "nodeSelector": {"groundplan/pool": "system"},
+                                "tolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
+                            },
+                        },
+                    }
+                },
+            },
+            opts=child,
+        )

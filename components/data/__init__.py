@@ -1,0 +1,1 @@
+"""Where data arrives and stays: streaming, lake, catalog, feature store."""

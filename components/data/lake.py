@@ -1,0 +1,213 @@
+"""The lake: one bucket per zone; each encrypted, versioned, closed to the public and to plain HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pulumi
+import pulumi_aws as aws
+
+from components.foundation.base import Component, Scope, Statement, policy
+from components.foundation.keys import DataClass
+
+
+class Zone(StrEnum):
+    """The lake's zones, in the order data passes them."""
+
+    RAW = "raw"
+    CURATED = "curated"
+    FEATURES = "features"
+    MODELS = "models"
+    AUDIT = "audit"
+
+
+DATA_CLASS = {
+    Zone.RAW: DataClass.RESTRICTED,
+    Zone.CURATED: DataClass.INTERNAL,
+    Zone.FEATURES: DataClass.INTERNAL,
+    Zone.MODELS: DataClass.MODELS,
+    Zone.AUDIT: DataClass.AUDIT,
+}
+
+
+@dataclass(frozen=True)
+class BucketArgs:
+    """Args:
+    key_arn: The KMS key that encrypts every object.
+    data_class: Tagged on the bucket.
+    old_version_days: Days an overwritten or deleted object is still kept.
+    lock_days: Days in which nobody can change or delete an object (S3 Object Lock); 0 for no lock.
+    lock_mode: GOVERNANCE (a right of its own lifts it) or COMPLIANCE (nothing does).
+    expire_days: Days after which an object is deleted; 0 for never.
+    cold_days: After so many days to Standard-IA, then to Glacier Instant Retrieval; empty for neither.
+    prefixes: What expires and moves; everything if not said.
+    statements: More statements of the bucket's policy, made from its ARN.
+    """
+
+    key_arn: pulumi.Input[str]
+    data_class: DataClass
+    old_version_days: int = 30
+    lock_days: int = 0
+    lock_mode: str = "GOVERNANCE"
+    expire_days: int = 0
+    cold_days: tuple[int, ...] = ()
+    prefixes: tuple[str, ...] = ("",)
+    statements: Callable[[str], tuple[Statement, ...]] = lambda arn: ()
+
+
+class SecureBucket(Component):
+    """One bucket with everything that makes it safe; used for the lake and for the tracking server's artifacts."""
+
+    def __init__(self, name: str, scope: Scope, purpose: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        physical = scope.bucket_name(purpose)
+        self.arn = f"arn:aws:s3:::{physical}"  # known before the bucket is there, and with it every policy that names it
+        bucket = aws.s3.Bucket(
+            name,
+            bucket=physical,
+            object_lock_enabled=args.lock_days > 0,
+            force_destroy=not scope.protect,
+            tags=scope.tags("lake", DataClass=args.data_class),
+            opts=self.child(holds_data=True),
+        )
+        versioned = aws.s3.BucketVersioning(name, bucket=bucket.bucket, versioning_configuration={"status": "Enabled"}, opts=self.child())
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            name,
+            bucket=bucket.bucket,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": args.key_arn}, "bucket_key_enabled": True}],
+            opts=self.child(),
+        )
+        closed = aws.s3.BucketPublicAccessBlock(
+            name,
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self.child(),
+        )
+        self.policy = aws.s3.BucketPolicy(
+            name,
+            bucket=bucket.bucket,
+            policy=policy(
+                Statement(
+                    ("s3:*",),
+                    (self.arn, f"{self.arn}/*"),
+                    {"AWS": "*"},
+                    {"Bool": {"aws:SecureTransport": "false"}},
+                    effect="Deny",
+                    sid="OnlyTls",
+                ),
+                *args.statements(self.arn),
+            ),
+            # S3 refuses a policy while the access block is still being made.
+            opts=self.child(depends_on=[closed]),
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            name,
+            bucket=bucket.bucket,
+            rules=self._lifecycle(args),
+            opts=self.child(depends_on=[versioned]),
+        )
+        if args.lock_days:
+            aws.s3.BucketObjectLockConfiguration(
+                name,
+                bucket=bucket.bucket,
+                rule={"default_retention": {"mode": args.lock_mode, "days": args.lock_days}},
+                opts=self.child(depends_on=[versioned]),
+            )
+        self.bucket = bucket.bucket
+        self.register_outputs({"bucket": bucket.bucket, "arn": self.arn})
+
+    def _lifecycle(self, args: BucketArgs) -> list[dict[str, object]]:
+        """Rules that don't name a storage class twice; Standard-IA takes nothing younger than 30 days."""
+        rules: list[dict[str, object]] = [
+            {
+                "id": "old-versions",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "noncurrent_version_expiration": {"noncurrent_days": args.old_version_days},
+                "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+            }
+        ]
+        # What is deleted before it would move needs no move.
+        moves = [(days, into) for days, into in zip(args.cold_days, ("STANDARD_IA", "GLACIER_IR"), strict=False) if days < (args.expire_days or days + 1)]
+        for prefix in args.prefixes:
+            which = {"status": "Enabled", "filter": {"prefix": prefix}}
+            if moves:
+                transitions = [{"days": days, "storage_class": into} for days, into in moves]
+                rules.append({"id": f"colder-{prefix}".strip("-/"), **which, "transitions": transitions})
+            if args.expire_days:
+                rules.append({"id": f"retention-{prefix}".strip("-/"), **which, "expiration": {"days": args.expire_days}})
+        return rules
+
+
+@dataclass(frozen=True)
+class LakeArgs:
+    """Args:
+    key_arns: Key ARN by data class.
+    retention_days: Days that events are kept, in raw and curated.
+    raw_lock_days: Days in which no raw object can be changed or deleted.
+    audit_lock_days: The same for the audit log.
+    audit_lock_mode: COMPLIANCE where the law says that nobody may lift it.
+    cold_days: When events move to colder storage classes.
+    dataset_prefixes: Prefixes of the curated zone that hold datasets.
+    """
+
+    key_arns: dict[DataClass, pulumi.Output[str]]
+    retention_days: int
+    raw_lock_days: int
+    audit_lock_days: int
+    audit_lock_mode: str = "GOVERNANCE"
+    cold_days: tuple[int, ...] = ()
+    dataset_prefixes: tuple[str, ...] = ()
+
+
+class Lake(Component):
+    """The five zones.
+
+    Attributes:
+        buckets: Bucket name by zone.
+        arns: Bucket ARN by zone.
+        policies: Bucket policy by zone; who writes by its leave waits for it.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: LakeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self.buckets: dict[Zone, pulumi.Output[str]] = {}
+        self.arns: dict[Zone, str] = {}
+        self.policies: dict[Zone, pulumi.Resource] = {}
+        for zone in Zone:
+            made = SecureBucket(f"{name}-{zone}", scope, zone, self._zone(zone, args), opts=self.child())
+            self.policies[zone] = made.policy
+            self.buckets[zone], self.arns[zone] = made.bucket, made.arn
+        self.register_outputs({"buckets": {str(k): v for k, v in self.buckets.items()}})
+
+    def _zone(self, zone: Zone, args: LakeArgs) -> BucketArgs:
+        data_class = DATA_CLASS[zone]
+        key_arn = args.key_arns[data_class]
+        if zone is Zone.RAW:
+            # The lock ends before the retention does, or nothing could be deleted in time.
+            return BucketArgs(key_arn, data_class, 1, lock_days=args.raw_lock_days, expire_days=args.retention_days + 1, cold_days=args.cold_days)
+        if zone is Zone.AUDIT:
+            return BucketArgs(key_arn, data_class, args.audit_lock_days, lock_days=args.audit_lock_days, lock_mode=args.audit_lock_mode, statements=self._trail)
+        if zone is Zone.CURATED:
+            # Datasets go with the events they are made of; results of runs and the platform's outputs stay.
+            return BucketArgs(key_arn, data_class, expire_days=args.retention_days + 1, cold_days=args.cold_days, prefixes=args.dataset_prefixes)
+        return BucketArgs(key_arn, data_class)
+
+    def _trail(self, arn: str) -> tuple[Statement, ...]:
+        """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html."""
+        return let_service_write("cloudtrail", arn, self.scope.account_id)
+
+
+def let_service_write(service: str, bucket_arn: str, account_id: str) -> tuple[Statement, ...]:
+    """A service of this account may write below a prefix of its own name."""
+    who, own = {"Service": f"{service}.amazonaws.com"}, {"aws:SourceAccount": account_id}
+    conditions = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control", **own}}
+    return (
+        Statement(("s3:GetBucketAcl",), (bucket_arn,), who, {"StringEquals": own}, sid=f"{service.title()}Looks"),
+        Statement(("s3:PutObject",), (f"{bucket_arn}/{service}/AWSLogs/{account_id}/*",), who, conditions, sid=f"{service.title()}Writes"),
+    )

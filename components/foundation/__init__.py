@@ -1,0 +1,1 @@
+"""What every other component stands on: names and tags, network, keys, secrets, identities."""

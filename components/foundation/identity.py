@@ -1,0 +1,229 @@
+"""Roles of people and of services, each allowed what its work needs and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.data.lake import DATA_CLASS, Zone
+from components.foundation.base import Component, Scope, Statement
+from components.foundation.keys import DataClass
+from components.foundation.roles import make_role, pod_trust, service_trust
+
+_READ = ("s3:GetObject",)
+_WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
+# What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+_NETWORK_INTERFACES = (
+    "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcs", "ec2:DescribeDhcpOptions", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups",
+)  # fmt: skip
+_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
+
+
+@dataclass(frozen=True)
+class IdentityArgs:
+    """Args:
+    bucket_arns: Lake bucket ARN by zone.
+    tracking_bucket_arn: Where MLflow keeps artifacts.
+    key_arns: KMS key ARN by data class.
+    online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
+    boundary_arn: Permission boundary of every role.
+    """
+
+    bucket_arns: dict[Zone, str]
+    tracking_bucket_arn: str
+    key_arns: dict[DataClass, pulumi.Output[str]]
+    online_table_arn: str
+    boundary_arn: pulumi.Input[str]
+
+
+class Identity(Component):
+    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services; tracking,
+    cluster-pipeline, cluster-serving, metrics for pods.
+
+    Attributes:
+        role_arns: Role ARN by name.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: IdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self._args = args
+        account, region = scope.account_id, scope.region
+        endpoints = f"arn:aws:sagemaker:{region}:{account}:endpoint/{scope.name()}-*"
+        configs = f"arn:aws:sagemaker:{region}:{account}:endpoint-config/{scope.name()}-*"
+        models = f"arn:aws:sagemaker:{region}:{account}:model/{scope.name()}-*"
+        pipelines = f"arn:aws:sagemaker:{region}:{account}:pipeline/{scope.name()}-*"
+        logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/*"
+        table = args.online_table_arn
+        metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
+
+        cluster, topics, groups = (f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
+        kafka = [
+            Statement(("kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"), (cluster,)),
+            Statement(("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData"), (topics,)),
+            Statement(("kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"), (groups,)),
+        ]
+        # Personal fields are tokenised with this key before anything is stored.
+        secret = f"arn:aws:secretsmanager:{region}:{account}:secret:{scope.project}/{scope.stack}/masking-key-*"
+        masking_key = Statement(("secretsmanager:GetSecretValue",), (secret,))
+        pull_image = [
+            Statement(("ecr:GetAuthorizationToken",), ("*",)),
+            Statement(
+                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                (f"arn:aws:ecr:{region}:{account}:repository/{scope.name('platform')}",),
+            ),
+        ]
+
+        # Who approves reads the model's audit log and adds a line; nobody changes one, which the lock of the bucket sees to.
+        log = args.bucket_arns[Zone.AUDIT]
+        approve = [
+            Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
+            Statement(("s3:ListBucket",), (log,), conditions={"StringLike": {"s3:prefix": "log/*"}}),
+            Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.AUDIT]],)),
+        ]
+        people = {
+            "data-scientist": [
+                *approve,
+                *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
+                *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+                Statement(("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline", "sagemaker:DescribePipelineExecution"), (pipelines,)),
+                Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)),
+            ],
+            "operations": [
+                *approve,
+                # An update is authorised on the endpoint and on its new configuration.
+                Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints, configs)),
+                Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
+                # A run that stopped at its sign-off goes on once both have approved.
+                Statement(
+                    ("sagemaker:RetryPipelineExecution", "sagemaker:ListPipelineExecutions", "sagemaker:DescribePipelineExecution"),
+                    (pipelines, f"{pipelines}/execution/*"),
+                ),
+                Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
+                Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
+            ],
+            "auditor": [
+                *self._read(Zone.AUDIT),
+                Statement(("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{scope.name()}-*",)),
+                Statement(("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"), (endpoints, configs, models)),
+                Statement(("cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents"), ("*",)),
+                Statement(("config:DescribeComplianceByConfigRule", "config:SelectResourceConfig"), ("*",)),
+                Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
+            ],
+        }
+        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may delete old versions of data.
+        erased = (*(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)), args.tracking_bucket_arn)
+        raw = args.bucket_arns[Zone.RAW]
+        people["privacy"] = [
+            *self._read(Zone.RAW),
+            *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT, write=True),
+            *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+            Statement(("s3:PutObject",), (f"{raw}/decisions/*",)),
+            Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.RAW]],)),
+            Statement(("s3:ListBucketVersions",), (*erased, raw)),
+            Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
+            Statement(("dynamodb:DeleteItem",), (table,)),
+            *kafka,  # dead letters hold what was sent, personal data with it
+            masking_key,
+        ]
+        steps = [
+            *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
+            *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
+            Statement(("dynamodb:BatchWriteItem", "dynamodb:DescribeTable"), (table,)),
+            Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
+            Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
+            self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
+            Statement(("cloudwatch:DescribeAlarms",), ("*",)),
+            *kafka,
+            masking_key,
+            Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
+            *pull_image,
+            Statement(
+                (
+                    "sagemaker:UpdateEndpoint",
+                    "sagemaker:DescribeEndpoint",
+                    "sagemaker:InvokeEndpoint",
+                ),
+                (endpoints, configs),
+            ),
+            Statement(
+                ("iam:PassRole",),
+                # Its own, too: the pipeline's steps run with the role that runs the pipeline.
+                tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
+                conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+            ),
+            metrics,
+        ]
+        jobs = [  # of SageMaker, one for each step
+            Statement(
+                ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
+                (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
+            ),
+            Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
+            Statement(_NETWORK_INTERFACES, ("*",)),
+        ]
+        services = {
+            "pipeline": ("sagemaker.amazonaws.com", [*steps, *jobs]),
+            "serving": (
+                "sagemaker.amazonaws.com",
+                [
+                    *self._read(Zone.MODELS, write=True),  # writes the captured requests
+                    # Batch jobs read requests and write answers.
+                    Statement(("s3:GetObject", "s3:PutObject"), (f"{args.bucket_arns[Zone.FEATURES]}/batch/*",)),
+                    Statement(("s3:ListBucket",), (args.bucket_arns[Zone.FEATURES],), conditions={"StringLike": {"s3:prefix": "batch/*"}}),
+                    Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.FEATURES]],)),
+                    Statement(("dynamodb:BatchGetItem",), (table,)),
+                    Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
+                    Statement(_NETWORK_INTERFACES, ("*",)),
+                    Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
+                    *pull_image,
+                    metrics,
+                ],
+            ),
+        }
+        pods = {
+            "tracking": [
+                *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
+                # RDS names the secret of the master user itself.
+                Statement(
+                    ("secretsmanager:GetSecretValue",),
+                    (f"arn:aws:secretsmanager:{region}:{account}:secret:rds!*",),
+                    conditions={"StringEquals": {"aws:ResourceTag/Project": scope.project, "aws:ResourceTag/Environment": scope.stack}},
+                ),
+                Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
+            ],
+            # The same steps, run by the cluster.
+            "cluster-pipeline": steps,
+            "cluster-serving": [
+                *self._read(Zone.MODELS),
+                Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.MODELS]}/capture/*",)),
+                Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
+                Statement(("dynamodb:BatchGetItem",), (table,)),
+                Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
+            ],
+            "metrics": [Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",))],
+        }
+        human = Statement(("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+        roles = {role: (human, statements) for role, statements in people.items()}
+        roles |= {role: (service_trust(account, service), statements) for role, (service, statements) in services.items()}
+        roles |= {role: (pod_trust(), statements) for role, statements in pods.items()}
+        self.role_arns: dict[str, pulumi.Output[str]] = {}
+        for role, (trust, statements) in roles.items():
+            self.role_arns[role] = make_role(self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn).arn
+        self.register_outputs({"role_arns": self.role_arns})
+
+    def _read(self, *zones: Zone, write: bool = False) -> list[Statement]:
+        return [statement for zone in zones for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)]
+
+    def _objects(self, bucket_arn: str, data_class: DataClass, *, write: bool) -> list[Statement]:
+        return [
+            Statement(_READ + (_WRITE if write else ()), (f"{bucket_arn}/*",)),
+            Statement(("s3:ListBucket",), (bucket_arn,)),
+            Statement(_USE_KEY if write else ("kms:Decrypt",), (self._args.key_arns[data_class],)),
+        ]
+
+    def _grants(self, *classes: DataClass) -> Statement:
+        """AWS may go on using a key for a volume that this role has asked for."""
+        return Statement(("kms:CreateGrant",), tuple(self._args.key_arns[c] for c in classes), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})

@@ -1,0 +1,96 @@
+"""Encryption keys: one customer-managed KMS key per data class, each rotating every year."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pulumi
+import pulumi_aws as aws
+
+from components.foundation.base import Component, Scope, Statement, policy
+
+AUTO_SCALING_ROLE = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+
+
+class DataClass(StrEnum):
+    """How sensitive data is; each class has its own key, so that access can be cut for one class alone."""
+
+    RESTRICTED = "restricted"  # personal data as it came in
+    INTERNAL = "internal"  # masked data, features, databases
+    MODELS = "models"  # model artifacts and predictions
+    AUDIT = "audit"  # who did what
+
+
+@dataclass(frozen=True)
+class KeysArgs:
+    """Args:
+    deletion_days: Days between asking for a key's deletion and losing it, 7 to 30 (KMS's own bounds).
+    multi_region: Classes whose key can have a replica in a standby region.
+    """
+
+    deletion_days: int
+    multi_region: tuple[DataClass, ...] = ()
+
+
+class Keys(Component):
+    """One key and alias per data class.
+
+    Attributes:
+        arns: Key ARN by data class.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self.arns: dict[DataClass, pulumi.Output[str]] = {}
+        for data_class in DataClass:
+            key = aws.kms.Key(
+                f"{name}-{data_class}",
+                description=f"{scope.project} {scope.stack}: {data_class} data",
+                enable_key_rotation=True,
+                deletion_window_in_days=args.deletion_days,
+                policy=policy(
+                    Statement(("kms:*",), ("*",), {"AWS": f"arn:aws:iam::{scope.account_id}:root"}, sid="AccountDecidesThroughIam"),
+                    Statement(
+                        ("kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"),
+                        ("*",),
+                        {
+                            "Service": [
+                                "aps.amazonaws.com",
+                                "budgets.amazonaws.com",
+                                "cloudtrail.amazonaws.com",
+                                "cloudwatch.amazonaws.com",
+                                "config.amazonaws.com",
+                                "costalerts.amazonaws.com",
+                                "events.amazonaws.com",
+                                "sns.amazonaws.com",
+                            ]
+                        },
+                        {"StringEquals": {"aws:SourceAccount": scope.account_id}},
+                        sid="ServicesOfThisAccount",
+                    ),
+                    # Nodes' volumes are made by EC2 Auto Scaling's own role, which has no other right to a key.
+                    # https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
+                    Statement(
+                        ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"),
+                        ("*",),
+                        {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
+                        {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{scope.account_id}:role/{AUTO_SCALING_ROLE}"}},
+                        sid="VolumesOfNodes",
+                    ),
+                    # CloudWatch Logs names the log group in the encryption context instead of a source account.
+                    Statement(
+                        ("kms:Decrypt", "kms:Encrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"),
+                        ("*",),
+                        {"Service": f"logs.{scope.region}.amazonaws.com"},
+                        {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:*"}},
+                        sid="LogsOfThisAccount",
+                    ),
+                ),
+                multi_region=data_class in args.multi_region,
+                tags=scope.tags("keys", DataClass=data_class),
+                opts=self.child(holds_data=True),
+            )
+            aws.kms.Alias(f"{name}-{data_class}", name=f"alias/{scope.name(data_class)}", target_key_id=key.key_id, opts=self.child())
+            self.arns[data_class] = key.arn
+        self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})

@@ -1,0 +1,46 @@
+"""Secrets: the containers only. A value is put in by whoever owns it, never through the program, so none is in its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.foundation.base import Component, Scope
+
+
+@dataclass(frozen=True)
+class SecretsArgs:
+    """Args:
+    key_arn: KMS key that encrypts the values.
+    names: Purpose of each secret, for example ``masking-key``.
+    recovery_days: Days a deleted secret can be restored, 7 to 30.
+    """
+
+    key_arn: pulumi.Input[str]
+    names: tuple[str, ...]
+    recovery_days: int
+
+
+class Secrets(Component):
+    """Empty, encrypted secrets.
+
+    Attributes:
+        arns: Secret ARN by purpose.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: SecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self.arns: dict[str, pulumi.Output[str]] = {}
+        for purpose in args.names:
+            secret = aws.secretsmanager.Secret(
+                f"{name}-{purpose}",
+                name=f"{scope.project}/{scope.stack}/{purpose}",
+                kms_key_id=args.key_arn,
+                recovery_window_in_days=args.recovery_days,
+                tags=scope.tags("secrets"),
+                opts=self.child(holds_data=True),
+            )
+            self.arns[purpose] = secret.arn
+        self.register_outputs({"arns": self.arns})

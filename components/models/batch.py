@@ -1,0 +1,116 @@
+"""A model that answers in batches: an hourly SageMaker transform job over what lies in the features zone."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.foundation.base import Component, Scope, Statement
+from components.foundation.roles import make_role, service_trust
+
+EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode()  # a tar without files
+
+
+@dataclass(frozen=True)
+class BatchTransformArgs:
+    """Args:
+    instance_type: SageMaker's.
+    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON object
+        as the endpoint takes and gives it.
+    """
+
+    model: str
+    instance_type: str
+    image_uri: pulumi.Input[str]
+    role_arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    bucket: pulumi.Input[str]
+    model_bucket: pulumi.Input[str]
+    subnet_ids: list[pulumi.Output[str]]
+    security_group_id: pulumi.Input[str]
+
+
+class BatchTransform(Component):
+    """A model and the schedule that starts its jobs.
+
+    The container reads the model that the pipeline has published last, so a schedule never names a version.
+
+    Attributes:
+        model_name: SageMaker's name of it.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: BatchTransformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        tags = scope.tags("serving", Model=args.model)
+        # SageMaker makes no model of a package that is not there; this one is empty until the pipeline publishes another in its place.
+        empty = aws.s3.BucketObjectv2(
+            name,
+            bucket=args.model_bucket,
+            key=f"{args.model}/current/model.tar.gz",
+            content_base64=EMPTY_PACKAGE,
+            kms_key_id=args.key_arn,
+            opts=self.child(ignore_changes=["contentBase64", "metadata", "tags"]),
+        )
+        model = aws.sagemaker.Model(
+            name,
+            name=scope.name(args.model, "batch"),
+            execution_role_arn=args.role_arn,
+            primary_container={
+                "image": args.image_uri,
+                "model_data_url": pulumi.Output.concat("s3://", args.model_bucket, "/", empty.key),
+                "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region},
+            },
+            vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]},
+            tags=tags,
+            # A model can't change its image, and jobs find it by its name.
+            opts=self.child(delete_before_replace=True),
+        )
+        job = scope.name(args.model, limit=40)
+        role = make_role(
+            self,
+            f"{name}-scheduler",
+            service_trust(scope.account_id, "scheduler.amazonaws.com"),
+            [
+                Statement(("sagemaker:CreateTransformJob",), (f"arn:aws:sagemaker:{scope.region}:{scope.account_id}:transform-job/{job}-*",)),
+                Statement(("kms:Decrypt",), (args.key_arn,)),
+                # The job's volume: https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html
+                Statement(("kms:CreateGrant",), (args.key_arn,), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+            ],
+            purpose=f"batch-{args.model}",
+        )
+        request = pulumi.Output.all(model=model.name, bucket=args.bucket, key=args.key_arn).apply(
+            lambda found: json.dumps(_request(job, args.model, args.instance_type, **found))
+        )
+        aws.scheduler.Schedule(
+            name,
+            name=scope.name(args.model, "batch", limit=64),
+            group_name="default",
+            schedule_expression="rate(1 hour)",
+            flexible_time_window={"mode": "OFF"},
+            kms_key_arn=args.key_arn,
+            target={"arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTransformJob", "role_arn": role.arn, "input": request},
+            opts=self.child(),
+        )
+        self.model_name = model.name
+        self.register_outputs({"model_name": model.name})
+
+
+def _request(job: str, name: str, instance_type: str, model: str, bucket: str, key: str) -> dict[str, object]:
+    """CreateTransformJob; the scheduler puts its execution's id in, since names of jobs must differ."""
+    return {
+        "TransformJobName": f"{job}-<aws.scheduler.execution-id>",
+        "ModelName": model,
+        "BatchStrategy": "SingleRecord",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/{name}/in/"}},
+            "ContentType": "application/json",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {"S3OutputPath": f"s3://{bucket}/batch/{name}/out/", "AssembleWith": "Line", "KmsKeyId": key},
+        "TransformResources": {"InstanceType": instance_type, "InstanceCount": 1, "VolumeKmsKeyId": key},
+    }

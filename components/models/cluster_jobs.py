@@ -1,0 +1,161 @@
+"""Retraining on the cluster: a CronJob that runs the pipeline's steps in order, on a node that is kept warm for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.batch.v1 import CronJob
+from pulumi_kubernetes.scheduling.v1 import PriorityClass
+
+from components.cluster.cluster import Cluster
+from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+from components.foundation.base import Component, Scope
+from components.foundation.clock import Clock, Hours, clock
+from spec.names import short_name
+
+NAMESPACE = "pipelines"
+PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
+DEPLOYMENT_SECONDS = 3600
+RESUME_EVERY_HOURS = 1 / 6
+RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run asks for, and what is therefore kept free
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """When one model's pipeline runs, and on what.
+
+    Args:
+        example: Folder of the experiment in the image.
+        every_hours: Time between two runs.
+        within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour more.
+    """
+
+    example: str
+    every_hours: float
+    within_minutes: float
+
+
+@dataclass(frozen=True)
+class ClusterJobsArgs:
+    """Args:
+    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, as far as a run comes before people must agree.
+    resume: Module that deploys the newest version they have agreed on.
+    outputs_uri: Where the steps read the platform's outputs.
+    hours: When the cluster is up; None for always.
+    """
+
+    cluster: Cluster
+    jobs: dict[str, ClusterJob]
+    steps: tuple[str, ...]
+    resume: str
+    image_uri: pulumi.Input[str]
+    outputs_uri: pulumi.Input[str]
+    tracking_uri: str
+    hours: Hours | None = None
+
+
+class ClusterJobs(Component):
+    """CronJobs, and pods that hold a node for them.
+
+    The steps are init containers of one pod: they start without waiting for a node or an image each, run in order, and
+    the run fails where one does. They leave their results in the lake, as they do everywhere. A run ends with a version in the
+    registry; once two people have approved it, the second CronJob of the model deploys it.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: ClusterJobsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        child = self.child(provider=args.cluster.kubernetes)
+        self._keep_warm(name, child)
+        for model, job in args.jobs.items():
+            run = {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+            steps = [self._container(args, job, module, ["--run", "$(RUN)"], [run]) for module in args.steps]
+            self._cron(name, model, "retrain", clock(job.every_hours, args.hours), int(job.within_minutes * 60), steps, child)
+            resume = [self._container(args, job, args.resume, [], [])]
+            self._cron(f"{name}-resume", model, "resume", clock(RESUME_EVERY_HOURS, args.hours), DEPLOYMENT_SECONDS, resume, child)
+        self.register_outputs({"models": list(args.jobs)})
+
+    def _cron(self, name: str, model: str, purpose: str, timing: Clock, seconds: int, steps: list[dict[str, Any]], child: pulumi.ResourceOptions) -> None:
+        pod = {
+            "serviceAccountName": "pipeline",
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Never",
+            "securityContext": RESTRICTED_POD,
+            **({"initContainers": steps[:-1]} if steps[1:] else {}),
+            "containers": steps[-1:],
+            "volumes": [SCRATCH],
+            "nodeSelector": {"groundplan/pool": "cpu-spot"},
+        }
+        CronJob(
+            f"{name}-{model}",
+            metadata={"name": short_name(f"{purpose}-{model}", 52), "namespace": NAMESPACE, "labels": labels(self.scope, model)},
+            spec={
+                "schedule": timing.crontab,
+                "timeZone": timing.timezone,
+                "concurrencyPolicy": "Forbid",
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 3,
+                "jobTemplate": {
+                    "spec": {
+                        "backoffLimit": 0,
+                        "activeDeadlineSeconds": seconds,
+                        "ttlSecondsAfterFinished": 7 * 86_400,
+                        "template": {"metadata": {"labels": labels(self.scope, model)}, "spec": pod},
+                    }
+                },
+            },
+            opts=child,
+        )
+
+    def _container(self, args: ClusterJobsArgs, job: ClusterJob, module: str, more: list[str], variables: list[dict[str, Any]]) -> dict[str, Any]:
+        return container(
+            module.rpartition(".")[2],
+            args.image_uri,
+            ["python", "-m", module, "--example", job.example, *more, "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
+            resources(RUN_CPU, RUN_MEMORY),
+            env=[
+                *variables,
+                *environment(
+                    GROUNDPLAN_OUTPUTS=args.outputs_uri,
+                    MLFLOW_TRACKING_URI=args.tracking_uri,
+                    AWS_DEFAULT_REGION=self.scope.region,
+                    HOME="/tmp",  # noqa: S108 (in the pod)
+                ),
+            ],
+        )
+
+    def _keep_warm(self, name: str, child: pulumi.ResourceOptions) -> None:
+        """A pod that anything may push aside keeps room for a run, and with it a node that has the image.
+
+        https://karpenter.sh/docs/faq/#how-can-i-configure-overprovisioning
+        """
+        priority = f"{self.scope.project}-spare"
+        PriorityClass(
+            name, metadata={"name": priority}, value=-10, global_default=False, description="Gives way to everything", preemption_policy="Never", opts=child
+        )
+        named = {"app.kubernetes.io/name": "spare"}
+        pause = container("pause", PAUSE_IMAGE, ["/pause"], resources(RUN_CPU, RUN_MEMORY))
+        Deployment(
+            f"{name}-spare",
+            metadata={"name": "spare", "namespace": NAMESPACE, "labels": labels(self.scope, "spare")},
+            spec={
+                "replicas": 1,
+                "selector": {"matchLabels": named},
+                "template": {
+                    "metadata": {"labels": labels(self.scope, "spare")},
+                    "spec": {
+                        "priorityClassName": priority,
+                        "automountServiceAccountToken": False,
+                        "securityContext": RESTRICTED_POD,
+                        "terminationGracePeriodSeconds": 0,
+                        "containers": [pause],
+                        "volumes": [SCRATCH],
+                        # The price assumes that it stays: on demand.
+                        "nodeSelector": {"groundplan/pool": "cpu-spot", "karpenter.sh/capacity-type": "on-demand"},
+                    },
+                },
+            },
+            opts=child,
+        )

@@ -1,0 +1,140 @@
+"""Models on the cluster: a KServe InferenceService each, on CPU with the platform's own server, on GPU with Triton.
+
+https://kserve.github.io/website/docs/reference/crd-api (serving.kserve.io/v1beta1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+
+from components.cluster.cluster import Cluster
+from components.cluster.karpenter import GPU_TAINT
+from components.cluster.workloads import RESTRICTED_CONTAINER, RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+from components.foundation.base import Component, Scope
+from components.models.endpoint import endpoint_name
+
+NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
+TRITON_VERSION = "25.08-py3"
+
+
+@dataclass(frozen=True)
+class ClusterModel:
+    """How one model runs.
+
+    Args:
+        gpu: Served by Triton on a GPU; else by the platform's server.
+        explanations: Whether an explainer stands beside the predictor.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    gpu: bool = False
+    explanations: bool = True
+
+
+@dataclass(frozen=True)
+class ClusterModelsArgs:
+    """Args:
+    models: By name.
+    image_uri: The platform's image; it reads the model where the pipeline publishes it.
+    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, which KServe gives the files when it starts,
+        ``<model>/triton/``.
+    triton_image: Repository of Triton's image; the tag is added.
+    """
+
+    cluster: Cluster
+    models: dict[str, ClusterModel]
+    image_uri: pulumi.Input[str]
+    model_bucket: str
+    triton_image: str = "nvcr.io/nvidia/tritonserver"
+
+
+class ClusterModels(Component):
+    """InferenceServices.
+
+    Attributes:
+        hosts: Address inside the cluster, by model.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: ClusterModelsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self._args = args
+        self.hosts: dict[str, str] = {}
+        for model, wanted in args.models.items():
+            spec: dict[str, Any] = {"predictor": self._triton(model, wanted) if wanted.gpu else self._server(model, wanted)}
+            if wanted.gpu and wanted.explanations:
+                # Triton predicts; the platform's server explains with the same ONNX file.
+                spec["explainer"] = {**self._pod(1, wanted.max_replicas), "containers": [self._container(model)]}
+            CustomResource(
+                f"{name}-{model}",
+                api_version="serving.kserve.io/v1beta1",
+                kind="InferenceService",
+                metadata={
+                    "name": model,
+                    "namespace": NAMESPACE,
+                    "labels": labels(scope, model),
+                    # Knative splits the traffic between revisions; the autoscaler looks at CPU.
+                    "annotations": {"serving.kserve.io/deploymentMode": "Serverless", "autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev"},
+                },
+                spec=spec,
+                opts=self.child(provider=args.cluster.kubernetes),
+            )
+            self.hosts[model] = f"http://{model}-predictor.{NAMESPACE}.svc"
+        self.register_outputs({"hosts": self.hosts})
+
+    def _pod(self, least: int, most: int) -> dict[str, Any]:
+        return {
+            "minReplicas": least,
+            "maxReplicas": most,
+            "scaleMetric": "cpu",
+            "scaleTarget": SCALE_AT_PERCENT,
+            "serviceAccountName": "serving",
+            "securityContext": RESTRICTED_POD,
+            "volumes": [SCRATCH],
+        }
+
+    def _server(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
+        return {
+            **self._pod(wanted.min_replicas, wanted.max_replicas),
+            "containers": [self._container(model)],
+            "nodeSelector": {"groundplan/pool": "cpu-spot"},
+        }
+
+    def _container(self, model: str) -> dict[str, Any]:
+        return container(
+            "kserve-container",
+            self._args.image_uri,
+            ["python", "-m", "pipelines.serving"],
+            resources("1", "1Gi", "2", "2Gi"),
+            env=environment(
+                # Looked at again and again: a version is served as soon as the pipeline has compared and published it.
+                GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
+                SAGEMAKER_BIND_TO_PORT=str(PORT),
+                AWS_DEFAULT_REGION=self.scope.region,
+                GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",
+            ),
+            ports=[{"containerPort": PORT, "protocol": "TCP"}],
+            readinessProbe={"httpGet": {"path": "/ping", "port": PORT}},
+        )
+
+    def _triton(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
+        """https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/triton."""
+        gpu = {"nvidia.com/gpu": "1"}
+        return {
+            **self._pod(wanted.min_replicas, wanted.max_replicas),
+            "triton": {
+                "image": f"{self._args.triton_image}:{TRITON_VERSION}",
+                "storageUri": f"s3://{self._args.model_bucket}/{model}/triton",
+                "protocolVersion": "v2",
+                "resources": {"requests": {"cpu": "2", "memory": "4Gi", **gpu}, "limits": {"cpu": "4", "memory": "8Gi", **gpu}},
+                "securityContext": RESTRICTED_CONTAINER,
+                "ports": [{"containerPort": 8000, "protocol": "TCP"}],
+            },
+            # Spot has the greater weight; a replica that finds none starts on demand.
+            "tolerations": [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}],
+            "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        }

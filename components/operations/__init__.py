@@ -1,0 +1,1 @@
+"""What watches, pays, schedules, records and recovers."""

@@ -1,0 +1,211 @@
+"""Metrics of the cluster: Amazon Managed Prometheus with recording and alert rules, the collector, Grafana's dashboards.
+
+https://docs.aws.amazon.com/prometheus/latest/userguide/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import ConfigMap
+
+from components.cluster.charts import install
+from components.cluster.cluster import SYSTEM_TAINT, Cluster
+from components.cluster.workloads import labels
+from components.foundation.base import Component, Scope
+
+NAMESPACE = "monitoring"
+STACK_CHART_VERSION = "77.6.0"
+RECORDED = {
+    "namespace:cpu_used:ratio": (
+        'sum by (namespace) (rate(container_cpu_usage_seconds_total{container!=""}[5m]))'
+        ' / sum by (namespace) (kube_pod_container_resource_requests{resource="cpu"})'
+    ),
+    "model:requests:rate5m": "sum by (service_name) (rate(revision_app_request_count[5m]))",
+    "model:latency_p95:ms": "histogram_quantile(0.95, sum by (service_name, le) (rate(revision_app_request_latencies_bucket[5m])))",
+    "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MetricsArgs:
+    """Args:
+    topic_arn: SNS topic that alerts go to.
+    key_arn: Encrypts the workspace.
+    latency_ms: Promised latency by model served on the cluster.
+    """
+
+    cluster: Cluster
+    topic_arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    log_retention_days: int
+    latency_ms: dict[str, float]
+
+
+class Metrics(Component):
+    """Workspace, rules, alert manager, collector and dashboards.
+
+    Attributes:
+        workspace_id: Of Managed Prometheus.
+    """
+
+    def __init__(self, name: str, scope: Scope, args: MetricsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        tags = scope.tags("metrics")
+        # AWS wants the name to begin like this, and the ARN to end in a star.
+        logs = aws.cloudwatch.LogGroup(
+            name,
+            name=f"/aws/vendedlogs/{scope.project}/{scope.stack}/metrics",
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
+            tags=tags,
+            opts=self.child(),
+        )
+        workspace = aws.amp.Workspace(
+            name,
+            alias=scope.name(limit=100),
+            kms_key_arn=args.key_arn,
+            logging_configuration={"log_group_arn": logs.arn.apply(lambda arn: f"{arn}:*")},
+            tags=tags,
+            opts=self.child(),
+        )
+        aws.amp.RuleGroupNamespace(
+            f"{name}-rules", name="platform", workspace_id=workspace.id, data=json.dumps(rules(args.latency_ms)), tags=tags, opts=self.child()
+        )
+        aws.amp.AlertManagerDefinition(
+            name,
+            workspace_id=workspace.id,
+            definition=pulumi.Output.from_input(args.topic_arn).apply(lambda arn: json.dumps({"alertmanager_config": json.dumps(_route(scope.region, arn))})),
+            opts=self.child(),
+        )
+        child = self.child(provider=args.cluster.kubernetes, depends_on=args.cluster.ready)
+        remote = pulumi.Output.concat(workspace.prometheus_endpoint, "api/v1/remote_write")
+        stack = install(
+            self,
+            args.cluster,
+            f"{name}-stack",
+            name="monitoring",
+            namespace=NAMESPACE,
+            chart="kube-prometheus-stack",
+            version=STACK_CHART_VERSION,
+            repository_opts={"repo": "https://prometheus-community.github.io/helm-charts"},
+            values={
+                "alertmanager": {"enabled": False},  # the managed one tells people
+                "grafana": {"sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard"}}},
+                "prometheus": {
+                    "serviceAccount": {"name": "prometheus"},
+                    "prometheusSpec": {
+                        "retention": "6h",  # Managed Prometheus keeps the rest
+                        "remoteWrite": [{"url": remote, "sigv4": {"region": scope.region}, "queueConfig": {"maxSamplesPerSend": 1000}}],
+                        "ruleSelectorNilUsesHelmValues": False,
+                        "podMonitorSelectorNilUsesHelmValues": False,
+                        "tolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
+                    },
+                },
+            },
+            after=args.cluster.ready,
+        )
+        after = self.child(provider=args.cluster.kubernetes, depends_on=stack)
+        CustomResource(
+            f"{name}-rules",
+            api_version="monitoring.coreos.com/v1",
+            kind="PrometheusRule",
+            metadata={"name": "platform", "namespace": NAMESPACE, "labels": labels(scope, "rules")},
+            spec=rules(args.latency_ms),
+            opts=after,
+        )
+        CustomResource(
+            f"{name}-models",
+            api_version="monitoring.coreos.com/v1",
+            kind="PodMonitor",
+            metadata={"name": "models", "namespace": NAMESPACE, "labels": labels(scope, "models")},
+            spec={
+                "namespaceSelector": {"matchNames": ["models"]},
+                "selector": {"matchLabels": {"component": "predictor"}},
+                "podMetricsEndpoints": [{"port": "http-usermetric", "interval": "60s"}],
+            },
+            opts=after,
+        )
+        ConfigMap(
+            f"{name}-dashboard",
+            metadata={"name": "platform-dashboard", "namespace": NAMESPACE, "labels": {**labels(scope, "dashboard"), "grafana_dashboard": "1"}},
+            data={"platform.json": json.dumps(dashboard(scope.stack), indent=1)},
+            opts=child,
+        )
+        self.workspace_id = workspace.id
+        self.register_outputs({"workspace_id": workspace.id})
+
+
+def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
+    """Recording and alert rules in Prometheus' own form, the same for the managed service and for the cluster."""
+    at_limit = "kube_horizontalpodautoscaler_status_current_replicas >= kube_horizontalpodautoscaler_spec_max_replicas"
+    used, hard = ('kube_resourcequota{type="used"}', 'kube_resourcequota{type="hard"}')
+    alerts: list[tuple[str, str, str, str]] = [
+        (
+            "PodRestarts",
+            "increase(kube_pod_container_status_restarts_total[15m]) > 3",
+            "5m",
+            "A container of {{ $labels.namespace }}/{{ $labels.pod }} restarts again and again",
+        ),
+        ("AutoscalerAtLimit", at_limit, "15m", "{{ $labels.horizontalpodautoscaler }} can't grow any more"),
+        (
+            "RetrainingFailed",
+            'kube_job_status_failed{namespace="pipelines"} > 0',
+            "0m",
+            "Job {{ $labels.job_name }} failed: the model was not trained anew",
+        ),
+        ("NodesPending", 'sum(kube_pod_status_phase{phase="Pending"}) > 0', "15m", "Pods wait for a node"),
+        (
+            "QuotaAlmostUsed",
+            f"{used} / on (namespace, resource, resourcequota) {hard} > 0.9",
+            "15m",
+            "{{ $labels.namespace }} has used 90 % of its {{ $labels.resource }}",
+        ),
+    ]
+    for model, limit in latency_ms.items():
+        name = "LatencyOf" + "".join(part.title() for part in model.split("-"))
+        alerts.append(
+            (name, f'model:latency_p95:ms{{service_name="{model}-predictor"}} > {limit:g}', "5m", f"{model} answers slower than the {limit:g} ms promised")
+        )
+    return {
+        "groups": [
+            {"name": "recorded", "interval": "60s", "rules": [{"record": name, "expr": expression} for name, expression in RECORDED.items()]},
+            {
+                "name": "alerts",
+                "interval": "60s",
+                "rules": [
+                    {"alert": name, "expr": expression, "for": duration, "labels": {"severity": "warning"}, "annotations": {"summary": summary}}
+                    for name, expression, duration, summary in alerts
+                ],
+            },
+        ]
+    }
+
+
+def _route(region: str, topic_arn: str) -> dict[str, Any]:
+    """Alert manager's configuration; Managed Prometheus knows SNS as a receiver."""
+    receiver = {"name": "people", "sns_configs": [{"topic_arn": topic_arn, "sigv4": {"region": region}}]}
+    return {"route": {"receiver": "people", "group_by": ["alertname"], "repeat_interval": "4h"}, "receivers": [receiver]}
+
+
+def dashboard(stack: str) -> dict[str, Any]:
+    """Grafana's dashboard model (schema version 39): what the recording rules say, one panel each."""
+    units = {"ratio": "percentunit", "rate5m": "reqps", "ms": "ms", "count": "short"}
+    panels = [
+        {
+            "id": number,
+            "type": "timeseries",
+            "title": name.replace(":", " "),
+            "datasource": {"type": "prometheus", "uid": "prometheus"},
+            "gridPos": {"x": 12 * (number % 2), "y": 8 * (number // 2), "w": 12, "h": 8},
+            "targets": [{"refId": "A", "expr": name}],
+            "fieldConfig": {"defaults": {"unit": units[name.rpartition(":")[2]]}, "overrides": []},
+        }
+        for number, name in enumerate(RECORDED)
+    ]
+    return {"uid": "platform", "title": f"Platform {stack}", "schemaVersion": 39, "refresh": "1m", "time": {"from": "now-6h", "to": "now"}, "panels": panels}

@@ -1,0 +1,188 @@
+"""Recovery: daily backups of what can't be made again, and copies in a standby region where one is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from components.data.lake import Zone
+from components.foundation.base import Component, Scope, Statement
+from components.foundation.clock import Hours, clock
+from components.foundation.keys import DataClass
+from components.foundation.roles import make_role, service_trust
+
+REPLICATED = (Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT)  # raw events can be streamed again, and are the bulk
+
+
+@dataclass(frozen=True)
+class RecoveryArgs:
+    """Args:
+    key_arn: Encrypts the backups.
+    backup_days: How long a backup is kept.
+    resource_arns: Databases and tables that are backed up.
+    hours: When the environment is used: a database that sleeps can't be backed up. None for always.
+    standby_region: Where copies go; empty for none.
+    key_arns: Keys that have a replica in the standby region, by data class.
+    buckets, bucket_arns: Zones of the lake.
+    data_classes: Class of each zone.
+    """
+
+    key_arn: pulumi.Input[str]
+    backup_days: int
+    resource_arns: tuple[pulumi.Input[str], ...]
+    hours: Hours | None = None
+    standby_region: str = ""
+    key_arns: dict[DataClass, pulumi.Output[str]] = field(default_factory=dict)
+    buckets: dict[Zone, pulumi.Output[str]] = field(default_factory=dict)
+    bucket_arns: dict[Zone, str] = field(default_factory=dict)
+    data_classes: dict[Zone, DataClass] = field(default_factory=dict)
+
+
+class StandbyKeys(Component):
+    """A replica of each key in the standby region, so that data encrypted here can be read there.
+
+    Attributes:
+        arns: By data class.
+    """
+
+    def __init__(self, name: str, scope: Scope, region: str, key_arns: dict[DataClass, pulumi.Output[str]], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, scope, opts)
+        self.arns = {
+            data_class: aws.kms.ReplicaKey(
+                f"{name}-{data_class}", region=region, primary_key_arn=arn, tags=scope.tags("keys", DataClass=data_class), opts=self.child(holds_data=True)
+            ).arn
+            for data_class, arn in key_arns.items()
+        }
+        self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})
+
+
+class Recovery(Component):
+    """Vault, plan and selection; in the standby region a vault and a bucket for each zone that is replicated.
+
+    Attributes:
+        vault_name: Of the vault.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scope: Scope,
+        args: RecoveryArgs,
+        standby_keys: dict[DataClass, pulumi.Output[str]] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(name, scope, opts)
+        tags = scope.tags("recovery")
+        vault = aws.backup.Vault(
+            name,
+            name=scope.name("backups", limit=50),
+            force_destroy=not scope.protect,
+            kms_key_arn=args.key_arn,
+            tags=tags,
+            opts=self.child(holds_data=True),
+        )
+        lifecycle = {"delete_after": args.backup_days}
+        timing = clock(24, args.hours)
+        rule: dict[str, object] = {
+            "rule_name": "daily",
+            "target_vault_name": vault.name,
+            "schedule": timing.expression,
+            "schedule_expression_timezone": timing.timezone,
+            "start_window": 60,
+            "completion_window": 300,
+            "lifecycle": lifecycle,
+        }
+        if args.standby_region and standby_keys:
+            copies = aws.backup.Vault(
+                f"{name}-standby",
+                name=scope.name("backups", limit=50),
+                region=args.standby_region,
+                force_destroy=not scope.protect,
+                kms_key_arn=standby_keys[DataClass.INTERNAL],
+                tags=tags,
+                opts=self.child(holds_data=True),
+            )
+            rule["copy_actions"] = [{"destination_vault_arn": copies.arn, "lifecycle": lifecycle}]
+            self._replicate(name, args, standby_keys)
+        plan = aws.backup.Plan(name, name=scope.name("daily", limit=50), rules=[rule], tags=tags, opts=self.child())
+        role = make_role(
+            self,
+            name,
+            service_trust(scope.account_id, "backup.amazonaws.com"),
+            purpose="backup",
+            managed=(
+                "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup",
+                "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForRestores",
+            ),
+        )
+        aws.backup.Selection(
+            name, name=scope.name("stores", limit=50), plan_id=plan.id, iam_role_arn=role.arn, resources=list(args.resource_arns), opts=self.child()
+        )
+        self.vault_name = vault.name
+        self.register_outputs({"vault_name": vault.name})
+
+    def _replicate(self, name: str, args: RecoveryArgs, keys: dict[DataClass, pulumi.Output[str]]) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html; the role reads here and writes there."""
+        scope = self.scope
+        targets = {zone: f"{scope.name(zone, 'standby', limit=63 - 13)}-{scope.account_id}" for zone in REPLICATED}
+        role = make_role(
+            self,
+            f"{name}-replication",
+            service_trust(scope.account_id, "s3.amazonaws.com"),
+            [
+                Statement(("s3:GetReplicationConfiguration", "s3:ListBucket"), tuple(args.bucket_arns[zone] for zone in REPLICATED)),
+                Statement(
+                    ("s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:GetObjectRetention"),
+                    tuple(f"{args.bucket_arns[zone]}/*" for zone in REPLICATED),
+                ),
+                Statement(("s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"), tuple(f"arn:aws:s3:::{target}/*" for target in targets.values())),
+                Statement(("kms:Decrypt",), tuple(args.key_arns.values())),
+                Statement(("kms:Encrypt",), tuple(keys.values())),
+            ],
+            purpose="replication",
+        )
+        region = args.standby_region
+        for zone, target in targets.items():
+            key_arn = keys[args.data_classes[zone]]
+            bucket = aws.s3.Bucket(
+                f"{name}-{zone}",
+                bucket=target,
+                region=region,
+                object_lock_enabled=zone is Zone.AUDIT,
+                force_destroy=not scope.protect,
+                tags=scope.tags("recovery", DataClass=args.data_classes[zone]),
+                opts=self.child(holds_data=True),
+            )
+            versioned = aws.s3.BucketVersioning(
+                f"{name}-{zone}", bucket=bucket.bucket, region=region, versioning_configuration={"status": "Enabled"}, opts=self.child()
+            )
+            aws.s3.BucketServerSideEncryptionConfiguration(
+                f"{name}-{zone}",
+                bucket=bucket.bucket,
+                region=region,
+                rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key_arn}, "bucket_key_enabled": True}],
+                opts=self.child(),
+            )
+            aws.s3.BucketPublicAccessBlock(
+                f"{name}-{zone}", bucket=bucket.bucket, region=region, block_public_acls=True, block_public_policy=True, ignore_public_acls=True,
+                restrict_public_buckets=True, opts=self.child(),
+            )  # fmt: skip
+            aws.s3.BucketReplicationConfig(
+                f"{name}-{zone}",
+                bucket=args.buckets[zone],
+                role=role.arn,
+                rules=[
+                    {
+                        "id": "standby",
+                        "status": "Enabled",
+                        "priority": 1,
+                        "filter": {"prefix": ""},
+                        "delete_marker_replication": {"status": "Enabled"},
+                        "source_selection_criteria": {"sse_kms_encrypted_objects": {"status": "Enabled"}},
+                        "destination": {"bucket": bucket.arn, "storage_class": "STANDARD_IA", "encryption_configuration": {"replica_kms_key_id": key_arn}},
+                    }
+                ],
+                opts=self.child(depends_on=[versioned]),
+            )

@@ -1,0 +1,1 @@
+"""Data contracts on the command line: checked, imported, listed."""

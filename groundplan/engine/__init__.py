@@ -1,0 +1,1 @@
+"""Programs run without the Pulumi CLI: previewed, and their Kubernetes objects written."""

@@ -1,0 +1,186 @@
+"""Commands about one model on the running platform: experiment, monitor, approve, audit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from groundplan.local.environment import child_environment
+from groundplan.local.home import Home, State
+from groundplan.local.jobs import results, run_steps
+from groundplan.local.starter import starter
+from groundplan.local.up import new_run
+from pipelines.context import Context, Example, Wishes, load_example
+from pipelines.steps import Step, steps_for
+from spec.errors import GroundplanError, UsageError
+from spec.outputs import read
+
+_DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
+
+
+def running(home: Home) -> State:
+    """The state of the running platform.
+
+    Raises:
+        GroundplanError: Nothing is running.
+    """
+    state = home.load()
+    if state is None or not home.outputs_file.is_file():
+        raise GroundplanError("the platform is not running", fix="run `groundplan up` first")
+    return state
+
+
+def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = Wishes(), deploy: bool, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Run the steps up to the experiment, or up to the endpoint.
+
+    Args:
+        name: Of the model, instead of the one that the example gives it.
+
+    Raises:
+        StepError: A step failed.
+        UsageError: There is no such script.
+    """
+    state, example = running(home), load_example(path, name)
+    steps = _steps(example, deploy=deploy)
+    run = new_run()
+    arguments = ("--name", example.model, *wishes.arguments())
+    with starter(home, state, steps) as forks:
+        run_steps(home, state, steps, path.resolve(), run, arguments, starter=forks, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
+    return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
+
+
+def _steps(example: Example, *, deploy: bool) -> tuple[Step, ...]:
+    """Up to the experiment, or up to the endpoint."""
+    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
+    if example.features:
+        left_out -= {"features"}  # its training set is joined by that step
+    return tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
+
+
+def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
+    """Run the monitoring step against what was captured until now."""
+    state, example = running(home), load_example(path, name)
+    steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
+    run = new_run()
+    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", example.model))
+    found: dict[str, Any] = results(home, state, example.model, run, steps)["monitor"]
+    return found
+
+
+def run_approve(home: Home, path: Path, version: str, role: str, identity: str, name: str = "") -> None:
+    """Record one approval."""
+    from pipelines.steps.signoff import approve
+
+    with inside(home, "person.approve") as state:
+        import mlflow
+
+        approve(_context(home, path, name), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
+
+
+def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:
+    """Forget one person; the evidence."""
+    from pipelines.steps.forget import forget
+    from pipelines.steps.signoff import check_identity
+
+    check_identity(identity)
+    if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UsageError("without MLflow nobody tells which models the person's data trained", where="MLFLOW_TRACKING_URI", fix="set it to the stack's server")
+    with _stack(home, path, outputs, "person.forget") as context:
+        return forget(context, subject, identity)
+
+
+def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
+    """Dead letters of one topic of an example, or of all."""
+    from pipelines.data import dead_letters
+
+    with _stack(home, path, outputs, "person.dead-letters") as context:
+        return [letter for name in _topics(context, topic) for letter in dead_letters.shown(context, name)]
+
+
+def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> dict[str, tuple[int, int]]:
+    """Send dead letters to their topics again; how many were sent and how many were kept back, by topic."""
+    from pipelines.data import dead_letters
+
+    with _stack(home, path, outputs, "person.replay") as context:
+        return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
+
+
+def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
+    """What waits in quarantine, of one topic of an example or of all."""
+    from pipelines.data import quarantine
+
+    with _stack(home, path, outputs, "person.quarantine") as context:
+        names = _topics(context, topic)
+        return [item for contract in context.example.contracts if contract.topic in names for item in quarantine.held(context, contract)]
+
+
+def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = "") -> dict[str, Any]:
+    """Release or discard what waits in a topic's quarantine; what came of it."""
+    from pipelines.data import quarantine
+    from pipelines.steps.signoff import check_identity
+
+    check_identity(identity)
+    with _stack(home, path, outputs, "person.decide") as context:
+        (name,) = _topics(context, topic, where="TOPIC")
+        contract = next(contract for contract in context.example.contracts if contract.topic == name)
+        decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
+        return decide(context, contract, fields, identity, reason)
+
+
+def _topics(context: Context, topic: str, where: str = "--topic") -> list[str]:
+    known = [contract.topic for contract in context.example.contracts]
+    if topic and topic not in known:
+        raise UsageError(f"the example has no topic {topic!r}", where=where, fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
+    return [topic] if topic else known
+
+
+def sample_of(home: Home, topic: str, most: int, outputs: str = "") -> list[bytes]:
+    """The first events of any topic of the running platform, or of the stack whose outputs are named."""
+    from pipelines.data.dead_letters import messages
+
+    with inside(home) if not outputs else nullcontext():
+        found = read(outputs or str(home.outputs_file))
+        return [message.value() for message in islice(messages(found, topic), most) if message.value()]
+
+
+def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
+    """The model's audit log, checked."""
+    from pipelines.audit_chain import entries
+
+    with inside(home, "person.audit"):
+        return entries(_context(home, path, name))
+
+
+def _context(home: Home, path: Path, name: str = "") -> Context:
+    return Context(read(str(home.outputs_file)), load_example(path, name), new_run(), home.reports)
+
+
+@contextmanager
+def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
+    """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with their credentials."""
+    if not outputs:
+        with inside(home, caller):
+            yield _context(home, path)
+        return
+    found = read(outputs)
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
+    yield Context(found, load_example(path), new_run(), home.reports)
+
+
+@contextmanager
+def inside(home: Home, caller: str = "") -> Iterator[State]:
+    """This process's environment becomes that of the local cloud's own processes."""
+    state = running(home)
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(child_environment(home, state.services, state.region, caller))
+    try:
+        yield state
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,60 @@
+"""boto3 clients of the local cloud: they know one address, one pair of test credentials, and refuse every other."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from groundplan.local.calls import CALLER_PREFIX
+from spec.errors import GroundplanError
+
+ACCESS_KEY, SECRET_KEY = "testing", "testing"  # moto accepts any pair; these are nobody's
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_making = threading.Lock()  # a botocore session is not safe to make clients from in several threads
+
+
+@cache
+def session() -> Any:
+    """The one boto3 session of this process: it keeps the service models, which are slow to read, for all clients."""
+    import boto3
+    import botocore.session
+
+    # Without profile, so that a profile named in the environment is not even looked for.
+    made = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    own = os.environ.get("AWS_ACCESS_KEY_ID", "")
+    key = own if own.startswith(CALLER_PREFIX) else ACCESS_KEY  # a process of the platform is named by its key
+    return boto3.Session(aws_access_key_id=key, aws_secret_access_key=SECRET_KEY, botocore_session=made)
+
+
+def client(service: str, endpoint: str, region: str) -> Any:
+    """A client that talks to ``endpoint`` whatever the environment, profiles or instance metadata say.
+
+    Raises:
+        GroundplanError: On use, if a request is about to leave this machine.
+    """
+    from botocore.config import Config
+
+    with _making:
+        made = session().client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint,
+            config=Config(  # type: ignore[call-arg]
+                proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30
+            ),
+        )
+    made.meta.events.register_last("before-send", _refuse_elsewhere(endpoint))
+    return made
+
+
+def _refuse_elsewhere(endpoint: str) -> Any:
+    allowed = {*_LOOPBACK, urlsplit(endpoint).hostname}
+
+    def check(request: Any, **_: Any) -> None:
+        if (host := urlsplit(request.url).hostname) not in allowed:
+            raise GroundplanError(f"refused a request to {host}: the local cloud talks to {endpoint} only")
+
+    return check

@@ -1,0 +1,227 @@
+"""The moto server, completed where the platform needs more of AWS than moto has.
+
+- SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
+  until the local hosting (``groundplan.local.hosting``) says that its containers answer.
+- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once a period; here what
+  comes in one request is a period.)
+- Requests take turns: moto's backends are not safe to use from several threads at once.
+- A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
+
+Run as ``python -m groundplan.local.moto.server --port N``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from contextlib import nullcontext
+from statistics import fmean
+from typing import Any
+
+from groundplan.local.calls import Recorder
+
+_COMPARE: dict[str, Any] = {
+    "GreaterThanThreshold": lambda value, threshold: value > threshold,
+    "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
+    "LessThanThreshold": lambda value, threshold: value < threshold,
+    "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
+}
+_STATISTIC: dict[str, Any] = {"Average": fmean, "Maximum": max, "Minimum": min, "Sum": sum, "SampleCount": len}
+
+
+def complete_moto() -> None:
+    """Add what moto lacks to its backends, in this process."""
+    _add_update_endpoint()
+    _evaluate_alarms()
+    _allow_plain_http()
+
+
+class _Revision:
+    """Counts changes of endpoints, so that the hosting sees cheaply that something is new."""
+
+    number = 0
+
+
+def _add_update_endpoint() -> None:
+    from moto.core.responses import ActionResult
+    from moto.sagemaker.exceptions import AWSValidationException
+    from moto.sagemaker.models import FakeEndpoint, SageMakerModelBackend
+    from moto.sagemaker.responses import SageMakerResponse
+
+    def update(self: Any) -> ActionResult:
+        backend = self.sagemaker_backend
+        name, config_name = self._get_param("EndpointName"), self._get_param("EndpointConfigName")
+        endpoint, config = backend.endpoints.get(name), backend.endpoint_configs.get(config_name)
+        if endpoint is None:
+            raise AWSValidationException(f'Could not find endpoint "{FakeEndpoint.arn_formatter(name, backend.account_id, backend.region_name)}".')
+        if config is None:
+            raise AWSValidationException(f'Could not find endpoint configuration "{config_name}".')
+        before = {variant["VariantName"]: variant for variant in endpoint.production_variants}
+        endpoint.endpoint_config_name = config_name
+        endpoint.production_variants = endpoint._process_production_variants(config.production_variants)
+        if self._get_param("RetainAllVariantProperties"):
+            for variant in endpoint.production_variants:
+                variant.update({k: v for k, v in before.get(variant["VariantName"], {}).items() if k.startswith(("Current", "Desired"))})
+        endpoint.endpoint_status = "Updating"
+        _Revision.number += 1
+        return ActionResult({"EndpointArn": endpoint.arn})
+
+    def counted(method: Any, status: str = "") -> Any:
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = method(self, *args, **kwargs)
+            if status:
+                result.endpoint_status = status
+            _Revision.number += 1
+            return result
+
+        return wrapper
+
+    SageMakerResponse.update_endpoint = update
+    SageMakerModelBackend.update_endpoint = lambda self: None  # moto looks the operation up here, too
+    SageMakerModelBackend.create_endpoint = counted(SageMakerModelBackend.create_endpoint, "Creating")
+    SageMakerModelBackend.delete_endpoint = counted(SageMakerModelBackend.delete_endpoint)
+    SageMakerModelBackend.update_endpoint_weights_and_capacities = counted(SageMakerModelBackend.update_endpoint_weights_and_capacities)
+
+
+def _hosting_api(application: Any) -> Any:
+    """Moto's WSGI application, one request at a time, with paths of our own: the revision, an endpoint's state, the calls that were made."""
+    # Moto's backends are plain dictionaries that fail when one thread walks what another changes. Its work is all
+    # computing, so nothing is lost by taking turns; only SQS's long polling waits.
+    turn = threading.Lock()
+    recorder = Recorder(application)
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ.get("PATH_INFO", "")
+        if not path.startswith("/_groundplan/"):
+            with nullcontext() if "/sqs/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") else turn:
+                return recorder(environ, start_response)
+        body = b""
+        if path == "/_groundplan/revision":
+            body = str(_Revision.number).encode()
+        elif path == "/_groundplan/calls":
+            body = recorder.calls
+        elif path.startswith("/_groundplan/endpoints/"):
+            _set_state(path.rpartition("/")[2], json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return serve
+
+
+def _set_state(name: str, state: dict[str, Any]) -> None:
+    from moto.sagemaker.models import sagemaker_backends
+
+    for account in sagemaker_backends.values():
+        for backend in account.values():
+            # A state that was found for an older configuration says nothing about the one that came since.
+            if name in backend.endpoints and backend.endpoints[name].endpoint_config_name == state["EndpointConfigName"]:
+                backend.endpoints[name].endpoint_status = state["EndpointStatus"]
+                backend.endpoints[name].failure_reason = state["FailureReason"]
+
+
+def _evaluate_alarms() -> None:
+    from moto.cloudwatch.models import CloudWatchBackend
+
+    put_data, put_alarm = CloudWatchBackend.put_metric_data, CloudWatchBackend.put_metric_alarm
+
+    def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
+        put_data(self, namespace, metric_data)
+        batches: dict[tuple[str, frozenset[tuple[str, str]]], list[float]] = {}
+        for item in metric_data:
+            key = item["MetricName"], frozenset((d["Name"], d["Value"]) for d in item.get("Dimensions") or [])
+            if item.get("Value") is not None:
+                batches.setdefault(key, []).append(float(item["Value"]))
+        for alarm in self.alarms.values():
+            values = batches.get((alarm.metric_name, frozenset((d.name, d.value) for d in alarm.dimensions)))
+            if alarm.namespace == namespace and values:
+                _evaluate(alarm, values)
+
+    def put_metric_alarm(self: Any, *args: Any, **kwargs: Any) -> Any:
+        known = set(self.alarms)
+        alarm = put_alarm(self, *args, **kwargs)
+        if alarm.name not in known:
+            alarm.state_value = "INSUFFICIENT_DATA"  # as on AWS; moto begins with OK
+        return alarm
+
+    CloudWatchBackend.put_metric_data, CloudWatchBackend.put_metric_alarm = put_metric_data, put_metric_alarm
+
+
+def _evaluate(alarm: Any, values: list[float]) -> None:
+    """Take one period's values into account: the alarm changes when all of its last periods breach, or the newest does not."""
+    compare, statistic = _COMPARE.get(alarm.comparison_operator), _statistic(alarm)
+    if compare is None or statistic is None:
+        return
+    wanted = int(alarm.evaluation_periods)
+    periods = alarm.recent_periods = [*getattr(alarm, "recent_periods", []), statistic(values)][-wanted:]
+    if len(periods) < wanted:
+        return
+    state = "ALARM" if all(compare(value, float(alarm.threshold)) for value in periods) else "OK"
+    if state != alarm.state_value:
+        reason = f"Threshold Crossed: {periods} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator} {alarm.threshold:g}"
+        alarm.update_state(reason, json.dumps({"recentDatapoints": periods, "threshold": alarm.threshold}), state)
+
+
+def _statistic(alarm: Any) -> Any:
+    """The alarm's statistic as a function of one period's values; percentiles (p95) by the nearest rank."""
+    extended = alarm.extended_statistic or ""
+    if extended.startswith("p"):
+        share = float(extended[1:]) / 100
+        return lambda values: sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    return _STATISTIC.get(alarm.statistic)
+
+
+def _allow_plain_http() -> None:
+    from moto.s3.models import FakeBucket
+
+    get_permission = FakeBucket.get_permission
+
+    def permission(self: Any, action: str, resource: str) -> Any:
+        whole = self.policy
+        if whole is None:
+            return get_permission(self, action, resource)
+        document = json.loads(whole)
+        document["Statement"] = [s for s in document["Statement"] if "aws:SecureTransport" not in json.dumps(s.get("Condition", {}))]
+        self.policy = json.dumps(document).encode() if document["Statement"] else None
+        try:
+            return get_permission(self, action, resource)
+        finally:
+            self.policy = whole
+
+    FakeBucket.get_permission = permission
+
+
+def _load_ahead() -> None:
+    """Load the larger backends while the program that will call them still loads its own libraries."""
+    import importlib
+
+    for service in ("kms", "iam", "ec2", "s3", "rds", "sagemaker", "cloudwatch"):
+        importlib.import_module(f"moto.{service}.responses")
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    import argparse
+    import logging
+    import signal
+    import sys
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import run_simple
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    os.environ["MOTO_PORT"] = str(arguments.port)
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # roles of AWS's own services are given AWS's own policies
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    complete_moto()
+    threading.Thread(target=_load_ahead, daemon=True).start()
+    run_simple(arguments.host, arguments.port, _hosting_api(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=MotoRequestHandler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""What people read in the terminal: the end of ``up``, ``status``, the results of an experiment, the design."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from groundplan.local.services import TITLES
+from groundplan.local.up import Summary
+from pipelines.data.personal_data import WAY_OUT
+
+PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
+
+
+def console_for_people() -> Console:
+    """A console that neither colours nor wraps where output is piped."""
+    plain = Console(highlight=False, soft_wrap=True)
+    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=200)  # a pipe has no width to wrap at
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """A table without lines, as every command prints it."""
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of ``groundplan up``."""
+    console = console_for_people()
+    console.print()
+    if summary.already_up:
+        console.print(f"The platform was already up. Program: {_changes(summary)}.\n")
+    shown = table("service", "address", title="Addresses")
+    for service in summary.state.services.values():
+        shown.add_row(TITLES[service.name] + ("" if service.owned else " (yours)"), service.url)
+    console.print(shown)
+    console.print()
+    made, recorded = summary.applied.made, summary.applied.recorded
+    manifests = [record for record in made if record.type.startswith("kubernetes:")]
+    services = Counter(record.type.split(":")[1].split("/")[0] for record in made if record not in manifests)
+    by_service = ", ".join(f"{number} {service}" for service, number in sorted(services.items()))
+    console.print(f"[bold]Program[/bold] {services.total()} resources made in the local cloud: {by_service}")
+    console.print(f"        {len(manifests)} Kubernetes objects validated and written to {summary.home.manifests.relative_to(summary.home.root)}")
+    kinds = Counter(record.type.split(":")[-1] for record in recorded)
+    listed = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    console.print(f"        {len(recorded)} only recorded: {listed}" if recorded else "        nothing only recorded")
+    console.print()
+    for model, results in summary.results.items():
+        if not results:
+            console.print(f"[bold]Model[/bold] {model}\nno version serves: `groundplan audit` tells what became of those that were tried\n")
+            continue
+        print_results({"model": model, **results}, console)
+        if summary.explanation[model]:
+            _print_explanation(console, summary.explanation[model])
+        console.print()
+    for model, folder in summary.not_run:
+        how = f"run it: .venv/bin/groundplan experiment examples/{folder} --deploy" if folder else "the stack names it, and no example makes it"
+        console.print(f"[bold]Model[/bold] {model}\nnobody has run it yet; {how}\n")
+    if summary.timings:
+        console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
+    _print_next(console, summary)
+
+
+def _changes(summary: Summary) -> str:
+    counts = Counter(record.change for record in summary.applied.made)
+    parts = [
+        f"{counts[kind]} {text}"
+        for kind, text in (("created", "made"), ("updated", "updated"), ("replaced", "replaced"), ("same", "unchanged"))
+        if counts[kind]
+    ]
+    if summary.applied.deleted:
+        parts.append(f"{len(summary.applied.deleted)} deleted")
+    return ", ".join(parts) or "nothing to do"
+
+
+def print_results(found: dict[str, Any], console: Console | None = None) -> None:
+    """What the steps of one run came to."""
+    console = console or console_for_people()
+    shown = table("", "")
+    rows: list[tuple[str, str]] = []
+    if step := found.get("ingest"):
+        rows.append(("events", _events_line(step)))
+        rows += [("waits", f"{step['waiting']}; once there are, run `groundplan up` again")] if step.get("waiting") else []
+        rows += [("quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}")] if step["quarantined"] else []
+    if (step := found.get("quality")) and "rows" in step:
+        doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
+        doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
+        rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
+    if step := found.get("features"):
+        views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
+        rows.append(("features", f"{views} (Feast: S3 and DynamoDB)"))
+    if step := found.get("experiment"):
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
+        told = "; ".join(part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part)
+        rows.append(("experiment", f"run {step['run_id']} ({told})"))
+        if "not_served" in step:
+            rows.append(("no model", step["not_served"]))
+    if step and "choice" in step:
+        rows += _choice_rows(step)
+        rows.append(("dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"))
+    if step := found.get("evaluate"):
+        metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
+        rows.append(("evaluation", f"{metrics}; the baseline is {step['baseline_is']}"))
+        rows.append(("business KPI", _kpi_line(step["kpi"])))
+        rows += [("speaks against", text) for text in step["against"]]
+    if step := found.get("register"):
+        rows.append(("version", f"{step['version']} in the MLflow registry"))
+    if step := found.get("signoff"):
+        people = ", ".join(f"{role}: {who}" for role, who in step["approvals"].items())
+        rows.append(("sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")))
+    if step := found.get("deploy"):
+        parts = ", ".join(
+            f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms"
+            for name, item in step["variants"].items()
+            if item["requests"]
+        )
+        share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
+        rows.append((share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"))
+        rows.append(("endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"))
+    if step := found.get("monitor"):
+        rows.append(("monitoring", _monitor_line(step)))
+    for row in rows:
+        shown.add_row(*row)
+    console.print(f"[bold]Model[/bold] {found['model']}")
+    console.print(shown)
+
+
+def _kpi_line(kpi: dict[str, Any]) -> str:
+    low, high = kpi["interval"]
+    gain = f"{abs(kpi['lift']):.4g} {kpi['unit']} {'better' if kpi['lift'] >= 0 else 'worse'} than the baseline (95 % interval {low:.4g} to {high:.4g})"
+    if not kpi["monthly_usd"]:
+        return gain  # nobody has said what it is worth
+    return f"{gain}, worth {kpi['monthly_usd']:,.0f} USD a month ({kpi['monthly_usd_interval'][0]:,.0f} to {kpi['monthly_usd_interval'][1]:,.0f})"
+
+
+def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which model was taken, and how far what is served equals it."""
+    rows, choice = [], step["choice"]
+    if choice["others"]:
+        others = "; ".join(item["name"] + "".join(f" {key} {value:.4g}" for key, value in item.items() if key != "name") for item in choice["others"])
+        rows.append(("model", f"{choice['name']}, {choice['why']}; not taken: {others}"))
+    compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
+    differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
+    how = step.get("served_as", "onnx")
+    total = sum(step["parity"]["rows"].values())
+    title = "as ONNX" if how == "onnx" else f"as {how}"
+    rows.append((title, f"compared with the model itself on {total} rows ({compared}); largest difference: {differences}"))
+    if step.get("why_native"):
+        rows.append(("", f"in a process of its own, not as ONNX: {step['why_native']}"))
+    if step["no_probability"]:
+        rows.append(("", f"no probabilities are served: {step['no_probability']}"))
+    return rows
+
+
+def _letters(count: int) -> str:
+    return "dead letter" if count == 1 else "dead letters"
+
+
+def _events_line(step: dict[str, Any]) -> str:
+    """In = raw + dead letters + quarantined, by topic."""
+    parts = []
+    for topic, counts in step["topics"].items():
+        kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
+        kept += f" + {counts['discarded']:,} discarded" if counts.get("discarded") else ""
+        kept += f" + {counts['deletions']:,} deletion{'s' if counts['deletions'] > 1 else ''}" if counts.get("deletions") else ""
+        parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
+    rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
+    return f"{'; '.join(parts)}{rate}"
+
+
+def _monitor_line(step: dict[str, Any]) -> str:
+    quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
+    alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
+    return f"{step['requests']:,} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+
+
+def _print_explanation(console: Console, found: dict[str, Any]) -> None:
+    total = found["base_value"] + sum(found["shap_values"].values())
+    ranked = sorted(found["shap_values"].items(), key=lambda item: -abs(item[1]))
+    digits = 1 if found["explains"] == "prediction" else 3
+    effects = ", ".join(f"{name} {value:+.{digits}f}" for name, value in ranked[:5])
+    answer = str(found["predictions"][0]) if digits == 3 else f"{found['predictions'][0]:.1f}"
+    answer += "".join(f" ({name} {found[name]:.2f})" for name in ("probability", "score") if name in found)
+    console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']} {found['model_version']}", markup=True)
+    console.print(f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to {total:.{digits}f}")
+
+
+def _print_next(console: Console, summary: Summary) -> None:
+    console.print("\n[bold]Try next[/bold]")
+    lines = ['eval "$(.venv/bin/groundplan env)"          # then aws, boto3, mlflow and kcat talk to this platform', "aws sagemaker list-endpoints"]
+    if found := next((item for item in summary.explanation.values() if item), None):
+        router = summary.state.services["router"].url
+        lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")
+    lines += [".venv/bin/groundplan status", ".venv/bin/groundplan monitor examples/diabetes", "make down"]
+    for line in lines:
+        console.print(f"  {line}", markup=False)
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """``groundplan status``."""
+    console = console_for_people()
+    if not found["services"]:
+        console.print("nothing is running; `groundplan up` starts the platform")
+        return
+    shown = table("service", "state", "address", "pid", "up for", title=f"Stack {found['stack']}")
+    for service in found["services"].values():
+        uptime = f"{service['uptime_s']} s" if service["uptime_s"] is not None else ""
+        shown.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
+    console.print(shown)
+    for kind, title in (("applied", "Made in the local cloud"), ("recorded", "Only recorded (the local cloud can't make these)")):
+        console.print()
+        shown = table("type", "name", "id", title=f"{title}: {len(found[kind])}")
+        for item in sorted(found[kind], key=lambda item: (item["type"], item["name"])):
+            shown.add_row(item["type"], item["name"], item["id"])
+        console.print(shown)
+
+
+def print_dead_letters(letters: list[Any]) -> None:
+    """``groundplan dlq list``."""
+    from rich.markup import escape
+
+    console = console_for_people()
+    if not letters:
+        console.print("no dead letters")
+        return
+    shown = table("topic", "partition", "offset", "reason", "detail", "event")
+    for letter in letters:
+        text = letter.value.decode("utf-8", "backslashreplace")
+        stood = ("not sent", "") if letter.partition < 0 else (str(letter.partition), str(letter.offset))
+        shown.add_row(letter.topic, *stood, letter.reason, escape(letter.detail), escape(text[:80] + ("..." if len(text) > 80 else "")))
+    console.print(shown)
+    console.print(
+        f"\n{len(letters)} {_letters(len(letters))}: "
+        + ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in letters).most_common())
+    )
+
+
+def print_quarantine(found: list[Any]) -> None:
+    """``groundplan quarantine list``."""
+    from rich.markup import escape
+
+    console = console_for_people()
+    if not found:
+        console.print("nothing is in quarantine")
+        return
+    shown = table("topic", "events", "found", "since")
+    for item in found:
+        erased = f" (and {item.erased:,} of forgotten people)" if item.erased else ""
+        shown.add_row(item.topic, f"{item.rows:,}{erased}", escape(", ".join(item.found)), item.since)
+    console.print(shown)
+    console.print(f"\n{sum(item.rows for item in found):,} events wait for a decision: {WAY_OUT}", markup=False)
+
+
+def print_monitor(found: dict[str, Any]) -> None:
+    """``groundplan monitor``."""
+    console = console_for_people()
+    console.print(f"{found['version']}: {_monitor_line(found)}")
+    if found["drifted_columns"]:
+        console.print(f"drifted: {', '.join(found['drifted_columns'])}")
+    if found["report"]:
+        console.print(f"page: {found['report']}")
+    if by_month := found.get("by_month"):
+        shown = table("month", "rows", "mean outcome", "largest PSI", "of", title="Data by month, held against what the model was trained on")
+        for month in by_month:
+            mark = " drifted" if month["psi"] > PSI_DRIFTED else ""
+            shown.add_row(month["month"], f"{month['rows']:,}", f"{month['outcome']:.3f}", f"{month['psi']:.2f}{mark}", month["column"])
+        console.print()
+        console.print(shown)

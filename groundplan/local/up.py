@@ -1,0 +1,430 @@
+"""``groundplan up``: services, program, examples; quick where something is there already, and gone where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.foundation.base import Scope
+from groundplan.engine.program import PROJECT
+from groundplan.local.home import Home, Service, State, write_private
+from groundplan.local.jobs import Done, newest_result, results, run_steps
+from groundplan.local.moto.apply import Applied, apply
+from groundplan.local.moto.aws import client
+from groundplan.local.services import (
+    OWN,
+    TITLES,
+    Supervisor,
+    commands,
+    free_port,
+    healthy,
+    own_service,
+    require_free,
+    start_supervisor,
+    stop_all,
+    supervisor_of,
+    wait_healthy,
+)
+from groundplan.local.starter import Starter, starter
+from pipelines.steps import STEPS, Step, steps_for
+from spec.errors import GroundplanError, UsageError
+from spec.model_folders import example_folders
+from spec.objectives import StackConfig, load
+
+MIN_FREE_DISK_MB = 1000
+START_TIMEOUT_S = 120.0
+
+DEFAULT_EXAMPLES = ("examples/diabetes", "examples/flights")
+
+
+class Talk:
+    """What the caller is told: lines for what is done, and how far the rest is. This one says nothing."""
+
+    def __call__(self, line: str) -> None:
+        """Something is done."""
+
+    def progress(self, text: str) -> None:
+        """How far something is; only the last text counts."""
+
+
+@dataclass
+class Summary:
+    """What ``up`` has to tell in the end."""
+
+    home: Home
+    state: State
+    applied: Applied
+    already_up: bool
+    results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
+    explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
+    timings: dict[str, float] = field(default_factory=dict)
+    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of which no version serves, and their examples' folders
+
+
+def bring_up(
+    home: Home,
+    stack: str,
+    *,
+    external: dict[str, str] | None = None,
+    ports: dict[str, int] | None = None,
+    examples: tuple[str, ...] = DEFAULT_EXAMPLES,
+    validates: bool = False,
+    say: Talk = Talk(),  # noqa: B008 (it has no state)
+) -> Summary:
+    """Start what is not running, apply the program, run the examples that have not run.
+
+    Args:
+        external: Addresses of services the user already has, by service name; those are not started.
+        ports: Wanted ports of own services, by name; others get a free one.
+        validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are sent.
+
+    Raises:
+        UsageError: A wrong stack file, flag or port; nothing was started.
+        GroundplanError: A service, resource or step failed; what this call started is stopped again.
+    """
+    config = load(home.root, stack)
+    _check_disk(home.root)
+    with home.lock():
+        state = home.load()
+        if state is not None and _alive(state):
+            if state.stack != stack:
+                raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
+            _check_flags(state, external or {}, ports or {})
+            if validates and not home.schemas.is_dir():
+                raise UsageError("the broker that runs holds events to no schema", where="--validate-at-broker", fix="run `groundplan down` first")
+            supervisor = supervisor_of(state)
+            if home.schemas.is_dir() and _write_schemas(home):
+                supervisor.restart("kafka")  # it reads them once; its log is in S3
+            return _run(home, config, state, supervisor, examples, say, already_up=True)
+        if state is not None:
+            say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
+        stop_all(home, state)
+        shutil.rmtree(home.run, ignore_errors=True)
+        home.run.mkdir(parents=True)
+        with _undone_on_failure(home):
+            if validates:
+                _write_schemas(home)
+            state, supervisor = _start_services(home, config, stack, external or {}, ports or {})
+            return _run(home, config, state, supervisor, examples, say, already_up=False)
+
+
+def tear_down(home: Home) -> list[str]:
+    """Stop everything and forget its state; logs stay.
+
+    Returns:
+        Names of the processes that were stopped.
+    """
+    with home.lock(), _unstoppable():
+        stopped = stop_all(home, _load_or_none(home))
+        shutil.rmtree(home.run, ignore_errors=True)
+    return stopped
+
+
+def _load_or_none(home: Home) -> State | None:
+    try:
+        return home.load()
+    except GroundplanError:
+        return None  # unreadable state: the sweep by environment still finds every process
+
+
+@contextmanager
+def _unstoppable() -> Iterator[None]:
+    """A second Ctrl-C must not stop the stopping."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undone_on_failure(home: Home) -> Iterator[None]:
+    """Stop everything if the body fails or the user interrupts it."""
+    try:
+        yield
+    except BaseException:
+        with _unstoppable():
+            stop_all(home, _load_or_none(home))
+            shutil.rmtree(home.run, ignore_errors=True)
+        raise
+
+
+def _check_disk(root: Path) -> None:
+    free_mb = shutil.disk_usage(root).free // 2**20
+    if free_mb < MIN_FREE_DISK_MB:
+        raise GroundplanError(f"only {free_mb} MB are free; the platform needs {MIN_FREE_DISK_MB} MB", where=str(root), fix="make room, then run it again")
+    if not os.access(root, os.W_OK):
+        raise GroundplanError("the folder can't be written to", where=str(root), fix="clone the project where you may write")
+
+
+def _alive(state: State) -> bool:
+    return bool(supervisor_of(state).states().get("aws", {}).get("statename") == "RUNNING")
+
+
+def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) -> None:
+    """Refuse flags that a running platform does not follow."""
+    for name, given in (*external.items(), *ports.items()):
+        service = state.services.get(name)
+        if service is None or given not in (service.url, service.port):
+            raise UsageError(f"{given} was asked for, and the platform is already running otherwise", where=f"--{name}", fix="run `groundplan down` first")
+
+
+def _write_schemas(home: Home) -> bool:
+    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value; whether any is another now."""
+    from groundplan.contracts.check import all_files
+    from spec.contracts import load_contracts
+
+    home.schemas.mkdir(parents=True, exist_ok=True)
+    changed = False
+    for contract in (contract for path in all_files(home.root) for contract in load_contracts(path)):
+        schema = {"type": "object", "properties": {"value": contract.json_schema()}}
+        file, text = home.schemas / f"{contract.topic}.json", json.dumps(schema, indent=1)
+        changed |= not file.is_file() or file.read_text(encoding="utf-8") != text
+        file.write_text(text, encoding="utf-8")
+    return changed
+
+
+def _scope(config: StackConfig, stack: str) -> Scope:
+    return Scope(PROJECT, stack, config.region, config.account_id, config.objectives.owner, protect=False)
+
+
+def _start_services(home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]) -> tuple[State, Supervisor]:
+    for name in (*external, *ports):
+        if name not in OWN:
+            raise UsageError(f"unknown service {name!r}", where="--port", fix=f"one of: {', '.join(OWN)}")
+    services = {}
+    for name in OWN:
+        if name in external:
+            services[name] = Service(name, external[name].rstrip("/"), owned=False)
+        else:
+            services[name] = own_service(name, require_free(ports[name], f"--port {name}={ports[name]}") if name in ports else free_port())
+    scope = _scope(config, stack)
+    buckets = {"mlflow": scope.bucket_name("mlflow"), "kafka": scope.bucket_name("kafka-storage")}
+    # The broker keeps its log in S3, so it starts when the bucket is there.
+    supervisor = start_supervisor(home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",))
+    state = State(stack, config.region, uuid.uuid4().hex, supervisor.pid, supervisor.port, supervisor.password, services)
+    home.save(state)
+    return state, supervisor
+
+
+def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], say: Talk, *, already_up: bool) -> Summary:
+    timings: dict[str, float] = {}
+    clock = _Clock(timings, say)
+    services = state.services
+    if not already_up:
+        with clock.phase(f"{TITLES['aws']} at {services['aws'].url}"):
+            wait_healthy(home, supervisor, services["aws"], START_TIMEOUT_S)
+        if services["kafka"].owned:
+            with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
+                bucket = _scope(config, state.stack).bucket_name("kafka-storage")
+                client("s3", services["aws"].url, config.region).create_bucket(Bucket=bucket, **_location(config.region))
+                supervisor.start("kafka")
+                wait_healthy(home, supervisor, services["kafka"], START_TIMEOUT_S)
+        else:
+            wait_healthy(home, supervisor, services["kafka"], 10)
+    else:
+        for service in services.values():
+            if service.name != "mlflow" or healthy(service):
+                wait_healthy(home, supervisor, service, 20)
+
+    from pipelines.context import load_example
+
+    new = [example for example in examples if not _marker(home, load_example(home.root / example).model).is_file()]
+    with starter(home, state, STEPS if new else ()) as forks:
+        return _run_program(home, config, state, supervisor, examples, clock, forks, already_up=already_up)
+
+
+def _run_program(
+    home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], clock: _Clock, forks: Starter | None, *, already_up: bool
+) -> Summary:
+    services, timings = state.services, clock.timings
+    with clock.phase(f"Pulumi program of stack {state.stack}"):
+        applied = apply(home.root, state.stack, services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+        write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
+        _fill_secrets(services["aws"].url, config.region, applied)
+
+    write_private(home.kcat_file, f"bootstrap.servers={services['kafka'].url}\n")
+    summary = Summary(home, state, applied, already_up, timings=timings)
+    started = time.monotonic()
+
+    def mlflow_ready(check: Callable[[], None] = lambda: None) -> None:
+        wait_healthy(home, supervisor, services["mlflow"], START_TIMEOUT_S, check)
+        timings.setdefault(TITLES["mlflow"], time.monotonic() - started)
+
+    def router_ready(check: Callable[[], None] = lambda: None) -> None:
+        wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S, check)
+
+    for example in examples:
+        _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready}, forks)
+    mlflow_ready()
+    router_ready()
+    summary.not_run = not_run(home, state, applied.outputs["platform"]["models"], summary)
+    return summary
+
+
+def _marker(home: Home, model: str) -> Path:
+    """The file that says that an example's model has been brought up."""
+    return home.run / "examples" / f"{model}.json"
+
+
+def _location(region: str) -> dict[str, Any]:
+    return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+
+def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
+    """Give each empty secret a random value, as its owner would; it goes from here to Secrets Manager and nowhere else."""
+    manager = client("secretsmanager", endpoint, region)
+    for arn in applied.outputs["platform"]["secret_arns"].values():
+        if not manager.describe_secret(SecretId=arn).get("VersionIdsToStages"):
+            value = manager.get_random_password(PasswordLength=48, ExcludePunctuation=True)["RandomPassword"]
+            manager.put_secret_value(SecretId=arn, SecretString=value)
+
+
+def _run_example(
+    home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]], forks: Starter | None
+) -> None:
+    from pipelines.context import load_example
+
+    example = load_example(folder)
+    steps = steps_for(contract=bool(example.contracts), joined=bool(example.features))
+    marker = _marker(home, example.model)
+    if marker.is_file():
+        before["experiment"](lambda: None)  # the registry tells what serves
+        found = summary.results[example.model] = now_serving(home, state, example.model, steps)
+        summary.explanation[example.model] = explain_one(state, found) if "deploy" in found else {}
+        clock.say(f"{example.model}: already there, serves {found['register']['version']}" if "register" in found else f"{example.model}: nothing serves")
+        return
+    run = new_run()
+    started = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        explanation: list[Future[dict[str, Any]]] = []
+
+        def done(step: Done) -> None:
+            clock.done(f"{example.model}: {step.step.title}", step.seconds)
+            if step.step.name == "deploy":  # monitoring takes as long as loading SHAP does; there are two cores
+                explanation.append(pool.submit(explain_one, state, results(home, state, example.model, run, steps)))
+
+        def progress(step: Step, text: str) -> None:
+            clock.say.progress(f"{example.model}: {step.name}: {text}")
+
+        run_steps(home, state, steps, folder, run, before=before, starter=forks, on_done=done, on_progress=progress)
+        found = results(home, state, example.model, run, steps)
+        summary.explanation[example.model] = explanation[0].result() if explanation else {}
+    summary.timings[f"example {example.model}"] = time.monotonic() - started
+    summary.results[example.model] = found
+    if "deploy" in found:  # else it waits for events, and the next `up` looks again
+        write_private(marker, json.dumps({"run": run}))
+
+
+def champion_tags(state: State, model: str) -> dict[str, str]:
+    """Tags of the version that serves, from the registry; empty where none does.
+
+    Raises:
+        GroundplanError: The registry does not answer.
+    """
+    import httpx
+
+    address = f"{state.services['mlflow'].url}/api/2.0/mlflow/registered-models/alias"
+    answer = httpx.get(address, params={"name": model, "alias": "champion"}, timeout=30, trust_env=False)
+    if answer.status_code == 404:
+        return {}
+    if answer.status_code != 200:
+        raise GroundplanError(f"MLflow answers {answer.status_code} when asked what serves", where=address, fix="see `groundplan status`, and run it again")
+    return {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
+
+
+def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
+    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version serves."""
+    tags = champion_tags(state, model)
+    return results(home, state, model, tags["pipeline_run"], steps) | newest_result(home, state, model, "monitor") if tags else {}
+
+
+def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
+    """Models of the stack and of the examples of which no version serves and that this call has not run, each with its example's folder, if any."""
+    folders = example_folders(home.root)
+    models = dict.fromkeys((*named, *folders))
+    return [(model, folders.get(model, "")) for model in models if model not in summary.results and not champion_tags(state, model)]
+
+
+def new_run() -> str:
+    """A name for a run of the pipeline: time and four random characters; sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no endpoint."""
+    features = found.get("features")
+    if not features or not found["deploy"]["endpoint"] or features["sample_key"] is None:
+        return {}
+    key = next(iter(features["views"].values()))["key"]
+    runtime = client("sagemaker-runtime", state.services["router"].url, state.region)
+    body = json.dumps({"entities": {key: [features["sample_key"]]}})
+    common = {"EndpointName": found["deploy"]["endpoint"], "ContentType": "application/json", "Body": body}
+    predicted = runtime.invoke_endpoint(**common)
+    explained = runtime.invoke_endpoint(**common, CustomAttributes="explain")
+    return {
+        "request": body,
+        "endpoint": found["deploy"]["endpoint"],
+        "variant": predicted["InvokedProductionVariant"],
+        **json.loads(predicted["Body"].read()),
+        **json.loads(explained["Body"].read())["explanations"][0],
+    }
+
+
+class _Clock:
+    """Tells each phase when it is done, and keeps how long it took."""
+
+    def __init__(self, timings: dict[str, float], say: Talk) -> None:
+        self.timings, self.say = timings, say
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.done(title, time.monotonic() - started)
+        self.timings[title.partition(" at http")[0].partition(" at 127")[0]] = time.monotonic() - started
+
+    def done(self, title: str, seconds: float) -> None:
+        self.say(f"{title}  [{seconds:.1f} s]")
+
+
+def status(home: Home) -> dict[str, Any]:
+    """What is running and what was made, for people and programs alike."""
+    state = home.load()
+    if state is None:
+        return {"running": False, "services": {}, "applied": [], "recorded": []}
+    processes = supervisor_of(state).states()
+    services = {}
+    for name, service in state.services.items():
+        process = processes.get(name, {})
+        services[name] = {
+            "title": TITLES[name],
+            "url": service.url,
+            "state": "healthy" if healthy(service) else (process.get("statename", "stopped").lower() if service.owned else "unreachable"),
+            "pid": process.get("pid") or None,
+            "owned": service.owned,
+            "uptime_s": int(process["now"] - process["start"]) if process.get("pid") else None,
+            "log": str(home.logs / f"{name}.log") if service.owned else None,
+        }
+    records = json.loads(home.resources_file.read_text(encoding="utf-8"))["resources"] if home.resources_file.is_file() else []
+    listed = [{"name": r["name"], "type": r["type"], "id": r["id"], "urn": r["urn"]} for r in records if r["id"]]
+    applied = {r["urn"] for r in records if r["applied"]}
+    return {
+        "running": bool(processes) and all(item["state"] == "healthy" for item in services.values()),
+        "stack": state.stack,
+        "services": services,
+        "applied": [item for item in listed if item["urn"] in applied],
+        "recorded": [item for item in listed if item["urn"] not in applied],
+    }

@@ -1,0 +1,117 @@
+"""A stack's program as if it were deployed: what only AWS can tell is made up, each resource's own, in the form that AWS gives.
+
+A preview leaves ARNs unknown, and a policy that names a key by one can't be evaluated. Here each has its own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import struct_pb2
+from pulumi.runtime.proto import resource_pb2
+
+from groundplan.engine.preview import Previewed, PreviewMonitor
+from groundplan.engine.program import DOCUMENTS, run, run_file
+from groundplan.engine.resource_types import made_up, resource_type
+
+# What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name, `{id}` a number of its own.
+_ARNS = {
+    "aws:s3/bucket:Bucket": ("bucket", "arn:aws:s3:::{name}"),
+    "aws:kms/key:Key": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
+    "aws:kms/replicaKey:ReplicaKey": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
+    "aws:iam/role:Role": ("name", "arn:aws:iam::{account}:role/{name}"),
+    "aws:iam/policy:Policy": ("name", "arn:aws:iam::{account}:policy/{name}"),
+    "aws:sns/topic:Topic": ("name", "arn:aws:sns:{region}:{account}:{name}"),
+    "aws:sqs/queue:Queue": ("name", "arn:aws:sqs:{region}:{account}:{name}"),
+    "aws:dynamodb/table:Table": ("name", "arn:aws:dynamodb:{region}:{account}:table/{name}"),
+    "aws:ecr/repository:Repository": ("name", "arn:aws:ecr:{region}:{account}:repository/{name}"),
+    "aws:secretsmanager/secret:Secret": ("name", "arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbCdEf"),
+    "aws:eks/cluster:Cluster": ("name", "arn:aws:eks:{region}:{account}:cluster/{name}"),
+    "aws:msk/cluster:Cluster": ("clusterName", "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}"),
+    "aws:msk/serverlessCluster:ServerlessCluster": ("clusterName", "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}"),
+    "aws:cloudwatch/logGroup:LogGroup": ("name", "arn:aws:logs:{region}:{account}:log-group:{name}"),
+    "aws:codebuild/project:Project": ("name", "arn:aws:codebuild:{region}:{account}:project/{name}"),
+    "aws:lambda/function:Function": ("name", "arn:aws:lambda:{region}:{account}:function:{name}"),
+    "aws:sagemaker/pipeline:Pipeline": ("pipelineName", "arn:aws:sagemaker:{region}:{account}:pipeline/{name}"),
+    "aws:rds/instance:Instance": ("identifier", "arn:aws:rds:{region}:{account}:db:{name}"),
+    "aws:cloudtrail/trail:Trail": ("name", "arn:aws:cloudtrail:{region}:{account}:trail/{name}"),
+}
+
+
+def arn_of(found: Any, region: str, account: str) -> str:
+    """ARN of a resource; empty for types of which no permission speaks."""
+    if found.type not in _ARNS:
+        return ""
+    key, form = _ARNS[found.type]
+    return form.format(region=region, account=account, id=_number(found.urn), name=found.inputs.get(key, found.name))
+
+
+def _number(urn: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, urn))
+
+
+def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
+    of = resource_type(found.type)
+    outputs = made_up(of, found.name, region, account) if of else {}
+    number = _number(found.urn)
+    if arn := arn_of(found, region, account):
+        outputs["arn"] = arn
+        if key := _ARNS[found.type][0]:
+            outputs[key] = found.name  # where the program gives none
+    if found.type.startswith("aws:rds/"):  # RDS makes the master user's secret, and names it
+        outputs["masterUserSecrets"] = [{"secretArn": f"arn:aws:secretsmanager:{region}:{account}:secret:rds!db-{number}-AbCdEf", "secretStatus": "active"}]
+    if found.type.startswith("aws:kms/"):
+        outputs["keyId"] = number
+    return {key: value for key, value in outputs.items() if key not in found.inputs}
+
+
+class DeployedMonitor(PreviewMonitor):
+    """Answers with what AWS might give."""
+
+    def __init__(self, region: str, account: str) -> None:
+        super().__init__()
+        self._region, self._account = region, account
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note the resource, and answer with what AWS might."""
+        given = struct_pb2.Struct()
+        given.CopyFrom(request.object)
+        answer = super().RegisterResource(request)
+        found = self.found.get(answer.urn)
+        if found is None or not found.custom:
+            return answer
+        outputs = _outputs(found, self._region, self._account)
+        for key, value in outputs.items():
+            _fill(given, key, value)
+        for key in DOCUMENTS:  # the provider makes text of a structure
+            if key in given.fields and given.fields[key].HasField("struct_value"):
+                given[key] = "{}"
+        name = _ARNS.get(found.type, ("", ""))[0]
+        id_ = outputs.get("keyId") or found.inputs.get(name) or outputs.get(name) or outputs.get("arn") or f"{found.name}-id"
+        return resource_pb2.RegisterResourceResponse(urn=answer.urn, id=str(id_), object=given)
+
+
+def _fill(struct: struct_pb2.Struct, key: str, value: Any) -> None:
+    wrapper = struct_pb2.Struct()
+    wrapper.update({key: value})
+    struct.fields[key].CopyFrom(wrapper.fields[key])
+
+
+def deployed(root: Path, stack: str, config: Mapping[str, Any] | None = None) -> list[Previewed]:
+    """The resources of a stack, every input known.
+
+    Args:
+        config: Instead of the stack file's.
+
+    Raises:
+        UsageError: The objectives are wrong or can't be met.
+    """
+    from spec.objectives import load_config
+
+    wanted = load_config(root, stack) if config is None else config
+    monitor = DeployedMonitor(wanted["aws:region"], str(wanted["aws:allowedAccountIds"][0]))
+    run(lambda: run_file(root), monitor, stack, wanted)
+    return [item for item in monitor.found.values() if item.custom]

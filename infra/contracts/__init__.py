@@ -1,9 +1,0 @@
-"""Data contracts in the Open Data Contract Standard (ODCS): read as they are published, held to the standard, and what the platform takes from them.
-
-``reading`` brings a file to ``Contract``s; ``model`` is what the rest of the platform sees of it.
-"""
-
-from infra.contracts.model import FUTURE_TOLERANCE_HOURS, INTERNAL, REASON_LENGTH, Contract, Field, Limits, Rule
-from infra.contracts.reading import load_contracts, parse_contracts
-
-__all__ = ["FUTURE_TOLERANCE_HOURS", "INTERNAL", "REASON_LENGTH", "Contract", "Field", "Limits", "Rule", "load_contracts", "parse_contracts"]

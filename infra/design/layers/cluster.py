@@ -1,0 +1,111 @@
+"""Cluster: the nodes that are always there, the pools that come and go, and the hours it is switched off."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from infra.design.decisions import Chooser, Obstacle, Option
+from infra.design.price_book import SPOT_SHARE, PriceBook
+from spec.objectives import Availability, Objectives, OfficeHours
+
+TRACKING_VCPUS = 1  # each replica of the MLflow server
+GPU_TYPE = "g4dn.xlarge"
+
+
+@dataclass(frozen=True)
+class ClusterDesign:
+    """The cluster.
+
+    Attributes:
+        system_nodes: On-demand nodes that carry Karpenter, DNS and the operators.
+        cpu_limit: Most vCPUs that Karpenter may start.
+        gpu_limit: Most GPUs; 0 means that there are no GPU pools.
+        tracking_replicas: Of the MLflow server.
+    """
+
+    system_node_type: str
+    system_nodes: int
+    cpu_limit: int
+    gpu_limit: int
+    tracking_replicas: int
+    max_replicas: int
+
+
+def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Chooser) -> ClusterDesign:
+    """System nodes, CPU and GPU pools."""
+    availability, production = objectives.availability, objectives.production
+    forced = (f"availability: {availability}", f"environment: {objectives.environment}")
+    # Each zone has one, so that Karpenter and DNS outlive a zone; never fewer than two, so that they outlive a node.
+    nodes = max(2, zones if availability is not Availability.ONE_ZONE else 2)
+    control_plane = prices.hourly("eks", "cluster")
+    node_type = chooser.choose(
+        "cluster",
+        [
+            Option(
+                f"EKS, {nodes} x {kind} for the system",
+                control_plane + prices.hourly("ec2", kind, nodes) + prices.per_unit("ec2", "ebs-gp3", 30 * nodes),
+                kind,
+                (Obstacle("its CPU credits run out under steady load, which production has", "environment", "staging"),) if burst and production else (),
+            )
+            for kind, burst in (("t3.large", True), ("m5.large", False), ("m5.xlarge", False))
+        ],
+        forced,
+        "MLflow and the operators run on it; everything else comes and goes with Karpenter",
+    )
+    replicas = 1 if availability is Availability.ONE_ZONE else 2
+    spot = prices.hourly("ec2", "m5.large") / 2 * SPOT_SHARE
+    chooser.note(
+        "cluster: CPU pool",
+        f"Karpenter on spot, {replicas * TRACKING_VCPUS} vCPU at all times",
+        forced,
+        f"{replicas} replica{'s' if replicas > 1 else ''} of the MLflow server; it keeps nothing, so a spot node may go",
+        replicas * TRACKING_VCPUS * spot,
+    )
+    gpus = _gpus(objectives, prices, chooser)
+    # Karpenter's limit is a brake for mistakes: four times what is planned, and never under 64 vCPUs.
+    wanted = sum(math.ceil(model.requests_per_second.peak / 100) for model in objectives.models.values())
+    return ClusterDesign(node_type, nodes, max(64, 4 * wanted), gpus, replicas, max_replicas=20)
+
+
+def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
+    """Most GPUs."""
+    hours = objectives.research.gpu_hours_per_month
+    serving = [name for name, model in objectives.models.items() if model.gpu]
+    forced = (f"research.gpu_hours_per_month: {hours:g}", *(f"models.{name}.gpu: true" for name in serving))
+    if not serving and not hours:
+        chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment asks for one", 0.0)
+        return 0
+    on_demand = prices.services["ec2", GPU_TYPE]
+    # A GPU that serves stays; its own cost is part of the model's serving. Here: the experiments' hours.
+    limit = len(serving) * 4 + math.ceil(hours / 160) * 2
+    chooser.choose(
+        "cluster: GPU pools",
+        [
+            Option(f"{GPU_TYPE} on spot, on demand where there is none", hours * on_demand * SPOT_SHARE, None),
+            Option(f"{GPU_TYPE} on demand only", hours * on_demand, None),
+        ],
+        forced,
+        "experiments can be repeated when a spot node goes; nodes are there only while something asks for a GPU",
+    )
+    return limit
+
+
+def schedule(objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser) -> OfficeHours | None:
+    """When compute is switched off; ``running_usd`` is what can be, a month. Models on the cluster keep it awake."""
+    hours = objectives.office_hours
+    if hours is not None and answers_on_cluster:
+        chooser.note("schedule", "always on", ("office_hours",), f"{', '.join(answers_on_cluster)} answers from the cluster, at night, too", 0.0)
+        return None
+    if hours is None:
+        chooser.note("schedule", "always on", ("office_hours: none",), "no hours are given in which nobody works", 0.0)
+        return None
+    saved = running_usd * (1 - hours.share)
+    chooser.note(
+        "schedule",
+        f"nodes and database off outside {hours.start}:00 to {hours.end}:00, and at weekends",
+        (f"office_hours: {hours.start}-{hours.end} {hours.timezone}",),
+        f"used {hours.share:.0%} of the week; endpoints stay",
+        -saved,
+    )
+    return hours

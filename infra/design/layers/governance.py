@@ -1,0 +1,168 @@
+"""Governance: keys, monitoring, audit, the scientists' workspace, recovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.design.decisions import Chooser, Obstacle, Option
+from infra.design.price_book import PriceBook
+from spec.objectives import Availability, Objectives, Regime
+from spec.regions import REGIONS
+
+KEYS, SECRETS, ALARMS_PER_MODEL, ALARMS = 4, 1, 4, 2
+LOG_GB = 10.0  # application, flow and control-plane logs, GB a month
+METRIC_SAMPLES = 2_000 * 60 * 24 * 30  # 2,000 series a minute, what the recording rules and dashboards read
+EVENTS_LOOKED_AT = 2_000_000  # management events a month that GuardDuty reads
+CHECKS = 10_000  # Security Hub's checks a month
+CHANGES = 600  # configuration items a month
+DATA_EVENTS = 1_000_000  # reads and writes of the model and audit buckets a month
+SCIENTIST_HOURS = 120  # a month at a notebook, the rest is idle and shut down
+IDLE_MINUTES = 60
+BACKED_UP_GB = 40.0
+
+
+@dataclass(frozen=True)
+class MonitoringDesign:
+    """Retention in days, one of those CloudWatch Logs takes."""
+
+    log_retention_days: int
+
+
+@dataclass(frozen=True)
+class AuditDesign:
+    """``data_events``: reads and writes of model and audit objects are kept, too. ``watch``: GuardDuty, Config, Security Hub."""
+
+    data_events: bool
+    watch: bool
+    standards: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkspaceDesign:
+    """SageMaker Studio for the scientists named; no scientists, no Studio."""
+
+    scientists: tuple[str, ...]
+    idle_minutes: int
+
+
+@dataclass(frozen=True)
+class RecoveryDesign:
+    """Backups in days; ``standby_region`` is empty where one region is enough."""
+
+    backup_days: int
+    standby_region: str
+
+
+def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> MonitoringDesign:
+    """Keys, secrets, alarms, logs, metrics."""
+    alarms = ALARMS_PER_MODEL * len(objectives.models) + ALARMS
+    chooser.note(
+        "keys and secrets",
+        f"{KEYS} keys, {SECRETS} secret",
+        ("compliance",),
+        "one key for each class of data, so that access can be cut for one class alone",
+        prices.per_unit("kms", "key", KEYS) + prices.per_unit("secretsmanager", "secret", SECRETS),
+    )
+    days = 365 if objectives.production else 30  # CloudWatch Logs takes only fixed values; both are among them
+    cost = (
+        prices.per_unit("cloudwatch", "alarm", alarms)
+        + prices.per_unit("cloudwatch", "dashboard", 1)
+        + prices.per_unit("cloudwatch", "logs-ingest", LOG_GB)
+        + prices.per_unit("cloudwatch", "logs-store", LOG_GB * days / 30)
+        + prices.per_unit("amp", "samples", METRIC_SAMPLES / 1e7)
+    )
+    chooser.note(
+        "monitoring",
+        f"{alarms} alarms, a dashboard, logs for {days} days, Prometheus",
+        tuple(f"models.{name}.quality, drift_share, latency_ms" for name in objectives.models),
+        "every promise of the objectives has an alarm",
+        cost,
+    )
+    return MonitoringDesign(days)
+
+
+def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditDesign:
+    """The trail of who did what, and who watches the account."""
+    regimes = objectives.compliance
+    strict = bool(regimes) or objectives.production
+    data = prices.per_unit("cloudtrail", "data-events", DATA_EVENTS / 100_000)
+    watch = (
+        prices.per_unit("guardduty", "management-events", EVENTS_LOOKED_AT / 1e6)
+        + prices.per_unit("securityhub", "checks", CHECKS / 1000)
+        + prices.per_unit("config", "item", CHANGES)
+    )
+    asked = (Obstacle("reads of personal or financial data must be on record", "compliance", "[]"),) if strict else ()
+    unwatched = (Obstacle("somebody must watch what comes in", "compliance", "[]"),) if strict else ()
+    watched = strict and objectives.owns_account
+    options = [
+        Option("CloudTrail, management events", 0.0, AuditDesign(False, False, ()), asked + unwatched),
+        Option(
+            "CloudTrail with data events, GuardDuty, Config, Security Hub",
+            data + watch,
+            AuditDesign(True, True, _standards(objectives)),
+            () if not strict or watched else (Obstacle("another stack owns this account", "owns_account", True),),
+        ),
+        Option(
+            "CloudTrail with data events; the account's owner watches",
+            data,
+            AuditDesign(True, False, ()),
+            () if not watched else (*unwatched,),
+        ),
+    ]
+    forced = (f"compliance: [{', '.join(regimes)}]", f"environment: {objectives.environment}", f"owns_account: {str(objectives.owns_account).lower()}")
+    return chooser.choose("audit", options, forced, "who read or changed a model, or the log itself, is on record for the auditor")
+
+
+def _standards(objectives: Objectives) -> tuple[str, ...]:
+    found = ["standards/aws-foundational-security-best-practices/v/1.0.0", "standards/cis-aws-foundations-benchmark/v/3.0.0"]
+    if {Regime.HIPAA, Regime.SOX, Regime.SOC2} & set(objectives.compliance):
+        found.append("standards/nist-800-53/v/5.0.0")
+    return tuple(found)
+
+
+def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> WorkspaceDesign:
+    """Where the scientists work."""
+    people = objectives.research.scientists
+    cost = len(people) * SCIENTIST_HOURS * prices.services["sagemaker", "ml.t3.medium"]
+    always = len(people) * prices.hourly("sagemaker", "ml.t3.medium")
+    forced = (f"research.scientists: {len(people)}",)
+    if not people:
+        chooser.note("workspace", "none", forced, "nobody is named who would experiment in the cloud", 0.0)
+        return WorkspaceDesign((), IDLE_MINUTES)
+    # Ties go by name; the option that shuts down is never dearer.
+    return chooser.choose(
+        "workspace",
+        [
+            Option(f"SageMaker Studio, {len(people)} people, shut down after {IDLE_MINUTES} idle minutes", cost, WorkspaceDesign(people, IDLE_MINUTES)),
+            Option("the same, never shut down", always, WorkspaceDesign(people, 0)),
+        ],
+        forced,
+        f"{SCIENTIST_HOURS} hours a month at work each; everybody has a role of their own",
+    )
+
+
+def deployment(objectives: Objectives, chooser: Chooser) -> None:
+    """Where changes come from. A runner's minutes are paid as they are used, a few cents a job; they are in no estimate."""
+    source = objectives.deploys_from
+    if source is None:
+        chosen, forced, why = "from wherever `pulumi up` is typed", "deploys_from: none", "the cluster's API is reached from inside of the network only"
+    else:
+        chosen, forced = f"a runner inside of the network for {source.repository}", f"deploys_from.repository: {source.repository}"
+        why = "started for each job of its workflows, gone after it; the job brings its own rights"
+    chooser.note("deployment", chosen, (forced,), why, 0.0)
+
+
+def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Chooser) -> RecoveryDesign:
+    """Backups, and a standby region where one is asked for."""
+    days = 35 if Regime.SOX in objectives.compliance or objectives.production else 7
+    standby = REGIONS[region].standby if objectives.availability is Availability.TWO_REGIONS else ""
+    storage = prices.per_unit("backup", "storage", BACKED_UP_GB)
+    copies = storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1) if standby else 0.0
+    chooser.note(
+        "recovery",
+        f"daily backups for {days} days{f', copied to {standby}' if standby else ''}",
+        (f"availability: {objectives.availability}", f"residency: {objectives.residency}"),
+        f"data stands ready in {standby}; the program builds the rest there" if standby else "database and tables can be restored",
+        storage + copies,
+    )
+    return RecoveryDesign(days, standby)

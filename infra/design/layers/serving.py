@@ -1,0 +1,182 @@
+"""Serving and retraining of one model: where it answers, on what, how many, and where it is trained anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infra.design.decisions import Chooser, Obstacle, Option
+from infra.design.layers.cluster import GPU_TYPE
+from infra.design.price_book import SPOT_SHARE, PriceBook
+from spec.objectives import Availability, ModelObjectives, Objectives, Target
+
+# One vCPU of a serving instance answers at least this many single-row requests a second with ONNX Runtime.
+# Deliberately low against what bench/ measures, so that a design holds for models ten times larger.
+REQUESTS_PER_SECOND_PER_VCPU = 100
+REQUESTS_PER_SECOND_PER_GPU = 1_000
+# What each way of serving adds to the model's own time, at the 95th percentile, ms.
+EDGE_LATENCY_MS = 1  # in the device's own process
+CLUSTER_LATENCY_MS = 10  # a load balancer and a sidecar in the same network
+REALTIME_LATENCY_MS = 30  # SageMaker's public API, authentication, the container
+SERVERLESS_LATENCY_MS = 4_000  # a cold start of a container with a scientific Python environment
+BATCH_LATENCY_MS = 3_600_000  # an hourly transform job
+CANARY_PERCENT = 5
+# Starting a SageMaker processing job, and the steps' own work altogether (45 s for the small example here), minutes.
+JOB_START_MINUTES, STEPS, WORK_MINUTES = 3.0, 9, 2.0
+POD_START_MINUTES = 0.5  # on a node that is already there
+# Peak, hot spots and one instance failing: the load that instances are planned for against what they could take.
+UTILISATION = 0.7
+
+INSTANCES = (("ml.c5.large", 2, False), ("ml.c5.xlarge", 4, False), ("ml.m5.large", 2, False), ("ml.g4dn.xlarge", 4, True), ("ml.g5.xlarge", 4, True))
+
+
+@dataclass(frozen=True)
+class ServingDesign:
+    """How one model answers.
+
+    Attributes:
+        topology: realtime, serverless, batch (SageMaker), cluster (KServe on CPU), cluster-gpu (KServe with Triton), edge.
+        instance_type: SageMaker's, or the node's; empty where there is none.
+        min_instances: Instances or replicas that are always there, and
+        max_instances: the most that autoscaling may start.
+        canary_percent: Share of traffic a new version gets at first; 0 where there is one version at a time.
+        target_invocations_per_minute: Load of one instance at which autoscaling adds another.
+    """
+
+    topology: str
+    instance_type: str
+    min_instances: int
+    max_instances: int
+    canary_percent: int
+    target_invocations_per_minute: int
+
+
+@dataclass(frozen=True)
+class RetrainingDesign:
+    """``kind`` is sagemaker-pipeline or cluster-job."""
+
+    kind: str
+    every_hours: float
+
+
+def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> ServingDesign:
+    """The cheapest way to answer within the model's latency."""
+    model = objectives.models[name]
+    rate = model.requests_per_second
+    forced = [f"models.{name}.latency_ms: {model.latency_ms:g}", f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}"]
+    forced += [f"models.{name}.{what}" for what, asked in (("gpu: true", model.gpu), ("target: edge", model.target is Target.EDGE)) if asked]
+    options = list(_options(name, model, objectives, prices))
+    return chooser.choose(f"serving {name}", options, tuple(forced), f"{rate.peak:g} requests a second at peak, within {model.latency_ms:g} ms", model=name)
+
+
+def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: PriceBook) -> Iterator[Option[ServingDesign]]:
+    rate, spread = model.requests_per_second, objectives.availability is not Availability.ONE_ZONE
+
+    def obstacles(
+        adds_ms: float, by: str, *, gpu: bool = False, edge: bool = False, explains: bool = True, canary: bool = True, more: Obstacle | None = None
+    ) -> tuple[Obstacle, ...]:
+        found = [more] if more else []
+        if edge != (model.target is Target.EDGE):
+            found.append(Obstacle(f"target: {model.target} is asked for", f"models.{name}.target", "edge" if edge else "cloud"))
+        if model.latency_ms < adds_ms:
+            found.append(Obstacle(f"{by} take{'s' if ' and ' not in by else ''} about {adds_ms:,} ms", f"models.{name}.latency_ms", adds_ms, model.latency_ms))
+        if gpu != model.gpu:
+            found.append(Obstacle("has no GPU" if model.gpu else "has a GPU, which nobody asked for", f"models.{name}.gpu", gpu))
+        if model.explanations and not explains:
+            found.append(Obstacle("can't explain a prediction when asked", f"models.{name}.explanations", False))
+        if objectives.production and not canary:
+            found.append(Obstacle("takes a new version at once, and production wants a canary", "environment", "staging"))
+        return tuple(found)
+
+    yield Option(
+        "on the device (ONNX)",
+        prices.per_unit("s3", "get", 1),
+        ServingDesign("edge", "", 0, 0, 0, 0),
+        obstacles(EDGE_LATENCY_MS, "the device", edge=True, gpu=model.gpu, explains=False, canary=True),
+    )
+    hours_busy = 24 * 30 * 0.05
+    yield Option(
+        "hourly batch transform",
+        hours_busy * prices.services["sagemaker", "ml.m5.large"],
+        ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0),
+        obstacles(BATCH_LATENCY_MS, "an hourly job", explains=False),
+    )
+    # 2 GB, 50 ms a request.
+    concurrency = max(1, math.ceil(rate.peak * 0.05))
+    too_many = Obstacle("answers at most 200 requests at once", f"models.{name}.requests_per_second.peak", 200 / 0.05) if concurrency > 200 else None
+    yield Option(
+        f"SageMaker serverless, up to {concurrency} at once",
+        prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
+        ServingDesign("serverless", "", 0, concurrency, 0, 0),
+        obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, more=too_many),
+    )
+    for instance, vcpus, gpu in INSTANCES:
+        capacity = (REQUESTS_PER_SECOND_PER_GPU if gpu else vcpus * REQUESTS_PER_SECOND_PER_VCPU) * UTILISATION
+        least = max(2 if spread else 1, math.ceil(rate.average / capacity))
+        most = max(least, math.ceil(rate.peak / capacity)) + 1
+        # The champion's instances and one for the challenger: both variants are always there.
+        yield Option(
+            f"SageMaker real-time, {least} + 1 x {instance}, up to {most}",
+            prices.hourly("sagemaker", instance, least + 1),
+            ServingDesign("realtime", instance, least, most, CANARY_PERCENT, round(capacity * 60)),
+            obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu),
+        )
+    # KServe's, Knative's and Istio's controllers ask for 2 vCPUs and 4 GiB; the load balancer stands in front.
+    controllers = prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
+    replicas = max(2, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_VCPU * UTILISATION)))
+    most = max(20, math.ceil(2 * rate.peak / REQUESTS_PER_SECOND_PER_VCPU))
+    yield Option(
+        f"KServe on the cluster, {replicas} + 1 replicas, up to {most}",
+        controllers + (replicas + 1) * prices.hourly("ec2", "c5.large") / 2,
+        ServingDesign("cluster", "c5.large", replicas, most, CANARY_PERCENT, 0),
+        obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer"),
+    )
+    gpus = max(2 if spread else 1, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
+    floor = 1 if spread else 0
+    gpu_hour = prices.hourly("ec2", GPU_TYPE)
+    most = max(gpus + 1, math.ceil(rate.peak / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
+    yield Option(
+        f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to {most}",
+        controllers + floor * gpu_hour + (gpus + 1 - floor) * gpu_hour * SPOT_SHARE,
+        ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, CANARY_PERCENT, 0),
+        obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
+    )
+
+
+def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> RetrainingDesign:
+    """Where the pipeline runs when its time has come."""
+    wanted = objectives.models[name].retraining
+    runs = 24 * 30 / wanted.every_hours
+
+    def obstacles(minutes: float, why: str) -> tuple[Obstacle, ...]:
+        found = []
+        if wanted.within_minutes < minutes:
+            found.append(Obstacle(f"{why}: about {minutes:g} minutes", f"models.{name}.retraining.within_minutes", minutes, wanted.within_minutes))
+        if wanted.every_hours * 60 < minutes:
+            found.append(
+                Obstacle(f"a run of {minutes:g} minutes would meet the next one", f"models.{name}.retraining.every_hours", math.ceil(minutes / 6) / 10)
+            )
+        return tuple(found)
+
+    jobs, pod = STEPS * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
+    return chooser.choose(
+        f"retraining {name}",
+        [
+            Option(
+                f"SageMaker Pipeline, {STEPS} jobs",
+                runs * jobs / 60 * prices.services["sagemaker", "ml.m5.large"],
+                RetrainingDesign("sagemaker-pipeline", wanted.every_hours),
+                obstacles(jobs, "every step starts a job of its own"),
+            ),
+            Option(
+                "CronJob on the cluster, on a node that is kept warm",
+                prices.hourly("ec2", "m5.large"),
+                RetrainingDesign("cluster-job", wanted.every_hours),
+                obstacles(pod, "a pod starts, and the steps run in it"),
+            ),
+        ],
+        (f"models.{name}.retraining: every {wanted.every_hours:g} h within {wanted.within_minutes:g} min",),
+        f"{runs:,.0f} runs a month, each done within {wanted.within_minutes:g} minutes",
+        model=name,
+    )

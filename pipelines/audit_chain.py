@@ -1,0 +1,66 @@
+"""The audit log: who did what to which model, as a chain of hashes in the audit zone.
+
+A line that is changed, or removed from the middle, breaks the chain and is found. Lines removed from the end are not: for that
+the log needs the object lock of a later version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.context import Context
+from spec.errors import GroundplanError
+
+_START = "0" * 64
+
+
+def now() -> str:
+    """The time as records of decisions have it: ISO 8601, to the second, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def append(context: Context, actor: str, action: str, **details: Any) -> str:
+    """Add one line to the model's log and return its hash.
+
+    Each line holds the hash of the one before it (SHA-256 over canonical JSON), and its own.
+    """
+    lines = entries(context)
+    entry = {
+        "sequence": len(lines),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "model": context.model,
+        "run": context.run,
+        "actor": actor,
+        "action": action,
+        "details": details,
+        "previous": lines[-1]["hash"] if lines else _START,
+    }
+    entry["hash"] = _hash(entry)
+    # One object a line and a conditional write: two writers can't both become line N.
+    key = f"log/{context.model}/{entry['sequence']:08d}.json"
+    context.s3.put_object(Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*")
+    return str(entry["hash"])
+
+
+def entries(context: Context) -> list[dict[str, Any]]:
+    """Every line of the model's log, checked.
+
+    Raises:
+        GroundplanError: A line was changed, put in between, or removed from before the last one.
+    """
+    bucket = context.outputs.buckets["audit"]
+    found = [json.loads(context.get("audit", key)) for key in context.keys("audit", f"log/{context.model}/")]
+    previous = _START
+    for index, entry in enumerate(found):
+        body = {key: value for key, value in entry.items() if key != "hash"}
+        if entry["sequence"] != index or entry["previous"] != previous or entry["hash"] != _hash(body):
+            raise GroundplanError(f"the audit log of {context.model} is broken at line {index}", where=f"s3://{bucket}/log/{context.model}/")
+        previous = entry["hash"]
+    return found
+
+
+def _hash(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Events on their way: read, decoded, masked, stored, set aside, forgotten."""

@@ -1,0 +1,233 @@
+"""Dead letters: events that hold not to their contract, with why, where they stood, and their original bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.context import Context
+from pipelines.data import broker
+from pipelines.data.decode import Decoder
+from pipelines.data.refusals import Refused
+from spec.contracts import Contract
+from spec.errors import GroundplanError
+from spec.model_folders import DEAD_LETTERS
+from spec.outputs import Outputs
+
+READ_TIMEOUT_S = 30.0
+READERS = "groundplan-dead-letters"  # a group that commits nothing
+OURS = "groundplan."  # begins the names of our headers: senders have their own, and they stay with their events
+REPLAYED = f"{OURS}replayed"  # of an event that came from the dead-letter topic
+ERASED = "forgotten-letters/"  # names of letters of people who were forgotten, below this prefix of the curated zone
+FIRST_SENT = f"{OURS}first_sent_ms"  # of such an event: when it was sent first, so that it doesn't come after what corrected it
+
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One event, as it stands in the dead-letter topic.
+
+    Attributes:
+        partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have taken it there.
+        letter_partition, letter_offset: Where it stands among the dead letters.
+        timestamp_ms: When it was sent first, milliseconds since 1970.
+        value: Its bytes, as they came.
+        headers: Its sender's headers, in their order; a name may be there several times, and a value may be missing.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    letter_partition: int
+    letter_offset: int
+    timestamp_ms: int
+    reason: str
+    detail: str
+    contract: str
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+
+
+def topic_of(topic: str) -> str:
+    """The dead-letter topic of a topic."""
+    return f"{topic}{DEAD_LETTERS}"
+
+
+def headers(refused: Refused, contract: Contract, message: Any = None) -> list[tuple[str, Any]]:
+    """The sender's, and why and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
+    stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(first_sent_ms(message))}
+    why = {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": contract.label}
+    return [*senders(message), *((f"{OURS}{name}", text) for name, text in why.items())]
+
+
+def senders(message: Any) -> Headers:
+    """The headers of an event that are not ours."""
+    return tuple((name, value) for name, value in (message.headers() or () if message is not None else ()) if not name.startswith(OURS))
+
+
+def first_sent_ms(message: Any) -> int:
+    """When an event was sent first, milliseconds since 1970; for one that was a dead letter, before it became one."""
+    for name, value in message.headers() or ():
+        if name == FIRST_SENT and value and value.decode("ascii", "replace").removeprefix("-").isdigit():
+            return int(value)
+    return int(message.timestamp()[1])
+
+
+def read(context: Context, topic: str) -> Iterator[DeadLetter]:
+    """All dead letters of a topic, each once.
+
+    Raises:
+        GroundplanError: There is no such topic, or the broker stopped answering.
+    """
+    seen: set[tuple[int, int]] = set()
+    for message in messages(context.outputs, topic_of(topic)):
+        letter = _letter(topic, message)
+        if (letter.partition, letter.offset) not in seen:
+            seen.add((letter.partition, letter.offset))
+            yield letter
+
+
+def messages(outputs: Outputs, topic: str) -> Iterator[Any]:
+    """Every message that a topic holds by now.
+
+    Raises:
+        GroundplanError: There is no such topic, or the broker stopped answering.
+    """
+    from confluent_kafka import KafkaError, TopicPartition
+
+    consumer = broker.consumer(outputs, READERS, **{"enable.partition.eof": True})
+    with contextlib.closing(consumer):
+        open_ones = set(broker.partitions(consumer, topic))
+        consumer.assign([TopicPartition(topic, number, 0) for number in open_ones])
+        deadline = time.monotonic() + READ_TIMEOUT_S
+        while open_ones:
+            for message in broker.good(consumer.consume(10_000, timeout=0.2), topic):
+                deadline = time.monotonic() + READ_TIMEOUT_S
+                if message.error() is None:
+                    yield message
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    open_ones.discard(message.partition())
+            if time.monotonic() > deadline:
+                raise GroundplanError(f"the broker sent nothing for {READ_TIMEOUT_S:g} s", where=topic)
+
+
+def shown(context: Context, topic: str) -> Iterator[DeadLetter]:
+    """All dead letters of a topic but those of people who were forgotten."""
+    erased = {tuple(name) for name in _erased(context, topic)}
+    return (letter for letter in read(context, topic) if (letter.partition, letter.offset) not in erased)
+
+
+def erase(context: Context, topic: str, subject: str) -> int:
+    """Take the letters of one person out of sight, and where the broker can, out of the dead-letter topic; how many there were.
+
+    A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up to where the topic
+    ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name. The local broker knows no such deletion
+    (and others that were named may not): there the letters' bytes stay until their retention ends, and nothing here shows or replays them.
+
+    Args:
+        subject: The personal value, as it stands in the letters' bytes.
+    """
+    sought, erased = subject.encode(), _erased(context, topic)
+    theirs = [letter for letter in shown(context, topic) if sought in letter.value or sought == letter.key]
+    if not theirs:
+        return 0
+    names = [*erased, *([letter.partition, letter.offset] for letter in theirs)]
+    context.put("curated", f"{ERASED}{topic}.json", json.dumps(names).encode(), "application/json")
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        _rewrite(context, topic, {tuple(name) for name in names})
+    return len(theirs)
+
+
+def _erased(context: Context, topic: str) -> list[list[int]]:
+    """Partition and offset of the letters of people who were forgotten."""
+    try:
+        found: list[list[int]] = json.loads(context.get("curated", f"{ERASED}{topic}.json"))
+    except context.s3.exceptions.NoSuchKey:
+        return []
+    return found
+
+
+def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> None:
+    """Send all letters again but some, then delete what was there before.
+
+    https://kafka.apache.org/protocol#The_Messages_DeleteRecords
+    """
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    found, kept, seen = list(messages(context.outputs, topic_of(topic))), [], set(without)
+    for message in found:
+        letter = _letter(topic, message)
+        if (letter.partition, letter.offset) not in seen:
+            seen.add((letter.partition, letter.offset))
+            place = {f"{OURS}partition": str(letter.partition), f"{OURS}offset": str(letter.offset)}
+            stood = [(name, value) for name, value in message.headers() or () if name not in place]
+            kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": [*stood, *place.items()]})
+    broker.send(broker.producer(context.outputs), kept, topic_of(topic))
+    ends = {message.partition(): message.offset() + 1 for message in found}
+    admin = AdminClient(broker.client_config(context.outputs))
+    for result in admin.delete_records([TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]).values():
+        result.result(READ_TIMEOUT_S)
+
+
+def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
+    """Send dead letters to their topic again, each once, however often this is called; how many were sent, and how many kept back.
+
+    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still hold not to the contract come
+    back as dead letters of their new position; where the broker would refuse them they are kept back.
+
+    Args:
+        reason: Only those refused for this reason.
+
+    Raises:
+        GroundplanError: The broker does not take them.
+    """
+    before = set(_replayed(context, topic))
+    letters = [letter for letter in shown(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
+    kept = 0
+    if broker.validates():
+        contract = next(item for item in context.example.contracts if item.topic == topic)
+        bad = {item.index for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
+        letters, kept = [letter for index, letter in enumerate(letters) if index not in bad], len(bad)
+    messages = (
+        {
+            "topic": topic, "value": letter.value, "key": letter.key or None,
+            "headers": [*letter.headers, (REPLAYED, f"{letter.partition}-{letter.offset}"), (FIRST_SENT, str(letter.timestamp_ms))],
+        }
+        for letter in letters
+    )  # fmt: skip
+    return broker.send(broker.producer(context.outputs), messages, topic), kept
+
+
+def _replayed(context: Context, topic: str) -> Iterator[str]:
+    """Names of the dead letters that were sent to their topic before."""
+    for message in messages(context.outputs, topic):
+        for name, value in message.headers() or []:
+            if name == REPLAYED and value:
+                yield value.decode("ascii", "replace")
+
+
+def _letter(topic: str, message: Any) -> DeadLetter:
+    said = {name.removeprefix(OURS): (value or b"").decode("utf-8", "replace") for name, value in message.headers() or () if name.startswith(OURS)}
+    return DeadLetter(
+        topic=topic,
+        partition=int(said.get("partition", -1 - message.partition())),
+        offset=int(said.get("offset", message.offset())),
+        letter_partition=message.partition(),
+        letter_offset=message.offset(),
+        timestamp_ms=int(said.get("timestamp_ms", message.timestamp()[1])),
+        reason=said.get("reason", "unknown"),
+        detail=said.get("detail", ""),
+        contract=said.get("contract", ""),
+        key=message.key() or b"",
+        value=message.value() or b"",
+        headers=senders(message),
+    )

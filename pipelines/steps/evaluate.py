@@ -1,0 +1,172 @@
+"""Step: is the model good enough, and what is it worth? Measured on the served ONNX file, on rows it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines.context import Context, main
+from pipelines.serving.bundle import Model, load
+from pipelines.serving.engines import class_name, class_names
+from pipelines.tracking import use_mlflow
+from pipelines.training.labelled import Labelled, as_columns, load_labelled
+from spec.errors import GroundplanError
+from spec.objectives import ModelObjectives
+
+GENERAL = ("mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc")  # the others are higher for whoever always warns
+RESAMPLES = 300
+FEW_ROWS = 100
+HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
+
+
+def evaluate(context: Context) -> dict[str, Any]:
+    """Score candidate and baseline, and refuse a candidate that breaks the quality objective.
+
+    Raises:
+        GroundplanError: The quality objective is not met, or its metric does not fit the model.
+    """
+    mlflow = use_mlflow()
+    experiment = context.result("experiment")
+    objectives = context.objectives(experiment["task"])
+    with TemporaryDirectory() as folder:
+        path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
+        holdout = load_labelled(path, "holdout")
+        candidate, baseline = load(path / "candidate"), load(path / "baseline")
+    assert candidate is not None and baseline is not None
+    scores, base = score(candidate, holdout), score(baseline, holdout.without_predictions())
+    wanted = objectives.quality
+    if wanted.metric not in scores or objectives.value.kpi not in scores:
+        raise GroundplanError(
+            f"a {experiment['task']} {f'without probabilities or scores ({why}) ' if (why := experiment['no_probability']) else ''}"
+            f"has no {wanted.metric if wanted.metric not in scores else objectives.value.kpi}; it has {', '.join(scores)}",
+            where=f"groundplan:objectives.models.{context.model}",
+            fix="name a metric that fits in quality.metric and value.kpi",
+        )
+    found = scores[wanted.metric]
+    if not ((found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)):  # what is no number meets nothing
+        raise GroundplanError(
+            f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
+            where=f"groundplan:objectives.models.{context.model}.quality",
+            fix="improve the model, or change the objective together with product",
+        )
+    kpi = objectives.value.kpi
+    lift, monthly_usd = worth(scores[kpi], base[kpi], objectives)
+    low, high = lift_interval(candidate, baseline, holdout, kpi)
+    usd_per_lift = objectives.value.usd_per_unit * objectives.value.predictions_per_month
+    result = {
+        "metrics": scores,
+        "baseline": base,
+        "baseline_is": "the mean of the labels" if candidate.task == "regression" else "always the most frequent class",
+        "rows": len(holdout),
+        "how": experiment["holdout"],
+        "kpi": {
+            "name": kpi, "unit": objectives.value.unit, "lift": lift, "interval": [low, high],
+            "monthly_usd": monthly_usd, "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
+        },
+        "against": against({name: value for name, value in scores.items() if name in (kpi, *GENERAL)}, base, low, len(holdout), experiment["holdout"]),
+    }  # fmt: skip
+    client = mlflow.MlflowClient()
+    for name, value in {**{f"holdout_{k}": v for k, v in scores.items()}, "kpi_lift": lift, "kpi_monthly_usd": monthly_usd}.items():
+        client.log_metric(experiment["run_id"], name, value)
+    return result
+
+
+def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[float, float]:
+    """Lift over the baseline in units of the KPI, and what it is worth in USD a month."""
+    better = objectives.value.kpi
+    lift = value - baseline if HIGHER_IS_BETTER[better] else baseline - value
+    return lift, lift * objectives.value.usd_per_unit * objectives.value.predictions_per_month
+
+
+def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -> tuple[float, float]:
+    """95 % interval of the lift in the KPI's units: the rows are drawn again ``RESAMPLES`` times (percentile bootstrap, Efron 1979)."""
+    import numpy as np
+
+    classes = candidate.classes
+    both = [_answers(candidate, rows), _answers(baseline, rows.without_predictions())]
+    coded = [
+        [part if candidate.task == "regression" else class_names(part) for part in (labels, predicted)] + [ranks if kpi == "roc_auc" else None]
+        for labels, predicted, ranks in both
+    ]
+    random, lifts = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        drawn = random.integers(len(rows), size=len(rows))
+        one, other = (scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in answers)) for answers in coded)
+        if kpi in one and kpi in other:
+            lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
+    low, high = np.quantile(lifts, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def against(scores: dict[str, float], base: dict[str, float], low: float, rows: int, how: str) -> list[str]:
+    """What speaks against the figures, in sentences for people."""
+    found = []
+    for name, value in scores.items():
+        other = base.get(name, value)
+        if (value < other) if HIGHER_IS_BETTER[name] else (value > other):
+            found.append(f"its {name} of {value:.4g} is worse than the baseline's {other:.4g}")
+    if low <= 0:
+        found.append("the gain over the baseline may be chance: its 95 % interval reaches 0 or below")
+    if rows < FEW_ROWS:
+        found.append(f"only {rows} rows were there to judge it on")
+    if "trained on" in how:
+        found.append("it was judged on the rows that it was trained on, which flatters it")
+    elif "fold" in how:
+        found.append("the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted without it")
+    return found
+
+
+def score(model: Model, rows: Labelled) -> dict[str, float]:
+    """Metrics of a model on labelled rows; predictions that were made out of fold stand for the model's own."""
+    return scores_of(model.task, model.classes, *_answers(model, rows))
+
+
+def _answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
+    """Labels, predictions, and what ranks the rows (of two classes the second's probability or score, of several targets for each; else None)."""
+    import numpy as np
+
+    if rows.predictions is not None:
+        return rows.labels.to_numpy(), rows.predictions.to_numpy(), None
+    found = model.answers(as_columns(rows.features, model.names))
+    ranks = found.beside if model.targets or len(model.classes) == 2 else None
+    return rows.labels.to_numpy(), np.asarray(found.predictions), ranks if ranks is None or ranks.ndim == 1 or model.targets else ranks[:, 1]
+
+
+def scores_of(task: str, classes: list[Any], labels: Any, predicted: Any, ranks: Any = None) -> dict[str, float]:
+    """Metrics by name; of several targets the mean over them, but for ``accuracy``: the share of rows in which all of them are right (as scikit-learn has it).
+
+    Args:
+        classes: A classifier's classes; of several targets a list for each.
+        labels, predicted: Of shape [n], or [n, targets].
+        ranks: Of two classes the second's probability or score, shape [n]; of several targets of two classes each [n, targets].
+    """
+    import numpy as np
+
+    if labels.ndim > 1:
+        each = [
+            scores_of(task, classes[target] if classes else [], labels[:, target], predicted[:, target], None if ranks is None else ranks[:, target])
+            for target in range(labels.shape[1])
+        ]
+        scores = {name: float(np.mean([one[name] for one in each])) for name in each[0] if all(name in one for one in each)}
+        if "accuracy" in scores:
+            scores["accuracy"] = float(np.mean((class_names(predicted) == class_names(labels)).all(axis=1)))
+        return scores
+    if task == "regression":
+        errors = predicted.astype(float) - labels.astype(float)
+        return {"mae": float(np.abs(errors).mean()), "rmse": float((errors**2).mean() ** 0.5)}
+    actual = class_names(labels)
+    right = class_names(predicted) == actual
+    scores = {"accuracy": float(np.mean(right)), "balanced_accuracy": float(np.mean([right[actual == name].mean() for name in sorted(set(actual))]))}
+    if len(classes) == 2:
+        positive = actual == class_name(classes[1])
+        scores["correct_warnings"] = float(np.mean(right & positive))
+        if ranks is not None and 0 < positive.sum() < len(positive):
+            from sklearn.metrics import roc_auc_score
+
+            scores["roc_auc"] = float(roc_auc_score(positive, ranks))  # a score ranks as a probability does
+    return scores
+
+
+if __name__ == "__main__":
+    main("evaluate", evaluate)

@@ -1,0 +1,346 @@
+"""Step: an ordinary MLflow script run as a job, and everything recorded around it that the script does not know of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from pipelines.context import GRAPH_ONLY, Context, main
+from pipelines.serving.engines import by_row
+from pipelines.tracking import use_mlflow
+from pipelines.training.choice import choose, task_of
+from pipelines.training.labelled import Labelled, as_columns, by_target, each_row
+from pipelines.training.model_name import check_owner, claim
+from pipelines.training.recorder import Logged, Recorder, as_frame
+from pipelines.training.script import run_script
+from spec.errors import GroundplanError
+
+if TYPE_CHECKING:
+    from pipelines.training.export import Exported
+
+MAX_HOLDOUT_ROWS = 5_000
+FOLDS = 5
+BACKGROUND_ROWS = 50
+SEEN_BY_NONE = "rows the model has not seen"
+TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be fitted anew"
+
+
+def run_experiment(context: Context) -> dict[str, Any]:
+    """Run the script and record what it did.
+
+    Raises:
+        UsageError: Another script makes the model of this name.
+        GroundplanError: The script failed, made no run or logged no model, or the model can't be served.
+    """
+    check_owner(context, take_over=context.wishes.take_over)
+    mlflow = use_mlflow()
+    example = context.example
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = context.model
+    started = time.time()
+    recorder = Recorder(columns=_feature_names(context))
+    recorder.install()
+    with _training_set(context) as given:
+        given_arguments = context.wishes.script_arguments
+        run_script(
+            example.script, example.project.arguments(given_arguments) if example.project else given_arguments, example.folder if example.project else None
+        )
+        if given is not None and not recorder.splits:
+            columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
+            recorder.splits = [(given[names], given[example.target]) for names in columns if set(names) <= set(given.columns)]
+            recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
+    if not recorder.logged and mlflow.last_active_run() is None:
+        raise GroundplanError("the script made no MLflow run", where=str(example.script), fix="call mlflow.start_run() and log something")
+    seconds = round(time.time() - started, 2)
+    try:
+        return _record(context, recorder, seconds)
+    except GroundplanError as error:
+        if not context.wishes.record_only or context.wishes.run_name or context.wishes.artifact:
+            raise
+        return _run_alone(context, recorder, seconds, str(error))
+
+
+def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, Any]:
+    """Choose among the models that the script logged, and record all that serving it needs.
+
+    Raises:
+        GroundplanError: None can be taken, or it can't be served.
+    """
+    import mlflow
+
+    example = context.example
+    held_out: dict[Logged, tuple[Labelled, str]] = {}
+
+    def holdout(item: Logged) -> Labelled:
+        held_out[item] = held_out.get(item) or _holdout(recorder, item)
+        return held_out[item][0]
+
+    wishes = context.wishes
+    logged, choice = choose(recorder.logged, holdout, context.objectives, example.script, run_name=wishes.run_name, artifact=wishes.artifact)
+    holdout(logged)
+    rows, how = held_out[logged]
+    training = Labelled(logged.frame, logged.known(logged.labels))
+    digest = labelled_digest(training)
+    with TemporaryDirectory() as folder:
+        described = _export(context, logged, training, _with_more(rows, how, recorder), Path(folder))
+        mlflow.MlflowClient().log_artifacts(logged.run_id, folder, "groundplan")
+    dataset = context.result("quality") if example.contracts else {}
+    tags = {
+        **_tags(context, seconds),
+        "groundplan.training_digest": digest,
+        "groundplan.dataset_digest": dataset.get("digest", digest),
+        "groundplan.dataset": dataset.get("dataset", "the script's own"),
+        "groundplan.task": described["task"],
+    }
+    claim(context)
+    _record_run(logged.run_id, context, training, tags)
+    metrics = mlflow.MlflowClient().get_run(logged.run_id).data.metrics
+    recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
+    return {
+        **recorded, **described, "holdout": how, "choice": choice, "run_id": logged.run_id, "model_uri": logged.uri, "metrics": metrics, "duration_s": seconds,
+    }  # fmt: skip
+
+
+def _tags(context: Context, seconds: float) -> dict[str, str]:
+    code = code_version(context.example.script)
+    return {
+        "groundplan.model": context.model,
+        "groundplan.pipeline_run": context.run,
+        "groundplan.code_version": code["commit"],
+        "groundplan.script_sha256": code["sha256"],
+        "groundplan.environment": json.dumps(environment()),
+        "groundplan.duration_s": str(seconds),
+    }
+
+
+def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -> dict[str, Any]:
+    """The record of a run of which no model is served, where none was asked for."""
+    import mlflow
+    from mlflow.entities import RunTag
+
+    found = mlflow.last_active_run()
+    run_id = recorder.logged[-1].run_id if found is None else found.info.run_id
+    tags = _tags(context, seconds)
+    client = mlflow.MlflowClient()
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
+    return {**recorded, "run_id": run_id, "metrics": client.get_run(run_id).data.metrics, "duration_s": seconds, "not_served": why}
+
+
+@contextmanager
+def _training_set(context: Context) -> Iterator[Any]:
+    """The training set that the features step has joined, as a frame; the script finds it by ``GROUNDPLAN_TRAINING_SET``."""
+    import pandas as pd
+
+    address = context.result("features")["training_set"] if context.example.features else ""
+    if not address:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "training.parquet"
+        path.write_bytes(context.get_address(address))
+        os.environ["GROUNDPLAN_TRAINING_SET"] = str(path)
+        yield pd.read_parquet(path)
+
+
+def _feature_names(context: Context) -> tuple[str, ...]:
+    return tuple(name for view in context.example.views for name in view.features)
+
+
+def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
+    """Where the server finds a row's features by its key; nothing where a column is in no view."""
+    views = context.example.views
+    if not views or not columns <= set(_feature_names(context)) or len({view.key for view in views}) > 1:
+        return {}
+    tables = {context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views}
+    return {"key": views[0].key, "tables": {table: names for table, names in tables.items() if names}}
+
+
+def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:
+    """Write what serving, evaluation and monitoring need: the model and the one to beat, the training rows, rows that it has not seen."""
+    from pipelines.training.export import export
+
+    task = task_of(logged.model)
+    targets = [str(name) for name in getattr(training.labels, "columns", [])]
+    known = context.outputs.endpoints.get(context.model)
+    exported = export(
+        logged.asked,
+        training.features,
+        task,
+        targets=targets,
+        untrusted=context.outputs.untrusted_models,
+        graph_only=known is not None and known.topology in GRAPH_ONLY,
+    )
+    names = [column["name"] for column in exported.described["columns"]]
+    entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
+    write_served(folder, exported, training.features, each_row(training.labels), {"model": context.model, "entity": entity})
+    training.save(folder, "training")
+    rows.save(folder, "holdout")
+    return {
+        "task": task,
+        "rows": len(training),
+        "holdout_rows": len(rows),
+        "parity": asdict(exported.parity),
+        "served_as": exported.described.get("flavor", exported.described["engine"]),
+        "why_native": exported.why_native,
+        "no_probability": exported.no_probability,
+        "columns": names,
+    }
+
+
+def write_served(folder: Path, exported: Exported, features: Any, labels: list[Any], shared: dict[str, Any]) -> None:
+    """Write the model (``candidate``) and the one to beat (``baseline``), each with its description and rows to compare explanations with.
+
+    Args:
+        shared: More of both descriptions.
+    """
+    from pipelines.serving.engines import Constant
+
+    described = exported.described
+    constant = Constant.of(labels, described["classes"])
+    told = {key: described[key] for key in ("task", "classes", "columns", "targets") if key in described} | {"output": "probability" if constant.shares else ""}
+    baseline = {"engine": "constant", "prediction": constant.prediction, "shares": constant.shares, **told}
+    sample = features.sample(min(BACKGROUND_ROWS, len(features)), random_state=0)
+    columns = as_columns(sample, list(sample.columns))
+    background = {"columns": list(columns), "data": list(zip(*columns.values(), strict=True))}
+    for name, files, what in (("candidate", exported.files, described), ("baseline", {}, baseline)):
+        target = folder / name
+        target.mkdir(parents=True)
+        for file, content in {**files, "model.json": json.dumps({**shared, **what}).encode(), "background.json": json.dumps(background).encode()}.items():
+            (target / file).write_bytes(content)
+
+
+def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
+    """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions; and how they were made."""
+    from sklearn.base import clone
+    from sklearn.model_selection import cross_val_predict
+
+    if logged.kept_apart is not None:
+        apart = logged.kept_apart
+        return Labelled(apart.features, logged.known(apart.labels)).sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
+    for features, labels in reversed(recorder.splits):
+        if (fresh := _unseen(features, labels, logged)) is not None:
+            return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
+    known, frame = logged.known(logged.labels), logged.frame.reset_index(drop=True)
+    several = hasattr(known, "columns")  # folds can't be alike in each of several labels
+    folds = min(FOLDS, len(known), *([known.value_counts().min()] if task_of(logged.model) == "classification" and not several else []))
+    try:
+        predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
+    except Exception as error:  # a class or a category of one row, a model that can't be fitted anew
+        print(f"not judged out of fold: {type(error).__name__}: {error}")
+        return Labelled(frame, known).sample(MAX_HOLDOUT_ROWS), TRAINED_ON
+    return Labelled(frame, known, _like(known, predicted)).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
+
+
+def _like(labels: Any, predicted: Any) -> Any:
+    """Predictions in the form of the labels."""
+    import pandas as pd
+
+    if hasattr(labels, "columns"):
+        return pd.DataFrame(by_row(predicted), columns=labels.columns)
+    return pd.Series(by_row(predicted).ravel())
+
+
+def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
+    """Rows of a dataset that the model was not fitted on; None where it was not fitted on rows of this dataset, as they are and with these labels.
+
+    A script that has changed its training rows after the split (filled their gaps, say) has rows that can't be told apart.
+    """
+    import pandas as pd
+
+    whole, training = as_frame(features, logged.columns).reset_index(drop=True), logged.frame
+    if list(whole.columns) != list(training.columns) or len(whole) <= len(training):
+        return None
+    whole_labels, known = logged.known(labels), logged.known(logged.labels)
+
+    def digests(frame: Any, of: Any) -> Any:
+        parts = [part for _, part in by_target(of).items()]
+        numbers = [pd.to_numeric(part, errors="coerce").astype(float) for part in parts]  # True, 1 and 1.0 are one label
+        texts = {f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy() for place, number in enumerate(numbers)}
+        return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**texts), index=False)
+
+    # The same rows by features alone have no label of their own: a copy of a training row is seen, whatever its label.
+    if not digests(training, known).isin(set(digests(whole, whole_labels))).all():
+        return None
+    seen = set(pd.util.hash_pandas_object(training, index=False))
+    fresh = ~pd.util.hash_pandas_object(whole, index=False).isin(seen).to_numpy()
+    return Labelled(whole[fresh], whole_labels[fresh]) if fresh.any() else None
+
+
+_LABEL = "groundplan:label"
+
+
+def _with_more(rows: Labelled, how: str, recorder: Recorder) -> Labelled:
+    """The same rows with every feature of the dataset: a champion with other inputs is asked the same rows."""
+    if recorder.more is None or how != SEEN_BY_NONE:
+        return rows
+    more = recorder.more.reset_index(drop=True)  # numbered as the whole dataset is, and the rows keep their numbers
+    return replace(rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]]))
+
+
+def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[str, str]) -> None:
+    from mlflow import MlflowClient
+    from mlflow.data.pandas_dataset import from_pandas
+    from mlflow.entities import DatasetInput, InputTag, RunTag
+
+    client = MlflowClient()
+    labels = by_target(training.labels, context.example.target or "label")
+    named = {}
+    for column in labels.columns:
+        name = str(column)
+        while name in training.features.columns:
+            name = f"{name} (label)"
+        named[name] = labels[column].to_numpy()
+    frame = training.features.assign(**named)
+    # MLflow has room for one target.
+    dataset = from_pandas(frame, source=tags["groundplan.dataset"], targets=next(iter(named)) if len(named) == 1 else None, name=context.model)
+    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def code_version(script: Path) -> dict[str, str]:
+    """The commit the script is at (with ``-dirty`` if it was changed since), and its SHA-256."""
+    sha = hashlib.sha256(script.read_bytes()).hexdigest()
+
+    def git(*arguments: str) -> str:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=script.parent, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD") or "no git"
+    dirty = bool(git("status", "--porcelain", "--", script.name))
+    return {"commit": commit + ("-dirty" if dirty else ""), "sha256": sha}
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a model is."""
+    from importlib.metadata import version
+
+    from pipelines.training.native_export import used
+
+    packages = ("mlflow", "scikit-learn", "numpy", "pandas", "skl2onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, **used()}
+
+
+def labelled_digest(rows: Labelled) -> str:
+    """SHA-256 over column names, row hashes and labels, in order."""
+    import pandas as pd
+
+    parts = (rows.features, by_target(rows.labels))
+    hashes = b"".join(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes() for part in parts)
+    return hashlib.sha256(json.dumps(list(rows.features.columns)).encode() + hashes).hexdigest()
+
+
+if __name__ == "__main__":
+    main("experiment", run_experiment)

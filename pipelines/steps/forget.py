@@ -1,0 +1,302 @@
+"""Deletion of one person's data (GDPR Art. 17), wherever the platform writes, with evidence.
+
+What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's events and once without,
+and what is there only with them is the person's alone. Every object of the lake, the models and the tracking server's artifacts is
+then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and holds tokens only (``masking``): in the end the person's key
+is destroyed, and they lead to nobody (``people``). The token is kept on a list of those that no dataset may hold any more, so that the rows
+don't come back with the next dataset version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from pipelines import audit_chain as audit
+from pipelines.context import Context, Example, load_example
+from pipelines.data import dead_letters, quarantine
+from pipelines.data.masking import masking_key
+from pipelines.data.people import PEOPLE, People
+from pipelines.data.person import Person, frames, gone, rows_of, without_person, without_rows
+from pipelines.data.raw_zone import RawZone, parquet, read_parquet
+from pipelines.steps.features import duckdb_tables
+from pipelines.steps.quality import FORGOTTEN, forgotten_tokens, prepare
+from pipelines.training.model_name import PROJECT
+from spec.errors import GroundplanError
+from spec.model_folders import View
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
+# What ends by itself, and can't be changed before.
+KEPT = (
+    "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves the rows out",
+    "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan quarantine discard` deletes the file",
+    "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
+    "rows of features that other people have alike: they tell nothing of anybody",
+    "running model servers: the rows that explanations compare with, until the next deployment",
+)
+
+
+def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
+    """Forget one person. May be run again at any time; a run that died is finished by the next one, since the key is destroyed last.
+
+    Args:
+        subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its token is.
+        actor: Who asked for it; stands in the audit log.
+
+    Returns:
+        The evidence: objects with the rows that were taken out, items of the online store, models whose training data held the person,
+        and what a search afterwards found (nothing).
+
+    Raises:
+        GroundplanError: The example has no personal fields, or something of the person is still there afterwards.
+    """
+    topics = {contract.topic for contract in context.example.contracts if contract.personal}
+    if not topics:
+        raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
+    related, people = _related(context, topics), People(context, masking_key(context.outputs))
+    number, person = people.number(subject), Person(subject, people.token_of(subject))
+    scopes: list[Scope] = []
+    for example in related:
+        scopes += _follow(replace(context, example=example), person)
+    _compare_rows(context, related, person, scopes)
+    held = list(_search(context, person, scopes))
+    models = sorted({*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)})
+    place = f"forgotten/{context.model}/{number}-{context.run}.json"
+    # Before anything is taken out: afterwards nobody could tell which models it had trained.
+    # The number and the token never stand in one place: who has the masking key could go from the person to the number, and on to the token.
+    begun = {"person": number, "asked_by": actor, "at": audit.now(), "models": models, "finished": False, "erased_on": people.erased_on(subject)}
+    context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
+    if person.token:
+        context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
+    taken = _clean(context, person, scopes, held)
+    # Of an earlier run, too, that died before it came to this.
+    versions = sum(_delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets)
+    items = sum(_delete_online(context, view, scopes) for example in related for view in example.views)
+    letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
+    apart = sum(quarantine.erase(context, contract, person) for example in related for contract in example.contracts)
+    pages = _delete_pages(context, person)
+    left = [_address(context, *place) for place in _search(context, person, scopes)]
+    evidence = {
+        **begun, "topics": sorted(topics), "examples": [example.model for example in related],
+        "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
+        "old_versions": versions, "online_items": items, "dead_letters": letters, "quarantined": apart, "pages": pages, "left": len(left),
+        "finished": True, "kept": KEPT,
+    }  # fmt: skip
+    address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
+    if not left and person.token:
+        people.destroy(subject, str(begun["at"]))
+    audit.append(context, actor, "forget", person=number, rows=evidence["rows"], online_items=items, evidence=address)
+    if left:
+        raise GroundplanError(
+            f"{len(left)} objects still hold data of the person, for example {left[0]}", where=address, fix="run it again, once no pipeline writes any more"
+        )
+    return {**evidence, "evidence": address}
+
+
+def _related(context: Context, topics: set[str]) -> list[Example]:
+    """The example, and the project's others that read one of its topics with personal fields."""
+    found = [context.example]
+    for path in sorted(PROJECT.glob("examples/*/experiment.py")):
+        other = load_example(path.parent)
+        if other.model != context.model and topics & {contract.topic for contract in other.contracts}:
+            found.append(other)
+    return found
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Objects of one lineage, and the entities that are the person's alone in them, by column."""
+
+    zone: str
+    prefix: str
+    entities: dict[str, set[Any]]
+
+
+def _follow(context: Context, person: Person) -> list[Scope]:
+    """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be there without them."""
+    import pyarrow.compute as pc
+
+    example, forgotten = context.example, forgotten_tokens(context) - {person.token}
+    tables: dict[str, tuple[pa.Table, pa.Table]] = {}
+    scopes, of_views = list[Scope](), dict[str, set[Any]]()
+    for contract in example.contracts:
+        raw, deletions = RawZone(context, contract).read(), RawZone(context, contract).deletions()
+        tables[contract.view] = (prepare(raw, contract, forgotten, deletions)[0], prepare(raw, contract, forgotten | {person.token}, deletions)[0])
+        if contract.personal:
+            # Of several keys together no one tells whose a row is; then the rows are found by their tokens alone.
+            mine = raw.filter(person.mask(raw))
+            keys = set(pc.unique(mine[contract.key]).to_pylist()) if len(contract.keys) == 1 else set()
+            scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys} if keys else {}))
+            if not example.features:
+                of_views[contract.view] = keys
+    if example.features:
+        made = []
+        for side in (0, 1):
+            with TemporaryDirectory() as folder:
+                given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
+                made.append({name: view.to_pyarrow() for name, view in example.function(f"{example.features}:features")(given).items()})
+        of_views = {view.name: gone(made[0][view.name], made[1][view.name], view.key) for view in example.views}
+    union: dict[str, set[Any]] = {}
+    for view in example.views:
+        scopes.append(Scope("features", f"{view.name}/", {view.key: of_views.get(view.name, set())}))
+        union.setdefault(view.key, set()).update(of_views.get(view.name, set()))
+    for zone, prefix in (
+        ("features", f"training/{example.model}/"), ("features", f"batch/{example.model}/"), ("models", f"capture/{context.endpoint_name}/"),
+        ("models", f"{example.model}/"), ("curated", f"runs/{example.model}/"),
+    ):  # fmt: skip
+        scopes.append(Scope(zone, prefix, union))
+    for scope in scopes:
+        for column, values in scope.entities.items():
+            person.add(column, values)
+    return scopes
+
+
+def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person:
+    """The person with the entities that count in an object."""
+    entities: dict[str, set[Any]] = {}
+    for scope in scopes:
+        if scope.zone == zone and key.startswith(scope.prefix):
+            for column, values in scope.entities.items():
+                entities.setdefault(column, set()).update(values)
+    return person.within(entities)
+
+
+def _compare_rows(context: Context, related: list[Example], person: Person, scopes: list[Scope]) -> None:
+    """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no keys."""
+    for example in related:
+        columns = [name for view in example.views for name in view.features]
+        places = [("features", f"training/{example.model}/")] if example.features else [("curated", f"{item.topic}/version=") for item in example.contracts]
+        for zone, prefix in places:
+            for key in context.keys(zone, prefix):
+                if key.endswith(".parquet"):
+                    table = read_parquet(context.get(zone, key))
+                    person.rows.append(frames(table, _seen_in(zone, key, person, scopes).mask(table), columns))
+
+
+def _objects(context: Context) -> Iterator[tuple[str, str]]:
+    """Zone and key of every object that may hold something of a person."""
+    for zone in ZONES:
+        for key in context.keys(zone, "") if zone in context.outputs.buckets else ():
+            if not (zone == "curated" and key.startswith((FORGOTTEN, PEOPLE))):
+                yield zone, key
+
+
+def _without(context: Context, zone: str, key: str, everywhere: Person, scopes: list[Scope]) -> tuple[dict[str, bytes], int]:
+    """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a second one, row by row."""
+    body, person = context.get(zone, key), _seen_in(zone, key, everywhere, scopes)
+    if "/out/" in key and key.endswith(".out"):
+        return {}, 0  # goes with what was asked
+    if zone == "features" and key.startswith("batch/") and "/in/" in key:
+        return _of_batch(context, key, body, person)
+    if key.endswith("-answers.parquet"):
+        return {}, 0
+    cleaned, count = without_person(key, body, person)
+    found = {key: cleaned} if count else {}
+    answers = f"{key.removesuffix('.parquet')}-answers.parquet"
+    if count and zone == "mlflow" and key.endswith(("training.parquet", "holdout.parquet")):
+        import pyarrow.compute as pc
+
+        table = read_parquet(context.get(zone, answers))
+        found[answers] = parquet(table.filter(pc.invert(rows_of(read_parquet(body), person))))
+    return found, count
+
+
+def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[dict[str, bytes], int]:
+    out = key.replace("/in/", "/out/", 1) + ".out"
+    try:
+        answers = [json.loads(line) for line in context.get("features", out).splitlines()]
+    except context.s3.exceptions.NoSuchKey:
+        answers = []
+    requests = [json.loads(line) for line in body.splitlines()]
+    pairs = [without_rows(request, answers[place] if place < len(answers) else {}, person) for place, request in enumerate(requests)]
+    count = sum(removed for _, _, removed in pairs)
+    if not count:
+        return {}, 0
+    found = {key: "\n".join(json.dumps(request) for request, _, _ in pairs).encode()}
+    return found | ({out: "\n".join(json.dumps(answer) for _, answer, _ in pairs).encode()} if answers else {}), count
+
+
+def _search(context: Context, person: Person, scopes: list[Scope]) -> Iterator[tuple[str, str]]:
+    """Zone and key of every object that holds something of the person."""
+    return ((zone, key) for zone, key in _objects(context) if _without(context, zone, key, person, scopes)[1])
+
+
+def _address(context: Context, zone: str, key: str) -> str:
+    return f"s3://{context.outputs.buckets[zone]}/{key}"
+
+
+def _clean(context: Context, person: Person, scopes: list[Scope], held: list[tuple[str, str]]) -> dict[str, int]:
+    """Write what a search has found without the person; rows that were taken out, by address."""
+    taken = {}
+    for zone, key in held:
+        written, taken[_address(context, zone, key)] = _without(context, zone, key, person, scopes)
+        for name, body in written.items():
+            context.put(zone, name, body)
+    return taken
+
+
+def _delete_old_versions(context: Context, zone: str, person: Person, scopes: list[Scope]) -> int:
+    """Delete earlier versions of objects that hold something of the person; how many there were."""
+    count, bucket = 0, context.outputs.buckets[zone]
+    for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in page.get("Versions", []):
+            if version["IsLatest"]:
+                continue
+            place = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
+            body = context.s3.get_object(**place)["Body"].read()
+            name = version["Key"] if not version["Key"].endswith(".out") else f"{version['Key']}.jsonl"
+            if version["Key"].endswith("-answers.parquet") or without_person(name, body, _seen_in(zone, version["Key"], person, scopes))[1]:
+                context.s3.delete_object(**place)
+                count += 1
+    return count
+
+
+def _delete_online(context: Context, view: View, scopes: list[Scope]) -> int:
+    """Delete the items of a view's entities; how many there were."""
+    import boto3
+
+    from pipelines.serving.online import entity_id
+
+    client, count = boto3.client("dynamodb"), 0
+    keys = {value for scope in scopes if (scope.zone, scope.prefix) == ("features", f"{view.name}/") for value in scope.entities[view.key]}
+    for value in sorted(keys):
+        key = {"entity_id": {"S": entity_id(view.key, value)}}
+        count += "Attributes" in client.delete_item(TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD")
+    return count
+
+
+def _delete_pages(context: Context, person: Person) -> int:
+    """Delete pages for people that name the person; they are made again by the next run. How many there were."""
+    named = [page for page in context.reports.rglob("*.html") if any(text in page.read_text(encoding="utf-8") for text in person.names)]
+    for page in named:
+        page.unlink()
+    return len(named)
+
+
+def _models_of(context: Context, related: list[Example], held: list[str]) -> list[str]:
+    """Versions of the models that were trained on a dataset that held the person: whether to train them again is for people to say."""
+    from pipelines.tracking import use_mlflow
+
+    mlflow = use_mlflow()
+    client = mlflow.MlflowClient()
+    found = []
+    for example in related:
+        for version in client.search_model_versions(f"name='{example.model}'"):
+            datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
+            if any(address in datasets for address in held):
+                name = str(version.tags.get("version", version.version))
+                found.append(name if example.model == context.model else f"{example.model} {name}")
+    return sorted(found)
+
+
+def _told_before(context: Context, known: str) -> set[str]:
+    """Models that evidence of earlier deletions of the same person names."""
+    keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
+    return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}

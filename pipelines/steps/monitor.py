@@ -1,0 +1,262 @@
+"""Step: what was served, held against the training data: drift, quality, and the alarms that follow from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines.context import Context, main
+from pipelines.steps.deploy import CANARY
+from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
+from pipelines.steps.evaluate import HIGHER_IS_BETTER, scores_of
+from pipelines.tracking import use_mlflow
+from pipelines.training.labelled import Labelled, each_row, load_labelled
+from spec.errors import GroundplanError
+
+PSI_BINS, PSI_LEAST = 10, 1e-4
+ENDPOINTS = ("realtime", "serverless")  # each deployment asks them
+
+
+def monitor(context: Context) -> dict[str, Any]:
+    """Compare captured requests with the training data and publish drift and quality as CloudWatch metrics.
+
+    Raises:
+        GroundplanError: No version serves, or nothing was captured.
+    """
+    import boto3
+
+    mlflow = use_mlflow()
+    client = mlflow.MlflowClient()
+    try:
+        champion = client.get_model_version_by_alias(context.model, "champion")
+    except mlflow.MlflowException:
+        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment examples/... --deploy") from None
+    with TemporaryDirectory() as folder:
+        path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
+        reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
+        task = json.loads((path / "candidate" / "model.json").read_text())["task"]
+    columns = list(reference.columns)
+    known = context.outputs.endpoints.get(context.model)
+    topology = known.topology if known else "realtime"
+    served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
+    if not served.rows and topology not in ENDPOINTS:  # nobody need have asked yet
+        return {
+            "version": champion.tags["version"], "requests": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "report": "",
+            "alarms": alarm_states(context),
+        }  # fmt: skip
+    if not served.rows:
+        raise GroundplanError(
+            f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first"
+        )
+    current = served.frame(columns)
+    found = compare_columns(reference, current)
+    drifted = sorted(item.column for item in found if item.drifted)
+    share = len(drifted) / len(found)
+    page = write_page(reference, current, found, context.reports / f"{context.model}-drift.html")
+    objectives = context.objectives(task)
+    metric = objectives.quality.metric
+    quality = _quality(current, served.predictions, holdout, columns, task, metric)
+    metrics: dict[str, float] = {"drift_share": share} | ({metric: quality} if quality is not None else {})
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace=context.outputs.metrics_namespace,
+        MetricData=[
+            {"MetricName": name, "Dimensions": [{"Name": "Model", "Value": context.model}], "Timestamp": datetime.now(UTC), "Value": value}
+            for name, value in metrics.items()
+        ],
+    )
+    return {
+        "version": champion.tags["version"],
+        "requests": len(served.rows),
+        "drift_share": share,
+        "drifted_columns": drifted,
+        "columns": [asdict(item) for item in found],
+        "quality": {metric: quality} if quality is not None else {},
+        "allowed": {"drift_share": objectives.drift_share, metric: objectives.quality.worst, "higher_is_better": HIGHER_IS_BETTER[metric]},
+        "report": str(page),
+        "alarms": alarm_states(context),
+        "by_month": by_month(context, reference, columns),
+    }
+
+
+def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
+    """The data that came in, month by month, against the rows that the champion was trained on.
+
+    Returns:
+        For each month its rows, the mean of the outcome, and the largest population stability index of a feature with its name: the sum of
+        ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the example has no event times.
+    """
+    import io
+
+    import numpy as np
+    import pandas as pd
+
+    if not context.example.features:
+        return []
+    newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
+    frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
+    columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()]
+    frame[columns], reference = frame[columns].astype(float), reference[columns].astype(float)
+    if not columns:
+        return []
+    months = frame["event_timestamp"].dt.strftime("%Y-%m").to_numpy()
+    names, month_of = np.unique(months, return_inverse=True)
+    psi = np.zeros((len(names), len(columns)))
+    for place, column in enumerate(columns):
+        edges = np.append(np.unique(np.nanquantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1])), np.inf)  # missing ones come last
+        wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(reference)
+        bins = np.searchsorted(edges, frame[column], side="right")
+        counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(len(names), -1)
+        shares = np.maximum(counts / counts.sum(axis=1, keepdims=True), PSI_LEAST)
+        psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(axis=1)
+    outcomes = frame[context.example.target].groupby(months).agg(["size", "mean"])
+    return [
+        {
+            "month": str(name), "rows": int(outcomes.loc[name, "size"]), "outcome": round(float(outcomes.loc[name, "mean"]), 4),
+            "psi": round(float(psi[index].max()), 4), "column": columns[int(psi[index].argmax())],
+        }
+        for index, name in enumerate(names)
+    ]  # fmt: skip
+
+
+@dataclass
+class Served:
+    """Rows that one version answered, each with its prediction."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+
+    def add(self, request: dict[str, Any], predictions: list[Any], columns: list[str]) -> None:
+        """Rows of a request in one of MLflow's JSON forms; rows that were looked up by key are not in the capture."""
+        if "dataframe_records" in request:
+            rows = request["dataframe_records"]
+        elif "dataframe_split" in request:
+            names = request["dataframe_split"].get("columns", columns)
+            rows = [dict(zip(names, row, strict=True)) for row in request["dataframe_split"]["data"]]
+        elif isinstance(given := request.get("instances", request.get("inputs")), list):
+            rows = [row if isinstance(row, dict) else dict(zip(columns, row, strict=True)) for row in given]
+        elif isinstance(given, dict):
+            rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
+        else:
+            return
+        if len(rows) == len(predictions):
+            self.rows += rows
+            self.predictions += predictions
+
+    def frame(self, columns: list[str]) -> Any:
+        """The rows as a frame; what a row does not have is missing in it."""
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
+
+
+def captured(context: Context, columns: list[str], version: str) -> Served:
+    """Rows that one version answered, from the endpoint's data capture; those that its own canary sent are left out."""
+    import base64
+
+    served = Served()
+    for key in context.keys("models", f"capture/{context.endpoint_name}/"):
+        for line in context.get("models", key).splitlines():
+            event = json.loads(line)["captureData"]
+            if "endpointInput" not in event or "endpointOutput" not in event:
+                continue
+            body, answer = (event[side]["data"] for side in ("endpointInput", "endpointOutput"))
+            if event["endpointInput"]["encoding"] == "BASE64":
+                body = base64.b64decode(body).decode()
+            try:
+                request, answer = json.loads(body), json.loads(answer)
+                if answer.get("model_version") == version and "predictions" in answer and (request.get("params") or {}).get("purpose") != CANARY:
+                    served.add(request, answer["predictions"], columns)
+            except (ValueError, AttributeError, TypeError):
+                continue  # a request in CSV, which names no columns to compare
+    return served
+
+
+def in_batches(context: Context, columns: list[str], version: str) -> Served:
+    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out`` file."""
+    served, prefix = Served(), f"batch/{context.model}"
+    for key in context.keys("features", f"{prefix}/out/"):
+        asked = key.replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
+        try:
+            requests, answers = (context.get("features", name).splitlines() for name in (asked, key))
+        except context.s3.exceptions.NoSuchKey:
+            continue  # its requests were cleared away
+        for request, answer in zip(requests, map(json.loads, answers), strict=False):
+            if answer.get("model_version") == version:
+                served.add(json.loads(request), answer["predictions"], columns)
+    return served
+
+
+def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
+    """Evidently's page of the columns, with this module's verdicts; a column that is wholly missing on one side has nothing to draw."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+    from evidently.presets import DataDriftPreset
+
+    verdicts = {item.column: item for item in found if reference[item.column].notna().any() and current[item.column].notna().any()}
+    page.parent.mkdir(parents=True, exist_ok=True)
+    if not verdicts:
+        page.write_text("<p>Nothing to compare: every column is missing on one side.</p>", encoding="utf-8")
+        return page
+    methods: dict[str, Any] = {}
+    for kind, title in _TITLES.items():
+        test = StatTest(f"groundplan_{kind}", title, [ColumnType.Numerical, ColumnType.Categorical], LARGE_ENOUGH)
+        register_stattest(test, lambda _reference, now, _type, _threshold: (verdicts[now.name].effect, verdicts[now.name].drifted))
+        methods |= {name: test for name, item in verdicts.items() if item.kind == kind}
+    numbers = [name for name in verdicts if reference[name].dtype.kind in "iuf"]
+    others = [name for name in verdicts if name not in numbers]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=others)
+    kinds = dict.fromkeys(numbers, float) | dict.fromkeys(others, str)
+    sides = [Dataset.from_pandas(frame[list(verdicts)].reset_index(drop=True).astype(kinds), data_definition=definition) for frame in (current, reference)]
+    Report([DataDriftPreset(per_column_method=methods)]).run(*sides).save_html(str(page))
+    return page
+
+
+_TITLES = {
+    "numbers": "largest distance of the cumulative distributions", "categories": "total variation distance",
+    "missing": "difference of the shares that are missing", "identifiers": "not compared: nearly every value is its own",
+}  # fmt: skip
+
+
+def _quality(current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str) -> float | None:
+    """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is."""
+    import numpy as np
+
+    kinds: dict[str, type] = {name: float if holdout.features[name].dtype.kind in "iufb" else str for name in columns}
+    known = dict(zip(_digests(holdout.features[columns], kinds), each_row(holdout.labels), strict=True))
+    asked = dict(zip(_digests(current, kinds), predictions, strict=True))
+    both = [row for row in asked if row in known]
+    if not both:
+        return None
+    labels, predicted = (np.array([side[row] for row in both]) for side in (known, asked))
+    return scores_of(task, [], labels, predicted).get(metric)
+
+
+def _digests(frame: Any, kinds: dict[str, type]) -> list[int]:
+    """One number a row, the same for the same values."""
+    import pandas as pd
+
+    texts = [name for name, kind in kinds.items() if kind is str]
+    alike = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in kinds if name not in texts})
+    alike = alike.assign(**{name: alike[name].map(str) for name in texts})
+    return [int(value) for value in pd.util.hash_pandas_object(alike[list(kinds)], index=False)]
+
+
+def alarm_states(context: Context) -> dict[str, str]:
+    """State of each of the model's alarms: OK, ALARM or INSUFFICIENT_DATA."""
+    import boto3
+
+    names = context.outputs.alarms.get(context.model, {})
+    if not names:
+        return {}
+    found = boto3.client("cloudwatch").describe_alarms(AlarmNames=list(names.values()))["MetricAlarms"]
+    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
+    return {subject: states[name] for subject, name in names.items() if name in states}
+
+
+if __name__ == "__main__":
+    main("monitor", monitor)

@@ -1,0 +1,69 @@
+"""Brings the newest version that two people have approved to where it serves: what a run that stopped at its sign-off left undone.
+
+``python -m pipelines.steps.resume --example examples/diabetes``; on the cluster it runs every few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.context import Context, load_example
+from pipelines.steps.deploy import deploy
+from pipelines.steps.monitor import monitor
+from pipelines.steps.signoff import signoff
+from pipelines.tracking import use_mlflow
+from spec.errors import GroundplanError, UsageError
+from spec.outputs import read
+
+
+def waiting_run(client: Any, model: str, approvals: tuple[str, ...]) -> str:
+    """The pipeline run of the newest version with every approval; empty if that one (or a newer one) serves, or none is approved."""
+    found = sorted(client.search_model_versions(f"name='{model}'"), key=lambda version: int(version.version), reverse=True)
+    for version in found:
+        # Aliases are not in a search's answer.
+        if "champion" in client.get_model_version(model, version.version).aliases:
+            return ""
+        if all(f"approval.{role}" in version.tags for role in approvals):
+            return str(version.tags["pipeline_run"])
+    return ""
+
+
+def resume(context: Context) -> dict[str, Any]:
+    """Sign-off, deployment and monitoring of the context's run.
+
+    Raises:
+        GroundplanError: An approval is missing, or the version was rolled back.
+    """
+    for step, body in (("signoff", signoff), ("deploy", deploy), ("monitor", monitor)):
+        context.write_result(step, body(context))
+    return context.result("deploy")
+
+
+def main() -> None:
+    """Exit 0 when something was deployed or nothing waits, 1 on failure, 2 on wrong use."""
+    parser = argparse.ArgumentParser(prog="pipelines.steps.resume")
+    parser.add_argument("--example", required=True, help="folder with experiment.py, or a script")
+    parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
+    parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
+    arguments = parser.parse_args()
+    try:
+        if not arguments.outputs:
+            raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
+        outputs, example = read(arguments.outputs), load_example(Path(arguments.example))
+        run = waiting_run(use_mlflow().MlflowClient(), example.model, outputs.approvals)
+        if not run:
+            print(f"no approved version of {example.model} waits")
+            return
+        outcome = resume(Context(outputs, example, run, Path(arguments.reports)))
+        print(f"{example.model} {outcome['version']}: {outcome['outcome']}")
+    except GroundplanError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The steps compiled into a SageMaker Pipeline: ``python -m pipelines.steps.workflow > infra/build/pipeline.json``.
+
+Everything that differs between stacks is a parameter, so one definition serves all of them; the program fills the
+parameters' defaults in. Compiling needs no account: no call is made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+from pipelines.steps import STEPS
+
+INSTANCE_TYPE = "ml.m5.large"
+# Filled in by the program for each model; TrackingUri is given when an execution is started.
+PARAMETERS = ("Example", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri")
+
+
+def compile_pipeline() -> dict[str, Any]:
+    """The pipeline's definition (SageMaker pipeline definition schema 2020-12-01)."""
+    # The SDK makes clients while it is imported; none of them is used.
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+    from sagemaker.core.processing import Processor
+    from sagemaker.core.workflow.execution_variables import ExecutionVariables
+    from sagemaker.core.workflow.parameters import ParameterString
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+
+    logging.getLogger("sagemaker").setLevel(logging.ERROR)
+    run = ExecutionVariables.PIPELINE_EXECUTION_ID
+    nobody = boto3.Session(region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
+    session = PipelineSession(boto_session=nobody, default_bucket="unused")
+    example, image, role, outputs, tracking = (ParameterString(name=name) for name in PARAMETERS)
+    built: dict[str, Any] = {}
+    for step in STEPS:
+        processor = Processor(
+            role=role,
+            image_uri=image,
+            instance_count=1,
+            instance_type=INSTANCE_TYPE,
+            entrypoint=["python", "-m", step.module],
+            env={"MLFLOW_TRACKING_URI": tracking, "GROUNDPLAN_OUTPUTS": outputs},
+            sagemaker_session=session,
+        )
+        built[step.name] = ProcessingStep(
+            name=step.name,
+            display_name=step.title,
+            step_args=processor.run(arguments=["--example", example, "--run", run, "--reports", "/opt/ml/processing/reports"], logs=False),
+            depends_on=[built[name] for name in step.needs],
+        )
+    pipeline = Pipeline(name="groundplan", parameters=[example, image, role, outputs, tracking], steps=list(built.values()), sagemaker_session=session)
+    definition: dict[str, Any] = json.loads(pipeline.definition())
+    return {key: value for key, value in definition.items() if value is not None}
+
+
+def main() -> None:
+    """Print the definition, in a stable form."""
+    json.dump(compile_pipeline(), sys.stdout, indent=1, sort_keys=True)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""A fitted model as what is served of it: an ONNX graph where that gives the same answers, else its own format in a process of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.training import native_export, onnx_export
+from pipelines.training.asking import Asked
+from pipelines.training.parity import Parity, Truth, known_categories, sample_rows, truth_of
+from spec.errors import GroundplanError
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is served.
+
+    Attributes:
+        files: By name, beside ``model.json``.
+        described: Most of ``model.json``: ``engine`` and what it needs, ``columns``, ``task``, ``classes``, ``output``.
+        parity: What was compared with the model itself.
+        why_native: Why it is no ONNX graph; empty where it is one.
+        no_probability: Why a classifier's probabilities are not served; empty where they are.
+    """
+
+    files: dict[str, bytes]
+    described: dict[str, Any]
+    parity: Parity
+    why_native: str = ""
+    no_probability: str = ""
+
+
+def export(asked: Asked, frame: Any, task: str, *, targets: list[str] | None = None, untrusted: bool = False, graph_only: bool = False) -> Exported:
+    """The best way of serving that gives the model's own answers.
+
+    An ONNX graph that lacks the probabilities which the model has comes after its own format, and before a refusal.
+
+    Args:
+        frame: The rows that it was fitted on.
+        targets: Names of the labels, if a row has several.
+        untrusted: Whether a model may be served that runs code of its own when it is loaded.
+        graph_only: Whether only graphs can be served where it goes.
+
+    Raises:
+        GroundplanError: There is none.
+    """
+    known = known_categories(asked, frame)
+    sample = sample_rows(asked, frame, known)
+    truth = truth_of(asked, sample, task, targets or [])
+    columns = describe(frame, known, sample.gaps)
+    failures: list[Exception] = []
+    graph = onnx_export.convert(asked, columns, sample, truth, failures)
+    if graph is not None and (graph_only or graph[1]["output"] == truth.outputs[0]):
+        return _of_graph(graph, asked, truth, failures)
+    why = onnx_export.reason(asked, failures)
+    try:
+        files, described, parity = native_export.store(asked, frame, columns, sample, truth, why, untrusted=untrusted and graph is None)
+    except GroundplanError:
+        if graph is None:
+            raise
+        return _of_graph(graph, asked, truth, failures)
+    return Exported(files, described, parity, why, _why_none(asked, truth, described["output"], failures))
+
+
+def _of_graph(graph: onnx_export.Attempt, asked: Asked, truth: Truth, failures: list[Exception]) -> Exported:
+    files, described, parity = graph
+    return Exported(files, described, parity, no_probability=_why_none(asked, truth, described["output"], failures))
+
+
+def _why_none(asked: Asked, truth: Truth, output: str, failures: list[Exception]) -> str:
+    if truth.task == "regression" or output == "probability":
+        return ""
+    if "probability" not in truth.outputs:
+        if truth.targets and any(len(each) != 2 for each in truth.classes):
+            return "not every one of its targets has two classes"
+        return f"{asked.name} has no predict_proba"
+    return f"the probabilities of {asked.name} don't come through the conversion: {onnx_export.reason(asked, failures)}"
+
+
+def describe(frame: Any, known: dict[str, list[Any]], gaps: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Columns of a frame as the model server checks them.
+
+    Raises:
+        GroundplanError: A column holds what no request can.
+    """
+    from pandas.api import types
+
+    columns: list[dict[str, Any]] = []
+    for name in frame.columns:
+        series = frame[name]
+        of = series.cat.categories if hasattr(series, "cat") else series
+        kind = (
+            "boolean" if types.is_bool_dtype(of) else "long" if types.is_integer_dtype(of) else "double" if types.is_numeric_dtype(of)
+            else "timestamp" if types.is_datetime64_any_dtype(of) else "string"
+        )  # fmt: skip
+        if kind == "string":
+            kind = _of_objects(str(name), series)
+        column = {"name": str(name), "type": kind}
+        columns.append({**column, **({"nullable": True} if name in gaps else {}), **({"categories": known[name]} if name in known else {})})
+    return columns
+
+
+def _of_objects(name: str, series: Any) -> str:
+    """The type of a column of Python objects.
+
+    Raises:
+        GroundplanError: It holds what no request can, or things of several kinds.
+    """
+    kinds = {type(value) for value in series.dropna().unique().tolist()}
+    if kinds <= {bool}:
+        return "boolean" if kinds else "string"
+    if kinds <= {int}:
+        return "long"
+    if kinds <= {int, float}:
+        return "double"
+    if kinds <= {str}:
+        return "string"
+    raise GroundplanError(
+        f"column {name!r} holds {' and '.join(sorted(kind.__name__ for kind in kinds))}, and a request has one of: numbers, booleans, texts, dates",
+        where="the logged model", fix="give the column one type before the fit: frame[name].astype(str), or pd.to_datetime(frame[name])",
+    )  # fmt: skip

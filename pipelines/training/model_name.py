@@ -1,0 +1,89 @@
+"""Which model a script makes: its name, where that comes from, and that no other script takes it over unnoticed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spec.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.context import Context, Example
+
+MODEL_NAME_LIMIT = 40
+PROJECT = Path(__file__).parents[2]
+
+
+def model_name(text: str) -> str:
+    """A name as endpoints and Kubernetes objects allow it (RFC 1123 label)."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MODEL_NAME_LIMIT].strip("-") or "model"
+
+
+def named_in(script: Path) -> str:
+    """The name that a script gives its model itself, as text in its source: that under which it is registered, else that of its experiment.
+
+    Empty where there is none, or where there are several. Nothing is run.
+    """
+    try:
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""
+    registered, experiments = set[str](), set[str]()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given = {keyword.arg: keyword.value for keyword in node.keywords} | dict(enumerate(node.args))
+        registered |= _texts(given.get("registered_model_name"))
+        if called == "register_model":
+            registered |= _texts(given.get("name", given.get(1)))
+        if called == "set_experiment":
+            experiments |= _texts(given.get("experiment_name", given.get(0)))
+    for names in (registered, experiments):
+        if len(names) == 1:
+            return next(iter(names))
+    return ""
+
+
+def _texts(node: ast.expr | None) -> set[str]:
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
+def owner_of(example: Example) -> str:
+    """What makes a model: the folder of those that ``example.yaml`` describes, else the script. Inside of the project relative to it."""
+    place = example.folder if (example.folder / "example.yaml").is_file() else example.script
+    return str(place.relative_to(PROJECT)) if place.is_relative_to(PROJECT) else str(place)
+
+
+def check_owner(context: Context, *, take_over: bool = False) -> None:
+    """Refuse to go on with a model that another script makes.
+
+    Args:
+        take_over: Go on with it all the same.
+
+    Raises:
+        UsageError: Another script has made a model of this name.
+    """
+    own = owner_of(context.example)
+    try:
+        other = json.loads(context.get("curated", _key(context)))["script"]
+    except context.s3.exceptions.NoSuchKey:
+        return
+    if other != own and not take_over:
+        raise UsageError(
+            f"the model {context.model} is made by {other}, and this is {own}",
+            where="--name",
+            fix=f"give this one a name of its own: --name {model_name(f'{context.model}-2')}; or add --take-over, if it is the next version of that model",
+        )
+
+
+def claim(context: Context) -> None:
+    """Note that the example makes the model of this name; called once it has made one."""
+    context.put("curated", _key(context), json.dumps({"script": owner_of(context.example)}).encode(), "application/json")
+
+
+def _key(context: Context) -> str:
+    return f"models/{context.model}/made-by.json"

@@ -1,0 +1,244 @@
+"""What the program needs to know of the examples: their contracts, and the feature views that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spec import contracts as standard
+from spec.contracts import Contract
+from spec.errors import UsageError
+
+DEAD_LETTERS = ".dlq"  # ends the name of a topic's dead-letter topic
+EVENT_TIME = "event_timestamp"  # Feast's name for it
+FeatureType = Literal["integer", "number", "string", "boolean"]
+
+
+class View(BaseModel):
+    """A feature view: a table of the feature store, one row an entity and point in time.
+
+    Attributes:
+        name: Also that of its online table.
+        key: The entity's field.
+        features: Type by name, in order.
+        ttl_days: How old rows may be that are put online, by the platform's clock; 0 for any age.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    key: str
+    key_type: FeatureType = "string"
+    features: dict[str, FeatureType] = Field(min_length=1)
+    ttl_days: int = Field(default=0, ge=0)
+
+    @property
+    def time(self) -> str:
+        """Name of the column with the time of each row: ``event_timestamp``, unless a feature has that name."""
+        return free_name(EVENT_TIME, (self.key, *self.features))
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The name, or with dashes below at its end the first that is not taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+class Settings(BaseModel):
+    """``example.yaml``.
+
+    Attributes:
+        model: Name of the model, under which the stack file has its objectives.
+        target: Name of the label.
+        source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
+        features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the features.
+        views: Feature views by name.
+        recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = ""
+    target: str = ""
+    source: str = ""
+    features: str = ""
+    views: dict[str, View] = {}
+    recording: bool = False
+
+
+def read_settings(folder: Path) -> Settings:
+    """An example's settings; empty ones where there is no ``example.yaml``.
+
+    Raises:
+        UsageError: The file is wrong.
+    """
+    import yaml
+
+    file = folder / "example.yaml"
+    if not file.is_file():
+        return Settings()
+    try:
+        return Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        raise UsageError(said, where=str(file), fix=f"known: {', '.join(Settings.model_fields)}") from None
+
+
+def views_of(settings: Settings, contracts: tuple[Contract, ...]) -> tuple[View, ...]:
+    """The feature views of an example: those it declares, or its one contract's events."""
+    if settings.views:
+        return tuple(view.model_copy(update={"name": name}) for name, view in settings.views.items())
+    return tuple(_of_contract(contract, settings.target) for contract in contracts)
+
+
+def _of_contract(contract: Contract, target: str) -> View:
+    """The events as features: what is a value of its own, not a list or an object."""
+    if len(contract.keys) != 1:
+        raise UsageError(
+            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and a feature view has one",
+            where=f"contract {contract.id}", fix="mark one property `primaryKey: true`, or name `features` and `views` in example.yaml",
+        )  # fmt: skip
+    kinds = {item.name: feature_type(item) for item in contract.fields}
+    key_type = kinds.pop(contract.key)
+    features = {name: kind for name, kind in kinds.items() if kind is not None and name != target}
+    if not features or key_type is None:
+        raise UsageError(
+            "has no field beside its key and the target, so there is nothing to predict from",
+            where=f"contract {contract.id}",
+            fix="name `features` and `views`",
+        )
+    return View(name=contract.view, key=contract.key, key_type=key_type, features=features)
+
+
+def feature_type(item: standard.Field) -> FeatureType | None:
+    """What a field is as a feature; None for what is no single value."""
+    kinds: dict[str, FeatureType] = {"integer": "integer", "number": "number", "decimal": "number", "boolean": "boolean"}
+    return None if item.stored in ("object", "array", "json") else kinds.get(item.stored, "string")
+
+
+def contract_files(folder: Path) -> list[Path]:
+    """An example's contracts: ``contract.yaml``, or those in ``contracts/`` (``.yaml``, ``.yml`` or ``.json``)."""
+    return sorted(
+        path
+        for ending in ("yaml", "yml", "json")
+        for form in (f"contract.{ending}", f"contract.odcs.{ending}", f"contracts/*.{ending}")
+        for path in folder.glob(form)
+    )
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model's, whose data comes by contract, and not just where a script lies."""
+    return (folder / "example.yaml").is_file() or bool(contract_files(folder))
+
+
+def load_contracts(folder: Path) -> tuple[Contract, ...]:
+    """An example's contracts, by their file names.
+
+    Raises:
+        UsageError: There is none, one can't be read, or two are about one topic or one table.
+    """
+    if not contract_files(folder):
+        raise UsageError(
+            "is a model's folder and has no data contract, so nothing would hold its data to anything", where=str(folder),
+            fix="write contract.yaml; `groundplan contract import` makes one from data",
+        )  # fmt: skip
+    found = [(path, contract) for path in contract_files(folder) for contract in standard.load_contracts(path)]
+    for place, (path, contract) in enumerate(found):
+        if contract.retired:
+            raise UsageError(
+                f"is {contract.status}, and nothing is taken in by it any more", where=str(path), fix="remove the model's folder, or set `status: active`"
+            )
+        for other_path, other in found[:place]:
+            if shared := _in_common(contract, other):
+                raise UsageError(f"is about the {shared}, and so is {other_path}", where=str(path), fix="make one contract of the two, or rename one")
+    return tuple(contract for _, contract in found)
+
+
+def _in_common(one: Contract, other: Contract) -> str:
+    """The topic or table that two contracts are both about; empty if none."""
+    topics = [{contract.topic, f"{contract.topic}{DEAD_LETTERS}"} for contract in (one, other)]
+    if shared := sorted(topics[0] & topics[1]):
+        return f"topic {shared[0]}"
+    return f"table {one.view}" if one.view == other.view else ""
+
+
+def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
+    """Every contract and view of all examples, each once: what two examples say alike, they share.
+
+    Raises:
+        UsageError: Two examples say different things of one topic, table or view.
+    """
+    contracts: list[tuple[Path, Contract]] = []
+    views: dict[str, tuple[Path, View, Any]] = {}
+    for folder, settings, own in examples(root):
+        for contract in own:
+            if any(contract == other for _, other in contracts):
+                continue
+            for other_folder, other in contracts:
+                if shared := _in_common(contract, other):
+                    raise UsageError(
+                        f"its contract {contract.id} of the {shared} is another than the one of {_shown(other_folder, root)}", where=_shown(folder, root),
+                        fix="give both the same contract, or this one a topic and a table of its own",
+                    )  # fmt: skip
+            contracts.append((folder, contract))
+        for view in views_of(settings, own) if own else ():
+            made = (settings.recording, (folder / f"{settings.features}.py").read_text(encoding="utf-8") if settings.features else "")
+            other_folder, other_view, other_made = views.setdefault(view.name, (folder, view, made))
+            if view != other_view or made != other_made:
+                why = _differing(view, other_view) or ("the code of its features" if made[1] != other_made[1] else "`recording`")
+                raise UsageError(
+                    f"its view {view.name} is another than the one of {_shown(other_folder, root)}: {why}",
+                    where=_shown(folder, root), fix="declare the same view in both, or give this one a name of its own under `views`",
+                )  # fmt: skip
+    return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
+
+
+def refuse_drafts(contracts: Iterable[Contract]) -> None:
+    """Let nothing into a production that its owner does not promise yet.
+
+    Raises:
+        UsageError: A contract is a draft.
+    """
+    if drafts := [contract.id for contract in contracts if contract.draft]:
+        raise UsageError(
+            f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment takes only what is promised",
+            where="data contracts", fix="set `status: active` once their owners stand by them",
+        )  # fmt: skip
+
+
+def _shown(folder: Path, root: Path) -> str:
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
+
+
+def _differing(one: View, other: View) -> str:
+    fields = [name for name in View.model_fields if getattr(one, name) != getattr(other, name)]
+    return "; ".join(f"{name} {getattr(one, name)!r}, there {getattr(other, name)!r}" for name in fields)
+
+
+def examples(root: Path) -> Iterator[tuple[Path, Settings, tuple[Contract, ...]]]:
+    """Folder, settings and contracts of every example, by name."""
+    for path in sorted(root.glob("examples/*/experiment.py")):
+        yield path.parent, read_settings(path.parent), load_contracts(path.parent)
+
+
+def example_folders(root: Path) -> dict[str, str]:
+    """Folder name of each example by the name of its model (``model`` in ``example.yaml``, else the folder's own)."""
+    return {settings.model or folder.name: folder.name for folder, settings, _ in examples(root)}
+
+
+def consumer_group(model: str) -> str:
+    """Group in which a model's ingestion reads its topics."""
+    return f"groundplan-ingest-{model}"
+
+
+def consumer_groups(root: Path) -> dict[str, tuple[str, ...]]:
+    """Consumer groups by topic; models that share a topic read it each in a group of its own."""
+    found: dict[str, tuple[str, ...]] = {}
+    for folder, settings, contracts in examples(root):
+        for contract in contracts:
+            found[contract.topic] = (*found.get(contract.topic, ()), consumer_group(settings.model or folder.name))
+    return found

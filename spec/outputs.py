@@ -1,0 +1,114 @@
+"""What the platform offers to the code that runs on it: the one contract between program and pipelines.
+
+The program exports it as the stack output ``platform``; pipelines read it from the local cloud's file, from
+``pulumi stack output --json`` or from S3, always through ``read``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spec.errors import UsageError
+from spec.objectives import ModelObjectives
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(_Contract):
+    """Bootstrap servers (empty where nothing streams), Glue registry, topic names with their dead-letter topics."""
+
+    bootstrap_servers: str = ""
+    registry: str = ""
+    topics: tuple[str, ...] = ()
+
+
+class EndpointOutputs(_Contract):
+    """How one model answers.
+
+    Attributes:
+        name: SageMaker's endpoint; empty where the model answers elsewhere.
+        topology: realtime, serverless, batch, cluster, cluster-gpu or edge.
+        max_instances: For serverless the most requests at once.
+        canary_percent: Share of traffic that a new version gets at first; 0 where there is one version at a time.
+    """
+
+    name: str
+    topology: str
+    instance_type: str
+    min_instances: int
+    max_instances: int
+    canary_percent: int
+    image_uri: str
+
+
+class CatalogOutputs(_Contract):
+    """Glue database of the lake, and the Athena workgroup that may read it."""
+
+    database: str
+    workgroup: str
+
+
+class NetworkOutputs(_Contract):
+    """Where containers run: private subnets and the services' security group."""
+
+    subnet_ids: tuple[str, ...]
+    security_group_id: str
+
+
+class Outputs(_Contract):
+    """Names and addresses of everything a pipeline touches, and the objectives it works for."""
+
+    project: str
+    stack: str
+    region: str
+    account_id: str
+    buckets: dict[str, str]
+    key_arns: dict[str, str]
+    role_arns: dict[str, str]
+    secret_arns: dict[str, str]
+    network: NetworkOutputs
+    cluster_name: str
+    catalog: CatalogOutputs
+    kafka: Kafka
+    online_tables: dict[str, str]
+    online_table_prefix: str
+    endpoints: dict[str, EndpointOutputs]
+    pipelines: dict[str, str]
+    alarms: dict[str, dict[str, str]]
+    metrics_namespace: str
+    alert_topics: dict[str, str]
+    budget_name: str
+    approvals: tuple[str, ...]
+    untrusted_models: bool
+    models: dict[str, ModelObjectives]
+
+
+def read(source: str) -> Outputs:
+    """Read the contract from a JSON file or an ``s3://`` address.
+
+    Accepts the contract itself and the whole of ``pulumi stack output --json``.
+
+    Raises:
+        UsageError: There is nothing there, or it does not hold to the contract.
+    """
+    try:
+        text = _read_s3(source) if source.startswith("s3://") else Path(source).read_text(encoding="utf-8")
+        document: Any = json.loads(text)
+        return Outputs.model_validate(document.get("platform", document))
+    except Exception as error:  # a file, a bucket, JSON, the contract: whichever fails, there are no outputs
+        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        raise UsageError(f"no platform outputs to read: {detail}", where=source, fix="apply the program first (`groundplan up`, or `pulumi up`)") from None
+
+
+def _read_s3(address: str) -> str:
+    import boto3
+
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    body: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body.decode()

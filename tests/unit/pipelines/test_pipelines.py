@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines.context import load_example, sandbox_objectives
+from pipelines.steps import STEPS, steps_for
+from pipelines.steps.deploy import Observed, compare, package
+from pipelines.steps.evaluate import worth
+from pipelines.steps.register import next_version
+from spec.errors import UsageError
+from spec.objectives import ModelObjectives
+from tests.conftest import ROOT
+from tests.contracts import load_one
+
+IDENTITY = {"columns": '["a"]', "dataset_digest": "d", "training_digest": "t", "params": "{}"}
+
+
+def test_versions_follow_what_has_changed() -> None:
+    assert next_version([], IDENTITY) == "v1.0.0"
+    known = [{"version": "v1.0.0", **IDENTITY}]
+    assert next_version(known, IDENTITY) == "v1.0.1"
+    assert next_version(known, {**IDENTITY, "dataset_digest": "other"}) == "v1.1.0"
+    assert next_version(known, {**IDENTITY, "params": '{"n": 1}'}) == "v1.1.0"
+    assert next_version(known, {**IDENTITY, "columns": '["a", "b"]'}) == "v2.0.0"
+    assert next_version([*known, {"version": "v1.10.0", **IDENTITY}, {"version": "v1.9.0", **IDENTITY}, {}], IDENTITY) == "v1.10.1"
+
+
+def observed(requests: int = 20, errors: int = 0, latency_ms: float = 5, loss: float = 1.0) -> Observed:
+    return Observed(requests, errors, [latency_ms] * (requests - errors), [loss] * (requests - errors))
+
+
+@pytest.mark.parametrize(
+    ("challenger", "says"),
+    [
+        (observed(), ""),
+        (observed(loss=0.5), ""),
+        (observed(loss=1.09), ""),
+        (observed(loss=1.2), "on the same 20 rows its error is 1.2, the champion's 1"),
+        (observed(errors=1), "1 of 20 requests failed"),
+        (observed(latency_ms=2000), "p95 latency 2000.0 ms is over the 1000 ms"),
+        (Observed(), "answered no request"),
+    ],
+)
+def test_a_canary_that_is_worse_is_not_promoted(challenger: Observed, says: str) -> None:
+    verdict = compare(observed(requests=400), challenger, sandbox_objectives("regression"))
+    assert (says in verdict) if says else verdict == ""
+
+
+def test_the_kpi_counts_an_error_down_and_a_score_up() -> None:
+    objectives = sandbox_objectives("regression").model_dump()
+    objectives["value"] |= {"usd_per_unit": 2, "predictions_per_month": 100}
+    assert worth(10, 15, ModelObjectives.model_validate(objectives)) == (5, 1000)
+    objectives["value"] |= {"kpi": "accuracy"}
+    assert worth(0.75, 0.5, ModelObjectives.model_validate(objectives)) == (0.25, 50)
+
+
+def test_a_package_has_the_same_bytes_for_the_same_content() -> None:
+    assert package({"a": b"1", "b": b"2"}) == package({"b": b"2", "a": b"1"})
+
+
+def test_steps_need_only_steps_before_them() -> None:
+    for steps in (STEPS, steps_for(contract=False)):
+        seen: set[str] = set()
+        for step in steps:
+            assert set(step.needs) <= seen
+            seen.add(step.name)
+    assert steps_for(contract=False)[0].name == "experiment"
+
+
+def test_a_plain_script_is_an_example_named_after_itself(tmp_path: Path) -> None:
+    script = tmp_path / "My Churn_model.py"
+    script.write_text("pass", encoding="utf-8")
+    example = load_example(script)
+    assert (example.model, example.contracts) == ("my-churn-model", ())
+    (tmp_path / "experiment.py").write_text("pass", encoding="utf-8")
+    assert load_example(tmp_path).script.name == "experiment.py"
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("nothing", None, "no such script or folder"),
+    ("empty", {}, "has no experiment.py"),
+    ("typo", {"experiment.py": "", "example.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
+    ("target", {"experiment.py": "", "contract.yaml": None, "example.yaml": "target: nope"}, "`target` must name a property of the contract, found 'nope'"),
+])  # fmt: skip
+def test_a_wrong_example_is_named(tmp_path: Path, root: Path, name: str, content: dict[str, str | None] | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / name).mkdir()
+        for file, text in content.items():
+            source = root / "examples" / "diabetes" / file
+            (tmp_path / name / file).write_text(source.read_text(encoding="utf-8") if text is None else text, encoding="utf-8")
+    with pytest.raises(UsageError) as raised:
+        load_example(tmp_path / name)
+    assert says in str(raised.value)
+
+
+def test_the_sample_experiment_is_what_a_data_scientist_would_write(root: Path) -> None:
+    text = (root / "examples" / "diabetes" / "experiment.py").read_text(encoding="utf-8")
+    assert "groundplan" not in text and "skops" not in text and "onnx" not in text and "http" not in text
+    assert 'mlflow.sklearn.log_model(model, "model")' in text
+
+
+def test_a_contract_becomes_a_json_schema(root: Path) -> None:
+    contract = load_one(root / "examples" / "diabetes" / "contract.yaml")
+    schema = contract.json_schema()
+    assert contract.key == "patient_id" and contract.topic == "diabetes-patients"
+    assert schema["properties"]["age"]["type"] == "number" and schema["properties"]["age"]["maximum"] == 0.2
+    assert schema["additionalProperties"] is False and "target" in schema["required"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("kind: DataContract", "kind: Contract"), 'kind: "Contract" is none of DataContract'),
+        (("logicalType: integer", "logicalType: int"), 'logicalType: "int" is none of string, date, timestamp'),
+        (("schema:", "schemas:"), "schemas: the standard has no 'schemas'\n  -> did you mean schema?"),
+        (("apiVersion: v3.1.0", "apiVersion: [v3"), "is no YAML from here on"),
+        (("value: BACKWARD}", "value: SIDEWAYS}"), "compatibility 'SIDEWAYS' is none of BACKWARD"),
+    ],
+)
+def test_a_wrong_contract_is_named(tmp_path: Path, root: Path, change: tuple[str, str], says: str) -> None:
+    text = (root / "examples" / "diabetes" / "contract.yaml").read_text(encoding="utf-8")
+    (tmp_path / "contract.yaml").write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(UsageError) as raised:
+        load_one(tmp_path / "contract.yaml")
+    assert says in str(raised.value) and "contract.yaml" in str(raised.value)
+
+
+def good_frame(root: Path) -> tuple[pd.DataFrame, Any]:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("source", root / "examples" / "diabetes" / "source.py")
+    assert spec is not None and spec.loader is not None
+    source = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(source)
+    return pd.DataFrame(source.patients("diabetes-patients")), load_one(root / "examples" / "diabetes" / "contract.yaml")
+
+
+def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root: Path, tmp_path: Path) -> None:
+    from pipelines.steps.quality import validate
+
+    frame, contract = good_frame(root)
+    results, page = validate(pa.Table.from_pandas(frame), contract, tmp_path)
+    assert all(item["success"] for item in results) and "expected" in page.read_text(encoding="utf-8").lower()
+    bad = frame.copy()
+    bad.loc[3, "bmi"] = 99.0
+    bad.loc[5, "age"] = None
+    bad.loc[7, "patient_id"] = 8
+    failed = {
+        (item["column"], item["expectation"]): item["unexpected"]
+        for item in validate(pa.Table.from_pandas(bad.drop(columns="s6")), contract, tmp_path)[0]
+        if not item["success"]
+    }
+    assert failed[("bmi", "expect_column_values_to_be_between")] == 1
+    assert failed[("age", "expect_column_values_to_not_be_null")] == 1
+    assert failed[("patient_id", "expect_column_values_to_be_unique")] == 2
+    assert (None, "expect_table_columns_to_match_set") in failed
+
+
+@pytest.mark.parametrize("script", ["diabetes", "flights", "flights/after_departure.py"])
+@pytest.mark.parametrize("deploy", [False, True])
+def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool) -> None:
+    from groundplan.local.experiments import _steps
+    from pipelines.context import load_example
+
+    steps = _steps(load_example(ROOT / "examples" / script), deploy=deploy)
+    names = [step.name for step in steps]
+    assert all(set(step.needs) <= set(names) for step in steps) and ("deploy" in names) == deploy
+
+
+def test_the_text_of_a_dead_letter_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from groundplan.local.summary import print_dead_letters
+    from pipelines.data.dead_letters import DeadLetter
+
+    print_dead_letters([DeadLetter("t", 0, 1, 0, 0, 0, "not JSON", "[/b] odd", "c 1.0.0", b"", b'{"note": "[/red] [bold]"}')])
+    assert "[/red] [bold]" in capsys.readouterr().out

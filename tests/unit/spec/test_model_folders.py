@@ -1,0 +1,105 @@
+"""Examples side by side: what they say alike they share, what differs under one name is refused with both places."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.context import load_example
+from pipelines.training.model_name import named_in, owner_of
+from spec.errors import UsageError
+from spec.model_folders import View, consumer_groups, contracts_and_views, load_contracts
+
+DIABETES = Path(__file__).parents[3] / "examples" / "diabetes"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A project with two models on the same data."""
+    for name in ("diabetes", "other"):
+        shutil.copytree(DIABETES, tmp_path / "examples" / name)
+    change(tmp_path / "examples" / "other" / "example.yaml", model="other-model")
+    return tmp_path
+
+
+def change(path: Path, **changes: Any) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def contract(path: Path, topic: str, table: str) -> None:
+    document = yaml.safe_load((DIABETES / "contract.yaml").read_text(encoding="utf-8"))
+    document["schema"][0] |= {"physicalName": topic, "name": table}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+def test_two_models_share_a_topic_and_a_view(two: Path) -> None:
+    contracts, views = contracts_and_views(two)
+    assert [item.topic for item in contracts] == ["diabetes-patients"] and [item.name for item in views] == ["diabetes_patients"]
+    assert consumer_groups(two) == {"diabetes-patients": ("groundplan-ingest-diabetes-rf", "groundplan-ingest-other-model")}
+
+
+def test_another_contract_of_a_topic_is_refused_with_both_places(two: Path) -> None:
+    change(two / "examples" / "other" / "contract.yaml", version="2.0.0")
+    with pytest.raises(
+        UsageError, match=r"examples/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of examples/diabetes"
+    ):
+        contracts_and_views(two)
+
+
+def test_another_view_of_a_name_is_refused_with_both_places(two: Path) -> None:
+    change(two / "examples" / "other" / "example.yaml", target="bmi")
+    with pytest.raises(UsageError, match=r"examples/other: its view diabetes_patients is another than the one of examples/diabetes: features \{"):
+        contracts_and_views(two)
+
+
+@pytest.mark.parametrize(
+    ("topic", "table", "says"),
+    [
+        ("first", "another", "is about the topic first, and so is"),
+        ("another", "first_table", "is about the table first_table, and so is"),
+        ("first.dlq", "another", r"is about the topic first\.dlq, and so is"),
+    ],
+)
+def test_two_contracts_of_one_topic_or_table_are_refused(tmp_path: Path, topic: str, table: str, says: str) -> None:
+    contract(tmp_path / "contracts" / "a.yaml", "first", "first_table")
+    contract(tmp_path / "contracts" / "b.yaml", topic, table)
+    with pytest.raises(UsageError, match=rf"b\.yaml: {says} .*a\.yaml"):
+        load_contracts(tmp_path)
+
+
+def test_no_name_of_a_feature_is_taken() -> None:
+    assert View(key="id", features={"a": "number"}).time == "event_timestamp"
+    assert View(key="event_timestamp", features={"event_timestamp_": "number"}).time == "event_timestamp__"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("mlflow.sklearn.log_model(m, name='model', registered_model_name='Wine Quality')\nmlflow.set_experiment('wine')", "wine-quality"),
+        ("mlflow.set_experiment('/Shared/Wine')", "shared-wine"),
+        ("mlflow.register_model(uri, 'wine')", "wine"),
+        ("mlflow.set_experiment(experiment_name='wine')", "wine"),
+        ("mlflow.set_experiment(name)", "train"),
+        ("mlflow.set_experiment('a')\nmlflow.set_experiment('b')", "train"),
+        ("this is no Python", "train"),
+        ("", "train"),
+    ],
+)
+def test_a_model_is_named_as_its_script_names_it(tmp_path: Path, source: str, name: str) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(source, encoding="utf-8")
+    assert load_example(script).model == name and load_example(script, "mine").model == "mine"
+    with pytest.raises(UsageError, match="'My Model' is not the name of a model"):
+        load_example(script, "My Model")
+    assert owner_of(load_example(script)) == str(script) and named_in(tmp_path / "gone.py") == ""
+
+
+def test_what_example_yaml_names_is_one_model_whichever_of_its_scripts_runs() -> None:
+    flights = DIABETES.parent / "flights"
+    found = [load_example(path) for path in (flights, flights / "after_departure.py")]
+    assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {"examples/flights"}

@@ -167,6 +167,10 @@ class Retraining(Objective):
     within_minutes: float = Field(gt=0)
 
 
+# Of every metric that objectives can name.
+HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
+
+
 class Quality(Objective):
     """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
 
@@ -176,7 +180,7 @@ class Quality(Objective):
     @property
     def is_score(self) -> bool:
         """Whether higher is better, up to 1."""
-        return self.metric in ("accuracy", "balanced_accuracy")
+        return HIGHER_IS_BETTER[self.metric]
 
 
 class ModelObjectives(Objective):

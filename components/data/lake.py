@@ -4,32 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import pulumi
 import pulumi_aws as aws
 
 from components.foundation.base import Component, Scope, Statement, policy
-from components.foundation.keys import DataClass
-
-
-class Zone(StrEnum):
-    """The lake's zones, in the order data passes them."""
-
-    RAW = "raw"
-    CURATED = "curated"
-    FEATURES = "features"
-    MODELS = "models"
-    AUDIT = "audit"
-
-
-DATA_CLASS = {
-    Zone.RAW: DataClass.RESTRICTED,
-    Zone.CURATED: DataClass.INTERNAL,
-    Zone.FEATURES: DataClass.INTERNAL,
-    Zone.MODELS: DataClass.MODELS,
-    Zone.AUDIT: DataClass.AUDIT,
-}
+from spec.zones import DATA_CLASS, DataClass, Zone
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.data.lake import DATA_CLASS, Zone
 from components.foundation.base import Component, Scope, Statement
-from components.foundation.keys import DataClass
 from components.foundation.roles import make_role, pod_trust, service_trust
+from spec.zones import DATA_CLASS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import pulumi
 import pulumi_aws as aws
 
 from components.foundation.base import Component, Scope, Statement, policy
+from spec.zones import DataClass
 
 AUTO_SCALING_ROLE = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-
-
-class DataClass(StrEnum):
-    """How sensitive data is; each class has its own key, so that access can be cut for one class alone."""
-
-    RESTRICTED = "restricted"  # personal data as it came in
-    INTERNAL = "internal"  # masked data, features, databases
-    MODELS = "models"  # model artifacts and predictions
-    AUDIT = "audit"  # who did what
 
 
 @dataclass(frozen=True)

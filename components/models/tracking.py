@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from components.data.lake import BucketArgs, SecureBucket
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Hours
-from components.foundation.keys import DataClass
+from spec.zones import DataClass
 
 POSTGRES_VERSION = "16"
 ROTATION_DAYS = 30

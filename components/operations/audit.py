@@ -9,8 +9,8 @@ import pulumi_aws as aws
 
 from components.data.lake import BucketArgs, SecureBucket, let_service_write
 from components.foundation.base import Component, Scope, Statement
-from components.foundation.keys import DataClass
 from components.foundation.roles import make_role, service_trust
+from spec.zones import DataClass
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
-from components.data.lake import Zone
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.clock import Hours, clock
-from components.foundation.keys import DataClass
 from components.foundation.roles import make_role, service_trust
+from spec.zones import DataClass, Zone
 
 REPLICATED = (Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT)  # raw events can be streamed again, and are the bulk
 

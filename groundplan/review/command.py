@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from groundplan import HOME
 from groundplan.review import process
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
@@ -73,7 +74,7 @@ def _load(config: Mapping[str, str]) -> None:
 
 def _own_packs(project: Project) -> tuple[Path, ...]:
     """This project's pack, and another project's own beside it: a pack of theirs takes nothing away."""
-    own, ours = project.root / "policies", process.HOME / "policies"
+    own, ours = project.root / "policies", HOME / "policies"
     return (ours, own) if own != ours and (own / "PulumiPolicy.yaml").is_file() else (ours,)
 
 

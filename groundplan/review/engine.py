@@ -12,10 +12,11 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
+from groundplan import HOME
 from groundplan.engine.preview import PreviewMonitor
 from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
-from groundplan.review.process import HOME, PackProcess
+from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 
 _OURS = ("infra", "components", "policies", "pipelines", "examples", "tests")

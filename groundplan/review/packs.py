@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from groundplan.review.errors import ReviewError
-from groundplan.review.process import PackProcess
+from groundplan.review.pack_process import PackProcess
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
 MOST_UNDER_WAY = 200

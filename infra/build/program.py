@@ -28,8 +28,9 @@ from components.data.feature_groups import FeatureGroupArgs, FeatureGroups, Feat
 from components.foundation.identity import Identity, IdentityArgs
 from components.models.image import Image, ImageArgs
 from components.cluster.karpenter import Karpenter, KarpenterArgs
-from components.foundation.keys import DataClass, Keys, KeysArgs
-from components.data.lake import DATA_CLASS, Lake, LakeArgs, Zone
+from components.foundation.keys import Keys, KeysArgs
+from spec.zones import DATA_CLASS, DataClass, Zone
+from components.data.lake import Lake, LakeArgs
 from components.operations.metrics import Metrics, MetricsArgs
 from components.models.mlflow_server import PORT, MlflowServer, MlflowServerArgs
 from components.operations.monitoring import ModelAlarms, Monitoring, MonitoringArgs

@@ -279,7 +279,7 @@ def _rows(form: str, value: Any, person: Person) -> tuple[list[Any], list[bool]]
 
 
 def _of_package(body: bytes, person: Person) -> tuple[bytes, int]:
-    from pipelines.steps.deploy import package
+    from pipelines.serving.bundle import package
 
     files, count = {}, 0
     with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import posixpath
@@ -78,6 +79,30 @@ def unpack(package: bytes, folder: Path) -> None:
                 (folder / name).write_bytes(source.read())
             elif name != ".":
                 raise ValueError(f"the package holds {member.name!r}, which is no plain file beside the others")
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a served model."""
+    found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return found
+
+
+def files_of(folder: Path, version: str) -> dict[str, bytes]:
+    """Files of a served model by name, its description marked with its version."""
+    described = description(folder)
+    described["version"] = version
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {"model.json": json.dumps(described).encode()}
+
+
+def package(files: dict[str, bytes]) -> bytes:
+    """``model.tar.gz`` of a served model, the same bytes for the same content."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def load(folder: Path) -> Model | None:

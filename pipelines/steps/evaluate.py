@@ -8,16 +8,16 @@ from typing import Any
 
 from pipelines.context import Context, main
 from pipelines.serving.bundle import Model, load
-from pipelines.serving.engines import class_name, class_names
+from pipelines.serving.engines import class_names
 from pipelines.tracking import use_mlflow
-from pipelines.training.labelled import Labelled, as_columns, load_labelled
+from pipelines.training.labelled import Labelled, load_labelled
+from pipelines.training.metrics import answers, score, scores_of
 from spec.errors import GroundplanError
-from spec.objectives import ModelObjectives
+from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
 GENERAL = ("mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc")  # the others are higher for whoever always warns
 RESAMPLES = 300
 FEW_ROWS = 100
-HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
 
 
 def evaluate(context: Context) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
     import numpy as np
 
     classes = candidate.classes
-    both = [_answers(candidate, rows), _answers(baseline, rows.without_predictions())]
+    both = [answers(candidate, rows), answers(baseline, rows.without_predictions())]
     coded = [
         [part if candidate.task == "regression" else class_names(part) for part in (labels, predicted)] + [ranks if kpi == "roc_auc" else None]
         for labels, predicted, ranks in both
@@ -92,7 +92,7 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
     random, lifts = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         drawn = random.integers(len(rows), size=len(rows))
-        one, other = (scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in answers)) for answers in coded)
+        one, other = (scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in known)) for known in coded)
         if kpi in one and kpi in other:
             lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
     low, high = np.quantile(lifts, [0.025, 0.975])
@@ -115,57 +115,6 @@ def against(scores: dict[str, float], base: dict[str, float], low: float, rows: 
     elif "fold" in how:
         found.append("the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted without it")
     return found
-
-
-def score(model: Model, rows: Labelled) -> dict[str, float]:
-    """Metrics of a model on labelled rows; predictions that were made out of fold stand for the model's own."""
-    return scores_of(model.task, model.classes, *_answers(model, rows))
-
-
-def _answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
-    """Labels, predictions, and what ranks the rows (of two classes the second's probability or score, of several targets for each; else None)."""
-    import numpy as np
-
-    if rows.predictions is not None:
-        return rows.labels.to_numpy(), rows.predictions.to_numpy(), None
-    found = model.answers(as_columns(rows.features, model.names))
-    ranks = found.beside if model.targets or len(model.classes) == 2 else None
-    return rows.labels.to_numpy(), np.asarray(found.predictions), ranks if ranks is None or ranks.ndim == 1 or model.targets else ranks[:, 1]
-
-
-def scores_of(task: str, classes: list[Any], labels: Any, predicted: Any, ranks: Any = None) -> dict[str, float]:
-    """Metrics by name; of several targets the mean over them, but for ``accuracy``: the share of rows in which all of them are right (as scikit-learn has it).
-
-    Args:
-        classes: A classifier's classes; of several targets a list for each.
-        labels, predicted: Of shape [n], or [n, targets].
-        ranks: Of two classes the second's probability or score, shape [n]; of several targets of two classes each [n, targets].
-    """
-    import numpy as np
-
-    if labels.ndim > 1:
-        each = [
-            scores_of(task, classes[target] if classes else [], labels[:, target], predicted[:, target], None if ranks is None else ranks[:, target])
-            for target in range(labels.shape[1])
-        ]
-        scores = {name: float(np.mean([one[name] for one in each])) for name in each[0] if all(name in one for one in each)}
-        if "accuracy" in scores:
-            scores["accuracy"] = float(np.mean((class_names(predicted) == class_names(labels)).all(axis=1)))
-        return scores
-    if task == "regression":
-        errors = predicted.astype(float) - labels.astype(float)
-        return {"mae": float(np.abs(errors).mean()), "rmse": float((errors**2).mean() ** 0.5)}
-    actual = class_names(labels)
-    right = class_names(predicted) == actual
-    scores = {"accuracy": float(np.mean(right)), "balanced_accuracy": float(np.mean([right[actual == name].mean() for name in sorted(set(actual))]))}
-    if len(classes) == 2:
-        positive = actual == class_name(classes[1])
-        scores["correct_warnings"] = float(np.mean(right & positive))
-        if ranks is not None and 0 < positive.sum() < len(positive):
-            from sklearn.metrics import roc_auc_score
-
-            scores["roc_auc"] = float(roc_auc_score(positive, ranks))  # a score ranks as a probability does
-    return scores
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.context import Context, main
-from pipelines.steps.deploy import CANARY
 from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
-from pipelines.steps.evaluate import HIGHER_IS_BETTER, scores_of
+from pipelines.steps.endpoint import CANARY
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, each_row, load_labelled
+from pipelines.training.metrics import scores_of
 from spec.errors import GroundplanError
+from spec.objectives import HIGHER_IS_BETTER
 
 PSI_BINS, PSI_LEAST = 10, 1e-4
 ENDPOINTS = ("realtime", "serverless")  # each deployment asks them

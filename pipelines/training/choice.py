@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.serving.engines import class_names
-from pipelines.steps.evaluate import HIGHER_IS_BETTER
 from pipelines.training.labelled import Labelled
 from pipelines.training.recorder import Logged
 from spec.errors import GroundplanError
-from spec.objectives import ModelObjectives
+from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
 
 def task_of(model: Any) -> str:
@@ -102,7 +101,7 @@ def _check_comparable(left: list[Logged], script: Path) -> None:
 
 
 def _score(item: Logged, rows: Labelled, metric: str) -> float:
-    from pipelines.steps.evaluate import scores_of
+    from pipelines.training.metrics import scores_of
 
     predicted = rows.predictions.to_numpy() if rows.predictions is not None else item.asked.ask("predict", rows.features[list(item.frame.columns)])
     labels = rows.labels.to_numpy()

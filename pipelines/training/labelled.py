@@ -37,6 +37,11 @@ class Labelled:
         """The same rows, for a model to predict."""
         return replace(self, predictions=None)
 
+    def records(self) -> list[dict[str, Any]]:
+        """The features of each row as a request has them; a missing value is null."""
+        columns = as_columns(self.features, list(self.features.columns))
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
     def save(self, folder: Path, name: str) -> None:
         """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet``: ``label`` and, if there are any, ``prediction``; of several
         targets ``label TARGET`` and ``prediction TARGET`` for each.

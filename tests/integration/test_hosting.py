@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from groundplan.local.home import Home
 from pipelines.context import Context, Example
-from pipelines.steps.deploy import Hosting
+from pipelines.steps.endpoint import EndpointClient
 from spec.outputs import Outputs
 from tests.models import write
 
@@ -42,13 +42,13 @@ def write_bundle(folder: Path, constant: float) -> Path:
 
 
 @pytest.fixture
-def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> Hosting:
+def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> EndpointClient:
     example = Example(tmp_path, "probe", tmp_path / "experiment.py")
-    return Hosting(Context(outputs, example, f"t{time.time_ns() % 10**9}", tmp_path))
+    return EndpointClient(Context(outputs, example, f"t{time.time_ns() % 10**9}", tmp_path))
 
 
 @pytest.fixture
-def two_models(hosting: Hosting, tmp_path: Path) -> tuple[str, str]:
+def two_models(hosting: EndpointClient, tmp_path: Path) -> tuple[str, str]:
     old, new = (hosting.create_model(write_bundle(tmp_path / name, value), name) for name, value in (("v1.0.0", 10.0), ("v1.1.0", 20.0)))
     hosting.point({"champion": old, "challenger": new}, {"champion": 0.8, "challenger": 0.2}, label="canary")
     return old, new
@@ -112,7 +112,9 @@ def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(two_mo
     eventually(answers)
 
 
-def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_serving(two_models: Any, hosting: Hosting, aws: Any, tmp_path: Path) -> None:
+def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_serving(
+    two_models: Any, hosting: EndpointClient, aws: Any, tmp_path: Path
+) -> None:
     from spec.errors import GroundplanError
 
     broken = write_bundle(tmp_path / "broken", 1.0)

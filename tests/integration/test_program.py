@@ -129,7 +129,7 @@ def test_an_object_that_kubernetes_would_refuse_is_refused_here_and_names_the_re
 def test_a_renamed_component_keeps_its_resources(run: Any) -> None:
     from components.data.lake import BucketArgs, SecureBucket
     from components.foundation.base import Scope
-    from components.foundation.keys import DataClass
+    from spec.zones import DataClass
 
     scope = Scope("renamed", "test", "us-east-1", "123456789012", "a@b.c", protect=True)
     arguments = BucketArgs("arn:aws:kms:us-east-1:123456789012:key/0", DataClass.MODELS)

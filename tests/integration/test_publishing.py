@@ -19,7 +19,8 @@ from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import load
 from pipelines.serving.capture import Capture
 from pipelines.serving.published import Published
-from pipelines.steps.deploy import Hosting, deploy
+from pipelines.steps.deploy import deploy
+from pipelines.steps.endpoint import EndpointClient
 from pipelines.steps.monitor import captured, in_batches, monitor
 from pipelines.steps.resume import resume, waiting_run
 from pipelines.steps.signoff import approve
@@ -188,7 +189,7 @@ def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publi
 
 def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     context = publish("serverless")
-    hosting = Hosting(context)
+    hosting = EndpointClient(context)
     before = hosting.champion()
     assert before
     monkeypatch.setattr(hosting.sagemaker, "update_endpoint", lambda **request: None)  # as if SageMaker had gone back to what it served

@@ -22,9 +22,9 @@ from sklearn.svm import SVC, LinearSVC, NuSVC
 from pipelines.serving.app import predict
 from pipelines.serving.engines import Constant
 from pipelines.serving.explain import explain
-from pipelines.steps.evaluate import score
 from pipelines.training.asking import Asked
 from pipelines.training.labelled import Labelled
+from pipelines.training.metrics import score
 from pipelines.training.parity import known_categories, sample_rows
 from spec.errors import GroundplanError
 from tests.models import exported, served

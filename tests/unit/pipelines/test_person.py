@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipelines.data.person import Person, gone, without_person, without_rows
 from pipelines.data.raw_zone import parquet, read_parquet
+from pipelines.serving.bundle import package
 from pipelines.serving.capture import capture_event
-from pipelines.steps.deploy import package
 
 SUBJECT, TOKEN = "eve@example.com", "t" + "ab" * 16
 NAMES = st.text("abcdefghiß ä.", min_size=1, max_size=6).filter(lambda name: name.strip() == name)

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from pipelines.context import load_example, sandbox_objectives
+from pipelines.serving.bundle import package
 from pipelines.steps import STEPS, steps_for
-from pipelines.steps.deploy import Observed, compare, package
+from pipelines.steps.canary import Observed, compare
 from pipelines.steps.evaluate import worth
 from pipelines.steps.register import next_version
 from spec.errors import UsageError

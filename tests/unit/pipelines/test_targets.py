@@ -25,9 +25,9 @@ from pipelines.serving.app import predict
 from pipelines.serving.bundle import made
 from pipelines.serving.engines import Constant
 from pipelines.serving.explain import explain
-from pipelines.steps.deploy import Loss
-from pipelines.steps.evaluate import score, scores_of
+from pipelines.steps.canary import Loss
 from pipelines.training.labelled import Labelled, as_labels, each_row, load_labelled
+from pipelines.training.metrics import score, scores_of
 from tests.models import exported, served
 
 random = np.random.default_rng(4)

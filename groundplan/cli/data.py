@@ -1,0 +1,166 @@
+"""Commands about events and the people in them: forget, dlq, quarantine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from groundplan.cli.options import AsJson, OutputsOption
+
+PANEL = "Data"
+commands = typer.Typer()
+
+
+@commands.command(rich_help_panel=PANEL)
+def forget(
+    subject: Annotated[str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")],
+    identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
+    path: Annotated[Path, typer.Option("--example", help="The example whose data is searched.")] = Path("examples/flights"),
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Delete one person's data (GDPR Art. 17) from datasets, features, training sets and the online store, with evidence."""
+    from groundplan.local.experiments import run_forget
+    from groundplan.local.home import find_home
+
+    found = run_forget(find_home(), path, subject, identity, outputs)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    if found["erased_on"]:
+        print(f"erased on {found['erased_on'][:10]}; searched again")
+    elif not found["rows"] and not any(found["entities"].values()):
+        print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
+    print(f"person {found['person']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
+    for address, rows in found["objects"].items():
+        print(f"  {rows:>7,} rows  {address}")
+    if found["dead_letters"]:
+        print(f"{found['dead_letters']} dead letters taken out of sight; where the broker deletes none, their bytes stay until their retention ends")
+    if found["models"]:
+        print(f"trained on data that held them: {', '.join(found['models'])}; legal and the data scientists decide whether to train again")
+    print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
+
+
+dlq = typer.Typer(help="Dead letters: events that hold not to their contract.", no_args_is_help=True)
+commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
+ExampleOption = Annotated[Path, typer.Option("--example", help="The example whose topics are meant.")]
+TopicOption = Annotated[str, typer.Option(help="One topic. Default: all of the example's.")]
+
+
+@dlq.command("list")
+def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+    """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
+    import base64
+
+    from groundplan.local.experiments import run_dead_letters
+    from groundplan.local.home import find_home
+
+    found = run_dead_letters(find_home(), example, topic, outputs)
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {
+                        **vars(letter),
+                        "headers": [[name, None if value is None else value.decode("utf-8", "replace")] for name, value in letter.headers],
+                        "key": letter.key.decode("utf-8", "replace"),
+                        "value": letter.value.decode("utf-8", "replace"),
+                        "value_base64": base64.b64encode(letter.value).decode(),
+                    }
+                    for letter in found
+                ],
+                indent=1,
+            )
+        )
+    else:
+        from groundplan.local.summary import print_dead_letters
+
+        print_dead_letters(found)
+    raise typer.Exit(1 if found else 0)
+
+
+@dlq.command("replay")
+def dlq_replay(
+    example: ExampleOption = Path("examples/flights"),
+    topic: TopicOption = "",
+    reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
+    outputs: OutputsOption = "",
+) -> None:
+    """Send dead letters to their topics again, each once, once the contract or the events' sender is mended."""
+    from groundplan.local.experiments import run_replay
+    from groundplan.local.home import find_home
+
+    for name, (sent, kept) in run_replay(find_home(), example, topic, reason, outputs).items():
+        print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
+
+
+quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True)
+commands.add_typer(quarantine, name="quarantine", rich_help_panel=PANEL)
+HeldTopic = Annotated[str, typer.Argument(help="The topic whose events are meant.")]
+DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address; it stands in the audit log.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10 characters; it stands in the audit log.")]
+
+
+@quarantine.command("list")
+def quarantine_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+    """Print the events that wait for a decision: how many, what was found in which field, since when. Exit code 1 if there are any."""
+    from groundplan.local.experiments import run_quarantine
+    from groundplan.local.home import find_home
+
+    found = run_quarantine(find_home(), example, topic, outputs)
+    if as_json:
+        documents = []
+        for item in found:
+            pairs = [why.rpartition(": ") for why in item.found]
+            documents.append(
+                {
+                    "topic": item.topic, "rows": item.rows, "found": [{"field": field, "kind": kind} for field, _, kind in pairs],
+                    "since": item.since, "erased": item.erased, "files": [file.key for file in item.files],
+                }
+            )  # fmt: skip
+        print(json.dumps(documents, indent=1))
+    else:
+        from groundplan.local.summary import print_quarantine
+
+        print_quarantine(found)
+    raise typer.Exit(1 if found else 0)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    topic: HeldTopic,
+    identity: DeciderOption,
+    reason: ReasonOption,
+    field: Annotated[list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")] = None,
+    example: ExampleOption = Path("examples/flights"),
+    outputs: OutputsOption = "",
+) -> None:
+    """Make quarantined events readable as they are. They are part of the next dataset version."""
+    from groundplan.local.experiments import run_decide
+    from groundplan.local.home import find_home
+
+    found = run_decide(find_home(), example, "release", topic, field or [], identity, reason, outputs)
+    print(f"{topic}: {found['rows']:,} events released; {found['left']:,} still wait")
+
+
+@quarantine.command("discard")
+def quarantine_discard(
+    topic: HeldTopic,
+    identity: DeciderOption,
+    reason: ReasonOption,
+    field: Annotated[list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")] = None,
+    example: ExampleOption = Path("examples/flights"),
+    outputs: OutputsOption = "",
+) -> None:
+    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects that are locked now."""
+    from groundplan.local.experiments import run_decide
+    from groundplan.local.home import find_home
+
+    found = run_decide(find_home(), example, "discard", topic, field or [], identity, reason, outputs)
+    print(f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events still wait")
+    if found["locked"]:
+        print(f"{found['locked']} objects are locked until their retention ends; they are never read, and this command deletes them then")

@@ -1,0 +1,261 @@
+"""A model's endpoint, through the ordinary SageMaker API: its models, its configurations, and requests to its variants."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
+from pipelines.serving.bundle import description, files_of, package
+from spec.errors import GroundplanError
+from spec.names import short_name
+from spec.outputs import EndpointOutputs
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+CANARY = "canary"  # purpose of requests that nobody but the pipeline asks
+SERVERLESS_MEMORY_MB = 2048
+LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # encrypted in hardware; SageMaker refuses a key for them
+SANDBOX_INSTANCE_TYPE = "ml.c5.large"
+MOST_REQUEST_BYTES = 3 * 1024 * 1024  # half of what SageMaker takes: rows differ in size
+IN_SERVICE_TIMEOUT_S = 1800
+MOST_OF_A_REASON = 900  # characters; SageMaker takes 1,024 in a variable
+BAKING_SECONDS = 60  # how long the alarms watch before the rest of the traffic follows; one period of theirs
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request went.
+
+    Attributes:
+        variant: Which one answered; empty where a failure names none.
+    """
+
+    variant: str
+    latency_ms: float
+    failed: bool = False
+
+
+class EndpointClient:
+    """The endpoint, through the ordinary SageMaker API."""
+
+    def __init__(self, context: Context) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self.context = context
+        self.name = context.endpoint_name
+        self.sagemaker = boto3.client("sagemaker")
+        self.runtime = boto3.client("sagemaker-runtime", config=Config(retries={"max_attempts": 0}))
+        sandbox = next(iter(context.outputs.endpoints.values()))
+        self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
+            name=self.name,
+            topology="realtime",
+            instance_type=sandbox.instance_type or SANDBOX_INSTANCE_TYPE,
+            min_instances=1,
+            max_instances=1,
+            canary_percent=5,
+            image_uri=sandbox.image_uri,
+        )
+
+    def create_model(self, folder: Path, version: str, approvals: dict[str, str] | None = None) -> str:
+        """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name.
+
+        Args:
+            approvals: Who has signed the version off, by role; tags of the model, where an auditor of the account finds them.
+        """
+        name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(files_of(folder, version)), "application/gzip")
+        environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
+        if self.settings.topology == "serverless":
+            # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
+            environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
+            environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
+        described = description(folder)
+        alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
+        if alone and self.context.outputs.stack != "local":
+            environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
+        self._create(name, {"ModelDataUrl": address, "Environment": environment}, version, _approval_tags(approvals or {}), alone=alone)
+        return name
+
+    def create_empty(self, label: str, why: str) -> str:
+        """Make a SageMaker model that answers 503 and says why nothing serves; its name."""
+        name = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        environment = {
+            "GROUNDPLAN_MODEL": self.context.model,
+            "GROUNDPLAN_UNAVAILABLE": why[:MOST_OF_A_REASON],
+            "AWS_DEFAULT_REGION": self.context.outputs.region,
+        }
+        self._create(name, {"Environment": environment}, "none", [])
+        return name
+
+    def _create(self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]], *, alone: bool = False) -> None:
+        self.sagemaker.create_model(
+            ModelName=name,
+            ExecutionRoleArn=self.context.outputs.role_arns["serving"],
+            PrimaryContainer={"Image": self.settings.image_uri, **container},
+            **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
+            EnableNetworkIsolation=alone,  # the model's own code, if it has any, has neither network nor the role's credentials
+            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
+        )
+
+    def champion(self) -> str | None:
+        """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""
+        from botocore.exceptions import ClientError
+
+        try:
+            endpoint = self.sagemaker.describe_endpoint(EndpointName=self.name)
+        except ClientError as error:
+            if "Could not find" in str(error):
+                return None
+            raise
+        config = self.sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        name = next(v["ModelName"] for v in config["ProductionVariants"] if v["VariantName"] == CHAMPION)
+        served = self.sagemaker.describe_model(ModelName=name)
+        return name if served["PrimaryContainer"].get("ModelDataUrl") else None
+
+    def point(self, models: dict[str, str], weights: dict[str, float], label: str) -> None:
+        """Give the endpoint a new configuration and wait until it serves it.
+
+        Raises:
+            GroundplanError: The endpoint failed to come up.
+        """
+        from botocore.exceptions import ClientError, WaiterError
+
+        config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
+        variants = [
+            {"VariantName": variant, "ModelName": model, "InitialVariantWeight": weights[variant], **self._capacity(variant)}
+            for variant, model in models.items()
+        ]
+        capture = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{self.context.outputs.buckets['models']}/capture",
+            "KmsKeyId": self.context.outputs.key_arns["models"],
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"], "CsvContentTypes": ["text/csv"]},
+        }
+        more: dict[str, Any] = {} if self.settings.topology == "serverless" else {"DataCaptureConfig": capture}
+        if not self.settings.instance_type.startswith(LOCAL_NVME):
+            more["KmsKeyId"] = self.context.outputs.key_arns["models"]
+        self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
+        self._wait(until_it_exists=False)  # an update that was interrupted goes on, and SageMaker takes no second one meanwhile
+        try:
+            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
+        except ClientError as error:
+            if "Could not find" not in str(error):
+                raise
+            # A model that the stack does not name: a sandbox endpoint.
+            self.sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=config)
+        try:
+            self._wait()
+        except WaiterError as error:
+            reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
+            raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
+        serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
+        if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
+            raise GroundplanError(f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name)
+
+    def _wait(self, *, until_it_exists: bool = True) -> None:
+        """Until no update is under way and the endpoint is in service."""
+        from botocore.exceptions import ClientError, WaiterError
+
+        delay = 0.25 if self.context.outputs.stack == "local" else 15
+        waiter = self.sagemaker.get_waiter("endpoint_in_service")
+        try:
+            if not until_it_exists and self.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"] not in (
+                "Creating",
+                "Updating",
+                "RollingBack",
+            ):
+                return
+            waiter.wait(EndpointName=self.name, WaiterConfig={"Delay": delay, "MaxAttempts": int((60 if delay < 1 else IN_SERVICE_TIMEOUT_S) / delay)})
+        except (ClientError, WaiterError):
+            if until_it_exists:
+                raise
+
+    def _guardrails(self) -> dict[str, Any]:
+        """The canary and the alarms that take an update back. They belong to the update: the program sets them only on the first one.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
+        """
+        alarms = self.context.outputs.alarms.get(self.context.model, {})
+        if self.settings.topology != "realtime" or not self.settings.canary_percent:
+            return {}
+        routing = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_percent}, "WaitIntervalInSeconds": BAKING_SECONDS}
+        update = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": BAKING_SECONDS, "MaximumExecutionTimeoutInSeconds": IN_SERVICE_TIMEOUT_S}
+        watched = [{"AlarmName": alarms[subject]} for subject in ("latency", "errors") if subject in alarms]
+        return {"DeploymentConfig": {"BlueGreenUpdatePolicy": update, **({"AutoRollbackConfiguration": {"Alarms": watched}} if watched else {})}}
+
+    def _network(self) -> dict[str, list[str]]:
+        network = self.context.outputs.network
+        return {"Subnets": list(network.subnet_ids), "SecurityGroupIds": [network.security_group_id]}
+
+    def _capacity(self, variant: str) -> dict[str, Any]:
+        if self.settings.topology == "serverless":
+            return {"ServerlessConfig": {"MaxConcurrency": self.settings.max_instances, "MemorySizeInMB": SERVERLESS_MEMORY_MB}}
+        return {
+            "InstanceType": self.settings.instance_type,
+            "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
+        }
+
+    def predict(self, rows: list[dict[str, Any]], variant: str, purpose: str = "") -> list[Any]:
+        """Predictions of one variant.
+
+        Raises:
+            GroundplanError: It does not answer.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: list[Any] = []
+        for part in _parts(rows):
+            try:
+                answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body(part, purpose), TargetVariant=variant)
+            except (ClientError, BotoCoreError) as error:
+                raise GroundplanError(f"the {variant} does not answer: {_said(error)}", where=self.name) from None
+            found += json.loads(answer["Body"].read())["predictions"]
+        return found
+
+    def ask(self, row: dict[str, Any], variant: str = "") -> Answer:
+        """Send one row, to a variant or to the one that SageMaker chooses."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        target = {"TargetVariant": variant} if variant else {}
+        started, failed = time.perf_counter(), False
+        try:
+            answer: dict[str, Any] = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body([row], CANARY), **target)
+        except (ClientError, BotoCoreError) as error:
+            answer, failed = getattr(error, "response", {}), True
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return Answer(headers.get("x-amzn-invoked-production-variant", ""), (time.perf_counter() - started) * 1000, failed)
+
+
+def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in requests below the size that SageMaker takes."""
+    size = max((len(_body([row])) for row in rows[:20]), default=1)
+    most = max(1, MOST_REQUEST_BYTES // size)
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
+
+
+def _said(error: Exception) -> str:
+    """What a model server said itself, without what SageMaker puts around it."""
+    original = getattr(error, "response", {}).get("OriginalMessage", "")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(original)["error"])
+    return original or str(error)
+
+
+def _body(rows: list[dict[str, Any]], purpose: str = "") -> str:
+    """Rows for either version: one takes what it knows of them. Monitoring leaves out what a canary asked."""
+    params = {"extra_columns": "ignore"} | ({"purpose": purpose} if purpose else {})
+    return json.dumps({"dataframe_records": rows, "params": params}, default=str)
+
+
+def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:
+    """``ApprovedByDataScience``, ``ApprovedByOperations``, as the policy pack asks for them."""
+    return [{"Key": f"ApprovedBy{role.title().replace('-', '')}", "Value": who} for role, who in approvals.items()]

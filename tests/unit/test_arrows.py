@@ -1,0 +1,95 @@
+"""Imports point one way, as docs/architecture.md draws them, and nothing imports in a circle."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from tests.conftest import ROOT
+
+# What a folder may import of the project, beside itself.
+ARROWS = {
+    "spec": set[str](),
+    "components": {"spec"},
+    "policies": set[str](),
+    "pipelines": {"spec"},
+    "infra": {"spec", "components"},
+    "groundplan": {"spec", "components", "policies", "pipelines", "infra"},
+}
+# And inside of three of them: each folder may import those before it.
+LAYERS = {
+    "components": ("foundation", "data", "cluster", "models", "operations", "plugin"),
+    "infra": ("design", "build"),
+    "pipelines": ("serving", "training", "data", "steps"),
+    "groundplan": ("engine", "contracts", "local", "review", "account", "verification", "cli"),
+}
+
+
+def imported(source: str, modules: set[str]) -> Iterator[str]:
+    """Modules of the project that a source imports, wherever in it, but for what only the type checker sees."""
+    tree = ast.parse(source)
+    unseen = {child for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in unseen:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in modules else node.module for name in named if name in modules or node.module in modules)
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    paths = [path for folder in ARROWS for path in sorted((ROOT / folder).rglob("*.py")) if "guard" not in path.parts]
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {name: set(imported(path.read_text(encoding="utf-8"), set(names))) - {name} for name, path in names.items()}
+
+
+@pytest.mark.parametrize("folder", ARROWS)
+def test_a_folder_imports_only_what_its_arrows_point_to(folder: str) -> None:
+    own = {name: others for name, others in graph().items() if name.split(".")[0] == folder}
+    assert own, "there is such a folder"
+    against = [f"{name} imports {other}" for name, others in own.items() for other in others if other.split(".")[0] not in {folder, *ARROWS[folder]}]
+    assert not against, "\n".join(against)
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_inside_a_folder_imports_point_down(folder: str) -> None:
+    order = {f"{folder}.{name}": place for place, name in enumerate(LAYERS[folder])}
+
+    def layer(module: str) -> int | None:
+        return order.get(".".join(module.split(".")[:2]))
+
+    against = [
+        f"{name} imports {other}"
+        for name, others in graph().items()
+        for other in others
+        if (here := layer(name)) is not None and (there := layer(other)) is not None and there > here
+    ]
+    assert not against, "\n".join(sorted(against))
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    try:
+        graphlib.TopologicalSorter(graph()).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import spec.errors", ["spec.errors"]),
+        ("from spec import errors", ["spec.errors"]),
+        ("def f():\n    from spec.errors import UsageError", ["spec.errors"]),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from spec.errors import UsageError", []),
+        ("import ast\nfrom json import loads", []),
+    ],
+)
+def test_an_import_is_seen_wherever_it_stands(source: str, found: list[str]) -> None:
+    assert list(imported(source, {"spec", "spec.errors"})) == found

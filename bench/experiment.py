@@ -58,7 +58,7 @@ _PARITY = """
 import time, warnings
 import numpy as np, pandas as pd
 from sklearn.ensemble import RandomForestRegressor
-from pipelines import onnx_export
+from pipelines.training import onnx_export
 from pipelines.asking import Asked
 from pipelines.export import export
 warnings.simplefilter("ignore")

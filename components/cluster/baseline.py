@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
@@ -13,11 +13,12 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from components.cluster.cluster import Cluster
 from components.cluster.signed_images import INCLUDED
 from components.cluster.workloads import labels
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 
-@dataclass(frozen=True)
-class NamespaceArgs:
+@dataclass(frozen=True, kw_only=True)
+class NamespaceArgs(Args):
     """One namespace.
 
     Args:
@@ -33,7 +34,7 @@ class NamespaceArgs:
         collector: Whether its pods look at all others and at the nodes (Prometheus): egress is open, pods are not restricted.
     """
 
-    cpu: int
+    cpu: Annotated[int, Between(1, unit="vCPUs")]
     service_accounts: dict[str, pulumi.Input[str]] = field(default_factory=dict)
     accounts_by_chart: bool = False
     reachable_from: tuple[str, ...] = ()
@@ -41,12 +42,12 @@ class NamespaceArgs:
     port: int = 0
     open_to_vpc: bool = False
     vpc_ports: tuple[int, ...] = ()
-    gpus: int = 0
+    gpus: Annotated[int, Between(0)] = 0
     collector: bool = False
 
 
-@dataclass(frozen=True)
-class ClusterBaselineArgs:
+@dataclass(frozen=True, kw_only=True)
+class ClusterBaselineArgs(Args):
     """Args:
     service_cidr: Range of the VPC, in which databases, brokers and interface endpoints lie.
     namespaces: By name.

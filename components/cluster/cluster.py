@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 from pulumi_kubernetes import Provider
 
+from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import IAM_ROLE_NAME_LIMIT, make_role, service_trust
 
@@ -26,8 +28,8 @@ ADDONS = {
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 
 
-@dataclass(frozen=True)
-class ClusterArgs:
+@dataclass(frozen=True, kw_only=True)
+class ClusterArgs(Args):
     """Args:
     secrets_key_arn: Encrypts Kubernetes secrets in etcd and the nodes' volumes.
     node_type: Of the system nodes.
@@ -40,8 +42,8 @@ class ClusterArgs:
     security_group_id: pulumi.Input[str]
     secrets_key_arn: pulumi.Input[str]
     node_type: str
-    nodes: int
-    log_retention_days: int
+    nodes: Annotated[int, Between(1)]
+    log_retention_days: LogRetention
     people: dict[str, tuple[pulumi.Input[str], str]] = field(default_factory=dict)
     manifests_folder: str = ""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
@@ -15,6 +15,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.cluster.charts import install
 from components.cluster.cluster import SYSTEM_TAINT, Cluster, ForeignCluster
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from components.foundation.roles import make_role, pod_trust
 
@@ -31,8 +32,8 @@ INTERRUPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class KarpenterArgs:
+@dataclass(frozen=True, kw_only=True)
+class KarpenterArgs(Args):
     """Args:
     node_key_arn: Encrypts the nodes' volumes.
     zones: Letters of the zones nodes may be in.
@@ -44,8 +45,8 @@ class KarpenterArgs:
     cluster: Cluster | ForeignCluster
     node_key_arn: pulumi.Input[str]
     zones: tuple[str, ...]
-    cpu_limit: int
-    gpu_limit: int
+    cpu_limit: Annotated[int, Between(1, unit="vCPUs")]
+    gpu_limit: Annotated[int, Between(0)]
     gpu_instance_types: tuple[str, ...] = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
 
 

@@ -10,6 +10,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.cluster.charts import install
 from components.cluster.cluster import SYSTEM_TAINT, Cluster
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
 NAMESPACE = "knative-serving"  # of Knative and, since its chart makes the namespace, of its operator
@@ -36,8 +37,8 @@ _AFTER: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class OperatorsArgs:
+@dataclass(frozen=True, kw_only=True)
+class OperatorsArgs(Args):
     """Args:
     cluster: Where they run, on its system nodes.
     """

@@ -14,6 +14,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from components.cluster.charts import install
 from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, pod_trust
 
@@ -23,8 +24,8 @@ CHART_VERSION = "0.10.4"
 INCLUDED = {"policy.sigstore.dev/include": "true"}  # label of the namespaces that are watched
 
 
-@dataclass(frozen=True)
-class SignedImagesArgs:
+@dataclass(frozen=True, kw_only=True)
+class SignedImagesArgs(Args):
     """Args:
     repository: Images that must be signed: the repository's address without a tag.
     repository_arn: The same; signatures lie beside the images.

@@ -15,6 +15,7 @@ from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components.cluster.cluster import KUBERNETES_VERSION, SYSTEM_TAINT, Cluster
 from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, labels, resources
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Hours
 
@@ -22,8 +23,8 @@ KUBECTL_IMAGE = f"registry.k8s.io/kubectl:v{KUBERNETES_VERSION}.0"
 MINUTES_BEFORE, MINUTES_AFTER = 30, 30  # the schedules' own minutes lie inside
 
 
-@dataclass(frozen=True)
-class ClusterSleepArgs:
+@dataclass(frozen=True, kw_only=True)
+class ClusterSleepArgs(Args):
     """Args:
     replicas: Of each deployment by day, by namespace.
     """

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 GB = 10**9
 PARTITION = "event_date"
 
 
-@dataclass(frozen=True)
-class TableArgs:
+@dataclass(frozen=True, kw_only=True)
+class TableArgs(Args):
     """A table of Parquet files below one prefix of the raw zone.
 
     Args:
@@ -28,8 +30,8 @@ class TableArgs:
     partition_format: str = ""
 
 
-@dataclass(frozen=True)
-class CatalogArgs:
+@dataclass(frozen=True, kw_only=True)
+class CatalogArgs(Args):
     """Args:
     tables: By name of the topic, which is the prefix, too.
     scan_limit_gb: Most that one query may read.
@@ -39,7 +41,7 @@ class CatalogArgs:
     results_bucket: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     tables: dict[str, TableArgs]
-    scan_limit_gb: int
+    scan_limit_gb: Annotated[int, Between(1, unit="GB")]
 
 
 def _projection(form: str) -> dict[str, str]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 
 EVENT_TIME = "event_time"
 
 
-@dataclass(frozen=True)
-class FeatureGroupArgs:
+@dataclass(frozen=True, kw_only=True)
+class FeatureGroupArgs(Args):
     """Args:
     key: Name of the feature that identifies the entity.
     features: Type by name: Integral, Fractional or String.
@@ -24,8 +25,8 @@ class FeatureGroupArgs:
     features: dict[str, str]
 
 
-@dataclass(frozen=True)
-class FeatureGroupsArgs:
+@dataclass(frozen=True, kw_only=True)
+class FeatureGroupsArgs(Args):
     """Args:
     groups: By feature view.
     bucket: The features zone, where the offline store is kept.

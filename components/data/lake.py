@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between, OneOf
 from components.foundation.base import Component, Scope, Statement, policy
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 
-@dataclass(frozen=True)
-class BucketArgs:
+@dataclass(frozen=True, kw_only=True)
+class BucketArgs(Args):
     """Args:
     key_arn: The KMS key that encrypts every object.
     data_class: Tagged on the bucket.
@@ -28,11 +30,11 @@ class BucketArgs:
 
     key_arn: pulumi.Input[str]
     data_class: DataClass
-    old_version_days: int = 30
-    lock_days: int = 0
-    lock_mode: str = "GOVERNANCE"
-    expire_days: int = 0
-    cold_days: tuple[int, ...] = ()
+    old_version_days: Annotated[int, Between(1, unit="days")] = 30
+    lock_days: Annotated[int, Between(0, 36500, "days", "S3 Object Lock")] = 0
+    lock_mode: Annotated[str, OneOf(("GOVERNANCE", "COMPLIANCE"), "S3 Object Lock")] = "GOVERNANCE"
+    expire_days: Annotated[int, Between(0, unit="days")] = 0
+    cold_days: Annotated[tuple[int, ...], Between(30, unit="days", of="S3 Standard-IA")] = ()
     prefixes: tuple[str, ...] = ("",)
     statements: Callable[[str], tuple[Statement, ...]] = lambda arn: ()
 
@@ -124,8 +126,8 @@ class SecureBucket(Component):
         return rules
 
 
-@dataclass(frozen=True)
-class LakeArgs:
+@dataclass(frozen=True, kw_only=True)
+class LakeArgs(Args):
     """Args:
     key_arns: Key ARN by data class.
     retention_days: Days that events are kept, in raw and curated.
@@ -137,11 +139,11 @@ class LakeArgs:
     """
 
     key_arns: dict[DataClass, pulumi.Output[str]]
-    retention_days: int
-    raw_lock_days: int
-    audit_lock_days: int
-    audit_lock_mode: str = "GOVERNANCE"
-    cold_days: tuple[int, ...] = ()
+    retention_days: Annotated[int, Between(1, unit="days")]
+    raw_lock_days: Annotated[int, Between(0, 36500, "days", "S3 Object Lock")]
+    audit_lock_days: Annotated[int, Between(0, 36500, "days", "S3 Object Lock")]
+    audit_lock_mode: Annotated[str, OneOf(("GOVERNANCE", "COMPLIANCE"), "S3 Object Lock")] = "GOVERNANCE"
+    cold_days: Annotated[tuple[int, ...], Between(30, unit="days", of="S3 Standard-IA")] = ()
     dataset_prefixes: tuple[str, ...] = ()
 
 
@@ -170,13 +172,29 @@ class Lake(Component):
         key_arn = args.key_arns[data_class]
         if zone is Zone.RAW:
             # The lock ends before the retention does, or nothing could be deleted in time.
-            return BucketArgs(key_arn, data_class, 1, lock_days=args.raw_lock_days, expire_days=args.retention_days + 1, cold_days=args.cold_days)
+            return BucketArgs(
+                key_arn=key_arn,
+                data_class=data_class,
+                old_version_days=1,
+                lock_days=args.raw_lock_days,
+                expire_days=args.retention_days + 1,
+                cold_days=args.cold_days,
+            )
         if zone is Zone.AUDIT:
-            return BucketArgs(key_arn, data_class, args.audit_lock_days, lock_days=args.audit_lock_days, lock_mode=args.audit_lock_mode, statements=self._trail)
+            return BucketArgs(
+                key_arn=key_arn,
+                data_class=data_class,
+                old_version_days=args.audit_lock_days,
+                lock_days=args.audit_lock_days,
+                lock_mode=args.audit_lock_mode,
+                statements=self._trail,
+            )
         if zone is Zone.CURATED:
             # Datasets go with the events they are made of; results of runs and the platform's outputs stay.
-            return BucketArgs(key_arn, data_class, expire_days=args.retention_days + 1, cold_days=args.cold_days, prefixes=args.dataset_prefixes)
-        return BucketArgs(key_arn, data_class)
+            return BucketArgs(
+                key_arn=key_arn, data_class=data_class, expire_days=args.retention_days + 1, cold_days=args.cold_days, prefixes=args.dataset_prefixes
+            )
+        return BucketArgs(key_arn=key_arn, data_class=data_class)
 
     def _trail(self, arn: str) -> tuple[Statement, ...]:
         """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 TTL_ATTRIBUTE = "expires_at"
@@ -14,8 +16,8 @@ MOST_TIMES = 10  # how far above its start autoscaling may go
 TARGET_PERCENT = 70
 
 
-@dataclass(frozen=True)
-class OnlineStoreArgs:
+@dataclass(frozen=True, kw_only=True)
+class OnlineStoreArgs(Args):
     """Args:
     key_arn: KMS key that encrypts the tables.
     point_in_time_recovery: Whether any second of the last 35 days can be restored.
@@ -28,8 +30,8 @@ class OnlineStoreArgs:
     key_arn: pulumi.Input[str]
     point_in_time_recovery: bool
     feature_views: tuple[str, ...]
-    read_units: int = 0
-    write_units: int = 0
+    read_units: Annotated[int, Between(0)] = 0
+    write_units: Annotated[int, Between(0)] = 0
     replica_region: str = ""
     replica_key_arn: pulumi.Input[str] | None = None
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between, LogRetention, OneOf
 from components.foundation.base import Component, Scope
 
 KAFKA_VERSION = "3.8.x"
 
 
-@dataclass(frozen=True)
-class Topic:
+@dataclass(frozen=True, kw_only=True)
+class Topic(Args):
     """A topic and its contract.
 
     Args:
@@ -25,12 +26,14 @@ class Topic:
     """
 
     schema: dict[str, Any]
-    partitions: int = 2
-    compatibility: str = "BACKWARD"
+    partitions: Annotated[int, Between(1)] = 2
+    compatibility: Annotated[
+        str, OneOf(("NONE", "DISABLED", "BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL"), "Glue Schema Registry")
+    ] = "BACKWARD"
 
 
-@dataclass(frozen=True)
-class StreamingArgs:
+@dataclass(frozen=True, kw_only=True)
+class StreamingArgs(Args):
     """Args:
     kind: ``serverless`` or ``provisioned``.
     broker_type, brokers, storage_gb: For ``provisioned``; storage is each broker's, GiB.
@@ -38,15 +41,15 @@ class StreamingArgs:
     topics: By name; each also gets a dead-letter topic, ``<name>.dlq``.
     """
 
-    kind: str
+    kind: Annotated[str, OneOf(("serverless", "provisioned"), "MSK")]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
     key_arn: pulumi.Input[str]
-    log_retention_days: int
-    retention_days: int
+    log_retention_days: LogRetention
+    retention_days: Annotated[int, Between(1, unit="days")]
     broker_type: str = ""
-    brokers: int = 0
-    storage_gb: int = 0
+    brokers: Annotated[int, Between(0, 30, "brokers", "MSK")] = 0
+    storage_gb: Annotated[int, Between(0, 16384, "GB a broker", "MSK")] = 0
     topics: dict[str, Topic] = field(default_factory=dict)
 
 

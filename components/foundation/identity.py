@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, pod_trust, service_trust
 from spec.zones import DATA_CLASS, DataClass, Zone
@@ -21,8 +22,8 @@ _NETWORK_INTERFACES = (
 _USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 
 
-@dataclass(frozen=True)
-class IdentityArgs:
+@dataclass(frozen=True, kw_only=True)
+class IdentityArgs(Args):
     """Args:
     bucket_arns: Lake bucket ARN by zone.
     tracking_bucket_arn: Where MLflow keeps artifacts.

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from spec.zones import DataClass
 
 AUTO_SCALING_ROLE = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
 
-@dataclass(frozen=True)
-class KeysArgs:
+@dataclass(frozen=True, kw_only=True)
+class KeysArgs(Args):
     """Args:
     deletion_days: Days between asking for a key's deletion and losing it, 7 to 30 (KMS's own bounds).
     multi_region: Classes whose key can have a replica in a standby region.
     """
 
-    deletion_days: int
+    deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
     multi_region: tuple[DataClass, ...] = ()
 
 

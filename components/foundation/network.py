@@ -5,18 +5,20 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 
 POSTGRES, KAFKA_IAM = 5432, 9098
 
 
-@dataclass(frozen=True)
-class NetworkArgs:
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs(Args):
     """Args:
     zones: Letters of the availability zones, 2 to 3, so that no look-up is needed to preview.
     nat_gateways: 0, 1, or one for each zone.
@@ -28,10 +30,10 @@ class NetworkArgs:
     """
 
     zones: tuple[str, ...]
-    nat_gateways: int
+    nat_gateways: Annotated[int, Between(0)]
     private_services: tuple[str, ...]
     log_key_arn: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
     private_ports: tuple[int, ...] = ()
     cidr: str = "10.40.0.0/16"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 
-@dataclass(frozen=True)
-class SecretsArgs:
+@dataclass(frozen=True, kw_only=True)
+class SecretsArgs(Args):
     """Args:
     key_arn: KMS key that encrypts the values.
     names: Purpose of each secret, for example ``masking-key``.
@@ -20,7 +22,7 @@ class SecretsArgs:
 
     key_arn: pulumi.Input[str]
     names: tuple[str, ...]
-    recovery_days: int
+    recovery_days: Annotated[int, Between(7, 30, "days", "Secrets Manager")]
 
 
 class Secrets(Component):

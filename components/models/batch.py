@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 
 EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode()  # a tar without files
 
 
-@dataclass(frozen=True)
-class BatchTransformArgs:
+@dataclass(frozen=True, kw_only=True)
+class BatchTransformArgs(Args):
     """Args:
     instance_type: SageMaker's.
     bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON object

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
@@ -12,6 +12,7 @@ from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from components.cluster.cluster import Cluster
 from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Clock, Hours, clock
 from spec.names import short_name
@@ -23,8 +24,8 @@ RESUME_EVERY_HOURS = 1 / 6
 RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run asks for, and what is therefore kept free
 
 
-@dataclass(frozen=True)
-class ClusterJob:
+@dataclass(frozen=True, kw_only=True)
+class ClusterJob(Args):
     """When one model's pipeline runs, and on what.
 
     Args:
@@ -34,12 +35,12 @@ class ClusterJob:
     """
 
     example: str
-    every_hours: float
-    within_minutes: float
+    every_hours: Annotated[float, Between(0.01, unit="hours")]
+    within_minutes: Annotated[float, Between(0.01, unit="minutes")]
 
 
-@dataclass(frozen=True)
-class ClusterJobsArgs:
+@dataclass(frozen=True, kw_only=True)
+class ClusterJobsArgs(Args):
     """Args:
     steps: Modules in the order they run, for example ``pipelines.steps.ingest``, as far as a run comes before people must agree.
     resume: Module that deploys the newest version they have agreed on.

@@ -6,7 +6,7 @@ https://kserve.github.io/website/docs/reference/crd-api (serving.kserve.io/v1bet
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -14,6 +14,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from components.cluster.cluster import Cluster
 from components.cluster.karpenter import GPU_TAINT
 from components.cluster.workloads import RESTRICTED_CONTAINER, RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.models.endpoint import endpoint_name
 
@@ -21,8 +22,8 @@ NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
 TRITON_VERSION = "25.08-py3"
 
 
-@dataclass(frozen=True)
-class ClusterModel:
+@dataclass(frozen=True, kw_only=True)
+class ClusterModel(Args):
     """How one model runs.
 
     Args:
@@ -30,14 +31,14 @@ class ClusterModel:
         explanations: Whether an explainer stands beside the predictor.
     """
 
-    min_replicas: int
-    max_replicas: int
+    min_replicas: Annotated[int, Between(0)]
+    max_replicas: Annotated[int, Between(1)]
     gpu: bool = False
     explanations: bool = True
 
 
-@dataclass(frozen=True)
-class ClusterModelsArgs:
+@dataclass(frozen=True, kw_only=True)
+class ClusterModelsArgs(Args):
     """Args:
     models: By name.
     image_uri: The platform's image; it reads the model where the pipeline publishes it.

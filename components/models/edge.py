@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement, policy
 from components.foundation.roles import make_role
 
 
-@dataclass(frozen=True)
-class EdgeArgs:
+@dataclass(frozen=True, kw_only=True)
+class EdgeArgs(Args):
     """Args:
     bucket_arn: The models zone; devices read below ``<model>/current/``.
     key_arn: Encrypts it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -16,8 +17,8 @@ LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # of the types a design can choose
 BAKING_SECONDS = 60  # how long alarms watch before the rest of the traffic follows; one period of theirs
 
 
-@dataclass(frozen=True)
-class EndpointArgs:
+@dataclass(frozen=True, kw_only=True)
+class EndpointArgs(Args):
     """Args:
     image_uri: The platform's container image; it serves ONNX files and answers 503 until a version is deployed.
     role_arn: What the container may do.
@@ -30,16 +31,16 @@ class EndpointArgs:
 
     model: str
     instance_type: str
-    min_instances: int
-    max_instances: int
-    canary_percent: int
+    min_instances: Annotated[int, Between(0)]
+    max_instances: Annotated[int, Between(1)]
+    canary_percent: Annotated[int, Between(0, 50, "percent", "SageMaker")]
     image_uri: pulumi.Input[str]
     role_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     capture_bucket: pulumi.Input[str]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
     target_invocations_per_minute: int
     rollback_alarms: tuple[pulumi.Output[str], ...] = ()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 from components.models.built_image import BUILD_MINUTES, BuiltImage
@@ -34,8 +35,8 @@ _BUILDSPEC = {
 }
 
 
-@dataclass(frozen=True)
-class ImageArgs:
+@dataclass(frozen=True, kw_only=True)
+class ImageArgs(Args):
     """Args:
     files: What the image is built from: path on this machine, by path in the build's folder.
     dockerfile: One of them.
@@ -52,7 +53,7 @@ class ImageArgs:
     bucket_arn: str
     bucket_key_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
 
 
 class Image(Component):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
@@ -13,13 +13,14 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from components.cluster.cluster import Cluster
 from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, environment, labels, resources, spread
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 NAMESPACE, PORT, SCALE_AT_PERCENT = "tracking", 5000, 80
 
 
-@dataclass(frozen=True)
-class MlflowServerArgs:
+@dataclass(frozen=True, kw_only=True)
+class MlflowServerArgs(Args):
     """Args:
     image_uri: The platform's image.
     database_endpoint: ``host:port`` of PostgreSQL.
@@ -34,8 +35,8 @@ class MlflowServerArgs:
     database_secret_arn: pulumi.Input[str]
     artifact_bucket: pulumi.Input[str]
     vpc_cidr: str
-    replicas: int
-    max_replicas: int = 20
+    replicas: Annotated[int, Between(1)]
+    max_replicas: Annotated[int, Between(1)] = 20
 
 
 class MlflowServer(Component):

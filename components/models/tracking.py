@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
 from components.data.lake import BucketArgs, SecureBucket
+from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Hours
 from spec.zones import DataClass
@@ -16,8 +18,8 @@ POSTGRES_VERSION = "16"
 ROTATION_DAYS = 30
 
 
-@dataclass(frozen=True)
-class TrackingArgs:
+@dataclass(frozen=True, kw_only=True)
+class TrackingArgs(Args):
     """Args:
     instance_class, multi_az, storage_gb, backup_days: Of the database; storage in GiB, backups 0 to 35 days.
     models_key_arn: Encrypts artifacts.
@@ -27,13 +29,13 @@ class TrackingArgs:
 
     instance_class: str
     multi_az: bool
-    storage_gb: int
-    backup_days: int
+    storage_gb: Annotated[int, Between(20, 65536, "GB", "RDS")]
+    backup_days: Annotated[int, Between(0, 35, "days", "RDS")]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
     models_key_arn: pulumi.Input[str]
     database_key_arn: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
     hours: Hours | None = None
 
 
@@ -49,7 +51,7 @@ class Tracking(Component):
     def __init__(self, name: str, scope: Scope, args: TrackingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("tracking")
-        artifacts = SecureBucket(f"{name}-artifacts", scope, "mlflow", BucketArgs(args.models_key_arn, DataClass.MODELS), opts=self.child())
+        artifacts = SecureBucket(f"{name}-artifacts", scope, "mlflow", BucketArgs(key_arn=args.models_key_arn, data_class=DataClass.MODELS), opts=self.child())
         subnets = aws.rds.SubnetGroup(name, name=scope.name("tracking"), subnet_ids=args.subnet_ids, tags=tags, opts=self.child())
         parameters = aws.rds.ParameterGroup(
             name,

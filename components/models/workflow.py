@@ -9,11 +9,12 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
 
-@dataclass(frozen=True)
-class WorkflowArgs:
+@dataclass(frozen=True, kw_only=True)
+class WorkflowArgs(Args):
     """Args:
     definition: The compiled pipeline (SageMaker's pipeline definition JSON, schema 2020-12-01).
     parameters: Default values of the pipeline's parameters, by name.

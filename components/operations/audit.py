@@ -8,13 +8,14 @@ import pulumi
 import pulumi_aws as aws
 
 from components.data.lake import BucketArgs, SecureBucket, let_service_write
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 from spec.zones import DataClass
 
 
-@dataclass(frozen=True)
-class AuditArgs:
+@dataclass(frozen=True, kw_only=True)
+class AuditArgs(Args):
     """Args:
     bucket: The audit zone; its policy lets CloudTrail write below ``cloudtrail/``.
     key_arn: Encrypts the record.
@@ -80,7 +81,7 @@ class Audit(Component):
             f"{name}-config",
             scope,
             "config",
-            BucketArgs(args.key_arn, DataClass.AUDIT, statements=lambda arn: let_service_write("config", arn, scope.account_id)),
+            BucketArgs(key_arn=args.key_arn, data_class=DataClass.AUDIT, statements=lambda arn: let_service_write("config", arn, scope.account_id)),
             opts=self.child(),
         )
         role = make_role(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 TAGS = ("Project", "Environment", "Component", "Model", "Owner")
 ANOMALY_SHARE = 0.1  # of the budget: an unexpected cost of that much is worth a mail
 
 
-@dataclass(frozen=True)
-class CostArgs:
+@dataclass(frozen=True, kw_only=True)
+class CostArgs(Args):
     """Args:
     monthly_usd: The budget.
     alert_percent: Shares of it that alert; the last one also when it is only forecast.
@@ -25,8 +27,8 @@ class CostArgs:
     activate_tags: Whether to activate the cost-allocation tags, which belong to the account.
     """
 
-    monthly_usd: float
-    alert_percent: tuple[int, ...]
+    monthly_usd: Annotated[float, Between(1, unit="USD")]
+    alert_percent: Annotated[tuple[int, ...], Between(1, 1_000_000, "percent", "AWS Budgets")]
     addresses: tuple[str, ...]
     topic_arn: pulumi.Input[str]
     model_usd: dict[str, float] = field(default_factory=dict)

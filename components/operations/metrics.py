@@ -17,6 +17,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 from components.cluster.charts import install
 from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
+from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope
 
 NAMESPACE = "monitoring"
@@ -32,8 +33,8 @@ RECORDED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class MetricsArgs:
+@dataclass(frozen=True, kw_only=True)
+class MetricsArgs(Args):
     """Args:
     topic_arn: SNS topic that alerts go to.
     key_arn: Encrypts the workspace.
@@ -43,7 +44,7 @@ class MetricsArgs:
     cluster: Cluster
     topic_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
     latency_ms: dict[str, float]
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from components.models.endpoint import CHAMPION
 
 
-@dataclass(frozen=True)
-class ModelAlarms:
+@dataclass(frozen=True, kw_only=True)
+class ModelAlarms(Args):
     """Thresholds of one model.
 
     Args:
@@ -25,15 +26,15 @@ class ModelAlarms:
     """
 
     endpoint_name: str
-    latency_ms: float
+    latency_ms: Annotated[float, Between(0, unit="ms")]
     quality_metric: str
     quality_worst: float
     higher_is_better: bool
-    drift_share: float
+    drift_share: Annotated[float, Between(0, 1)]
 
 
-@dataclass(frozen=True)
-class MonitoringArgs:
+@dataclass(frozen=True, kw_only=True)
+class MonitoringArgs(Args):
     """Args:
     addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of quality
         and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of undeclared personal data.
@@ -47,7 +48,7 @@ class MonitoringArgs:
     models: dict[str, ModelAlarms]
     addresses: dict[str, str]
     key_arn: pulumi.Input[str]
-    events_per_second: float = 0
+    events_per_second: Annotated[float, Between(0)] = 0
     kafka_cluster: str = ""
     topics: dict[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.clock import Hours, clock
 from components.foundation.roles import make_role, service_trust
@@ -15,8 +17,8 @@ from spec.zones import DataClass, Zone
 REPLICATED = (Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT)  # raw events can be streamed again, and are the bulk
 
 
-@dataclass(frozen=True)
-class RecoveryArgs:
+@dataclass(frozen=True, kw_only=True)
+class RecoveryArgs(Args):
     """Args:
     key_arn: Encrypts the backups.
     backup_days: How long a backup is kept.
@@ -29,7 +31,7 @@ class RecoveryArgs:
     """
 
     key_arn: pulumi.Input[str]
-    backup_days: int
+    backup_days: Annotated[int, Between(1, unit="days")]
     resource_arns: tuple[pulumi.Input[str], ...]
     hours: Hours | None = None
     standby_region: str = ""

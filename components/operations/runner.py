@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 
@@ -19,8 +20,8 @@ _HOURS = 2
 _QUEUED = 8  # hours that a job may wait while another one deploys
 
 
-@dataclass(frozen=True)
-class RunnerArgs:
+@dataclass(frozen=True, kw_only=True)
+class RunnerArgs(Args):
     """Args:
     repository: On GitHub, as OWNER/NAME.
     connection_arn: The account's connection to GitHub.
@@ -35,7 +36,7 @@ class RunnerArgs:
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
     key_arn: pulumi.Input[str]
-    log_retention_days: int
+    log_retention_days: LogRetention
 
 
 class Runner(Component):

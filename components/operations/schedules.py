@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.clock import Hours, clock
 from components.foundation.roles import make_role, service_trust
 
 
-@dataclass(frozen=True)
-class Sleepers:
+@dataclass(frozen=True, kw_only=True)
+class Sleepers(Args):
     """What is switched off at night.
 
     Args:
@@ -27,8 +28,8 @@ class Sleepers:
     database: pulumi.Input[str]
 
 
-@dataclass(frozen=True)
-class SchedulesArgs:
+@dataclass(frozen=True, kw_only=True)
+class SchedulesArgs(Args):
     """Args:
     pipelines: Physical name and hours between two runs, by model.
     hours: When the environment is used; None for always.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
 
 
-@dataclass(frozen=True)
-class WorkspaceArgs:
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceArgs(Args):
     """Args:
     scientists: Names, each a profile.
     idle_minutes: Minutes after which an idle notebook is shut down, 60 to 525600 (SageMaker's own bounds).
@@ -23,7 +25,7 @@ class WorkspaceArgs:
     """
 
     scientists: tuple[str, ...]
-    idle_minutes: int
+    idle_minutes: Annotated[int, Between(60, 525_600, "minutes", "SageMaker Studio")]
     vpc_id: pulumi.Input[str]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]

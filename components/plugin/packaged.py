@@ -67,12 +67,12 @@ class Lake(_Packaged):
 
     def __init__(self, name: str, args: LakeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, args, opts)
-        keys = Keys(f"{name}-keys", self._scope, KeysArgs(30 if self._scope.protect else 7), self._child())
+        keys = Keys(f"{name}-keys", self._scope, KeysArgs(deletion_days=30 if self._scope.protect else 7), self._child())
         lake = _Lake(
             name,
             self._scope,
             _LakeArgs(
-                keys.arns,
+                key_arns=keys.arns,
                 retention_days=int(args["retention_days"]),
                 raw_lock_days=int(args.get("raw_lock_days") or 0),
                 audit_lock_days=int(args.get("audit_lock_days") or 365),
@@ -167,11 +167,11 @@ class Budget(_Packaged):
             name,
             self._scope,
             CostArgs(
-                float(args["monthly_usd"]),
-                tuple(int(percent) for percent in args["alert_percent"]),
-                tuple(args["addresses"]),
-                args["topic_arn"],
-                {model: float(usd) for model, usd in (args.get("model_usd") or {}).items()},
+                monthly_usd=float(args["monthly_usd"]),
+                alert_percent=tuple(int(percent) for percent in args["alert_percent"]),
+                addresses=tuple(args["addresses"]),
+                topic_arn=args["topic_arn"],
+                model_usd={model: float(usd) for model, usd in (args.get("model_usd") or {}).items()},
             ),
             self._child(),
         )
@@ -207,7 +207,7 @@ class ClusterPools(_Packaged):
             name,
             self._scope,
             KarpenterArgs(
-                ForeignCluster(args["cluster_name"], args["node_role"], kubernetes),
+                cluster=ForeignCluster(args["cluster_name"], args["node_role"], kubernetes),
                 node_key_arn=args["node_key_arn"],
                 zones=tuple(args["zones"]),
                 cpu_limit=int(args["cpu_limit"]),

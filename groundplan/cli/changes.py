@@ -94,9 +94,9 @@ def permissions(
 
     home = find_home()
     if record or seen:
-        calls = new_calls(home.root, of_platform(home))
+        calls = new_calls(of_platform(home))
         if record and calls:
-            write(home.root, [*read(home.root), *calls])
+            write([*read(), *calls])
         word = "added" if record else "not on record"
         for call in calls:
             print(f"{word}: {call.caller} {call.service} {call.operation} {call.parameters}{' (missing)' if call.missing else ''}")

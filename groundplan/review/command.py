@@ -120,17 +120,15 @@ class _Engine:
 
 
 def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None:
-    """Where a stack would stand, if the project has a record of calls to hold to its permissions."""
-    from groundplan.review.permissions.record import FILE
-
+    """Where a stack would stand, if its program is this platform, whose calls are on record."""
     accounts = _parsed(config, "aws:allowedAccountIds")
-    if not (project.root / FILE).is_file() or not isinstance(accounts, list) or len(accounts) != 1:
+    if "groundplan:objectives" not in config or not isinstance(accounts, list) or len(accounts) != 1:
         return None
     return {"region": config.get("aws:region", "us-east-1"), "account": str(accounts[0])}
 
 
 def _permissions(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], resources: tuple[Resource, ...]) -> Any:
-    """The record of calls, held to the policies of the stack; None where there is no record."""
+    """The record of calls, held to the policies of the stack; None where the program is none of this platform's."""
     place = _place(project, config)
     if not answer["deployed"] or place is None:
         return None
@@ -138,7 +136,7 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
 
     by_urn = {resource.urn: resource for resource in resources}
     known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
-    return permissions(project.root, known, project.name, stack, place["account"], place["region"])
+    return permissions(known, project.name, stack, place["account"], place["region"])
 
 
 def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:

@@ -123,7 +123,7 @@ class _Platform:
         scope, plan = self.scope, self.plan
         standby = plan.recovery.standby_region
         replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
-        self.keys = Keys("keys", scope, KeysArgs(plan.key_deletion_days, replicated))
+        self.keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated))
         arns = {data_class: self.keys.arns[data_class] for data_class in replicated}
         self.standby_keys = StandbyKeys("standby-keys", scope, standby, arns).arns if standby else {}
         self.network = Network(
@@ -147,7 +147,7 @@ class _Platform:
             "lake",
             scope,
             LakeArgs(
-                keys,
+                key_arns=keys,
                 retention_days=plan.lake.retention_days,
                 raw_lock_days=plan.lake.raw_lock_days,
                 audit_lock_days=plan.lake.audit_retention_days,
@@ -158,13 +158,24 @@ class _Platform:
             ),
         )
         tables = {
-            c.topic: TableArgs({item.name: glue_type(item) for item in c.fields}, c.name, c.partition_format if c.event_time else "") for c in self.contracts
+            c.topic: TableArgs(
+                columns={item.name: glue_type(item) for item in c.fields}, description=c.name, partition_format=c.partition_format if c.event_time else ""
+            )
+            for c in self.contracts
         }
         buckets = self.lake.buckets
         self.catalog = Catalog(
-            "catalog", scope, CatalogArgs(buckets[Zone.RAW], buckets[Zone.CURATED], keys[DataClass.INTERNAL], tables, plan.lake.scan_limit_gb)
+            "catalog",
+            scope,
+            CatalogArgs(
+                raw_bucket=buckets[Zone.RAW],
+                results_bucket=buckets[Zone.CURATED],
+                key_arn=keys[DataClass.INTERNAL],
+                tables=tables,
+                scan_limit_gb=plan.lake.scan_limit_gb,
+            ),
         )
-        self.secrets = Secrets("secrets", scope, SecretsArgs(keys[DataClass.RESTRICTED], ("masking-key",), plan.key_deletion_days))
+        self.secrets = Secrets("secrets", scope, SecretsArgs(key_arn=keys[DataClass.RESTRICTED], names=("masking-key",), recovery_days=plan.key_deletion_days))
         self.tracking = Tracking(
             "tracking",
             scope,
@@ -183,7 +194,15 @@ class _Platform:
         )
         self._feature_store()
         self.identity = Identity(
-            "identity", scope, IdentityArgs(self.lake.arns, self.tracking.artifact_bucket_arn, keys, self.online_arn, boundary_arn=self.boundary.arn)
+            "identity",
+            scope,
+            IdentityArgs(
+                bucket_arns=self.lake.arns,
+                tracking_bucket_arn=self.tracking.artifact_bucket_arn,
+                key_arns=keys,
+                online_table_arn=self.online_arn,
+                boundary_arn=self.boundary.arn,
+            ),
         )
         self._streaming()
 
@@ -194,19 +213,23 @@ class _Platform:
         self.table_prefix = ""
         if plan.feature_store.kind == "sagemaker":
             groups = {
-                view.name: FeatureGroupArgs(view.key, {name: _FEATURE[kind] for name, kind in {view.key: view.key_type, **view.features}.items()})
+                view.name: FeatureGroupArgs(key=view.key, features={name: _FEATURE[kind] for name, kind in {view.key: view.key_type, **view.features}.items()})
                 for view in self.views
             }
-            made = FeatureGroups("feature-groups", scope, FeatureGroupsArgs(groups, self.lake.buckets[Zone.FEATURES], self.lake.arns[Zone.FEATURES], key_arn))
+            made = FeatureGroups(
+                "feature-groups",
+                scope,
+                FeatureGroupsArgs(groups=groups, bucket=self.lake.buckets[Zone.FEATURES], bucket_arn=self.lake.arns[Zone.FEATURES], key_arn=key_arn),
+            )
             self.online_arn, self.tables = made.arn_pattern, made.groups
             return
         online = OnlineStore(
             "online-store",
             scope,
             OnlineStoreArgs(
-                key_arn,
-                plan.feature_store.point_in_time_recovery,
-                tuple(view.name for view in self.views),
+                key_arn=key_arn,
+                point_in_time_recovery=plan.feature_store.point_in_time_recovery,
+                feature_views=tuple(view.name for view in self.views),
                 read_units=plan.feature_store.read_units,
                 write_units=plan.feature_store.write_units,
                 replica_region=plan.recovery.standby_region,
@@ -234,7 +257,10 @@ class _Platform:
                 broker_type=plan.broker_type,
                 brokers=plan.brokers,
                 storage_gb=plan.storage_gb,
-                topics={contract.topic: Topic(contract.json_schema(), plan.partitions, contract.compatibility) for contract in self.contracts},
+                topics={
+                    contract.topic: Topic(schema=contract.json_schema(), partitions=plan.partitions, compatibility=contract.compatibility)
+                    for contract in self.contracts
+                },
             ),
         )
         self.kafka = {"bootstrap_servers": streaming.bootstrap_servers, "registry": streaming.registry_name, "topics": streaming.topics}
@@ -246,14 +272,14 @@ class _Platform:
             "image",
             scope,
             ImageArgs(
-                files,
-                DOCKERFILE,
-                image_tag(files),
-                self.lake.buckets[Zone.CURATED],
-                self.lake.arns[Zone.CURATED],
-                self.keys.arns[DATA_CLASS[Zone.CURATED]],
-                self.keys.arns[DataClass.INTERNAL],
-                plan.monitoring.log_retention_days,
+                files=files,
+                dockerfile=DOCKERFILE,
+                tag=image_tag(files),
+                bucket=self.lake.buckets[Zone.CURATED],
+                bucket_arn=self.lake.arns[Zone.CURATED],
+                bucket_key_arn=self.keys.arns[DATA_CLASS[Zone.CURATED]],
+                key_arn=self.keys.arns[DataClass.INTERNAL],
+                log_retention_days=plan.monitoring.log_retention_days,
             ),
         )
         people = wanted.stakeholders
@@ -278,19 +304,19 @@ class _Platform:
                     f"batch-{model}",
                     scope,
                     BatchTransformArgs(
-                        model,
-                        serving.instance_type,
-                        self.image.uri,
-                        self.identity.role_arns["serving"],
-                        self.keys.arns[DataClass.MODELS],
-                        self.lake.buckets[Zone.FEATURES],
-                        self.lake.buckets[Zone.MODELS],
-                        self.network.subnet_ids,
-                        self.network.security_group_id,
+                        model=model,
+                        instance_type=serving.instance_type,
+                        image_uri=self.image.uri,
+                        role_arn=self.identity.role_arns["serving"],
+                        key_arn=self.keys.arns[DataClass.MODELS],
+                        bucket=self.lake.buckets[Zone.FEATURES],
+                        model_bucket=self.lake.buckets[Zone.MODELS],
+                        subnet_ids=self.network.subnet_ids,
+                        security_group_id=self.network.security_group_id,
                     ),
                 )
             elif serving.topology == "edge":
-                Edge(f"edge-{model}", scope, EdgeArgs(model, self.lake.arns[Zone.MODELS], self.keys.arns[DataClass.MODELS]))
+                Edge(f"edge-{model}", scope, EdgeArgs(model=model, bucket_arn=self.lake.arns[Zone.MODELS], key_arn=self.keys.arns[DataClass.MODELS]))
 
     def _alarms(self, name: str) -> ModelAlarms:
         model = self.wanted.models[name]
@@ -354,7 +380,7 @@ class _Platform:
             "karpenter",
             scope,
             KarpenterArgs(
-                self.cluster,
+                cluster=self.cluster,
                 node_key_arn=self.keys.arns[DataClass.INTERNAL],
                 zones=plan.network.zones,
                 cpu_limit=plan.cluster.cpu_limit,
@@ -382,17 +408,21 @@ class _Platform:
             ),
             "monitoring": NamespaceArgs(cpu=8, service_accounts={"prometheus": roles["metrics"]}, accounts_by_chart=True, collector=True),
         }
-        baseline = ClusterBaseline("cluster-baseline", scope, ClusterBaselineArgs(self.cluster, VPC_CIDR, namespaces))
+        baseline = ClusterBaseline("cluster-baseline", scope, ClusterBaselineArgs(cluster=self.cluster, service_cidr=VPC_CIDR, namespaces=namespaces))
         image = self.image
         signed = SignedImages(
-            "signed-images", scope, SignedImagesArgs(self.cluster, image.repository, image.repository_arn, image.signing_key, image.signing_key_arn)
+            "signed-images",
+            scope,
+            SignedImagesArgs(
+                cluster=self.cluster, repository=image.repository, repository_arn=image.repository_arn, key=image.signing_key, key_arn=image.signing_key_arn
+            ),
         )
         after = pulumi.ResourceOptions(depends_on=[baseline, signed])
         self.mlflow = MlflowServer(
             "mlflow",
             scope,
             MlflowServerArgs(
-                self.cluster,
+                cluster=self.cluster,
                 image_uri=self.image.uri,
                 database_endpoint=self.tracking.database_endpoint,
                 database_secret_arn=self.tracking.database_secret_arn,
@@ -407,17 +437,17 @@ class _Platform:
         self._retraining(after)
         if self.hours:
             replicas = {"tracking": {"mlflow": plan.cluster.tracking_replicas}} | ({"pipelines": {"spare": 1}} if self.keeps_warm else {})
-            ClusterSleep("cluster-sleep", scope, ClusterSleepArgs(self.cluster, replicas, self.hours), after)
+            ClusterSleep("cluster-sleep", scope, ClusterSleepArgs(cluster=self.cluster, replicas=replicas, hours=self.hours), after)
         Metrics(
             "metrics",
             scope,
             MetricsArgs(
-                self.cluster,
-                self.monitoring.topic_arns["operations"],
+                cluster=self.cluster,
+                topic_arn=self.monitoring.topic_arns["operations"],
                 # Managed Prometheus takes no multi-region key, and this class never has one.
-                self.keys.arns[DataClass.RESTRICTED],
-                plan.monitoring.log_retention_days,
-                {name: self.wanted.models[name].latency_ms for name, serving in plan.serving.items() if serving.topology in ON_CLUSTER},
+                key_arn=self.keys.arns[DataClass.RESTRICTED],
+                log_retention_days=plan.monitoring.log_retention_days,
+                latency_ms={name: self.wanted.models[name].latency_ms for name, serving in plan.serving.items() if serving.topology in ON_CLUSTER},
             ),
             after,
         )
@@ -425,8 +455,8 @@ class _Platform:
     def _cluster_models(self, after: pulumi.ResourceOptions) -> None:
         models = {
             name: ClusterModel(
-                serving.min_instances,
-                serving.max_instances,
+                min_replicas=serving.min_instances,
+                max_replicas=serving.max_instances,
                 gpu=serving.topology == "cluster-gpu",
                 explanations=self.wanted.models[name].explanations,
             )
@@ -435,11 +465,11 @@ class _Platform:
         }
         if not models:
             return
-        operators = Operators("operators", self.scope, OperatorsArgs(self.cluster), after)
+        operators = Operators("operators", self.scope, OperatorsArgs(cluster=self.cluster), after)
         ClusterModels(
             "cluster-models",
             self.scope,
-            ClusterModelsArgs(self.cluster, models, self.image.uri, self.scope.bucket_name(Zone.MODELS)),
+            ClusterModelsArgs(cluster=self.cluster, models=models, image_uri=self.image.uri, model_bucket=self.scope.bucket_name(Zone.MODELS)),
             pulumi.ResourceOptions(depends_on=[operators]),
         )
 
@@ -454,7 +484,9 @@ class _Platform:
         for model, retraining in plan.retraining.items():
             example = f"{FOLDER}/examples/{folders.get(model, model)}"
             if retraining.kind == "cluster-job":
-                jobs[model] = ClusterJob(example, retraining.every_hours, self.wanted.models[model].retraining.within_minutes)
+                jobs[model] = ClusterJob(
+                    example=example, every_hours=retraining.every_hours, within_minutes=self.wanted.models[model].retraining.within_minutes
+                )
                 continue
             parameters: dict[str, pulumi.Input[str]] = {
                 "Example": example,
@@ -467,13 +499,13 @@ class _Platform:
                 f"workflow-{model}",
                 scope,
                 WorkflowArgs(
-                    model,
-                    definition,
-                    parameters,
-                    self.identity.role_arns["pipeline"],
-                    self.keys.arns[DataClass.INTERNAL],
-                    self.network.subnet_ids,
-                    self.network.security_group_id,
+                    model=model,
+                    definition=definition,
+                    parameters=parameters,
+                    role_arn=self.identity.role_arns["pipeline"],
+                    key_arn=self.keys.arns[DataClass.INTERNAL],
+                    subnet_ids=self.network.subnet_ids,
+                    security_group_id=self.network.security_group_id,
                 ),
             )
         self.keeps_warm = bool(jobs)
@@ -484,14 +516,14 @@ class _Platform:
                 "cluster-jobs",
                 scope,
                 ClusterJobsArgs(
-                    self.cluster,
-                    jobs,
-                    before_sign_off,
-                    "pipelines.steps.resume",
-                    self.image.uri,
-                    outputs_uri,
-                    self.mlflow.tracking_uri,
-                    self.hours,
+                    cluster=self.cluster,
+                    jobs=jobs,
+                    steps=before_sign_off,
+                    resume="pipelines.steps.resume",
+                    image_uri=self.image.uri,
+                    outputs_uri=outputs_uri,
+                    tracking_uri=self.mlflow.tracking_uri,
+                    hours=self.hours,
                 ),
                 after,
             )
@@ -504,27 +536,27 @@ class _Platform:
                 "workspace",
                 scope,
                 WorkspaceArgs(
-                    plan.workspace.scientists,
-                    plan.workspace.idle_minutes,
-                    self.network.vpc_id,
-                    self.network.subnet_ids,
-                    self.network.security_group_id,
-                    self.keys.arns[DataClass.INTERNAL],
-                    (self.keys.arns[DataClass.INTERNAL], self.keys.arns[DataClass.MODELS]),
-                    tuple(lake.arns[zone] for zone in zones),
-                    lake.arns[Zone.FEATURES],
-                    self.boundary.arn,
+                    scientists=plan.workspace.scientists,
+                    idle_minutes=plan.workspace.idle_minutes,
+                    vpc_id=self.network.vpc_id,
+                    subnet_ids=self.network.subnet_ids,
+                    security_group_id=self.network.security_group_id,
+                    key_arn=self.keys.arns[DataClass.INTERNAL],
+                    key_arns=(self.keys.arns[DataClass.INTERNAL], self.keys.arns[DataClass.MODELS]),
+                    bucket_arns=tuple(lake.arns[zone] for zone in zones),
+                    scratch_bucket_arn=lake.arns[Zone.FEATURES],
+                    boundary_arn=self.boundary.arn,
                 ),
             )
         Audit(
             "audit",
             scope,
             AuditArgs(
-                lake.buckets[Zone.AUDIT],
-                self.keys.arns[DataClass.AUDIT],
-                (lake.arns[Zone.MODELS], lake.arns[Zone.AUDIT]) if plan.audit.data_events else (),
-                plan.audit.watch,
-                plan.audit.standards,
+                bucket=lake.buckets[Zone.AUDIT],
+                key_arn=self.keys.arns[DataClass.AUDIT],
+                data_bucket_arns=(lake.arns[Zone.MODELS], lake.arns[Zone.AUDIT]) if plan.audit.data_events else (),
+                watch=plan.audit.watch,
+                standards=plan.audit.standards,
             ),
             # CloudTrail tries to write before it is made.
             pulumi.ResourceOptions(depends_on=[lake.policies[Zone.AUDIT]]),
@@ -533,13 +565,13 @@ class _Platform:
             "cost",
             scope,
             CostArgs(
-                wanted.budget.monthly_usd,
-                wanted.budget.alert_percent,
-                (wanted.stakeholders.finance, wanted.owner),
-                self.monitoring.topic_arns["finance"],
+                monthly_usd=wanted.budget.monthly_usd,
+                alert_percent=wanted.budget.alert_percent,
+                addresses=(wanted.stakeholders.finance, wanted.owner),
+                topic_arn=self.monitoring.topic_arns["finance"],
                 # A budget of less than ten dollars would alert at noise.
-                {model: max(10.0, round(MODEL_BUDGET_MARGIN * plan.model_usd(model), 2)) for model in wanted.models},
-                wanted.owns_account and wanted.budget.activate_tags,
+                model_usd={model: max(10.0, round(MODEL_BUDGET_MARGIN * plan.model_usd(model), 2)) for model in wanted.models},
+                activate_tags=wanted.owns_account and wanted.budget.activate_tags,
             ),
         )
         self._schedules()
@@ -548,29 +580,29 @@ class _Platform:
                 "runner",
                 scope,
                 RunnerArgs(
-                    wanted.deploys_from.repository,
-                    wanted.deploys_from.connection,
-                    WORKFLOWS,
-                    self.network.vpc_id,
-                    self.network.subnet_ids,
-                    self.network.security_group_id,
-                    self.keys.arns[DataClass.INTERNAL],
-                    plan.monitoring.log_retention_days,
+                    repository=wanted.deploys_from.repository,
+                    connection_arn=wanted.deploys_from.connection,
+                    workflows=WORKFLOWS,
+                    vpc_id=self.network.vpc_id,
+                    subnet_ids=self.network.subnet_ids,
+                    security_group_id=self.network.security_group_id,
+                    key_arn=self.keys.arns[DataClass.INTERNAL],
+                    log_retention_days=plan.monitoring.log_retention_days,
                 ),
             )
         Recovery(
             "recovery",
             scope,
             RecoveryArgs(
-                self.keys.arns[DataClass.INTERNAL],
-                plan.recovery.backup_days,
-                (self.tracking.database_arn, *self.table_arns),
-                self.hours,
-                plan.recovery.standby_region,
-                {data_class: self.keys.arns[data_class] for data_class in self.standby_keys},
-                lake.buckets,
-                lake.arns,
-                DATA_CLASS,
+                key_arn=self.keys.arns[DataClass.INTERNAL],
+                backup_days=plan.recovery.backup_days,
+                resource_arns=(self.tracking.database_arn, *self.table_arns),
+                hours=self.hours,
+                standby_region=plan.recovery.standby_region,
+                key_arns={data_class: self.keys.arns[data_class] for data_class in self.standby_keys},
+                buckets=lake.buckets,
+                bucket_arns=lake.arns,
+                data_classes=DATA_CLASS,
             ),
             self.standby_keys,
         )
@@ -581,10 +613,15 @@ class _Platform:
             "schedules",
             self.scope,
             SchedulesArgs(
-                self.keys.arns[DataClass.INTERNAL],
-                {model: (workflow.pipeline_name, plan.retraining[model].every_hours) for model, workflow in self.workflows.items()},
-                self.hours,
-                Sleepers(self.cluster.cluster_name, self.scope.name("system"), plan.cluster.system_nodes, self.tracking.database_identifier)
+                key_arn=self.keys.arns[DataClass.INTERNAL],
+                pipelines={model: (workflow.pipeline_name, plan.retraining[model].every_hours) for model, workflow in self.workflows.items()},
+                hours=self.hours,
+                sleepers=Sleepers(
+                    cluster=self.cluster.cluster_name,
+                    node_group=self.scope.name("system"),
+                    nodes=plan.cluster.system_nodes,
+                    database=self.tracking.database_identifier,
+                )
                 if self.hours
                 else None,
             ),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from groundplan import HOME
 from groundplan.review.permissions import record
 from tests.platform import assert_ok, copy_project, groundplan, processes_of
 
@@ -50,7 +51,8 @@ def _hold_to_record(folder: Path) -> None:
     """Every call that the platform made is on record (calls.json), or is put there, if that is what was asked for (`make calls`)."""
     if target := os.environ.get("RECORD_CALLS_INTO"):
         assert_ok(groundplan(folder, "permissions", "--record"), folder)
-        shutil.copyfile(folder / record.FILE, Path(target) / record.FILE)
+        name = record.FILE.relative_to(HOME)
+        shutil.copyfile(folder / name, Path(target) / name)
         return
     assert_ok(groundplan(folder, "permissions", "--seen"), folder)
 

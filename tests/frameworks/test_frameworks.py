@@ -114,7 +114,7 @@ from pathlib import Path
 from pipelines.training.recorder import Recorder
 recorder = Recorder()
 recorder.install()
-from pipelines.script import run_script
+from pipelines.training.script import run_script
 run_script(Path(sys.argv[1]))
 from pipelines.choice import task_of
 from pipelines.export import export

@@ -132,7 +132,7 @@ def test_a_renamed_component_keeps_its_resources(run: Any) -> None:
     from spec.zones import DataClass
 
     scope = Scope("renamed", "test", "us-east-1", "123456789012", "a@b.c", protect=True)
-    arguments = BucketArgs("arn:aws:kms:us-east-1:123456789012:key/0", DataClass.MODELS)
+    arguments = BucketArgs(key_arn="arn:aws:kms:us-east-1:123456789012:key/0", data_class=DataClass.MODELS)
 
     def before() -> None:
         SecureBucket("old-name", scope, "things", arguments)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from groundplan.review.command import review
-from groundplan.review.permissions.record import FILE, Call, Names, generalised, read, write
+from groundplan.review.permissions.record import Call, Names, generalised, read, write
 from groundplan.review.permissions.report import Permissions, findings, new_calls, of_project, page_of
 from spec.errors import UsageError
 from tests.conftest import ROOT
@@ -71,7 +71,7 @@ def test_a_review_shows_who_may_do_what_since(tmp_path: Path) -> None:
     folder = bent(tmp_path / "project", "README.md", lambda text: f"{text}\n")
     for command in (("init", "-q"), ("add", "-A"), ("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "as it was")):
         subprocess.run(["git", *command], cwd=folder, check=True)
-    path = folder / "components" / "identity.py"
+    path = folder / "components" / "foundation" / "identity.py"
     path.write_text(
         path.read_text(encoding="utf-8").replace(
             "*self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),", "*self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS),", 1
@@ -102,11 +102,11 @@ def test_what_differs_from_run_to_run_is_a_placeholder() -> None:
 
 
 def test_a_call_that_is_not_on_record_is_found(tmp_path: Path) -> None:
-    (tmp_path / "infra").mkdir()
+    file = tmp_path / "calls.json"
     known, new = Call("step.deploy", "s3", "PutObject", '{"Bucket": "b"}'), Call("step.deploy", "s3", "DeleteObject", '{"Bucket": "b"}')
-    write(tmp_path, [known])
-    assert read(tmp_path) == [known] and new_calls(tmp_path, [known, new, Call("server.kafka", "s3", "GetObject", "{}")]) == [new]
-    assert (tmp_path / FILE).read_text(encoding="utf-8").count("\n") == 3
+    write([known], file)
+    assert read(file) == [known] and new_calls([known, new, Call("server.kafka", "s3", "GetObject", "{}")], file) == [new]
+    assert file.read_text(encoding="utf-8").count("\n") == 3
 
 
 def test_findings_have_a_place(prod: Permissions) -> None:

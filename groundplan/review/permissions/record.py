@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "groundplan/review/permissions/calls.json"
+FILE = Path(__file__).with_name("calls.json")
 # What is AWS's own work on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a model's role counts.
 _BY_AWS = frozenset({"server.kafka", "server.kafka-front", "server.aws"})
 # Endpoints of models that the stack does not name are for one machine: on AWS a stack makes its endpoints itself, and no step may make more.
@@ -103,18 +103,15 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
     return text
 
 
-def read(root: Path) -> list[Call]:
-    """The record of a project; empty where it has none."""
-    path = root / FILE
-    if not path.is_file():
-        return []
+def read(file: Path = FILE) -> list[Call]:
+    """The record."""
     return [
         Call(item["caller"], item["service"], item["operation"], json.dumps(item.get("parameters", {}), sort_keys=True), item.get("missing", False))
-        for item in json.loads(path.read_text(encoding="utf-8"))["calls"]
+        for item in json.loads(file.read_text(encoding="utf-8"))["calls"]
     ]  # fmt: skip
 
 
-def write(root: Path, calls: Iterable[Call]) -> None:
+def write(calls: Iterable[Call], file: Path = FILE) -> None:
     """Write the record, a line for each call."""
     lines = []
     for call in sorted(set(calls)):
@@ -123,7 +120,7 @@ def write(root: Path, calls: Iterable[Call]) -> None:
             item["missing"] = True
         lines.append(f"  {json.dumps(item)}")
     newline = ",\n"
-    (root / FILE).write_text(f'{{"calls": [\n{newline.join(lines)}\n]}}\n', encoding="utf-8")
+    file.write_text(f'{{"calls": [\n{newline.join(lines)}\n]}}\n', encoding="utf-8")
 
 
 def of_running(aws_url: str, router_url: str, kafka: Path, names: Names) -> list[Call]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from groundplan.engine.kubernetes.connections import wanted
 from groundplan.review.permissions.check import Result, Unused, check, roles_of, unused
 from groundplan.review.permissions.matrix import DEEDS, Row, matrix
-from groundplan.review.permissions.record import Call, read
+from groundplan.review.permissions.record import FILE, Call, read
 from groundplan.review.permissions.stack import Made, Stack, stack_of
 from policies.iam import Policy
 from policies.iam import read as read_policy
@@ -80,16 +80,14 @@ class Permissions:
         }
 
 
-def permissions(
-    root: Path, resources: Sequence[Made], project: str, stack: str, account: str, region: str, service_control: tuple[Policy, ...] = ()
-) -> Permissions:
-    """Evaluate the project's record of calls against the resources of a stack.
+def permissions(resources: Sequence[Made], project: str, stack: str, account: str, region: str, service_control: tuple[Policy, ...] = ()) -> Permissions:
+    """Evaluate the record of calls against the resources of a stack.
 
     Args:
         resources: As a deployment would know them (``groundplan.review.permissions.deployed``).
         service_control: Policies of the organization.
     """
-    found, calls = stack_of(resources, project, stack, account, region), tuple(read(root))
+    found, calls = stack_of(resources, project, stack, account, region), tuple(read())
     found.service_control = service_control
     results = tuple(check(found, calls, resources))
     return Permissions(found, calls, results, tuple(unused(found, results)), tuple(matrix(found)), tuple(resources))
@@ -199,7 +197,7 @@ def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> 
     from spec.objectives import load
 
     config = load(root, stack)
-    return permissions(root, deployed(root, stack), PROJECT, stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
+    return permissions(deployed(root, stack), PROJECT, stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
 
 
 def _policy_in(path: Path) -> Policy:
@@ -259,9 +257,9 @@ def print_permissions(found: Permissions) -> None:
         console.print(f"[dim]no call used: {left.role}: {escape('; '.join(left.actions))}[/dim]")
 
 
-def new_calls(root: Path, seen: Iterable[Call]) -> list[Call]:
+def new_calls(seen: Iterable[Call], file: Path = FILE) -> list[Call]:
     """Calls that are not on record, of those that somebody makes on AWS."""
-    known = set(read(root))
+    known = set(read(file))
     return [call for call in seen if call not in known and roles_of(call.caller)]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 COMPARE = """
 import importlib, json, sys
-from groundplan import provider_imports
+from groundplan.engine import provider_imports
 if sys.argv[2] == "deferred":
     provider_imports.install()
 package = importlib.import_module(sys.argv[1])
@@ -34,14 +34,14 @@ def test_a_package_gives_what_python_would_give(package: str) -> None:
 
 
 def test_a_name_that_does_not_exist_is_told_as_python_tells_it() -> None:
-    code = "from groundplan import provider_imports; provider_imports.install(); import pulumi_aws.s3 as s3; s3.Buckett"
+    code = "from groundplan.engine import provider_imports; provider_imports.install(); import pulumi_aws.s3 as s3; s3.Buckett"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "AttributeError: module 'pulumi_aws.s3' has no attribute 'Buckett'" in done.stderr
 
 
 def test_a_packages_own_kind_of_module_stays() -> None:
     code = """
-from groundplan import provider_imports
+from groundplan.engine import provider_imports
 provider_imports.install()
 import pulumi, pulumi_aws
 pulumi.runtime.set_all_config({"aws:region": "eu-west-1"})
@@ -53,7 +53,7 @@ print(pulumi_aws.config.region)
 
 def test_from_imports_and_star_imports_work() -> None:
     code = """
-from groundplan import provider_imports
+from groundplan.engine import provider_imports
 provider_imports.install()
 from pulumi_aws.kms import Key, get_key
 from pulumi_aws.kms import *

@@ -62,7 +62,7 @@ import contextlib, io, json, os, sys
 from pathlib import Path
 import mlflow
 from spec.errors import GroundplanError
-from pipelines.script import run_script
+from pipelines.training.script import run_script
 import pipelines.training.recorder
 ours, before = sys.modules["pipelines"], os.getcwd()
 found = {}

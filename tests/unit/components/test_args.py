@@ -53,11 +53,11 @@ def test_what_is_out_of_range_is_refused_with_the_range(bad: dict[str, Any], say
 def test_the_platforms_own_arguments_are_checked() -> None:
     with pytest.raises(UsageError, match=r"KeysArgs.deletion_days: is 3; allowed: 7 to 30 days \(KMS\)"):
         KeysArgs(deletion_days=3)
-    with pytest.raises(UsageError, match="SecretsArgs.recovery_days"):
+    with pytest.raises(UsageError, match=r"SecretsArgs\.recovery_days"):
         SecretsArgs(key_arn="k", names=("a",), recovery_days=0)
-    with pytest.raises(UsageError, match="Topic.partitions"):
+    with pytest.raises(UsageError, match=r"Topic\.partitions"):
         Topic(schema={}, partitions=0)
-    with pytest.raises(UsageError, match="CostArgs.alert_percent"):
+    with pytest.raises(UsageError, match=r"CostArgs\.alert_percent"):
         CostArgs(monthly_usd=10, alert_percent=(50, 0), addresses=(), topic_arn="t")
 
 

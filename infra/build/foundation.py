@@ -1,0 +1,57 @@
+"""The foundation: keys, network, the boundary of every role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.foundation.boundary import Boundary
+from components.foundation.keys import Keys, KeysArgs
+from components.foundation.network import Network, NetworkArgs
+from components.models.mlflow_server import PORT
+from components.operations.recovery import REPLICATED, StandbyKeys
+from infra.build.given import VPC_CIDR, Given
+from spec.zones import DATA_CLASS, DataClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """What every other layer stands on.
+
+    Attributes:
+        keys: ARN of the KMS key of each class of data.
+        standby_keys: Their replicas in the standby region; empty where there is none.
+    """
+
+    keys: dict[DataClass, pulumi.Output[str]]
+    standby_keys: dict[DataClass, pulumi.Output[str]]
+    network: Network
+    boundary: Boundary
+
+
+def build_foundation(given: Given) -> Foundation:
+    """Keys, network and boundary of a stack."""
+    scope, plan = given.scope, given.plan
+    standby = plan.recovery.standby_region
+    replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
+    keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated)).arns
+    network = Network(
+        "network",
+        scope,
+        NetworkArgs(
+            zones=plan.network.zones,
+            nat_gateways=plan.network.nat_gateways,
+            private_services=plan.network.private_services,
+            log_key_arn=keys[DataClass.AUDIT],
+            log_retention_days=plan.monitoring.log_retention_days,
+            private_ports=(PORT,),
+            cidr=VPC_CIDR,
+        ),
+    )
+    return Foundation(
+        keys=keys,
+        standby_keys=StandbyKeys("standby-keys", scope, standby, {name: keys[name] for name in replicated}).arns if standby else {},
+        network=network,
+        boundary=Boundary("boundary", scope),
+    )

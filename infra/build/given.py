@@ -1,0 +1,42 @@
+"""What a stack is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.foundation.base import Scope
+from components.foundation.clock import Hours
+from infra.design import Design
+from spec.contracts import Contract
+from spec.model_folders import View
+from spec.objectives import Objectives
+
+VPC_CIDR = "10.40.0.0/16"
+ON_CLUSTER = ("cluster", "cluster-gpu")
+ON_SAGEMAKER = ("realtime", "serverless")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Everything that the layers are drawn from.
+
+    Attributes:
+        groups: Consumer groups by topic.
+        folders: Folder of each model in the image.
+        manifests: Folder that Kubernetes objects are written to instead of being applied; empty where they are applied.
+    """
+
+    scope: Scope
+    wanted: Objectives
+    plan: Design
+    contracts: list[Contract]
+    views: list[View]
+    groups: dict[str, tuple[str, ...]]
+    folders: dict[str, str]
+    manifests: str
+
+    @property
+    def hours(self) -> Hours | None:
+        """When an environment that sleeps is awake."""
+        hours = self.plan.office_hours
+        return Hours(hours.start, hours.end, hours.timezone) if hours else None

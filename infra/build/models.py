@@ -1,0 +1,124 @@
+"""How models are served, and what watches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.models.batch import BatchTransform, BatchTransformArgs
+from components.models.edge import Edge, EdgeArgs
+from components.models.endpoint import Endpoint, EndpointArgs, endpoint_name
+from components.models.image import Image, ImageArgs
+from components.operations.monitoring import ModelAlarms, Monitoring, MonitoringArgs
+from infra.build.data import Data
+from infra.build.foundation import Foundation
+from infra.build.given import ON_SAGEMAKER, Given
+from infra.build.image import DOCKERFILE, image_files, image_tag
+from spec.zones import DATA_CLASS, DataClass, Zone
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The model layer.
+
+    Attributes:
+        endpoints: SageMaker's, by model.
+    """
+
+    image: Image
+    monitoring: Monitoring
+    endpoints: dict[str, Endpoint]
+
+
+def build_models(given: Given, base: Foundation, data: Data) -> Models:
+    """The image, the alarms, and how each model is served where that is not the cluster."""
+    scope, plan, wanted = given.scope, given.plan, given.wanted
+    files = image_files(ROOT)
+    image = Image(
+        "image",
+        scope,
+        ImageArgs(
+            files=files,
+            dockerfile=DOCKERFILE,
+            tag=image_tag(files),
+            bucket=data.lake.buckets[Zone.CURATED],
+            bucket_arn=data.lake.arns[Zone.CURATED],
+            bucket_key_arn=base.keys[DATA_CLASS[Zone.CURATED]],
+            key_arn=base.keys[DataClass.INTERNAL],
+            log_retention_days=plan.monitoring.log_retention_days,
+        ),
+    )
+    people = wanted.stakeholders
+    monitoring = Monitoring(
+        "monitoring",
+        scope,
+        MonitoringArgs(
+            models={name: _alarms(given, name) for name in wanted.models},
+            addresses={"operations": people.operations, "product": people.product, "legal": people.legal, "finance": people.finance},
+            key_arn=base.keys[DataClass.INTERNAL],
+            events_per_second=wanted.events.per_second,
+            kafka_cluster=scope.name("events", limit=64) if data.kafka else "",
+            topics=given.groups if data.kafka else {},
+        ),
+    )
+    endpoints: dict[str, Endpoint] = {}
+    for model, serving in plan.serving.items():
+        if serving.topology in ON_SAGEMAKER:
+            endpoints[model] = _endpoint(given, base, data, image, monitoring, model)
+        elif serving.topology == "batch":
+            BatchTransform(
+                f"batch-{model}",
+                scope,
+                BatchTransformArgs(
+                    model=model,
+                    instance_type=serving.instance_type,
+                    image_uri=image.uri,
+                    role_arn=data.identity.role_arns["serving"],
+                    key_arn=base.keys[DataClass.MODELS],
+                    bucket=data.lake.buckets[Zone.FEATURES],
+                    model_bucket=data.lake.buckets[Zone.MODELS],
+                    subnet_ids=base.network.subnet_ids,
+                    security_group_id=base.network.security_group_id,
+                ),
+            )
+        elif serving.topology == "edge":
+            Edge(f"edge-{model}", scope, EdgeArgs(model=model, bucket_arn=data.lake.arns[Zone.MODELS], key_arn=base.keys[DataClass.MODELS]))
+    return Models(image=image, monitoring=monitoring, endpoints=endpoints)
+
+
+def _alarms(given: Given, name: str) -> ModelAlarms:
+    model = given.wanted.models[name]
+    return ModelAlarms(
+        endpoint_name=endpoint_name(given.scope, name) if given.plan.serving[name].topology in ON_SAGEMAKER else "",
+        latency_ms=model.latency_ms,
+        quality_metric=model.quality.metric,
+        quality_worst=model.quality.worst,
+        higher_is_better=model.quality.is_score,
+        drift_share=model.drift_share,
+    )
+
+
+def _endpoint(given: Given, base: Foundation, data: Data, image: Image, monitoring: Monitoring, model: str) -> Endpoint:
+    serving = given.plan.serving[model]
+    return Endpoint(
+        f"endpoint-{model}",
+        given.scope,
+        EndpointArgs(
+            model=model,
+            instance_type=serving.instance_type,
+            min_instances=serving.min_instances,
+            max_instances=serving.max_instances,
+            canary_percent=serving.canary_percent,
+            image_uri=image.uri,
+            role_arn=data.identity.role_arns["serving"],
+            key_arn=base.keys[DataClass.MODELS],
+            capture_bucket=data.lake.buckets[Zone.MODELS],
+            subnet_ids=base.network.subnet_ids,
+            security_group_id=base.network.security_group_id,
+            log_retention_days=given.plan.monitoring.log_retention_days,
+            target_invocations_per_minute=serving.target_invocations_per_minute,
+            rollback_alarms=tuple(monitoring.alarm_names[model][subject] for subject in ("latency", "errors")),
+        ),
+    )

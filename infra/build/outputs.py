@@ -1,0 +1,72 @@
+"""What a stack tells the pipelines: the contract of ``spec.outputs``, filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.models.workflow import Workflow
+from components.operations.cost import Cost
+from infra.build.cluster import OnCluster
+from infra.build.data import Data
+from infra.build.foundation import Foundation
+from infra.build.given import Given
+from infra.build.models import Models
+from spec.outputs import Outputs
+from spec.zones import DataClass, Zone
+
+
+def outputs(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, workflows: dict[str, Workflow], cost: Cost) -> dict[str, Any]:
+    """All that ``spec.outputs`` promises, exported and put where the pipelines read it."""
+    scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
+    exported = {
+        "project": scope.project,
+        "stack": scope.stack,
+        "region": scope.region,
+        "account_id": scope.account_id,
+        "buckets": {**{str(zone): name for zone, name in lake.buckets.items()}, "mlflow": data.tracking.artifact_bucket},
+        "key_arns": {str(data_class): arn for data_class, arn in base.keys.items()},
+        "role_arns": data.identity.role_arns,
+        "secret_arns": data.secrets.arns,
+        "network": {"subnet_ids": base.network.subnet_ids, "security_group_id": base.network.security_group_id},
+        "cluster_name": on.cluster.cluster_name,
+        "catalog": {"database": data.catalog.database, "workgroup": data.catalog.workgroup},
+        "kafka": data.kafka,
+        "online_tables": data.features.tables,
+        "online_table_prefix": data.features.prefix,
+        "endpoints": {
+            model: {
+                "name": models.endpoints[model].endpoint_name if model in models.endpoints else "",
+                "topology": serving.topology,
+                "instance_type": serving.instance_type,
+                "min_instances": serving.min_instances,
+                "max_instances": serving.max_instances,
+                "canary_percent": serving.canary_percent,
+                "image_uri": models.image.uri,
+            }
+            for model, serving in plan.serving.items()
+        },
+        "pipelines": {model: workflow.pipeline_name for model, workflow in workflows.items()},
+        "alarms": models.monitoring.alarm_names,
+        "metrics_namespace": f"Groundplan/{scope.stack}",
+        "alert_topics": dict(models.monitoring.topic_arns),
+        "budget_name": cost.budget_name,
+        "approvals": list(plan.approvals),
+        "untrusted_models": wanted.untrusted_models,
+        "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},
+    }
+    missing = set(Outputs.model_fields) ^ set(exported)
+    assert not missing, f"outputs and contract differ: {missing}"
+    # The pipelines on AWS read the contract from the place their `OutputsUri` parameter names.
+    aws.s3.BucketObjectv2(
+        "outputs",
+        bucket=lake.buckets[Zone.CURATED],
+        key="platform/outputs.json",
+        content=pulumi.Output.json_dumps(exported),
+        content_type="application/json",
+        kms_key_id=base.keys[DataClass.INTERNAL],
+        opts=pulumi.ResourceOptions(parent=lake),
+    )
+    return exported

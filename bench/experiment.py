@@ -34,7 +34,7 @@ _AROUND = """
 import contextlib, io, os, runpy, sys, time
 from pathlib import Path
 import evidently, onnxruntime, skl2onnx, skops.io
-from pipelines.context import Context, Wishes, load_example
+from pipelines.context import Context, Wishes, load_definition
 from pipelines.steps.experiment import run_experiment
 from spec.outputs import read
 from pipelines.tracking import use_mlflow
@@ -51,7 +51,7 @@ def seconds(what):
 plain = lambda: runpy.run_path(script, run_name="__main__")
 seconds(plain)
 alone = seconds(plain)
-context = Context(read(os.environ["GROUNDPLAN_OUTPUTS"]), load_example(Path(script)), f"bench{number}", Path("."), Wishes(record_only=True, take_over=True))
+context = Context(read(os.environ["GROUNDPLAN_OUTPUTS"]), load_definition(Path(script)), f"bench{number}", Path("."), Wishes(record_only=True, take_over=True))
 print(alone, seconds(lambda: run_experiment(context)))
 """
 _PARITY = """
@@ -86,7 +86,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         home = Home(copy_project(Path(folder) / "clone"))
         try:
-            state = bring_up(home, "local", examples=()).state
+            state = bring_up(home, "local", models=()).state
             environment = {**os.environ, **child_environment(home, state.services, state.region)}
             script = Path(folder) / "forest.py"
             script.write_text(_SCRIPT, encoding="utf-8")

@@ -19,17 +19,19 @@ def main() -> None:
     from groundplan.local.environment import child_environment
     from groundplan.local.home import Home
     from groundplan.local.up import bring_up, tear_down
-    from pipelines.context import Context, load_example
+    from pipelines.context import Context, load_definition
     from spec.outputs import read
     from tests.platform import copy_project
 
     with TemporaryDirectory() as folder:
         home = Home(copy_project(Path(folder) / "clone"))
         try:
-            state = bring_up(home, "local", examples=()).state
+            state = bring_up(home, "local", models=()).state
             data = os.environ.get("GROUNDPLAN_HOME", str(Path.cwd() / ".groundplan"))  # the data's package is fetched once
-            os.environ.update(child_environment(home, state.services, state.region) | {"GROUNDPLAN_HOME": data, "GROUNDPLAN_MONTHS": "1-12"})
-            context = Context(read(str(home.outputs_file)), load_example(home.root / "examples" / "flights"), "bench", Path(folder))
+            os.environ.update(child_environment(home, state.services, state.region) | {"GROUNDPLAN_HOME": data})
+            context = Context(
+                read(str(home.outputs_file)), load_definition(home.root / "models" / "flights-late", options={"months": "1-12"}), "bench", Path(folder)
+            )
             _ingestion(context)
             tables = _gate(context)
             _features(context, tables, Path(folder))
@@ -43,8 +45,8 @@ def _ingestion(context: Any) -> None:
 
     from pipelines.steps import ingest
 
-    ingest._fill(context, {contract.topic: contract for contract in context.example.contracts})
-    flights = replace(context.example, contracts=(context.example.contracts[0],), source="")
+    ingest._fill(context, {contract.topic: contract for contract in context.definition.contracts})
+    flights = replace(context.definition, contracts=(context.definition.contracts[0],), source="")
     alone = type(context)(context.outputs, flights, context.run, context.reports)
     events = _bare(alone)[1]
     compare(
@@ -54,7 +56,7 @@ def _ingestion(context: Any) -> None:
         ROUNDS,
         "no more than 2",
     )
-    whole = type(context)(context.outputs, replace(context.example, source=""), context.run, context.reports)
+    whole = type(context)(context.outputs, replace(context.definition, source=""), context.run, context.reports)
     context.write_result("ingest", ingest.ingest(whole))
 
 
@@ -62,7 +64,7 @@ def _ingest(context: Any) -> float:
     """Seconds from the first event to the last range's end; joining the group is left out, as on the other side."""
     from pipelines.steps import ingest
 
-    topic, bucket = context.example.contracts[0].topic, context.outputs.buckets["raw"]
+    topic, bucket = context.definition.contracts[0].topic, context.outputs.buckets["raw"]
     for prefix in (f"{topic}/", f"manifests/{topic}/"):
         for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
@@ -77,7 +79,7 @@ def _ingest(context: Any) -> float:
 
     ingest._Ingestion._take = first  # type: ignore[method-assign]
     try:
-        written = ingest._Ingestion(context, {topic: context.example.contracts[0]}).run()
+        written = ingest._Ingestion(context, {topic: context.definition.contracts[0]}).run()
     finally:
         ingest._Ingestion._take = take  # type: ignore[method-assign]
     assert sum(item.rows for item in written) > 0
@@ -90,7 +92,7 @@ def _bare(context: Any) -> tuple[float, int]:
     from pipelines.data import broker
     from pipelines.steps import ingest
 
-    topic = context.example.contracts[0].topic
+    topic = context.definition.contracts[0].topic
     consumer = broker.consumer(context.outputs, f"bare-{time.time_ns()}", **{"enable.partition.eof": True})
     open_ones = set(broker.partitions(consumer, topic))
     consumer.subscribe([topic])
@@ -113,7 +115,7 @@ def _gate(context: Any) -> Any:
     from pipelines.data.raw_zone import RawZone
     from pipelines.steps.quality import check_quality, prepare, validate
 
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     table, _ = prepare(RawZone(context, contract).read(), contract, frozenset())
     seconds = []
     for _ in range(ROUNDS):
@@ -134,7 +136,7 @@ def _features(context: Any, quality: Any, folder: Path) -> None:
         place = folder / f"duckdb{number}"
         place.mkdir()
         started = time.perf_counter()
-        made = context.example.function("features:features")(duckdb_tables(files, place))
+        made = context.definition.function("features:features")(duckdb_tables(files, place))
         rows = [expression.to_pyarrow().num_rows for expression in made.values()]
         seconds.append(time.perf_counter() - started)
     print(f"Features of the year ({rows[0]:,} flights): {_spread(seconds)}; budget: under 10 s\n")

@@ -1,4 +1,4 @@
-"""What every step is given: the platform's outputs, the example, and a place where steps leave their results."""
+"""What every step is given: the platform's outputs, the model's definition, and a place where steps leave their results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pipelines.training.model_name import model_name, named_in
 from pipelines.training.projects import Project, project_of
 from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
-from spec.model_folders import View, is_model, load_contracts, read_settings, views_of
+from spec.model_folders import View, is_model, load_contracts, options_of, read_model_file, views_of
 from spec.names import short_name
 from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read
@@ -28,11 +28,11 @@ GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no proce
 
 
 @dataclass(frozen=True)
-class Example:
+class ModelDefinition:
     """A folder (or a single script) with an experiment.
 
     Attributes:
-        model: Name of the model: the one that was asked for, else that of ``example.yaml``, else the one under which the script registers its
+        model: Name of the model: the one that was asked for, else that of ``model.yaml``, else the one under which the script registers its
             model, else that of its MLflow experiment, else the folder's or script's own.
         script: The MLflow script.
         contracts: Of the topics its data comes on; none for a script that brings its own.
@@ -42,6 +42,7 @@ class Example:
         features: Module in the folder that makes the views; empty where the one contract's events are the features.
         recording: The events are of the past, sent again: "now" is the newest of them.
         project: The MLflow project that the folder is, if it has no experiment of the platform's form.
+        options: Arguments of the source, by name.
     """
 
     folder: Path
@@ -54,9 +55,10 @@ class Example:
     features: str = ""
     recording: bool = False
     project: Project | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, address: str) -> Any:
-        """A function of the example's own code, by ``file:function``.
+        """A function of the model's own code, by ``file:function``.
 
         Raises:
             UsageError: There is no such file or function.
@@ -67,22 +69,23 @@ class Example:
         path = self.folder / f"{file}.py"
         spec = importlib.util.spec_from_file_location(f"example_{file}", path)
         if spec is None or spec.loader is None or not path.is_file():
-            raise UsageError(f"names {address!r}, and there is no {path.name}", where=str(self.folder / "example.yaml"))
+            raise UsageError(f"names {address!r}, and there is no {path.name}", where=str(self.folder / "model.yaml"))
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if not hasattr(module, name):
-            raise UsageError(f"names {address!r}, and {path.name} has no {name}", where=str(self.folder / "example.yaml"))
+            raise UsageError(f"names {address!r}, and {path.name} has no {name}", where=str(self.folder / "model.yaml"))
         return getattr(module, name)
 
 
-def load_example(path: Path, name: str = "") -> Example:
-    """Read an example: its folder, or one of its scripts. A script that lies in no example's folder is one of its own.
+def load_definition(path: Path, name: str = "", options: Mapping[str, str] | None = None) -> ModelDefinition:
+    """Read a model: its folder, or one of its scripts. A script that lies in no model's folder is one of its own.
 
     Args:
-        name: The model's name, instead of the one that the example gives it.
+        name: The model's name, instead of the one that its folder or script gives it.
+        options: Arguments of the source, instead of their defaults.
 
     Raises:
-        UsageError: There is no such script or folder, or ``example.yaml`` is wrong.
+        UsageError: There is no such script or folder, ``model.yaml`` is wrong, or it has no such option.
     """
     path, project = path.resolve(), None
     if path.is_file() and path.suffix in (".py", ".ipynb"):
@@ -95,18 +98,20 @@ def load_example(path: Path, name: str = "") -> Example:
         raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py or MLproject, a Python script or a notebook")
     else:
         raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
-    settings = read_settings(folder)
+    file = read_model_file(folder)
     if name and name != model_name(name):
         raise UsageError(f"{name!r} is not the name of a model", where="--name", fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}")
-    model = name or settings.model or model_name(named_in(script) or default_name)
+    model = name or file.model or model_name(named_in(script) or default_name)
     contracts = load_contracts(folder) if is_model(folder) else ()
-    where = str(folder / "example.yaml")
-    if len(contracts) > 1 and not settings.features:
-        raise UsageError("has several contracts, and no `features` that join their tables", where=where, fix="see examples/flights")
-    if contracts and not settings.features and settings.target not in {item.name for item in contracts[0].fields}:
-        raise UsageError(f"`target` must name a property of the contract, found {settings.target!r}", where=where)
-    views = views_of(settings, contracts) if contracts else ()
-    return Example(folder, model, script, contracts, views, settings.target, settings.source, settings.features, settings.recording, project)
+    where = str(folder / "model.yaml")
+    if len(contracts) > 1 and not file.features:
+        raise UsageError("has several contracts, and no `features` that join their tables", where=where, fix="write a module of Ibis expressions, and name it")
+    if contracts and not file.features and file.target not in {item.name for item in contracts[0].fields}:
+        raise UsageError(f"`target` must name a property of the contract, found {file.target!r}", where=where)
+    views = views_of(file, contracts) if contracts else ()
+    return ModelDefinition(
+        folder, model, script, contracts, views, file.target, file.source, file.features, file.recording, project, options_of(file, options or {}, model)
+    )
 
 
 def sandbox_objectives(task: str) -> ModelObjectives:
@@ -155,7 +160,7 @@ class Context:
     """One run of the pipeline, seen from one step."""
 
     outputs: Outputs
-    example: Example
+    definition: ModelDefinition
     run: str
     reports: Path
     wishes: Wishes = Wishes()
@@ -163,7 +168,7 @@ class Context:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.example.model
+        return self.definition.model
 
     def objectives(self, task: str) -> ModelObjectives:
         """The model's objectives; the sandbox's where the stack names none."""
@@ -237,11 +242,12 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     # Asked to stop, a step cleans up as after any failure: a canary must not stay half-way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog=f"pipelines.{step}")
-    parser.add_argument("--example", required=True, help="folder with experiment.py, or a script")
+    parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
     parser.add_argument("--run", required=True, help="name of this run of the pipeline")
     parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
     parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
-    parser.add_argument("--name", default="", help="name of the model, instead of the example's")
+    parser.add_argument("--name", default="", help="name of the model, instead of its folder's")
+    parser.add_argument("--options", default="{}", type=json.loads, help="JSON object of the source's arguments")
     parser.add_argument("--run-name", default="", help="MLflow run whose model is taken, where the script logs several")
     parser.add_argument("--artifact", default="", help="name of the logged model that is taken, where the script logs several")
     parser.add_argument("--take-over", action="store_true", help="go on with a model that another script has made")
@@ -253,8 +259,8 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     try:
         if not arguments.outputs:
             raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
-        example = load_example(Path(arguments.example), arguments.name)
-        context = Context(read(arguments.outputs), example, arguments.run, Path(arguments.reports), wishes)
+        definition = load_definition(Path(arguments.model_folder), arguments.name, arguments.options)
+        context = Context(read(arguments.outputs), definition, arguments.run, Path(arguments.reports), wishes)
         result = {"waiting": text} if (text := context.waiting()) and step != "ingest" else body(context)
         context.write_result(step, result)
         if result.get("waiting"):

@@ -1,8 +1,11 @@
-"""What the program needs to know of the examples: their contracts, and the feature views that are made of them."""
+"""Folders of models, a model each: ``model.yaml``, contracts, and the feature views that are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,8 +51,24 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return name
 
 
-class Settings(BaseModel):
-    """``example.yaml``.
+class Option(BaseModel):
+    """A choice that the source of a model's events leaves to whoever starts the platform on one machine: ``groundplan up --set MODEL.OPTION=VALUE``.
+
+    Attributes:
+        default: What holds where nothing is said.
+        help: One sentence.
+        pattern: Regular expression that a value must match as a whole.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str
+    help: str
+    pattern: str = ".*"
+
+
+class ModelFile(BaseModel):
+    """``model.yaml``.
 
     Attributes:
         model: Name of the model, under which the stack file has its objectives.
@@ -57,6 +76,7 @@ class Settings(BaseModel):
         source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
         features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the features.
         views: Feature views by name.
+        options: Arguments of the source, by name.
         recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
     """
 
@@ -67,32 +87,52 @@ class Settings(BaseModel):
     source: str = ""
     features: str = ""
     views: dict[str, View] = {}
+    options: dict[str, Option] = {}
     recording: bool = False
 
 
-def read_settings(folder: Path) -> Settings:
-    """An example's settings; empty ones where there is no ``example.yaml``.
+def read_model_file(folder: Path) -> ModelFile:
+    """What ``model.yaml`` says; nothing where there is none.
 
     Raises:
         UsageError: The file is wrong.
     """
     import yaml
 
-    file = folder / "example.yaml"
+    file = folder / "model.yaml"
     if not file.is_file():
-        return Settings()
+        return ModelFile()
     try:
-        return Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        return ModelFile.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise UsageError(said, where=str(file), fix=f"known: {', '.join(Settings.model_fields)}") from None
+        raise UsageError(said, where=str(file), fix=f"known: {', '.join(ModelFile.model_fields)}") from None
 
 
-def views_of(settings: Settings, contracts: tuple[Contract, ...]) -> tuple[View, ...]:
-    """The feature views of an example: those it declares, or its one contract's events."""
-    if settings.views:
-        return tuple(view.model_copy(update={"name": name}) for name, view in settings.views.items())
-    return tuple(_of_contract(contract, settings.target) for contract in contracts)
+def options_of(file: ModelFile, given: Mapping[str, str], model: str) -> dict[str, str]:
+    """The source's arguments: what is given, else the defaults.
+
+    Raises:
+        UsageError: There is no such option, or it does not take this value.
+    """
+    known = {name: f"{name} ({option.help}; default {option.default})" for name, option in file.options.items()}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(
+                f"model {model} has no option {name!r}", where="--set", fix=f"known: {'; '.join(known.values())}" if known else "its model.yaml declares none"
+            )
+        if not re.fullmatch(file.options[name].pattern, value):
+            raise UsageError(
+                f"{name} is {value!r}; expected {file.options[name].help}", where=f"--set {model}.{name}", fix=f"for example {file.options[name].default}"
+            )
+    return {name: given.get(name, option.default) for name, option in file.options.items()}
+
+
+def views_of(file: ModelFile, contracts: tuple[Contract, ...]) -> tuple[View, ...]:
+    """The feature views of a model: those it declares, or its one contract's events."""
+    if file.views:
+        return tuple(view.model_copy(update={"name": name}) for name, view in file.views.items())
+    return tuple(_of_contract(contract, file.target) for contract in contracts)
 
 
 def _of_contract(contract: Contract, target: str) -> View:
@@ -100,7 +140,7 @@ def _of_contract(contract: Contract, target: str) -> View:
     if len(contract.keys) != 1:
         raise UsageError(
             f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and a feature view has one",
-            where=f"contract {contract.id}", fix="mark one property `primaryKey: true`, or name `features` and `views` in example.yaml",
+            where=f"contract {contract.id}", fix="mark one property `primaryKey: true`, or name `features` and `views` in model.yaml",
         )  # fmt: skip
     kinds = {item.name: feature_type(item) for item in contract.fields}
     key_type = kinds.pop(contract.key)
@@ -121,7 +161,7 @@ def feature_type(item: standard.Field) -> FeatureType | None:
 
 
 def contract_files(folder: Path) -> list[Path]:
-    """An example's contracts: ``contract.yaml``, or those in ``contracts/`` (``.yaml``, ``.yml`` or ``.json``)."""
+    """A model's contracts: ``contract.yaml``, or those in ``contracts/`` (``.yaml``, ``.yml`` or ``.json``)."""
     return sorted(
         path
         for ending in ("yaml", "yml", "json")
@@ -132,11 +172,11 @@ def contract_files(folder: Path) -> list[Path]:
 
 def is_model(folder: Path) -> bool:
     """Whether a folder is a model's, whose data comes by contract, and not just where a script lies."""
-    return (folder / "example.yaml").is_file() or bool(contract_files(folder))
+    return (folder / "model.yaml").is_file() or bool(contract_files(folder))
 
 
 def load_contracts(folder: Path) -> tuple[Contract, ...]:
-    """An example's contracts, by their file names.
+    """A model's contracts, by their file names.
 
     Raises:
         UsageError: There is none, one can't be read, or two are about one topic or one table.
@@ -166,35 +206,99 @@ def _in_common(one: Contract, other: Contract) -> str:
     return f"table {one.view}" if one.view == other.view else ""
 
 
-def contracts_and_views(root: Path) -> tuple[list[Contract], list[View]]:
-    """Every contract and view of all examples, each once: what two examples say alike, they share.
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model's folder.
+
+    Attributes:
+        path: Holds ``experiment.py``.
+    """
+
+    path: Path
+    file: ModelFile
+    contracts: tuple[Contract, ...]
+
+    @property
+    def model(self) -> str:
+        """Name of the model: ``model`` in ``model.yaml``, else the folder's own."""
+        return self.file.model or self.path.name
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The feature views."""
+        return views_of(self.file, self.contracts)
+
+
+def model_folders(root: Path) -> list[ModelFolder]:
+    """The folders below ``models/``, by name.
 
     Raises:
-        UsageError: Two examples say different things of one topic, table or view.
+        UsageError: A file in one is wrong, or two are of one model.
+    """
+    found: dict[str, ModelFolder] = {}
+    for path in sorted(root.glob("models/*/experiment.py")):
+        folder = ModelFolder(path.parent, read_model_file(path.parent), load_contracts(path.parent))
+        other = found.setdefault(folder.model, folder)
+        if other is not folder:
+            raise UsageError(
+                f"is the model {folder.model}, and so is {_shown(other.path, root)}",
+                where=_shown(folder.path, root),
+                fix="name another `model` in one model.yaml",
+            )
+    return list(found.values())
+
+
+def folder_names(root: Path) -> dict[str, str]:
+    """Name of each folder below ``models/`` by its model; its contracts are not read.
+
+    Raises:
+        UsageError: A ``model.yaml`` is wrong.
+    """
+    return {read_model_file(path.parent).model or path.parent.name: path.parent.name for path in sorted(root.glob("models/*/experiment.py"))}
+
+
+def folders_of(root: Path, models: Collection[str]) -> list[ModelFolder]:
+    """The folders of some models; a model without one (its data comes from elsewhere, or it is yet to be written) is left out.
+
+    Raises:
+        UsageError: A file in one is wrong, or two are of one model.
+    """
+    return [folder for folder in model_folders(root) if folder.model in models]
+
+
+def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
+    """Every contract and view of some models, each once: what two say alike, they share.
+
+    Raises:
+        UsageError: Two models say different things of one topic, table or view.
     """
     contracts: list[tuple[Path, Contract]] = []
     views: dict[str, tuple[Path, View, Any]] = {}
-    for folder, settings, own in examples(root):
-        for contract in own:
+    for folder in folders:
+        for contract in folder.contracts:
             if any(contract == other for _, other in contracts):
                 continue
-            for other_folder, other in contracts:
-                if shared := _in_common(contract, other):
+            for other_path, other in contracts:
+                if common := _in_common(contract, other):
                     raise UsageError(
-                        f"its contract {contract.id} of the {shared} is another than the one of {_shown(other_folder, root)}", where=_shown(folder, root),
+                        f"its contract {contract.id} of the {common} is another than the one of {_name(other_path)}", where=_name(folder.path),
                         fix="give both the same contract, or this one a topic and a table of its own",
                     )  # fmt: skip
-            contracts.append((folder, contract))
-        for view in views_of(settings, own) if own else ():
-            made = (settings.recording, (folder / f"{settings.features}.py").read_text(encoding="utf-8") if settings.features else "")
-            other_folder, other_view, other_made = views.setdefault(view.name, (folder, view, made))
+            contracts.append((folder.path, contract))
+        for view in folder.views if folder.contracts else ():
+            made = (folder.file.recording, (folder.path / f"{folder.file.features}.py").read_text(encoding="utf-8") if folder.file.features else "")
+            other_path, other_view, other_made = views.setdefault(view.name, (folder.path, view, made))
             if view != other_view or made != other_made:
                 why = _differing(view, other_view) or ("the code of its features" if made[1] != other_made[1] else "`recording`")
                 raise UsageError(
-                    f"its view {view.name} is another than the one of {_shown(other_folder, root)}: {why}",
-                    where=_shown(folder, root), fix="declare the same view in both, or give this one a name of its own under `views`",
+                    f"its view {view.name} is another than the one of {_name(other_path)}: {why}",
+                    where=_name(folder.path), fix="declare the same view in both, or give this one a name of its own under `views`",
                 )  # fmt: skip
     return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def refuse_drafts(contracts: Iterable[Contract]) -> None:
@@ -219,26 +323,15 @@ def _differing(one: View, other: View) -> str:
     return "; ".join(f"{name} {getattr(one, name)!r}, there {getattr(other, name)!r}" for name in fields)
 
 
-def examples(root: Path) -> Iterator[tuple[Path, Settings, tuple[Contract, ...]]]:
-    """Folder, settings and contracts of every example, by name."""
-    for path in sorted(root.glob("examples/*/experiment.py")):
-        yield path.parent, read_settings(path.parent), load_contracts(path.parent)
-
-
-def example_folders(root: Path) -> dict[str, str]:
-    """Folder name of each example by the name of its model (``model`` in ``example.yaml``, else the folder's own)."""
-    return {settings.model or folder.name: folder.name for folder, settings, _ in examples(root)}
-
-
 def consumer_group(model: str) -> str:
     """Group in which a model's ingestion reads its topics."""
     return f"groundplan-ingest-{model}"
 
 
-def consumer_groups(root: Path) -> dict[str, tuple[str, ...]]:
+def consumer_groups(folders: Iterable[ModelFolder]) -> dict[str, tuple[str, ...]]:
     """Consumer groups by topic; models that share a topic read it each in a group of its own."""
     found: dict[str, tuple[str, ...]] = {}
-    for folder, settings, contracts in examples(root):
-        for contract in contracts:
-            found[contract.topic] = (*found.get(contract.topic, ()), consumer_group(settings.model or folder.name))
+    for folder in folders:
+        for contract in folder.contracts:
+            found[contract.topic] = (*found.get(contract.topic, ()), consumer_group(folder.model))
     return found

@@ -53,6 +53,8 @@ def everything() -> dict[str, Any]:
     objectives["budget"]["monthly_usd"] = 1e6
     objectives["models"] = {
         "real-time": model,
+        "flights-late": model,
+        "diabetes-rf": model,
         "gpu": {**model, "gpu": True},
         "batch": {**model, "latency_ms": 4e6, "explanations": False},
         "edge": {**model, "target": "edge", "explanations": False},

@@ -15,7 +15,7 @@ from spec.contracts import Contract
 from tests.conftest import ROOT
 from tests.contracts import Change, bent, load_one
 
-FOLDER = ROOT / "examples" / "flights"
+FOLDER = ROOT / "models" / "flights-late"
 IMPOSSIBLE_WIND = "EWR-2013-02-12T08"  # an hour of the real data that claims 1,048 miles an hour
 
 

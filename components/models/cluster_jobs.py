@@ -29,12 +29,12 @@ class ClusterJob(Args):
     """When one model's pipeline runs, and on what.
 
     Args:
-        example: Folder of the experiment in the image.
+        folder: That of the experiment in the image.
         every_hours: Time between two runs.
         within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour more.
     """
 
-    example: str
+    folder: str
     every_hours: Annotated[float, Between(0.01, unit="hours")]
     within_minutes: Annotated[float, Between(0.01, unit="minutes")]
 
@@ -114,7 +114,7 @@ class ClusterJobs(Component):
         return container(
             module.rpartition(".")[2],
             args.image_uri,
-            ["python", "-m", module, "--example", job.example, *more, "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
+            ["python", "-m", module, "--model-folder", job.folder, *more, "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
             resources(RUN_CPU, RUN_MEMORY),
             env=[
                 *variables,

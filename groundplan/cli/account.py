@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from groundplan.cli.options import AsJson, OutputsOption, Stack
+from groundplan.cli.options import AsJson, OutputsOption, Stack, model_path
 from groundplan.cli.progress import progress
 from spec.errors import UsageError
 
@@ -103,7 +103,9 @@ def _account(region: str) -> Any:
 
 @commands.command(rich_help_panel=PANEL)
 def verify(
-    example: Annotated[Path, typer.Argument(help="The example that goes from an event to an answer.")] = Path("examples/diabetes"),
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="A model's name or folder, for the way from an event to an answer. Default: the first.", show_default=False)
+    ] = "",
     outputs: OutputsOption = "",
     read_only: Annotated[bool, typer.Option("--read-only", help="Look only: no event, no version, no request, no alarm.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")] = None,
@@ -115,10 +117,12 @@ def verify(
     from groundplan.verification.command import verify as verified
     from groundplan.verification.command import write as written
     from groundplan.verification.evidence import as_json as document
+    from spec.model_folders import folder_names
 
     home = find_home()
+    path = model_path(home.root, model or next(iter(folder_names(home.root)), ""))
     with progress() as say:
-        found = verified(home, example, outputs, read_only=read_only, say=(lambda line: None) if as_json else say)
+        found = verified(home, path, outputs, read_only=read_only, say=(lambda line: None) if as_json else say)
     files = written(found, out or home.reports)
     if as_json:
         print(document(found), end="")

@@ -9,17 +9,32 @@ from typing import Annotated
 
 import typer
 
-from groundplan.cli.options import AsJson, OutputsOption
+from groundplan.cli.options import AsJson, OutputsOption, TopicModelOption, TopicOption, model_path, topics_read
+from spec.errors import UsageError
 
 PANEL = "Data"
 commands = typer.Typer()
+
+
+def _with_personal_data(root: Path, model: str) -> Path:
+    if model:
+        return model_path(root, model)
+    from spec.model_folders import model_folders
+
+    found = [folder for folder in model_folders(root) if any(contract.personal for contract in folder.contracts)]
+    if len(found) == 1:
+        return found[0].path
+    names = ", ".join(folder.model for folder in found)
+    raise UsageError(f"contracts with personal fields have {'the models ' + names if found else 'no model'}", where="--model", fix="name one")
 
 
 @commands.command(rich_help_panel=PANEL)
 def forget(
     subject: Annotated[str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")],
     identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
-    path: Annotated[Path, typer.Option("--example", help="The example whose data is searched.")] = Path("examples/flights"),
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="A model's name or folder. Default: the one whose contracts have personal fields.")
+    ] = "",
     outputs: OutputsOption = "",
     as_json: AsJson = False,
 ) -> None:
@@ -27,7 +42,8 @@ def forget(
     from groundplan.local.experiments import run_forget
     from groundplan.local.home import find_home
 
-    found = run_forget(find_home(), path, subject, identity, outputs)
+    home = find_home()
+    found = run_forget(home, _with_personal_data(home.root, model), subject, identity, outputs)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -47,19 +63,18 @@ def forget(
 
 dlq = typer.Typer(help="Dead letters: events that hold not to their contract.", no_args_is_help=True)
 commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
-ExampleOption = Annotated[Path, typer.Option("--example", help="The example whose topics are meant.")]
-TopicOption = Annotated[str, typer.Option(help="One topic. Default: all of the example's.")]
 
 
 @dlq.command("list")
-def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+def dlq_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
     """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
     import base64
 
     from groundplan.local.experiments import run_dead_letters
     from groundplan.local.home import find_home
 
-    found = run_dead_letters(find_home(), example, topic, outputs)
+    home = find_home()
+    found = [letter for path, name in topics_read(home.root, model, topic) for letter in run_dead_letters(home, path, name, outputs)]
     if as_json:
         print(
             json.dumps(
@@ -85,7 +100,7 @@ def dlq_list(example: ExampleOption = Path("examples/flights"), topic: TopicOpti
 
 @dlq.command("replay")
 def dlq_replay(
-    example: ExampleOption = Path("examples/flights"),
+    model: TopicModelOption = "",
     topic: TopicOption = "",
     reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
     outputs: OutputsOption = "",
@@ -94,7 +109,9 @@ def dlq_replay(
     from groundplan.local.experiments import run_replay
     from groundplan.local.home import find_home
 
-    for name, (sent, kept) in run_replay(find_home(), example, topic, reason, outputs).items():
+    home = find_home()
+    for path, name in topics_read(home.root, model, topic):
+        sent, kept = run_replay(home, path, name, reason, outputs)[name]
         print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
 
 
@@ -106,12 +123,13 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10
 
 
 @quarantine.command("list")
-def quarantine_list(example: ExampleOption = Path("examples/flights"), topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+def quarantine_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
     """Print the events that wait for a decision: how many, what was found in which field, since when. Exit code 1 if there are any."""
     from groundplan.local.experiments import run_quarantine
     from groundplan.local.home import find_home
 
-    found = run_quarantine(find_home(), example, topic, outputs)
+    home = find_home()
+    found = [item for path, name in topics_read(home.root, model, topic) for item in run_quarantine(home, path, name, outputs)]
     if as_json:
         documents = []
         for item in found:
@@ -136,14 +154,16 @@ def quarantine_release(
     identity: DeciderOption,
     reason: ReasonOption,
     field: Annotated[list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")] = None,
-    example: ExampleOption = Path("examples/flights"),
+    model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
     """Make quarantined events readable as they are. They are part of the next dataset version."""
     from groundplan.local.experiments import run_decide
     from groundplan.local.home import find_home
 
-    found = run_decide(find_home(), example, "release", topic, field or [], identity, reason, outputs)
+    home = find_home()
+    ((path, _),) = topics_read(home.root, model, topic)
+    found = run_decide(home, path, "release", topic, field or [], identity, reason, outputs)
     print(f"{topic}: {found['rows']:,} events released; {found['left']:,} still wait")
 
 
@@ -153,14 +173,16 @@ def quarantine_discard(
     identity: DeciderOption,
     reason: ReasonOption,
     field: Annotated[list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")] = None,
-    example: ExampleOption = Path("examples/flights"),
+    model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
     """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects that are locked now."""
     from groundplan.local.experiments import run_decide
     from groundplan.local.home import find_home
 
-    found = run_decide(find_home(), example, "discard", topic, field or [], identity, reason, outputs)
+    home = find_home()
+    ((path, _),) = topics_read(home.root, model, topic)
+    found = run_decide(home, path, "discard", topic, field or [], identity, reason, outputs)
     print(f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events still wait")
     if found["locked"]:
         print(f"{found['locked']} objects are locked until their retention ends; they are never read, and this command deletes them then")

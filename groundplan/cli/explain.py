@@ -69,7 +69,7 @@ def _set(objectives: dict[str, Any], change: str) -> None:
 
     path, equals, text = change.partition("=")
     if not equals or not path:
-        raise UsageError(f"{change!r} is not PATH=VALUE", where="--set", fix="for example --set models.diabetes-rf.latency_ms=20")
+        raise UsageError(f"{change!r} is not PATH=VALUE", where="--set", fix="for example --set budget.monthly_usd=5000")
     place: Any = objectives
     *parents, last = path.split(".")
     for depth, part in enumerate(parents):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from groundplan.cli.options import AsJson, ModelOption
+from groundplan.cli.options import AsJson, ModelArgument, NameOption, OnlyModelArgument, model_path
 from groundplan.cli.progress import progress
 
 PANEL = "Models"
@@ -17,10 +16,10 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=PANEL)
 def experiment(
-    path: Annotated[Path, typer.Argument(help="Folder with experiment.py, or any MLflow script or notebook.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, a folder with experiment.py or MLproject, or any MLflow script or notebook.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own, behind two dashes.", show_default=False)] = None,
     deploy: Annotated[bool, typer.Option("--deploy", help="Go on to the registry, sign-off, canary and endpoint.")] = False,
-    name: ModelOption = "",
+    name: NameOption = "",
     run_name: Annotated[str, typer.Option("--run", metavar="NAME", help="Where the script logs several models: that of this MLflow run.")] = "",
     artifact: Annotated[str, typer.Option(metavar="NAME", help="Where the script logs several models: the one that log_model was given this name for.")] = "",
     take_over: Annotated[bool, typer.Option("--take-over", help="Go on with a model that another script has made until now.")] = False,
@@ -29,7 +28,7 @@ def experiment(
 ) -> None:
     """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy bring its model to an endpoint.
 
-    The model's name is that of --name, else of example.yaml, else the one under which the script registers its model, else that of its
+    The model's name is that of --name, else of model.yaml, else the one under which the script registers its model, else that of its
     MLflow experiment, else the file's. Of several logged models the registered one is taken, else the best by the objective's metric.
     """
     from groundplan.local.experiments import run_experiment
@@ -37,8 +36,9 @@ def experiment(
     from pipelines.context import Wishes
 
     wishes = Wishes(run_name, artifact, take_over, let_shrink, not deploy, tuple(arguments or ()))
+    home = find_home()
     with progress() as say:
-        found = run_experiment(find_home(), path, name=name, wishes=wishes, deploy=deploy, say=(lambda line: None) if as_json else say)
+        found = run_experiment(home, model_path(home.root, model), name=name, wishes=wishes, deploy=deploy, say=(lambda line: None) if as_json else say)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -49,15 +49,16 @@ def experiment(
 
 @commands.command(rich_help_panel=PANEL)
 def monitor(
-    path: Annotated[Path, typer.Argument(help="The example whose endpoint is looked at.")] = Path("examples/diabetes"),
-    name: ModelOption = "",
+    model: OnlyModelArgument = "",
+    name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
     """Compare what an endpoint was asked with its training data: drift page, metrics, alarms. Exit code 1 on an alarm."""
     from groundplan.local.experiments import run_monitor
     from groundplan.local.home import find_home
 
-    found = run_monitor(find_home(), path, name)
+    home = find_home()
+    found = run_monitor(home, model_path(home.root, model), name)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -69,31 +70,33 @@ def monitor(
 
 @commands.command(rich_help_panel=PANEL)
 def approve(
-    path: Annotated[Path, typer.Argument(help="The example whose model is approved.")],
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(help="Version in the registry, for example v1.1.0.")],
     role: Annotated[str, typer.Option(help="data-science or operations.")],
     identity: Annotated[str, typer.Option(help="Your e-mail address.")],
-    name: ModelOption = "",
+    name: NameOption = "",
 ) -> None:
     """Record one approval of a version: in the registry and in the audit log."""
     from groundplan.local.experiments import run_approve
     from groundplan.local.home import find_home
 
-    run_approve(find_home(), path, version, role, identity, name)
+    home = find_home()
+    run_approve(home, model_path(home.root, model), version, role, identity, name)
     print(f"{identity} approved {version} for {role}")
 
 
 @commands.command(rich_help_panel=PANEL)
 def audit(
-    path: Annotated[Path, typer.Argument(help="The example whose model's log is read.")] = Path("examples/diabetes"),
-    name: ModelOption = "",
+    model: OnlyModelArgument = "",
+    name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
     """Check and print a model's audit log: who registered, approved, promoted or rolled back what."""
     from groundplan.local.experiments import run_audit
     from groundplan.local.home import find_home
 
-    found = run_audit(find_home(), path, name)
+    home = find_home()
+    found = run_audit(home, model_path(home.root, model), name)
     if as_json:
         print(json.dumps(found, indent=1))
         return

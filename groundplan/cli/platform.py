@@ -23,8 +23,10 @@ commands = typer.Typer()
 def up(
     stack: Stack = "local",
     once: Annotated[bool, typer.Option("--once", help="Stop everything again in the end.")] = False,
-    examples: Annotated[str, typer.Option(help="Examples to run, separated by commas; `none` for none.")] = "diabetes,flights",
-    months: Annotated[str, typer.Option(metavar="FIRST-LAST", help="Months of 2013 that the flights example streams, within 1-12.")] = "1-3",
+    models: Annotated[str, typer.Option(metavar="NAME,...", help="Models to run, of those that the stack names; `none` for none. Default: all of them.")] = "",
+    options: Annotated[
+        list[str] | None, typer.Option("--set", metavar="MODEL.OPTION=VALUE", help="An option that a model's folder declares for its events.")
+    ] = None,
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
     validate_at_broker: Annotated[
@@ -34,25 +36,19 @@ def up(
         list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
     ] = None,
 ) -> None:
-    """Start the platform on this machine: services, the Pulumi program, the examples' pipelines."""
+    """Start the platform on this machine: services, the Pulumi program, the pipelines of the stack's models."""
     from groundplan.local.home import find_home
     from groundplan.local.up import bring_up, tear_down
 
     home = find_home()
     external = {name: value for name, value in (("kafka", kafka), ("mlflow", mlflow)) if value}
-    folders = tuple(f"examples/{name.strip()}" for name in examples.split(",") if name.strip() and name.strip() != "none")
-    for folder in folders:
-        if not (home.root / folder).is_dir():
-            known = sorted(path.parent.name for path in home.root.glob("examples/*/experiment.py"))
-            raise UsageError(f"no example {folder.removeprefix('examples/')!r}", where="--examples", fix=f"one of: {', '.join(known)}")
     if validate_at_broker and kafka:
         raise UsageError("a broker that runs already is not given schemas", where="--validate-at-broker", fix="leave away --kafka, or this")
-    first, _, last = months.partition("-")
-    if not (first.isdigit() and (last or first).isdigit() and 1 <= int(first) <= int(last or first) <= 12):
-        raise UsageError(f"{months!r} is no month, nor months from first to last", where="--months", fix="for example --months 1-12")
-    os.environ["GROUNDPLAN_MONTHS"] = months  # the example's source reads it
+    chosen = None if not models else tuple(name.strip() for name in models.split(",") if name.strip() and name.strip() != "none")
     with progress() as say:
-        summary = bring_up(home, stack, external=external, ports=_ports(port or []), examples=folders, validates=validate_at_broker, say=say)
+        summary = bring_up(
+            home, stack, external=external, ports=_ports(port or []), models=chosen, options=_options(options or []), validates=validate_at_broker, say=say
+        )
     from groundplan.local.summary import print_summary
 
     try:
@@ -61,6 +57,19 @@ def up(
         stopped = tear_down(home) if once else []
     if once:
         print(f"--once: stopped {len(stopped)} processes")
+
+
+def _options(texts: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        address, equals, value = text.partition("=")
+        model, dot, name = address.partition(".")
+        if not (equals and dot and model and name):
+            raise UsageError(
+                f"expected MODEL.OPTION=VALUE, got {text!r}", where="--set", fix="the model's name, a dot, and what its model.yaml lists under `options`"
+            )
+        found.setdefault(model, {})[name] = value
+    return found
 
 
 def _ports(options: list[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ def catalogue(root: Path) -> str:
     lines = [
         "<!-- Made by `make docs`. -->",
         "# Data",
-        "What comes in on each topic, as its contract says (`examples/*/contracts/`). Personal fields are stored as tokens.",
+        "What comes in on each topic, as its contract says (`models/*/contracts/`). Personal fields are stored as tokens.",
     ]
     for path in all_files(root):
         for contract in load_contracts(path):

@@ -108,7 +108,7 @@ def _is_contract(file: Path) -> bool:
 
 def all_files(root: Path) -> list[Path]:
     """Files of every example's contracts."""
-    return [path for folder in sorted(root.glob("examples/*")) if folder.is_dir() for path in contract_files(folder)]
+    return [path for folder in sorted(root.glob("models/*")) if folder.is_dir() for path in contract_files(folder)]
 
 
 class _Past:
@@ -193,9 +193,9 @@ def _lost(path: str, old: Contract) -> Checked:
 
 
 def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
-    """Contracts of the examples that are no more; one that was moved is still the same."""
+    """Contracts of the models that are no more; one that was moved is still the same."""
     commit = _commit(root, revision)
-    known = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "examples", where=str(root)).splitlines()
+    known = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "models", where=str(root)).splitlines()
     there = {str(path.relative_to(root)) for path in all_files(root)}
     for name in sorted(name for name in known if (Path(name).name == "contract.yaml" or "/contracts/" in name) and name not in there):
         old = read(Document(name, _git(root, "show", f"{commit}:./{name}", where=name)))
@@ -204,16 +204,16 @@ def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
 
 def _as_a_model(root: Path, folder: Path, found: Sequence[Checked]) -> Iterator[Checked]:
     """What is wrong with a model's contracts together, where each alone is right: two of one topic, no key for its features."""
-    from spec.model_folders import load_contracts, read_settings, views_of
+    from spec.model_folders import load_contracts, read_model_file, views_of
 
-    if not (folder / "experiment.py").is_file() and not (folder / "example.yaml").is_file():
+    if not (folder / "experiment.py").is_file() and not (folder / "model.yaml").is_file():
         return
     shown = str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
     if any(item.state == "wrong" and Path(item.path).is_relative_to(shown) for item in found):
         return
     try:
         if contracts := load_contracts(folder):
-            views_of(read_settings(folder), contracts)
+            views_of(read_model_file(folder), contracts)
     except GroundplanError as error:
         fault = Fault(error.where or shown, 0, "", error.what, error.fix)
         yield Checked(shown, folder.name, "", "", "wrong", faults=(fault,))

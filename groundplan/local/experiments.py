@@ -15,7 +15,7 @@ from groundplan.local.home import Home, State
 from groundplan.local.jobs import results, run_steps
 from groundplan.local.starter import starter
 from groundplan.local.up import new_run
-from pipelines.context import Context, Example, Wishes, load_example
+from pipelines.context import Context, ModelDefinition, Wishes, load_definition
 from pipelines.steps import Step, steps_for
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
@@ -39,36 +39,36 @@ def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = W
     """Run the steps up to the experiment, or up to the endpoint.
 
     Args:
-        name: Of the model, instead of the one that the example gives it.
+        name: Of the model, instead of the one that the model gives it.
 
     Raises:
         StepError: A step failed.
         UsageError: There is no such script.
     """
-    state, example = running(home), load_example(path, name)
-    steps = _steps(example, deploy=deploy)
+    state, definition = running(home), load_definition(path, name)
+    steps = _steps(definition, deploy=deploy)
     run = new_run()
-    arguments = ("--name", example.model, *wishes.arguments())
+    arguments = ("--name", definition.model, *wishes.arguments())
     with starter(home, state, steps) as forks:
         run_steps(home, state, steps, path.resolve(), run, arguments, starter=forks, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
-    return {"model": example.model, "run": run, **results(home, state, example.model, run, steps)}
+    return {"model": definition.model, "run": run, **results(home, state, definition.model, run, steps)}
 
 
-def _steps(example: Example, *, deploy: bool) -> tuple[Step, ...]:
+def _steps(definition: ModelDefinition, *, deploy: bool) -> tuple[Step, ...]:
     """Up to the experiment, or up to the endpoint."""
     left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
-    if example.features:
+    if definition.features:
         left_out -= {"features"}  # its training set is joined by that step
-    return tuple(step for step in steps_for(contract=bool(example.contracts), joined=bool(example.features)) if step.name not in left_out)
+    return tuple(step for step in steps_for(contract=bool(definition.contracts), joined=bool(definition.features)) if step.name not in left_out)
 
 
 def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
     """Run the monitoring step against what was captured until now."""
-    state, example = running(home), load_example(path, name)
+    state, definition = running(home), load_definition(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
-    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", example.model))
-    found: dict[str, Any] = results(home, state, example.model, run, steps)["monitor"]
+    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", definition.model))
+    found: dict[str, Any] = results(home, state, definition.model, run, steps)["monitor"]
     return found
 
 
@@ -95,7 +95,7 @@ def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str
 
 
 def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
-    """Dead letters of one topic of an example, or of all."""
+    """Dead letters of one topic of a model, or of all."""
     from pipelines.data import dead_letters
 
     with _stack(home, path, outputs, "person.dead-letters") as context:
@@ -111,12 +111,12 @@ def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "
 
 
 def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
-    """What waits in quarantine, of one topic of an example or of all."""
+    """What waits in quarantine, of one topic of a model or of all."""
     from pipelines.data import quarantine
 
     with _stack(home, path, outputs, "person.quarantine") as context:
         names = _topics(context, topic)
-        return [item for contract in context.example.contracts if contract.topic in names for item in quarantine.held(context, contract)]
+        return [item for contract in context.definition.contracts if contract.topic in names for item in quarantine.held(context, contract)]
 
 
 def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = "") -> dict[str, Any]:
@@ -127,15 +127,15 @@ def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[s
     check_identity(identity)
     with _stack(home, path, outputs, "person.decide") as context:
         (name,) = _topics(context, topic, where="TOPIC")
-        contract = next(contract for contract in context.example.contracts if contract.topic == name)
+        contract = next(contract for contract in context.definition.contracts if contract.topic == name)
         decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
         return decide(context, contract, fields, identity, reason)
 
 
 def _topics(context: Context, topic: str, where: str = "--topic") -> list[str]:
-    known = [contract.topic for contract in context.example.contracts]
+    known = [contract.topic for contract in context.definition.contracts]
     if topic and topic not in known:
-        raise UsageError(f"the example has no topic {topic!r}", where=where, fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
+        raise UsageError(f"the model has no topic {topic!r}", where=where, fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
     return [topic] if topic else known
 
 
@@ -157,7 +157,7 @@ def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
 
 
 def _context(home: Home, path: Path, name: str = "") -> Context:
-    return Context(read(str(home.outputs_file)), load_example(path, name), new_run(), home.reports)
+    return Context(read(str(home.outputs_file)), load_definition(path, name), new_run(), home.reports)
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Contex
         return
     found = read(outputs)
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
-    yield Context(found, load_example(path), new_run(), home.reports)
+    yield Context(found, load_definition(path), new_run(), home.reports)
 
 
 @contextmanager

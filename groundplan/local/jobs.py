@@ -45,7 +45,7 @@ def run_steps(
     home: Home,
     state: State,
     steps: tuple[Step, ...],
-    example: Path,
+    folder: Path,
     run: str,
     arguments: tuple[str, ...] = (),
     before: Mapping[str, Callable[[Callable[[], None]], None]] | None = None,
@@ -80,7 +80,7 @@ def run_steps(
                     waiting.remove(step)
                     on_start(step)
                     first = (before or {}).get(step.name)
-                    running[pool.submit(_run, home, state, step, example, run, arguments, first, processes, starter, on_progress)] = step
+                    running[pool.submit(_run, home, state, step, folder, run, arguments, first, processes, starter, on_progress)] = step
                 # A short timeout lets Ctrl-C through.
                 ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -134,7 +134,7 @@ def _run(
     home: Home,
     state: State,
     step: Step,
-    example: Path,
+    folder: Path,
     run: str,
     arguments: tuple[str, ...],
     before: Callable[[Callable[[], None]], None] | None,
@@ -147,8 +147,8 @@ def _run(
     started = time.monotonic()
     log = home.logs / "runs" / f"{run}-{step.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    python = _python(home, step, example, on_progress)
-    told = ["--example", str(example), "--run", run, "--reports", str(home.reports), *arguments]
+    python = _python(home, step, folder, on_progress)
+    told = ["--model-folder", str(folder), "--run", run, "--reports", str(home.reports), *arguments]
     environment = child_environment(home, state.services, state.region, f"step.{step.name}")
     log.touch()
 
@@ -174,14 +174,14 @@ def _run(
     return Done(step, time.monotonic() - started, log, said_last(log, "waiting"))
 
 
-def _python(home: Home, step: Step, example: Path, on_progress: Callable[[Step, str], None]) -> str:
+def _python(home: Home, step: Step, folder: Path, on_progress: Callable[[Step, str], None]) -> str:
     """The Python of a step: the one that runs a script of the user's may have packages of the script's own."""
     if step.name != "experiment":
         return sys.executable
     from groundplan.local.script_environment import python_for
-    from pipelines.context import load_example
+    from pipelines.context import load_definition
 
-    return python_for(load_example(example).script, home.environments, lambda line: on_progress(step, line))
+    return python_for(load_definition(folder).script, home.environments, lambda line: on_progress(step, line))
 
 
 def said_last(log: Path, what: str) -> str:

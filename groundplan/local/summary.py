@@ -59,11 +59,19 @@ def print_summary(summary: Summary) -> None:
             _print_explanation(console, summary.explanation[model])
         console.print()
     for model, folder in summary.not_run:
-        how = f"run it: .venv/bin/groundplan experiment examples/{folder} --deploy" if folder else "the stack names it, and no example makes it"
-        console.print(f"[bold]Model[/bold] {model}\nnobody has run it yet; {how}\n")
+        console.print(f"[bold]Model[/bold] {model}\nnot run: {_why_not(summary, model, folder)}\n")
     if summary.timings:
         console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
     _print_next(console, summary)
+
+
+def _why_not(summary: Summary, model: str, folder: str) -> str:
+    stack = f"stacks/Pulumi.{summary.state.stack}.yaml"
+    if model not in summary.applied.outputs["platform"]["models"]:
+        return f"{stack} has no objectives for it; write them there, and run `groundplan up` again"
+    if not folder:
+        return f"{stack} names it, and models/ has no folder of this model"
+    return f".venv/bin/groundplan experiment {model} --deploy"
 
 
 def _changes(summary: Summary) -> str:
@@ -196,7 +204,9 @@ def _print_next(console: Console, summary: Summary) -> None:
     if found := next((item for item in summary.explanation.values() if item), None):
         router = summary.state.services["router"].url
         lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")
-    lines += [".venv/bin/groundplan status", ".venv/bin/groundplan monitor examples/diabetes", "make down"]
+    lines.append(".venv/bin/groundplan status")
+    lines += [f".venv/bin/groundplan monitor {model}" for model in list(summary.results)[:1]]
+    lines.append("make down")
     for line in lines:
         console.print(f"  {line}", markup=False)
 

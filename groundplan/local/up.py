@@ -1,4 +1,4 @@
-"""``groundplan up``: services, program, examples; quick where something is there already, and gone where it fails."""
+"""``groundplan up``: services, program, models; quick where something is there already, and gone where it fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,13 +39,11 @@ from groundplan.local.services import (
 from groundplan.local.starter import Starter, starter
 from pipelines.steps import STEPS, Step, steps_for
 from spec.errors import GroundplanError, UsageError
-from spec.model_folders import example_folders
+from spec.model_folders import ModelFolder, folders_of, model_folders, options_of
 from spec.objectives import StackConfig, load
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0
-
-DEFAULT_EXAMPLES = ("examples/diabetes", "examples/flights")
 
 
 class Talk:
@@ -69,7 +67,7 @@ class Summary:
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
     explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
     timings: dict[str, float] = field(default_factory=dict)
-    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of which no version serves, and their examples' folders
+    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of which no version serves, and their folders' names
 
 
 def bring_up(
@@ -78,15 +76,18 @@ def bring_up(
     *,
     external: dict[str, str] | None = None,
     ports: dict[str, int] | None = None,
-    examples: tuple[str, ...] = DEFAULT_EXAMPLES,
+    models: tuple[str, ...] | None = None,
+    options: Mapping[str, Mapping[str, str]] | None = None,
     validates: bool = False,
     say: Talk = Talk(),  # noqa: B008 (it has no state)
 ) -> Summary:
-    """Start what is not running, apply the program, run the examples that have not run.
+    """Start what is not running, apply the program, run the stack's models that have not run.
 
     Args:
         external: Addresses of services the user already has, by service name; those are not started.
         ports: Wanted ports of own services, by name; others get a free one.
+        models: Names of those to run. Default: all that the stack names and that have a folder.
+        options: Arguments of the models' sources, by model and name.
         validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are sent.
 
     Raises:
@@ -94,6 +95,7 @@ def bring_up(
         GroundplanError: A service, resource or step failed; what this call started is stopped again.
     """
     config = load(home.root, stack)
+    chosen = _chosen(home.root, config, models, options or {})
     _check_disk(home.root)
     with home.lock():
         state = home.load()
@@ -106,7 +108,7 @@ def bring_up(
             supervisor = supervisor_of(state)
             if home.schemas.is_dir() and _write_schemas(home):
                 supervisor.restart("kafka")  # it reads them once; its log is in S3
-            return _run(home, config, state, supervisor, examples, say, already_up=True)
+            return _run(home, config, state, supervisor, chosen, say, already_up=True)
         if state is not None:
             say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
         stop_all(home, state)
@@ -116,7 +118,34 @@ def bring_up(
             if validates:
                 _write_schemas(home)
             state, supervisor = _start_services(home, config, stack, external or {}, ports or {})
-            return _run(home, config, state, supervisor, examples, say, already_up=False)
+            return _run(home, config, state, supervisor, chosen, say, already_up=False)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A model to run, and the arguments of its source that were given."""
+
+    folder: ModelFolder
+    options: dict[str, str]
+
+
+def _chosen(root: Path, config: StackConfig, models: tuple[str, ...] | None, options: Mapping[str, Mapping[str, str]]) -> list[_Chosen]:
+    """The models to run, in the stack's order.
+
+    Raises:
+        UsageError: The stack has no such model, or the model no such option.
+    """
+    named = list(config.objectives.models)
+    folders = {folder.model: folder for folder in folders_of(root, named)}
+    for model in (*(models or ()), *options):
+        if model not in folders:
+            there = f"the stack's models with a folder: {', '.join(folders) or 'none'}"
+            raise UsageError(
+                f"stack {config.objectives.environment} runs no model {model!r}", where="--models" if model in (models or ()) else "--set", fix=there
+            )
+    for model, given in options.items():
+        options_of(folders[model].file, given, model)
+    return [_Chosen(folders[model], dict(options.get(model, {}))) for model in named if model in folders and (models is None or model in models)]
 
 
 def tear_down(home: Home) -> list[str]:
@@ -219,7 +248,7 @@ def _start_services(home: Home, config: StackConfig, stack: str, external: dict[
     return state, supervisor
 
 
-def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], say: Talk, *, already_up: bool) -> Summary:
+def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, chosen: list[_Chosen], say: Talk, *, already_up: bool) -> Summary:
     timings: dict[str, float] = {}
     clock = _Clock(timings, say)
     services = state.services
@@ -239,15 +268,13 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
             if service.name != "mlflow" or healthy(service):
                 wait_healthy(home, supervisor, service, 20)
 
-    from pipelines.context import load_example
-
-    new = [example for example in examples if not _marker(home, load_example(home.root / example).model).is_file()]
+    new = [item for item in chosen if not _marker(home, item.folder.model).is_file()]
     with starter(home, state, STEPS if new else ()) as forks:
-        return _run_program(home, config, state, supervisor, examples, clock, forks, already_up=already_up)
+        return _run_program(home, config, state, supervisor, chosen, clock, forks, already_up=already_up)
 
 
 def _run_program(
-    home: Home, config: StackConfig, state: State, supervisor: Supervisor, examples: tuple[str, ...], clock: _Clock, forks: Starter | None, *, already_up: bool
+    home: Home, config: StackConfig, state: State, supervisor: Supervisor, chosen: list[_Chosen], clock: _Clock, forks: Starter | None, *, already_up: bool
 ) -> Summary:
     services, timings = state.services, clock.timings
     with clock.phase(f"Pulumi program of stack {state.stack}"):
@@ -266,8 +293,8 @@ def _run_program(
     def router_ready(check: Callable[[], None] = lambda: None) -> None:
         wait_healthy(home, supervisor, services["router"], START_TIMEOUT_S, check)
 
-    for example in examples:
-        _run_example(home, state, home.root / example, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready}, forks)
+    for item in chosen:
+        _run_model(home, state, item, summary, clock, {"experiment": mlflow_ready, "deploy": router_ready}, forks)
     mlflow_ready()
     router_ready()
     summary.not_run = not_run(home, state, applied.outputs["platform"]["models"], summary)
@@ -275,8 +302,8 @@ def _run_program(
 
 
 def _marker(home: Home, model: str) -> Path:
-    """The file that says that an example's model has been brought up."""
-    return home.run / "examples" / f"{model}.json"
+    """The file that says that a model has been brought up."""
+    return home.run / "models" / f"{model}.json"
 
 
 def _location(region: str) -> dict[str, Any]:
@@ -292,38 +319,36 @@ def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
             manager.put_secret_value(SecretId=arn, SecretString=value)
 
 
-def _run_example(
-    home: Home, state: State, folder: Path, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]], forks: Starter | None
+def _run_model(
+    home: Home, state: State, item: _Chosen, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]], forks: Starter | None
 ) -> None:
-    from pipelines.context import load_example
-
-    example = load_example(folder)
-    steps = steps_for(contract=bool(example.contracts), joined=bool(example.features))
-    marker = _marker(home, example.model)
+    model = item.folder.model
+    steps = steps_for(contract=bool(item.folder.contracts), joined=bool(item.folder.file.features))
+    marker = _marker(home, model)
     if marker.is_file():
         before["experiment"](lambda: None)  # the registry tells what serves
-        found = summary.results[example.model] = now_serving(home, state, example.model, steps)
-        summary.explanation[example.model] = explain_one(state, found) if "deploy" in found else {}
-        clock.say(f"{example.model}: already there, serves {found['register']['version']}" if "register" in found else f"{example.model}: nothing serves")
+        found = summary.results[model] = now_serving(home, state, model, steps)
+        summary.explanation[model] = explain_one(state, found) if "deploy" in found else {}
+        clock.say(f"{model}: already there, serves {found['register']['version']}" if "register" in found else f"{model}: nothing serves")
         return
-    run = new_run()
+    run, arguments = new_run(), ("--options", json.dumps(item.options)) if item.options else ()
     started = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         explanation: list[Future[dict[str, Any]]] = []
 
         def done(step: Done) -> None:
-            clock.done(f"{example.model}: {step.step.title}", step.seconds)
+            clock.done(f"{model}: {step.step.title}", step.seconds)
             if step.step.name == "deploy":  # monitoring takes as long as loading SHAP does; there are two cores
-                explanation.append(pool.submit(explain_one, state, results(home, state, example.model, run, steps)))
+                explanation.append(pool.submit(explain_one, state, results(home, state, model, run, steps)))
 
         def progress(step: Step, text: str) -> None:
-            clock.say.progress(f"{example.model}: {step.name}: {text}")
+            clock.say.progress(f"{model}: {step.name}: {text}")
 
-        run_steps(home, state, steps, folder, run, before=before, starter=forks, on_done=done, on_progress=progress)
-        found = results(home, state, example.model, run, steps)
-        summary.explanation[example.model] = explanation[0].result() if explanation else {}
-    summary.timings[f"example {example.model}"] = time.monotonic() - started
-    summary.results[example.model] = found
+        run_steps(home, state, steps, item.folder.path, run, arguments, before=before, starter=forks, on_done=done, on_progress=progress)
+        found = results(home, state, model, run, steps)
+        summary.explanation[model] = explanation[0].result() if explanation else {}
+    summary.timings[f"model {model}"] = time.monotonic() - started
+    summary.results[model] = found
     if "deploy" in found:  # else it waits for events, and the next `up` looks again
         write_private(marker, json.dumps({"run": run}))
 
@@ -352,8 +377,8 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
 
 
 def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
-    """Models of the stack and of the examples of which no version serves and that this call has not run, each with its example's folder, if any."""
-    folders = example_folders(home.root)
+    """Models of the stack and of ``models/`` of which no version serves and that this call has not run, each with its folder's name, if any."""
+    folders = {folder.model: folder.path.name for folder in model_folders(home.root)}
     models = dict.fromkeys((*named, *folders))
     return [(model, folders.get(model, "")) for model in models if model not in summary.results and not champion_tags(state, model)]
 

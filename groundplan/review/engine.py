@@ -19,7 +19,7 @@ from groundplan.review import lookups, packs
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 
-_OURS = ("infra", "components", "policies", "pipelines", "examples", "tests")
+_OURS = ("spec", "infra", "components", "policies", "pipelines", "models", "tests")
 
 
 class ReviewMonitor(PreviewMonitor):

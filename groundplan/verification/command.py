@@ -16,7 +16,7 @@ from spec.errors import UsageError
 from spec.outputs import read
 
 
-def verify(home: Home, example: Path, outputs_at: str, *, read_only: bool, say: Callable[[str], None]) -> Report:
+def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: Callable[[str], None]) -> Report:
     """Verify the platform of this machine; or the stack on AWS whose outputs are named, with the caller's credentials.
 
     Args:
@@ -49,7 +49,7 @@ def verify(home: Home, example: Path, outputs_at: str, *, read_only: bool, say: 
     if read_only:
         report.checks.append(Check(working.AREA, "an event, a version, requests, an alarm", "not tried", "--read-only"))
     elif local:
-        working.run(report, home, outputs, client, example, say)
+        working.run(report, home, outputs, client, folder, say)
     else:
         _on_aws(report, outputs, client)
     return report

@@ -20,16 +20,16 @@ _check = partial(checked, AREA)
 CAPTURE_TIMEOUT_S, METRIC_TIMEOUT_S = 30.0, 30.0
 
 
-def run(report: Report, home: Home, outputs: Outputs, client: Client, example: Path, say: Callable[[str], None]) -> None:
+def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Path, say: Callable[[str], None]) -> None:
     """Send an event, run the model's pipeline, and ask the endpoint for it, on the platform of this machine."""
     from groundplan.local.experiments import inside, run_experiment
-    from pipelines.context import load_example
+    from pipelines.context import load_definition
     from pipelines.data.broker import producer, send
     from pipelines.data.message_keys import message_key
 
-    loaded = load_example(example)
+    loaded = load_definition(folder)
     if not loaded.contracts:
-        report.checks.append(Check(AREA, "an event is sent", "not tried", "the example reads no events", "an example with a data contract"))
+        report.checks.append(Check(AREA, "an event is sent", "not tried", "the model reads no events", "a model with a data contract"))
         return
     contract, key, sent = loaded.contracts[0], b"", dict[str, Any]()
     begun = time.monotonic()
@@ -46,7 +46,7 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, example: P
         return
     with report.looking(AREA, "the pipeline runs, and the endpoint answers"):
         try:
-            found = run_experiment(home, example, deploy=True, say=say)
+            found = run_experiment(home, folder, deploy=True, say=say)
             _pipeline(report, found, contract.topic, time.monotonic() - begun)
             _ask(report, outputs, client, loaded.model, found, sent[contract.keys[0]], begun)
         finally:

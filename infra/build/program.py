@@ -19,7 +19,7 @@ from infra.build.outputs import outputs
 from infra.build.retraining import build_retraining
 from infra.design import design
 from infra.design.price_book import load_prices
-from spec.model_folders import consumer_groups, contracts_and_views, example_folders, refuse_drafts
+from spec.model_folders import consumer_groups, folders_of, refuse_drafts, shared
 from spec.objectives import parse
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,8 @@ def build() -> None:
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
     # A review tells of a platform that is over its budget, and of all else that is wrong with it.
     plan = design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW"))
-    contracts, views = contracts_and_views(ROOT)
+    folders = folders_of(ROOT, wanted.models)
+    contracts, views = shared(folders)
     if wanted.production:
         refuse_drafts(contracts)
     given = Given(
@@ -49,8 +50,8 @@ def build() -> None:
         plan=plan,
         contracts=contracts,
         views=views,
-        groups=consumer_groups(ROOT),
-        folders=example_folders(ROOT),
+        groups=consumer_groups(folders),
+        folders={folder.model: folder.path.name for folder in folders},
         manifests=manifests,
     )
     base = build_foundation(given)

@@ -26,12 +26,12 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
     workflows: dict[str, Workflow] = {}
     jobs: dict[str, ClusterJob] = {}
     for model, retraining in plan.retraining.items():
-        example = f"{FOLDER}/examples/{given.folders.get(model, model)}"
+        folder = f"{FOLDER}/models/{given.folders.get(model, model)}"
         if retraining.kind == CLUSTER_JOB:
-            jobs[model] = ClusterJob(example=example, every_hours=retraining.every_hours, within_minutes=given.wanted.models[model].retraining.within_minutes)
+            jobs[model] = ClusterJob(folder=folder, every_hours=retraining.every_hours, within_minutes=given.wanted.models[model].retraining.within_minutes)
             continue
         parameters: dict[str, pulumi.Input[str]] = {
-            "Example": example,
+            "ModelFolder": folder,
             "ImageUri": models.image.uri,
             "RoleArn": data.identity.role_arns["pipeline"],
             "OutputsUri": outputs_uri,

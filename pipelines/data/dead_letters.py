@@ -194,7 +194,7 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
     letters = [letter for letter in shown(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
     kept = 0
     if broker.validates():
-        contract = next(item for item in context.example.contracts if item.topic == topic)
+        contract = next(item for item in context.definition.contracts if item.topic == topic)
         bad = {item.index for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
         letters, kept = [letter for index, letter in enumerate(letters) if index not in bad], len(bad)
     messages = (

@@ -54,7 +54,7 @@ STEPS = (
 
 
 def steps_for(*, contract: bool, joined: bool = True) -> tuple[Step, ...]:
-    """The steps of an example; without a data contract the data steps fall away.
+    """The steps of a model; without a data contract the data steps fall away.
 
     Args:
         joined: Whether the script reads a training set that the features step joins; if not, the two run side by side.

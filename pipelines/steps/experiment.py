@@ -44,7 +44,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
     """
     check_owner(context, take_over=context.wishes.take_over)
     mlflow = use_mlflow()
-    example = context.example
+    definition = context.definition
     os.environ["MLFLOW_EXPERIMENT_NAME"] = context.model
     started = time.time()
     recorder = Recorder(columns=_feature_names(context))
@@ -52,14 +52,16 @@ def run_experiment(context: Context) -> dict[str, Any]:
     with _training_set(context) as given:
         given_arguments = context.wishes.script_arguments
         run_script(
-            example.script, example.project.arguments(given_arguments) if example.project else given_arguments, example.folder if example.project else None
+            definition.script,
+            definition.project.arguments(given_arguments) if definition.project else given_arguments,
+            definition.folder if definition.project else None,
         )
         if given is not None and not recorder.splits:
             columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
-            recorder.splits = [(given[names], given[example.target]) for names in columns if set(names) <= set(given.columns)]
+            recorder.splits = [(given[names], given[definition.target]) for names in columns if set(names) <= set(given.columns)]
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     if not recorder.logged and mlflow.last_active_run() is None:
-        raise GroundplanError("the script made no MLflow run", where=str(example.script), fix="call mlflow.start_run() and log something")
+        raise GroundplanError("the script made no MLflow run", where=str(definition.script), fix="call mlflow.start_run() and log something")
     seconds = round(time.time() - started, 2)
     try:
         return _record(context, recorder, seconds)
@@ -77,7 +79,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
     """
     import mlflow
 
-    example = context.example
+    definition = context.definition
     held_out: dict[Logged, tuple[Labelled, str]] = {}
 
     def holdout(item: Logged) -> Labelled:
@@ -85,7 +87,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
         return held_out[item][0]
 
     wishes = context.wishes
-    logged, choice = choose(recorder.logged, holdout, context.objectives, example.script, run_name=wishes.run_name, artifact=wishes.artifact)
+    logged, choice = choose(recorder.logged, holdout, context.objectives, definition.script, run_name=wishes.run_name, artifact=wishes.artifact)
     holdout(logged)
     rows, how = held_out[logged]
     training = Labelled(logged.frame, logged.known(logged.labels))
@@ -93,7 +95,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
     with TemporaryDirectory() as folder:
         described = _export(context, logged, training, _with_more(rows, how, recorder), Path(folder))
         mlflow.MlflowClient().log_artifacts(logged.run_id, folder, "groundplan")
-    dataset = context.result("quality") if example.contracts else {}
+    dataset = context.result("quality") if definition.contracts else {}
     tags = {
         **_tags(context, seconds),
         "groundplan.training_digest": digest,
@@ -111,7 +113,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
 
 
 def _tags(context: Context, seconds: float) -> dict[str, str]:
-    code = code_version(context.example.script)
+    code = code_version(context.definition.script)
     return {
         "groundplan.model": context.model,
         "groundplan.pipeline_run": context.run,
@@ -141,7 +143,7 @@ def _training_set(context: Context) -> Iterator[Any]:
     """The training set that the features step has joined, as a frame; the script finds it by ``GROUNDPLAN_TRAINING_SET``."""
     import pandas as pd
 
-    address = context.result("features")["training_set"] if context.example.features else ""
+    address = context.result("features")["training_set"] if context.definition.features else ""
     if not address:
         yield None
         return
@@ -153,12 +155,12 @@ def _training_set(context: Context) -> Iterator[Any]:
 
 
 def _feature_names(context: Context) -> tuple[str, ...]:
-    return tuple(name for view in context.example.views for name in view.features)
+    return tuple(name for view in context.definition.views for name in view.features)
 
 
 def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
     """Where the server finds a row's features by its key; nothing where a column is in no view."""
-    views = context.example.views
+    views = context.definition.views
     if not views or not columns <= set(_feature_names(context)) or len({view.key for view in views}) > 1:
         return {}
     tables = {context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views}
@@ -293,7 +295,7 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
     from mlflow.entities import DatasetInput, InputTag, RunTag
 
     client = MlflowClient()
-    labels = by_target(training.labels, context.example.target or "label")
+    labels = by_target(training.labels, context.definition.target or "label")
     named = {}
     for column in labels.columns:
         name = str(column)

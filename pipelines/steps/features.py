@@ -1,6 +1,6 @@
 """Step: features registered in Feast (offline in S3 as Parquet, online in DynamoDB), and the training set joined from them.
 
-An example either declares feature views and the Ibis expressions behind them (``features`` in ``example.yaml``), or its one contract's
+A model either declares feature views and the Ibis expressions behind them (``features`` in ``model.yaml``), or its one contract's
 events are the features. The expressions are run by DuckDB; at volume Athena runs the same ones (``athena_sql``).
 """
 
@@ -35,10 +35,10 @@ def materialize(context: Context) -> dict[str, Any]:
     Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last one.
 
     Raises:
-        GroundplanError: The expressions don't make what ``example.yaml`` declares, rows have no key, or most of an online table would go.
+        GroundplanError: The expressions don't make what ``model.yaml`` declares, rows have no key, or most of an online table would go.
     """
     quality = context.result("quality")
-    views = {view.name: view for view in context.example.views}
+    views = {view.name: view for view in context.definition.views}
     tables, labels = _computed(context, quality)
     offline, online = {}, {}
     now = clock(context, tables)
@@ -68,31 +68,31 @@ def clock(context: Context, tables: Mapping[str, pa.Table]) -> datetime:
     """What time it is: the platform's; for a recording of the past that of its newest event."""
     import pyarrow.compute as pc
 
-    if context.example.recording:
-        newest: list[datetime] = [pc.max(table[view.time]).as_py() for view in context.example.views if (table := tables[view.name]).num_rows]
+    if context.definition.recording:
+        newest: list[datetime] = [pc.max(table[view.time]).as_py() for view in context.definition.views if (table := tables[view.name]).num_rows]
         if newest:
             return max(newest)
     return datetime.now(UTC)
 
 
 def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, pa.Table], pa.Table | None]:
-    """Rows of each view, and the labels where the example joins its training set from the views."""
+    """Rows of each view, and the labels where the model joins its training set from the views."""
     import pyarrow as pa
 
-    example = context.example
-    if not example.features:
-        view = example.views[0]
+    definition = context.definition
+    if not definition.features:
+        view = definition.views[0]
         table = _as_features(read_parquet(context.get_address(quality["dataset"])), view)
         now = datetime.now(UTC).replace(microsecond=0)
         return {view.name: table.append_column(view.time, pa.array([now] * table.num_rows, type=pa.timestamp("us", "UTC")))}, None
     with TemporaryDirectory() as folder:
         tables = duckdb_tables({name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}, Path(folder))
-        made = example.function(f"{example.features}:features")(tables)
-        labels = example.function(f"{example.features}:labels")(tables)
-        if set(made) != {view.name for view in example.views}:
+        made = definition.function(f"{definition.features}:features")(tables)
+        labels = definition.function(f"{definition.features}:labels")(tables)
+        if set(made) != {view.name for view in definition.views}:
             raise GroundplanError(
-                f"makes the views {', '.join(sorted(made))}, and example.yaml declares {', '.join(sorted(view.name for view in example.views))}",
-                where=str(example.folder / f"{example.features}.py"),
+                f"makes the views {', '.join(sorted(made))}, and model.yaml declares {', '.join(sorted(view.name for view in definition.views))}",
+                where=str(definition.folder / f"{definition.features}.py"),
             )
         return {name: expression.to_pyarrow() for name, expression in made.items()}, labels.to_pyarrow()
 
@@ -128,16 +128,16 @@ def athena_sql(context: Context) -> dict[str, str]:
 
     from pipelines.data.decode import arrow_schema
 
-    example = context.example
-    unbound = {contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view) for contract in example.contracts}
-    return {name: str(ibis.to_sql(view, dialect="athena")) for name, view in example.function(f"{example.features}:features")(unbound).items()}
+    definition = context.definition
+    unbound = {contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view) for contract in definition.contracts}
+    return {name: str(ibis.to_sql(view, dialect="athena")) for name, view in definition.function(f"{definition.features}:features")(unbound).items()}
 
 
 def _check(view: View, table: pa.Table) -> None:
     wanted = {view.key, view.time, *view.features}
     if set(table.column_names) != wanted:
         odd = sorted(set(table.column_names) ^ wanted)
-        raise GroundplanError(f"the view {view.name} has other columns than example.yaml declares: {', '.join(odd)}", where="features")
+        raise GroundplanError(f"the view {view.name} has other columns than model.yaml declares: {', '.join(odd)}", where="features")
     for name, what in ((view.key, "no key"), (view.time, "no time")):
         if table[name].null_count:
             raise GroundplanError(
@@ -303,7 +303,7 @@ def _delete_online(resource: Any, entities: set[tuple[str, Any]]) -> None:
 
 def _training_set(context: Context, tables: Mapping[str, pa.Table], labels: pa.Table) -> str:
     """Labels with the features of the model's views as they were known when each was asked; its address."""
-    joined = as_of(labels, context.example.views, tables)
+    joined = as_of(labels, context.definition.views, tables)
     order = [(EVENT_TIME, "ascending"), *((name, "ascending") for name in labels.column_names if name != EVENT_TIME)]
     return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", parquet(joined.sort_by(order)))
 

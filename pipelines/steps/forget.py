@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines import audit_chain as audit
-from pipelines.context import Context, Example, load_example
+from pipelines.context import Context, ModelDefinition, load_definition
 from pipelines.data import dead_letters, quarantine
 from pipelines.data.masking import masking_key
 from pipelines.data.people import PEOPLE, People
@@ -55,16 +55,16 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
         and what a search afterwards found (nothing).
 
     Raises:
-        GroundplanError: The example has no personal fields, or something of the person is still there afterwards.
+        GroundplanError: The model has no personal fields, or something of the person is still there afterwards.
     """
-    topics = {contract.topic for contract in context.example.contracts if contract.personal}
+    topics = {contract.topic for contract in context.definition.contracts if contract.personal}
     if not topics:
-        raise GroundplanError("no contract of the example has personal fields", where=str(context.example.folder), fix="tag them: `tags: [personal]`")
+        raise GroundplanError("no contract of the model has personal fields", where=str(context.definition.folder), fix="tag them: `tags: [personal]`")
     related, people = _related(context, topics), People(context, masking_key(context.outputs))
     number, person = people.number(subject), Person(subject, people.token_of(subject))
     scopes: list[Scope] = []
-    for example in related:
-        scopes += _follow(replace(context, example=example), person)
+    for definition in related:
+        scopes += _follow(replace(context, definition=definition), person)
     _compare_rows(context, related, person, scopes)
     held = list(_search(context, person, scopes))
     models = sorted({*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)})
@@ -78,13 +78,13 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     taken = _clean(context, person, scopes, held)
     # Of an earlier run, too, that died before it came to this.
     versions = sum(_delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets)
-    items = sum(_delete_online(context, view, scopes) for example in related for view in example.views)
-    letters = sum(dead_letters.erase(context, contract.topic, subject) for example in related for contract in example.contracts)
-    apart = sum(quarantine.erase(context, contract, person) for example in related for contract in example.contracts)
+    items = sum(_delete_online(context, view, scopes) for definition in related for view in definition.views)
+    letters = sum(dead_letters.erase(context, contract.topic, subject) for definition in related for contract in definition.contracts)
+    apart = sum(quarantine.erase(context, contract, person) for definition in related for contract in definition.contracts)
     pages = _delete_pages(context, person)
     left = [_address(context, *place) for place in _search(context, person, scopes)]
     evidence = {
-        **begun, "topics": sorted(topics), "examples": [example.model for example in related],
+        **begun, "topics": sorted(topics), "searched": [other.model for other in related],
         "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
         "old_versions": versions, "online_items": items, "dead_letters": letters, "quarantined": apart, "pages": pages, "left": len(left),
         "finished": True, "kept": KEPT,
@@ -100,11 +100,11 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     return {**evidence, "evidence": address}
 
 
-def _related(context: Context, topics: set[str]) -> list[Example]:
-    """The example, and the project's others that read one of its topics with personal fields."""
-    found = [context.example]
-    for path in sorted(PROJECT.glob("examples/*/experiment.py")):
-        other = load_example(path.parent)
+def _related(context: Context, topics: set[str]) -> list[ModelDefinition]:
+    """The model, and the project's others that read one of its topics with personal fields."""
+    found = [context.definition]
+    for path in sorted(PROJECT.glob("models/*/experiment.py")):
+        other = load_definition(path.parent)
         if other.model != context.model and topics & {contract.topic for contract in other.contracts}:
             found.append(other)
     return found
@@ -123,10 +123,10 @@ def _follow(context: Context, person: Person) -> list[Scope]:
     """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be there without them."""
     import pyarrow.compute as pc
 
-    example, forgotten = context.example, forgotten_tokens(context) - {person.token}
+    definition, forgotten = context.definition, forgotten_tokens(context) - {person.token}
     tables: dict[str, tuple[pa.Table, pa.Table]] = {}
     scopes, of_views = list[Scope](), dict[str, set[Any]]()
-    for contract in example.contracts:
+    for contract in definition.contracts:
         raw, deletions = RawZone(context, contract).read(), RawZone(context, contract).deletions()
         tables[contract.view] = (prepare(raw, contract, forgotten, deletions)[0], prepare(raw, contract, forgotten | {person.token}, deletions)[0])
         if contract.personal:
@@ -134,22 +134,22 @@ def _follow(context: Context, person: Person) -> list[Scope]:
             mine = raw.filter(person.mask(raw))
             keys = set(pc.unique(mine[contract.key]).to_pylist()) if len(contract.keys) == 1 else set()
             scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys} if keys else {}))
-            if not example.features:
+            if not definition.features:
                 of_views[contract.view] = keys
-    if example.features:
+    if definition.features:
         made = []
         for side in (0, 1):
             with TemporaryDirectory() as folder:
                 given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
-                made.append({name: view.to_pyarrow() for name, view in example.function(f"{example.features}:features")(given).items()})
-        of_views = {view.name: gone(made[0][view.name], made[1][view.name], view.key) for view in example.views}
+                made.append({name: view.to_pyarrow() for name, view in definition.function(f"{definition.features}:features")(given).items()})
+        of_views = {view.name: gone(made[0][view.name], made[1][view.name], view.key) for view in definition.views}
     union: dict[str, set[Any]] = {}
-    for view in example.views:
+    for view in definition.views:
         scopes.append(Scope("features", f"{view.name}/", {view.key: of_views.get(view.name, set())}))
         union.setdefault(view.key, set()).update(of_views.get(view.name, set()))
     for zone, prefix in (
-        ("features", f"training/{example.model}/"), ("features", f"batch/{example.model}/"), ("models", f"capture/{context.endpoint_name}/"),
-        ("models", f"{example.model}/"), ("curated", f"runs/{example.model}/"),
+        ("features", f"training/{definition.model}/"), ("features", f"batch/{definition.model}/"), ("models", f"capture/{context.endpoint_name}/"),
+        ("models", f"{definition.model}/"), ("curated", f"runs/{definition.model}/"),
     ):  # fmt: skip
         scopes.append(Scope(zone, prefix, union))
     for scope in scopes:
@@ -168,11 +168,13 @@ def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person
     return person.within(entities)
 
 
-def _compare_rows(context: Context, related: list[Example], person: Person, scopes: list[Scope]) -> None:
+def _compare_rows(context: Context, related: list[ModelDefinition], person: Person, scopes: list[Scope]) -> None:
     """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no keys."""
-    for example in related:
-        columns = [name for view in example.views for name in view.features]
-        places = [("features", f"training/{example.model}/")] if example.features else [("curated", f"{item.topic}/version=") for item in example.contracts]
+    for definition in related:
+        columns = [name for view in definition.views for name in view.features]
+        places = (
+            [("features", f"training/{definition.model}/")] if definition.features else [("curated", f"{item.topic}/version=") for item in definition.contracts]
+        )
         for zone, prefix in places:
             for key in context.keys(zone, prefix):
                 if key.endswith(".parquet"):
@@ -280,19 +282,19 @@ def _delete_pages(context: Context, person: Person) -> int:
     return len(named)
 
 
-def _models_of(context: Context, related: list[Example], held: list[str]) -> list[str]:
+def _models_of(context: Context, related: list[ModelDefinition], held: list[str]) -> list[str]:
     """Versions of the models that were trained on a dataset that held the person: whether to train them again is for people to say."""
     from pipelines.tracking import use_mlflow
 
     mlflow = use_mlflow()
     client = mlflow.MlflowClient()
     found = []
-    for example in related:
-        for version in client.search_model_versions(f"name='{example.model}'"):
+    for definition in related:
+        for version in client.search_model_versions(f"name='{definition.model}'"):
             datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
             if any(address in datasets for address in held):
                 name = str(version.tags.get("version", version.version))
-                found.append(name if example.model == context.model else f"{example.model} {name}")
+                found.append(name if definition.model == context.model else f"{definition.model} {name}")
     return sorted(found)
 
 

@@ -77,12 +77,12 @@ class _Partition:
 
 
 def ingest(context: Context) -> dict[str, Any]:
-    """Take in what the topics of the example hold by now.
+    """Take in what the topics of the model hold by now.
 
     Raises:
         GroundplanError: No broker is known, a topic is missing, or S3 takes no objects; nothing is lost then.
     """
-    contracts = {contract.topic: contract for contract in context.example.contracts}
+    contracts = {contract.topic: contract for contract in context.definition.contracts}
     _fill(context, contracts)
     ingestion = _Ingestion(context, contracts)
     taken = ingestion.run()
@@ -363,9 +363,9 @@ def _with_position(table: Any, number: int, messages: list[Any]) -> Any:
 
 
 def _fill(context: Context, contracts: dict[str, Contract]) -> None:
-    """On one machine: fill each topic that is empty from the example's own source."""
-    if not context.example.source or not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return  # nobody's own stream is filled with an example's events
+    """On one machine: fill each topic that is empty from the model's own source."""
+    if not context.definition.source or not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return  # nobody's own stream is filled with a model's events
     client = broker.consumer(context.outputs, "groundplan-probe")
     try:
         from confluent_kafka import TopicPartition
@@ -382,9 +382,9 @@ def _fill(context: Context, contracts: dict[str, Contract]) -> None:
     finally:
         client.close()
     if empty:
-        source = context.example.function(context.example.source)
+        source = context.definition.function(context.definition.source)
         for topic in empty:
-            publish(context, contracts[topic], source(topic))
+            publish(context, contracts[topic], source(topic, **context.definition.options))
 
 
 def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any]]) -> int:

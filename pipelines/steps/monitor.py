@@ -35,7 +35,7 @@ def monitor(context: Context) -> dict[str, Any]:
     try:
         champion = client.get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:
-        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment examples/... --deploy") from None
+        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment models/... --deploy") from None
     with TemporaryDirectory() as folder:
         path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
         reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
@@ -88,14 +88,14 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
 
     Returns:
         For each month its rows, the mean of the outcome, and the largest population stability index of a feature with its name: the sum of
-        ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the example has no event times.
+        ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the model has no event times.
     """
     import io
 
     import numpy as np
     import pandas as pd
 
-    if not context.example.features:
+    if not context.definition.features:
         return []
     newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
     frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
@@ -113,7 +113,7 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
         counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(len(names), -1)
         shares = np.maximum(counts / counts.sum(axis=1, keepdims=True), PSI_LEAST)
         psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(axis=1)
-    outcomes = frame[context.example.target].groupby(months).agg(["size", "mean"])
+    outcomes = frame[context.definition.target].groupby(months).agg(["size", "mean"])
     return [
         {
             "month": str(name), "rows": int(outcomes.loc[name, "size"]), "outcome": round(float(outcomes.loc[name, "mean"]), 4),

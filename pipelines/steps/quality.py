@@ -33,7 +33,7 @@ def check_quality(context: Context) -> dict[str, Any]:
             message says which expectation and how often.
     """
     forgotten = forgotten_tokens(context)
-    contracts = context.example.contracts
+    contracts = context.definition.contracts
     prepared: dict[str, tuple[pa.Table, dict[str, int]]] = {}
     for contract in contracts:
         raw = RawZone(context, contract).read()

@@ -42,7 +42,7 @@ def register(context: Context) -> dict[str, Any]:
     }
     made = mlflow.register_model(experiment["model_uri"], context.model, tags=tags)
     client.update_model_version(context.model, made.version, description=f"{version}: run {experiment['run_id']}")
-    # MLflow allows no dots in an alias: models:/diabetes-rf@v1-0-0
+    # MLflow allows no dots in an alias: models:/NAME@v1-0-0
     client.set_registered_model_alias(context.model, version.replace(".", "-"), made.version)
     signature = mlflow.models.get_model_info(experiment["model_uri"]).signature
     append(

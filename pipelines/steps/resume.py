@@ -1,6 +1,6 @@
 """Brings the newest version that two people have approved to where it serves: what a run that stopped at its sign-off left undone.
 
-``python -m pipelines.steps.resume --example examples/diabetes``; on the cluster it runs every few minutes.
+``python -m pipelines.steps.resume --model-folder models/NAME``; on the cluster it runs every few minutes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.steps.deploy import deploy
 from pipelines.steps.monitor import monitor
 from pipelines.steps.signoff import signoff
@@ -46,20 +46,20 @@ def resume(context: Context) -> dict[str, Any]:
 def main() -> None:
     """Exit 0 when something was deployed or nothing waits, 1 on failure, 2 on wrong use."""
     parser = argparse.ArgumentParser(prog="pipelines.steps.resume")
-    parser.add_argument("--example", required=True, help="folder with experiment.py, or a script")
+    parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
     parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
     parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
     arguments = parser.parse_args()
     try:
         if not arguments.outputs:
             raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
-        outputs, example = read(arguments.outputs), load_example(Path(arguments.example))
-        run = waiting_run(use_mlflow().MlflowClient(), example.model, outputs.approvals)
+        outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
+        run = waiting_run(use_mlflow().MlflowClient(), definition.model, outputs.approvals)
         if not run:
-            print(f"no approved version of {example.model} waits")
+            print(f"no approved version of {definition.model} waits")
             return
-        outcome = resume(Context(outputs, example, run, Path(arguments.reports)))
-        print(f"{example.model} {outcome['version']}: {outcome['outcome']}")
+        outcome = resume(Context(outputs, definition, run, Path(arguments.reports)))
+        print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

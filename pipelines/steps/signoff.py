@@ -36,7 +36,7 @@ def signoff(context: Context) -> dict[str, Any]:
         raise GroundplanError(
             f"{context.model} {registered['version']} lacks the approval of {' and '.join(missing)}",
             where="sign-off",
-            fix=f"groundplan approve {context.example.folder} {registered['version']} --role {missing[0]} --identity you@example.com",
+            fix=f"groundplan approve {context.definition.folder} {registered['version']} --role {missing[0]} --identity you@definition.com",
         )
     if len(set(given.values())) < len(given):
         raise GroundplanError("one person gave two approvals; the roles must be two people", where=f"{context.model} {registered['version']}")

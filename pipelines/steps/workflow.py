@@ -16,7 +16,7 @@ from pipelines.steps import STEPS
 
 INSTANCE_TYPE = "ml.m5.large"
 # Filled in by the program for each model; TrackingUri is given when an execution is started.
-PARAMETERS = ("Example", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri")
+PARAMETERS = ("ModelFolder", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri")
 
 
 def compile_pipeline() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def compile_pipeline() -> dict[str, Any]:
     run = ExecutionVariables.PIPELINE_EXECUTION_ID
     nobody = boto3.Session(region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
     session = PipelineSession(boto_session=nobody, default_bucket="unused")
-    example, image, role, outputs, tracking = (ParameterString(name=name) for name in PARAMETERS)
+    folder, image, role, outputs, tracking = (ParameterString(name=name) for name in PARAMETERS)
     built: dict[str, Any] = {}
     for step in STEPS:
         processor = Processor(
@@ -50,10 +50,10 @@ def compile_pipeline() -> dict[str, Any]:
         built[step.name] = ProcessingStep(
             name=step.name,
             display_name=step.title,
-            step_args=processor.run(arguments=["--example", example, "--run", run, "--reports", "/opt/ml/processing/reports"], logs=False),
+            step_args=processor.run(arguments=["--model-folder", folder, "--run", run, "--reports", "/opt/ml/processing/reports"], logs=False),
             depends_on=[built[name] for name in step.needs],
         )
-    pipeline = Pipeline(name="groundplan", parameters=[example, image, role, outputs, tracking], steps=list(built.values()), sagemaker_session=session)
+    pipeline = Pipeline(name="groundplan", parameters=[folder, image, role, outputs, tracking], steps=list(built.values()), sagemaker_session=session)
     definition: dict[str, Any] = json.loads(pipeline.definition())
     return {key: value for key, value in definition.items() if value is not None}
 

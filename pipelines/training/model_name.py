@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spec.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipelines.context import Context, Example
+    from pipelines.context import Context, ModelDefinition
 
 MODEL_NAME_LIMIT = 40
 PROJECT = Path(__file__).parents[2]
@@ -52,9 +52,9 @@ def _texts(node: ast.expr | None) -> set[str]:
     return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
-def owner_of(example: Example) -> str:
-    """What makes a model: the folder of those that ``example.yaml`` describes, else the script. Inside of the project relative to it."""
-    place = example.folder if (example.folder / "example.yaml").is_file() else example.script
+def owner_of(definition: ModelDefinition) -> str:
+    """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project relative to it."""
+    place = definition.folder if (definition.folder / "model.yaml").is_file() else definition.script
     return str(place.relative_to(PROJECT)) if place.is_relative_to(PROJECT) else str(place)
 
 
@@ -67,7 +67,7 @@ def check_owner(context: Context, *, take_over: bool = False) -> None:
     Raises:
         UsageError: Another script has made a model of this name.
     """
-    own = owner_of(context.example)
+    own = owner_of(context.definition)
     try:
         other = json.loads(context.get("curated", _key(context)))["script"]
     except context.s3.exceptions.NoSuchKey:
@@ -81,8 +81,8 @@ def check_owner(context: Context, *, take_over: bool = False) -> None:
 
 
 def claim(context: Context) -> None:
-    """Note that the example makes the model of this name; called once it has made one."""
-    context.put("curated", _key(context), json.dumps({"script": owner_of(context.example)}).encode(), "application/json")
+    """Note that the model makes the model of this name; called once it has made one."""
+    context.put("curated", _key(context), json.dumps({"script": owner_of(context.definition)}).encode(), "application/json")
 
 
 def _key(context: Context) -> str:

@@ -36,7 +36,7 @@ class Logged:
 
     Attributes:
         features, labels: What it was fitted on, arrays or pandas objects of n rows; None if its fit was not seen.
-        columns: Names for the columns of a bare array, if the example's contract has as many features.
+        columns: Names for the columns of a bare array, if the model's contract has as many features.
         run_id, run_name: Of its MLflow run.
         artifact: Name that the script gave it.
         registered: Whether the script registers it.
@@ -86,7 +86,7 @@ class Recorder:
         splits: What ``train_test_split`` was given, each time: features and labels of the whole dataset.
         parts: Which rows of them it gave back: the places of the larger part, and of the rest.
         more: Every feature of the dataset, in the rows of the platform's own training set, where there is one.
-        columns: Names for the columns of a bare array, if the example's contract has as many features.
+        columns: Names for the columns of a bare array, if the model's contract has as many features.
     """
 
     columns: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A clone with the platform up; it must leave nothing behind."""
     folder = copy_project(tmp_path_factory.mktemp("e2e") / "a clone")  # a blank in the path, as laptops have
     try:
-        done = groundplan(folder, "up", "--examples", request.module.EXAMPLES, "--months", "2", **FOREIGN)
+        done = groundplan(folder, "up", "--models", request.module.MODEL, *request.module.OPTIONS, **FOREIGN)
         (folder / "up.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
         assert_ok(done, folder)
         yield folder

@@ -12,7 +12,8 @@ import pytest
 from tests.flights import IMPOSSIBLE_WIND
 from tests.platform import assert_ok, groundplan
 
-EXAMPLES = "flights"
+MODEL = "flights-late"
+OPTIONS = ("--set", "flights-late.months=2")
 TAILNUM = "N725MQ"  # the plane that flew most often
 
 
@@ -64,7 +65,7 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
         plane = {"tailnum": f"N{number}TEST", "manufacturer": "BOEING", "model": "737", "engines": 2, "seats": 149, field: f"ask joe{number}@example.com"}
         send(shell, "planes", json.dumps(plane))
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")
-    assert wrong.returncode == 2 and "the example has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
+    assert wrong.returncode == 2 and "the model has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
 
 
 def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key: str) -> None:
@@ -75,7 +76,7 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
 
 
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
-    done = groundplan(project, "monitor", "examples/flights")
+    done = groundplan(project, "monitor", "models/flights-late")
     text = done.stdout
     assert done.returncode == 0 or "latency ALARM" in text, text + done.stderr  # which a machine that has much else to do may raise
     assert "Data by month, held against what the model was trained on" in text and "balanced_accuracy 0." in text
@@ -85,7 +86,7 @@ def test_monitoring_shows_the_data_by_month(project: Path) -> None:
 
 
 def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(project: Path, runtime: Any, sample_key: str) -> None:
-    done = groundplan(project, "experiment", "examples/flights/after_departure.py", "--deploy", "--json")
+    done = groundplan(project, "experiment", "models/flights-late/after_departure.py", "--deploy", "--json")
     found = json.loads(assert_ok(done, project).stdout)
     assert found["register"]["version"] == "v2.0.0" and found["deploy"]["outcome"] == "promoted"
     assert found["evaluate"]["metrics"]["roc_auc"] > 0.85
@@ -119,8 +120,8 @@ def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(
 @pytest.mark.drill
 def test_the_first_version_can_follow_the_second(project: Path) -> None:
     """The champion has an input that the candidate has not: both are asked the same rows all the same."""
-    assert_ok(groundplan(project, "experiment", "examples/flights/after_departure.py", "--deploy"), project)
-    found = groundplan(project, "experiment", "examples/flights", "--deploy")
+    assert_ok(groundplan(project, "experiment", "models/flights-late/after_departure.py", "--deploy"), project)
+    found = groundplan(project, "experiment", "models/flights-late", "--deploy")
     assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, found.stdout + found.stderr
 
 
@@ -138,5 +139,5 @@ def test_a_person_is_forgotten_with_evidence(project: Path, shell: dict[str, str
     assert blind.returncode == 2 and "without MLflow nobody tells which models the person's data trained" in blind.stderr
     again = json.loads(assert_ok(groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", "--json", *outputs, **shell), project).stdout)
     assert (again["rows"], again["left"]) == (0, 0)
-    log = json.loads(assert_ok(groundplan(project, "audit", "examples/flights", "--json"), project).stdout)
+    log = json.loads(assert_ok(groundplan(project, "audit", "models/flights-late", "--json"), project).stdout)
     assert log[-1]["action"] == "forget" and log[-1]["actor"] == "dpo@example.com" and TAILNUM not in json.dumps(log)

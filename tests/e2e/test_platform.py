@@ -20,7 +20,8 @@ from tests.conftest import ROOT
 from tests.e2e import scripts
 from tests.platform import assert_ok, copy_project, groundplan, logs_of, processes_of
 
-EXAMPLES = "diabetes"
+MODEL = "diabetes-rf"
+OPTIONS = ()
 
 
 def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_bad_request_is_refused_in_one_sentence_and_the_endpoint_goes_on(body:
 
 
 def test_up_again_is_quick_and_says_what_is_there(project: Path, status: Any) -> None:
-    done = assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project)
+    done = assert_ok(groundplan(project, "up", "--models", MODEL), project)
     assert "The platform was already up" in done.stdout and "unchanged" in done.stdout and "diabetes-rf: already there" in done.stdout
     after = json.loads(groundplan(project, "status", "--json").stdout)
     assert {name: service["pid"] for name, service in after["services"].items()} == {name: service["pid"] for name, service in status["services"].items()}
@@ -292,7 +293,7 @@ def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: di
 
 
 def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Path, runtime: Any, shell: dict[str, str]) -> None:
-    first = groundplan(project, "monitor", "examples/diabetes", "--json")
+    first = groundplan(project, "monitor", "models/diabetes-rf", "--json")
     assert first.returncode == 0, first.stderr
     calm = json.loads(first.stdout)
     assert calm["alarms"]["drift"] == "OK" and calm["quality"]["mae"] == pytest.approx(44.05, abs=0.5)
@@ -301,7 +302,7 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Pat
     runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps({"instances": rows}))
     deadline = time.monotonic() + 60
     while True:  # the capture is written once a second
-        done = groundplan(project, "monitor", "examples/diabetes", "--json")
+        done = groundplan(project, "monitor", "models/diabetes-rf", "--json")
         found = json.loads(done.stdout)
         if found["requests"] >= calm["requests"] + 200:
             break
@@ -310,7 +311,7 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Pat
 
 
 def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project: Path, runtime: Any, tmp_path: Path) -> None:
-    folder = project / "examples" / "diabetes"
+    folder = project / "models" / "diabetes-rf"
     original = (folder / "experiment.py").read_text(encoding="utf-8")
     worse = original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1")  # one tree: an error of 53, not of 44
     assert worse != original
@@ -320,27 +321,27 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
         (folder / "experiment.py").write_text(worse, encoding="utf-8")
         # With a laxer objective the gate lets it pass, and the canary must catch it.
         stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
-        assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project).stdout)
-        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
+        assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--models", MODEL), project).stdout)
+        done = groundplan(project, "experiment", "models/diabetes-rf", "--deploy")
         assert done.returncode == 1 and re.search(r"diabetes-rf v1\.\d\.\d was rolled back: on the same \d+ rows its error is", done.stderr), done.stderr
     finally:
         (folder / "experiment.py").write_text(original, encoding="utf-8")
         stack.write_text(kept, encoding="utf-8")
     answer = runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", Body='{"entities": {"patient_id": [17]}}', ContentType="application/json")
     assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
-    log = json.loads(assert_ok(groundplan(project, "audit", "--json"), project).stdout)
+    log = json.loads(assert_ok(groundplan(project, "audit", MODEL, "--json"), project).stdout)
     assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
 
 
 @pytest.mark.drill  # another application of the program
 def test_a_version_that_misses_its_objective_is_not_registered(project: Path) -> None:
-    script, stack = project / "examples" / "diabetes" / "experiment.py", project / "stacks" / "Pulumi.local.yaml"
+    script, stack = project / "models" / "diabetes-rf" / "experiment.py", project / "stacks" / "Pulumi.local.yaml"
     original, kept = script.read_text(encoding="utf-8"), stack.read_text(encoding="utf-8")
     try:
         script.write_text(original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1"), encoding="utf-8")
         stack.write_text(kept.replace("worst: 60", "worst: 50"), encoding="utf-8")
-        assert_ok(groundplan(project, "up", "--examples", EXAMPLES), project)
-        done = groundplan(project, "experiment", "examples/diabetes", "--deploy")
+        assert_ok(groundplan(project, "up", "--models", MODEL), project)
+        done = groundplan(project, "experiment", "models/diabetes-rf", "--deploy")
         assert done.returncode == 1 and "step evaluate" in done.stderr and "the worst allowed is 50" in done.stderr
     finally:
         script.write_text(original, encoding="utf-8")
@@ -352,15 +353,15 @@ def test_a_verification_passes_and_says_what_it_left(project: Path, tmp_path: Pa
     found = json.loads(assert_ok(groundplan(project, "verify", "--json", "--out", str(tmp_path)), project).stdout)
     assert found["passed"] and len(found["checks"]) > 50 and {check["state"] for check in found["checks"]} == {"passed", "evaluated"}
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".html", ".json"] and len(found["left"]) == 2
-    version = json.loads(assert_ok(groundplan(project, "audit", "--json"), project).stdout)[-1]["details"]["version"]
-    assert_ok(groundplan(project, "approve", "examples/diabetes", version, "--role", "data-science", "--identity", "late@example.com"), project)
+    version = json.loads(assert_ok(groundplan(project, "audit", MODEL, "--json"), project).stdout)[-1]["details"]["version"]
+    assert_ok(groundplan(project, "approve", "models/diabetes-rf", version, "--role", "data-science", "--identity", "late@example.com"), project)
 
 
 @pytest.mark.parametrize(("number", "wait_for"), [(signal.SIGINT, "AWS API"), pytest.param(signal.SIGTERM, "raw zone", marks=pytest.mark.drill)])
 def test_interrupting_up_leaves_nothing_running(number: int, wait_for: str, tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "groundplan", "up", "--examples", EXAMPLES], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+        [sys.executable, "-u", "-m", "groundplan", "up", "--models", MODEL], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
     )  # fmt: skip
@@ -379,19 +380,19 @@ def test_interrupting_up_leaves_nothing_running(number: int, wait_for: str, tmp_
 @pytest.mark.drill
 def test_once_stops_everything(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
-    assert "--once: stopped" in assert_ok(groundplan(folder, "up", "--once", "--examples", "none"), folder).stdout
+    assert "--once: stopped" in assert_ok(groundplan(folder, "up", "--once", "--models", "none"), folder).stdout
     assert processes_of(folder) == []
 
 
 @pytest.mark.drill
 def test_a_step_that_fails_is_named_and_nothing_goes_on(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
-    with (folder / "examples" / "diabetes" / "contract.yaml").open("a", encoding="utf-8") as contract:
+    with (folder / "models" / "diabetes-rf" / "contract.yaml").open("a", encoding="utf-8") as contract:
         contract.write(
             "    quality:\n      - {type: custom, engine: greatExpectations, implementation: "
             "{expectation_type: expect_column_mean_to_be_between, kwargs: {column: target, min_value: 1000}}}\n"
         )
-    done = groundplan(folder, "up", "--examples", EXAMPLES)
+    done = groundplan(folder, "up", "--models", MODEL)
     assert done.returncode == 1
     assert "step quality" in done.stderr and "target: expect_column_mean_to_be_between" in done.stderr and "-quality.log" in done.stderr
     assert processes_of(folder) == []

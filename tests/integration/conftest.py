@@ -16,10 +16,10 @@ from tests.platform import copy_project
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Summary]:
-    """The services and the program, without an example."""
+    """The services and the program, without a model."""
     home = Home(copy_project(tmp_path_factory.mktemp("platform") / "project"))
     try:
-        yield bring_up(home, "local", examples=())
+        yield bring_up(home, "local", models=())
     finally:
         tear_down(home)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.data import broker, dead_letters
 from pipelines.data.masking import masking_key
 from pipelines.data.people import People
@@ -74,7 +74,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
         "stay_view": {"key": "stay_id", "features": {"length": "integer"}},
     }
     views = {f"{name}_{topic[-8:]}": view for name, view in views.items()}
-    (folder / "example.yaml").write_text(yaml.safe_dump({"model": topic, "target": "back", "features": "features", "views": views}))
+    (folder / "model.yaml").write_text(yaml.safe_dump({"model": topic, "target": "back", "features": "features", "views": views}))
     code = FEATURES
     for name in ("guest_view", "room_view", "stay_view"):
         code = code.replace(f'"{name}"', f'"{name}_{topic[-8:]}"')
@@ -87,7 +87,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
             TableName=table, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
         )  # fmt: skip
-    yield Context(outputs.model_copy(update={"online_tables": tables}), load_example(folder), f"t{time.time_ns()}", tmp_path / "reports")
+    yield Context(outputs.model_copy(update={"online_tables": tables}), load_definition(folder), f"t{time.time_ns()}", tmp_path / "reports")
 
 
 def stays() -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def written(context: Context) -> Iterator[tuple[str, bytes]]:
 
 
 def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -> None:
-    topic = context.example.contracts[0].topic
+    topic = context.definition.contracts[0].topic
     producer = broker.producer(context.outputs)
     bad = [orjson.dumps({**stays()[0], "guest": guest, "more": 1}) for guest in (SUBJECT, "guest-8")]
     for payload in [*map(orjson.dumps, stays()), *bad]:
@@ -171,7 +171,7 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     people.destroy(SUBJECT, found["at"])
 
     # Another run brings nothing back, and others are as they were.
-    again = Context(context.outputs, context.example, f"{context.run}-2", context.reports)
+    again = Context(context.outputs, context.definition, f"{context.run}-2", context.reports)
     again.write_result("quality", check_quality(again))
     view = next(iter(materialize(again)["views"].values()))
     assert view["entities"] == 10

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from groundplan.local.home import Home
-from pipelines.context import Context, Example
+from pipelines.context import Context, ModelDefinition
 from pipelines.steps.endpoint import EndpointClient
 from spec.outputs import Outputs
 from tests.models import write
@@ -43,7 +43,7 @@ def write_bundle(folder: Path, constant: float) -> Path:
 
 @pytest.fixture
 def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> EndpointClient:
-    example = Example(tmp_path, "probe", tmp_path / "experiment.py")
+    example = ModelDefinition(tmp_path, "probe", tmp_path / "experiment.py")
     return EndpointClient(Context(outputs, example, f"t{time.time_ns() % 10**9}", tmp_path))
 
 

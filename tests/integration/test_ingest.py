@@ -26,7 +26,7 @@ from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from groundplan.local.services import OWN, commands, free_port, healthy, own_service
 from groundplan.local.up import _write_schemas
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.data import broker, dead_letters
 from pipelines.data.raw_zone import RawZone
 from pipelines.steps.ingest import ingest, publish
@@ -42,7 +42,7 @@ BAD = [b"{truncated", b"null", orjson.dumps({**flights.events("flights")[0], "fl
 
 @pytest.fixture
 def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]:
-    """An example with topics of its own: flights, under another name."""
+    """A model with topics of its own: flights, under another name."""
     topic = f"flights-{uuid.uuid4().hex[:8]}"
     folder = tmp_path / "flights"
     shutil.copytree(flights.FOLDER, folder, ignore=shutil.ignore_patterns("sample", "__pycache__", "contracts"))
@@ -50,11 +50,9 @@ def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]
     document = yaml.safe_load((flights.FOLDER / "contracts" / "flights.yaml").read_text(encoding="utf-8"))
     document["schema"][0]["physicalName"] = topic
     (folder / "contracts" / "flights.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (folder / "example.yaml").write_text(
-        f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n", encoding="utf-8"
-    )
+    (folder / "model.yaml").write_text(f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n", encoding="utf-8")
     make_topics(topic)
-    yield Context(outputs, load_example(folder), f"t{time.time_ns()}", tmp_path)
+    yield Context(outputs, load_definition(folder), f"t{time.time_ns()}", tmp_path)
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def run(context: Context, home: Home, state: State) -> Run:
     def start(die: str = "never", **env: str) -> subprocess.CompletedProcess[str]:
         environment = {**child_environment(home, state.services, state.region), **env}
         environment["PYTHONPATH"] = os.pathsep.join((environment["PYTHONPATH"], str(ROOT)))
-        command = [sys.executable, "-m", "tests.ingest_runner", die, "--example", str(context.example.folder), "--run", context.run]
+        command = [sys.executable, "-m", "tests.ingest_runner", die, "--model-folder", str(context.definition.folder), "--run", context.run]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     return start
@@ -74,7 +72,7 @@ def run(context: Context, home: Home, state: State) -> Run:
 def strict(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
     """The same against a broker that holds events to the contract's schema."""
     home = Home(tmp_path / "strict")
-    shutil.copytree(context.example.folder / "contracts", home.root / "examples" / "flights" / "contracts")
+    shutil.copytree(context.definition.folder / "contracts", home.root / "models" / "flights-late" / "contracts")
     _write_schemas(home)
     chosen = {name: own_service(name, free_port()) for name in OWN}
     started = commands(home, chosen, "us-east-1", {"mlflow": "m", "kafka": "k"})
@@ -87,7 +85,7 @@ def strict(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         while not healthy(chosen["kafka"]):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        make_topics(context.example.contracts[0].topic)
+        make_topics(context.definition.contracts[0].topic)
         yield context
     finally:
         for process in running:
@@ -107,17 +105,17 @@ def send(context: Context, payloads: list[bytes]) -> None:
     producer = broker.producer(context.outputs)
     for number, payload in enumerate(payloads):
         # A time of its own: the same events have the same bytes.
-        producer.produce(context.example.contracts[0].topic, payload, key=str(number), partition=number % 2, timestamp=1_700_000_000_000 + number)
+        producer.produce(context.definition.contracts[0].topic, payload, key=str(number), partition=number % 2, timestamp=1_700_000_000_000 + number)
     assert producer.flush(30) == 0
 
 
 def zone(context: Context) -> RawZone:
-    return RawZone(context, context.example.contracts[0])
+    return RawZone(context, context.definition.contracts[0])
 
 
 def lake(context: Context) -> list[str]:
     """Every key below the topic with the hash of its bytes, as S3 has it."""
-    topic, found = context.example.contracts[0].topic, []
+    topic, found = context.definition.contracts[0].topic, []
     for prefix in (f"{topic}/", f"manifests/{topic}/", f"quarantine/{topic}/", f"deletions/{topic}/"):
         for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=prefix):
             found += [f"{item['Key'].replace(topic, 'T')} {item['ETag']}" for item in page.get("Contents", [])]
@@ -125,7 +123,7 @@ def lake(context: Context) -> list[str]:
 
 
 def letters(context: Context) -> list[dead_letters.DeadLetter]:
-    return list(dead_letters.read(context, context.example.contracts[0].topic))
+    return list(dead_letters.read(context, context.definition.contracts[0].topic))
 
 
 def real(count: int) -> list[bytes]:
@@ -146,7 +144,7 @@ def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Co
     done = run()
     assert done.returncode == 0, done.stderr
     result = context.result("ingest")
-    topic = context.example.contracts[0].topic
+    topic = context.definition.contracts[0].topic
     counts = result["topics"][topic]
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (3000, 2992, 8), "in = raw + dead letters"
     assert len(letters(context)) == 8
@@ -178,12 +176,12 @@ def again(context: Context, topic: str) -> Context:
     admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
     for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
         made.result(20)
-    contract = dataclasses.replace(context.example.contracts[0], topic=topic)
-    return dataclasses.replace(context, example=dataclasses.replace(context.example, model=topic, contracts=(contract,)))
+    contract = dataclasses.replace(context.definition.contracts[0], topic=topic)
+    return dataclasses.replace(context, definition=dataclasses.replace(context.definition, model=topic, contracts=(contract,)))
 
 
 def with_contract(context: Context, contract: Contract) -> Context:
-    return dataclasses.replace(context, example=dataclasses.replace(context.example, contracts=(contract,)))
+    return dataclasses.replace(context, definition=dataclasses.replace(context.definition, contracts=(contract,)))
 
 
 def raw_count(context: Context, topic: str) -> int:
@@ -204,7 +202,7 @@ def raw_count(context: Context, topic: str) -> int:
 
 
 def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Context) -> None:
-    topic = context.example.contracts[0].topic
+    topic = context.definition.contracts[0].topic
     first, second = flights.events("flights")[0], flights.events("flights")[1]
     early, far = ({**first, "scheduled_departure": f"{year}-01-01T00:00:00Z"} for year in (1970, 2099))
     late = {**second, "flight_id": "2013-01-02-UA-1-EWR-0600", "scheduled_departure": "2013-01-02T11:00:00Z", "departed_at": None, "arrived_at": None}
@@ -223,13 +221,13 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
 
     from pipelines.steps.quality import prepare
 
-    assert prepare(table, context.example.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0, "deleted": 0}
+    assert prepare(table, context.definition.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0, "deleted": 0}
 
     before = lake(context)
     dirty = {**first, "flight_id": "2013-02-10-UA-2-EWR-0600", "tailnum": "N1"}
     send(context, [orjson.dumps(dirty)])
     # Fields with a form of their own can't hold an address; one without can.
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     open_ended = tuple(dataclasses.replace(item, limits=Limits()) if item.name == "dest" else item for item in contract.fields)
     loose = with_contract(context, dataclasses.replace(contract, fields=open_ended))
     send(loose, [orjson.dumps({**dirty, "dest": "jane@example.com"})])
@@ -241,13 +239,13 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
 
 
 def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allows_them(context: Context) -> None:
-    topic = context.example.contracts[0].topic
+    topic = context.definition.contracts[0].topic
     send(context, [flights.payloads("flights")[0], BAD[3], BAD[0]])
     assert ingest(context)["dead_letters"] == 2
     assert dead_letters.replay(context, topic, "not JSON") == (1, 0)
     assert dead_letters.replay(context, topic, "unknown field") == (1, 0)
     assert dead_letters.replay(context, topic) == (0, 0), "each is sent once"
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     mended = with_contract(context, dataclasses.replace(contract, version="1.1.0", fields=(*contract.fields, Field("more", "integer"))))
     counts = ingest(mended)["topics"][topic]
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (5, 2, 3)
@@ -255,7 +253,7 @@ def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allow
 
 
 def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begun_by(context: Context, run: Run) -> None:
-    topic, file = context.example.contracts[0].topic, context.example.folder / "contracts" / "flights.yaml"
+    topic, file = context.definition.contracts[0].topic, context.definition.folder / "contracts" / "flights.yaml"
     send(context, real(1000))
     assert run("put:2").returncode == 9, "its manifest is there, and no file"
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -268,8 +266,8 @@ def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begu
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (1000, 992, 8)
     versions = {item.contract for item in zone(context).manifests()}
     assert versions == {"flights 1.0.0", "flights 1.1.0"}
-    newer = RawZone(context, load_example(context.example.folder).contracts[0])
-    assert newer.read()["gate"].null_count == 992 and newer.contract("flights 1.0.0") == context.example.contracts[0], "each version stays readable"
+    newer = RawZone(context, load_definition(context.definition.folder).contracts[0])
+    assert newer.read()["gate"].null_count == 992 and newer.contract("flights 1.0.0") == context.definition.contracts[0], "each version stays readable"
 
 
 def test_s3_that_refuses_loses_nothing(context: Context, run: Run) -> None:
@@ -296,7 +294,7 @@ def test_s3_that_refuses_loses_nothing(context: Context, run: Run) -> None:
 
 
 def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = with_contract(context, dataclasses.replace(context.example.contracts[0], topic="nowhere"))
+    lost = with_contract(context, dataclasses.replace(context.definition.contracts[0], topic="nowhere"))
     with pytest.raises(GroundplanError, match="topic nowhere does not exist"):
         ingest(lost)
     send(context, real(100))
@@ -326,7 +324,7 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
 
     def send_on(payloads: list[bytes]) -> None:
         for number, payload in enumerate(payloads):
-            producer.produce(context.example.contracts[0].topic, payload, partition=number % 2, on_delivery=told)
+            producer.produce(context.definition.contracts[0].topic, payload, partition=number % 2, on_delivery=told)
             producer.poll(0.0005)
 
     def kill() -> None:
@@ -362,7 +360,7 @@ def test_an_empty_event_is_a_dead_letter_that_keeps_its_place(context: Context, 
 def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(context: Context) -> None:
     from pipelines.steps.quality import prepare
 
-    contract, sent = context.example.contracts[0], [flights.events("flights")[place] for place in range(4)]
+    contract, sent = context.definition.contracts[0], [flights.events("flights")[place] for place in range(4)]
     names = [event["flight_id"] for event in sent]
     producer, at = broker.producer(context.outputs), 1_700_000_000_000
 
@@ -388,7 +386,7 @@ def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(contex
 
 
 def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
-    contract, good = context.example.contracts[0], flights.payloads("flights")[0]
+    contract, good = context.definition.contracts[0], flights.payloads("flights")[0]
     theirs = [("traceparent", b"00-1"), ("reason", b"mine"), ("topic", None), ("bytes", b"\xff\xfe"), ("twice", b"1"), ("twice", b"2")]
     producer = broker.producer(context.outputs)
     producer.produce(contract.topic, BAD[3], key="k", headers=theirs, partition=0)
@@ -412,7 +410,7 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context
 def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept: tuple[bool, ...]) -> None:
     from confluent_kafka import Producer
 
-    contract, payloads = context.example.contracts[0], flights.payloads("flights")
+    contract, payloads = context.definition.contracts[0], flights.payloads("flights")
     producer, sent = Producer({**broker.client_config(context.outputs), "transactional.id": contract.topic}), []
     producer.init_transactions(30)
     for number, keeps in enumerate(kept):
@@ -443,7 +441,7 @@ def test_a_stray_producer_makes_no_topic(context: Context) -> None:
 
 def test_a_topic_without_events_is_waited_for(context: Context) -> None:
     result = ingest(context)
-    assert result["waiting"] == f"no events yet in {context.example.contracts[0].topic}" and result["events"] == 0
+    assert result["waiting"] == f"no events yet in {context.definition.contracts[0].topic}" and result["events"] == 0
     context.write_result("ingest", result)
     assert context.waiting() == result["waiting"]
     send(context, real(100))
@@ -453,7 +451,7 @@ def test_a_topic_without_events_is_waited_for(context: Context) -> None:
 def test_a_broker_that_validates_refuses_bad_events_and_the_counts_add_up(strict: Context) -> None:
     from confluent_kafka import KafkaError, Producer
 
-    contract = strict.example.contracts[0]
+    contract = strict.definition.contracts[0]
     refusals = []
     client = Producer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"]})
     for payload in BAD:

@@ -15,7 +15,7 @@ import pytest
 
 from groundplan.local.home import Home, State
 from pipelines import audit_chain as audit
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from spec.contracts import Rule
 from spec.errors import GroundplanError, UsageError
 from spec.model_folders import View
@@ -24,7 +24,7 @@ from spec.outputs import Outputs
 
 @pytest.fixture
 def context(outputs: Outputs, root: Path, tmp_path: Path, inside: None) -> Context:
-    return Context(outputs, load_example(root / "examples" / "diabetes"), f"t{time.time_ns()}", tmp_path)
+    return Context(outputs, load_definition(root / "models" / "diabetes-rf"), f"t{time.time_ns()}", tmp_path)
 
 
 def ingested(context: Context) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_events_pass_the_broker_into_the_raw_zone_and_bad_ones_go_to_the_dead_le
         "files": 2,
         "quarantined_for": [],
     }
-    table = RawZone(context, context.example.contracts[0]).read()
+    table = RawZone(context, context.definition.contracts[0]).read()
     assert table.num_rows == 442 and table.column_names[0] == "patient_id"
     letters = {letter.value: (letter.reason, letter.topic) for letter in dead_letters.read(context, "diabetes-patients")}
     assert letters == {bad[0]: ("not JSON", "diabetes-patients"), bad[1]: ("unknown field", "diabetes-patients")}
@@ -72,9 +72,9 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
     from pipelines.steps.quality import check_quality
 
     # Each value is within its bounds; that a patient is there who has no sex is for the gate to see.
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     rule = Rule("expectation", expectation="expect_column_mean_to_be_between", arguments='{"column": "bmi", "min_value": 1}')
-    strict = Context(context.outputs, replace(context.example, contracts=(replace(contract, rules=(rule,)),)), context.run, context.reports)
+    strict = Context(context.outputs, replace(context.definition, contracts=(replace(contract, rules=(rule,)),)), context.run, context.reports)
     ingested(context)
     assert publish(context, contract, []) == 0
     before = context.s3.list_objects_v2(Bucket=context.outputs.buckets["curated"], Prefix="diabetes-patients/").get("KeyCount")
@@ -98,7 +98,7 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
 
     ingested(context)
     context.write_result("quality", check_quality(context))
-    view = context.example.views[0]
+    view = context.definition.views[0]
     result = materialize(context)["views"][view.name]
     assert (result["entities"], len(result["features"])) == (442, 10)
     store = open_store(context.outputs, context.model, {view.name: view}, {view.name: result["offline"]}, tmp_path)
@@ -141,7 +141,7 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
                 EVENT_TIME: pa.array([start + timedelta(days=row[0]) for row in rows], pa.timestamp("us", "UTC")),
             }
         )
-        at = Context(outputs, context.example, run, context.reports)
+        at = Context(outputs, context.definition, run, context.reports)
         address = at.put("features", f"{name}/run={run}/features.parquet", parquet(table))
         store = open_store(outputs, "filled", {name: view}, {name: address}, tmp_path)
         done = _fill_online(at, store, view, table, start + timedelta(days=max(row[0] for row in rows)))
@@ -197,7 +197,7 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
                 EVENT_TIME: pa.array([now - timedelta(days=day) for day in days], pa.timestamp("us", "UTC")),
             }
         )  # fmt: skip
-        at = Context(outputs, context.example, run, context.reports, wishes)
+        at = Context(outputs, context.definition, run, context.reports, wishes)
         address = at.put("features", f"{view.name}/run={run}/features.parquet", parquet(table))
         store = open_store(outputs, "clocked", {view.name: view}, {view.name: address}, tmp_path)
         done = _fill_online(at, store, view, table, now)
@@ -217,7 +217,7 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
 
 
 def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:
-    context = Context(context.outputs, load_example(context.example.script), context.run, context.reports)  # a model of its own name
+    context = Context(context.outputs, load_definition(context.definition.script), context.run, context.reports)  # a model of its own name
     bucket = context.outputs.buckets["audit"]
     for number in range(3):
         audit.append(context, "somebody@test.local", "approve", number=number)

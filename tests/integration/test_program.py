@@ -79,7 +79,7 @@ def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: 
     definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
     assert [step["Name"] for step in definition["Steps"]] == [step.name for step in STEPS]
     values = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
-    assert values["RoleArn"] == outputs.role_arns["pipeline"] and values["Example"].endswith("examples/diabetes") and values["TrackingUri"] is None
+    assert values["RoleArn"] == outputs.role_arns["pipeline"] and values["ModelFolder"].endswith("models/diabetes-rf") and values["TrackingUri"] is None
 
 
 def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> None:

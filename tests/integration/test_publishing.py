@@ -14,7 +14,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from groundplan.local.home import State
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.serving.app import ModelServer
 from pipelines.serving.bundle import load
 from pipelines.serving.capture import Capture
@@ -48,7 +48,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
     random = np.random.default_rng(1)
 
     def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
-        example = load_example(script)
+        example = load_definition(script)
         settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0, image_uri="image:1")
         if topology in ("serverless", "realtime"):
             settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}", "instance_type": "ml.m5.large", "canary_percent": 5})

@@ -21,7 +21,7 @@ import yaml
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from pipelines import audit_chain as audit
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.data import quarantine
 from pipelines.data.raw_zone import RawZone, parquet
 from pipelines.steps.forget import _related, forget
@@ -71,7 +71,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
     folder = tmp_path / topic
     folder.mkdir()
     (folder / "contract.yaml").write_text(yaml.safe_dump(document(topic)), encoding="utf-8")
-    (folder / "example.yaml").write_text(yaml.safe_dump({"model": topic, "target": "code"}), encoding="utf-8")
+    (folder / "model.yaml").write_text(yaml.safe_dump({"model": topic, "target": "code"}), encoding="utf-8")
     (folder / "experiment.py").write_text("", encoding="utf-8")
     make_topics(topic)
     table = f"{outputs.online_table_prefix}.{topic}"
@@ -79,15 +79,15 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
         TableName=table, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
     )  # fmt: skip
-    yield Context(outputs.model_copy(update={"online_tables": {"orders": table}}), load_example(folder), f"t{time.time_ns()}", tmp_path)
+    yield Context(outputs.model_copy(update={"online_tables": {"orders": table}}), load_definition(folder), f"t{time.time_ns()}", tmp_path)
 
 
 def topic_of(context: Context) -> str:
-    return context.example.contracts[0].topic
+    return context.definition.contracts[0].topic
 
 
 def zone(context: Context) -> RawZone:
-    return RawZone(context, context.example.contracts[0])
+    return RawZone(context, context.definition.contracts[0])
 
 
 def counts(context: Context) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ def counts(context: Context) -> tuple[int, ...]:
 
 
 def dataset(context: Context) -> bytes:
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     return parquet(prepare(RawZone(context, contract).read(), contract, forgotten_tokens(context))[0])
 
 
@@ -105,7 +105,7 @@ def renamed(context: Context, **note: Any) -> Context:
     """The same on a topic of its own, with another field ``note``."""
     topic = f"orders-{uuid.uuid4().hex[:8]}"
     make_topics(topic)
-    return replace(context, example=replace(context.example, model=topic, contracts=(contract_of(document(topic, **note), topic),)))
+    return replace(context, definition=replace(context.definition, model=topic, contracts=(contract_of(document(topic, **note), topic),)))
 
 
 def test_single_events_are_set_apart_and_every_count_adds_up(context: Context, aws: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_single_events_are_set_apart_and_every_count_adds_up(context: Context, a
     said = capsys.readouterr().out
     assert f"warning: {topic}: 4 events contain undeclared personal data and were quarantined (code: card number, note: e-mail, note: phone number)" in said
     assert "notPersonal" in said and "groundplan quarantine release" in said and "joe@" not in said
-    held = quarantine.held(context, context.example.contracts[0])
+    held = quarantine.held(context, context.definition.contracts[0])
     assert [(item.found, item.rows) for item in held] == [
         (("note: e-mail",), 2), (("code: card number",), 1), (("note: phone number", "code: card number"), 1),
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def test_a_killed_ingestion_sets_the_same_events_apart(context: Context, home: H
     send(context, bytes_of(events))
     environment = {**child_environment(home, state.services, state.region), "PYTHONPATH": str(ROOT)}
     for die in ("put:2", "put:5", "put:9", "never"):
-        command = [sys.executable, "-m", "tests.ingest_runner", die, "--example", str(context.example.folder), "--run", context.run]
+        command = [sys.executable, "-m", "tests.ingest_runner", die, "--model-folder", str(context.definition.folder), "--run", context.run]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == (0 if die == "never" else 9), done.stderr
     assert counts(context) == (1200, 1120, 0, 80, 0)
@@ -184,14 +184,14 @@ def test_ranges_that_were_set_apart_as_a_whole_stay_readable(context: Context) -
     assert written["quarantined"] == ["note: e-mail", "note: phone number"] and set(written["files"][0]) == {"key", "rows", "sha256"}, "as it always was"
     zone(context).finish(manifest)
     assert counts(context) == (40, 0, 0, 40, 0) and zone(context).read().num_rows == 0
-    (held,) = quarantine.held(context, context.example.contracts[0])
+    (held,) = quarantine.held(context, context.definition.contracts[0])
     assert (held.found, held.rows, held.fields) == (("note: e-mail", "note: phone number"), 40, {"note"})
-    quarantine.release(context, context.example.contracts[0], ["note"], WHO, WHY)
+    quarantine.release(context, context.definition.contracts[0], ["note"], WHO, WHY)
     assert counts(context) == (40, 40, 0, 0, 0) and zone(context).read().num_rows == 40
 
 
 def test_a_late_release_makes_the_dataset_that_would_have_been_without_a_quarantine(context: Context) -> None:
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     events = [{**event, "code": "A1"} for event in orders()]
     declared = renamed(context, customProperties=[{"property": "notPersonal", "value": WHY}])
     for part in (context, declared):
@@ -212,7 +212,7 @@ def test_a_late_release_makes_the_dataset_that_would_have_been_without_a_quarant
 
 
 def test_a_field_is_released_or_discarded_by_itself_and_a_decision_stands(context: Context) -> None:
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     send(context, bytes_of(orders()))
     ingest(context)
     waiting = quarantine.held(context, contract)
@@ -236,7 +236,7 @@ def test_a_field_is_released_or_discarded_by_itself_and_a_decision_stands(contex
 def test_what_the_bucket_locks_is_never_read_and_deleted_later(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.exceptions import ClientError
 
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     send(context, bytes_of(orders()))
     ingest(context)
 
@@ -256,12 +256,12 @@ def test_what_the_bucket_locks_is_never_read_and_deleted_later(context: Context,
 def test_a_forgotten_person_is_taken_out_of_the_quarantine(context: Context) -> None:
     import feast  # noqa: F401 (all of it: forget alone loads the part that a server needs, and other tests of this process need the rest)
 
-    contract = context.example.contracts[0]
+    contract = context.definition.contracts[0]
     events = [{**event, "code": "A1"} for event in orders()] + [{**orders()[1], "order_id": "x", "note": "joe@example.com knows guest-3; guest-33 does not"}]
     send(context, bytes_of(events))
     ingest(context)
     assert counts(context) == (41, 37, 0, 4, 0)
-    assert context.example in _related(context, {contract.topic})
+    assert context.definition in _related(context, {contract.topic})
     # guest-3's own order with an address, and one that only speaks of guest-3
     assert forget(context, "guest-3", "dpo@example.com")["quarantined"] == 2
     assert counts(context) == (41, 37, 0, 2, 2)
@@ -275,11 +275,11 @@ def test_a_forgotten_person_is_taken_out_of_the_quarantine(context: Context) -> 
 def test_the_commands_list_release_and_discard(context: Context, home: Home) -> None:
     send(context, bytes_of(orders()))
     ingest(context)
-    topic, folder = topic_of(context), context.example.folder
+    topic, folder = topic_of(context), context.definition.folder
 
     def groundplan(*words: str) -> tuple[int, str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "groundplan", "quarantine", *words, "--example", str(folder)]
+        command = [sys.executable, "-m", "groundplan", "quarantine", *words, "--model-folder", str(folder)]
         done = subprocess.run(command, cwd=home.root, env=environment, capture_output=True, text=True, timeout=120, check=False)
         return done.returncode, done.stdout + done.stderr
 
@@ -294,7 +294,7 @@ def test_the_commands_list_release_and_discard(context: Context, home: Home) -> 
     assert code == 0 and said.startswith(f"{topic}: 2 events discarded, ") and "; 0 events still wait" in said
     assert groundplan("list") == (0, "nothing is in quarantine\n")
     code, said = groundplan("release", "nope", "--identity", WHO, "--reason", WHY)
-    assert code == 2 and f"TOPIC: the example has no topic 'nope'\n  -> one of: {topic}" in said
+    assert code == 2 and f"TOPIC: the model has no topic 'nope'\n  -> one of: {topic}" in said
     code, said = groundplan("release", topic, "--identity", "me", "--reason", WHY)
     assert code == 2 and "--identity: 'me' is not an e-mail address" in said
     assert [entry["action"] for entry in audit.entries(context)] == ["release", "discard"]

@@ -15,7 +15,7 @@ import orjson
 import pytest
 import yaml
 
-from pipelines.context import Context, load_example
+from pipelines.context import Context, load_definition
 from pipelines.data import broker, dead_letters
 from pipelines.data.raw_zone import read_parquet
 from pipelines.steps.features import athena_sql, materialize
@@ -74,7 +74,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
     (tmp_path / "contract.yaml").write_text(yaml.safe_dump(document))
     views = {name: {"key": "order_id", "features": kinds}}
     settings = {"model": name.replace("_", "-"), "target": "late", "features": "features", "views": views, "recording": True}
-    (tmp_path / "example.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "features.py").write_text(FEATURES.replace("VIEW", name))
     (tmp_path / "experiment.py").write_text("")
     table = f"{outputs.online_table_prefix}.{name}"
@@ -82,7 +82,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
         TableName=table, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
     )  # fmt: skip
-    example = load_example(tmp_path)
+    example = load_definition(tmp_path)
     for contract in example.contracts:
         make_topics(contract.topic)
     yield Context(outputs.model_copy(update={"online_tables": {name: table}}), example, f"t{time.time_ns()}", tmp_path / "reports")
@@ -90,7 +90,7 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
 
 def sent(context: Context) -> None:
     chance, producer = random.Random(1), broker.producer(context.outputs)
-    orders, lines = context.example.contracts
+    orders, lines = context.definition.contracts
     for number in range(60):
         order, at = f"o{number}", datetime(2026, 3, 1) + timedelta(hours=7 * number)  # noqa: DTZ001 (in Berlin)
         prices = [Decimal(chance.randint(1, 9999)) / 100 for _ in range(chance.randint(1, 4))]
@@ -110,7 +110,7 @@ def sent(context: Context) -> None:
 def test_every_part_of_a_contract_reaches_the_features(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
     sent(context)
     taken = ingest(context)
-    orders, lines = context.example.contracts
+    orders, lines = context.definition.contracts
     assert taken["other_keys"] == 0 and taken["topics"][orders.topic]["dead_letters"] == 1 and taken["topics"][lines.topic]["deletions"] == 1
     (letter,) = dead_letters.read(context, orders.topic)
     assert letter.detail == "total is 1.234, and has room for 10 digits, 2 of them behind the point"

@@ -420,9 +420,9 @@ def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(pulumi_progra
 
 def test_a_contract_that_breaks_its_readers_is_found_against_another_revision(tmp_path: Path) -> None:
     folder = write(tmp_path, "import pulumi\n")
-    contracts = folder / "examples" / "x" / "contracts"
+    contracts = folder / "models" / "x" / "contracts"
     contracts.mkdir(parents=True)
-    text = (ROOT / "examples" / "flights" / "contracts" / "planes.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "models" / "flights-late" / "contracts" / "planes.yaml").read_text(encoding="utf-8")
     (contracts / "planes.yaml").write_text(text, encoding="utf-8")
     for arguments in (["init"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-m", "first"]):
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)

@@ -92,7 +92,7 @@ def _row(stack: Stack, role: Role) -> Row:
     takes = [other for other in taken if allowed(Need("sts:AssumeRole", other.arn)) == "allowed"]
     keys = tuple(kind for kind, arn in sorted(stack.keys.items()) if allowed(Need("kms:Decrypt", arn, {"kms:CallerAccount": account})) == "allowed")
     may = {
-        "read raw": allowed(Need("s3:GetObject", bucket("raw", "flights/any"))),
+        "read raw": allowed(Need("s3:GetObject", bucket("raw", "any/any"))),
         "read features": allowed(Need("s3:GetObject", bucket("features", "training/any"))),
         "train": either(
             allowed(Need("sagemaker:StartPipelineExecution", made("pipeline"))), allowed(Need("sagemaker:CreateProcessingJob", made("processing-job")))
@@ -101,7 +101,7 @@ def _row(stack: Stack, role: Role) -> Row:
         "approve": allowed(Need("s3:PutObject", bucket("audit", "log/any"))),
         "promote": allowed(Need("sagemaker:UpdateEndpoint", made("endpoint")), Need("sagemaker:UpdateEndpoint", made("endpoint-config"))),
         "read audit": allowed(Need("s3:GetObject", bucket("audit", "log/any"))),
-        "delete raw": allowed(Need("s3:DeleteObjectVersion", bucket("raw", "flights/any"))),
+        "delete raw": allowed(Need("s3:DeleteObjectVersion", bucket("raw", "any/any"))),
         _KEYS: "allowed" if keys else "denied",
         "assume roles": "allowed" if takes else "denied",
         "pass roles": "allowed" if passes else "denied",

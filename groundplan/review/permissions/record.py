@@ -2,7 +2,7 @@
 
 ``calls.json`` beside this file holds a line for each different call of the local runs. A name that differs from stack to stack or from run to run is a
 placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``, ``{key:models}`` (a KMS key by its class of data), ``{name}``
-for what a run or an example names.
+for what a run or a model names.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def project(tmp_path: Path, root: Path) -> Path:
     """A folder that looks like a clone but has nothing running."""
     shutil.copy(root / "Pulumi.yaml", tmp_path)
     shutil.copytree(root / "stacks", tmp_path / "stacks")
-    shutil.copytree(root / "examples", tmp_path / "examples")
+    shutil.copytree(root / "models", tmp_path / "models")
     return tmp_path
 
 
@@ -57,14 +57,14 @@ def test_help_names_every_command(project: Path) -> None:
     ("arguments", "code", "says"),
     [
         (("up", "--stack", "nope"), 2, "unknown stack 'nope'"),
-        (("up", "--examples", "nope"), 2, "no example 'nope'"),
+        (("up", "--models", "nope"), 2, "stack local runs no model 'nope'"),
         (("up", "--port", "mlflow"), 2, "'mlflow' is not SERVICE=PORT"),
         (("up", "--port", "mlflow=99999"), 2, "with a port from 1 to 65535"),
         (("up", "--port", "redis=1234"), 2, "unknown service 'redis'"),
         (("up", "--nonsense"), 2, "No such option"),
         (("env",), 1, "nothing is running"),
-        (("monitor", "examples/diabetes"), 1, "the platform is not running"),
-        (("experiment", "examples/diabetes"), 1, "the platform is not running"),
+        (("monitor", "models/diabetes-rf"), 1, "the platform is not running"),
+        (("experiment", "models/diabetes-rf"), 1, "the platform is not running"),
         (("explain", "--stack", "nope"), 2, "unknown stack 'nope'"),
     ],
 )

@@ -62,6 +62,18 @@ def test_names_are_those_on_record(stack: str) -> None:
     assert found == recorded, "meant so? `make docs` writes them anew; the change shows what would be deleted and made"
 
 
+def test_a_stack_gets_the_data_of_the_models_that_it_names_and_no_other() -> None:
+    def topics(stack: str) -> set[str]:
+        return {item.inputs["name"] for item in of_type(previewed(stack), "Topic") if item.type.startswith("aws:msk")}
+
+    flights = {"flights", "planes", "weather"}
+    assert topics("prod") == {"diabetes-patients", "diabetes-patients.dlq"}
+    assert topics("local") == {*topics("prod"), *flights, *(f"{name}.dlq" for name in flights)}
+    for stack, named in (("prod", False), ("local", True)):
+        text = json.dumps([(item.name, item.inputs) for item in previewed(stack) if not item.type.startswith("pulumi:")])
+        assert ("flights" in text) is named, "in tables, feature views, alarms and schedules neither"
+
+
 def test_inputs_hold_to_the_providers_types(resources: tuple[Previewed, ...]) -> None:
     wrong = [f"{item.name}: {fault}" for item in resources if item.type.startswith("aws:") for fault in provider_types.faults(item.type, item.inputs)]
     assert not wrong, "\n".join(wrong)

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.context import load_example
+from pipelines.context import load_definition
 from pipelines.data.decode import Decoder
 from pipelines.steps.features import duckdb_tables
 from pipelines.steps.quality import prepare
 from tests import flights
 from tests.flights import FOLDER
 
-EXAMPLE = load_example(FOLDER)
+DEFINITION = load_definition(FOLDER)
 
 
 def tables() -> dict[str, pa.Table]:
@@ -40,7 +40,7 @@ def computed(given_tables: dict[str, pa.Table], folder: Path, view: str = "fligh
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         files[name] = sink.getvalue().to_pybytes()
-    made = EXAMPLE.function("features:features")(duckdb_tables(files, folder))
+    made = DEFINITION.function("features:features")(duckdb_tables(files, folder))
     return made[view].to_pyarrow().sort_by("flight_id")
 
 
@@ -50,7 +50,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 
 
 def test_the_views_are_as_declared_and_have_no_gaps(known: pa.Table) -> None:
-    view = next(view for view in EXAMPLE.views if view.name == "flight_before_departure")
+    view = next(view for view in DEFINITION.views if view.name == "flight_before_departure")
     assert set(known.column_names) == {view.key, "event_timestamp", *view.features}
     assert known.num_rows == TABLES["flights"].num_rows and not any(known[name].null_count for name in known.column_names)
     assert known["carrier_late_24h"].to_numpy().min() >= 0 and known["carrier_late_24h"].to_numpy().max() <= 1
@@ -102,7 +102,7 @@ def test_athenas_sql_is_compiled_and_gives_the_same_on_duckdb(known: pa.Table) -
     import sqlglot
 
     unbound = {name: ibis.table(ibis.Schema.from_pyarrow(table.schema), name=name) for name, table in TABLES.items()}
-    views = EXAMPLE.function("features:features")(unbound)
+    views = DEFINITION.function("features:features")(unbound)
     connection = duckdb.connect()
     for name, table in TABLES.items():
         connection.register(name, table)

@@ -27,7 +27,7 @@ def first_on_a_path() -> list[Path]:
     """Where the engine starts the program, where it starts the pack, and where people start examples."""
     main = read_project(ROOT).main
     packs = [file.parent / yaml.safe_load(file.read_text(encoding="utf-8")).get("main", ".") for file in ROOT.glob("*/PulumiPolicy.yaml")]
-    scripts = {file.parent for file in (ROOT / "examples").glob("*/*.py")}
+    scripts = {file.parent for file in (ROOT / "models").glob("*/*.py")}
     return [main if main.is_dir() else main.parent, *packs, *sorted(scripts)]
 
 

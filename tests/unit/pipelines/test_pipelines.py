@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.context import load_example, sandbox_objectives
+from pipelines.context import load_definition, sandbox_objectives
 from pipelines.serving.bundle import package
 from pipelines.steps import STEPS, steps_for
 from pipelines.steps.canary import Observed, compare
@@ -76,37 +76,37 @@ def test_steps_need_only_steps_before_them() -> None:
 def test_a_plain_script_is_an_example_named_after_itself(tmp_path: Path) -> None:
     script = tmp_path / "My Churn_model.py"
     script.write_text("pass", encoding="utf-8")
-    example = load_example(script)
+    example = load_definition(script)
     assert (example.model, example.contracts) == ("my-churn-model", ())
     (tmp_path / "experiment.py").write_text("pass", encoding="utf-8")
-    assert load_example(tmp_path).script.name == "experiment.py"
+    assert load_definition(tmp_path).script.name == "experiment.py"
 
 
 @pytest.mark.parametrize(("name", "content", "says"), [
     ("nothing", None, "no such script or folder"),
     ("empty", {}, "has no experiment.py"),
-    ("typo", {"experiment.py": "", "example.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
-    ("target", {"experiment.py": "", "contract.yaml": None, "example.yaml": "target: nope"}, "`target` must name a property of the contract, found 'nope'"),
+    ("typo", {"experiment.py": "", "model.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
+    ("target", {"experiment.py": "", "contract.yaml": None, "model.yaml": "target: nope"}, "`target` must name a property of the contract, found 'nope'"),
 ])  # fmt: skip
 def test_a_wrong_example_is_named(tmp_path: Path, root: Path, name: str, content: dict[str, str | None] | None, says: str) -> None:
     if content is not None:
         (tmp_path / name).mkdir()
         for file, text in content.items():
-            source = root / "examples" / "diabetes" / file
+            source = root / "models" / "diabetes-rf" / file
             (tmp_path / name / file).write_text(source.read_text(encoding="utf-8") if text is None else text, encoding="utf-8")
     with pytest.raises(UsageError) as raised:
-        load_example(tmp_path / name)
+        load_definition(tmp_path / name)
     assert says in str(raised.value)
 
 
 def test_the_sample_experiment_is_what_a_data_scientist_would_write(root: Path) -> None:
-    text = (root / "examples" / "diabetes" / "experiment.py").read_text(encoding="utf-8")
+    text = (root / "models" / "diabetes-rf" / "experiment.py").read_text(encoding="utf-8")
     assert "groundplan" not in text and "skops" not in text and "onnx" not in text and "http" not in text
     assert 'mlflow.sklearn.log_model(model, "model")' in text
 
 
 def test_a_contract_becomes_a_json_schema(root: Path) -> None:
-    contract = load_one(root / "examples" / "diabetes" / "contract.yaml")
+    contract = load_one(root / "models" / "diabetes-rf" / "contract.yaml")
     schema = contract.json_schema()
     assert contract.key == "patient_id" and contract.topic == "diabetes-patients"
     assert schema["properties"]["age"]["type"] == "number" and schema["properties"]["age"]["maximum"] == 0.2
@@ -124,7 +124,7 @@ def test_a_contract_becomes_a_json_schema(root: Path) -> None:
     ],
 )
 def test_a_wrong_contract_is_named(tmp_path: Path, root: Path, change: tuple[str, str], says: str) -> None:
-    text = (root / "examples" / "diabetes" / "contract.yaml").read_text(encoding="utf-8")
+    text = (root / "models" / "diabetes-rf" / "contract.yaml").read_text(encoding="utf-8")
     (tmp_path / "contract.yaml").write_text(text.replace(*change), encoding="utf-8")
     with pytest.raises(UsageError) as raised:
         load_one(tmp_path / "contract.yaml")
@@ -134,11 +134,11 @@ def test_a_wrong_contract_is_named(tmp_path: Path, root: Path, change: tuple[str
 def good_frame(root: Path) -> tuple[pd.DataFrame, Any]:
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("source", root / "examples" / "diabetes" / "source.py")
+    spec = importlib.util.spec_from_file_location("source", root / "models" / "diabetes-rf" / "source.py")
     assert spec is not None and spec.loader is not None
     source = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(source)
-    return pd.DataFrame(source.patients("diabetes-patients")), load_one(root / "examples" / "diabetes" / "contract.yaml")
+    return pd.DataFrame(source.patients("diabetes-patients")), load_one(root / "models" / "diabetes-rf" / "contract.yaml")
 
 
 def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root: Path, tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root
     assert (None, "expect_table_columns_to_match_set") in failed
 
 
-@pytest.mark.parametrize("script", ["diabetes", "flights", "flights/after_departure.py"])
+@pytest.mark.parametrize("script", ["diabetes-rf", "flights-late", "flights-late/after_departure.py"])
 @pytest.mark.parametrize("deploy", [False, True])
 def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool) -> None:
     from groundplan.local.experiments import _steps
-    from pipelines.context import load_example
+    from pipelines.context import load_definition
 
-    steps = _steps(load_example(ROOT / "examples" / script), deploy=deploy)
+    steps = _steps(load_definition(ROOT / "models" / script), deploy=deploy)
     names = [step.name for step in steps]
     assert all(set(step.needs) <= set(names) for step in steps) and ("deploy" in names) == deploy
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.context import load_example
+from pipelines.context import load_definition
 from pipelines.training.projects import project_of
 from spec.errors import UsageError
 
@@ -39,7 +39,7 @@ def project(folder: Path, text: str = FILE) -> Path:
     ],
 )  # fmt: skip
 def test_parameters_go_where_the_command_has_them(tmp_path: Path, given: tuple[str, ...], wanted: tuple[str, ...]) -> None:
-    example = load_example(project(tmp_path))
+    example = load_definition(project(tmp_path))
     assert example.script == tmp_path / "train.py" and example.project is not None
     assert example.project.arguments(given) == wanted
 
@@ -66,11 +66,11 @@ def test_a_parameter_that_is_missing_or_none_is_said(tmp_path: Path, given: tupl
 )  # fmt: skip
 def test_what_can_not_be_run_is_said(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load_example(project(tmp_path, text))
+        load_definition(project(tmp_path, text))
     assert says in str(caught.value)
 
 
 def test_a_folder_without_the_file_is_no_project(tmp_path: Path) -> None:
     assert project_of(tmp_path) is None
     with pytest.raises(UsageError, match=r"name a folder with experiment.py or MLproject"):
-        load_example(tmp_path)
+        load_definition(tmp_path)

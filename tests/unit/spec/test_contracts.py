@@ -418,7 +418,7 @@ def committed(folder: Path, *arguments: str) -> None:
 
 
 def test_contracts_are_checked_against_another_revision(tmp_path: Path) -> None:
-    folder = tmp_path / "examples" / "x" / "contracts"
+    folder = tmp_path / "models" / "x" / "contracts"
     folder.mkdir(parents=True)
     document = bent_document(FLIGHTS)
     committed(tmp_path, "init")
@@ -492,15 +492,15 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     ],
 )
 def test_a_models_folder_without_a_readable_contract_is_refused(files: dict[str, str], says: str, tmp_path: Path) -> None:
-    from pipelines.context import load_example
+    from pipelines.context import load_definition
 
     (tmp_path / "experiment.py").write_text("")
-    (tmp_path / "example.yaml").write_text("target: x\n")
+    (tmp_path / "model.yaml").write_text("target: x\n")
     (tmp_path / "contracts").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UsageError) as raised:
-        load_example(tmp_path)
+        load_definition(tmp_path)
     assert says in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""Examples side by side: what they say alike they share, what differs under one name is refused with both places."""
+"""Folders of models side by side: what they say alike they share, what differs under one name is refused with both places."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.context import load_example
+from pipelines.context import load_definition
 from pipelines.training.model_name import named_in, owner_of
 from spec.errors import UsageError
-from spec.model_folders import View, consumer_groups, contracts_and_views, load_contracts
+from spec.model_folders import View, consumer_groups, folder_names, folders_of, load_contracts, model_folders, options_of, read_model_file, shared
 
-DIABETES = Path(__file__).parents[3] / "examples" / "diabetes"
+DIABETES = Path(__file__).parents[3] / "models" / "diabetes-rf"
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """A project with two models on the same data."""
-    for name in ("diabetes", "other"):
-        shutil.copytree(DIABETES, tmp_path / "examples" / name)
-    change(tmp_path / "examples" / "other" / "example.yaml", model="other-model")
+    for name in ("diabetes-rf", "other"):
+        shutil.copytree(DIABETES, tmp_path / "models" / name)
+    change(tmp_path / "models" / "other" / "model.yaml", model="other-model")
     return tmp_path
 
 
@@ -38,23 +38,51 @@ def contract(path: Path, topic: str, table: str) -> None:
 
 
 def test_two_models_share_a_topic_and_a_view(two: Path) -> None:
-    contracts, views = contracts_and_views(two)
+    contracts, views = shared(model_folders(two))
     assert [item.topic for item in contracts] == ["diabetes-patients"] and [item.name for item in views] == ["diabetes_patients"]
-    assert consumer_groups(two) == {"diabetes-patients": ("groundplan-ingest-diabetes-rf", "groundplan-ingest-other-model")}
+    assert consumer_groups(model_folders(two)) == {"diabetes-patients": ("groundplan-ingest-diabetes-rf", "groundplan-ingest-other-model")}
+
+
+def test_only_the_models_that_a_stack_names_count(two: Path) -> None:
+    assert folder_names(two) == {"diabetes-rf": "diabetes-rf", "other-model": "other"}
+    assert [folder.path.name for folder in folders_of(two, ["other-model", "one without a folder"])] == ["other"]
+    assert consumer_groups(folders_of(two, ["other-model"])) == {"diabetes-patients": ("groundplan-ingest-other-model",)}
+    assert shared(folders_of(two, [])) == ([], [])
+
+
+def test_two_folders_of_one_model_are_refused_with_both_places(two: Path) -> None:
+    change(two / "models" / "other" / "model.yaml", model="diabetes-rf")
+    with pytest.raises(UsageError, match=r"models/other: is the model diabetes-rf, and so is models/diabetes-rf"):
+        model_folders(two)
+
+
+def test_an_option_is_what_its_folder_declares() -> None:
+    flights = read_model_file(DIABETES.parent / "flights-late")
+    assert options_of(flights, {}, "flights-late") == {"months": "1-3"} and options_of(flights, {"months": "12"}, "flights-late") == {"months": "12"}
+    assert load_definition(DIABETES.parent / "flights-late", options={"months": "2-4"}).options == {"months": "2-4"}
+    for bad in ("13", "0", "1-", "a", "1-3-4", ""):
+        with pytest.raises(UsageError, match=r"--set flights-late.months: months is '.*'; expected a month of 2013 or a range such as 1-12"):
+            options_of(flights, {"months": bad}, "flights-late")
+    with pytest.raises(
+        UsageError, match=r"model flights-late has no option 'weeks'\n  -> known: months \(a month of 2013 or a range such as 1-12; default 1-3\)"
+    ):
+        options_of(flights, {"weeks": "1"}, "flights-late")
+    with pytest.raises(UsageError, match=r"its model.yaml declares none"):
+        options_of(read_model_file(DIABETES), {"months": "1"}, "diabetes-rf")
 
 
 def test_another_contract_of_a_topic_is_refused_with_both_places(two: Path) -> None:
-    change(two / "examples" / "other" / "contract.yaml", version="2.0.0")
+    change(two / "models" / "other" / "contract.yaml", version="2.0.0")
     with pytest.raises(
-        UsageError, match=r"examples/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of examples/diabetes"
+        UsageError, match=r"models/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of models/diabetes-rf"
     ):
-        contracts_and_views(two)
+        shared(model_folders(two))
 
 
 def test_another_view_of_a_name_is_refused_with_both_places(two: Path) -> None:
-    change(two / "examples" / "other" / "example.yaml", target="bmi")
-    with pytest.raises(UsageError, match=r"examples/other: its view diabetes_patients is another than the one of examples/diabetes: features \{"):
-        contracts_and_views(two)
+    change(two / "models" / "other" / "model.yaml", target="bmi")
+    with pytest.raises(UsageError, match=r"models/other: its view diabetes_patients is another than the one of models/diabetes-rf: features \{"):
+        shared(model_folders(two))
 
 
 @pytest.mark.parametrize(
@@ -93,13 +121,13 @@ def test_no_name_of_a_feature_is_taken() -> None:
 def test_a_model_is_named_as_its_script_names_it(tmp_path: Path, source: str, name: str) -> None:
     script = tmp_path / "train.py"
     script.write_text(source, encoding="utf-8")
-    assert load_example(script).model == name and load_example(script, "mine").model == "mine"
+    assert load_definition(script).model == name and load_definition(script, "mine").model == "mine"
     with pytest.raises(UsageError, match="'My Model' is not the name of a model"):
-        load_example(script, "My Model")
-    assert owner_of(load_example(script)) == str(script) and named_in(tmp_path / "gone.py") == ""
+        load_definition(script, "My Model")
+    assert owner_of(load_definition(script)) == str(script) and named_in(tmp_path / "gone.py") == ""
 
 
-def test_what_example_yaml_names_is_one_model_whichever_of_its_scripts_runs() -> None:
-    flights = DIABETES.parent / "flights"
-    found = [load_example(path) for path in (flights, flights / "after_departure.py")]
-    assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {"examples/flights"}
+def test_what_model_yaml_names_is_one_model_whichever_of_its_scripts_runs() -> None:
+    flights = DIABETES.parent / "flights-late"
+    found = [load_definition(path) for path in (flights, flights / "after_departure.py")]
+    assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {"models/flights-late"}

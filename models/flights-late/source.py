@@ -22,15 +22,17 @@ TAXI_MINUTES = 30  # the arrival is known in local time only; taxiing on both si
 _WEATHER = {"temp": "temperature", "humid": "humidity", "wind_speed": "wind_speed", "precip": "precipitation", "pressure": "pressure", "visib": "visibility"}
 
 
-def events(topic: str) -> Iterator[dict[str, Any]]:
+def events(topic: str, months: str = "1-12") -> Iterator[dict[str, Any]]:
     """Events of one topic in the order of their time: ``flights``, ``weather`` or ``planes``.
 
-    ``GROUNDPLAN_MONTHS`` (``3``, ``1-12``) says which months of flights and weather; all by default.
+    Args:
+        months: Those of flights and weather: ``3``, ``1-12``.
 
     Raises:
         RuntimeError: The data can't be fetched.
+        ValueError: There are no such months.
     """
-    first, last = months(os.environ.get("GROUNDPLAN_MONTHS", "1-12"))
+    first, last = _first_and_last(months)
     frame = {"flights": _flights, "weather": _weather, "planes": _planes}[topic]()
     if topic != "planes":
         frame = frame[frame.pop("month").between(first, last)]
@@ -39,15 +41,10 @@ def events(topic: str) -> Iterator[dict[str, Any]]:
         yield {name: None if value != value else value for name, value in zip(frame.columns, row, strict=True)}  # NaN is not itself
 
 
-def months(text: str) -> tuple[int, int]:
-    """First and last month of ``3`` or ``1-12``.
-
-    Raises:
-        ValueError: It is neither.
-    """
+def _first_and_last(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not first.isdigit() or not (last or first).isdigit() or not 1 <= int(first) <= int(last or first) <= 12:
-        raise ValueError(f"{text!r} is no month, nor months like 1-12")
+        raise ValueError(f"expected a month or a range such as 1-12, got {text!r}")
     return int(first), int(last or first)
 
 

@@ -24,7 +24,7 @@ UNKNOWN = -1  # of whole numbers
 
 
 def features(tables: dict[str, Table]) -> dict[str, Table]:
-    """The views of ``example.yaml``: each with its key, ``event_timestamp`` and features.
+    """The views of ``model.yaml``: each with its key, ``event_timestamp`` and features.
 
     Args:
         tables: ``flights``, ``weather``, ``planes`` as their contracts have them.

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import struct_pb2
 from pulumi.runtime.proto import analyzer_pb2
 
-from groundplan.review import packs, process
+from groundplan.review import pack_process, packs
 from policies import quick
 from policies.pack import policies
 from tests.conftest import ROOT
@@ -183,7 +183,7 @@ def test_only_the_switch_makes_the_pack_quick(value: str | None, replaced: bool,
 def test_a_review_switches_it_on(tmp_path: Path) -> None:
     (tmp_path / "PulumiPolicy.yaml").write_text("runtime: python\n")
     (tmp_path / "__main__.py").write_text(f"import os; print(os.environ.get({quick.SWITCH!r}))\n")
-    started = process._start_pack(tmp_path, {"config": {}, "project": "p", "stack": "s"})
+    started = pack_process.start_pack(tmp_path, {"config": {}, "project": "p", "stack": "s"})
     try:
         assert started.process.stdout is not None and json.loads(started.process.stdout.readline()) == 1
     finally:

@@ -79,9 +79,11 @@ pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json
 calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (groundplan/review/permissions/calls.json), from the end-to-end tests; half an hour
 	@rm -f groundplan/review/permissions/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
 
-docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, the pages of data, controls, permissions and resource types, the names of resources
+docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, the pages of commands, objectives, data, controls, permissions and resource types, the names of resources
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
 	@$(GROUNDPLAN) contract catalogue > docs/data.md.new && mv docs/data.md.new docs/data.md
+	@$(BIN)/python -m groundplan.cli.reference > docs/commands.md.new && mv docs/commands.md.new docs/commands.md
+	@$(BIN)/python -m spec.objectives.reference > docs/objectives.md.new && mv docs/objectives.md.new docs/objectives.md
 	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
 	@$(BIN)/python -m groundplan.review.permissions.report > docs/permissions.md.new && mv docs/permissions.md.new docs/permissions.md
 	@$(BIN)/python -m groundplan.local.moto.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md

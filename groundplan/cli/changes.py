@@ -44,6 +44,7 @@ def review(
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(RENDERERS[output](found), encoding="utf-8")
+            print(f"wrote {out}: {'passed' if found.passed else 'not passed'}")
         except OSError as error:
             raise UsageError(f"can't be written: {error.strerror}", where=str(out), fix="name another --out") from None
     else:

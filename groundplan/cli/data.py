@@ -61,13 +61,13 @@ def forget(
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
 
 
-dlq = typer.Typer(help="Dead letters: events that hold not to their contract.", no_args_is_help=True)
+dlq = typer.Typer(help="Dead letters: events that violate their contract.", no_args_is_help=True)
 commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
 
 
 @dlq.command("list")
 def dlq_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
-    """Print the dead letters with why they were refused and where they stood. Exit code 1 if there are any."""
+    """Print the dead letters: why each was refused, and where it stood."""
     import base64
 
     from groundplan.local.experiments import run_dead_letters
@@ -95,7 +95,6 @@ def dlq_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: Out
         from groundplan.local.summary import print_dead_letters
 
         print_dead_letters(found)
-    raise typer.Exit(1 if found else 0)
 
 
 @dlq.command("replay")
@@ -105,14 +104,17 @@ def dlq_replay(
     reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
     outputs: OutputsOption = "",
 ) -> None:
-    """Send dead letters to their topics again, each once, once the contract or the events' sender is mended."""
+    """Send dead letters to their topics again, each once: after the contract or whoever sends the events was fixed."""
     from groundplan.local.experiments import run_replay
     from groundplan.local.home import find_home
 
     home = find_home()
     for path, name in topics_read(home.root, model, topic):
-        sent, kept = run_replay(home, path, name, reason, outputs)[name]
-        print(f"{name}: {sent} events sent again" + (f"; {kept} still hold not to the contract, and the broker would refuse them" if kept else ""))
+        found = run_replay(home, path, name, reason, outputs)
+        earlier = f"; {found.before} sent before" if found.before else ""
+        print(f"{name}: {found.sent} of {found.letters} sent{earlier}" if found.letters else f"{name}: no dead letters")
+        for text in found.refused:
+            print(f"  kept back: {text}")
 
 
 quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True)
@@ -124,7 +126,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10
 
 @quarantine.command("list")
 def quarantine_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
-    """Print the events that wait for a decision: how many, what was found in which field, since when. Exit code 1 if there are any."""
+    """Print the events that wait for a decision: how many, what was found in which field, since when."""
     from groundplan.local.experiments import run_quarantine
     from groundplan.local.home import find_home
 
@@ -145,7 +147,6 @@ def quarantine_list(model: TopicModelOption = "", topic: TopicOption = "", outpu
         from groundplan.local.summary import print_quarantine
 
         print_quarantine(found)
-    raise typer.Exit(1 if found else 0)
 
 
 @quarantine.command("release")

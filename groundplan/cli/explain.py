@@ -107,12 +107,12 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     """The same for people; all turned-down options only if asked for."""
     from rich.markup import escape
 
-    from groundplan.local.summary import console_for_people, table
+    from groundplan import terminal
 
-    console = console_for_people()
+    console = terminal.console()
     plan, budget = found.plan, found.config.objectives.budget.monthly_usd
     if found.changed is None:
-        shown = table("layer", "objectives", "decision", "because", "USD a month", title=f"Stack {found.stack} ({found.config.region})")
+        shown = terminal.table("layer", "objectives", "decision", "because", "USD a month", title=f"Stack {found.stack} ({found.config.region})")
         shown.columns[4].justify = "right"
         for decision in plan.decisions:
             cells = (decision.layer, "\n".join(decision.objectives), decision.chosen, decision.because)
@@ -138,16 +138,16 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
 def _print_changes(found: Explained) -> None:
     from rich.markup import escape
 
-    from groundplan.local.summary import console_for_people, table
+    from groundplan import terminal
 
-    console = console_for_people()
+    console = terminal.console()
     assert found.changed is not None
     console.print(f"[bold]Stack {found.stack}[/bold] with {', '.join(found.changes)}\n")
     rows = differences(found.plan, found.changed)
     if not rows:
         console.print("No decision changes.")
         return
-    shown = table("layer", "now", "then", "USD a month", "because")
+    shown = terminal.table("layer", "now", "then", "USD a month", "because")
     shown.columns[3].justify = "right"
     for row in rows:
         delta = row["monthly_usd_after"] - row["monthly_usd_before"]

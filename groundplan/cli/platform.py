@@ -30,7 +30,7 @@ def up(
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
     validate_at_broker: Annotated[
-        bool, typer.Option("--validate-at-broker", help="The broker refuses events that hold not to their contract's schema (MSK can't).")
+        bool, typer.Option("--validate-at-broker", help="The local broker refuses events that violate their contract's schema (MSK can't).")
     ] = False,
     port: Annotated[
         list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
@@ -43,7 +43,7 @@ def up(
     home = find_home()
     external = {name: value for name, value in (("kafka", kafka), ("mlflow", mlflow)) if value}
     if validate_at_broker and kafka:
-        raise UsageError("a broker that runs already is not given schemas", where="--validate-at-broker", fix="leave away --kafka, or this")
+        raise UsageError("needs the broker that groundplan starts", where="--validate-at-broker", fix="drop --kafka, or this flag")
     chosen = None if not models else tuple(name.strip() for name in models.split(",") if name.strip() and name.strip() != "none")
     with progress() as say:
         summary = bring_up(
@@ -93,8 +93,10 @@ def down() -> None:
 
 
 @commands.command(rich_help_panel=PANEL)
-def status(as_json: AsJson = False) -> None:
-    """Show services, addresses, and what the program made or only recorded. Exit code 1 if something is not healthy."""
+def status(
+    resources: Annotated[bool, typer.Option("--resources", help="List every resource that the program made or only recorded.")] = False, as_json: AsJson = False
+) -> None:
+    """Show services and their addresses, and how many resources there are. Exit code 1 if something is not healthy."""
     from groundplan.local.home import find_home
     from groundplan.local.up import status as collect
 
@@ -104,7 +106,7 @@ def status(as_json: AsJson = False) -> None:
     else:
         from groundplan.local.summary import print_status
 
-        print_status(found)
+        print_status(found, resources=resources)
     raise typer.Exit(0 if found["running"] else 1)
 
 

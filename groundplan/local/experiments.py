@@ -102,12 +102,12 @@ def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "")
         return [letter for name in _topics(context, topic) for letter in dead_letters.shown(context, name)]
 
 
-def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> dict[str, tuple[int, int]]:
-    """Send dead letters to their topics again; how many were sent and how many were kept back, by topic."""
+def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> Any:
+    """Send a topic's dead letters to it again; what came of it."""
     from pipelines.data import dead_letters
 
     with _stack(home, path, outputs, "person.replay") as context:
-        return {name: dead_letters.replay(context, name, reason) for name in _topics(context, topic)}
+        return dead_letters.replay(context, topic, reason)
 
 
 def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:

@@ -6,32 +6,19 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from groundplan import terminal
 from groundplan.local.services import TITLES
 from groundplan.local.up import Summary
+from groundplan.terminal import table
 from pipelines.data.personal_data import WAY_OUT
 
 PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
 
 
-def console_for_people() -> Console:
-    """A console that neither colours nor wraps where output is piped."""
-    plain = Console(highlight=False, soft_wrap=True)
-    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=200)  # a pipe has no width to wrap at
-
-
-def table(*columns: str, title: str = "") -> Table:
-    """A table without lines, as every command prints it."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
-
-
 def print_summary(summary: Summary) -> None:
     """The end of ``groundplan up``."""
-    console = console_for_people()
+    console = terminal.console()
     console.print()
     if summary.already_up:
         console.print(f"The platform was already up. Program: {_changes(summary)}.\n")
@@ -88,7 +75,7 @@ def _changes(summary: Summary) -> str:
 
 def print_results(found: dict[str, Any], console: Console | None = None) -> None:
     """What the steps of one run came to."""
-    console = console or console_for_people()
+    console = console or terminal.console()
     shown = table("", "")
     rows: list[tuple[str, str]] = []
     if step := found.get("ingest"):
@@ -211,9 +198,9 @@ def _print_next(console: Console, summary: Summary) -> None:
         console.print(f"  {line}", markup=False)
 
 
-def print_status(found: dict[str, Any]) -> None:
-    """``groundplan status``."""
-    console = console_for_people()
+def print_status(found: dict[str, Any], *, resources: bool) -> None:
+    """``groundplan status``; with each resource where they are asked for."""
+    console = terminal.console()
     if not found["services"]:
         console.print("nothing is running; `groundplan up` starts the platform")
         return
@@ -222,6 +209,13 @@ def print_status(found: dict[str, Any]) -> None:
         uptime = f"{service['uptime_s']} s" if service["uptime_s"] is not None else ""
         shown.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
     console.print(shown)
+    written = sum(item["type"].startswith("kubernetes:") for item in found["applied"])
+    counts = (
+        f"{len(found['applied']) - written} resources made in the local cloud, {written} Kubernetes objects written, {len(found['recorded'])} only recorded"
+    )
+    console.print(f"\nProgram {counts}" + ("" if resources else "; `groundplan status --resources` lists them"))
+    if not resources:
+        return
     for kind, title in (("applied", "Made in the local cloud"), ("recorded", "Only recorded (the local cloud can't make these)")):
         console.print()
         shown = table("type", "name", "id", title=f"{title}: {len(found[kind])}")
@@ -234,7 +228,7 @@ def print_dead_letters(letters: list[Any]) -> None:
     """``groundplan dlq list``."""
     from rich.markup import escape
 
-    console = console_for_people()
+    console = terminal.console()
     if not letters:
         console.print("no dead letters")
         return
@@ -254,7 +248,7 @@ def print_quarantine(found: list[Any]) -> None:
     """``groundplan quarantine list``."""
     from rich.markup import escape
 
-    console = console_for_people()
+    console = terminal.console()
     if not found:
         console.print("nothing is in quarantine")
         return
@@ -268,7 +262,7 @@ def print_quarantine(found: list[Any]) -> None:
 
 def print_monitor(found: dict[str, Any]) -> None:
     """``groundplan monitor``."""
-    console = console_for_people()
+    console = terminal.console()
     console.print(f"{found['version']}: {_monitor_line(found)}")
     if found["drifted_columns"]:
         console.print(f"drifted: {', '.join(found['drifted_columns'])}")

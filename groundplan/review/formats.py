@@ -86,11 +86,12 @@ def _change(change: Change) -> str:
 
 def print_text(review: Review) -> None:
     """To standard output, with colours where there are some."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    from groundplan import terminal
+
+    console = terminal.console()
     console.print(f"[bold]{review.project}, stack {review.stack}[/bold]: {_summary(review)}  [dim][{review.seconds:.1f} s][/dim]")
     for finding in by_severity(review.findings):
         colour = "dim" if finding.waived else "red" if finding.blocks else "yellow"

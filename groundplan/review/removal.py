@@ -140,9 +140,9 @@ def leftovers(region: str, stack: str) -> list[str]:
 
 def print_removal(plan: Removal) -> None:
     """As tables."""
-    from rich.console import Console
+    from groundplan import terminal
 
-    console = Console(highlight=False)
+    console = terminal.console()
     console.print(f"A destroy of stack {plan.stack}, told from its program; no account was asked. Prices: list, as of {plan.prices_as_of}.\n")
     total = sum(plan.goes.values())
     console.print(

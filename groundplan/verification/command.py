@@ -98,9 +98,9 @@ def print_report(report: Report) -> None:
     """To standard output."""
     from rich.markup import escape
 
-    from groundplan.local.summary import console_for_people
+    from groundplan import terminal
 
-    console = console_for_people()
+    console = terminal.console()
     colours = {"passed": "green", "failed": "red", "evaluated": "yellow", "not tried": "dim"}
     for area in dict.fromkeys(check.area for check in report.checks):
         console.print(f"\n[bold]{area}[/bold]")

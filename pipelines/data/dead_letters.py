@@ -178,10 +178,27 @@ def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> Non
         result.result(READ_TIMEOUT_S)
 
 
-def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
-    """Send dead letters to their topic again, each once, however often this is called; how many were sent, and how many kept back.
+@dataclass(frozen=True)
+class Replayed:
+    """What came of sending a topic's dead letters again.
 
-    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still hold not to the contract come
+    Attributes:
+        letters: How many were asked for.
+        sent: How many of them were sent now.
+        before: How many had been sent earlier.
+        refused: Where each one stood that the broker would refuse, and why.
+    """
+
+    letters: int
+    sent: int
+    before: int
+    refused: tuple[str, ...]
+
+
+def replay(context: Context, topic: str, reason: str = "") -> Replayed:
+    """Send dead letters to their topic again, each once, however often this is called.
+
+    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still violate the contract come
     back as dead letters of their new position; where the broker would refuse them they are kept back.
 
     Args:
@@ -191,12 +208,14 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
         GroundplanError: The broker does not take them.
     """
     before = set(_replayed(context, topic))
-    letters = [letter for letter in shown(context, topic) if f"{letter.partition}-{letter.offset}" not in before and reason in ("", letter.reason)]
-    kept = 0
+    found = [letter for letter in shown(context, topic) if reason in ("", letter.reason)]
+    letters = [letter for letter in found if f"{letter.partition}-{letter.offset}" not in before]
+    earlier, refused = len(found) - len(letters), list[str]()
     if broker.validates():
         contract = next(item for item in context.definition.contracts if item.topic == topic)
-        bad = {item.index for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
-        letters, kept = [letter for index, letter in enumerate(letters) if index not in bad], len(bad)
+        bad = {item.index: item.detail for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
+        refused = [f"{topic}@{letter.offset} still violates its contract ({bad[index]})" for index, letter in enumerate(letters) if index in bad]
+        letters = [letter for index, letter in enumerate(letters) if index not in bad]
     messages = (
         {
             "topic": topic, "value": letter.value, "key": letter.key or None,
@@ -204,7 +223,7 @@ def replay(context: Context, topic: str, reason: str = "") -> tuple[int, int]:
         }
         for letter in letters
     )  # fmt: skip
-    return broker.send(broker.producer(context.outputs), messages, topic), kept
+    return Replayed(len(found), broker.send(broker.producer(context.outputs), messages, topic), earlier, tuple(refused))
 
 
 def _replayed(context: Context, topic: str) -> Iterator[str]:

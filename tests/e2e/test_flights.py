@@ -51,13 +51,13 @@ def test_up_tells_where_every_event_went(project: Path) -> None:
 
 def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(project: Path, shell: dict[str, str]) -> None:
     listed = groundplan(project, "dlq", "list", "--json")
-    assert listed.returncode == 1
+    assert listed.returncode == 0
     (letter,) = json.loads(listed.stdout)
     assert (letter["topic"], letter["reason"]) == ("weather", "out of bounds") and json.loads(letter["value"])["observation_id"] == IMPOSSIBLE_WIND
     shown = groundplan(project, "dlq", "list", "--topic", "weather").stdout
     assert "1 dead letter: 1 out of bounds" in shown and letter["detail"].startswith("wind_speed must be at most 200 (1048.")
-    assert "weather: 1 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
-    assert "weather: 0 events sent again" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    assert "weather: 1 of 1 sent" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
+    assert "weather: 0 of 1 sent; 1 sent before" in assert_ok(groundplan(project, "dlq", "replay"), project).stdout
     assert "nothing is in quarantine" in assert_ok(groundplan(project, "quarantine", "list"), project).stdout
     as_on_aws = groundplan(project, "dlq", "list", "--json", "--outputs", str(project / ".groundplan" / "run" / "outputs.json"), **shell)
     assert [item["offset"] for item in json.loads(as_on_aws.stdout)] == [letter["offset"]]
@@ -65,7 +65,7 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
         plane = {"tailnum": f"N{number}TEST", "manufacturer": "BOEING", "model": "737", "engines": 2, "seats": 149, field: f"ask joe{number}@example.com"}
         send(shell, "planes", json.dumps(plane))
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")
-    assert wrong.returncode == 2 and "the model has no topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
+    assert wrong.returncode == 2 and "no contract is about topic 'nope'" in wrong.stderr and "flights, planes, weather" in wrong.stderr
 
 
 def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key: str) -> None:
@@ -108,7 +108,7 @@ def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(proje
 def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(project: Path) -> None:
     listed = groundplan(project, "quarantine", "list", "--json")
     found = {item["found"][0]["field"]: item["rows"] for item in json.loads(listed.stdout)}
-    assert listed.returncode == 1 and found == {"manufacturer": 1, "model": 1}
+    assert listed.returncode == 0 and found == {"manufacturer": 1, "model": 1}
     who = ("--identity", "dpo@example.com", "--reason", "looked at by hand")
     assert (
         "planes: 1 events released; 1 still wait" in assert_ok(groundplan(project, "quarantine", "release", "planes", "--field", "model", *who), project).stdout

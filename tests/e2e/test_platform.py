@@ -39,6 +39,16 @@ def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     assert "Where the time went" in text and "make down" in text
 
 
+def test_status_shows_services_first_and_resources_on_request(project: Path) -> None:
+    short, long = (assert_ok(groundplan(project, "status", *more), project).stdout for more in ((), ("--resources",)))
+    assert len(short.splitlines()) < 12 and len(long.splitlines()) > 250 and not [line for line in long.splitlines() if line != line.rstrip()]
+    counted = re.search(r"Program (\d+) resources made in the local cloud, (\d+) Kubernetes objects written, (\d+) only recorded", short)
+    assert counted is not None
+    made, written, recorded = counted.groups()
+    text = (project / "up.txt").read_text(encoding="utf-8")
+    assert f"Program {made} resources made" in text and f"{written} Kubernetes objects validated" in text and f"{recorded} only recorded" in text
+
+
 def test_status_gives_programs_addresses_and_states(status: Any) -> None:
     assert status["running"] and {service["state"] for service in status["services"].values()} == {"healthy"}
     assert set(status["services"]) == {"aws", "kafka", "mlflow", "router"}

@@ -237,10 +237,11 @@ def of_platform(home: Home) -> list[Call]:
 
 def print_permissions(found: Permissions) -> None:
     """To standard output."""
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False, soft_wrap=True)
+    from groundplan import terminal
+
+    console = terminal.console()
     console.print(f"[bold]Who may do what on stack {found.stack.name}[/bold]")
     for row in found.rows:
         may = [deed for deed in DEEDS if row.may[deed] == "allowed"]

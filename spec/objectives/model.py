@@ -1,0 +1,324 @@
+"""The objectives themselves: what may be written, in which range, and what each decides."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from spec.regions import ANYWHERE, JURISDICTIONS
+
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+# SageMaker endpoint names and Kubernetes object names both allow this form (RFC 1123 label).
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
+
+
+class Objective(BaseModel):
+    """Base of every objective: immutable, and no unknown key passes silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Regime(StrEnum):
+    """Laws and audit standards the platform can be held to."""
+
+    GDPR = "gdpr"
+    HIPAA = "hipaa"
+    SOX = "sox"
+    SOC2 = "soc2"
+
+
+class Availability(StrEnum):
+    """What may fail without the platform failing."""
+
+    ONE_ZONE = "one-zone"
+    MULTI_ZONE = "multi-zone"
+    TWO_REGIONS = "two-regions"
+
+
+class Stakeholders(Objective):
+    """Who is told what: addresses for alerts and sign-off requests."""
+
+    product: Email = Field(description="E-mail address that is told of quality and drift.")
+    operations: Email = Field(description="E-mail address that is told of every alarm, and of batches that the quality gate stops.")
+    legal: Email = Field(description="E-mail address that is told of quality, drift, and personal data in quarantine.")
+    finance: Email = Field(description="E-mail address that is told of budgets and anomalies of cost.")
+
+
+class Target(StrEnum):
+    """Where a model answers."""
+
+    CLOUD = "cloud"
+    EDGE = "edge"
+
+
+class FeatureStore(StrEnum):
+    """Which feature store holds what models read online."""
+
+    FEAST = "feast"
+    SAGEMAKER = "sagemaker"
+
+
+class Events(Objective):
+    """The event stream. ``per_second`` 0 means that there is none; ``retention_days`` is how long the lake keeps events."""
+
+    per_second: float = Field(
+        ge=0,
+        le=1_000_000,
+        description="Events per second that arrive, on average; 0 for none. Decides whether there is MSK, its size, and the stream's alarms.",
+    )
+    retention_days: int = Field(
+        ge=1, le=3650, description="Days that the lake keeps raw events. Decides retention and storage classes of the raw and curated zones."
+    )
+
+
+class Budget(Objective):
+    """Monthly spend the environment may reach, in USD, and the shares of it (percent) that alert."""
+
+    monthly_usd: float = Field(gt=0, description="USD a month that the environment may cost. Decides whether the design is feasible, and AWS Budgets' limit.")
+    # AWS takes five notifications a budget; one of them is the forecast's.
+    alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = Field(
+        default=(50, 80, 100), description="Percent of the budget at which finance and the owner are told, at most four."
+    )
+    # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a day after
+    # the first deployment.
+    activate_tags: bool = Field(
+        default=False,
+        description="Whether cost tags are activated, which AWS takes about a day after the first deployment. Budgets of single models count nothing before.",
+    )
+
+
+class Research(Objective):
+    """People who experiment on the platform, and how many hours of one GPU they will need a month, all together.
+
+    The hours size the GPU pool and are part of the price; like an endpoint's requests they are expected, not allowed. What stops
+    a spending that nobody planned is the pool's limit of GPUs at a time, and the budget's alerts.
+    """
+
+    scientists: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ...] = Field(
+        default=(), description="Names of the people who experiment. Decides SageMaker Studio: a profile and a role for each."
+    )
+    gpu_hours_per_month: float = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Hours of one GPU that they need a month, all together. Decides the limit of the GPU pool, and its part of the price.",
+    )
+
+    @field_validator("scientists")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return names
+
+
+class OfficeHours(Objective):
+    """When the environment is used, Monday to Friday; outside of it compute is switched off. Hours of the day, local time."""
+
+    start: int = Field(ge=0, le=23, description="Hour of the day, local time, from which the environment is used, Monday to Friday.")
+    end: int = Field(ge=1, le=24, description="Hour of the day at which it is switched off. Decides the schedules of nodes and database.")
+    timezone: str = Field(description="Time zone of these hours, as the IANA database names it.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, name: str) -> str:
+        from zoneinfo import available_timezones
+
+        if name not in available_timezones():
+            near = difflib.get_close_matches(name, available_timezones(), n=1)
+            raise ValueError(f"no such time zone in the IANA database; {f'did you mean {near[0]}?' if near else 'for example Europe/Berlin'}")
+        return name
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> OfficeHours:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
+
+    @property
+    def share(self) -> float:
+        """Share of a week that these hours are, 0 to 1."""
+        return 5 * (self.end - self.start) / (7 * 24)
+
+
+class Value(Objective):
+    """What the model is worth.
+
+    One unit of improvement of ``kpi`` (an error falling by one ``unit``, or a score rising by one) is worth
+    ``usd_per_unit`` for each prediction. ``correct_warnings`` is the share of predictions that warn, and rightly so.
+    """
+
+    kpi: Literal["mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc", "correct_warnings"] = Field(
+        description="The metric by which the model's worth is counted. `correct_warnings` is the share of predictions that warn, and rightly so."
+    )
+    unit: str = Field(min_length=1, description="What one unit of it is, in words for the reports.")
+    usd_per_unit: float = Field(
+        ge=0, description="USD that one unit of improvement over the baseline is worth, for each prediction. Decides the worth that evaluation reports."
+    )
+    predictions_per_month: int = Field(gt=0, description="Predictions a month. Decides the worth a month that evaluation reports.")
+
+
+class Rate(Objective):
+    """Requests per second an endpoint must answer."""
+
+    average: float = Field(gt=0, description="Requests per second, on average. Decides the smallest number of instances.")
+    peak: float = Field(gt=0, description="Requests per second at the busiest. Decides the largest number of instances.")
+
+    @model_validator(mode="after")
+    def _peak_is_highest(self) -> Rate:
+        if self.peak < self.average:
+            raise ValueError(f"peak {self.peak:g} is below average {self.average:g}; peak must be at least the average")
+        return self
+
+
+class Retraining(Objective):
+    """How often the model is trained anew, and in how many minutes it must be done."""
+
+    every_hours: float = Field(gt=0, description="Hours between two trainings. Decides the schedule.")
+    within_minutes: float = Field(gt=0, description="Minutes in which a training must be done. Decides between a SageMaker Pipeline and jobs on the cluster.")
+
+
+# Of every metric that objectives can name.
+HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
+
+
+class Quality(Objective):
+    """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
+
+    metric: Literal["mae", "rmse", "accuracy", "balanced_accuracy"] = Field(description="The metric that a model must hold to.")
+    worst: float = Field(
+        description="Its worst value that may be served: an error stays below it, a score above it. Decides evaluation's gate and the quality alarm."
+    )
+
+    @property
+    def is_score(self) -> bool:
+        """Whether higher is better, up to 1."""
+        return HIGHER_IS_BETTER[self.metric]
+
+
+class ModelObjectives(Objective):
+    """Objectives of one model."""
+
+    value: Value = Field(description="What the model is worth.")
+    latency_ms: float = Field(
+        gt=0,
+        description="Milliseconds in which 95 % of the answers must come. Decides how it is served, the canary's limit and the alarm.",
+    )
+    requests_per_second: Rate = Field(description="How often it is asked.")
+    retraining: Retraining = Field(description="How often it is trained again, and how fast.")
+    quality: Quality = Field(description="The worst quality that may be served.")
+    drift_share: float = Field(default=0.5, gt=0, le=1, description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.")
+    explanations: bool = Field(
+        default=True, description="Whether it can be asked why. Decides which ways of serving are possible, and the explainer on the cluster."
+    )
+    gpu: bool = Field(default=False, description="Whether it needs a GPU. Decides Triton on the cluster's GPU pool.")
+    target: Target = Field(default=Target.CLOUD, description="Where it answers.")
+
+    @model_validator(mode="after")
+    def _quality_can_be_met(self) -> ModelObjectives:
+        if self.quality.is_score and not 0 <= self.quality.worst <= 1:
+            raise ValueError(f"quality.worst {self.quality.worst:g} is no accuracy; it lies between 0 and 1")
+        if not self.quality.is_score and self.quality.worst <= 0:
+            raise ValueError(f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0")
+        return self
+
+
+def _in_the_form(pattern: str, says: str) -> AfterValidator:
+    """A text of this form; what is not is told in words, not by the pattern."""
+
+    def hold(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(says)
+        return value
+
+    return AfterValidator(hold)
+
+
+class DeploysFrom(Objective):
+    """The repository whose workflows deploy this environment, from inside of its network.
+
+    ``connection`` is the ARN of the account's connection to GitHub, which somebody must confirm in the console once
+    (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-create-github.html).
+    """
+
+    repository: Annotated[str, _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as GitHub has it")] = Field(
+        description="OWNER/NAME on GitHub."
+    )
+    connection: Annotated[
+        str,
+        _in_the_form(
+            r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}",
+            "must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID",
+        ),
+    ] = Field(description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside of the network.")
+
+
+class Objectives(Objective):
+    """Everything the business wants of one environment."""
+
+    environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")] = Field(
+        description="Name of the environment. What begins with `prod` is production: protected, and never asleep."
+    )
+    owner: Email = Field(description="Who answers for the environment; on every resource's tags.")
+    stakeholders: Stakeholders = Field(description="Who is told what. Decides the alert topics.")
+    compliance: tuple[Regime, ...] = Field(
+        default=(),
+        description="Laws and audit standards. Decides mandatory policies, locks and retention, what is audited.",
+    )
+    residency: str = Field(
+        default=ANYWHERE, description="The jurisdiction that data must not leave: `eu`, or a country's ISO code. Decides which regions are allowed."
+    )
+    availability: Availability = Field(
+        default=Availability.ONE_ZONE,
+        description="What may fail without the platform failing. Decides zones, NAT gateways, the database's standby, the second region.",
+    )
+    office_hours: OfficeHours | None = Field(default=None, description="When it is used; outside of these hours compute is switched off.")
+    owns_account: bool = Field(
+        default=True, description="Whether this stack makes what an AWS account can have only once. Decides GuardDuty, Config, Security Hub, cost tags."
+    )
+    deploys_from: DeploysFrom | None = Field(default=None, description="The repository whose workflows deploy it, from inside of its network.")
+    events: Events = Field(description="The event stream.")
+    budget: Budget = Field(description="What it may cost.")
+    research: Research = Field(default=Research(), description="People who experiment.")
+    feature_store: FeatureStore = Field(default=FeatureStore.FEAST, description="What holds the features that models read online.")
+    untrusted_models: bool = Field(default=False, description="Whether a model is served that can only be stored as a pickle, in a process that is closed in.")
+    models: dict[ModelName, ModelObjectives] = Field(
+        min_length=1, description="The models by name. Each gets data, endpoint, alarms, retraining and a budget of its own."
+    )
+
+    @field_validator("residency")
+    @classmethod
+    def _jurisdiction_is_known(cls, value: str) -> str:
+        if value not in (ANYWHERE, *JURISDICTIONS):
+            raise ValueError(f"must be {ANYWHERE}, or one of: {', '.join(JURISDICTIONS)}")
+        return value
+
+    @field_validator("compliance")
+    @classmethod
+    def _each_regime_once(cls, regimes: tuple[Regime, ...]) -> tuple[Regime, ...]:
+        if len(set(regimes)) < len(regimes):
+            raise ValueError("a regime is named twice")
+        return regimes
+
+    @model_validator(mode="after")
+    def _production_never_sleeps(self) -> Objectives:
+        if self.production and self.office_hours is not None:
+            raise ValueError("office_hours switch the platform off at night; a production environment can't have them")
+        return self
+
+    @property
+    def production(self) -> bool:
+        """Whether losing this environment's data would hurt: its stores are then protected."""
+        return self.environment.startswith("prod")
+
+
+class StackConfig(Objective):
+    """One stack file: where the stack lives and what is wanted of it."""
+
+    region: str
+    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+    objectives: Objectives

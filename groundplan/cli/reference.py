@@ -39,7 +39,8 @@ def _of(name: str, command: Any) -> Iterator[str]:
     usage = " ".join(
         [name, *(_value(item) for item in arguments if _value(item) not in last), *(f"{item.opts[0]} {_value(item)}" for item in options if item.required)]
     )
-    yield f"\n### {name}\n```\n{usage}{' [OPTIONS]' if any(not item.required for item in options) else ''}{''.join(f' {text}' for text in last)}\n```\n{_prose(command.help)}\n"
+    more = " [OPTIONS]" if any(not item.required for item in options) else ""
+    yield f"\n### {name}\n```\n{' '.join([usage + more, *last])}\n```\n{_prose(command.help)}\n"
     if rows := [*map(_argument, arguments), *map(_option, options)]:
         yield "\n| | | default |\n|---|---|---|\n" + "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
 

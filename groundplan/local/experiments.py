@@ -16,9 +16,9 @@ from groundplan.local.jobs import results, run_steps
 from groundplan.local.starter import starter
 from groundplan.local.up import new_run
 from pipelines.context import Context, ModelDefinition, Wishes, load_definition
-from pipelines.steps import Step, steps_for
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
+from spec.steps import Step, steps_for
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
 

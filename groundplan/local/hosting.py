@@ -46,7 +46,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class HostedEndpoint:
     """An endpoint as it is routed now."""
 
     name: str
@@ -86,11 +86,11 @@ class Hosting:
         self.callers = set[tuple[str, str]]()
         self.http = httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50))
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
-        self.endpoints: dict[str, Endpoint] = {}
+        self.endpoints: dict[str, HostedEndpoint] = {}
         self.containers: dict[str, Container] = {}
         self.failures: dict[str, str] = {}
         self._revision = -1
-        self._captured: list[tuple[Endpoint, str, dict[str, Any]]] = []
+        self._captured: list[tuple[HostedEndpoint, str, dict[str, Any]]] = []
         self._metrics: list[dict[str, Any]] = []
 
     # What SageMaker's API says, made true.
@@ -132,7 +132,7 @@ class Hosting:
         for name in set(self.containers) - used:
             _stop(self.containers.pop(name))
 
-    def _describe(self) -> dict[str, Endpoint]:
+    def _describe(self) -> dict[str, HostedEndpoint]:
         found = {}
         for item in self.sagemaker.list_endpoints()["Endpoints"]:
             described = self.sagemaker.describe_endpoint(EndpointName=item["EndpointName"])
@@ -141,7 +141,7 @@ class Hosting:
             variants = tuple(Variant(v["VariantName"], float(v.get("CurrentWeight") or 0), models[v["VariantName"]]) for v in described["ProductionVariants"])
             capture = config.get("DataCaptureConfig", {})
             target = capture.get("DestinationS3Uri", "") if capture.get("EnableCapture") else ""
-            found[item["EndpointName"]] = Endpoint(item["EndpointName"], described["EndpointConfigName"], variants, target)
+            found[item["EndpointName"]] = HostedEndpoint(item["EndpointName"], described["EndpointConfigName"], variants, target)
         return found
 
     async def _ensure(self, model: str) -> None:
@@ -237,7 +237,7 @@ class Hosting:
             self._captured.append((endpoint, variant.name, capture_event(kind_sent, body, answer.content)))
         return 200, [(b"content-type", kind), invoked], answer.content
 
-    def _count(self, endpoint: Endpoint, variant: Variant, started: float, status: int) -> None:
+    def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float, status: int) -> None:
         dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
         values = {
             "Invocations": 1.0,
@@ -256,7 +256,7 @@ class Hosting:
             metrics, self._metrics = self._metrics, []
             await asyncio.to_thread(self.flush, captured, metrics)
 
-    def flush(self, captured: list[tuple[Endpoint, str, dict[str, Any]]], metrics: list[dict[str, Any]]) -> None:
+    def flush(self, captured: list[tuple[HostedEndpoint, str, dict[str, Any]]], metrics: list[dict[str, Any]]) -> None:
         """Write what has gathered; what can't be written is logged as lost."""
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for endpoint, variant, event in captured:

@@ -16,8 +16,8 @@ from typing import Any
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from groundplan.local.starter import Running, Starter
-from pipelines.steps import Step
 from spec.errors import GroundplanError
+from spec.steps import Step
 
 PROGRESS_EVERY_S = 0.5
 STOP_TIMEOUT_S = 20.0  # a canary needs a while to go back

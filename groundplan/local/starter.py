@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
-from pipelines.steps import Step
+from spec.steps import Step
 
 PRELOADED = ("pandas", "pyarrow.parquet", "boto3", "sklearn.base", "sklearn.model_selection", "mlflow.sklearn", "mlflow.data.pandas_dataset")
 STOP_TIMEOUT_S = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,9 @@ from groundplan.local.services import TITLES
 from groundplan.local.up import Summary
 from groundplan.terminal import table
 from pipelines.data.personal_data import WAY_OUT
+from spec.steps import STEPS
+
+Rows = Iterator[tuple[str, str]]
 
 PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
 
@@ -77,52 +81,87 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
     """What the steps of one run came to."""
     console = console or terminal.console()
     shown = table("", "")
-    rows: list[tuple[str, str]] = []
-    if step := found.get("ingest"):
-        rows.append(("events", _events_line(step)))
-        rows += [("waits", f"{step['waiting']}; once there are, run `groundplan up` again")] if step.get("waiting") else []
-        rows += [("quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}")] if step["quarantined"] else []
-    if (step := found.get("quality")) and "rows" in step:
-        doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
-        doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
-        rows.append(("data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"))
-    if step := found.get("features"):
-        views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
-        rows.append(("features", f"{views} (Feast: S3 and DynamoDB)"))
-    if step := found.get("experiment"):
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
-        told = "; ".join(part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part)
-        rows.append(("experiment", f"run {step['run_id']} ({told})"))
-        if "not_served" in step:
-            rows.append(("no model", step["not_served"]))
-    if step and "choice" in step:
-        rows += _choice_rows(step)
-        rows.append(("dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"))
-    if step := found.get("evaluate"):
-        metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
-        rows.append(("evaluation", f"{metrics}; the baseline is {step['baseline_is']}"))
-        rows.append(("business KPI", _kpi_line(step["kpi"])))
-        rows += [("speaks against", text) for text in step["against"]]
-    if step := found.get("register"):
-        rows.append(("version", f"{step['version']} in the MLflow registry"))
-    if step := found.get("signoff"):
-        people = ", ".join(f"{role}: {who}" for role, who in step["approvals"].items())
-        rows.append(("sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")))
-    if step := found.get("deploy"):
-        parts = ", ".join(
-            f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms"
-            for name, item in step["variants"].items()
-            if item["requests"]
-        )
-        share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
-        rows.append((share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"))
-        rows.append(("endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"))
-    if step := found.get("monitor"):
-        rows.append(("monitoring", _monitor_line(step)))
-    for row in rows:
-        shown.add_row(*row)
+    for step in STEPS:
+        if result := found.get(step.name):
+            for row in _SUMMARIES[step.name](result):
+                shown.add_row(*row)
     console.print(f"[bold]Model[/bold] {found['model']}")
     console.print(shown)
+
+
+def _ingest(step: dict[str, Any]) -> Rows:
+    yield "events", _events_line(step)
+    if step.get("waiting"):
+        yield "waits", f"{step['waiting']}; once there are, run `groundplan up` again"
+    if step["quarantined"]:
+        yield "quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}"
+
+
+def _quality(step: dict[str, Any]) -> Rows:
+    if "rows" not in step:  # it waits for events
+        return
+    doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
+    doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
+    yield "data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"
+
+
+def _features(step: dict[str, Any]) -> Rows:
+    if "views" not in step:
+        return
+    views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
+    yield "features", f"{views} (Feast: S3 and DynamoDB)"
+
+
+def _experiment(step: dict[str, Any]) -> Rows:
+    if "run_id" not in step:
+        return
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
+    told = "; ".join(part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part)
+    yield "experiment", f"run {step['run_id']} ({told})"
+    if "not_served" in step:
+        yield "no model", step["not_served"]
+    if "choice" in step:
+        yield from _choice_rows(step)
+        yield "dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"
+
+
+def _evaluate(step: dict[str, Any]) -> Rows:
+    if "metrics" not in step:
+        return
+    metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
+    yield "evaluation", f"{metrics}; the baseline is {step['baseline_is']}"
+    yield "business KPI", _kpi_line(step["kpi"])
+    yield from (("speaks against", text) for text in step["against"])
+
+
+def _register(step: dict[str, Any]) -> Rows:
+    if "version" in step:
+        yield "version", f"{step['version']} in the MLflow registry"
+
+
+def _signoff(step: dict[str, Any]) -> Rows:
+    if "approvals" not in step:
+        return
+    people = ", ".join(f"{role}: {who}" for role, who in step["approvals"].items())
+    yield "sign-off", people + (" (test identities of the local stack)" if step["test_identities"] else "")
+
+
+def _deploy(step: dict[str, Any]) -> Rows:
+    if "variants" not in step:
+        return
+    parts = ", ".join(
+        f"{name} {item['requests']} requests, {item['errors']} errors, p95 {item['p95_ms']:.1f} ms"
+        for name, item in step["variants"].items()
+        if item["requests"]
+    )
+    share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
+    yield share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"
+    yield "endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"
+
+
+def _monitor(step: dict[str, Any]) -> Rows:
+    if "alarms" in step:
+        yield "monitoring", _monitor_line(step)
 
 
 def _kpi_line(kpi: dict[str, Any]) -> str:
@@ -275,3 +314,17 @@ def print_monitor(found: dict[str, Any]) -> None:
             shown.add_row(month["month"], f"{month['rows']:,}", f"{month['outcome']:.3f}", f"{month['psi']:.2f}{mark}", month["column"])
         console.print()
         console.print(shown)
+
+
+# What each step leaves, in rows for people; by the step's name (``spec.steps``).
+_SUMMARIES: dict[str, Callable[[dict[str, Any]], Rows]] = {
+    "ingest": _ingest,
+    "quality": _quality,
+    "features": _features,
+    "experiment": _experiment,
+    "evaluate": _evaluate,
+    "register": _register,
+    "signoff": _signoff,
+    "deploy": _deploy,
+    "monitor": _monitor,
+}

@@ -37,10 +37,10 @@ from groundplan.local.services import (
     wait_healthy,
 )
 from groundplan.local.starter import Starter, starter
-from pipelines.steps import STEPS, Step, steps_for
 from spec.errors import GroundplanError, UsageError
 from spec.model_folders import ModelFolder, folders_of, model_folders, options_of
 from spec.objectives import StackConfig, load
+from spec.steps import STEPS, Step, steps_for
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from groundplan import HOME
 from groundplan.review import process
 from groundplan.review.errors import ReviewError
-from groundplan.review.model import Change, Comparison, Cost, Finding, Resource, Review, Undecided, Waived
+from groundplan.review.model import Change, Comparison, Estimate, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
 from spec.errors import UsageError
 
@@ -171,7 +171,7 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
     if held is not None:
         from groundplan.review.permissions.report import findings as of_permissions
 
-        findings += [Finding(**item) for item in of_permissions(held, {resource.urn: resource.source for resource in resources})]
+        findings += of_permissions(held, {resource.urn: resource.source for resource in resources})
         findings += _pod_faults(held.resources)
     if waivers := _parsed(config, "groundplan:waivers"):
         from policies.settings import read_settings  # loads the SDK, which takes a while
@@ -271,7 +271,7 @@ def _with(item: _T, **changes: Any) -> _T:
     return dataclasses.replace(item, **changes)  # type: ignore[type-var]
 
 
-def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Cost, list[str]]:
+def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Estimate, list[str]]:
     """Of the design, where the stack has objectives that can be met; else of the resources."""
     from groundplan.review.cost import of_design, of_resources
     from infra.design.price_book import load_prices
@@ -338,9 +338,9 @@ def _before(folder: Path, project: Project, stack: str, config: tuple[str, ...],
         there = read_project(folder)
         settings = read_config(there, stack, config)
         if not (there.stacks / f"Pulumi.{stack}.yaml").is_file() and (project.stacks / f"Pulumi.{stack}.yaml").is_file():
-            from groundplan.review.model import Cost
+            from groundplan.review.model import Estimate
 
-            return Review(project.name, stack, (), (), (), (), Cost("resources", (), "", ""))  # a new stack: everything is added
+            return Review(project.name, stack, (), (), (), (), Estimate("resources", (), "", ""))  # a new stack: everything is added
         engine = _Engine(there, stack, settings, packs)
         try:
             return _complete(there, stack, settings, engine.answer(), time.monotonic())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from groundplan.engine.unknown import UNKNOWN
-from groundplan.review.model import Cost, CostLine, Resource
+from groundplan.review.model import CostLine, Estimate, Resource
 from infra.design.price_book import SPOT_SHARE, PriceBook
 
 if TYPE_CHECKING:  # they take a while to import, and only a stack with objectives needs them
@@ -41,10 +41,10 @@ _BY_USE = (
 )  # fmt: skip
 
 
-def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Cost:
+def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Estimate:
     """By layer and model, against the budget of the objectives."""
     lines = tuple(CostLine(d.layer, round(d.monthly_usd, 2), d.model) for d in plan.decisions if abs(d.monthly_usd) >= 0.005)
-    return Cost("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd)
+    return Estimate("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd)
 
 
 def monthly_usd(type_: str, inputs: Inputs, prices: PriceBook) -> float | None:
@@ -55,7 +55,7 @@ def monthly_usd(type_: str, inputs: Inputs, prices: PriceBook) -> float | None:
     return 0.0 if type_.startswith(_FREE) else None
 
 
-def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Cost:
+def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate:
     """By type of resource."""
     totals: defaultdict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
@@ -74,7 +74,7 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Cost:
         elif price is not None or not resource.type.startswith(_FREE):
             unknown[resource.type] += 1
     lines = tuple(CostLine(f"{counts[kind]} x {kind}", round(usd, 2)) for kind, usd in sorted(totals.items(), key=lambda item: -item[1]))
-    return Cost("resources", lines, prices.as_of, prices.region, None, tuple(sorted(unknown.items())), tuple(sorted(by_use.items())))
+    return Estimate("resources", lines, prices.as_of, prices.region, None, tuple(sorted(unknown.items())), tuple(sorted(by_use.items())))
 
 
 def _hourly(book: PriceBook, service: str, item: Any, count: float = 1) -> float | None:

@@ -106,7 +106,7 @@ class CostLine:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Estimate:
     """Monthly cost.
 
     Attributes:
@@ -183,7 +183,7 @@ class Review:
     findings: tuple[Finding, ...]
     undecided: tuple[Undecided, ...]
     grants: tuple[Grant, ...]
-    cost: Cost
+    cost: Estimate
     objectives_not_met: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     controls: int = 0

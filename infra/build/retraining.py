@@ -15,6 +15,7 @@ from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.image import FOLDER
 from infra.build.models import Models
+from spec.steps import RESUME, before_people_agree
 from spec.zones import DataClass, Zone
 
 
@@ -51,16 +52,14 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
             ),
         )
     if jobs:
-        modules = [step["Arguments"]["AppSpecification"]["ContainerEntrypoint"][-1] for step in definition["Steps"]]
-        before_sign_off = tuple(modules[: modules.index("pipelines.steps.signoff")])
         ClusterJobs(
             "cluster-jobs",
             scope,
             ClusterJobsArgs(
                 cluster=on.cluster,
                 jobs=jobs,
-                steps=before_sign_off,
-                resume="pipelines.steps.resume",
+                steps=tuple(step.module for step in before_people_agree()),
+                resume=RESUME,
                 image_uri=models.image.uri,
                 outputs_uri=outputs_uri,
                 tracking_uri=on.mlflow.tracking_uri,

@@ -28,7 +28,7 @@ class RawFile:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class RangeManifest:
     """What became of the events of one partition from ``first`` up to, not with, ``last``.
 
     Attributes:
@@ -75,13 +75,13 @@ def runs_of(offsets: Sequence[int]) -> Runs:
     return tuple(runs)
 
 
-def document_of(manifest: Manifest) -> dict[str, Any]:
+def document_of(manifest: RangeManifest) -> dict[str, Any]:
     """For JSON. Empty fields of files are left out, so that a manifest without quarantine has the same bytes as in older versions."""
     files = [{name: value for name, value in asdict(file).items() if value or name not in ("quarantined", "offsets", "deletion")} for file in manifest.files]
     return {**asdict(manifest), "files": files}
 
 
-def manifest_of(document: dict[str, Any]) -> Manifest:
+def manifest_of(document: dict[str, Any]) -> RangeManifest:
     """From JSON."""
     whole = tuple(document["quarantined"])
     files = tuple(
@@ -95,4 +95,4 @@ def manifest_of(document: dict[str, Any]) -> Manifest:
         )
         for file in document["files"]
     )
-    return Manifest(**{**document, "files": files, "quarantined": whole})
+    return RangeManifest(**{**document, "files": files, "quarantined": whole})

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipelines.context import Context
-from pipelines.data.manifests import Manifest, RawFile, Runs, document_of, manifest_of, runs_of
+from pipelines.data.manifests import RangeManifest, RawFile, Runs, document_of, manifest_of, runs_of
 from pipelines.data.nested import with_items, with_parts
 from spec.contracts import INTERNAL, Contract, parse_contracts
 from spec.errors import GroundplanError
@@ -85,14 +85,14 @@ class RawZone:
                 found[int(partition[1:])] = max(int(last), found.get(int(partition[1:]), 0))
         return found
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, manifest: RangeManifest) -> None:
         """Note that a range is done: its files are there, and its dead letters are sent."""
         self._put(f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done", b"", "text/plain")
 
     def _keys(self) -> Iterator[str]:
         return self._context.keys("raw", f"manifests/{self.topic}/")
 
-    def manifest(self, partition: int, first: int) -> Manifest | None:
+    def manifest(self, partition: int, first: int) -> RangeManifest | None:
         """The manifest of the range that begins at an offset, if somebody has begun it."""
         try:
             body = self._context.get("raw", self._key(partition, first))
@@ -100,7 +100,7 @@ class RawZone:
             return None
         return manifest_of(json.loads(body))
 
-    def manifests(self) -> Iterator[Manifest]:
+    def manifests(self) -> Iterator[RangeManifest]:
         """Those that are done, by partition and offset; of one that is not, files may still be missing."""
         keys = list(self._keys())
         done = {key.removesuffix(".done").rpartition("-")[0] for key in keys if key.endswith(".done")}
@@ -121,7 +121,7 @@ class RawZone:
         quarantined: tuple[str, ...] = (),
         latest: str = "",
         deletions: pa.Table | None = None,
-    ) -> Manifest:
+    ) -> RangeManifest:
         """Write a range of events: the manifest, then the files; what is there already is left as it is.
 
         Args:
@@ -137,7 +137,7 @@ class RawZone:
             body, key = parquet(deletions), f"deletions/{self.topic}/p{partition:05d}-{first:020d}.parquet"
             made[key] = (RawFile(key, deletions.num_rows, hashlib.sha256(body).hexdigest(), deletion=True), body)
         files = tuple(file for file, _ in made.values())
-        manifest = Manifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
+        manifest = RangeManifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
         if self._contract.source and self.version not in self._kept:
             self._put_once(self._contract_key(self.version), self._contract.source.encode(), "application/yaml")
             self._kept.add(self.version)

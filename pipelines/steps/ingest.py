@@ -20,7 +20,7 @@ from typing import Any
 from pipelines.context import Context, main
 from pipelines.data import broker, dead_letters
 from pipelines.data.decode import Decoder
-from pipelines.data.manifests import Manifest, Runs, runs_of
+from pipelines.data.manifests import RangeManifest, Runs, runs_of
 from pipelines.data.masking import Masker, masking_key
 from pipelines.data.message_keys import KeyReader, keys_only, message_key
 from pipelines.data.people import People
@@ -72,7 +72,7 @@ class _Partition:
     deletions: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Refused]] = field(default_factory=list)
     events: int = 0
-    begun: Manifest | None = None
+    begun: RangeManifest | None = None
     done: bool = False
 
 
@@ -127,10 +127,10 @@ class _Ingestion:
         self._readers = {topic: _Reader(context, contract, self._people) for topic, contract in contracts.items()}
         self.other_keys = dict.fromkeys(contracts, 0)
         self._partitions: dict[tuple[str, int], _Partition] = {}
-        self._written: list[Manifest] = []
+        self._written: list[RangeManifest] = []
         self.heard_at = time.monotonic()  # when the first event came; joining a group takes seconds
 
-    def run(self) -> list[Manifest]:
+    def run(self) -> list[RangeManifest]:
         """Until the end of every assigned partition was seen; the ranges it wrote."""
         outputs = self._context.outputs
         # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and hold no events.
@@ -434,7 +434,7 @@ def _count_refused(context: Context, refused: int) -> None:
     )
 
 
-def _tell_quarantined(context: Context, taken: Iterable[Manifest]) -> None:
+def _tell_quarantined(context: Context, taken: Iterable[RangeManifest]) -> None:
     """Publish the metric that the quarantine's alarm watches, and print what to do."""
     import boto3
 

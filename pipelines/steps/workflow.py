@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from pipelines.steps import STEPS
+from spec.steps import STEPS
 
 INSTANCE_TYPE = "ml.m5.large"
 # Filled in by the program for each model; TrackingUri is given when an execution is started.

@@ -74,7 +74,7 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
 
 
 def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: Outputs, aws: Any) -> None:
-    from pipelines.steps import STEPS
+    from spec.steps import STEPS
 
     definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
     assert [step["Name"] for step in definition["Steps"]] == [step.name for step in STEPS]

@@ -111,7 +111,7 @@ def test_a_call_that_is_not_on_record_is_found(tmp_path: Path) -> None:
 
 def test_findings_have_a_place(prod: Permissions) -> None:
     sources = {role.source.urn: "components/foundation/roles.py:54" for role in prod.stack.roles.values()}
-    assert all(item["source"] for item in findings(prod, sources))
+    assert all(item.source for item in findings(prod, sources))
 
 
 def test_a_policy_of_the_organization_counts(tmp_path: Path) -> None:

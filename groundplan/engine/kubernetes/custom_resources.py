@@ -30,7 +30,7 @@ class Metadata(_Object):
     annotations: Labels = {}
 
 
-class Requirement(_Object):
+class NodeRequirement(_Object):
     """https://karpenter.sh/docs/concepts/nodepools/#spectemplatespecrequirements."""
 
     key: Annotated[str, StringConstraints(max_length=316)]
@@ -53,7 +53,7 @@ class NodeClassRef(_Object):
 
 class NodeTemplateSpec(_Object):
     nodeClassRef: NodeClassRef
-    requirements: Annotated[list[Requirement], Field(max_length=100)]
+    requirements: Annotated[list[NodeRequirement], Field(max_length=100)]
     taints: list[Taint] = []
     startupTaints: list[Taint] = []
     expireAfter: Duration = "720h"

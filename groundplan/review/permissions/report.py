@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groundplan.engine.kubernetes.connections import wanted
+from groundplan.review.model import Finding
 from groundplan.review.permissions.check import Result, Unused, check, roles_of, unused
 from groundplan.review.permissions.matrix import DEEDS, Row, matrix
 from groundplan.review.permissions.record import FILE, Call, read
@@ -93,8 +94,8 @@ def permissions(resources: Sequence[Made], project: str, stack: str, account: st
     return Permissions(found, calls, results, tuple(unused(found, results)), tuple(matrix(found)), tuple(resources))
 
 
-def findings(found: Permissions, sources: dict[str, str]) -> Iterable[dict[str, Any]]:
-    """What the review reports, as arguments of its findings.
+def findings(found: Permissions, sources: dict[str, str]) -> Iterator[Finding]:
+    """What the review reports.
 
     Args:
         sources: ``file:line`` by URN.
@@ -103,31 +104,31 @@ def findings(found: Permissions, sources: dict[str, str]) -> Iterable[dict[str, 
     for result in found.refused:
         role = roles[result.role]
         because = f"; {result.need.because}" if result.need.because else ""
-        yield {
-            "policy": "iam-call-refused", "title": "Every call that the platform makes is allowed", "severity": "high", "mandatory": True,
-            "resource": role.name, "type": role.type, "urn": role.urn,
-            "message": f"{result.who}: {result.need.action} on {result.need.resource} would be refused: {result.decision.reason}{because}",
-            "remediation": "Allow it on that resource; or, if it is no longer called, refresh the record with `make calls`.",
-            "law": _LAW, "url": "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html",
-            "source": sources.get(role.urn, ""),
-        }  # fmt: skip
+        yield Finding(
+            policy="iam-call-refused", title="Every call that the platform makes is allowed", severity="high", mandatory=True,
+            resource=role.name, type=role.type, urn=role.urn,
+            message=f"{result.who}: {result.need.action} on {result.need.resource} would be refused: {result.decision.reason}{because}",
+            remediation="Allow it on that resource; or, if it is no longer called, refresh the record with `make calls`.",
+            law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html",
+            source=sources.get(role.urn, ""),
+        )  # fmt: skip
     for item in found.left:
-        yield {
-            "policy": "iam-grant-unused", "title": "Roles are allowed what is used", "severity": "low", "mandatory": False, "resource": item.source.name,
-            "type": item.source.type, "urn": item.source.urn,
-            "message": f"No recorded call used {'; '.join(item.actions)}", "remediation": "Take it away, or say in the record who uses it.",
-            "law": _LAW, "url": "https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
-            "source": sources.get(item.source.urn, ""),
-        }  # fmt: skip
+        yield Finding(
+            policy="iam-grant-unused", title="Roles are allowed what is used", severity="low", mandatory=False, resource=item.source.name,
+            type=item.source.type, urn=item.source.urn,
+            message=f"No recorded call used {'; '.join(item.actions)}", remediation="Take it away, or say in the record who uses it.",
+            law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+            source=sources.get(item.source.urn, ""),
+        )  # fmt: skip
     for row in found.rows:
         for fault in row.faults:
             role = roles.get(f"{found.stack.prefix}-{row.role}") or roles[row.role]
-            yield {
-                "policy": "iam-role-as-meant", "title": "Roles may do what they are for", "severity": "high", "mandatory": True, "resource": role.name,
-                "type": role.type, "urn": role.urn, "message": fault,
-                "remediation": "Change the role; or, if it is meant so, groundplan/review/permissions/matrix.py, where what is wanted is written down.",
-                "law": _LAW, "url": "https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html", "source": sources.get(role.urn, ""),
-            }  # fmt: skip
+            yield Finding(
+                policy="iam-role-as-meant", title="Roles may do what they are for", severity="high", mandatory=True, resource=role.name,
+                type=role.type, urn=role.urn, message=fault,
+                remediation="Change the role; or, if it is meant so, groundplan/review/permissions/matrix.py, where what is wanted is written down.",
+                law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html", source=sources.get(role.urn, ""),
+            )  # fmt: skip
 
 
 def page(found: Permissions, namespaces: Iterable[str]) -> str:

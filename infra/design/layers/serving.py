@@ -10,6 +10,7 @@ from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.layers.cluster import GPU_TYPE
 from infra.design.price_book import SPOT_SHARE, PriceBook
 from spec.objectives import Availability, ModelObjectives, Objectives, Target
+from spec.steps import STEPS
 
 # One vCPU of a serving instance answers at least this many single-row requests a second with ONNX Runtime.
 # Deliberately low against what bench/ measures, so that a design holds for models ten times larger.
@@ -23,7 +24,7 @@ SERVERLESS_LATENCY_MS = 4_000  # a cold start of a container with a scientific P
 BATCH_LATENCY_MS = 3_600_000  # an hourly transform job
 CANARY_PERCENT = 5
 # Starting a SageMaker processing job, and the steps' own work altogether (45 s for the small example here), minutes.
-JOB_START_MINUTES, STEPS, WORK_MINUTES = 3.0, 9, 2.0
+JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
 POD_START_MINUTES = 0.5  # on a node that is already there
 # Peak, hot spots and one instance failing: the load that instances are planned for against what they could take.
 UTILISATION = 0.7
@@ -159,12 +160,12 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
             )
         return tuple(found)
 
-    jobs, pod = STEPS * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
+    jobs, pod = len(STEPS) * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
     return chooser.choose(
         f"retraining {name}",
         [
             Option(
-                f"SageMaker Pipeline, {STEPS} jobs",
+                f"SageMaker Pipeline, {len(STEPS)} jobs",
                 runs * jobs / 60 * prices.services["sagemaker", "ml.m5.large"],
                 RetrainingDesign("sagemaker-pipeline", wanted.every_hours),
                 obstacles(jobs, "every step starts a job of its own"),

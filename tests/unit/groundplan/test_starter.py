@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from groundplan.local.starter import LOST, Starter
-from pipelines.steps import STEPS
+from spec.steps import STEPS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forked on Linux only")

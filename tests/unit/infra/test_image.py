@@ -20,7 +20,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 from components.models.built_image import Builder
 from groundplan.local.services import free_port
 from infra.build.image import DOCKERFILE, FOLDER, image_files, image_tag
-from pipelines.steps import STEPS
+from spec.steps import STEPS
 from tests.conftest import ROOT
 
 URI = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/groundplan-prod-platform:abc"

@@ -9,12 +9,12 @@ import pytest
 
 from pipelines.context import load_definition, sandbox_objectives
 from pipelines.serving.bundle import package
-from pipelines.steps import STEPS, steps_for
 from pipelines.steps.canary import Observed, compare
 from pipelines.steps.evaluate import worth
 from pipelines.steps.register import next_version
 from spec.errors import UsageError
 from spec.objectives import ModelObjectives
+from spec.steps import STEPS, before_people_agree, steps_for
 from tests.conftest import ROOT
 from tests.contracts import load_one
 
@@ -160,6 +160,14 @@ def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root
     assert failed[("age", "expect_column_values_to_not_be_null")] == 1
     assert failed[("patient_id", "expect_column_values_to_be_unique")] == 2
     assert (None, "expect_table_columns_to_match_set") in failed
+
+
+def test_a_step_is_declared_once_and_has_a_file_and_a_summary() -> None:
+    from groundplan.local.summary import _SUMMARIES
+
+    assert list(_SUMMARIES) == [step.name for step in STEPS]
+    assert all((ROOT / "pipelines" / "steps" / f"{step.name}.py").is_file() for step in STEPS)
+    assert [step.name for step in before_people_agree()] == ["ingest", "quality", "features", "experiment", "evaluate", "register"]
 
 
 @pytest.mark.parametrize("script", ["diabetes-rf", "flights-late", "flights-late/after_departure.py"])

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.manifests import Manifest, RawFile, document_of, manifest_of, runs_of
+from pipelines.data.manifests import RangeManifest, RawFile, document_of, manifest_of, runs_of
 from pipelines.data.raw_zone import DISCARD, OFFSET, RELEASE, Decided, _within
 
 BEFORE = (
@@ -45,7 +45,7 @@ def test_what_is_apart_survives_being_written() -> None:
         RawFile("quarantine/t/event_date=2/p.parquet", 1, "c", ("note: e-mail",), ((7, 7),)),
         RawFile("quarantine/t/event_date=2/q.parquet", 1, "d", ("code: card number", "note: e-mail"), ((8, 8),)),
     )
-    manifest = Manifest("t", "c 1.0.0", 0, 0, 9, 7, 0, files)
+    manifest = RangeManifest("t", "c 1.0.0", 0, 0, 9, 7, 0, files)
     assert manifest_of(json.loads(json.dumps(document_of(manifest)))) == manifest and manifest.rows == 7
     assert manifest.apart == {("note: e-mail",): ((3, 4), (7, 7)), ("code: card number", "note: e-mail"): ((8, 8),)}
 

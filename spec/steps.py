@@ -1,0 +1,74 @@
+"""The steps from data to endpoint, each declared here once: processes on one machine, a SageMaker Pipeline or a CronJob on AWS.
+
+``python -m pipelines.steps.workflow`` compiles them, the design reckons with their number, and what each leaves is summarised by its name
+(``groundplan.local.summary``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where in a model's life a step belongs."""
+
+    DATA = "data"  # only where there is a data contract
+    MODEL = "model"
+    RELEASE = "release"  # waits until two people agree
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: Also the name of its module, of its result document and of its log.
+        needs: Steps that must be done before.
+        title: What it does, for people.
+        imports: Packages that it needs and that take seconds to import; whoever starts steps may have them ready.
+    """
+
+    name: str
+    phase: Phase
+    needs: tuple[str, ...]
+    title: str
+    imports: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Run as ``python -m MODULE``."""
+        return f"pipelines.steps.{self.name}"
+
+
+STEPS = (
+    Step("ingest", Phase.DATA, (), "events from Kafka into the raw zone"),
+    Step("quality", Phase.DATA, ("ingest",), "quality gate, then a dataset version in the curated zone", imports=("great_expectations",)),
+    Step("features", Phase.DATA, ("quality",), "feature view registered, online store filled", imports=("feast", "ibis", "duckdb")),
+    Step("experiment", Phase.MODEL, ("quality", "features"), "the MLflow script, run as a job", imports=("skl2onnx",)),
+    Step("evaluate", Phase.MODEL, ("experiment",), "quality and business KPI on rows the model has not seen"),
+    Step("register", Phase.MODEL, ("evaluate",), "a version in the model registry"),
+    Step("signoff", Phase.RELEASE, ("register",), "two people agree"),
+    Step("deploy", Phase.RELEASE, ("signoff", "features"), "canary, comparison, promotion or rollback"),
+    Step("monitor", Phase.RELEASE, ("deploy",), "drift and quality of what was served", imports=("evidently",)),
+)
+RESUME = "pipelines.steps.resume"  # the module that goes on with a run once people have agreed
+
+
+def before_people_agree() -> tuple[Step, ...]:
+    """The steps that a run takes by itself."""
+    return tuple(step for step in STEPS if step.phase is not Phase.RELEASE)
+
+
+def steps_for(*, contract: bool, joined: bool = True) -> tuple[Step, ...]:
+    """The steps of a model; without a data contract the data steps fall away.
+
+    Args:
+        joined: Whether the script reads a training set that the features step joins; if not, the two run side by side.
+    """
+    kept = {step.name for step in STEPS if contract or step.phase is not Phase.DATA}
+
+    def needs(step: Step) -> tuple[str, ...]:
+        return tuple(name for name in step.needs if name in kept and (joined or (step.name, name) != ("experiment", "features")))
+
+    return tuple(replace(step, needs=needs(step)) for step in STEPS if step.name in kept)

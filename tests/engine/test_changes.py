@@ -136,7 +136,7 @@ def lost(planned: dict[str, set[str]]) -> set[str]:
 
 
 def test_a_renamed_component_keeps_its_resources_by_an_alias(live: Cli) -> None:
-    program = live.project / "infra" / "build" / "program.py"
+    program = live.project / "infra" / "build" / "data.py"
     kept = program.read_text(encoding="utf-8")
     bare = re.sub(r"(\bLake\(\s*)\"lake\"", r'\1"store"', kept)
     aliased = bare.replace("Lake(", '__import__("functools").partial(Lake, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="lake")]))(')

@@ -4,6 +4,8 @@ It lies at the project's root, since the engine starts the program and its dynam
 that folder first on the import path, and there, for the provider, it looks for the virtualenv that Pulumi.yaml names.
 """
 
+from pathlib import Path
+
 from infra.build.program import build
 
-build()
+build(Path(__file__).parent)

@@ -101,3 +101,31 @@ def _written(folder: Path, program: str, files: Mapping[str, str]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
     return folder
+
+
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    """What the source in a model's folder yields, topic after topic.
+
+    Raises:
+        UsageError: The folder is wrong.
+    """
+    from pipelines.context import load_definition
+
+    definition = load_definition(folder)
+    source = definition.function(definition.source)
+    return [event for contract in definition.contracts for event in source(contract.topic, **definition.options)]
+
+
+def refused_events(folder: Path) -> list[str]:
+    """Which events of a model's own source violate their contract: topic, place and what is wrong."""
+    import orjson
+
+    from pipelines.context import load_definition
+    from pipelines.data.decode import Decoder
+
+    definition, found = load_definition(folder), []
+    source = definition.function(definition.source)
+    for contract in definition.contracts:
+        payloads = [orjson.dumps(event) for event in source(contract.topic, **definition.options)]
+        found += [f"{contract.topic}, event {item.index + 1}: {item.detail}" for item in Decoder(contract).decode(payloads)[1]]
+    return found

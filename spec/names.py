@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+# This project's own packages, which a user's module of the same name must not replace, nor be replaced by.
+PACKAGES = ("spec", "components", "infra", "policies", "pipelines", "groundplan")
+
 
 def short_name(text: str, limit: int) -> str:
     """``text`` in lower case letters, digits and dashes, at most ``limit`` characters (at least 8).

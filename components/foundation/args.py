@@ -80,9 +80,14 @@ def _limits(kind: Any) -> tuple[tuple[str, Between | OneOf], ...]:
 
 def _found(kind: type) -> Iterator[tuple[str, Between | OneOf]]:
     # Only these annotations are read: Pulumi's own name types that can't be looked up from elsewhere.
-    limited = {name: text for name, text in vars(kind)["__annotations__"].items() if text.startswith(("Annotated[", "LogRetention"))}
+    limited = {name: hint for name, hint in vars(kind)["__annotations__"].items() if _may_have_a_limit(hint)}
     holder = type(kind.__name__, (), {"__annotations__": limited, "__module__": kind.__module__})
     for name, hint in get_type_hints(holder, include_extras=True).items():
         for limit in getattr(hint, "__metadata__", ()):
             if isinstance(limit, Between | OneOf):
                 yield name, limit
+
+
+def _may_have_a_limit(hint: Any) -> bool:
+    """Whether an annotation, as text or as it is, is one of those."""
+    return hint.startswith(("Annotated[", "LogRetention")) if isinstance(hint, str) else hasattr(hint, "__metadata__")

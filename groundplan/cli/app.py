@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from groundplan.cli import account, changes, contracts, data, models, objectives, platform
+from groundplan.cli import account, changes, contracts, data, models, objectives, platform, project
 from spec.errors import GroundplanError
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def _options(
     """An MLOps platform on AWS, drawn from business objectives; whole on one laptop, too."""
 
 
-for group in (platform, models, data, contracts, objectives, changes, account):
+for group in (platform, project, models, data, contracts, objectives, changes, account):
     app.add_typer(group.commands)
 
 

@@ -31,9 +31,10 @@ def progress() -> Iterator[Any]:
                 status.update(f"{text.replace('[', chr(92) + '[')}; Ctrl-C stops everything")
 
     def interrupt(number: int, _: Any) -> None:
+        print("interrupted; stopping what this command started", file=sys.stderr, flush=True)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
         with status or nullcontext():

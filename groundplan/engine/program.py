@@ -17,9 +17,8 @@ from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.settings import get_project, get_stack
 
 from groundplan.engine import provider_imports
-from spec.errors import GroundplanError
+from spec.errors import GroundplanError, UsageError
 
-PROJECT = "groundplan"
 # Inputs that may be structures, of which AWS's provider makes JSON text.
 DOCUMENTS = ("policy", "assumeRolePolicy")
 # Computed values inside of what was given: the provider adds them to its answer.
@@ -27,8 +26,27 @@ COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": ("clusterSecurityGro
 SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 
-def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, preview: bool = False, project: str = PROJECT) -> dict[str, Any]:
+def project_of(root: Path) -> str:
+    """Name of the Pulumi project in a folder, with which the names of its resources begin.
+
+    Raises:
+        UsageError: There is none, or it has no name.
+    """
+    import yaml
+
+    file = root / "Pulumi.yaml"
+    try:
+        name = yaml.safe_load(file.read_text(encoding="utf-8"))["name"]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        raise UsageError("names no project", where=str(file), fix="it needs `name:` and `runtime:`") from None
+    return str(name)
+
+
+def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, project: str, preview: bool = False) -> dict[str, Any]:
     """Run a Pulumi program against a monitor and return its stack outputs, resolved.
+
+    Args:
+        project: Name of the Pulumi project.
 
     Raises:
         GroundplanError: What the program or the monitor raised; other errors come through as they are.

@@ -204,6 +204,8 @@ class Hosting:
         import httpx
 
         endpoint = self.endpoints.get(name)
+        if endpoint is None and self._revision < 0:  # clients try a 503 again by themselves
+            return _error(503, "ServiceUnavailable", "The router has just started and is looking for its endpoints; ask again.")
         if endpoint is None:
             return _error(400, "ValidationError", f"Endpoint {name} of account 123456789012 not found.")
         target = headers.get(_TARGET, b"").decode("latin-1")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.foundation.base import Scope
-from groundplan.engine.program import PROJECT
+from groundplan.engine.program import project_of
 from groundplan.local.home import Home, Service, State, write_private
 from groundplan.local.jobs import Done, newest_result, results, run_steps
 from groundplan.local.moto.apply import Applied, apply
@@ -225,8 +225,8 @@ def _write_schemas(home: Home) -> bool:
     return changed
 
 
-def _scope(config: StackConfig, stack: str) -> Scope:
-    return Scope(PROJECT, stack, config.region, config.account_id, config.objectives.owner, protect=False)
+def _scope(root: Path, config: StackConfig, stack: str) -> Scope:
+    return Scope(project_of(root), stack, config.region, config.account_id, config.objectives.owner, protect=False)
 
 
 def _start_services(home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]) -> tuple[State, Supervisor]:
@@ -239,7 +239,7 @@ def _start_services(home: Home, config: StackConfig, stack: str, external: dict[
             services[name] = Service(name, external[name].rstrip("/"), owned=False)
         else:
             services[name] = own_service(name, require_free(ports[name], f"--port {name}={ports[name]}") if name in ports else free_port())
-    scope = _scope(config, stack)
+    scope = _scope(home.root, config, stack)
     buckets = {"mlflow": scope.bucket_name("mlflow"), "kafka": scope.bucket_name("kafka-storage")}
     # The broker keeps its log in S3, so it starts when the bucket is there.
     supervisor = start_supervisor(home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",))
@@ -257,7 +257,7 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
             wait_healthy(home, supervisor, services["aws"], START_TIMEOUT_S)
         if services["kafka"].owned:
             with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
-                bucket = _scope(config, state.stack).bucket_name("kafka-storage")
+                bucket = _scope(home.root, config, state.stack).bucket_name("kafka-storage")
                 client("s3", services["aws"].url, config.region).create_bucket(Bucket=bucket, **_location(config.region))
                 supervisor.start("kafka")
                 wait_healthy(home, supervisor, services["kafka"], START_TIMEOUT_S)

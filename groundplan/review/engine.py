@@ -18,8 +18,9 @@ from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
+from spec.names import PACKAGES
 
-_OURS = ("spec", "infra", "components", "policies", "pipelines", "models", "tests")
+_OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {"groundplan"}  # the program may be of another revision of this project
 
 
 class ReviewMonitor(PreviewMonitor):
@@ -189,7 +190,7 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None) -> None:
     os.chdir(folder)
     sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
     sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
-    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
         del sys.modules[name]
     sys.path[:0] = [str(folder), str(root)]
     if virtualenv and Path(virtualenv).is_dir():

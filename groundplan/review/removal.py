@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.engine.preview import Previewed, preview
-from groundplan.engine.program import PROJECT
 from groundplan.review.cost import monthly_usd
 from infra.design.price_book import PriceBook
 
@@ -125,7 +124,7 @@ def _bucket(item: Previewed, lock: Inputs | None, staying: Any) -> Iterable[Stay
         yield staying("AWS deletes no bucket that holds objects", "it is emptied", f"aws s3 rb --force s3://{name} (and its old versions)")
 
 
-def leftovers(region: str, stack: str) -> list[str]:
+def leftovers(project: str, region: str, stack: str) -> list[str]:
     """ARNs that carry the stack's tags still, by the account's own credentials.
 
     Raises:
@@ -134,7 +133,7 @@ def leftovers(region: str, stack: str) -> list[str]:
     import boto3
 
     pages = boto3.client("resourcegroupstaggingapi", region_name=region).get_paginator("get_resources")
-    filters = [{"Key": "Project", "Values": [PROJECT]}, {"Key": "Environment", "Values": [stack]}]
+    filters = [{"Key": "Project", "Values": [project]}, {"Key": "Environment", "Values": [stack]}]
     return sorted(item["ResourceARN"] for page in pages.paginate(TagFilters=filters) for item in page["ResourceTagMappingList"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from components.foundation.base import Scope
 from components.foundation.clock import Hours
@@ -21,11 +22,13 @@ class Given:
     """Everything that the layers are drawn from.
 
     Attributes:
+        root: The project's folder.
         groups: Consumer groups by topic.
         folders: Folder of each model in the image.
         manifests: Folder that Kubernetes objects are written to instead of being applied; empty where they are applied.
     """
 
+    root: Path
     scope: Scope
     wanted: Objectives
     plan: Design

@@ -6,15 +6,26 @@ import hashlib
 from pathlib import Path
 
 DOCKERFILE = "pipelines/Dockerfile"
+HOME = Path(__file__).parents[2]  # where this code lies
+MODELS = "models"
 FOLDER = "/opt/groundplan"  # where the image holds the project
 _TAG_LENGTH = 16
 
 
 def image_files(root: Path) -> dict[str, str]:
-    """Files of the build, path on this machine by path in the project."""
-    allowed = [line[1:] for line in (root / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
-    found = [path for name in allowed for path in ((root / name).rglob("*") if (root / name).is_dir() else [root / name])]
-    return {path.relative_to(root).as_posix(): str(path) for path in sorted(found) if path.is_file() and "__pycache__" not in path.parts}
+    """Files of the build, path on this machine by path in the image: the project's models, and this code.
+
+    Args:
+        root: The project's folder.
+    """
+    allowed = [line[1:] for line in (HOME / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    found = {}
+    for name in allowed:
+        base = root if name == MODELS else HOME
+        for path in sorted((base / name).rglob("*")) if (base / name).is_dir() else [base / name]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[path.relative_to(base).as_posix()] = str(path)
+    return found
 
 
 def image_tag(files: dict[str, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from components.models.batch import BatchTransform, BatchTransformArgs
 from components.models.edge import Edge, EdgeArgs
@@ -15,8 +14,6 @@ from infra.build.foundation import Foundation
 from infra.build.given import ON_SAGEMAKER, Given
 from infra.build.image import DOCKERFILE, image_files, image_tag
 from spec.zones import DATA_CLASS, DataClass, Zone
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,7 @@ class Models:
 def build_models(given: Given, base: Foundation, data: Data) -> Models:
     """The image, the alarms, and how each model is served where that is not the cluster."""
     scope, plan, wanted = given.scope, given.plan, given.wanted
-    files = image_files(ROOT)
+    files = image_files(given.root)
     image = Image(
         "image",
         scope,

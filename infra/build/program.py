@@ -22,11 +22,12 @@ from infra.design.price_book import load_prices
 from spec.model_folders import consumer_groups, folders_of, refuse_drafts, shared
 from spec.objectives import parse
 
-ROOT = Path(__file__).parents[2]
 
-
-def build() -> None:
+def build(root: Path) -> None:
     """Make the platform of the current stack. Called once, by the engine or by the local cloud.
+
+    Args:
+        root: Of the project, with ``models/``.
 
     Raises:
         UsageError: The objectives are wrong or can't be met.
@@ -40,11 +41,12 @@ def build() -> None:
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
     # A review tells of a platform that is over its budget, and of all else that is wrong with it.
     plan = design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW"))
-    folders = folders_of(ROOT, wanted.models)
+    folders = folders_of(root, wanted.models)
     contracts, views = shared(folders)
     if wanted.production:
         refuse_drafts(contracts)
     given = Given(
+        root=root,
         scope=scope,
         wanted=wanted,
         plan=plan,

@@ -140,18 +140,20 @@ def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -
 
 @contextmanager
 def _training_set(context: Context) -> Iterator[Any]:
-    """The training set that the features step has joined, as a frame; the script finds it by ``GROUNDPLAN_TRAINING_SET``."""
+    """The training set, which the script finds by ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step has joined it."""
     import pandas as pd
 
-    address = context.result("features")["training_set"] if context.definition.features else ""
-    if not address:
+    definition = context.definition
+    if not definition.contracts:
         yield None
         return
+    # Without a module of features the events that have passed the gate are the training set; how a script splits them, it says itself.
+    address = context.result("features")["training_set"] if definition.features else context.result("quality")["dataset"]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "training.parquet"
         path.write_bytes(context.get_address(address))
         os.environ["GROUNDPLAN_TRAINING_SET"] = str(path)
-        yield pd.read_parquet(path)
+        yield pd.read_parquet(path) if definition.features else None
 
 
 def _feature_names(context: Context) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pipelines.context import Context, ModelDefinition
 
 MODEL_NAME_LIMIT = 40
-PROJECT = Path(__file__).parents[2]
 
 
 def model_name(text: str) -> str:
@@ -55,7 +54,13 @@ def _texts(node: ast.expr | None) -> set[str]:
 def owner_of(definition: ModelDefinition) -> str:
     """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project relative to it."""
     place = definition.folder if (definition.folder / "model.yaml").is_file() else definition.script
-    return str(place.relative_to(PROJECT)) if place.is_relative_to(PROJECT) else str(place)
+    root = project_of(place)
+    return str(place) if root is None else str(place.relative_to(root))
+
+
+def project_of(place: Path) -> Path | None:
+    """The project that a script or a model's folder lies in: the folder of ``Pulumi.yaml``, or in the image that of ``models/``."""
+    return next((parent for parent in place.parents if (parent / "Pulumi.yaml").is_file() or (parent / "models") in place.parents), None)
 
 
 def check_owner(context: Context, *, take_over: bool = False) -> None:

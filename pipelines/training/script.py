@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spec.errors import GroundplanError
-
-_OURS = ("pipelines", "infra", "components", "policies", "groundplan")
+from spec.names import PACKAGES
 
 
 def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | None = None) -> None:
@@ -120,7 +119,7 @@ def _cells(notebook: dict[str, Any]) -> str:
 def _neighbours(folder: Path) -> Iterator[None]:
     """What lies beside the script comes first, also where it is called as a package of the platform's."""
     sys.path.insert(0, str(folder))
-    taken = [name for name in _OURS if (folder / f"{name}.py").is_file() or (folder / name).is_dir()]
+    taken = [name for name in PACKAGES if (folder / f"{name}.py").is_file() or (folder / name).is_dir()]
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in taken}
     for name in hidden:
         del sys.modules[name]

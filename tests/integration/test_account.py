@@ -12,14 +12,13 @@ from groundplan.account import cli_state
 from groundplan.account.needs import Needs, needs
 from groundplan.account.plan import deploy_policy, names_of, steps
 from groundplan.account.preflight import connected, preflight, quotas
-from groundplan.engine.program import PROJECT
 from groundplan.local.home import State
 from groundplan.review.permissions.deployed import deployed
 from policies.iam import Policies, Request, evaluate, read
 from spec.errors import GroundplanError, UsageError
 from tests.conftest import ROOT, everything
 
-ACCOUNT, REGION = "123456789012", "us-east-1"
+PROJECT, ACCOUNT, REGION = "groundplan", "123456789012", "us-east-1"
 
 
 @pytest.fixture(scope="module")

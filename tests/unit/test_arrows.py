@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 
+from spec.names import PACKAGES
 from tests.conftest import ROOT
 
 # What a folder may import of the project, beside itself.
@@ -25,7 +26,7 @@ LAYERS = {
     "components": ("foundation", "data", "cluster", "models", "operations", "plugin"),
     "infra": ("design", "build"),
     "pipelines": ("serving", "training", "data", "steps"),
-    "groundplan": ("engine", "contracts", "local", "review", "account", "verification", "cli"),
+    "groundplan": ("engine", "contracts", "local", "review", "account", "verification", "scaffold", "cli"),
 }
 
 
@@ -48,6 +49,10 @@ def graph() -> dict[str, set[str]]:
     paths = [path for folder in ARROWS for path in sorted((ROOT / folder).rglob("*.py")) if "guard" not in path.parts]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
     return {name: set(imported(path.read_text(encoding="utf-8"), set(names))) - {name} for name, path in names.items()}
+
+
+def test_every_package_of_the_project_is_known_by_name() -> None:
+    assert set(PACKAGES) == set(ARROWS) == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}
 
 
 @pytest.mark.parametrize("folder", ARROWS)

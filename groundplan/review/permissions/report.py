@@ -193,12 +193,12 @@ def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> 
     Raises:
         UsageError: The objectives are wrong or can't be met, or a file holds no policy.
     """
-    from groundplan.engine.program import PROJECT
+    from groundplan.engine.program import project_of
     from groundplan.review.permissions.deployed import deployed
     from spec.objectives import load
 
     config = load(root, stack)
-    return permissions(deployed(root, stack), PROJECT, stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
+    return permissions(deployed(root, stack), project_of(root), stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
 
 
 def _policy_in(path: Path) -> Policy:
@@ -222,17 +222,18 @@ def of_platform(home: Home) -> list[Call]:
     Raises:
         UsageError: Nothing is running.
     """
-    from groundplan.engine.program import PROJECT
+    from groundplan.engine.program import project_of
     from groundplan.local.experiments import running
     from groundplan.local.moto.aws import client
     from groundplan.review.permissions.record import Names, of_running
     from spec.objectives import load
 
     state = running(home)
-    prefix, aws = f"alias/{PROJECT}-{state.stack}-", state.services["aws"].url
+    project = project_of(home.root)
+    prefix, aws = f"alias/{project}-{state.stack}-", state.services["aws"].url
     pages = client("kms", aws, state.region).get_paginator("list_aliases").paginate()
     keys = {item["TargetKeyId"]: item["AliasName"].removeprefix(prefix) for page in pages for item in page["Aliases"] if item["AliasName"].startswith(prefix)}
-    names = Names(PROJECT, state.stack, load(home.root, state.stack).account_id, state.region, keys)
+    names = Names(project, state.stack, load(home.root, state.stack).account_id, state.region, keys)
     return of_running(aws, state.services["router"].url, home.kafka_calls, names)
 
 

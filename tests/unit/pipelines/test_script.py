@@ -21,8 +21,9 @@ NOTEBOOK = {
 }  # fmt: skip
 FILES: dict[str, dict[str, str]] = {
     "neighbours": {
-        "train.py": "import pipelines, sys\nprint(pipelines.NAME, open('data.csv').read(), sys.argv[1:], __name__)\nassert 'groundplan' not in sys.modules",
-        "pipelines.py": "NAME = 'mine'", "data.csv": "1,2",
+        "train.py": "import pipelines, spec, sys\nassert spec.NAME == 'mine' and 'groundplan' not in sys.modules\n"
+        "print(pipelines.NAME, open('data.csv').read(), sys.argv[1:], __name__)",
+        "pipelines.py": "NAME = 'mine'", "spec.py": "NAME = 'mine'", "data.csv": "1,2",
     },
     "its own classes": {
         "train.py": "import pickle, multiprocessing\nclass Own:\n    pass\ndef double(x):\n    return 2 * x\n"

@@ -1,0 +1,1 @@
+"""New folders of a project, written from templates."""

@@ -22,7 +22,9 @@ def contract_check(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files, and folders that are searched. Default: the contracts of all models.", show_default=False)
     ] = None,
-    against: Annotated[str, typer.Option(metavar="REV", help="Git revision to compare with. Default: HEAD for the models' contracts, nothing for paths.")] = "",
+    against: Annotated[
+        str, typer.Option(metavar="REV", help="Git revision to compare with. Default: HEAD for the models' contracts where there is git, nothing for paths.")
+    ] = "",
     output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +39,8 @@ def contract_check(
     if output not in ("text", "json", "sarif"):
         raise UsageError(f"{output!r} is no format", where="--format", fix="text, json or sarif")
     given = [path.resolve() for path in paths or ()]
-    found = contracts.check(find_home().root if not given else Path.cwd(), against or ("" if given else "HEAD"), given)
+    root = Path.cwd() if given else find_home().root
+    found = contracts.check(root, against or ("" if given or not contracts.in_git(root) else "HEAD"), given)
     print((contracts.as_json if as_json or output == "json" else contracts.as_sarif if output == "sarif" else contracts.as_text)(found))
     raise typer.Exit(1 if any(item.bad for item in found) else 0)
 

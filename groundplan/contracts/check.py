@@ -106,6 +106,12 @@ def _is_contract(file: Path) -> bool:
     return "DataContract" in text or "dataContractSpecification" in text or file.name.endswith((".odcs.yaml", ".odcs.yml"))
 
 
+def in_git(root: Path) -> bool:
+    """Whether a folder is under version control, with at least one commit."""
+    done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=root, capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def all_files(root: Path) -> list[Path]:
     """Files of every example's contracts."""
     return [path for folder in sorted(root.glob("models/*")) if folder.is_dir() for path in contract_files(folder)]

@@ -184,14 +184,22 @@ def _program(main: Path) -> None:
         raise
 
 
+def _brings_its_own(root: Path) -> bool:
+    """Whether a project has modules of its own of whatever names: all but one that is built on this installation, which has just models and stacks."""
+    main = root / "__main__.py"
+    built_on_this = main.is_file() and "from infra.build.program import build" in main.read_text(encoding="utf-8", errors="replace")
+    return not (built_on_this and not any((root / name).exists() for name in PACKAGES))
+
+
 def _step_aside(root: Path, main: Path, virtualenv: str | None) -> None:
     """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way."""
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
-    sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
-    for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
-        del sys.modules[name]
+    if _brings_its_own(root):
+        sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
+        sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
+        for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
+            del sys.modules[name]
     sys.path[:0] = [str(folder), str(root)]
     if virtualenv and Path(virtualenv).is_dir():
         import site

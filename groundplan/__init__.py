@@ -1,5 +1,1 @@
 """Groundplan: an MLOps platform drawn from business objectives."""
-
-from pathlib import Path
-
-HOME = Path(__file__).parent.parent  # where this code lies

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
+
+HOME = Path(__file__).parents[1]  # where this code lies
 
 # This project's own packages, which a user's module of the same name must not replace, nor be replaced by.
 PACKAGES = ("spec", "components", "infra", "policies", "pipelines", "groundplan")

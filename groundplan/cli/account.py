@@ -23,14 +23,14 @@ def preflight(stack: Stack = "prod", as_json: AsJson = False) -> None:
 
     from groundplan.account.needs import needs
     from groundplan.account.preflight import preflight as looked
-    from groundplan.engine.program import project_of
+    from groundplan.engine.program import project_name
     from groundplan.local.home import find_home
     from groundplan.review.permissions.deployed import deployed
     from spec.objectives import load
 
     root = find_home().root
     config = load(root, stack)
-    found = looked(root, project_of(root), stack, config.account_id, config.region, needs(deployed(root, stack)), _account(config.region))
+    found = looked(root, project_name(root), stack, config.account_id, config.region, needs(deployed(root, stack)), _account(config.region))
     if as_json:
         print(json.dumps([asdict(item) for item in found], indent=1))
     else:
@@ -52,7 +52,7 @@ def bootstrap(
     from groundplan.account.needs import needs
     from groundplan.account.plan import names_of, steps
     from groundplan.account.preflight import identity
-    from groundplan.engine.program import project_of
+    from groundplan.engine.program import project_name
     from groundplan.local.home import find_home
     from groundplan.review.permissions.deployed import deployed
     from spec.objectives import load
@@ -67,7 +67,7 @@ def bootstrap(
         for other in ("dev", "staging", "prod")
         if (root / "stacks" / f"Pulumi.{other}.yaml").is_file() and load(root, other).account_id == config.account_id
     ]
-    plan = steps(project_of(root), config.account_id, config.region, repository, stacks or [stack], needs(deployed(root, stack)).services, client)
+    plan = steps(project_name(root), config.account_id, config.region, repository, stacks or [stack], needs(deployed(root, stack)).services, client)
     done = []
     for step in plan:
         there = step.there()
@@ -76,7 +76,7 @@ def bootstrap(
         done.append({"what": step.what, "why": step.why, "state": "there" if there else "made" if yes else "to make"})
         if not as_json:
             print(f"{done[-1]['state']:8} {step.what}: {step.why}")
-    names = names_of(project_of(root), config.account_id, config.region)
+    names = names_of(project_name(root), config.account_id, config.region)
     login = f"pulumi login s3://{names.bucket}"
     create = f"pulumi stack init {stack} --secrets-provider 'awskms://{names.alias}?region={config.region}'"
     if as_json:

@@ -171,12 +171,12 @@ def destroy(
 def _leftovers(root: Path, stack: str, *, as_json: bool) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from groundplan.engine.program import project_of
+    from groundplan.engine.program import project_name
     from groundplan.review.removal import leftovers
     from spec.objectives import load_config
 
     try:
-        found = leftovers(project_of(root), str(load_config(root, stack).get("aws:region", "")), stack)
+        found = leftovers(project_name(root), str(load_config(root, stack).get("aws:region", "")), stack)
     except (BotoCoreError, ClientError) as error:
         raise GroundplanError(f"the account can't be asked: {error}", where="AWS credentials", fix="log in to the stack's account") from None
     if as_json:

@@ -14,11 +14,10 @@ import typer
 @contextmanager
 def progress() -> Iterator[Any]:
     """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. Asked to end, the command cleans up as after Ctrl-C."""
-    from rich.console import Console
-
+    from groundplan import terminal
     from groundplan.local.up import Talk
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     status = console.status("working; Ctrl-C stops everything") if console.is_terminal else None
 
     class ToConsole(Talk):

@@ -17,7 +17,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 
-from groundplan.engine.program import COMPUTED_INSIDE, DOCUMENTS, SECRET, engine_urn, project_of, run, run_file
+from groundplan.engine.program import COMPUTED_INSIDE, DOCUMENTS, SECRET, engine_urn, project_name, run, run_file
 from groundplan.engine.unknown import UNKNOWN
 from spec.errors import GroundplanError
 
@@ -146,5 +146,5 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     from spec.objectives import load_config
 
     monitor = PreviewMonitor()
-    run(program or (lambda: run_file(root)), monitor, stack, load_config(root, stack) if config is None else config, project=project_of(root), preview=True)
+    run(program or (lambda: run_file(root)), monitor, stack, load_config(root, stack) if config is None else config, project=project_name(root), preview=True)
     return list(monitor.found.values())

@@ -26,7 +26,7 @@ COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": ("clusterSecurityGro
 SECRET = "[secret]"  # noqa: S105 (what stands in its place)
 
 
-def project_of(root: Path) -> str:
+def project_name(root: Path) -> str:
     """Name of the Pulumi project in a folder, with which the names of its resources begin.
 
     Raises:

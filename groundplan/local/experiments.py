@@ -16,6 +16,7 @@ from groundplan.local.jobs import results, run_steps
 from groundplan.local.starter import starter
 from groundplan.local.up import new_run
 from pipelines.context import Context, ModelDefinition, Wishes, load_definition
+from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 from spec.steps import Step, steps_for
@@ -94,12 +95,12 @@ def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str
         return forget(context, subject, identity)
 
 
-def run_dead_letters(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
-    """Dead letters of one topic of a model, or of all."""
+def run_dead_letters(home: Home, path: Path, topic: str, outputs: str = "") -> list[Any]:
+    """Dead letters of one topic that a model reads."""
     from pipelines.data import dead_letters
 
     with _stack(home, path, outputs, "person.dead-letters") as context:
-        return [letter for name in _topics(context, topic) for letter in dead_letters.shown(context, name)]
+        return list(dead_letters.shown(context, topic))
 
 
 def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> Any:
@@ -110,13 +111,12 @@ def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "
         return dead_letters.replay(context, topic, reason)
 
 
-def run_quarantine(home: Home, path: Path, topic: str = "", outputs: str = "") -> list[Any]:
-    """What waits in quarantine, of one topic of a model or of all."""
+def run_quarantine(home: Home, path: Path, topic: str, outputs: str = "") -> list[Any]:
+    """What waits in quarantine of one topic that a model reads."""
     from pipelines.data import quarantine
 
     with _stack(home, path, outputs, "person.quarantine") as context:
-        names = _topics(context, topic)
-        return [item for contract in context.definition.contracts if contract.topic in names for item in quarantine.held(context, contract)]
+        return list(quarantine.held(context, _contract(context, topic)))
 
 
 def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = "") -> dict[str, Any]:
@@ -126,17 +126,12 @@ def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[s
 
     check_identity(identity)
     with _stack(home, path, outputs, "person.decide") as context:
-        (name,) = _topics(context, topic, where="TOPIC")
-        contract = next(contract for contract in context.definition.contracts if contract.topic == name)
         decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
-        return decide(context, contract, fields, identity, reason)
+        return decide(context, _contract(context, topic), fields, identity, reason)
 
 
-def _topics(context: Context, topic: str, where: str = "--topic") -> list[str]:
-    known = [contract.topic for contract in context.definition.contracts]
-    if topic and topic not in known:
-        raise UsageError(f"the model has no topic {topic!r}", where=where, fix=f"one of: {', '.join(known) or 'none, it has no contract'}")
-    return [topic] if topic else known
+def _contract(context: Context, topic: str) -> Contract:
+    return next(contract for contract in context.definition.contracts if contract.topic == topic)
 
 
 def sample_of(home: Home, topic: str, most: int, outputs: str = "") -> list[bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.foundation.base import Scope
-from groundplan.engine.program import project_of
+from groundplan.engine.program import project_name
 from groundplan.local.home import Home, Service, State, write_private
 from groundplan.local.jobs import Done, newest_result, results, run_steps
 from groundplan.local.moto.apply import Applied, apply
@@ -38,7 +38,7 @@ from groundplan.local.services import (
 )
 from groundplan.local.starter import Starter, starter
 from spec.errors import GroundplanError, UsageError
-from spec.model_folders import ModelFolder, folders_of, model_folders, options_of
+from spec.model_folders import ModelFolder, folder_names, folders_of, options_of
 from spec.objectives import StackConfig, load
 from spec.steps import STEPS, Step, steps_for
 
@@ -226,7 +226,7 @@ def _write_schemas(home: Home) -> bool:
 
 
 def _scope(root: Path, config: StackConfig, stack: str) -> Scope:
-    return Scope(project_of(root), stack, config.region, config.account_id, config.objectives.owner, protect=False)
+    return Scope(project_name(root), stack, config.region, config.account_id, config.objectives.owner, protect=False)
 
 
 def _start_services(home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]) -> tuple[State, Supervisor]:
@@ -378,7 +378,7 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
 
 def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
     """Models of the stack and of ``models/`` of which no version serves and that this call has not run, each with its folder's name, if any."""
-    folders = {folder.model: folder.path.name for folder in model_folders(home.root)}
+    folders = folder_names(home.root)
     models = dict.fromkeys((*named, *folders))
     return [(model, folders.get(model, "")) for model in models if model not in summary.results and not champion_tags(state, model)]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from groundplan import HOME
 from groundplan.review import process
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Change, Comparison, Estimate, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
 from spec.errors import UsageError
+from spec.names import HOME
 
 if TYPE_CHECKING:
     from groundplan.review.permissions.stack import Made

@@ -12,13 +12,12 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan import HOME
 from groundplan.engine.preview import PreviewMonitor
 from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
-from spec.names import PACKAGES
+from spec.names import HOME, PACKAGES
 
 _OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {"groundplan"}  # the program may be of another revision of this project
 
@@ -139,7 +138,7 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
         monitor = ReviewMonitor(root, region, asked)
         missing.install()
-        _step_aside(root, main, request.get("virtualenv"))
+        _step_aside(root, main, request.get("virtualenv"), built_on_this="groundplan:objectives" in request["config"])
         run(lambda: _program(main), monitor, request["stack"], request["config"], preview=True, project=request["project"])
         if missing.keys:
             return {"missing": missing.keys}
@@ -184,18 +183,15 @@ def _program(main: Path) -> None:
         raise
 
 
-def _brings_its_own(root: Path) -> bool:
-    """Whether a project has modules of its own of whatever names: all but one that is built on this installation, which has just models and stacks."""
-    main = root / "__main__.py"
-    built_on_this = main.is_file() and "from infra.build.program import build" in main.read_text(encoding="utf-8", errors="replace")
-    return not (built_on_this and not any((root / name).exists() for name in PACKAGES))
+def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this: bool) -> None:
+    """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way.
 
-
-def _step_aside(root: Path, main: Path, virtualenv: str | None) -> None:
-    """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way."""
+    Args:
+        built_on_this: The program is this platform's: of another revision, with modules of its own, or of a project that uses those here.
+    """
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
-    if _brings_its_own(root):
+    if not built_on_this or any((root / name).exists() for name in PACKAGES):
         sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
         sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:

@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from groundplan import HOME
 from groundplan.review.errors import ReviewError
 from groundplan.review.pack_process import PackProcess, start_pack
+from spec.names import HOME
 
 _waiting: list[subprocess.Popen[str]] = []
 

@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,7 +20,6 @@ MOST_MB = 100  # of a sample that lives in a repository
 FEW_CLASSES = 20  # whole numbers with more values than this are amounts
 MOST_SHOWN = 12
 TEMPLATES = Path(__file__).parent / "templates" / "model"
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _DATES = {
     "2024-01-31": r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?",
     "2024/01/31": r"\d{4}/\d{1,2}/\d{1,2}([ T].*)?",
@@ -70,11 +71,12 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
     Raises:
         UsageError: The name is taken or none, the file is no table that can be learned from, or the objectives can't be met; nothing was written.
     """
+    from pipelines.training.model_name import model_name
     from spec.objectives import load
     from spec.objectives.reading import stack_file
 
     folder, file = root / "models" / name, stack_file(root, stack)
-    if not _NAME.fullmatch(name):
+    if name != model_name(name):
         raise UsageError(f"{name!r} is not the name of a model", where="NAME", fix="use small letters, digits and dashes, at most 40")
     if folder.exists() or name in load(root, stack).objectives.models:
         there = f"models/{name}" if folder.exists() else f"stacks/{file.name}"
@@ -140,13 +142,17 @@ def _look(source: Path) -> _Table:
     return _Table(source, columns, delimiter, rows, properties)
 
 
+def _rows(source: Path, delimiter: str) -> Iterator[dict[str, str]]:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file, delimiter=delimiter)
+
+
 def _refuse_mixed_dates(source: Path, delimiter: str, texts: list[str]) -> None:
     seen: dict[str, Counter[str]] = {name: Counter() for name in texts}
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        for row, _ in zip(csv.DictReader(file, delimiter=delimiter), range(10_000), strict=False):
-            for name in texts:
-                if value := (row[name] or "").strip():
-                    seen[name][next((form for form, pattern in _DATES.items() if re.fullmatch(pattern, value)), "")] += 1
+    for row in islice(_rows(source, delimiter), 10_000):
+        for name in texts:
+            if value := (row[name] or "").strip():
+                seen[name][next((form for form, pattern in _DATES.items() if re.fullmatch(pattern, value)), "")] += 1
     for name, forms in seen.items():
         dates = [form for form in forms if form]
         if len(dates) > 1 and forms[""] <= 0.1 * forms.total():
@@ -185,17 +191,15 @@ def _keyed(table: _Table, key: str, target: str) -> tuple[list[dict[str, Any]], 
 
 def _repeated(table: _Table, key: str) -> str:
     seen = set[str]()
-    with table.path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter=table.delimiter):
-            if row[key] in seen:
-                return str(row[key])
-            seen.add(row[key])
+    for row in _rows(table.path, table.delimiter):
+        if row[key] in seen:
+            return row[key]
+        seen.add(row[key])
     return ""
 
 
 def _values(table: _Table, name: str) -> list[str]:
-    with table.path.open(encoding="utf-8-sig", newline="") as file:
-        return [row[name] for row in csv.DictReader(file, delimiter=table.delimiter) if row[name] not in ("", None)]
+    return [row[name] for row in _rows(table.path, table.delimiter) if row[name] not in ("", None)]
 
 
 def _classes(table: _Table, target: str) -> list[str]:

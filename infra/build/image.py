@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from spec.names import HOME
+
 DOCKERFILE = "pipelines/Dockerfile"
-HOME = Path(__file__).parents[2]  # where this code lies
 MODELS = "models"
 FOLDER = "/opt/groundplan"  # where the image holds the project
 _TAG_LENGTH = 16

@@ -25,7 +25,7 @@ from pipelines.data.person import Person, frames, gone, rows_of, without_person,
 from pipelines.data.raw_zone import RawZone, parquet, read_parquet
 from pipelines.steps.features import duckdb_tables
 from pipelines.steps.quality import FORGOTTEN, forgotten_tokens, prepare
-from pipelines.training.model_name import project_of
+from pipelines.training.model_name import project_root
 from spec.errors import GroundplanError
 from spec.model_folders import View
 
@@ -102,7 +102,7 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
 
 def _related(context: Context, topics: set[str]) -> list[ModelDefinition]:
     """The model, and the project's others that read one of its topics with personal fields."""
-    found, root = [context.definition], project_of(context.definition.folder)
+    found, root = [context.definition], project_root(context.definition.folder)
     for path in sorted(root.glob("models/*/experiment.py")) if root else ():
         other = load_definition(path.parent)
         if other.model != context.model and topics & {contract.topic for contract in other.contracts}:

@@ -54,11 +54,11 @@ def _texts(node: ast.expr | None) -> set[str]:
 def owner_of(definition: ModelDefinition) -> str:
     """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project relative to it."""
     place = definition.folder if (definition.folder / "model.yaml").is_file() else definition.script
-    root = project_of(place)
+    root = project_root(place)
     return str(place) if root is None else str(place.relative_to(root))
 
 
-def project_of(place: Path) -> Path | None:
+def project_root(place: Path) -> Path | None:
     """The project that a script or a model's folder lies in: the folder of ``Pulumi.yaml``, or in the image that of ``models/``."""
     return next((parent for parent in place.parents if (parent / "Pulumi.yaml").is_file() or (parent / "models") in place.parents), None)
 

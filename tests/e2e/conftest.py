@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from groundplan import HOME
 from groundplan.review.permissions import record
+from spec.names import HOME
 from tests.platform import assert_ok, copy_project, groundplan, processes_of
 
 # What a laptop with a job may have in its environment; none of it may be used.

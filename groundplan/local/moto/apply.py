@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from groundplan.engine.program import project_of, run, run_file
+from groundplan.engine.program import project_name, run, run_file
 from groundplan.local.moto.monitor import LocalMonitor, Record
 from groundplan.local.moto.rules import Cloud
 from groundplan.local.moto.sending import sender
@@ -68,7 +68,7 @@ def apply(
     monitor = LocalMonitor(cloud, known)
     entry = program or (lambda: run_file(root))
     try:
-        outputs = run(entry, monitor, stack, settings, project=project_of(root))
+        outputs = run(entry, monitor, stack, settings, project=project_name(root))
     finally:
         # What was made before a failure is kept on record, so that the next run goes on from there.
         _save_records(state_file, generation, {**{record.urn: record for record in monitor.gone}, **monitor.records})

@@ -14,7 +14,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime.proto import resource_pb2
 
 from groundplan.engine.preview import Previewed, PreviewMonitor
-from groundplan.engine.program import DOCUMENTS, project_of, run, run_file
+from groundplan.engine.program import DOCUMENTS, project_name, run, run_file
 from groundplan.engine.resource_types import made_up, resource_type
 
 # What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name, `{id}` a number of its own.
@@ -113,5 +113,5 @@ def deployed(root: Path, stack: str, config: Mapping[str, Any] | None = None) ->
 
     wanted = load_config(root, stack) if config is None else config
     monitor = DeployedMonitor(wanted["aws:region"], str(wanted["aws:allowedAccountIds"][0]))
-    run(lambda: run_file(root), monitor, stack, wanted, project=project_of(root))
+    run(lambda: run_file(root), monitor, stack, wanted, project=project_name(root))
     return [item for item in monitor.found.values() if item.custom]

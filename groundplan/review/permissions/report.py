@@ -17,6 +17,7 @@ from groundplan.review.permissions.stack import Made, Stack, stack_of
 from policies.iam import Policy
 from policies.iam import read as read_policy
 from spec.errors import UsageError
+from spec.names import HOME
 
 if TYPE_CHECKING:
     from groundplan.local.home import Home
@@ -193,12 +194,12 @@ def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> 
     Raises:
         UsageError: The objectives are wrong or can't be met, or a file holds no policy.
     """
-    from groundplan.engine.program import project_of
+    from groundplan.engine.program import project_name
     from groundplan.review.permissions.deployed import deployed
     from spec.objectives import load
 
     config = load(root, stack)
-    return permissions(deployed(root, stack), project_of(root), stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
+    return permissions(deployed(root, stack), project_name(root), stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
 
 
 def _policy_in(path: Path) -> Policy:
@@ -222,14 +223,14 @@ def of_platform(home: Home) -> list[Call]:
     Raises:
         UsageError: Nothing is running.
     """
-    from groundplan.engine.program import project_of
+    from groundplan.engine.program import project_name
     from groundplan.local.experiments import running
     from groundplan.local.moto.aws import client
     from groundplan.review.permissions.record import Names, of_running
     from spec.objectives import load
 
     state = running(home)
-    project = project_of(home.root)
+    project = project_name(home.root)
     prefix, aws = f"alias/{project}-{state.stack}-", state.services["aws"].url
     pages = client("kms", aws, state.region).get_paginator("list_aliases").paginate()
     keys = {item["TargetKeyId"]: item["AliasName"].removeprefix(prefix) for page in pages for item in page["Aliases"] if item["AliasName"].startswith(prefix)}
@@ -267,4 +268,4 @@ def new_calls(seen: Iterable[Call], file: Path = FILE) -> list[Call]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page_of(Path(__file__).parents[3], "prod"))
+    sys.stdout.write(page_of(HOME, "prod"))

@@ -30,7 +30,8 @@ class Sample(Args):
 
 @pytest.mark.parametrize("good", [{}, {"days": 30}, {"mode": "B"}, {"shares": (0, 1)}, {"most": 10**9}, {"logs": 3653}, {"arn": ""}])
 def test_what_is_in_range_is_taken(good: dict[str, Any]) -> None:
-    Sample(**good)
+    made = Sample(**good)
+    assert {name: getattr(made, name) for name in good} == good
 
 
 @pytest.mark.parametrize(

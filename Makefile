@@ -20,11 +20,11 @@ define install
 	|| $(PIP) --require-hashes --no-deps -r $(1)
 endef
 
-$(VENV)/.installed: requirements.lock requirements-uv.lock pyproject.toml
+$(VENV)/.installed: requirements.lock requirements-tools.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundplan needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 up")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked packages into $(VENV) (once; 2 GB, a minute or a few)"
-	@$(PIP) --require-hashes --no-deps -r requirements-uv.lock || true
+	@$(PIP) --require-hashes --no-deps -r requirements-tools.lock || true
 	$(call install,requirements.lock)
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -93,7 +93,7 @@ docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, t
 lock: ## resolve the dependencies anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra test pyproject.toml --output-file requirements-test.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock pyproject.toml --output-file requirements.lock
-	@echo "uv>=0.9 # installs the rest" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" - --output-file requirements-uv.lock
+	@printf 'uv>=0.9 # installs the rest\npytest # runs the tests of a company%%s repository\n' "'s" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock - --output-file requirements-tools.lock
 
 clean: down ## remove what was installed and all local state
 	@rm -rf $(VENV) .groundplan rendered

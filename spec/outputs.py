@@ -44,7 +44,6 @@ class EndpointOutputs(_Contract):
     min_instances: int
     max_instances: int
     canary_percent: int
-    image_uri: str
 
 
 class CatalogOutputs(_Contract):
@@ -74,6 +73,7 @@ class Outputs(_Contract):
     secret_arns: dict[str, str]
     network: NetworkOutputs
     cluster_name: str
+    image_uri: str
     catalog: CatalogOutputs
     kafka: Kafka
     online_tables: dict[str, str]

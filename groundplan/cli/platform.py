@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -113,14 +114,9 @@ def status(
 @commands.command(rich_help_panel=PANEL)
 def env(as_json: AsJson = False) -> None:
     """Print what ordinary clients (aws, boto3, mlflow, kcat) read:  eval "$(groundplan env)"."""
-    from groundplan.local.environment import client_variables, shadowing, without_proxy
-    from groundplan.local.home import find_home
+    from groundplan.local.environment import shadowing
 
-    home = find_home()
-    state = home.load()
-    if state is None:
-        raise GroundplanError("nothing is running", fix="run `groundplan up` first")
-    variables = client_variables(state.services, state.region) | without_proxy(os.environ) | {"KCAT_CONFIG": str(home.kcat_file)}
+    variables = _variables()
     if as_json:
         print(json.dumps(variables, indent=1))
         return
@@ -128,6 +124,36 @@ def env(as_json: AsJson = False) -> None:
         print(f"unset {name}")
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def _variables() -> dict[str, str]:
+    """What ordinary clients read.
+
+    Raises:
+        GroundplanError: Nothing is running.
+    """
+    from groundplan.local.environment import client_variables, without_proxy
+    from groundplan.local.home import find_home
+
+    home = find_home()
+    state = home.load()
+    if state is None:
+        raise GroundplanError("nothing is running", fix="run `groundplan up` first")
+    return client_variables(state.services, state.region) | without_proxy(os.environ) | {"KCAT_CONFIG": str(home.kcat_file)}
+
+
+@commands.command(rich_help_panel=PANEL)
+def shell(
+    command: Annotated[str, typer.Option("--command", "-c", metavar="TEXT", help="Run this and end. Default: a shell to type in.")] = "",
+) -> None:
+    """Open your shell with mlflow, groundplan and Python of the project on the PATH, and aws, boto3 and kcat talking to this platform."""
+    from groundplan.local.environment import shadowing
+
+    hidden = set(shadowing(os.environ))
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | _variables()
+    environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath)))
+    program = environment.get("SHELL") or "/bin/sh"
+    os.execvpe(program, [program, *(("-c", command) if command else ())], environment)  # noqa: S606 (the user's own shell)
 
 
 @commands.command(rich_help_panel=PANEL)

@@ -1,8 +1,9 @@
-"""Commands that write a project's own folders."""
+"""Commands that write a repository of your own, and what lies in it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,67 @@ PANEL = "Your own models"
 commands = typer.Typer()
 add = typer.Typer(help="Add to the project.", no_args_is_help=True)
 commands.add_typer(add, name="add", rich_help_panel=PANEL)
+
+
+@commands.command(rich_help_panel=PANEL)
+def init(
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the project, with which names of resources begin. Default: the folder's.")] = "",
+    requirement: Annotated[
+        str, typer.Option("--groundplan", metavar="REQUIREMENT", help="The release to depend on, as pip reads it. Default: the one that runs here.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a repository of your own in an empty folder: stacks, models, tests, CI; groundplan is its dependency."""
+    from groundplan.scaffold.repository import write_repository
+
+    found = write_repository(Path.cwd(), name, requirement)
+    if as_json:
+        print(json.dumps({"name": found.name, "requirement": found.requirement, "files": found.files}))
+        return
+    print(f"wrote the project {found.name}: {len(found.files)} files, which depend on {found.requirement}")
+    if found.only_here:
+        print("that is a place of this machine: others can't install from it. Name a release in requirements.txt before you share the repository")
+    print("next: make up")
+
+
+@commands.command(rich_help_panel=PANEL)
+def upgrade(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A version, an address, or a wheel.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Take it without being asked.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a newer release changes in packages, objectives, resources, permissions and cost of each stack; then take it, if you say so."""
+    from groundplan.local.home import find_home
+    from groundplan.scaffold.upgrade import take, try_upgrade
+
+    found = try_upgrade(find_home().root, release)
+    if as_json:
+        from groundplan.scaffold.upgrade_text import as_document
+
+        print(json.dumps(as_document(found), indent=1, default=str))
+    else:
+        from groundplan.scaffold.upgrade_text import print_upgrade
+
+        print_upgrade(found)
+    if not yes and (as_json or not sys.stdin.isatty() or not typer.confirm("\nTake it?")):
+        if not as_json:
+            print("nothing was changed; --yes takes it")
+        raise typer.Exit(1 if found.refused else 0)
+    left = take(found)
+    if not as_json:
+        print(f"wrote {', '.join(found.files)}")
+        for name in left:
+            print(f"{name}: both you and the release changed it; take over what you want, and remove it")
+        print("next: make test, then commit")
+
+
+@commands.command("policy-pack", rich_help_panel=PANEL)
+def policy_pack() -> None:
+    """Print a folder with the policy pack, for Pulumi: pulumi up --policy-pack "$(groundplan policy-pack)"."""
+    from groundplan.local.home import find_home
+    from groundplan.scaffold.repository import write_policy_pack
+
+    print(write_policy_pack(find_home().folder))
 
 
 @add.command("model")

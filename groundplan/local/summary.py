@@ -226,7 +226,8 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
 
 def _print_next(console: Console, summary: Summary) -> None:
     console.print("\n[bold]Try next[/bold]")
-    lines = ['eval "$(.venv/bin/groundplan env)"          # then aws, boto3, mlflow and kcat talk to this platform', "aws sagemaker list-endpoints"]
+    lines = [] if summary.applied.outputs["platform"]["models"] else [".venv/bin/groundplan add model NAME --from FILE.csv --target COLUMN"]
+    lines += [".venv/bin/groundplan shell                  # where mlflow is on the PATH, and aws, boto3 and kcat talk to this platform"]
     if found := next((item for item in summary.explanation.values() if item), None):
         router = summary.state.services["router"].url
         lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")

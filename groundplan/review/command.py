@@ -54,7 +54,7 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
             before = _before(folder, project, chosen, config, asked, against)
             now = _complete(project, chosen, settings, running.answer(), started)
             now = _with(now, findings=(*now.findings, *_contract_findings(project.root, against)))
-            return _with(now, seconds=time.monotonic() - started, comparison=_compare(against, before, now))
+            return _with(now, seconds=time.monotonic() - started, comparison=compare(against, before, now))
     finally:
         running.stop()
 
@@ -350,7 +350,12 @@ def _before(folder: Path, project: Project, stack: str, config: tuple[str, ...],
         raise ReviewError(f"revision {revision} can't be reviewed: {error.what}", where=error.where, fix=error.fix) from None
 
 
-def _compare(revision: str, before: Review, now: Review) -> Comparison:
+def compare(revision: str, before: Review, now: Review) -> Comparison:
+    """What differs between two reviews of a stack.
+
+    Args:
+        revision: What the one before is called.
+    """
     old, new = ({r.urn: r for r in item.resources if r.custom} for item in (before, now))
     changes = [Change("added", r.type, r.name) for urn, r in new.items() if urn not in old]
     changes += [Change("gone", r.type, r.name) for urn, r in old.items() if urn not in new]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -192,8 +196,9 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
     if not built_on_this or any((root / name).exists() for name in PACKAGES):
-        sys.path[:] = [entry for entry in sys.path if entry not in (str(HOME), "")]
+        sys.path[:] = [entry for entry in sys.path if entry and (entry != str(HOME) or HOME.name.endswith("-packages"))]
         sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
+        sys.meta_path.insert(0, _NotOurs())
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
             del sys.modules[name]
     sys.path[:0] = [str(folder), str(root)]
@@ -202,6 +207,25 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
 
         for packages in Path(virtualenv).glob("lib/python3.*/site-packages"):
             site.addsitedir(str(packages))
+
+
+class _NotOurs(MetaPathFinder):
+    """Finds a program's packages that are called like ours: where groundplan is installed beside what the program needs, ours would be found as well,
+    and before folders without ``__init__.py``.
+    """
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The specification of a package that is not ours.
+
+        Raises:
+            ModuleNotFoundError: Only ours is there.
+        """
+        if path is not None or fullname not in _OTHER_REVISIONS:
+            return None
+        found = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry != str(HOME)], target)
+        if found is None:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        return found
 
 
 def _raised(error: BaseException, root: Path) -> dict[str, str]:

@@ -51,7 +51,7 @@ def _usd(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '-'}{_usd(abs(value))}"
+    return f"{'-' if round(value, 2) < 0 else '+'}{_usd(abs(value))}"
 
 
 def _budget(review: Review) -> str:
@@ -122,11 +122,12 @@ def print_text(review: Review) -> None:
     console.print(
         f"\n{len(review.grants)} grants in policies; {len(who)} identities may write [dim](--format html or json lists who may do what to what)[/dim]"
     )
-    _print_comparison(console, review)
+    print_comparison(console, review)
     console.print(f"\n[bold {'green' if review.passed else 'red'}]{verdict(review)}[/]")
 
 
-def _print_comparison(console: Any, review: Review) -> None:
+def print_comparison(console: Any, review: Review) -> None:
+    """What differs from another revision or release."""
     from rich.markup import escape
 
     found = review.comparison

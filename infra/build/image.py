@@ -5,24 +5,32 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from spec.errors import UsageError
 from spec.names import HOME
 
 DOCKERFILE = "pipelines/Dockerfile"
-MODELS = "models"
 FOLDER = "/opt/groundplan"  # where the image holds the project
+_MODELS, _LOCK = "models", "requirements.lock"
 _TAG_LENGTH = 16
 
 
 def image_files(root: Path) -> dict[str, str]:
-    """Files of the build, path on this machine by path in the image: the project's models, and this code.
+    """Files of the build, path on this machine by path in the image: the project's models and locked packages, and this code.
 
     Args:
         root: The project's folder.
+
+    Raises:
+        UsageError: Nothing says which packages to install.
     """
     allowed = [line[1:] for line in (HOME / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    bases = dict.fromkeys(allowed, HOME) | {_MODELS: root, _LOCK: root if (root / _LOCK).is_file() else HOME}
+    if not (bases[_LOCK] / _LOCK).is_file():
+        raise UsageError(
+            f"there is no {_LOCK}, which names the packages of the container image", where=str(root), fix="take the one of your release of groundplan"
+        )
     found = {}
-    for name in allowed:
-        base = root if name == MODELS else HOME
+    for name, base in bases.items():
         for path in sorted((base / name).rglob("*")) if (base / name).is_dir() else [base / name]:
             if path.is_file() and "__pycache__" not in path.parts:
                 found[path.relative_to(base).as_posix()] = str(path)

@@ -32,6 +32,7 @@ def outputs(given: Given, base: Foundation, data: Data, models: Models, on: OnCl
         "secret_arns": data.secrets.arns,
         "network": {"subnet_ids": base.network.subnet_ids, "security_group_id": base.network.security_group_id},
         "cluster_name": on.cluster.cluster_name,
+        "image_uri": models.image.uri,
         "catalog": {"database": data.catalog.database, "workgroup": data.catalog.workgroup},
         "kafka": data.kafka,
         "online_tables": data.features.tables,
@@ -44,7 +45,6 @@ def outputs(given: Given, base: Foundation, data: Data, models: Models, on: OnCl
                 "min_instances": serving.min_instances,
                 "max_instances": serving.max_instances,
                 "canary_percent": serving.canary_percent,
-                "image_uri": models.image.uri,
             }
             for model, serving in plan.serving.items()
         },

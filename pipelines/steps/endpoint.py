@@ -51,15 +51,13 @@ class EndpointClient:
         self.name = context.endpoint_name
         self.sagemaker = boto3.client("sagemaker")
         self.runtime = boto3.client("sagemaker-runtime", config=Config(retries={"max_attempts": 0}))
-        sandbox = next(iter(context.outputs.endpoints.values()))
         self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
             name=self.name,
             topology="realtime",
-            instance_type=sandbox.instance_type or SANDBOX_INSTANCE_TYPE,
+            instance_type=SANDBOX_INSTANCE_TYPE,
             min_instances=1,
             max_instances=1,
             canary_percent=5,
-            image_uri=sandbox.image_uri,
         )
 
     def create_model(self, folder: Path, version: str, approvals: dict[str, str] | None = None) -> str:
@@ -97,7 +95,7 @@ class EndpointClient:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
-            PrimaryContainer={"Image": self.settings.image_uri, **container},
+            PrimaryContainer={"Image": self.context.outputs.image_uri, **container},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
             EnableNetworkIsolation=alone,  # the model's own code, if it has any, has neither network nor the role's credentials
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],

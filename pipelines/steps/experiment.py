@@ -322,9 +322,9 @@ def code_version(script: Path) -> dict[str, str]:
             return ""
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD") or "no git"
+    commit = git("rev-parse", "HEAD")
     dirty = bool(git("status", "--porcelain", "--", script.name))
-    return {"commit": commit + ("-dirty" if dirty else ""), "sha256": sha}
+    return {"commit": commit + ("-dirty" if dirty else "") if commit else "not committed", "sha256": sha}
 
 
 def environment() -> dict[str, str]:

@@ -287,7 +287,7 @@ class Objectives(Objective):
     feature_store: FeatureStore = Field(default=FeatureStore.FEAST, description="What holds the features that models read online.")
     untrusted_models: bool = Field(default=False, description="Whether a model is served that can only be stored as a pickle, in a process that is closed in.")
     models: dict[ModelName, ModelObjectives] = Field(
-        min_length=1, description="The models by name. Each gets data, endpoint, alarms, retraining and a budget of its own."
+        description="The models by name; ``{}`` before there is one. Each gets data, endpoint, alarms, retraining and a budget of its own."
     )
 
     @field_validator("residency")

@@ -89,6 +89,11 @@ class Cli:
         (folder / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
         self.good("stack", "init", name)
 
+    def pack(self) -> str:
+        """The pack's folder as a repository without a clone names it."""
+        command = [sys.executable, "-m", "groundplan", "policy-pack"]
+        return subprocess.run(command, cwd=self.project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True).stdout.strip()
+
     def edit(self, stack: str, change: Any) -> None:
         """Change a stack's objectives."""
         file = self.project / "stacks" / f"Pulumi.{stack}.yaml"

@@ -11,7 +11,6 @@ from tests.engine.conftest import MISSING, running
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`")]
 
 STACKS = ("local", "dev", "staging", "prod")
-PACK = ("--policy-pack", "policies")
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -20,12 +19,13 @@ def test_a_stack_comes_up_with_the_pack_stays_as_it_is_and_is_destroyed(stack: s
         cli.stack(stack)
         planned = re.search(r"\+ (\d+) to create", cli.good("preview", "-s", stack))
         assert planned
-        up = cli.good("up", "-s", stack, "--yes", *PACK)  # after a preview of its own, in which much is unknown
+        pack = ("--policy-pack", cli.pack())
+        up = cli.good("up", "-s", stack, "--yes", *pack)  # after a preview of its own, in which much is unknown
         assert f"+ {planned[1]} created" in up and int(planned[1]) > 250
         made = cli.resources(stack)
         builds = cli.aws("codebuild").list_builds_for_project(projectName=f"groundplan-{stack}-image")["ids"]
         assert len(builds) == 1, "the dynamic provider has built the image"
-        cli.good("preview", "-s", stack, *PACK, "--expect-no-changes")
+        cli.good("preview", "-s", stack, *pack, "--expect-no-changes")
         cli.good("preview", "-s", stack, "--refresh", "--expect-no-changes")
         destroyed = cli("destroy", "-s", stack, "--yes", "--skip-preview")
         left = [item for item in cli.resources(stack) if item.get("custom") and not item["type"].startswith(("pulumi:", "pulumi-python:"))]

@@ -49,7 +49,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
 
     def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
         example = load_definition(script)
-        settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0, image_uri="image:1")
+        settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0)
         if topology in ("serverless", "realtime"):
             settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}", "instance_type": "ml.m5.large", "canary_percent": 5})
         context = Context(outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path)

@@ -71,7 +71,7 @@ def test_every_step_can_be_imported_in_the_image(image: Path) -> None:
 
 def test_the_image_holds_no_state_and_nothing_that_only_development_needs() -> None:
     files = set(image_files(ROOT))
-    assert {"requirements.lock", "pyproject.toml", DOCKERFILE, "spec/outputs.py", "models/diabetes-rf/experiment.py"} <= files
+    assert {"requirements.lock", "pipelines/image.toml", DOCKERFILE, "spec/outputs.py", "models/diabetes-rf/experiment.py"} <= files
     assert not [name for name in files if name.startswith(("tests", "stacks", ".", "bench", "groundplan", "infra", "README", "docs")) or "__pycache__" in name]
     assert f"WORKDIR {FOLDER}\n" in (ROOT / DOCKERFILE).read_text(encoding="utf-8")
 

@@ -39,7 +39,11 @@ def _server() -> Iterator[str]:
     from groundplan.local.services import free_port, healthy, own_service
 
     service = own_service("aws", free_port())
-    process = subprocess.Popen([sys.executable, "-m", "groundplan.local.moto.server", "--port", str(service.port)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "groundplan.local.moto.server", "--port", str(service.port)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         while not healthy(service):
             time.sleep(0.05)
@@ -57,7 +61,9 @@ def _apply(calls: list[Call]) -> float:
     aws.session.cache_clear()
     shapes.input_shape.cache_clear()
     shapes._service_model.cache_clear()
-    rules.RULES["aws:msk/topic:Topic"] = replace(rules.RULES["aws:msk/topic:Topic"], make=lambda cloud, inputs: (inputs["name"], {}))  # no AWS call
+    rules.RULES["aws:msk/topic:Topic"] = replace(
+        rules.RULES["aws:msk/topic:Topic"], make=lambda cloud, inputs: (inputs["name"], {})
+    )  # no AWS call
     sender = apply._sender
 
     def recording(endpoint: str) -> Any:
@@ -74,7 +80,9 @@ def _apply(calls: list[Call]) -> float:
     try:
         with _server() as url, TemporaryDirectory() as folder:
             started = time.perf_counter()
-            apply.apply(ROOT, "local", url, "127.0.0.1:9092", Path(folder) / "state.json", Path(folder) / "manifests", "bench")
+            apply.apply(
+                ROOT, "local", url, "127.0.0.1:9092", Path(folder) / "state.json", Path(folder) / "manifests", "bench"
+            )
             return time.perf_counter() - started
     finally:
         apply._sender = sender

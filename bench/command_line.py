@@ -13,5 +13,9 @@ def main() -> None:
     ours, peer = [str(folder / "groundplan"), "--help"], [str(folder / "mlflow"), "--version"]
     cpu_seconds(ours), cpu_seconds(peer)
     compare(
-        "Start of the command line (CPU)", ("groundplan --help", lambda: cpu_seconds(ours)), ("mlflow --version", lambda: cpu_seconds(peer)), 5, "under 0.4 s"
+        "Start of the command line (CPU)",
+        ("groundplan --help", lambda: cpu_seconds(ours)),
+        ("mlflow --version", lambda: cpu_seconds(peer)),
+        5,
+        "under 0.4 s",
     )

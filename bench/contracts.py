@@ -1,4 +1,6 @@
-"""``groundplan contract check`` of 100 contracts, beside the standard's JSON Schema alone by the ``jsonschema`` package."""
+"""``groundplan contract check`` of 100 contracts, beside the standard's JSON Schema alone by the ``jsonschema``
+package.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
 def main() -> None:
     with TemporaryDirectory() as folder:
         for number in range(CONTRACTS):
-            (Path(folder) / f"c{number}.odcs.yaml").write_text(yaml.safe_dump(_contract(number), sort_keys=False), encoding="utf-8")
+            (Path(folder) / f"c{number}.odcs.yaml").write_text(
+                yaml.safe_dump(_contract(number), sort_keys=False), encoding="utf-8"
+            )
         ours = [str(Path(sys.executable).parent / "groundplan"), "contract", "check", folder]
         compare(
             f"Checking {CONTRACTS} contracts of {FIELDS} fields",
@@ -39,13 +43,30 @@ def main() -> None:
 def _contract(number: int) -> dict[str, object]:
     kinds = ("string", "integer", "number", "boolean", "timestamp", "date")
     form = {"pattern": f"^[A-Z]{{{number % 5 + 1}}}"}
-    fields: list[dict[str, object]] = [{"name": "id", "logicalType": "string", "primaryKey": True, "logicalTypeOptions": form}]
-    fields += [{"name": f"f{place}", "logicalType": kinds[place % len(kinds)], "description": "what it means"} for place in range(FIELDS - 1)]
+    fields: list[dict[str, object]] = [
+        {"name": "id", "logicalType": "string", "primaryKey": True, "logicalTypeOptions": form}
+    ]
+    fields += [
+        {"name": f"f{place}", "logicalType": kinds[place % len(kinds)], "description": "what it means"}
+        for place in range(FIELDS - 1)
+    ]
     rule = {"type": "sql", "query": "SELECT count(*) FROM {object} WHERE f1 < 0", "mustBe": 0}
     return {
-        "apiVersion": "v3.1.0", "kind": "DataContract", "id": f"c{number}", "name": f"c{number}", "version": "1.0.0", "status": "active",
-        "schema": [{"name": f"c{number}", "physicalName": f"c{number}", "properties": fields, "quality": [rule] if number % 3 == 0 else []}],
-    }  # fmt: skip
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": f"c{number}",
+        "name": f"c{number}",
+        "version": "1.0.0",
+        "status": "active",
+        "schema": [
+            {
+                "name": f"c{number}",
+                "physicalName": f"c{number}",
+                "properties": fields,
+                "quality": [rule] if number % 3 == 0 else [],
+            }
+        ],
+    }
 
 
 def _seconds(command: list[str]) -> float:

@@ -15,7 +15,8 @@ from groundplan.local.up import bring_up, tear_down
 from tests.platform import copy_project
 
 ROUNDS = 3
-# Without the platform MLflow guesses requirements in a process of its own, and stores no forest as skops; neither is what is measured.
+# Without the platform MLflow guesses requirements in a process of its own, and stores no forest as skops; neither is
+# what is measured.
 _SCRIPT = """
 import mlflow
 from sklearn.datasets import load_diabetes
@@ -51,7 +52,8 @@ def seconds(what):
 plain = lambda: runpy.run_path(script, run_name="__main__")
 seconds(plain)
 alone = seconds(plain)
-context = Context(read(os.environ["GROUNDPLAN_OUTPUTS"]), load_definition(Path(script)), f"bench{number}", Path("."), Wishes(record_only=True, take_over=True))
+definition, wishes = load_definition(Path(script)), Wishes(record_only=True, take_over=True)
+context = Context(read(os.environ["GROUNDPLAN_OUTPUTS"]), definition, f"bench{number}", Path("."), wishes)
 print(alone, seconds(lambda: run_experiment(context)))
 """
 _PARITY = """
@@ -90,7 +92,14 @@ def main() -> None:
             environment = {**os.environ, **child_environment(home, state.services, state.region)}
             script = Path(folder) / "forest.py"
             script.write_text(_SCRIPT, encoding="utf-8")
-            _print("Around a script that logs a forest, after imports", "the script alone", _AROUND, environment, [str(script)], "2 s more")
+            _print(
+                "Around a script that logs a forest, after imports",
+                "the script alone",
+                _AROUND,
+                environment,
+                [str(script)],
+                "2 s more",
+            )
         finally:
             tear_down(home)
     _print(
@@ -112,4 +121,7 @@ def _print(title: str, peer: str, code: str, environment: dict[str, str], argume
             raise SystemExit(done.stderr)
         pairs.append(tuple(map(float, done.stdout.split()[-2:])))
     alone, whole = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    print(f"{title}\n  {peer}: {alone:.2f} s\n  whole: {whole:.2f} s, {whole - alone:.2f} s more; budget: at most {budget}\n")
+    print(
+        f"{title}\n  {peer}: {alone:.2f} s\n  whole: {whole:.2f} s, {whole - alone:.2f} s more; budget: at most"
+        f" {budget}\n"
+    )

@@ -1,4 +1,6 @@
-"""The year of flights: ingestion beside a consumer that does nothing, the gate, the features, and one online read beside a bare GetItem."""
+"""The year of flights: ingestion beside a consumer that does nothing, the gate, the features, and one online read
+beside a bare GetItem.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,15 @@ def main() -> None:
         home = Home(copy_project(Path(folder) / "clone"))
         try:
             state = bring_up(home, "local", models=()).state
-            data = os.environ.get("GROUNDPLAN_HOME", str(Path.cwd() / ".groundplan"))  # the data's package is fetched once
+            data = os.environ.get(
+                "GROUNDPLAN_HOME", str(Path.cwd() / ".groundplan")
+            )  # the data's package is fetched once
             os.environ.update(child_environment(home, state.services, state.region) | {"GROUNDPLAN_HOME": data})
             context = Context(
-                read(str(home.outputs_file)), load_definition(home.root / "models" / "flights-late", options={"months": "1-12"}), "bench", Path(folder)
+                read(str(home.outputs_file)),
+                load_definition(home.root / "models" / "flights-late", options={"months": "1-12"}),
+                "bench",
+                Path(folder),
             )
             _ingestion(context)
             tables = _gate(context)
@@ -103,7 +110,11 @@ def _bare(context: Any) -> tuple[float, int]:
             began = began or time.perf_counter()
         values = [message.value() for message in messages if message.error() is None]
         count += len(values)
-        open_ones -= {message.partition() for message in messages if message.error() is not None and message.error().code() == KafkaError._PARTITION_EOF}
+        open_ones -= {
+            message.partition()
+            for message in messages
+            if message.error() is not None and message.error().code() == KafkaError._PARTITION_EOF
+        }
     seconds = time.perf_counter() - began
     consumer.close()
     return seconds, count
@@ -122,7 +133,10 @@ def _gate(context: Any) -> Any:
         started = time.perf_counter()
         results, _page = validate(table, contract, context.reports)
         seconds.append(time.perf_counter() - started)
-    print(f"Gate of {table.num_rows:,} rows, {len(results)} expectations: {_spread(seconds)}; budget: under 1.5 s after import\n")
+    print(
+        f"Gate of {table.num_rows:,} rows, {len(results)} expectations: {_spread(seconds)}; budget: under 1.5 s after"
+        " import\n"
+    )
     context.write_result("quality", check_quality(context))
     return context.result("quality")
 
@@ -153,7 +167,13 @@ def _online(context: Any) -> None:
     view = found["views"]["flight_before_departure"]
     names = view["features"][:12]
     reader = OnlineFeatures(
-        Model(b"", [{"name": name} for name in names], "matrix", "regression", entity={"key": "flight_id", "tables": {view["table"]: names}})
+        Model(
+            b"",
+            [{"name": name} for name in names],
+            "matrix",
+            "regression",
+            entity={"key": "flight_id", "tables": {view["table"]: names}},
+        )
     )
     client, key = boto3.client("dynamodb"), found["sample_key"]
     item = entity_id("flight_id", key)
@@ -171,7 +191,13 @@ def _online(context: Any) -> None:
             client.get_item(TableName=view["table"], Key={"entity_id": {"S": item}})
         return (time.perf_counter() - started) / READS
 
-    compare(f"Online read of one entity's {len(names)} features", ("groundplan", ours), ("a bare GetItem", bare), ROUNDS, "no more than 2")
+    compare(
+        f"Online read of one entity's {len(names)} features",
+        ("groundplan", ours),
+        ("a bare GetItem", bare),
+        ROUNDS,
+        "no more than 2",
+    )
 
 
 def _spread(seconds: list[float]) -> str:

@@ -1,4 +1,6 @@
-"""Previewing stack prod, beside the same resources registered without components; and how both grow to 3,000 resources."""
+"""Previewing stack prod, beside the same resources registered without components; and how both grow to 3,000
+resources.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def main() -> None:
     compare(
         f"Previewing stack prod ({len(resources)} resources)",
         ("groundplan", lambda: _seconds(lambda: preview(ROOT, "prod", config=config))),
-        ("the same without components", lambda: _seconds(lambda: preview(ROOT, "prod", config=config, program=_bare(resources)))),
+        (
+            "the same without components",
+            lambda: _seconds(lambda: preview(ROOT, "prod", config=config, program=_bare(resources))),
+        ),
         5,
         "no more than 1.7",
     )
@@ -35,7 +40,10 @@ def main() -> None:
         large = _with_models(config, models)
         found: list[Previewed] = []
         seconds = _seconds(lambda large=large, found=found: found.extend(preview(ROOT, "prod", config=large)))
-        print(f"  {models:4d} models  {len(found):5d} resources  {seconds:6.2f} s  {1000 * seconds / len(found):5.2f} ms a resource")
+        print(
+            f"  {models:4d} models  {len(found):5d} resources  {seconds:6.2f} s  {1000 * seconds / len(found):5.2f} ms"
+            " a resource"
+        )
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -47,7 +55,11 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _bare(resources: list[Previewed]) -> Callable[[], None]:
     """A program that makes the same resources with the same inputs, at the top, none waiting for another."""
-    made = [(_class(resource.type), f"{resource.name}-{resource.type}", resource.inputs) for resource in resources if resource.custom]
+    made = [
+        (_class(resource.type), f"{resource.name}-{resource.type}", resource.inputs)
+        for resource in resources
+        if resource.custom
+    ]
 
     def program() -> None:
         for kind, name, inputs in made:
@@ -66,7 +78,11 @@ def _class(token: str) -> Callable[..., Any]:
         kind = getattr(importlib.import_module(f"pulumi_{package}.{folder.replace('/', '.')}"), name)
     except (ImportError, AttributeError):  # a custom resource, or a group whose module is spelled otherwise
         return lambda resource, **inputs: pulumi.CustomResource(token, resource, inputs)
-    names = {getattr(getter.fget, "_pulumi_name", python): python for python, getter in vars(kind).items() if isinstance(getter, property)}
+    names = {
+        getattr(getter.fget, "_pulumi_name", python): python
+        for python, getter in vars(kind).items()
+        if isinstance(getter, property)
+    }
     return lambda resource, **inputs: kind(resource, **{names.get(wire, wire): value for wire, value in inputs.items()})
 
 

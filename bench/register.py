@@ -33,4 +33,10 @@ def main() -> None:
 
         given = mlflow.sklearn.get_default_pip_requirements(include_skops=True)
         log(pip_requirements=given)
-        compare("Logging a model", ("requirements given", lambda: log(pip_requirements=given)), ("requirements guessed", log), 3, "well below 1")
+        compare(
+            "Logging a model",
+            ("requirements given", lambda: log(pip_requirements=given)),
+            ("requirements guessed", log),
+            3,
+            "well below 1",
+        )

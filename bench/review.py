@@ -1,6 +1,8 @@
-"""The review of 300 and of 3,000 resources, with the whole pack, lint of permissions and cost, beside Checkov on the same in Terraform.
+"""The review of 300 and of 3,000 resources, with the whole pack, lint of permissions and cost, beside Checkov on the
+same in Terraform.
 
-Checkov is looked for on the PATH, or where CHECKOV says; install it into an environment of its own: it pins many of our packages.
+Checkov is looked for on the PATH, or where CHECKOV says; install it into an environment of its own: it pins many of our
+packages.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pathlib import Path
 
 from bench.pairs import compare
 
-# Ten resources a group: a bucket with four of its settings, a role with its policy, a security group, a log group, a key.
+# Ten resources a group: a bucket with four of its settings, a role with its policy, a security group, a log group, a
+# key.
 _PULUMI = """
 import json
 import pulumi_aws as aws
@@ -115,7 +118,9 @@ def main() -> None:
                 f"Reviewing {resources} resources",
                 (
                     "groundplan review",
-                    lambda ours=ours, resources=resources: _seconds([sys.executable, "-m", "groundplan", "review", str(ours)], f"{resources} resources"),
+                    lambda ours=ours, resources=resources: _seconds(
+                        [sys.executable, "-m", "groundplan", "review", str(ours)], f"{resources} resources"
+                    ),
                 ),
                 ("checkov", lambda theirs=theirs: _seconds([checkov, "-d", str(theirs), *_QUIETLY], "Passed checks")),
                 runs,

@@ -17,6 +17,8 @@ def main() -> None:
             started = time.perf_counter()
             done = groundplan(project, "up")
             seconds = time.perf_counter() - started
-            spent = next((line for line in done.stdout.splitlines() if line.startswith("Where the time went")), done.stderr)
+            spent = next(
+                (line for line in done.stdout.splitlines() if line.startswith("Where the time went")), done.stderr
+            )
             print(f"  {seconds:.1f} s, exit code {done.returncode}. {spent}")
             groundplan(project, "down")

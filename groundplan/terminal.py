@@ -42,7 +42,15 @@ def console() -> Console:
 
 def table(*columns: str, title: str = "") -> Table:
     """A table without lines, as every command prints it; without a head where no column has a title."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=any(columns),
+    )
     for column in columns:
         made.add_column(column, overflow="fold")
     return made

@@ -1,4 +1,5 @@
-"""A pytest plugin: a Pulumi program of yours, reviewed by a policy pack of yours, without a CLI, an account or the network.
+"""A pytest plugin: a Pulumi program of yours, reviewed by a policy pack of yours, without a CLI, an account or the
+network.
 
     def test_a_bucket_without_encryption_is_found(pulumi_program):
         found = pulumi_program(\"\"\"
@@ -7,7 +8,8 @@
         \"\"\", packs=["policies"])
         assert ("s3-encrypted", "b") in found.violations
 
-pytest finds it where groundplan is installed (docs/testing.md). It names no test of its own and loads nothing before it is used.
+pytest finds it where groundplan is installed (docs/testing.md). It names no test of its own and loads nothing before it
+is used.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Reviewed:
         """
         found = [item for item in self.of_type(type_) if not name or item.name == name]
         there = ", ".join(f"{item.name} ({item.type})" for item in self.review.resources) or "nothing"
-        assert len(found) == 1, f"{len(found)} resources are {f'{name} of type ' if name else 'of type '}{type_}; the program makes {there}"
+        assert len(found) == 1, (
+            f"{len(found)} resources are {f'{name} of type ' if name else 'of type '}{type_}; the program makes {there}"
+        )
         return found[0]
 
 
@@ -89,7 +93,9 @@ def pulumi_program(tmp_path: Path) -> Callable[..., Reviewed]:
         from groundplan.review.command import review
 
         folder = program if isinstance(program, Path) else _written(tmp_path / "program", program, files or {})
-        given = tuple(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (config or {}).items())
+        given = tuple(
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (config or {}).items()
+        )
         return Reviewed(review(folder, stack, packs=tuple(Path(pack) for pack in packs), config=given))
 
     return reviewed
@@ -127,5 +133,7 @@ def refused_events(folder: Path) -> list[str]:
     source = definition.function(definition.source)
     for contract in definition.contracts:
         payloads = [orjson.dumps(event) for event in source(contract.topic, **definition.options)]
-        found += [f"{contract.topic}, event {item.index + 1}: {item.detail}" for item in Decoder(contract).decode(payloads)[1]]
+        found += [
+            f"{contract.topic}, event {item.index + 1}: {item.detail}" for item in Decoder(contract).decode(payloads)[1]
+        ]
     return found

@@ -1,7 +1,7 @@
 """The audit log: who did what to which model, as a chain of hashes in the audit zone.
 
-A line that is changed, or removed from the middle, breaks the chain and is found. Lines removed from the end are not: for that
-the log needs the object lock of a later version.
+A line that is changed, or removed from the middle, breaks the chain and is found. Lines removed from the end are not:
+for that the log needs the object lock of a later version.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
     entry["hash"] = _hash(entry)
     # One object a line and a conditional write: two writers can't both become line N.
     key = f"log/{context.model}/{entry['sequence']:08d}.json"
-    context.s3.put_object(Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*")
+    context.s3.put_object(
+        Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*"
+    )
     return str(entry["hash"])
 
 
@@ -57,7 +59,10 @@ def entries(context: Context) -> list[dict[str, Any]]:
     for index, entry in enumerate(found):
         body = {key: value for key, value in entry.items() if key != "hash"}
         if entry["sequence"] != index or entry["previous"] != previous or entry["hash"] != _hash(body):
-            raise GroundplanError(f"the audit log of {context.model} is broken at line {index}", where=f"s3://{bucket}/log/{context.model}/")
+            raise GroundplanError(
+                f"the audit log of {context.model} is broken at line {index}",
+                where=f"s3://{bucket}/log/{context.model}/",
+            )
         previous = entry["hash"]
     return found
 

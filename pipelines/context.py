@@ -1,4 +1,6 @@
-"""What every step is given: the platform's outputs, the model's definition, and a place where steps leave their results."""
+"""What every step is given: the platform's outputs, the model's definition, and a place where steps leave their
+results.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ class ModelDefinition:
     """A folder (or a single script) with an experiment.
 
     Attributes:
-        model: Name of the model: the one that was asked for, else that of ``model.yaml``, else the one under which the script registers its
-            model, else that of its MLflow experiment, else the folder's or script's own.
+        model: Name of the model: the one that was asked for, else that of ``model.yaml``, else the one under which the
+            script registers its model, else that of its MLflow experiment, else the folder's or script's own.
         script: The MLflow script.
         contracts: Of the topics its data comes on; none for a script that brings its own.
         views: Feature views that are made of the contracts' tables.
@@ -95,22 +97,48 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
     elif (project := project_of(path)) is not None:
         folder, script, default_name = path, project.script, path.name
     elif path.is_dir():
-        raise UsageError("has no experiment.py", where=str(path), fix="name a folder with experiment.py or MLproject, a Python script or a notebook")
+        raise UsageError(
+            "has no experiment.py",
+            where=str(path),
+            fix="name a folder with experiment.py or MLproject, a Python script or a notebook",
+        )
     else:
-        raise UsageError("no such script or folder", where=str(path), fix="name a folder with experiment.py, a Python script or a notebook")
+        raise UsageError(
+            "no such script or folder",
+            where=str(path),
+            fix="name a folder with experiment.py, a Python script or a notebook",
+        )
     file = read_model_file(folder)
     if name and name != model_name(name):
-        raise UsageError(f"{name!r} is not the name of a model", where="--name", fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}")
+        raise UsageError(
+            f"{name!r} is not the name of a model",
+            where="--name",
+            fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}",
+        )
     model = name or file.model or model_name(named_in(script) or default_name)
     contracts = load_contracts(folder) if is_model(folder) else ()
     where = str(folder / "model.yaml")
     if len(contracts) > 1 and not file.features:
-        raise UsageError("has several contracts, and no `features` that join their tables", where=where, fix="write a module of Ibis expressions, and name it")
+        raise UsageError(
+            "has several contracts, and no `features` that join their tables",
+            where=where,
+            fix="write a module of Ibis expressions, and name it",
+        )
     if contracts and not file.features and file.target not in {item.name for item in contracts[0].fields}:
         raise UsageError(f"`target` must name a property of the contract, found {file.target!r}", where=where)
     views = views_of(file, contracts) if contracts else ()
     return ModelDefinition(
-        folder, model, script, contracts, views, file.target, file.source, file.features, file.recording, project, options_of(file, options or {}, model)
+        folder,
+        model,
+        script,
+        contracts,
+        views,
+        file.target,
+        file.source,
+        file.features,
+        file.recording,
+        project,
+        options_of(file, options or {}, model),
     )
 
 
@@ -133,7 +161,8 @@ class Wishes:
     """What whoever started a run asked of it.
 
     Attributes:
-        run_name, artifact: Of the model to take, where the script logs several: the MLflow run's name, and the name given to ``log_model``.
+        run_name, artifact: Of the model to take, where the script logs several: the MLflow run's name, and the name
+            given to ``log_model``.
         take_over: Go on with a model that another script has made until now.
         let_shrink: An online store may lose more than half of its rows.
         record_only: A run without a model that can be served is no failure.
@@ -150,9 +179,17 @@ class Wishes:
     def arguments(self) -> tuple[str, ...]:
         """As ``main`` takes them."""
         texts = (("--run-name", self.run_name), ("--artifact", self.artifact))
-        flags = (("--take-over", self.take_over), ("--let-shrink", self.let_shrink), ("--record-only", self.record_only))
+        flags = (
+            ("--take-over", self.take_over),
+            ("--let-shrink", self.let_shrink),
+            ("--record-only", self.record_only),
+        )
         script = ("--script-arguments", json.dumps(self.script_arguments)) if self.script_arguments else ()
-        return (*(part for option, value in texts if value for part in (option, value)), *(option for option, value in flags if value), *script)
+        return (
+            *(part for option, value in texts if value for part in (option, value)),
+            *(option for option, value in flags if value),
+            *script,
+        )
 
 
 @dataclass(frozen=True)
@@ -178,7 +215,11 @@ class Context:
     def endpoint_name(self) -> str:
         """The model's endpoint, one of the program's or the sandbox's."""
         known = self.outputs.endpoints.get(self.model)
-        return known.name if known and known.name else short_name(f"{self.outputs.project}-{self.outputs.stack}-{self.model}", SAGEMAKER_NAME_LIMIT)
+        return (
+            known.name
+            if known and known.name
+            else short_name(f"{self.outputs.project}-{self.outputs.stack}-{self.model}", SAGEMAKER_NAME_LIMIT)
+        )
 
     @cached_property
     def s3(self) -> Any:
@@ -201,10 +242,14 @@ class Context:
             document: dict[str, Any] = json.loads(self.get("curated", self._result_key(step)))
             return document
         except self.s3.exceptions.NoSuchKey:
-            raise GroundplanError(f"step {step} has left no result in run {self.run}", where=self.model, fix="run the steps in order") from None
+            raise GroundplanError(
+                f"step {step} has left no result in run {self.run}", where=self.model, fix="run the steps in order"
+            ) from None
 
     def waiting(self) -> str:
-        """What this run waits for: a new topic without events is no failure, and there is nothing yet for the steps behind it."""
+        """What this run waits for: a new topic without events is no failure, and there is nothing yet for the steps
+        behind it.
+        """
         try:
             found: str = json.loads(self.get("curated", self._result_key("ingest"))).get("waiting", "")
         except self.s3.exceptions.NoSuchKey:
@@ -244,21 +289,42 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     parser = argparse.ArgumentParser(prog=f"pipelines.{step}")
     parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
     parser.add_argument("--run", required=True, help="name of this run of the pipeline")
-    parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
-    parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
+    parser.add_argument(
+        "--outputs",
+        default=os.environ.get("GROUNDPLAN_OUTPUTS"),
+        help="file or s3:// address of the platform's outputs",
+    )
+    parser.add_argument(
+        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people"
+    )
     parser.add_argument("--name", default="", help="name of the model, instead of its folder's")
     parser.add_argument("--options", default="{}", type=json.loads, help="JSON object of the source's arguments")
     parser.add_argument("--run-name", default="", help="MLflow run whose model is taken, where the script logs several")
-    parser.add_argument("--artifact", default="", help="name of the logged model that is taken, where the script logs several")
+    parser.add_argument(
+        "--artifact", default="", help="name of the logged model that is taken, where the script logs several"
+    )
     parser.add_argument("--take-over", action="store_true", help="go on with a model that another script has made")
     parser.add_argument("--let-shrink", action="store_true", help="an online store may lose more than half of its rows")
-    parser.add_argument("--record-only", action="store_true", help="a run without a model that can be served is no failure")
-    parser.add_argument("--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments")
+    parser.add_argument(
+        "--record-only", action="store_true", help="a run without a model that can be served is no failure"
+    )
+    parser.add_argument(
+        "--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments"
+    )
     arguments = parser.parse_args()
-    wishes = Wishes(arguments.run_name, arguments.artifact, arguments.take_over, arguments.let_shrink, arguments.record_only, tuple(arguments.script_arguments))
+    wishes = Wishes(
+        arguments.run_name,
+        arguments.artifact,
+        arguments.take_over,
+        arguments.let_shrink,
+        arguments.record_only,
+        tuple(arguments.script_arguments),
+    )
     try:
         if not arguments.outputs:
-            raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
+            raise UsageError(
+                "no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS"
+            )
         definition = load_definition(Path(arguments.model_folder), arguments.name, arguments.options)
         context = Context(read(arguments.outputs), definition, arguments.run, Path(arguments.reports), wishes)
         result = {"waiting": text} if (text := context.waiting()) and step != "ingest" else body(context)

@@ -1,7 +1,8 @@
 """A SQLAlchemy dialect for PostgreSQL on RDS: each connection asks Secrets Manager for the password, which RDS rotates.
 
 ``postgresql+rdssecret://HOST:PORT/DATABASE?secret_arn=ARN``; so no password is in a URI, a variable or a manifest, and
-a rotation needs no restart. Registered as an entry point (https://docs.sqlalchemy.org/en/20/core/connections.html#registering-new-dialects).
+a rotation needs no restart. Registered as an entry point
+(https://docs.sqlalchemy.org/en/20/core/connections.html#registering-new-dialects).
 """
 
 from __future__ import annotations

@@ -11,32 +11,65 @@ _EKS_LOGS = {"api", "audit", "authenticator"}
 _TRAIL = "aws:cloudtrail/trail:Trail"
 
 AUDIT.setting(
-    "trail-all-regions", "The trail covers every region", _TRAIL, "isMultiRegionTrail", True, severity="high", law=(*AUDIT.law, "CIS AWS 3.1"),
+    "trail-all-regions",
+    "The trail covers every region",
+    _TRAIL,
+    "isMultiRegionTrail",
+    True,
+    severity="high",
+    law=(*AUDIT.law, "CIS AWS 3.1"),
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/receive-cloudtrail-log-files-from-multiple-regions.html",
-)  # fmt: skip
+)
 AUDIT.setting(
-    "trail-validated", "The trail's files are signed", _TRAIL, "enableLogFileValidation", True, severity="high", law=(*AUDIT.law, "CIS AWS 3.2"),
+    "trail-validated",
+    "The trail's files are signed",
+    _TRAIL,
+    "enableLogFileValidation",
+    True,
+    severity="high",
+    law=(*AUDIT.law, "CIS AWS 3.2"),
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-log-file-validation-intro.html",
-)  # fmt: skip
+)
 AUDIT.present(
-    "trail-own-key", "The trail is encrypted with a key of the stack", _TRAIL, path="kmsKeyId", severity="high", law=(*AUDIT.law, "CIS AWS 3.5"),
-    fix="Give kms_key_id.", url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/encrypting-cloudtrail-log-files-with-aws-kms.html",
-)  # fmt: skip
+    "trail-own-key",
+    "The trail is encrypted with a key of the stack",
+    _TRAIL,
+    path="kmsKeyId",
+    severity="high",
+    law=(*AUDIT.law, "CIS AWS 3.5"),
+    fix="Give kms_key_id.",
+    url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/encrypting-cloudtrail-log-files-with-aws-kms.html",
+)
 AUDIT.setting(
-    "config-records-all", "AWS Config records every type of resource", "aws:cfg/recorder:Recorder", "recordingGroup.allSupported", True, severity="medium",
-    law=(*AUDIT.law, "CIS AWS 3.3"), url="https://docs.aws.amazon.com/config/latest/developerguide/select-resources.html",
-)  # fmt: skip
+    "config-records-all",
+    "AWS Config records every type of resource",
+    "aws:cfg/recorder:Recorder",
+    "recordingGroup.allSupported",
+    True,
+    severity="medium",
+    law=(*AUDIT.law, "CIS AWS 3.3"),
+    url="https://docs.aws.amazon.com/config/latest/developerguide/select-resources.html",
+)
 AUDIT.setting(
-    "guardduty-on", "GuardDuty is on", "aws:guardduty/detector:Detector", "enable", True, severity="high",
+    "guardduty-on",
+    "GuardDuty is on",
+    "aws:guardduty/detector:Detector",
+    "enable",
+    True,
+    severity="high",
     law=("GDPR 33", "HIPAA 164.308(a)(6)", "SOC 2 CC7.3"),
     url="https://docs.aws.amazon.com/guardduty/latest/ug/what-is-guardduty.html",
-)  # fmt: skip
+)
 
 
 @AUDIT.resource(
-    "trail-not-switched-off", "The trail writes", _TRAIL, severity="critical", fix="Leave enable_logging away, or True.",
+    "trail-not-switched-off",
+    "The trail writes",
+    _TRAIL,
+    severity="critical",
+    fix="Leave enable_logging away, or True.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-turning-off-logging.html",
-)  # fmt: skip
+)
 def trail_writes(props: Props) -> Iterator[str]:
     """Not made and left silent."""
     if props.get("enableLogging") is False:
@@ -44,11 +77,15 @@ def trail_writes(props: Props) -> Iterator[str]:
 
 
 @AUDIT.resource(
-    "trail-records-data", "The trail records who read and wrote data", _TRAIL, severity="medium",
+    "trail-records-data",
+    "The trail records who read and wrote data",
+    _TRAIL,
+    severity="medium",
     law=("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2", "CIS AWS 3.8"),
-    fix="Add event selectors with S3 objects of the buckets that hold models and the audit log.", production=True,
+    fix="Add event selectors with S3 objects of the buckets that hold models and the audit log.",
+    production=True,
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html",
-)  # fmt: skip
+)
 def trail_data(props: Props) -> Iterator[str]:
     """Data events of some kind."""
     if not (listed(props.get("eventSelectors")) or listed(props.get("advancedEventSelectors"))):
@@ -56,10 +93,14 @@ def trail_data(props: Props) -> Iterator[str]:
 
 
 @AUDIT.stack(
-    "trail-present", "There is a trail", severity="high", law=(*AUDIT.law, "CIS AWS 3.1"), production=True,
+    "trail-present",
+    "There is a trail",
+    severity="high",
+    law=(*AUDIT.law, "CIS AWS 3.1"),
+    production=True,
     fix="Make a CloudTrail trail, or leave it to the organisation's and waive this one.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-create-a-trail-using-the-console-first-time.html",
-)  # fmt: skip
+)
 def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
     """At least one, where anything of AWS is made."""
     if any(item.type.startswith("aws:") for item in items) and not any(item.type == _TRAIL for item in items):
@@ -67,9 +108,14 @@ def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @AUDIT.resource(
-    "logs-kept", "Log groups say how long they are kept", "aws:cloudwatch/logGroup:LogGroup", severity="medium", law=("GDPR 5(1)(e)", "SOX 404", "SOC 2 CC7.2"),
-    fix="Set retention_in_days.", url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
-)  # fmt: skip
+    "logs-kept",
+    "Log groups say how long they are kept",
+    "aws:cloudwatch/logGroup:LogGroup",
+    severity="medium",
+    law=("GDPR 5(1)(e)", "SOX 404", "SOC 2 CC7.2"),
+    fix="Set retention_in_days.",
+    url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
+)
 def logs_kept(props: Props) -> Iterator[str]:
     """Not for ever, which costs and keeps personal data; not by accident."""
     if not props.get("retentionInDays"):
@@ -77,10 +123,15 @@ def logs_kept(props: Props) -> Iterator[str]:
 
 
 @AUDIT.resource(
-    "logs-kept-a-year", "Production's logs are kept for a year at least", "aws:cloudwatch/logGroup:LogGroup", severity="medium", production=True,
-    law=("SOX 404", "SOC 2 CC7.2"), fix="Set retention_in_days to 365 or more.",
+    "logs-kept-a-year",
+    "Production's logs are kept for a year at least",
+    "aws:cloudwatch/logGroup:LogGroup",
+    severity="medium",
+    production=True,
+    law=("SOX 404", "SOC 2 CC7.2"),
+    fix="Set retention_in_days to 365 or more.",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
-)  # fmt: skip
+)
 def logs_a_year(props: Props) -> Iterator[str]:
     """So that an audit of the last financial year finds them."""
     if 0 < (props.get("retentionInDays") or 0) < 365:
@@ -88,9 +139,13 @@ def logs_a_year(props: Props) -> Iterator[str]:
 
 
 @AUDIT.stack(
-    "vpc-flow-logged", "Traffic of every VPC is logged", severity="medium", law=(*AUDIT.law, "CIS AWS 3.7"), fix="Make a FlowLog for it.",
+    "vpc-flow-logged",
+    "Traffic of every VPC is logged",
+    severity="medium",
+    law=(*AUDIT.law, "CIS AWS 3.7"),
+    fix="Make a FlowLog for it.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs.html",
-)  # fmt: skip
+)
 def vpc_flow_logged(items: list[Item]) -> Iterator[tuple[str, str]]:
     """As many flow logs as VPCs."""
     logs = sum(item.type == "aws:ec2/flowLog:FlowLog" for item in items)
@@ -99,10 +154,14 @@ def vpc_flow_logged(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @AUDIT.resource(
-    "eks-control-plane-logs", "The cluster's control plane logs", "aws:eks/cluster:Cluster", severity="high", law=(*AUDIT.law, "CIS EKS 2.1.1"),
+    "eks-control-plane-logs",
+    "The cluster's control plane logs",
+    "aws:eks/cluster:Cluster",
+    severity="high",
+    law=(*AUDIT.law, "CIS EKS 2.1.1"),
     fix="Set enabled_cluster_log_types to api, audit, authenticator, controllerManager, scheduler.",
     url="https://docs.aws.amazon.com/eks/latest/userguide/control-plane-logs.html",
-)  # fmt: skip
+)
 def control_plane_logs(props: Props) -> Iterator[str]:
     """API, audit, authenticator at least."""
     if missing := sorted(_EKS_LOGS - set(listed(props.get("enabledClusterLogTypes")))):
@@ -110,9 +169,13 @@ def control_plane_logs(props: Props) -> Iterator[str]:
 
 
 @AUDIT.resource(
-    "msk-broker-logs", "Brokers log", "aws:msk/cluster:Cluster", severity="medium", fix="Set logging_info.broker_logs to CloudWatch or S3.",
+    "msk-broker-logs",
+    "Brokers log",
+    "aws:msk/cluster:Cluster",
+    severity="medium",
+    fix="Set logging_info.broker_logs to CloudWatch or S3.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-logging.html",
-)  # fmt: skip
+)
 def broker_logs(props: Props) -> Iterator[str]:
     """Anywhere."""
     logs = at(props, "loggingInfo.brokerLogs") or {}
@@ -121,10 +184,13 @@ def broker_logs(props: Props) -> Iterator[str]:
 
 
 @AUDIT.resource(
-    "rds-log-exports", "The database's log leaves the database", "aws:rds/instance:Instance", severity="medium",
+    "rds-log-exports",
+    "The database's log leaves the database",
+    "aws:rds/instance:Instance",
+    severity="medium",
     fix="Set enabled_cloudwatch_logs_exports (postgresql, upgrade).",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_LogAccess.Procedural.UploadtoCloudWatch.html",
-)  # fmt: skip
+)
 def database_logs(props: Props) -> Iterator[str]:
     """Some log of it."""
     if not listed(props.get("enabledCloudwatchLogsExports")):
@@ -132,9 +198,14 @@ def database_logs(props: Props) -> Iterator[str]:
 
 
 @AUDIT.resource(
-    "api-logged", "HTTP APIs log who called", "aws:apigatewayv2/stage:Stage", "aws:apigateway/stage:Stage", severity="medium",
-    fix="Give access_log_settings.", url="https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html",
-)  # fmt: skip
+    "api-logged",
+    "HTTP APIs log who called",
+    "aws:apigatewayv2/stage:Stage",
+    "aws:apigateway/stage:Stage",
+    severity="medium",
+    fix="Give access_log_settings.",
+    url="https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html",
+)
 def api_logged(props: Props) -> Iterator[str]:
     """Access logs."""
     if not given(props, "accessLogSettings"):

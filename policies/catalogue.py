@@ -11,16 +11,16 @@ _HEADER = """\
 # The policy pack's controls
 Made by `make docs`; changes are lost.
 
-{count} controls in {families} families, {remedies} with a remedy that Pulumi can apply by itself (enforcement level `remediate`).
-A critical control is always mandatory;
-another one where a regime of the stack (`compliance:` in its objectives) asks for it; the rest advise. Controls marked with * hold for production only.
+{count} controls in {families} families, {remedies} with a remedy that Pulumi can apply by itself (enforcement level
+`remediate`). A critical control is always mandatory; another one where a regime of the stack (`compliance:` in its
+objectives) asks for it; the rest advise. Controls marked with * hold for production only.
 A finding that somebody answers for is waived in the stack file, until a day:
 
 ```yaml
 config:
   groundplan:waivers:
     - policy: secret-rotates
-      resource: secrets-masking-key     # a name, or a pattern such as lake-*; `stack` for a finding about the whole stack
+      resource: secrets-masking-key     # a name, or a pattern such as lake-*; `stack` for one about the whole stack
       reason: tokens made with another key no longer join with those that are there
       approver: legal@example.com
       expires: "2027-11-30"
@@ -36,12 +36,19 @@ def page() -> str:
     remedies = sum(control.remedy is not None for control in CONTROLS.values())
     out = [_HEADER.format(count=len(CONTROLS), families=len(families), remedies=remedies)]
     for family in families:
-        out += [f"## {family[0].upper()}{family[1:]}", "| control | severity | says | what to do | law |", "|---|---|---|---|---|"]
+        out += [
+            f"## {family[0].upper()}{family[1:]}",
+            "| control | severity | says | what to do | law |",
+            "|---|---|---|---|---|",
+        ]
         for control in CONTROLS.values():
             if control.family == family:
                 mark = "*" if control.production else ""
                 law = ", ".join(control.law)
-                out.append(f"| [`{control.id}`]({control.url}){mark} | {control.severity} | {control.title} | {control.remediation} | {law} |")
+                out.append(
+                    f"| [`{control.id}`]({control.url}){mark} | {control.severity} | {control.title} |"
+                    f" {control.remediation} | {law} |"
+                )
         out.append("")
     out += ["## By framework", "| rule | asks for | controls | by people |", "|---|---|---|---|"]
     for rules in REQUIREMENTS.values():

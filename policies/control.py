@@ -1,7 +1,9 @@
-"""What a control is: a decorated function that looks at one resource, or at a whole stack, and says what is wrong with it.
+"""What a control is: a decorated function that looks at one resource, or at a whole stack, and says what is wrong with
+it.
 
-A function gets Pulumi's inputs (camel case) and yields one sentence for each fault. It must read no more than it needs: a value that
-only a deployment can tell raises as soon as it is read, and the engine then says that the policy could not be asked.
+A function gets Pulumi's inputs (camel case) and yields one sentence for each fault. It must read no more than it needs:
+a value that only a deployment can tell raises as soon as it is read, and the engine then says that the policy could not
+be asked.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class Item:
     protect: bool = False
 
 
-StackCheck = Callable[[list[Item]], Iterable[tuple[str, str]]]  # URN of the resource at fault (empty: the stack), sentence
+StackCheck = Callable[
+    [list[Item]], Iterable[tuple[str, str]]
+]  # URN of the resource at fault (empty: the stack), sentence
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Control:
     Attributes:
         types: Resource types it looks at (Pulumi's type tokens); empty for a stack-wide one.
         severity: critical, high, medium or low.
-        law: The rules behind it, for example ``GDPR 32(1)(a)``; the word before the first blank, or ``SOC 2``, names the framework.
+        law: The rules behind it, for example ``GDPR 32(1)(a)``; the word before the first blank, or ``SOC 2``, names
+            the framework.
         remediation: How to mend what it finds.
         url: What it follows.
         production: Whether only production is held to it.
@@ -94,7 +99,15 @@ class Family:
     ids: list[str] = field(default_factory=list)
 
     def resource(
-        self, control_id: str, title: str, *types: str, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+        self,
+        control_id: str,
+        title: str,
+        *types: str,
+        severity: str,
+        fix: str,
+        url: str,
+        law: tuple[str, ...] = (),
+        production: bool = False,
     ) -> Callable[[Check], Check]:
         """Register a function that looks at one resource.
 
@@ -103,13 +116,25 @@ class Family:
         """
 
         def register(check: Check) -> Check:
-            self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check))
+            self._add(
+                Control(
+                    control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check
+                )
+            )
             return check
 
         return register
 
     def stack(
-        self, control_id: str, title: str, *, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+        self,
+        control_id: str,
+        title: str,
+        *,
+        severity: str,
+        fix: str,
+        url: str,
+        law: tuple[str, ...] = (),
+        production: bool = False,
     ) -> Callable[[StackCheck], StackCheck]:
         """Register a function that looks at all resources of a stack.
 
@@ -118,7 +143,11 @@ class Family:
         """
 
         def register(check: StackCheck) -> StackCheck:
-            self._add(Control(control_id, self.name, title, (), severity, law or self.law, fix, url, production, stack_check=check))
+            self._add(
+                Control(
+                    control_id, self.name, title, (), severity, law or self.law, fix, url, production, stack_check=check
+                )
+            )
             return check
 
         return register
@@ -163,11 +192,33 @@ class Family:
 
         fix = f"Set {path} to {value!r}."
         self._add(
-            Control(control_id, self.name, title, (resource_type,), severity, law or self.law, fix, url, production, check=check, remedy=remedy, path=path)
+            Control(
+                control_id,
+                self.name,
+                title,
+                (resource_type,),
+                severity,
+                law or self.law,
+                fix,
+                url,
+                production,
+                check=check,
+                remedy=remedy,
+                path=path,
+            )
         )
 
     def present(
-        self, control_id: str, title: str, *types: str, path: str, severity: str, fix: str, url: str, law: tuple[str, ...] = (), production: bool = False
+        self,
+        control_id: str,
+        title: str,
+        *types: str,
+        path: str,
+        severity: str,
+        fix: str,
+        url: str,
+        law: tuple[str, ...] = (),
+        production: bool = False,
     ) -> None:
         """Register "this input must be given"; its value may be unknown.
 
@@ -181,7 +232,21 @@ class Family:
             if not given(place, last):
                 yield f"{path} is not given"
 
-        self._add(Control(control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check, path=path))
+        self._add(
+            Control(
+                control_id,
+                self.name,
+                title,
+                types,
+                severity,
+                law or self.law,
+                fix,
+                url,
+                production,
+                check=check,
+                path=path,
+            )
+        )
 
     def _add(self, control: Control) -> None:
         if control.id in CONTROLS:

@@ -10,10 +10,21 @@ from policies.control import Family, Item, Props, at, given, listed
 COST = Family("cost and ownership", ("SOX 404", "SOC 2 CC1.3"))
 REQUIRED_TAGS = ("Project", "Environment", "Owner")
 _TAGGED = (
-    "aws:s3/bucket:Bucket", "aws:kms/key:Key", "aws:rds/instance:Instance", "aws:dynamodb/table:Table", "aws:msk/cluster:Cluster",
-    "aws:msk/serverlessCluster:ServerlessCluster", "aws:sagemaker/endpoint:Endpoint", "aws:sagemaker/model:Model", "aws:iam/role:Role",
-    "aws:eks/cluster:Cluster", "aws:eks/nodeGroup:NodeGroup", "aws:ec2/instance:Instance", "aws:ec2/vpc:Vpc", "aws:lambda/function:Function",
-)  # fmt: skip
+    "aws:s3/bucket:Bucket",
+    "aws:kms/key:Key",
+    "aws:rds/instance:Instance",
+    "aws:dynamodb/table:Table",
+    "aws:msk/cluster:Cluster",
+    "aws:msk/serverlessCluster:ServerlessCluster",
+    "aws:sagemaker/endpoint:Endpoint",
+    "aws:sagemaker/model:Model",
+    "aws:iam/role:Role",
+    "aws:eks/cluster:Cluster",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:ec2/instance:Instance",
+    "aws:ec2/vpc:Vpc",
+    "aws:lambda/function:Function",
+)
 _ACCELERATED = re.compile(r"^(ml\.)?(p\d|g\d|gr\d|inf\d|trn\d|dl\d)")
 # Large instances are asked for by name, not by accident.
 _ALLOWED_SIZES = re.compile(r"\.(nano|micro|small|medium|large|xlarge|2xlarge|4xlarge)$")
@@ -21,9 +32,13 @@ _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\."
 
 
 @COST.resource(
-    "tagged", "What costs money names its project, environment and owner", *_TAGGED, severity="medium", fix="Pass the tags of the stack's scope.",
+    "tagged",
+    "What costs money names its project, environment and owner",
+    *_TAGGED,
+    severity="medium",
+    fix="Pass the tags of the stack's scope.",
     url="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
-)  # fmt: skip
+)
 def tagged(props: Props) -> Iterator[str]:
     """The required tags are there."""
     tags = props.get("tags") or {}
@@ -32,38 +47,61 @@ def tagged(props: Props) -> Iterator[str]:
 
 
 @COST.stack(
-    "budget-present", "The environment has a budget", severity="medium", fix="Make a budget of the month's cost.",
+    "budget-present",
+    "The environment has a budget",
+    severity="medium",
+    fix="Make a budget of the month's cost.",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-managing-costs.html",
-)  # fmt: skip
+)
 def budget_present(items: list[Item]) -> Iterator[tuple[str, str]]:
     """At least one, where anything of AWS is made."""
-    if any(item.type.startswith("aws:") for item in items) and not any(item.type == "aws:budgets/budget:Budget" for item in items):
+    if any(item.type.startswith("aws:") for item in items) and not any(
+        item.type == "aws:budgets/budget:Budget" for item in items
+    ):
         yield "", "Nobody is told what it costs"
 
 
 @COST.resource(
-    "budget-alerts", "Budgets tell somebody", "aws:budgets/budget:Budget", severity="medium", fix="Add notifications with addresses or a topic.",
+    "budget-alerts",
+    "Budgets tell somebody",
+    "aws:budgets/budget:Budget",
+    severity="medium",
+    fix="Add notifications with addresses or a topic.",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-create.html",
-)  # fmt: skip
+)
 def budget_alerts(props: Props) -> Iterator[str]:
     """A notification that reaches somebody."""
-    told = [n for n in listed(props.get("notifications")) if given(n, "subscriberEmailAddresses") or given(n, "subscriberSnsTopicArns")]
+    told = [
+        n
+        for n in listed(props.get("notifications"))
+        if given(n, "subscriberEmailAddresses") or given(n, "subscriberSnsTopicArns")
+    ]
     if not told:
         yield "It is passed, and nobody hears of it"
 
 
 def _types(props: Props) -> list[str]:
-    found = [props[key] for key in ("instanceType", "instanceClass", "nodeType") if given(props, key)] + listed(props.get("instanceTypes"))
-    found += [variant["instanceType"] for variant in listed(props.get("productionVariants")) if variant.get("instanceType")]
+    found = [props[key] for key in ("instanceType", "instanceClass", "nodeType") if given(props, key)] + listed(
+        props.get("instanceTypes")
+    )
+    found += [
+        variant["instanceType"] for variant in listed(props.get("productionVariants")) if variant.get("instanceType")
+    ]
     return [str(kind) for kind in found]
 
 
 @COST.resource(
-    "instance-size-allowed", "Instances are not larger than 4xlarge", "aws:ec2/instance:Instance", "aws:rds/instance:Instance", "aws:eks/nodeGroup:NodeGroup",
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration", "aws:sagemaker/notebookInstance:NotebookInstance", severity="medium",
+    "instance-size-allowed",
+    "Instances are not larger than 4xlarge",
+    "aws:ec2/instance:Instance",
+    "aws:rds/instance:Instance",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    "aws:sagemaker/notebookInstance:NotebookInstance",
+    severity="medium",
     fix="Use a smaller one, or have it waived by whoever pays.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/cost-optimization-pillar/select-the-correct-resource-type-size-and-number.html",
-)  # fmt: skip
+)
 def size_allowed(props: Props) -> Iterator[str]:
     """By the last part of the type's name."""
     for kind in _types(props):
@@ -72,10 +110,17 @@ def size_allowed(props: Props) -> Iterator[str]:
 
 
 @COST.resource(
-    "instance-not-outdated", "Instances are of a generation that is still sold for a good price", "aws:ec2/instance:Instance", "aws:rds/instance:Instance",
-    "aws:eks/nodeGroup:NodeGroup", "aws:sagemaker/endpointConfiguration:EndpointConfiguration", "aws:sagemaker/notebookInstance:NotebookInstance",
-    severity="low", fix="Use the current generation of the same family.", url="https://aws.amazon.com/ec2/previous-generation/",
-)  # fmt: skip
+    "instance-not-outdated",
+    "Instances are of a generation that is still sold for a good price",
+    "aws:ec2/instance:Instance",
+    "aws:rds/instance:Instance",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    "aws:sagemaker/notebookInstance:NotebookInstance",
+    severity="low",
+    fix="Use the current generation of the same family.",
+    url="https://aws.amazon.com/ec2/previous-generation/",
+)
 def not_outdated(props: Props) -> Iterator[str]:
     """Newer ones do more for less."""
     for kind in _types(props):
@@ -84,18 +129,26 @@ def not_outdated(props: Props) -> Iterator[str]:
 
 
 @COST.stack(
-    "no-idle-accelerator", "No accelerator idles outside of production", severity="medium",
+    "no-idle-accelerator",
+    "No accelerator idles outside of production",
+    severity="medium",
     fix="Use spot nodes that come and go (Karpenter), a serverless endpoint, or a smaller type.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/machine-learning-lens/cost-optimization-pillar.html",
-)  # fmt: skip
+)
 def no_idle_accelerator(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Instances, node groups and endpoints with accelerators that stand there at all times, in a stack whose tags don't say production."""
+    """Instances, node groups and endpoints with accelerators that stand there at all times, in a stack whose tags
+    don't say production.
+    """
     for item in items:
         if not item.type.startswith("aws:") or item.type == "aws:ec2/launchTemplate:LaunchTemplate":
             continue
         accelerated = [kind for kind in _known_types(item.props) if _ACCELERATED.match(kind)]
         never_less = at(item.props, "scalingConfig.minSize")
-        if accelerated and never_less != 0 and not str((item.props.get("tags") or {}).get("Environment", "")).startswith("prod"):
+        if (
+            accelerated
+            and never_less != 0
+            and not str((item.props.get("tags") or {}).get("Environment", "")).startswith("prod")
+        ):
             yield item.urn, f"{', '.join(accelerated)} runs day and night"
 
 
@@ -109,14 +162,20 @@ def _known_types(props: Props) -> list[str]:
 
 
 @COST.stack(
-    "spot-with-fallback", "Pools of GPU nodes use spot, and fall back to on-demand", severity="low",
+    "spot-with-fallback",
+    "Pools of GPU nodes use spot, and fall back to on-demand",
+    severity="low",
     fix="Give a NodePool of capacity type spot the greater weight, and one on demand the lesser.",
     url="https://karpenter.sh/docs/concepts/nodepools/",
-)  # fmt: skip
+)
 def spot_with_fallback(items: list[Item]) -> Iterator[tuple[str, str]]:
     """By the requirements on karpenter.sh/capacity-type of all pools with a taint for GPUs."""
     pools = [item for item in items if item.type == "kubernetes:karpenter.sh/v1:NodePool"]
-    gpu = [item for item in pools if any("gpu" in str(taint.get("key")) for taint in listed(at(item.props, "spec.template.spec.taints")))]
+    gpu = [
+        item
+        for item in pools
+        if any("gpu" in str(taint.get("key")) for taint in listed(at(item.props, "spec.template.spec.taints")))
+    ]
     kinds = {str(value) for item in gpu for value in _capacity_types(item)}
     if gpu and kinds != {"spot", "on-demand"}:
         yield gpu[0].urn, f"GPU nodes are {' and '.join(sorted(kinds)) or 'of no capacity type'} only"
@@ -124,13 +183,19 @@ def spot_with_fallback(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 def _capacity_types(item: Item) -> list[str]:
     requirements = listed(at(item.props, "spec.template.spec.requirements"))
-    return [value for r in requirements if r.get("key") == "karpenter.sh/capacity-type" for value in listed(r.get("values"))]
+    return [
+        value for r in requirements if r.get("key") == "karpenter.sh/capacity-type" for value in listed(r.get("values"))
+    ]
 
 
 @COST.resource(
-    "nodepool-limited", "Pools of nodes have a limit", "kubernetes:karpenter.sh/v1:NodePool", severity="medium", fix="Set spec.limits.",
+    "nodepool-limited",
+    "Pools of nodes have a limit",
+    "kubernetes:karpenter.sh/v1:NodePool",
+    severity="medium",
+    fix="Set spec.limits.",
     url="https://karpenter.sh/docs/concepts/nodepools/#speclimits",
-)  # fmt: skip
+)
 def pool_limited(props: Props) -> Iterator[str]:
     """A loop in a workload must not buy nodes without end."""
     if not at(props, "spec.limits"):
@@ -138,10 +203,13 @@ def pool_limited(props: Props) -> Iterator[str]:
 
 
 @COST.resource(
-    "athena-scan-limited", "Queries stop at a limit", "aws:athena/workgroup:Workgroup", severity="medium",
+    "athena-scan-limited",
+    "Queries stop at a limit",
+    "aws:athena/workgroup:Workgroup",
+    severity="medium",
     fix="Set configuration.bytes_scanned_cutoff_per_query.",
     url="https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html",
-)  # fmt: skip
+)
 def scan_limited(props: Props) -> Iterator[str]:
     """Bytes a query may scan."""
     if not at(props, "configuration.bytesScannedCutoffPerQuery"):
@@ -149,9 +217,15 @@ def scan_limited(props: Props) -> Iterator[str]:
 
 
 @COST.resource(
-    "volume-gp3", "Volumes are gp3, which costs a fifth less than gp2", "aws:ebs/volume:Volume", "aws:rds/instance:Instance", "aws:ec2/instance:Instance",
-    severity="low", fix="Use gp3.", url="https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html",
-)  # fmt: skip
+    "volume-gp3",
+    "Volumes are gp3, which costs a fifth less than gp2",
+    "aws:ebs/volume:Volume",
+    "aws:rds/instance:Instance",
+    "aws:ec2/instance:Instance",
+    severity="low",
+    fix="Use gp3.",
+    url="https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html",
+)
 def volume_gp3(props: Props) -> Iterator[str]:
     """Of any of them."""
     for kind in (props.get("type"), props.get("storageType"), at(props, "rootBlockDevice.volumeType")):
@@ -160,13 +234,25 @@ def volume_gp3(props: Props) -> Iterator[str]:
 
 
 @COST.stack(
-    "endpoint-scales", "Real-time endpoints follow their load", severity="low", fix="Register the variant with Application Auto Scaling.",
+    "endpoint-scales",
+    "Real-time endpoints follow their load",
+    severity="low",
+    fix="Register the variant with Application Auto Scaling.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html",
-)  # fmt: skip
+)
 def endpoint_scales(items: list[Item]) -> Iterator[tuple[str, str]]:
     """As many targets of SageMaker as endpoints on instances."""
-    configurations = [item for item in items if item.type == "aws:sagemaker/endpointConfiguration:EndpointConfiguration"]
-    instances = [item for item in configurations if any(not given(v, "serverlessConfig") for v in listed(item.props.get("productionVariants")))]
-    targets = sum(item.type == "aws:appautoscaling/target:Target" and item.props.get("serviceNamespace") == "sagemaker" for item in items)
+    configurations = [
+        item for item in items if item.type == "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
+    ]
+    instances = [
+        item
+        for item in configurations
+        if any(not given(v, "serverlessConfig") for v in listed(item.props.get("productionVariants")))
+    ]
+    targets = sum(
+        item.type == "aws:appautoscaling/target:Target" and item.props.get("serviceNamespace") == "sagemaker"
+        for item in items
+    )
     for item in instances[targets:]:
         yield item.urn, "It has as many instances at night as at noon"

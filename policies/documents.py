@@ -31,9 +31,20 @@ def allowed(document: Any) -> Iterator[Mapping[str, Any]]:
 
 # Conditions that leave only some principals; others, such as one that asks for TLS, leave everybody.
 _NARROWING = (
-    "aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:principalorgid", "aws:principalorgpaths", "aws:principalarn", "aws:principalaccount",
-    "aws:sourcevpc", "aws:sourcevpce", "aws:sourceip", "aws:sourceowner", "kms:calleraccount", "kms:viaservice",
-)  # fmt: skip
+    "aws:sourceaccount",
+    "aws:sourcearn",
+    "aws:sourceorgid",
+    "aws:principalorgid",
+    "aws:principalorgpaths",
+    "aws:principalarn",
+    "aws:principalaccount",
+    "aws:sourcevpc",
+    "aws:sourcevpce",
+    "aws:sourceip",
+    "aws:sourceowner",
+    "kms:calleraccount",
+    "kms:viaservice",
+)
 
 
 def granted(props: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -11,85 +11,175 @@ from policies.documents import statements
 
 REST = Family("encryption at rest", ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"))
 TRANSIT = Family("encryption in transit", ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7"))
-LOCAL_NVME = ("ml.g4dn.", "ml.g5.", "ml.g6.", "ml.p4d.", "ml.p5.")  # encrypted in hardware; SageMaker refuses a key for them
+LOCAL_NVME = (
+    "ml.g4dn.",
+    "ml.g5.",
+    "ml.g6.",
+    "ml.p4d.",
+    "ml.p5.",
+)  # encrypted in hardware; SageMaker refuses a key for them
 LEAST_DELETION_DAYS = 7
 
 REST.setting(
-    "kms-key-rotates", "KMS keys rotate every year", "aws:kms/key:Key", "enableKeyRotation", True, severity="high",
+    "kms-key-rotates",
+    "KMS keys rotate every year",
+    "aws:kms/key:Key",
+    "enableKeyRotation",
+    True,
+    severity="high",
     law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iv)", "GDPR 32(1)(a)", "CIS AWS 3.6"),
     url="https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html",
     applies=lambda props: at(props, "keyUsage") in (None, "ENCRYPT_DECRYPT"),  # KMS rotates no keys that sign
-)  # fmt: skip
+)
 REST.setting(
-    "rds-encrypted", "Databases are encrypted", "aws:rds/instance:Instance", "storageEncrypted", True, severity="critical",
+    "rds-encrypted",
+    "Databases are encrypted",
+    "aws:rds/instance:Instance",
+    "storageEncrypted",
+    True,
+    severity="critical",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html",
-)  # fmt: skip
+)
 REST.setting(
-    "rds-cluster-encrypted", "Database clusters are encrypted", "aws:rds/cluster:Cluster", "storageEncrypted", True, severity="critical",
+    "rds-cluster-encrypted",
+    "Database clusters are encrypted",
+    "aws:rds/cluster:Cluster",
+    "storageEncrypted",
+    True,
+    severity="critical",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html",
-)  # fmt: skip
+)
 REST.setting(
-    "ebs-volume-encrypted", "Volumes are encrypted", "aws:ebs/volume:Volume", "encrypted", True, severity="critical",
-    law=(*REST.law, "CIS AWS 5.1.1"), url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
-)  # fmt: skip
+    "ebs-volume-encrypted",
+    "Volumes are encrypted",
+    "aws:ebs/volume:Volume",
+    "encrypted",
+    True,
+    severity="critical",
+    law=(*REST.law, "CIS AWS 5.1.1"),
+    url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
+)
 REST.setting(
-    "efs-encrypted", "File systems are encrypted", "aws:efs/fileSystem:FileSystem", "encrypted", True, severity="critical",
+    "efs-encrypted",
+    "File systems are encrypted",
+    "aws:efs/fileSystem:FileSystem",
+    "encrypted",
+    True,
+    severity="critical",
     url="https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html",
-)  # fmt: skip
+)
 REST.setting(
-    "redshift-encrypted", "Warehouses are encrypted", "aws:redshift/cluster:Cluster", "encrypted", True, severity="critical",
+    "redshift-encrypted",
+    "Warehouses are encrypted",
+    "aws:redshift/cluster:Cluster",
+    "encrypted",
+    True,
+    severity="critical",
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/working-with-db-encryption.html",
-)  # fmt: skip
+)
 REST.setting(
-    "cache-encrypted", "Caches are encrypted", "aws:elasticache/replicationGroup:ReplicationGroup", "atRestEncryptionEnabled", True, severity="high",
+    "cache-encrypted",
+    "Caches are encrypted",
+    "aws:elasticache/replicationGroup:ReplicationGroup",
+    "atRestEncryptionEnabled",
+    True,
+    severity="high",
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/at-rest-encryption.html",
-)  # fmt: skip
+)
 REST.present(
-    "sns-encrypted", "Topics of messages are encrypted", "aws:sns/topic:Topic", path="kmsMasterKeyId", severity="medium",
-    fix="Give kms_master_key_id.", url="https://docs.aws.amazon.com/sns/latest/dg/sns-server-side-encryption.html",
-)  # fmt: skip
+    "sns-encrypted",
+    "Topics of messages are encrypted",
+    "aws:sns/topic:Topic",
+    path="kmsMasterKeyId",
+    severity="medium",
+    fix="Give kms_master_key_id.",
+    url="https://docs.aws.amazon.com/sns/latest/dg/sns-server-side-encryption.html",
+)
 REST.present(
-    "secret-own-key", "Secrets are encrypted with a key of the stack", "aws:secretsmanager/secret:Secret", path="kmsKeyId", severity="high",
-    fix="Give kms_key_id.", url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html",
-)  # fmt: skip
+    "secret-own-key",
+    "Secrets are encrypted with a key of the stack",
+    "aws:secretsmanager/secret:Secret",
+    path="kmsKeyId",
+    severity="high",
+    fix="Give kms_key_id.",
+    url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html",
+)
 REST.present(
-    "logs-own-key", "Log groups are encrypted with a key of the stack", "aws:cloudwatch/logGroup:LogGroup", path="kmsKeyId", severity="medium",
+    "logs-own-key",
+    "Log groups are encrypted with a key of the stack",
+    "aws:cloudwatch/logGroup:LogGroup",
+    path="kmsKeyId",
+    severity="medium",
     fix="Give kms_key_id; the key's policy must let CloudWatch Logs use it.",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html",
-)  # fmt: skip
+)
 REST.present(
-    "eks-secrets-encrypted", "Kubernetes secrets are encrypted with a key of the stack", "aws:eks/cluster:Cluster", path="encryptionConfig",
-    severity="high", law=(*REST.law, "CIS EKS 5.3.1"), fix="Give encryption_config with a KMS key for secrets.",
+    "eks-secrets-encrypted",
+    "Kubernetes secrets are encrypted with a key of the stack",
+    "aws:eks/cluster:Cluster",
+    path="encryptionConfig",
+    severity="high",
+    law=(*REST.law, "CIS EKS 5.3.1"),
+    fix="Give encryption_config with a KMS key for secrets.",
     url="https://docs.aws.amazon.com/eks/latest/userguide/enable-kms.html",
-)  # fmt: skip
+)
 REST.present(
-    "msk-own-key", "Kafka's volumes are encrypted with a key of the stack", "aws:msk/cluster:Cluster", path="encryptionInfo.encryptionAtRestKmsKeyArn",
-    severity="high", fix="Give encryption_info.encryption_at_rest_kms_key_arn.",
+    "msk-own-key",
+    "Kafka's volumes are encrypted with a key of the stack",
+    "aws:msk/cluster:Cluster",
+    path="encryptionInfo.encryptionAtRestKmsKeyArn",
+    severity="high",
+    fix="Give encryption_info.encryption_at_rest_kms_key_arn.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
-)  # fmt: skip
+)
 REST.present(
-    "backups-own-key", "Backups are encrypted with a key of the stack", "aws:backup/vault:Vault", path="kmsKeyArn", severity="high",
-    fix="Give kms_key_arn.", url="https://docs.aws.amazon.com/aws-backup/latest/devguide/encryption.html",
-)  # fmt: skip
+    "backups-own-key",
+    "Backups are encrypted with a key of the stack",
+    "aws:backup/vault:Vault",
+    path="kmsKeyArn",
+    severity="high",
+    fix="Give kms_key_arn.",
+    url="https://docs.aws.amazon.com/aws-backup/latest/devguide/encryption.html",
+)
 REST.present(
-    "studio-own-key", "Studio's file system is encrypted with a key of the stack", "aws:sagemaker/domain:Domain", path="kmsKeyId", severity="high",
-    fix="Give kms_key_id.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-studio.html",
-)  # fmt: skip
+    "studio-own-key",
+    "Studio's file system is encrypted with a key of the stack",
+    "aws:sagemaker/domain:Domain",
+    path="kmsKeyId",
+    severity="high",
+    fix="Give kms_key_id.",
+    url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-studio.html",
+)
 REST.present(
-    "notebook-own-key", "Notebooks' volumes are encrypted with a key of the stack", "aws:sagemaker/notebookInstance:NotebookInstance", path="kmsKeyId",
-    severity="high", fix="Give kms_key_id.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-nbi.html",
-)  # fmt: skip
+    "notebook-own-key",
+    "Notebooks' volumes are encrypted with a key of the stack",
+    "aws:sagemaker/notebookInstance:NotebookInstance",
+    path="kmsKeyId",
+    severity="high",
+    fix="Give kms_key_id.",
+    url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-nbi.html",
+)
 REST.present(
-    "metrics-own-key", "Metrics are encrypted with a key of the stack", "aws:amp/workspace:Workspace", path="kmsKeyArn", severity="medium",
-    fix="Give kms_key_arn.", url="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
-)  # fmt: skip
+    "metrics-own-key",
+    "Metrics are encrypted with a key of the stack",
+    "aws:amp/workspace:Workspace",
+    path="kmsKeyArn",
+    severity="medium",
+    fix="Give kms_key_arn.",
+    url="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
+)
 
 
 @REST.resource(
-    "kms-deletion-can-be-undone", "A deleted key can be had back for a week at least", "aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey", severity="medium",
-    law=("GDPR 32(1)(c)", "SOC 2 A1.2"), fix=f"Set deletion_window_in_days to {LEAST_DELETION_DAYS} or more (up to 30).",
+    "kms-deletion-can-be-undone",
+    "A deleted key can be had back for a week at least",
+    "aws:kms/key:Key",
+    "aws:kms/replicaKey:ReplicaKey",
+    severity="medium",
+    law=("GDPR 32(1)(c)", "SOC 2 A1.2"),
+    fix=f"Set deletion_window_in_days to {LEAST_DELETION_DAYS} or more (up to 30).",
     url="https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
-)  # fmt: skip
+)
 def key_deletion(props: Props) -> Iterator[str]:
     """A key that is gone takes the data with it."""
     days = props.get("deletionWindowInDays")
@@ -98,11 +188,13 @@ def key_deletion(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "s3-encrypted-with-own-key", "Buckets encrypt with a key of the stack",
+    "s3-encrypted-with-own-key",
+    "Buckets encrypt with a key of the stack",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
-    severity="high", fix="Use sse_algorithm aws:kms with a key of the stack.",
+    severity="high",
+    fix="Use sse_algorithm aws:kms with a key of the stack.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
-)  # fmt: skip
+)
 def bucket_encrypted(props: Props) -> Iterator[str]:
     """Every rule names aws:kms and a key."""
     for rule in listed(props.get("rules")):
@@ -114,9 +206,12 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.stack(
-    "s3-key-named", "Every bucket names the key that encrypts it", severity="high",
-    fix="Make a BucketServerSideEncryptionConfiguration for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
-)  # fmt: skip
+    "s3-key-named",
+    "Every bucket names the key that encrypts it",
+    severity="high",
+    fix="Make a BucketServerSideEncryptionConfiguration for it.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
+)
 def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
     """A configuration of its own, or one inside of the bucket."""
     kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
@@ -126,10 +221,13 @@ def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @REST.resource(
-    "dynamodb-encrypted-with-own-key", "Tables encrypt with a key of the stack", "aws:dynamodb/table:Table",
-    severity="high", fix="Set server_side_encryption with enabled and a kms_key_arn.",
+    "dynamodb-encrypted-with-own-key",
+    "Tables encrypt with a key of the stack",
+    "aws:dynamodb/table:Table",
+    severity="high",
+    fix="Set server_side_encryption with enabled and a kms_key_arn.",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/EncryptionAtRest.html",
-)  # fmt: skip
+)
 def table_encrypted(props: Props) -> Iterator[str]:
     """A key of the stack encrypts the table."""
     encryption = props.get("serverSideEncryption") or {}
@@ -138,10 +236,15 @@ def table_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "instance-volumes-encrypted", "Volumes of instances are encrypted", "aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate",
-    severity="critical", law=(*REST.law, "CIS AWS 5.1.1"), fix="Set encrypted on every block device.",
+    "instance-volumes-encrypted",
+    "Volumes of instances are encrypted",
+    "aws:ec2/instance:Instance",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    severity="critical",
+    law=(*REST.law, "CIS AWS 5.1.1"),
+    fix="Set encrypted on every block device.",
     url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
-)  # fmt: skip
+)
 def volumes_encrypted(props: Props) -> Iterator[str]:
     """Root and further devices say so themselves; the account's default can be switched off."""
     devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
@@ -154,10 +257,13 @@ def volumes_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "sqs-encrypted", "Queues are encrypted", "aws:sqs/queue:Queue", severity="medium",
+    "sqs-encrypted",
+    "Queues are encrypted",
+    "aws:sqs/queue:Queue",
+    severity="medium",
     fix="Give kms_master_key_id, or set sqs_managed_sse_enabled.",
     url="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-server-side-encryption.html",
-)  # fmt: skip
+)
 def queue_encrypted(props: Props) -> Iterator[str]:
     """With a key, or with SQS's own."""
     if not given(props, "kmsMasterKeyId") and props.get("sqsManagedSseEnabled") is not True:
@@ -165,9 +271,13 @@ def queue_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "ecr-own-key", "Images are encrypted with a key of the stack", "aws:ecr/repository:Repository", severity="medium",
-    fix="Give encryption_configurations of type KMS with a key.", url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html",
-)  # fmt: skip
+    "ecr-own-key",
+    "Images are encrypted with a key of the stack",
+    "aws:ecr/repository:Repository",
+    severity="medium",
+    fix="Give encryption_configurations of type KMS with a key.",
+    url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html",
+)
 def images_encrypted(props: Props) -> Iterator[str]:
     """KMS, and a key."""
     configured = listed(props.get("encryptionConfigurations"))
@@ -176,10 +286,13 @@ def images_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "endpoint-own-key", "Endpoints' volumes are encrypted with a key of the stack", "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
-    severity="high", fix="Give kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
+    "endpoint-own-key",
+    "Endpoints' volumes are encrypted with a key of the stack",
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    severity="high",
+    fix="Give kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
     url="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html",
-)  # fmt: skip
+)
 def endpoint_encrypted(props: Props) -> Iterator[str]:
     """Every instance type that takes a key has one."""
     types = [variant.get("instanceType") or "" for variant in listed(props.get("productionVariants"))]
@@ -188,33 +301,50 @@ def endpoint_encrypted(props: Props) -> Iterator[str]:
 
 
 @REST.resource(
-    "athena-results-encrypted", "Results of queries are encrypted", "aws:athena/workgroup:Workgroup", severity="high",
+    "athena-results-encrypted",
+    "Results of queries are encrypted",
+    "aws:athena/workgroup:Workgroup",
+    severity="high",
     fix="Give configuration.result_configuration.encryption_configuration, and enforce the workgroup's configuration.",
     url="https://docs.aws.amazon.com/athena/latest/ug/encrypting-query-results-stored-in-s3.html",
-)  # fmt: skip
+)
 def results_encrypted(props: Props) -> Iterator[str]:
     """The workgroup decides, not the client."""
-    if at(props, "configuration.resultConfiguration.encryptionConfiguration.encryptionOption") not in ("SSE_KMS", "CSE_KMS"):
+    if at(props, "configuration.resultConfiguration.encryptionConfiguration.encryptionOption") not in (
+        "SSE_KMS",
+        "CSE_KMS",
+    ):
         yield "Results are not encrypted with KMS"
     if at(props, "configuration.enforceWorkgroupConfiguration") is False:
         yield "A client may choose to leave its results unencrypted"
 
 
 @REST.resource(
-    "feature-store-encrypted", "Feature Groups are encrypted with a key of the stack", "aws:sagemaker/featureGroup:FeatureGroup", severity="high",
-    fix="Give a KMS key for the online and the offline store.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-security.html",
-)  # fmt: skip
+    "feature-store-encrypted",
+    "Feature Groups are encrypted with a key of the stack",
+    "aws:sagemaker/featureGroup:FeatureGroup",
+    severity="high",
+    fix="Give a KMS key for the online and the offline store.",
+    url="https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-security.html",
+)
 def features_encrypted(props: Props) -> Iterator[str]:
     """Both stores, where there are both."""
-    for store, path in (("onlineStoreConfig", "onlineStoreConfig.securityConfig"), ("offlineStoreConfig", "offlineStoreConfig.s3StorageConfig")):
+    for store, path in (
+        ("onlineStoreConfig", "onlineStoreConfig.securityConfig"),
+        ("offlineStoreConfig", "offlineStoreConfig.s3StorageConfig"),
+    ):
         if given(props, store) and not given(at(props, path), "kmsKeyId"):
             yield f"{store} has no key"
 
 
 @TRANSIT.resource(
-    "msk-tls-only", "Kafka takes TLS only", "aws:msk/cluster:Cluster", severity="critical",
-    fix="Set encryption_in_transit to client_broker TLS and in_cluster True.", url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
-)  # fmt: skip
+    "msk-tls-only",
+    "Kafka takes TLS only",
+    "aws:msk/cluster:Cluster",
+    severity="critical",
+    fix="Set encryption_in_transit to client_broker TLS and in_cluster True.",
+    url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
+)
 def kafka_tls(props: Props) -> Iterator[str]:
     """Clients and brokers speak TLS."""
     transit = at(props, "encryptionInfo.encryptionInTransit") or {}
@@ -223,10 +353,14 @@ def kafka_tls(props: Props) -> Iterator[str]:
 
 
 @TRANSIT.resource(
-    "listener-tls", "Load balancers listen with TLS", "aws:lb/listener:Listener", "aws:alb/listener:Listener", severity="high",
+    "listener-tls",
+    "Load balancers listen with TLS",
+    "aws:lb/listener:Listener",
+    "aws:alb/listener:Listener",
+    severity="high",
     fix="Use HTTPS or TLS with a certificate; a plain HTTP listener may only redirect.",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/create-https-listener.html",
-)  # fmt: skip
+)
 def listener_tls(props: Props) -> Iterator[str]:
     """HTTP only redirects."""
     redirects = all(action.get("type") == "redirect" for action in listed(props.get("defaultActions")))
@@ -235,10 +369,13 @@ def listener_tls(props: Props) -> Iterator[str]:
 
 
 @TRANSIT.resource(
-    "cdn-https", "CloudFront speaks HTTPS only", "aws:cloudfront/distribution:Distribution", severity="high",
+    "cdn-https",
+    "CloudFront speaks HTTPS only",
+    "aws:cloudfront/distribution:Distribution",
+    severity="high",
     fix="Set viewer_protocol_policy to redirect-to-https or https-only.",
     url="https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-https-viewers-to-cloudfront.html",
-)  # fmt: skip
+)
 def cdn_https(props: Props) -> Iterator[str]:
     """Every behaviour."""
     for behaviour in [*listed(props.get("defaultCacheBehavior")), *listed(props.get("orderedCacheBehaviors"))]:
@@ -247,9 +384,13 @@ def cdn_https(props: Props) -> Iterator[str]:
 
 
 @TRANSIT.resource(
-    "cache-tls", "Caches take TLS only", "aws:elasticache/replicationGroup:ReplicationGroup", severity="high",
-    fix="Set transit_encryption_enabled to True.", url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
-)  # fmt: skip
+    "cache-tls",
+    "Caches take TLS only",
+    "aws:elasticache/replicationGroup:ReplicationGroup",
+    severity="high",
+    fix="Set transit_encryption_enabled to True.",
+    url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
+)
 def cache_tls(props: Props) -> Iterator[str]:
     """Clients speak TLS."""
     if props.get("transitEncryptionEnabled") is not True:
@@ -257,9 +398,13 @@ def cache_tls(props: Props) -> Iterator[str]:
 
 
 @TRANSIT.resource(
-    "postgres-forces-tls", "PostgreSQL takes TLS only", "aws:rds/parameterGroup:ParameterGroup", severity="high",
-    fix="Set the parameter rds.force_ssl to 1.", url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
-)  # fmt: skip
+    "postgres-forces-tls",
+    "PostgreSQL takes TLS only",
+    "aws:rds/parameterGroup:ParameterGroup",
+    severity="high",
+    fix="Set the parameter rds.force_ssl to 1.",
+    url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
+)
 def postgres_tls(props: Props) -> Iterator[str]:
     """The parameter group says so itself, whatever the version's default."""
     if str(props.get("family", "")).startswith("postgres"):
@@ -269,20 +414,28 @@ def postgres_tls(props: Props) -> Iterator[str]:
 
 
 @TRANSIT.stack(
-    "s3-tls-only", "Buckets refuse requests without TLS", severity="high", law=(*TRANSIT.law, "CIS AWS 2.1.1"),
+    "s3-tls-only",
+    "Buckets refuse requests without TLS",
+    severity="high",
+    law=(*TRANSIT.law, "CIS AWS 2.1.1"),
     fix="Give the bucket a policy that denies s3:* where aws:SecureTransport is false.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
-)  # fmt: skip
+)
 def buckets_tls(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Each bucket has such a policy."""
     policies = [item for item in items if item.type == "aws:s3/bucketPolicy:BucketPolicy"]
-    guards = [item for item in policies if any(_denies_plain(statement) for statement in statements(item.props.get("policy")))]
+    guards = [
+        item for item in policies if any(_denies_plain(statement) for statement in statements(item.props.get("policy")))
+    ]
     for item in buckets_without(items, guards):
         yield item.urn, "Nothing refuses requests without TLS"
 
 
 def _denies_plain(statement: Props) -> bool:
-    return statement.get("Effect") == "Deny" and str(at(statement, "Condition.Bool.aws:SecureTransport")).lower() == "false"
+    return (
+        statement.get("Effect") == "Deny"
+        and str(at(statement, "Condition.Bool.aws:SecureTransport")).lower() == "false"
+    )
 
 
 def is_bucket(item: Item) -> bool:

@@ -16,20 +16,36 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
 EXPOSURE.setting(
-    "eks-private-endpoint", "The cluster's API can't be reached from the internet", "aws:eks/cluster:Cluster", "vpcConfig.endpointPublicAccess", False,
-    severity="high", law=(*EXPOSURE.law, "CIS EKS 5.4.2"), url="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
-)  # fmt: skip
+    "eks-private-endpoint",
+    "The cluster's API can't be reached from the internet",
+    "aws:eks/cluster:Cluster",
+    "vpcConfig.endpointPublicAccess",
+    False,
+    severity="high",
+    law=(*EXPOSURE.law, "CIS EKS 5.4.2"),
+    url="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
+)
 EXPOSURE.setting(
-    "redshift-private", "Warehouses have no public address", "aws:redshift/cluster:Cluster", "publiclyAccessible", False, severity="critical",
+    "redshift-private",
+    "Warehouses have no public address",
+    "aws:redshift/cluster:Cluster",
+    "publiclyAccessible",
+    False,
+    severity="critical",
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/managing-clusters-vpc.html",
-)  # fmt: skip
+)
 
 
 @EXPOSURE.resource(
-    "rds-private", "Databases have no public address", "aws:rds/instance:Instance", "aws:rds/clusterInstance:ClusterInstance", severity="critical",
-    law=(*EXPOSURE.law, "CIS AWS 2.2.3"), fix="Set publicly_accessible to False.",
+    "rds-private",
+    "Databases have no public address",
+    "aws:rds/instance:Instance",
+    "aws:rds/clusterInstance:ClusterInstance",
+    severity="critical",
+    law=(*EXPOSURE.law, "CIS AWS 2.2.3"),
+    fix="Set publicly_accessible to False.",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html",
-)  # fmt: skip
+)
 def database_private(props: Props) -> Iterator[str]:
     """No public address."""
     if props.get("publiclyAccessible"):
@@ -37,10 +53,14 @@ def database_private(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "s3-no-public-access", "Blocks of public access are whole", "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", severity="critical",
-    law=(*EXPOSURE.law, "CIS AWS 2.1.4"), fix="Set all four blocks to True.",
+    "s3-no-public-access",
+    "Blocks of public access are whole",
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    severity="critical",
+    law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
+    fix="Set all four blocks to True.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
-)  # fmt: skip
+)
 def public_access_blocked(props: Props) -> Iterator[str]:
     """All four blocks are on."""
     if off := [block for block in _BLOCKS if props.get(block) is not True]:
@@ -48,9 +68,13 @@ def public_access_blocked(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.stack(
-    "s3-public-access-block", "Every bucket has a block of public access", severity="high", law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
-    fix="Make a BucketPublicAccessBlock for it.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
-)  # fmt: skip
+    "s3-public-access-block",
+    "Every bucket has a block of public access",
+    severity="high",
+    law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
+    fix="Make a BucketPublicAccessBlock for it.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
+)
 def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Whether it is whole is another control's matter."""
     blocks = [item for item in items if item.type == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"]
@@ -59,9 +83,15 @@ def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @EXPOSURE.resource(
-    "s3-no-public-acl", "No access control list opens a bucket", "aws:s3/bucketAcl:BucketAcl", "aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2",
-    severity="critical", fix="Leave acl away; grant access by policy.", url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
-)  # fmt: skip
+    "s3-no-public-acl",
+    "No access control list opens a bucket",
+    "aws:s3/bucketAcl:BucketAcl",
+    "aws:s3/bucket:Bucket",
+    "aws:s3/bucketV2:BucketV2",
+    severity="critical",
+    fix="Leave acl away; grant access by policy.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
+)
 def no_public_acl(props: Props) -> Iterator[str]:
     """No canned list that names everybody."""
     if str(props.get("acl", "")).startswith("public-") or props.get("acl") == "authenticated-read":
@@ -69,11 +99,19 @@ def no_public_acl(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "policy-not-public", "No resource's policy lets everybody in", "aws:s3/bucketPolicy:BucketPolicy", "aws:sns/topicPolicy:TopicPolicy",
-    "aws:sqs/queuePolicy:QueuePolicy", "aws:sqs/queue:Queue", "aws:kms/key:Key", "aws:ecr/repositoryPolicy:RepositoryPolicy",
-    "aws:secretsmanager/secretPolicy:SecretPolicy", severity="critical", fix="Name the principals, or add a condition on account or organisation.",
+    "policy-not-public",
+    "No resource's policy lets everybody in",
+    "aws:s3/bucketPolicy:BucketPolicy",
+    "aws:sns/topicPolicy:TopicPolicy",
+    "aws:sqs/queuePolicy:QueuePolicy",
+    "aws:sqs/queue:Queue",
+    "aws:kms/key:Key",
+    "aws:ecr/repositoryPolicy:RepositoryPolicy",
+    "aws:secretsmanager/secretPolicy:SecretPolicy",
+    severity="critical",
+    fix="Name the principals, or add a condition on account or organisation.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
-)  # fmt: skip
+)
 def policy_not_public(props: Props) -> Iterator[str]:
     """No statement that allows names everybody without a condition."""
     for statement in allowed(props.get("policy")) if given(props, "policy") else ():
@@ -82,13 +120,21 @@ def policy_not_public(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "no-open-ingress", "No security group lets the internet in", "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
-    "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/securityGroupRule:SecurityGroupRule", severity="critical", law=(*EXPOSURE.law, "CIS AWS 5.3"),
-    fix="Name the security group or the private range that may come in.", url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
-)  # fmt: skip
+    "no-open-ingress",
+    "No security group lets the internet in",
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+    "aws:ec2/securityGroup:SecurityGroup",
+    "aws:ec2/securityGroupRule:SecurityGroupRule",
+    severity="critical",
+    law=(*EXPOSURE.law, "CIS AWS 5.3"),
+    fix="Name the security group or the private range that may come in.",
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
+)
 def no_open_ingress(props: Props) -> Iterator[str]:
     """No rule takes traffic from anywhere."""
-    rules = [props] if props.get("type") == "ingress" else listed(props.get("ingress")) if given(props, "ingress") else []
+    rules = (
+        [props] if props.get("type") == "ingress" else listed(props.get("ingress")) if given(props, "ingress") else []
+    )
     later: UnknownValueError | None = None
     for place in [props, *rules]:
         for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks"):
@@ -120,10 +166,14 @@ def _each(place: Props, key: str) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "default-group-closed", "A VPC's default security group is closed", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", severity="medium",
-    law=(*EXPOSURE.law, "CIS AWS 5.5"), fix="Leave ingress and egress away.",
+    "default-group-closed",
+    "A VPC's default security group is closed",
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
+    severity="medium",
+    law=(*EXPOSURE.law, "CIS AWS 5.5"),
+    fix="Leave ingress and egress away.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
-)  # fmt: skip
+)
 def default_closed(props: Props) -> Iterator[str]:
     """No rules."""
     for direction in ("ingress", "egress"):
@@ -132,9 +182,13 @@ def default_closed(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.stack(
-    "default-group-taken-over", "Every VPC's default security group is taken over and closed", severity="medium", law=(*EXPOSURE.law, "CIS AWS 5.5"),
-    fix="Make a DefaultSecurityGroup without rules for the VPC.", url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
-)  # fmt: skip
+    "default-group-taken-over",
+    "Every VPC's default security group is taken over and closed",
+    severity="medium",
+    law=(*EXPOSURE.law, "CIS AWS 5.5"),
+    fix="Make a DefaultSecurityGroup without rules for the VPC.",
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
+)
 def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
     """As many closed default groups as VPCs."""
     vpcs = [item for item in items if item.type == "aws:ec2/vpc:Vpc"]
@@ -144,10 +198,13 @@ def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @EXPOSURE.resource(
-    "instance-no-public-ip", "Instances have no public address", "aws:ec2/instance:Instance", severity="high",
+    "instance-no-public-ip",
+    "Instances have no public address",
+    "aws:ec2/instance:Instance",
+    severity="high",
     fix="Set associate_public_ip_address to False, and reach it through Session Manager or a load balancer.",
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html",
-)  # fmt: skip
+)
 def instance_private(props: Props) -> Iterator[str]:
     """No address of its own."""
     if props.get("associatePublicIpAddress"):
@@ -155,9 +212,13 @@ def instance_private(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "subnet-no-public-ip", "Subnets give no public addresses away", "aws:ec2/subnet:Subnet", severity="medium",
-    fix="Set map_public_ip_on_launch to False.", url="https://docs.aws.amazon.com/vpc/latest/userguide/subnet-public-ip.html",
-)  # fmt: skip
+    "subnet-no-public-ip",
+    "Subnets give no public addresses away",
+    "aws:ec2/subnet:Subnet",
+    severity="medium",
+    fix="Set map_public_ip_on_launch to False.",
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/subnet-public-ip.html",
+)
 def subnet_private(props: Props) -> Iterator[str]:
     """What starts in it is private unless it says otherwise."""
     if props.get("mapPublicIpOnLaunch"):
@@ -165,10 +226,15 @@ def subnet_private(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "instance-metadata-v2", "The metadata service asks for a token", "aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate", severity="high",
-    law=(*EXPOSURE.law, "CIS AWS 5.6"), fix="Set metadata_options.http_tokens to required.",
+    "instance-metadata-v2",
+    "The metadata service asks for a token",
+    "aws:ec2/instance:Instance",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    severity="high",
+    law=(*EXPOSURE.law, "CIS AWS 5.6"),
+    fix="Set metadata_options.http_tokens to required.",
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html",
-)  # fmt: skip
+)
 def metadata_tokens(props: Props) -> Iterator[str]:
     """IMDSv2, so that a forged request can't fetch the role's credentials."""
     if at(props, "metadataOptions.httpTokens") != "required":
@@ -176,9 +242,13 @@ def metadata_tokens(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "msk-not-public", "Kafka can't be reached from the internet", "aws:msk/cluster:Cluster", severity="critical",
-    fix="Leave broker_node_group_info.connectivity_info.public_access away.", url="https://docs.aws.amazon.com/msk/latest/developerguide/public-access.html",
-)  # fmt: skip
+    "msk-not-public",
+    "Kafka can't be reached from the internet",
+    "aws:msk/cluster:Cluster",
+    severity="critical",
+    fix="Leave broker_node_group_info.connectivity_info.public_access away.",
+    url="https://docs.aws.amazon.com/msk/latest/developerguide/public-access.html",
+)
 def kafka_private(props: Props) -> Iterator[str]:
     """No public access."""
     if at(props, "brokerNodeGroupInfo.connectivityInfo.publicAccess.type") not in (None, "DISABLED"):
@@ -186,9 +256,13 @@ def kafka_private(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "function-url-authenticated", "Lambda's URLs ask who calls", "aws:lambda/functionUrl:FunctionUrl", severity="critical",
-    fix="Set authorization_type to AWS_IAM.", url="https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html",
-)  # fmt: skip
+    "function-url-authenticated",
+    "Lambda's URLs ask who calls",
+    "aws:lambda/functionUrl:FunctionUrl",
+    severity="critical",
+    fix="Set authorization_type to AWS_IAM.",
+    url="https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html",
+)
 def function_url(props: Props) -> Iterator[str]:
     """Not NONE."""
     if props.get("authorizationType") == "NONE":
@@ -196,10 +270,14 @@ def function_url(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
-    "load-balancer-internal", "Load balancers are internal", "aws:lb/loadBalancer:LoadBalancer", "aws:alb/loadBalancer:LoadBalancer", severity="medium",
+    "load-balancer-internal",
+    "Load balancers are internal",
+    "aws:lb/loadBalancer:LoadBalancer",
+    "aws:alb/loadBalancer:LoadBalancer",
+    severity="medium",
     fix="Set internal to True; where it is meant for the public, waive it and put a web application firewall in front.",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
-)  # fmt: skip
+)
 def balancer_internal(props: Props) -> Iterator[str]:
     """Internal."""
     if props.get("internal") is not True:

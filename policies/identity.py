@@ -12,28 +12,45 @@ from policies.control import Family, Props, at, given, listed
 from policies.documents import allowed, everyone, granted, statements
 
 IDENTITY = Family("identity", ("GDPR 32(4)", "HIPAA 164.308(a)(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3"))
-_POLICIES = ("aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy", "aws:iam/userPolicy:UserPolicy", "aws:iam/groupPolicy:GroupPolicy")
+_POLICIES = (
+    "aws:iam/rolePolicy:RolePolicy",
+    "aws:iam/policy:Policy",
+    "aws:iam/userPolicy:UserPolicy",
+    "aws:iam/groupPolicy:GroupPolicy",
+)
 _GRANTS = (*_POLICIES, "aws:iam/role:Role")
 _ATTACHMENTS = (
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     "aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment",
 )  # fmt: skip
 _TOO_MUCH = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
-# Services that act for others and send the account they act for: https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+# Services that act for others and send the account they act for:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
 _DEPUTIES = (
-    "sagemaker.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com", "config.amazonaws.com", "cloudtrail.amazonaws.com",
-    "vpc-flow-logs.amazonaws.com", "codebuild.amazonaws.com", "backup.amazonaws.com", "delivery.logs.amazonaws.com",
-)  # fmt: skip
+    "sagemaker.amazonaws.com",
+    "scheduler.amazonaws.com",
+    "events.amazonaws.com",
+    "config.amazonaws.com",
+    "cloudtrail.amazonaws.com",
+    "vpc-flow-logs.amazonaws.com",
+    "codebuild.amazonaws.com",
+    "backup.amazonaws.com",
+    "delivery.logs.amazonaws.com",
+)
 _LONGEST_SESSION = 28_800
 # A star, whatever stands around it: every resource, or every role, user or policy of the account.
 _EVERYTHING = re.compile(r"\*|arn:[a-z*-]*:\*|arn:[a-z*-]*:iam::[0-9*]*:(\*|role/\*|user/\*|policy/\*|group/\*)")
 
 
 @IDENTITY.resource(
-    "iam-no-wildcards", "No policy allows a service's every action on every resource", *_GRANTS, severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
+    "iam-no-wildcards",
+    "No policy allows a service's every action on every resource",
+    *_GRANTS,
+    severity="critical",
+    law=(*IDENTITY.law, "CIS AWS 1.16"),
     fix="Name the actions and the resources that the work needs.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
-)  # fmt: skip
+)
 def no_wildcards(props: Props) -> Iterator[str]:
     """No statement pairs a wildcard action with a wildcard resource."""
     for statement in granted(props):
@@ -43,9 +60,14 @@ def no_wildcards(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-no-star-action", "No policy allows every action of AWS", *_GRANTS, severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
-    fix="Name the services and actions.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
-)  # fmt: skip
+    "iam-no-star-action",
+    "No policy allows every action of AWS",
+    *_GRANTS,
+    severity="critical",
+    law=(*IDENTITY.law, "CIS AWS 1.16"),
+    fix="Name the services and actions.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
 def no_star_action(props: Props) -> Iterator[str]:
     """Whatever the resource: a star includes services nobody has thought of."""
     for statement in granted(props):
@@ -54,28 +76,43 @@ def no_star_action(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-passrole-limited", "Roles are passed on by name", *_GRANTS, severity="critical",
+    "iam-passrole-limited",
+    "Roles are passed on by name",
+    *_GRANTS,
+    severity="critical",
     fix="Name the roles in Resource, and the service in iam:PassedToService.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html",
-)  # fmt: skip
+)
 def passrole_limited(props: Props) -> Iterator[str]:
     """iam:PassRole on every role is the way to every right in the account."""
     for statement in granted(props):
-        if any(action in ("iam:PassRole", "iam:Pass*", "iam:*") for action in listed(statement.get("Action"))) and _everything(statement):
+        if any(
+            action in ("iam:PassRole", "iam:Pass*", "iam:*") for action in listed(statement.get("Action"))
+        ) and _everything(statement):
             yield "Any role may be passed to a service"
 
 
 @IDENTITY.resource(
-    "iam-cant-widen-itself", "No policy lets its holder widen it", *_GRANTS, severity="critical",
+    "iam-cant-widen-itself",
+    "No policy lets its holder widen it",
+    *_GRANTS,
+    severity="critical",
     fix="Leave changes of policies, roles and access keys to the deployment's own identity.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html",
-)  # fmt: skip
+)
 def cant_widen_itself(props: Props) -> Iterator[str]:
     """No writing of IAM on every resource."""
     ways = (
-        "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutUserPolicy", "iam:AttachUserPolicy", "iam:CreatePolicyVersion", "iam:CreateAccessKey",
-        "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:AddUserToGroup",
-    )  # fmt: skip
+        "iam:PutRolePolicy",
+        "iam:AttachRolePolicy",
+        "iam:PutUserPolicy",
+        "iam:AttachUserPolicy",
+        "iam:CreatePolicyVersion",
+        "iam:CreateAccessKey",
+        "iam:UpdateAssumeRolePolicy",
+        "iam:DeleteRolePermissionsBoundary",
+        "iam:AddUserToGroup",
+    )
     for statement in granted(props):
         found = [action for action in listed(statement.get("Action")) if action in ways]
         if found and _everything(statement):
@@ -83,9 +120,15 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-no-administrator", "Nobody is made administrator", *_ATTACHMENTS, "aws:iam/role:Role", severity="critical", law=(*IDENTITY.law, "CIS AWS 1.16"),
-    fix="Attach a policy of what the work needs.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_managed-vs-inline.html",
-)  # fmt: skip
+    "iam-no-administrator",
+    "Nobody is made administrator",
+    *_ATTACHMENTS,
+    "aws:iam/role:Role",
+    severity="critical",
+    law=(*IDENTITY.law, "CIS AWS 1.16"),
+    fix="Attach a policy of what the work needs.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_managed-vs-inline.html",
+)
 def no_administrator(props: Props) -> Iterator[str]:
     """None of AWS's policies that allow next to everything."""
     for arn in [*listed(props.get("policyArn")), *listed(props.get("managedPolicyArns"))]:
@@ -94,9 +137,13 @@ def no_administrator(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-trust-named", "Roles name who may take them", "aws:iam/role:Role", severity="critical", fix="Name accounts, roles or services.",
+    "iam-trust-named",
+    "Roles name who may take them",
+    "aws:iam/role:Role",
+    severity="critical",
+    fix="Name accounts, roles or services.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
-)  # fmt: skip
+)
 def trust_named(props: Props) -> Iterator[str]:
     """Not everybody."""
     if any(everyone(statement) for statement in allowed(props.get("assumeRolePolicy"))):
@@ -104,9 +151,13 @@ def trust_named(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-no-confused-deputy", "A service takes a role only for its own account", "aws:iam/role:Role", severity="medium",
-    fix="Add a condition on aws:SourceAccount or aws:SourceArn.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
-)  # fmt: skip
+    "iam-no-confused-deputy",
+    "A service takes a role only for its own account",
+    "aws:iam/role:Role",
+    severity="medium",
+    fix="Add a condition on aws:SourceAccount or aws:SourceArn.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
+)
 def no_confused_deputy(props: Props) -> Iterator[str]:
     """Services that act for others are tied to the account."""
     for statement in allowed(props.get("assumeRolePolicy")):
@@ -117,10 +168,14 @@ def no_confused_deputy(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-people-use-mfa", "People take roles with a second factor", "aws:iam/role:Role", severity="high", law=(*IDENTITY.law, "CIS AWS 1.10"),
+    "iam-people-use-mfa",
+    "People take roles with a second factor",
+    "aws:iam/role:Role",
+    severity="high",
+    law=(*IDENTITY.law, "CIS AWS 1.10"),
     fix="Add the condition Bool aws:MultiFactorAuthPresent true, or federate people through IAM Identity Center.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-api-require.html",
-)  # fmt: skip
+)
 def people_use_mfa(props: Props) -> Iterator[str]:
     """A role that anybody of an account may take asks for a second factor."""
     for statement in allowed(props.get("assumeRolePolicy")):
@@ -130,55 +185,85 @@ def people_use_mfa(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "iam-federation-narrow", "Federated roles name the repository or the account of the cluster that may take them", "aws:iam/role:Role", severity="critical",
+    "iam-federation-narrow",
+    "Federated roles name the repository or the account of the cluster that may take them",
+    "aws:iam/role:Role",
+    severity="critical",
     fix="Add a condition on the token's subject (…:sub) without a leading wildcard.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html",
-)  # fmt: skip
+)
 def federation_narrow(props: Props) -> Iterator[str]:
     """With an OIDC provider such as GitHub's, the subject decides which repository comes in."""
     for statement in allowed(props.get("assumeRolePolicy")):
-        if not at(statement, "Principal.Federated") or "sts:AssumeRoleWithWebIdentity" not in listed(statement.get("Action")):
+        if not at(statement, "Principal.Federated") or "sts:AssumeRoleWithWebIdentity" not in listed(
+            statement.get("Action")
+        ):
             continue
         conditions = statement.get("Condition") or {}
-        subjects = [value for tests in conditions.values() for key, found in tests.items() if key.endswith(":sub") for value in listed(found)]
+        subjects = [
+            value
+            for tests in conditions.values()
+            for key, found in tests.items()
+            if key.endswith(":sub")
+            for value in listed(found)
+        ]
         if not subjects or any(str(subject).startswith(("*", "repo:*")) for subject in subjects):
             yield "Any token of the provider opens the role"
 
 
 @IDENTITY.resource(
-    "iam-no-access-keys", "Nobody has a long-lived access key", "aws:iam/accessKey:AccessKey", severity="critical", law=(*IDENTITY.law, "CIS AWS 1.14"),
+    "iam-no-access-keys",
+    "Nobody has a long-lived access key",
+    "aws:iam/accessKey:AccessKey",
+    severity="critical",
+    law=(*IDENTITY.law, "CIS AWS 1.14"),
     fix="Let people use IAM Identity Center, and programs roles.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-workloads-use-roles",
-)  # fmt: skip
+)
 def no_access_keys(_props: Props) -> Iterator[str]:
     """None at all."""
     yield "A key that never expires is made, and its secret lies in the state"
 
 
 @IDENTITY.resource(
-    "iam-no-users", "People have no IAM users", "aws:iam/user:User", "aws:iam/userLoginProfile:UserLoginProfile", severity="high",
-    law=(*IDENTITY.law, "CIS AWS 1.15"), fix="Let people use IAM Identity Center.",
+    "iam-no-users",
+    "People have no IAM users",
+    "aws:iam/user:User",
+    "aws:iam/userLoginProfile:UserLoginProfile",
+    severity="high",
+    law=(*IDENTITY.law, "CIS AWS 1.15"),
+    fix="Let people use IAM Identity Center.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-users-federation-idp",
-)  # fmt: skip
+)
 def no_users(_props: Props) -> Iterator[str]:
     """None at all."""
     yield "A user of IAM's own is made, outside of the company's directory"
 
 
 @IDENTITY.resource(
-    "iam-groups-not-users", "Rights are not attached to single users", "aws:iam/userPolicy:UserPolicy", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
-    severity="medium", law=(*IDENTITY.law, "CIS AWS 1.15"), fix="Attach them to a role or a group.",
+    "iam-groups-not-users",
+    "Rights are not attached to single users",
+    "aws:iam/userPolicy:UserPolicy",
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment",
+    severity="medium",
+    law=(*IDENTITY.law, "CIS AWS 1.15"),
+    fix="Attach them to a role or a group.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html",
-)  # fmt: skip
+)
 def groups_not_users(_props: Props) -> Iterator[str]:
     """None at all."""
     yield "A right is attached to one user, where a review won't look for it"
 
 
 @IDENTITY.resource(
-    "iam-session-ends", "Sessions end within a working day", "aws:iam/role:Role", severity="low", law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"),
-    fix=f"Set max_session_duration to {_LONGEST_SESSION} seconds at most.", url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
-)  # fmt: skip
+    "iam-session-ends",
+    "Sessions end within a working day",
+    "aws:iam/role:Role",
+    severity="low",
+    law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"),
+    fix=f"Set max_session_duration to {_LONGEST_SESSION} seconds at most.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
+)
 def session_ends(props: Props) -> Iterator[str]:
     """Eight hours at most; AWS would allow twelve."""
     if (props.get("maxSessionDuration") or 3600) > _LONGEST_SESSION:
@@ -186,34 +271,52 @@ def session_ends(props: Props) -> Iterator[str]:
 
 
 @IDENTITY.resource(
-    "eks-no-cluster-admin", "Nobody is administrator of the cluster for good", "aws:eks/accessPolicyAssociation:AccessPolicyAssociation", severity="high",
-    law=(*IDENTITY.law, "CIS EKS 4.1.1"), fix="Use AmazonEKSEditPolicy or AmazonEKSViewPolicy.",
+    "eks-no-cluster-admin",
+    "Nobody is administrator of the cluster for good",
+    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation",
+    severity="high",
+    law=(*IDENTITY.law, "CIS EKS 4.1.1"),
+    fix="Use AmazonEKSEditPolicy or AmazonEKSViewPolicy.",
     url="https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html",
-)  # fmt: skip
+)
 def no_cluster_admin(props: Props) -> Iterator[str]:
     """Neither of the two policies."""
-    if str(props.get("policyArn", "")).endswith(("AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy")) and at(props, "accessScope.type") == "cluster":
+    if (
+        str(props.get("policyArn", "")).endswith(("AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy"))
+        and at(props, "accessScope.type") == "cluster"
+    ):
         yield "Every right on every object of the cluster"
 
 
 @IDENTITY.resource(
-    "kms-use-is-separate", "Who uses a key is not allowed to delete it", *_GRANTS, severity="high", law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
+    "kms-use-is-separate",
+    "Who uses a key is not allowed to delete it",
+    *_GRANTS,
+    severity="high",
+    law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
     fix="Leave kms:ScheduleKeyDeletion and kms:DisableKey to an administrator's role.",
     url="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
-)  # fmt: skip
+)
 def key_use_separate(props: Props) -> Iterator[str]:
     """Separation of duties."""
     for statement in granted(props):
         actions = listed(statement.get("Action"))
         if any(action in ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:*") for action in actions):
-            yield f"{', '.join(action for action in actions if action.startswith('kms:'))} lets whoever reads the data destroy it"
+            yield (
+                f"{', '.join(action for action in actions if action.startswith('kms:'))} lets whoever reads the data"
+                " destroy it"
+            )
 
 
 @IDENTITY.resource(
-    "iam-document-valid", "Policy documents are JSON with statements", *_GRANTS, severity="high", law=("SOX 404", "SOC 2 CC8.1"),
+    "iam-document-valid",
+    "Policy documents are JSON with statements",
+    *_GRANTS,
+    severity="high",
+    law=("SOX 404", "SOC 2 CC8.1"),
     fix="Write Version 2012-10-17 and statements with Effect, Action and Resource.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html",
-)  # fmt: skip
+)
 def document_valid(props: Props) -> Iterator[str]:
     """A document that can't be read would be refused by AWS, or say something else than is meant."""
     for key in ("policy", "assumeRolePolicy"):
@@ -250,4 +353,8 @@ def _known(statement: Props, key: str) -> Iterator[str]:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in listed(value)] if not isinstance(value, (str, int, float, bool, type(None))) else value
+    return (
+        [_plain(item) for item in listed(value)]
+        if not isinstance(value, (str, int, float, bool, type(None)))
+        else value
+    )

@@ -12,17 +12,27 @@ from policies.secret_values import looks_secret
 
 KUBERNETES = Family("kubernetes", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.8"))
 _WORKLOADS = {
-    "Pod": "spec", "Deployment": "spec.template.spec", "StatefulSet": "spec.template.spec", "DaemonSet": "spec.template.spec",
-    "ReplicaSet": "spec.template.spec", "Job": "spec.template.spec", "CronJob": "spec.jobTemplate.spec.template.spec",
-}  # fmt: skip
+    "Pod": "spec",
+    "Deployment": "spec.template.spec",
+    "StatefulSet": "spec.template.spec",
+    "DaemonSet": "spec.template.spec",
+    "ReplicaSet": "spec.template.spec",
+    "Job": "spec.template.spec",
+    "CronJob": "spec.jobTemplate.spec.template.spec",
+}
 _GROUPS = {"Pod": "core/v1", "Job": "batch/v1", "CronJob": "batch/v1"}
 _SERVICE = "kubernetes:serving.kserve.io/v1beta1:InferenceService"
 WORKLOADS = (*(f"kubernetes:{_GROUPS.get(kind, 'apps/v1')}:{kind}" for kind in _WORKLOADS), _SERVICE)
 _STANDARDS = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
 # Registries that companies mirror or that Kubernetes itself comes from; anything else must be the account's own.
-_REGISTRIES = re.compile(r"^(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|public\.ecr\.aws|registry\.k8s\.io|nvcr\.io)/")
+_REGISTRIES = re.compile(
+    r"^(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|public\.ecr\.aws|registry\.k8s\.io|nvcr\.io)/"
+)
 _OWN_REGISTRY = re.compile(r"^\d{12}\.dkr\.ecr\.")
-_INTERNAL = ("service.beta.kubernetes.io/aws-load-balancer-internal", "service.beta.kubernetes.io/aws-load-balancer-scheme")
+_INTERNAL = (
+    "service.beta.kubernetes.io/aws-load-balancer-internal",
+    "service.beta.kubernetes.io/aws-load-balancer-scheme",
+)
 
 
 def pods(props: Props) -> list[Props]:
@@ -55,9 +65,14 @@ def _context(pod: Props, container: Props, key: str) -> Any:
 
 
 @KUBERNETES.resource(
-    "k8s-no-privileged", "No container is privileged", *WORKLOADS, severity="critical", law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
-    fix="Leave securityContext.privileged away.", url=_STANDARDS,
-)  # fmt: skip
+    "k8s-no-privileged",
+    "No container is privileged",
+    *WORKLOADS,
+    severity="critical",
+    law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
+    fix="Leave securityContext.privileged away.",
+    url=_STANDARDS,
+)
 def no_privileged(props: Props) -> Iterator[str]:
     """A privileged container is root on its node."""
     for _, container in containers(props):
@@ -66,9 +81,14 @@ def no_privileged(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-escalation", "No container may gain rights", *WORKLOADS, severity="high", law=(*KUBERNETES.law, "CIS EKS 4.2.5"),
-    fix="Set securityContext.allowPrivilegeEscalation to false.", url=_STANDARDS,
-)  # fmt: skip
+    "k8s-no-escalation",
+    "No container may gain rights",
+    *WORKLOADS,
+    severity="high",
+    law=(*KUBERNETES.law, "CIS EKS 4.2.5"),
+    fix="Set securityContext.allowPrivilegeEscalation to false.",
+    url=_STANDARDS,
+)
 def no_escalation(props: Props) -> Iterator[str]:
     """Said outright; the default is true."""
     for _, container in containers(props):
@@ -77,8 +97,13 @@ def no_escalation(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-not-root", "No container runs as root", *WORKLOADS, severity="high", fix="Set runAsNonRoot to true, on the pod or the container.", url=_STANDARDS,
-)  # fmt: skip
+    "k8s-not-root",
+    "No container runs as root",
+    *WORKLOADS,
+    severity="high",
+    fix="Set runAsNonRoot to true, on the pod or the container.",
+    url=_STANDARDS,
+)
 def not_root(props: Props) -> Iterator[str]:
     """On the container, or on its pod."""
     for pod, container in containers(props):
@@ -87,10 +112,13 @@ def not_root(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-read-only", "Containers can't change their own programs", *WORKLOADS, severity="medium",
+    "k8s-read-only",
+    "Containers can't change their own programs",
+    *WORKLOADS,
+    severity="medium",
     fix="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir for scratch.",
     url="https://kubernetes.io/docs/tasks/configure-pod-container/security-context/",
-)  # fmt: skip
+)
 def read_only(props: Props) -> Iterator[str]:
     """A read-only root file system."""
     for _, container in containers(props):
@@ -99,9 +127,13 @@ def read_only(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-capabilities-dropped", "Containers drop every capability", *WORKLOADS, severity="medium", fix="Set securityContext.capabilities.drop to [ALL].",
+    "k8s-capabilities-dropped",
+    "Containers drop every capability",
+    *WORKLOADS,
+    severity="medium",
+    fix="Set securityContext.capabilities.drop to [ALL].",
     url=_STANDARDS,
-)  # fmt: skip
+)
 def capabilities_dropped(props: Props) -> Iterator[str]:
     """And add none but NET_BIND_SERVICE."""
     for _, container in containers(props):
@@ -113,9 +145,14 @@ def capabilities_dropped(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-seccomp", "Pods run under a seccomp profile", *WORKLOADS, severity="medium", fix="Set seccompProfile.type to RuntimeDefault.",
-    law=(*KUBERNETES.law, "CIS EKS 4.6.2"), url="https://kubernetes.io/docs/tutorials/security/seccomp/",
-)  # fmt: skip
+    "k8s-seccomp",
+    "Pods run under a seccomp profile",
+    *WORKLOADS,
+    severity="medium",
+    fix="Set seccompProfile.type to RuntimeDefault.",
+    law=(*KUBERNETES.law, "CIS EKS 4.6.2"),
+    url="https://kubernetes.io/docs/tutorials/security/seccomp/",
+)
 def seccomp(props: Props) -> Iterator[str]:
     """On the container, or on its pod."""
     for pod, container in containers(props):
@@ -124,9 +161,14 @@ def seccomp(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-limits", "Containers have limits", *WORKLOADS, severity="medium", law=("SOC 2 A1.1", "HIPAA 164.308(a)(7)(ii)"),
-    fix="Set resources.limits for cpu and memory.", url="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
-)  # fmt: skip
+    "k8s-limits",
+    "Containers have limits",
+    *WORKLOADS,
+    severity="medium",
+    law=("SOC 2 A1.1", "HIPAA 164.308(a)(7)(ii)"),
+    fix="Set resources.limits for cpu and memory.",
+    url="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
+)
 def limits(props: Props) -> Iterator[str]:
     """CPU and memory."""
     for _, container in containers(props):
@@ -142,9 +184,14 @@ def _images(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-image-fixed", "Images have a tag that says which one it is", *WORKLOADS, severity="high", law=("SOX 404", "SOC 2 CC8.1"),
-    fix="Name a version or a digest, never latest.", url="https://kubernetes.io/docs/concepts/containers/images/#image-names",
-)  # fmt: skip
+    "k8s-image-fixed",
+    "Images have a tag that says which one it is",
+    *WORKLOADS,
+    severity="high",
+    law=("SOX 404", "SOC 2 CC8.1"),
+    fix="Name a version or a digest, never latest.",
+    url="https://kubernetes.io/docs/concepts/containers/images/#image-names",
+)
 def image_fixed(props: Props) -> Iterator[str]:
     """A tag that is moved runs something else tomorrow."""
     for image in _images(props):
@@ -154,10 +201,14 @@ def image_fixed(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-image-from-our-registry", "Images come from the company's registry, or from one that is allowed", *WORKLOADS, severity="high",
-    law=("SOX 404", "SOC 2 CC6.8", "CIS EKS 5.1.4"), fix="Push it to the account's ECR (a pull-through cache does), or name it with its registry.",
+    "k8s-image-from-our-registry",
+    "Images come from the company's registry, or from one that is allowed",
+    *WORKLOADS,
+    severity="high",
+    law=("SOX 404", "SOC 2 CC6.8", "CIS EKS 5.1.4"),
+    fix="Push it to the account's ECR (a pull-through cache does), or name it with its registry.",
     url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache.html",
-)  # fmt: skip
+)
 def our_registry(props: Props) -> Iterator[str]:
     """The account's ECR, Kubernetes' own, AWS's public one, NVIDIA's."""
     for image in _images(props):
@@ -173,16 +224,27 @@ def _verified(item: Item) -> list[str]:
     if kind == "ImageValidatingPolicy" and "Deny" in listed(spec.get("validationActions")):
         return [str(image.get("glob")) for image in listed(spec.get("matchImageReferences"))]
     if kind == "ClusterPolicy":
-        checks = [check for rule in listed(spec.get("rules")) for check in listed(rule.get("verifyImages")) if listed(check.get("attestors"))]
+        checks = [
+            check
+            for rule in listed(spec.get("rules"))
+            for check in listed(rule.get("verifyImages"))
+            if listed(check.get("attestors"))
+        ]
         return [str(glob) for check in checks for glob in listed(check.get("imageReferences"))]
     return []
 
 
 @KUBERNETES.stack(
-    "k8s-image-signed", "Only images that our build has signed are let in", severity="high", law=("SOX 404", "SOC 2 CC6.8", "SOC 2 CC8.1"),
-    fix="Sign images as they are built, and make a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy (Kyverno) for the registry.",
+    "k8s-image-signed",
+    "Only images that our build has signed are let in",
+    severity="high",
+    law=("SOX 404", "SOC 2 CC6.8", "SOC 2 CC8.1"),
+    fix=(
+        "Sign images as they are built, and make a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy (Kyverno)"
+        " for the registry."
+    ),
     url="https://docs.sigstore.dev/policy-controller/overview/",
-)  # fmt: skip
+)
 def image_signed(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Those of the account's own registry; a policy of admission must match each."""
     globs = [glob for item in items if item.type.startswith("kubernetes:") for glob in _verified(item)]
@@ -194,9 +256,14 @@ def image_signed(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-host", "Pods see nothing of their node", *WORKLOADS, severity="critical", law=(*KUBERNETES.law, "CIS EKS 4.2.2"),
-    fix="Leave hostNetwork, hostPID, hostIPC and volumes of type hostPath away.", url=_STANDARDS,
-)  # fmt: skip
+    "k8s-no-host",
+    "Pods see nothing of their node",
+    *WORKLOADS,
+    severity="critical",
+    law=(*KUBERNETES.law, "CIS EKS 4.2.2"),
+    fix="Leave hostNetwork, hostPID, hostIPC and volumes of type hostPath away.",
+    url=_STANDARDS,
+)
 def no_host(props: Props) -> Iterator[str]:
     """Neither its network nor its processes nor its files."""
     for pod in pods(props):
@@ -209,10 +276,14 @@ def no_host(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-token", "Pods that don't call Kubernetes have no token for it", *WORKLOADS, severity="low", law=(*KUBERNETES.law, "CIS EKS 4.1.6"),
+    "k8s-no-token",
+    "Pods that don't call Kubernetes have no token for it",
+    *WORKLOADS,
+    severity="low",
+    law=(*KUBERNETES.law, "CIS EKS 4.1.6"),
     fix="Set automountServiceAccountToken to false, on the pod or its service account.",
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
-)  # fmt: skip
+)
 def no_token(props: Props) -> Iterator[str]:
     """Where the pod runs as the namespace's default account, or says nothing."""
     if props.get("kind") == "InferenceService":
@@ -223,9 +294,14 @@ def no_token(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-probed", "Deployments say when they are ready", "kubernetes:apps/v1:Deployment", severity="low", law=("SOC 2 A1.1",),
-    fix="Give a readinessProbe.", url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
-)  # fmt: skip
+    "k8s-probed",
+    "Deployments say when they are ready",
+    "kubernetes:apps/v1:Deployment",
+    severity="low",
+    law=("SOC 2 A1.1",),
+    fix="Give a readinessProbe.",
+    url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
+)
 def probed(props: Props) -> Iterator[str]:
     """Those with a port."""
     for _, container in containers(props):
@@ -234,10 +310,14 @@ def probed(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-secret-in-environment", "No secret stands in a container's environment", *WORKLOADS, severity="critical",
-    law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1", "CIS EKS 4.4.1"), fix="Read it from Secrets Manager when the program starts, or use valueFrom.",
+    "k8s-no-secret-in-environment",
+    "No secret stands in a container's environment",
+    *WORKLOADS,
+    severity="critical",
+    law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1", "CIS EKS 4.4.1"),
+    fix="Read it from Secrets Manager when the program starts, or use valueFrom.",
     url="https://kubernetes.io/docs/concepts/security/secrets-good-practices/",
-)  # fmt: skip
+)
 def no_secret_in_pod(props: Props) -> Iterator[str]:
     """Neither by name nor by form; unknown values are references."""
     from pulumi_policy.proxy import UnknownValueError
@@ -253,10 +333,14 @@ def no_secret_in_pod(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-secret-object", "The program writes no secret into the cluster", "kubernetes:core/v1:Secret", severity="high",
-    law=("GDPR 32(1)(b)", "SOC 2 CC6.1", "CIS EKS 4.4.2"), fix="Let the pod read it from Secrets Manager with its role (EKS Pod Identity).",
+    "k8s-no-secret-object",
+    "The program writes no secret into the cluster",
+    "kubernetes:core/v1:Secret",
+    severity="high",
+    law=("GDPR 32(1)(b)", "SOC 2 CC6.1", "CIS EKS 4.4.2"),
+    fix="Let the pod read it from Secrets Manager with its role (EKS Pod Identity).",
     url="https://docs.aws.amazon.com/eks/latest/userguide/manage-secrets.html",
-)  # fmt: skip
+)
 def no_secret_object(props: Props) -> Iterator[str]:
     """With data of its own."""
     for key in ("data", "stringData"):
@@ -265,10 +349,14 @@ def no_secret_object(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-pod-security", "Namespaces hold pods to a standard", "kubernetes:core/v1:Namespace", severity="high", law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
+    "k8s-pod-security",
+    "Namespaces hold pods to a standard",
+    "kubernetes:core/v1:Namespace",
+    severity="high",
+    law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
     fix="Label the namespace pod-security.kubernetes.io/enforce: restricted (privileged needs a waiver).",
     url="https://kubernetes.io/docs/concepts/security/pod-security-admission/",
-)  # fmt: skip
+)
 def pod_security(props: Props) -> Iterator[str]:
     """Baseline at least."""
     level = (at(props, "metadata.labels") or {}).get("pod-security.kubernetes.io/enforce")
@@ -278,7 +366,11 @@ def pod_security(props: Props) -> Iterator[str]:
 
 def _by_namespace(items: list[Item], kind: str, name: str = "") -> set[str]:
     found = [item for item in items if item.type.startswith("kubernetes:") and item.type.endswith(f":{kind}")]
-    return {str(at(item.props, "metadata.namespace")) for item in found if not name or at(item.props, "metadata.name") == name}
+    return {
+        str(at(item.props, "metadata.namespace"))
+        for item in found
+        if not name or at(item.props, "metadata.name") == name
+    }
 
 
 def _namespaces(items: list[Item]) -> Iterator[tuple[Item, str]]:
@@ -288,10 +380,13 @@ def _namespaces(items: list[Item]) -> Iterator[tuple[Item, str]]:
 
 
 @KUBERNETES.stack(
-    "k8s-namespace-closed", "Namespaces are closed until opened", severity="high", law=(*KUBERNETES.law, "CIS EKS 4.3.2"),
+    "k8s-namespace-closed",
+    "Namespaces are closed until opened",
+    severity="high",
+    law=(*KUBERNETES.law, "CIS EKS 4.3.2"),
     fix="Make a NetworkPolicy with an empty podSelector, both policy types and no rules.",
     url="https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-policies",
-)  # fmt: skip
+)
 def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
     """A policy that selects every pod and allows nothing."""
     closed = {
@@ -308,9 +403,13 @@ def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @KUBERNETES.stack(
-    "k8s-namespace-quota", "Namespaces have a quota", severity="low", law=("SOC 2 A1.1",), fix="Make a ResourceQuota.",
+    "k8s-namespace-quota",
+    "Namespaces have a quota",
+    severity="low",
+    law=("SOC 2 A1.1",),
+    fix="Make a ResourceQuota.",
     url="https://kubernetes.io/docs/concepts/policy/resource-quotas/",
-)  # fmt: skip
+)
 def namespace_quota(items: list[Item]) -> Iterator[tuple[str, str]]:
     """One each."""
     limited = _by_namespace(items, "ResourceQuota")
@@ -320,22 +419,33 @@ def namespace_quota(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @KUBERNETES.resource(
-    "k8s-service-internal", "Services are not opened to the internet", "kubernetes:core/v1:Service", severity="high",
-    law=("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"), fix="Annotate it as internal, or use a ClusterIP.",
+    "k8s-service-internal",
+    "Services are not opened to the internet",
+    "kubernetes:core/v1:Service",
+    severity="high",
+    law=("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"),
+    fix="Annotate it as internal, or use a ClusterIP.",
     url="https://docs.aws.amazon.com/eks/latest/userguide/network-load-balancing.html",
-)  # fmt: skip
+)
 def service_internal(props: Props) -> Iterator[str]:
     """A load balancer is public unless an annotation says otherwise."""
     annotations = at(props, "metadata.annotations") or {}
-    if at(props, "spec.type") == "LoadBalancer" and not any(annotations.get(key) in ("true", "internal") for key in _INTERNAL):
+    if at(props, "spec.type") == "LoadBalancer" and not any(
+        annotations.get(key) in ("true", "internal") for key in _INTERNAL
+    ):
         yield "Its load balancer can be reached from the internet"
 
 
 @KUBERNETES.resource(
-    "k8s-rbac-narrow", "Roles in the cluster name what they allow", "kubernetes:rbac.authorization.k8s.io/v1:Role",
-    "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", severity="high", law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.3"),
-    fix="Name verbs, resources and API groups.", url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
-)  # fmt: skip
+    "k8s-rbac-narrow",
+    "Roles in the cluster name what they allow",
+    "kubernetes:rbac.authorization.k8s.io/v1:Role",
+    "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
+    severity="high",
+    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.3"),
+    fix="Name verbs, resources and API groups.",
+    url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
+)
 def rbac_narrow(props: Props) -> Iterator[str]:
     """No star among verbs or resources."""
     for rule in listed(props.get("rules")):
@@ -344,10 +454,15 @@ def rbac_narrow(props: Props) -> Iterator[str]:
 
 
 @KUBERNETES.resource(
-    "k8s-no-cluster-admin", "Nobody is bound to cluster-admin", "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
-    "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", severity="critical", law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.1"),
-    fix="Bind a role that names what the work needs.", url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
-)  # fmt: skip
+    "k8s-no-cluster-admin",
+    "Nobody is bound to cluster-admin",
+    "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+    "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding",
+    severity="critical",
+    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.1"),
+    fix="Bind a role that names what the work needs.",
+    url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
+)
 def not_cluster_admin(props: Props) -> Iterator[str]:
     """By the name of the role."""
     if at(props, "roleRef.name") == "cluster-admin":

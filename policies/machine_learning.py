@@ -1,4 +1,6 @@
-"""What machine learning asks for beyond the rest: canaries, captured requests, closed notebooks, contracts for data, approved models."""
+"""What machine learning asks for beyond the rest: canaries, captured requests, closed notebooks, contracts for data,
+approved models.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +14,59 @@ from policies.control import Family, Item, Props, at, given, listed
 ML = Family("machine learning", ("SOX 404", "SOC 2 CC8.1"))
 _DATA = ("GDPR 5(1)(d)", "SOC 2 PI1.2")
 _CLOSED = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
-_CONFIGURATION, _ENDPOINT = "aws:sagemaker/endpointConfiguration:EndpointConfiguration", "aws:sagemaker/endpoint:Endpoint"
+_CONFIGURATION, _ENDPOINT = (
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    "aws:sagemaker/endpoint:Endpoint",
+)
 _NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
 MOST_CANARY_PERCENT = 10
 
 ML.setting(
-    "notebook-no-root", "Nobody is root in a notebook", _NOTEBOOK, "rootAccess", "Disabled", severity="high",
+    "notebook-no-root",
+    "Nobody is root in a notebook",
+    _NOTEBOOK,
+    "rootAccess",
+    "Disabled",
+    severity="high",
     law=("GDPR 32(4)", "SOC 2 CC6.3", "HIPAA 164.312(a)(1)"),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/nbi-root-access.html",
-)  # fmt: skip
+)
 ML.setting(
-    "notebook-no-internet", "Notebooks have no way to the internet of their own", _NOTEBOOK, "directInternetAccess", "Disabled", severity="high", law=_CLOSED,
+    "notebook-no-internet",
+    "Notebooks have no way to the internet of their own",
+    _NOTEBOOK,
+    "directInternetAccess",
+    "Disabled",
+    severity="high",
+    law=_CLOSED,
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/appendix-notebook-and-internet-access.html",
-)  # fmt: skip
+)
 ML.setting(
-    "studio-in-vpc", "Studio has no way to the internet of its own", "aws:sagemaker/domain:Domain", "appNetworkAccessType", "VpcOnly", severity="high",
+    "studio-in-vpc",
+    "Studio has no way to the internet of its own",
+    "aws:sagemaker/domain:Domain",
+    "appNetworkAccessType",
+    "VpcOnly",
+    severity="high",
     law=_CLOSED,
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/studio-notebooks-and-internet-access.html",
-)  # fmt: skip
+)
 
 
 @ML.resource(
-    "studio-stops-when-idle", "Idle workspaces stop", "aws:sagemaker/domain:Domain", severity="low",
+    "studio-stops-when-idle",
+    "Idle workspaces stop",
+    "aws:sagemaker/domain:Domain",
+    severity="low",
     fix="Set app_lifecycle_management.idle_settings on the default user settings.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-idle-shutdown.html",
-)  # fmt: skip
+)
 def studio_stops(props: Props) -> Iterator[str]:
     """JupyterLab at least."""
-    if at(props, "defaultUserSettings.jupyterLabAppSettings.appLifecycleManagement.idleSettings.lifecycleManagement") != "ENABLED":
+    if (
+        at(props, "defaultUserSettings.jupyterLabAppSettings.appLifecycleManagement.idleSettings.lifecycleManagement")
+        != "ENABLED"
+    ):
         yield "A workspace somebody has forgotten runs on"
 
 
@@ -48,10 +75,14 @@ def _serverless(props: Props) -> bool:
 
 
 @ML.resource(
-    "endpoint-captures", "Endpoints keep what they are asked and what they answer", _CONFIGURATION, severity="high", law=("GDPR 22", "SOX 404", "SOC 2 CC7.2"),
+    "endpoint-captures",
+    "Endpoints keep what they are asked and what they answer",
+    _CONFIGURATION,
+    severity="high",
+    law=("GDPR 22", "SOX 404", "SOC 2 CC7.2"),
     fix="Give data_capture_config with enable_capture; a serverless endpoint's container keeps it itself.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html",
-)  # fmt: skip
+)
 def captures(props: Props) -> Iterator[str]:
     """Without it nobody can say later why somebody was refused, or see the data drift."""
     if not _serverless(props) and at(props, "dataCaptureConfig.enableCapture") is not True:
@@ -59,10 +90,14 @@ def captures(props: Props) -> Iterator[str]:
 
 
 @ML.resource(
-    "capture-own-key", "Captured requests are encrypted with a key of the stack", _CONFIGURATION, severity="high",
-    law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"), fix="Give data_capture_config.kms_key_id.",
+    "capture-own-key",
+    "Captured requests are encrypted with a key of the stack",
+    _CONFIGURATION,
+    severity="high",
+    law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"),
+    fix="Give data_capture_config.kms_key_id.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html",
-)  # fmt: skip
+)
 def capture_encrypted(props: Props) -> Iterator[str]:
     """They hold what is known about people."""
     capture = at(props, "dataCaptureConfig") or {}
@@ -71,12 +106,20 @@ def capture_encrypted(props: Props) -> Iterator[str]:
 
 
 @ML.stack(
-    "endpoint-canary", "Production's endpoints change by a canary that alarms take back", severity="high", production=True,
-    fix=f"Give deployment_config with a canary of {MOST_CANARY_PERCENT} % at most and auto_rollback_configuration with alarms.",
+    "endpoint-canary",
+    "Production's endpoints change by a canary that alarms take back",
+    severity="high",
+    production=True,
+    fix=(
+        f"Give deployment_config with a canary of {MOST_CANARY_PERCENT} % at most and auto_rollback_configuration with"
+        " alarms."
+    ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html",
-)  # fmt: skip
+)
 def canary(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Serverless endpoints, which take no deployment configuration, are told by the configuration of the same resource name."""
+    """Serverless endpoints, which take no deployment configuration, are told by the configuration of the same
+    resource name.
+    """
     serverless = {item.name for item in items if item.type == _CONFIGURATION and _serverless(item.props)}
     for item in items:
         if item.type != _ENDPOINT or item.name in serverless:
@@ -92,21 +135,34 @@ def canary(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @ML.stack(
-    "endpoint-alarmed", "Every endpoint has an alarm", severity="high", law=("SOC 2 CC7.2", "SOX 404"), fix="Make an alarm on its latency and its errors.",
+    "endpoint-alarmed",
+    "Every endpoint has an alarm",
+    severity="high",
+    law=("SOC 2 CC7.2", "SOX 404"),
+    fix="Make an alarm on its latency and its errors.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html",
-)  # fmt: skip
+)
 def alarmed(items: list[Item]) -> Iterator[tuple[str, str]]:
     """By the alarm's dimension EndpointName."""
-    watched = {_text(item.props.get("dimensions"), "EndpointName") for item in items if item.type == "aws:cloudwatch/metricAlarm:MetricAlarm"}
+    watched = {
+        _text(item.props.get("dimensions"), "EndpointName")
+        for item in items
+        if item.type == "aws:cloudwatch/metricAlarm:MetricAlarm"
+    }
     for item in items:
         if item.type == _ENDPOINT and _text(item.props, "name") not in watched:
             yield item.urn, "Nobody is told when it fails"
 
 
 @ML.resource(
-    "alarm-reaches-somebody", "Alarms tell somebody", "aws:cloudwatch/metricAlarm:MetricAlarm", severity="medium", law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
-    fix="Give alarm_actions.", url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
-)  # fmt: skip
+    "alarm-reaches-somebody",
+    "Alarms tell somebody",
+    "aws:cloudwatch/metricAlarm:MetricAlarm",
+    severity="medium",
+    law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
+    fix="Give alarm_actions.",
+    url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
+)
 def alarm_tells(props: Props) -> Iterator[str]:
     """An action at least; which one may be unknown."""
     if not given(props, "alarmActions") or not len(props["alarmActions"]):
@@ -114,10 +170,17 @@ def alarm_tells(props: Props) -> Iterator[str]:
 
 
 @ML.resource(
-    "model-isolated", "Models run in the VPC, or without any network", "aws:sagemaker/model:Model", severity="medium", law=_CLOSED,
-    fix="Give vpc_config, or set enable_network_isolation; a serverless model can be in no VPC and then needs isolation or a waiver.",
+    "model-isolated",
+    "Models run in the VPC, or without any network",
+    "aws:sagemaker/model:Model",
+    severity="medium",
+    law=_CLOSED,
+    fix=(
+        "Give vpc_config, or set enable_network_isolation; a serverless model can be in no VPC and then needs isolation"
+        " or a waiver."
+    ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html",
-)  # fmt: skip
+)
 def model_isolated(props: Props) -> Iterator[str]:
     """One of the two."""
     if not given(props, "vpcConfig") and props.get("enableNetworkIsolation") is not True:
@@ -125,9 +188,14 @@ def model_isolated(props: Props) -> Iterator[str]:
 
 
 @ML.resource(
-    "training-isolated", "Jobs of pipelines run in the VPC, with encrypted volumes", "aws:sagemaker/pipeline:Pipeline", severity="high", law=_CLOSED,
-    fix="Give each step a NetworkConfig with a VpcConfig, and a VolumeKmsKeyId.", url="https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html",
-)  # fmt: skip
+    "training-isolated",
+    "Jobs of pipelines run in the VPC, with encrypted volumes",
+    "aws:sagemaker/pipeline:Pipeline",
+    severity="high",
+    law=_CLOSED,
+    fix="Give each step a NetworkConfig with a VpcConfig, and a VolumeKmsKeyId.",
+    url="https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html",
+)
 def training_isolated(props: Props) -> Iterator[str]:
     """Every step that starts instances."""
     import json
@@ -136,15 +204,20 @@ def training_isolated(props: Props) -> Iterator[str]:
     steps = (json.loads(definition) if isinstance(definition, str) else definition or {}).get("Steps", [])
     for step in listed(steps):
         arguments = step.get("Arguments") or {}
-        if step.get("Type") in ("Processing", "Training") and not (at(arguments, "NetworkConfig.VpcConfig") or arguments.get("VpcConfig")):
+        if step.get("Type") in ("Processing", "Training") and not (
+            at(arguments, "NetworkConfig.VpcConfig") or arguments.get("VpcConfig")
+        ):
             yield f"The step {step.get('Name')} runs outside of the VPC"
 
 
 @ML.stack(
-    "topic-has-contract", "Every topic has a schema in the registry", severity="high", law=_DATA,
+    "topic-has-contract",
+    "Every topic has a schema in the registry",
+    severity="high",
+    law=_DATA,
     fix="Register the topic's contract as a Glue schema of the same name.",
     url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html",
-)  # fmt: skip
+)
 def topic_contract(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Dead-letter topics take what holds to no contract."""
     schemas = {_text(item.props, "schemaName") for item in items if item.type == "aws:glue/schema:Schema"}
@@ -154,9 +227,13 @@ def topic_contract(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @ML.stack(
-    "topic-has-dead-letters", "Every topic has one for events that hold not to its contract", severity="medium", law=_DATA,
-    fix="Make a topic <name>.dlq.", url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-kafka-client.html",
-)  # fmt: skip
+    "topic-has-dead-letters",
+    "Every topic has one for events that hold not to its contract",
+    severity="medium",
+    law=_DATA,
+    fix="Make a topic <name>.dlq.",
+    url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-kafka-client.html",
+)
 def topic_dead_letters(items: list[Item]) -> Iterator[tuple[str, str]]:
     """By name."""
     names = {_text(item.props, "name") for item in _topics(items)}
@@ -166,9 +243,14 @@ def topic_dead_letters(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @ML.resource(
-    "schema-compatible", "A contract can't change in a way that breaks its readers", "aws:glue/schema:Schema", severity="medium", law=_DATA,
-    fix="Set compatibility to BACKWARD, FORWARD or FULL.", url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility",
-)  # fmt: skip
+    "schema-compatible",
+    "A contract can't change in a way that breaks its readers",
+    "aws:glue/schema:Schema",
+    severity="medium",
+    law=_DATA,
+    fix="Set compatibility to BACKWARD, FORWARD or FULL.",
+    url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility",
+)
 def schema_compatible(props: Props) -> Iterator[str]:
     """Neither unchecked nor switched off."""
     if props.get("compatibility") in (None, "NONE", "DISABLED"):
@@ -176,10 +258,13 @@ def schema_compatible(props: Props) -> Iterator[str]:
 
 
 @ML.resource(
-    "model-approved", "A model of one version carries the approvals of two people", "aws:sagemaker/model:Model", severity="high",
+    "model-approved",
+    "A model of one version carries the approvals of two people",
+    "aws:sagemaker/model:Model",
+    severity="high",
     fix="Tag it with Version, ApprovedByDataScience and ApprovedByOperations; the deploy step does.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html",
-)  # fmt: skip
+)
 def model_approved(props: Props) -> Iterator[str]:
     """One that names its artifact outright; `<model>/current/` is written only after the sign-off."""
     for container in [*listed(props.get("primaryContainer")), *listed(props.get("containers"))]:

@@ -27,7 +27,9 @@ from policies.control import Control, Item
 from policies.controls import CONTROLS
 from policies.settings import LONGEST_DAYS, Settings, read_settings
 
-WAIVERS_APPLY = "GROUNDPLAN_POLICY_WAIVERS"  # the review sets it to 0: it shows waived findings, and who answers for them
+WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who answers for them
+    "GROUNDPLAN_POLICY_WAIVERS"
+)
 
 
 def policies() -> list[Policy]:
@@ -39,7 +41,9 @@ def policies() -> list[Policy]:
 
 def _settings() -> Settings:
     config = pulumi.Config("groundplan")
-    return read_settings(config.get_object("objectives"), config.get_object("waivers"), os.environ.get("PULUMI_STACK", ""))
+    return read_settings(
+        config.get_object("objectives"), config.get_object("waivers"), os.environ.get("PULUMI_STACK", "")
+    )
 
 
 def _as_policy(control: Control, settings: Settings) -> Policy:
@@ -49,7 +53,9 @@ def _as_policy(control: Control, settings: Settings) -> Policy:
         "description": control.title,
         "enforcement_level": level if settings.applies(control) else EnforcementLevel.DISABLED,
         "severity": Severity[control.severity.upper()],
-        "framework": PolicyComplianceFramework(name=", ".join(sorted(control.frameworks)), reference=", ".join(control.law)),
+        "framework": PolicyComplianceFramework(
+            name=", ".join(sorted(control.frameworks)), reference=", ".join(control.law)
+        ),
         "tags": [control.family],
         "remediation_steps": control.remediation,
         "url": control.url,
@@ -66,7 +72,9 @@ def _waived(control: Control, settings: Settings) -> Callable[[str], bool]:
     return lambda resource: any(waiver.covers(control.id, resource) for waiver in holding)
 
 
-def _validation(control: Control, waived: Callable[[str], bool]) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
+def _validation(
+    control: Control, waived: Callable[[str], bool]
+) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
     types, check = frozenset(control.types), control.check
     assert check is not None
 
@@ -103,7 +111,9 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in target] if target is not None else value
 
 
-def _stack_validation(control: Control, waived: Callable[[str], bool]) -> Callable[[StackValidationArgs, ReportViolation], None]:
+def _stack_validation(
+    control: Control, waived: Callable[[str], bool]
+) -> Callable[[StackValidationArgs, ReportViolation], None]:
     check = control.stack_check
     assert check is not None
 
@@ -116,12 +126,16 @@ def _stack_validation(control: Control, waived: Callable[[str], bool]) -> Callab
     return validate
 
 
-_last = threading.local()  # the resources of the last stack-wide policy, and its items: a quick pack gives the next one the same
+_last = (
+    threading.local()
+)  # the resources of the last stack-wide policy, and its items: a quick pack gives the next one the same
 
 
 def _items(args: StackValidationArgs) -> dict[str, Item]:
     if getattr(_last, "resources", None) is not args.resources:
-        _last.items = {r.urn: Item(r.resource_type, r.name, r.urn, _properties(r), bool(r.opts.protect)) for r in args.resources}
+        _last.items = {
+            r.urn: Item(r.resource_type, r.name, r.urn, _properties(r), bool(r.opts.protect)) for r in args.resources
+        }
         _last.resources = args.resources
     found: dict[str, Item] = _last.items
     return found
@@ -130,9 +144,14 @@ def _items(args: StackValidationArgs) -> dict[str, Item]:
 def _properties(resource: PolicyResource) -> Mapping[str, Any]:
     """A resource's properties; a control that reads them is told where nothing of them is known.
 
-    In a preview the engine has nothing of a resource whose provider is not configured yet, such as a Kubernetes object before there is a cluster.
+    In a preview the engine has nothing of a resource whose provider is not configured yet, such as a Kubernetes object
+    before there is a cluster.
     """
-    nothing = not resource.props and pulumi.runtime.is_dry_run() and resource.resource_type.startswith(("aws:", "kubernetes:"))
+    nothing = (
+        not resource.props
+        and pulumi.runtime.is_dry_run()
+        and resource.resource_type.startswith(("aws:", "kubernetes:"))
+    )
     return _Unknown() if nothing else resource.props
 
 
@@ -153,29 +172,46 @@ def _waiver_policy(settings: Settings) -> Policy:
             report(fault, None)
 
     return StackValidationPolicy(
-        name="waiver-holds", description="Every waiver is complete, about a control that exists, and not expired", validate=validate,
-        enforcement_level=EnforcementLevel.MANDATORY, severity=Severity.HIGH, tags=["waivers"],
+        name="waiver-holds",
+        description="Every waiver is complete, about a control that exists, and not expired",
+        validate=validate,
+        enforcement_level=EnforcementLevel.MANDATORY,
+        severity=Severity.HIGH,
+        tags=["waivers"],
         remediation_steps="Mend what was waived, or have the waiver approved anew with a later day.",
-    )  # fmt: skip
+    )
 
 
 def waiver_faults(settings: Settings, today: datetime.date) -> list[str]:
     """What is wrong with the stack's waivers."""
     known = {*CONTROLS, *OF_THE_REVIEW}
-    unknown = [f"The waiver of {w.policy} on {w.resource} is about no control of this pack" for w in settings.waivers if w.policy not in known]
+    unknown = [
+        f"The waiver of {w.policy} on {w.resource} is about no control of this pack"
+        for w in settings.waivers
+        if w.policy not in known
+    ]
     unknown += [
         f"The waiver of {w.policy} on {w.resource} holds until {w.expires.isoformat()}: more than {LONGEST_DAYS} days"
         for w in settings.waivers
         if (w.expires - today).days > LONGEST_DAYS
     ]
     expired = [
-        f"The waiver of {w.policy} on {w.resource}, approved by {w.approver}, expired on {w.expires.isoformat()}" for w in settings.waivers if w.expired(today)
+        f"The waiver of {w.policy} on {w.resource}, approved by {w.approver}, expired on {w.expires.isoformat()}"
+        for w in settings.waivers
+        if w.expired(today)
     ]
     return [*settings.faults, *unknown, *expired]
 
 
 # Findings of `groundplan review` itself, which can be waived like those of controls.
 OF_THE_REVIEW = (
-    "iam-unknown-action", "iam-unknown-operator", "iam-unknown-condition", "iam-resource-ignored", "iam-resource-named", "iam-resource-mismatch",
-    "iam-escalation", "iam-malformed", "k8s-valid",
-)  # fmt: skip
+    "iam-unknown-action",
+    "iam-unknown-operator",
+    "iam-unknown-condition",
+    "iam-resource-ignored",
+    "iam-resource-named",
+    "iam-resource-mismatch",
+    "iam-escalation",
+    "iam-malformed",
+    "k8s-valid",
+)

@@ -1,6 +1,8 @@
-"""Makes the pack quick for a review: the SDK decodes a resource once, not once for each policy, and asks about it only the policies for its type.
+"""Makes the pack quick for a review: the SDK decodes a resource once, not once for each policy, and asks about it only
+the policies for its type.
 
-It replaces private parts of the SDK, so it is for reviews alone, which set ``SWITCH``; under ``pulumi up`` the SDK is as it came.
+It replaces private parts of the SDK, so it is for reviews alone, which set ``SWITCH``; under ``pulumi up`` the SDK is
+as it came.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ from policies.controls import CONTROLS
 
 SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack, and nowhere else
 # What is replaced, and what that relies on.
-_MODULE = ("json_format", "deserialize_properties", "unknown_checking_proxy", "StackValidationArgs", "_PolicyAnalyzerServicer")
+_MODULE = (
+    "json_format",
+    "deserialize_properties",
+    "unknown_checking_proxy",
+    "StackValidationArgs",
+    "_PolicyAnalyzerServicer",
+)
 _SERVICER = ("Analyze", "AnalyzeStack", "_get_resource_options")
 _POLICIES = "_PolicyAnalyzerServicer__policies"
 _MOST_KEPT = 20_000
@@ -32,7 +40,9 @@ def absent() -> list[str]:
 
 
 def quicken() -> None:
-    """Change the SDK in this process. Where it lacks one of the names nothing is changed, and the pack is only slower: a test tells of it."""
+    """Change the SDK in this process. Where it lacks one of the names nothing is changed, and the pack is only
+    slower: a test tells of it.
+    """
     if not absent():
         vars(sdk).update(replacements())
 
@@ -68,7 +78,8 @@ def _remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# What the SDK has made of all resources for the first stack-wide policy of a request, for the others: a list, or not there.
+# What the SDK has made of all resources for the first stack-wide policy of a request, for the others: a list, or not
+# there.
 _stack = threading.local()
 
 
@@ -85,7 +96,9 @@ def _shared(arguments: type) -> type:
 
 
 class _Unmade:
-    """An ``AnalyzeStackRequest`` that has no more resources to be made into objects once they have been, and all of them before, however often read."""
+    """An ``AnalyzeStackRequest`` that has no more resources to be made into objects once they have been, and all of
+    them before, however often read.
+    """
 
     def __init__(self, request: Any) -> None:
         self._request = request
@@ -110,7 +123,9 @@ def _quick(servicer: Any) -> Any:
             """Ask the policies for the resource's type, not all of them."""
             if request.type not in for_type:
                 controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, _POLICIES))
-                for_type[request.type] = [policy for policy, control in controls if control is None or request.type in control.types]
+                for_type[request.type] = [
+                    policy for policy, control in controls if control is None or request.type in control.types
+                ]
             view = copy.copy(self)
             setattr(view, _POLICIES, for_type[request.type])
             return servicer.Analyze(view, request, context)

@@ -9,40 +9,85 @@ from policies.encryption import buckets_without
 
 RESILIENCE = Family("resilience and backup", ("GDPR 32(1)(c)", "HIPAA 164.308(a)(7)(ii)", "SOC 2 A1.2"))
 _DATABASE = "aws:rds/instance:Instance"
-_HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:kms/key:Key", "aws:rds/instance:Instance", "aws:dynamodb/table:Table", "aws:backup/vault:Vault")
+_HOLDS_DATA = (
+    "aws:s3/bucket:Bucket",
+    "aws:kms/key:Key",
+    "aws:rds/instance:Instance",
+    "aws:dynamodb/table:Table",
+    "aws:backup/vault:Vault",
+)
 LEAST_BACKUP_DAYS = 7
 
 RESILIENCE.setting(
-    "rds-two-zones", "Production's databases stand in two zones", _DATABASE, "multiAz", True, severity="high", production=True,
+    "rds-two-zones",
+    "Production's databases stand in two zones",
+    _DATABASE,
+    "multiAz",
+    True,
+    severity="high",
+    production=True,
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZ.html",
-)  # fmt: skip
+)
 RESILIENCE.setting(
-    "rds-deletion-protected", "Production's databases can't be deleted by mistake", _DATABASE, "deletionProtection", True, severity="high", production=True,
+    "rds-deletion-protected",
+    "Production's databases can't be deleted by mistake",
+    _DATABASE,
+    "deletionProtection",
+    True,
+    severity="high",
+    production=True,
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html",
-)  # fmt: skip
+)
 RESILIENCE.setting(
-    "dynamodb-deletion-protected", "Production's tables can't be deleted by mistake", "aws:dynamodb/table:Table", "deletionProtectionEnabled", True,
-    severity="high", production=True, url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithTables.Basics.html",
-)  # fmt: skip
+    "dynamodb-deletion-protected",
+    "Production's tables can't be deleted by mistake",
+    "aws:dynamodb/table:Table",
+    "deletionProtectionEnabled",
+    True,
+    severity="high",
+    production=True,
+    url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithTables.Basics.html",
+)
 RESILIENCE.setting(
-    "eks-deletion-protected", "Production's cluster can't be deleted by mistake", "aws:eks/cluster:Cluster", "deletionProtection", True, severity="medium",
-    production=True, url="https://docs.aws.amazon.com/eks/latest/userguide/deletion-protection.html",
-)  # fmt: skip
+    "eks-deletion-protected",
+    "Production's cluster can't be deleted by mistake",
+    "aws:eks/cluster:Cluster",
+    "deletionProtection",
+    True,
+    severity="medium",
+    production=True,
+    url="https://docs.aws.amazon.com/eks/latest/userguide/deletion-protection.html",
+)
 RESILIENCE.setting(
-    "dynamodb-point-in-time", "Tables can be restored to any second", "aws:dynamodb/table:Table", "pointInTimeRecovery.enabled", True, severity="medium",
-    production=True, url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html",
-)  # fmt: skip
+    "dynamodb-point-in-time",
+    "Tables can be restored to any second",
+    "aws:dynamodb/table:Table",
+    "pointInTimeRecovery.enabled",
+    True,
+    severity="medium",
+    production=True,
+    url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html",
+)
 RESILIENCE.setting(
-    "efs-backed-up", "File systems are backed up", "aws:efs/backupPolicy:BackupPolicy", "backupPolicy.status", "ENABLED", severity="medium",
+    "efs-backed-up",
+    "File systems are backed up",
+    "aws:efs/backupPolicy:BackupPolicy",
+    "backupPolicy.status",
+    "ENABLED",
+    severity="medium",
     url="https://docs.aws.amazon.com/efs/latest/ug/awsbackup.html",
-)  # fmt: skip
+)
 
 
 @RESILIENCE.resource(
-    "rds-backed-up", "Databases are backed up for a week at least", _DATABASE, severity="high", production=True,
+    "rds-backed-up",
+    "Databases are backed up for a week at least",
+    _DATABASE,
+    severity="high",
+    production=True,
     fix=f"Set backup_retention_period to {LEAST_BACKUP_DAYS} or more.",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithAutomatedBackups.html",
-)  # fmt: skip
+)
 def database_backed_up(props: Props) -> Iterator[str]:
     """Days of automated backups."""
     days = props.get("backupRetentionPeriod") or 0
@@ -51,10 +96,14 @@ def database_backed_up(props: Props) -> Iterator[str]:
 
 
 @RESILIENCE.resource(
-    "rds-final-snapshot", "Production's databases leave a last snapshot", _DATABASE, severity="medium", production=True,
+    "rds-final-snapshot",
+    "Production's databases leave a last snapshot",
+    _DATABASE,
+    severity="medium",
+    production=True,
     fix="Set skip_final_snapshot to False, and give final_snapshot_identifier.",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html",
-)  # fmt: skip
+)
 def final_snapshot(props: Props) -> Iterator[str]:
     """Not skipped."""
     if props.get("skipFinalSnapshot"):
@@ -62,32 +111,50 @@ def final_snapshot(props: Props) -> Iterator[str]:
 
 
 @RESILIENCE.stack(
-    "s3-versioned", "Buckets keep former versions", severity="medium", law=(*RESILIENCE.law, "SOX 404"), fix="Make a BucketVersioning with status Enabled.",
+    "s3-versioned",
+    "Buckets keep former versions",
+    severity="medium",
+    law=(*RESILIENCE.law, "SOX 404"),
+    fix="Make a BucketVersioning with status Enabled.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html",
-)  # fmt: skip
+)
 def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
     """An object that is overwritten or deleted by mistake can be had back."""
     settings = [item for item in items if item.type.startswith("aws:s3/bucketVersioning")]
-    for item in buckets_without(items, [item for item in settings if at(item.props, "versioningConfiguration.status") == "Enabled"]):
+    for item in buckets_without(
+        items, [item for item in settings if at(item.props, "versioningConfiguration.status") == "Enabled"]
+    ):
         if at(item.props, "versioning.enabled") is not True:
             yield item.urn, "What is overwritten is gone"
 
 
 @RESILIENCE.stack(
-    "backup-plan-present", "Production's databases and tables are in a backup plan", severity="medium", production=True,
-    fix="Make a backup plan and select them.", url="https://docs.aws.amazon.com/aws-backup/latest/devguide/about-backup-plans.html",
-)  # fmt: skip
+    "backup-plan-present",
+    "Production's databases and tables are in a backup plan",
+    severity="medium",
+    production=True,
+    fix="Make a backup plan and select them.",
+    url="https://docs.aws.amazon.com/aws-backup/latest/devguide/about-backup-plans.html",
+)
 def backup_plan(items: list[Item]) -> Iterator[tuple[str, str]]:
     """A plan and a selection, where there is something to back up."""
     types = {item.type for item in items}
-    if types & {_DATABASE, "aws:rds/cluster:Cluster", "aws:dynamodb/table:Table"} and not {"aws:backup/plan:Plan", "aws:backup/selection:Selection"} <= types:
+    if (
+        types & {_DATABASE, "aws:rds/cluster:Cluster", "aws:dynamodb/table:Table"}
+        and not {"aws:backup/plan:Plan", "aws:backup/selection:Selection"} <= types
+    ):
         yield "", "Databases and tables are in no backup plan"
 
 
 @RESILIENCE.stack(
-    "data-protected", "What holds production's data refuses to be deleted by a deployment", severity="medium", production=True,
-    law=(*RESILIENCE.law, "SOX 404"), fix="Pass ResourceOptions(protect=True).", url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
-)  # fmt: skip
+    "data-protected",
+    "What holds production's data refuses to be deleted by a deployment",
+    severity="medium",
+    production=True,
+    law=(*RESILIENCE.law, "SOX 404"),
+    fix="Pass ResourceOptions(protect=True).",
+    url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
+)
 def data_protected(items: list[Item]) -> Iterator[tuple[str, str]]:
     """The engine's own protection, for mistakes in the program."""
     for item in items:
@@ -96,10 +163,14 @@ def data_protected(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @RESILIENCE.resource(
-    "msk-three-copies", "Brokers stand in two zones at least", "aws:msk/cluster:Cluster", severity="medium", production=True,
+    "msk-three-copies",
+    "Brokers stand in two zones at least",
+    "aws:msk/cluster:Cluster",
+    severity="medium",
+    production=True,
     fix="Give client subnets in two or three zones, and as many brokers or a multiple.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html",
-)  # fmt: skip
+)
 def brokers_in_zones(props: Props) -> Iterator[str]:
     """As told by the number of brokers."""
     if (props.get("numberOfBrokerNodes") or 0) < 2:
@@ -107,9 +178,14 @@ def brokers_in_zones(props: Props) -> Iterator[str]:
 
 
 @RESILIENCE.resource(
-    "nodes-in-zones", "The cluster's nodes can stand in several zones", "aws:eks/nodeGroup:NodeGroup", severity="medium", production=True,
-    fix="Give subnets in two zones or more.", url="https://docs.aws.amazon.com/eks/latest/best-practices/reliability.html",
-)  # fmt: skip
+    "nodes-in-zones",
+    "The cluster's nodes can stand in several zones",
+    "aws:eks/nodeGroup:NodeGroup",
+    severity="medium",
+    production=True,
+    fix="Give subnets in two zones or more.",
+    url="https://docs.aws.amazon.com/eks/latest/best-practices/reliability.html",
+)
 def nodes_in_zones(props: Props) -> Iterator[str]:
     """Two subnets at least."""
     if given(props, "subnetIds") and len(props["subnetIds"]) < 2:
@@ -117,12 +193,21 @@ def nodes_in_zones(props: Props) -> Iterator[str]:
 
 
 @RESILIENCE.resource(
-    "endpoint-two-instances", "Production's endpoints run on two instances", "aws:sagemaker/endpointConfiguration:EndpointConfiguration", severity="medium",
-    production=True, law=("SOC 2 A1.2",), fix="Set initial_instance_count of the variant that takes the traffic to 2 or more.",
+    "endpoint-two-instances",
+    "Production's endpoints run on two instances",
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    severity="medium",
+    production=True,
+    law=("SOC 2 A1.2",),
+    fix="Set initial_instance_count of the variant that takes the traffic to 2 or more.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/best-practices.html",
-)  # fmt: skip
+)
 def two_instances(props: Props) -> Iterator[str]:
     """SageMaker spreads them over zones; of one variant's instances, another's don't count."""
     for variant in listed(props.get("productionVariants")):
-        if not given(variant, "serverlessConfig") and (variant.get("initialVariantWeight", 1) or 0) > 0 and (variant.get("initialInstanceCount") or 0) < 2:
+        if (
+            not given(variant, "serverlessConfig")
+            and (variant.get("initialVariantWeight", 1) or 0) > 0
+            and (variant.get("initialInstanceCount") or 0) < 2
+        ):
             yield f"The variant {variant.get('variantName', '')} stands in one zone"

@@ -13,13 +13,21 @@ _LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
 
 
 @RETENTION.stack(
-    "audit-log-locked", "The bucket of the audit trail can't be changed", severity="high", law=("SOX 404", "HIPAA 164.312(c)(1)", "SOC 2 CC7.2", "GDPR 5(2)"),
+    "audit-log-locked",
+    "The bucket of the audit trail can't be changed",
+    severity="high",
+    law=("SOX 404", "HIPAA 164.312(c)(1)", "SOC 2 CC7.2", "GDPR 5(2)"),
     fix="Make the bucket with object_lock_enabled, and a BucketObjectLockConfiguration with a default retention.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html",
-)  # fmt: skip
+)
 def audit_locked(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Write once, read many, for the bucket that a trail of this stack writes to."""
-    locked = {name for item in items if item.type == _LOCK and at(item.props, "rule.defaultRetention.mode") for name in (bucket_of(item), item.name)}
+    locked = {
+        name
+        for item in items
+        if item.type == _LOCK and at(item.props, "rule.defaultRetention.mode")
+        for name in (bucket_of(item), item.name)
+    }
     buckets = {name: item for item in items if is_bucket(item) for name in (bucket_of(item), item.name)}
     for item in items:
         if item.type == "aws:cloudtrail/trail:Trail" and "s3BucketName" in item.props:
@@ -29,10 +37,15 @@ def audit_locked(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 @RETENTION.resource(
-    "audit-lock-compliance", "Production's locks can't be lifted", _LOCK, severity="medium", production=True, law=("SOX 404", "SOC 2 CC7.2"),
+    "audit-lock-compliance",
+    "Production's locks can't be lifted",
+    _LOCK,
+    severity="medium",
+    production=True,
+    law=("SOX 404", "SOC 2 CC7.2"),
     fix="Set the mode of the audit bucket's default retention to COMPLIANCE.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html#object-lock-retention-modes",
-)  # fmt: skip
+)
 def lock_compliance(props: Props) -> Iterator[str]:
     """In the bucket whose name says that it holds the audit log; elsewhere GOVERNANCE is enough."""
     if "audit" in str(props.get("bucket", "")) and at(props, "rule.defaultRetention.mode") != "COMPLIANCE":
@@ -40,22 +53,31 @@ def lock_compliance(props: Props) -> Iterator[str]:
 
 
 @RETENTION.stack(
-    "s3-lifecycle", "Buckets say what becomes of old objects", severity="medium", law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
+    "s3-lifecycle",
+    "Buckets say what becomes of old objects",
+    severity="medium",
+    law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
     fix="Make a BucketLifecycleConfiguration with an expiration or a transition.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html",
-)  # fmt: skip
+)
 def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Storage limitation: nothing is kept only because nobody has deleted it."""
-    for item in buckets_without(items, [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]):
+    for item in buckets_without(
+        items, [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]
+    ):
         if not listed(item.props.get("lifecycleRules")):
             yield item.urn, "Objects stay for ever"
 
 
 @RETENTION.resource(
-    "lifecycle-cleans-up", "Uploads that were broken off go away", "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", severity="low",
-    law=("SOC 2 C1.2",), fix="Add abort_incomplete_multipart_upload to a rule that covers the whole bucket.",
+    "lifecycle-cleans-up",
+    "Uploads that were broken off go away",
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+    severity="low",
+    law=("SOC 2 C1.2",),
+    fix="Add abort_incomplete_multipart_upload to a rule that covers the whole bucket.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config.html",
-)  # fmt: skip
+)
 def cleans_up(props: Props) -> Iterator[str]:
     """Parts nobody sees are paid for, and may hold personal data."""
     if not any(given(rule, "abortIncompleteMultipartUpload") for rule in listed(props.get("rules"))):
@@ -63,9 +85,14 @@ def cleans_up(props: Props) -> Iterator[str]:
 
 
 @RETENTION.resource(
-    "dynamodb-expires", "Tables of features let items expire", "aws:dynamodb/table:Table", severity="low", law=("GDPR 5(1)(e)",),
-    fix="Set ttl with the attribute that holds the time.", url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html",
-)  # fmt: skip
+    "dynamodb-expires",
+    "Tables of features let items expire",
+    "aws:dynamodb/table:Table",
+    severity="low",
+    law=("GDPR 5(1)(e)",),
+    fix="Set ttl with the attribute that holds the time.",
+    url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html",
+)
 def expires(props: Props) -> Iterator[str]:
     """Time to live."""
     if at(props, "ttl.enabled") is not True:
@@ -73,10 +100,14 @@ def expires(props: Props) -> Iterator[str]:
 
 
 @RETENTION.resource(
-    "dynamodb-replicas-in-law", "Replicas of tables stay in the European Union with the table", "aws:dynamodb/table:Table", severity="high",
-    law=("GDPR 44",), fix="Replicate into a region under the same law.",
+    "dynamodb-replicas-in-law",
+    "Replicas of tables stay in the European Union with the table",
+    "aws:dynamodb/table:Table",
+    severity="high",
+    law=("GDPR 44",),
+    fix="Replicate into a region under the same law.",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GlobalTables.html",
-)  # fmt: skip
+)
 def replicas_in_law(props: Props) -> Iterator[str]:
     """Where some replicas are in the Union, all are."""
     regions = [str(replica.get("regionName")) for replica in listed(props.get("replicas"))]
@@ -86,12 +117,20 @@ def replicas_in_law(props: Props) -> Iterator[str]:
 
 
 @RETENTION.stack(
-    "resources-in-one-law", "A stack under GDPR makes nothing outside of the European Union beside what it makes inside", severity="high", law=("GDPR 44",),
-    fix="Leave region away, or name one of the Union's.", url="https://gdpr-info.eu/art-44-gdpr/",
-)  # fmt: skip
+    "resources-in-one-law",
+    "A stack under GDPR makes nothing outside of the European Union beside what it makes inside",
+    severity="high",
+    law=("GDPR 44",),
+    fix="Leave region away, or name one of the Union's.",
+    url="https://gdpr-info.eu/art-44-gdpr/",
+)
 def in_one_law(items: list[Item]) -> Iterator[tuple[str, str]]:
     """By the region of the stack's providers and of single resources."""
-    named = [(item, _text(item, "region")) for item in items if item.type.startswith(("aws:", "pulumi:providers:aws")) and given(item.props, "region")]
+    named = [
+        (item, _text(item, "region"))
+        for item in items
+        if item.type.startswith(("aws:", "pulumi:providers:aws")) and given(item.props, "region")
+    ]
     inside = [region for _, region in named if region in EU]
     for item, region in named:
         if inside and region and region not in EU:
@@ -108,9 +147,14 @@ def _text(item: Item, key: str) -> str:
 
 
 @RETENTION.resource(
-    "backups-expire", "Backups go away in the end", "aws:backup/plan:Plan", severity="low", law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
-    fix="Set lifecycle.delete_after on every rule.", url="https://docs.aws.amazon.com/aws-backup/latest/devguide/creating-a-backup-plan.html",
-)  # fmt: skip
+    "backups-expire",
+    "Backups go away in the end",
+    "aws:backup/plan:Plan",
+    severity="low",
+    law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
+    fix="Set lifecycle.delete_after on every rule.",
+    url="https://docs.aws.amazon.com/aws-backup/latest/devguide/creating-a-backup-plan.html",
+)
 def backups_expire(props: Props) -> Iterator[str]:
     """A right to be forgotten ends in the last backup."""
     for rule in listed(props.get("rules")):

@@ -11,27 +11,45 @@ from pulumi_policy.proxy import UnknownValueError
 from policies.control import Family, Item, Props, at, listed
 
 SECRETS = Family("secrets", ("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"))
-_NAMES = re.compile(r"(password|passwd|secret|(?:^|_)pass(?:$|_)|(?:^|_|[a-z])token$|api_?key|access_?key|private_?key|credential)", re.IGNORECASE)
-_POINTERS = re.compile(r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE)  # they say where a secret is, not what it is
+_NAMES = re.compile(
+    r"(password|passwd|secret|(?:^|_)pass(?:$|_)|(?:^|_|[a-z])token$|api_?key|access_?key|private_?key|credential)",
+    re.IGNORECASE,
+)
+_POINTERS = re.compile(
+    r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE
+)  # they say where a secret is, not what it is
 _VALUES = re.compile(
-    r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}|://[^/:@\s]+:[^/@\s]+@"
+    r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE"
+    r" KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}|://[^/:@\s]+:[^/@\s]+@"
 )
 
 SECRETS.setting(
-    "rds-password-managed", "The database's password is made and kept by RDS", "aws:rds/instance:Instance", "manageMasterUserPassword", True, severity="high",
+    "rds-password-managed",
+    "The database's password is made and kept by RDS",
+    "aws:rds/instance:Instance",
+    "manageMasterUserPassword",
+    True,
+    severity="high",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html",
-)  # fmt: skip
+)
 SECRETS.setting(
-    "rds-cluster-password-managed", "The cluster's password is made and kept by RDS", "aws:rds/cluster:Cluster", "manageMasterUserPassword", True,
-    severity="high", url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html",
-)  # fmt: skip
+    "rds-cluster-password-managed",
+    "The cluster's password is made and kept by RDS",
+    "aws:rds/cluster:Cluster",
+    "manageMasterUserPassword",
+    True,
+    severity="high",
+    url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html",
+)
 
 
 def looks_secret(name: str, value: Any) -> bool:
     """Whether a variable seems to hold a secret's value: by its name, or by the form of the value."""
     if not isinstance(value, str) or not value or re.fullmatch(r"[\d.]+|true|false", value, re.IGNORECASE):
         return False
-    return bool(_VALUES.search(value)) or bool(_NAMES.search(name) and not _POINTERS.search(name) and not value.startswith(("arn:", "/", "$(", "{{")))
+    return bool(_VALUES.search(value)) or bool(
+        _NAMES.search(name) and not _POINTERS.search(name) and not value.startswith(("arn:", "/", "$(", "{{"))
+    )
 
 
 def _variables(props: Props) -> Iterator[tuple[str, Any]]:
@@ -39,7 +57,9 @@ def _variables(props: Props) -> Iterator[tuple[str, Any]]:
     maps = [at(props, "environment.variables"), at(props, "primaryContainer.environment"), props.get("environment")]
     maps += [container.get("environment") for container in listed(props.get("containers"))]
     for found in maps:
-        for name in found if isinstance(found, Mapping) and "variables" not in found and "computeType" not in found else ():
+        for name in (
+            found if isinstance(found, Mapping) and "variables" not in found and "computeType" not in found else ()
+        ):
             yield from _known(name, found)
     for variable in listed(at(props, "environment.environmentVariables")):
         if variable.get("type", "PLAINTEXT") == "PLAINTEXT":
@@ -54,10 +74,15 @@ def _known(key: str, found: Mapping[str, Any], name: str = "") -> Iterator[tuple
 
 
 @SECRETS.resource(
-    "no-secret-in-environment", "No secret stands in an environment variable", "aws:lambda/function:Function", "aws:sagemaker/model:Model",
-    "aws:codebuild/project:Project", severity="critical", fix="Pass the ARN of a secret, and read it when the program starts.",
+    "no-secret-in-environment",
+    "No secret stands in an environment variable",
+    "aws:lambda/function:Function",
+    "aws:sagemaker/model:Model",
+    "aws:codebuild/project:Project",
+    severity="critical",
+    fix="Pass the ARN of a secret, and read it when the program starts.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
-)  # fmt: skip
+)
 def no_secret_in_environment(props: Props) -> Iterator[str]:
     """Neither by name nor by form."""
     for name, value in _variables(props):
@@ -66,9 +91,14 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
 
 
 @SECRETS.resource(
-    "no-secret-in-user-data", "No secret stands in an instance's start script", "aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate",
-    severity="critical", fix="Let the instance read the secret with its role.", url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html",
-)  # fmt: skip
+    "no-secret-in-user-data",
+    "No secret stands in an instance's start script",
+    "aws:ec2/instance:Instance",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    severity="critical",
+    fix="Let the instance read the secret with its role.",
+    url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html",
+)
 def no_secret_in_user_data(props: Props) -> Iterator[str]:
     """User data can be read by everything that runs on the instance."""
     script = str(props.get("userData") or "")
@@ -78,10 +108,13 @@ def no_secret_in_user_data(props: Props) -> Iterator[str]:
 
 
 @SECRETS.resource(
-    "secret-not-in-program", "The program writes no secret's value", "aws:secretsmanager/secretVersion:SecretVersion", severity="high",
+    "secret-not-in-program",
+    "The program writes no secret's value",
+    "aws:secretsmanager/secretVersion:SecretVersion",
+    severity="high",
     fix="Let whoever owns the secret put its value in, or have it generated (random_password, a rotation).",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
-)  # fmt: skip
+)
 def not_in_program(props: Props) -> Iterator[str]:
     """A value that is known before a deployment stands in the code or in the configuration."""
     for key in ("secretString", "secretBinary"):
@@ -93,10 +126,13 @@ def not_in_program(props: Props) -> Iterator[str]:
 
 
 @SECRETS.resource(
-    "parameter-secure", "Parameters that hold secrets are secure strings", "aws:ssm/parameter:Parameter", severity="high",
+    "parameter-secure",
+    "Parameters that hold secrets are secure strings",
+    "aws:ssm/parameter:Parameter",
+    severity="high",
     fix="Set type to SecureString, with a key of the stack.",
     url="https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-securestring.html",
-)  # fmt: skip
+)
 def parameter_secure(props: Props) -> Iterator[str]:
     """By name."""
     name = str(props.get("name") or "")
@@ -105,10 +141,14 @@ def parameter_secure(props: Props) -> Iterator[str]:
 
 
 @SECRETS.resource(
-    "secret-can-be-restored", "A deleted secret can be had back for a week at least", "aws:secretsmanager/secret:Secret", severity="low",
-    law=("SOC 2 A1.2", "GDPR 32(1)(c)"), fix="Set recovery_window_in_days to 7 or more.",
+    "secret-can-be-restored",
+    "A deleted secret can be had back for a week at least",
+    "aws:secretsmanager/secret:Secret",
+    severity="low",
+    law=("SOC 2 A1.2", "GDPR 32(1)(c)"),
+    fix="Set recovery_window_in_days to 7 or more.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_delete-secret.html",
-)  # fmt: skip
+)
 def can_be_restored(props: Props) -> Iterator[str]:
     """Not at once, not in less than a week."""
     days = props.get("recoveryWindowInDays")
@@ -117,10 +157,13 @@ def can_be_restored(props: Props) -> Iterator[str]:
 
 
 @SECRETS.stack(
-    "secret-rotates", "Secrets rotate", severity="medium", law=(*SECRETS.law, "SOX 404"),
+    "secret-rotates",
+    "Secrets rotate",
+    severity="medium",
+    law=(*SECRETS.law, "SOX 404"),
     fix="Make a SecretRotation for it, or waive it with the reason why its value must stay.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets.html",
-)  # fmt: skip
+)
 def rotates(items: list[Item]) -> Iterator[tuple[str, str]]:
     """As found by the rotation's resource name: it is that of the secret."""
     rotating = {item.name for item in items if item.type == "aws:secretsmanager/secretRotation:SecretRotation"}

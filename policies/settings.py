@@ -1,7 +1,8 @@
-"""What the stack's configuration says to the policies: its regimes decide what is mandatory, its waivers what is let through.
+"""What the stack's configuration says to the policies: its regimes decide what is mandatory, its waivers what is let
+through.
 
-The engine hands a pack the stack's configuration, as it hands it to the program; a program that is none of Groundplan's has no
-objectives, and then only critical controls are mandatory.
+The engine hands a pack the stack's configuration, as it hands it to the program; a program that is none of Groundplan's
+has no objectives, and then only critical controls are mandatory.
 """
 
 from __future__ import annotations
@@ -74,7 +75,11 @@ def read_settings(objectives: Mapping[str, Any] | None, waivers: Iterable[Any] |
     A waiver that can't be read is kept as a fault: it waives nothing, and is itself a finding.
     """
     wanted = objectives if isinstance(objectives, Mapping) else {}
-    regimes = frozenset(REGIMES[str(name).lower().replace(" ", "")] for name in wanted.get("compliance") or () if str(name).lower().replace(" ", "") in REGIMES)
+    regimes = frozenset(
+        REGIMES[str(name).lower().replace(" ", "")]
+        for name in wanted.get("compliance") or ()
+        if str(name).lower().replace(" ", "") in REGIMES
+    )
     read: list[Waiver] = []
     faults: list[str] = []
     for index, entry in enumerate(waivers or ()):

@@ -1,1 +1,3 @@
-"""What people write and the platform offers, by types: objectives, contracts, model folders, outputs. Imports nothing of the project."""
+"""What people write and the platform offers, by types: objectives, contracts, model folders, outputs. Imports
+nothing of the project.
+"""

@@ -52,7 +52,8 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 class Option(BaseModel):
-    """A choice that the source of a model's events leaves to whoever starts the platform on one machine: ``groundplan up --set MODEL.OPTION=VALUE``.
+    """A choice that the source of a model's events leaves to whoever starts the platform on one machine: ``groundplan
+    up --set MODEL.OPTION=VALUE``.
 
     Attributes:
         default: What holds where nothing is said.
@@ -74,7 +75,8 @@ class ModelFile(BaseModel):
         model: Name of the model, under which the stack file has its objectives.
         target: Name of the label.
         source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
-        features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the features.
+        features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the
+            features.
         views: Feature views by name.
         options: Arguments of the source, by name.
         recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
@@ -105,7 +107,11 @@ def read_model_file(folder: Path) -> ModelFile:
     try:
         return ModelFile.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        said = (
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         raise UsageError(said, where=str(file), fix=f"known: {', '.join(ModelFile.model_fields)}") from None
 
 
@@ -119,11 +125,15 @@ def options_of(file: ModelFile, given: Mapping[str, str], model: str) -> dict[st
     for name, value in given.items():
         if name not in known:
             raise UsageError(
-                f"model {model} has no option {name!r}", where="--set", fix=f"known: {'; '.join(known.values())}" if known else "its model.yaml declares none"
+                f"model {model} has no option {name!r}",
+                where="--set",
+                fix=f"known: {'; '.join(known.values())}" if known else "its model.yaml declares none",
             )
         if not re.fullmatch(file.options[name].pattern, value):
             raise UsageError(
-                f"{name} is {value!r}; expected {file.options[name].help}", where=f"--set {model}.{name}", fix=f"for example {file.options[name].default}"
+                f"{name} is {value!r}; expected {file.options[name].help}",
+                where=f"--set {model}.{name}",
+                fix=f"for example {file.options[name].default}",
             )
     return {name: given.get(name, option.default) for name, option in file.options.items()}
 
@@ -139,9 +149,11 @@ def _of_contract(contract: Contract, target: str) -> View:
     """The events as features: what is a value of its own, not a list or an object."""
     if len(contract.keys) != 1:
         raise UsageError(
-            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and a feature view has one",
-            where=f"contract {contract.id}", fix="mark one property `primaryKey: true`, or name `features` and `views` in model.yaml",
-        )  # fmt: skip
+            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and"
+            " a feature view has one",
+            where=f"contract {contract.id}",
+            fix="mark one property `primaryKey: true`, or name `features` and `views` in model.yaml",
+        )
     kinds = {item.name: feature_type(item) for item in contract.fields}
     key_type = kinds.pop(contract.key)
     features = {name: kind for name, kind in kinds.items() if kind is not None and name != target}
@@ -156,7 +168,12 @@ def _of_contract(contract: Contract, target: str) -> View:
 
 def feature_type(item: standard.Field) -> FeatureType | None:
     """What a field is as a feature; None for what is no single value."""
-    kinds: dict[str, FeatureType] = {"integer": "integer", "number": "number", "decimal": "number", "boolean": "boolean"}
+    kinds: dict[str, FeatureType] = {
+        "integer": "integer",
+        "number": "number",
+        "decimal": "number",
+        "boolean": "boolean",
+    }
     return None if item.stored in ("object", "array", "json") else kinds.get(item.stored, "string")
 
 
@@ -183,18 +200,25 @@ def load_contracts(folder: Path) -> tuple[Contract, ...]:
     """
     if not contract_files(folder):
         raise UsageError(
-            "is a model's folder and has no data contract, so nothing would hold its data to anything", where=str(folder),
+            "is a model's folder and has no data contract, so nothing would hold its data to anything",
+            where=str(folder),
             fix="write contract.yaml; `groundplan contract import` makes one from data",
-        )  # fmt: skip
+        )
     found = [(path, contract) for path in contract_files(folder) for contract in standard.load_contracts(path)]
     for place, (path, contract) in enumerate(found):
         if contract.retired:
             raise UsageError(
-                f"is {contract.status}, and nothing is taken in by it any more", where=str(path), fix="remove the model's folder, or set `status: active`"
+                f"is {contract.status}, and nothing is taken in by it any more",
+                where=str(path),
+                fix="remove the model's folder, or set `status: active`",
             )
         for other_path, other in found[:place]:
             if shared := _in_common(contract, other):
-                raise UsageError(f"is about the {shared}, and so is {other_path}", where=str(path), fix="make one contract of the two, or rename one")
+                raise UsageError(
+                    f"is about the {shared}, and so is {other_path}",
+                    where=str(path),
+                    fix="make one contract of the two, or rename one",
+                )
     return tuple(contract for _, contract in found)
 
 
@@ -254,11 +278,15 @@ def folder_names(root: Path) -> dict[str, str]:
     Raises:
         UsageError: A ``model.yaml`` is wrong.
     """
-    return {read_model_file(path.parent).model or path.parent.name: path.parent.name for path in sorted(root.glob("models/*/experiment.py"))}
+    return {
+        read_model_file(path.parent).model or path.parent.name: path.parent.name
+        for path in sorted(root.glob("models/*/experiment.py"))
+    }
 
 
 def folders_of(root: Path, models: Collection[str]) -> list[ModelFolder]:
-    """The folders of some models; a model without one (its data comes from elsewhere, or it is yet to be written) is left out.
+    """The folders of some models; a model without one (its data comes from elsewhere, or it is yet to be written) is
+    left out.
 
     Raises:
         UsageError: A file in one is wrong, or two are of one model.
@@ -281,19 +309,30 @@ def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
             for other_path, other in contracts:
                 if common := _in_common(contract, other):
                     raise UsageError(
-                        f"its contract {contract.id} of the {common} is another than the one of {_name(other_path)}", where=_name(folder.path),
+                        f"its contract {contract.id} of the {common} is another than the one of {_name(other_path)}",
+                        where=_name(folder.path),
                         fix="give both the same contract, or this one a topic and a table of its own",
-                    )  # fmt: skip
+                    )
             contracts.append((folder.path, contract))
         for view in folder.views if folder.contracts else ():
-            made = (folder.file.recording, (folder.path / f"{folder.file.features}.py").read_text(encoding="utf-8") if folder.file.features else "")
+            made = (
+                folder.file.recording,
+                (
+                    (folder.path / f"{folder.file.features}.py").read_text(encoding="utf-8")
+                    if folder.file.features
+                    else ""
+                ),
+            )
             other_path, other_view, other_made = views.setdefault(view.name, (folder.path, view, made))
             if view != other_view or made != other_made:
-                why = _differing(view, other_view) or ("the code of its features" if made[1] != other_made[1] else "`recording`")
+                why = _differing(view, other_view) or (
+                    "the code of its features" if made[1] != other_made[1] else "`recording`"
+                )
                 raise UsageError(
                     f"its view {view.name} is another than the one of {_name(other_path)}: {why}",
-                    where=_name(folder.path), fix="declare the same view in both, or give this one a name of its own under `views`",
-                )  # fmt: skip
+                    where=_name(folder.path),
+                    fix="declare the same view in both, or give this one a name of its own under `views`",
+                )
     return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
 
 
@@ -309,9 +348,11 @@ def refuse_drafts(contracts: Iterable[Contract]) -> None:
     """
     if drafts := [contract.id for contract in contracts if contract.draft]:
         raise UsageError(
-            f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment takes only what is promised",
-            where="data contracts", fix="set `status: active` once their owners stand by them",
-        )  # fmt: skip
+            f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment"
+            " takes only what is promised",
+            where="data contracts",
+            fix="set `status: active` once their owners stand by them",
+        )
 
 
 def _shown(folder: Path, root: Path) -> str:

@@ -1,4 +1,6 @@
-"""Names that fit the limits of the services that carry them; pipelines use them, too, so nothing of Pulumi is imported here."""
+"""Names that fit the limits of the services that carry them; pipelines use them, too, so nothing of Pulumi is
+imported here.
+"""
 
 from __future__ import annotations
 

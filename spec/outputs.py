@@ -102,8 +102,16 @@ def read(source: str) -> Outputs:
         document: Any = json.loads(text)
         return Outputs.model_validate(document.get("platform", document))
     except Exception as error:  # a file, a bucket, JSON, the contract: whichever fails, there are no outputs
-        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise UsageError(f"no platform outputs to read: {detail}", where=source, fix="apply the program first (`groundplan up`, or `pulumi up`)") from None
+        detail = (
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise UsageError(
+            f"no platform outputs to read: {detail}",
+            where=source,
+            fix="apply the program first (`groundplan up`, or `pulumi up`)",
+        ) from None
 
 
 def _read_s3(address: str) -> str:

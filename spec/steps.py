@@ -1,7 +1,8 @@
-"""The steps from data to endpoint, each declared here once: processes on one machine, a SageMaker Pipeline or a CronJob on AWS.
+"""The steps from data to endpoint, each declared here once: processes on one machine, a SageMaker Pipeline or a CronJob
+on AWS.
 
-``python -m pipelines.steps.workflow`` compiles them, the design reckons with their number, and what each leaves is summarised by its name
-(``groundplan.local.summary``).
+``python -m pipelines.steps.workflow`` compiles them, the design reckons with their number, and what each leaves is
+summarised by its name (``groundplan.local.summary``).
 """
 
 from __future__ import annotations
@@ -43,8 +44,20 @@ class Step:
 
 STEPS = (
     Step("ingest", Phase.DATA, (), "events from Kafka into the raw zone"),
-    Step("quality", Phase.DATA, ("ingest",), "quality gate, then a dataset version in the curated zone", imports=("great_expectations",)),
-    Step("features", Phase.DATA, ("quality",), "feature view registered, online store filled", imports=("feast", "ibis", "duckdb")),
+    Step(
+        "quality",
+        Phase.DATA,
+        ("ingest",),
+        "quality gate, then a dataset version in the curated zone",
+        imports=("great_expectations",),
+    ),
+    Step(
+        "features",
+        Phase.DATA,
+        ("quality",),
+        "feature view registered, online store filled",
+        imports=("feast", "ibis", "duckdb"),
+    ),
     Step("experiment", Phase.MODEL, ("quality", "features"), "the MLflow script, run as a job", imports=("skl2onnx",)),
     Step("evaluate", Phase.MODEL, ("experiment",), "quality and business KPI on rows the model has not seen"),
     Step("register", Phase.MODEL, ("evaluate",), "a version in the model registry"),
@@ -69,6 +82,8 @@ def steps_for(*, contract: bool, joined: bool = True) -> tuple[Step, ...]:
     kept = {step.name for step in STEPS if contract or step.phase is not Phase.DATA}
 
     def needs(step: Step) -> tuple[str, ...]:
-        return tuple(name for name in step.needs if name in kept and (joined or (step.name, name) != ("experiment", "features")))
+        return tuple(
+            name for name in step.needs if name in kept and (joined or (step.name, name) != ("experiment", "features"))
+        )
 
     return tuple(replace(step, needs=needs(step)) for step in STEPS if step.name in kept)

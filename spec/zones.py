@@ -1,4 +1,6 @@
-"""The lake's zones, and how sensitive what they hold is: by these names components make buckets and keys, and pipelines find them."""
+"""The lake's zones, and how sensitive what they hold is: by these names components make buckets and keys, and
+pipelines find them.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 # A shell that was pointed at a platform (`groundplan env`), or at an account, must come through the tests untouched.
-for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "KAFKA_", "FEAST_", "SAGEMAKER_", "GROUNDPLAN_"))]:
+for name in [
+    name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "KAFKA_", "FEAST_", "SAGEMAKER_", "GROUNDPLAN_"))
+]:
     del os.environ[name]
 os.environ["GROUNDPLAN_PLANNED"] = "1"  # what is planned and not finished must not break either
 os.environ["GROUNDPLAN_WARM_AFTER_S"] = "0"  # dozens of servers would compile the same
@@ -43,13 +45,19 @@ def set_path(document: dict[str, Any], path: str, value: Any) -> None:
 
 def everything() -> dict[str, Any]:
     """Stack prod's configuration, bent so that it asks for all there is: a standby region, and every way of serving."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.prod.yaml").read_text(encoding="utf-8"))["config"]
+    config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.prod.yaml").read_text(encoding="utf-8"))[
+        "config"
+    ]
     objectives = config["groundplan:objectives"]
     model = objectives["models"]["diabetes-rf"]
     account = config["aws:allowedAccountIds"][0]
     connection = f"arn:aws:codeconnections:eu-central-1:{account}:connection/11111111-2222-3333-4444-555555555555"
     objectives |= {"deploys_from": {"repository": "example/platform", "connection": connection}}
-    objectives |= {"availability": "two-regions", "environment": "test", "office_hours": {"start": 6, "end": 24, "timezone": "Europe/Berlin"}}
+    objectives |= {
+        "availability": "two-regions",
+        "environment": "test",
+        "office_hours": {"start": 6, "end": 24, "timezone": "Europe/Berlin"},
+    }
     objectives["budget"]["monthly_usd"] = 1e6
     objectives["models"] = {
         "real-time": model,

@@ -15,10 +15,14 @@ from pipelines.training.export import Exported, export
 
 def exported(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Exported:
     """What is served of an estimator, asked as it was fitted."""
-    return export(Asked(estimator, "frame" if hasattr(estimator, "feature_names_in_") else "matrix"), frame, task, **more)
+    return export(
+        Asked(estimator, "frame" if hasattr(estimator, "feature_names_in_") else "matrix"), frame, task, **more
+    )
 
 
-def served(estimator: Any, frame: pd.DataFrame, task: str = "classification", entity: dict[str, Any] | None = None, **more: Any) -> Model:
+def served(
+    estimator: Any, frame: pd.DataFrame, task: str = "classification", entity: dict[str, Any] | None = None, **more: Any
+) -> Model:
     """The same as a model."""
     found = exported(estimator, frame, task, **more)
     return made(

@@ -13,7 +13,9 @@ import psutil
 
 from tests.conftest import ROOT
 
-_LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".groundplan", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "rendered", "*.egg-info")
+_LEFT_OUT = shutil.ignore_patterns(
+    ".venv", ".git", ".groundplan", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "rendered", "*.egg-info"
+)
 
 
 def copy_project(target: Path) -> Path:
@@ -26,7 +28,9 @@ def groundplan(project: Path, *arguments: str, timeout: float = 300, **env: str)
     """Run the command line of the copy."""
     environment = {**os.environ, "PYTHONPATH": str(project), **env}
     command = [sys.executable, "-m", "groundplan", *arguments]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def processes_of(project: Path) -> list[str]:
@@ -34,7 +38,10 @@ def processes_of(project: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("GROUNDPLAN_HOME") == str(project / ".groundplan") and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.environ().get("GROUNDPLAN_HOME") == str(project / ".groundplan")
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue
@@ -44,7 +51,10 @@ def processes_of(project: Path) -> list[str]:
 def logs_of(project: Path) -> str:
     """The end of every log, to see why a test failed."""
     folder = project / ".groundplan" / "logs"
-    texts = [f"--- {path.name}\n{path.read_text(encoding='utf-8', errors='replace')[-1500:]}" for path in sorted(folder.glob("*.log"))]
+    texts = [
+        f"--- {path.name}\n{path.read_text(encoding='utf-8', errors='replace')[-1500:]}"
+        for path in sorted(folder.glob("*.log"))
+    ]
     return "\n".join(texts)
 
 

@@ -15,7 +15,9 @@ from pulumi.runtime import rpc
 
 
 def faults(token: str, inputs: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the inputs (camel case) of a resource of type ``token``, for example ``aws:s3/bucket:Bucket``."""
+    """What is wrong with the inputs (camel case) of a resource of type ``token``, for example
+    ``aws:s3/bucket:Bucket``.
+    """
     package, module, name = token.split(":")
     found = importlib.import_module(f"pulumi_{package}.{module.partition('/')[0]}")
     return _check(getattr(found, name), inputs, name)
@@ -28,8 +30,14 @@ def _check(kind: type, value: Mapping[str, Any], where: str) -> list[str]:
     init = getattr(kind, "_internal_init", kind.__init__)  # of a resource, of a nested type
     hints = init.__annotations__
     names = {python: wire for python, wire in names.items() if python in hints}
-    required = {names[p.name] for p in inspect.signature(init).parameters.values() if p.default is inspect.Parameter.empty and p.name in names}
-    problems = [f"{where}.{name} is missing" for name in sorted(required - {k for k, v in value.items() if v is not None})]
+    required = {
+        names[p.name]
+        for p in inspect.signature(init).parameters.values()
+        if p.default is inspect.Parameter.empty and p.name in names
+    }
+    problems = [
+        f"{where}.{name} is missing" for name in sorted(required - {k for k, v in value.items() if v is not None})
+    ]
     by_wire = {wire: hints.get(python) for python, wire in names.items()}
     for key, item in value.items():
         if key not in by_wire:
@@ -38,15 +46,23 @@ def _check(kind: type, value: Mapping[str, Any], where: str) -> list[str]:
         nested = _nested(kind, str(by_wire[key]))
         for index, part in enumerate(item if isinstance(item, list) else [item]):
             if nested is not None and isinstance(part, Mapping) and part is not rpc.UNKNOWN:
-                problems += _check(nested, part, f"{where}.{key}[{index}]" if isinstance(item, list) else f"{where}.{key}")
+                problems += _check(
+                    nested, part, f"{where}.{key}[{index}]" if isinstance(item, list) else f"{where}.{key}"
+                )
     return problems
 
 
 def _nested(kind: type, hint: str) -> type | None:
-    """The ``...Args`` class named in a hint such as ``Optional[Input[Sequence[Input[Union['XArgs', 'XArgsDict']]]]]``."""
+    """The ``...Args`` class named in a hint such as ``Optional[Input[Sequence[Input[Union['XArgs',
+    'XArgsDict']]]]]``.
+    """
     if "PolicyDocumentArgs" in hint:  # a document may be text
         return None
-    package = kind.__module__.rpartition(".")[0] if not kind.__module__.endswith("_inputs") else kind.__module__.removesuffix("._inputs")
+    package = (
+        kind.__module__.rpartition(".")[0]
+        if not kind.__module__.endswith("_inputs")
+        else kind.__module__.removesuffix("._inputs")
+    )
     inputs = importlib.import_module(f"{package}._inputs")
     names = [name for name in re.findall(r"(\w+Args)\b", hint) if hasattr(inputs, name)]
     return getattr(inputs, names[0]) if names else None

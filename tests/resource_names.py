@@ -1,4 +1,5 @@
-"""What the stacks' resources are called: a change of a name here is a deletion and a new resource in somebody's account.
+"""What the stacks' resources are called: a change of a name here is a deletion and a new resource in somebody's
+account.
 
 ``python -m tests.resource_names`` writes the lists anew.
 """

@@ -31,7 +31,8 @@ class NamespaceArgs(Args):
         open_to_vpc: Whether the VPC may call that port, through an internal load balancer.
         vpc_ports: Ports inside the VPC that it may call, beside that of AWS's endpoints: of databases and brokers.
         gpus: Most GPUs.
-        collector: Whether its pods look at all others and at the nodes (Prometheus): egress is open, pods are not restricted.
+        collector: Whether its pods look at all others and at the nodes (Prometheus): egress is open, pods are not
+            restricted.
     """
 
     cpu: Annotated[int, Between(1, unit="vCPUs")]
@@ -65,7 +66,9 @@ class ClusterBaseline(Component):
         ready: What workloads must wait for.
     """
 
-    def __init__(self, name: str, scope: Scope, args: ClusterBaselineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: ClusterBaselineArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._name, self._args = name, args
         self.ready: list[pulumi.Resource] = []
@@ -84,12 +87,23 @@ class ClusterBaseline(Component):
         )
         self.ready.append(made)
         inside = self.child(provider=cluster.kubernetes, depends_on=[made])
-        quota = {"requests.cpu": str(wanted.cpu), "requests.memory": f"{4 * wanted.cpu}Gi", "limits.cpu": str(2 * wanted.cpu), "pods": str(4 * wanted.cpu)}
+        quota = {
+            "requests.cpu": str(wanted.cpu),
+            "requests.memory": f"{4 * wanted.cpu}Gi",
+            "limits.cpu": str(2 * wanted.cpu),
+            "pods": str(4 * wanted.cpu),
+        }
         if wanted.gpus:
             quota["requests.nvidia.com/gpu"] = str(wanted.gpus)
         ResourceQuota(name, metadata={"name": "quota", "namespace": namespace}, spec={"hard": quota}, opts=inside)
-        defaults = {"type": "Container", "default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}
-        LimitRange(name, metadata={"name": "defaults", "namespace": namespace}, spec={"limits": [defaults]}, opts=inside)
+        defaults = {
+            "type": "Container",
+            "default": {"cpu": "500m", "memory": "512Mi"},
+            "defaultRequest": {"cpu": "100m", "memory": "128Mi"},
+        }
+        LimitRange(
+            name, metadata={"name": "defaults", "namespace": namespace}, spec={"limits": [defaults]}, opts=inside
+        )
         self._policies(namespace, wanted, inside)
         for account, role_arn in wanted.service_accounts.items():
             if not wanted.accounts_by_chart:
@@ -121,9 +135,13 @@ class ClusterBaseline(Component):
             "to": [_namespace("kube-system")],
             "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
         }
-        # Inside the VPC: AWS's endpoints, and what the namespace needs; outside it only TLS; and EKS Pod Identity's agent on the node.
+        # Inside the VPC: AWS's endpoints, and what the namespace needs; outside it only TLS; and EKS Pod Identity's
+        # agent on the node.
         inside_vpc = {"to": [{"ipBlock": {"cidr": self._args.service_cidr}}], "ports": _ports(443, *wanted.vpc_ports)}
-        outside = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", self._args.service_cidr]}}], "ports": _ports(443)}
+        outside = {
+            "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", self._args.service_cidr]}}],
+            "ports": _ports(443),
+        }
         agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": _ports(80)}
         to_namespaces = [{"to": [_namespace(target)]} for target in (namespace, *wanted.calls)]
         ingress: list[dict[str, Any]] = [{"from": [_namespace(source) for source in (namespace, "monitoring")]}]

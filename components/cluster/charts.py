@@ -13,12 +13,17 @@ from components.foundation.base import Component
 
 
 def install(
-    owner: Component, cluster: Cluster | ForeignCluster, resource_name: str, *, after: Sequence[pulumi.Resource], **release: Any
+    owner: Component,
+    cluster: Cluster | ForeignCluster,
+    resource_name: str,
+    *,
+    after: Sequence[pulumi.Resource],
+    **release: Any,
 ) -> list[pulumi.Resource]:
     """A release, and what must wait for it.
 
-    Where objects are only written to files no release is made: the provider would hand it to Helm all the same, which would look
-    for a cluster. `groundplan render` writes each chart with its values then.
+    Where objects are only written to files no release is made: the provider would hand it to Helm all the same, which
+    would look for a cluster. `groundplan render` writes each chart with its values then.
     """
     if not cluster.applies:
         return list(after)

@@ -17,7 +17,8 @@ from components.foundation.roles import IAM_ROLE_NAME_LIMIT, make_role, service_
 
 KUBERNETES_VERSION = "1.34"
 SYSTEM_TAINT = "CriticalAddonsOnly"
-# network policies need the VPC CNI's own agent: https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html
+# network policies need the VPC CNI's own agent:
+# https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html
 ADDONS = {
     "vpc-cni": {"enableNetworkPolicy": "true"},
     "kube-proxy": {},
@@ -77,7 +78,8 @@ class Cluster(Component):
         physical_node_role, node_role_name: Role of every node, in the same way; Karpenter's nodes take it, too.
         kubernetes: Provider that applies (or writes) Kubernetes objects.
         ready: What Kubernetes objects must wait for.
-        applies: Whether objects reach a cluster. Where they are only written, there is none for Helm to install charts in.
+        applies: Whether objects reach a cluster. Where they are only written, there is none for Helm to install charts
+            in.
     """
 
     def __init__(self, name: str, scope: Scope, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -134,7 +136,14 @@ class Cluster(Component):
                 opts=self.child(depends_on=[nodes] if addon in ("coredns", "metrics-server") else []),
             )
         for person, (arn, access) in args.people.items():
-            entry = aws.eks.AccessEntry(f"{name}-{person}", cluster_name=cluster.name, principal_arn=arn, type="STANDARD", tags=tags, opts=self.child())
+            entry = aws.eks.AccessEntry(
+                f"{name}-{person}",
+                cluster_name=cluster.name,
+                principal_arn=arn,
+                type="STANDARD",
+                tags=tags,
+                opts=self.child(),
+            )
             aws.eks.AccessPolicyAssociation(
                 f"{name}-{person}",
                 cluster_name=cluster.name,
@@ -147,11 +156,13 @@ class Cluster(Component):
         self.endpoint = cluster.endpoint
         self.applies = not args.manifests_folder
         if args.manifests_folder:
-            self.kubernetes = Provider(f"{name}-kubernetes", render_yaml_to_directory=args.manifests_folder, opts=self.child())
-        else:
-            kubeconfig = pulumi.Output.all(name=cluster.name, endpoint=cluster.endpoint, authority=cluster.certificate_authority.data).apply(
-                lambda found: _kubeconfig(scope.region, **found)
+            self.kubernetes = Provider(
+                f"{name}-kubernetes", render_yaml_to_directory=args.manifests_folder, opts=self.child()
             )
+        else:
+            kubeconfig = pulumi.Output.all(
+                name=cluster.name, endpoint=cluster.endpoint, authority=cluster.certificate_authority.data
+            ).apply(lambda found: _kubeconfig(scope.region, **found))
             self.kubernetes = Provider(f"{name}-kubernetes", kubeconfig=kubeconfig, opts=self.child())
         self.register_outputs({"cluster_name": cluster.name})
 
@@ -164,7 +175,12 @@ class Cluster(Component):
             purpose="nodes",
             managed=tuple(
                 f"arn:aws:iam::aws:policy/{policy}"
-                for policy in ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore")
+                for policy in (
+                    "AmazonEKSWorkerNodePolicy",
+                    "AmazonEKS_CNI_Policy",
+                    "AmazonEC2ContainerRegistryPullOnly",
+                    "AmazonSSMManagedInstanceCore",
+                )
             ),
         )
         self.node_role_name, self.node_role_arn = role.name, role.arn
@@ -187,7 +203,10 @@ class Cluster(Component):
             ],
             # No pod reaches the node's credentials: tokens only, and they don't survive a hop.
             metadata_options={"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1},
-            tag_specifications=[{"resource_type": kind, "tags": {**tags, "Name": scope.name("system")}} for kind in ("instance", "volume")],
+            tag_specifications=[
+                {"resource_type": kind, "tags": {**tags, "Name": scope.name("system")}}
+                for kind in ("instance", "volume")
+            ],
             # The cluster's own group lets nodes and control plane talk; the services' group opens database and brokers.
             vpc_security_group_ids=[cluster.vpc_config.cluster_security_group_id, args.security_group_id],
             update_default_version=True,
@@ -220,7 +239,11 @@ def _kubeconfig(region: str, name: str, endpoint: str, authority: str) -> str:
 
     https://docs.aws.amazon.com/eks/latest/userguide/create-kubeconfig.html
     """
-    command = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws", "args": ["--region", region, "eks", "get-token", "--cluster-name", name]}
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": "aws",
+        "args": ["--region", region, "eks", "get-token", "--cluster-name", name],
+    }
     return json.dumps(
         {
             "apiVersion": "v1",

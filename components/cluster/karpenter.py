@@ -1,4 +1,5 @@
-"""Karpenter: nodes that come when pods ask for them and go when they don't, on spot wherever an interruption does no harm.
+"""Karpenter: nodes that come when pods ask for them and go when they don't, on spot wherever an interruption does no
+harm.
 
 https://karpenter.sh/docs/concepts/nodepools/ (karpenter.sh/v1, karpenter.k8s.aws/v1)
 """
@@ -57,16 +58,23 @@ class Karpenter(Component):
         ready: What pods that need a pool must wait for.
     """
 
-    def __init__(self, name: str, scope: Scope, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: KarpenterArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._name, self._args = name, args
         cluster = args.cluster
         queue = self._interruption_queue()
         role = make_role(self, f"{name}-controller", pod_trust(), self._rights(queue.arn), purpose="karpenter")
         aws.eks.PodIdentityAssociation(
-            name, cluster_name=cluster.cluster_name, namespace=NAMESPACE, service_account="karpenter", role_arn=role.arn, tags=scope.tags("cluster"),
+            name,
+            cluster_name=cluster.cluster_name,
+            namespace=NAMESPACE,
+            service_account="karpenter",
+            role_arn=role.arn,
+            tags=scope.tags("cluster"),
             opts=self.child(),
-        )  # fmt: skip
+        )
         # Karpenter's nodes join with the access entry that EKS makes for the role of the system nodes.
         self.ready = install(
             self,
@@ -86,20 +94,38 @@ class Karpenter(Component):
         )
         self._node_class("cpu", 50)
         spot_first = [_requirement("karpenter.sh/capacity-type", "spot", "on-demand")]
-        sizes = [_requirement("karpenter.k8s.aws/instance-category", "c", "m", "r"), _requirement("karpenter.k8s.aws/instance-cpu", "2", "4", "8", "16")]
+        sizes = [
+            _requirement("karpenter.k8s.aws/instance-category", "c", "m", "r"),
+            _requirement("karpenter.k8s.aws/instance-cpu", "2", "4", "8", "16"),
+        ]
         # Spot is taken where there is some, on demand where there is none: Karpenter tries the cheaper first.
         self._node_pool("cpu-spot", "cpu", spot_first + sizes, {"cpu": str(args.cpu_limit)}, weight=10)
         if args.gpu_limit:
             self._node_class("gpu", 100)
             for pool, capacity, weight in (("gpu-spot", "spot", 20), ("gpu-on-demand", "on-demand", 5)):
-                wanted = [_requirement("karpenter.sh/capacity-type", capacity), _requirement("node.kubernetes.io/instance-type", *args.gpu_instance_types)]
-                self._node_pool(pool, "gpu", wanted, {GPU_TAINT: str(args.gpu_limit)}, weight=weight, taints=[{"key": GPU_TAINT, "effect": "NoSchedule"}])
+                wanted = [
+                    _requirement("karpenter.sh/capacity-type", capacity),
+                    _requirement("node.kubernetes.io/instance-type", *args.gpu_instance_types),
+                ]
+                self._node_pool(
+                    pool,
+                    "gpu",
+                    wanted,
+                    {GPU_TAINT: str(args.gpu_limit)},
+                    weight=weight,
+                    taints=[{"key": GPU_TAINT, "effect": "NoSchedule"}],
+                )
         self.register_outputs({"queue": queue.name})
 
     def _interruption_queue(self) -> aws.sqs.Queue:
         name, scope, tags = self._name, self.scope, self.scope.tags("cluster")
         queue = aws.sqs.Queue(
-            name, name=scope.name("interruptions", limit=80), message_retention_seconds=300, sqs_managed_sse_enabled=True, tags=tags, opts=self.child()
+            name,
+            name=scope.name("interruptions", limit=80),
+            message_retention_seconds=300,
+            sqs_managed_sse_enabled=True,
+            tags=tags,
+            opts=self.child(),
         )
         aws.sqs.QueuePolicy(
             name,
@@ -109,10 +135,21 @@ class Karpenter(Component):
                     ("sqs:SendMessage",),
                     (queue.arn,),
                     {"Service": "events.amazonaws.com"},
-                    {"ArnLike": {"aws:SourceArn": f"arn:aws:events:{scope.region}:{scope.account_id}:rule/{scope.name()}-*"}},
+                    {
+                        "ArnLike": {
+                            "aws:SourceArn": f"arn:aws:events:{scope.region}:{scope.account_id}:rule/{scope.name()}-*"
+                        }
+                    },
                     sid="RulesOfThisStack",
                 ),
-                Statement(("sqs:*",), (queue.arn,), {"AWS": "*"}, {"Bool": {"aws:SecureTransport": "false"}}, effect="Deny", sid="OnlyTls"),
+                Statement(
+                    ("sqs:*",),
+                    (queue.arn,),
+                    {"AWS": "*"},
+                    {"Bool": {"aws:SecureTransport": "false"}},
+                    effect="Deny",
+                    sid="OnlyTls",
+                ),
             ),
             opts=self.child(),
         )
@@ -124,11 +161,15 @@ class Karpenter(Component):
                 tags=tags,
                 opts=self.child(),
             )
-            aws.cloudwatch.EventTarget(f"{name}-{kind}", rule=rule.name, target_id="karpenter", arn=queue.arn, opts=self.child())
+            aws.cloudwatch.EventTarget(
+                f"{name}-{kind}", rule=rule.name, target_id="karpenter", arn=queue.arn, opts=self.child()
+            )
         return queue
 
     def _rights(self, queue_arn: pulumi.Output[str]) -> list[Statement]:
-        """Karpenter's own policy, held to this cluster's nodes by tag (https://karpenter.sh/docs/reference/cloudformation/)."""
+        """Karpenter's own policy, held to this cluster's nodes by tag
+        (https://karpenter.sh/docs/reference/cloudformation/).
+        """
         scope = self.scope
         region, account = scope.region, scope.account_id
         cluster, nodes = self._args.cluster.physical_name, self._args.cluster.physical_node_role
@@ -142,7 +183,10 @@ class Karpenter(Component):
 
         images = (f"arn:aws:ec2:{region}::image/*", f"arn:aws:ec2:{region}::snapshot/*")
         return [
-            Statement(("ec2:RunInstances", "ec2:CreateFleet"), (*images, *ec2("security-group", "subnet", "capacity-reservation"))),
+            Statement(
+                ("ec2:RunInstances", "ec2:CreateFleet"),
+                (*images, *ec2("security-group", "subnet", "capacity-reservation")),
+            ),
             Statement(("ec2:RunInstances", "ec2:CreateFleet"), ec2("launch-template"), conditions=existing),
             Statement(
                 ("ec2:RunInstances", "ec2:CreateFleet", "ec2:CreateLaunchTemplate"),
@@ -152,15 +196,31 @@ class Karpenter(Component):
             Statement(
                 ("ec2:CreateTags",),
                 ec2("fleet", "instance", "volume", "network-interface", "launch-template", "spot-instances-request"),
-                conditions={"StringEquals": {**request["StringEquals"], "ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"]}},
+                conditions={
+                    "StringEquals": {
+                        **request["StringEquals"],
+                        "ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"],
+                    }
+                },
             ),
             Statement(("ec2:CreateTags",), ec2("instance"), conditions=existing),
-            Statement(("ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"), ec2("instance", "launch-template"), conditions=existing),
+            Statement(
+                ("ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"),
+                ec2("instance", "launch-template"),
+                conditions=existing,
+            ),
             Statement(
                 (
-                    "ec2:DescribeAvailabilityZones", "ec2:DescribeCapacityReservations", "ec2:DescribeImages", "ec2:DescribeInstances",
-                    "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplates", "ec2:DescribeSecurityGroups",
-                    "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets",
+                    "ec2:DescribeAvailabilityZones",
+                    "ec2:DescribeCapacityReservations",
+                    "ec2:DescribeImages",
+                    "ec2:DescribeInstances",
+                    "ec2:DescribeInstanceTypeOfferings",
+                    "ec2:DescribeInstanceTypes",
+                    "ec2:DescribeLaunchTemplates",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSpotPriceHistory",
+                    "ec2:DescribeSubnets",
                 ),
                 ("*",),
                 conditions=in_region,
@@ -175,16 +235,26 @@ class Karpenter(Component):
             ),
             Statement(
                 (
-                    "iam:CreateInstanceProfile", "iam:TagInstanceProfile", "iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile",
-                    "iam:DeleteInstanceProfile", "iam:GetInstanceProfile",
+                    "iam:CreateInstanceProfile",
+                    "iam:TagInstanceProfile",
+                    "iam:AddRoleToInstanceProfile",
+                    "iam:RemoveRoleFromInstanceProfile",
+                    "iam:DeleteInstanceProfile",
+                    "iam:GetInstanceProfile",
                 ),
-                (f"arn:aws:iam::{account}:instance-profile/karpenter/{region}/{cluster}/*", f"arn:aws:iam::{account}:instance-profile/{cluster}_*"),
+                (
+                    f"arn:aws:iam::{account}:instance-profile/karpenter/{region}/{cluster}/*",
+                    f"arn:aws:iam::{account}:instance-profile/{cluster}_*",
+                ),
             ),
             Statement(("iam:ListInstanceProfiles",), ("*",)),
             Statement(("iam:GetRole",), (f"arn:aws:iam::{account}:role/{nodes}",)),
             Statement(("eks:DescribeCluster",), (f"arn:aws:eks:{region}:{account}:cluster/{cluster}",)),
-            Statement(("kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant", "kms:DescribeKey"), (self._args.node_key_arn,)),
-        ]  # fmt: skip
+            Statement(
+                ("kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant", "kms:DescribeKey"),
+                (self._args.node_key_arn,),
+            ),
+        ]
 
     def _node_class(self, kind: str, volume_gb: int) -> None:
         scope, cluster = self.scope, self._args.cluster
@@ -222,7 +292,14 @@ class Karpenter(Component):
         )
 
     def _node_pool(
-        self, pool: str, kind: str, requirements: list[dict[str, Any]], limits: dict[str, str], *, weight: int, taints: list[dict[str, str]] | None = None
+        self,
+        pool: str,
+        kind: str,
+        requirements: list[dict[str, Any]],
+        limits: dict[str, str],
+        *,
+        weight: int,
+        taints: list[dict[str, str]] | None = None,
     ) -> None:
         region = self.scope.region
         spec: dict[str, Any] = {

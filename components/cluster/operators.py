@@ -1,4 +1,6 @@
-"""Operators that models on the cluster need: certificates, Knative with Istio's network, KServe. Only made where the design asks."""
+"""Operators that models on the cluster need: certificates, Knative with Istio's network, KServe. Only made where the
+design asks.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,40 @@ from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
 NAMESPACE = "knative-serving"  # of Knative and, since its chart makes the namespace, of its operator
-_ISTIO, _ON_SYSTEM_NODES = "https://istio-release.storage.googleapis.com/charts", [{"key": SYSTEM_TAINT, "operator": "Exists"}]
+_ISTIO, _ON_SYSTEM_NODES = (
+    "https://istio-release.storage.googleapis.com/charts",
+    [{"key": SYSTEM_TAINT, "operator": "Exists"}],
+)
 # Release, chart, version, repository, namespace and values, in the order they must come up.
 _BEFORE: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
     (
-        "cert-manager", "cert-manager", "v1.18.2", "https://charts.jetstack.io", "cert-manager",
+        "cert-manager",
+        "cert-manager",
+        "v1.18.2",
+        "https://charts.jetstack.io",
+        "cert-manager",
         {"crds": {"enabled": True}, "tolerations": _ON_SYSTEM_NODES},
     ),
     ("istio-base", "base", "1.27.0", _ISTIO, "istio-system", {}),
     ("istiod", "istiod", "1.27.0", _ISTIO, "istio-system", {}),
     # Knative looks for a gateway with the label istio: ingressgateway, which the chart takes from the release's name.
     (
-        "istio-ingressgateway", "gateway", "1.27.0", _ISTIO, "istio-system",
-        {"service": {"annotations": {f"service.beta.kubernetes.io/aws-load-balancer-{key}": value for key, value in (("internal", "true"), ("type", "nlb"))}}},
+        "istio-ingressgateway",
+        "gateway",
+        "1.27.0",
+        _ISTIO,
+        "istio-system",
+        {
+            "service": {
+                "annotations": {
+                    f"service.beta.kubernetes.io/aws-load-balancer-{key}": value
+                    for key, value in (("internal", "true"), ("type", "nlb"))
+                }
+            }
+        },
     ),
     ("knative-operator", "knative-operator", "v1.19.0", "https://knative.github.io/operator", NAMESPACE, {}),
-)  # fmt: skip
+)
 # KServe looks for Knative's kinds once, when it starts: it comes after them.
 _AFTER: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
     ("kserve-crd", "oci://ghcr.io/kserve/charts/kserve-crd", "v0.15.2", "", "kserve", {}),
@@ -53,7 +73,9 @@ class Operators(Component):
         ready: What InferenceServices must wait for.
     """
 
-    def __init__(self, name: str, scope: Scope, args: OperatorsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: OperatorsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._name, self._cluster = name, args.cluster
         self.ready: list[pulumi.Resource] = list(args.cluster.ready)
@@ -94,9 +116,16 @@ class Operators(Component):
                 "ingress": {"istio": {"enabled": True}},
                 "config": {
                     # What a restricted pod on a chosen pool says, and Knative takes only when told to.
-                    "features": {f"kubernetes.podspec-{what}": "enabled" for what in ("nodeselector", "securitycontext", "tolerations")},
+                    "features": {
+                        f"kubernetes.podspec-{what}": "enabled"
+                        for what in ("nodeselector", "securitycontext", "tolerations")
+                    },
                     # The controller has no credentials for our registry, and tags there can't be moved anyway.
-                    "deployment": {"registries-skipping-tag-resolving": f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com,nvcr.io"},
+                    "deployment": {
+                        "registries-skipping-tag-resolving": (
+                            f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com,nvcr.io"
+                        )
+                    },
                 },
             },
             opts=self.child(provider=provider, depends_on=self.ready),

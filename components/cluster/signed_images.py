@@ -1,4 +1,5 @@
-"""Only images that the platform's own build has signed run in its namespaces: Sigstore's policy controller, and the policy it follows.
+"""Only images that the platform's own build has signed run in its namespaces: Sigstore's policy controller, and the
+policy it follows.
 
 https://docs.sigstore.dev/policy-controller/overview/
 """
@@ -47,10 +48,17 @@ class SignedImages(Component):
         ready: What workloads must wait for.
     """
 
-    def __init__(self, name: str, scope: Scope, args: SignedImagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: SignedImagesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         cluster = args.cluster
-        read = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer")
+        read = (
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:DescribeImages",
+            "ecr:GetDownloadUrlForLayer",
+        )
         rights = [
             Statement(("kms:GetPublicKey", "kms:DescribeKey", "kms:Verify"), (args.key_arn,)),
             Statement(read, (args.repository_arn,)),
@@ -58,9 +66,14 @@ class SignedImages(Component):
         ]
         role = make_role(self, name, pod_trust(), rights, purpose="image-admission")
         aws.eks.PodIdentityAssociation(
-            name, cluster_name=cluster.cluster_name, namespace=NAMESPACE, service_account=SERVICE_ACCOUNT, role_arn=role.arn, tags=scope.tags("cluster"),
+            name,
+            cluster_name=cluster.cluster_name,
+            namespace=NAMESPACE,
+            service_account=SERVICE_ACCOUNT,
+            role_arn=role.arn,
+            tags=scope.tags("cluster"),
             opts=self.child(),
-        )  # fmt: skip
+        )
         controller = install(
             self,
             cluster,
@@ -73,7 +86,8 @@ class SignedImages(Component):
             repository_opts={"repo": "https://sigstore.github.io/helm-charts"},
             values={
                 "serviceAccount": {"create": True, "name": SERVICE_ACCOUNT},
-                # Images of other registries have no signature of ours; the policy pack says which registries may be used.
+                # Images of other registries have no signature of ours; the policy pack says which registries may be
+                # used.
                 "webhook": {"configData": {"no-match-policy": "allow"}},
                 "commonTolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
             },

@@ -1,7 +1,9 @@
-"""The cluster's part of a nightly switch-off: workloads to zero before the nodes go, and back once they are there again.
+"""The cluster's part of a nightly switch-off: workloads to zero before the nodes go, and back once they are there
+again.
 
-Karpenter runs on the system nodes. With them gone, nobody would take its own nodes away: so their pods go first, Karpenter removes
-the empty nodes within minutes, and only then `components.operations.schedules` scales the system nodes to nothing.
+Karpenter runs on the system nodes. With them gone, nobody would take its own nodes away: so their pods go first,
+Karpenter removes the empty nodes within minutes, and only then `components.operations.schedules` scales the system
+nodes to nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class ClusterSleepArgs(Args):
 class ClusterSleep(Component):
     """Two CronJobs a namespace, with the right to scale its deployments and no other."""
 
-    def __init__(self, name: str, scope: Scope, args: ClusterSleepArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: ClusterSleepArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         child = self.child(provider=args.cluster.kubernetes)
         evening = (args.hours.end * 60 - MINUTES_BEFORE) % 1440
@@ -45,7 +49,12 @@ class ClusterSleep(Component):
         for namespace, deployments in args.replicas.items():
             named = {"name": "sleeper", "namespace": namespace, "labels": labels(scope, "sleeper")}
             ServiceAccount(f"{name}-{namespace}", metadata=named, opts=child)
-            rule = {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "resourceNames": list(deployments), "verbs": ["get", "patch"]}
+            rule = {
+                "apiGroups": ["apps"],
+                "resources": ["deployments", "deployments/scale"],
+                "resourceNames": list(deployments),
+                "verbs": ["get", "patch"],
+            }
             Role(f"{name}-{namespace}", metadata=named, rules=[rule], opts=child)
             RoleBinding(
                 f"{name}-{namespace}",
@@ -54,11 +63,31 @@ class ClusterSleep(Component):
                 subjects=[{"kind": "ServiceAccount", "name": "sleeper", "namespace": namespace}],
                 opts=child,
             )
-            for purpose, minute, counts in (("sleep", evening, dict.fromkeys(deployments, 0)), ("wake", morning, deployments)):
-                self._job(f"{name}-{namespace}-{purpose}", namespace, purpose, f"{minute % 60} {minute // 60} * * 1-5", args.hours.timezone, counts, child)
+            for purpose, minute, counts in (
+                ("sleep", evening, dict.fromkeys(deployments, 0)),
+                ("wake", morning, deployments),
+            ):
+                self._job(
+                    f"{name}-{namespace}-{purpose}",
+                    namespace,
+                    purpose,
+                    f"{minute % 60} {minute // 60} * * 1-5",
+                    args.hours.timezone,
+                    counts,
+                    child,
+                )
         self.register_outputs({"namespaces": list(args.replicas)})
 
-    def _job(self, name: str, namespace: str, purpose: str, schedule: str, timezone: str, counts: dict[str, int], child: pulumi.ResourceOptions) -> None:
+    def _job(
+        self,
+        name: str,
+        namespace: str,
+        purpose: str,
+        schedule: str,
+        timezone: str,
+        counts: dict[str, int],
+        child: pulumi.ResourceOptions,
+    ) -> None:
         scale = [
             container(
                 f"scale-{deployment}",

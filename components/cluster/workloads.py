@@ -1,4 +1,6 @@
-"""Building blocks of Kubernetes workloads: the labels, security context and resources that every pod of the platform has."""
+"""Building blocks of Kubernetes workloads: the labels, security context and resources that every pod of the platform
+has.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,32 @@ RESTRICTED_CONTAINER = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 10001, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+RESTRICTED_POD = {
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "fsGroup": 10001,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 SCRATCH = {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}}
 SCRATCH_MOUNT = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (in the pod)
 
 
 def labels(scope: Scope, name: str, **more: str) -> dict[str, str]:
     """Kubernetes' recommended labels, and the environment's name."""
-    return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": scope.project, "environment": scope.stack, **more}
+    return {
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/part-of": scope.project,
+        "environment": scope.stack,
+        **more,
+    }
 
 
 def resources(cpu: str, memory: str, limit_cpu: str = "", limit_memory: str = "") -> dict[str, dict[str, str]]:
     """Requests and limits, Kubernetes quantities; the limit is the request where none is given."""
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": limit_cpu or cpu, "memory": limit_memory or memory}}
+    return {
+        "requests": {"cpu": cpu, "memory": memory},
+        "limits": {"cpu": limit_cpu or cpu, "memory": limit_memory or memory},
+    }
 
 
 def container(name: str, image: Any, command: list[str], sized: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The catalogue: what is in the lake, as tables that Athena reads, and a workgroup that no query can run up a bill in."""
+"""The catalogue: what is in the lake, as tables that Athena reads, and a workgroup that no query can run up a bill
+in.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class TableArgs(Args):
     Args:
         columns: Glue (Hive) type by column.
         description: For people.
-        partition_format: ``strftime`` form of the ``event_date`` that the files are partitioned by; empty where they are not.
+        partition_format: ``strftime`` form of the ``event_date`` that the files are partitioned by; empty where they
+            are not.
     """
 
     columns: dict[str, str]
@@ -52,7 +55,11 @@ def _projection(form: str) -> dict[str, str]:
     if not form:
         return {}
     months = form == "%Y-%m"
-    settings = {"type": "date", "format": "yyyy-MM" if months else "yyyy-MM-dd", "range": f"{'2010-01' if months else '2010-01-01'},NOW"}
+    settings = {
+        "type": "date",
+        "format": "yyyy-MM" if months else "yyyy-MM-dd",
+        "range": f"{'2010-01' if months else '2010-01-01'},NOW",
+    }
     settings |= {"interval": "1", "interval.unit": "MONTHS" if months else "DAYS"}
     return {"projection.enabled": "true", **{f"projection.{PARTITION}.{key}": value for key, value in settings.items()}}
 
@@ -69,7 +76,11 @@ class Catalog(Component):
         super().__init__(name, scope, opts)
         # Hive names know no dash.
         database = aws.glue.CatalogDatabase(
-            name, name=scope.name(limit=255).replace("-", "_"), description=f"Lake of {scope.project} {scope.stack}", tags=scope.tags("lake"), opts=self.child()
+            name,
+            name=scope.name(limit=255).replace("-", "_"),
+            description=f"Lake of {scope.project} {scope.stack}",
+            tags=scope.tags("lake"),
+            opts=self.child(),
         )
         for topic, table in args.tables.items():
             aws.glue.CatalogTable(
@@ -84,7 +95,9 @@ class Catalog(Component):
                     "location": pulumi.Output.concat("s3://", args.raw_bucket, f"/{topic}/"),
                     "input_format": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
                     "output_format": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
-                    "ser_de_info": {"serialization_library": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"},
+                    "ser_de_info": {
+                        "serialization_library": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
+                    },
                     "columns": [{"name": column, "type": kind} for column, kind in table.columns.items()],
                 },
                 opts=self.child(),

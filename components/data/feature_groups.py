@@ -47,14 +47,19 @@ class FeatureGroups(Component):
         arn_pattern: ARN that matches every group of the stack.
     """
 
-    def __init__(self, name: str, scope: Scope, args: FeatureGroupsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: FeatureGroupsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         role = make_role(
             self,
             name,
             service_trust(scope.account_id, "sagemaker.amazonaws.com"),
             [
-                Statement(("s3:PutObject", "s3:GetObject", "s3:GetBucketAcl"), (args.bucket_arn, f"{args.bucket_arn}/offline/*")),
+                Statement(
+                    ("s3:PutObject", "s3:GetObject", "s3:GetBucketAcl"),
+                    (args.bucket_arn, f"{args.bucket_arn}/offline/*"),
+                ),
                 Statement(("kms:Decrypt", "kms:GenerateDataKey"), (args.key_arn,)),
             ],
             purpose="feature-groups",
@@ -68,10 +73,15 @@ class FeatureGroups(Component):
                 record_identifier_feature_name=wanted.key,
                 event_time_feature_name=EVENT_TIME,
                 role_arn=role.arn,
-                feature_definitions=[{"feature_name": feature, "feature_type": kind} for feature, kind in features.items()],
+                feature_definitions=[
+                    {"feature_name": feature, "feature_type": kind} for feature, kind in features.items()
+                ],
                 online_store_config={"enable_online_store": True, "security_config": {"kms_key_id": args.key_arn}},
                 offline_store_config={
-                    "s3_storage_config": {"s3_uri": pulumi.Output.concat("s3://", args.bucket, "/offline"), "kms_key_id": args.key_arn},
+                    "s3_storage_config": {
+                        "s3_uri": pulumi.Output.concat("s3://", args.bucket, "/offline"),
+                        "kms_key_id": args.key_arn,
+                    },
                     "table_format": "Glue",
                 },
                 tags=scope.tags("feature-store"),

@@ -42,10 +42,14 @@ class BucketArgs(Args):
 class SecureBucket(Component):
     """One bucket with everything that makes it safe; used for the lake and for the tracking server's artifacts."""
 
-    def __init__(self, name: str, scope: Scope, purpose: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, purpose: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         physical = scope.bucket_name(purpose)
-        self.arn = f"arn:aws:s3:::{physical}"  # known before the bucket is there, and with it every policy that names it
+        self.arn = (  # known before the bucket is there, and with it every policy that names it
+            f"arn:aws:s3:::{physical}"
+        )
         bucket = aws.s3.Bucket(
             name,
             bucket=physical,
@@ -54,11 +58,21 @@ class SecureBucket(Component):
             tags=scope.tags("lake", DataClass=args.data_class),
             opts=self.child(holds_data=True),
         )
-        versioned = aws.s3.BucketVersioning(name, bucket=bucket.bucket, versioning_configuration={"status": "Enabled"}, opts=self.child())
+        versioned = aws.s3.BucketVersioning(
+            name, bucket=bucket.bucket, versioning_configuration={"status": "Enabled"}, opts=self.child()
+        )
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.bucket,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": args.key_arn}, "bucket_key_enabled": True}],
+            rules=[
+                {
+                    "apply_server_side_encryption_by_default": {
+                        "sse_algorithm": "aws:kms",
+                        "kms_master_key_id": args.key_arn,
+                    },
+                    "bucket_key_enabled": True,
+                }
+            ],
             opts=self.child(),
         )
         closed = aws.s3.BucketPublicAccessBlock(
@@ -115,14 +129,20 @@ class SecureBucket(Component):
             }
         ]
         # What is deleted before it would move needs no move.
-        moves = [(days, into) for days, into in zip(args.cold_days, ("STANDARD_IA", "GLACIER_IR"), strict=False) if days < (args.expire_days or days + 1)]
+        moves = [
+            (days, into)
+            for days, into in zip(args.cold_days, ("STANDARD_IA", "GLACIER_IR"), strict=False)
+            if days < (args.expire_days or days + 1)
+        ]
         for prefix in args.prefixes:
             which = {"status": "Enabled", "filter": {"prefix": prefix}}
             if moves:
                 transitions = [{"days": days, "storage_class": into} for days, into in moves]
                 rules.append({"id": f"colder-{prefix}".strip("-/"), **which, "transitions": transitions})
             if args.expire_days:
-                rules.append({"id": f"retention-{prefix}".strip("-/"), **which, "expiration": {"days": args.expire_days}})
+                rules.append(
+                    {"id": f"retention-{prefix}".strip("-/"), **which, "expiration": {"days": args.expire_days}}
+                )
         return rules
 
 
@@ -192,7 +212,11 @@ class Lake(Component):
         if zone is Zone.CURATED:
             # Datasets go with the events they are made of; results of runs and the platform's outputs stay.
             return BucketArgs(
-                key_arn=key_arn, data_class=data_class, expire_days=args.retention_days + 1, cold_days=args.cold_days, prefixes=args.dataset_prefixes
+                key_arn=key_arn,
+                data_class=data_class,
+                expire_days=args.retention_days + 1,
+                cold_days=args.cold_days,
+                prefixes=args.dataset_prefixes,
             )
         return BucketArgs(key_arn=key_arn, data_class=data_class)
 
@@ -207,5 +231,11 @@ def let_service_write(service: str, bucket_arn: str, account_id: str) -> tuple[S
     conditions = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control", **own}}
     return (
         Statement(("s3:GetBucketAcl",), (bucket_arn,), who, {"StringEquals": own}, sid=f"{service.title()}Looks"),
-        Statement(("s3:PutObject",), (f"{bucket_arn}/{service}/AWSLogs/{account_id}/*",), who, conditions, sid=f"{service.title()}Writes"),
+        Statement(
+            ("s3:PutObject",),
+            (f"{bucket_arn}/{service}/AWSLogs/{account_id}/*",),
+            who,
+            conditions,
+            sid=f"{service.title()}Writes",
+        ),
     )

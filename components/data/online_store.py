@@ -46,7 +46,9 @@ class OnlineStore(Component):
         arn_pattern: ARN that matches every table of the store.
     """
 
-    def __init__(self, name: str, scope: Scope, args: OnlineStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: OnlineStoreArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self.table_prefix = scope.name("online", limit=150)
         self.tables: dict[str, pulumi.Output[str]] = {}
@@ -58,7 +60,9 @@ class OnlineStore(Component):
             "propagate_tags": True,
         }
         units = {
-            kind: -(-total // max(1, len(args.feature_views))) for kind, total in (("Read", args.read_units), ("Write", args.write_units)) if total
+            kind: -(-total // max(1, len(args.feature_views)))
+            for kind, total in (("Read", args.read_units), ("Write", args.write_units))
+            if total
         }  # a replica's streams need autoscaled or on-demand writes, which both are
         for view in args.feature_views:
             table = aws.dynamodb.Table(
@@ -99,7 +103,9 @@ class OnlineStore(Component):
                     scalable_dimension=target.scalable_dimension,
                     resource_id=target.resource_id,
                     target_tracking_scaling_policy_configuration={
-                        "predefined_metric_specification": {"predefined_metric_type": f"DynamoDB{kind}CapacityUtilization"},
+                        "predefined_metric_specification": {
+                            "predefined_metric_type": f"DynamoDB{kind}CapacityUtilization"
+                        },
                         "target_value": TARGET_PERCENT,
                     },
                     opts=self.child(),

@@ -22,13 +22,18 @@ class Topic(Args):
     Args:
         schema: JSON Schema (draft 7) of one event.
         partitions: At least 1.
-        compatibility: Glue's mode for new versions of the schema: NONE, BACKWARD, FORWARD, FULL, each also with _ALL, or DISABLED.
+        compatibility: Glue's mode for new versions of the schema: NONE, BACKWARD, FORWARD, FULL, each also with _ALL,
+            or DISABLED.
     """
 
     schema: dict[str, Any]
     partitions: Annotated[int, Between(1)] = 2
     compatibility: Annotated[
-        str, OneOf(("NONE", "DISABLED", "BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL"), "Glue Schema Registry")
+        str,
+        OneOf(
+            ("NONE", "DISABLED", "BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL"),
+            "Glue Schema Registry",
+        ),
     ] = "BACKWARD"
 
 
@@ -62,7 +67,9 @@ class Streaming(Component):
         topics: Names of the topics, dead-letter topics included.
     """
 
-    def __init__(self, name: str, scope: Scope, args: StreamingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: StreamingArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("streaming")
         cluster_name = scope.name("events", limit=64)
@@ -80,7 +87,9 @@ class Streaming(Component):
             provisioned = self._provisioned(name, cluster_name, args, tags)
             cluster_arn, self.bootstrap_servers = provisioned.arn, provisioned.bootstrap_brokers_sasl_iam
 
-        registry = aws.glue.Registry(name, registry_name=scope.name(), description="Contracts of the topics", tags=tags, opts=self.child())
+        registry = aws.glue.Registry(
+            name, registry_name=scope.name(), description="Contracts of the topics", tags=tags, opts=self.child()
+        )
         self.registry_name = registry.registry_name
         self.topics: list[pulumi.Output[str]] = []
         for topic_name, topic in args.topics.items():
@@ -106,7 +115,9 @@ class Streaming(Component):
                     opts=self.child(holds_data=True),
                 )
                 self.topics.append(made.name)
-        self.register_outputs({"bootstrap_servers": self.bootstrap_servers, "registry_name": self.registry_name, "topics": self.topics})
+        self.register_outputs(
+            {"bootstrap_servers": self.bootstrap_servers, "registry_name": self.registry_name, "topics": self.topics}
+        )
 
     def _provisioned(self, name: str, cluster_name: str, args: StreamingArgs, tags: dict[str, str]) -> aws.msk.Cluster:
         logs = aws.cloudwatch.LogGroup(
@@ -122,9 +133,11 @@ class Streaming(Component):
             name=cluster_name,
             kafka_versions=[KAFKA_VERSION],
             # Topics come from contracts, not from the first producer that names one.
-            server_properties="auto.create.topics.enable=false\nmin.insync.replicas=1\n"
-            if args.brokers < 3
-            else "auto.create.topics.enable=false\nmin.insync.replicas=2\n",
+            server_properties=(
+                "auto.create.topics.enable=false\nmin.insync.replicas=1\n"
+                if args.brokers < 3
+                else "auto.create.topics.enable=false\nmin.insync.replicas=2\n"
+            ),
             opts=self.child(),
         )
         return aws.msk.Cluster(

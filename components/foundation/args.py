@@ -1,4 +1,6 @@
-"""Arguments of components: frozen, by keyword, and held to the ranges that AWS documents where they are made, before an engine sees them."""
+"""Arguments of components: frozen, by keyword, and held to the ranges that AWS documents where they are made, before
+an engine sees them.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,20 @@ class OneOf:
 
     def fault(self, value: Any) -> str:
         """What is wrong with a value; empty if nothing is."""
-        return "" if value in self.values else f"is {value!r}; allowed: {', '.join(map(str, self.values))}{f' ({self.of})' if self.of else ''}"
+        return (
+            ""
+            if value in self.values
+            else f"is {value!r}; allowed: {', '.join(map(str, self.values))}{f' ({self.of})' if self.of else ''}"
+        )
 
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 LogRetention = Annotated[
-    int, OneOf((1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653), "CloudWatch Logs")
+    int,
+    OneOf(
+        (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),
+        "CloudWatch Logs",
+    ),
 ]
 
 

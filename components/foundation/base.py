@@ -40,8 +40,17 @@ class Scope:
         return f"{self.name(purpose, limit=63 - 13)}-{self.account_id}"
 
     def tags(self, component: str, **more: str) -> dict[str, str]:
-        """Tags of a resource; `Project`, `Environment` and `Owner` are meant to be activated as cost-allocation tags."""
-        return {"Project": self.project, "Environment": self.stack, "Owner": self.owner, "Component": component, "ManagedBy": "pulumi", **more}
+        """Tags of a resource; `Project`, `Environment` and `Owner` are meant to be activated as cost-allocation
+        tags.
+        """
+        return {
+            "Project": self.project,
+            "Environment": self.stack,
+            "Owner": self.owner,
+            "Component": component,
+            "ManagedBy": "pulumi",
+            **more,
+        }
 
 
 class Component(pulumi.ComponentResource):
@@ -77,8 +86,8 @@ class Statement:
 def policy(*statements: Statement) -> Any:
     """A policy document (IAM policy language 2012-10-17).
 
-    JSON text where every part is known. Else the document as a structure, which the provider turns to text: so a preview
-    shows, and a review reads, all of it but the ARNs that only a deployment can tell.
+    JSON text where every part is known. Else the document as a structure, which the provider turns to text: so a
+    preview shows, and a review reads, all of it but the ARNs that only a deployment can tell.
     """
     rendered = []
     for statement in statements:
@@ -99,4 +108,8 @@ def policy(*statements: Statement) -> Any:
 def _has_output(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_output(item) for item in value.values())
-    return any(_has_output(item) for item in value) if isinstance(value, (list, tuple)) else isinstance(value, pulumi.Output)
+    return (
+        any(_has_output(item) for item in value)
+        if isinstance(value, (list, tuple))
+        else isinstance(value, pulumi.Output)
+    )

@@ -1,4 +1,6 @@
-"""The permission boundary: the most that any role of people or of pipelines can ever be allowed, whatever its own policy says."""
+"""The permission boundary: the most that any role of people or of pipelines can ever be allowed, whatever its own
+policy says.
+"""
 
 from __future__ import annotations
 
@@ -27,43 +29,100 @@ class Boundary(Component):
         hive = prefix.replace("-", "_")  # Glue's databases know no dash
         # By name, since a resource's type in an ARN may hold no wildcard:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards
-        named = tuple(f"{kind}/{prefix}-*" for kind in ("endpoint", "endpoint-config", "feature-group", "model", "pipeline"))
+        named = tuple(
+            f"{kind}/{prefix}-*" for kind in ("endpoint", "endpoint-config", "feature-group", "model", "pipeline")
+        )
         # Wide in actions, narrow in resources: those whose names begin with the stack's.
         allowed = (
             Statement(("s3:*",), (f"arn:aws:s3:::{prefix}-*",)),
             Statement(("dynamodb:*",), own("dynamodb", f"table/{prefix}-*")),
-            Statement(("sagemaker:*",), own("sagemaker", *named, "processing-job/*", "app/*", "space/*", "user-profile/*", "domain/*")),
-            Statement(("kafka-cluster:*",), own("kafka", *(f"{kind}/{prefix}-events/*" for kind in ("cluster", "topic", "group", "transactional-id")))),
-            Statement(("glue:*",), own("glue", f"registry/{prefix}", f"schema/{prefix}/*", "catalog", f"database/{hive}*", f"table/{hive}*/*")),
-            Statement(("athena:*",), own("athena", f"workgroup/{prefix}*")),
-            Statement(("logs:*",), own("logs", f"log-group:/{scope.project}/{scope.stack}/*", "log-group:/aws/sagemaker/*")),
-            Statement(("secretsmanager:GetSecretValue",), own("secretsmanager", f"secret:{scope.project}/{scope.stack}/*", "secret:rds!*")),
             Statement(
-                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), own("ecr", f"repository/{scope.name('platform')}")),
-            Statement(("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")),
+                ("sagemaker:*",),
+                own("sagemaker", *named, "processing-job/*", "app/*", "space/*", "user-profile/*", "domain/*"),
+            ),
+            Statement(
+                ("kafka-cluster:*",),
+                own(
+                    "kafka",
+                    *(f"{kind}/{prefix}-events/*" for kind in ("cluster", "topic", "group", "transactional-id")),
+                ),
+            ),
+            Statement(
+                ("glue:*",),
+                own(
+                    "glue",
+                    f"registry/{prefix}",
+                    f"schema/{prefix}/*",
+                    "catalog",
+                    f"database/{hive}*",
+                    f"table/{hive}*/*",
+                ),
+            ),
+            Statement(("athena:*",), own("athena", f"workgroup/{prefix}*")),
+            Statement(
+                ("logs:*",), own("logs", f"log-group:/{scope.project}/{scope.stack}/*", "log-group:/aws/sagemaker/*")
+            ),
+            Statement(
+                ("secretsmanager:GetSecretValue",),
+                own("secretsmanager", f"secret:{scope.project}/{scope.stack}/*", "secret:rds!*"),
+            ),
+            Statement(
+                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                own("ecr", f"repository/{scope.name('platform')}"),
+            ),
+            Statement(
+                ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")
+            ),
             Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
             Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),
-            Statement(("iam:PassRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{prefix}-*",)),
-            Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}}),
+            Statement(
+                ("iam:PassRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"),
+                (f"arn:aws:iam::{account}:role/{prefix}-*",),
+            ),
+            Statement(
+                ("cloudwatch:PutMetricData",),
+                ("*",),
+                conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}},
+            ),
             # These know no resources: https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html
             Statement(
                 (
-                    "cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents",
-                    "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics",
-                    "config:DescribeComplianceByConfigRule", "config:SelectResourceConfig",
-                    "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface",
-                    "ec2:DeleteNetworkInterfacePermission", "ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs",
-                    "ecr:GetAuthorizationToken", "guardduty:GetFindings", "guardduty:ListFindings", "securityhub:GetFindings",
+                    "cloudtrail:DescribeTrails",
+                    "cloudtrail:GetTrailStatus",
+                    "cloudtrail:LookupEvents",
+                    "cloudwatch:DescribeAlarms",
+                    "cloudwatch:GetMetricData",
+                    "cloudwatch:ListMetrics",
+                    "config:DescribeComplianceByConfigRule",
+                    "config:SelectResourceConfig",
+                    "ec2:CreateNetworkInterface",
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                    "ec2:DescribeDhcpOptions",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
+                    "ecr:GetAuthorizationToken",
+                    "guardduty:GetFindings",
+                    "guardduty:ListFindings",
+                    "securityhub:GetFindings",
                 ),
                 ("*",),
             ),
-        )  # fmt: skip
+        )
         denied = (
             # Nobody below this line may touch the record of what was done, or the keys.
             Statement(
-                ("cloudtrail:StopLogging", "cloudtrail:DeleteTrail", "cloudtrail:UpdateTrail", "kms:ScheduleKeyDeletion", "kms:DisableKey"),
+                (
+                    "cloudtrail:StopLogging",
+                    "cloudtrail:DeleteTrail",
+                    "cloudtrail:UpdateTrail",
+                    "kms:ScheduleKeyDeletion",
+                    "kms:DisableKey",
+                ),
                 ("*",),
                 effect="Deny",
                 sid="RecordAndKeysStay",

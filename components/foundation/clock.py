@@ -64,21 +64,27 @@ class Clock:
 def clock(every_hours: float, hours: Hours | None = None) -> Clock:
     """A clock that comes at least as often as ``every_hours`` asks, with equal gaps inside a day or week.
 
-    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones. Where
-    work has hours, runs lie inside of them, the first an hour after their start, when everything has woken up.
+    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones.
+    Where work has hours, runs lie inside of them, the first an hour after their start, when everything has woken up.
     """
     first, last = (hours.start + 1, hours.end - 1) if hours else (0, 23)
     first = min(first, last)
     weekdays, timezone = ("MON-FRI", hours.timezone) if hours else ("*", "UTC")
     if every_hours < 24:
         minutes = max(1, int(every_hours * 60))
-        minute = "0" if minutes >= 60 else _listed(range(0, 60, max(step for step in _STEPS_MINUTES if step <= minutes)), 60)
+        minute = (
+            "0" if minutes >= 60 else _listed(range(0, 60, max(step for step in _STEPS_MINUTES if step <= minutes)), 60)
+        )
         step = max((step for step in _STEPS_HOURS if step <= every_hours), default=1)
         return Clock(minute, _listed(range(first, last + 1, step), 24), weekday=weekdays, timezone=timezone)
     hour = str(first if hours else 3)
     if every_hours < 168:
         return Clock("0", hour, weekday=weekdays, timezone=timezone)
-    return Clock("0", hour, weekday="MON", timezone=timezone) if every_hours < 744 else Clock("0", hour, day="1", timezone=timezone)
+    return (
+        Clock("0", hour, weekday="MON", timezone=timezone)
+        if every_hours < 744
+        else Clock("0", hour, day="1", timezone=timezone)
+    )
 
 
 def _listed(values: range, all_of: int) -> str:

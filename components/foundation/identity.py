@@ -14,11 +14,19 @@ from spec.zones import DATA_CLASS, DataClass, Zone
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 _WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams")
-# What SageMaker needs to put a container into a VPC: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+# What SageMaker needs to put a container into a VPC:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 _NETWORK_INTERFACES = (
-    "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission",
-    "ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcs", "ec2:DescribeDhcpOptions", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups",
-)  # fmt: skip
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeVpcs",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeSecurityGroups",
+)
 _USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 
 
@@ -40,8 +48,8 @@ class IdentityArgs(Args):
 
 
 class Identity(Component):
-    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services; tracking,
-    cluster-pipeline, cluster-serving, metrics for pods.
+    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services;
+    tracking, cluster-pipeline, cluster-serving, metrics for pods.
 
     Attributes:
         role_arns: Role ARN by name.
@@ -57,9 +65,16 @@ class Identity(Component):
         pipelines = f"arn:aws:sagemaker:{region}:{account}:pipeline/{scope.name()}-*"
         logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/*"
         table = args.online_table_arn
-        metrics = Statement(("cloudwatch:PutMetricData",), ("*",), conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}})
+        metrics = Statement(
+            ("cloudwatch:PutMetricData",),
+            ("*",),
+            conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}},
+        )
 
-        cluster, topics, groups = (f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*" for kind in ("cluster", "topic", "group"))
+        cluster, topics, groups = (
+            f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*"
+            for kind in ("cluster", "topic", "group")
+        )
         kafka = [
             Statement(("kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"), (cluster,)),
             Statement(("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:WriteData"), (topics,)),
@@ -76,7 +91,8 @@ class Identity(Component):
             ),
         ]
 
-        # Who approves reads the model's audit log and adds a line; nobody changes one, which the lock of the bucket sees to.
+        # Who approves reads the model's audit log and adds a line; nobody changes one, which the lock of the bucket
+        # sees to.
         log = args.bucket_arns[Zone.AUDIT]
         approve = [
             Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
@@ -88,17 +104,35 @@ class Identity(Component):
                 *approve,
                 *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-                Statement(("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline", "sagemaker:DescribePipelineExecution"), (pipelines,)),
+                Statement(
+                    (
+                        "sagemaker:StartPipelineExecution",
+                        "sagemaker:DescribePipeline",
+                        "sagemaker:DescribePipelineExecution",
+                    ),
+                    (pipelines,),
+                ),
                 Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)),
             ],
             "operations": [
                 *approve,
                 # An update is authorised on the endpoint and on its new configuration.
-                Statement(("sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:DescribeEndpoint"), (endpoints, configs)),
+                Statement(
+                    (
+                        "sagemaker:UpdateEndpoint",
+                        "sagemaker:UpdateEndpointWeightsAndCapacities",
+                        "sagemaker:DescribeEndpoint",
+                    ),
+                    (endpoints, configs),
+                ),
                 Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
                 # A run that stopped at its sign-off goes on once both have approved.
                 Statement(
-                    ("sagemaker:RetryPipelineExecution", "sagemaker:ListPipelineExecutions", "sagemaker:DescribePipelineExecution"),
+                    (
+                        "sagemaker:RetryPipelineExecution",
+                        "sagemaker:ListPipelineExecutions",
+                        "sagemaker:DescribePipelineExecution",
+                    ),
                     (pipelines, f"{pipelines}/execution/*"),
                 ),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
@@ -106,15 +140,27 @@ class Identity(Component):
             ],
             "auditor": [
                 *self._read(Zone.AUDIT),
-                Statement(("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"), (f"arn:aws:iam::{account}:role/{scope.name()}-*",)),
-                Statement(("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"), (endpoints, configs, models)),
-                Statement(("cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents"), ("*",)),
+                Statement(
+                    ("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"),
+                    (f"arn:aws:iam::{account}:role/{scope.name()}-*",),
+                ),
+                Statement(
+                    ("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"),
+                    (endpoints, configs, models),
+                ),
+                Statement(
+                    ("cloudtrail:DescribeTrails", "cloudtrail:GetTrailStatus", "cloudtrail:LookupEvents"), ("*",)
+                ),
                 Statement(("config:DescribeComplianceByConfigRule", "config:SelectResourceConfig"), ("*",)),
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may delete old versions of data.
-        erased = (*(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)), args.tracking_bucket_arn)
+        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may
+        # delete old versions of data.
+        erased = (
+            *(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)),
+            args.tracking_bucket_arn,
+        )
         raw = args.bucket_arns[Zone.RAW]
         people["privacy"] = [
             *self._read(Zone.RAW),
@@ -123,7 +169,10 @@ class Identity(Component):
             Statement(("s3:PutObject",), (f"{raw}/decisions/*",)),
             Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.RAW]],)),
             Statement(("s3:ListBucketVersions",), (*erased, raw)),
-            Statement(("s3:GetObjectVersion", "s3:DeleteObjectVersion"), (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*")),
+            Statement(
+                ("s3:GetObjectVersion", "s3:DeleteObjectVersion"),
+                (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*"),
+            ),
             Statement(("dynamodb:DeleteItem",), (table,)),
             *kafka,  # dead letters hold what was sent, personal data with it
             masking_key,
@@ -158,7 +207,12 @@ class Identity(Component):
         ]
         jobs = [  # of SageMaker, one for each step
             Statement(
-                ("sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob", "sagemaker:AddTags"),
+                (
+                    "sagemaker:CreateProcessingJob",
+                    "sagemaker:DescribeProcessingJob",
+                    "sagemaker:StopProcessingJob",
+                    "sagemaker:AddTags",
+                ),
                 (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
             ),
             Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
@@ -172,12 +226,19 @@ class Identity(Component):
                     *self._read(Zone.MODELS, write=True),  # writes the captured requests
                     # Batch jobs read requests and write answers.
                     Statement(("s3:GetObject", "s3:PutObject"), (f"{args.bucket_arns[Zone.FEATURES]}/batch/*",)),
-                    Statement(("s3:ListBucket",), (args.bucket_arns[Zone.FEATURES],), conditions={"StringLike": {"s3:prefix": "batch/*"}}),
+                    Statement(
+                        ("s3:ListBucket",),
+                        (args.bucket_arns[Zone.FEATURES],),
+                        conditions={"StringLike": {"s3:prefix": "batch/*"}},
+                    ),
                     Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.FEATURES]],)),
                     Statement(("dynamodb:BatchGetItem",), (table,)),
                     Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
                     Statement(_NETWORK_INTERFACES, ("*",)),
-                    Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",)),
+                    Statement(
+                        _WRITE_LOGS,
+                        (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",),
+                    ),
                     *pull_image,
                     metrics,
                 ],
@@ -190,7 +251,12 @@ class Identity(Component):
                 Statement(
                     ("secretsmanager:GetSecretValue",),
                     (f"arn:aws:secretsmanager:{region}:{account}:secret:rds!*",),
-                    conditions={"StringEquals": {"aws:ResourceTag/Project": scope.project, "aws:ResourceTag/Environment": scope.stack}},
+                    conditions={
+                        "StringEquals": {
+                            "aws:ResourceTag/Project": scope.project,
+                            "aws:ResourceTag/Environment": scope.stack,
+                        }
+                    },
                 ),
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             ],
@@ -205,17 +271,29 @@ class Identity(Component):
             ],
             "metrics": [Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",))],
         }
-        human = Statement(("sts:AssumeRole",), principals={"AWS": f"arn:aws:iam::{account}:root"}, conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+        human = Statement(
+            ("sts:AssumeRole",),
+            principals={"AWS": f"arn:aws:iam::{account}:root"},
+            conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+        )
         roles = {role: (human, statements) for role, statements in people.items()}
-        roles |= {role: (service_trust(account, service), statements) for role, (service, statements) in services.items()}
+        roles |= {
+            role: (service_trust(account, service), statements) for role, (service, statements) in services.items()
+        }
         roles |= {role: (pod_trust(), statements) for role, statements in pods.items()}
         self.role_arns: dict[str, pulumi.Output[str]] = {}
         for role, (trust, statements) in roles.items():
-            self.role_arns[role] = make_role(self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn).arn
+            self.role_arns[role] = make_role(
+                self, f"{name}-{role}", trust, statements, purpose=role, boundary_arn=args.boundary_arn
+            ).arn
         self.register_outputs({"role_arns": self.role_arns})
 
     def _read(self, *zones: Zone, write: bool = False) -> list[Statement]:
-        return [statement for zone in zones for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)]
+        return [
+            statement
+            for zone in zones
+            for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)
+        ]
 
     def _objects(self, bucket_arn: str, data_class: DataClass, *, write: bool) -> list[Statement]:
         return [
@@ -226,4 +304,8 @@ class Identity(Component):
 
     def _grants(self, *classes: DataClass) -> Statement:
         """AWS may go on using a key for a volume that this role has asked for."""
-        return Statement(("kms:CreateGrant",), tuple(self._args.key_arns[c] for c in classes), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})
+        return Statement(
+            ("kms:CreateGrant",),
+            tuple(self._args.key_arns[c] for c in classes),
+            conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        )

@@ -43,7 +43,12 @@ class Keys(Component):
                 enable_key_rotation=True,
                 deletion_window_in_days=args.deletion_days,
                 policy=policy(
-                    Statement(("kms:*",), ("*",), {"AWS": f"arn:aws:iam::{scope.account_id}:root"}, sid="AccountDecidesThroughIam"),
+                    Statement(
+                        ("kms:*",),
+                        ("*",),
+                        {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
+                        sid="AccountDecidesThroughIam",
+                    ),
                     Statement(
                         ("kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"),
                         ("*",),
@@ -65,10 +70,21 @@ class Keys(Component):
                     # Nodes' volumes are made by EC2 Auto Scaling's own role, which has no other right to a key.
                     # https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
                     Statement(
-                        ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"),
+                        (
+                            "kms:Encrypt",
+                            "kms:Decrypt",
+                            "kms:ReEncrypt*",
+                            "kms:GenerateDataKey*",
+                            "kms:DescribeKey",
+                            "kms:CreateGrant",
+                        ),
                         ("*",),
                         {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
-                        {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{scope.account_id}:role/{AUTO_SCALING_ROLE}"}},
+                        {
+                            "ArnEquals": {
+                                "aws:PrincipalArn": f"arn:aws:iam::{scope.account_id}:role/{AUTO_SCALING_ROLE}"
+                            }
+                        },
                         sid="VolumesOfNodes",
                     ),
                     # CloudWatch Logs names the log group in the encryption context instead of a source account.
@@ -76,7 +92,13 @@ class Keys(Component):
                         ("kms:Decrypt", "kms:Encrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"),
                         ("*",),
                         {"Service": f"logs.{scope.region}.amazonaws.com"},
-                        {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:*"}},
+                        {
+                            "ArnLike": {
+                                "kms:EncryptionContext:aws:logs:arn": (
+                                    f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:*"
+                                )
+                            }
+                        },
                         sid="LogsOfThisAccount",
                     ),
                 ),
@@ -84,6 +106,11 @@ class Keys(Component):
                 tags=scope.tags("keys", DataClass=data_class),
                 opts=self.child(holds_data=True),
             )
-            aws.kms.Alias(f"{name}-{data_class}", name=f"alias/{scope.name(data_class)}", target_key_id=key.key_id, opts=self.child())
+            aws.kms.Alias(
+                f"{name}-{data_class}",
+                name=f"alias/{scope.name(data_class)}",
+                target_key_id=key.key_id,
+                opts=self.child(),
+            )
             self.arns[data_class] = key.arn
         self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})

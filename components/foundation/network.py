@@ -52,32 +52,56 @@ class Network(Component):
         super().__init__(name, scope, opts)
         self._name, self._args, self._tags = name, args, scope.tags("network")
         vpc = aws.ec2.Vpc(
-            name, cidr_block=args.cidr, enable_dns_hostnames=True, enable_dns_support=True, tags={**self._tags, "Name": scope.name("vpc")}, opts=self.child()
+            name,
+            cidr_block=args.cidr,
+            enable_dns_hostnames=True,
+            enable_dns_support=True,
+            tags={**self._tags, "Name": scope.name("vpc")},
+            opts=self.child(),
         )
         self.vpc_id = vpc.id
         # AWS makes this group with rules that let everything in it talk; taking it over without rules closes it.
-        aws.ec2.DefaultSecurityGroup(name, vpc_id=vpc.id, tags={**self._tags, "Name": scope.name("closed")}, opts=self.child())
+        aws.ec2.DefaultSecurityGroup(
+            name, vpc_id=vpc.id, tags={**self._tags, "Name": scope.name("closed")}, opts=self.child()
+        )
         self.subnet_ids: list[pulumi.Output[str]] = []
         self.route_table_ids: list[pulumi.Output[str]] = []
         gateways = self._nat_gateways()
         private = islice(ipaddress.ip_network(args.cidr).subnets(new_prefix=19), len(args.zones))
         for index, (zone, block) in enumerate(zip(args.zones, private, strict=True)):
             # Karpenter finds its subnets, Kubernetes those of its internal load balancers by tag.
-            more = {"Name": scope.name("private", zone), "kubernetes.io/role/internal-elb": "1", "karpenter.sh/discovery": scope.name("cluster", limit=100)}
+            more = {
+                "Name": scope.name("private", zone),
+                "kubernetes.io/role/internal-elb": "1",
+                "karpenter.sh/discovery": scope.name("cluster", limit=100),
+            }
             subnet = self._subnet("private", zone, str(block), more)
-            routes = aws.ec2.RouteTable(f"{name}-private-{zone}", vpc_id=vpc.id, tags={**self._tags, "Name": scope.name("private", zone)}, opts=self.child())
-            aws.ec2.RouteTableAssociation(f"{name}-private-{zone}", subnet_id=subnet.id, route_table_id=routes.id, opts=self.child())
+            routes = aws.ec2.RouteTable(
+                f"{name}-private-{zone}",
+                vpc_id=vpc.id,
+                tags={**self._tags, "Name": scope.name("private", zone)},
+                opts=self.child(),
+            )
+            aws.ec2.RouteTableAssociation(
+                f"{name}-private-{zone}", subnet_id=subnet.id, route_table_id=routes.id, opts=self.child()
+            )
             if gateways:
                 gateway = gateways[index % len(gateways)]
                 aws.ec2.Route(
-                    f"{name}-private-{zone}", route_table_id=routes.id, destination_cidr_block="0.0.0.0/0", nat_gateway_id=gateway.id, opts=self.child()
+                    f"{name}-private-{zone}",
+                    route_table_id=routes.id,
+                    destination_cidr_block="0.0.0.0/0",
+                    nat_gateway_id=gateway.id,
+                    opts=self.child(),
                 )
             self.subnet_ids.append(subnet.id)
             self.route_table_ids.append(routes.id)
         self.security_group_id = self._services_group()
         self._endpoints()
         self._flow_log()
-        self.register_outputs({"vpc_id": vpc.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id})
+        self.register_outputs(
+            {"vpc_id": vpc.id, "subnet_ids": self.subnet_ids, "security_group_id": self.security_group_id}
+        )
 
     def _subnet(self, kind: str, zone: str, block: str, tags: dict[str, str]) -> aws.ec2.Subnet:
         return aws.ec2.Subnet(
@@ -95,17 +119,40 @@ class Network(Component):
         name, zones = self._name, self._args.zones[: self._args.nat_gateways]
         if not zones:
             return []
-        internet = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, tags={**self._tags, "Name": self.scope.name("internet")}, opts=self.child())
-        routes = aws.ec2.RouteTable(f"{name}-public", vpc_id=self.vpc_id, tags={**self._tags, "Name": self.scope.name("public")}, opts=self.child())
-        aws.ec2.Route(f"{name}-public", route_table_id=routes.id, destination_cidr_block="0.0.0.0/0", gateway_id=internet.id, opts=self.child())
+        internet = aws.ec2.InternetGateway(
+            name, vpc_id=self.vpc_id, tags={**self._tags, "Name": self.scope.name("internet")}, opts=self.child()
+        )
+        routes = aws.ec2.RouteTable(
+            f"{name}-public",
+            vpc_id=self.vpc_id,
+            tags={**self._tags, "Name": self.scope.name("public")},
+            opts=self.child(),
+        )
+        aws.ec2.Route(
+            f"{name}-public",
+            route_table_id=routes.id,
+            destination_cidr_block="0.0.0.0/0",
+            gateway_id=internet.id,
+            opts=self.child(),
+        )
         gateways = []
         public = list(ipaddress.ip_network(self._args.cidr).subnets(new_prefix=24))[-len(zones) :]
         for zone, block in zip(zones, public, strict=True):
             subnet = self._subnet("public", zone, str(block), {"Name": self.scope.name("public", zone)})
-            aws.ec2.RouteTableAssociation(f"{name}-public-{zone}", subnet_id=subnet.id, route_table_id=routes.id, opts=self.child())
+            aws.ec2.RouteTableAssociation(
+                f"{name}-public-{zone}", subnet_id=subnet.id, route_table_id=routes.id, opts=self.child()
+            )
             tags = {**self._tags, "Name": self.scope.name("nat", zone)}
             address = aws.ec2.Eip(f"{name}-{zone}", domain="vpc", tags=tags, opts=self.child())
-            gateways.append(aws.ec2.NatGateway(f"{name}-{zone}", subnet_id=subnet.id, allocation_id=address.allocation_id, tags=tags, opts=self.child()))
+            gateways.append(
+                aws.ec2.NatGateway(
+                    f"{name}-{zone}",
+                    subnet_id=subnet.id,
+                    allocation_id=address.allocation_id,
+                    tags=tags,
+                    opts=self.child(),
+                )
+            )
         return gateways
 
     def _services_group(self) -> pulumi.Output[str]:
@@ -142,7 +189,13 @@ class Network(Component):
             )
         # To the gateway endpoints, and through NAT for images and packages. Nothing but TLS leaves.
         aws.vpc.SecurityGroupEgressRule(
-            f"{name}-services-tls", security_group_id=group.id, cidr_ipv4="0.0.0.0/0", ip_protocol="tcp", from_port=443, to_port=443, opts=self.child()
+            f"{name}-services-tls",
+            security_group_id=group.id,
+            cidr_ipv4="0.0.0.0/0",
+            ip_protocol="tcp",
+            from_port=443,
+            to_port=443,
+            opts=self.child(),
         )
         group_id: pulumi.Output[str] = group.id
         return group_id
@@ -187,10 +240,20 @@ class Network(Component):
             self,
             f"{name}-flow",
             service_trust(scope.account_id, "vpc-flow-logs.amazonaws.com"),
-            [Statement(("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"), (group, f"{group}:*"))],
+            [
+                Statement(
+                    ("logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"), (group, f"{group}:*")
+                )
+            ],
             purpose="flow-log",
         )
         aws.ec2.FlowLog(
-            name, vpc_id=self.vpc_id, traffic_type="ALL", log_destination=logs.arn, iam_role_arn=role.arn, max_aggregation_interval=600, tags=self._tags,
+            name,
+            vpc_id=self.vpc_id,
+            traffic_type="ALL",
+            log_destination=logs.arn,
+            iam_role_arn=role.arn,
+            max_aggregation_interval=600,
+            tags=self._tags,
             opts=self.child(),
-        )  # fmt: skip
+        )

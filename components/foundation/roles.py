@@ -23,8 +23,14 @@ class Role:
 
 
 def service_trust(account_id: str, service: str) -> Statement:
-    """A service of this account only: no other account's service can be tricked into using the role (confused deputy)."""
-    return Statement(("sts:AssumeRole",), principals={"Service": service}, conditions={"StringEquals": {"aws:SourceAccount": account_id}})
+    """A service of this account only: no other account's service can be tricked into using the role (confused
+    deputy).
+    """
+    return Statement(
+        ("sts:AssumeRole",),
+        principals={"Service": service},
+        conditions={"StringEquals": {"aws:SourceAccount": account_id}},
+    )
 
 
 def pod_trust() -> Statement:
@@ -62,6 +68,13 @@ def make_role(
     )
     policies: list[pulumi.Resource] = []
     if statements:
-        policies.append(aws.iam.RolePolicy(name, name=purpose, role=role.name, policy=policy(*statements), opts=owner.child()))
-    policies += [aws.iam.RolePolicyAttachment(f"{name}-{arn.rpartition('/')[2]}", role=role.name, policy_arn=arn, opts=owner.child()) for arn in managed]
+        policies.append(
+            aws.iam.RolePolicy(name, name=purpose, role=role.name, policy=policy(*statements), opts=owner.child())
+        )
+    policies += [
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{arn.rpartition('/')[2]}", role=role.name, policy_arn=arn, opts=owner.child()
+        )
+        for arn in managed
+    ]
     return Role(role.arn, role.name, policies)

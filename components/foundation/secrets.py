@@ -1,4 +1,6 @@
-"""Secrets: the containers only. A value is put in by whoever owns it, never through the program, so none is in its state."""
+"""Secrets: the containers only. A value is put in by whoever owns it, never through the program, so none is in its
+state.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode() 
 class BatchTransformArgs(Args):
     """Args:
     instance_type: SageMaker's.
-    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON object
-        as the endpoint takes and gives it.
+    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON
+        object as the endpoint takes and gives it.
     """
 
     model: str
@@ -45,10 +45,13 @@ class BatchTransform(Component):
         model_name: SageMaker's name of it.
     """
 
-    def __init__(self, name: str, scope: Scope, args: BatchTransformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: BatchTransformArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("serving", Model=args.model)
-        # SageMaker makes no model of a package that is not there; this one is empty until the pipeline publishes another in its place.
+        # SageMaker makes no model of a package that is not there; this one is empty until the pipeline publishes
+        # another in its place.
         empty = aws.s3.BucketObjectv2(
             name,
             bucket=args.model_bucket,
@@ -77,10 +80,15 @@ class BatchTransform(Component):
             f"{name}-scheduler",
             service_trust(scope.account_id, "scheduler.amazonaws.com"),
             [
-                Statement(("sagemaker:CreateTransformJob",), (f"arn:aws:sagemaker:{scope.region}:{scope.account_id}:transform-job/{job}-*",)),
+                Statement(
+                    ("sagemaker:CreateTransformJob",),
+                    (f"arn:aws:sagemaker:{scope.region}:{scope.account_id}:transform-job/{job}-*",),
+                ),
                 Statement(("kms:Decrypt",), (args.key_arn,)),
                 # The job's volume: https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html
-                Statement(("kms:CreateGrant",), (args.key_arn,), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+                Statement(
+                    ("kms:CreateGrant",), (args.key_arn,), conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}}
+                ),
             ],
             purpose=f"batch-{args.model}",
         )
@@ -94,7 +102,11 @@ class BatchTransform(Component):
             schedule_expression="rate(1 hour)",
             flexible_time_window={"mode": "OFF"},
             kms_key_arn=args.key_arn,
-            target={"arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTransformJob", "role_arn": role.arn, "input": request},
+            target={
+                "arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTransformJob",
+                "role_arn": role.arn,
+                "input": request,
+            },
             opts=self.child(),
         )
         self.model_name = model.name
@@ -112,6 +124,10 @@ def _request(job: str, name: str, instance_type: str, model: str, bucket: str, k
             "ContentType": "application/json",
             "SplitType": "Line",
         },
-        "TransformOutput": {"S3OutputPath": f"s3://{bucket}/batch/{name}/out/", "AssembleWith": "Line", "KmsKeyId": key},
+        "TransformOutput": {
+            "S3OutputPath": f"s3://{bucket}/batch/{name}/out/",
+            "AssembleWith": "Line",
+            "KmsKeyId": key,
+        },
         "TransformResources": {"InstanceType": instance_type, "InstanceCount": 1, "VolumeKmsKeyId": key},
     }

@@ -1,7 +1,7 @@
 """A container image as a resource: the engine starts its build and waits for it.
 
-A dynamic provider (https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/): the one place in the components where
-AWS is called, and only by a deployment.
+A dynamic provider (https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/): the one place in the
+components where AWS is called, and only by a deployment.
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ class Builder(ResourceProvider):
         """
         import boto3
 
-        account, found = props["uri"].partition(".")[0], boto3.client("sts", region_name=props["region"]).get_caller_identity()["Account"]
+        account, found = (
+            props["uri"].partition(".")[0],
+            boto3.client("sts", region_name=props["region"]).get_caller_identity()["Account"],
+        )
         if found != account:
-            raise RuntimeError(f"the image belongs into account {account}, and these credentials are of {found}; set AWS_PROFILE to the stack's")
+            raise RuntimeError(
+                f"the image belongs into account {account}, and these credentials are of {found}; set AWS_PROFILE to"
+                " the stack's"
+            )
         repository, _, tag = props["uri"].partition("/")[2].partition(":")
         registry = boto3.client("ecr", region_name=props["region"])
         try:
@@ -47,7 +53,10 @@ class Builder(ResourceProvider):
                 return
             phases = {phase["phaseType"] for phase in build.get("phases", [])}
             if "BUILD" in phases or attempt == ATTEMPTS - 1:
-                raise RuntimeError(f"the image's build ended with {build['buildStatus']}; its log: {build.get('logs', {}).get('deepLink', build['id'])}")
+                raise RuntimeError(
+                    f"the image's build ended with {build['buildStatus']}; its log:"
+                    f" {build.get('logs', {}).get('deepLink', build['id'])}"
+                )
             time.sleep(POLL_SECONDS)
 
     def _wait(self, codebuild: Any, build_id: str) -> dict[str, Any]:
@@ -60,7 +69,11 @@ class Builder(ResourceProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Another tag is another image; the old one stays in the repository, so that a rollback finds it."""
-        return DiffResult(changes=olds["uri"] != news["uri"], replaces=["uri"] if olds["uri"] != news["uri"] else [], delete_before_replace=False)
+        return DiffResult(
+            changes=olds["uri"] != news["uri"],
+            replaces=["uri"] if olds["uri"] != news["uri"] else [],
+            delete_before_replace=False,
+        )
 
 
 class BuiltImage(Resource, module="groundplan", name="BuiltImage"):

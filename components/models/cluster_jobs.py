@@ -31,7 +31,8 @@ class ClusterJob(Args):
     Args:
         folder: That of the experiment in the image.
         every_hours: Time between two runs.
-        within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour more.
+        within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour
+            more.
     """
 
     folder: str
@@ -42,7 +43,8 @@ class ClusterJob(Args):
 @dataclass(frozen=True, kw_only=True)
 class ClusterJobsArgs(Args):
     """Args:
-    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, as far as a run comes before people must agree.
+    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, as far as a run comes before people
+        must agree.
     resume: Module that deploys the newest version they have agreed on.
     outputs_uri: Where the steps read the platform's outputs.
     hours: When the cluster is up; None for always.
@@ -62,23 +64,47 @@ class ClusterJobs(Component):
     """CronJobs, and pods that hold a node for them.
 
     The steps are init containers of one pod: they start without waiting for a node or an image each, run in order, and
-    the run fails where one does. They leave their results in the lake, as they do everywhere. A run ends with a version in the
-    registry; once two people have approved it, the second CronJob of the model deploys it.
+    the run fails where one does. They leave their results in the lake, as they do everywhere. A run ends with a version
+    in the registry; once two people have approved it, the second CronJob of the model deploys it.
     """
 
-    def __init__(self, name: str, scope: Scope, args: ClusterJobsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: ClusterJobsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         child = self.child(provider=args.cluster.kubernetes)
         self._keep_warm(name, child)
         for model, job in args.jobs.items():
-            run = {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+            run = {
+                "name": "RUN",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
+            }
             steps = [self._container(args, job, module, ["--run", "$(RUN)"], [run]) for module in args.steps]
-            self._cron(name, model, "retrain", clock(job.every_hours, args.hours), int(job.within_minutes * 60), steps, child)
+            self._cron(
+                name, model, "retrain", clock(job.every_hours, args.hours), int(job.within_minutes * 60), steps, child
+            )
             resume = [self._container(args, job, args.resume, [], [])]
-            self._cron(f"{name}-resume", model, "resume", clock(RESUME_EVERY_HOURS, args.hours), DEPLOYMENT_SECONDS, resume, child)
+            self._cron(
+                f"{name}-resume",
+                model,
+                "resume",
+                clock(RESUME_EVERY_HOURS, args.hours),
+                DEPLOYMENT_SECONDS,
+                resume,
+                child,
+            )
         self.register_outputs({"models": list(args.jobs)})
 
-    def _cron(self, name: str, model: str, purpose: str, timing: Clock, seconds: int, steps: list[dict[str, Any]], child: pulumi.ResourceOptions) -> None:
+    def _cron(
+        self,
+        name: str,
+        model: str,
+        purpose: str,
+        timing: Clock,
+        seconds: int,
+        steps: list[dict[str, Any]],
+        child: pulumi.ResourceOptions,
+    ) -> None:
         pod = {
             "serviceAccountName": "pipeline",
             "automountServiceAccountToken": False,
@@ -91,7 +117,11 @@ class ClusterJobs(Component):
         }
         CronJob(
             f"{name}-{model}",
-            metadata={"name": short_name(f"{purpose}-{model}", 52), "namespace": NAMESPACE, "labels": labels(self.scope, model)},
+            metadata={
+                "name": short_name(f"{purpose}-{model}", 52),
+                "namespace": NAMESPACE,
+                "labels": labels(self.scope, model),
+            },
             spec={
                 "schedule": timing.crontab,
                 "timeZone": timing.timezone,
@@ -110,11 +140,22 @@ class ClusterJobs(Component):
             opts=child,
         )
 
-    def _container(self, args: ClusterJobsArgs, job: ClusterJob, module: str, more: list[str], variables: list[dict[str, Any]]) -> dict[str, Any]:
+    def _container(
+        self, args: ClusterJobsArgs, job: ClusterJob, module: str, more: list[str], variables: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         return container(
             module.rpartition(".")[2],
             args.image_uri,
-            ["python", "-m", module, "--model-folder", job.folder, *more, "--reports", "/tmp/reports"],  # noqa: S108 (in the pod)
+            [
+                "python",
+                "-m",
+                module,
+                "--model-folder",
+                job.folder,
+                *more,
+                "--reports",
+                "/tmp/reports",  # noqa: S108 (in the pod)
+            ],
             resources(RUN_CPU, RUN_MEMORY),
             env=[
                 *variables,
@@ -134,7 +175,13 @@ class ClusterJobs(Component):
         """
         priority = f"{self.scope.project}-spare"
         PriorityClass(
-            name, metadata={"name": priority}, value=-10, global_default=False, description="Gives way to everything", preemption_policy="Never", opts=child
+            name,
+            metadata={"name": priority},
+            value=-10,
+            global_default=False,
+            description="Gives way to everything",
+            preemption_policy="Never",
+            opts=child,
         )
         named = {"app.kubernetes.io/name": "spare"}
         pause = container("pause", PAUSE_IMAGE, ["/pause"], resources(RUN_CPU, RUN_MEMORY))

@@ -13,7 +13,15 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.cluster.cluster import Cluster
 from components.cluster.karpenter import GPU_TAINT
-from components.cluster.workloads import RESTRICTED_CONTAINER, RESTRICTED_POD, SCRATCH, container, environment, labels, resources
+from components.cluster.workloads import (
+    RESTRICTED_CONTAINER,
+    RESTRICTED_POD,
+    SCRATCH,
+    container,
+    environment,
+    labels,
+    resources,
+)
 from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.models.endpoint import endpoint_name
@@ -42,8 +50,8 @@ class ClusterModelsArgs(Args):
     """Args:
     models: By name.
     image_uri: The platform's image; it reads the model where the pipeline publishes it.
-    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, which KServe gives the files when it starts,
-        ``<model>/triton/``.
+    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, which KServe gives the files when it
+        starts, ``<model>/triton/``.
     triton_image: Repository of Triton's image; the tag is added.
     """
 
@@ -61,12 +69,16 @@ class ClusterModels(Component):
         hosts: Address inside the cluster, by model.
     """
 
-    def __init__(self, name: str, scope: Scope, args: ClusterModelsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: ClusterModelsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._args = args
         self.hosts: dict[str, str] = {}
         for model, wanted in args.models.items():
-            spec: dict[str, Any] = {"predictor": self._triton(model, wanted) if wanted.gpu else self._server(model, wanted)}
+            spec: dict[str, Any] = {
+                "predictor": self._triton(model, wanted) if wanted.gpu else self._server(model, wanted)
+            }
             if wanted.gpu and wanted.explanations:
                 # Triton predicts; the platform's server explains with the same ONNX file.
                 spec["explainer"] = {**self._pod(1, wanted.max_replicas), "containers": [self._container(model)]}
@@ -79,7 +91,10 @@ class ClusterModels(Component):
                     "namespace": NAMESPACE,
                     "labels": labels(scope, model),
                     # Knative splits the traffic between revisions; the autoscaler looks at CPU.
-                    "annotations": {"serving.kserve.io/deploymentMode": "Serverless", "autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev"},
+                    "annotations": {
+                        "serving.kserve.io/deploymentMode": "Serverless",
+                        "autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev",
+                    },
                 },
                 spec=spec,
                 opts=self.child(provider=args.cluster.kubernetes),
@@ -131,7 +146,10 @@ class ClusterModels(Component):
                 "image": f"{self._args.triton_image}:{TRITON_VERSION}",
                 "storageUri": f"s3://{self._args.model_bucket}/{model}/triton",
                 "protocolVersion": "v2",
-                "resources": {"requests": {"cpu": "2", "memory": "4Gi", **gpu}, "limits": {"cpu": "4", "memory": "8Gi", **gpu}},
+                "resources": {
+                    "requests": {"cpu": "2", "memory": "4Gi", **gpu},
+                    "limits": {"cpu": "4", "memory": "8Gi", **gpu},
+                },
                 "securityContext": RESTRICTED_CONTAINER,
                 "ports": [{"containerPort": 8000, "protocol": "TCP"}],
             },

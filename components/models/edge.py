@@ -48,11 +48,18 @@ class Edge(Component):
             purpose=f"edge-{args.model}",
         )
         alias_name = scope.name("edge", args.model, limit=128)
-        alias = aws.iot.RoleAlias(name, alias=alias_name, role_arn=role.arn, credential_duration=3600, tags=tags, opts=self.child())
+        alias = aws.iot.RoleAlias(
+            name, alias=alias_name, role_arn=role.arn, credential_duration=3600, tags=tags, opts=self.child()
+        )
         allowed = aws.iot.Policy(
             name,
             name=scope.name("edge", args.model, limit=128),
-            policy=policy(Statement(("iot:AssumeRoleWithCertificate",), (f"arn:aws:iot:{scope.region}:{scope.account_id}:rolealias/{alias_name}",))),
+            policy=policy(
+                Statement(
+                    ("iot:AssumeRoleWithCertificate",),
+                    (f"arn:aws:iot:{scope.region}:{scope.account_id}:rolealias/{alias_name}",),
+                )
+            ),
             tags=tags,
             opts=self.child(),
         )

@@ -1,4 +1,6 @@
-"""Model endpoints on SageMaker: real-time with a champion and a challenger, serverless with one variant; one interface."""
+"""Model endpoints on SageMaker: real-time with a champion and a challenger, serverless with one variant; one
+interface.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +79,17 @@ class Endpoint(Component):
             name=scope.name(args.model, "empty"),
             execution_role_arn=args.role_arn,
             enable_network_isolation=False,  # the container reads the online store
-            primary_container={"image": args.image_uri, "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region}},
+            primary_container={
+                "image": args.image_uri,
+                "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region},
+            },
             # A serverless endpoint can't be put into a VPC, nor capture what it is asked.
             # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works-exclusions
-            vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]} if args.instance_type else None,
+            vpc_config=(
+                {"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]}
+                if args.instance_type
+                else None
+            ),
             tags=tags,
             # It answers 503 with any image; the pipeline's models take the one of their day.
             opts=self.child(ignore_changes=["primaryContainer.image"]),
@@ -99,10 +108,12 @@ class Endpoint(Component):
             name,
             name=physical,
             endpoint_config_name=configuration.name,
-            # Deployment guardrails are for instances: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
+            # Deployment guardrails are for instances:
+            # https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
             deployment_config=self._guardrails(args) if args.instance_type else None,
             tags=tags,
-            # Both belong to the pipeline's updates: a change of the second would bring the first, the empty one, with it.
+            # Both belong to the pipeline's updates: a change of the second would bring the first, the empty one, with
+            # it.
             opts=self.child(ignore_changes=["endpointConfigName", "deploymentConfig"]),
         )
         if args.instance_type:
@@ -113,7 +124,14 @@ class Endpoint(Component):
     def _variants(self, args: EndpointArgs, model: pulumi.Output[str]) -> list[dict[str, Any]]:
         if not args.instance_type:
             limits = {"max_concurrency": args.max_instances, "memory_size_in_mb": SERVERLESS_MEMORY_MB}
-            return [{"variant_name": CHAMPION, "model_name": model, "initial_variant_weight": 1.0, "serverless_config": limits}]
+            return [
+                {
+                    "variant_name": CHAMPION,
+                    "model_name": model,
+                    "initial_variant_weight": 1.0,
+                    "serverless_config": limits,
+                }
+            ]
         return [
             {
                 "variant_name": variant,
@@ -132,7 +150,10 @@ class Endpoint(Component):
             "destination_s3_uri": pulumi.Output.concat("s3://", args.capture_bucket, "/capture"),
             "kms_key_id": args.key_arn,
             "capture_options": [{"capture_mode": "Input"}, {"capture_mode": "Output"}],
-            "capture_content_type_header": {"json_content_types": ["application/json"], "csv_content_types": ["text/csv"]},
+            "capture_content_type_header": {
+                "json_content_types": ["application/json"],
+                "csv_content_types": ["text/csv"],
+            },
         }
 
     def _guardrails(self, args: EndpointArgs) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The one container image of the platform: its repository, and a build in the account that signs it, so that nobody needs Docker."""
+"""The one container image of the platform: its repository, and a build in the account that signs it, so that nobody
+needs Docker.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,13 @@ _BUILDSPEC = {
     "version": 0.2,
     "phases": {
         # Go's module proxy holds the tool's source to its checksum.
-        "install": {"runtime-versions": {"golang": "latest"}, "commands": [f"go install github.com/sigstore/cosign/v2/cmd/cosign@{_COSIGN}"]},
-        "pre_build": {"commands": ['aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE_URI%%/*}"']},
+        "install": {
+            "runtime-versions": {"golang": "latest"},
+            "commands": [f"go install github.com/sigstore/cosign/v2/cmd/cosign@{_COSIGN}"],
+        },
+        "pre_build": {
+            "commands": ['aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE_URI%%/*}"']
+        },
         "build": {"commands": ['docker build --file "$DOCKERFILE" --tag "$IMAGE_URI" .']},
         "post_build": {
             "commands": [
@@ -83,10 +90,17 @@ class Image(Component):
         untagged = {
             "rulePriority": 1,
             "description": "Layers that no tag holds any more",
-            "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14},
+            "selection": {
+                "tagStatus": "untagged",
+                "countType": "sinceImagePushed",
+                "countUnit": "days",
+                "countNumber": 14,
+            },
             "action": {"type": "expire"},
         }
-        aws.ecr.LifecyclePolicy(name, repository=repository.name, policy=json.dumps({"rules": [untagged]}), opts=self.child())
+        aws.ecr.LifecyclePolicy(
+            name, repository=repository.name, policy=json.dumps({"rules": [untagged]}), opts=self.child()
+        )
         source_key = f"platform/source/{args.tag}.zip"
         source = aws.s3.BucketObjectv2(
             f"{name}-source",
@@ -98,11 +112,18 @@ class Image(Component):
         )
         registry = f"{scope.account_id}.dkr.ecr.{scope.region}.amazonaws.com"
         uri = f"{registry}/{repository_name}:{args.tag}"
-        self.repository, self.repository_arn = uri.partition(":")[0], f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}"
+        self.repository, self.repository_arn = (
+            uri.partition(":")[0],
+            f"arn:aws:ecr:{scope.region}:{scope.account_id}:repository/{repository_name}",
+        )
         alias = f"alias/{scope.name('image-signing')}"
         self.signing_key, self.signing_key_arn = f"awskms:///{alias}", self._signing_key(alias)
         project, rights = self._project(uri, self.repository_arn, pulumi.Output.concat(args.bucket, "/", source.key))
-        built = BuiltImage(name, {"region": scope.region, "project": project.name, "uri": uri}, self.child(depends_on=[repository, project, source, *rights]))
+        built = BuiltImage(
+            name,
+            {"region": scope.region, "project": project.name, "uri": uri},
+            self.child(depends_on=[repository, project, source, *rights]),
+        )
         # A URN is known in a preview, and carries the dependency.
         self.uri: pulumi.Output[str] = built.urn.apply(lambda _: uri)
         self.register_outputs({"uri": self.uri})
@@ -123,17 +144,29 @@ class Image(Component):
         arn: pulumi.Output[str] = key.arn
         return arn
 
-    def _project(self, uri: str, repository_arn: str, source: pulumi.Input[str]) -> tuple[aws.codebuild.Project, list[pulumi.Resource]]:
+    def _project(
+        self, uri: str, repository_arn: str, source: pulumi.Input[str]
+    ) -> tuple[aws.codebuild.Project, list[pulumi.Resource]]:
         name, scope, args = self._name, self.scope, self._args
         group_name = f"/{scope.project}/{scope.stack}/image"
         group_arn = f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:{group_name}"
         logs = aws.cloudwatch.LogGroup(
-            f"{name}-build", name=group_name, retention_in_days=args.log_retention_days, kms_key_id=args.key_arn, tags=scope.tags("image"), opts=self.child()
+            f"{name}-build",
+            name=group_name,
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
+            tags=scope.tags("image"),
+            opts=self.child(),
         )
         push = (
-            "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload",
-            "ecr:PutImage", "ecr:UploadLayerPart",
-        )  # fmt: skip
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:GetDownloadUrlForLayer",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:UploadLayerPart",
+        )
         role = make_role(
             self,
             f"{name}-build",
@@ -160,10 +193,16 @@ class Image(Component):
                 "compute_type": "BUILD_GENERAL1_MEDIUM",
                 "image": _BUILD_IMAGE,
                 "image_pull_credentials_type": "CODEBUILD",
-                # The build runs a Docker daemon: https://docs.aws.amazon.com/codebuild/latest/userguide/sample-docker.html
+                # The build runs a Docker daemon:
+                # https://docs.aws.amazon.com/codebuild/latest/userguide/sample-docker.html
                 "privileged_mode": True,
                 "environment_variables": [
-                    {"name": name, "value": value} for name, value in (("DOCKERFILE", args.dockerfile), ("IMAGE_URI", uri), ("SIGNING_KEY", self.signing_key))
+                    {"name": name, "value": value}
+                    for name, value in (
+                        ("DOCKERFILE", args.dockerfile),
+                        ("IMAGE_URI", uri),
+                        ("SIGNING_KEY", self.signing_key),
+                    )
                 ],
             },
             encryption_key=args.key_arn,

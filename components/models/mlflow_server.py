@@ -47,18 +47,42 @@ class MlflowServer(Component):
         vpc_tracking_uri: Address inside the VPC; empty where objects are only written to files.
     """
 
-    def __init__(self, name: str, scope: Scope, args: MlflowServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: MlflowServerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         named = {"name": "mlflow", "namespace": NAMESPACE, "labels": labels(scope, "mlflow")}
         selector = {"app.kubernetes.io/name": "mlflow"}
         child = self.child(provider=args.cluster.kubernetes)
-        backend = pulumi.Output.concat("postgresql+rdssecret://", args.database_endpoint, "/mlflow?secret_arn=", args.database_secret_arn)
-        hosts = (f"mlflow.{NAMESPACE}.svc", f"mlflow.{NAMESPACE}.svc.cluster.local", "localhost", f"*.elb.{scope.region}.amazonaws.com")
+        backend = pulumi.Output.concat(
+            "postgresql+rdssecret://", args.database_endpoint, "/mlflow?secret_arn=", args.database_secret_arn
+        )
+        hosts = (
+            f"mlflow.{NAMESPACE}.svc",
+            f"mlflow.{NAMESPACE}.svc.cluster.local",
+            "localhost",
+            f"*.elb.{scope.region}.amazonaws.com",
+        )
         command = [
-            "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORT), "--workers", "2",  # noqa: S104 (the pod's own network; policies close it)
-            "--allowed-hosts", ",".join(f"{host}:{PORT}" for host in hosts),
-        ]  # fmt: skip
-        probe = {"httpGet": {"path": "/health", "port": PORT, "httpHeaders": [{"name": "Host", "value": f"localhost:{PORT}"}]}, "periodSeconds": 10}
+            "mlflow",
+            "server",
+            "--host",
+            "0.0.0.0",  # noqa: S104 (the pod's own network; policies close it)
+            "--port",
+            str(PORT),
+            "--workers",
+            "2",
+            "--allowed-hosts",
+            ",".join(f"{host}:{PORT}" for host in hosts),
+        ]
+        probe = {
+            "httpGet": {
+                "path": "/health",
+                "port": PORT,
+                "httpHeaders": [{"name": "Host", "value": f"localhost:{PORT}"}],
+            },
+            "periodSeconds": 10,
+        }
         server = container(
             "mlflow",
             args.image_uri,
@@ -122,11 +146,21 @@ class MlflowServer(Component):
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "mlflow"},
                 "minReplicas": args.replicas,
                 "maxReplicas": args.max_replicas,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": SCALE_AT_PERCENT}}}],
+                "metrics": [
+                    {
+                        "type": "Resource",
+                        "resource": {
+                            "name": "cpu",
+                            "target": {"type": "Utilization", "averageUtilization": SCALE_AT_PERCENT},
+                        },
+                    }
+                ],
             },
             opts=child,
         )
-        PodDisruptionBudget(name, metadata=named, spec={"maxUnavailable": 1, "selector": {"matchLabels": selector}}, opts=child)
+        PodDisruptionBudget(
+            name, metadata=named, spec={"maxUnavailable": 1, "selector": {"matchLabels": selector}}, opts=child
+        )
         self.tracking_uri = f"http://mlflow.{NAMESPACE}.svc:{PORT}"
         self.vpc_tracking_uri = service.status.apply(_address)
         self.register_outputs({"tracking_uri": self.tracking_uri})

@@ -51,8 +51,16 @@ class Tracking(Component):
     def __init__(self, name: str, scope: Scope, args: TrackingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("tracking")
-        artifacts = SecureBucket(f"{name}-artifacts", scope, "mlflow", BucketArgs(key_arn=args.models_key_arn, data_class=DataClass.MODELS), opts=self.child())
-        subnets = aws.rds.SubnetGroup(name, name=scope.name("tracking"), subnet_ids=args.subnet_ids, tags=tags, opts=self.child())
+        artifacts = SecureBucket(
+            f"{name}-artifacts",
+            scope,
+            "mlflow",
+            BucketArgs(key_arn=args.models_key_arn, data_class=DataClass.MODELS),
+            opts=self.child(),
+        )
+        subnets = aws.rds.SubnetGroup(
+            name, name=scope.name("tracking"), subnet_ids=args.subnet_ids, tags=tags, opts=self.child()
+        )
         parameters = aws.rds.ParameterGroup(
             name,
             name=scope.name("tracking", limit=255),
@@ -107,10 +115,13 @@ class Tracking(Component):
         # RDS rotates the password by itself; here only how often.
         secret_arn = database.master_user_secrets[0].secret_arn
         aws.secretsmanager.SecretRotation(
-            name, secret_id=secret_arn, rotate_immediately=False, rotation_rules={"automatically_after_days": ROTATION_DAYS},
+            name,
+            secret_id=secret_arn,
+            rotate_immediately=False,
+            rotation_rules={"automatically_after_days": ROTATION_DAYS},
             # It ends with the database's secret, whose rotation RDS lets nobody else take back.
             opts=self.child(retain_on_delete=True),
-        )  # fmt: skip
+        )
         self.database_secret_arn = secret_arn
         self.database_arn = database.arn
         self.database_identifier = database.identifier

@@ -39,7 +39,10 @@ class Workflow(Component):
 
         def fill(found: dict[str, Any]) -> str:
             values = found["parameters"]
-            parameters = [item | ({"DefaultValue": values[item["Name"]]} if values.get(item["Name"]) else {}) for item in args.definition["Parameters"]]
+            parameters = [
+                item | ({"DefaultValue": values[item["Name"]]} if values.get(item["Name"]) else {})
+                for item in args.definition["Parameters"]
+            ]
             network = {
                 "EnableInterContainerTrafficEncryption": True,
                 "EnableNetworkIsolation": False,  # jobs read events from Kafka and write to the tracking server
@@ -48,7 +51,9 @@ class Workflow(Component):
             steps = [_placed(step, network, found["key"], scope.region) for step in args.definition["Steps"]]
             return json.dumps({**args.definition, "Parameters": parameters, "Steps": steps})
 
-        known = pulumi.Output.all(parameters=args.parameters, key=args.key_arn, subnets=args.subnet_ids, group=args.security_group_id)
+        known = pulumi.Output.all(
+            parameters=args.parameters, key=args.key_arn, subnets=args.subnet_ids, group=args.security_group_id
+        )
         pipeline = aws.sagemaker.Pipeline(
             name,
             pipeline_name=scope.name(args.model, limit=256),
@@ -65,6 +70,17 @@ class Workflow(Component):
 def _placed(step: dict[str, Any], network: dict[str, Any], key_arn: str, region: str) -> dict[str, Any]:
     """A processing step with its network, its region, its volume encrypted (CreateProcessingJob)."""
     arguments = step["Arguments"]
-    resources = {**arguments["ProcessingResources"], "ClusterConfig": {**arguments["ProcessingResources"]["ClusterConfig"], "VolumeKmsKeyId": key_arn}}
+    resources = {
+        **arguments["ProcessingResources"],
+        "ClusterConfig": {**arguments["ProcessingResources"]["ClusterConfig"], "VolumeKmsKeyId": key_arn},
+    }
     environment = {**arguments.get("Environment", {}), "AWS_DEFAULT_REGION": region}  # boto3 asks for this one
-    return {**step, "Arguments": {**arguments, "NetworkConfig": network, "ProcessingResources": resources, "Environment": environment}}
+    return {
+        **step,
+        "Arguments": {
+            **arguments,
+            "NetworkConfig": network,
+            "ProcessingResources": resources,
+            "Environment": environment,
+        },
+    }

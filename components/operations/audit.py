@@ -76,12 +76,17 @@ class Audit(Component):
 
     def _watch(self, name: str, args: AuditArgs) -> None:
         scope = self.scope
-        # Config refuses a bucket whose objects are locked by default: https://docs.aws.amazon.com/config/latest/developerguide/manage-delivery-channel.html
+        # Config refuses a bucket whose objects are locked by default:
+        # https://docs.aws.amazon.com/config/latest/developerguide/manage-delivery-channel.html
         store = SecureBucket(
             f"{name}-config",
             scope,
             "config",
-            BucketArgs(key_arn=args.key_arn, data_class=DataClass.AUDIT, statements=lambda arn: let_service_write("config", arn, scope.account_id)),
+            BucketArgs(
+                key_arn=args.key_arn,
+                data_class=DataClass.AUDIT,
+                statements=lambda arn: let_service_write("config", arn, scope.account_id),
+            ),
             opts=self.child(),
         )
         role = make_role(
@@ -116,7 +121,13 @@ class Audit(Component):
             opts=self.child(depends_on=[recorder, store.policy]),
         )
         aws.cfg.RecorderStatus(name, name=recorder.name, is_enabled=True, opts=self.child(depends_on=[channel]))
-        aws.guardduty.Detector(name, enable=True, finding_publishing_frequency="FIFTEEN_MINUTES", tags=scope.tags("audit"), opts=self.child())
+        aws.guardduty.Detector(
+            name,
+            enable=True,
+            finding_publishing_frequency="FIFTEEN_MINUTES",
+            tags=scope.tags("audit"),
+            opts=self.child(),
+        )
         hub = aws.securityhub.Account(name, enable_default_standards=False, opts=self.child(depends_on=[recorder]))
         for standard in args.standards:
             aws.securityhub.StandardsSubscription(

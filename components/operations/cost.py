@@ -45,13 +45,17 @@ class Cost(Component):
     def __init__(self, name: str, scope: Scope, args: CostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         self._name, self._args = name, args
-        self.budget_name = self._budget(name, "monthly", args.monthly_usd, {"TagKeyValue": f"user:Environment${scope.stack}"})
+        self.budget_name = self._budget(
+            name, "monthly", args.monthly_usd, {"TagKeyValue": f"user:Environment${scope.stack}"}
+        )
         for model, usd in args.model_usd.items():
             self._budget(f"{name}-{model}", model, usd, {"TagKeyValue": f"user:Model${model}"})
         self._anomalies(name, args)
         if args.activate_tags:
             for tag in TAGS:
-                aws.costexplorer.CostAllocationTag(f"{name}-{tag.lower()}", tag_key=tag, status="Active", opts=self.child())
+                aws.costexplorer.CostAllocationTag(
+                    f"{name}-{tag.lower()}", tag_key=tag, status="Active", opts=self.child()
+                )
         self.register_outputs({"budget_name": self.budget_name})
 
     def _budget(self, name: str, purpose: str, usd: float, filters: dict[str, str]) -> pulumi.Output[str]:
@@ -76,7 +80,8 @@ class Cost(Component):
             limit_unit="USD",
             time_unit="MONTHLY",
             cost_filters=[{"name": key, "values": [value]} for key, value in filters.items()],
-            notifications=[notification(percent, "ACTUAL") for percent in args.alert_percent] + [notification(max(args.alert_percent), "FORECASTED")],
+            notifications=[notification(percent, "ACTUAL") for percent in args.alert_percent]
+            + [notification(max(args.alert_percent), "FORECASTED")],
             tags=scope.tags("cost"),
             opts=self.child(),
         )
@@ -108,7 +113,11 @@ class Cost(Component):
             monitor_arn_lists=[monitor.arn],
             subscribers=[{"type": "EMAIL", "address": address} for address in args.addresses],
             threshold_expression={
-                "dimension": {"key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE", "match_options": ["GREATER_THAN_OR_EQUAL"], "values": [str(threshold)]}
+                "dimension": {
+                    "key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                    "match_options": ["GREATER_THAN_OR_EQUAL"],
+                    "values": [str(threshold)],
+                }
             },
             tags=scope.tags("cost"),
             opts=self.child(),

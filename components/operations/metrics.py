@@ -1,4 +1,5 @@
-"""Metrics of the cluster: Amazon Managed Prometheus with recording and alert rules, the collector, Grafana's dashboards.
+"""Metrics of the cluster: Amazon Managed Prometheus with recording and alert rules, the collector, Grafana's
+dashboards.
 
 https://docs.aws.amazon.com/prometheus/latest/userguide/
 """
@@ -28,9 +29,11 @@ RECORDED = {
         ' / sum by (namespace) (kube_pod_container_resource_requests{resource="cpu"})'
     ),
     "model:requests:rate5m": "sum by (service_name) (rate(revision_app_request_count[5m]))",
-    "model:latency_p95:ms": "histogram_quantile(0.95, sum by (service_name, le) (rate(revision_app_request_latencies_bucket[5m])))",
+    "model:latency_p95:ms": (
+        "histogram_quantile(0.95, sum by (service_name, le) (rate(revision_app_request_latencies_bucket[5m])))"
+    ),
     "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,19 @@ class Metrics(Component):
             opts=self.child(),
         )
         aws.amp.RuleGroupNamespace(
-            f"{name}-rules", name="platform", workspace_id=workspace.id, data=json.dumps(rules(args.latency_ms)), tags=tags, opts=self.child()
+            f"{name}-rules",
+            name="platform",
+            workspace_id=workspace.id,
+            data=json.dumps(rules(args.latency_ms)),
+            tags=tags,
+            opts=self.child(),
         )
         aws.amp.AlertManagerDefinition(
             name,
             workspace_id=workspace.id,
-            definition=pulumi.Output.from_input(args.topic_arn).apply(lambda arn: json.dumps({"alertmanager_config": json.dumps(_route(scope.region, arn))})),
+            definition=pulumi.Output.from_input(args.topic_arn).apply(
+                lambda arn: json.dumps({"alertmanager_config": json.dumps(_route(scope.region, arn))})
+            ),
             opts=self.child(),
         )
         child = self.child(provider=args.cluster.kubernetes, depends_on=args.cluster.ready)
@@ -102,7 +112,13 @@ class Metrics(Component):
                     "serviceAccount": {"name": "prometheus"},
                     "prometheusSpec": {
                         "retention": "6h",  # Managed Prometheus keeps the rest
-                        "remoteWrite": [{"url": remote, "sigv4": {"region": scope.region}, "queueConfig": {"maxSamplesPerSend": 1000}}],
+                        "remoteWrite": [
+                            {
+                                "url": remote,
+                                "sigv4": {"region": scope.region},
+                                "queueConfig": {"maxSamplesPerSend": 1000},
+                            }
+                        ],
                         "ruleSelectorNilUsesHelmValues": False,
                         "podMonitorSelectorNilUsesHelmValues": False,
                         "tolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
@@ -134,7 +150,11 @@ class Metrics(Component):
         )
         ConfigMap(
             f"{name}-dashboard",
-            metadata={"name": "platform-dashboard", "namespace": NAMESPACE, "labels": {**labels(scope, "dashboard"), "grafana_dashboard": "1"}},
+            metadata={
+                "name": "platform-dashboard",
+                "namespace": NAMESPACE,
+                "labels": {**labels(scope, "dashboard"), "grafana_dashboard": "1"},
+            },
             data={"platform.json": json.dumps(dashboard(scope.stack), indent=1)},
             opts=child,
         )
@@ -171,16 +191,31 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
     for model, limit in latency_ms.items():
         name = "LatencyOf" + "".join(part.title() for part in model.split("-"))
         alerts.append(
-            (name, f'model:latency_p95:ms{{service_name="{model}-predictor"}} > {limit:g}', "5m", f"{model} answers slower than the {limit:g} ms promised")
+            (
+                name,
+                f'model:latency_p95:ms{{service_name="{model}-predictor"}} > {limit:g}',
+                "5m",
+                f"{model} answers slower than the {limit:g} ms promised",
+            )
         )
     return {
         "groups": [
-            {"name": "recorded", "interval": "60s", "rules": [{"record": name, "expr": expression} for name, expression in RECORDED.items()]},
+            {
+                "name": "recorded",
+                "interval": "60s",
+                "rules": [{"record": name, "expr": expression} for name, expression in RECORDED.items()],
+            },
             {
                 "name": "alerts",
                 "interval": "60s",
                 "rules": [
-                    {"alert": name, "expr": expression, "for": duration, "labels": {"severity": "warning"}, "annotations": {"summary": summary}}
+                    {
+                        "alert": name,
+                        "expr": expression,
+                        "for": duration,
+                        "labels": {"severity": "warning"},
+                        "annotations": {"summary": summary},
+                    }
                     for name, expression, duration, summary in alerts
                 ],
             },
@@ -191,7 +226,10 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
 def _route(region: str, topic_arn: str) -> dict[str, Any]:
     """Alert manager's configuration; Managed Prometheus knows SNS as a receiver."""
     receiver = {"name": "people", "sns_configs": [{"topic_arn": topic_arn, "sigv4": {"region": region}}]}
-    return {"route": {"receiver": "people", "group_by": ["alertname"], "repeat_interval": "4h"}, "receivers": [receiver]}
+    return {
+        "route": {"receiver": "people", "group_by": ["alertname"], "repeat_interval": "4h"},
+        "receivers": [receiver],
+    }
 
 
 def dashboard(stack: str) -> dict[str, Any]:
@@ -209,4 +247,11 @@ def dashboard(stack: str) -> dict[str, Any]:
         }
         for number, name in enumerate(RECORDED)
     ]
-    return {"uid": "platform", "title": f"Platform {stack}", "schemaVersion": 39, "refresh": "1m", "time": {"from": "now-6h", "to": "now"}, "panels": panels}
+    return {
+        "uid": "platform",
+        "title": f"Platform {stack}",
+        "schemaVersion": 39,
+        "refresh": "1m",
+        "time": {"from": "now-6h", "to": "now"},
+        "panels": panels,
+    }

@@ -19,7 +19,8 @@ class ModelAlarms(Args):
     """Thresholds of one model.
 
     Args:
-        endpoint_name: Of SageMaker; empty for a model that answers elsewhere, whose latency and errors CloudWatch does not see.
+        endpoint_name: Of SageMaker; empty for a model that answers elsewhere, whose latency and errors CloudWatch does
+            not see.
         latency_ms: Alarm when the endpoint's 95th percentile is above it.
         quality_metric, quality_worst: For example ``mae`` and 60. Errors alarm above, scores below.
         drift_share: Alarm when a larger share of the columns has drifted, 0 to 1.
@@ -36,11 +37,12 @@ class ModelAlarms(Args):
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs(Args):
     """Args:
-    addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of quality
-        and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of undeclared personal data.
+    addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of
+        quality and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of
+        undeclared personal data.
     key_arn: Encrypts the messages.
-    events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0 for
-        no stream.
+    events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0
+        for no stream.
     kafka_cluster: Name of the MSK cluster.
     topics: Consumer groups by topic; there is an alarm on how far each is behind.
     """
@@ -54,12 +56,17 @@ class MonitoringArgs(Args):
 
 
 # Of what each stakeholder hears; operations of everything.
-SUBJECTS_OF: dict[str, tuple[str, ...]] = {"product": ("quality", "drift"), "legal": ("quality", "drift", "quarantined"), "finance": ()}
+SUBJECTS_OF: dict[str, tuple[str, ...]] = {
+    "product": ("quality", "drift"),
+    "legal": ("quality", "drift", "quarantined"),
+    "finance": (),
+}
 LAG_MINUTES = 10
 
 
 class Monitoring(Component):
-    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused, events in quarantine; a dashboard over all.
+    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused,
+    events in quarantine; a dashboard over all.
 
     Attributes:
         alarm_names: By model, then by subject.
@@ -67,15 +74,27 @@ class Monitoring(Component):
         topic_arns: SNS topic by stakeholder.
     """
 
-    def __init__(self, name: str, scope: Scope, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("monitoring")
         self._tags = tags
         self.topic_arns: dict[str, pulumi.Output[str]] = {}
         for who, address in args.addresses.items():
-            topic = aws.sns.Topic(f"{name}-{who}", name=scope.name("alarms", who, limit=256), kms_master_key_id=args.key_arn, tags=tags, opts=self.child())
-            aws.sns.TopicPolicy(f"{name}-{who}", arn=topic.arn, policy=policy(*self._publishers(topic.arn)), opts=self.child())
-            aws.sns.TopicSubscription(f"{name}-{who}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child())
+            topic = aws.sns.Topic(
+                f"{name}-{who}",
+                name=scope.name("alarms", who, limit=256),
+                kms_master_key_id=args.key_arn,
+                tags=tags,
+                opts=self.child(),
+            )
+            aws.sns.TopicPolicy(
+                f"{name}-{who}", arn=topic.arn, policy=policy(*self._publishers(topic.arn)), opts=self.child()
+            )
+            aws.sns.TopicSubscription(
+                f"{name}-{who}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child()
+            )
             self.topic_arns[who] = topic.arn
         namespace = f"Groundplan/{scope.stack}"
         self.alarm_names: dict[str, dict[str, pulumi.Output[str]]] = {}
@@ -85,7 +104,15 @@ class Monitoring(Component):
                 # SageMaker reports microseconds.
                 "latency": ("AWS/SageMaker", "ModelLatency", variant, "p95", wanted.latency_ms * 1000, True, 3),
                 "errors": ("AWS/SageMaker", "Invocation5XXErrors", variant, "Sum", 0, True, 1),
-                "quality": (namespace, wanted.quality_metric, {"Model": model}, "Average", wanted.quality_worst, not wanted.higher_is_better, 1),
+                "quality": (
+                    namespace,
+                    wanted.quality_metric,
+                    {"Model": model},
+                    "Average",
+                    wanted.quality_worst,
+                    not wanted.higher_is_better,
+                    1,
+                ),
                 "drift": (namespace, "drift_share", {"Model": model}, "Maximum", wanted.drift_share, True, 1),
             }
             if not wanted.endpoint_name:
@@ -95,7 +122,8 @@ class Monitoring(Component):
                 self.alarm_names[model][subject] = self._alarm(
                     f"{name}-{model}-{subject}",
                     scope.name(model, subject, limit=255),
-                    f"{model}: {subject} ({metric}) {'above' if above else 'below'} {threshold:g}, as the objectives ask",
+                    f"{model}: {subject} ({metric}) {'above' if above else 'below'} {threshold:g}, as the"
+                    " objectives ask",
                     subject,
                     Metric(space, metric, dimensions, statistic),
                     threshold,
@@ -107,7 +135,11 @@ class Monitoring(Component):
         if args.events_per_second:
             lag = args.events_per_second * 60 * LAG_MINUTES
             behind_on = {
-                f"lag-{topic}{f'-{group}' if place else ''}": {"Cluster Name": args.kafka_cluster, "Consumer Group": group, "Topic": topic}
+                f"lag-{topic}{f'-{group}' if place else ''}": {
+                    "Cluster Name": args.kafka_cluster,
+                    "Consumer Group": group,
+                    "Topic": topic,
+                }
                 for topic, groups in args.topics.items()
                 for place, group in enumerate(groups)
             }
@@ -149,8 +181,18 @@ class Monitoring(Component):
                     periods=periods,
                 )
         endpoints = {model: wanted.endpoint_name for model, wanted in args.models.items()}
-        body = json.dumps(dashboard(scope, endpoints, {model: wanted.quality_metric for model, wanted in args.models.items()}, args.kafka_cluster, args.topics))
-        aws.cloudwatch.Dashboard(name, dashboard_name=scope.name("platform", limit=255), dashboard_body=body, opts=self.child())
+        body = json.dumps(
+            dashboard(
+                scope,
+                endpoints,
+                {model: wanted.quality_metric for model, wanted in args.models.items()},
+                args.kafka_cluster,
+                args.topics,
+            )
+        )
+        aws.cloudwatch.Dashboard(
+            name, dashboard_name=scope.name("platform", limit=255), dashboard_body=body, opts=self.child()
+        )
         self.register_outputs({"topic_arns": self.topic_arns, "alarm_names": self.alarm_names})
 
     def _publishers(self, topic_arn: pulumi.Output[str]) -> tuple[Statement, ...]:
@@ -159,11 +201,28 @@ class Monitoring(Component):
         own = {"StringEquals": {"aws:SourceAccount": self.scope.account_id}}
         return (
             Statement(("sns:Publish",), (topic_arn,), {"Service": services}, own, sid="ServicesOfThisAccount"),
-            Statement(("sns:Publish",), (topic_arn,), {"AWS": "*"}, {"Bool": {"aws:SecureTransport": "false"}}, effect="Deny", sid="OnlyTls"),
+            Statement(
+                ("sns:Publish",),
+                (topic_arn,),
+                {"AWS": "*"},
+                {"Bool": {"aws:SecureTransport": "false"}},
+                effect="Deny",
+                sid="OnlyTls",
+            ),
         )
 
     def _alarm(
-        self, name: str, physical: str, description: str, subject: str, metric: Metric, threshold: float, *, above: bool, periods: int, model: str = ""
+        self,
+        name: str,
+        physical: str,
+        description: str,
+        subject: str,
+        metric: Metric,
+        threshold: float,
+        *,
+        above: bool,
+        periods: int,
+        model: str = "",
     ) -> pulumi.Output[str]:
         told = [arn for who, arn in self.topic_arns.items() if subject in SUBJECTS_OF.get(who, (subject,))]
         extended, of_aws = metric.statistic.startswith("p"), metric.namespace.startswith("AWS/")
@@ -201,7 +260,11 @@ class Metric:
 
 
 def dashboard(
-    scope: Scope, endpoints: dict[str, str], quality_metrics: dict[str, str], kafka_cluster: str, topics: dict[str, tuple[str, ...]]
+    scope: Scope,
+    endpoints: dict[str, str],
+    quality_metrics: dict[str, str],
+    kafka_cluster: str,
+    topics: dict[str, tuple[str, ...]],
 ) -> dict[str, Any]:
     """Body of a CloudWatch dashboard: for each model latency, requests and errors, quality, drift; and the stream.
 
@@ -212,16 +275,34 @@ def dashboard(
 
     def add(title: str, metrics: list[list[Any]], statistic: str) -> None:
         place = {"x": 8 * (len(widgets) % 3), "y": 6 * (len(widgets) // 3), "width": 8, "height": 6}
-        shown = {"title": title, "metrics": metrics, "stat": statistic, "region": scope.region, "period": 300, "view": "timeSeries"}
+        shown = {
+            "title": title,
+            "metrics": metrics,
+            "stat": statistic,
+            "region": scope.region,
+            "period": 300,
+            "view": "timeSeries",
+        }
         widgets.append({"type": "metric", **place, "properties": shown})
 
     for model, endpoint in endpoints.items():
         if endpoint:
             variant = ["EndpointName", endpoint, "VariantName", CHAMPION]
             add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
-            add(f"{model}: requests and errors", [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")], "Sum")
-        add(f"{model}: {quality_metrics[model]} and drift", [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")], "Average")
+            add(
+                f"{model}: requests and errors",
+                [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")],
+                "Sum",
+            )
+        add(
+            f"{model}: {quality_metrics[model]} and drift",
+            [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")],
+            "Average",
+        )
     for topic, groups in topics.items():
-        behind = [["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic] for group in groups]
+        behind = [
+            ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic]
+            for group in groups
+        ]
         add(f"{topic}: events behind", behind, "Maximum")
     return {"widgets": widgets}

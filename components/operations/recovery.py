@@ -14,7 +14,12 @@ from components.foundation.clock import Hours, clock
 from components.foundation.roles import make_role, service_trust
 from spec.zones import DataClass, Zone
 
-REPLICATED = (Zone.CURATED, Zone.FEATURES, Zone.MODELS, Zone.AUDIT)  # raw events can be streamed again, and are the bulk
+REPLICATED = (
+    Zone.CURATED,
+    Zone.FEATURES,
+    Zone.MODELS,
+    Zone.AUDIT,
+)  # raw events can be streamed again, and are the bulk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +53,25 @@ class StandbyKeys(Component):
         arns: By data class.
     """
 
-    def __init__(self, name: str, scope: Scope, region: str, key_arns: dict[DataClass, pulumi.Output[str]], opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        scope: Scope,
+        region: str,
+        key_arns: dict[DataClass, pulumi.Output[str]],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
         super().__init__(name, scope, opts)
         self.arns = {
-            data_class: aws.kms.ReplicaKey(
-                f"{name}-{data_class}", region=region, primary_key_arn=arn, tags=scope.tags("keys", DataClass=data_class), opts=self.child(holds_data=True)
-            ).arn
+            data_class: (
+                aws.kms.ReplicaKey(
+                    f"{name}-{data_class}",
+                    region=region,
+                    primary_key_arn=arn,
+                    tags=scope.tags("keys", DataClass=data_class),
+                    opts=self.child(holds_data=True),
+                ).arn
+            )
             for data_class, arn in key_arns.items()
         }
         self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})
@@ -119,13 +137,20 @@ class Recovery(Component):
             ),
         )
         aws.backup.Selection(
-            name, name=scope.name("stores", limit=50), plan_id=plan.id, iam_role_arn=role.arn, resources=list(args.resource_arns), opts=self.child()
+            name,
+            name=scope.name("stores", limit=50),
+            plan_id=plan.id,
+            iam_role_arn=role.arn,
+            resources=list(args.resource_arns),
+            opts=self.child(),
         )
         self.vault_name = vault.name
         self.register_outputs({"vault_name": vault.name})
 
     def _replicate(self, name: str, args: RecoveryArgs, keys: dict[DataClass, pulumi.Output[str]]) -> None:
-        """https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html; the role reads here and writes there."""
+        """https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html; the role reads here and writes
+        there.
+        """
         scope = self.scope
         targets = {zone: f"{scope.name(zone, 'standby', limit=63 - 13)}-{scope.account_id}" for zone in REPLICATED}
         role = make_role(
@@ -133,12 +158,23 @@ class Recovery(Component):
             f"{name}-replication",
             service_trust(scope.account_id, "s3.amazonaws.com"),
             [
-                Statement(("s3:GetReplicationConfiguration", "s3:ListBucket"), tuple(args.bucket_arns[zone] for zone in REPLICATED)),
                 Statement(
-                    ("s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:GetObjectRetention"),
+                    ("s3:GetReplicationConfiguration", "s3:ListBucket"),
+                    tuple(args.bucket_arns[zone] for zone in REPLICATED),
+                ),
+                Statement(
+                    (
+                        "s3:GetObjectVersionForReplication",
+                        "s3:GetObjectVersionAcl",
+                        "s3:GetObjectVersionTagging",
+                        "s3:GetObjectRetention",
+                    ),
                     tuple(f"{args.bucket_arns[zone]}/*" for zone in REPLICATED),
                 ),
-                Statement(("s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"), tuple(f"arn:aws:s3:::{target}/*" for target in targets.values())),
+                Statement(
+                    ("s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"),
+                    tuple(f"arn:aws:s3:::{target}/*" for target in targets.values()),
+                ),
                 Statement(("kms:Decrypt",), tuple(args.key_arns.values())),
                 Statement(("kms:Encrypt",), tuple(keys.values())),
             ],
@@ -157,19 +193,37 @@ class Recovery(Component):
                 opts=self.child(holds_data=True),
             )
             versioned = aws.s3.BucketVersioning(
-                f"{name}-{zone}", bucket=bucket.bucket, region=region, versioning_configuration={"status": "Enabled"}, opts=self.child()
+                f"{name}-{zone}",
+                bucket=bucket.bucket,
+                region=region,
+                versioning_configuration={"status": "Enabled"},
+                opts=self.child(),
             )
             aws.s3.BucketServerSideEncryptionConfiguration(
                 f"{name}-{zone}",
                 bucket=bucket.bucket,
                 region=region,
-                rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key_arn}, "bucket_key_enabled": True}],
+                rules=[
+                    {
+                        "apply_server_side_encryption_by_default": {
+                            "sse_algorithm": "aws:kms",
+                            "kms_master_key_id": key_arn,
+                        },
+                        "bucket_key_enabled": True,
+                    }
+                ],
                 opts=self.child(),
             )
             aws.s3.BucketPublicAccessBlock(
-                f"{name}-{zone}", bucket=bucket.bucket, region=region, block_public_acls=True, block_public_policy=True, ignore_public_acls=True,
-                restrict_public_buckets=True, opts=self.child(),
-            )  # fmt: skip
+                f"{name}-{zone}",
+                bucket=bucket.bucket,
+                region=region,
+                block_public_acls=True,
+                block_public_policy=True,
+                ignore_public_acls=True,
+                restrict_public_buckets=True,
+                opts=self.child(),
+            )
             aws.s3.BucketReplicationConfig(
                 f"{name}-{zone}",
                 bucket=args.buckets[zone],
@@ -182,7 +236,11 @@ class Recovery(Component):
                         "filter": {"prefix": ""},
                         "delete_marker_replication": {"status": "Enabled"},
                         "source_selection_criteria": {"sse_kms_encrypted_objects": {"status": "Enabled"}},
-                        "destination": {"bucket": bucket.arn, "storage_class": "STANDARD_IA", "encryption_configuration": {"replica_kms_key_id": key_arn}},
+                        "destination": {
+                            "bucket": bucket.arn,
+                            "storage_class": "STANDARD_IA",
+                            "encryption_configuration": {"replica_kms_key_id": key_arn},
+                        },
                     }
                 ],
                 opts=self.child(depends_on=[versioned]),

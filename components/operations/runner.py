@@ -1,7 +1,9 @@
-"""Where GitHub's workflows run inside of the network: a CodeBuild project that is started for each of their jobs, and ends with it.
+"""Where GitHub's workflows run inside of the network: a CodeBuild project that is started for each of their jobs, and
+ends with it.
 
-The cluster's API and MLflow can't be reached from anywhere else. A job brings its own rights (its workflow's token, for the
-deployment's role): the runner has none but to run. https://docs.aws.amazon.com/codebuild/latest/userguide/action-runner-overview.html
+The cluster's API and MLflow can't be reached from anywhere else. A job brings its own rights (its workflow's token, for
+the deployment's role): the runner has none but to run.
+https://docs.aws.amazon.com/codebuild/latest/userguide/action-runner-overview.html
 """
 
 from __future__ import annotations
@@ -51,11 +53,21 @@ class Runner(Component):
         group_name = f"/{scope.project}/{scope.stack}/runner"
         group_arn = f"arn:aws:logs:{scope.region}:{scope.account_id}:log-group:{group_name}"
         logs = aws.cloudwatch.LogGroup(
-            name, name=group_name, retention_in_days=args.log_retention_days, kms_key_id=args.key_arn, tags=scope.tags("runner"), opts=self.child()
+            name,
+            name=group_name,
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.key_arn,
+            tags=scope.tags("runner"),
+            opts=self.child(),
         )
-        service = args.connection_arn.split(":")[2]  # it has had two names, and an ARN keeps the one that it was made under
+        service = args.connection_arn.split(":")[
+            2
+        ]  # it has had two names, and an ARN keeps the one that it was made under
         interface = f"arn:aws:ec2:{scope.region}:{scope.account_id}:network-interface/*"
-        subnets = [pulumi.Output.concat(f"arn:aws:ec2:{scope.region}:{scope.account_id}:subnet/", subnet) for subnet in args.subnet_ids]
+        subnets = [
+            pulumi.Output.concat(f"arn:aws:ec2:{scope.region}:{scope.account_id}:subnet/", subnet)
+            for subnet in args.subnet_ids
+        ]
         # https://docs.aws.amazon.com/codebuild/latest/userguide/auth-and-access-control-iam-identity-based-access-control.html
         role = make_role(
             self,
@@ -65,16 +77,28 @@ class Runner(Component):
                 Statement(("logs:CreateLogStream", "logs:PutLogEvents"), (group_arn, f"{group_arn}:*")),
                 Statement((f"{service}:GetConnection", f"{service}:GetConnectionToken"), (args.connection_arn,)),
                 Statement(
-                    ("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces",
-                     "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"), ("*",),
+                    (
+                        "ec2:CreateNetworkInterface",
+                        "ec2:DeleteNetworkInterface",
+                        "ec2:DescribeDhcpOptions",
+                        "ec2:DescribeNetworkInterfaces",
+                        "ec2:DescribeSecurityGroups",
+                        "ec2:DescribeSubnets",
+                        "ec2:DescribeVpcs",
+                    ),
+                    ("*",),
                 ),
                 Statement(
-                    ("ec2:CreateNetworkInterfacePermission",), (interface,),
-                    conditions={"StringEquals": {"ec2:AuthorizedService": "codebuild.amazonaws.com"}, "ArnEquals": {"ec2:Subnet": subnets}},
+                    ("ec2:CreateNetworkInterfacePermission",),
+                    (interface,),
+                    conditions={
+                        "StringEquals": {"ec2:AuthorizedService": "codebuild.amazonaws.com"},
+                        "ArnEquals": {"ec2:Subnet": subnets},
+                    },
                 ),
             ],
             purpose="runner",
-        )  # fmt: skip
+        )
         project = aws.codebuild.Project(
             name,
             name=scope.name("runner", limit=150),
@@ -87,8 +111,17 @@ class Runner(Component):
                 "git_clone_depth": 1,
             },
             artifacts={"type": "NO_ARTIFACTS"},
-            environment={"type": "LINUX_CONTAINER", "compute_type": "BUILD_GENERAL1_MEDIUM", "image": _IMAGE, "image_pull_credentials_type": "CODEBUILD"},
-            vpc_config={"vpc_id": args.vpc_id, "subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]},
+            environment={
+                "type": "LINUX_CONTAINER",
+                "compute_type": "BUILD_GENERAL1_MEDIUM",
+                "image": _IMAGE,
+                "image_pull_credentials_type": "CODEBUILD",
+            },
+            vpc_config={
+                "vpc_id": args.vpc_id,
+                "subnets": args.subnet_ids,
+                "security_group_ids": [args.security_group_id],
+            },
             encryption_key=args.key_arn,
             build_timeout=_HOURS * 60,
             queued_timeout=_QUEUED * 60,
@@ -101,7 +134,12 @@ class Runner(Component):
             project_name=project.name,
             build_type="BUILD",
             filter_groups=[
-                {"filters": [{"type": "EVENT", "pattern": "WORKFLOW_JOB_QUEUED"}, {"type": "WORKFLOW_NAME", "pattern": f"^({'|'.join(args.workflows)})$"}]}
+                {
+                    "filters": [
+                        {"type": "EVENT", "pattern": "WORKFLOW_JOB_QUEUED"},
+                        {"type": "WORKFLOW_NAME", "pattern": f"^({'|'.join(args.workflows)})$"},
+                    ]
+                }
             ],
             opts=self.child(),
         )

@@ -1,4 +1,6 @@
-"""What runs by the clock: retraining, and the nightly switch-off of an environment that sleeps (EventBridge Scheduler)."""
+"""What runs by the clock: retraining, and the nightly switch-off of an environment that sleeps (EventBridge
+Scheduler).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class Schedules(Component):
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
     """
 
-    def __init__(self, name: str, scope: Scope, args: SchedulesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: SchedulesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._name, self._args = name, args
         here = f"{scope.region}:{scope.account_id}"
@@ -59,30 +63,57 @@ class Schedules(Component):
         if args.sleepers:
             rights += [
                 Statement(("rds:StopDBInstance", "rds:StartDBInstance"), (f"arn:aws:rds:{here}:db:{scope.name()}-*",)),
-                Statement(("eks:UpdateNodegroupConfig",), (f"arn:aws:eks:{here}:nodegroup/{scope.name('cluster', limit=100)}/*/*",)),
+                Statement(
+                    ("eks:UpdateNodegroupConfig",),
+                    (f"arn:aws:eks:{here}:nodegroup/{scope.name('cluster', limit=100)}/*/*",),
+                ),
             ]
-        self._role = make_role(self, name, service_trust(scope.account_id, "scheduler.amazonaws.com"), rights, purpose="scheduler")
-        self._group = aws.scheduler.ScheduleGroup(name, name=scope.name(limit=64), tags=scope.tags("schedules"), opts=self.child())
+        self._role = make_role(
+            self, name, service_trust(scope.account_id, "scheduler.amazonaws.com"), rights, purpose="scheduler"
+        )
+        self._group = aws.scheduler.ScheduleGroup(
+            name, name=scope.name(limit=64), tags=scope.tags("schedules"), opts=self.child()
+        )
         for model, (pipeline, every_hours) in args.pipelines.items():
             # Tokens must differ, as the scheduler's own id does, and have 32 characters at least.
-            request = pulumi.Output.json_dumps({"PipelineName": pipeline, "ClientRequestToken": "groundplan-retraining-run-<aws.scheduler.execution-id>"})
+            request = pulumi.Output.json_dumps(
+                {
+                    "PipelineName": pipeline,
+                    "ClientRequestToken": "groundplan-retraining-run-<aws.scheduler.execution-id>",
+                }
+            )
             timing = clock(every_hours, args.hours)
-            self._schedule(f"retrain-{model}", timing.expression, timing.timezone, "sagemaker:startPipelineExecution", request)
+            self._schedule(
+                f"retrain-{model}", timing.expression, timing.timezone, "sagemaker:startPipelineExecution", request
+            )
         if args.hours and args.sleepers:
             self._sleep(args.hours, args.sleepers)
         self.register_outputs({"group": self._group.name})
 
     def _sleep(self, hours: Hours, sleepers: Sleepers) -> None:
         """Nodes go first and come last: MLflow should not look for a database that sleeps."""
-        scaling = {"on": {"MinSize": sleepers.nodes, "DesiredSize": sleepers.nodes}, "off": {"MinSize": 0, "DesiredSize": 0}}
+        scaling = {
+            "on": {"MinSize": sleepers.nodes, "DesiredSize": sleepers.nodes},
+            "off": {"MinSize": 0, "DesiredSize": 0},
+        }
         database = pulumi.Output.json_dumps({"DbInstanceIdentifier": sleepers.database})
         for state, hour, minutes in (("off", hours.end % 24, (0, 15)), ("on", hours.start, (15, 0))):
             # An environment that ends at midnight is switched off on the day after.
             days = "TUE-SAT" if state == "off" and hours.end == 24 else "MON-FRI"
-            nodes = pulumi.Output.json_dumps({"ClusterName": sleepers.cluster, "NodegroupName": sleepers.node_group, "ScalingConfig": scaling[state]})
-            self._schedule(f"nodes-{state}", f"cron({minutes[0]} {hour} ? * {days} *)", hours.timezone, "eks:updateNodegroupConfig", nodes)
+            nodes = pulumi.Output.json_dumps(
+                {"ClusterName": sleepers.cluster, "NodegroupName": sleepers.node_group, "ScalingConfig": scaling[state]}
+            )
+            self._schedule(
+                f"nodes-{state}",
+                f"cron({minutes[0]} {hour} ? * {days} *)",
+                hours.timezone,
+                "eks:updateNodegroupConfig",
+                nodes,
+            )
             call = "rds:stopDBInstance" if state == "off" else "rds:startDBInstance"
-            self._schedule(f"database-{state}", f"cron({minutes[1]} {hour} ? * {days} *)", hours.timezone, call, database)
+            self._schedule(
+                f"database-{state}", f"cron({minutes[1]} {hour} ? * {days} *)", hours.timezone, call, database
+            )
 
     def _schedule(self, purpose: str, expression: str, timezone: str, call: str, request: pulumi.Output[str]) -> None:
         aws.scheduler.Schedule(

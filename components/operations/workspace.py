@@ -44,11 +44,19 @@ class Workspace(Component):
         role_arns: By scientist.
     """
 
-    def __init__(self, name: str, scope: Scope, args: WorkspaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, args: WorkspaceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__(name, scope, opts)
         self._args = args
         tags = scope.tags("workspace")
-        nobody = make_role(self, name, service_trust(scope.account_id, "sagemaker.amazonaws.com"), purpose="workspace", boundary_arn=args.boundary_arn)
+        nobody = make_role(
+            self,
+            name,
+            service_trust(scope.account_id, "sagemaker.amazonaws.com"),
+            purpose="workspace",
+            boundary_arn=args.boundary_arn,
+        )
         domain = aws.sagemaker.Domain(
             name,
             domain_name=scope.name("workspace"),
@@ -62,11 +70,18 @@ class Workspace(Component):
                 "execution_role": nobody.arn,
                 "security_groups": [args.security_group_id],
                 "jupyter_lab_app_settings": {
-                    "app_lifecycle_management": {"idle_settings": {"lifecycle_management": "ENABLED", "idle_timeout_in_minutes": args.idle_minutes}}
+                    "app_lifecycle_management": {
+                        "idle_settings": {
+                            "lifecycle_management": "ENABLED",
+                            "idle_timeout_in_minutes": args.idle_minutes,
+                        }
+                    }
                 },
                 "sharing_settings": {"notebook_output_option": "Disabled"},
             },
-            domain_settings={"execution_role_identity_config": "USER_PROFILE_NAME"},  # the audit trail then names the person
+            domain_settings={
+                "execution_role_identity_config": "USER_PROFILE_NAME"
+            },  # the audit trail then names the person
             retention_policy={"home_efs_file_system": "Retain" if scope.protect else "Delete"},
             tags=tags,
             opts=self.child(),
@@ -103,12 +118,24 @@ class Workspace(Component):
             Statement(("s3:PutObject", "s3:DeleteObject"), (f"{args.scratch_bucket_arn}/scratch/{scientist}/*",)),
             Statement(("kms:Decrypt", "kms:GenerateDataKey"), args.key_arns),
             Statement(
-                ("sagemaker:CreateApp", "sagemaker:DeleteApp", "sagemaker:DescribeApp", "sagemaker:CreateSpace", "sagemaker:DescribeSpace"),
+                (
+                    "sagemaker:CreateApp",
+                    "sagemaker:DeleteApp",
+                    "sagemaker:DescribeApp",
+                    "sagemaker:CreateSpace",
+                    "sagemaker:DescribeSpace",
+                ),
                 (f"{here}:app/*/{scientist}/*", f"{here}:space/*"),
             ),
             Statement(
-                ("sagemaker:StartPipelineExecution", "sagemaker:DescribePipeline", "sagemaker:DescribePipelineExecution"),
+                (
+                    "sagemaker:StartPipelineExecution",
+                    "sagemaker:DescribePipeline",
+                    "sagemaker:DescribePipelineExecution",
+                ),
                 (f"{here}:pipeline/{scope.name()}-*",),
             ),
-            Statement(("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (f"{here}:endpoint/{scope.name()}-*",)),
+            Statement(
+                ("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (f"{here}:endpoint/{scope.name()}-*",)
+            ),
         ]

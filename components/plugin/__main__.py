@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the engine starts this file alone, wherever the repository lies
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2])
+)  # the engine starts this file alone, wherever the repository lies
 
 from pulumi.provider.experimental import component_provider_host
 

@@ -1,7 +1,7 @@
 """A few of the platform's components for programs of others, in any of Pulumi's languages.
 
-Pulumi reads each component's schema from its annotations as they stand, so nothing of them may be postponed: this file has no
-``from __future__ import annotations``.
+Pulumi reads each component's schema from its annotations as they stand, so nothing of them may be postponed: this file
+has no ``from __future__ import annotations``.
 https://www.pulumi.com/docs/iac/using-pulumi/extending-pulumi/build-a-component/
 """
 
@@ -28,8 +28,13 @@ class _Packaged(pulumi.ComponentResource):
     def __init__(self, name: str, where: Any, opts: pulumi.ResourceOptions | None) -> None:
         super().__init__(f"groundplan:index:{type(self).__name__}", name, {}, opts)
         self._scope = Scope(
-            pulumi.get_project(), pulumi.get_stack(), where["region"], where["account_id"], where["owner"], bool(where.get("protect"))
-        )  # fmt: skip
+            pulumi.get_project(),
+            pulumi.get_stack(),
+            where["region"],
+            where["account_id"],
+            where["owner"],
+            bool(where.get("protect")),
+        )
 
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self)
@@ -58,7 +63,9 @@ class LakeArgs(_Where):
 
 
 class Lake(_Packaged):
-    """Five buckets, from raw events to the audit log, each with a key of its class of data: encrypted, versioned, closed, with a lifecycle."""
+    """Five buckets, from raw events to the audit log, each with a key of its class of data: encrypted, versioned,
+    closed, with a lifecycle.
+    """
 
     buckets: pulumi.Output[dict[str, str]]
     """Name of each zone's bucket: raw, curated, features, models, audit."""
@@ -67,7 +74,9 @@ class Lake(_Packaged):
 
     def __init__(self, name: str, args: LakeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, args, opts)
-        keys = Keys(f"{name}-keys", self._scope, KeysArgs(deletion_days=30 if self._scope.protect else 7), self._child())
+        keys = Keys(
+            f"{name}-keys", self._scope, KeysArgs(deletion_days=30 if self._scope.protect else 7), self._child()
+        )
         lake = _Lake(
             name,
             self._scope,
@@ -183,7 +192,8 @@ class ClusterPoolsArgs(_Where):
     """Of pools."""
 
     cluster_name: str
-    """An EKS cluster with the Pod Identity agent; its subnets and a security group bear the tag karpenter.sh/discovery with its name."""
+    """An EKS cluster with the Pod Identity agent; its subnets and a security group bear the tag
+    karpenter.sh/discovery with its name."""
     node_role: str
     """Name of the role that nodes take; it may join the cluster."""
     kubeconfig: pulumi.Input[str]

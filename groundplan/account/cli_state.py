@@ -1,4 +1,6 @@
-"""Pulumi's own side, as far as files tell: is there a CLI, which backend, can its secrets be opened, is the stack locked, whose state is it."""
+"""Pulumi's own side, as far as files tell: is there a CLI, which backend, can its secrets be opened, is the stack
+locked, whose state is it.
+"""
 
 from __future__ import annotations
 
@@ -36,24 +38,41 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
     found = _version()
     if not found:
         yield Found(
-            "Pulumi CLI", "missing", "there is no pulumi on the PATH", f"install version {wanted}: https://www.pulumi.com/docs/install/, or `make pulumi`"
+            "Pulumi CLI",
+            "missing",
+            "there is no pulumi on the PATH",
+            f"install version {wanted}: https://www.pulumi.com/docs/install/, or `make pulumi`",
         )
     elif _numbers(found) < _numbers(wanted):
-        yield Found("Pulumi CLI", "missing", f"version {found} is older than {wanted}, which the tests use", f"install version {wanted} or a newer one")
+        yield Found(
+            "Pulumi CLI",
+            "missing",
+            f"version {found} is older than {wanted}, which the tests use",
+            f"install version {wanted} or a newer one",
+        )
     else:
         yield Found("Pulumi CLI", "ok", f"version {found}")
     backend = _backend(environment)
     if not backend:
-        yield Found("backend", "missing", "nobody is logged in to a backend", "pulumi login s3://BUCKET (`groundplan bootstrap` makes one)")
+        yield Found(
+            "backend",
+            "missing",
+            "nobody is logged in to a backend",
+            "pulumi login s3://BUCKET (`groundplan bootstrap` makes one)",
+        )
         return
     yield Found("backend", "ok", re.sub(r"//[^/@]*@", "//", backend))
     file = root / "stacks" / f"Pulumi.{stack}.yaml"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if "encryptionsalt:" in text and not any(environment.get(name) for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")):
+    if "encryptionsalt:" in text and not any(
+        environment.get(name) for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    ):
         yield Found(
-            "secrets", "missing", f"{file.name} is encrypted with a passphrase, and none is set",
+            "secrets",
+            "missing",
+            f"{file.name} is encrypted with a passphrase, and none is set",
             "set PULUMI_CONFIG_PASSPHRASE_FILE; or `pulumi stack change-secrets-provider awskms://alias/...`",
-        )  # fmt: skip
+        )
     try:
         store = _store(backend, s3)
         if store is None:
@@ -62,17 +81,39 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
         yield from _state(store, project, stack, found or wanted)
     except Exception as error:  # a folder or a bucket that can't be read
         yield Found(
-            "state", "missing", f"the backend can't be read: {type(error).__name__}: {str(error)[:200]}", "log in to the right backend: pulumi login URL"
+            "state",
+            "missing",
+            f"the backend can't be read: {type(error).__name__}: {str(error)[:200]}",
+            "log in to the right backend: pulumi login URL",
         )
 
 
 def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Found]:
-    locks = [name for folder in (f"{project}/{stack}", stack) for name in store.names(f".pulumi/locks/organization/{folder}/")]
+    locks = [
+        name
+        for folder in (f"{project}/{stack}", stack)
+        for name in store.names(f".pulumi/locks/organization/{folder}/")
+    ]
     if locks:
         who = json.loads(store.read(locks[0]) or b"{}")
-        by = f"{who.get('username', 'somebody')}@{who.get('hostname', '?')}, process {who.get('pid', '?')}, since {who.get('timestamp', '?')}"
-        yield Found("state", "missing", f"stack {stack} is locked by {by}", f"wait until that update has ended; if it has died: pulumi cancel -s {stack}")
-    text = next((read for name in (f"{project}/{stack}.json", f"{stack}.json") if (read := store.read(f".pulumi/stacks/{name}"))), b"")
+        by = (
+            f"{who.get('username', 'somebody')}@{who.get('hostname', '?')}, process {who.get('pid', '?')}, since"
+            f" {who.get('timestamp', '?')}"
+        )
+        yield Found(
+            "state",
+            "missing",
+            f"stack {stack} is locked by {by}",
+            f"wait until that update has ended; if it has died: pulumi cancel -s {stack}",
+        )
+    text = next(
+        (
+            read
+            for name in (f"{project}/{stack}.json", f"{stack}.json")
+            if (read := store.read(f".pulumi/stacks/{name}"))
+        ),
+        b"",
+    )
     if not text:
         yield Found("state", "ok", f"stack {stack} has none yet: the first `pulumi up` makes it")
         return
@@ -80,11 +121,18 @@ def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Fo
     made_by = str((latest.get("manifest") or {}).get("version", "")).lstrip("v")
     pending = latest.get("pending_operations") or []
     if made_by and _numbers(made_by) > _numbers(version):
-        yield Found("state", "missing", f"the state was written by Pulumi {made_by}, which is newer than {version}", f"install Pulumi {made_by} or a newer one")
+        yield Found(
+            "state",
+            "missing",
+            f"the state was written by Pulumi {made_by}, which is newer than {version}",
+            f"install Pulumi {made_by} or a newer one",
+        )
     elif pending:
         yield _interrupted(pending, stack)
     else:
-        yield Found("state", "ok", f"{len(latest.get('resources') or [])} resources, written by Pulumi {made_by or '?'}")
+        yield Found(
+            "state", "ok", f"{len(latest.get('resources') or [])} resources, written by Pulumi {made_by or '?'}"
+        )
 
 
 def _interrupted(pending: list[dict[str, Any]], stack: str) -> Found:
@@ -92,10 +140,15 @@ def _interrupted(pending: list[dict[str, Any]], stack: str) -> Found:
     resources = [item.get("resource") or {} for item in pending]
     names = [f"{str(item.get('urn', '?')).rpartition('::')[2]} ({item.get('type', '?')})" for item in resources]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    says = f"{len(pending)} operations were interrupted and nobody knows how they ended: {', '.join(names[:_NAMED])}{more}"
+    says = (
+        f"{len(pending)} operations were interrupted and nobody knows how they ended: {', '.join(names[:_NAMED])}{more}"
+    )
     fix = f"pulumi refresh -s {stack}, then pulumi up -s {stack}"
     if any(item.get("type") == "creating" for item in pending):
-        fix = f"delete what is there after all (it is new and holds nothing), then pulumi refresh -s {stack} --clear-pending-creates, pulumi up -s {stack}"
+        fix = (
+            f"delete what is there after all (it is new and holds nothing), then pulumi refresh -s {stack}"
+            f" --clear-pending-creates, pulumi up -s {stack}"
+        )
     return Found("state", "missing", says, fix)
 
 
@@ -103,7 +156,14 @@ def _version() -> str:
     path = shutil.which("pulumi")
     if not path:
         return ""
-    done = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"})
+    done = subprocess.run(
+        [path, "version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+    )
     return done.stdout.strip().lstrip("v")
 
 
@@ -146,7 +206,9 @@ class _Bucket:
         self._s3, self._bucket, self._prefix = s3, bucket, f"{prefix}/" if prefix else ""
 
     def names(self, folder: str) -> list[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}")
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{self._prefix}{folder}"
+        )
         return [item["Key"].removeprefix(self._prefix) for page in pages for item in page.get("Contents", ())]
 
     def read(self, name: str) -> bytes:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from groundplan.review.permissions.stack import Made
 
-SPOT = "spot.amazonaws.com"  # Karpenter has no right to make its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
-# Roles that services make for themselves, by the type of resource that first needs them; all but that for spot are made by the first use.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
+# Karpenter has no right to make its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
+SPOT = "spot.amazonaws.com"
+# Roles that services make for themselves, by the type of resource that first needs them; all but that for spot are made
+# by the first use. https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
 SERVICE_LINKED = {
     "aws:eks/cluster:Cluster": ("eks.amazonaws.com", "AWSServiceRoleForAmazonEKS"),
     "aws:eks/nodeGroup:NodeGroup": ("eks-nodegroup.amazonaws.com", "AWSServiceRoleForAmazonEKSNodegroup"),
@@ -23,9 +24,16 @@ SERVICE_LINKED = {
 }
 # IAM's name of a service, where it differs from that of Pulumi's module.
 _SERVICES = {
-    "msk": ("kafka",), "cloudwatch": ("cloudwatch", "logs", "events"), "cfg": ("config",), "amp": ("aps",), "appautoscaling": ("application-autoscaling",),
-    "vpc": ("ec2",), "costexplorer": ("ce",), "accessanalyzer": ("access-analyzer",), "lb": ("elasticloadbalancing",),
-}  # fmt: skip
+    "msk": ("kafka",),
+    "cloudwatch": ("cloudwatch", "logs", "events"),
+    "cfg": ("config",),
+    "amp": ("aps",),
+    "appautoscaling": ("application-autoscaling",),
+    "vpc": ("ec2",),
+    "costexplorer": ("ce",),
+    "accessanalyzer": ("access-analyzer",),
+    "lb": ("elasticloadbalancing",),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,13 @@ def needs(resources: Iterable[Made]) -> Needs:
     """What the resources of a stack ask for; every input must be known."""
     everything = list(resources)
     by_type = Counter(item.type for item in everything)
-    zones = sorted({str(item.inputs["availabilityZone"]) for item in everything if item.type == "aws:ec2/subnet:Subnet" and "availabilityZone" in item.inputs})
+    zones = sorted(
+        {
+            str(item.inputs["availabilityZone"])
+            for item in everything
+            if item.type == "aws:ec2/subnet:Subnet" and "availabilityZone" in item.inputs
+        }
+    )
     types, endpoints, gpus, cpus = list[tuple[str, ...]](), Counter[str](), 0, 0
     linked = dict[str, str]()
     services, connections = {"sts", "iam", "kms", "s3", "tag"}, set[str]()
@@ -69,7 +83,9 @@ def needs(resources: Iterable[Made]) -> Needs:
             for variant in item.inputs.get("productionVariants", ()):
                 if variant.get("instanceType"):
                     endpoints[variant["instanceType"]] += int(variant.get("initialInstanceCount", 1))
-        elif item.type == "aws:codebuild/project:Project" and (arn := ((item.inputs.get("source") or {}).get("auth") or {}).get("resource")):
+        elif item.type == "aws:codebuild/project:Project" and (
+            arn := ((item.inputs.get("source") or {}).get("auth") or {}).get("resource")
+        ):
             connections.add(arn)
             services.add(arn.split(":")[2])
         elif item.inputs.get("kind") == "NodePool":
@@ -85,7 +101,10 @@ def needs(resources: Iterable[Made]) -> Needs:
         if item.type.startswith("aws:"):
             module = item.type.split(":")[1].partition("/")[0]
             services |= {*_SERVICES.get(module, (module,))}
-    interface = sum(item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("vpcEndpointType") == "Interface" for item in everything)
+    interface = sum(
+        item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("vpcEndpointType") == "Interface"
+        for item in everything
+    )
     counts = {
         "VPCs per Region": by_type["aws:ec2/vpc:Vpc"],
         "EC2-VPC Elastic IPs": by_type["aws:ec2/eip:Eip"],
@@ -93,6 +112,13 @@ def needs(resources: Iterable[Made]) -> Needs:
         "Interface VPC endpoints per VPC": interface,
     }
     return Needs(
-        tuple(zones), tuple(dict.fromkeys(types)), endpoints, counts, tuple(sorted(linked.items())), tuple(sorted(services)), gpus, cpus,
+        tuple(zones),
+        tuple(dict.fromkeys(types)),
+        endpoints,
+        counts,
+        tuple(sorted(linked.items())),
+        tuple(sorted(services)),
+        gpus,
+        cpus,
         tuple(sorted(connections)),
-    )  # fmt: skip
+    )

@@ -1,4 +1,6 @@
-"""``groundplan preflight``: whether an account and this machine have what a stack needs, and what to do where they don't."""
+"""``groundplan preflight``: whether an account and this machine have what a stack needs, and what to do where they
+don't.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,14 @@ _VCPUS_OF_A_GPU = 4  # of the smallest instance of EC2's G families
 
 
 def preflight(
-    root: Path, project: str, stack: str, account: str, region: str, wanted: Needs, client: Client, environment: Mapping[str, str] = os.environ
+    root: Path,
+    project: str,
+    stack: str,
+    account: str,
+    region: str,
+    wanted: Needs,
+    client: Client,
+    environment: Mapping[str, str] = os.environ,
 ) -> list[Found]:
     """Everything that is looked for, in the order in which it is needed.
 
@@ -56,7 +65,14 @@ def preflight(
         try:
             found += look()
         except (BotoCoreError, ClientError) as error:  # a right that the caller lacks, a service that does not answer
-            found.append(Found(what, "unknown", f"could not be looked at: {type(error).__name__}: {str(error)[:200]}", "give the caller read access"))
+            found.append(
+                Found(
+                    what,
+                    "unknown",
+                    f"could not be looked at: {type(error).__name__}: {str(error)[:200]}",
+                    "give the caller read access",
+                )
+            )
     return found
 
 
@@ -67,12 +83,19 @@ def identity(account: str, client: Client) -> Found:
     try:
         caller = client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        return Found("credentials", "missing", f"AWS does not know the caller: {type(error).__name__}", "log in: aws sso login, or set AWS_PROFILE")
+        return Found(
+            "credentials",
+            "missing",
+            f"AWS does not know the caller: {type(error).__name__}",
+            "log in: aws sso login, or set AWS_PROFILE",
+        )
     if caller["Account"] != account:
         return Found(
-            "credentials", "missing", f"they are of account {caller['Account']}, and the stack is for {account}",
+            "credentials",
+            "missing",
+            f"they are of account {caller['Account']}, and the stack is for {account}",
             "take a profile of that account, or correct aws:allowedAccountIds",
-        )  # fmt: skip
+        )
     return Found("credentials", "ok", str(caller["Arn"]))
 
 
@@ -81,15 +104,35 @@ def _made_once(project: str, account: str, region: str, client: Client) -> Itera
     try:
         versions = client("s3").get_bucket_versioning(Bucket=names.bucket).get("Status")
         ok = versions == "Enabled"
-        yield Found("state bucket", "ok" if ok else "missing", names.bucket if ok else f"{names.bucket} keeps no versions", "" if ok else fix)
+        yield Found(
+            "state bucket",
+            "ok" if ok else "missing",
+            names.bucket if ok else f"{names.bucket} keeps no versions",
+            "" if ok else fix,
+        )
     except client("s3").exceptions.ClientError as error:
-        yield Found("state bucket", "missing", f"{names.bucket} can't be read ({type(error).__name__}); another backend does as well", fix)
-    aliases = {item["AliasName"] for page in client("kms").get_paginator("list_aliases").paginate() for item in page["Aliases"]}
-    yield Found("key for secrets of the state", *(("ok", names.alias) if names.alias in aliases else ("missing", f"there is no {names.alias}", fix)))
+        yield Found(
+            "state bucket",
+            "missing",
+            f"{names.bucket} can't be read ({type(error).__name__}); another backend does as well",
+            fix,
+        )
+    aliases = {
+        item["AliasName"] for page in client("kms").get_paginator("list_aliases").paginate() for item in page["Aliases"]
+    }
+    yield Found(
+        "key for secrets of the state",
+        *(("ok", names.alias) if names.alias in aliases else ("missing", f"there is no {names.alias}", fix)),
+    )
     providers = [item["Arn"] for item in client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     there = any(arn.endswith(f"/{OIDC_HOST}") for arn in providers)
-    yield Found("identity of GitHub's workflows", *(("ok", OIDC_HOST) if there else ("missing", "the account does not trust GitHub's tokens", fix)))
-    roles = {item["RoleName"] for page in client("iam").get_paginator("list_roles").paginate() for item in page["Roles"]}
+    yield Found(
+        "identity of GitHub's workflows",
+        *(("ok", OIDC_HOST) if there else ("missing", "the account does not trust GitHub's tokens", fix)),
+    )
+    roles = {
+        item["RoleName"] for page in client("iam").get_paginator("list_roles").paginate() for item in page["Roles"]
+    }
     for role in (names.deploy_role, names.read_role):
         yield Found(f"role {role}", *(("ok", "it is there") if role in roles else ("missing", "there is none", fix)))
 
@@ -102,10 +145,19 @@ def connected(wanted: Needs, client: Client) -> Iterator[Found]:
         try:
             there = of.get_connection(ConnectionArn=arn)["Connection"]
         except of.exceptions.ResourceNotFoundException:
-            yield Found(what, "missing", f"there is no {arn}", f"make one {fix}, and name it in deploys_from.connection")
+            yield Found(
+                what, "missing", f"there is no {arn}", f"make one {fix}, and name it in deploys_from.connection"
+            )
             continue
         state = there["ConnectionStatus"]
-        yield Found(what, *(("ok", there["ConnectionName"]) if state == "AVAILABLE" else ("missing", f"it is {state.lower()}", f"confirm it {fix}")))
+        yield Found(
+            what,
+            *(
+                ("ok", there["ConnectionName"])
+                if state == "AVAILABLE"
+                else ("missing", f"it is {state.lower()}", f"confirm it {fix}")
+            ),
+        )
 
 
 def _linked(wanted: Needs, client: Client) -> Iterator[Found]:
@@ -121,21 +173,34 @@ def _linked(wanted: Needs, client: Client) -> Iterator[Found]:
                 f"aws iam create-service-linked-role --aws-service-name {service}",
             )
         else:
-            yield Found(f"role of {service}", "ok", f"{role} is made by the first use, if the caller may call iam:CreateServiceLinkedRole")
+            yield Found(
+                f"role of {service}",
+                "ok",
+                f"{role} is made by the first use, if the caller may call iam:CreateServiceLinkedRole",
+            )
 
 
 def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
     ec2 = client("ec2")
     zones = {item["ZoneName"] for item in ec2.describe_availability_zones()["AvailabilityZones"]}
     missing = [zone for zone in wanted.zones if zone not in zones]
-    says = ", ".join(wanted.zones) if not missing else f"{region} has no {', '.join(missing)} for this account; it has {', '.join(sorted(zones))}"
-    yield Found("availability zones", "missing" if missing else "ok", says, "set zones of the network to these" if missing else "")
+    says = (
+        ", ".join(wanted.zones)
+        if not missing
+        else f"{region} has no {', '.join(missing)} for this account; it has {', '.join(sorted(zones))}"
+    )
+    yield Found(
+        "availability zones",
+        "missing" if missing else "ok",
+        says,
+        "set zones of the network to these" if missing else "",
+    )
     asked = sorted({kind for group in wanted.instance_types for kind in group})
     if not asked:
         return
     pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": asked}]
-    )  # fmt: skip
+    )
     where: dict[str, set[str]] = {}
     for page in pages:
         for item in page["InstanceTypeOfferings"]:
@@ -143,11 +208,17 @@ def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
     for group in wanted.instance_types:
         usable = [kind for kind in group if where.get(kind, set()) & set(wanted.zones)]
         says = (
-            f"{', '.join(usable)} in {', '.join(sorted(set.union(*(where[kind] for kind in usable)) & set(wanted.zones)))}"
+            f"{', '.join(usable)} in"
+            f" {', '.join(sorted(set.union(*(where[kind] for kind in usable)) & set(wanted.zones)))}"
             if usable
             else f"none of {', '.join(group)}"
         )
-        yield Found(f"instance types {', '.join(group)}", "ok" if usable else "missing", says, "" if usable else "take another region, or another type")
+        yield Found(
+            f"instance types {', '.join(group)}",
+            "ok" if usable else "missing",
+            says,
+            "" if usable else "take another region, or another type",
+        )
 
 
 def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
@@ -155,7 +226,9 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
     ec2 = client("ec2")
     needed = {name: float(count) for name, count in wanted.counts.items() if count}
     if wanted.gpus:
-        needed["All G and VT Spot Instance Requests"] = needed["Running On-Demand G and VT instances"] = wanted.gpus * _VCPUS_OF_A_GPU
+        needed["All G and VT Spot Instance Requests"] = needed["Running On-Demand G and VT instances"] = (
+            wanted.gpus * _VCPUS_OF_A_GPU
+        )
     if wanted.cpus:
         needed["All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"] = wanted.cpus
     used = {
@@ -175,7 +248,10 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
         return listed[service].get(name)
 
     wishes = [(name, *_QUOTAS[name], count) for name, count in needed.items()]
-    wishes += [(f"{kind} for endpoint usage", "sagemaker", "", float(count)) for kind, count in sorted(wanted.endpoints.items())]
+    wishes += [
+        (f"{kind} for endpoint usage", "sagemaker", "", float(count))
+        for kind, count in sorted(wanted.endpoints.items())
+    ]
     for name, service, code, count in wishes:
         there = quota(service, name)
         if there is None:
@@ -190,7 +266,7 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
         enough = taken + count <= there["Value"]
         says = f"{count:g} needed{f', {taken} in use' if taken else ''}, {there['Value']:g} allowed"
         request = (
-            f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} --quota-code {there.get('QuotaCode', code)} "
-            f"--desired-value {taken + count:g}"
+            f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} --quota-code"
+            f" {there.get('QuotaCode', code)} --desired-value {taken + count:g}"
         )
         yield Found(f"quota {name}", "ok" if enough else "missing", says, "" if enough else request)

@@ -18,7 +18,9 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=PANEL)
 def preflight(stack: Stack = "prod", as_json: AsJson = False) -> None:
-    """Look whether this machine and the account have what a stack needs: CLI, state, roles, zones, types, quotas. Exit code 1 if something is missing."""
+    """Look whether this machine and the account have what a stack needs: CLI, state, roles, zones, types, quotas.
+    Exit code 1 if something is missing.
+    """
     from dataclasses import asdict
 
     from groundplan.account.needs import needs
@@ -30,25 +32,43 @@ def preflight(stack: Stack = "prod", as_json: AsJson = False) -> None:
 
     root = find_home().root
     config = load(root, stack)
-    found = looked(root, project_name(root), stack, config.account_id, config.region, needs(deployed(root, stack)), _account(config.region))
+    found = looked(
+        root,
+        project_name(root),
+        stack,
+        config.account_id,
+        config.region,
+        needs(deployed(root, stack)),
+        _account(config.region),
+    )
     if as_json:
         print(json.dumps([asdict(item) for item in found], indent=1))
     else:
         for item in found:
             print(f"{item.state:8} {item.what}: {item.says}{chr(10) + '         -> ' + item.fix if item.fix else ''}")
-        counts = [f"{count} {state}" for state in ("ok", "missing", "unknown") if (count := sum(item.state == state for item in found))]
+        counts = [
+            f"{count} {state}"
+            for state in ("ok", "missing", "unknown")
+            if (count := sum(item.state == state for item in found))
+        ]
         print(", ".join(counts))
     raise typer.Exit(1 if any(item.state == "missing" for item in found) else 0)
 
 
 @commands.command(rich_help_panel=PANEL)
 def bootstrap(
-    repository: Annotated[str, typer.Option(metavar="OWNER/NAME", help="GitHub repository whose workflows may deploy.")],
+    repository: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="GitHub repository whose workflows may deploy.")
+    ],
     stack: Stack = "prod",
-    yes: Annotated[bool, typer.Option("--yes", help="Make what is missing. Without it the plan is shown and nothing is made.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Make what is missing. Without it the plan is shown and nothing is made.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what an account needs once: bucket and key of the state, GitHub's identity, the roles that deploy and look for drift. Shows the plan first."""
+    """Make what an account needs once: bucket and key of the state, GitHub's identity, the roles that deploy and
+    look for drift. Shows the plan first.
+    """
     from groundplan.account.needs import needs
     from groundplan.account.plan import names_of, steps
     from groundplan.account.preflight import identity
@@ -67,7 +87,15 @@ def bootstrap(
         for other in ("dev", "staging", "prod")
         if (root / "stacks" / f"Pulumi.{other}.yaml").is_file() and load(root, other).account_id == config.account_id
     ]
-    plan = steps(project_name(root), config.account_id, config.region, repository, stacks or [stack], needs(deployed(root, stack)).services, client)
+    plan = steps(
+        project_name(root),
+        config.account_id,
+        config.region,
+        repository,
+        stacks or [stack],
+        needs(deployed(root, stack)).services,
+        client,
+    )
     done = []
     for step in plan:
         there = step.there()
@@ -96,7 +124,9 @@ def _account(region: str) -> Any:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(service, region_name=region, config=Config(retries={"max_attempts": 3}, connect_timeout=10, read_timeout=30))
+        return boto3.client(
+            service, region_name=region, config=Config(retries={"max_attempts": 3}, connect_timeout=10, read_timeout=30)
+        )
 
     return client
 
@@ -104,14 +134,25 @@ def _account(region: str) -> Any:
 @commands.command(rich_help_panel=PANEL)
 def verify(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="A model's name or folder, for the way from an event to an answer. Default: the first.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model's name or folder, for the way from an event to an answer. Default: the first.",
+            show_default=False,
+        ),
     ] = "",
     outputs: OutputsOption = "",
-    read_only: Annotated[bool, typer.Option("--read-only", help="Look only: no event, no version, no request, no alarm.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Look only: no event, no version, no request, no alarm.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show that a stack works and holds what it promises: one dated report, HTML and JSON. Exit code 1 if something does not."""
+    """Show that a stack works and holds what it promises: one dated report, HTML and JSON. Exit code 1 if something
+    does not.
+    """
     from groundplan.local.home import find_home
     from groundplan.verification.command import print_report
     from groundplan.verification.command import verify as verified

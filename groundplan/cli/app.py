@@ -1,4 +1,6 @@
-"""The command line, one file a group of commands. Heavy libraries are imported by the commands that need them, never at the top."""
+"""The command line, one file a group of commands. Heavy libraries are imported by the commands that need them, never
+at the top.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """An MLOps platform on AWS, drawn from business objectives; whole on one laptop, too."""
 

@@ -18,17 +18,29 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=PANEL)
 def review(
-    path: Annotated[Path | None, typer.Argument(help="Folder of any Pulumi project in Python. Default: this project.")] = None,
-    stack: Annotated[str, typer.Option(help="Stack to review; needed where there are several.")] = "",
-    against: Annotated[str, typer.Option(metavar="REV", help="Compare with another git revision, e.g. origin/main.")] = "",
-    config: Annotated[
-        list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="Configuration, before the stack file's. May be given again.")
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of any Pulumi project in Python. Default: this project.")
     ] = None,
-    pack: Annotated[list[Path] | None, typer.Option("--policy-pack", help="Policy pack to ask instead of the project's. May be given again.")] = None,
+    stack: Annotated[str, typer.Option(help="Stack to review; needed where there are several.")] = "",
+    against: Annotated[
+        str, typer.Option(metavar="REV", help="Compare with another git revision, e.g. origin/main.")
+    ] = "",
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config", metavar="KEY=VALUE", help="Configuration, before the stack file's. May be given again."
+        ),
+    ] = None,
+    pack: Annotated[
+        list[Path] | None,
+        typer.Option("--policy-pack", help="Policy pack to ask instead of the project's. May be given again."),
+    ] = None,
     output: Annotated[str, typer.Option("--format", help="text, markdown, sarif, html or json.")] = "text",
     out: Annotated[Path | None, typer.Option("--out", help="File to write instead of standard output.")] = None,
 ) -> None:
-    """Judge what a program would make, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory finding or over budget."""
+    """Judge what a program would make, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory
+    finding or over budget.
+    """
     from groundplan.local.home import find_home
     from groundplan.review.command import review as reviewed
     from groundplan.review.formats import FORMATS, RENDERERS, print_text
@@ -36,8 +48,12 @@ def review(
     if output not in FORMATS:
         raise UsageError(f"unknown format {output!r}", where="--format", fix=f"one of: {', '.join(FORMATS)}")
     if out and output == "text":
-        raise UsageError("text goes to the terminal only", where="--out", fix="name a --format: markdown, sarif, html or json")
-    found = reviewed(path or find_home().root, stack, packs=tuple(pack or ()), config=tuple(config or ()), against=against)
+        raise UsageError(
+            "text goes to the terminal only", where="--out", fix="name a --format: markdown, sarif, html or json"
+        )
+    found = reviewed(
+        path or find_home().root, stack, packs=tuple(pack or ()), config=tuple(config or ()), against=against
+    )
     if output == "text":
         print_text(found)
     elif out:
@@ -54,11 +70,15 @@ def review(
 
 @commands.command(rich_help_panel=PANEL)
 def render(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to; manifests that an earlier run left there are replaced.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to write to; manifests that an earlier run left there are replaced.")
+    ],
     stack: Stack = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Write every Kubernetes manifest of a stack, validated against Kubernetes and the custom resources it uses. Exit code 1 if one is wrong."""
+    """Write every Kubernetes manifest of a stack, validated against Kubernetes and the custom resources it uses.
+    Exit code 1 if one is wrong.
+    """
     from groundplan.engine.kubernetes.manifests import render as rendered
     from groundplan.local.home import find_home
 
@@ -66,7 +86,10 @@ def render(
     if as_json:
         print(json.dumps(found.document(), indent=1))
     else:
-        print(f"{len(found.manifests)} manifests and the values of {len(found.charts)} charts in {out}, valid for Kubernetes {found.kubernetes_version}")
+        print(
+            f"{len(found.manifests)} manifests and the values of {len(found.charts)} charts in {out}, valid for"
+            f" Kubernetes {found.kubernetes_version}"
+        )
         for path in found.unknown:
             print(f"  known after deployment: {path}")
         for fault in found.faults:
@@ -78,17 +101,30 @@ def render(
 def permissions(
     stack: Stack = "prod",
     service_control: Annotated[
-        list[Path] | None, typer.Option("--service-control", metavar="FILE", help="Policy of your organization, a level each. May be given again.")
+        list[Path] | None,
+        typer.Option(
+            "--service-control", metavar="FILE", help="Policy of your organization, a level each. May be given again."
+        ),
     ] = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Add the calls that the running local platform has seen to groundplan/review/permissions/calls.json.")
+        bool,
+        typer.Option(
+            "--record",
+            help="Add the calls that the running local platform has seen to groundplan/review/permissions/calls.json.",
+        ),
     ] = False,
     seen: Annotated[
-        bool, typer.Option("--seen", help="Name the calls of the running local platform that are not on record. Exit code 1 if there are any.")
+        bool,
+        typer.Option(
+            "--seen",
+            help="Name the calls of the running local platform that are not on record. Exit code 1 if there are any.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold every call that the platform makes to the policies of a stack. Exit code 1 if AWS would refuse one, or a role may do what it should not."""
+    """Hold every call that the platform makes to the policies of a stack. Exit code 1 if AWS would refuse one, or a
+    role may do what it should not.
+    """
     from groundplan.local.home import find_home
     from groundplan.review.permissions.record import read, write
     from groundplan.review.permissions.report import new_calls, of_platform, of_project, print_permissions
@@ -100,7 +136,10 @@ def permissions(
             write([*read(), *calls])
         word = "added" if record else "not on record"
         for call in calls:
-            print(f"{word}: {call.caller} {call.service} {call.operation} {call.parameters}{' (missing)' if call.missing else ''}")
+            print(
+                f"{word}: {call.caller} {call.service} {call.operation}"
+                f" {call.parameters}{' (missing)' if call.missing else ''}"
+            )
         print(f"{len(calls)} calls are new")
         raise typer.Exit(1 if seen and calls else 0)
     found = of_project(home.root, stack, service_control or ())
@@ -118,7 +157,9 @@ def compliance(
     stack: Stack = "prod",
     as_json: AsJson = False,
 ) -> None:
-    """Write the evidence for a framework as HTML and CSV: controls, resources, waivers, and what people must do. Exit code 1 if a rule fails."""
+    """Write the evidence for a framework as HTML and CSV: controls, resources, waivers, and what people must do.
+    Exit code 1 if a rule fails.
+    """
     from dataclasses import asdict
 
     from groundplan.local.home import find_home
@@ -135,7 +176,10 @@ def compliance(
         print(json.dumps([asdict(row) for row in rows], indent=1, default=str))
     else:
         for row in rows:
-            print(f"{row.reference:26} {row.state:17} {len(row.controls):3} controls, {len(row.satisfied):3} resources{'; ' + row.who if row.people else ''}")
+            print(
+                f"{row.reference:26} {row.state:17} {len(row.controls):3} controls, {len(row.satisfied):3}"
+                f" resources{'; ' + row.who if row.people else ''}"
+            )
         print(f"written: {', '.join(map(str, files))}")
     raise typer.Exit(1 if any(row.state == "failing" for row in rows) else 0)
 
@@ -143,9 +187,18 @@ def compliance(
 @commands.command(rich_help_panel=PANEL)
 def destroy(
     stack: Stack = "local",
-    plan: Annotated[bool, typer.Option("--plan", help="What goes, what is protected and why, what stays for how long, and what that costs.")] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="What goes, what is protected and why, what stays for how long, and what that costs."
+        ),
+    ] = False,
     left: Annotated[
-        bool, typer.Option("--leftovers", help="After a destroy: what still has the stack's tags, by your credentials. Exit code 1 if anything has.")
+        bool,
+        typer.Option(
+            "--leftovers",
+            help="After a destroy: what still has the stack's tags, by your credentials. Exit code 1 if anything has.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -154,7 +207,11 @@ def destroy(
 
     root = find_home().root
     if plan == left:
-        raise UsageError("say which", where="groundplan destroy", fix="--plan before, --leftovers after; `pulumi destroy -s STACK` does it")
+        raise UsageError(
+            "say which",
+            where="groundplan destroy",
+            fix="--plan before, --leftovers after; `pulumi destroy -s STACK` does it",
+        )
     if left:
         _leftovers(root, stack, as_json=as_json)
         return
@@ -178,7 +235,9 @@ def _leftovers(root: Path, stack: str, *, as_json: bool) -> None:
     try:
         found = leftovers(project_name(root), str(load_config(root, stack).get("aws:region", "")), stack)
     except (BotoCoreError, ClientError) as error:
-        raise GroundplanError(f"the account can't be asked: {error}", where="AWS credentials", fix="log in to the stack's account") from None
+        raise GroundplanError(
+            f"the account can't be asked: {error}", where="AWS credentials", fix="log in to the stack's account"
+        ) from None
     if as_json:
         print(json.dumps(found, indent=1))
     else:

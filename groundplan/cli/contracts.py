@@ -20,17 +20,29 @@ commands.add_typer(contract, name="contract", rich_help_panel=PANEL)
 @contract.command("check")
 def contract_check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files, and folders that are searched. Default: the contracts of all models.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            help="Files, and folders that are searched. Default: the contracts of all models.", show_default=False
+        ),
     ] = None,
     against: Annotated[
-        str, typer.Option(metavar="REV", help="Git revision to compare with. Default: HEAD for the models' contracts where there is git, nothing for paths.")
+        str,
+        typer.Option(
+            metavar="REV",
+            help=(
+                "Git revision to compare with. Default: HEAD for the models' contracts where there is git, nothing for"
+                " paths."
+            ),
+        ),
     ] = "",
     output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Hold data contracts (ODCS 3) to their standard, to what the platform can run, and to their compatibility mode against another git revision.
+    """Hold data contracts (ODCS 3) to their standard, to what the platform can run, and to their compatibility mode
+    against another git revision.
 
-    All faults of all files are told, and what a contract says and nothing here enforces. Exit code 1 if something must be mended.
+    All faults of all files are told, and what a contract says and nothing here enforces. Exit code 1 if something must
+    be mended.
     """
     from groundplan.contracts import check as contracts
     from groundplan.local.home import find_home
@@ -41,26 +53,47 @@ def contract_check(
     given = [path.resolve() for path in paths or ()]
     root = Path.cwd() if given else find_home().root
     found = contracts.check(root, against or ("" if given or not contracts.in_git(root) else "HEAD"), given)
-    print((contracts.as_json if as_json or output == "json" else contracts.as_sarif if output == "sarif" else contracts.as_text)(found))
+    print(
+        (
+            contracts.as_json
+            if as_json or output == "json"
+            else contracts.as_sarif
+            if output == "sarif"
+            else contracts.as_text
+        )(found)
+    )
     raise typer.Exit(1 if any(item.bad for item in found) else 0)
 
 
 @contract.command("import")
 def contract_import(
-    file: Annotated[Path | None, typer.Argument(help="CSV, Parquet, JSON lines, Avro or JSON Schema, or a datacontract.com file.", show_default=False)] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV, Parquet, JSON lines, Avro or JSON Schema, or a datacontract.com file.", show_default=False
+        ),
+    ] = None,
     topic: Annotated[str, typer.Option(help="Take a sample of a topic's events instead of a file.")] = "",
     name: Annotated[str, typer.Option(help="Name of the table. Default: the file's or the schema's.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write it there, where nothing is yet. Default: print it.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it there, where nothing is yet. Default: print it.", show_default=False)
+    ] = None,
     outputs: OutputsOption = "",
 ) -> None:
-    """Make a first data contract (ODCS) of what is there. It is a draft: what a sample shows is not what its owner promises."""
+    """Make a first data contract (ODCS) of what is there. It is a draft: what a sample shows is not what its owner
+    promises.
+    """
     from groundplan.contracts import importing as made
     from groundplan.contracts.check import as_text, check
     from groundplan.local.home import find_home
     from spec.errors import UsageError
 
     if (file is None) == (not topic):
-        raise UsageError("needs one thing to make a contract of", where="groundplan contract import", fix="name a file, or give --topic")
+        raise UsageError(
+            "needs one thing to make a contract of",
+            where="groundplan contract import",
+            fix="name a file, or give --topic",
+        )
     if out is not None and out.exists():
         raise UsageError("is there already", where=str(out), fix="name another file, or remove it first")
     if file is not None:

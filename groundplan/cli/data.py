@@ -25,20 +25,33 @@ def _with_personal_data(root: Path, model: str) -> Path:
     if len(found) == 1:
         return found[0].path
     names = ", ".join(folder.model for folder in found)
-    raise UsageError(f"contracts with personal fields have {'the models ' + names if found else 'no model'}", where="--model", fix="name one")
+    raise UsageError(
+        f"contracts with personal fields have {'the models ' + names if found else 'no model'}",
+        where="--model",
+        fix="name one",
+    )
 
 
 @commands.command(rich_help_panel=PANEL)
 def forget(
-    subject: Annotated[str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")],
+    subject: Annotated[
+        str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")
+    ],
     identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
     model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="A model's name or folder. Default: the one whose contracts have personal fields.")
+        str,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="A model's name or folder. Default: the one whose contracts have personal fields.",
+        ),
     ] = "",
     outputs: OutputsOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Delete one person's data (GDPR Art. 17) from datasets, features, training sets and the online store, with evidence."""
+    """Delete one person's data (GDPR Art. 17) from datasets, features, training sets and the online store, with
+    evidence.
+    """
     from groundplan.local.experiments import run_forget
     from groundplan.local.home import find_home
 
@@ -51,13 +64,22 @@ def forget(
         print(f"erased on {found['erased_on'][:10]}; searched again")
     elif not found["rows"] and not any(found["entities"].values()):
         print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
-    print(f"person {found['person']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects, {found['online_items']} online items deleted")
+    print(
+        f"person {found['person']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects,"
+        f" {found['online_items']} online items deleted"
+    )
     for address, rows in found["objects"].items():
         print(f"  {rows:>7,} rows  {address}")
     if found["dead_letters"]:
-        print(f"{found['dead_letters']} dead letters taken out of sight; where the broker deletes none, their bytes stay until their retention ends")
+        print(
+            f"{found['dead_letters']} dead letters taken out of sight; where the broker deletes none, their bytes stay"
+            " until their retention ends"
+        )
     if found["models"]:
-        print(f"trained on data that held them: {', '.join(found['models'])}; legal and the data scientists decide whether to train again")
+        print(
+            f"trained on data that held them: {', '.join(found['models'])}; legal and the data scientists decide"
+            " whether to train again"
+        )
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
 
 
@@ -66,7 +88,9 @@ commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
 
 
 @dlq.command("list")
-def dlq_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+def dlq_list(
+    model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False
+) -> None:
     """Print the dead letters: why each was refused, and where it stood."""
     import base64
 
@@ -74,14 +98,21 @@ def dlq_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: Out
     from groundplan.local.home import find_home
 
     home = find_home()
-    found = [letter for path, name in topics_read(home.root, model, topic) for letter in run_dead_letters(home, path, name, outputs)]
+    found = [
+        letter
+        for path, name in topics_read(home.root, model, topic)
+        for letter in run_dead_letters(home, path, name, outputs)
+    ]
     if as_json:
         print(
             json.dumps(
                 [
                     {
                         **vars(letter),
-                        "headers": [[name, None if value is None else value.decode("utf-8", "replace")] for name, value in letter.headers],
+                        "headers": [
+                            [name, None if value is None else value.decode("utf-8", "replace")]
+                            for name, value in letter.headers
+                        ],
                         "key": letter.key.decode("utf-8", "replace"),
                         "value": letter.value.decode("utf-8", "replace"),
                         "value_base64": base64.b64encode(letter.value).decode(),
@@ -117,31 +148,45 @@ def dlq_replay(
             print(f"  kept back: {text}")
 
 
-quarantine = typer.Typer(help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True)
+quarantine = typer.Typer(
+    help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True
+)
 commands.add_typer(quarantine, name="quarantine", rich_help_panel=PANEL)
 HeldTopic = Annotated[str, typer.Argument(help="The topic whose events are meant.")]
 DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address; it stands in the audit log.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in at least 10 characters; it stands in the audit log.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why, in at least 10 characters; it stands in the audit log.")
+]
 
 
 @quarantine.command("list")
-def quarantine_list(model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False) -> None:
+def quarantine_list(
+    model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False
+) -> None:
     """Print the events that wait for a decision: how many, what was found in which field, since when."""
     from groundplan.local.experiments import run_quarantine
     from groundplan.local.home import find_home
 
     home = find_home()
-    found = [item for path, name in topics_read(home.root, model, topic) for item in run_quarantine(home, path, name, outputs)]
+    found = [
+        item
+        for path, name in topics_read(home.root, model, topic)
+        for item in run_quarantine(home, path, name, outputs)
+    ]
     if as_json:
         documents = []
         for item in found:
             pairs = [why.rpartition(": ") for why in item.found]
             documents.append(
                 {
-                    "topic": item.topic, "rows": item.rows, "found": [{"field": field, "kind": kind} for field, _, kind in pairs],
-                    "since": item.since, "erased": item.erased, "files": [file.key for file in item.files],
+                    "topic": item.topic,
+                    "rows": item.rows,
+                    "found": [{"field": field, "kind": kind} for field, _, kind in pairs],
+                    "since": item.since,
+                    "erased": item.erased,
+                    "files": [file.key for file in item.files],
                 }
-            )  # fmt: skip
+            )
         print(json.dumps(documents, indent=1))
     else:
         from groundplan.local.summary import print_quarantine
@@ -154,7 +199,9 @@ def quarantine_release(
     topic: HeldTopic,
     identity: DeciderOption,
     reason: ReasonOption,
-    field: Annotated[list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="Only events whose findings are all in this field; may be repeated.")
+    ] = None,
     model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
@@ -173,17 +220,27 @@ def quarantine_discard(
     topic: HeldTopic,
     identity: DeciderOption,
     reason: ReasonOption,
-    field: Annotated[list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="Only events with a finding in this field; may be repeated.")
+    ] = None,
     model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
-    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects that are locked now."""
+    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects
+    that are locked now.
+    """
     from groundplan.local.experiments import run_decide
     from groundplan.local.home import find_home
 
     home = find_home()
     ((path, _),) = topics_read(home.root, model, topic)
     found = run_decide(home, path, "discard", topic, field or [], identity, reason, outputs)
-    print(f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events still wait")
+    print(
+        f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events"
+        " still wait"
+    )
     if found["locked"]:
-        print(f"{found['locked']} objects are locked until their retention ends; they are never read, and this command deletes them then")
+        print(
+            f"{found['locked']} objects are locked until their retention ends; they are never read, and this command"
+            " deletes them then"
+        )

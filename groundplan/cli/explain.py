@@ -36,13 +36,21 @@ class Explained:
             **_document(self.plan),
         }
         if self.changed is not None:
-            found["set"] = {"changes": list(self.changes), "differences": differences(self.plan, self.changed), **_document(self.changed)}
+            found["set"] = {
+                "changes": list(self.changes),
+                "differences": differences(self.plan, self.changed),
+                **_document(self.changed),
+            }
         return found
 
 
 def _document(plan: Design) -> dict[str, Any]:
     decisions = [asdict(decision) for decision in plan.decisions]
-    return {"monthly_usd": round(plan.monthly_usd, 2), "monthly_usd_by_model": {m: round(plan.model_usd(m), 2) for m in plan.serving}, "decisions": decisions}
+    return {
+        "monthly_usd": round(plan.monthly_usd, 2),
+        "monthly_usd_by_model": {m: round(plan.model_usd(m), 2) for m in plan.serving},
+        "decisions": decisions,
+    }
 
 
 def explain(root: Path, stack: str, changes: tuple[str, ...] = ()) -> Explained:
@@ -69,7 +77,9 @@ def _set(objectives: dict[str, Any], change: str) -> None:
 
     path, equals, text = change.partition("=")
     if not equals or not path:
-        raise UsageError(f"{change!r} is not PATH=VALUE", where="--set", fix="for example --set budget.monthly_usd=5000")
+        raise UsageError(
+            f"{change!r} is not PATH=VALUE", where="--set", fix="for example --set budget.monthly_usd=5000"
+        )
     place: Any = objectives
     *parents, last = path.split(".")
     for depth, part in enumerate(parents):
@@ -88,7 +98,11 @@ def differences(before: Design, after: Design) -> list[dict[str, Any]]:
     found = []
     for layer in [*first, *(layer for layer in second if layer not in first)]:
         one, two = first.get(layer), second.get(layer)
-        if one is None or two is None or (one.chosen, round(one.monthly_usd, 2)) != (two.chosen, round(two.monthly_usd, 2)):
+        if (
+            one is None
+            or two is None
+            or (one.chosen, round(one.monthly_usd, 2)) != (two.chosen, round(two.monthly_usd, 2))
+        ):
             found.append(
                 {
                     "layer": layer,
@@ -112,26 +126,47 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     console = terminal.console()
     plan, budget = found.plan, found.config.objectives.budget.monthly_usd
     if found.changed is None:
-        shown = terminal.table("layer", "objectives", "decision", "because", "USD a month", title=f"Stack {found.stack} ({found.config.region})")
+        shown = terminal.table(
+            "layer",
+            "objectives",
+            "decision",
+            "because",
+            "USD a month",
+            title=f"Stack {found.stack} ({found.config.region})",
+        )
         shown.columns[4].justify = "right"
         for decision in plan.decisions:
             cells = (decision.layer, "\n".join(decision.objectives), decision.chosen, decision.because)
             shown.add_row(*map(escape, cells), f"{decision.monthly_usd:,.2f}")
             feasible = [other for other in decision.rejected if other.why == "costs more"]
-            telling = [other for other in decision.rejected if other.monthly_usd < decision.monthly_usd and other.why != "costs more"] + feasible[:1]
+            telling = [
+                other
+                for other in decision.rejected
+                if other.monthly_usd < decision.monthly_usd and other.why != "costs more"
+            ] + feasible[:1]
             for other in decision.rejected if alternatives else telling:
-                shown.add_row("", "", *(f"[dim]{escape(cell)}[/dim]" for cell in (f"not {other.option}", other.why, f"{other.monthly_usd:,.2f}")))
+                shown.add_row(
+                    "",
+                    "",
+                    *(
+                        f"[dim]{escape(cell)}[/dim]"
+                        for cell in (f"not {other.option}", other.why, f"{other.monthly_usd:,.2f}")
+                    ),
+                )
         console.print(shown)
     else:
         _print_changes(found)
         plan = found.changed
         assert found.changed_config is not None
         budget = found.changed_config.objectives.budget.monthly_usd
-    console.print(f"\n[bold]{plan.monthly_usd:,.2f}[/bold] of {budget:,.2f} USD a month ({plan.monthly_usd / budget:.0%})", end="")
+    console.print(
+        f"\n[bold]{plan.monthly_usd:,.2f}[/bold] of {budget:,.2f} USD a month ({plan.monthly_usd / budget:.0%})", end=""
+    )
     by_model = "; ".join(f"{model} {plan.model_usd(model):,.2f}" for model in plan.serving)
     console.print(f", of it by model: {by_model}; the rest serves all")
     console.print(
-        f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand; without data between zones, tax and discounts"
+        f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand;"
+        " without data between zones, tax and discounts"
     )
 
 
@@ -151,8 +186,14 @@ def _print_changes(found: Explained) -> None:
     shown.columns[3].justify = "right"
     for row in rows:
         delta = row["monthly_usd_after"] - row["monthly_usd_before"]
-        shown.add_row(*map(escape, (row["layer"], row["before"] or "(none)", row["after"] or "(none)", f"{delta:+,.2f}", row["because"])))
+        shown.add_row(
+            *map(
+                escape,
+                (row["layer"], row["before"] or "(none)", row["after"] or "(none)", f"{delta:+,.2f}", row["because"]),
+            )
+        )
     console.print(shown)
     console.print(
-        f"\n{found.plan.monthly_usd:,.2f} -> {found.changed.monthly_usd:,.2f} USD a month ({found.changed.monthly_usd - found.plan.monthly_usd:+,.2f})"
+        f"\n{found.plan.monthly_usd:,.2f} -> {found.changed.monthly_usd:,.2f} USD a month"
+        f" ({found.changed.monthly_usd - found.plan.monthly_usd:+,.2f})"
     )

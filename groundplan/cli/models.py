@@ -16,20 +16,44 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=PANEL)
 def experiment(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, a folder with experiment.py or MLproject, or any MLflow script or notebook.")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own, behind two dashes.", show_default=False)] = None,
-    deploy: Annotated[bool, typer.Option("--deploy", help="Go on to the registry, sign-off, canary and endpoint.")] = False,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model's name, a folder with experiment.py or MLproject, or any MLflow script or notebook.",
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own, behind two dashes.", show_default=False),
+    ] = None,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Go on to the registry, sign-off, canary and endpoint.")
+    ] = False,
     name: NameOption = "",
-    run_name: Annotated[str, typer.Option("--run", metavar="NAME", help="Where the script logs several models: that of this MLflow run.")] = "",
-    artifact: Annotated[str, typer.Option(metavar="NAME", help="Where the script logs several models: the one that log_model was given this name for.")] = "",
-    take_over: Annotated[bool, typer.Option("--take-over", help="Go on with a model that another script has made until now.")] = False,
-    let_shrink: Annotated[bool, typer.Option("--let-shrink", help="An online store may lose more than half of its rows.")] = False,
+    run_name: Annotated[
+        str,
+        typer.Option("--run", metavar="NAME", help="Where the script logs several models: that of this MLflow run."),
+    ] = "",
+    artifact: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Where the script logs several models: the one that log_model was given this name for."
+        ),
+    ] = "",
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Go on with a model that another script has made until now.")
+    ] = False,
+    let_shrink: Annotated[
+        bool, typer.Option("--let-shrink", help="An online store may lose more than half of its rows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy bring its model to an endpoint.
 
-    The model's name is that of --name, else of model.yaml, else the one under which the script registers its model, else that of its
-    MLflow experiment, else the file's. Of several logged models the registered one is taken, else the best by the objective's metric.
+    The model's name is that of --name, else of model.yaml, else the one under which the script registers its model,
+    else that of its MLflow experiment, else the file's. Of several logged models the registered one is taken, else the
+    best by the objective's metric.
     """
     from groundplan.local.experiments import run_experiment
     from groundplan.local.home import find_home
@@ -38,7 +62,14 @@ def experiment(
     wishes = Wishes(run_name, artifact, take_over, let_shrink, not deploy, tuple(arguments or ()))
     home = find_home()
     with progress() as say:
-        found = run_experiment(home, model_path(home.root, model), name=name, wishes=wishes, deploy=deploy, say=(lambda line: None) if as_json else say)
+        found = run_experiment(
+            home,
+            model_path(home.root, model),
+            name=name,
+            wishes=wishes,
+            deploy=deploy,
+            say=(lambda line: None) if as_json else say,
+        )
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -53,7 +84,9 @@ def monitor(
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare what an endpoint was asked with its training data: drift page, metrics, alarms. Exit code 1 on an alarm."""
+    """Compare what an endpoint was asked with its training data: drift page, metrics, alarms. Exit code 1 on an
+    alarm.
+    """
     from groundplan.local.experiments import run_monitor
     from groundplan.local.home import find_home
 
@@ -101,5 +134,8 @@ def audit(
         print(json.dumps(found, indent=1))
         return
     for entry in found:
-        print(f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', '')}  {entry['hash'][:12]}")
+        print(
+            f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', '')} "
+            f" {entry['hash'][:12]}"
+        )
     print(f"{len(found)} lines, the chain of hashes holds")

@@ -18,9 +18,16 @@ commands = typer.Typer()
 def explain(
     stack: Stack = "local",
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change an objective and print what that changes, e.g. models.NAME.latency_ms=20.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Change an objective and print what that changes, e.g. models.NAME.latency_ms=20.",
+        ),
     ] = None,
-    alternatives: Annotated[bool, typer.Option("--all", help="Print every alternative that was turned down, not only the telling ones.")] = False,
+    alternatives: Annotated[
+        bool, typer.Option("--all", help="Print every alternative that was turned down, not only the telling ones.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what the objectives lead to: each decision, why, what it costs, and what was turned down."""
@@ -50,7 +57,9 @@ commands.add_typer(prices, name="prices", rich_help_panel=PANEL)
 @prices.command("refresh")
 def refresh_prices(
     region: Annotated[str, typer.Option(help="Region whose list prices are read.")] = "us-east-1",
-    out: Annotated[Path | None, typer.Option(help="Folder of the price book. Default: infra/design/prices of this project.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the price book. Default: infra/design/prices of this project.")
+    ] = None,
 ) -> None:
     """Rebuild the price book through the AWS Price List API (needs credentials that may call pricing:GetProducts)."""
     from datetime import UTC, datetime

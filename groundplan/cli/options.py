@@ -9,17 +9,39 @@ import typer
 
 from spec.errors import UsageError
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack whose objectives are used (stacks/Pulumi.<stack>.yaml).")]
-OutputsOption = Annotated[
-    str, typer.Option(metavar="FILE", help="Outputs of a stack on AWS (file or s3:// address); your own credentials are used. Default: the local platform.")
+Stack = Annotated[
+    str, typer.Option("--stack", "-s", help="Stack whose objectives are used (stacks/Pulumi.<stack>.yaml).")
 ]
-NameOption = Annotated[str, typer.Option("--name", metavar="MODEL", help="Name of the model, instead of the one that its folder or script gives it.")]
+OutputsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help=(
+            "Outputs of a stack on AWS (file or s3:// address); your own credentials are used. Default: the local"
+            " platform."
+        ),
+    ),
+]
+NameOption = Annotated[
+    str,
+    typer.Option(
+        "--name", metavar="MODEL", help="Name of the model, instead of the one that its folder or script gives it."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its folder, or a script.")]
 OnlyModelArgument = Annotated[
-    str, typer.Argument(metavar="[MODEL]", help="A model's name, its folder, or a script. Default: the only one.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="[MODEL]", help="A model's name, its folder, or a script. Default: the only one.", show_default=False
+    ),
 ]
-TopicModelOption = Annotated[str, typer.Option("--model", metavar="MODEL", help="A model's name or folder. Default: every model that reads the topic.")]
+TopicModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="MODEL", help="A model's name or folder. Default: every model that reads the topic."
+    ),
+]
 TopicOption = Annotated[str, typer.Option(metavar="TOPIC", help="One topic. Default: all.")]
 
 
@@ -42,7 +64,11 @@ def model_path(root: Path, text: str) -> Path:
     if not text and len(known) == 1:
         return root / "models" / next(iter(known.values()))
     what = f"no model, folder or script {text!r}" if text else "several models are there"
-    raise UsageError(what, where="MODEL", fix=f"one of: {', '.join(known)}" if known else "write models/NAME/experiment.py, or name a script")
+    raise UsageError(
+        what,
+        where="MODEL",
+        fix=f"one of: {', '.join(known)}" if known else "write models/NAME/experiment.py, or name a script",
+    )
 
 
 def topics_read(root: Path, model: str, topic: str) -> list[tuple[Path, str]]:
@@ -61,7 +87,11 @@ def topics_read(root: Path, model: str, topic: str) -> list[tuple[Path, str]]:
         path = model_path(root, model)
         found = {contract.topic: path for contract in load_contracts(path)}
     else:
-        found = {contract.topic: folder.path for folder in reversed(model_folders(root)) for contract in folder.contracts}
+        found = {
+            contract.topic: folder.path for folder in reversed(model_folders(root)) for contract in folder.contracts
+        }
     if topic and topic not in found:
-        raise UsageError(f"no contract is about topic {topic!r}", where="TOPIC", fix=f"one of: {', '.join(sorted(found)) or 'none'}")
+        raise UsageError(
+            f"no contract is about topic {topic!r}", where="TOPIC", fix=f"one of: {', '.join(sorted(found)) or 'none'}"
+        )
     return [(path, name) for name, path in sorted(found.items()) if topic in ("", name)]

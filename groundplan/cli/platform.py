@@ -24,17 +24,35 @@ commands = typer.Typer()
 def up(
     stack: Stack = "local",
     once: Annotated[bool, typer.Option("--once", help="Stop everything again in the end.")] = False,
-    models: Annotated[str, typer.Option(metavar="NAME,...", help="Models to run, of those that the stack names; `none` for none. Default: all of them.")] = "",
+    models: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Models to run, of those that the stack names; `none` for none. Default: all of them.",
+        ),
+    ] = "",
     options: Annotated[
-        list[str] | None, typer.Option("--set", metavar="MODEL.OPTION=VALUE", help="An option that a model's folder declares for its events.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="MODEL.OPTION=VALUE", help="An option that a model's folder declares for its events."
+        ),
     ] = None,
-    kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")] = "",
+    kafka: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Use this Kafka broker instead of starting one.")
+    ] = "",
     mlflow: Annotated[str, typer.Option(metavar="URL", help="Use this MLflow server instead of starting one.")] = "",
     validate_at_broker: Annotated[
-        bool, typer.Option("--validate-at-broker", help="The local broker refuses events that violate their contract's schema (MSK can't).")
+        bool,
+        typer.Option(
+            "--validate-at-broker",
+            help="The local broker refuses events that violate their contract's schema (MSK can't).",
+        ),
     ] = False,
     port: Annotated[
-        list[str] | None, typer.Option(metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one.")
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE=PORT", help="Port of a service: aws, kafka, mlflow, router. Default: any free one."
+        ),
     ] = None,
 ) -> None:
     """Start the platform on this machine: services, the Pulumi program, the pipelines of the stack's models."""
@@ -44,11 +62,24 @@ def up(
     home = find_home()
     external = {name: value for name, value in (("kafka", kafka), ("mlflow", mlflow)) if value}
     if validate_at_broker and kafka:
-        raise UsageError("needs the broker that groundplan starts", where="--validate-at-broker", fix="drop --kafka, or this flag")
-    chosen = None if not models else tuple(name.strip() for name in models.split(",") if name.strip() and name.strip() != "none")
+        raise UsageError(
+            "needs the broker that groundplan starts", where="--validate-at-broker", fix="drop --kafka, or this flag"
+        )
+    chosen = (
+        None
+        if not models
+        else tuple(name.strip() for name in models.split(",") if name.strip() and name.strip() != "none")
+    )
     with progress() as say:
         summary = bring_up(
-            home, stack, external=external, ports=_ports(port or []), models=chosen, options=_options(options or []), validates=validate_at_broker, say=say
+            home,
+            stack,
+            external=external,
+            ports=_ports(port or []),
+            models=chosen,
+            options=_options(options or []),
+            validates=validate_at_broker,
+            say=say,
         )
     from groundplan.local.summary import print_summary
 
@@ -67,7 +98,9 @@ def _options(texts: list[str]) -> dict[str, dict[str, str]]:
         model, dot, name = address.partition(".")
         if not (equals and dot and model and name):
             raise UsageError(
-                f"expected MODEL.OPTION=VALUE, got {text!r}", where="--set", fix="the model's name, a dot, and what its model.yaml lists under `options`"
+                f"expected MODEL.OPTION=VALUE, got {text!r}",
+                where="--set",
+                fix="the model's name, a dot, and what its model.yaml lists under `options`",
             )
         found.setdefault(model, {})[name] = value
     return found
@@ -78,7 +111,11 @@ def _ports(options: list[str]) -> dict[str, int]:
     for option in options:
         name, _, number = option.partition("=")
         if not number.isdigit() or not 0 < int(number) < 65536:
-            raise UsageError(f"{option!r} is not SERVICE=PORT with a port from 1 to 65535", where="--port", fix="for example --port mlflow=5000")
+            raise UsageError(
+                f"{option!r} is not SERVICE=PORT with a port from 1 to 65535",
+                where="--port",
+                fix="for example --port mlflow=5000",
+            )
         ports[name] = int(number)
     return ports
 
@@ -95,7 +132,10 @@ def down() -> None:
 
 @commands.command(rich_help_panel=PANEL)
 def status(
-    resources: Annotated[bool, typer.Option("--resources", help="List every resource that the program made or only recorded.")] = False, as_json: AsJson = False
+    resources: Annotated[
+        bool, typer.Option("--resources", help="List every resource that the program made or only recorded.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show services and their addresses, and how many resources there are. Exit code 1 if something is not healthy."""
     from groundplan.local.home import find_home
@@ -139,14 +179,22 @@ def _variables() -> dict[str, str]:
     state = home.load()
     if state is None:
         raise GroundplanError("nothing is running", fix="run `groundplan up` first")
-    return client_variables(state.services, state.region) | without_proxy(os.environ) | {"KCAT_CONFIG": str(home.kcat_file)}
+    return (
+        client_variables(state.services, state.region)
+        | without_proxy(os.environ)
+        | {"KCAT_CONFIG": str(home.kcat_file)}
+    )
 
 
 @commands.command(rich_help_panel=PANEL)
 def shell(
-    command: Annotated[str, typer.Option("--command", "-c", metavar="TEXT", help="Run this and end. Default: a shell to type in.")] = "",
+    command: Annotated[
+        str, typer.Option("--command", "-c", metavar="TEXT", help="Run this and end. Default: a shell to type in.")
+    ] = "",
 ) -> None:
-    """Open your shell with mlflow, groundplan and Python of the project on the PATH, and aws, boto3 and kcat talking to this platform."""
+    """Open your shell with mlflow, groundplan and Python of the project on the PATH, and aws, boto3 and kcat talking
+    to this platform.
+    """
     from groundplan.local.environment import shadowing
 
     hidden = set(shadowing(os.environ))
@@ -160,9 +208,16 @@ def shell(
 def provider(
     stack: Stack = "local",
     aws: Annotated[
-        str, typer.Option("--aws-endpoint", metavar="URL", help="AWS API of a local cloud that runs already. Default: an empty one is started.")
+        str,
+        typer.Option(
+            "--aws-endpoint",
+            metavar="URL",
+            help="AWS API of a local cloud that runs already. Default: an empty one is started.",
+        ),
     ] = "",
-    kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Kafka broker that runs already. Default: an empty one is started.")] = "",
+    kafka: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Kafka broker that runs already. Default: an empty one is started.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Serve the local cloud as Pulumi's providers of AWS and Kubernetes, for the real `pulumi`; until Ctrl-C."""
@@ -179,10 +234,20 @@ def provider(
     try:
         with running(find_home(), stack, aws=aws, kafka=kafka) as found:
             if as_json:
-                print(json.dumps({"variables": found.variables, "manifests": str(found.manifests), "account": found.account}), flush=True)
+                print(
+                    json.dumps(
+                        {"variables": found.variables, "manifests": str(found.manifests), "account": found.account}
+                    ),
+                    flush=True,
+                )
             else:
-                print(f"# plays account {found.account}, with nothing in it; in another shell, in the project's folder:\n{exports(found)}")
-                print(f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C ends it, and the cloud with it", flush=True)
+                print(
+                    f"# plays account {found.account}, with nothing in it; in another shell, in the project's"
+                    f" folder:\n{exports(found)}"
+                )
+                print(
+                    f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C ends it, and the cloud with it", flush=True
+                )
             threading.Event().wait()
     except KeyboardInterrupt:
         print("the local cloud is gone; `pulumi refresh` tells a stack so", file=sys.stderr)

@@ -13,7 +13,9 @@ import typer
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. Asked to end, the command cleans up as after Ctrl-C."""
+    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. Asked to end, the
+    command cleans up as after Ctrl-C.
+    """
     from groundplan import terminal
     from groundplan.local.up import Talk
 

@@ -19,9 +19,19 @@ commands.add_typer(add, name="add", rich_help_panel=PANEL)
 
 @commands.command(rich_help_panel=PANEL)
 def init(
-    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the project, with which names of resources begin. Default: the folder's.")] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Name of the project, with which names of resources begin. Default: the folder's."
+        ),
+    ] = "",
     requirement: Annotated[
-        str, typer.Option("--groundplan", metavar="REQUIREMENT", help="The release to depend on, as pip reads it. Default: the one that runs here.")
+        str,
+        typer.Option(
+            "--groundplan",
+            metavar="REQUIREMENT",
+            help="The release to depend on, as pip reads it. Default: the one that runs here.",
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +44,10 @@ def init(
         return
     print(f"wrote the project {found.name}: {len(found.files)} files, which depend on {found.requirement}")
     if found.only_here:
-        print("that is a place of this machine: others can't install from it. Name a release in requirements.txt before you share the repository")
+        print(
+            "that is a place of this machine: others can't install from it. Name a release in requirements.txt before"
+            " you share the repository"
+        )
     print("next: make up")
 
 
@@ -44,7 +57,9 @@ def upgrade(
     yes: Annotated[bool, typer.Option("--yes", help="Take it without being asked.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a newer release changes in packages, objectives, resources, permissions and cost of each stack; then take it, if you say so."""
+    """Show what a newer release changes in packages, objectives, resources, permissions and cost of each stack; then
+    take it, if you say so.
+    """
     from groundplan.local.home import find_home
     from groundplan.scaffold.upgrade import take, try_upgrade
 
@@ -83,20 +98,41 @@ def add_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model: small letters, digits and dashes.")],
     source: Annotated[Path, typer.Option("--from", metavar="FILE", help="CSV file with a sample of the data.")],
     target: Annotated[str, typer.Option(metavar="COLUMN", help="Column that the model predicts.")] = "",
-    key: Annotated[str, typer.Option(metavar="COLUMN", help="Column that tells the rows apart. Default: one that does; else the rows are numbered.")] = "",
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column that tells the rows apart. Default: one that does; else the rows are numbered.",
+        ),
+    ] = "",
     stack: Annotated[str, typer.Option("--stack", "-s", help="Stack that gets the model's objectives.")] = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Write a model's folder (contract, event source, experiment, test) from a CSV file, and its objectives; all of it or nothing."""
+    """Write a model's folder (contract, event source, experiment, test) from a CSV file, and its objectives; all of
+    it or nothing.
+    """
     from groundplan.local.home import find_home
     from groundplan.scaffold.model import add_model as added
 
     root = find_home().root
     found = added(root, name, source, target, key, stack)
     if as_json:
-        print(json.dumps({"folder": str(found.folder), "stack_file": str(found.stack_file), "task": found.task, "key": found.key, "rows": found.rows}))
+        print(
+            json.dumps(
+                {
+                    "folder": str(found.folder),
+                    "stack_file": str(found.stack_file),
+                    "task": found.task,
+                    "key": found.key,
+                    "rows": found.rows,
+                }
+            )
+        )
         return
     how = "rows are numbered" if found.numbered else f"rows are told apart by {found.key}"
     print(f"wrote {found.folder.relative_to(root)}: {found.task} of {target}, {found.rows:,} rows, {how}")
-    print(f"wrote its objectives into {found.stack_file.relative_to(root)}: what it is worth, and the worst quality, are for you to say")
+    print(
+        f"wrote its objectives into {found.stack_file.relative_to(root)}: what it is worth, and the worst quality, are"
+        " for you to say"
+    )
     print("next: groundplan up")

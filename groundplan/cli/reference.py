@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _HEAD = """# Commands
-Made by `make docs` from the command line. Exit codes: 0 good, 1 findings or failure, 2 wrong use. `--json` prints what a program would read.
+Made by `make docs` from the command line. Exit codes: 0 good, 1 findings or failure, 2 wrong use.
+`--json` prints what a program would read.
 """
 
 
@@ -37,12 +38,18 @@ def _of(name: str, command: Any) -> Iterator[str]:
     options = [item for item in command.params if item.param_type_name == "option" and item.name != "help"]
     last = [_value(item) for item in arguments if _value(item).startswith("[--")]
     usage = " ".join(
-        [name, *(_value(item) for item in arguments if _value(item) not in last), *(f"{item.opts[0]} {_value(item)}" for item in options if item.required)]
+        [
+            name,
+            *(_value(item) for item in arguments if _value(item) not in last),
+            *(f"{item.opts[0]} {_value(item)}" for item in options if item.required),
+        ]
     )
     more = " [OPTIONS]" if any(not item.required for item in options) else ""
     yield f"\n### {name}\n```\n{' '.join([usage + more, *last])}\n```\n{_prose(command.help)}\n"
     if rows := [*map(_argument, arguments), *map(_option, options)]:
-        yield "\n| | | default |\n|---|---|---|\n" + "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+        yield "\n| | | default |\n|---|---|---|\n" + "".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows
+        )
 
 
 def _value(item: Any) -> str:
@@ -57,7 +64,9 @@ def _argument(item: Any) -> tuple[str, str, str]:
 
 def _option(item: Any) -> tuple[str, str, str]:
     value = "" if item.is_flag else f" {_value(item)}"
-    default = "needed" if item.required else "" if item.is_flag or item.default in (None, "", ()) else f"`{item.default}`"
+    default = (
+        "needed" if item.required else "" if item.is_flag or item.default in (None, "", ()) else f"`{item.default}`"
+    )
     return f"`{', '.join(item.opts)}{value}`", item.help or "", default
 
 

@@ -15,7 +15,10 @@ def catalogue(root: Path) -> str:
     lines = [
         "<!-- Made by `make docs`. -->",
         "# Data",
-        "What comes in on each topic, as its contract says (`models/*/contracts/`). Personal fields are stored as tokens.",
+        (
+            "What comes in on each topic, as its contract says (`models/*/contracts/`). Personal fields are stored as"
+            " tokens."
+        ),
     ]
     for path in all_files(root):
         for contract in load_contracts(path):
@@ -30,7 +33,10 @@ def _of_contract(contract: Contract, file: str) -> Iterator[str]:
     key = " and ".join(f"`{name}`" for name in contract.keys) or "none"
     yield from ("", f"## {contract.name}")
     yield f"Topic `{contract.topic}`, version {contract.version}, {contract.compatibility}; key {key}{time};"
-    yield f"owner {contract.owner or 'not named'}; service level: {level}; personal fields: {personal}. [`{file}`](../{file})"
+    yield (
+        f"owner {contract.owner or 'not named'}; service level: {level}; personal fields: {personal}."
+        f" [`{file}`](../{file})"
+    )
     yield from ("", "| field | type | unit | meaning | allowed |", "|---|---|---|---|---|")
     for item in contract.fields:
         yield from _rows(item, "")
@@ -70,7 +76,11 @@ def _allowed(item: Field) -> Iterator[str]:
 
 def _range(item: Field) -> str:
     limits = item.limits
-    least = "" if limits.least is None else f"{'above ' if limits.least_open else '' if limits.most is not None else 'from '}{as_text(limits.least)}"
+    least = (
+        ""
+        if limits.least is None
+        else f"{'above ' if limits.least_open else '' if limits.most is not None else 'from '}{as_text(limits.least)}"
+    )
     most = "" if limits.most is None else f"{'below' if limits.most_open else 'to'} {as_text(limits.most)}"
     return f"{least} {most}".strip()
 

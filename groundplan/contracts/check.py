@@ -1,4 +1,6 @@
-"""``groundplan contract check``: contracts held to the standard, to what the platform can run, and to another git revision."""
+"""``groundplan contract check``: contracts held to the standard, to what the platform can run, and to another git
+revision.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,11 @@ def found_in(paths: Iterable[Path]) -> list[Path]:
         elif path.is_dir():
             below = [file for file in _files_below(path) if _is_contract(file)]
             if not below:
-                raise UsageError("holds no data contract", where=str(path), fix="a contract is a YAML or JSON file that says `kind: DataContract`")
+                raise UsageError(
+                    "holds no data contract",
+                    where=str(path),
+                    fix="a contract is a YAML or JSON file that says `kind: DataContract`",
+                )
             found += below
         else:
             raise UsageError("there is no such file or folder", where=str(path))
@@ -103,12 +109,16 @@ def _is_contract(file: Path) -> bool:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return file.name.endswith((".odcs.yaml", ".odcs.yml"))
-    return "DataContract" in text or "dataContractSpecification" in text or file.name.endswith((".odcs.yaml", ".odcs.yml"))
+    return (
+        "DataContract" in text or "dataContractSpecification" in text or file.name.endswith((".odcs.yaml", ".odcs.yml"))
+    )
 
 
 def in_git(root: Path) -> bool:
     """Whether a folder is under version control, with at least one commit."""
-    done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=root, capture_output=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=root, capture_output=True, check=False
+    )
     return done.returncode == 0
 
 
@@ -138,7 +148,9 @@ class _Past:
         return [found for commit in commits if (found := self._at(commit))]
 
     def _at(self, commit: str) -> tuple[Contract, ...] | None:
-        done = subprocess.run(["git", "show", f"{commit}:./{self._name}"], cwd=self._folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "show", f"{commit}:./{self._name}"], cwd=self._folder, capture_output=True, text=True, check=False
+        )
         return read(Document(self._name, done.stdout)).contracts or None if done.returncode == 0 else None
 
 
@@ -157,9 +169,13 @@ def _checked(root: Path, path: Path, past: _Past | None) -> list[Checked]:
     if broken := [fault for contract in found.contracts if (fault := _not_runnable(shown, contract))]:
         return [Checked(shown, path.stem, "", "", "wrong", faults=tuple(broken), notes=notes)]
     olds = (past.contracts() or ()) if past else ()
-    made = [_compared(shown, new, olds, past) for new in found.contracts] or [Checked(shown, path.stem, "", "", "valid")]
+    made = [_compared(shown, new, olds, past) for new in found.contracts] or [
+        Checked(shown, path.stem, "", "", "valid")
+    ]
     known = {contract.object for contract in found.contracts} | {contract.topic for contract in found.contracts}
-    made += [_lost(shown, old) for old in olds if found.contracts and old.object not in known and old.topic not in known]
+    made += [
+        _lost(shown, old) for old in olds if found.contracts and old.object not in known and old.topic not in known
+    ]
     return [Checked(**{**vars(made[0]), "notes": notes}), *made[1:]]
 
 
@@ -170,7 +186,13 @@ def _not_runnable(path: str, contract: Contract) -> Fault | None:
     try:
         Decoder(contract).decode([b"{}"])
     except Exception as error:
-        return Fault(path, 0, contract.object, f"no event can be held to it ({type(error).__name__})", "is there a bound or a length that no type reaches?")
+        return Fault(
+            path,
+            0,
+            contract.object,
+            f"no event can be held to it ({type(error).__name__})",
+            "is there a bound or a length that no type reaches?",
+        )
     return None
 
 
@@ -182,7 +204,9 @@ def _compared(path: str, new: Contract, olds: tuple[Contract, ...], past: _Past 
         return Checked(path, new.id, new.version, old.version, "unchanged")
     reasons = breaks(old, new)
     if new.compatibility.endswith("_ALL") or old.compatibility.endswith("_ALL"):
-        earlier = [found for contracts in past.earlier() if (found := _same(new, contracts)) and found.version != new.version]
+        earlier = [
+            found for contracts in past.earlier() if (found := _same(new, contracts)) and found.version != new.version
+        ]
         reasons += [why for before in earlier for why in breaks(before, new)]
     reasons = list(dict.fromkeys(reasons))
     return Checked(path, new.id, new.version, old.version, "breaking" if reasons else "compatible", tuple(reasons))
@@ -191,7 +215,9 @@ def _compared(path: str, new: Contract, olds: tuple[Contract, ...], past: _Past 
 def _same(new: Contract, olds: Iterable[Contract]) -> Contract | None:
     """What an object was before: by its name, or by its topic if it was renamed."""
     olds = list(olds)
-    return next((old for old in olds if old.object == new.object), None) or next((old for old in olds if old.topic == new.topic), None)
+    return next((old for old in olds if old.object == new.object), None) or next(
+        (old for old in olds if old.topic == new.topic), None
+    )
 
 
 def _lost(path: str, old: Contract) -> Checked:
@@ -203,13 +229,17 @@ def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
     commit = _commit(root, revision)
     known = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "models", where=str(root)).splitlines()
     there = {str(path.relative_to(root)) for path in all_files(root)}
-    for name in sorted(name for name in known if (Path(name).name == "contract.yaml" or "/contracts/" in name) and name not in there):
+    for name in sorted(
+        name for name in known if (Path(name).name == "contract.yaml" or "/contracts/" in name) and name not in there
+    ):
         old = read(Document(name, _git(root, "show", f"{commit}:./{name}", where=name)))
         yield from (_lost(name, contract) for contract in old.contracts if contract.id not in ids)
 
 
 def _as_a_model(root: Path, folder: Path, found: Sequence[Checked]) -> Iterator[Checked]:
-    """What is wrong with a model's contracts together, where each alone is right: two of one topic, no key for its features."""
+    """What is wrong with a model's contracts together, where each alone is right: two of one topic, no key for its
+    features.
+    """
     from spec.model_folders import load_contracts, read_model_file, views_of
 
     if not (folder / "experiment.py").is_file() and not (folder / "model.yaml").is_file():
@@ -234,7 +264,11 @@ def _git(folder: Path, *arguments: str, where: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise UsageError(f"git {arguments[0]}: {said[-1] if said else 'failed'}", where=where, fix="name a revision of this checkout, for example origin/main")
+        raise UsageError(
+            f"git {arguments[0]}: {said[-1] if said else 'failed'}",
+            where=where,
+            fix="name a revision of this checkout, for example origin/main",
+        )
     return done.stdout.strip()
 
 
@@ -254,25 +288,51 @@ def as_sarif(found: Sequence[Checked]) -> str:
     }
     rows: list[tuple[str, str, int, str]] = []
     for item in found:
-        rows += [("contract-valid", fault.file, fault.line, f"{fault.place}: {fault.says}. {fault.fix}") for fault in item.faults]
+        rows += [
+            ("contract-valid", fault.file, fault.line, f"{fault.place}: {fault.says}. {fault.fix}")
+            for fault in item.faults
+        ]
         rows += [("contract-compatible", item.path, 1, f"{item.id}: {reason}") for reason in item.reasons]
-        rows += [("contract-not-enforced", note.file, note.line, f"{note.place}: {note.says}. {note.fix}") for note in item.notes]
+        rows += [
+            ("contract-not-enforced", note.file, note.line, f"{note.place}: {note.says}. {note.fix}")
+            for note in item.notes
+        ]
     results = [_result(rule, texts[rule][1], file, line, text) for rule, file, line, text in rows]
     rules = [
-        {"id": name, "shortDescription": {"text": text}, "help": {"text": text}, "defaultConfiguration": {"level": level}}
+        {
+            "id": name,
+            "shortDescription": {"text": text},
+            "help": {"text": text},
+            "defaultConfiguration": {"level": level},
+        }
         for name, (text, level) in texts.items()
     ]
-    driver = {"name": "groundplan", "version": version("groundplan"), "semanticVersion": version("groundplan"), "rules": rules}
-    run = {"tool": {"driver": driver}, "automationDetails": {"id": "groundplan/contracts"}, "results": results, "columnKind": "unicodeCodePoints"}
-    return json.dumps({"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}, indent=1)
+    driver = {
+        "name": "groundplan",
+        "version": version("groundplan"),
+        "semanticVersion": version("groundplan"),
+        "rules": rules,
+    }
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": "groundplan/contracts"},
+        "results": results,
+        "columnKind": "unicodeCodePoints",
+    }
+    return json.dumps(
+        {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}, indent=1
+    )
 
 
 def _result(rule: str, level: str, file: str, line: int, text: str) -> dict[str, Any]:
     place = {"artifactLocation": {"uri": quote(Path(file).as_posix())}, "region": {"startLine": max(1, line)}}
     return {
-        "ruleId": rule, "level": level, "message": {"text": text.strip(" :.") + "."}, "locations": [{"physicalLocation": place}],
+        "ruleId": rule,
+        "level": level,
+        "message": {"text": text.strip(" :.") + "."},
+        "locations": [{"physicalLocation": place}],
         "partialFingerprints": {"contract/v1": f"{rule}|{file}|{text}"},
-    }  # fmt: skip
+    }
 
 
 def as_text(found: Sequence[Checked], *, notes: bool = True) -> str:
@@ -287,19 +347,25 @@ def as_text(found: Sequence[Checked], *, notes: bool = True) -> str:
     bad = sum(item.bad for item in found)
     files = len({item.path for item in found})
     lines.append(
-        f"\n{files} file{'s' if files != 1 else ''}, {len(found)} contract{'s' if len(found) != 1 else ''}: {f'{bad} to mend' if bad else 'all right'}"
+        f"\n{files} file{'s' if files != 1 else ''}, {len(found)} contract{'s' if len(found) != 1 else ''}:"
+        f" {f'{bad} to mend' if bad else 'all right'}"
     )
     return "\n".join(lines)
 
 
 def _lines(fault: Fault) -> list[str]:
-    return [f"{f'line {fault.line}: ' if fault.line else ''}{f'{fault.place}: ' if fault.place else ''}{fault.says}"] + (
-        [f"  -> {fault.fix}"] if fault.fix else []
-    )
+    return [
+        f"{f'line {fault.line}: ' if fault.line else ''}{f'{fault.place}: ' if fault.place else ''}{fault.says}"
+    ] + ([f"  -> {fault.fix}"] if fault.fix else [])
 
 
 def _notes(notes: Iterable[Fault]) -> list[str]:
     """What is only kept, in one line; what is taken otherwise than it is written, each in its own."""
     kept = [note.place for note in notes if note.says == "kept, not enforced"]
     lines = [f"not enforced: {', '.join(kept)}"] if kept else []
-    return lines + [f"note: {line}" for note in notes if note.says != "kept, not enforced" for line in ["; ".join(_lines(note)).replace("  -> ", "")]]
+    return lines + [
+        f"note: {line}"
+        for note in notes
+        if note.says != "kept, not enforced"
+        for line in ["; ".join(_lines(note)).replace("  -> ", "")]
+    ]

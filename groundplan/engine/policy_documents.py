@@ -16,14 +16,22 @@ def policy_document(arguments: Mapping[str, Any]) -> str:
     statements = [statement for text in merged for statement in json.loads(text).get("Statement", [])]
     for given in arguments.get("statements") or []:
         item: dict[str, Any] = {"Effect": given.get("effect", "Allow")}
-        for key, wire in (("sid", "Sid"), ("actions", "Action"), ("notActions", "NotAction"), ("resources", "Resource"), ("notResources", "NotResource")):
+        for key, wire in (
+            ("sid", "Sid"),
+            ("actions", "Action"),
+            ("notActions", "NotAction"),
+            ("resources", "Resource"),
+            ("notResources", "NotResource"),
+        ):
             if given.get(key):
                 item[wire] = given[key]
         for key, wire in (("principals", "Principal"), ("notPrincipals", "NotPrincipal")):
             if given.get(key):
                 item[wire] = _principals(given[key])
         for condition in given.get("conditions") or []:
-            item.setdefault("Condition", {}).setdefault(condition["test"], {})[condition["variable"]] = condition["values"]
+            item.setdefault("Condition", {}).setdefault(condition["test"], {})[condition["variable"]] = condition[
+                "values"
+            ]
         statements.append(item)
     return json.dumps({"Version": arguments.get("version", "2012-10-17"), "Statement": statements})
 

@@ -50,7 +50,9 @@ class _NoLookups(Mocks):
         raise AssertionError("PreviewMonitor answers itself")
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], None]:
-        raise GroundplanError(f"the program looks up {args.token} while it previews", fix="take the value as an argument instead")
+        raise GroundplanError(
+            f"the program looks up {args.token} while it previews", fix="take the value as an argument instead"
+        )
 
 
 class PreviewMonitor(MockMonitor):
@@ -104,7 +106,9 @@ class PreviewMonitor(MockMonitor):
         )
         with self._lock:
             if urn in self.found:
-                raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
+                raise GroundplanError(
+                    f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name"
+                )
             self.found[urn] = item
         if request.remote:  # a component in another language: its outputs need not look like its inputs
             return resource_pb2.RegisterResourceResponse(urn=urn)
@@ -123,7 +127,11 @@ def _plain(value: Any) -> Any:
         if rpc._special_sig_key in value:  # a secret, an archive, or an output with its dependencies
             if "assets" in value:
                 return f"[{len(value['assets'])} files]"
-            return SECRET if value[rpc._special_sig_key] == rpc._special_secret_sig else _plain(value.get("value", UNKNOWN))
+            return (
+                SECRET
+                if value[rpc._special_sig_key] == rpc._special_secret_sig
+                else _plain(value.get("value", UNKNOWN))
+            )
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
@@ -132,7 +140,9 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, program: Callable[[], None] | None = None) -> list[Previewed]:
+def preview(
+    root: Path, stack: str, *, config: Mapping[str, Any] | None = None, program: Callable[[], None] | None = None
+) -> list[Previewed]:
     """Resources and components of a stack, in the order the program registered them.
 
     Args:
@@ -146,5 +156,12 @@ def preview(root: Path, stack: str, *, config: Mapping[str, Any] | None = None, 
     from spec.objectives import load_config
 
     monitor = PreviewMonitor()
-    run(program or (lambda: run_file(root)), monitor, stack, load_config(root, stack) if config is None else config, project=project_name(root), preview=True)
+    run(
+        program or (lambda: run_file(root)),
+        monitor,
+        stack,
+        load_config(root, stack) if config is None else config,
+        project=project_name(root),
+        preview=True,
+    )
     return list(monitor.found.values())

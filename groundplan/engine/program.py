@@ -42,7 +42,15 @@ def project_name(root: Path) -> str:
     return str(name)
 
 
-def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[str, Any], *, project: str, preview: bool = False) -> dict[str, Any]:
+def run(
+    program: Callable[[], None],
+    monitor: Any,
+    stack: str,
+    config: Mapping[str, Any],
+    *,
+    project: str,
+    preview: bool = False,
+) -> dict[str, Any]:
     """Run a Pulumi program against a monitor and return its stack outputs, resolved.
 
     Args:
@@ -60,13 +68,17 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     settings.SETTINGS.rpc_manager.clear()
     settings.SETTINGS.outputs.clear()
     settings.set_root_resource(None)  # type: ignore[arg-type]
-    pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+    pulumi.runtime.set_all_config(
+        {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    )
     resource._get_stack_trace = _stack_trace
     said = _Errors()
     provider_imports.install()
 
     async def whole() -> None:
-        """Run the program and wait for its outputs: the SDK's own wait begins anew with all that are left after each one."""
+        """Run the program and wait for its outputs: the SDK's own wait begins anew with all that are left after each
+        one.
+        """
         program()
         outputs = settings.SETTINGS.outputs
         while outputs:
@@ -81,21 +93,26 @@ def run(program: Callable[[], None], monitor: Any, stack: str, config: Mapping[s
     async def main() -> dict[str, Any]:
         # A failure is raised; asyncio would tell once more of every output that waited for it.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        pulumi.runtime.set_mocks(monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=said.logger)
+        pulumi.runtime.set_mocks(
+            monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=said.logger
+        )
         await run_pulumi_func(whole)
         root = settings.get_root_resource()
         exported = getattr(root, "outputs", {})
         return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
 
-    # Thousands of classes are made while the provider's package is imported; looking for garbage among them took a third of the time.
+    # Thousands of classes are made while the provider's package is imported; looking for garbage among them took a
+    # third of the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would find
-        # have crashed CPython 3.11.
+        # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would
+        # find have crashed CPython 3.11.
         outputs = asyncio.run(main())
         if said.errors:  # the engine, too, goes on to the end and then says that it failed
-            raise GroundplanError(f"the program says: {'; '.join(said.errors)}", where="pulumi.log.error", fix="see what led to it")
+            raise GroundplanError(
+                f"the program says: {'; '.join(said.errors)}", where="pulumi.log.error", fix="see what led to it"
+            )
         return outputs
     except Exception as error:
         for cause in causes(error):
@@ -144,7 +161,9 @@ def engine_urn(parent: str, type_: str, name: str) -> str:
 
 
 def _stack_trace() -> source_pb2.StackTrace:
-    """Where a resource is made; as the SDK tells it, which reads every file of the stack again for every resource: a sixth of a preview."""
+    """Where a resource is made; as the SDK tells it, which reads every file of the stack again for every resource: a
+    sixth of a preview.
+    """
     frame, frames = sys._getframe(1), list[tuple[str, int]]()
     constructors = 0
     # The third constructor from within is the resource's own class, and what called it is the program.
@@ -160,4 +179,8 @@ def _stack_trace() -> source_pb2.StackTrace:
 @functools.lru_cache(maxsize=10_000)
 def _stack_frame(filename: str, line: int) -> source_pb2.StackFrame:
     path = Path(filename)
-    return source_pb2.StackFrame(pc=source_pb2.SourcePosition(uri=path.as_uri(), line=line)) if path.is_absolute() else source_pb2.StackFrame()
+    return (
+        source_pb2.StackFrame(pc=source_pb2.SourcePosition(uri=path.as_uri(), line=line))
+        if path.is_absolute()
+        else source_pb2.StackFrame()
+    )

@@ -1,8 +1,9 @@
 """Imports of a provider's classes when they are asked for, not all of a service's at once.
 
-``import pulumi_aws.ec2`` runs the modules of two hundred resources, of which a program needs three: of a preview of 300 resources
-that is half the time. The generated packages do nothing but gather names (``from .instance import *``), so here they give each
-name when it is first used, as the providers themselves do one level higher (``_utilities.lazy_import``).
+``import pulumi_aws.ec2`` runs the modules of two hundred resources, of which a program needs three: of a preview of 300
+resources that is half the time. The generated packages do nothing but gather names (``from .instance import *``), so
+here they give each name when it is first used, as the providers themselves do one level higher
+(``_utilities.lazy_import``).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def install() -> None:
 class _Finder(MetaPathFinder):
     """Finds what Python would find; only how a generated package is run differs."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if not fullname.startswith("pulumi_") or "." not in fullname:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

@@ -45,7 +45,10 @@ def resource_type(token: str) -> ResourceType | None:
     name = module.partition("/")[0]
     with _loading:
         try:
-            home = importlib.import_module(f"pulumi_{package}" + (f".{name}_" if keyword.iskeyword(name) else f".{name}" if name not in ("", "index") else ""))
+            home = importlib.import_module(
+                f"pulumi_{package}"
+                + (f".{name}_" if keyword.iskeyword(name) else f".{name}" if name not in ("", "index") else "")
+            )
             of = getattr(home, kind)
             module_of = sys.modules[of.__module__]
             # Where a structure of the package has the name already.
@@ -54,9 +57,15 @@ def resource_type(token: str) -> ResourceType | None:
             return None
         names = _types.input_type_py_to_pulumi_names(arguments)
         parameters = inspect.signature(arguments.__init__).parameters
-        required = frozenset(names[key] for key, parameter in parameters.items() if key in names and parameter.default is inspect.Parameter.empty)
+        required = frozenset(
+            names[key]
+            for key, parameter in parameters.items()
+            if key in names and parameter.default is inspect.Parameter.empty
+        )
         hints = _types._raw_return_hints(of)
-        computed = {key: inner for key, hint in hints.items() if not _optional(inner := (typing.get_args(hint) or (hint,))[0])}
+        computed = {
+            key: inner for key, hint in hints.items() if not _optional(inner := (typing.get_args(hint) or (hint,))[0])
+        }
         return ResourceType(token, _types.input_type_types(arguments), required, computed)
 
 
@@ -80,7 +89,14 @@ def faults(of: ResourceType, inputs: Mapping[str, Any]) -> list[tuple[str, str]]
 def _inside(hint: Any, value: Any) -> list[tuple[str, str]]:
     """The same inside of structures whose type is known."""
     arguments = typing.get_args(hint)
-    of = next((kind for kind in (hint, *arguments, *(inner for one in arguments for inner in typing.get_args(one))) if _is_arguments(kind)), None)
+    of = next(
+        (
+            kind
+            for kind in (hint, *arguments, *(inner for one in arguments for inner in typing.get_args(one)))
+            if _is_arguments(kind)
+        ),
+        None,
+    )
     if of is None or value == UNKNOWN:
         return []
     found = []
@@ -138,6 +154,8 @@ def _made_up(hint: Any, key: str, service: str, name: str, region: str, account:
     if arguments:
         return {}
     if _types.is_output_type(_class(hint)):
-        hints = {inner: unwrapped for inner, unwrapped in _types._raw_return_hints(hint).items() if not _optional(unwrapped)}
+        hints = {
+            inner: unwrapped for inner, unwrapped in _types._raw_return_hints(hint).items() if not _optional(unwrapped)
+        }
         return {inner: _made_up(kind, inner, service, name, region, account) for inner, kind in hints.items()}
     return None

@@ -1,7 +1,7 @@
 """What the local cloud is asked for, and by whom: each process of the platform signs with a key that names it.
 
-Operations and parameters are read with moto's parsers of AWS's service models, whatever client sent them (boto3, Arrow, DuckDB, the
-broker's Rust). Nothing that is stored is read: of S3's requests, only address and headers.
+Operations and parameters are read with moto's parsers of AWS's service models, whatever client sent them (boto3, Arrow,
+DuckDB, the broker's Rust). Nothing that is stored is read: of S3's requests, only address and headers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ def caller_key(caller: str) -> str:
 
 
 def caller_in(authorization: str) -> tuple[str, str]:
-    """Who signed a request (SigV4) and for which service; empty where it is no process of the platform that has a name."""
+    """Who signed a request (SigV4) and for which service; empty where it is no process of the platform that has a
+    name.
+    """
     match = _CREDENTIAL.search(authorization)
-    return (match[1].removeprefix(CALLER_PREFIX), match[3]) if match and match[1].startswith(CALLER_PREFIX) else ("", "")
+    return (
+        (match[1].removeprefix(CALLER_PREFIX), match[3]) if match and match[1].startswith(CALLER_PREFIX) else ("", "")
+    )
 
 
 class Recorder:
@@ -52,7 +56,12 @@ class Recorder:
         def answered(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             if found is not None:
                 operation, parameters = found
-                call: dict[str, Any] = {"caller": caller, "service": service, "operation": operation, "parameters": parameters}
+                call: dict[str, Any] = {
+                    "caller": caller,
+                    "service": service,
+                    "operation": operation,
+                    "parameters": parameters,
+                }
                 if status.startswith("404"):
                     call["missing"] = True
                 self._calls.add(json.dumps(call, sort_keys=True))
@@ -77,9 +86,16 @@ def _parsed(service: str, environ: dict[str, Any], body: bytes) -> tuple[str, di
         model = get_service_model(_NAMES.get(service, service))
         operation, matched = get_service_router(model.service_name).match(request)
         protocol = determine_request_protocol(model, request.content_type)
-        parsed = PROTOCOL_PARSERS[protocol](operation, map_type=dict).parse({
-            "method": request.method, "values": request.values, "headers": request.headers, "body": body, "url_path": request.path, "url_params": matched,
-        })  # fmt: skip
+        parsed = PROTOCOL_PARSERS[protocol](operation, map_type=dict).parse(
+            {
+                "method": request.method,
+                "values": request.values,
+                "headers": request.headers,
+                "body": body,
+                "url_path": request.path,
+                "url_params": matched,
+            }
+        )
     except Exception:  # a request that moto can't read is refused by moto, not by what listens
         return None
     return operation.name, _short(parsed)
@@ -96,5 +112,7 @@ def _short(parameters: dict[str, Any]) -> dict[str, Any]:
         elif key == "Tags" and isinstance(value, list):
             found[key] = sorted(str(tag.get("Key")) for tag in value)
         elif key == "Delete" and isinstance(value, dict):
-            found[key] = [{name: item[name] for name in ("Key", "VersionId") if name in item} for item in value.get("Objects", [])]
+            found[key] = [
+                {name: item[name] for name in ("Key", "VersionId") if name in item} for item in value.get("Objects", [])
+            ]
     return found

@@ -1,4 +1,6 @@
-"""The environment of the local cloud: for its own processes (pinned, nothing inherited that could lead elsewhere) and for the user's shell."""
+"""The environment of the local cloud: for its own processes (pinned, nothing inherited that could lead elsewhere)
+and for the user's shell.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +42,31 @@ def client_variables(services: Mapping[str, Service], region: str) -> dict[str, 
 
 # Variables that would take an ordinary client back to the user's own account or servers.
 _SHADOWING = (
-    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN",
-    "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID",
-)  # fmt: skip
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+)
 _OURS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
 
 
 def shadowing(environment: Mapping[str, str]) -> list[str]:
     """Names to unset in the user's shell, so that clients go to the local platform and nowhere else."""
-    return [*_SHADOWING, *sorted(name for name in environment if name.startswith("AWS_ENDPOINT_URL_") and name not in _OURS)]
+    return [
+        *_SHADOWING,
+        *sorted(name for name in environment if name.startswith("AWS_ENDPOINT_URL_") and name not in _OURS),
+    ]
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
@@ -65,7 +82,11 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
     Args:
         caller: Whose work it does, as the record of calls names it; calls of a process without one are not recorded.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"}
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"
+    }
     guard = Path(__file__).parent / "guard"
     nothing = os.devnull
     return {

@@ -1,7 +1,8 @@
-"""Runs a server on a port that an orphan of its own may still hold: ``python -m groundplan.local.exec_on_port PORT COMMAND ...``.
+"""Runs a server on a port that an orphan of its own may still hold: ``python -m groundplan.local.exec_on_port PORT
+COMMAND ...``.
 
-``mlflow server`` serves in a child process. If the parent alone is killed, the child goes on holding the port, and every
-restart would fail. Only processes of the same platform (by ``GROUNDPLAN_HOME``) are ever stopped.
+``mlflow server`` serves in a child process. If the parent alone is killed, the child goes on holding the port, and
+every restart would fail. Only processes of the same platform (by ``GROUNDPLAN_HOME``) are ever stopped.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ def free(port: int) -> None:
     holders = []
     for process in psutil.process_iter():
         try:
-            ours = process.pid != os.getpid() and process.environ().get("GROUNDPLAN_HOME") == os.environ["GROUNDPLAN_HOME"]
-            if ours and any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("tcp")):
+            ours = (
+                process.pid != os.getpid() and process.environ().get("GROUNDPLAN_HOME") == os.environ["GROUNDPLAN_HOME"]
+            )
+            if ours and any(
+                c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("tcp")
+            ):
                 process.terminate()
                 holders.append(process)
         except (psutil.Error, OSError):

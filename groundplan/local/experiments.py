@@ -36,7 +36,15 @@ def running(home: Home) -> State:
     return state
 
 
-def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = Wishes(), deploy: bool, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: B008 (frozen)
+def run_experiment(
+    home: Home,
+    path: Path,
+    *,
+    name: str = "",
+    wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
+    deploy: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     """Run the steps up to the experiment, or up to the endpoint.
 
     Args:
@@ -51,7 +59,16 @@ def run_experiment(home: Home, path: Path, *, name: str = "", wishes: Wishes = W
     run = new_run()
     arguments = ("--name", definition.model, *wishes.arguments())
     with starter(home, state, steps) as forks:
-        run_steps(home, state, steps, path.resolve(), run, arguments, starter=forks, on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"))
+        run_steps(
+            home,
+            state,
+            steps,
+            path.resolve(),
+            run,
+            arguments,
+            starter=forks,
+            on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+        )
     return {"model": definition.model, "run": run, **results(home, state, definition.model, run, steps)}
 
 
@@ -60,7 +77,11 @@ def _steps(definition: ModelDefinition, *, deploy: bool) -> tuple[Step, ...]:
     left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
     if definition.features:
         left_out -= {"features"}  # its training set is joined by that step
-    return tuple(step for step in steps_for(contract=bool(definition.contracts), joined=bool(definition.features)) if step.name not in left_out)
+    return tuple(
+        step
+        for step in steps_for(contract=bool(definition.contracts), joined=bool(definition.features))
+        if step.name not in left_out
+    )
 
 
 def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
@@ -68,7 +89,9 @@ def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
     state, definition = running(home), load_definition(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
-    run_steps(home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", definition.model))
+    run_steps(
+        home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", definition.model)
+    )
     found: dict[str, Any] = results(home, state, definition.model, run, steps)["monitor"]
     return found
 
@@ -90,7 +113,11 @@ def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str
 
     check_identity(identity)
     if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UsageError("without MLflow nobody tells which models the person's data trained", where="MLFLOW_TRACKING_URI", fix="set it to the stack's server")
+        raise UsageError(
+            "without MLflow nobody tells which models the person's data trained",
+            where="MLFLOW_TRACKING_URI",
+            fix="set it to the stack's server",
+        )
     with _stack(home, path, outputs, "person.forget") as context:
         return forget(context, subject, identity)
 
@@ -119,7 +146,9 @@ def run_quarantine(home: Home, path: Path, topic: str, outputs: str = "") -> lis
         return list(quarantine.held(context, _contract(context, topic)))
 
 
-def run_decide(home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = "") -> dict[str, Any]:
+def run_decide(
+    home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = ""
+) -> dict[str, Any]:
     """Release or discard what waits in a topic's quarantine; what came of it."""
     from pipelines.data import quarantine
     from pipelines.steps.signoff import check_identity
@@ -157,7 +186,9 @@ def _context(home: Home, path: Path, name: str = "") -> Context:
 
 @contextmanager
 def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
-    """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with their credentials."""
+    """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with
+    their credentials.
+    """
     if not outputs:
         with inside(home, caller):
             yield _context(home, path)

@@ -116,7 +116,9 @@ class Home:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise GroundplanError(f"not readable: {error!r}", where=str(self.state_file), fix="run `groundplan down`") from None
+            raise GroundplanError(
+                f"not readable: {error!r}", where=str(self.state_file), fix="run `groundplan down`"
+            ) from None
 
     def save(self, state: State) -> None:
         """Record what is running."""
@@ -134,7 +136,11 @@ class Home:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise GroundplanError("another groundplan command is changing this platform", where=str(self.folder), fix="wait until it has ended") from None
+                raise GroundplanError(
+                    "another groundplan command is changing this platform",
+                    where=str(self.folder),
+                    fix="wait until it has ended",
+                ) from None
             yield
 
 
@@ -148,7 +154,10 @@ def find_home(start: Path | None = None) -> Home:
     for candidate in (folder, *folder.parents):
         if (candidate / "Pulumi.yaml").is_file() and (candidate / "stacks").is_dir():
             return Home(candidate)
-    raise UsageError(f"{folder} is not in a Groundplan project (no Pulumi.yaml with stacks/ here or above)", fix="change into the clone")
+    raise UsageError(
+        f"{folder} is not in a Groundplan project (no Pulumi.yaml with stacks/ here or above)",
+        fix="change into the clone",
+    )
 
 
 def write_private(path: Path, text: str) -> None:

@@ -84,7 +84,9 @@ class Hosting:
         self.s3 = client("s3", self.endpoint_url, region)
         self.cloudwatch = client("cloudwatch", self.endpoint_url, region)
         self.callers = set[tuple[str, str]]()
-        self.http = httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50))
+        self.http = httpx.AsyncClient(
+            timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        )
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
         self.endpoints: dict[str, HostedEndpoint] = {}
         self.containers: dict[str, Container] = {}
@@ -101,7 +103,9 @@ class Hosting:
             try:
                 answer = await self.http.get(f"{self.endpoint_url}/_groundplan/revision")
                 revision = int(answer.text)
-                if revision != self._revision or any(c.process.poll() is not None or not c.ready for c in self.containers.values()):
+                if revision != self._revision or any(
+                    c.process.poll() is not None or not c.ready for c in self.containers.values()
+                ):
                     await self.reconcile()
                     self._revision = revision
             except Exception as error:  # the loop must live; what went wrong is logged and tried again
@@ -115,7 +119,9 @@ class Hosting:
         models = sorted({variant.model for endpoint in wanted.values() for variant in endpoint.variants})
         for name in [name for name, container in self.containers.items() if container.process.poll() is not None]:
             del self.containers[name]
-        await asyncio.gather(*(self._ensure(model) for model in models if not (c := self.containers.get(model)) or not c.ready))
+        await asyncio.gather(
+            *(self._ensure(model) for model in models if not (c := self.containers.get(model)) or not c.ready)
+        )
         for name, endpoint in wanted.items():
             broken = [variant.model for variant in endpoint.variants if variant.model in self.failures]
             if not broken:
@@ -138,10 +144,15 @@ class Hosting:
             described = self.sagemaker.describe_endpoint(EndpointName=item["EndpointName"])
             config = self.sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
             models = {variant["VariantName"]: variant["ModelName"] for variant in config["ProductionVariants"]}
-            variants = tuple(Variant(v["VariantName"], float(v.get("CurrentWeight") or 0), models[v["VariantName"]]) for v in described["ProductionVariants"])
+            variants = tuple(
+                Variant(v["VariantName"], float(v.get("CurrentWeight") or 0), models[v["VariantName"]])
+                for v in described["ProductionVariants"]
+            )
             capture = config.get("DataCaptureConfig", {})
             target = capture.get("DestinationS3Uri", "") if capture.get("EnableCapture") else ""
-            found[item["EndpointName"]] = HostedEndpoint(item["EndpointName"], described["EndpointConfigName"], variants, target)
+            found[item["EndpointName"]] = HostedEndpoint(
+                item["EndpointName"], described["EndpointConfigName"], variants, target
+            )
         return found
 
     async def _ensure(self, model: str) -> None:
@@ -152,11 +163,17 @@ class Hosting:
                 container = self.containers[model] = await asyncio.to_thread(self._start, model)
             while not container.ready:
                 if container.process.poll() is not None:
-                    raise RuntimeError(f"the model server stopped with exit code {container.process.returncode}: {self._tail(model)}")
+                    raise RuntimeError(
+                        f"the model server stopped with exit code {container.process.returncode}: {self._tail(model)}"
+                    )
                 if time.monotonic() - container.started > START_TIMEOUT_S:
-                    raise RuntimeError(f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {self._tail(model)}")
+                    raise RuntimeError(
+                        f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {self._tail(model)}"
+                    )
                 with contextlib.suppress(Exception):
-                    container.ready = (await self.http.get(f"http://127.0.0.1:{container.port}/ping")).status_code == 200
+                    container.ready = (
+                        await self.http.get(f"http://127.0.0.1:{container.port}/ping")
+                    ).status_code == 200
                 if not container.ready:
                     await asyncio.sleep(0.05)
         except Exception as error:
@@ -186,7 +203,13 @@ class Hosting:
             "GROUNDPLAN_PARENT": str(os.getpid()),
         }
         with self._log(model).open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "pipelines.serving"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.serving"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         return Container(model, process, port)
 
     def _log(self, model: str) -> Path:
@@ -199,20 +222,29 @@ class Hosting:
 
     # The sagemaker-runtime API.
 
-    async def invoke(self, name: str, path: str, headers: dict[bytes, bytes], body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def invoke(
+        self, name: str, path: str, headers: dict[bytes, bytes], body: bytes
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Answer one InvokeEndpoint: status, headers, body."""
         import httpx
 
         endpoint = self.endpoints.get(name)
         if endpoint is None and self._revision < 0:  # clients try a 503 again by themselves
-            return _error(503, "ServiceUnavailable", "The router has just started and is looking for its endpoints; ask again.")
+            return _error(
+                503, "ServiceUnavailable", "The router has just started and is looking for its endpoints; ask again."
+            )
         if endpoint is None:
             return _error(400, "ValidationError", f"Endpoint {name} of account 123456789012 not found.")
         target = headers.get(_TARGET, b"").decode("latin-1")
         if target:
             variant = next((item for item in endpoint.variants if item.name == target), None)
             if variant is None:
-                return _error(400, "ValidationError", f"Variant {target} of endpoint {name} not found; it has {', '.join(v.name for v in endpoint.variants)}.")
+                return _error(
+                    400,
+                    "ValidationError",
+                    f"Variant {target} of endpoint {name} not found; it has"
+                    f" {', '.join(v.name for v in endpoint.variants)}.",
+                )
         else:
             variant = endpoint.choose()
         invoked = (_INVOKED, variant.name.encode())
@@ -226,12 +258,21 @@ class Hosting:
         except httpx.HTTPError as error:
             container.ready = False
             self._count(endpoint, variant, started, 503)
-            return _error(503, "ServiceUnavailable", f"Variant {variant.name} of {name} did not answer ({type(error).__name__}).", invoked)
+            return _error(
+                503,
+                "ServiceUnavailable",
+                f"Variant {variant.name} of {name} did not answer ({type(error).__name__}).",
+                invoked,
+            )
         self._count(endpoint, variant, started, answer.status_code)
         if answer.status_code != 200:
             # What the container refuses, SageMaker reports as a ModelError, with the original inside.
             message = f'Received client error ({answer.status_code}) from {variant.name} with message "{answer.text}".'
-            more = {"OriginalMessage": answer.text, "OriginalStatusCode": answer.status_code, "LogStreamArn": str(self._log(variant.model))}
+            more = {
+                "OriginalMessage": answer.text,
+                "OriginalStatusCode": answer.status_code,
+                "LogStreamArn": str(self._log(variant.model)),
+            }
             return _error(424, "ModelError", message, invoked, more)
         kind = answer.headers.get("content-type", "application/json").encode()
         if endpoint.capture and path == "/invocations":
@@ -247,7 +288,9 @@ class Hosting:
             "Invocation5XXErrors": float(status >= 500),
             "Invocation4XXErrors": float(400 <= status < 500),
         }
-        self._metrics += [{"MetricName": metric, "Dimensions": dimensions, "Value": value} for metric, value in values.items()]
+        self._metrics += [
+            {"MetricName": metric, "Dimensions": dimensions, "Value": value} for metric, value in values.items()
+        ]
 
     async def flush_forever(self) -> None:
         """Write captured requests and metrics once a second."""
@@ -280,7 +323,10 @@ class Hosting:
     # ASGI.
 
     async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         """One HTTP request, or the application's start and end."""
         if scope["type"] == "lifespan":
@@ -311,19 +357,33 @@ class Hosting:
             return 200, json_type, b"{}"
         if scope["path"] == "/_groundplan/calls":
             asked = {"service": "sagemaker", "operation": "InvokeEndpoint"}
-            calls = [{"caller": caller, "parameters": {"EndpointName": endpoint}, **asked} for caller, endpoint in sorted(self.callers)]
+            calls = [
+                {"caller": caller, "parameters": {"EndpointName": endpoint}, **asked}
+                for caller, endpoint in sorted(self.callers)
+            ]
             return 200, json_type, json.dumps(calls).encode()
         if scope["path"] == "/":
             listing = {
-                e.name: {"config": e.config, "variants": {v.name: {"weight": v.weight, "model": v.model} for v in e.variants}} for e in self.endpoints.values()
+                e.name: {
+                    "config": e.config,
+                    "variants": {v.name: {"weight": v.weight, "model": v.model} for v in e.variants},
+                }
+                for e in self.endpoints.values()
             }
             return 200, json_type, json.dumps(listing).encode()
-        if scope["method"] == "POST" and len(parts) == 3 and parts[0] == "endpoints" and parts[2] in ("invocations", "explain"):
+        if (
+            scope["method"] == "POST"
+            and len(parts) == 3
+            and parts[0] == "endpoints"
+            and parts[2] in ("invocations", "explain")
+        ):
             body = await _read(receive)
             if caller := caller_in(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))[0]:
                 self.callers.add((caller, unquote(parts[1])))
             return await self.invoke(unquote(parts[1]), f"/{parts[2]}", dict(scope["headers"]), body)
-        return _error(404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain.")
+        return _error(
+            404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain."
+        )
 
 
 def _stop(container: Container) -> None:
@@ -339,7 +399,11 @@ def _error(
     status: int, code: str, message: str, invoked: tuple[bytes, bytes] | None = None, more: dict[str, Any] | None = None
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     headers = [(b"content-type", b"application/json"), (b"x-amzn-errortype", code.encode())]
-    return status, headers + ([invoked] if invoked else []), json.dumps({"ErrorCode": code, "Message": message, **(more or {})}).encode()
+    return (
+        status,
+        headers + ([invoked] if invoked else []),
+        json.dumps({"ErrorCode": code, "Message": message, **(more or {})}).encode(),
+    )
 
 
 async def _read(receive: Any) -> bytes:
@@ -361,7 +425,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--region", required=True)
     arguments = parser.parse_args()
-    uvicorn.run(Hosting(arguments.region), host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False, lifespan="on")
+    uvicorn.run(
+        Hosting(arguments.region),
+        host="127.0.0.1",
+        port=arguments.port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Runs the pipeline's steps as processes, in the order of what they need, side by side where they don't need each other."""
+"""Runs the pipeline's steps as processes, in the order of what they need, side by side where they don't need each
+other.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +61,8 @@ def run_steps(
     Args:
         run: Name of this run of the pipeline.
         arguments: More of them for every step, as ``pipelines.context.main`` takes them.
-        before: What a step must also wait for, for example a service that is still starting; it is given a function that
-            raises once the run is stopped.
+        before: What a step must also wait for, for example a service that is still starting; it is given a function
+            that raises once the run is stopped.
         starter: Forks the processes; without one each is started from nothing.
         on_progress: Told what a running step says of how far it is.
 
@@ -68,7 +70,9 @@ def run_steps(
         StepError: A step failed; steps already running were stopped, later ones never started.
     """
     names = {step.name for step in steps}
-    assert all(set(step.needs) <= names for step in steps), "a step that waits for one that never runs would wait for ever"
+    assert all(set(step.needs) <= names for step in steps), (
+        "a step that waits for one that never runs would wait for ever"
+    )
     done: list[Done] = []
     waiting, running = list(steps), dict[Future[Done], Step]()
     processes = _Processes()
@@ -80,7 +84,11 @@ def run_steps(
                     waiting.remove(step)
                     on_start(step)
                     first = (before or {}).get(step.name)
-                    running[pool.submit(_run, home, state, step, folder, run, arguments, first, processes, starter, on_progress)] = step
+                    running[
+                        pool.submit(
+                            _run, home, state, step, folder, run, arguments, first, processes, starter, on_progress
+                        )
+                    ] = step
                 # A short timeout lets Ctrl-C through.
                 ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -157,9 +165,14 @@ def _run(
             return starter.start(step.module, told, environment, log)
         with log.open("wb") as file:
             return subprocess.Popen(
-                [python, "-m", step.module, *told], cwd=home.root, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                [python, "-m", step.module, *told],
+                cwd=home.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
-            )  # fmt: skip
+            )
 
     process = processes.start(start)
     while True:
@@ -199,7 +212,9 @@ def _failure(step: Step, code: int, log: Path) -> StepError:
     why = message if marker else (text.splitlines() or ["it printed nothing"])[-1]
     if code < 0:
         why = f"killed by signal {-code}"
-    return StepError(why.strip()[:2000], where=f"step {step.name} ({step.title})", fix=f"the log is {os.path.relpath(log)}")
+    return StepError(
+        why.strip()[:2000], where=f"step {step.name} ({step.title})", fix=f"the log is {os.path.relpath(log)}"
+    )
 
 
 def results(home: Home, state: State, model: str, run: str, steps: tuple[Step, ...]) -> dict[str, Any]:
@@ -214,7 +229,9 @@ def results(home: Home, state: State, model: str, run: str, steps: tuple[Step, .
     found = {}
     for step in steps:
         try:
-            body = s3.get_object(Bucket=outputs.buckets["curated"], Key=f"runs/{model}/{run}/{step.name}.json")["Body"].read()
+            body = s3.get_object(Bucket=outputs.buckets["curated"], Key=f"runs/{model}/{run}/{step.name}.json")[
+                "Body"
+            ].read()
         except s3.exceptions.NoSuchKey:
             continue
         found[step.name] = json.loads(body)

@@ -1,7 +1,7 @@
 """What a script needs beside the platform's packages, in an environment of its own: made once, kept for the next run.
 
-Read are, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, an MLflow project's ``python_env.yaml`` or the pip part of
-its ``conda.yaml``, a ``pyproject.toml`` beside it (PEP 621).
+Read are, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, an MLflow project's
+``python_env.yaml`` or the pip part of its ``conda.yaml``, a ``pyproject.toml`` beside it (PEP 621).
 """
 
 from __future__ import annotations
@@ -47,17 +47,24 @@ def needs_of(script: Path) -> Needs | None:
         UsageError: The file can't be read.
     """
     if script.suffix == ".py" and (match := _BLOCK.search(script.read_text(encoding="utf-8", errors="replace"))):
-        content = "".join(line[2:] if line.startswith("# ") else line[1:] for line in match["content"].splitlines(keepends=True))
+        content = "".join(
+            line[2:] if line.startswith("# ") else line[1:] for line in match["content"].splitlines(keepends=True)
+        )
         return Needs(tuple(_toml(content, str(script)).get("dependencies", [])), str(script))
     file, project = script.parent / "requirements.txt", script.parent / "pyproject.toml"
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
         lines = re.sub(r"\\\n", " ", text).splitlines()
         return Needs(tuple(line for part in lines if (line := re.sub(r"(^|\s)#.*", "", part).strip())), str(file), file)
-    for file, path in ((script.parent / "python_env.yaml", ("dependencies",)), (script.parent / "conda.yaml", ("dependencies", "pip"))):
+    for file, path in (
+        (script.parent / "python_env.yaml", ("dependencies",)),
+        (script.parent / "conda.yaml", ("dependencies", "pip")),
+    ):
         if file.is_file() and (listed := _listed(file, path)):
             return Needs(tuple(listed), str(file))
-    if project.is_file() and (found := _toml(project.read_text(encoding="utf-8"), str(project)).get("project", {}).get("dependencies")):
+    if project.is_file() and (
+        found := _toml(project.read_text(encoding="utf-8"), str(project)).get("project", {}).get("dependencies")
+    ):
         return Needs(tuple(found), str(project))
     return None
 
@@ -88,7 +95,8 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 
 
 def python_for(script: Path, kept: Path, say: Callable[[str], None] = lambda line: None) -> str:
-    """The Python to run a script by: the platform's where it has all that is asked for, else that of an environment of the script's own.
+    """The Python to run a script by: the platform's where it has all that is asked for, else that of an environment of
+    the script's own.
 
     Args:
         kept: Folder of the environments.
@@ -100,7 +108,9 @@ def python_for(script: Path, kept: Path, say: Callable[[str], None] = lambda lin
     needs = needs_of(script)
     if needs is None or all(map(_is_here, needs.lines)):
         return sys.executable
-    told = json.dumps([needs.lines, sys.version, sorted(f"{item.name}=={item.version}" for item in metadata.distributions())])
+    told = json.dumps(
+        [needs.lines, sys.version, sorted(f"{item.name}=={item.version}" for item in metadata.distributions())]
+    )
     folder = kept / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
@@ -118,7 +128,11 @@ def _is_here(line: str) -> bool:
         wanted = Requirement(line.partition(" --hash")[0])
         if wanted.marker is not None and not wanted.marker.evaluate():
             return True
-        return not wanted.url and not wanted.extras and wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+        return (
+            not wanted.url
+            and not wanted.extras
+            and wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+        )
     except (InvalidRequirement, metadata.PackageNotFoundError):
         return False
 
@@ -126,19 +140,37 @@ def _is_here(line: str) -> bool:
 def _make(folder: Path, python: Path, needs: Needs) -> None:
     venv.EnvBuilder(symlinks=True).create(folder)
     site = next((folder / "lib").glob("python*/site-packages"))
-    # The platform's packages come behind the script's own; a .pth among them counts, too (the platform may be installed for editing).
+    # The platform's packages come behind the script's own; a .pth among them counts, too (the platform may be installed
+    # for editing).
     ours = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "platform.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in ours), encoding="utf-8")
+    (site / "platform.pth").write_text(
+        "".join(f"import site; site.addsitedir({path!r})\n" for path in ours), encoding="utf-8"
+    )
     file = needs.file
     if file is None:
         file = folder / "requirements.txt"
         file.write_text("\n".join(needs.lines), encoding="utf-8")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r", str(file)]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "-r",
+        str(file),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
     if done.returncode != 0:
         (folder.parent / f"{folder.name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-        why = next((line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")), "pip failed")
+        why = next(
+            (line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")),
+            "pip failed",
+        )
         shutil.rmtree(folder, ignore_errors=True)
         log = folder.parent / f"{folder.name}.log"
-        raise GroundplanError(f"what the script asks for can't be installed: {why[:300]}", where=needs.where, fix=f"the log is {log}")
+        raise GroundplanError(
+            f"what the script asks for can't be installed: {why[:300]}", where=needs.where, fix=f"the log is {log}"
+        )
     (folder / "complete").write_text("", encoding="utf-8")

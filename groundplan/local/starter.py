@@ -1,7 +1,8 @@
-"""Starts the pipeline's steps as forks of one process that has imported what they need: three seconds less for each, ten for some.
+"""Starts the pipeline's steps as forks of one process that has imported what they need: three seconds less for each,
+ten for some.
 
-On AWS every step is a job of its own, and so it is here: a process of its own, with its own environment, log and exit code. Only what it imports
-is there before.
+On AWS every step is a job of its own, and so it is here: a process of its own, with its own environment, log and exit
+code. Only what it imports is there before.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from spec.steps import Step
 
-PRELOADED = ("pandas", "pyarrow.parquet", "boto3", "sklearn.base", "sklearn.model_selection", "mlflow.sklearn", "mlflow.data.pandas_dataset")
+PRELOADED = (
+    "pandas",
+    "pyarrow.parquet",
+    "boto3",
+    "sklearn.base",
+    "sklearn.model_selection",
+    "mlflow.sklearn",
+    "mlflow.data.pandas_dataset",
+)
 STOP_TIMEOUT_S = 5.0
 LOST = 1  # exit code of a step whose starter is gone
 
@@ -116,9 +125,15 @@ class Starter:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, *imports], cwd=folder, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
-                start_new_session=True, text=True,
-            )  # fmt: skip
+                [sys.executable, "-m", __name__, *imports],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                start_new_session=True,
+                text=True,
+            )
         self._gone = False
         self._log, self._lock, self._all = log, threading.Lock(), list[Forked]()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -135,7 +150,13 @@ class Starter:
         assert stdin is not None
         with self._lock:
             self._all.append(forked)
-            order = {"number": len(self._all) - 1, "module": module, "arguments": arguments, "environment": dict(environment), "log": str(log)}
+            order = {
+                "number": len(self._all) - 1,
+                "module": module,
+                "arguments": arguments,
+                "environment": dict(environment),
+                "log": str(log),
+            }
             if self._gone:
                 forked.lost()
             else:
@@ -171,12 +192,16 @@ class Starter:
 
 @contextmanager
 def starter(home: Home, state: State, steps: tuple[Step, ...]) -> Iterator[Starter | None]:
-    """A starter for some steps; None where it would save nothing, or can't be (macOS, whose frameworks don't survive a fork)."""
+    """A starter for some steps; None where it would save nothing, or can't be (macOS, whose frameworks don't survive
+    a fork).
+    """
     if sys.platform != "linux" or len(steps) < 2:
         yield None
         return
     imports = tuple(name for step in steps for name in step.imports)
-    found = Starter(child_environment(home, state.services, state.region), home.root, home.logs / "starter.log", imports)
+    found = Starter(
+        child_environment(home, state.services, state.region), home.root, home.logs / "starter.log", imports
+    )
     try:
         yield found
     finally:

@@ -36,14 +36,20 @@ def print_summary(summary: Summary) -> None:
     services = Counter(record.type.split(":")[1].split("/")[0] for record in made if record not in manifests)
     by_service = ", ".join(f"{number} {service}" for service, number in sorted(services.items()))
     console.print(f"[bold]Program[/bold] {services.total()} resources made in the local cloud: {by_service}")
-    console.print(f"        {len(manifests)} Kubernetes objects validated and written to {summary.home.manifests.relative_to(summary.home.root)}")
+    console.print(
+        f"        {len(manifests)} Kubernetes objects validated and written to"
+        f" {summary.home.manifests.relative_to(summary.home.root)}"
+    )
     kinds = Counter(record.type.split(":")[-1] for record in recorded)
     listed = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
     console.print(f"        {len(recorded)} only recorded: {listed}" if recorded else "        nothing only recorded")
     console.print()
     for model, results in summary.results.items():
         if not results:
-            console.print(f"[bold]Model[/bold] {model}\nno version serves: `groundplan audit` tells what became of those that were tried\n")
+            console.print(
+                f"[bold]Model[/bold] {model}\nno version serves: `groundplan audit` tells what became of those that"
+                " were tried\n"
+            )
             continue
         print_results({"model": model, **results}, console)
         if summary.explanation[model]:
@@ -52,7 +58,10 @@ def print_summary(summary: Summary) -> None:
     for model, folder in summary.not_run:
         console.print(f"[bold]Model[/bold] {model}\nnot run: {_why_not(summary, model, folder)}\n")
     if summary.timings:
-        console.print("[bold]Where the time went[/bold] " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items()))
+        console.print(
+            "[bold]Where the time went[/bold] "
+            + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items())
+        )
     _print_next(console, summary)
 
 
@@ -102,13 +111,19 @@ def _quality(step: dict[str, Any]) -> Rows:
         return
     doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
     doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
-    yield "data", f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}"
+    yield (
+        "data",
+        f"{step['rows']:,} rows passed {step['expectations']} expectations{doubles}; version {step['digest'][:16]}",
+    )
 
 
 def _features(step: dict[str, Any]) -> Rows:
     if "views" not in step:
         return
-    views = ", ".join(f"{item['entities']:,} entities x {len(item['features'])} features in {name}" for name, item in step["views"].items())
+    views = ", ".join(
+        f"{item['entities']:,} entities x {len(item['features'])} features in {name}"
+        for name, item in step["views"].items()
+    )
     yield "features", f"{views} (Feast: S3 and DynamoDB)"
 
 
@@ -116,19 +131,30 @@ def _experiment(step: dict[str, Any]) -> Rows:
     if "run_id" not in step:
         return
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in step["metrics"].items())
-    told = "; ".join(part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part)
+    told = "; ".join(
+        part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part
+    )
     yield "experiment", f"run {step['run_id']} ({told})"
     if "not_served" in step:
         yield "no model", step["not_served"]
     if "choice" in step:
         yield from _choice_rows(step)
-        yield "dataset", f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out ({step['holdout']})"
+        yield (
+            "dataset",
+            (
+                f"digest {step['dataset_digest'][:16]}, {step['rows']} rows trained, {step['holdout_rows']} held out"
+                f" ({step['holdout']})"
+            ),
+        )
 
 
 def _evaluate(step: dict[str, Any]) -> Rows:
     if "metrics" not in step:
         return
-    metrics = ", ".join(f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})" for name, value in step["metrics"].items())
+    metrics = ", ".join(
+        f"{name} {value:.4g} (baseline {step['baseline'].get(name, float('nan')):.4g})"
+        for name, value in step["metrics"].items()
+    )
     yield "evaluation", f"{metrics}; the baseline is {step['baseline_is']}"
     yield "business KPI", _kpi_line(step["kpi"])
     yield from (("speaks against", text) for text in step["against"])
@@ -154,7 +180,13 @@ def _deploy(step: dict[str, Any]) -> Rows:
         for name, item in step["variants"].items()
         if item["requests"]
     )
-    share = f"canary {step['canary_percent']} %" if step["canary_percent"] else "first version" if step["topology"] == "realtime" else "published"
+    share = (
+        f"canary {step['canary_percent']} %"
+        if step["canary_percent"]
+        else "first version"
+        if step["topology"] == "realtime"
+        else "published"
+    )
     yield share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"
     yield "endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"
 
@@ -166,24 +198,35 @@ def _monitor(step: dict[str, Any]) -> Rows:
 
 def _kpi_line(kpi: dict[str, Any]) -> str:
     low, high = kpi["interval"]
-    gain = f"{abs(kpi['lift']):.4g} {kpi['unit']} {'better' if kpi['lift'] >= 0 else 'worse'} than the baseline (95 % interval {low:.4g} to {high:.4g})"
+    gain = (
+        f"{abs(kpi['lift']):.4g} {kpi['unit']} {'better' if kpi['lift'] >= 0 else 'worse'} than the baseline (95 %"
+        f" interval {low:.4g} to {high:.4g})"
+    )
     if not kpi["monthly_usd"]:
         return gain  # nobody has said what it is worth
-    return f"{gain}, worth {kpi['monthly_usd']:,.0f} USD a month ({kpi['monthly_usd_interval'][0]:,.0f} to {kpi['monthly_usd_interval'][1]:,.0f})"
+    return (
+        f"{gain}, worth {kpi['monthly_usd']:,.0f} USD a month ({kpi['monthly_usd_interval'][0]:,.0f} to"
+        f" {kpi['monthly_usd_interval'][1]:,.0f})"
+    )
 
 
 def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
     """Which model was taken, and how far what is served equals it."""
     rows, choice = [], step["choice"]
     if choice["others"]:
-        others = "; ".join(item["name"] + "".join(f" {key} {value:.4g}" for key, value in item.items() if key != "name") for item in choice["others"])
+        others = "; ".join(
+            item["name"] + "".join(f" {key} {value:.4g}" for key, value in item.items() if key != "name")
+            for item in choice["others"]
+        )
         rows.append(("model", f"{choice['name']}, {choice['why']}; not taken: {others}"))
     compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
     differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
     how = step.get("served_as", "onnx")
     total = sum(step["parity"]["rows"].values())
     title = "as ONNX" if how == "onnx" else f"as {how}"
-    rows.append((title, f"compared with the model itself on {total} rows ({compared}); largest difference: {differences}"))
+    rows.append(
+        (title, f"compared with the model itself on {total} rows ({compared}); largest difference: {differences}")
+    )
     if step.get("why_native"):
         rows.append(("", f"in a process of its own, not as ONNX: {step['why_native']}"))
     if step["no_probability"]:
@@ -199,10 +242,21 @@ def _events_line(step: dict[str, Any]) -> str:
     """In = raw + dead letters + quarantined, by topic."""
     parts = []
     for topic, counts in step["topics"].items():
-        kept = f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})" if counts["quarantined"] else ""
+        kept = (
+            f" + {counts['quarantined']:,} quarantined ({', '.join(counts['quarantined_for'])})"
+            if counts["quarantined"]
+            else ""
+        )
         kept += f" + {counts['discarded']:,} discarded" if counts.get("discarded") else ""
-        kept += f" + {counts['deletions']:,} deletion{'s' if counts['deletions'] > 1 else ''}" if counts.get("deletions") else ""
-        parts.append(f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,} {_letters(counts['dead_letters'])}{kept}")
+        kept += (
+            f" + {counts['deletions']:,} deletion{'s' if counts['deletions'] > 1 else ''}"
+            if counts.get("deletions")
+            else ""
+        )
+        parts.append(
+            f"{topic} {counts['events']:,} = {counts['rows']:,} raw + {counts['dead_letters']:,}"
+            f" {_letters(counts['dead_letters'])}{kept}"
+        )
     rate = f"; {step['events_per_second']:,} a second, lag {step['lag']}" if step["new_events"] else ""
     return f"{'; '.join(parts)}{rate}"
 
@@ -210,7 +264,10 @@ def _events_line(step: dict[str, Any]) -> str:
 def _monitor_line(step: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
     alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
-    return f"{step['requests']:,} rows served, {step['drift_share']:.0%} of the columns drifted, {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+    return (
+        f"{step['requests']:,} rows served, {step['drift_share']:.0%} of the columns drifted,"
+        f" {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
+    )
 
 
 def _print_explanation(console: Console, found: dict[str, Any]) -> None:
@@ -220,17 +277,34 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     effects = ", ".join(f"{name} {value:+.{digits}f}" for name, value in ranked[:5])
     answer = str(found["predictions"][0]) if digits == 3 else f"{found['predictions'][0]:.1f}"
     answer += "".join(f" ({name} {found[name]:.2f})" for name in ("probability", "score") if name in found)
-    console.print(f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']} {found['model_version']}", markup=True)
-    console.print(f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to {total:.{digits}f}")
+    console.print(
+        f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']}"
+        f" {found['model_version']}",
+        markup=True,
+    )
+    console.print(
+        f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to"
+        f" {total:.{digits}f}"
+    )
 
 
 def _print_next(console: Console, summary: Summary) -> None:
     console.print("\n[bold]Try next[/bold]")
-    lines = [] if summary.applied.outputs["platform"]["models"] else [".venv/bin/groundplan add model NAME --from FILE.csv --target COLUMN"]
-    lines += [".venv/bin/groundplan shell                  # where mlflow is on the PATH, and aws, boto3 and kcat talk to this platform"]
+    lines = (
+        []
+        if summary.applied.outputs["platform"]["models"]
+        else [".venv/bin/groundplan add model NAME --from FILE.csv --target COLUMN"]
+    )
+    lines += [
+        ".venv/bin/groundplan shell                  # where mlflow is on the PATH, and aws, boto3 and kcat talk to"
+        " this platform"
+    ]
     if found := next((item for item in summary.explanation.values() if item), None):
         router = summary.state.services["router"].url
-        lines.append(f"curl -s -H 'content-type: application/json' -d '{found['request']}' {router}/endpoints/{found['endpoint']}/invocations")
+        lines.append(
+            f"curl -s -H 'content-type: application/json' -d '{found['request']}'"
+            f" {router}/endpoints/{found['endpoint']}/invocations"
+        )
     lines.append(".venv/bin/groundplan status")
     lines += [f".venv/bin/groundplan monitor {model}" for model in list(summary.results)[:1]]
     lines.append("make down")
@@ -247,16 +321,26 @@ def print_status(found: dict[str, Any], *, resources: bool) -> None:
     shown = table("service", "state", "address", "pid", "up for", title=f"Stack {found['stack']}")
     for service in found["services"].values():
         uptime = f"{service['uptime_s']} s" if service["uptime_s"] is not None else ""
-        shown.add_row(service["title"] + ("" if service["owned"] else " (yours)"), service["state"], service["url"], str(service["pid"] or ""), uptime)
+        shown.add_row(
+            service["title"] + ("" if service["owned"] else " (yours)"),
+            service["state"],
+            service["url"],
+            str(service["pid"] or ""),
+            uptime,
+        )
     console.print(shown)
     written = sum(item["type"].startswith("kubernetes:") for item in found["applied"])
     counts = (
-        f"{len(found['applied']) - written} resources made in the local cloud, {written} Kubernetes objects written, {len(found['recorded'])} only recorded"
+        f"{len(found['applied']) - written} resources made in the local cloud, {written} Kubernetes objects written,"
+        f" {len(found['recorded'])} only recorded"
     )
     console.print(f"\nProgram {counts}" + ("" if resources else "; `groundplan status --resources` lists them"))
     if not resources:
         return
-    for kind, title in (("applied", "Made in the local cloud"), ("recorded", "Only recorded (the local cloud can't make these)")):
+    for kind, title in (
+        ("applied", "Made in the local cloud"),
+        ("recorded", "Only recorded (the local cloud can't make these)"),
+    ):
         console.print()
         shown = table("type", "name", "id", title=f"{title}: {len(found[kind])}")
         for item in sorted(found[kind], key=lambda item: (item["type"], item["name"])):
@@ -276,7 +360,13 @@ def print_dead_letters(letters: list[Any]) -> None:
     for letter in letters:
         text = letter.value.decode("utf-8", "backslashreplace")
         stood = ("not sent", "") if letter.partition < 0 else (str(letter.partition), str(letter.offset))
-        shown.add_row(letter.topic, *stood, letter.reason, escape(letter.detail), escape(text[:80] + ("..." if len(text) > 80 else "")))
+        shown.add_row(
+            letter.topic,
+            *stood,
+            letter.reason,
+            escape(letter.detail),
+            escape(text[:80] + ("..." if len(text) > 80 else "")),
+        )
     console.print(shown)
     console.print(
         f"\n{len(letters)} {_letters(len(letters))}: "
@@ -309,10 +399,23 @@ def print_monitor(found: dict[str, Any]) -> None:
     if found["report"]:
         console.print(f"page: {found['report']}")
     if by_month := found.get("by_month"):
-        shown = table("month", "rows", "mean outcome", "largest PSI", "of", title="Data by month, held against what the model was trained on")
+        shown = table(
+            "month",
+            "rows",
+            "mean outcome",
+            "largest PSI",
+            "of",
+            title="Data by month, held against what the model was trained on",
+        )
         for month in by_month:
             mark = " drifted" if month["psi"] > PSI_DRIFTED else ""
-            shown.add_row(month["month"], f"{month['rows']:,}", f"{month['outcome']:.3f}", f"{month['psi']:.2f}{mark}", month["column"])
+            shown.add_row(
+                month["month"],
+                f"{month['rows']:,}",
+                f"{month['outcome']:.3f}",
+                f"{month['psi']:.2f}{mark}",
+                month["column"],
+            )
         console.print()
         console.print(shown)
 

@@ -67,7 +67,9 @@ class Summary:
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # by model and step
     explanation: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
     timings: dict[str, float] = field(default_factory=dict)
-    not_run: list[tuple[str, str]] = field(default_factory=list)  # models of which no version serves, and their folders' names
+    not_run: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # models of which no version serves, and their folders' names
 
 
 def bring_up(
@@ -88,7 +90,8 @@ def bring_up(
         ports: Wanted ports of own services, by name; others get a free one.
         models: Names of those to run. Default: all that the stack names and that have a folder.
         options: Arguments of the models' sources, by model and name.
-        validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are sent.
+        validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are
+            sent.
 
     Raises:
         UsageError: A wrong stack file, flag or port; nothing was started.
@@ -101,10 +104,16 @@ def bring_up(
         state = home.load()
         if state is not None and _alive(state):
             if state.stack != stack:
-                raise UsageError(f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first")
+                raise UsageError(
+                    f"stack {state.stack} is running here", where="--stack", fix="run `groundplan down` first"
+                )
             _check_flags(state, external or {}, ports or {})
             if validates and not home.schemas.is_dir():
-                raise UsageError("the broker that runs holds events to no schema", where="--validate-at-broker", fix="run `groundplan down` first")
+                raise UsageError(
+                    "the broker that runs holds events to no schema",
+                    where="--validate-at-broker",
+                    fix="run `groundplan down` first",
+                )
             supervisor = supervisor_of(state)
             if home.schemas.is_dir() and _write_schemas(home):
                 supervisor.restart("kafka")  # it reads them once; its log is in S3
@@ -129,7 +138,9 @@ class _Chosen:
     options: dict[str, str]
 
 
-def _chosen(root: Path, config: StackConfig, models: tuple[str, ...] | None, options: Mapping[str, Mapping[str, str]]) -> list[_Chosen]:
+def _chosen(
+    root: Path, config: StackConfig, models: tuple[str, ...] | None, options: Mapping[str, Mapping[str, str]]
+) -> list[_Chosen]:
     """The models to run, in the stack's order.
 
     Raises:
@@ -141,11 +152,17 @@ def _chosen(root: Path, config: StackConfig, models: tuple[str, ...] | None, opt
         if model not in folders:
             there = f"the stack's models with a folder: {', '.join(folders) or 'none'}"
             raise UsageError(
-                f"stack {config.objectives.environment} runs no model {model!r}", where="--models" if model in (models or ()) else "--set", fix=there
+                f"stack {config.objectives.environment} runs no model {model!r}",
+                where="--models" if model in (models or ()) else "--set",
+                fix=there,
             )
     for model, given in options.items():
         options_of(folders[model].file, given, model)
-    return [_Chosen(folders[model], dict(options.get(model, {}))) for model in named if model in folders and (models is None or model in models)]
+    return [
+        _Chosen(folders[model], dict(options.get(model, {})))
+        for model in named
+        if model in folders and (models is None or model in models)
+    ]
 
 
 def tear_down(home: Home) -> list[str]:
@@ -170,7 +187,9 @@ def _load_or_none(home: Home) -> State | None:
 @contextmanager
 def _unstoppable() -> Iterator[None]:
     """A second Ctrl-C must not stop the stopping."""
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
@@ -193,9 +212,15 @@ def _undone_on_failure(home: Home) -> Iterator[None]:
 def _check_disk(root: Path) -> None:
     free_mb = shutil.disk_usage(root).free // 2**20
     if free_mb < MIN_FREE_DISK_MB:
-        raise GroundplanError(f"only {free_mb} MB are free; the platform needs {MIN_FREE_DISK_MB} MB", where=str(root), fix="make room, then run it again")
+        raise GroundplanError(
+            f"only {free_mb} MB are free; the platform needs {MIN_FREE_DISK_MB} MB",
+            where=str(root),
+            fix="make room, then run it again",
+        )
     if not os.access(root, os.W_OK):
-        raise GroundplanError("the folder can't be written to", where=str(root), fix="clone the project where you may write")
+        raise GroundplanError(
+            "the folder can't be written to", where=str(root), fix="clone the project where you may write"
+        )
 
 
 def _alive(state: State) -> bool:
@@ -207,11 +232,17 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
     for name, given in (*external.items(), *ports.items()):
         service = state.services.get(name)
         if service is None or given not in (service.url, service.port):
-            raise UsageError(f"{given} was asked for, and the platform is already running otherwise", where=f"--{name}", fix="run `groundplan down` first")
+            raise UsageError(
+                f"{given} was asked for, and the platform is already running otherwise",
+                where=f"--{name}",
+                fix="run `groundplan down` first",
+            )
 
 
 def _write_schemas(home: Home) -> bool:
-    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its value; whether any is another now."""
+    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its
+    value; whether any is another now.
+    """
     from groundplan.contracts.check import all_files
     from spec.contracts import load_contracts
 
@@ -229,7 +260,9 @@ def _scope(root: Path, config: StackConfig, stack: str) -> Scope:
     return Scope(project_name(root), stack, config.region, config.account_id, config.objectives.owner, protect=False)
 
 
-def _start_services(home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]) -> tuple[State, Supervisor]:
+def _start_services(
+    home: Home, config: StackConfig, stack: str, external: dict[str, str], ports: dict[str, int]
+) -> tuple[State, Supervisor]:
     for name in (*external, *ports):
         if name not in OWN:
             raise UsageError(f"unknown service {name!r}", where="--port", fix=f"one of: {', '.join(OWN)}")
@@ -238,17 +271,32 @@ def _start_services(home: Home, config: StackConfig, stack: str, external: dict[
         if name in external:
             services[name] = Service(name, external[name].rstrip("/"), owned=False)
         else:
-            services[name] = own_service(name, require_free(ports[name], f"--port {name}={ports[name]}") if name in ports else free_port())
+            services[name] = own_service(
+                name, require_free(ports[name], f"--port {name}={ports[name]}") if name in ports else free_port()
+            )
     scope = _scope(home.root, config, stack)
     buckets = {"mlflow": scope.bucket_name("mlflow"), "kafka": scope.bucket_name("kafka-storage")}
     # The broker keeps its log in S3, so it starts when the bucket is there.
-    supervisor = start_supervisor(home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",))
-    state = State(stack, config.region, uuid.uuid4().hex, supervisor.pid, supervisor.port, supervisor.password, services)
+    supervisor = start_supervisor(
+        home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",)
+    )
+    state = State(
+        stack, config.region, uuid.uuid4().hex, supervisor.pid, supervisor.port, supervisor.password, services
+    )
     home.save(state)
     return state, supervisor
 
 
-def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, chosen: list[_Chosen], say: Talk, *, already_up: bool) -> Summary:
+def _run(
+    home: Home,
+    config: StackConfig,
+    state: State,
+    supervisor: Supervisor,
+    chosen: list[_Chosen],
+    say: Talk,
+    *,
+    already_up: bool,
+) -> Summary:
     timings: dict[str, float] = {}
     clock = _Clock(timings, say)
     services = state.services
@@ -258,7 +306,9 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
         if services["kafka"].owned:
             with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
                 bucket = _scope(home.root, config, state.stack).bucket_name("kafka-storage")
-                client("s3", services["aws"].url, config.region).create_bucket(Bucket=bucket, **_location(config.region))
+                client("s3", services["aws"].url, config.region).create_bucket(
+                    Bucket=bucket, **_location(config.region)
+                )
                 supervisor.start("kafka")
                 wait_healthy(home, supervisor, services["kafka"], START_TIMEOUT_S)
         else:
@@ -274,11 +324,27 @@ def _run(home: Home, config: StackConfig, state: State, supervisor: Supervisor, 
 
 
 def _run_program(
-    home: Home, config: StackConfig, state: State, supervisor: Supervisor, chosen: list[_Chosen], clock: _Clock, forks: Starter | None, *, already_up: bool
+    home: Home,
+    config: StackConfig,
+    state: State,
+    supervisor: Supervisor,
+    chosen: list[_Chosen],
+    clock: _Clock,
+    forks: Starter | None,
+    *,
+    already_up: bool,
 ) -> Summary:
     services, timings = state.services, clock.timings
     with clock.phase(f"Pulumi program of stack {state.stack}"):
-        applied = apply(home.root, state.stack, services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+        applied = apply(
+            home.root,
+            state.stack,
+            services["aws"].url,
+            services["kafka"].url,
+            home.resources_file,
+            home.manifests,
+            state.generation,
+        )
         write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
         _fill_secrets(services["aws"].url, config.region, applied)
 
@@ -311,7 +377,9 @@ def _location(region: str) -> dict[str, Any]:
 
 
 def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
-    """Give each empty secret a random value, as its owner would; it goes from here to Secrets Manager and nowhere else."""
+    """Give each empty secret a random value, as its owner would; it goes from here to Secrets Manager and nowhere
+    else.
+    """
     manager = client("secretsmanager", endpoint, region)
     for arn in applied.outputs["platform"]["secret_arns"].values():
         if not manager.describe_secret(SecretId=arn).get("VersionIdsToStages"):
@@ -320,7 +388,13 @@ def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
 
 
 def _run_model(
-    home: Home, state: State, item: _Chosen, summary: Summary, clock: _Clock, before: dict[str, Callable[[Callable[[], None]], None]], forks: Starter | None
+    home: Home,
+    state: State,
+    item: _Chosen,
+    summary: Summary,
+    clock: _Clock,
+    before: dict[str, Callable[[Callable[[], None]], None]],
+    forks: Starter | None,
 ) -> None:
     model = item.folder.model
     steps = steps_for(contract=bool(item.folder.contracts), joined=bool(item.folder.file.features))
@@ -329,7 +403,11 @@ def _run_model(
         before["experiment"](lambda: None)  # the registry tells what serves
         found = summary.results[model] = now_serving(home, state, model, steps)
         summary.explanation[model] = explain_one(state, found) if "deploy" in found else {}
-        clock.say(f"{model}: already there, serves {found['register']['version']}" if "register" in found else f"{model}: nothing serves")
+        clock.say(
+            f"{model}: already there, serves {found['register']['version']}"
+            if "register" in found
+            else f"{model}: nothing serves"
+        )
         return
     run, arguments = new_run(), ("--options", json.dumps(item.options)) if item.options else ()
     started = time.monotonic()
@@ -344,7 +422,18 @@ def _run_model(
         def progress(step: Step, text: str) -> None:
             clock.say.progress(f"{model}: {step.name}: {text}")
 
-        run_steps(home, state, steps, item.folder.path, run, arguments, before=before, starter=forks, on_done=done, on_progress=progress)
+        run_steps(
+            home,
+            state,
+            steps,
+            item.folder.path,
+            run,
+            arguments,
+            before=before,
+            starter=forks,
+            on_done=done,
+            on_progress=progress,
+        )
         found = results(home, state, model, run, steps)
         summary.explanation[model] = explanation[0].result() if explanation else {}
     summary.timings[f"model {model}"] = time.monotonic() - started
@@ -366,21 +455,37 @@ def champion_tags(state: State, model: str) -> dict[str, str]:
     if answer.status_code == 404:
         return {}
     if answer.status_code != 200:
-        raise GroundplanError(f"MLflow answers {answer.status_code} when asked what serves", where=address, fix="see `groundplan status`, and run it again")
+        raise GroundplanError(
+            f"MLflow answers {answer.status_code} when asked what serves",
+            where=address,
+            fix="see `groundplan status`, and run it again",
+        )
     return {item["key"]: item["value"] for item in answer.json()["model_version"]["tags"]}
 
 
 def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
-    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version serves."""
+    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version
+    serves.
+    """
     tags = champion_tags(state, model)
-    return results(home, state, model, tags["pipeline_run"], steps) | newest_result(home, state, model, "monitor") if tags else {}
+    return (
+        results(home, state, model, tags["pipeline_run"], steps) | newest_result(home, state, model, "monitor")
+        if tags
+        else {}
+    )
 
 
 def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
-    """Models of the stack and of ``models/`` of which no version serves and that this call has not run, each with its folder's name, if any."""
+    """Models of the stack and of ``models/`` of which no version serves and that this call has not run, each with
+    its folder's name, if any.
+    """
     folders = folder_names(home.root)
     models = dict.fromkeys((*named, *folders))
-    return [(model, folders.get(model, "")) for model in models if model not in summary.results and not champion_tags(state, model)]
+    return [
+        (model, folders.get(model, ""))
+        for model in models
+        if model not in summary.results and not champion_tags(state, model)
+    ]
 
 
 def new_run() -> str:
@@ -389,7 +494,9 @@ def new_run() -> str:
 
 
 def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no endpoint."""
+    """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no
+    endpoint.
+    """
     features = found.get("features")
     if not features or not found["deploy"]["endpoint"] or features["sample_key"] is None:
         return {}
@@ -437,13 +544,21 @@ def status(home: Home) -> dict[str, Any]:
         services[name] = {
             "title": TITLES[name],
             "url": service.url,
-            "state": "healthy" if healthy(service) else (process.get("statename", "stopped").lower() if service.owned else "unreachable"),
+            "state": (
+                "healthy"
+                if healthy(service)
+                else (process.get("statename", "stopped").lower() if service.owned else "unreachable")
+            ),
             "pid": process.get("pid") or None,
             "owned": service.owned,
             "uptime_s": int(process["now"] - process["start"]) if process.get("pid") else None,
             "log": str(home.logs / f"{name}.log") if service.owned else None,
         }
-    records = json.loads(home.resources_file.read_text(encoding="utf-8"))["resources"] if home.resources_file.is_file() else []
+    records = (
+        json.loads(home.resources_file.read_text(encoding="utf-8"))["resources"]
+        if home.resources_file.is_file()
+        else []
+    )
     listed = [{"name": r["name"], "type": r["type"], "id": r["id"], "urn": r["urn"]} for r in records if r["id"]]
     applied = {r["urn"] for r in records if r["applied"]}
     return {

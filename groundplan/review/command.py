@@ -1,4 +1,6 @@
-"""``groundplan review``: the program previewed and judged, its permissions linted, its cost reckoned, and held against another revision."""
+"""``groundplan review``: the program previewed and judged, its permissions linted, its cost reckoned, and held
+against another revision.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T", Review, Finding)
 
 
-def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config: tuple[str, ...] = (), against: str = "") -> Review:
+def review(
+    path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config: tuple[str, ...] = (), against: str = ""
+) -> Review:
     """Review a project.
 
     Args:
@@ -60,7 +64,9 @@ def review(path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config:
 
 
 def _load(config: Mapping[str, str]) -> None:
-    """What is needed once the engine has answered, imported while it runs; nothing of Pulumi, which would take the engine's time."""
+    """What is needed once the engine has answered, imported while it runs; nothing of Pulumi, which would take the
+    engine's time.
+    """
     import rich.console
     import rich.table  # noqa: F401
 
@@ -84,11 +90,16 @@ class _Engine:
     def __init__(self, project: Project, stack: str, config: Mapping[str, str], packs: tuple[Path, ...]) -> None:
         self._process = process.start(
             {
-                "root": str(project.root), "main": str(project.main), "project": project.name, "stack": stack, "config": dict(config),
-                "packs": [str(pack) for pack in packs], "virtualenv": str(project.virtualenv) if project.virtualenv else None,
+                "root": str(project.root),
+                "main": str(project.main),
+                "project": project.name,
+                "stack": stack,
+                "config": dict(config),
+                "packs": [str(pack) for pack in packs],
+                "virtualenv": str(project.virtualenv) if project.virtualenv else None,
                 "permissions": _place(project, config),
             }
-        )  # fmt: skip
+        )
         self._root = project.root
 
     def answer(self) -> dict[str, Any]:
@@ -102,13 +113,22 @@ class _Engine:
         try:
             found: dict[str, Any] = json.loads(out)
         except ValueError:
-            raise ReviewError(f"the engine ended without an answer: {said.strip()[-500:]}", where=str(self._root)) from None
+            raise ReviewError(
+                f"the engine ended without an answer: {said.strip()[-500:]}", where=str(self._root)
+            ) from None
         if missing := found.get("missing"):
-            more = f"; without it the program ended at {found['ended']}, so there may be more" if found.get("ended") else ""
+            more = (
+                f"; without it the program ended at {found['ended']}, so there may be more"
+                if found.get("ended")
+                else ""
+            )
             raise UsageError(
                 f"the program requires configuration that nobody gives: {', '.join(missing)}{more}",
                 where=str(self._root),
-                fix=f"give all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the stack's file",
+                fix=(
+                    f"give all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the"
+                    " stack's file"
+                ),
             )
         if error := found.get("error"):
             raise ReviewError(error["what"], where=error["where"], fix=error["fix"])
@@ -127,7 +147,9 @@ def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None
     return {"region": config.get("aws:region", "us-east-1"), "account": str(accounts[0])}
 
 
-def _permissions(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], resources: tuple[Resource, ...]) -> Any:
+def _permissions(
+    project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], resources: tuple[Resource, ...]
+) -> Any:
     """The record of calls, held to the policies of the stack; None where the program is none of this platform's."""
     place = _place(project, config)
     if not answer["deployed"] or place is None:
@@ -135,7 +157,10 @@ def _permissions(project: Project, stack: str, config: Mapping[str, str], answer
     from groundplan.review.permissions.report import permissions
 
     by_urn = {resource.urn: resource for resource in resources}
-    known = [dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"]) for item in answer["deployed"]]
+    known = [
+        dataclasses.replace(by_urn[item["urn"]], inputs=item["inputs"], dependencies=item["dependencies"])
+        for item in answer["deployed"]
+    ]
     return permissions(known, project.name, stack, place["account"], place["region"])
 
 
@@ -150,17 +175,30 @@ def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
     documents = [manifest.document for manifest in collect(everything)[0]]
     unmatched = unmatched_by(item.inputs for item in everything if item.type == HELM_RELEASE)
     for policy, title, faults, fix, url in (
-        ("k8s-pod-admitted", "The cluster takes every pod", refusals(documents, unmatched), "Change the pod, or what its namespace and its node pool allow.",
-         "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/"),
-        ("k8s-connections", "Pods reach what they need, and nothing else", differences(documents) if documents else [],
-         "Change the network policy; or the table of what is needed, groundplan/engine/kubernetes/connections.py.",
-         "https://kubernetes.io/docs/concepts/services-networking/network-policies/"),
-    ):  # fmt: skip
+        (
+            "k8s-pod-admitted",
+            "The cluster takes every pod",
+            refusals(documents, unmatched),
+            "Change the pod, or what its namespace and its node pool allow.",
+            "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/",
+        ),
+        (
+            "k8s-connections",
+            "Pods reach what they need, and nothing else",
+            differences(documents) if documents else [],
+            "Change the network policy; or the table of what is needed, groundplan/engine/kubernetes/connections.py.",
+            "https://kubernetes.io/docs/concepts/services-networking/network-policies/",
+        ),
+    ):
         for fault in faults:
-            yield Finding(policy, title, "high", True, "stack", "", "", fault, fix, ("GDPR 32(1)(b)", "SOC 2 CC6.6"), url)
+            yield Finding(
+                policy, title, "high", True, "stack", "", "", fault, fix, ("GDPR 32(1)(b)", "SOC 2 CC6.6"), url
+            )
 
 
-def _complete(project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float) -> Review:
+def _complete(
+    project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float
+) -> Review:
     from groundplan.review import iam
 
     resources = tuple(Resource(**item) for item in answer["resources"])
@@ -179,29 +217,57 @@ def _complete(project: Project, stack: str, config: Mapping[str, str], answer: d
         settings, today = read_settings(None, waivers, stack), datetime.datetime.now(datetime.UTC).date()
         findings = [_waived(finding, settings, today) for finding in findings]
     names = {resource.urn: resource.name for resource in resources}
-    undecided = [Undecided(item["policy"], names.get(item["urn"], ""), item["why"]) for pack in answer["packs"] for item in pack["undecided"]]
+    undecided = [
+        Undecided(item["policy"], names.get(item["urn"], ""), item["why"])
+        for pack in answer["packs"]
+        for item in pack["undecided"]
+    ]
     undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
     if why := answer.get("deployed_error"):
-        undecided.append(Undecided("iam-call-refused", "", f"the program does not run with values as AWS might give them: {why}"))
+        undecided.append(
+            Undecided("iam-call-refused", "", f"the program does not run with values as AWS might give them: {why}")
+        )
     if held is not None:
-        undecided += [Undecided("iam-call-refused", item.role, f"{item.need.action}: {item.decision.reason}") for item in held.undecided]
+        undecided += [
+            Undecided("iam-call-refused", item.role, f"{item.need.action}: {item.decision.reason}")
+            for item in held.undecided
+        ]
     cost, not_met = _cost(project, stack, config, resources)
-    notes = [f"{r.name} ({r.type}) is a component in another language: what it makes is not seen" for r in resources if r.remote]
+    notes = [
+        f"{r.name} ({r.type}) is a component in another language: what it makes is not seen"
+        for r in resources
+        if r.remote
+    ]
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
     if unseen := _unseen(resources, answer["lookups"]):
         notes.append(f"not rendered here, so what they make is not seen: {', '.join(unseen)}")
     controls = sum(policy["level"] != "disabled" for pack in answer["packs"] for policy in pack["policies"])
     return Review(
-        project.name, stack, resources, tuple(findings), tuple(undecided), iam.grants(resources), cost, tuple(not_met), tuple(notes), controls,
-        time.monotonic() - started, may=held.may if held is not None else (),
-    )  # fmt: skip
+        project.name,
+        stack,
+        resources,
+        tuple(findings),
+        tuple(undecided),
+        iam.grants(resources),
+        cost,
+        tuple(not_met),
+        tuple(notes),
+        controls,
+        time.monotonic() - started,
+        may=held.may if held is not None else (),
+    )
 
 
 def _unseen(resources: tuple[Resource, ...], lookups: list[str]) -> list[str]:
     """What makes Kubernetes objects by a tool that a review does not run."""
-    found = [f"Helm release {resource.name}" for resource in resources if resource.type == "kubernetes:helm.sh/v3:Release"]
-    tools = {"kubernetes:helm:template": "Helm charts (helm.v3.Chart)", "kubernetes:kustomize:directory": "Kustomize folders"}
+    found = [
+        f"Helm release {resource.name}" for resource in resources if resource.type == "kubernetes:helm.sh/v3:Release"
+    ]
+    tools = {
+        "kubernetes:helm:template": "Helm charts (helm.v3.Chart)",
+        "kubernetes:kustomize:directory": "Kustomize folders",
+    }
     return found + [title for token, title in tools.items() if token in lookups]
 
 
@@ -219,10 +285,19 @@ def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator
         policy, resource = known[item["policy"]], by_urn.get(item["urn"])
         message = item["message"].removesuffix(policy["remediation"]).strip()
         yield Finding(
-            policy["id"], policy["title"], policy["severity"], item["level"] == "mandatory", resource.name if resource else "stack",
-            resource.type if resource else "", item["urn"], message.rstrip("."), policy["remediation"], tuple(policy["law"]), policy["url"],
+            policy["id"],
+            policy["title"],
+            policy["severity"],
+            item["level"] == "mandatory",
+            resource.name if resource else "stack",
+            resource.type if resource else "",
+            item["urn"],
+            message.rstrip("."),
+            policy["remediation"],
+            tuple(policy["law"]),
+            policy["url"],
             resource.source if resource else "",
-        )  # fmt: skip
+        )
 
 
 def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
@@ -236,9 +311,19 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
         for fault in faults(manifest.document):
             if "is neither of Kubernetes" not in fault:  # a custom resource that nobody here has a definition of
                 yield Finding(
-                    "k8s-valid", "Kubernetes takes the object", "high", True, found.name, found.type, found.urn, fault, "Correct the object.",
-                    ("SOC 2 CC8.1",), "https://kubernetes.io/docs/reference/kubernetes-api/", found.source,
-                )  # fmt: skip
+                    "k8s-valid",
+                    "Kubernetes takes the object",
+                    "high",
+                    True,
+                    found.name,
+                    found.type,
+                    found.urn,
+                    fault,
+                    "Correct the object.",
+                    ("SOC 2 CC8.1",),
+                    "https://kubernetes.io/docs/reference/kubernetes-api/",
+                    found.source,
+                )
 
 
 def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
@@ -248,16 +333,34 @@ def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
     for item in check(root, revision) if all_files(root) else ():
         for fault in item.faults:
             yield Finding(
-                "contract-valid", "A data contract holds to its standard and can be run", "high", True, item.id, "data contract",
-                f"contract::{item.id}", f"{fault.place}: {fault.says}", fault.fix or "Correct the contract.", ("GDPR 25", "SOC 2 PI1.2"),
-                "https://bitol-io.github.io/open-data-contract-standard/", f"{item.path}:{max(1, fault.line)}",
-            )  # fmt: skip
+                "contract-valid",
+                "A data contract holds to its standard and can be run",
+                "high",
+                True,
+                item.id,
+                "data contract",
+                f"contract::{item.id}",
+                f"{fault.place}: {fault.says}",
+                fault.fix or "Correct the contract.",
+                ("GDPR 25", "SOC 2 PI1.2"),
+                "https://bitol-io.github.io/open-data-contract-standard/",
+                f"{item.path}:{max(1, fault.line)}",
+            )
         for reason in item.reasons:
             yield Finding(
-                "contract-compatible", "A data contract changes as its compatibility mode allows", "high", True, item.id, "data contract",
-                f"contract::{item.id}", reason, "Keep the old field, or give the new form a topic and a contract of its own.", ("GDPR 25", "SOC 2 PI1.2"),
-                "https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility", f"{item.path}:1",
-            )  # fmt: skip
+                "contract-compatible",
+                "A data contract changes as its compatibility mode allows",
+                "high",
+                True,
+                item.id,
+                "data contract",
+                f"contract::{item.id}",
+                reason,
+                "Keep the old field, or give the new form a topic and a contract of its own.",
+                ("GDPR 25", "SOC 2 PI1.2"),
+                "https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility",
+                f"{item.path}:1",
+            )
 
 
 def _waived(finding: Finding, settings: Any, today: datetime.date) -> Finding:
@@ -271,7 +374,9 @@ def _with(item: _T, **changes: Any) -> _T:
     return dataclasses.replace(item, **changes)  # type: ignore[type-var]
 
 
-def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]) -> tuple[Estimate, list[str]]:
+def _cost(
+    project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]
+) -> tuple[Estimate, list[str]]:
     """Of the design, where the stack has objectives that can be met; else of the resources."""
     from groundplan.review.cost import of_design, of_resources
     from infra.design.price_book import load_prices
@@ -286,7 +391,11 @@ def _cost(project: Project, stack: str, config: Mapping[str, str], resources: tu
     parsed = parse(whole, where=f"stack {stack} of {project.root}")
     plan = design(parsed.objectives, prices, parsed.region, within_budget=False)
     cost = of_design(plan, parsed.objectives, prices)
-    not_met = [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, and the design costs {cost.monthly_usd:,.0f}"] if cost.over_budget else []
+    not_met = (
+        [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, and the design costs {cost.monthly_usd:,.0f}"]
+        if cost.over_budget
+        else []
+    )
     return cost, not_met
 
 
@@ -311,13 +420,18 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
     def git(*arguments: str, cwd: Path = root) -> str:
         done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
         if done.returncode:
-            raise UsageError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}", where=f"--against {revision}")
+            raise UsageError(
+                f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}",
+                where=f"--against {revision}",
+            )
         return done.stdout.strip()
 
     top = Path(git("rev-parse", "--show-toplevel"))
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
     with TemporaryDirectory(prefix="groundplan-review-") as folder:
-        archive = subprocess.run(["git", "archive", "--format=tar", commit], cwd=top, capture_output=True, check=True).stdout
+        archive = subprocess.run(
+            ["git", "archive", "--format=tar", commit], cwd=top, capture_output=True, check=True
+        ).stdout
         import io
         import tarfile
 
@@ -328,7 +442,9 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
         yield Path(folder).resolve() / root.relative_to(top)
 
 
-def _before(folder: Path, project: Project, stack: str, config: tuple[str, ...], packs: tuple[Path, ...], revision: str) -> Review:
+def _before(
+    folder: Path, project: Project, stack: str, config: tuple[str, ...], packs: tuple[Path, ...], revision: str
+) -> Review:
     """The other revision under today's policies: what differs is the program's doing, not the pack's.
 
     Raises:
@@ -337,17 +453,24 @@ def _before(folder: Path, project: Project, stack: str, config: tuple[str, ...],
     try:
         there = read_project(folder)
         settings = read_config(there, stack, config)
-        if not (there.stacks / f"Pulumi.{stack}.yaml").is_file() and (project.stacks / f"Pulumi.{stack}.yaml").is_file():
+        if (
+            not (there.stacks / f"Pulumi.{stack}.yaml").is_file()
+            and (project.stacks / f"Pulumi.{stack}.yaml").is_file()
+        ):
             from groundplan.review.model import Estimate
 
-            return Review(project.name, stack, (), (), (), (), Estimate("resources", (), "", ""))  # a new stack: everything is added
+            return Review(
+                project.name, stack, (), (), (), (), Estimate("resources", (), "", "")
+            )  # a new stack: everything is added
         engine = _Engine(there, stack, settings, packs)
         try:
             return _complete(there, stack, settings, engine.answer(), time.monotonic())
         finally:
             engine.stop()
     except UsageError as error:
-        raise ReviewError(f"revision {revision} can't be reviewed: {error.what}", where=error.where, fix=error.fix) from None
+        raise ReviewError(
+            f"revision {revision} can't be reviewed: {error.what}", where=error.where, fix=error.fix
+        ) from None
 
 
 def compare(revision: str, before: Review, now: Review) -> Comparison:
@@ -362,7 +485,9 @@ def compare(revision: str, before: Review, now: Review) -> Comparison:
     for urn, resource in new.items():
         if urn in old and old[urn].inputs != resource.inputs:
             keys = sorted({*old[urn].inputs, *resource.inputs})
-            changed = tuple(key for key in keys if old[urn].inputs.get(key) != resource.inputs.get(key) and not key.startswith("__"))
+            changed = tuple(
+                key for key in keys if old[urn].inputs.get(key) != resource.inputs.get(key) and not key.startswith("__")
+            )
             if changed:
                 changes.append(Change("changed", resource.type, resource.name, changed))
 

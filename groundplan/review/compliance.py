@@ -1,4 +1,6 @@
-"""``groundplan compliance``: for each rule of a framework what checks it, what satisfies it, who answers for exceptions, and what people must do."""
+"""``groundplan compliance``: for each rule of a framework what checks it, what satisfies it, who answers for
+exceptions, and what people must do.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,10 @@ def framework_named(text: str) -> str:
 
 def evidence(review: Review, settings: Settings, framework: str) -> list[Evidence]:
     """Rows of a framework's rules."""
-    return [_row(review, settings, rule, [c for c in CONTROLS.values() if rule.reference in c.law]) for rule in REQUIREMENTS[framework]]
+    return [
+        _row(review, settings, rule, [c for c in CONTROLS.values() if rule.reference in c.law])
+        for rule in REQUIREMENTS[framework]
+    ]
 
 
 def checklist(review: Review, settings: Settings) -> list[Evidence]:
@@ -86,9 +91,15 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
             resource.name
             for control in held
             for resource in review.resources
-            if resource.type in control.types and (control.id, resource.urn) not in wrong and (control.id, resource.name) not in undecided
+            if resource.type in control.types
+            and (control.id, resource.urn) not in wrong
+            and (control.id, resource.name) not in undecided
         }
-        | {"the stack" for control in held if control.stack_check and control.id not in {policy for policy, _ in (*wrong, *undecided)}}
+        | {
+            "the stack"
+            for control in held
+            if control.stack_check and control.id not in {policy for policy, _ in (*wrong, *undecided)}
+        }
     )
     if not held:
         state = "by people"
@@ -99,7 +110,19 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
     else:
         state = "satisfied" if satisfied else "nothing to check"
     counts = {severity: sum(finding.severity == severity for finding in open_) for severity in _SEVERITIES}
-    return Evidence(rule.reference, rule.text, state, tuple(sorted(ids)), tuple(satisfied), open_, waived, rule.people, rule.who, rule.every, counts)
+    return Evidence(
+        rule.reference,
+        rule.text,
+        state,
+        tuple(sorted(ids)),
+        tuple(satisfied),
+        open_,
+        waived,
+        rule.people,
+        rule.who,
+        rule.every,
+        counts,
+    )
 
 
 def as_csv(rows: Iterable[Evidence]) -> str:
@@ -123,43 +146,74 @@ def as_csv(rows: Iterable[Evidence]) -> str:
     for row in rows:
         writer.writerow(
             (
-                row.reference, row.text, row.state, "; ".join(row.controls), "; ".join(row.satisfied),
+                row.reference,
+                row.text,
+                row.state,
+                "; ".join(row.controls),
+                "; ".join(row.satisfied),
                 "; ".join(f"{f.policy} on {f.resource}: {f.message}" for f in row.open),
-                "; ".join(f"{f.policy} on {f.resource}: {f.waived.approver} until {f.waived.expires}, {f.waived.reason}" for f in row.waived if f.waived),
-                row.people, row.who, row.every,
+                "; ".join(
+                    f"{f.policy} on {f.resource}: {f.waived.approver} until {f.waived.expires}, {f.waived.reason}"
+                    for f in row.waived
+                    if f.waived
+                ),
+                row.people,
+                row.who,
+                row.every,
             )
-        )  # fmt: skip
+        )
     return buffer.getvalue()
 
 
 def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Evidence]) -> str:
-    """One page without anything from elsewhere: the heat map first, then the rules, the check-list, and what people must do."""
+    """One page without anything from elsewhere: the heat map first, then the rules, the check-list, and what people
+    must do.
+    """
     e = html.escape
     counts = {state: sum(row.state == state for row in rows) for state in _STATES}
     summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     legend = "".join(f"<li><b class='{css}'>{state}</b>: {text}</li>" for state, (css, text) in _STATES.items())
     todo = [(e(row.people), e(row.who), e(row.every), e(row.reference)) for row in (*rows, *asked) if row.people]
     heat = [
-        (f"<b>{e(row.reference)}</b> {e(row.text)}", _state(row.state), *(_cell(row, severity) for severity in _SEVERITIES), _cell_of_people(row))
+        (
+            f"<b>{e(row.reference)}</b> {e(row.text)}",
+            _state(row.state),
+            *(_cell(row, severity) for severity in _SEVERITIES),
+            _cell_of_people(row),
+        )
         for row in rows
     ]
     body = [
         f"<h1>{e(title)}</h1>",
         f"<p>{e(review.project)}, stack {e(review.stack)}. {len(rows)} rules: {e(summary)}.</p>",
-        "<p>What this page calls satisfied is what the program asks AWS to make, as it stands in this revision; it is no certificate, and nobody "
-        "has looked at the account itself.</p>",
+        (
+            "<p>What this page calls satisfied is what the program asks AWS to make, as it stands in this revision; it"
+            " is no certificate, and nobody has looked at the account itself.</p>"
+        ),
         f"<ul>{legend}</ul>",
         "<h2>Risk by rule</h2>",
         _table(("rule", "state", *_SEVERITIES, "people"), heat),
         "<h2>Rule by rule</h2>",
-        _table(("rule", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"), [_detail(row) for row in rows]),
+        _table(
+            ("rule", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"),
+            [_detail(row) for row in rows],
+        ),
         "<h2>Security check-list</h2>",
-        _table(("subject", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"), [_detail(row) for row in asked]),
+        _table(
+            ("subject", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"),
+            [_detail(row) for row in asked],
+        ),
         "<h2>What people must do</h2>",
         _table(("what", "who", "how often", "for"), todo),
     ]
-    more = ".heat0 { background: #2e7d3222 } .heat1 { background: #f9a82566 } .heat2 { background: #ef6c0088 } .heat3 { background: #c62828aa }"
-    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{e(title)}</title><style>{_STYLE}{more}</style>"
+    more = (
+        ".heat0 { background: #2e7d3222 } .heat1 { background: #f9a82566 } .heat2 { background: #ef6c0088 } .heat3 {"
+        " background: #c62828aa }"
+    )
+    head = (
+        "<meta charset='utf-8'><meta name='viewport'"
+        f" content='width=device-width'><title>{e(title)}</title><style>{_STYLE}{more}</style>"
+    )
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
@@ -182,12 +236,19 @@ def _cell_of_people(row: Evidence) -> str:
 def _detail(row: Evidence) -> tuple[str, ...]:
     e = html.escape
     shown = ", ".join(row.satisfied[:12]) + (f" and {len(row.satisfied) - 12} more" if len(row.satisfied) > 12 else "")
-    waived = "<br>".join(e(f"{f.policy} on {f.resource}: {f.waived.approver} until {f.waived.expires}") for f in row.waived if f.waived)
+    waived = "<br>".join(
+        e(f"{f.policy} on {f.resource}: {f.waived.approver} until {f.waived.expires}") for f in row.waived if f.waived
+    )
     people = f"{e(row.people)}: <b>{e(row.who)}</b>, {e(row.every)}" if row.people else ""
     return (
-        f"<b>{e(row.reference)}</b><br>{e(row.text)}", _state(row.state), "<br>".join(f"<code>{e(name)}</code>" for name in row.controls) or "none",
-        f"{len(row.satisfied)}: {e(shown)}" if row.satisfied else "none", "<br>".join(e(f"{f.policy} on {f.resource}") for f in row.open), waived, people,
-    )  # fmt: skip
+        f"<b>{e(row.reference)}</b><br>{e(row.text)}",
+        _state(row.state),
+        "<br>".join(f"<code>{e(name)}</code>" for name in row.controls) or "none",
+        f"{len(row.satisfied)}: {e(shown)}" if row.satisfied else "none",
+        "<br>".join(e(f"{f.policy} on {f.resource}") for f in row.open),
+        waived,
+        people,
+    )
 
 
 def write(out: Path, review: Review, settings: Settings, framework: str) -> tuple[list[Evidence], list[Path]]:
@@ -202,7 +263,11 @@ def write(out: Path, review: Review, settings: Settings, framework: str) -> tupl
     rows, asked = evidence(review, settings, framework), checklist(review, settings)
     name = framework.lower().replace(" ", "")
     title = f"{framework}: evidence and gaps"
-    files = {f"{name}.html": as_html(title, review, rows, asked), f"{name}.csv": as_csv(rows), "checklist.csv": as_csv(asked)}
+    files = {
+        f"{name}.html": as_html(title, review, rows, asked),
+        f"{name}.csv": as_csv(rows),
+        "checklist.csv": as_csv(asked),
+    }
     for file, text in files.items():
         (out / file).write_text(text, encoding="utf-8")
     return rows, [out / file for file in files]

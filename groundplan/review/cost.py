@@ -21,29 +21,102 @@ Inputs = Mapping[str, Any]
 _ROOT_GIB = 8
 # What costs nothing by itself.
 _FREE = (
-    "aws:iam/", "aws:vpc/", "aws:ec2/vpc:", "aws:ec2/subnet:", "aws:ec2/routeTable", "aws:ec2/route:", "aws:ec2/internetGateway", "aws:ec2/securityGroup",
-    "aws:ec2/defaultSecurityGroup", "aws:ec2/launchTemplate", "aws:ec2/flowLog", "aws:ec2/networkAcl", "aws:ec2/keyPair", "aws:ec2/mainRouteTable",
-    "aws:s3/bucketPublicAccessBlock", "aws:s3/bucketPolicy", "aws:s3/bucketVersioning", "aws:s3/bucketServerSide", "aws:s3/bucketLifecycle",
-    "aws:s3/bucketOwnership", "aws:s3/bucketAcl", "aws:s3/bucketObjectLock", "aws:s3/bucketReplication", "aws:s3/bucketNotification", "aws:kms/alias",
-    "aws:eks/addon", "aws:eks/access", "aws:eks/podIdentity", "aws:appautoscaling/", "aws:rds/subnetGroup", "aws:rds/parameterGroup",
-    "aws:sns/topicPolicy", "aws:sns/topicSubscription", "aws:sqs/queuePolicy", "aws:budgets/", "aws:costexplorer/", "aws:cloudwatch/eventRule",
-    "aws:cloudwatch/eventTarget", "aws:lambda/permission", "aws:lb/listener", "aws:lb/targetGroup", "aws:ecr/lifecyclePolicy", "aws:msk/configuration",
-    "aws:msk/topic", "aws:glue/catalog", "aws:glue/registry", "aws:glue/schema", "aws:athena/", "aws:sagemaker/model:", "aws:sagemaker/endpoint:",
-    "aws:sagemaker/pipeline", "aws:sagemaker/userProfile", "aws:backup/plan", "aws:backup/selection", "aws:backup/vault:", "aws:scheduler/scheduleGroup",
-    "aws:secretsmanager/secretRotation", "aws:secretsmanager/secretVersion", "aws:amp/rule", "aws:amp/alert", "pulumi:", "pulumi-python:", "kubernetes:",
-)  # fmt: skip
+    "aws:iam/",
+    "aws:vpc/",
+    "aws:ec2/vpc:",
+    "aws:ec2/subnet:",
+    "aws:ec2/routeTable",
+    "aws:ec2/route:",
+    "aws:ec2/internetGateway",
+    "aws:ec2/securityGroup",
+    "aws:ec2/defaultSecurityGroup",
+    "aws:ec2/launchTemplate",
+    "aws:ec2/flowLog",
+    "aws:ec2/networkAcl",
+    "aws:ec2/keyPair",
+    "aws:ec2/mainRouteTable",
+    "aws:s3/bucketPublicAccessBlock",
+    "aws:s3/bucketPolicy",
+    "aws:s3/bucketVersioning",
+    "aws:s3/bucketServerSide",
+    "aws:s3/bucketLifecycle",
+    "aws:s3/bucketOwnership",
+    "aws:s3/bucketAcl",
+    "aws:s3/bucketObjectLock",
+    "aws:s3/bucketReplication",
+    "aws:s3/bucketNotification",
+    "aws:kms/alias",
+    "aws:eks/addon",
+    "aws:eks/access",
+    "aws:eks/podIdentity",
+    "aws:appautoscaling/",
+    "aws:rds/subnetGroup",
+    "aws:rds/parameterGroup",
+    "aws:sns/topicPolicy",
+    "aws:sns/topicSubscription",
+    "aws:sqs/queuePolicy",
+    "aws:budgets/",
+    "aws:costexplorer/",
+    "aws:cloudwatch/eventRule",
+    "aws:cloudwatch/eventTarget",
+    "aws:lambda/permission",
+    "aws:lb/listener",
+    "aws:lb/targetGroup",
+    "aws:ecr/lifecyclePolicy",
+    "aws:msk/configuration",
+    "aws:msk/topic",
+    "aws:glue/catalog",
+    "aws:glue/registry",
+    "aws:glue/schema",
+    "aws:athena/",
+    "aws:sagemaker/model:",
+    "aws:sagemaker/endpoint:",
+    "aws:sagemaker/pipeline",
+    "aws:sagemaker/userProfile",
+    "aws:backup/plan",
+    "aws:backup/selection",
+    "aws:backup/vault:",
+    "aws:scheduler/scheduleGroup",
+    "aws:secretsmanager/secretRotation",
+    "aws:secretsmanager/secretVersion",
+    "aws:amp/rule",
+    "aws:amp/alert",
+    "pulumi:",
+    "pulumi-python:",
+    "kubernetes:",
+)
 # What costs by use, of which a program says nothing.
 _BY_USE = (
-    "aws:s3/bucket:", "aws:s3/bucketV2:", "aws:s3/bucketObject",
-    "aws:lambda/function", "aws:sns/topic:", "aws:sqs/queue:", "aws:ecr/repository", "aws:cloudwatch/logGroup",
-    "aws:apigateway", "aws:cloudtrail/", "aws:guardduty/", "aws:securityhub/", "aws:cfg/", "aws:scheduler/schedule:", "aws:codebuild/", "aws:amp/workspace",
-    "aws:sagemaker/domain", "aws:sagemaker/featureGroup", "aws:sfn/", "aws:cloudfront/", "aws:ec2/eip:", "aws:kinesis/",
-)  # fmt: skip
+    "aws:s3/bucket:",
+    "aws:s3/bucketV2:",
+    "aws:s3/bucketObject",
+    "aws:lambda/function",
+    "aws:sns/topic:",
+    "aws:sqs/queue:",
+    "aws:ecr/repository",
+    "aws:cloudwatch/logGroup",
+    "aws:apigateway",
+    "aws:cloudtrail/",
+    "aws:guardduty/",
+    "aws:securityhub/",
+    "aws:cfg/",
+    "aws:scheduler/schedule:",
+    "aws:codebuild/",
+    "aws:amp/workspace",
+    "aws:sagemaker/domain",
+    "aws:sagemaker/featureGroup",
+    "aws:sfn/",
+    "aws:cloudfront/",
+    "aws:ec2/eip:",
+    "aws:kinesis/",
+)
 
 
 def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Estimate:
     """By layer and model, against the budget of the objectives."""
-    lines = tuple(CostLine(d.layer, round(d.monthly_usd, 2), d.model) for d in plan.decisions if abs(d.monthly_usd) >= 0.005)
+    lines = tuple(
+        CostLine(d.layer, round(d.monthly_usd, 2), d.model) for d in plan.decisions if abs(d.monthly_usd) >= 0.005
+    )
     return Estimate("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd)
 
 
@@ -73,8 +146,19 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate
             by_use[resource.type] += 1
         elif price is not None or not resource.type.startswith(_FREE):
             unknown[resource.type] += 1
-    lines = tuple(CostLine(f"{counts[kind]} x {kind}", round(usd, 2)) for kind, usd in sorted(totals.items(), key=lambda item: -item[1]))
-    return Estimate("resources", lines, prices.as_of, prices.region, None, tuple(sorted(unknown.items())), tuple(sorted(by_use.items())))
+    lines = tuple(
+        CostLine(f"{counts[kind]} x {kind}", round(usd, 2))
+        for kind, usd in sorted(totals.items(), key=lambda item: -item[1])
+    )
+    return Estimate(
+        "resources",
+        lines,
+        prices.as_of,
+        prices.region,
+        None,
+        tuple(sorted(unknown.items())),
+        tuple(sorted(by_use.items())),
+    )
 
 
 def _hourly(book: PriceBook, service: str, item: Any, count: float = 1) -> float | None:
@@ -82,7 +166,11 @@ def _hourly(book: PriceBook, service: str, item: Any, count: float = 1) -> float
 
 
 def _number(value: Any, default: float) -> float:
-    return float(value) if isinstance(value, (int, float)) or (isinstance(value, str) and value.replace(".", "", 1).isdigit()) else default
+    return (
+        float(value)
+        if isinstance(value, (int, float)) or (isinstance(value, str) and value.replace(".", "", 1).isdigit())
+        else default
+    )
 
 
 def _instance(inputs: Inputs, book: PriceBook) -> float | None:
@@ -92,13 +180,21 @@ def _instance(inputs: Inputs, book: PriceBook) -> float | None:
 
 
 def _volume(inputs: Inputs, book: PriceBook) -> float | None:
-    return book.per_unit("ec2", "ebs-gp3", _number(inputs.get("size"), 0)) if inputs.get("size") not in (None, UNKNOWN) else None
+    return (
+        book.per_unit("ec2", "ebs-gp3", _number(inputs.get("size"), 0))
+        if inputs.get("size") not in (None, UNKNOWN)
+        else None
+    )
 
 
 def _database(inputs: Inputs, book: PriceBook) -> float | None:
     copies = 2 if inputs.get("multiAz") is True else 1
     hourly = _hourly(book, "rds", inputs.get("instanceClass"), copies)
-    return None if hourly is None else hourly + book.per_unit("rds", "storage-gp3", copies * _number(inputs.get("allocatedStorage"), 20))
+    return (
+        None
+        if hourly is None
+        else hourly + book.per_unit("rds", "storage-gp3", copies * _number(inputs.get("allocatedStorage"), 20))
+    )
 
 
 def _nodes(inputs: Inputs, book: PriceBook) -> float | None:
@@ -113,7 +209,9 @@ def _endpoint(inputs: Inputs, book: PriceBook) -> float | None:
     for variant in inputs.get("productionVariants") or []:
         if "serverlessConfig" in variant:
             continue
-        hourly = _hourly(book, "sagemaker", variant.get("instanceType"), _number(variant.get("initialInstanceCount"), 1))
+        hourly = _hourly(
+            book, "sagemaker", variant.get("instanceType"), _number(variant.get("initialInstanceCount"), 1)
+        )
         if hourly is None:
             return None
         total += hourly
@@ -164,6 +262,8 @@ _PRICES: dict[str, Callable[[Inputs, PriceBook], float | None]] = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": _fixed("cloudwatch", "alarm", hourly=False),
     "aws:cloudwatch/dashboard:Dashboard": _fixed("cloudwatch", "dashboard", hourly=False),
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _endpoint,
-    "aws:sagemaker/notebookInstance:NotebookInstance": lambda inputs, book: _hourly(book, "sagemaker", inputs.get("instanceType")),
+    "aws:sagemaker/notebookInstance:NotebookInstance": lambda inputs, book: _hourly(
+        book, "sagemaker", inputs.get("instanceType")
+    ),
     "aws:dynamodb/table:Table": _table,
 }

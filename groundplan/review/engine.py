@@ -23,7 +23,9 @@ from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 from spec.names import HOME, PACKAGES
 
-_OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {"groundplan"}  # the program may be of another revision of this project
+_OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {
+    "groundplan"
+}  # the program may be of another revision of this project
 
 
 class ReviewMonitor(PreviewMonitor):
@@ -54,10 +56,18 @@ class ReviewMonitor(PreviewMonitor):
         self._sources[found.urn] = self._source(request) or self._sources.get(found.parent, "")
         self.items.append(
             {
-                "urn": found.urn, "type": found.type, "name": found.name, "parent": found.parent, "custom": found.custom, "inputs": found.inputs,
-                "source": self._sources[found.urn], "protect": found.protect, "remote": bool(request.remote), "dependencies": list(found.dependencies),
+                "urn": found.urn,
+                "type": found.type,
+                "name": found.name,
+                "parent": found.parent,
+                "custom": found.custom,
+                "inputs": found.inputs,
+                "source": self._sources[found.urn],
+                "protect": found.protect,
+                "remote": bool(request.remote),
+                "dependencies": list(found.dependencies),
             }
-        )  # fmt: skip
+        )
         asked = packs.request_of(found.urn, found.type, found.name, properties, protect=found.protect)
         self.judged.append(packs.resource_of(asked, found.parent, list(found.dependencies)))
         if found.custom:
@@ -88,7 +98,9 @@ def _for_packs(properties: struct_pb2.Struct) -> struct_pb2.Struct:
 
 
 def _opened(value: Any) -> Any:
-    """A secret's place is kept by a word, so that a policy sees that there is one; what it would hold after a deployment is unknown."""
+    """A secret's place is kept by a word, so that a policy sees that there is one; what it would hold after a
+    deployment is unknown.
+    """
     if isinstance(value, dict):
         if rpc._special_sig_key not in value:
             return {key: _opened(item) for key, item in value.items()}
@@ -132,7 +144,9 @@ class _Missing:
 
 
 def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]:
-    """Run the program; the answer holds its resources and what the packs say, or the error that kept it from being run."""
+    """Run the program; the answer holds its resources and what the packs say, or the error that kept it from being
+    run.
+    """
     root, main = Path(request["root"]), Path(request["main"])
     missing = _Missing()
     try:
@@ -143,7 +157,14 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         monitor = ReviewMonitor(root, region, asked)
         missing.install()
         _step_aside(root, main, request.get("virtualenv"), built_on_this="groundplan:objectives" in request["config"])
-        run(lambda: _program(main), monitor, request["stack"], request["config"], preview=True, project=request["project"])
+        run(
+            lambda: _program(main),
+            monitor,
+            request["stack"],
+            request["config"],
+            preview=True,
+            project=request["project"],
+        )
         if missing.keys:
             return {"missing": missing.keys}
         return {
@@ -161,7 +182,9 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
 
 
 def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
-    """The resources once more, as a deployment would know them, where permissions are to be evaluated; while the packs judge."""
+    """The resources once more, as a deployment would know them, where permissions are to be evaluated; while the
+    packs judge.
+    """
     if not request.get("permissions"):
         return {"deployed": []}
     from groundplan.review.permissions.deployed import DeployedMonitor
@@ -171,10 +194,19 @@ def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
         run(lambda: _program(main), monitor, request["stack"], request["config"], project=request["project"])
     except Exception as error:  # a value that is made up is not always one that the program can go on with
         return {"deployed": [], "deployed_error": f"{type(error).__name__}: {error}"}
-    return {"deployed": [
-        {"urn": item.urn, "type": item.type, "name": item.name, "inputs": item.inputs, "dependencies": list(item.dependencies)}
-        for item in monitor.found.values() if item.custom
-    ]}  # fmt: skip
+    return {
+        "deployed": [
+            {
+                "urn": item.urn,
+                "type": item.type,
+                "name": item.name,
+                "inputs": item.inputs,
+                "dependencies": list(item.dependencies),
+            }
+            for item in monitor.found.values()
+            if item.custom
+        ]
+    }
 
 
 def _program(main: Path) -> None:
@@ -191,13 +223,16 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
     """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way.
 
     Args:
-        built_on_this: The program is this platform's: of another revision, with modules of its own, or of a project that uses those here.
+        built_on_this: The program is this platform's: of another revision, with modules of its own, or of a project
+            that uses those here.
     """
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
     if not built_on_this or any((root / name).exists() for name in PACKAGES):
         sys.path[:] = [entry for entry in sys.path if entry and (entry != str(HOME) or HOME.name.endswith("-packages"))]
-        sys.meta_path[:] = [finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")]  # of an editable installation
+        sys.meta_path[:] = [
+            finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")
+        ]  # of an editable installation
         sys.meta_path.insert(0, _NotOurs())
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
             del sys.modules[name]
@@ -210,11 +245,13 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
 
 
 class _NotOurs(MetaPathFinder):
-    """Finds a program's packages that are called like ours: where groundplan is installed beside what the program needs, ours would be found as well,
-    and before folders without ``__init__.py``.
+    """Finds a program's packages that are called like ours: where groundplan is installed beside what the program
+    needs, ours would be found as well, and before folders without ``__init__.py``.
     """
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The specification of a package that is not ours.
 
         Raises:
@@ -242,6 +279,7 @@ def _raised(error: BaseException, root: Path) -> dict[str, str]:
     fix = ""
     if isinstance(shown, ModuleNotFoundError):
         fix = (
-            f"install what the program needs into the virtualenv that its Pulumi.yaml names, or into this one: pip install {str(shown.name).replace('_', '-')}"
+            "install what the program needs into the virtualenv that its Pulumi.yaml names, or into this one: pip"
+            f" install {str(shown.name).replace('_', '-')}"
         )
     return {"what": f"the program raised {type(shown).__name__}: {shown}", "where": place or str(root), "fix": fix}

@@ -12,7 +12,12 @@ from groundplan.review.model import Change, Finding, Grant, Review, by_severity
 
 FORMATS = ("text", "markdown", "sarif", "html", "json")
 _SARIF_LEVEL = {"critical": "error", "high": "error", "medium": "warning", "low": "note"}
-_SECURITY_SEVERITY = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "3.0"}  # GitHub sorts by this number, as CVSS does
+_SECURITY_SEVERITY = {
+    "critical": "9.5",
+    "high": "8.0",
+    "medium": "5.5",
+    "low": "3.0",
+}  # GitHub sorts by this number, as CVSS does
 _MOST_ROWS = 30
 
 
@@ -39,7 +44,11 @@ def verdict(review: Review) -> str:
 def _summary(review: Review) -> str:
     advisory = [f for f in review.findings if not f.mandatory and not f.waived]
     waived = [f for f in review.findings if f.waived]
-    parts = [f"{sum(r.custom for r in review.resources)} resources", f"{review.controls} controls", f"{len(review.blocking)} mandatory findings"]
+    parts = [
+        f"{sum(r.custom for r in review.resources)} resources",
+        f"{review.controls} controls",
+        f"{len(review.blocking)} mandatory findings",
+    ]
     parts += [f"{len(advisory)} advisory"] if advisory else []
     parts += [f"{len(waived)} waived"] if waived else []
     parts += [f"{len(review.undecided)} checks that only a deployment can decide"] if review.undecided else []
@@ -63,7 +72,11 @@ def _budget(review: Review) -> str:
 
 
 def _prices(review: Review) -> str:
-    basis = "what the design expects to be used" if review.cost.basis == "design" else "what the program makes; use is not in it"
+    basis = (
+        "what the design expects to be used"
+        if review.cost.basis == "design"
+        else "what the program makes; use is not in it"
+    )
     return f"list prices of {review.cost.region} as of {review.cost.as_of}, {basis}"
 
 
@@ -92,22 +105,35 @@ def print_text(review: Review) -> None:
     from groundplan import terminal
 
     console = terminal.console()
-    console.print(f"[bold]{review.project}, stack {review.stack}[/bold]: {_summary(review)}  [dim][{review.seconds:.1f} s][/dim]")
+    console.print(
+        f"[bold]{review.project}, stack {review.stack}[/bold]: {_summary(review)}  [dim][{review.seconds:.1f} s][/dim]"
+    )
     for finding in by_severity(review.findings):
         colour = "dim" if finding.waived else "red" if finding.blocks else "yellow"
         state = "waived" if finding.waived else "mandatory" if finding.mandatory else "advisory"
-        console.print(f"\n[{colour}]{finding.policy}[/{colour}] {finding.severity}, {state}: [bold]{escape(finding.resource)}[/bold] {escape(finding.source)}")
+        console.print(
+            f"\n[{colour}]{finding.policy}[/{colour}] {finding.severity}, {state}:"
+            f" [bold]{escape(finding.resource)}[/bold] {escape(finding.source)}"
+        )
         console.print(f"  {escape(finding.message)}")
         if finding.waived:
-            console.print(f"  [dim]{finding.waived.approver} answers for it until {finding.waived.expires}: {escape(finding.waived.reason)}[/dim]")
+            console.print(
+                f"  [dim]{finding.waived.approver} answers for it until {finding.waived.expires}:"
+                f" {escape(finding.waived.reason)}[/dim]"
+            )
         else:
             console.print(f"  -> {escape(finding.remediation)}  [dim]{', '.join(finding.law)}[/dim]")
     for item in review.undecided:
-        console.print(f"[dim]not decided before a deployment: {item.policy} on {escape(item.resource or 'the stack')} ({escape(item.why)})[/dim]")
+        console.print(
+            f"[dim]not decided before a deployment: {item.policy} on {escape(item.resource or 'the stack')}"
+            f" ({escape(item.why)})[/dim]"
+        )
     for note in (*review.notes, *(f"objective not met: {text}" for text in review.objectives_not_met)):
         console.print(note)
     if review.cost.lines:
-        table = Table(title=f"Cost: {_budget(review)}", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
+        table = Table(
+            title=f"Cost: {_budget(review)}", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False
+        )
         table.add_column()
         table.add_column(justify="right")
         for line in sorted(review.cost.lines, key=lambda line: -line.monthly_usd)[:_MOST_ROWS]:
@@ -120,7 +146,8 @@ def print_text(review: Review) -> None:
             console.print(f"[dim]{title}: {_listed(pairs)}[/dim]")
     who = sorted({grant.who for grant in review.grants if grant.access in ("Write", "Permissions management")})
     console.print(
-        f"\n{len(review.grants)} grants in policies; {len(who)} identities may write [dim](--format html or json lists who may do what to what)[/dim]"
+        f"\n{len(review.grants)} grants in policies; {len(who)} identities may write [dim](--format html or json lists"
+        " who may do what to what)[/dim]"
     )
     print_comparison(console, review)
     console.print(f"\n[bold {'green' if review.passed else 'red'}]{verdict(review)}[/]")
@@ -162,10 +189,21 @@ def _counts(review: Review) -> str:
 
 def as_markdown(review: Review) -> str:
     """For a comment on a pull request: what must be looked at first, the rest folded."""
-    out = [f"## {'✅' if review.passed else '❌'} {review.project} / {review.stack}: {verdict(review)}", "", _summary(review) + ".", ""]
+    out = [
+        f"## {'✅' if review.passed else '❌'} {review.project} / {review.stack}: {verdict(review)}",
+        "",
+        _summary(review) + ".",
+        "",
+    ]
     if review.comparison:
         delta = review.cost.monthly_usd - review.comparison.monthly_usd_before
-        out += [f"Against `{review.comparison.revision}`: {_counts(review)}; **{_signed(delta)} USD a month** (now {_budget(review)}).", ""]
+        out += [
+            (
+                f"Against `{review.comparison.revision}`: {_counts(review)}; **{_signed(delta)} USD a month** (now"
+                f" {_budget(review)})."
+            ),
+            "",
+        ]
     else:
         out += [f"Cost: {_budget(review)}.", ""]
     open_findings = [finding for finding in by_severity(review.findings) if not finding.waived]
@@ -178,10 +216,21 @@ def as_markdown(review: Review) -> str:
     out += _folded("Cost by layer and model", _cost_rows(review))
     waived = [f for f in by_severity(review.findings) if f.waived]
     if waived:
-        rows = [f"| `{f.policy}` | {_md(f.resource)} | {_md(f.waived.reason)} | {_md(f.waived.approver)} | {f.waived.expires} |" for f in waived if f.waived]
-        out += _folded(f"{len(waived)} waived", ["| finding | resource | reason | approver | until |", "|---|---|---|---|---|", *rows])
+        rows = [
+            f"| `{f.policy}` | {_md(f.resource)} | {_md(f.waived.reason)} | {_md(f.waived.approver)} |"
+            f" {f.waived.expires} |"
+            for f in waived
+            if f.waived
+        ]
+        out += _folded(
+            f"{len(waived)} waived",
+            ["| finding | resource | reason | approver | until |", "|---|---|---|---|---|", *rows],
+        )
     if review.undecided:
-        rows = [f"- `{item.policy}` on {_md(item.resource or 'the stack')}: {_md(item.why)}" for item in review.undecided[:_MOST_ROWS]]
+        rows = [
+            f"- `{item.policy}` on {_md(item.resource or 'the stack')}: {_md(item.why)}"
+            for item in review.undecided[:_MOST_ROWS]
+        ]
         out += _folded(f"{len(review.undecided)} checks that only a deployment can decide", rows)
     if notes := (*review.notes, *review.objectives_not_met):
         out += ["", *(f"- {_md(note)}" for note in notes)]
@@ -194,7 +243,10 @@ def _md(text: str) -> str:
 
 def _finding_row(f: Finding) -> str:
     mark = "**mandatory**" if f.blocks else "advisory"
-    return f"| `{f.policy}` ({mark}) | {f.severity} | {_md(f.resource)}<br>`{f.source}` | {_md(f.message)} | {_md(f.remediation)} | {_md(', '.join(f.law))} |"
+    return (
+        f"| `{f.policy}` ({mark}) | {f.severity} | {_md(f.resource)}<br>`{f.source}` | {_md(f.message)} |"
+        f" {_md(f.remediation)} | {_md(', '.join(f.law))} |"
+    )
 
 
 def _folded(title: str, lines: list[str]) -> list[str]:
@@ -217,21 +269,45 @@ def _markdown_comparison(review: Review) -> list[str]:
     assert found is not None
     out: list[str] = []
     if found.grants_added or found.grants_gone:
-        rows = [f"| {word} | {_md(g.who)} | {g.access} | {_md(', '.join(g.actions))} | {_md(', '.join(g.resources))} | {_md('; '.join(g.conditions))} |"
-                for word, grants in (("**new**", found.grants_added), ("gone", found.grants_gone)) for g in grants]  # fmt: skip
-        out += ["", "### Permissions", "", "| | who | access | actions | on | where |", "|---|---|---|---|---|---|", *rows[:_MOST_ROWS]]
+        rows = [
+            f"| {word} | {_md(g.who)} | {g.access} | {_md(', '.join(g.actions))} | {_md(', '.join(g.resources))} |"
+            f" {_md('; '.join(g.conditions))} |"
+            for word, grants in (("**new**", found.grants_added), ("gone", found.grants_gone))
+            for g in grants
+        ]
+        out += [
+            "",
+            "### Permissions",
+            "",
+            "| | who | access | actions | on | where |",
+            "|---|---|---|---|---|---|",
+            *rows[:_MOST_ROWS],
+        ]
         out += [f"\n... and {len(rows) - _MOST_ROWS} more."] if len(rows) > _MOST_ROWS else []
     if found.may_added or found.may_gone:
         out += ["", "### Who may do what", ""]
-        out += [f"- {word}: {_md(deed)}" for word, deeds in (("**now**", found.may_added), ("no longer", found.may_gone)) for deed in deeds]
+        out += [
+            f"- {word}: {_md(deed)}"
+            for word, deeds in (("**now**", found.may_added), ("no longer", found.may_gone))
+            for deed in deeds
+        ]
     if found.findings_added or found.findings_gone:
         out += ["", "### Findings that come or go", ""]
-        out += [f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added[:_MOST_ROWS]]
-        out += [f"- ... and {len(found.findings_added) - _MOST_ROWS} more new ones"] if len(found.findings_added) > _MOST_ROWS else []
+        out += [
+            f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added[:_MOST_ROWS]
+        ]
+        out += (
+            [f"- ... and {len(found.findings_added) - _MOST_ROWS} more new ones"]
+            if len(found.findings_added) > _MOST_ROWS
+            else []
+        )
         out += [f"- mended: `{f.policy}` on {_md(f.resource)}" for f in found.findings_gone]
     if found.resources:
         rows = [f"| {c.what} | {_md(c.name)} | `{c.type}` | {_md(', '.join(c.inputs))} |" for c in found.resources]
-        out += _folded(f"Resources: {_counts(review).removeprefix('resources: ')}", ["| | name | type | inputs |", "|---|---|---|---|", *rows])
+        out += _folded(
+            f"Resources: {_counts(review).removeprefix('resources: ')}",
+            ["| | name | type | inputs |", "|---|---|---|---|", *rows],
+        )
     return out
 
 
@@ -239,7 +315,9 @@ def _markdown_comparison(review: Review) -> list[str]:
 
 
 def as_sarif(review: Review) -> str:
-    """SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/): findings at the line of Python that made the resource."""
+    """SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/): findings at the line of Python that made the
+    resource.
+    """
     rules: dict[str, dict[str, Any]] = {}
     results = []
     for finding in by_severity(review.findings):
@@ -252,17 +330,28 @@ def as_sarif(review: Review) -> str:
                 "help": {"text": finding.remediation or finding.title},
                 **({"helpUri": finding.url} if finding.url else {}),
                 "defaultConfiguration": {"level": _SARIF_LEVEL[finding.severity]},
-                "properties": {"security-severity": _SECURITY_SEVERITY[finding.severity], "tags": ["security", *finding.law]},
+                "properties": {
+                    "security-severity": _SECURITY_SEVERITY[finding.severity],
+                    "tags": ["security", *finding.law],
+                },
             },
         )
         file, _, line = finding.source.rpartition(":")
-        place = {"artifactLocation": {"uri": file or "Pulumi.yaml", "uriBaseId": "%SRCROOT%"}, "region": {"startLine": int(line) if line.isdigit() else 1}}
+        place = {
+            "artifactLocation": {"uri": file or "Pulumi.yaml", "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": int(line) if line.isdigit() else 1},
+        }
         result: dict[str, Any] = {
             "ruleId": finding.policy,
             "ruleIndex": list(rules).index(finding.policy),
             "level": _SARIF_LEVEL[finding.severity] if finding.mandatory else "note",
             "message": {"text": f"{finding.resource}: {finding.message}. {finding.remediation}"},
-            "locations": [{"physicalLocation": place, "logicalLocations": [{"fullyQualifiedName": finding.urn or "stack", "kind": "resource"}]}],
+            "locations": [
+                {
+                    "physicalLocation": place,
+                    "logicalLocations": [{"fullyQualifiedName": finding.urn or "stack", "kind": "resource"}],
+                }
+            ],
             # The same finding has the same print, wherever its line moves.
             "partialFingerprints": {"finding/v1": f"{finding.policy}|{finding.urn}|{finding.message}"},
         }
@@ -271,11 +360,18 @@ def as_sarif(review: Review) -> str:
                 {
                     "kind": "external",
                     "status": "accepted",
-                    "justification": f"{finding.waived.approver} until {finding.waived.expires}: {finding.waived.reason}",
+                    "justification": (
+                        f"{finding.waived.approver} until {finding.waived.expires}: {finding.waived.reason}"
+                    ),
                 }
             ]
         results.append(result)
-    tool = {"name": "groundplan", "version": version("groundplan"), "semanticVersion": version("groundplan"), "rules": list(rules.values())}
+    tool = {
+        "name": "groundplan",
+        "version": version("groundplan"),
+        "semanticVersion": version("groundplan"),
+        "rules": list(rules.values()),
+    }
     run = {
         "tool": {"driver": tool},
         "automationDetails": {"id": f"groundplan/{review.project}/{review.stack}"},
@@ -283,7 +379,9 @@ def as_sarif(review: Review) -> str:
         "results": results,
         "columnKind": "unicodeCodePoints",
     }
-    return json.dumps({"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}, indent=1)
+    return json.dumps(
+        {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}, indent=1
+    )
 
 
 # HTML.
@@ -292,34 +390,58 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bad: #c62828; --good: #2e7d32; --warn: #b26a00 }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% } th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
-td { overflow-wrap: break-word } .a, code { overflow-wrap: anywhere } th { background: var(--soft) } .n { text-align: right; white-space: nowrap }
+table { border-collapse: collapse; width: 100% }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
+td { overflow-wrap: break-word } .a, code { overflow-wrap: anywhere } th { background: var(--soft) }
+.n { text-align: right; white-space: nowrap }
 code { font-size: .9em } .dim { opacity: .7 }
-.bad { color: var(--bad) } .good { color: var(--good) } .warn { color: var(--warn) } details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
+.bad { color: var(--bad) } .good { color: var(--good) } .warn { color: var(--warn) }
+details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 """
 
 
 def as_html(review: Review) -> str:
     """One page without anything from elsewhere."""
     e = html.escape
-    body = [f"<h1>{e(review.project)}, stack {e(review.stack)}: <span class='{'good' if review.passed else 'bad'}'>{e(verdict(review))}</span></h1>"]
+    body = [
+        f"<h1>{e(review.project)}, stack {e(review.stack)}: <span"
+        f" class='{'good' if review.passed else 'bad'}'>{e(verdict(review))}</span></h1>"
+    ]
     body += [f"<p>{e(_summary(review))}. Cost: {e(_budget(review))}.</p>"]
     body += [f"<p class='warn'>{e(text)}</p>" for text in (*review.objectives_not_met, *review.notes)]
     found = list(by_severity(review.findings))
     body += ["<h2>Findings</h2>"]
-    body += [_table(("finding", "", "resource", "what is wrong", "what to do", "law"), [_html_finding(f) for f in found])] if found else ["<p>None.</p>"]
+    body += (
+        [_table(("finding", "", "resource", "what is wrong", "what to do", "law"), [_html_finding(f) for f in found])]
+        if found
+        else ["<p>None.</p>"]
+    )
     if review.undecided:
         rows = [(f"<code>{e(u.policy)}</code>", e(u.resource or "the stack"), e(u.why)) for u in review.undecided]
         body += ["<h2>Not decided before a deployment</h2>", _table(("control", "resource", "why"), rows)]
     if review.comparison:
         body += _html_comparison(review)
-    rows = [(e(line.name), e(line.model), _usd(line.monthly_usd)) for line in sorted(review.cost.lines, key=lambda line: -line.monthly_usd)]
-    body += ["<h2>Cost</h2>", _table(("what", "model", "USD a month"), rows, numbers=(2,)), f"<p class='dim'>{e(_prices(review))}.</p>"]
+    rows = [
+        (e(line.name), e(line.model), _usd(line.monthly_usd))
+        for line in sorted(review.cost.lines, key=lambda line: -line.monthly_usd)
+    ]
+    body += [
+        "<h2>Cost</h2>",
+        _table(("what", "model", "USD a month"), rows, numbers=(2,)),
+        f"<p class='dim'>{e(_prices(review))}.</p>",
+    ]
     for title, pairs in (("By use, not in the sum", review.cost.by_use), ("Not priced", review.cost.not_priced)):
         body += [f"<p class='dim'>{title}: {e(_listed(pairs))}</p>"] if pairs else []
     people_first = ("role ", "user ", "group ")
-    grants = sorted(review.grants, key=lambda grant: (not grant.who.startswith(people_first), grant.who, grant.service, grant.access))
-    body += [f"<h2>Who may do what to what</h2><details open><summary>{len(grants)} grants</summary>", _grants(grants), "</details>"]
+    grants = sorted(
+        review.grants,
+        key=lambda grant: (not grant.who.startswith(people_first), grant.who, grant.service, grant.access),
+    )
+    body += [
+        f"<h2>Who may do what to what</h2><details open><summary>{len(grants)} grants</summary>",
+        _grants(grants),
+        "</details>",
+    ]
     counts: dict[str, int] = {}
     for resource in review.resources:
         if resource.custom:
@@ -332,8 +454,10 @@ def as_html(review: Review) -> str:
     ]
     title = f"Review of {e(review.project)}, stack {e(review.stack)}"
     return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{title}</title>"
-        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport'"
+        f" content='width=device-width'><title>{title}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
     )
 
 
@@ -349,8 +473,14 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], numbers: tup
 def _html_finding(f: Finding) -> tuple[str, ...]:
     e = html.escape
     state = ("dim", "waived") if f.waived else ("bad", "mandatory") if f.mandatory else ("warn", "advisory")
-    fix = f"{e(f.waived.approver)} answers for it until {e(f.waived.expires)}: {e(f.waived.reason)}" if f.waived else e(f.remediation)
-    name = f"<a href='{e(f.url, quote=True)}'><code>{e(f.policy)}</code></a>" if f.url else f"<code>{e(f.policy)}</code>"
+    fix = (
+        f"{e(f.waived.approver)} answers for it until {e(f.waived.expires)}: {e(f.waived.reason)}"
+        if f.waived
+        else e(f.remediation)
+    )
+    name = (
+        f"<a href='{e(f.url, quote=True)}'><code>{e(f.policy)}</code></a>" if f.url else f"<code>{e(f.policy)}</code>"
+    )
     return (
         name,
         f"<span class='{state[0]}'>{f.severity}, {state[1]}</span>",
@@ -368,7 +498,14 @@ def _grants(grants: list[Grant] | tuple[Grant, ...]) -> str:
         return f"<span class=a>{e(text)}</span>"  # ARNs, which have no place to break
 
     rows = [
-        (wide(g.who), g.access, wide(", ".join(g.actions)), wide(", ".join(g.resources)), wide("; ".join(g.conditions)), f"<code>{e(g.source)}</code>")
+        (
+            wide(g.who),
+            g.access,
+            wide(", ".join(g.actions)),
+            wide(", ".join(g.resources)),
+            wide("; ".join(g.conditions)),
+            f"<code>{e(g.source)}</code>",
+        )
         for g in grants
     ]
     return _table(("who", "access", "actions", "on", "where", "written in"), rows)
@@ -386,7 +523,11 @@ def _html_comparison(review: Review) -> list[str]:
         body += [f"<h3>{title}</h3><ul>", *(f"<li>{e(deed)}</li>" for deed in deeds), "</ul>"] if deeds else []
     for title, findings in (("New findings", found.findings_added), ("Mended", found.findings_gone)):
         body += (
-            [f"<h3>{title}</h3><ul>" + "".join(f"<li><code>{e(f.policy)}</code> {e(f.resource)}: {e(f.message)}</li>" for f in findings) + "</ul>"]
+            [
+                f"<h3>{title}</h3><ul>"
+                + "".join(f"<li><code>{e(f.policy)}</code> {e(f.resource)}: {e(f.message)}</li>" for f in findings)
+                + "</ul>"
+            ]
             if findings
             else []
         )
@@ -394,4 +535,9 @@ def _html_comparison(review: Review) -> list[str]:
     return body + ([_table(("", "name", "type", "inputs"), rows)] if rows else [])
 
 
-RENDERERS: dict[str, Callable[[Review], str]] = {"markdown": as_markdown, "sarif": as_sarif, "html": as_html, "json": as_json}
+RENDERERS: dict[str, Callable[[Review], str]] = {
+    "markdown": as_markdown,
+    "sarif": as_sarif,
+    "html": as_html,
+    "json": as_json,
+}

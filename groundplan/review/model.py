@@ -212,4 +212,8 @@ class Review:
 def by_severity(findings: tuple[Finding, ...] | list[Finding]) -> Iterator[Finding]:
     """What blocks first, then by severity, policy and resource."""
     rank = {severity: index for index, severity in enumerate(SEVERITIES)}
-    return iter(sorted(findings, key=lambda f: (not f.blocks, f.waived is not None, rank.get(f.severity, 9), f.policy, f.resource)))
+    return iter(
+        sorted(
+            findings, key=lambda f: (not f.blocks, f.waived is not None, rank.get(f.severity, 9), f.policy, f.resource)
+        )
+    )

@@ -12,7 +12,8 @@ from typing import IO, Any, NamedTuple
 
 from groundplan.review.errors import ReviewError
 
-# As the CLI's `python -m pulumi.policy`; like the process above it, it does not look for garbage among imported classes, and it ends with it.
+# As the CLI's `python -m pulumi.policy`; like the process above it, it does not look for garbage among imported
+# classes, and it ends with it.
 _PACK = """
 import gc, os, runpy, sys, threading
 gc.disable()
@@ -73,9 +74,15 @@ def start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pack)
     command = [_interpreter(path), "-c", _PACK, "127.0.0.1:0", str(path)]
     try:
-        process = subprocess.Popen(command, cwd=path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, cwd=path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     except OSError as error:
-        raise ReviewError(f"its Python can't be run: {error}", where=str(path), fix="make the virtualenv that PulumiPolicy.yaml names anew") from None
+        raise ReviewError(
+            f"its Python can't be run: {error}",
+            where=str(path),
+            fix="make the virtualenv that PulumiPolicy.yaml names anew",
+        ) from None
     return PackProcess(path, process, errors)
 
 
@@ -87,7 +94,11 @@ def _interpreter(path: Path) -> str:
     """
     file = path / "PulumiPolicy.yaml"
     if not file.is_file():
-        raise ReviewError("is no policy pack: it has no PulumiPolicy.yaml", where=str(path), fix="name a folder with PulumiPolicy.yaml")
+        raise ReviewError(
+            "is no policy pack: it has no PulumiPolicy.yaml",
+            where=str(path),
+            fix="name a folder with PulumiPolicy.yaml",
+        )
     import yaml
 
     try:

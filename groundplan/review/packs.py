@@ -19,7 +19,12 @@ from groundplan.review.pack_process import PackProcess
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
 MOST_UNDER_WAY = 200
-_LEVELS = {analyzer_pb2.MANDATORY: "mandatory", analyzer_pb2.REMEDIATE: "mandatory", analyzer_pb2.ADVISORY: "advisory", analyzer_pb2.DISABLED: "disabled"}
+_LEVELS = {
+    analyzer_pb2.MANDATORY: "mandatory",
+    analyzer_pb2.REMEDIATE: "mandatory",
+    analyzer_pb2.ADVISORY: "advisory",
+    analyzer_pb2.DISABLED: "disabled",
+}
 _SEVERITIES = {
     analyzer_pb2.POLICY_SEVERITY_CRITICAL: "critical",
     analyzer_pb2.POLICY_SEVERITY_HIGH: "high",
@@ -48,10 +53,14 @@ class Pack:
             self._started.process.wait(START_TIMEOUT_S)
             self._started.errors.seek(0)
             said = self._started.errors.read().decode("utf-8", "replace")
-            self._problem = ReviewError(f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path))
+            self._problem = ReviewError(
+                f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path)
+            )
             return
         # Kept: a channel that nobody holds cancels what was sent through it.
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+        self._channel = grpc.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        )
         self.stub = analyzer_pb2_grpc.AnalyzerStub(self._channel)
         self._info = self.stub.GetAnalyzerInfo.future(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
         # With thousands under way at once, gRPC cancels some.
@@ -80,7 +89,9 @@ class Pack:
         if self._problem:
             raise self._problem
         try:
-            whole = self.stub.AnalyzeStack.future(analyzer_pb2.AnalyzeStackRequest(resources=resources), timeout=ASK_TIMEOUT_S)
+            whole = self.stub.AnalyzeStack.future(
+                analyzer_pb2.AnalyzeStackRequest(resources=resources), timeout=ASK_TIMEOUT_S
+            )
             said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
             said += [(item.urn, item) for item in whole.result().diagnostics]
             info = self._info.result()
@@ -113,7 +124,14 @@ def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
             continue
         # The SDK puts the policy's description before what it reports.
         message = item.message.removeprefix(item.description).strip() or item.description
-        findings.append({"policy": item.policyName, "urn": item.urn or urn, "message": message, "level": _LEVELS[item.enforcementLevel]})
+        findings.append(
+            {
+                "policy": item.policyName,
+                "urn": item.urn or urn,
+                "message": message,
+                "level": _LEVELS[item.enforcementLevel],
+            }
+        )
     return {"findings": findings, "undecided": undecided}
 
 
@@ -124,17 +142,33 @@ def _last(text: str) -> str:
 
 def _place(text: str) -> str:
     """``file:line`` of the last frame of a traceback that is not in an installed package."""
-    frames = [(file, line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text) if "site-packages" not in file and not file.startswith("<")]
+    frames = [
+        (file, line)
+        for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)
+        if "site-packages" not in file and not file.startswith("<")
+    ]
     return ":".join(frames[-1]) if frames else ""
 
 
 def request_of(urn: str, type_: str, name: str, properties: struct_pb2.Struct, *, protect: bool) -> Any:
     """An ``AnalyzeRequest``."""
-    return analyzer_pb2.AnalyzeRequest(urn=urn, type=type_, name=name, properties=properties, options=analyzer_pb2.AnalyzerResourceOptions(protect=protect))
+    return analyzer_pb2.AnalyzeRequest(
+        urn=urn,
+        type=type_,
+        name=name,
+        properties=properties,
+        options=analyzer_pb2.AnalyzerResourceOptions(protect=protect),
+    )
 
 
 def resource_of(request: Any, parent: str, dependencies: list[str]) -> Any:
     """The ``AnalyzerResource`` of the same resource."""
     return analyzer_pb2.AnalyzerResource(
-        urn=request.urn, type=request.type, name=request.name, properties=request.properties, options=request.options, parent=parent, dependencies=dependencies
+        urn=request.urn,
+        type=request.type,
+        name=request.name,
+        properties=request.properties,
+        options=request.options,
+        parent=parent,
+        dependencies=dependencies,
     )

@@ -1,9 +1,9 @@
 """The processes of a review: one that runs the program, and below it one for each policy pack.
 
-``python -m groundplan.review.process`` reads a request as JSON and writes the answer as JSON. A process of its own, because a program
-may bring modules of any name, those of another revision of this project among them. Starting is most of a short review, so everything
-here goes on side by side: the command line has the process started before it reads its arguments (``head_start``), and the packs start
-while Pulumi's SDK is imported.
+``python -m groundplan.review.process`` reads a request as JSON and writes the answer as JSON. A process of its own,
+because a program may bring modules of any name, those of another revision of this project among them. Starting is most
+of a short review, so everything here goes on side by side: the command line has the process started before it reads its
+arguments (``head_start``), and the packs start while Pulumi's SDK is imported.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def start(request: Mapping[str, Any]) -> subprocess.Popen[str]:
 
 
 def _start() -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])), "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONWARNINGS": "ignore",
+    }
     # -P: modules in the folder where it is called, of whatever name, are none of ours.
     command, pipe = [sys.executable, "-P", "-m", "groundplan.review.process"], subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -82,7 +86,9 @@ def _begin() -> tuple[dict[str, Any], list[PackProcess], ReviewError | None]:
 
 
 def main() -> None:
-    """Standard input to what standard output was when the process started; what the program prints goes to standard error."""
+    """Standard input to what standard output was when the process started; what the program prints goes to standard
+    error.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -93,7 +99,14 @@ def main() -> None:
     request, packs, error = begun.result()
     if request:  # nobody asks, if the arguments were wrong
         try:
-            json.dump(serve(request, packs) if error is None else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}, answer)
+            json.dump(
+                (
+                    serve(request, packs)
+                    if error is None
+                    else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
+                ),
+                answer,
+            )
         finally:
             for pack in packs:
                 pack.stop()

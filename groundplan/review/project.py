@@ -43,7 +43,9 @@ def read_project(path: Path) -> Project:
     root = path.resolve()
     file = next((root / name for name in ("Pulumi.yaml", "Pulumi.yml") if (root / name).is_file()), None)
     if file is None:
-        raise UsageError("is no Pulumi project: it has no Pulumi.yaml", where=str(path), fix="name a folder with Pulumi.yaml")
+        raise UsageError(
+            "is no Pulumi project: it has no Pulumi.yaml", where=str(path), fix="name a folder with Pulumi.yaml"
+        )
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -60,7 +62,14 @@ def read_project(path: Path) -> Project:
     virtualenv = main.parent / options["virtualenv"] if options.get("virtualenv") and main.is_file() else None
     if options.get("virtualenv") and virtualenv is None:
         virtualenv = root / options["virtualenv"]
-    return Project(root, str(document["name"]), main, root / str(document.get("stackConfigDir") or "."), _defaults(document), virtualenv)
+    return Project(
+        root,
+        str(document["name"]),
+        main,
+        root / str(document.get("stackConfigDir") or "."),
+        _defaults(document),
+        virtualenv,
+    )
 
 
 def _defaults(document: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +83,9 @@ def _defaults(document: dict[str, Any]) -> dict[str, Any]:
 
 def stacks_of(project: Project) -> list[str]:
     """Names of the stacks that have a file."""
-    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in project.stacks.glob("Pulumi.*.yaml"))
+    return sorted(
+        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in project.stacks.glob("Pulumi.*.yaml")
+    )
 
 
 def choose_stack(project: Project, wanted: str) -> str:
@@ -86,10 +97,14 @@ def choose_stack(project: Project, wanted: str) -> str:
     known = stacks_of(project)
     if wanted:
         if known and wanted not in known:
-            raise UsageError(f"unknown stack {wanted!r}", where=str(project.root), fix=f"use one of: {', '.join(known)}")
+            raise UsageError(
+                f"unknown stack {wanted!r}", where=str(project.root), fix=f"use one of: {', '.join(known)}"
+            )
         return wanted
     if len(known) > 1:
-        raise UsageError(f"has {len(known)} stacks", where=str(project.root), fix=f"name one with --stack: {', '.join(known)}")
+        raise UsageError(
+            f"has {len(known)} stacks", where=str(project.root), fix=f"name one with --stack: {', '.join(known)}"
+        )
     return known[0] if known else "dev"
 
 
@@ -114,6 +129,8 @@ def read_config(project: Project, stack: str, overrides: tuple[str, ...]) -> dic
     for item in overrides:
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise UsageError(f"{item!r} is not KEY=VALUE", where="--config", fix="for example --config aws:region=eu-central-1")
+            raise UsageError(
+                f"{item!r} is not KEY=VALUE", where="--config", fix="for example --config aws:region=eu-central-1"
+            )
         config[key if ":" in key else f"{project.name}:{key}"] = text
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in config.items()}

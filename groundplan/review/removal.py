@@ -41,7 +41,8 @@ class Removal:
 
     Attributes:
         goes: Number of resources that go, by type.
-        protected: Resources that the engine refuses to delete; while there is one, a destroy ends with an error after all else is gone.
+        protected: Resources that the engine refuses to delete; while there is one, a destroy ends with an error after
+            all else is gone.
         stays: What is left when a resource is deleted; of what is protected, after it was let go.
     """
 
@@ -63,7 +64,11 @@ def removal(root: Path, stack: str, prices: PriceBook) -> Removal:
         UsageError: The objectives are wrong.
     """
     found = [item for item in preview(root, stack) if item.custom and not item.type.startswith(_OF_ACCOUNT)]
-    locks = {item.inputs.get("bucket"): item.inputs for item in found if item.type == "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"}
+    locks = {
+        item.inputs.get("bucket"): item.inputs
+        for item in found
+        if item.type == "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+    }
     protected = tuple(_protected(item, stack, prices) for item in found if item.protect)
     stays = tuple(staying for item in found for staying in _left(item, locks, prices))
     goes = Counter(item.type for item in found if not item.protect and not item.retain_on_delete)
@@ -72,8 +77,19 @@ def removal(root: Path, stack: str, prices: PriceBook) -> Removal:
 
 def _protected(item: Previewed, stack: str, prices: PriceBook) -> Staying:
     usd = monthly_usd(item.type, item.inputs, prices)
-    until = "somebody lets it go" + ("; then it leaves the state, and stays in the account until it is deleted there" if item.retain_on_delete else "")
-    return Staying(item.name, item.type, "it holds data, and the stack protects what does", until, f"pulumi state unprotect -s {stack} '{item.urn}'", usd)
+    until = "somebody lets it go" + (
+        "; then it leaves the state, and stays in the account until it is deleted there"
+        if item.retain_on_delete
+        else ""
+    )
+    return Staying(
+        item.name,
+        item.type,
+        "it holds data, and the stack protects what does",
+        until,
+        f"pulumi state unprotect -s {stack} '{item.urn}'",
+        usd,
+    )
 
 
 def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> Iterable[Staying]:
@@ -87,17 +103,29 @@ def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> It
     if item.type in ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey"):
         days = inputs.get("deletionWindowInDays") or 30
         yield staying(
-            "a key can be used no more at once, and is deleted after its window", f"{days} days", "none; `aws kms cancel-key-deletion` takes it back", 0.0
+            "a key can be used no more at once, and is deleted after its window",
+            f"{days} days",
+            "none; `aws kms cancel-key-deletion` takes it back",
+            0.0,
         )
     elif item.type == "aws:secretsmanager/secret:Secret" and inputs.get("recoveryWindowInDays") != 0:
         days = inputs.get("recoveryWindowInDays") or 30
-        release = f"aws secretsmanager delete-secret --secret-id {inputs.get('name', item.name)} --force-delete-without-recovery"
-        yield staying("a secret is deleted after its window; until then its name is taken", f"{days} days", release, 0.0)
+        release = (
+            f"aws secretsmanager delete-secret --secret-id {inputs.get('name', item.name)}"
+            " --force-delete-without-recovery"
+        )
+        yield staying(
+            "a secret is deleted after its window; until then its name is taken", f"{days} days", release, 0.0
+        )
     elif item.type == "aws:s3/bucket:Bucket":
         yield from _bucket(item, locks.get(inputs.get("bucket")), staying)
     elif item.type == "aws:rds/instance:Instance" and not inputs.get("skipFinalSnapshot"):
         snapshot = inputs.get("finalSnapshotIdentifier", "its final snapshot")
-        yield staying("a last snapshot is made", "it is deleted", f"aws rds delete-db-snapshot --db-snapshot-identifier {snapshot}")
+        yield staying(
+            "a last snapshot is made",
+            "it is deleted",
+            f"aws rds delete-db-snapshot --db-snapshot-identifier {snapshot}",
+        )
     elif item.type == "aws:ecr/repository:Repository" and not inputs.get("forceDelete"):
         yield staying(
             "AWS deletes no repository that holds images",
@@ -111,17 +139,33 @@ def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> It
             f"aws logs delete-log-group --log-group-name {inputs.get('name')}",
         )
     elif item.type == "aws:backup/vault:Vault" and not inputs.get("forceDestroy"):
-        yield staying("AWS deletes no vault that holds recovery points", "they expire, or are deleted", "aws backup delete-recovery-point, for each")
+        yield staying(
+            "AWS deletes no vault that holds recovery points",
+            "they expire, or are deleted",
+            "aws backup delete-recovery-point, for each",
+        )
 
 
 def _bucket(item: Previewed, lock: Inputs | None, staying: Any) -> Iterable[Staying]:
     name = item.inputs.get("bucket", item.name)
     if lock is not None:
         rule = lock["rule"]["defaultRetention"]
-        release = "none, not for the account's root either" if rule["mode"] == "COMPLIANCE" else "s3:BypassGovernanceRetention, which `force_destroy` uses"
-        yield staying(f"its objects are under Object Lock ({rule['mode'].lower()})", f"{rule['days']:g} days after each was written", release)
+        release = (
+            "none, not for the account's root either"
+            if rule["mode"] == "COMPLIANCE"
+            else "s3:BypassGovernanceRetention, which `force_destroy` uses"
+        )
+        yield staying(
+            f"its objects are under Object Lock ({rule['mode'].lower()})",
+            f"{rule['days']:g} days after each was written",
+            release,
+        )
     elif not item.inputs.get("forceDestroy"):
-        yield staying("AWS deletes no bucket that holds objects", "it is emptied", f"aws s3 rb --force s3://{name} (and its old versions)")
+        yield staying(
+            "AWS deletes no bucket that holds objects",
+            "it is emptied",
+            f"aws s3 rb --force s3://{name} (and its old versions)",
+        )
 
 
 def leftovers(project: str, region: str, stack: str) -> list[str]:
@@ -134,7 +178,9 @@ def leftovers(project: str, region: str, stack: str) -> list[str]:
 
     pages = boto3.client("resourcegroupstaggingapi", region_name=region).get_paginator("get_resources")
     filters = [{"Key": "Project", "Values": [project]}, {"Key": "Environment", "Values": [stack]}]
-    return sorted(item["ResourceARN"] for page in pages.paginate(TagFilters=filters) for item in page["ResourceTagMappingList"])
+    return sorted(
+        item["ResourceARN"] for page in pages.paginate(TagFilters=filters) for item in page["ResourceTagMappingList"]
+    )
 
 
 def print_removal(plan: Removal) -> None:
@@ -142,11 +188,17 @@ def print_removal(plan: Removal) -> None:
     from groundplan import terminal
 
     console = terminal.console()
-    console.print(f"A destroy of stack {plan.stack}, told from its program; no account was asked. Prices: list, as of {plan.prices_as_of}.\n")
+    console.print(
+        f"A destroy of stack {plan.stack}, told from its program; no account was asked. Prices: list, as of"
+        f" {plan.prices_as_of}.\n"
+    )
     total = sum(plan.goes.values())
     console.print(
         f"[bold]{total} resources go[/bold]: "
-        + ", ".join(f"{count} {kind.rpartition(':')[2]}" for kind, count in sorted(plan.goes.items(), key=lambda item: -item[1])[:8])
+        + ", ".join(
+            f"{count} {kind.rpartition(':')[2]}"
+            for kind, count in sorted(plan.goes.items(), key=lambda item: -item[1])[:8]
+        )
         + ", ..."
     )
     for title, items in (
@@ -157,14 +209,25 @@ def print_removal(plan: Removal) -> None:
             console.print(f"\n[bold]{len(items)} {title}[/bold]")
             console.print(_table(items))
     if plan.protected:
-        console.print("\nTo let go of what is protected, one by one, after its data is where it should be (--json has the line of each):")
+        console.print(
+            "\nTo let go of what is protected, one by one, after its data is where it should be (--json has the line of"
+            " each):"
+        )
         console.print(f"  {plan.protected[0].release}", soft_wrap=True)
-    releases = list(dict.fromkeys(item.release for item in plan.stays if item.monthly_usd is None and not item.release.startswith("none")))
+    releases = list(
+        dict.fromkeys(
+            item.release for item in plan.stays if item.monthly_usd is None and not item.release.startswith("none")
+        )
+    )
     if releases:
         console.print("\nWhat lets go of the rest:")
         for release in releases[:12]:
             console.print(f"  {release}", soft_wrap=True)
-    console.print(f"\nThen: pulumi destroy -s {plan.stack}; what is left by its tags: groundplan destroy --stack {plan.stack} --leftovers", soft_wrap=True)
+    console.print(
+        f"\nThen: pulumi destroy -s {plan.stack}; what is left by its tags: groundplan destroy --stack {plan.stack}"
+        " --leftovers",
+        soft_wrap=True,
+    )
 
 
 def _table(items: Iterable[Staying]) -> Any:

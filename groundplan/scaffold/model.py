@@ -1,4 +1,6 @@
-"""``groundplan add model``: a model's folder from a CSV file, and its objectives in a stack file; all of it or nothing."""
+"""``groundplan add model``: a model's folder from a CSV file, and its objectives in a stack file; all of it or
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
         stack: Whose stack file gets the objectives.
 
     Raises:
-        UsageError: The name is taken or none, the file is no table that can be learned from, or the objectives can't be met; nothing was written.
+        UsageError: The name is taken or none, the file is no table that can be learned from, or the objectives can't be
+            met; nothing was written.
     """
     from pipelines.training.model_name import model_name
     from spec.objectives import load
@@ -77,10 +80,14 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
 
     folder, file = root / "models" / name, stack_file(root, stack)
     if name != model_name(name):
-        raise UsageError(f"{name!r} is not the name of a model", where="NAME", fix="use small letters, digits and dashes, at most 40")
+        raise UsageError(
+            f"{name!r} is not the name of a model", where="NAME", fix="use small letters, digits and dashes, at most 40"
+        )
     if folder.exists() or name in load(root, stack).objectives.models:
         there = f"models/{name}" if folder.exists() else f"stacks/{file.name}"
-        raise UsageError(f"there is a model {name!r} already", where=there, fix="choose another name, or remove that one first")
+        raise UsageError(
+            f"there is a model {name!r} already", where=there, fix="choose another name, or remove that one first"
+        )
     table = _look(source)
     target = _target(table, target)
     properties, key, numbered = _keyed(table, key, target)
@@ -112,10 +119,16 @@ def _look(source: Path) -> _Table:
     if not source.is_file():
         raise UsageError("there is no such file", where=where, fix="name a CSV file")
     if source.suffix.lower() not in (".csv", ".tsv"):
-        raise UsageError("is no CSV file by its name", where=where, fix="export the data as CSV; `groundplan contract import` reads other forms")
+        raise UsageError(
+            "is no CSV file by its name",
+            where=where,
+            fix="export the data as CSV; `groundplan contract import` reads other forms",
+        )
     if (size := source.stat().st_size) > MOST_MB * 1_000_000:
         raise UsageError(
-            f"is {size / 1e9:.1f} GB; a repository holds a sample of up to {MOST_MB} MB", where=where, fix="give a sample; all of the data comes by the topic"
+            f"is {size / 1e9:.1f} GB; a repository holds a sample of up to {MOST_MB} MB",
+            where=where,
+            fix="give a sample; all of the data comes by the topic",
         )
     if not size:
         raise UsageError("is empty", where=where, fix="give a file with a line of column names and rows below")
@@ -126,7 +139,11 @@ def _look(source: Path) -> _Table:
             columns = next(csv.reader([first], delimiter=delimiter))
             rows = sum(1 for row in csv.reader(file, delimiter=delimiter) if row)
     except UnicodeDecodeError as error:
-        raise UsageError(f"is no text in UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}", where=where, fix="save it as UTF-8") from None
+        raise UsageError(
+            f"is no text in UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}",
+            where=where,
+            fix="save it as UTF-8",
+        ) from None
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise UsageError(f"has the column {twice[0]!r} twice", where=where, fix="rename one of the two")
     if nameless := [str(place) for place, name in enumerate(columns, 1) if not name.strip()]:
@@ -137,7 +154,11 @@ def _look(source: Path) -> _Table:
 
     properties = contract_from(source, "rows")["schema"][0]["properties"]
     if [item["name"] for item in properties] != columns:
-        raise UsageError(f"its first line does not name the columns: {', '.join(columns[:MOST_SHOWN])}", where=where, fix="write the columns' names there")
+        raise UsageError(
+            f"its first line does not name the columns: {', '.join(columns[:MOST_SHOWN])}",
+            where=where,
+            fix="write the columns' names there",
+        )
     _refuse_mixed_dates(source, delimiter, [item["name"] for item in properties if item["logicalType"] == "string"])
     return _Table(source, columns, delimiter, rows, properties)
 
@@ -157,7 +178,9 @@ def _refuse_mixed_dates(source: Path, delimiter: str, texts: list[str]) -> None:
         dates = [form for form in forms if form]
         if len(dates) > 1 and forms[""] <= 0.1 * forms.total():
             raise UsageError(
-                f"column {name} has dates in {len(dates)} formats, such as {' and '.join(dates)}", where=str(source), fix="write them all as 2024-01-31"
+                f"column {name} has dates in {len(dates)} formats, such as {' and '.join(dates)}",
+                where=str(source),
+                fix="write them all as 2024-01-31",
             )
 
 
@@ -172,17 +195,31 @@ def _target(table: _Table, target: str) -> str:
 def _keyed(table: _Table, key: str, target: str) -> tuple[list[dict[str, Any]], str, bool]:
     """The properties with one of them as the key, its name, and whether the source must number the rows for it."""
     properties = [{name: value for name, value in item.items() if name != "primaryKey"} for item in table.properties]
-    found = key or next((item["name"] for item in table.properties if item.get("primaryKey") and item["name"] != target), "")
+    found = key or next(
+        (item["name"] for item in table.properties if item.get("primaryKey") and item["name"] != target), ""
+    )
     if key and key not in table.columns:
-        raise UsageError(f"{table.path.name} has no column {key!r}", where="--key", fix="name a column whose values are all different")
+        raise UsageError(
+            f"{table.path.name} has no column {key!r}",
+            where="--key",
+            fix="name a column whose values are all different",
+        )
     if found:
         kind = next(item for item in properties if item["name"] == found)
         if key and (repeated := _repeated(table, key)):
-            raise UsageError(f"column {key} does not tell the rows apart: {repeated!r} is there twice", where="--key", fix="name another, or leave --key away")
+            raise UsageError(
+                f"column {key} does not tell the rows apart: {repeated!r} is there twice",
+                where="--key",
+                fix="name another, or leave --key away",
+            )
         if kind["logicalType"] in ("string", "integer"):
             kind |= {"required": True, "primaryKey": True}
             return properties, found, False
-        raise UsageError(f"column {found} holds {kind['logicalType']}s; a key is a text or a whole number", where="--key", fix="name another")
+        raise UsageError(
+            f"column {found} holds {kind['logicalType']}s; a key is a text or a whole number",
+            where="--key",
+            fix="name another",
+        )
     name = "row_number"
     while name in table.columns:
         name += "_"
@@ -207,15 +244,33 @@ def _classes(table: _Table, target: str) -> list[str]:
     kind = next(item["logicalType"] for item in table.properties if item["name"] == target)
     values = sorted(set(_values(table, target)))
     if len(values) < 2:
-        raise UsageError(f"column {target} holds {'one value' if values else 'nothing'}, so there is nothing to predict", where="--target", fix="name another")
+        raise UsageError(
+            f"column {target} holds {'one value' if values else 'nothing'}, so there is nothing to predict",
+            where="--target",
+            fix="name another",
+        )
     if kind in ("string", "boolean") or (kind == "integer" and len(values) <= FEW_CLASSES):
         if len(values) > table.rows / 2:
-            raise UsageError(f"column {target} has {len(values):,} different texts in {table.rows:,} rows", where="--target", fix="name one with few classes")
+            raise UsageError(
+                f"column {target} has {len(values):,} different texts in {table.rows:,} rows",
+                where="--target",
+                fix="name one with few classes",
+            )
         return values
     return []
 
 
-def _write(folder: Path, name: str, table: _Table, target: str, key: str, numbered: bool, properties: list[dict[str, Any]], *, classes: bool) -> None:
+def _write(
+    folder: Path,
+    name: str,
+    table: _Table,
+    target: str,
+    key: str,
+    numbered: bool,
+    properties: list[dict[str, Any]],
+    *,
+    classes: bool,
+) -> None:
     from groundplan.contracts.importing import as_yaml, contract
 
     folder.mkdir(parents=True)
@@ -231,7 +286,9 @@ def _write(folder: Path, name: str, table: _Table, target: str, key: str, number
         "numbered": f"{_literal(key)}: number, " if numbered else "",
         "each": "number, row in enumerate(read)" if numbered else "row in read",
         "kinds": ", ".join(
-            _kind(item, kinds) for item in properties if item["logicalType"] in ("integer", "number", "boolean") and item["name"] in table.columns
+            _kind(item, kinds)
+            for item in properties
+            if item["logicalType"] in ("integer", "number", "boolean") and item["name"] in table.columns
         ),
         "features": _literal([item["name"] for item in properties if item["name"] not in (key, target)]),
         "estimator": "HistGradientBoostingClassifier" if classes else "HistGradientBoostingRegressor",
@@ -249,7 +306,9 @@ def _write(folder: Path, name: str, table: _Table, target: str, key: str, number
 
 def _kind(item: dict[str, Any], kinds: dict[str, str]) -> str:
     kind = item["logicalType"]
-    return f"{_literal(item['name'])}: " + ('lambda text: text.strip().lower() in ("true", "t", "yes", "1")' if kind == "boolean" else kinds[kind])
+    return f"{_literal(item['name'])}: " + (
+        'lambda text: text.strip().lower() in ("true", "t", "yes", "1")' if kind == "boolean" else kinds[kind]
+    )
 
 
 def _literal(value: Any) -> str:
@@ -274,13 +333,25 @@ def _check(folder: Path) -> None:
 
     load_definition(folder)
     if refused := refused_events(folder):
-        raise UsageError(f"the file's rows differ too much to be one table: {refused[0]}", where=str(folder.name), fix="write the column in one form")
+        raise UsageError(
+            f"the file's rows differ too much to be one table: {refused[0]}",
+            where=str(folder.name),
+            fix="write the column in one form",
+        )
 
 
 def objectives(name: str, table: _Table, target: str, classes: list[str]) -> str:
-    """The model's objectives, as a stack file has them; the worst quality is what a model that learned nothing would reach."""
+    """The model's objectives, as a stack file has them; the worst quality is what a model that learned nothing would
+    reach.
+    """
     if classes:
-        value, quality = ("balanced_accuracy", "share of the classes told right"), ("balanced_accuracy", f"{1 / len(classes):.3f}")
+        value, quality = (
+            ("balanced_accuracy", "share of the classes told right"),
+            (
+                "balanced_accuracy",
+                f"{1 / len(classes):.3f}",
+            ),
+        )
     else:
         amounts = sorted(map(float, _values(table, target)))
         middle = amounts[len(amounts) // 2]
@@ -295,7 +366,7 @@ def objectives(name: str, table: _Table, target: str, classes: list[str]) -> str
         latency_ms: 100
         requests_per_second: {{average: 1, peak: 5}}
         retraining: {{every_hours: 24, within_minutes: 60}}
-        quality: {{metric: {quality[0]}, worst: {quality[1]}}} # as good as a model that has learned nothing: ask for more
+        quality: {{metric: {quality[0]}, worst: {quality[1]}}} # as good as one that learned nothing: ask for more
         drift_share: 0.5
         explanations: true
 """
@@ -323,7 +394,9 @@ def with_model(text: str, block: str) -> str:
         last = last.value[-1][1] if isinstance(last.value[-1], tuple) else last.value[-1]
     end = last.end_mark.line + 1
     indent = " " * models.start_mark.column
-    shifted = "".join(f"{indent}{line[6:]}" if line.startswith("      ") else line for line in block.splitlines(keepends=True))
+    shifted = "".join(
+        f"{indent}{line[6:]}" if line.startswith("      ") else line for line in block.splitlines(keepends=True)
+    )
     return "".join([*lines[:end], shifted, *lines[end:]])
 
 

@@ -36,55 +36,66 @@ FILES = {
 _RUNNER = "codebuild-groundplan-"  # begins the name of a stack's own runner; then the stack's
 _COMMON = {"manifests": "", "hours": "", "region": "eu-central-1", "residency": "eu", "whose": "yours", "add_to": ""}
 STACKS: dict[str, dict[str, str]] = {
-    "local": _COMMON
-    | {
-        "says": "The platform on one laptop: no account, no credentials, the same program.",
-        "whose": "the local cloud's",
-        "region": "us-east-1",
-        "account": "123456789012",
-        "manifests": "  # A laptop has no cluster: Kubernetes objects are written to files, not applied.\n  kubernetes:renderYamlToDirectory: rendered/local\n",
-        "compliance": "[]",
-        "residency": "anywhere",
-        "availability": "one-zone",
-        "per_second": "50",
-        "retention_days": "7",
-        "monthly_usd": "1500",
-    },
-    "dev": _COMMON
-    | {
-        "says": "Where people try things: no personal data, switched off at night.",
-        "account": "111122223333",
-        "compliance": "[]",
-        "availability": "one-zone",
-        "hours": "    office_hours: {start: 7, end: 20, timezone: Europe/Berlin}\n",
-        "per_second": "20",
-        "retention_days": "30",
-        "monthly_usd": "1000",
-        "add_to": " --stack dev",
-    },
-    "staging": _COMMON
-    | {
-        "says": "As production is, but smaller: what runs here runs there.",
-        "account": "222233334444",
-        "compliance": "[gdpr]",
-        "availability": "multi-zone",
-        "hours": "    office_hours: {start: 6, end: 22, timezone: Europe/Berlin}\n",
-        "per_second": "100",
-        "retention_days": "30",
-        "monthly_usd": "2500",
-        "add_to": " --stack staging",
-    },
-    "prod": _COMMON
-    | {
-        "says": "Production.",
-        "account": "333344445555",
-        "compliance": "[gdpr]",
-        "availability": "multi-zone",
-        "per_second": "500",
-        "retention_days": "365",
-        "monthly_usd": "6000",
-        "add_to": " --stack prod",
-    },
+    "local": (
+        _COMMON
+        | {
+            "says": "The platform on one laptop: no account, no credentials, the same program.",
+            "whose": "the local cloud's",
+            "region": "us-east-1",
+            "account": "123456789012",
+            "manifests": (
+                "  # A laptop has no cluster: Kubernetes objects are written to files, not applied.\n "
+                " kubernetes:renderYamlToDirectory: rendered/local\n"
+            ),
+            "compliance": "[]",
+            "residency": "anywhere",
+            "availability": "one-zone",
+            "per_second": "50",
+            "retention_days": "7",
+            "monthly_usd": "1500",
+        }
+    ),
+    "dev": (
+        _COMMON
+        | {
+            "says": "Where people try things: no personal data, switched off at night.",
+            "account": "111122223333",
+            "compliance": "[]",
+            "availability": "one-zone",
+            "hours": "    office_hours: {start: 7, end: 20, timezone: Europe/Berlin}\n",
+            "per_second": "20",
+            "retention_days": "30",
+            "monthly_usd": "1000",
+            "add_to": " --stack dev",
+        }
+    ),
+    "staging": (
+        _COMMON
+        | {
+            "says": "As production is, but smaller: what runs here runs there.",
+            "account": "222233334444",
+            "compliance": "[gdpr]",
+            "availability": "multi-zone",
+            "hours": "    office_hours: {start: 6, end: 22, timezone: Europe/Berlin}\n",
+            "per_second": "100",
+            "retention_days": "30",
+            "monthly_usd": "2500",
+            "add_to": " --stack staging",
+        }
+    ),
+    "prod": (
+        _COMMON
+        | {
+            "says": "Production.",
+            "account": "333344445555",
+            "compliance": "[gdpr]",
+            "availability": "multi-zone",
+            "per_second": "500",
+            "retention_days": "365",
+            "monthly_usd": "6000",
+            "add_to": " --stack prod",
+        }
+    ),
 }
 
 
@@ -121,14 +132,20 @@ def write_repository(root: Path, name: str = "", requirement: str = "") -> Writt
     name = name or re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name) or len(name) > LONGEST_NAME:
         raise UsageError(
-            f"{name!r} is no name for a project", where="--name", fix=f"use small letters, digits and dashes, beginning with a letter, at most {LONGEST_NAME}"
+            f"{name!r} is no name for a project",
+            where="--name",
+            fix=f"use small letters, digits and dashes, beginning with a letter, at most {LONGEST_NAME}",
         )
     texts = repository_files(name, requirement or own_requirement())
     if root.exists():
         others = sorted({path.name for path in root.iterdir()} - MAY_BE_THERE)
         kept = [file for file in texts if (root / file).exists()]
         if others:
-            raise UsageError(f"holds {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}", where=str(root), fix="run it in an empty folder")
+            raise UsageError(
+                f"holds {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}",
+                where=str(root),
+                fix="run it in an empty folder",
+            )
         texts = {file: text for file, text in texts.items() if file not in kept}
     for file, text in texts.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +160,11 @@ def repository_files(name: str, requirement: str) -> dict[str, str]:
 
     from spec.objectives import stack_schema
 
-    given = {"name": name, "version": version("groundplan"), "in_a_year": (date.today() + timedelta(days=365)).isoformat()}  # noqa: DTZ011 (its user's day)
+    given = {
+        "name": name,
+        "version": version("groundplan"),
+        "in_a_year": (date.today() + timedelta(days=365)).isoformat(),  # noqa: DTZ011 (its user's day)
+    }
     texts = {target: _filled(template, given) for template, target in FILES.items()}
     for stack, values in STACKS.items():
         texts[f"stacks/Pulumi.{stack}.yaml"] = _filled("stack.yaml.txt", given | values | {"environment": stack})
@@ -159,7 +180,9 @@ def _filled(template: str, given: dict[str, str]) -> str:
 
 
 def own_requirement() -> str:
-    """This installation of groundplan as pip reads it (PEP 440, PEP 610): a version, an address with its hash, or a place on this machine."""
+    """This installation of groundplan as pip reads it (PEP 440, PEP 610): a version, an address with its hash, or a
+    place on this machine.
+    """
     from importlib.metadata import distribution
 
     own = distribution("groundplan")
@@ -193,7 +216,12 @@ def write_policy_pack(folder: Path) -> Path:
     """
     pack = folder / "policy-pack"
     pack.mkdir(parents=True, exist_ok=True)
-    description = {"description": "Groundplan's controls", "runtime": {"name": "python", "options": {"virtualenv": sys.prefix}}}
+    description = {
+        "description": "Groundplan's controls",
+        "runtime": {"name": "python", "options": {"virtualenv": sys.prefix}},
+    }
     (pack / "PulumiPolicy.yaml").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
-    (pack / "__main__.py").write_text('import runpy\n\nrunpy.run_module("policies", run_name="__main__")\n', encoding="utf-8")
+    (pack / "__main__.py").write_text(
+        'import runpy\n\nrunpy.run_module("policies", run_name="__main__")\n', encoding="utf-8"
+    )
     return pack

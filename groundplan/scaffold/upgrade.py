@@ -1,4 +1,6 @@
-"""``groundplan upgrade``: what a newer release changes in a repository, shown before anything changes; then the repository's own files, merged."""
+"""``groundplan upgrade``: what a newer release changes in a repository, shown before anything changes; then the
+repository's own files, merged.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from spec.errors import GroundplanError, UsageError
 from spec.names import HOME
 
 LOCK, REQUIREMENTS = "requirements.lock", "requirements.txt"
-_LEFT_ALONE = re.compile(r"stacks/Pulumi\..*|models/.*|README\.md|requirements\.txt")  # what is the company's own from the first day on
+_LEFT_ALONE = re.compile(
+    r"stacks/Pulumi\..*|models/.*|README\.md|requirements\.txt"
+)  # what is the company's own from the first day on
 _REVIEW_TIMEOUT_S = 300
 
 
@@ -75,11 +79,23 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
         GroundplanError: The release can't be installed or run.
     """
     if root == HOME:
-        raise UsageError("this is groundplan itself, no repository that depends on it", where=str(root), fix="git pull; `groundplan review --against` a tag")
+        raise UsageError(
+            "this is groundplan itself, no repository that depends on it",
+            where=str(root),
+            fix="git pull; `groundplan review --against` a tag",
+        )
     file = root / REQUIREMENTS
-    named = [line for line in (file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()) if re.match(r"groundplan\b", line)]
+    named = [
+        line
+        for line in (file.read_text(encoding="utf-8").splitlines() if file.is_file() else ())
+        if re.match(r"groundplan\b", line)
+    ]
     if len(named) != 1:
-        raise UsageError("names no groundplan", where=str(file), fix="write a line such as `groundplan==0.1.0`; `groundplan init` makes a whole repository")
+        raise UsageError(
+            "names no groundplan",
+            where=str(file),
+            fix="write a line such as `groundplan==0.1.0`; `groundplan init` makes a whole repository",
+        )
     folder = root / ".groundplan" / "upgrade"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -96,9 +112,20 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
 
     version = next(item.version for item in distributions(path=[str(release)]) if item.name == "groundplan")
     return Upgrade(
-        root, _own_version(), version, requirement, packages, tuple(_schema_changes(json.loads(here[schema]), json.loads(texts[schema]))), stacks,
-        {name: text for name, text in files.items() if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text}, conflicts,
-    )  # fmt: skip
+        root,
+        _own_version(),
+        version,
+        requirement,
+        packages,
+        tuple(_schema_changes(json.loads(here[schema]), json.loads(texts[schema]))),
+        stacks,
+        {
+            name: text
+            for name, text in files.items()
+            if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text
+        },
+        conflicts,
+    )
 
 
 def take(upgrade: Upgrade) -> list[str]:
@@ -109,7 +136,11 @@ def take(upgrade: Upgrade) -> list[str]:
     """
     for item in upgrade.stacks:
         if item.refused:
-            raise UsageError(f"can't be drawn by {upgrade.version}: {item.refused}", where=f"stack {item.stack}", fix="mend the stack's file, and try again")
+            raise UsageError(
+                f"can't be drawn by {upgrade.version}: {item.refused}",
+                where=f"stack {item.stack}",
+                fix="mend the stack's file, and try again",
+            )
     for name, text in upgrade.files.items():
         (upgrade.root / name).parent.mkdir(parents=True, exist_ok=True)
         (upgrade.root / name).write_text(text, encoding="utf-8")
@@ -144,7 +175,9 @@ def _wanted(named: str, to: str) -> str:
         return to
     if not re.fullmatch(r"v?\d+(\.\d+)*\S*", to):
         raise UsageError(
-            f"{to!r} is no release: no version, address or wheel", where="RELEASE", fix="for example 0.2.0, or https://.../groundplan-0.2.0-py3-none-any.whl"
+            f"{to!r} is no release: no version, address or wheel",
+            where="RELEASE",
+            fix="for example 0.2.0, or https://.../groundplan-0.2.0-py3-none-any.whl",
         )
     version, here = to.removeprefix("v"), _own_version()
     if "@" not in named:
@@ -159,11 +192,30 @@ def _wanted(named: str, to: str) -> str:
 
 
 def _pip(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(folder), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+        str(folder),
+        *arguments,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:] or ["pip says nothing"]
-        raise UsageError(f"can't be installed: {lines[-1].removeprefix('ERROR: ')}", where=arguments[-1], fix="see that the release is there")
+        lines = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.splitlines()[-1:]
+            or ["pip says nothing"]
+        )
+        raise UsageError(
+            f"can't be installed: {lines[-1].removeprefix('ERROR: ')}",
+            where=arguments[-1],
+            fix="see that the release is there",
+        )
 
 
 def _install(folder: Path, wanted: str) -> tuple[Path, str]:
@@ -171,7 +223,9 @@ def _install(folder: Path, wanted: str) -> tuple[Path, str]:
     release, report = folder / "release", folder / "report.json"
     _pip(release, "--no-build-isolation", "--report", str(report), wanted)
     (installed,) = json.loads(report.read_text(encoding="utf-8"))["install"]
-    return release, requirement_of(installed["metadata"]["version"], installed["download_info"] if installed["is_direct"] else {})
+    return release, requirement_of(
+        installed["metadata"]["version"], installed["download_info"] if installed["is_direct"] else {}
+    )
 
 
 def _locked(text: str) -> dict[str, tuple[str, str]]:
@@ -203,7 +257,11 @@ def _changed_packages(release: Path) -> tuple[tuple[str, str, str], ...]:
 def _lock_of(release: Path) -> str:
     file = release / "groundplan" / "scaffold" / "templates" / "repository" / LOCK
     if not file.is_file():
-        raise UsageError("is a release from before `groundplan init`, so no repository can depend on it", where=str(release), fix="name a newer one")
+        raise UsageError(
+            "is a release from before `groundplan init`, so no repository can depend on it",
+            where=str(release),
+            fix="name a newer one",
+        )
     return file.read_text(encoding="utf-8")
 
 
@@ -215,7 +273,10 @@ def _install_packages(folder: Path, release: Path, packages: tuple[tuple[str, st
         _pip(release, "--require-hashes", "-r", str(folder / LOCK))
 
 
-_TEXTS = "import json, sys; from groundplan.scaffold.repository import repository_files; print(json.dumps(repository_files(*sys.argv[1:])))"
+_TEXTS = (
+    "import json, sys; from groundplan.scaffold.repository import repository_files;"
+    " print(json.dumps(repository_files(*sys.argv[1:])))"
+)
 
 
 def _by_the_release(release: Path, root: Path, *arguments: str) -> str:
@@ -225,10 +286,19 @@ def _by_the_release(release: Path, root: Path, *arguments: str) -> str:
         GroundplanError: It fails.
     """
     environment = {**os.environ, "PYTHONPATH": str(release)}
-    done = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=_REVIEW_TIMEOUT_S)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_REVIEW_TIMEOUT_S,
+    )
     if done.returncode > 1 or not done.stdout:  # a review that finds something ends with 1
         said = done.stderr.strip().removeprefix("error: ")
-        raise GroundplanError(said if done.returncode == 2 else said[-500:] or "it says nothing", where="the newer release")
+        raise GroundplanError(
+            said if done.returncode == 2 else said[-500:] or "it says nothing", where="the newer release"
+        )
     return done.stdout
 
 
@@ -252,20 +322,30 @@ def _schema_changes(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     def fields(schema: dict[str, Any], place: str = "") -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for name, value in schema.get("properties", {}).items():
-            found[f"{place}{name}"] = {key: item for key, item in value.items() if key not in ("title", "description", "properties")}
+            found[f"{place}{name}"] = {
+                key: item for key, item in value.items() if key not in ("title", "description", "properties")
+            }
             found |= fields(value, f"{place}{name}.")
         for name, value in schema.get("$defs", {}).items():
             found |= fields(value, f"{name}.")
         return found
 
     old, new = fields(here), fields(there)
-    said = [f"new: {name}" + (f" (default {json.dumps(new[name]['default'])})" if "default" in new[name] else "") for name in new if name not in old]
+    said = [
+        f"new: {name}" + (f" (default {json.dumps(new[name]['default'])})" if "default" in new[name] else "")
+        for name in new
+        if name not in old
+    ]
     said += [f"gone: {name}" for name in old if name not in new]
     return said + [f"changed: {name}" for name in new if name in old and new[name] != old[name]]
 
 
-def _merged(root: Path, folder: Path, here: dict[str, str], there: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Files that both releases write: with the newer one's changes, and those that can't be told from the company's own."""
+def _merged(
+    root: Path, folder: Path, here: dict[str, str], there: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Files that both releases write: with the newer one's changes, and those that can't be told from the company's
+    own.
+    """
     files, conflicts = dict[str, str](), dict[str, str]()
     for name, text in there.items():
         own = (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None

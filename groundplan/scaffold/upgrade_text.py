@@ -19,7 +19,10 @@ def print_upgrade(found: Upgrade) -> None:
     shown = ", ".join(packages[:_MOST]) + (f" and {len(packages) - _MOST} more" if len(packages) > _MOST else "")
     console.print(f"packages     {shown or 'none changes'}", markup=False)
     console.print(f"objectives   {'; '.join(found.objectives) or 'may say what they may say now'}", markup=False)
-    console.print(f"files        {', '.join([*found.files, *(f'{name} (yours differs, too)' for name in found.conflicts)])}", markup=False)
+    console.print(
+        f"files        {', '.join([*found.files, *(f'{name} (yours differs, too)' for name in found.conflicts)])}",
+        markup=False,
+    )
     for item in found.stacks:
         if item.refused:
             console.print(f"\n[bold]Stack {item.stack}[/bold] can't be drawn by it")
@@ -43,7 +46,11 @@ def as_document(found: Upgrade) -> dict[str, Any]:
         "conflicts": list(found.conflicts),
         "stacks": [
             {"stack": item.stack, "refused": item.refused}
-            | ({"monthly_usd": round(item.review.cost.monthly_usd, 2), "comparison": asdict(item.review.comparison)} if item.review else {})
+            | (
+                {"monthly_usd": round(item.review.cost.monthly_usd, 2), "comparison": asdict(item.review.comparison)}
+                if item.review
+                else {}
+            )
             for item in found.stacks
         ],
     }

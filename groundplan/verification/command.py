@@ -37,12 +37,19 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
         if state is not None:
             from groundplan.local.moto.aws import client as of_local_cloud
 
-            return of_local_cloud(service, state.services["router" if service == "sagemaker-runtime" else "aws"].url, state.region)
+            return of_local_cloud(
+                service, state.services["router" if service == "sagemaker-runtime" else "aws"].url, state.region
+            )
         import boto3
 
         return boto3.client(service, region_name=outputs.region)
 
-    report = Report(outputs.stack, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", _where(local, outputs.account_id, outputs.region), _revision(home.root))
+    report = Report(
+        outputs.stack,
+        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        _where(local, outputs.account_id, outputs.region),
+        _revision(home.root),
+    )
     say("reading back what lies there")
     stored.look(report, outputs, client)
     stored.refusals(report, outputs, client, local=local)
@@ -59,10 +66,13 @@ def _on_aws(report: Report, outputs: Any, client: Any) -> None:
     """Endpoints are asked for nothing in particular: which entities there are, only their data tells."""
     report.checks.append(
         Check(
-            working.AREA, "an event goes through the pipeline", "not tried",
-            "on AWS the stack's own schedule starts it, and people sign it off; `groundplan verify` on this machine runs it",
+            working.AREA,
+            "an event goes through the pipeline",
+            "not tried",
+            "on AWS the stack's own schedule starts it, and people sign it off; `groundplan verify` on this machine"
+            " runs it",
         )
-    )  # fmt: skip
+    )
     for model, alarms in sorted(outputs.alarms.items()):
         with report.looking(working.AREA, f"an alarm of {model}"):
             report.checks.append(working.alarm_of(client("cloudwatch"), alarms))
@@ -73,7 +83,9 @@ def _where(local: bool, account: str, region: str) -> str:
 
 
 def _revision(root: Path) -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"
 
 
@@ -90,7 +102,9 @@ def write(report: Report, out: Path) -> list[Path]:
         for path, text in files.items():
             path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"can't be written: {error.strerror}", where=f"--out {out}", fix="name another folder") from None
+        raise UsageError(
+            f"can't be written: {error.strerror}", where=f"--out {out}", fix="name another folder"
+        ) from None
     return list(files)
 
 
@@ -105,8 +119,13 @@ def print_report(report: Report) -> None:
     for area in dict.fromkeys(check.area for check in report.checks):
         console.print(f"\n[bold]{area}[/bold]")
         for check in (item for item in report.checks if item.area == area):
-            wanted = f"  [dim](wanted: {escape(check.wanted)})[/dim]" if check.wanted and check.state == "failed" else ""
-            console.print(f"  [{colours[check.state]}]{check.state:9}[/{colours[check.state]}] {escape(check.what)}: {escape(check.found)}{wanted}")
+            wanted = (
+                f"  [dim](wanted: {escape(check.wanted)})[/dim]" if check.wanted and check.state == "failed" else ""
+            )
+            console.print(
+                f"  [{colours[check.state]}]{check.state:9}[/{colours[check.state]}] {escape(check.what)}:"
+                f" {escape(check.found)}{wanted}"
+            )
     for line in report.left:
         console.print(f"left behind: {escape(line)}")
     console.print(f"\n[bold]{report.verdict}[/bold]")

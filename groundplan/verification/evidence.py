@@ -68,7 +68,9 @@ class Report:
     @property
     def verdict(self) -> str:
         """One line."""
-        counts = [f"{count} {state}" for state in STATES if (count := sum(check.state == state for check in self.checks))]
+        counts = [
+            f"{count} {state}" for state in STATES if (count := sum(check.state == state for check in self.checks))
+        ]
         return f"{'passed' if self.passed else 'failed'}: {', '.join(counts)}"
 
     def document(self) -> dict[str, Any]:
@@ -101,14 +103,28 @@ def as_html(report: Report) -> str:
         f"<h1>{e(title)}</h1>",
         f"<p><b class='{'good' if report.passed else 'bad'}'>{e(report.verdict)}</b></p>",
         f"<p>{e(report.begun)}, {e(report.where)}, revision <code>{e(report.revision)}</code></p>",
-        "<ul>" + "".join(f"<li><span class='{css}'>{state}</span>: {e(says)}</li>" for state, (css, says) in STATES.items()) + "</ul>",
+        "<ul>"
+        + "".join(f"<li><span class='{css}'>{state}</span>: {e(says)}</li>" for state, (css, says) in STATES.items())
+        + "</ul>",
     ]
     for area in dict.fromkeys(check.area for check in report.checks):
         rows = [
-            (e(check.what), f"<span class='{STATES[check.state][0]}'>{check.state}</span>", e(check.found), e(check.wanted), f"{check.seconds:.1f}")
-            for check in report.checks if check.area == area
-        ]  # fmt: skip
-        body += [f"<h2>{e(area)}</h2>", "<div class='wide'>", _table(("what", "", "found", "wanted", "seconds"), rows, (4,)), "</div>"]
+            (
+                e(check.what),
+                f"<span class='{STATES[check.state][0]}'>{check.state}</span>",
+                e(check.found),
+                e(check.wanted),
+                f"{check.seconds:.1f}",
+            )
+            for check in report.checks
+            if check.area == area
+        ]
+        body += [
+            f"<h2>{e(area)}</h2>",
+            "<div class='wide'>",
+            _table(("what", "", "found", "wanted", "seconds"), rows, (4,)),
+            "</div>",
+        ]
     if report.left:
         body += ["<h2>What it left behind</h2><ul>", *(f"<li>{e(line)}</li>" for line in report.left), "</ul>"]
     style = f"<style>{_STYLE} .wide {{ overflow-x: auto }}</style>"

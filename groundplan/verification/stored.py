@@ -28,11 +28,15 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
     for kind, arn in sorted(outputs.key_arns.items()):
         with report.looking(AREA, f"key {kind}"):
             turning = client("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
-            report.checks.append(_check(f"key {kind} is rotated", turning, f"rotation {'on' if turning else 'off'}", "on"))
+            report.checks.append(
+                _check(f"key {kind} is rotated", turning, f"rotation {'on' if turning else 'off'}", "on")
+            )
     for name, arn in sorted(outputs.secret_arns.items()):
         with report.looking(AREA, f"secret {name}"):
             versions = client("secretsmanager").describe_secret(SecretId=arn).get("VersionIdsToStages") or {}
-            report.checks.append(_check(f"secret {name} has a value", bool(versions), f"{len(versions)} versions", "at least 1"))
+            report.checks.append(
+                _check(f"secret {name} has a value", bool(versions), f"{len(versions)} versions", "at least 1")
+            )
     for model, endpoint in sorted(outputs.endpoints.items()):
         if endpoint.name:
             with report.looking(AREA, f"endpoint of {model}"):
@@ -44,18 +48,27 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
         silent = [name for name in alarms if name in there and not there[name]["AlarmActions"]]
         missing = [name for name in alarms if name not in there]
         said = f"{len(alarms) - len(missing)} of {len(alarms)} there, {len(silent)} without an action"
-        report.checks.append(_check("every alarm is there and tells somebody", not missing and not silent, said, "all of them"))
+        report.checks.append(
+            _check("every alarm is there and tells somebody", not missing and not silent, said, "all of them")
+        )
 
 
 def _bucket(zone: str, outputs: Outputs, s3: Any) -> Iterator[Check]:
     bucket = outputs.buckets[zone]
-    rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+    rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0][
+        "ApplyServerSideEncryptionByDefault"
+    ]
     own = rule.get("KMSMasterKeyID") in outputs.key_arns.values()
     yield _check(
-        f"bucket {zone} is encrypted with a key of the stack", own, rule["SSEAlgorithm"] + ("" if own else ", another key"), "aws:kms, a key of the stack"
+        f"bucket {zone} is encrypted with a key of the stack",
+        own,
+        rule["SSEAlgorithm"] + ("" if own else ", another key"),
+        "aws:kms, a key of the stack",
     )
     block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-    yield _check(f"bucket {zone} is closed to the public", all(block.values()), f"{sum(block.values())} of 4 blocks", "all 4")
+    yield _check(
+        f"bucket {zone} is closed to the public", all(block.values()), f"{sum(block.values())} of 4 blocks", "all 4"
+    )
     versions = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
     yield _check(f"bucket {zone} keeps versions", versions == "Enabled", versions, "Enabled")
     tags = {item["Key"] for item in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
@@ -74,14 +87,23 @@ def _bucket(zone: str, outputs: Outputs, s3: Any) -> Iterator[Check]:
 def _table(view: str, table: str, dynamodb: Any) -> Iterator[Check]:
     described = dynamodb.describe_table(TableName=table)["Table"]
     kept = described.get("SSEDescription", {})
-    yield _check(f"online table {view} is encrypted", kept.get("SSEType") == "KMS", kept.get("SSEType", "AWS's own key"), "KMS")
+    yield _check(
+        f"online table {view} is encrypted", kept.get("SSEType") == "KMS", kept.get("SSEType", "AWS's own key"), "KMS"
+    )
     tags = {item["Key"] for item in dynamodb.list_tags_of_resource(ResourceArn=described["TableArn"])["Tags"]}
-    yield _check(f"online table {view} has its tags", {*_TAGS} <= tags, ", ".join(sorted(tags)) or "none", ", ".join(_TAGS))
+    yield _check(
+        f"online table {view} has its tags", {*_TAGS} <= tags, ", ".join(sorted(tags)) or "none", ", ".join(_TAGS)
+    )
 
 
 def _endpoint(model: str, name: str, sagemaker: Any) -> Iterator[Check]:
     described = sagemaker.describe_endpoint(EndpointName=name)
-    yield _check(f"endpoint of {model} is in service", described["EndpointStatus"] == "InService", described["EndpointStatus"], "InService")
+    yield _check(
+        f"endpoint of {model} is in service",
+        described["EndpointStatus"] == "InService",
+        described["EndpointStatus"],
+        "InService",
+    )
     config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
     capture = (config.get("DataCaptureConfig") or {}).get("EnableCapture", False)
     yield _check(f"endpoint of {model} captures what it is asked", bool(capture), "on" if capture else "off", "on")
@@ -93,14 +115,23 @@ def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -
     with report.looking(area, "access to the lake"):
         policy = read(client("s3").get_bucket_policy(Bucket=bucket)["Policy"], f"policy of {bucket}")
         of_ours = f"arn:aws:iam::{outputs.account_id}:role/any"
-        everything = read({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}, "every right")
+        everything = read(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}, "every right"
+        )
         cases = (
             ("anybody reads an object", "anonymous", (), {"aws:SecureTransport": "true"}),
-            ("a role of the account with every right comes by plain HTTP", of_ours, (everything,), {"aws:SecureTransport": "false"}),
+            (
+                "a role of the account with every right comes by plain HTTP",
+                of_ours,
+                (everything,),
+                {"aws:SecureTransport": "false"},
+            ),
             ("a role of the account without rights", of_ours, (), {"aws:SecureTransport": "true"}),
         )
         for what, who, own, context in cases:
-            request = Request("s3:GetObject", f"arn:aws:s3:::{bucket}/runs/any", who, context, resource_account=outputs.account_id)
+            request = Request(
+                "s3:GetObject", f"arn:aws:s3:::{bucket}/runs/any", who, context, resource_account=outputs.account_id
+            )
             decision = evaluate(request, Policies(identity=own, resource=policy))
             state = "failed" if decision.outcome != "denied" else "evaluated"
             report.checks.append(Check(area, what, state, f"{decision.outcome}: {decision.reason}", "denied"))
@@ -109,7 +140,9 @@ def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -
     for what, scheme in (("anybody reads over HTTPS", "https"), ("anybody reads by plain HTTP", "http")):
         with report.looking(area, what):
             status = _status(f"{scheme}://{bucket}.s3.{outputs.region}.amazonaws.com/platform/outputs.json")
-            report.checks.append(Check(area, what, "passed" if status == 403 else "failed", f"HTTP {status}", "HTTP 403"))
+            report.checks.append(
+                Check(area, what, "passed" if status == 403 else "failed", f"HTTP {status}", "HTTP 403")
+            )
 
 
 def _status(address: str) -> int:

@@ -1,4 +1,6 @@
-"""Whether a stack works: an event goes all the way to a prediction, and what was asked is captured, counted and watched."""
+"""Whether a stack works: an event goes all the way to a prediction, and what was asked is captured, counted and
+watched.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Pa
 
     loaded = load_definition(folder)
     if not loaded.contracts:
-        report.checks.append(Check(AREA, "an event is sent", "not tried", "the model reads no events", "a model with a data contract"))
+        report.checks.append(
+            Check(AREA, "an event is sent", "not tried", "the model reads no events", "a model with a data contract")
+        )
         return
     contract, key, sent = loaded.contracts[0], b"", dict[str, Any]()
     begun = time.monotonic()
@@ -38,9 +42,22 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Pa
             sent = _event(outputs, contract)
             named = str(message_key(contract, sent)).encode()
             begun = time.monotonic()
-            send(producer(outputs), [{"topic": contract.topic, "value": json.dumps(sent).encode(), "key": named}], contract.topic)
+            send(
+                producer(outputs),
+                [{"topic": contract.topic, "value": json.dumps(sent).encode(), "key": named}],
+                contract.topic,
+            )
             key = named
-        report.checks.append(Check(AREA, "an event is sent", "passed", f"key {key.decode()} to {contract.topic}", "acknowledged", time.monotonic() - begun))
+        report.checks.append(
+            Check(
+                AREA,
+                "an event is sent",
+                "passed",
+                f"key {key.decode()} to {contract.topic}",
+                "acknowledged",
+                time.monotonic() - begun,
+            )
+        )
         say(f"event {key.decode()} sent to {contract.topic}")
     if not key:
         return
@@ -52,8 +69,13 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Pa
         finally:
             with inside(home):
                 send(producer(outputs), [{"topic": contract.topic, "value": None, "key": key}], contract.topic)
-            report.left.append(f"the event {key.decode()} in the raw zone, which is locked; it is deleted by its key, so that the next dataset leaves it out")
-            report.left.append("a version in the registry, its run, and the lines of the audit log that say how it came")
+            report.left.append(
+                f"the event {key.decode()} in the raw zone, which is locked; it is deleted by its key, so that the next"
+                " dataset leaves it out"
+            )
+            report.left.append(
+                "a version in the registry, its run, and the lines of the audit log that say how it came"
+            )
 
 
 def _event(outputs: Outputs, contract: Any) -> dict[str, Any]:
@@ -75,35 +97,70 @@ def _event(outputs: Outputs, contract: Any) -> dict[str, Any]:
 def _pipeline(report: Report, found: dict[str, Any], topic: str, seconds: float) -> None:
     taken = found["ingest"]
     sums = taken["topics"][topic]
-    adds_up = sums["events"] == sums["rows"] + sums["deletions"] + sums["dead_letters"] + sums["quarantined"] + sums["discarded"]
-    report.checks.append(_check("it lies in the raw zone", taken["new_events"] >= 1, f"{taken['new_events']} new events", "at least 1"))
+    adds_up = (
+        sums["events"]
+        == sums["rows"] + sums["deletions"] + sums["dead_letters"] + sums["quarantined"] + sums["discarded"]
+    )
+    report.checks.append(
+        _check("it lies in the raw zone", taken["new_events"] >= 1, f"{taken['new_events']} new events", "at least 1")
+    )
     counted = (
-        f"{sums['events']} sent, {sums['rows']} rows, {sums['deletions']} deletions, {sums['dead_letters']} dead letters, {sums['quarantined']} in quarantine"
+        f"{sums['events']} sent, {sums['rows']} rows, {sums['deletions']} deletions, {sums['dead_letters']} dead"
+        f" letters, {sums['quarantined']} in quarantine"
     )
     report.checks.append(_check("every event is somewhere", adds_up, counted, "sent = all others"))
     gate = found["quality"]
     report.checks.append(
-        _check("the gate lets the dataset through", bool(gate["digest"]), f"{gate['expectations']} expectations, dataset {gate['digest'][:16]}", "a dataset")
+        _check(
+            "the gate lets the dataset through",
+            bool(gate["digest"]),
+            f"{gate['expectations']} expectations, dataset {gate['digest'][:16]}",
+            "a dataset",
+        )
     )
     views = {name: view["online"]["items"] for name, view in found["features"]["views"].items()}
     said = ", ".join(f"{items} in {name}" for name, items in views.items())
     report.checks.append(_check("features are online", bool(views) and all(views.values()), said, "every entity"))
-    report.checks.append(_check("a version is registered", bool(found["register"]["version"]), found["register"]["version"], "a version"))
+    report.checks.append(
+        _check("a version is registered", bool(found["register"]["version"]), found["register"]["version"], "a version")
+    )
     who = found["signoff"]["approvals"]
     report.checks.append(
-        _check("two people agree", len(set(who.values())) == 2, ", ".join(f"{role}: {name}" for role, name in who.items()), "two, in two roles")
+        _check(
+            "two people agree",
+            len(set(who.values())) == 2,
+            ", ".join(f"{role}: {name}" for role, name in who.items()),
+            "two, in two roles",
+        )
     )
     deployed = found["deploy"]
-    report.checks.append(_check("a canary decides", deployed["outcome"] == "promoted", f"{deployed['outcome']}: {deployed['verdict']}", "promoted"))
+    report.checks.append(
+        _check(
+            "a canary decides",
+            deployed["outcome"] == "promoted",
+            f"{deployed['outcome']}: {deployed['verdict']}",
+            "promoted",
+        )
+    )
     report.checks.append(Check(AREA, "from the event to the endpoint", "passed", f"{seconds:.0f} s", "", seconds))
 
 
-def _ask(report: Report, outputs: Outputs, client: Client, model: str, found: dict[str, Any], entity: Any, begun: float) -> None:
+def _ask(
+    report: Report, outputs: Outputs, client: Client, model: str, found: dict[str, Any], entity: Any, begun: float
+) -> None:
     name, own = found["deploy"]["endpoint"], next(iter(found["features"]["views"].values()))["key"]
     answers_at(report, outputs, client, model, name, {"entities": {own: [entity]}}, begun)
 
 
-def answers_at(report: Report, outputs: Outputs, client: Client, model: str, name: str, body: dict[str, Any], begun: float | None = None) -> None:
+def answers_at(
+    report: Report,
+    outputs: Outputs,
+    client: Client,
+    model: str,
+    name: str,
+    body: dict[str, Any],
+    begun: float | None = None,
+) -> None:
     """Ask an endpoint, and hold its answers to the model's objectives."""
     runtime, s3, bucket = client("sagemaker-runtime"), client("s3"), outputs.buckets["models"]
     request = {"EndpointName": name, "ContentType": "application/json", "Body": json.dumps(body)}
@@ -126,23 +183,48 @@ def answers_at(report: Report, outputs: Outputs, client: Client, model: str, nam
     if begun is not None:
         within = outputs.models[model].retraining.within_minutes
         wanted = f"at most {within:g} minutes" if within else "no objective"
-        report.checks.append(_check("freshness: from the event to its prediction", not within or fresh <= 60 * within, f"{fresh:.0f} s", wanted))
-    explained = json.loads(runtime.invoke_endpoint(**request, CustomAttributes="explain")["Body"].read())["explanations"][0]
+        report.checks.append(
+            _check(
+                "freshness: from the event to its prediction",
+                not within or fresh <= 60 * within,
+                f"{fresh:.0f} s",
+                wanted,
+            )
+        )
+    explained = json.loads(runtime.invoke_endpoint(**request, CustomAttributes="explain")["Body"].read())[
+        "explanations"
+    ][0]
     effects, base = explained["shap_values"], explained["base_value"]
     whole = base + sum(effects.values())
     holds = bool(effects) and abs(whole - explained["prediction"]) < 1e-3 * max(1.0, abs(whole))
     said = f"{len(effects)} effects; with the base {base:.4g} they add up to {whole:.4g}"
-    report.checks.append(_check("it explains the answer", holds, said, f"the prediction, {explained['prediction']:.4g}"))
+    report.checks.append(
+        _check("it explains the answer", holds, said, f"the prediction, {explained['prediction']:.4g}")
+    )
     times = []
     for _ in range(ASKED):
         started = time.perf_counter()
         runtime.invoke_endpoint(**request)["Body"].read()
         times.append(1000 * (time.perf_counter() - started))
     p95, limit = sorted(times)[int(0.95 * ASKED) - 1], outputs.models[model].latency_ms
-    report.checks.append(_check("latency, as the client sees it", p95 <= limit, f"p95 {p95:.1f} ms of {ASKED} requests", f"at most {limit:g} ms"))
-    report.checks.append(_seen("requests and answers are captured", lambda: captured() - before, "new objects", CAPTURE_TIMEOUT_S))
     report.checks.append(
-        _seen("requests are counted", lambda: _invocations(client("cloudwatch"), name), "requests in the metric Invocations", METRIC_TIMEOUT_S)
+        _check(
+            "latency, as the client sees it",
+            p95 <= limit,
+            f"p95 {p95:.1f} ms of {ASKED} requests",
+            f"at most {limit:g} ms",
+        )
+    )
+    report.checks.append(
+        _seen("requests and answers are captured", lambda: captured() - before, "new objects", CAPTURE_TIMEOUT_S)
+    )
+    report.checks.append(
+        _seen(
+            "requests are counted",
+            lambda: _invocations(client("cloudwatch"), name),
+            "requests in the metric Invocations",
+            METRIC_TIMEOUT_S,
+        )
     )
     with report.looking(AREA, "an alarm changes"):
         report.checks.append(alarm_of(client("cloudwatch"), outputs.alarms[model]))
@@ -153,7 +235,9 @@ def _seen(what: str, count: Callable[[], float], of: str, timeout_s: float) -> C
     started = time.monotonic()
     while not (found := count()) and time.monotonic() - started < timeout_s:
         time.sleep(0.5)
-    return Check(AREA, what, "passed" if found else "failed", f"{found:g} {of}", "at least 1", time.monotonic() - started)
+    return Check(
+        AREA, what, "passed" if found else "failed", f"{found:g} {of}", "at least 1", time.monotonic() - started
+    )
 
 
 def _invocations(cloudwatch: Any, endpoint: str) -> float:
@@ -161,9 +245,14 @@ def _invocations(cloudwatch: Any, endpoint: str) -> float:
 
     now, of = datetime.now(UTC), {"EndpointName": endpoint, "VariantName": "champion"}
     points = cloudwatch.get_metric_statistics(
-        Namespace="AWS/SageMaker", MetricName="Invocations", Dimensions=[{"Name": name, "Value": value} for name, value in of.items()],
-        StartTime=now - timedelta(minutes=15), EndTime=now + timedelta(minutes=1), Period=60, Statistics=["Sum"],
-    )["Datapoints"]  # fmt: skip
+        Namespace="AWS/SageMaker",
+        MetricName="Invocations",
+        Dimensions=[{"Name": name, "Value": value} for name, value in of.items()],
+        StartTime=now - timedelta(minutes=15),
+        EndTime=now + timedelta(minutes=1),
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
     return float(sum(point["Sum"] for point in points))
 
 

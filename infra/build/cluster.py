@@ -42,7 +42,8 @@ class OnCluster:
 def build_cluster(given: Given, base: Foundation, data: Data, models: Models) -> OnCluster:
     """The cluster of a stack."""
     scope, plan, roles = given.scope, given.plan, data.identity.role_arns
-    # Made by `groundplan bootstrap`. A refresh reads objects of every kind; who deploys is the cluster's maker, whom EKS lets in.
+    # Made by `groundplan bootstrap`. A refresh reads objects of every kind; who deploys is the cluster's maker, whom
+    # EKS lets in.
     reader: pulumi.Input[str] = f"arn:aws:iam::{scope.account_id}:role/{scope.project}-drift"
     drift = {"drift": (reader, "AmazonEKSAdminViewPolicy")} if given.wanted.deploys_from else {}
     cluster = Cluster(
@@ -75,13 +76,21 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
             gpu_limit=plan.cluster.gpu_limit,
         ),
     )
-    baseline = ClusterBaseline("cluster-baseline", scope, ClusterBaselineArgs(cluster=cluster, service_cidr=VPC_CIDR, namespaces=_namespaces(given, roles)))
+    baseline = ClusterBaseline(
+        "cluster-baseline",
+        scope,
+        ClusterBaselineArgs(cluster=cluster, service_cidr=VPC_CIDR, namespaces=_namespaces(given, roles)),
+    )
     image = models.image
     signed = SignedImages(
         "signed-images",
         scope,
         SignedImagesArgs(
-            cluster=cluster, repository=image.repository, repository_arn=image.repository_arn, key=image.signing_key, key_arn=image.signing_key_arn
+            cluster=cluster,
+            repository=image.repository,
+            repository_arn=image.repository_arn,
+            key=image.signing_key,
+            key_arn=image.signing_key_arn,
         ),
     )
     after = pulumi.ResourceOptions(depends_on=[baseline, signed])
@@ -105,7 +114,9 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
         replicas = {"tracking": {"mlflow": plan.cluster.tracking_replicas}} | (
             {"pipelines": {"spare": 1}} if any(item.kind == CLUSTER_JOB for item in plan.retraining.values()) else {}
         )
-        ClusterSleep("cluster-sleep", scope, ClusterSleepArgs(cluster=cluster, replicas=replicas, hours=given.hours), after)
+        ClusterSleep(
+            "cluster-sleep", scope, ClusterSleepArgs(cluster=cluster, replicas=replicas, hours=given.hours), after
+        )
     Metrics(
         "metrics",
         scope,
@@ -115,7 +126,11 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
             # Managed Prometheus takes no multi-region key, and this class never has one.
             key_arn=base.keys[DataClass.RESTRICTED],
             log_retention_days=plan.monitoring.log_retention_days,
-            latency_ms={name: given.wanted.models[name].latency_ms for name, serving in plan.serving.items() if serving.topology in ON_CLUSTER},
+            latency_ms={
+                name: given.wanted.models[name].latency_ms
+                for name, serving in plan.serving.items()
+                if serving.topology in ON_CLUSTER
+            },
         ),
         after,
     )
@@ -134,7 +149,12 @@ def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str,
             open_to_vpc=True,
             vpc_ports=(POSTGRES,),
         ),
-        "pipelines": NamespaceArgs(cpu=limit // 2, service_accounts={"pipeline": roles["cluster-pipeline"]}, calls=("tracking",), vpc_ports=(KAFKA_IAM,)),
+        "pipelines": NamespaceArgs(
+            cpu=limit // 2,
+            service_accounts={"pipeline": roles["cluster-pipeline"]},
+            calls=("tracking",),
+            vpc_ports=(KAFKA_IAM,),
+        ),
         "models": NamespaceArgs(
             cpu=limit,
             service_accounts={"serving": roles["cluster-serving"]},
@@ -143,7 +163,9 @@ def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str,
             calls=("istio-system", "knative-serving"),
             gpus=plan.cluster.gpu_limit,
         ),
-        "monitoring": NamespaceArgs(cpu=8, service_accounts={"prometheus": roles["metrics"]}, accounts_by_chart=True, collector=True),
+        "monitoring": NamespaceArgs(
+            cpu=8, service_accounts={"prometheus": roles["metrics"]}, accounts_by_chart=True, collector=True
+        ),
     }
 
 
@@ -164,6 +186,8 @@ def _served(given: Given, cluster: Cluster, image: Image, after: pulumi.Resource
     ClusterModels(
         "cluster-models",
         given.scope,
-        ClusterModelsArgs(cluster=cluster, models=models, image_uri=image.uri, model_bucket=given.scope.bucket_name(Zone.MODELS)),
+        ClusterModelsArgs(
+            cluster=cluster, models=models, image_uri=image.uri, model_bucket=given.scope.bucket_name(Zone.MODELS)
+        ),
         pulumi.ResourceOptions(depends_on=[operators]),
     )

@@ -1,4 +1,6 @@
-"""Where data arrives and stays: lake, catalog, feature store, streaming, tracking, and the roles that may touch them."""
+"""Where data arrives and stays: lake, catalog, feature store, streaming, tracking, and the roles that may touch
+them.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,13 @@ def build_data(given: Given, base: Foundation) -> Data:
     return Data(
         lake=lake,
         catalog=_catalog(given, base, lake),
-        secrets=Secrets("secrets", scope, SecretsArgs(key_arn=keys[DataClass.RESTRICTED], names=("masking-key",), recovery_days=plan.key_deletion_days)),
+        secrets=Secrets(
+            "secrets",
+            scope,
+            SecretsArgs(
+                key_arn=keys[DataClass.RESTRICTED], names=("masking-key",), recovery_days=plan.key_deletion_days
+            ),
+        ),
         tracking=tracking,
         features=features,
         identity=Identity(
@@ -111,7 +119,9 @@ def _lake(given: Given, base: Foundation) -> Lake:
             raw_lock_days=plan.raw_lock_days,
             audit_lock_days=plan.audit_retention_days,
             # In production nobody, not even the account's root, may shorten what the law asks for.
-            audit_lock_mode="COMPLIANCE" if given.scope.protect and Regime.SOX in given.wanted.compliance else "GOVERNANCE",
+            audit_lock_mode=(
+                "COMPLIANCE" if given.scope.protect and Regime.SOX in given.wanted.compliance else "GOVERNANCE"
+            ),
             cold_days=plan.cold_days,
             dataset_prefixes=tuple(f"{contract.topic}/" for contract in given.contracts),
         ),
@@ -144,13 +154,18 @@ def _feature_store(given: Given, base: Foundation, lake: Lake) -> FeatureStore:
     scope, plan, key_arn = given.scope, given.plan, base.keys[DataClass.INTERNAL]
     if plan.feature_store.kind == "sagemaker":
         groups = {
-            view.name: FeatureGroupArgs(key=view.key, features={name: _FEATURE[kind] for name, kind in {view.key: view.key_type, **view.features}.items()})
+            view.name: FeatureGroupArgs(
+                key=view.key,
+                features={name: _FEATURE[kind] for name, kind in {view.key: view.key_type, **view.features}.items()},
+            )
             for view in given.views
         }
         made = FeatureGroups(
             "feature-groups",
             scope,
-            FeatureGroupsArgs(groups=groups, bucket=lake.buckets[Zone.FEATURES], bucket_arn=lake.arns[Zone.FEATURES], key_arn=key_arn),
+            FeatureGroupsArgs(
+                groups=groups, bucket=lake.buckets[Zone.FEATURES], bucket_arn=lake.arns[Zone.FEATURES], key_arn=key_arn
+            ),
         )
         return FeatureStore(arn_pattern=made.arn_pattern, tables=made.groups)
     online = OnlineStore(
@@ -166,7 +181,12 @@ def _feature_store(given: Given, base: Foundation, lake: Lake) -> FeatureStore:
             replica_key_arn=base.standby_keys.get(DataClass.INTERNAL),
         ),
     )
-    return FeatureStore(arn_pattern=online.arn_pattern, tables=online.tables, prefix=online.table_prefix, backed_up=tuple(online.table_arns.values()))
+    return FeatureStore(
+        arn_pattern=online.arn_pattern,
+        tables=online.tables,
+        prefix=online.table_prefix,
+        backed_up=tuple(online.table_arns.values()),
+    )
 
 
 def _streaming(given: Given, base: Foundation) -> dict[str, Any]:
@@ -187,9 +207,15 @@ def _streaming(given: Given, base: Foundation) -> dict[str, Any]:
             brokers=plan.brokers,
             storage_gb=plan.storage_gb,
             topics={
-                contract.topic: Topic(schema=contract.json_schema(), partitions=plan.partitions, compatibility=contract.compatibility)
+                contract.topic: Topic(
+                    schema=contract.json_schema(), partitions=plan.partitions, compatibility=contract.compatibility
+                )
                 for contract in given.contracts
             },
         ),
     )
-    return {"bootstrap_servers": streaming.bootstrap_servers, "registry": streaming.registry_name, "topics": streaming.topics}
+    return {
+        "bootstrap_servers": streaming.bootstrap_servers,
+        "registry": streaming.registry_name,
+        "topics": streaming.topics,
+    }

@@ -51,7 +51,11 @@ def build_foundation(given: Given) -> Foundation:
     )
     return Foundation(
         keys=keys,
-        standby_keys=StandbyKeys("standby-keys", scope, standby, {name: keys[name] for name in replicated}).arns if standby else {},
+        standby_keys=(
+            StandbyKeys("standby-keys", scope, standby, {name: keys[name] for name in replicated}).arns
+            if standby
+            else {}
+        ),
         network=network,
         boundary=Boundary("boundary", scope),
     )

@@ -15,7 +15,8 @@ _TAG_LENGTH = 16
 
 
 def image_files(root: Path) -> dict[str, str]:
-    """Files of the build, path on this machine by path in the image: the project's models and locked packages, and this code.
+    """Files of the build, path on this machine by path in the image: the project's models and locked packages, and this
+    code.
 
     Args:
         root: The project's folder.
@@ -23,11 +24,17 @@ def image_files(root: Path) -> dict[str, str]:
     Raises:
         UsageError: Nothing says which packages to install.
     """
-    allowed = [line[1:] for line in (HOME / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    allowed = [
+        line[1:]
+        for line in (HOME / f"{DOCKERFILE}.dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
     bases = dict.fromkeys(allowed, HOME) | {_MODELS: root, _LOCK: root if (root / _LOCK).is_file() else HOME}
     if not (bases[_LOCK] / _LOCK).is_file():
         raise UsageError(
-            f"there is no {_LOCK}, which names the packages of the container image", where=str(root), fix="take the one of your release of groundplan"
+            f"there is no {_LOCK}, which names the packages of the container image",
+            where=str(root),
+            fix="take the one of your release of groundplan",
         )
     found = {}
     for name, base in bases.items():

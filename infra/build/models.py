@@ -53,7 +53,12 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
         scope,
         MonitoringArgs(
             models={name: _alarms(given, name) for name in wanted.models},
-            addresses={"operations": people.operations, "product": people.product, "legal": people.legal, "finance": people.finance},
+            addresses={
+                "operations": people.operations,
+                "product": people.product,
+                "legal": people.legal,
+                "finance": people.finance,
+            },
             key_arn=base.keys[DataClass.INTERNAL],
             events_per_second=wanted.events.per_second,
             kafka_cluster=scope.name("events", limit=64) if data.kafka else "",
@@ -81,7 +86,11 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
                 ),
             )
         elif serving.topology == "edge":
-            Edge(f"edge-{model}", scope, EdgeArgs(model=model, bucket_arn=data.lake.arns[Zone.MODELS], key_arn=base.keys[DataClass.MODELS]))
+            Edge(
+                f"edge-{model}",
+                scope,
+                EdgeArgs(model=model, bucket_arn=data.lake.arns[Zone.MODELS], key_arn=base.keys[DataClass.MODELS]),
+            )
     return Models(image=image, monitoring=monitoring, endpoints=endpoints)
 
 

@@ -22,7 +22,9 @@ MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
 WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
 
 
-def build_operations(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, workflows: dict[str, Workflow]) -> Cost:
+def build_operations(
+    given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, workflows: dict[str, Workflow]
+) -> Cost:
     """The operations of a stack; its budgets."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
     if plan.workspace.scientists:
@@ -65,7 +67,9 @@ def build_operations(given: Given, base: Foundation, data: Data, models: Models,
             addresses=(wanted.stakeholders.finance, wanted.owner),
             topic_arn=models.monitoring.topic_arns["finance"],
             # A budget of less than ten dollars would alert at noise.
-            model_usd={model: max(10.0, round(MODEL_BUDGET_MARGIN * plan.model_usd(model), 2)) for model in wanted.models},
+            model_usd={
+                model: max(10.0, round(MODEL_BUDGET_MARGIN * plan.model_usd(model), 2)) for model in wanted.models
+            },
             activate_tags=wanted.owns_account and wanted.budget.activate_tags,
         ),
     )
@@ -111,15 +115,20 @@ def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, workfl
         given.scope,
         SchedulesArgs(
             key_arn=base.keys[DataClass.INTERNAL],
-            pipelines={model: (workflow.pipeline_name, plan.retraining[model].every_hours) for model, workflow in workflows.items()},
+            pipelines={
+                model: (workflow.pipeline_name, plan.retraining[model].every_hours)
+                for model, workflow in workflows.items()
+            },
             hours=given.hours,
-            sleepers=Sleepers(
-                cluster=on.cluster.cluster_name,
-                node_group=given.scope.name("system"),
-                nodes=plan.cluster.system_nodes,
-                database=data.tracking.database_identifier,
-            )
-            if given.hours
-            else None,
+            sleepers=(
+                Sleepers(
+                    cluster=on.cluster.cluster_name,
+                    node_group=given.scope.name("system"),
+                    nodes=plan.cluster.system_nodes,
+                    database=data.tracking.database_identifier,
+                )
+                if given.hours
+                else None
+            ),
         ),
     )

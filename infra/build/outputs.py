@@ -18,7 +18,15 @@ from spec.outputs import Outputs
 from spec.zones import DataClass, Zone
 
 
-def outputs(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, workflows: dict[str, Workflow], cost: Cost) -> dict[str, Any]:
+def outputs(
+    given: Given,
+    base: Foundation,
+    data: Data,
+    models: Models,
+    on: OnCluster,
+    workflows: dict[str, Workflow],
+    cost: Cost,
+) -> dict[str, Any]:
     """All that ``spec.outputs`` promises, exported and put where the pipelines read it."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
     exported = {
@@ -26,7 +34,10 @@ def outputs(given: Given, base: Foundation, data: Data, models: Models, on: OnCl
         "stack": scope.stack,
         "region": scope.region,
         "account_id": scope.account_id,
-        "buckets": {**{str(zone): name for zone, name in lake.buckets.items()}, "mlflow": data.tracking.artifact_bucket},
+        "buckets": {
+            **{str(zone): name for zone, name in lake.buckets.items()},
+            "mlflow": data.tracking.artifact_bucket,
+        },
         "key_arns": {str(data_class): arn for data_class, arn in base.keys.items()},
         "role_arns": data.identity.role_arns,
         "secret_arns": data.secrets.arns,

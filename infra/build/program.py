@@ -32,10 +32,17 @@ def build(root: Path) -> None:
     Raises:
         UsageError: The objectives are wrong or can't be met.
     """
-    stack = parse(_config(), where=f"stacks/Pulumi.{pulumi.get_stack()}.yaml", planned=bool(os.environ.get("GROUNDPLAN_PLANNED")))
+    stack = parse(
+        _config(), where=f"stacks/Pulumi.{pulumi.get_stack()}.yaml", planned=bool(os.environ.get("GROUNDPLAN_PLANNED"))
+    )
     wanted = stack.objectives
     scope = Scope(
-        project=pulumi.get_project(), stack=pulumi.get_stack(), region=stack.region, account_id=stack.account_id, owner=wanted.owner, protect=wanted.production
+        project=pulumi.get_project(),
+        stack=pulumi.get_stack(),
+        region=stack.region,
+        account_id=stack.account_id,
+        owner=wanted.owner,
+        protect=wanted.production,
     )
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""

@@ -29,7 +29,11 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
     for model, retraining in plan.retraining.items():
         folder = f"{FOLDER}/models/{given.folders.get(model, model)}"
         if retraining.kind == CLUSTER_JOB:
-            jobs[model] = ClusterJob(folder=folder, every_hours=retraining.every_hours, within_minutes=given.wanted.models[model].retraining.within_minutes)
+            jobs[model] = ClusterJob(
+                folder=folder,
+                every_hours=retraining.every_hours,
+                within_minutes=given.wanted.models[model].retraining.within_minutes,
+            )
             continue
         parameters: dict[str, pulumi.Input[str]] = {
             "ModelFolder": folder,

@@ -85,7 +85,9 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
         "recovery": governance.recovery(objectives, region, prices, chooser),
     }
     governance.deployment(objectives, chooser)
-    running = sum(decision.monthly_usd for decision in chooser.decisions if decision.layer in SWITCHED_OFF) - prices.hourly("eks", "cluster")
+    running = sum(
+        decision.monthly_usd for decision in chooser.decisions if decision.layer in SWITCHED_OFF
+    ) - prices.hourly("eks", "cluster")
     on_cluster = tuple(name for name, plan in parts["serving"].items() if plan.topology.startswith("cluster"))  # type: ignore[attr-defined]
     office_hours = cluster.schedule(objectives, on_cluster, running, chooser)
     result = Design(
@@ -104,10 +106,12 @@ def _within_budget(objectives: Objectives, result: Design) -> None:
     if result.monthly_usd <= objectives.budget.monthly_usd:
         return
     dearest = sorted(result.decisions, key=lambda decision: -decision.monthly_usd)[:3]
-    causes = "".join(f"\n  {d.monthly_usd:>9,.0f} USD  {d.layer}: {d.chosen}, because of {', '.join(d.objectives)}" for d in dearest)
+    causes = "".join(
+        f"\n  {d.monthly_usd:>9,.0f} USD  {d.layer}: {d.chosen}, because of {', '.join(d.objectives)}" for d in dearest
+    )
     raise UsageError(
-        f"the cheapest platform that meets the objectives costs {result.monthly_usd:,.0f} USD a month; {objectives.budget.monthly_usd:,.0f} USD is allowed. "
-        f"What costs most:{causes}",
+        f"the cheapest platform that meets the objectives costs {result.monthly_usd:,.0f} USD a month;"
+        f" {objectives.budget.monthly_usd:,.0f} USD is allowed. What costs most:{causes}",
         where="groundplan:objectives.budget.monthly_usd",
         fix=f"allow at least {math.ceil(result.monthly_usd)} USD, or relax one of these",
     )

@@ -58,7 +58,10 @@ class Obstacle:
     @property
     def distance(self) -> float:
         """How far the nearest value is from the given one, as a factor's logarithm; 0 where they are no numbers."""
-        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 for value in (self.nearest, self.given))
+        numbers = all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+            for value in (self.nearest, self.given)
+        )
         return abs(math.log(self.nearest / self.given)) if numbers else 0.0
 
 
@@ -78,18 +81,25 @@ class Chooser:
 
     decisions: list[Decision] = field(default_factory=list)
 
-    def choose(self, layer: str, options: Iterable[Option[T]], objectives: tuple[str, ...], because: str, model: str = "") -> T:
+    def choose(
+        self, layer: str, options: Iterable[Option[T]], objectives: tuple[str, ...], because: str, model: str = ""
+    ) -> T:
         """Keep the cheapest option without an obstacle; the others become the rejected alternatives.
 
         Raises:
-            UsageError: Every option has an obstacle; the message names each, and the nearest objectives that would work.
+            UsageError: Every option has an obstacle; the message names each, and the nearest objectives that would
+                work.
         """
         ranked = sorted(options, key=lambda option: (option.monthly_usd, option.name))
         best = next((option for option in ranked if not option.obstacles), None)
         if best is None:
             raise _infeasible(layer, ranked, objectives)
         rejected = tuple(
-            Rejected(option.name, option.monthly_usd, "; ".join(obstacle.why for obstacle in option.obstacles) or "costs more")
+            Rejected(
+                option.name,
+                option.monthly_usd,
+                "; ".join(obstacle.why for obstacle in option.obstacles) or "costs more",
+            )
             for option in ranked
             if option is not best
         )
@@ -102,18 +112,23 @@ class Chooser:
 
 
 def _infeasible(layer: str, ranked: list[Option[T]], objectives: tuple[str, ...]) -> UsageError:
-    reasons = "".join(f"\n  {option.name}: {'; '.join(obstacle.why for obstacle in option.obstacles)}" for option in ranked)
+    reasons = "".join(
+        f"\n  {option.name}: {'; '.join(obstacle.why for obstacle in option.obstacles)}" for option in ranked
+    )
     relaxable = [option for option in ranked if all(obstacle.objective for obstacle in option.obstacles)]
-    # The fewer objectives must give way, and the less, the nearer. Of options that ask for the same, the cheapest stands for all.
+    # The fewer objectives must give way, and the less, the nearer. Of options that ask for the same, the cheapest
+    # stands for all.
     asked: dict[tuple[tuple[str, Any], ...], Option[T]] = {}
     for option in sorted(relaxable, key=lambda option: (len(option.obstacles), option.monthly_usd)):
         asked.setdefault(tuple((obstacle.objective, obstacle.nearest) for obstacle in option.obstacles), option)
     fewest = min((len(option.obstacles) for option in asked.values()), default=0)
     nearest = sorted(
-        (option for option in asked.values() if len(option.obstacles) == fewest), key=lambda option: sum(obstacle.distance for obstacle in option.obstacles)
+        (option for option in asked.values() if len(option.obstacles) == fewest),
+        key=lambda option: sum(obstacle.distance for obstacle in option.obstacles),
     )[:3]
     ways = [
-        f"{' and '.join(f'{o.objective}: {_value(o.nearest)}' for o in option.obstacles)} ({option.name}, {option.monthly_usd:,.0f} USD a month)"
+        f"{' and '.join(f'{o.objective}: {_value(o.nearest)}' for o in option.obstacles)} ({option.name},"
+        f" {option.monthly_usd:,.0f} USD a month)"
         for option in nearest
     ]
     return UsageError(
@@ -124,4 +139,10 @@ def _infeasible(layer: str, ranked: list[Option[T]], objectives: tuple[str, ...]
 
 
 def _value(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return (
+        {True: "true", False: "false"}[value]
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, (int, float))
+        else str(value)
+    )

@@ -66,4 +66,8 @@ def load_prices() -> PriceBook:
             services |= {("ec2", row["instance_type"]): float(row["usd_per_hour"]) for row in csv.DictReader(file)}
         return PriceBook(region=source["region"], as_of=source["as_of"], services=services)
     except (OSError, KeyError, ValueError) as error:
-        raise UsageError(f"the price book can't be read: {type(error).__name__}: {error}", where=str(FOLDER), fix="restore it from git") from error
+        raise UsageError(
+            f"the price book can't be read: {type(error).__name__}: {error}",
+            where=str(FOLDER),
+            fix="restore it from git",
+        ) from error

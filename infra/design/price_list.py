@@ -1,7 +1,8 @@
 """``groundplan prices refresh``: the price book, read anew from the AWS Price List API.
 
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
-An item whose price the API does not name clearly keeps its old figure and is reported: a wrong price is worse than an old one.
+An item whose price the API does not name clearly keeps its old figure and is reported: a wrong price is worse than an
+old one.
 """
 
 from __future__ import annotations
@@ -68,8 +69,14 @@ QUERIES: dict[tuple[str, str], Query] = {
     ("dynamodb", "wcu"): Query("AmazonDynamoDB", "WriteCapacityUnit-Hrs"),
     ("dynamodb", "rcu"): Query("AmazonDynamoDB", "ReadCapacityUnit-Hrs"),
     ("dynamodb", "storage"): Query("AmazonDynamoDB", "TimedStorage-ByteHrs"),
-    ("rds", "db.*"): Query("AmazonRDS", "InstanceUsage:{item}", attributes={"databaseEngine": "PostgreSQL", "deploymentOption": "Single-AZ"}),
-    ("rds", "storage-gp3"): Query("AmazonRDS", "RDS:GP3-Storage", attributes={"databaseEngine": "PostgreSQL", "deploymentOption": "Single-AZ"}),
+    ("rds", "db.*"): Query(
+        "AmazonRDS",
+        "InstanceUsage:{item}",
+        attributes={"databaseEngine": "PostgreSQL", "deploymentOption": "Single-AZ"},
+    ),
+    ("rds", "storage-gp3"): Query(
+        "AmazonRDS", "RDS:GP3-Storage", attributes={"databaseEngine": "PostgreSQL", "deploymentOption": "Single-AZ"}
+    ),
     ("cloudwatch", "metric"): Query("AmazonCloudWatch", "CW:MetricMonitorUsage"),
     ("cloudwatch", "alarm"): Query("AmazonCloudWatch", "CW:AlarmMonitorUsage"),
     ("cloudwatch", "dashboard"): Query("AmazonCloudWatch", "DashboardsUsageHour"),
@@ -118,12 +125,23 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
         rows, counts, kept = _services(folder / PRICES_FILE, api)
         instances = api.instances()
     except (BotoCoreError, ClientError) as error:
-        raise GroundplanError(f"the AWS Price List API can't be asked: {error}", fix="use credentials that may call pricing:GetProducts") from error
+        raise GroundplanError(
+            f"the AWS Price List API can't be asked: {error}", fix="use credentials that may call pricing:GetProducts"
+        ) from error
     if not instances:
-        raise GroundplanError(f"the AWS Price List API names no EC2 instance in {region}", fix="try again later; the price book is as it was")
+        raise GroundplanError(
+            f"the AWS Price List API names no EC2 instance in {region}",
+            fix="try again later; the price book is as it was",
+        )
     _write(folder / PRICES_FILE, ("service", "item", "unit", "usd"), rows)
-    _write(folder / EC2_FILE, ("instance_type", "usd_per_hour"), [(name, _number(usd)) for name, usd in sorted(instances.items())])
-    (folder / SOURCE_FILE).write_text(json.dumps({"region": region, "as_of": today.isoformat()}) + "\n", encoding="utf-8")
+    _write(
+        folder / EC2_FILE,
+        ("instance_type", "usd_per_hour"),
+        [(name, _number(usd)) for name, usd in sorted(instances.items())],
+    )
+    (folder / SOURCE_FILE).write_text(
+        json.dumps({"region": region, "as_of": today.isoformat()}) + "\n", encoding="utf-8"
+    )
     return Refreshed(today, *counts, tuple(kept))
 
 
@@ -142,7 +160,10 @@ def _services(path: Path, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, 
             query = QUERIES.get((service, item)) or QUERIES.get((service, f"{item.split('.')[0]}.*"))
             found = api.price(query, item) if query else None
             if found is not None and not old / FARTHEST <= found <= old * FARTHEST:
-                kept.append(f"{service} {item}: {_number(found)} instead of {row['usd']}, which is another unit rather than another price")
+                kept.append(
+                    f"{service} {item}: {_number(found)} instead of {row['usd']}, which is another unit rather than"
+                    " another price"
+                )
                 found = None
             elif found is None:
                 kept.append(f"{service} {item}")
@@ -183,13 +204,22 @@ class _Api:
 
     def _of(self, service_code: str, usage: str) -> list[tuple[dict[str, str], float]]:
         # EC2 alone has a hundred thousand products a region; its NAT gateways and volumes have groups of their own.
-        group = {"NatGateway": "NAT Gateway", "EBS": "Storage"}.get(re.split(r"[-:]", usage)[0], "") if service_code == "AmazonEC2" else ""
+        group = (
+            {"NatGateway": "NAT Gateway", "EBS": "Storage"}.get(re.split(r"[-:]", usage)[0], "")
+            if service_code == "AmazonEC2"
+            else ""
+        )
         if (service_code, group) not in self._products:
-            self._products[service_code, group] = list(self._ask(service_code, {"productFamily": group} if group else {}))
+            self._products[service_code, group] = list(
+                self._ask(service_code, {"productFamily": group} if group else {})
+            )
         return self._products[service_code, group]
 
     def _ask(self, service_code: str, attributes: dict[str, str]) -> Iterator[tuple[dict[str, str], float]]:
-        filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in {"regionCode": self._region, **attributes}.items()]
+        filters = [
+            {"Type": "TERM_MATCH", "Field": key, "Value": value}
+            for key, value in {"regionCode": self._region, **attributes}.items()
+        ]
         for page in self._client.get_paginator("get_products").paginate(ServiceCode=service_code, Filters=filters):
             for text in page["PriceList"]:
                 product = json.loads(text)

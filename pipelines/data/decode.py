@@ -1,6 +1,8 @@
-"""Bytes of many events at once into columns, held to their contract; single events are looked at only where a batch is no JSON of it.
+"""Bytes of many events at once into columns, held to their contract; single events are looked at only where a batch is
+no JSON of it.
 
-What msgspec can check while it parses (types, bounds of numbers, lengths) it does; the rest is checked a column at a time.
+What msgspec can check while it parses (types, bounds of numbers, lengths) it does; the rest is checked a column at a
+time.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class Decoder:
         Args:
             latest: An event whose time lies after it comes from a clock that is wrong.
 
-        What a batch costs is one parse and one conversion a column. A batch that is not as a whole the contract's is parsed event by event.
+        What a batch costs is one parse and one conversion a column. A batch that is not as a whole the contract's is
+        parsed event by event.
         """
         import msgspec
 
@@ -82,7 +85,8 @@ class Decoder:
         return events, places
 
     def _event(self, body: bytes) -> Any:
-        """One event; 1.0 is a whole number, too (JSON Schema Validation 2020-12, 6.1.1), as columns with gaps are written by pandas.
+        """One event; 1.0 is a whole number, too (JSON Schema Validation 2020-12, 6.1.1), as columns with gaps are
+        written by pandas.
 
         Raises:
             msgspec.DecodeError: It is none of the contract's.
@@ -139,10 +143,17 @@ class _Columns:
         kind = _arrow_type(item, stored=False)
         if item.kind == "object":
             parts = [
-                self._column(part, [None if value is None else getattr(value, name) for value in values], f"{path}.{part.name}", rows)
+                self._column(
+                    part,
+                    [None if value is None else getattr(value, name) for value in values],
+                    f"{path}.{part.name}",
+                    rows,
+                )
                 for part, name in zip(item.fields, _slots(item.fields), strict=True)
             ]
-            return pa.StructArray.from_arrays(parts, fields=list(kind), mask=pa.array([value is None for value in values], pa.bool_()))
+            return pa.StructArray.from_arrays(
+                parts, fields=list(kind), mask=pa.array([value is None for value in values], pa.bool_())
+            )
         if item.kind == "array" and item.item is not None:
             offsets, inner, of_rows = [0], list[Any](), list[int]()
             for place, value in enumerate(values):
@@ -150,7 +161,12 @@ class _Columns:
                 of_rows += [place if rows is None else rows[place]] * len(value or ())
                 offsets.append(len(inner))
             missing = pa.array([value is None for value in values], pa.bool_())
-            return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), self._column(item.item, inner, f"{path}[]", of_rows), type=kind, mask=missing)
+            return pa.ListArray.from_arrays(
+                pa.array(offsets, pa.int32()),
+                self._column(item.item, inner, f"{path}[]", of_rows),
+                type=kind,
+                mask=missing,
+            )
         array = self._leaf(item, values, path, rows, kind)
         self._check(item, array, values, path, rows)
         return array
@@ -160,8 +176,12 @@ class _Columns:
 
         if item.kind == "json":
             read = [_json_text(value) for value in values]
-            self._refuse([text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} has bytes that are no UTF-8")
-            if item.required:  # no bytes at all: the object that it is part of is not there, or msgspec has refused the event
+            self._refuse(
+                [text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} has bytes that are no UTF-8"
+            )
+            if (
+                item.required
+            ):  # no bytes at all: the object that it is part of is not there, or msgspec has refused the event
                 null = [text is None and value is not None for text, value in zip(read, values, strict=True)]
                 self._refuse(null, rows, "missing field", lambda _: f"{path} is missing")
             values = [None if text is _NO_TEXT else text for text in read]
@@ -171,7 +191,9 @@ class _Columns:
             return self._times(item, values, path, rows, kind)
         return pa.array(values, type=kind)
 
-    def _decimals(self, item: Field, values: list[Any], path: str, rows: list[int] | None, kind: pa.DataType) -> pa.Array:
+    def _decimals(
+        self, item: Field, values: list[Any], path: str, rows: list[int] | None, kind: pa.DataType
+    ) -> pa.Array:
         import pyarrow as pa
 
         try:
@@ -179,12 +201,19 @@ class _Columns:
         except pa.ArrowInvalid:
             bad = [value is not None and not _fits(value, item) for value in values]
             self._refuse(
-                bad, rows, "out of bounds",
-                lambda at: f"{path} is {shown(item, values[at])}, and has room for {item.digits} digits, {item.scale} of them behind the point",
-            )  # fmt: skip
+                bad,
+                rows,
+                "out of bounds",
+                lambda at: (
+                    f"{path} is {shown(item, values[at])}, and has room for {item.digits} digits, {item.scale} of them"
+                    " behind the point"
+                ),
+            )
             return pa.array([None if wrong else value for value, wrong in zip(values, bad, strict=True)], type=kind)
 
-    def _times(self, item: Field, values: list[str | None], path: str, rows: list[int] | None, kind: pa.DataType) -> pa.Array:
+    def _times(
+        self, item: Field, values: list[str | None], path: str, rows: list[int] | None, kind: pa.DataType
+    ) -> pa.Array:
         import pyarrow as pa
 
         if item.kind != "time" and not item.format:
@@ -195,15 +224,23 @@ class _Columns:
                 pass
             if item.kind == "timestamp":
                 try:
-                    return texts.cast(pa.timestamp("ns", "UTC")).cast(kind, safe=False)  # Java's clocks tell nanoseconds
+                    return texts.cast(pa.timestamp("ns", "UTC")).cast(
+                        kind, safe=False
+                    )  # Java's clocks tell nanoseconds
                 except pa.ArrowInvalid:
                     pass
         known = {text: _moment(item, text) for text in dict.fromkeys(values) if text is not None}
-        form = f"as {item.format}" if item.format else "in ISO 8601" + (" with its zone" if item.kind == "timestamp" and not item.timezone else "")
+        form = (
+            f"as {item.format}"
+            if item.format
+            else "in ISO 8601" + (" with its zone" if item.kind == "timestamp" and not item.timezone else "")
+        )
         self._refuse(
-            [text is not None and known[text] is None for text in values], rows, "wrong type",
+            [text is not None and known[text] is None for text in values],
+            rows,
+            "wrong type",
             lambda at: f"{path} is no {_NAMED[item.kind]} {form}: {shown(item, values[at])}",
-        )  # fmt: skip
+        )
         made = [None if text is None else known[text] for text in values]
         return pa.array([value.isoformat() if isinstance(value, time) else value for value in made], type=kind)
 
@@ -215,40 +252,81 @@ class _Columns:
         limits = item.limits
         if limits.pattern is not None:
             self._refuse_where(
-                _over_distinct(array, lambda texts: pc.invert(pc.match_substring_regex(texts, limits.pattern))), values, item, rows,
+                _over_distinct(array, lambda texts: pc.invert(pc.match_substring_regex(texts, limits.pattern))),
+                values,
+                item,
+                rows,
                 lambda value: f"{path} is {value}, which has not the form {limits.pattern}",
-            )  # fmt: skip
+            )
         if limits.multiple_of is not None:
             step = limits.multiple_of
             self._refuse_where(
-                _over_distinct(array, lambda numbers: pa.array([not _is_multiple(number, step) for number in numbers.to_pylist()], pa.bool_())),
-                values, item, rows, lambda value: f"{path} is {value}, which is no multiple of {step}",
-            )  # fmt: skip
+                _over_distinct(
+                    array,
+                    lambda numbers: pa.array(
+                        [not _is_multiple(number, step) for number in numbers.to_pylist()], pa.bool_()
+                    ),
+                ),
+                values,
+                item,
+                rows,
+                lambda value: f"{path} is {value}, which is no multiple of {step}",
+            )
         if limits.allowed:
-            allowed = pa.array([value.isoformat() if isinstance(value, time) else value for value in limits.allowed], type=array.type)
+            allowed = pa.array(
+                [value.isoformat() if isinstance(value, time) else value for value in limits.allowed], type=array.type
+            )
             listed = ", ".join(map(as_text, limits.allowed))
-            self._refuse_where(pc.invert(pc.is_in(array, allowed)), values, item, rows, lambda value: f"{path} is {value}, allowed is {listed}")
+            self._refuse_where(
+                pc.invert(pc.is_in(array, allowed)),
+                values,
+                item,
+                rows,
+                lambda value: f"{path} is {value}, allowed is {listed}",
+            )
         if item.kind not in ("timestamp", "date", "decimal", "time"):
             return
         least, most = limits.least, limits.most
         if item.kind in ("timestamp", "date"):  # what Arrow has beyond, Python has not
             first, last = _YEARS if item.kind == "timestamp" else (_YEARS[0].date(), _YEARS[1].date())
             least, most = least or first, most or last
-        below = None if least is None else (pc.less_equal if limits.least_open else pc.less)(array, _scalar(least, array.type))
-        above = None if most is None else (pc.greater_equal if limits.most_open else pc.greater)(array, _scalar(most, array.type))
+        below = (
+            None
+            if least is None
+            else (pc.less_equal if limits.least_open else pc.less)(array, _scalar(least, array.type))
+        )
+        above = (
+            None
+            if most is None
+            else (pc.greater_equal if limits.most_open else pc.greater)(array, _scalar(most, array.type))
+        )
         for side in (below, above):
             if side is not None:
-                self._refuse_where(side, values, item, rows, lambda value: f"{path} is {value}, allowed is {_range(item, least, most)}")
+                self._refuse_where(
+                    side, values, item, rows, lambda value: f"{path} is {value}, allowed is {_range(item, least, most)}"
+                )
         # Only the event's own time can't lie ahead: other dates may well be of the future.
         if self._latest is not None and rows is None and path == self._contract.event_time:
             late = pc.greater(array, _scalar(self._latest, array.type))
             self._refuse_where(
-                late, values, item, rows, lambda value: f"{path} is {value}, and the platform takes nothing from {self._latest:%Y-%m-%d %H:%M} UTC on",
+                late,
+                values,
+                item,
+                rows,
+                lambda value: (
+                    f"{path} is {value}, and the platform takes nothing from {self._latest:%Y-%m-%d %H:%M} UTC on"
+                ),
                 "in the future",
-            )  # fmt: skip
+            )
 
     def _refuse_where(
-        self, mask: Any, values: list[Any], item: Field, rows: list[int] | None, says: Callable[[str], str], reason: str = "out of bounds"
+        self,
+        mask: Any,
+        values: list[Any],
+        item: Field,
+        rows: list[int] | None,
+        says: Callable[[str], str],
+        reason: str = "out of bounds",
     ) -> None:
         """Those of the values, as they came, for which the mask is true; for a missing one it says nothing."""
         import pyarrow.compute as pc
@@ -265,10 +343,14 @@ class _Columns:
 
 
 def arrow_schema(contract: Contract, *, stored: bool = True) -> pa.Schema:
-    """The contract's fields as Arrow columns: as tables hold them, with tokens for what is personal, or as they came."""
+    """The contract's fields as Arrow columns: as tables hold them, with tokens for what is personal, or as they
+    came.
+    """
     import pyarrow as pa
 
-    return pa.schema([pa.field(item.name, _arrow_type(item, stored=stored), nullable=not item.required) for item in contract.fields])
+    return pa.schema(
+        [pa.field(item.name, _arrow_type(item, stored=stored), nullable=not item.required) for item in contract.fields]
+    )
 
 
 def _arrow_type(item: Field, *, stored: bool) -> pa.DataType:
@@ -281,7 +363,13 @@ def _arrow_type(item: Field, *, stored: bool) -> pa.DataType:
         return pa.struct([pa.field(part.name, _arrow_type(part, stored=stored)) for part in item.fields])
     if kind == "array" and item.item is not None:
         return pa.list_(_arrow_type(item.item, stored=stored))
-    kinds = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "timestamp": pa.timestamp("us", "UTC"), "date": pa.date32()}
+    kinds = {
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "date": pa.date32(),
+    }
     return kinds.get(kind, pa.string())
 
 

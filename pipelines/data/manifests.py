@@ -34,8 +34,10 @@ class RangeManifest:
     Attributes:
         contract: Id and version of the contract they were held to.
         events: Events in the range; each is a row of a file (of events or of deletions), or a dead letter.
-        quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; their files repeat it when they are read.
-        latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on whatever day.
+        quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; their files
+            repeat it when they are read.
+        latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on
+            whatever day.
     """
 
     topic: str
@@ -76,8 +78,17 @@ def runs_of(offsets: Sequence[int]) -> Runs:
 
 
 def document_of(manifest: RangeManifest) -> dict[str, Any]:
-    """For JSON. Empty fields of files are left out, so that a manifest without quarantine has the same bytes as in older versions."""
-    files = [{name: value for name, value in asdict(file).items() if value or name not in ("quarantined", "offsets", "deletion")} for file in manifest.files]
+    """For JSON. Empty fields of files are left out, so that a manifest without quarantine has the same bytes as in
+    older versions.
+    """
+    files = [
+        {
+            name: value
+            for name, value in asdict(file).items()
+            if value or name not in ("quarantined", "offsets", "deletion")
+        }
+        for file in manifest.files
+    ]
     return {**asdict(manifest), "files": files}
 
 

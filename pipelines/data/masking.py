@@ -1,7 +1,7 @@
 """Personal data: tokens in the place of fields that the contract tags as personal.
 
-The same value always has the same token, so it still joins. Without the keys (``people``) nobody can tell the value from the token, nor
-try values out.
+The same value always has the same token, so it still joins. Without the keys (``people``) nobody can tell the value
+from the token, nor try values out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def masking_key(outputs: Outputs) -> bytes:
         value: str = boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
     except ClientError as error:
         raise GroundplanError(
-            f"the masking key can't be read: {error.response['Error']['Message']}", where=arn, fix="give the secret a random value of 32 bytes or more"
+            f"the masking key can't be read: {error.response['Error']['Message']}",
+            where=arn,
+            fix="give the secret a random value of 32 bytes or more",
         ) from None
     return value.encode()
 
@@ -85,4 +87,12 @@ def as_text(value: Any) -> str:
     """A personal value as its token is made of it: texts as they are, all else as JSON has it."""
     if isinstance(value, str):
         return value
-    return "true" if value is True else "false" if value is False else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return (
+        "true"
+        if value is True
+        else "false"
+        if value is False
+        else value.isoformat()
+        if hasattr(value, "isoformat")
+        else str(value)
+    )

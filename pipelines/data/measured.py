@@ -1,4 +1,5 @@
-"""The rules of a contract that are metrics of the standard or queries: what each gives on the data, and whether that is what it must be.
+"""The rules of a contract that are metrics of the standard or queries: what each gives on the data, and whether that is
+what it must be.
 
 https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/
 """
@@ -39,10 +40,15 @@ def measured(contract: Contract, tables: Mapping[str, tuple[Contract, pa.Table]]
             value, note = None, f"the query gives {str(value)[:40]!r}, which can't be compared with {rule.value}"
         found.append(
             {
-                "column": rule.about, "expectation": _called(rule), "success": bool(holds),
-                "unexpected": value if value is not None else 0, "sample": note, "stops": rule.stops, "rule": rule.description,
+                "column": rule.about,
+                "expectation": _called(rule),
+                "success": bool(holds),
+                "unexpected": value if value is not None else 0,
+                "sample": note,
+                "stops": rule.stops,
+                "rule": rule.description,
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -70,25 +76,37 @@ def _measure(rule: Rule, contract: Contract, database: Any, rows: int) -> tuple[
 
 
 def _metric_query(rule: Rule, contract: Contract) -> str:
-    """SQL of one of the standard's metrics (https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/)."""
+    """SQL of one of the standard's metrics
+    (https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/).
+    """
     arguments, table, column = json.loads(rule.arguments), quoted(contract.view), quoted(rule.about)
     item = contract.field(rule.about)
     count = f"SELECT count(*) FROM {table}"  # noqa: S608 (quoted)
     if rule.metric == "nullValues":
         return f"{count} WHERE {column} IS NULL"
     if rule.metric == "missingValues":
-        same = " OR ".join(f"{column} = {_literal(value, item)}" for value in arguments.get("missingValues", []) if value is not None)
+        same = " OR ".join(
+            f"{column} = {_literal(value, item)}" for value in arguments.get("missingValues", []) if value is not None
+        )
         return f"{count} WHERE {column} IS NULL{f' OR {same}' if same else ''}"
     if rule.metric == "invalidValues":
         bad = []
         if "validValues" in arguments:
-            known = [f"{column} IS DISTINCT FROM {_literal(value, item)}" for value in arguments["validValues"] if value is not None]
+            known = [
+                f"{column} IS DISTINCT FROM {_literal(value, item)}"
+                for value in arguments["validValues"]
+                if value is not None
+            ]
             bad.append(" AND ".join(known) or "true")
         if "pattern" in arguments:
             bad.append(f"NOT regexp_matches({column}::VARCHAR, {_text(arguments['pattern'])})")
         return f"{count} WHERE {column} IS NOT NULL AND ({' OR '.join(f'({part})' for part in bad)})"
     if rule.metric == "duplicateValues":
-        names = [quoted(item.name) for name in arguments.get("properties", [rule.about]) if (item := contract.field(str(name)))]
+        names = [
+            quoted(item.name)
+            for name in arguments.get("properties", [rule.about])
+            if (item := contract.field(str(name)))
+        ]
         listed = ", ".join(names) or "*"
         return f"SELECT (SELECT count(*) FROM {table}) - (SELECT count(*) FROM (SELECT DISTINCT {listed} FROM {table}))"  # noqa: S608 (quoted)
     return count
@@ -116,7 +134,11 @@ def holds_true(compare: str, value: Any, wanted: Any) -> bool | None:
 
 def _holds_true(compare: str, value: Any, wanted: Any) -> bool:
     if compare in ("mustBe", "mustNotBe"):
-        numbers = isinstance(wanted, int | float) and not isinstance(wanted, bool) and isinstance(value, int | float | Decimal)
+        numbers = (
+            isinstance(wanted, int | float)
+            and not isinstance(wanted, bool)
+            and isinstance(value, int | float | Decimal)
+        )
         same = value == wanted or str(value).lower() == str(wanted).lower() or (numbers and float(value) == wanted)
         return bool(same) == (compare == "mustBe")
     number = float(value)

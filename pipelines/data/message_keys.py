@@ -1,7 +1,9 @@
-"""Messages' keys: whether they are what the contract calls its key, and what a message without a value (a tombstone) deletes.
+"""Messages' keys: whether they are what the contract calls its key, and what a message without a value (a tombstone)
+deletes.
 
-In a topic a key with no value says that the key's entity is gone (https://kafka.apache.org/documentation/#compaction). The raw zone
-keeps that, as it keeps events; every dataset that is made afterwards leaves the entity out, unless an event of it was sent later.
+In a topic a key with no value says that the key's entity is gone (https://kafka.apache.org/documentation/#compaction).
+The raw zone keeps that, as it keeps events; every dataset that is made afterwards leaves the entity out, unless an
+event of it was sent later.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def keys_only(contract: Contract) -> Contract:
 
 
 class KeyReader:
-    """Reads the keys of one contract's messages: a text, a number, a JSON text, or a JSON object that has the key's fields."""
+    """Reads the keys of one contract's messages: a text, a number, a JSON text, or a JSON object that has the key's
+    fields.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -45,9 +49,14 @@ class KeyReader:
         self._decoder = Decoder(keys_only(contract)) if contract.keys else None
 
     def read(self, keys: Sequence[bytes | None]) -> tuple[pa.Table | None, list[Refused]]:
-        """Columns of the keys that can be read, in their order, and why the others can't; None where the contract has no key."""
+        """Columns of the keys that can be read, in their order, and why the others can't; None where the contract
+        has no key.
+        """
         if self._decoder is None:
-            return None, [Refused(place, "tombstone", "it has no value, and the contract has no key that it could delete") for place in range(len(keys))]
+            return None, [
+                Refused(place, "tombstone", "it has no value, and the contract has no key that it could delete")
+                for place in range(len(keys))
+            ]
         events = [self._event(key) for key in keys]
         table, refused = self._decoder.decode([event or b"{}" for event in events])
         names = " and ".join(self._contract.keys)
@@ -97,7 +106,9 @@ class KeyReader:
         parts = text.split(BETWEEN) if len(names) > 1 else [text]
         if len(parts) != len(names):
             return None
-        return json.dumps({item.name: _typed(item.kind, part) for item, part in zip(self._fields, parts, strict=True)}).encode()
+        return json.dumps(
+            {item.name: _typed(item.kind, part) for item, part in zip(self._fields, parts, strict=True)}
+        ).encode()
 
 
 def _typed(kind: str, text: str) -> Any:

@@ -1,8 +1,9 @@
 """A key for each person. A token is made with it; once it is destroyed, what keeps the token leads to nobody any more.
 
-What is locked (the raw zone) or kept for ever (audit, lineage) holds tokens only, and can't be cleaned when a person asks to be forgotten. So
-their key is destroyed instead (crypto-shredding; NIST SP 800-88 Rev. 1, "cryptographic erase"). Keys are kept in the curated zone, some people's in
-an object, under the person's number: HMAC-SHA-256 of the value under the masking key. A key alone makes no token: that takes the masking key, too.
+What is locked (the raw zone) or kept for ever (audit, lineage) holds tokens only, and can't be cleaned when a person
+asks to be forgotten. So their key is destroyed instead (crypto-shredding; NIST SP 800-88 Rev. 1, "cryptographic
+erase"). Keys are kept in the curated zone, some people's in an object, under the person's number: HMAC-SHA-256 of the
+value under the masking key. A key alone makes no token: that takes the masking key, too.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class People:
         self._context, self._masking_key = context, masking_key
 
     def number(self, value: str) -> str:
-        """The number under which a person's key is kept; it stays when the key is gone, and tells nobody anything without the masking key."""
+        """The number under which a person's key is kept; it stays when the key is gone, and tells nobody anything
+        without the masking key.
+        """
         return hmac.digest(self._masking_key, b"number:" + value.encode(), hashlib.sha256)[:TOKEN_BYTES].hex()
 
     def tokens(self, values: Iterable[str]) -> dict[str, str]:
@@ -57,7 +60,9 @@ class People:
         keys: dict[str, str] = {}
         for shard in sorted({_shard(number) for number in numbers.values()}):
             keys |= self._keys(shard, [number for number in numbers.values() if _shard(number) == shard])
-        return {value: token(self._masking_key + bytes.fromhex(keys[number]), value) for value, number in numbers.items()}
+        return {
+            value: token(self._masking_key + bytes.fromhex(keys[number]), value) for value, number in numbers.items()
+        }
 
     def token_of(self, value: str) -> str:
         """The token of a value; empty where nobody has met it, or its key is destroyed."""
@@ -85,7 +90,11 @@ class People:
     def _keys(self, shard: int, numbers: list[str]) -> dict[str, str]:
         def with_keys(people: dict[str, Any]) -> dict[str, Any]:
             without = [number for number in numbers if "key" not in people.get(number, {})]
-            return people | {number: {**people.get(number, {}), "key": secrets.token_hex(KEY_BYTES)} for number in without} if without else people
+            return (
+                people | {number: {**people.get(number, {}), "key": secrets.token_hex(KEY_BYTES)} for number in without}
+                if without
+                else people
+            )
 
         people = self._change(shard, with_keys)
         return {number: people[number]["key"] for number in numbers}
@@ -98,7 +107,9 @@ class People:
         return json.loads(answer["Body"].read()), answer["ETag"]
 
     def _change(self, shard: int, change: Any) -> dict[str, Any]:
-        """Read, change and write; again where somebody else has written in between, so that two writers give one person one key."""
+        """Read, change and write; again where somebody else has written in between, so that two writers give one
+        person one key.
+        """
         for _ in range(TRIES):
             people, version = self._read(shard)
             changed: dict[str, Any] = change(people)
@@ -107,13 +118,19 @@ class People:
             condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
             place = {"Bucket": self._context.outputs.buckets["curated"], "Key": _address(shard)}
             try:
-                self._context.s3.put_object(**place, Body=json.dumps(changed).encode(), ContentType="application/json", **condition)
+                self._context.s3.put_object(
+                    **place, Body=json.dumps(changed).encode(), ContentType="application/json", **condition
+                )
             except ClientError as error:
                 if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                     raise
                 continue
             return changed
-        raise GroundplanError(f"{TRIES} times another run wrote first", where=_address(shard), fix="run it again, once fewer pipelines write")
+        raise GroundplanError(
+            f"{TRIES} times another run wrote first",
+            where=_address(shard),
+            fix="run it again, once fewer pipelines write",
+        )
 
 
 def _shard(number: str) -> int:

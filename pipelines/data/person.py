@@ -1,4 +1,6 @@
-"""How one person is found in what the platform has written: by token, by the entities that are theirs alone, by rows that nobody else has."""
+"""How one person is found in what the platform has written: by token, by the entities that are theirs alone, by rows
+that nobody else has.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Person:
     Attributes:
         subject: The personal value as it came in. It is in no log and no result.
         token: What stands in its place; empty where the person has none any more.
-        entities: Values of key columns that would not be there without the person, by column. They count in objects of the same lineage only:
+        entities: Values of key columns that would not be there without the person, by column. They count in objects of
+            the same lineage only:
             elsewhere a column of that name may be about something else.
         rows: Pairs of frames: feature rows of the person, and those of everybody else in the same data.
     """
@@ -67,7 +70,9 @@ class Person:
             values = set(self.names) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else set()
             values |= {value for value in self.entities.get(name, ()) if isinstance(value, str) == bool(values)}
             if values:
-                found = pc.or_(found, pc.fill_null(pc.is_in(table[name], pa.array(sorted(values), type=kind)), fill_value=False))
+                found = pc.or_(
+                    found, pc.fill_null(pc.is_in(table[name], pa.array(sorted(values), type=kind)), fill_value=False)
+                )
         return found
 
     def mentioned(self, table: pa.Table) -> Any:
@@ -86,7 +91,9 @@ class Person:
         return any(set(columns) <= set(mine.columns) for mine, _ in self.rows)
 
     def owns(self, frame: Any) -> list[bool]:
-        """Which rows of a frame of features nobody but the person has. Rows that others have alike tell nothing of anybody."""
+        """Which rows of a frame of features nobody but the person has. Rows that others have alike tell nothing of
+        anybody.
+        """
         columns = tuple(frame.columns)
         if columns not in self._known:
             own: set[int] = set()
@@ -120,22 +127,30 @@ def holds(array: Any, texts: Iterable[str]) -> Any:
 
 
 def row_digests(frame: Any) -> list[int]:
-    """One number a row, the same for the same values, whatever wrote them: numbers to nine digits (JSON of pandas has ten), all else as text."""
+    """One number a row, the same for the same values, whatever wrote them: numbers to nine digits (JSON of pandas
+    has ten), all else as text.
+    """
     import numpy as np
     import pandas as pd
 
     def alike(series: Any) -> Any:
-        numbers = pd.to_numeric(series.astype(object).where(series.notna(), None), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        numbers = pd.to_numeric(series.astype(object).where(series.notna(), None), errors="coerce").to_numpy(
+            dtype=float, na_value=np.nan
+        )
         texts = np.char.mod("%.9g", numbers).astype(object)
         other = np.isnan(numbers)
-        texts[other] = ["" if missing else str(value) for value, missing in zip(series[other], series[other].isna(), strict=True)]
+        texts[other] = [
+            "" if missing else str(value) for value, missing in zip(series[other], series[other].isna(), strict=True)
+        ]
         return pd.Series(texts, index=series.index)
 
     return [int(value) for value in pd.util.hash_pandas_object(frame.apply(alike), index=False)]
 
 
 def without_person(name: str, body: bytes, person: Person) -> tuple[bytes, int]:
-    """The bytes of an object without the person, and how many rows or values there were; the object's kind is told by its name."""
+    """The bytes of an object without the person, and how many rows or values there were; the object's kind is told
+    by its name.
+    """
     kinds = {".parquet": _of_parquet, ".jsonl": _of_lines, ".json": _of_json, ".tar.gz": _of_package}
     kind = next((kinds[ending] for ending in kinds if name.endswith(ending)), _of_bytes)
     try:
@@ -168,12 +183,20 @@ def rows_of(table: pa.Table, person: Person) -> Any:
     import pyarrow.compute as pc
 
     mask = person.mask(table)
-    return pc.or_(mask, pa.array(person.owns(table.to_pandas()), pa.bool_())) if person.may_own(table.column_names) else mask
+    return (
+        pc.or_(mask, pa.array(person.owns(table.to_pandas()), pa.bool_()))
+        if person.may_own(table.column_names)
+        else mask
+    )
 
 
 def _of_json(body: bytes, person: Person) -> tuple[bytes, int]:
     document = json.loads(body)
-    if isinstance(document, dict) and isinstance(document.get("data"), list) and isinstance(document.get("columns"), list):  # a frame
+    if (
+        isinstance(document, dict)
+        and isinstance(document.get("data"), list)
+        and isinstance(document.get("columns"), list)
+    ):  # a frame
         import pandas as pd
 
         frame = pd.DataFrame(document["data"], columns=document["columns"])
@@ -186,7 +209,9 @@ def _of_json(body: bytes, person: Person) -> tuple[bytes, int]:
 
 
 def _scalars(value: Any, person: Person, name: str) -> tuple[Any, int]:
-    """A document in which nothing stands for the person any more; a key of theirs is one where its name says so (``sample_key``)."""
+    """A document in which nothing stands for the person any more; a key of theirs is one where its name says so
+    (``sample_key``).
+    """
     if isinstance(value, dict):
         found = {key: _scalars(item, person, key) for key, item in value.items()}
         return {key: item for key, (item, _) in found.items()}, sum(count for _, count in found.values())
@@ -215,7 +240,11 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
                 request, answer = (json.loads(_text(data[side])) for side in ("endpointInput", "endpointOutput"))
                 request, answer, removed = without_rows(request, answer, person)
             except (ValueError, TypeError, KeyError, AttributeError):
-                request, answer, removed = {}, {}, int(any(text in _text(data["endpointInput"]) for text in person.names))
+                request, answer, removed = (
+                    {},
+                    {},
+                    int(any(text in _text(data["endpointInput"]) for text in person.names)),
+                )
             sides = {
                 side: {**data[side], "data": json.dumps(document), "encoding": "JSON"}
                 for side, document in (("endpointInput", request), ("endpointOutput", answer))
@@ -228,12 +257,25 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
 
 def _text(side: dict[str, Any]) -> str:
     """What a side of a captured request holds."""
-    return base64.b64decode(side["data"]).decode("utf-8", "replace") if side.get("encoding") == "BASE64" else str(side["data"])
+    return (
+        base64.b64decode(side["data"]).decode("utf-8", "replace")
+        if side.get("encoding") == "BASE64"
+        else str(side["data"])
+    )
 
 
-def without_rows(request: dict[str, Any], answer: dict[str, Any], person: Person) -> tuple[dict[str, Any], dict[str, Any], int]:
+def without_rows(
+    request: dict[str, Any], answer: dict[str, Any], person: Person
+) -> tuple[dict[str, Any], dict[str, Any], int]:
     """A request and its answer without the person's rows, and how many there were."""
-    form = next((form for form in ("entities", "dataframe_records", "dataframe_split", "instances", "inputs") if form in request), "")
+    form = next(
+        (
+            form
+            for form in ("entities", "dataframe_records", "dataframe_split", "instances", "inputs")
+            if form in request
+        ),
+        "",
+    )
     rows, own = _rows(form, request.get(form), person)
     count = own.count(True)
     if not count:
@@ -247,7 +289,10 @@ def without_rows(request: dict[str, Any], answer: dict[str, Any], person: Person
         kept = {**request[form], "data": kept}
     elif isinstance(request[form], dict):
         kept = {name: [values[place] for place in keep] for name, values in request[form].items()}
-    parts = {name: [values[place] for place in keep] if isinstance(values, list) and len(values) == len(own) else values for name, values in answer.items()}
+    parts = {
+        name: [values[place] for place in keep] if isinstance(values, list) and len(values) == len(own) else values
+        for name, values in answer.items()
+    }
     return {**request, form: kept}, parts, count
 
 
@@ -274,7 +319,12 @@ def _rows(form: str, value: Any, person: Person) -> tuple[list[Any], list[bool]]
     features = frame[[name for name in frame.columns if name not in person.entities]]
     owned = person.owns(features) if all(isinstance(name, str) for name in features.columns) else [False] * len(frame)
     return list(rows), [
-        bool(mine) for mine in (texts | pd.Series(owned, index=frame.index) | sum(keys, start=pd.Series(False, index=frame.index)).astype(bool))
+        bool(mine)
+        for mine in (
+            texts
+            | pd.Series(owned, index=frame.index)
+            | sum(keys, start=pd.Series(False, index=frame.index)).astype(bool)
+        )
     ]
 
 

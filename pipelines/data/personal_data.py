@@ -1,8 +1,9 @@
 """Finds personal data in fields that are not tagged as personal, and tells it from codes that look alike.
 
-Check digits and numbering plans are checked by python-stdnum and phonenumbers. A bare number whose only sign is one check digit (nine or eleven digits) is
-never reported: a tenth of all numbers would be. The time is linear in the length of the text: each pattern starts at a boundary and has a bounded length, and
-a library sees at most ``WINDOW`` characters.
+Check digits and numbering plans are checked by python-stdnum and phonenumbers. A bare number whose only sign is one
+check digit (nine or eleven digits) is never reported: a tenth of all numbers would be. The time is linear in the length
+of the text: each pattern starts at a boundary and has a bounded length, and a library sees at most ``WINDOW``
+characters.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WAY_OUT = (  # of the quarantine; every message about it ends with this
-    "if the field holds no personal data, declare that in the contract (`customProperties: [{property: notPersonal, value: REASON}]`) and run "
-    "`groundplan quarantine release`; if it does, tag it `personal` or stop sending it, and run `groundplan quarantine discard`"
+    "if the field holds no personal data, declare that in the contract (`customProperties: [{property: notPersonal,"
+    " value: REASON}]`) and run `groundplan quarantine release`; if it does, tag it `personal` or stop sending it, and"
+    " run `groundplan quarantine discard`"
 )
 EMAIL, IBAN, CARD, PHONE = "e-mail", "IBAN", "card number", "phone number"
 WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; the rest is room for separators
@@ -36,38 +38,67 @@ _EMAIL = re.compile(
 _ACCOUNTS = ("git", "hg", "svn", "bzr")  # of repositories; nobody's own
 _REMOTE_PATH = re.compile(r":(?:[/~.]|\d+/|[\w.-]{1,100}/|[\w.-]{1,100}\.git\b)")  # scp's form, host:path
 _USER_INFO = re.compile(r"[^\s/@]*")  # RFC 3986, section 3.2.1, between :// and @
-# A version as in name@1.2.3-rc.one, a file as in logo@2x.png: no domain ends so (https://data.iana.org/TLD/tlds-alpha-by-domain.txt).
+# A version as in name@1.2.3-rc.one, a file as in logo@2x.png: no domain ends so
+# (https://data.iana.org/TLD/tlds-alpha-by-domain.txt).
 _NO_HOST = re.compile(
-    r"[vV]?\d+\.\d+\..*|.*\.(?:png|jpe?g|gif|svg|webp|ico|pdf|js|jsx|ts|tsx|css|html?|json|ya?ml|xml|txt|csv|tgz|gz|tar|whl|jar)", re.IGNORECASE
+    r"[vV]?\d+\.\d+\..*|.*\.(?:png|jpe?g|gif|svg|webp|ico|pdf|js|jsx|ts|tsx|css|html?|json|ya?ml|xml|txt|csv|tgz|gz|tar|whl|jar)",
+    re.IGNORECASE,
 )
 
 _PLUS = re.compile(r"(?<![\w+])\+[\d ()/.-]{7,31}", re.ASCII)
 _ABROAD = re.compile(r"(?<![\w.+-])00(?=[1-9]\d{0,2}[ /-])[\d ()/.-]{7,30}", re.ASCII)
-_NORTH_AMERICA = re.compile(r"(?<![\w.+-])(?:\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})(?![\w-]|\.\d)", re.ASCII)
+_NORTH_AMERICA = re.compile(
+    r"(?<![\w.+-])(?:\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})(?![\w-]|\.\d)", re.ASCII
+)
 _TRUNK = re.compile(r"(?<![\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5,10}\d|-\d{6,8})(?![\w-]|\.\d)", re.ASCII)
 _TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written with a 0 and the area code apart
 _GROUP = re.compile(r"\D*\d+")
 _DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709 writes places so
 
 # In a look-ahead: the real account may begin at a later group of a match.
-_ACCOUNT = re.compile(r"(?<![^\W_])(?=([A-Z]{2}\d{2}(?:[A-Z0-9]| (?=[A-Z0-9])){11,44}))[A-Z]{2}", re.IGNORECASE | re.ASCII)
+_ACCOUNT = re.compile(
+    r"(?<![^\W_])(?=([A-Z]{2}\d{2}(?:[A-Z0-9]| (?=[A-Z0-9])){11,44}))[A-Z]{2}", re.IGNORECASE | re.ASCII
+)
 _NUMBERS = re.compile(r"\d+(?:[ -]\d+)*", re.ASCII)
 LONGEST_LIST = 8  # groups of digits; more are a list of numbers
-# ISO/IEC 7812: issuers, and the lengths of their numbers. Those of 13 digits (Visa's until the nineties) are EAN codes today.
+# ISO/IEC 7812: issuers, and the lengths of their numbers. Those of 13 digits (Visa's until the nineties) are EAN codes
+# today.
 _ISSUERS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("4", "4", (16, 19)),  # Visa
-    ("51", "55", (16,)), ("2221", "2720", (16,)),  # Mastercard
-    ("34", "34", (15,)), ("37", "37", (15,)),  # American Express
-    ("300", "305", (14, 16)), ("3095", "3095", (14, 16)), ("36", "36", (14, 16)), ("38", "39", (14, 16)),  # Diners Club
-    ("6011", "6011", (16, 19)), ("644", "649", (16, 19)), ("65", "65", (16, 19)),  # Discover
+    ("51", "55", (16,)),
+    ("2221", "2720", (16,)),  # Mastercard
+    ("34", "34", (15,)),
+    ("37", "37", (15,)),  # American Express
+    ("300", "305", (14, 16)),
+    ("3095", "3095", (14, 16)),
+    ("36", "36", (14, 16)),
+    ("38", "39", (14, 16)),  # Diners Club
+    ("6011", "6011", (16, 19)),
+    ("644", "649", (16, 19)),
+    ("65", "65", (16, 19)),  # Discover
     ("3528", "3589", (16, 19)),  # JCB
-    ("62", "62", (16, 17, 18, 19)), ("81", "81", (16, 19)),  # UnionPay, RuPay
-    ("5018", "5018", (16, 18, 19)), ("5020", "5020", (16, 18, 19)), ("5038", "5038", (16, 18, 19)), ("5893", "5893", (16, 18, 19)),  # Maestro
-    ("6304", "6304", (16, 18, 19)), ("6759", "6763", (16, 18, 19)),
-    ("2200", "2204", (16, 19)), ("9792", "9792", (16,)),  # Mir, Troy
-)  # fmt: skip
+    ("62", "62", (16, 17, 18, 19)),
+    ("81", "81", (16, 19)),  # UnionPay, RuPay
+    ("5018", "5018", (16, 18, 19)),
+    ("5020", "5020", (16, 18, 19)),
+    ("5038", "5038", (16, 18, 19)),
+    ("5893", "5893", (16, 18, 19)),  # Maestro
+    ("6304", "6304", (16, 18, 19)),
+    ("6759", "6763", (16, 18, 19)),
+    ("2200", "2204", (16, 19)),
+    ("9792", "9792", (16,)),  # Mir, Troy
+)
 _BARE_CARD = (14, 16)  # digits; longer numbers without spaces are mostly database ids
-_CARD_GROUPS = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 2))
+_CARD_GROUPS = (
+    (4, 4, 4, 4),
+    (4, 6, 5),
+    (4, 6, 4),
+    (4, 4, 4, 4, 1),
+    (4, 4, 4, 4, 2),
+    (4, 4, 4, 4, 3),
+    (4, 4, 4, 3),
+    (4, 4, 4, 2),
+)
 
 
 @dataclass(frozen=True)
@@ -87,10 +118,18 @@ class Identity:
 IDENTITIES = (
     Identity("US social security number", "us.ssn", r"\d{3}-\d{2}-\d{4}"),
     Identity("Brazilian CPF", "br.cpf", r"\d{3}\.\d{3}\.\d{3}-\d{2}"),
-    Identity("Italian codice fiscale", "it.codicefiscale", r"[A-Z]{6}[0-9L-NP-V]{2}[A-EHLMPRST][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z]"),
+    Identity(
+        "Italian codice fiscale",
+        "it.codicefiscale",
+        r"[A-Z]{6}[0-9L-NP-V]{2}[A-EHLMPRST][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z]",
+    ),
     Identity("Spanish DNI", "es.dni", r"\d{8}-[A-HJ-NP-TV-Z]"),
     Identity("Spanish NIE", "es.nie", r"[XYZ]-?\d{7}-?[A-HJ-NP-TV-Z]"),
-    Identity("French NIR", "fr.nir", r"[12]\d{2}(?:0[1-9]|1[0-2])\d[\dAB]\d{8}|[12] \d{2} (?:0[1-9]|1[0-2]) \d[\dAB] \d{3} \d{3} \d{2}"),
+    Identity(
+        "French NIR",
+        "fr.nir",
+        r"[12]\d{2}(?:0[1-9]|1[0-2])\d[\dAB]\d{8}|[12] \d{2} (?:0[1-9]|1[0-2]) \d[\dAB] \d{3} \d{3} \d{2}",
+    ),
     Identity("Belgian national number", "be.nn", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}"),
     Identity("Swiss AHV number", "ch.ssn", r"756\.\d{4}\.\d{4}\.\d{2}"),
     Identity("Chinese resident identity number", "cn.ric", r"[1-9]\d{5}(?:19|20)\d{9}[0-9X]"),
@@ -99,25 +138,38 @@ IDENTITIES = (
 # A filter over the distinct values of a column, run by RE2, which is linear; ``kinds`` looks at what passes.
 CANDIDATES = "|".join(
     (
-        r"[\pL\pN_.+'-]@[\pL\pN_-]", r"\+[\d ()/.-]{7}", r"(?:^|[^\w.+-])00[1-9]\d{0,2}[ /-]", r"\(\d{3}\) ?\d{3}-\d{4}",
-        r"(?:^|[^\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5}|-\d{6})", r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
-        r"(?:\d[ -]?){14}", r"(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11})", *(item.form for item in IDENTITIES),
+        r"[\pL\pN_.+'-]@[\pL\pN_-]",
+        r"\+[\d ()/.-]{7}",
+        r"(?:^|[^\w.+-])00[1-9]\d{0,2}[ /-]",
+        r"\(\d{3}\) ?\d{3}-\d{4}",
+        r"(?:^|[^\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5}|-\d{6})",
+        r"\b\d{3}[-.]\d{3}[-.]\d{4}\b",
+        r"(?:\d[ -]?){14}",
+        r"(?i:\b[A-Z]{2}\d{2}[A-Z0-9 ]{11})",
+        *(item.form for item in IDENTITIES),
     )
-)  # fmt: skip
+)
 
 
 def kinds(text: str) -> tuple[str, ...]:
-    """Kinds of personal data that a text holds: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812), phone number (ITU-T E.164), identity numbers.
+    """Kinds of personal data that a text holds: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812), phone
+    number (ITU-T E.164), identity numbers.
 
     Lengths, check digits, issuers and numbering plans are checked. The time is linear in the length of the text.
     """
     text = text if text.isascii() else text.replace("\u00a0", " ").replace("\u202f", " ")
-    tests: tuple[tuple[str, Callable[[str], bool]], ...] = ((EMAIL, _has_email), (IBAN, _has_iban), (CARD, _has_card), (PHONE, _has_phone))
+    tests: tuple[tuple[str, Callable[[str], bool]], ...] = (
+        (EMAIL, _has_email),
+        (IBAN, _has_iban),
+        (CARD, _has_card),
+        (PHONE, _has_phone),
+    )
     return (*(kind for kind, holds in tests if holds(text)), *_identities(text))
 
 
 def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], list[int]]:
-    """Indexes of rows with personal data in texts that are neither tagged as personal nor declared free of it, by findings (``field: kind``).
+    """Indexes of rows with personal data in texts that are neither tagged as personal nor declared free of it, by
+    findings (``field: kind``).
 
     Texts inside of objects and lists, and JSON that is kept as text, are looked at, too.
 
@@ -135,8 +187,12 @@ def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], lis
     return grouped
 
 
-def _texts(item: Field, values: pa.Array, path: str, rows: list[int] | None) -> Iterator[tuple[str, pa.Array, list[int] | None]]:
-    """The texts of a field and of its parts that nobody has declared: their path, their values, and of which rows these are (None: one of each)."""
+def _texts(
+    item: Field, values: pa.Array, path: str, rows: list[int] | None
+) -> Iterator[tuple[str, pa.Array, list[int] | None]]:
+    """The texts of a field and of its parts that nobody has declared: their path, their values, and of which rows
+    these are (None: one of each).
+    """
     import pyarrow.compute as pc
 
     if item.fields:
@@ -144,7 +200,12 @@ def _texts(item: Field, values: pa.Array, path: str, rows: list[int] | None) -> 
             yield from _texts(part, pc.struct_field(values, place), f"{path}.{part.name}", rows)
     elif item.item is not None:
         parents = pc.list_parent_indices(values).to_pylist()
-        yield from _texts(item.item, pc.list_flatten(values), f"{path}[]", parents if rows is None else [rows[place] for place in parents])
+        yield from _texts(
+            item.item,
+            pc.list_flatten(values),
+            f"{path}[]",
+            parents if rows is None else [rows[place] for place in parents],
+        )
     elif item.kind in ("string", "json") and not item.personal and not item.not_personal:
         yield path, values, rows
 
@@ -206,13 +267,26 @@ def _has_card(text: str) -> bool:
 
 
 def _card_numbers(text: str, found: re.Match[str]) -> Iterator[str]:
-    """Digits written as on a card: without separators, or in a card's groups. Parts of longer codes (``a-1234``, ``0.1234``) are left out."""
+    """Digits written as on a card: without separators, or in a card's groups. Parts of longer codes (``a-1234``,
+    ``0.1234``) are left out.
+    """
     before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 2]
     parts = re.split("([ -])", found.group())
     # What separates the groups: a space or nothing is a boundary, a hyphen only between groups of a card.
-    groups, marks = parts[::2], [before if before == "." or _glues(before) else " ", *parts[1::2], after[:1] if _glues(after) else " "]
+    groups, marks = (
+        parts[::2],
+        [
+            before if before == "." or _glues(before) else " ",
+            *parts[1::2],
+            after[:1] if _glues(after) else " ",
+        ],
+    )
     for place, group in enumerate(groups):
-        if _BARE_CARD[0] <= len(group) <= _BARE_CARD[1] and marks[place] == marks[place + 1] == " " and not _is_gtin(group):
+        if (
+            _BARE_CARD[0] <= len(group) <= _BARE_CARD[1]
+            and marks[place] == marks[place + 1] == " "
+            and not _is_gtin(group)
+        ):
             yield group
     if len(groups) <= LONGEST_LIST:
         yield from _grouped(groups, marks)
@@ -275,7 +349,9 @@ def _is_phone(candidate: str, region: str | None) -> bool:
         if number and count + digits > E164_DIGITS[1]:
             break
         number, count = number + group, count + digits
-    return count >= E164_DIGITS[0] and any(True for _ in PhoneNumberMatcher(number, region, leniency=Leniency.VALID, max_tries=4))
+    return count >= E164_DIGITS[0] and any(
+        True for _ in PhoneNumberMatcher(number, region, leniency=Leniency.VALID, max_tries=4)
+    )
 
 
 def _identities(text: str) -> Iterator[str]:
@@ -288,7 +364,9 @@ def _identities(text: str) -> Iterator[str]:
 
 
 def _holds(is_valid: Callable[[str], bool], number: str) -> bool:
-    """Whether a number is valid. A library that stumbles over one (python-stdnum 2.2 over some Chinese counties) must not block a topic for good."""
+    """Whether a number is valid. A library that stumbles over one (python-stdnum 2.2 over some Chinese counties)
+    must not block a topic for good.
+    """
     try:
         return is_valid(number)
     except Exception:
@@ -305,4 +383,7 @@ def _any_identity() -> re.Pattern[str]:
 def _identity_check(item: Identity) -> tuple[re.Pattern[str], Any]:
     from importlib import import_module
 
-    return re.compile(rf"(?<![\w.+-])(?:{item.form})(?![\w-]|\.\d)", re.ASCII), import_module(f"stdnum.{item.module}").is_valid
+    return (
+        re.compile(rf"(?<![\w.+-])(?:{item.form})(?![\w-]|\.\d)", re.ASCII),
+        import_module(f"stdnum.{item.module}").is_valid,
+    )

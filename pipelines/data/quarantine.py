@@ -1,7 +1,9 @@
-"""Quarantine: events with personal data in fields that no contract declares, and what a named person decides about them.
+"""Quarantine: events with personal data in fields that no contract declares, and what a named person decides about
+them.
 
-A decision is one record for each file, written once, beside the raw zone's manifests; the files are never rewritten. Released rows are ordinary data from
-then on. Discarded rows are never read, and their objects are deleted unless the bucket locks them.
+A decision is one record for each file, written once, beside the raw zone's manifests; the files are never rewritten.
+Released rows are ordinary data from then on. Discarded rows are never read, and their objects are deleted unless the
+bucket locks them.
 """
 
 from __future__ import annotations
@@ -93,19 +95,22 @@ def release(context: Context, contract: Contract, fields: Sequence[str], actor: 
     _check(context, contract, fields, reason)
     waiting = held(context, contract)
     chosen = [item for item in waiting if not fields or item.fields <= set(fields)]
-    return _decide(context, contract, RELEASE, chosen, actor, reason) | {"left": sum(item.rows for item in waiting if item not in chosen)}
+    return _decide(context, contract, RELEASE, chosen, actor, reason) | {
+        "left": sum(item.rows for item in waiting if item not in chosen)
+    }
 
 
 def discard(context: Context, contract: Contract, fields: Sequence[str], actor: str, reason: str) -> dict[str, Any]:
-    """Never read quarantined rows, and delete their objects in all versions. Idempotent; a later call deletes what was locked.
+    """Never read quarantined rows, and delete their objects in all versions. Idempotent; a later call deletes what was
+    locked.
 
     Args:
         fields: Only rows with a finding in one of these fields; all rows if empty.
         actor: Who decides; written to the audit log with the reason.
 
     Returns:
-        How many ``rows`` and ``files`` were discarded, how many rows still wait (``left``), and how many versions of objects were ``deleted``
-        or are ``locked``.
+        How many ``rows`` and ``files`` were discarded, how many rows still wait (``left``), and how many versions of
+        objects were ``deleted`` or are ``locked``.
 
     Raises:
         UsageError: No row has a finding in such a field, or the reason is too short.
@@ -113,7 +118,9 @@ def discard(context: Context, contract: Contract, fields: Sequence[str], actor: 
     _check(context, contract, fields, reason)
     waiting = held(context, contract)
     chosen = [item for item in waiting if not fields or item.fields & set(fields)]
-    counts = _decide(context, contract, DISCARD, chosen, actor, reason) | {"left": sum(item.rows for item in waiting if item not in chosen)}
+    counts = _decide(context, contract, DISCARD, chosen, actor, reason) | {
+        "left": sum(item.rows for item in waiting if item not in chosen)
+    }
     zone = RawZone(context, contract)
     decided = zone.decided()
     gone = [_delete(context, file.key) for file in _files(zone) if decided.state(file) == "discarded"]
@@ -123,7 +130,8 @@ def discard(context: Context, contract: Contract, fields: Sequence[str], actor: 
 def erase(context: Context, contract: Contract, person: Person) -> int:
     """Exclude a person's quarantined rows from every release, now and later; returns their number.
 
-    They are found by token, and by the value itself in any text. The bytes stay until the retention ends or the file is discarded.
+    They are found by token, and by the value itself in any text. The bytes stay until the retention ends or the file is
+    discarded.
     """
     zone, count = RawZone(context, contract), 0
     decided = zone.decided()
@@ -132,7 +140,9 @@ def erase(context: Context, contract: Contract, person: Person) -> int:
             continue
         table = zone.file(file)
         theirs = table.filter(person.mentioned(table))
-        stood = set(zip(theirs[PARTITION].to_pylist(), theirs[OFFSET].to_pylist(), strict=True)) - decided.erased.get(file.key, frozenset())
+        stood = set(zip(theirs[PARTITION].to_pylist(), theirs[OFFSET].to_pylist(), strict=True)) - decided.erased.get(
+            file.key, frozenset()
+        )
         if stood:
             zone.decide(file, {"decision": ERASE, "positions": sorted(stood), "at": audit.now(), "run": context.run})
             count += len(stood)
@@ -151,21 +161,30 @@ def _files(zone: RawZone) -> Iterator[RawFile]:
 
 def _check(context: Context, contract: Contract, fields: Iterable[str], reason: str) -> None:
     if len(reason.strip()) < REASON_LENGTH:
-        raise UsageError(f"the reason {reason!r} is too short", where="--reason", fix=f"write at least {REASON_LENGTH} characters; they go to the audit log")
+        raise UsageError(
+            f"the reason {reason!r} is too short",
+            where="--reason",
+            fix=f"write at least {REASON_LENGTH} characters; they go to the audit log",
+        )
     known = sorted({name for file in _files(RawZone(context, contract)) for name in _fields_of(file.quarantined)})
     if odd := sorted(set(fields) - set(known)):
         raise UsageError(
-            f"no quarantined event of {contract.topic} has a finding in the field {odd[0]!r}", where="--field",
+            f"no quarantined event of {contract.topic} has a finding in the field {odd[0]!r}",
+            where="--field",
             fix=f"one of: {', '.join(known) or 'none, nothing was quarantined'}",
-        )  # fmt: skip
+        )
 
 
-def _decide(context: Context, contract: Contract, decision: str, chosen: list[Held], actor: str, reason: str) -> dict[str, Any]:
+def _decide(
+    context: Context, contract: Contract, decision: str, chosen: list[Held], actor: str, reason: str
+) -> dict[str, Any]:
     zone, rows = RawZone(context, contract), sum(item.rows for item in chosen)
     files = [file for item in chosen for file in item.files]
     if files:  # the log first, so that no decision is missing from it
         found = sorted({why for item in chosen for why in item.found})
-        audit.append(context, actor, decision, topic=contract.topic, rows=rows, files=len(files), found=found, reason=reason)
+        audit.append(
+            context, actor, decision, topic=contract.topic, rows=rows, files=len(files), found=found, reason=reason
+        )
     for file in files:
         zone.decide(file, {"decision": decision, "by": actor, "reason": reason, "at": audit.now(), "run": context.run})
     return {"topic": contract.topic, "rows": rows, "files": len(files)}
@@ -193,5 +212,11 @@ def _delete(context: Context, key: str) -> tuple[int, int]:
 
 def _written(context: Context, topic: str) -> dict[str, str]:
     """When each file of the topic's quarantine was written (ISO 8601)."""
-    pages = context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=f"quarantine/{topic}/")
-    return {item["Key"]: item["LastModified"].astimezone(UTC).isoformat(timespec="seconds") for page in pages for item in page.get("Contents", [])}
+    pages = context.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=context.outputs.buckets["raw"], Prefix=f"quarantine/{topic}/"
+    )
+    return {
+        item["Key"]: item["LastModified"].astimezone(UTC).isoformat(timespec="seconds")
+        for page in pages
+        for item in page.get("Contents", [])
+    }

@@ -1,11 +1,14 @@
 """The raw zone: immutable Parquet files, and for each range of events a manifest that says which files hold it.
 
-A manifest is written before its files, and names exactly the events it is about (topic, partition, offsets); an empty object beside it
-says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the same events again, and writes what
-is missing: the same bytes under the same names. Nothing is ever rewritten: objects are put only where there is none (``If-None-Match: *``, https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+A manifest is written before its files, and names exactly the events it is about (topic, partition, offsets); an empty
+object beside it says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the
+same events again, and writes what is missing: the same bytes under the same names. Nothing is ever rewritten: objects
+are put only where there is none (``If-None-Match: *``,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 
-Rows with undeclared personal data are in files of their own below ``quarantine/``. The manifest lists them with the findings, so whoever finishes a range
-splits it in the same way, even if a newer version of a library would find more. Decisions about them (``quarantine``) are records of their own.
+Rows with undeclared personal data are in files of their own below ``quarantine/``. The manifest lists them with the
+findings, so whoever finishes a range splits it in the same way, even if a newer version of a library would find more.
+Decisions about them (``quarantine``) are records of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
 
 SENT_AT, PARTITION, OFFSET = (f"{INTERNAL}{name}" for name in ("sent_at", "partition", "offset"))
-# Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in which they were sent.
+# Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in
+# which they were sent.
 POSITION = (SENT_AT, PARTITION, OFFSET)
 DECISIONS = "decisions/"  # prefix of the records; the rest of a record's key is that of the quarantined file
 RELEASE, DISCARD, ERASE = "release", "discard", "erase"
@@ -51,7 +55,11 @@ class Decided:
 
     def state(self, file: RawFile) -> str:
         """What the file's rows count as: ``rows`` that can be read, ``quarantined`` or ``discarded``."""
-        return {RELEASE: "rows", DISCARD: "discarded", "": "quarantined"}[self.decisions.get(file.key, "")] if file.quarantined else "rows"
+        return (
+            {RELEASE: "rows", DISCARD: "discarded", "": "quarantined"}[self.decisions.get(file.key, "")]
+            if file.quarantined
+            else "rows"
+        )
 
 
 class RawZone:
@@ -69,7 +77,9 @@ class RawZone:
             text = self._context.get("raw", self._contract_key(version)).decode()
         except self._context.s3.exceptions.NoSuchKey:
             return None
-        found = (contract for contract in parse_contracts(text, self._contract_key(version)) if contract.topic == self.topic)
+        found = (
+            contract for contract in parse_contracts(text, self._contract_key(version)) if contract.topic == self.topic
+        )
         return next(found, None)
 
     def _contract_key(self, version: str) -> str:
@@ -87,7 +97,11 @@ class RawZone:
 
     def finish(self, manifest: RangeManifest) -> None:
         """Note that a range is done: its files are there, and its dead letters are sent."""
-        self._put(f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done", b"", "text/plain")
+        self._put(
+            f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done",
+            b"",
+            "text/plain",
+        )
 
     def _keys(self) -> Iterator[str]:
         return self._context.keys("raw", f"manifests/{self.topic}/")
@@ -126,7 +140,8 @@ class RawZone:
 
         Args:
             apart: Offsets of rows that go to quarantine, by findings.
-            quarantined: Findings for which the whole range goes there; only for finishing a range that an older version began so.
+            quarantined: Findings for which the whole range goes there; only for finishing a range that an older version
+                began so.
             deletions: Keys that messages without a value have deleted, with their ``POSITION``.
 
         Raises:
@@ -137,7 +152,9 @@ class RawZone:
             body, key = parquet(deletions), f"deletions/{self.topic}/p{partition:05d}-{first:020d}.parquet"
             made[key] = (RawFile(key, deletions.num_rows, hashlib.sha256(body).hexdigest(), deletion=True), body)
         files = tuple(file for file, _ in made.values())
-        manifest = RangeManifest(self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest)
+        manifest = RangeManifest(
+            self.topic, self.version, partition, first, last, events, dead_letters, files, quarantined, latest
+        )
         if self._contract.source and self.version not in self._kept:
             self._put_once(self._contract_key(self.version), self._contract.source.encode(), "application/yaml")
             self._kept.add(self.version)
@@ -161,36 +178,60 @@ class RawZone:
             kept = table.filter(pc.invert(_within(table, [run for runs in apart.values() for run in runs])))
         yield from self._files(f"quarantine/{self.topic}" if whole else self.topic, name, kept, ())
 
-    def _files(self, folder: str, name: str, table: pa.Table, why: tuple[str, ...]) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
+    def _files(
+        self, folder: str, name: str, table: pa.Table, why: tuple[str, ...]
+    ) -> Iterator[tuple[str, tuple[RawFile, bytes]]]:
         import pyarrow.compute as pc
 
         parts = {"": table}
         if (time := self._contract.event_time) and table.num_rows:
             dates = pc.strftime(table[time], format=self._contract.partition_format)
-            parts = {f"event_date={date}/": table.filter(pc.equal(dates, date)) for date in sorted(pc.unique(dates).to_pylist())}
+            parts = {
+                f"event_date={date}/": table.filter(pc.equal(dates, date))
+                for date in sorted(pc.unique(dates).to_pylist())
+            }
         for prefix, rows in parts.items():
             if rows.num_rows:
                 body, key = parquet(rows), f"{folder}/{prefix}{name}.parquet"
-                yield key, (RawFile(key, rows.num_rows, hashlib.sha256(body).hexdigest(), why, runs_of(rows[OFFSET].to_pylist()) if why else ()), body)
+                yield (
+                    key,
+                    (
+                        RawFile(
+                            key,
+                            rows.num_rows,
+                            hashlib.sha256(body).hexdigest(),
+                            why,
+                            runs_of(rows[OFFSET].to_pylist()) if why else (),
+                        ),
+                        body,
+                    ),
+                )
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
         if not self._put_once(key, body, content_type) and self._context.get("raw", key) != body:
             raise GroundplanError(
-                "another run has written other events here", where=f"s3://{self._bucket}/{key}",
-                fix="was the topic made anew? Then give the contract's topic another name, since raw objects are never rewritten",
-            )  # fmt: skip
+                "another run has written other events here",
+                where=f"s3://{self._bucket}/{key}",
+                fix=(
+                    "was the topic made anew? Then give the contract's topic another name, since raw objects are never"
+                    " rewritten"
+                ),
+            )
 
     def _put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Put an object where there is none; whether there was none."""
         try:
-            self._context.s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+            self._context.s3.put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
+            )
         except (ClientError, BotoCoreError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise GroundplanError(
-                    f"the raw zone takes no objects: {error}", where=f"s3://{self._bucket}/{key}",
+                    f"the raw zone takes no objects: {error}",
+                    where=f"s3://{self._bucket}/{key}",
                     fix="nothing is lost: the events stay in the topic, and the next run begins where this one stopped",
-                ) from None  # fmt: skip
+                ) from None
             return False
         return True
 
@@ -198,7 +239,8 @@ class RawZone:
         return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
 
     def read(self) -> pa.Table:
-        """Every row that was taken in, of all manifests, without those in quarantine that were not released; each with its ``POSITION``.
+        """Every row that was taken in, of all manifests, without those in quarantine that were not released; each with
+        its ``POSITION``.
 
         Raises:
             GroundplanError: A file is missing or not what its manifest says.
@@ -217,12 +259,15 @@ class RawZone:
         except pa.ArrowInvalid:
             odd = next(table for table in tables if not table.schema.equals(wanted))
             changed = [
-                f"{one.name} is {two.type} in older files and {one.type} now" for one, two in zip(wanted, odd.schema, strict=True) if one.type != two.type
+                f"{one.name} is {two.type} in older files and {one.type} now"
+                for one, two in zip(wanted, odd.schema, strict=True)
+                if one.type != two.type
             ]
             raise GroundplanError(
-                f"the raw zone's files don't fit the contract any more: {'; '.join(changed)}", where=f"{self.topic}: contract {self.version}",
+                f"the raw zone's files don't fit the contract any more: {'; '.join(changed)}",
+                where=f"{self.topic}: contract {self.version}",
                 fix="keep the old field, and give the new form another name",
-            ) from None  # fmt: skip
+            ) from None
 
     def deletions(self) -> pa.Table:
         """Every key that a message without a value has deleted, with its ``POSITION``.
@@ -246,7 +291,11 @@ class RawZone:
         """
         body = self._context.get("raw", file.key)
         if hashlib.sha256(body).hexdigest() != file.sha256:
-            raise GroundplanError("is not what was written", where=f"s3://{self._bucket}/{file.key}", fix="restore the version that the manifest names")
+            raise GroundplanError(
+                "is not what was written",
+                where=f"s3://{self._bucket}/{file.key}",
+                fix="restore the version that the manifest names",
+            )
         return read_parquet(body)
 
     def decided(self) -> Decided:
@@ -256,7 +305,9 @@ class RawZone:
         for key in self._context.keys("raw", f"{DECISIONS}quarantine/{self.topic}/"):
             said = json.loads(self._context.get("raw", key))
             if said["decision"] == ERASE:
-                erased[said["file"]] = erased.get(said["file"], frozenset()) | {(number, offset) for number, offset in said["positions"]}
+                erased[said["file"]] = erased.get(said["file"], frozenset()) | {
+                    (number, offset) for number, offset in said["positions"]
+                }
             else:
                 decisions[said["file"]] = said["decision"]
         return Decided(decisions, erased)
@@ -268,16 +319,24 @@ class RawZone:
             GroundplanError: Another decision was recorded before.
         """
         # Rows are erased one person at a time, so a file may have several such records.
-        part = f".{ERASE}-{hashlib.sha256(json.dumps(said['positions']).encode()).hexdigest()[:16]}" if said["decision"] == ERASE else ""
+        part = (
+            f".{ERASE}-{hashlib.sha256(json.dumps(said['positions']).encode()).hexdigest()[:16]}"
+            if said["decision"] == ERASE
+            else ""
+        )
         key = f"{DECISIONS}{file.key}{part}.json"
-        body = json.dumps({**said, "file": file.key, "rows": file.rows, "quarantined": file.quarantined}, indent=1).encode()
+        body = json.dumps(
+            {**said, "file": file.key, "rows": file.rows, "quarantined": file.quarantined}, indent=1
+        ).encode()
         if not self._put_once(key, body):
             before = json.loads(self._context.get("raw", key))
             if before["decision"] != said["decision"]:
                 raise GroundplanError(
-                    f"{before['by']} already decided to {before['decision']} these events on {before['at'][:10]}: {before['reason']}",
-                    where=f"s3://{self._bucket}/{key}", fix="a decision is final; `groundplan forget` deletes a person's data that was released by mistake",
-                )  # fmt: skip
+                    f"{before['by']} already decided to {before['decision']} these events on {before['at'][:10]}:"
+                    f" {before['reason']}",
+                    where=f"s3://{self._bucket}/{key}",
+                    fix="a decision is final; `groundplan forget` deletes a person's data that was released by mistake",
+                )
 
 
 def raw_schema(contract: Contract) -> pa.Schema:
@@ -309,7 +368,8 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """A file of an older version of the contract with the columns of today's: those it lacks are empty, and types may be wider now.
+    """A file of an older version of the contract with the columns of today's: those it lacks are empty, and types may
+    be wider now.
 
     What compatible versions don't explain is left as it is, for the gate to see.
     """
@@ -323,11 +383,15 @@ def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
             columns.append(pa.nulls(table.num_rows, wished.type))
         else:
             columns.append(_widened(table[wished.name].combine_chunks(), wished.type))
-    return pa.Table.from_arrays(columns, schema=pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in zip(wanted, columns, strict=True)]))
+    return pa.Table.from_arrays(
+        columns, schema=pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in zip(wanted, columns, strict=True)])
+    )
 
 
 def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
-    """A column in a wider type: whole numbers as numbers, more digits, objects with more fields. Any other change is left for the gate to see."""
+    """A column in a wider type: whole numbers as numbers, more digits, objects with more fields. Any other change is
+    left for the gate to see.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -337,7 +401,11 @@ def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
     if pa.types.is_struct(kind) and pa.types.is_struct(wished):
         names = [field.name for field in kind]
         parts = [
-            _widened(pc.struct_field(array, names.index(field.name)), field.type) if field.name in names else pa.nulls(len(array), field.type)
+            (
+                _widened(pc.struct_field(array, names.index(field.name)), field.type)
+                if field.name in names
+                else pa.nulls(len(array), field.type)
+            )
             for field in wished
         ]
         return with_parts(array, [field.name for field in wished], parts)

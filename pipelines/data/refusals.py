@@ -11,9 +11,16 @@ from spec.contracts import Contract, Field
 
 MOST_SHOWN = 40  # characters of a value that a refusal shows
 _CALLED = {
-    "int": "a whole number", "float": "a number", "decimal": "a number", "str": "a text", "bool": "true or false", "null": "null", "array": "a list",
-    "object": "an object", "datetime": "a time",
-}  # fmt: skip
+    "int": "a whole number",
+    "float": "a number",
+    "decimal": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+    "datetime": "a time",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class Refused:
 
     Attributes:
         index: Its place in the batch.
-        reason: ``not JSON``, ``unknown field``, ``missing field``, ``wrong type``, ``out of bounds``, or ``in the future``.
+        reason: ``not JSON``, ``unknown field``, ``missing field``, ``wrong type``, ``out of bounds``, or ``in the
+            future``.
         detail: What is wrong with it, in one sentence.
     """
 
@@ -35,7 +43,13 @@ def shown(item: Field, value: Any) -> str:
     """A value for people; of a person only that there is one."""
     if item.personal:
         return "a value that is not shown here"
-    text = value.isoformat() if isinstance(value, datetime | date) else repr(value) if isinstance(value, str) else str(value)
+    text = (
+        value.isoformat()
+        if isinstance(value, datetime | date)
+        else repr(value)
+        if isinstance(value, str)
+        else str(value)
+    )
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
@@ -58,14 +72,18 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
     if match := re.search(r"Expected `(.*?)`, got `(\w+)`", said):
         if not path:
             return "not JSON", f"it is {_CALLED.get(match[2], match[2])}, not a JSON object"
-        wanted = " or ".join(_CALLED.get(part.strip(), part.strip()) for part in match[1].split("|") if part.strip() != "null")
+        wanted = " or ".join(
+            _CALLED.get(part.strip(), part.strip()) for part in match[1].split("|") if part.strip() != "null"
+        )
         return ("missing field", f"{path} is null, and the contract requires it") if match[2] == "null" else (
             "wrong type", f"{path} must be {wanted}, and is {_CALLED.get(match[2], match[2])}{_found(item, body, path)}"
         )  # fmt: skip
     if match := re.search(r"Expected `(\w+)` (of length )?(<=|>=|<|>) ([-\d.e+]+)", said):
         sides = {"<=": "at most", ">=": "at least", "<": "below", ">": "above"}
         limit = match[4].removesuffix(".0")
-        what = f"has a length that must be {sides[match[3]]} {limit}" if match[2] else f"must be {sides[match[3]]} {limit}"
+        what = (
+            f"has a length that must be {sides[match[3]]} {limit}" if match[2] else f"must be {sides[match[3]]} {limit}"
+        )
         return "out of bounds", f"{path} {what}{_found(item, body, path)}"
     if match := re.search(r"that's a multiple of ([-\d.e+]+)", said):
         return "out of bounds", f"{path} must be a multiple of {match[1]}{_found(item, body, path)}"
@@ -89,7 +107,10 @@ def _at(contract: Contract, path: str) -> Field | None:
     left = path
     while left:
         longest_first = sorted(fields, key=lambda one: -len(one.name))
-        item = next((one for one in longest_first if left == one.name or left.startswith((f"{one.name}.", f"{one.name}["))), None)
+        item = next(
+            (one for one in longest_first if left == one.name or left.startswith((f"{one.name}.", f"{one.name}["))),
+            None,
+        )
         if item is None:
             return None
         left = left[len(item.name) :]

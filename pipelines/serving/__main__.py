@@ -1,10 +1,11 @@
 """Starts the model server: ``python -m pipelines.serving`` is what the container image runs.
 
-Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE`` is where
-requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``). ``GROUNDPLAN_PUBLISHED`` names a package in
-S3 that is served instead of the folder, and served anew whenever it changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model.
-``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the container has neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how many
-addresses a model's own process may use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a row is explained that nobody asked about: the
+Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE``
+is where requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``).
+``GROUNDPLAN_PUBLISHED`` names a package in S3 that is served instead of the folder, and served anew whenever it
+changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model. ``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the
+container has neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how many addresses a model's own
+process may use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a row is explained that nobody asked about: the
 first explanation loads and compiles for seconds.
 """
 
@@ -58,7 +59,9 @@ def main() -> None:
 
 
 def _warm(server: ModelServer) -> None:
-    """Explain a row that nobody asked about, so that the first one who asks need not wait for the libraries; others go first."""
+    """Explain a row that nobody asked about, so that the first one who asks need not wait for the libraries; others
+    go first.
+    """
     if server.model is None:
         return
     from pipelines.serving.explain import explain

@@ -33,7 +33,9 @@ class ModelServer:
         unavailable: Why there is no model, if somebody has said so.
     """
 
-    def __init__(self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None, unavailable: str = "") -> None:
+    def __init__(
+        self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None, unavailable: str = ""
+    ) -> None:
         self.capture, self.unavailable = capture, unavailable
         self.model: Model | None = None
         self.use(model, lookup)
@@ -77,21 +79,33 @@ class ModelServer:
     async def _answer(self, scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any]]:
         method, path = scope["method"], scope["path"]
         if path == "/ping":
-            return 200, {"status": "ready", "model": self.model.name if self.model else None, "version": self.model.version if self.model else None}
+            return 200, {
+                "status": "ready",
+                "model": self.model.name if self.model else None,
+                "version": self.model.version if self.model else None,
+            }
         if path not in ("/invocations", "/explain"):
             raise BadRequestError(f"There is nothing at {path[:100]}; use /ping, /invocations or /explain.", 404)
         if method != "POST":
             raise BadRequestError(f"{path} takes POST, not {method}.", 405)
         headers = dict(scope["headers"])
         if self.model is None:
-            why = f"No model version serves here: {self.unavailable}." if self.unavailable else "No model version has been deployed to this endpoint yet."
+            why = (
+                f"No model version serves here: {self.unavailable}."
+                if self.unavailable
+                else "No model version has been deployed to this endpoint yet."
+            )
             raise BadRequestError(why, 503)
         content_type = _content_type(headers)
-        # SageMaker forwards only /invocations; a caller of its API asks for an explanation with CustomAttributes="explain".
+        # SageMaker forwards only /invocations; a caller of its API asks for an explanation with
+        # CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
         if b'"entities"' in body or explaining or not self.model.engine.quick:
-            # Network, SHAP and a process of the model's own take milliseconds to seconds; the loop goes on answering others.
-            return 200, await asyncio.get_running_loop().run_in_executor(None, self._work, self.model, content_type, body, explaining)
+            # Network, SHAP and a process of the model's own take milliseconds to seconds; the loop goes on answering
+            # others.
+            return 200, await asyncio.get_running_loop().run_in_executor(
+                None, self._work, self.model, content_type, body, explaining
+            )
         return 200, self._work(self.model, content_type, body, explaining)
 
     def _work(self, model: Model, content_type: str, body: bytes, explaining: bool) -> dict[str, Any]:
@@ -104,9 +118,11 @@ class ModelServer:
 
 
 def predict(model: Model, columns: Columns) -> dict[str, Any]:
-    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it has them.
+    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it
+    has them.
 
-    Of several targets each row has a list of predictions, in the order of ``targets``; where each has two classes, probabilities and scores are the second's.
+    Of several targets each row has a list of predictions, in the order of ``targets``; where each has two classes,
+    probabilities and scores are the second's.
     """
     found = model.answers(columns)
     answer: dict[str, Any] = {"predictions": found.predictions, **({"targets": model.targets} if model.targets else {})}

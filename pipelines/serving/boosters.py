@@ -1,7 +1,7 @@
 """XGBoost's, LightGBM's and CatBoost's own ways of training, seen and asked as scikit-learn's.
 
-``xgboost.train`` and ``lightgbm.train`` take their rows in objects of their own and give a ``Booster``, whose ``predict`` gives the
-objective's output: of a classification the probabilities.
+``xgboost.train`` and ``lightgbm.train`` take their rows in objects of their own and give a ``Booster``, whose
+``predict`` gives the objective's output: of a classification the probabilities.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class ClassBooster(Booster):
 
 
 def shares_of(output: Any) -> Any:
-    """A booster's output as probabilities of each class, shape [n, classes]; of two classes it tells the second's alone."""
+    """A booster's output as probabilities of each class, shape [n, classes]; of two classes it tells the second's
+    alone.
+    """
     import numpy as np
 
     found = np.asarray(output)

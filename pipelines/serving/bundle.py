@@ -1,4 +1,6 @@
-"""A model as it is served: its file, its description, and what it takes; loaded without running any code of the model's in this process."""
+"""A model as it is served: its file, its description, and what it takes; loaded without running any code of the
+model's in this process.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ class Model:
     """What answers, and the columns it takes.
 
     Attributes:
-        columns: ``name`` and ``type`` (long, double, boolean, string, timestamp) of each column, in order; ``nullable`` where a value may be missing,
-            ``categories`` where the model knows no other values.
-        classes: A classifier's classes, in the order of its probabilities or scores; of several targets a list for each.
+        columns: ``name`` and ``type`` (long, double, boolean, string, timestamp) of each column, in order; ``nullable``
+            where a value may be missing, ``categories`` where the model knows no other values.
+        classes: A classifier's classes, in the order of its probabilities or scores; of several targets a list for
+            each.
         targets: What each value of a prediction is; empty where a prediction is one value.
-        output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's ``decision_function``), or nothing.
+        output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's
+            ``decision_function``), or nothing.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
     """
@@ -45,14 +49,22 @@ class Model:
         return [column["name"] for column in self.columns]
 
     def answers(self, columns: Columns) -> Answers:
-        """Predictions of n rows, and what is served beside them; classes as what they were (ONNX has integers and texts only)."""
+        """Predictions of n rows, and what is served beside them; classes as what they were (ONNX has integers and
+        texts only).
+        """
         found = self.engine.answers(columns)
         if not self.classes:
             return found
         beside = found.beside if self.output else None
         if self.targets:
             each = [_originals(classes) for classes in self.classes]
-            return Answers([[names.get(value, value) for names, value in zip(each, row, strict=True)] for row in found.predictions], beside)
+            return Answers(
+                [
+                    [names.get(value, value) for names, value in zip(each, row, strict=True)]
+                    for row in found.predictions
+                ],
+                beside,
+            )
         names = _originals(self.classes)
         return Answers([names.get(value, value) for value in found.predictions], beside)
 
@@ -65,8 +77,8 @@ def _originals(classes: list[Any]) -> dict[Any, Any]:
 def unpack(package: bytes, folder: Path) -> None:
     """Write a model's package (``model.tar.gz``) into a folder, which is all that it can write to.
 
-    A package holds plain files side by side, so nothing else is taken out of one: no link, no device, no name that leads elsewhere.
-    (``tarfile`` has a filter for that only from Python 3.11.4 on.)
+    A package holds plain files side by side, so nothing else is taken out of one: no link, no device, no name that
+    leads elsewhere. (``tarfile`` has a filter for that only from Python 3.11.4 on.)
 
     Raises:
         ValueError: It holds something else.
@@ -91,7 +103,9 @@ def files_of(folder: Path, version: str) -> dict[str, bytes]:
     """Files of a served model by name, its description marked with its version."""
     described = description(folder)
     described["version"] = version
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {"model.json": json.dumps(described).encode()}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} | {
+        "model.json": json.dumps(described).encode()
+    }
 
 
 def package(files: dict[str, bytes]) -> bytes:
@@ -113,7 +127,15 @@ def load(folder: Path) -> Model | None:
     background = json.loads((folder / "background.json").read_text(encoding="utf-8"))
     rows = background["data"]
     columns = {name: [row[index] for row in rows] for index, name in enumerate(background["columns"])}
-    return made(described, {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("model.json", "background.json")}, columns)
+    return made(
+        described,
+        {
+            path.name: path.read_bytes()
+            for path in folder.iterdir()
+            if path.name not in ("model.json", "background.json")
+        },
+        columns,
+    )
 
 
 def made(described: dict[str, Any], files: dict[str, bytes], background: Columns | None = None) -> Model:
@@ -141,6 +163,10 @@ def _engine(described: dict[str, Any], files: dict[str, bytes]) -> Engine:
 
         return Native(described, files)
     return Onnx(
-        files["model.onnx"], described["columns"], described["layout"], described["classes"],
-        described.get("output", ""), described.get("most_probable", False),
-    )  # fmt: skip
+        files["model.onnx"],
+        described["columns"],
+        described["layout"],
+        described["classes"],
+        described.get("output", ""),
+        described.get("most_probable", False),
+    )

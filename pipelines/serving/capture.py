@@ -1,4 +1,5 @@
-"""Requests and answers kept in S3, in the format of SageMaker's data capture, for the ways of serving where nobody else keeps them.
+"""Requests and answers kept in S3, in the format of SageMaker's data capture, for the ways of serving where nobody else
+keeps them.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
 """
@@ -22,16 +23,31 @@ def capture_event(content_type: str, request: bytes, answer: bytes) -> dict[str,
     encoding = "CSV" if content_type.startswith("text/csv") else "JSON"
     return {
         "captureData": {
-            "endpointInput": {"observedContentType": content_type, "mode": "INPUT", "data": request.decode("utf-8", "replace"), "encoding": encoding},
-            "endpointOutput": {"observedContentType": "application/json", "mode": "OUTPUT", "data": answer.decode("utf-8", "replace"), "encoding": "JSON"},
+            "endpointInput": {
+                "observedContentType": content_type,
+                "mode": "INPUT",
+                "data": request.decode("utf-8", "replace"),
+                "encoding": encoding,
+            },
+            "endpointOutput": {
+                "observedContentType": "application/json",
+                "mode": "OUTPUT",
+                "data": answer.decode("utf-8", "replace"),
+                "encoding": "JSON",
+            },
         },
-        "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
+        "eventMetadata": {
+            "eventId": str(uuid.uuid4()),
+            "inferenceTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
         "eventVersion": "0",
     }
 
 
 def write_events(s3: Any, address: str, events: list[dict[str, Any]]) -> None:
-    """Write one capture file below ``address`` (``s3://bucket/prefix/<endpoint>/<variant>``); what can't be written is logged as lost."""
+    """Write one capture file below ``address`` (``s3://bucket/prefix/<endpoint>/<variant>``); what can't be written
+    is logged as lost.
+    """
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     now = datetime.now(UTC)
     key = f"{prefix}/{now:%Y/%m/%d/%H}/{now:%M-%S}-{uuid.uuid4()}.jsonl"
@@ -46,7 +62,8 @@ class Capture:
 
     Args:
         address: ``s3://bucket/prefix/<endpoint>/<variant>``.
-        every_s: Seconds between two writes; 0 writes each request before it is answered, for servers that are frozen between requests.
+        every_s: Seconds between two writes; 0 writes each request before it is answered, for servers that are frozen
+            between requests.
     """
 
     def __init__(self, address: str, s3: Any, every_s: float = FLUSH_S) -> None:
@@ -72,7 +89,9 @@ class Capture:
             events, self._events = self._events, []
             lost, self._lost = self._lost, 0
         if lost:
-            _log.warning("capture of %d requests to %s lost: more than %d between two writes", lost, self._address, MOST_EVENTS)
+            _log.warning(
+                "capture of %d requests to %s lost: more than %d between two writes", lost, self._address, MOST_EVENTS
+            )
         if events:
             write_events(self._s3, self._address, events)
 

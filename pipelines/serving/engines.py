@@ -1,4 +1,6 @@
-"""What answers inside of a served model: an ONNX graph in this process, a constant, or (``native``) a process of its own."""
+"""What answers inside of a served model: an ONNX graph in this process, a constant, or (``native``) a process of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ class Answers:
 
     Attributes:
         predictions: Numbers or classes, n of them; of several targets n lists of them.
-        beside: A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second), else [n, classes].
-            Of several targets of two classes each those of the second, [n, targets]. None where nothing is served beside the predictions.
+        beside: A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second),
+            else [n, classes]. Of several targets of two classes each those of the second, [n, targets]. None where
+            nothing is served beside the predictions.
     """
 
     predictions: list[Any]
@@ -31,7 +34,9 @@ class Answers:
 
 
 def class_name(value: Any) -> str:
-    """A class as a text by which it is compared: ``True``, 1 and 1.0 are one class, however a label, a model or ONNX writes it."""
+    """A class as a text by which it is compared: ``True``, 1 and 1.0 are one class, however a label, a model or ONNX
+    writes it.
+    """
     if isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and value.is_integer()):
         return str(int(value))
     return str(value)
@@ -48,7 +53,9 @@ def class_names(values: Any) -> npt.NDArray[Any]:
 
 
 def by_row(found: Any) -> Any:
-    """What a model says as an array of n rows: [n], or [n, outputs]; of several targets, for each of which there is an array, these side by side."""
+    """What a model says as an array of n rows: [n], or [n, outputs]; of several targets, for each of which there is
+    an array, these side by side.
+    """
     if hasattr(found, "toarray"):
         return found.toarray()
     if isinstance(found, list) and found and np.ndim(found[0]) == 2:
@@ -65,7 +72,9 @@ def as_predictions(found: Any) -> list[Any]:
 
 
 def of_labels(found: Any, targets: int) -> Any:
-    """Of several targets of two classes each: the second's probability or score, shape [n, targets]; whether it is told alone or behind the first's."""
+    """Of several targets of two classes each: the second's probability or score, shape [n, targets]; whether it is
+    told alone or behind the first's.
+    """
     array = by_row(found)
     return array[:, 1::2] if array.ndim == 2 and array.shape[1] == 2 * targets else array
 
@@ -92,7 +101,9 @@ class Engine(ABC):
 
 @dataclass(frozen=True)
 class Constant(Engine):
-    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares; of several targets a list of each's."""
+    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares; of several
+    targets a list of each's.
+    """
 
     prediction: Any
     shares: tuple[float, ...] = ()
@@ -101,7 +112,10 @@ class Constant(Engine):
     def of(cls, labels: list[Any], classes: list[Any]) -> Constant:
         """That of labels: of a regression where there are no classes."""
         if labels and isinstance(labels[0], list):
-            each = [cls.of(list(target), classes[place] if classes else []) for place, target in enumerate(zip(*labels, strict=True))]
+            each = [
+                cls.of(list(target), classes[place] if classes else [])
+                for place, target in enumerate(zip(*labels, strict=True))
+            ]
             known = tuple(one.shares[1] for one in each) if all(len(one.shares) == 2 for one in each) else ()
             return cls([one.prediction for one in each], known)
         if not classes:
@@ -122,11 +136,13 @@ class Onnx(Engine):
 
     Attributes:
         content: The file.
-        columns: ``name``, ``tensor`` (float, int64 or string) and ``input`` (the ONNX input it goes into) of each, in order.
+        columns: ``name``, ``tensor`` (float, int64 or string) and ``input`` (the ONNX input it goes into) of each, in
+            order.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
         classes: A classifier's classes; of several targets a list for each.
         output: What its second output holds: ``probability``, ``score``, or nothing that is served.
-        most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice among equal ones is chance.
+        most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice
+            among equal ones is chance.
     """
 
     content: bytes
@@ -143,7 +159,9 @@ class Onnx(Engine):
     def answers(self, columns: Columns) -> Answers:
         """One run of the graph."""
         # A column the model ignores has no input in the graph.
-        found = self._session.run(self._outputs, {name: value for name, value in self._tensors(columns).items() if name in self._inputs})
+        found = self._session.run(
+            self._outputs, {name: value for name, value in self._tensors(columns).items() if name in self._inputs}
+        )
         beside = None
         if self.output and self.classes and isinstance(self.classes[0], list):
             beside = of_labels(found[1], len(self.classes))
@@ -156,10 +174,15 @@ class Onnx(Engine):
         return Answers(as_predictions(found[0]), beside)
 
     def _tensors(self, values: Columns) -> dict[str, npt.NDArray[Any]]:
-        """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has it."""
+        """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has
+        it.
+        """
         if self.layout == "matrix":
             return {"X": np.array([values[column["name"]] for column in self.columns], dtype=np.float32).T}
-        return {column["input"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1) for column in self.columns}
+        return {
+            column["input"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1)
+            for column in self.columns
+        }
 
     @cached_property
     def _session(self) -> Any:

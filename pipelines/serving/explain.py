@@ -19,11 +19,12 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     """SHAP values of each row (Lundberg and Lee, 2017; permutation estimate against training rows).
 
     Returns:
-        Per row: ``prediction``, ``explains`` (what the values add up to, less ``base_value``, the mean over the background rows),
-        and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the ``probability`` of the predicted class;
-        where it has none, its ``score`` (of two classes the second's); where it has neither, whether the class is the predicted one, 1 or 0.
-        Of several targets ``base_value``, ``shap_values`` and what is explained are objects with an entry for each; of a label that is there
-        or not, the probability or score that it is there.
+        Per row: ``prediction``, ``explains`` (what the values add up to, less ``base_value``, the mean over the
+        background rows), and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the
+        ``probability`` of the predicted class; where it has none, its ``score`` (of two classes the second's); where it
+        has neither, whether the class is the predicted one, 1 or 0. Of several targets ``base_value``, ``shap_values``
+        and what is explained are objects with an entry for each; of a label that is there or not, the probability or
+        score that it is there.
 
     Raises:
         BadRequestError: More rows than are explained at once.
@@ -66,7 +67,10 @@ def _told(model: Model, values: Any) -> Any:
 def _effects(model: Model, values: Any) -> dict[str, Any]:
     """SHAP values of shape [columns], or [columns, targets], by column; of several targets for each."""
     if model.targets:
-        return {target: dict(zip(model.names, map(float, values[:, place]), strict=True)) for place, target in enumerate(model.targets)}
+        return {
+            target: dict(zip(model.names, map(float, values[:, place]), strict=True))
+            for place, target in enumerate(model.targets)
+        }
     return dict(zip(model.names, map(float, values), strict=True))
 
 
@@ -77,7 +81,10 @@ def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
     if model.targets and model.output:
         return lambda columns: model.answers(columns).beside
     if model.targets:
-        return lambda columns: [[value == wanted for value, wanted in zip(row, prediction, strict=True)] for row in model.answers(columns).predictions]
+        return lambda columns: [
+            [value == wanted for value, wanted in zip(row, prediction, strict=True)]
+            for row in model.answers(columns).predictions
+        ]
     if not model.output:
         return lambda columns: [value == prediction for value in model.answers(columns).predictions]
     picked = model.classes.index(prediction)
@@ -90,7 +97,9 @@ def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
 
 
 class _Coding:
-    """Columns as one matrix of numbers, as SHAP wants them; texts become numbers of their distinct values and come back."""
+    """Columns as one matrix of numbers, as SHAP wants them; texts become numbers of their distinct values and come
+    back.
+    """
 
     def __init__(self, model: Model, columns: Columns) -> None:
         self.model = model
@@ -103,9 +112,11 @@ class _Coding:
 
     def _encode(self, columns: Columns) -> Any:
         coded = [
-            [math.nan if value is None else self.levels[name].index(value) for value in columns[name]]
-            if name in self.levels
-            else [math.nan if value is None else float(value) for value in columns[name]]
+            (
+                [math.nan if value is None else self.levels[name].index(value) for value in columns[name]]
+                if name in self.levels
+                else [math.nan if value is None else float(value) for value in columns[name]]
+            )
             for name in self.model.names
         ]
         return np.array(coded, dtype=float).T
@@ -114,10 +125,14 @@ class _Coding:
         """Columns of values from a matrix of shape [n, columns]."""
         gaps = np.isnan(matrix).any(axis=0)
         return {
-            name: [None if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]]
-            if name in self.levels
-            else [None if math.isnan(value) else value for value in matrix[:, index].tolist()]
-            if gaps[index]
-            else matrix[:, index].tolist()
+            name: (
+                [None if math.isnan(code) else self.levels[name][int(code)] for code in matrix[:, index]]
+                if name in self.levels
+                else (
+                    [None if math.isnan(value) else value for value in matrix[:, index].tolist()]
+                    if gaps[index]
+                    else matrix[:, index].tolist()
+                )
+            )
             for index, name in enumerate(self.model.names)
         }

@@ -1,10 +1,12 @@
 """Closes the model process in before any of the model's code runs: it sees its own files, Python, and one socket.
 
-On Linux by namespaces of its own (user, mount, network, process ids, IPC; see namespaces(7)) with a file system that holds only what is
-named, and by limits on memory and files (setrlimit(2)); no privilege is needed or kept (capabilities(7), PR_SET_NO_NEW_PRIVS). Where
-a system has no such namespaces (macOS, containers whose seccomp profile forbids them), ``why_not`` says so.
+On Linux by namespaces of its own (user, mount, network, process ids, IPC; see namespaces(7)) with a file system that
+holds only what is named, and by limits on memory and files (setrlimit(2)); no privilege is needed or kept
+(capabilities(7), PR_SET_NO_NEW_PRIVS). Where a system has no such namespaces (macOS, containers whose seccomp profile
+forbids them), ``why_not`` says so.
 
-Run as ``python -m pipelines.serving.isolation COMMAND...``: a launcher, which closes itself in and then becomes the command.
+Run as ``python -m pipelines.serving.isolation COMMAND...``: a launcher, which closes itself in and then becomes the
+command.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 FILES_MB = 256  # what it may write, all in memory
-MEMORY_MB = int(os.environ.get("GROUNDPLAN_MODEL_MEMORY_MB", "8192"))  # of addresses; libraries ask for more than they use
+MEMORY_MB = int(
+    os.environ.get("GROUNDPLAN_MODEL_MEMORY_MB", "8192")
+)  # of addresses; libraries ask for more than they use
 MOST_PROCESSES = 256
 _HERE = Path(__file__).resolve().parents[1]  # this package, without what lies beside it
 
@@ -44,7 +48,9 @@ def why_not() -> str:
     if sys.platform != "linux":
         return f"{sys.platform} has no namespaces"
     with TemporaryDirectory() as root:
-        done = subprocess.run(command(["/usr/bin/env", "true"], root, []), env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command(["/usr/bin/env", "true"], root, []), env=environment(), capture_output=True, text=True, check=False
+        )
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["the launcher failed"])[-1]
 
 
@@ -68,7 +74,9 @@ def command(argv: list[str], root: str, files: list[str]) -> list[str]:
 def _python_files() -> list[str]:
     """What Python needs to run this project's code, and nothing else of the folders around."""
     packages = [path for path in sys.path if path.endswith("site-packages")]
-    return list(dict.fromkeys([sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent), *packages, str(_HERE)]))
+    return list(
+        dict.fromkeys([sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent), *packages, str(_HERE)])
+    )
 
 
 class _Kernel:
@@ -110,7 +118,13 @@ class _Kernel:
 def _kept(source: str) -> int:
     """Flags of the file system that a mount without privileges may not drop."""
     found, flags = os.statvfs(source).f_flag, 0
-    for flag, mount_flag in ((os.ST_NODEV, _NO_DEVICES), (os.ST_NOEXEC, 8), (os.ST_NOATIME, 1024), (os.ST_RELATIME, 1 << 21), (os.ST_NODIRATIME, 2048)):
+    for flag, mount_flag in (
+        (os.ST_NODEV, _NO_DEVICES),
+        (os.ST_NOEXEC, 8),
+        (os.ST_NOATIME, 1024),
+        (os.ST_RELATIME, 1 << 21),
+        (os.ST_NODIRATIME, 2048),
+    ):
         flags |= mount_flag if found & flag else 0
     return flags
 
@@ -146,7 +160,9 @@ def close_in(root: str, files: list[str]) -> None:
         kernel.bind(path, root, 0)
     for path in ("/tmp", "/dev/shm", "/before", "/proc"):  # noqa: S108 (the process's own)
         Path(root + path).mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(NotIsolatedError):  # of its own processes alone; a container may forbid it, and few libraries ask
+    with contextlib.suppress(
+        NotIsolatedError
+    ):  # of its own processes alone; a container may forbid it, and few libraries ask
         kernel.call("mount", "proc", f"{root}/proc", "proc", _NO_SUID | _NO_DEVICES, None)
     os.chdir(root)
     kernel.call("syscall", _PIVOT_ROOT[os.uname().machine], ".", "before")
@@ -154,8 +170,11 @@ def close_in(root: str, files: list[str]) -> None:
     kernel.call("umount2", "/before", _DETACH)
     Path("/before").rmdir()
     for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_MB << 20), (resource.RLIMIT_FSIZE, FILES_MB << 20), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NPROC, MOST_PROCESSES),
-    ):  # fmt: skip
+        (resource.RLIMIT_AS, MEMORY_MB << 20),
+        (resource.RLIMIT_FSIZE, FILES_MB << 20),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, MOST_PROCESSES),
+    ):
         hard = resource.getrlimit(limit)[1]
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (most, most))

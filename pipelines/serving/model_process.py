@@ -1,7 +1,8 @@
-"""The process that holds a model which is no ONNX graph: it loads it, then answers rows that come through a socket, one request at a time.
+"""The process that holds a model which is no ONNX graph: it loads it, then answers rows that come through a socket, one
+request at a time.
 
-It is started closed in (``isolation``) by ``native.Native`` and knows nothing of requests, endpoints or other models. Messages are JSON
-behind a length of four bytes; the first one that it sends says that the model is loaded.
+It is started closed in (``isolation``) by ``native.Native`` and knows nothing of requests, endpoints or other models.
+Messages are JSON behind a length of four bytes; the first one that it sends says that the model is loaded.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def frame_of(described: dict[str, Any], columns: dict[str, list[Any]]) -> Any:
 
 
 def given(form: str, frame: Any) -> Any:
-    """The rows in the form in which the model was fitted: a frame, a matrix of shape [n, columns], a sparse one, or a vector of shape [n]."""
+    """The rows in the form in which the model was fitted: a frame, a matrix of shape [n, columns], a sparse one, or
+    a vector of shape [n].
+    """
     if form == "vector":
         return frame.iloc[:, 0]
     if form == "matrix":
@@ -158,7 +161,11 @@ def answer(ask: Ask, described: dict[str, Any], columns: dict[str, list[Any]]) -
     found: dict[str, Any] = {"predictions": as_predictions(ask("predict", rows))}
     if described["output"]:
         beside = ask(METHODS[described["output"]], rows)
-        found["beside"] = (of_labels(beside, len(described["targets"])) if described.get("targets") else by_row(beside)).astype(float).tolist()
+        found["beside"] = (
+            (of_labels(beside, len(described["targets"])) if described.get("targets") else by_row(beside))
+            .astype(float)
+            .tolist()
+        )
     return found
 
 
@@ -175,7 +182,11 @@ def main() -> None:
     try:
         ask = LOADERS[described["flavor"]](folder, described)
     except Exception as error:
-        made_with = ", ".join(f"{name} {version}" for name, version in described.get("needs", {}).items()) if isinstance(error, ImportError) else ""
+        made_with = (
+            ", ".join(f"{name} {version}" for name, version in described.get("needs", {}).items())
+            if isinstance(error, ImportError)
+            else ""
+        )
         _fail(channel, error, f" (it was made with {made_with})" if made_with else "")
         return
     send(channel, {"loaded": True})

@@ -1,4 +1,6 @@
-"""A model that is no ONNX graph, in a process of its own: the server asks it for rows through a socket, and loads none of its code."""
+"""A model that is no ONNX graph, in a process of its own: the server asks it for rows through a socket, and loads
+none of its code.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class Native(Engine):
         self._end()
         why_not = isolation.why_not()
         if why_not and self._described.get("untrusted") and not _alone():
-            raise NativeError(f"the model may run any code when it is loaded, and its process can't be closed in here: {why_not}")
+            raise NativeError(
+                f"the model may run any code when it is loaded, and its process can't be closed in here: {why_not}"
+            )
         self._folder = TemporaryDirectory(prefix="groundplan-model-")
         files, root = Path(self._folder.name) / "files", Path(self._folder.name) / "root"
         files.mkdir()
@@ -83,10 +87,28 @@ class Native(Engine):
         self._channel, theirs = socket.socketpair()
         with theirs:
             python = self._described.get("python", "")
-            argv = [python if python and Path(python).exists() else sys.executable, "-m", "pipelines.serving.model_process", str(theirs.fileno()), str(files)]
-            command = argv if why_not else isolation.command(argv, str(root), [str(files), *filter(os.path.isdir, self._described.get("read", []))])
+            argv = [
+                python if python and Path(python).exists() else sys.executable,
+                "-m",
+                "pipelines.serving.model_process",
+                str(theirs.fileno()),
+                str(files),
+            ]
+            command = (
+                argv
+                if why_not
+                else isolation.command(
+                    argv, str(root), [str(files), *filter(os.path.isdir, self._described.get("read", []))]
+                )
+            )
             self._process = subprocess.Popen(
-                command, env=isolation.environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()], start_new_session=True
+                command,
+                env=isolation.environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
             )
         self._ask(None, LOAD_TIMEOUT_S)
 

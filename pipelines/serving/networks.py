@@ -21,7 +21,8 @@ class Network:
     """A network that predicts numbers from rows of numbers.
 
     Args:
-        module: A ``torch.nn.Module`` (or one that TorchScript has compiled), or a Keras model, of one input of shape [n, columns].
+        module: A ``torch.nn.Module`` (or one that TorchScript has compiled), or a Keras model, of one input of shape
+            [n, columns].
         outputs: How many numbers it gives for a row.
     """
 
@@ -148,8 +149,9 @@ def outputs_of(module: Any, rows: Any) -> Any:
 def as_estimator(module: Any, features: Any, labels: Any) -> Any:
     """A network as an estimator, by what it gives for its training rows.
 
-    A classifier is one whose outputs are probabilities: several that add up to 1, or that end in a sigmoid where the labels are 0 and 1;
-    else one with as many outputs as there are whole numbers among the labels. Any other predicts numbers.
+    A classifier is one whose outputs are probabilities: several that add up to 1, or that end in a sigmoid where the
+    labels are 0 and 1; else one with as many outputs as there are whole numbers among the labels. Any other predicts
+    numbers.
     """
     import numpy as np
 
@@ -159,14 +161,21 @@ def as_estimator(module: Any, features: Any, labels: Any) -> Any:
         return Network(module)
     try:
         found = outputs_of(module, features[:_ROWS_ASKED])
-    except Exception as error:  # it takes something else than rows of numbers; what that means is said when it is to be served
+    except (
+        Exception
+    ) as error:  # it takes something else than rows of numbers; what that means is said when it is to be served
         print(f"the network was not asked: {type(error).__name__}: {error}")
         return Network(module)
     outputs, known = found.shape[1], np.asarray(labels)
     known = known.ravel() if known.ndim > 1 and known.shape[1] == 1 else known
     zero_or_one = known.dtype.kind in "iubf" and bool(np.isin(known, (0, 1)).all())
     whole = known.dtype.kind in "iub" and known.ndim == 1 and known.min() >= 0 and known.max() < max(2, outputs)
-    if outputs > 1 and (whole or is_one_hot(known)) and (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-4):
+    if (
+        outputs > 1
+        and (whole or is_one_hot(known))
+        and (found >= 0).all()
+        and np.allclose(found.sum(axis=1), 1, atol=1e-4)
+    ):
         return ShareNetwork(module, outputs)
     if zero_or_one and _ends_in_sigmoid(module):
         if known.ndim == 1 and outputs == 1:
@@ -219,21 +228,35 @@ def _noted(fit: Callable[..., Any], note: Note) -> Callable[..., Any]:
 def stored(network: Network, rows: Any) -> Formats | None:
     """The network in a format without code of Python's; None where its library has none for it.
 
-    Keras has ``.keras`` (https://keras.io/guides/serialization_and_saving/), PyTorch ``torch.export`` (https://docs.pytorch.org/docs/stable/export.html),
-    a graph and its weights, and TorchScript, a language of its own, for what is no graph.
+    Keras has ``.keras`` (https://keras.io/guides/serialization_and_saving/), PyTorch ``torch.export``
+    (https://docs.pytorch.org/docs/stable/export.html), a graph and its weights, and TorchScript, a language of its own,
+    for what is no graph.
     """
     module, more = network.trained_network, {"network": network.kind, "outputs": network.outputs}
     if is_keras(module):
-        own = {type(layer) for layer in (module, *module._flatten_layers()) if not type(layer).__module__.startswith("keras.")}
+        own = {
+            type(layer)
+            for layer in (module, *module._flatten_layers())
+            if not type(layer).__module__.startswith("keras.")
+        }
         if own:
-            print(f"stored by Keras: it has layers of the script's own, {', '.join(sorted(kind.__name__ for kind in own))}")
+            print(
+                "stored by Keras: it has layers of the script's own,"
+                f" {', '.join(sorted(kind.__name__ for kind in own))}"
+            )
             return None
-        return "keras", {"model.keras": _written(module.save, "model.keras")}, {**more, "backend": sys.modules["keras"].config.backend()}
+        return (
+            "keras",
+            {"model.keras": _written(module.save, "model.keras")},
+            {**more, "backend": sys.modules["keras"].config.backend()},
+        )
     import torch
 
     if not isinstance(module, torch.jit.ScriptModule):
         try:
-            program = torch.export.export(module, (tensor_of(rows[:3]),), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},))
+            program = torch.export.export(
+                module, (tensor_of(rows[:3]),), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},)
+            )
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
             return "torch", {"model.pt2": buffer.getvalue()}, more
@@ -265,5 +288,9 @@ def loaded(folder: Path, described: dict[str, Any]) -> Network:
         import torch
 
         torch.set_num_threads(1)
-        module = torch.export.load(folder / "model.pt2").module() if described["flavor"] == "torch" else torch.jit.load(folder / "model.ts").eval()
+        module = (
+            torch.export.load(folder / "model.pt2").module()
+            if described["flavor"] == "torch"
+            else torch.jit.load(folder / "model.ts").eval()
+        )
     return KINDS[described["network"]](module, described["outputs"])

@@ -1,7 +1,7 @@
 """Features of one entity by its key, straight from Feast's DynamoDB table.
 
-Feast's own reader takes five seconds to import; the table's layout and the key's hash are Feast's (its modules are used,
-without its package's ``__init__``), and a test holds both readers to the same answer.
+Feast's own reader takes five seconds to import; the table's layout and the key's hash are Feast's (its modules are
+used, without its package's ``__init__``), and a test holds both readers to the same answer.
 """
 
 from __future__ import annotations
@@ -48,10 +48,18 @@ class OnlineFeatures:
                 for table, items in answer["Responses"].items():
                     found[table] |= {item["entity_id"]["S"]: item["values"]["M"] for item in items}
                 request = answer.get("UnprocessedKeys") or {}
-        missing = [str(value) for value, item in zip(values, ids, strict=True) if not all(item in known for known in found.values())]
+        missing = [
+            str(value)
+            for value, item in zip(values, ids, strict=True)
+            if not all(item in known for known in found.values())
+        ]
         if missing:
             raise BadRequestError(f"No features for {key} {', '.join(missing[:10])}.", 404)
-        return {name: [_decode(found[table][item][name]["B"]) for item in ids] for table, names in tables.items() for name in names}
+        return {
+            name: [_decode(found[table][item][name]["B"]) for item in ids]
+            for table, names in tables.items()
+            for name in names
+        }
 
 
 def entity_id(key: str, value: int | str) -> str:
@@ -73,7 +81,11 @@ def _feast() -> Any:
     if "feast" not in sys.modules:
         spec = importlib.util.find_spec("feast")
         assert spec is not None and spec.origin is not None
-        for name, folder in (("feast", ""), ("feast.infra", "infra"), ("feast.infra.online_stores", "infra/online_stores")):
+        for name, folder in (
+            ("feast", ""),
+            ("feast.infra", "infra"),
+            ("feast.infra.online_stores", "infra/online_stores"),
+        ):
             bare = types.ModuleType(name)
             bare.__path__ = [str(Path(spec.origin).parent / folder)]
             sys.modules[name] = bare

@@ -44,7 +44,8 @@ class Published:
         return True, model
 
     def watch(self, use: Callable[[Model | None], None], every_s: float = EVERY_S) -> threading.Event:
-        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in use.
+        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in
+        use.
 
         Returns:
             An event that ends the watch when it is set.
@@ -57,7 +58,9 @@ class Published:
                 if new:
                     use(model)
             except Exception as error:
-                _log.warning("the model at %s/%s can't be read: %s: %s", self._bucket, self._key, type(error).__name__, error)
+                _log.warning(
+                    "the model at %s/%s can't be read: %s: %s", self._bucket, self._key, type(error).__name__, error
+                )
 
         def forever() -> None:
             while not pause.wait(every_s):

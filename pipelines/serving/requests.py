@@ -1,4 +1,6 @@
-"""Request bodies into columns: MLflow's JSON forms, CSV, and rows looked up by key. What is wrong is said in one sentence."""
+"""Request bodies into columns: MLflow's JSON forms, CSV, and rows looked up by key. What is wrong is said in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def parse(model: Model, content_type: str, body: bytes, lookup: Lookup | None = 
 
 
 def _ignores_more(document: dict[str, Any]) -> bool:
-    """Whether columns that the model does not know may be there: two versions with other inputs are compared on the same rows."""
+    """Whether columns that the model does not know may be there: two versions with other inputs are compared on the
+    same rows.
+    """
     return isinstance(params := document.get("params"), dict) and params.get("extra_columns") == "ignore"
 
 
@@ -66,7 +70,9 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
     except orjson.JSONDecodeError as error:
         document = _with_nan(body, error)
     if not isinstance(document, dict):
-        raise BadRequestError(f"The JSON body must be an object with one of {', '.join(_FORMS)}; found {_kind(document)}.")
+        raise BadRequestError(
+            f"The JSON body must be an object with one of {', '.join(_FORMS)}; found {_kind(document)}."
+        )
     unknown = [key for key in document if key not in (*_FORMS, "params")]
     given = [key for key in _FORMS if key in document]
     if unknown or len(given) != 1:
@@ -74,11 +80,16 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
         raise BadRequestError(f"The JSON body must have exactly one of {', '.join(_FORMS)}; found {found[:200]}.")
     form, value = given[0], document[given[0]]
     columns = _from_form(model, form, value, lookup)
-    return {name: values for name, values in columns.items() if name in model.names} if _ignores_more(document) else columns
+    return (
+        {name: values for name, values in columns.items() if name in model.names}
+        if _ignores_more(document)
+        else columns
+    )
 
 
 def _with_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """The same where numbers are written as Python writes them: ``NaN`` is no JSON, and what ``json.dumps`` makes of a missing number.
+    """The same where numbers are written as Python writes them: ``NaN`` is no JSON, and what ``json.dumps`` makes of a
+    missing number.
 
     Raises:
         BadRequestError: It is no JSON either way.
@@ -141,7 +152,9 @@ def _from_csv(model: Model, body: bytes) -> Columns:
     names = [cell.strip() for cell in rows[0]] if header else model.names
     columns = _from_rows(names, list(rows[1:] if header else rows))
     kinds = {column["name"]: column for column in model.columns}
-    return {name: [_cell(cell, kinds.get(name, {"type": "string"})) for cell in cells] for name, cells in columns.items()}
+    return {
+        name: [_cell(cell, kinds.get(name, {"type": "string"})) for cell in cells] for name, cells in columns.items()
+    }
 
 
 def _cell(text: str, column: dict[str, Any]) -> Any:
@@ -180,7 +193,9 @@ def _check(model: Model, columns: Columns) -> Columns:
     if wanted - given:
         raise BadRequestError(f"Missing column{_s(wanted - given)} {_list(wanted - given)}.")
     if given - wanted:
-        raise BadRequestError(f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model takes {_list(model.names)}.")
+        raise BadRequestError(
+            f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model takes {_list(model.names)}."
+        )
     counts = {len(values) for values in columns.values()}
     if len(counts) > 1:
         raise BadRequestError("The columns have different numbers of values.")
@@ -198,7 +213,9 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
     for index, value in enumerate(values):
         if value is None or value != value:  # NaN
             if not column.get("nullable"):
-                raise BadRequestError(f"Column {name!r}, row {index}: a value is missing, and the model takes none there.")
+                raise BadRequestError(
+                    f"Column {name!r}, row {index}: a value is missing, and the model takes none there."
+                )
             gaps |= value is not None
             continue
         if kind == "string":
@@ -208,7 +225,12 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
         elif kind == "boolean":
             good = isinstance(value, bool)
         elif kind == "long":
-            good = isinstance(value, int | float) and not isinstance(value, bool) and -MAX_KEY <= value < MAX_KEY and value == int(value)
+            good = (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and -MAX_KEY <= value < MAX_KEY
+                and value == int(value)
+            )
         else:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:
@@ -216,7 +238,10 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
                 raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
             raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
         if known is not None and value not in known:
-            raise BadRequestError(f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows {_list(known)}.")
+            raise BadRequestError(
+                f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows"
+                f" {_list(known)}."
+            )
     return [None if value != value else value for value in values] if gaps else values
 
 
@@ -228,11 +253,19 @@ def _is_date(text: str) -> bool:
     return True
 
 
-_TYPE_NAMES = {"string": "text", "timestamp": "date in ISO 8601", "boolean": "boolean", "long": "whole number", "double": "number"}
+_TYPE_NAMES = {
+    "string": "text",
+    "timestamp": "date in ISO 8601",
+    "boolean": "boolean",
+    "long": "whole number",
+    "double": "number",
+}
 
 
 def _kind(value: Any) -> str:
-    return {list: "a list", dict: "an object", str: "a text", type(None): "null", bool: "a boolean"}.get(type(value), "a number")
+    return {list: "a list", dict: "an object", str: "a text", type(None): "null", bool: "a boolean"}.get(
+        type(value), "a number"
+    )
 
 
 def _s(items: Any) -> str:

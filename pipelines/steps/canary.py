@@ -1,4 +1,6 @@
-"""How a canary is judged: what the endpoint shows of errors and latency, what held-out rows show of quality, and when one is worse than the other."""
+"""How a canary is judged: what the endpoint shows of errors and latency, what held-out rows show of quality, and
+when one is worse than the other.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,12 @@ class Observed:
 
     def summary(self) -> dict[str, float]:
         """For the result document."""
-        return {"requests": self.requests, "errors": self.errors, "p95_ms": round(self.p95_ms, 2), "loss": round(self.loss, 6)}
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            "p95_ms": round(self.p95_ms, 2),
+            "loss": round(self.loss, 6),
+        }
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class Loss:
     """How wrong one prediction is: the absolute error, or 1 for a wrong class; of several targets the mean over them.
 
     Attributes:
-        weights: Of each class, where the objective counts every class alike (``balanced_accuracy``); their mean over the rows is 1.
+        weights: Of each class, where the objective counts every class alike (``balanced_accuracy``); their mean over
+            the rows is 1.
         scales: Of each of several targets that are numbers, which may be of different sizes: its standard deviation.
     """
 
@@ -67,7 +75,15 @@ class Loss:
     def of(cls, objectives: ModelObjectives, task: str, labels: Any) -> Loss:
         """The loss that fits the model's quality objective."""
         if hasattr(labels, "columns"):
-            return cls(task, {}, tuple(labels.astype(float).std(ddof=0).replace(0, 1)) if task == "regression" else (1.0,) * len(labels.columns))
+            return cls(
+                task,
+                {},
+                (
+                    tuple(labels.astype(float).std(ddof=0).replace(0, 1))
+                    if task == "regression"
+                    else (1.0,) * len(labels.columns)
+                ),
+            )
         if task == "regression" or objectives.quality.metric != "balanced_accuracy":
             return cls(task, {})
         counts = Counter(class_names(labels).tolist())
@@ -77,7 +93,9 @@ class Loss:
         """The loss of one row."""
         if isinstance(label, list):
             one = Loss(self.task, {})
-            parts = [one(guess, known) / scale for guess, known, scale in zip(predicted, label, self.scales, strict=True)]
+            parts = [
+                one(guess, known) / scale for guess, known, scale in zip(predicted, label, self.scales, strict=True)
+            ]
             return sum(parts) / len(parts)
         if self.task == "regression":
             return abs(float(predicted) - float(label))
@@ -98,7 +116,10 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
     if challenger.p95_ms > objectives.latency_ms:
         return f"p95 latency {challenger.p95_ms:.1f} ms is over the {objectives.latency_ms:g} ms of the objectives"
     if not challenger.loss <= champion.loss * (1 + MARGIN):  # a loss that is no number is worse, too
-        return f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the {rival}'s {champion.loss:.4g}"
+        return (
+            f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the {rival}'s"
+            f" {champion.loss:.4g}"
+        )
     return ""
 
 
@@ -118,12 +139,18 @@ def losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
 
 
 def watch(
-    endpoint: EndpointClient, rows: list[dict[str, Any]], labels: list[Any], loss: Loss, *, alone: bool, theirs: Labelled | None = None
+    endpoint: EndpointClient,
+    rows: list[dict[str, Any]],
+    labels: list[Any],
+    loss: Loss,
+    *,
+    alone: bool,
+    theirs: Labelled | None = None,
 ) -> dict[str, Observed]:
     """What live traffic shows of errors and latency, and what held-out rows show of quality.
 
-    Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough of
-    them. Then both variants answer all of them: on the few rows that 5 % of the traffic are, chance would decide.
+    Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough
+    of them. Then both variants answer all of them: on the few rows that 5 % of the traffic are, chance would decide.
 
     Args:
         alone: There is no champion: every request is for the challenger.

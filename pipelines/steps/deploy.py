@@ -23,10 +23,12 @@ MAX_ROWS = 1_000  # held-out rows that both variants answer
 def deploy(context: Context) -> dict[str, Any]:
     """Bring the registered version to the endpoint.
 
-    The first version has no champion to be compared with; its baseline is asked in this process and never answers anybody.
+    The first version has no champion to be compared with; its baseline is asked in this process and never answers
+    anybody.
 
     Raises:
-        GroundplanError: The canary was worse, and the endpoint is back on what it served before; where that was nothing, it says why.
+        GroundplanError: The canary was worse, and the endpoint is back on what it served before; where that was
+            nothing, it says why.
     """
     mlflow = use_mlflow()
     approvals = context.result("signoff").get("approvals", {})  # no approval, no deployment
@@ -34,7 +36,11 @@ def deploy(context: Context) -> dict[str, Any]:
     version = registered["version"]
     endpoint = EndpointClient(context)
     with TemporaryDirectory() as folder:
-        path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
+        path = Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
+            )
+        )
         if endpoint.settings.topology != "realtime":
             outcome = _publish(context, endpoint, path, version, experiment, approvals)
             mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
@@ -58,7 +64,11 @@ def deploy(context: Context) -> dict[str, Any]:
         endpoint.point({CHAMPION: stays, CHALLENGER: stays}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
 
     try:
-        endpoint.point({CHAMPION: before, CHALLENGER: candidate}, {CHAMPION: 1 - share, CHALLENGER: share}, label=f"canary-{version}")
+        endpoint.point(
+            {CHAMPION: before, CHALLENGER: candidate},
+            {CHAMPION: 1 - share, CHALLENGER: share},
+            label=f"canary-{version}",
+        )
         seen = canary.watch(endpoint, rows, each_row(holdout.labels), loss, alone=serving_now is None, theirs=theirs)
     except BaseException as error:
         take_back(f"its canary was interrupted ({type(error).__name__})")
@@ -75,16 +85,30 @@ def deploy(context: Context) -> dict[str, Any]:
         "champion_before": "" if serving_now is None else serving_now,
         "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
         "verdict": verdict or canary.verdict(seen, rival),
-        "judged_on": _judged_on(experiment) if theirs is None else "rows of its own, and the champion on its own: it takes columns that this version has not",
+        "judged_on": (
+            _judged_on(experiment)
+            if theirs is None
+            else "rows of its own, and the champion on its own: it takes columns that this version has not"
+        ),
     }
     client = mlflow.MlflowClient()
     if verdict:
         take_back(verdict)
         append(context, "pipeline", "rollback", **outcome)
-        stays = "serves what it served before" if serving_now else "answers 503 with this reason, until a version is good enough"
-        raise GroundplanError(f"{context.model} {version} was rolled back: {verdict}", where=context.endpoint_name, fix=f"the endpoint {stays}")
+        stays = (
+            "serves what it served before"
+            if serving_now
+            else "answers 503 with this reason, until a version is good enough"
+        )
+        raise GroundplanError(
+            f"{context.model} {version} was rolled back: {verdict}",
+            where=context.endpoint_name,
+            fix=f"the endpoint {stays}",
+        )
     try:
-        endpoint.point({CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}")
+        endpoint.point(
+            {CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}"
+        )
     except BaseException:
         take_back("its promotion was stopped")  # by an alarm: the canary's share goes back, too
         raise
@@ -113,7 +137,10 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
     if set(json.loads(known.tags.get("columns", "[]"))) <= set(holdout.features.columns):
         return None
     names = ("holdout.parquet", "holdout-answers.parquet")
-    files = [mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path=f"groundplan/{name}", dst_path=folder) for name in names]
+    files = [
+        mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path=f"groundplan/{name}", dst_path=folder)
+        for name in names
+    ]
     return load_labelled(Path(files[0]).parent, "holdout").sample(MAX_ROWS)
 
 
@@ -127,7 +154,8 @@ def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
 
 
 def check_topology(topology: str, folder: Path, model: str) -> None:
-    """A model in its own format is served where its process can be, and runs code of its own only where nothing else is in reach.
+    """A model in its own format is served where its process can be, and runs code of its own only where nothing else is
+    in reach.
 
     Raises:
         GroundplanError: It can't be served by this topology.
@@ -136,18 +164,32 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
     if described.get("engine", "onnx") != "native":
         return
     if topology in GRAPH_ONLY or (described.get("untrusted") and topology != "realtime"):
-        what = "is stored as a pickle" if described.get("untrusted") else f"is served in its own format ({described['flavor']})"
+        what = (
+            "is stored as a pickle"
+            if described.get("untrusted")
+            else f"is served in its own format ({described['flavor']})"
+        )
         raise GroundplanError(
-            f"{model} {what}, and {topology} takes {'ONNX' if topology in GRAPH_ONLY else 'formats that are only data'}",
-            where=f"groundplan:objectives.models.{model}", fix="change the objectives that ask for it (`groundplan explain`), or the model",
-        )  # fmt: skip
+            f"{model} {what}, and {topology} takes"
+            f" {'ONNX' if topology in GRAPH_ONLY else 'formats that are only data'}",
+            where=f"groundplan:objectives.models.{model}",
+            fix="change the objectives that ask for it (`groundplan explain`), or the model",
+        )
 
 
-def _publish(context: Context, endpoint: EndpointClient, path: Path, version: str, experiment: dict[str, Any], approvals: dict[str, str]) -> dict[str, Any]:
+def _publish(
+    context: Context,
+    endpoint: EndpointClient,
+    path: Path,
+    version: str,
+    experiment: dict[str, Any],
+    approvals: dict[str, str],
+) -> dict[str, Any]:
     """Where there is one version at a time: compare in this process, then put the new one where it is read.
 
-    A serverless endpoint gets a configuration of its own; batch jobs, the cluster and devices read ``<model>/current/``, and Triton
-    ``<model>/triton/`` (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
+    A serverless endpoint gets a configuration of its own; batch jobs, the cluster and devices read
+    ``<model>/current/``, and Triton ``<model>/triton/``
+    (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
 
     Raises:
         GroundplanError: The new version is worse than the one that is there; nothing was put.
@@ -160,7 +202,9 @@ def _publish(context: Context, endpoint: EndpointClient, path: Path, version: st
     assert candidate is not None and champion is not None
     objectives, rival = context.objectives(experiment["task"]), "champion" if fetched else "baseline"
     loss = Loss.of(objectives, experiment["task"], holdout.labels)
-    losses = {name: canary.losses(model, holdout, loss) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))}
+    losses = {
+        name: canary.losses(model, holdout, loss) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))
+    }
     seen = {name: Observed(requests=len(found), losses=found) for name, found in losses.items()}
     verdict = canary.compare(seen[CHAMPION], seen[CHALLENGER], objectives, rival)
     outcome = {
@@ -179,7 +223,11 @@ def _publish(context: Context, endpoint: EndpointClient, path: Path, version: st
         raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix=stays)
     files = files_of(path / "candidate", version)
     if endpoint.settings.topology == "serverless":
-        endpoint.point({CHAMPION: endpoint.create_model(path / "candidate", version, approvals)}, {CHAMPION: 1.0}, label=f"publish-{version}")
+        endpoint.point(
+            {CHAMPION: endpoint.create_model(path / "candidate", version, approvals)},
+            {CHAMPION: 1.0},
+            label=f"publish-{version}",
+        )
         endpoint.predict(holdout.records(), CHAMPION)
     _put_current(context, files)
     if endpoint.settings.topology == "cluster-gpu":

@@ -1,7 +1,7 @@
 """Whether what a model is asked looks like what it was trained on, column by column.
 
-A column has drifted where the difference is both certain (a test's p-value) and large enough to matter (its effect size), so that neither
-a few odd rows nor a large number of rows make an alarm by themselves.
+A column has drifted where the difference is both certain (a test's p-value) and large enough to matter (its effect
+size), so that neither a few odd rows nor a large number of rows make an alarm by themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-ALPHA = 0.01  # of one column; a model with ten of them would see a false one in ten looks, were it not for the effect size
+ALPHA = (
+    0.01  # of one column; a model with ten of them would see a false one in ten looks, were it not for the effect size
+)
 LARGE_ENOUGH = 0.1  # of the largest distance between two distributions, or of a share, 0 to 1
 FEW_VALUES = 20  # a column of numbers with at most so many is one of categories
 RARE_SHARE = 0.01  # categories that have less of both sides are counted as one
@@ -22,9 +24,10 @@ class ColumnDrift:
     """One column.
 
     Attributes:
-        kind: ``numbers`` (Kolmogorov-Smirnov), ``categories`` (chi-squared, total variation), ``missing`` (share of missing values),
-            or ``identifiers`` (not compared).
-        effect: Largest distance of the cumulative distributions, total variation distance, or difference of shares: 0 to 1.
+        kind: ``numbers`` (Kolmogorov-Smirnov), ``categories`` (chi-squared, total variation), ``missing`` (share of
+            missing values), or ``identifiers`` (not compared).
+        effect: Largest distance of the cumulative distributions, total variation distance, or difference of shares: 0
+            to 1.
         p_value: Of the test that goes with it.
     """
 
@@ -36,7 +39,9 @@ class ColumnDrift:
 
 
 def compare_columns(reference: Any, current: Any) -> list[ColumnDrift]:
-    """Compare two frames of n and m rows by the columns of the first; a column that the second lacks is missing in each of its rows."""
+    """Compare two frames of n and m rows by the columns of the first; a column that the second lacks is missing in
+    each of its rows.
+    """
     return [_compare(name, reference[name], current.get(name), len(current)) for name in reference.columns]
 
 
@@ -44,7 +49,11 @@ def _compare(name: str, reference: Any, current: Any, rows: int) -> ColumnDrift:
     import numpy as np
 
     present = 0 if current is None else int(current.notna().sum())
-    missing = _shares("missing", np.array([int(reference.notna().sum()), int(reference.isna().sum())]), np.array([present, rows - present]))
+    missing = _shares(
+        "missing",
+        np.array([int(reference.notna().sum()), int(reference.isna().sum())]),
+        np.array([present, rows - present]),
+    )
     found = [_named(name, missing)]
     if present and reference.notna().any():
         found.append(_named(name, _values(reference.dropna(), current.dropna())))
@@ -57,7 +66,9 @@ Difference = tuple[str, float, float]
 
 def _named(name: str, found: Difference) -> ColumnDrift:
     kind, effect, p_value = found
-    return ColumnDrift(name, kind, effect, p_value, kind != "identifiers" and effect >= LARGE_ENOUGH and p_value < ALPHA)
+    return ColumnDrift(
+        name, kind, effect, p_value, kind != "identifiers" and effect >= LARGE_ENOUGH and p_value < ALPHA
+    )
 
 
 def _values(reference: Any, current: Any) -> Difference:
@@ -72,13 +83,19 @@ def _values(reference: Any, current: Any) -> Difference:
         return "numbers", float(test.statistic), float(test.pvalue)
     if not numeric and reference.nunique() > IDENTIFYING_SHARE * len(reference) and reference.nunique() > FEW_VALUES:
         return "identifiers", 0.0, 1.0
-    sides = [(pd.to_numeric(side, errors="coerce").map(lambda value: f"{value:.{DIGITS}g}") if numeric else side.map(str)) for side in (reference, current)]
+    sides = [
+        (pd.to_numeric(side, errors="coerce").map(lambda value: f"{value:.{DIGITS}g}") if numeric else side.map(str))
+        for side in (reference, current)
+    ]
     counts = pd.concat([side.value_counts() for side in sides], axis=1).fillna(0)
     # Those that training has not seen are one category, and those that are rare on both sides another.
     unseen = (counts.iloc[:, 0] == 0).to_numpy()
     table = counts.to_numpy().T
     rare = (table / table.sum(axis=1, keepdims=True) < RARE_SHARE).all(axis=0) & ~unseen
-    return _shares("categories", *np.column_stack([table[:, ~rare & ~unseen], table[:, rare].sum(axis=1), table[:, unseen].sum(axis=1)]))
+    return _shares(
+        "categories",
+        *np.column_stack([table[:, ~rare & ~unseen], table[:, rare].sum(axis=1), table[:, unseen].sum(axis=1)]),
+    )
 
 
 def _shares(kind: str, reference: Any, current: Any) -> Difference:

@@ -1,4 +1,6 @@
-"""A model's endpoint, through the ordinary SageMaker API: its models, its configurations, and requests to its variants."""
+"""A model's endpoint, through the ordinary SageMaker API: its models, its configurations, and requests to its
+variants.
+"""
 
 from __future__ import annotations
 
@@ -64,20 +66,35 @@ class EndpointClient:
         """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name.
 
         Args:
-            approvals: Who has signed the version off, by role; tags of the model, where an auditor of the account finds them.
+            approvals: Who has signed the version off, by role; tags of the model, where an auditor of the account finds
+                them.
         """
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
-        address = self.context.put("models", f"{self.context.model}/{name}/model.tar.gz", package(files_of(folder, version)), "application/gzip")
+        address = self.context.put(
+            "models",
+            f"{self.context.model}/{name}/model.tar.gz",
+            package(files_of(folder, version)),
+            "application/gzip",
+        )
         environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
         if self.settings.topology == "serverless":
-            # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is frozen between requests.
-            environment["GROUNDPLAN_CAPTURE"] = f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
+            # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is
+            # frozen between requests.
+            environment["GROUNDPLAN_CAPTURE"] = (
+                f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
+            )
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
         described = description(folder)
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
         if alone and self.context.outputs.stack != "local":
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
-        self._create(name, {"ModelDataUrl": address, "Environment": environment}, version, _approval_tags(approvals or {}), alone=alone)
+        self._create(
+            name,
+            {"ModelDataUrl": address, "Environment": environment},
+            version,
+            _approval_tags(approvals or {}),
+            alone=alone,
+        )
         return name
 
     def create_empty(self, label: str, why: str) -> str:
@@ -91,13 +108,16 @@ class EndpointClient:
         self._create(name, {"Environment": environment}, "none", [])
         return name
 
-    def _create(self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]], *, alone: bool = False) -> None:
+    def _create(
+        self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]], *, alone: bool = False
+    ) -> None:
         self.sagemaker.create_model(
             ModelName=name,
             ExecutionRoleArn=self.context.outputs.role_arns["serving"],
             PrimaryContainer={"Image": self.context.outputs.image_uri, **container},
             **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
-            EnableNetworkIsolation=alone,  # the model's own code, if it has any, has neither network nor the role's credentials
+            # The model's own code, if it has any, has neither network nor the role's credentials
+            EnableNetworkIsolation=alone,
             Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
         )
 
@@ -126,7 +146,12 @@ class EndpointClient:
 
         config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         variants = [
-            {"VariantName": variant, "ModelName": model, "InitialVariantWeight": weights[variant], **self._capacity(variant)}
+            {
+                "VariantName": variant,
+                "ModelName": model,
+                "InitialVariantWeight": weights[variant],
+                **self._capacity(variant),
+            }
             for variant, model in models.items()
         ]
         capture = {
@@ -141,7 +166,9 @@ class EndpointClient:
         if not self.settings.instance_type.startswith(LOCAL_NVME):
             more["KmsKeyId"] = self.context.outputs.key_arns["models"]
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
-        self._wait(until_it_exists=False)  # an update that was interrupted goes on, and SageMaker takes no second one meanwhile
+        self._wait(
+            until_it_exists=False
+        )  # an update that was interrupted goes on, and SageMaker takes no second one meanwhile
         try:
             self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
         except ClientError as error:
@@ -156,7 +183,9 @@ class EndpointClient:
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
         serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
         if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
-            raise GroundplanError(f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name)
+            raise GroundplanError(
+                f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name
+            )
 
     def _wait(self, *, until_it_exists: bool = True) -> None:
         """Until no update is under way and the endpoint is in service."""
@@ -165,29 +194,48 @@ class EndpointClient:
         delay = 0.25 if self.context.outputs.stack == "local" else 15
         waiter = self.sagemaker.get_waiter("endpoint_in_service")
         try:
-            if not until_it_exists and self.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"] not in (
+            if not until_it_exists and self.sagemaker.describe_endpoint(EndpointName=self.name)[
+                "EndpointStatus"
+            ] not in (
                 "Creating",
                 "Updating",
                 "RollingBack",
             ):
                 return
-            waiter.wait(EndpointName=self.name, WaiterConfig={"Delay": delay, "MaxAttempts": int((60 if delay < 1 else IN_SERVICE_TIMEOUT_S) / delay)})
+            waiter.wait(
+                EndpointName=self.name,
+                WaiterConfig={"Delay": delay, "MaxAttempts": int((60 if delay < 1 else IN_SERVICE_TIMEOUT_S) / delay)},
+            )
         except (ClientError, WaiterError):
             if until_it_exists:
                 raise
 
     def _guardrails(self) -> dict[str, Any]:
-        """The canary and the alarms that take an update back. They belong to the update: the program sets them only on the first one.
+        """The canary and the alarms that take an update back. They belong to the update: the program sets them only on
+        the first one.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
         """
         alarms = self.context.outputs.alarms.get(self.context.model, {})
         if self.settings.topology != "realtime" or not self.settings.canary_percent:
             return {}
-        routing = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_percent}, "WaitIntervalInSeconds": BAKING_SECONDS}
-        update = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": BAKING_SECONDS, "MaximumExecutionTimeoutInSeconds": IN_SERVICE_TIMEOUT_S}
+        routing = {
+            "Type": "CANARY",
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_percent},
+            "WaitIntervalInSeconds": BAKING_SECONDS,
+        }
+        update = {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": BAKING_SECONDS,
+            "MaximumExecutionTimeoutInSeconds": IN_SERVICE_TIMEOUT_S,
+        }
         watched = [{"AlarmName": alarms[subject]} for subject in ("latency", "errors") if subject in alarms]
-        return {"DeploymentConfig": {"BlueGreenUpdatePolicy": update, **({"AutoRollbackConfiguration": {"Alarms": watched}} if watched else {})}}
+        return {
+            "DeploymentConfig": {
+                "BlueGreenUpdatePolicy": update,
+                **({"AutoRollbackConfiguration": {"Alarms": watched}} if watched else {}),
+            }
+        }
 
     def _network(self) -> dict[str, list[str]]:
         network = self.context.outputs.network
@@ -195,7 +243,12 @@ class EndpointClient:
 
     def _capacity(self, variant: str) -> dict[str, Any]:
         if self.settings.topology == "serverless":
-            return {"ServerlessConfig": {"MaxConcurrency": self.settings.max_instances, "MemorySizeInMB": SERVERLESS_MEMORY_MB}}
+            return {
+                "ServerlessConfig": {
+                    "MaxConcurrency": self.settings.max_instances,
+                    "MemorySizeInMB": SERVERLESS_MEMORY_MB,
+                }
+            }
         return {
             "InstanceType": self.settings.instance_type,
             "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
@@ -212,7 +265,12 @@ class EndpointClient:
         found: list[Any] = []
         for part in _parts(rows):
             try:
-                answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body(part, purpose), TargetVariant=variant)
+                answer = self.runtime.invoke_endpoint(
+                    EndpointName=self.name,
+                    ContentType="application/json",
+                    Body=_body(part, purpose),
+                    TargetVariant=variant,
+                )
             except (ClientError, BotoCoreError) as error:
                 raise GroundplanError(f"the {variant} does not answer: {_said(error)}", where=self.name) from None
             found += json.loads(answer["Body"].read())["predictions"]
@@ -225,11 +283,15 @@ class EndpointClient:
         target = {"TargetVariant": variant} if variant else {}
         started, failed = time.perf_counter(), False
         try:
-            answer: dict[str, Any] = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=_body([row], CANARY), **target)
+            answer: dict[str, Any] = self.runtime.invoke_endpoint(
+                EndpointName=self.name, ContentType="application/json", Body=_body([row], CANARY), **target
+            )
         except (ClientError, BotoCoreError) as error:
             answer, failed = getattr(error, "response", {}), True
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        return Answer(headers.get("x-amzn-invoked-production-variant", ""), (time.perf_counter() - started) * 1000, failed)
+        return Answer(
+            headers.get("x-amzn-invoked-production-variant", ""), (time.perf_counter() - started) * 1000, failed
+        )
 
 
 def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -30,7 +30,11 @@ def evaluate(context: Context) -> dict[str, Any]:
     experiment = context.result("experiment")
     objectives = context.objectives(experiment["task"])
     with TemporaryDirectory() as folder:
-        path = Path(mlflow.artifacts.download_artifacts(run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder))
+        path = Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
+            )
+        )
         holdout = load_labelled(path, "holdout")
         candidate, baseline = load(path / "candidate"), load(path / "baseline")
     assert candidate is not None and baseline is not None
@@ -38,13 +42,16 @@ def evaluate(context: Context) -> dict[str, Any]:
     wanted = objectives.quality
     if wanted.metric not in scores or objectives.value.kpi not in scores:
         raise GroundplanError(
-            f"a {experiment['task']} {f'without probabilities or scores ({why}) ' if (why := experiment['no_probability']) else ''}"
-            f"has no {wanted.metric if wanted.metric not in scores else objectives.value.kpi}; it has {', '.join(scores)}",
+            f"a {experiment['task']}"
+            f" {f'without probabilities or scores ({why}) ' if (why := experiment['no_probability']) else ''}has no"
+            f" {wanted.metric if wanted.metric not in scores else objectives.value.kpi}; it has {', '.join(scores)}",
             where=f"groundplan:objectives.models.{context.model}",
             fix="name a metric that fits in quality.metric and value.kpi",
         )
     found = scores[wanted.metric]
-    if not ((found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)):  # what is no number meets nothing
+    if not (
+        (found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)
+    ):  # what is no number meets nothing
         raise GroundplanError(
             f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
             where=f"groundplan:objectives.models.{context.model}.quality",
@@ -61,13 +68,27 @@ def evaluate(context: Context) -> dict[str, Any]:
         "rows": len(holdout),
         "how": experiment["holdout"],
         "kpi": {
-            "name": kpi, "unit": objectives.value.unit, "lift": lift, "interval": [low, high],
-            "monthly_usd": monthly_usd, "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
+            "name": kpi,
+            "unit": objectives.value.unit,
+            "lift": lift,
+            "interval": [low, high],
+            "monthly_usd": monthly_usd,
+            "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
         },
-        "against": against({name: value for name, value in scores.items() if name in (kpi, *GENERAL)}, base, low, len(holdout), experiment["holdout"]),
-    }  # fmt: skip
+        "against": against(
+            {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
+            base,
+            low,
+            len(holdout),
+            experiment["holdout"],
+        ),
+    }
     client = mlflow.MlflowClient()
-    for name, value in {**{f"holdout_{k}": v for k, v in scores.items()}, "kpi_lift": lift, "kpi_monthly_usd": monthly_usd}.items():
+    for name, value in {
+        **{f"holdout_{k}": v for k, v in scores.items()},
+        "kpi_lift": lift,
+        "kpi_monthly_usd": monthly_usd,
+    }.items():
         client.log_metric(experiment["run_id"], name, value)
     return result
 
@@ -80,19 +101,25 @@ def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[f
 
 
 def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -> tuple[float, float]:
-    """95 % interval of the lift in the KPI's units: the rows are drawn again ``RESAMPLES`` times (percentile bootstrap, Efron 1979)."""
+    """95 % interval of the lift in the KPI's units: the rows are drawn again ``RESAMPLES`` times (percentile
+    bootstrap, Efron 1979).
+    """
     import numpy as np
 
     classes = candidate.classes
     both = [answers(candidate, rows), answers(baseline, rows.without_predictions())]
     coded = [
-        [part if candidate.task == "regression" else class_names(part) for part in (labels, predicted)] + [ranks if kpi == "roc_auc" else None]
+        [part if candidate.task == "regression" else class_names(part) for part in (labels, predicted)]
+        + [ranks if kpi == "roc_auc" else None]
         for labels, predicted, ranks in both
     ]
     random, lifts = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         drawn = random.integers(len(rows), size=len(rows))
-        one, other = (scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in known)) for known in coded)
+        one, other = (
+            scores_of(candidate.task, classes, *(None if part is None else part[drawn] for part in known))
+            for known in coded
+        )
         if kpi in one and kpi in other:
             lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
     low, high = np.quantile(lifts, [0.025, 0.975])
@@ -113,7 +140,10 @@ def against(scores: dict[str, float], base: dict[str, float], low: float, rows: 
     if "trained on" in how:
         found.append("it was judged on the rows that it was trained on, which flatters it")
     elif "fold" in how:
-        found.append("the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted without it")
+        found.append(
+            "the script kept no rows apart: judged on its training rows, each predicted by a model that was fitted"
+            " without it"
+        )
     return found
 
 

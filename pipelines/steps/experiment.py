@@ -58,10 +58,16 @@ def run_experiment(context: Context) -> dict[str, Any]:
         )
         if given is not None and not recorder.splits:
             columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
-            recorder.splits = [(given[names], given[definition.target]) for names in columns if set(names) <= set(given.columns)]
+            recorder.splits = [
+                (given[names], given[definition.target]) for names in columns if set(names) <= set(given.columns)
+            ]
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     if not recorder.logged and mlflow.last_active_run() is None:
-        raise GroundplanError("the script made no MLflow run", where=str(definition.script), fix="call mlflow.start_run() and log something")
+        raise GroundplanError(
+            "the script made no MLflow run",
+            where=str(definition.script),
+            fix="call mlflow.start_run() and log something",
+        )
     seconds = round(time.time() - started, 2)
     try:
         return _record(context, recorder, seconds)
@@ -87,7 +93,14 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
         return held_out[item][0]
 
     wishes = context.wishes
-    logged, choice = choose(recorder.logged, holdout, context.objectives, definition.script, run_name=wishes.run_name, artifact=wishes.artifact)
+    logged, choice = choose(
+        recorder.logged,
+        holdout,
+        context.objectives,
+        definition.script,
+        run_name=wishes.run_name,
+        artifact=wishes.artifact,
+    )
     holdout(logged)
     rows, how = held_out[logged]
     training = Labelled(logged.frame, logged.known(logged.labels))
@@ -108,8 +121,15 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
     metrics = mlflow.MlflowClient().get_run(logged.run_id).data.metrics
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
     return {
-        **recorded, **described, "holdout": how, "choice": choice, "run_id": logged.run_id, "model_uri": logged.uri, "metrics": metrics, "duration_s": seconds,
-    }  # fmt: skip
+        **recorded,
+        **described,
+        "holdout": how,
+        "choice": choice,
+        "run_id": logged.run_id,
+        "model_uri": logged.uri,
+        "metrics": metrics,
+        "duration_s": seconds,
+    }
 
 
 def _tags(context: Context, seconds: float) -> dict[str, str]:
@@ -135,20 +155,31 @@ def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -
     client = mlflow.MlflowClient()
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
-    return {**recorded, "run_id": run_id, "metrics": client.get_run(run_id).data.metrics, "duration_s": seconds, "not_served": why}
+    return {
+        **recorded,
+        "run_id": run_id,
+        "metrics": client.get_run(run_id).data.metrics,
+        "duration_s": seconds,
+        "not_served": why,
+    }
 
 
 @contextmanager
 def _training_set(context: Context) -> Iterator[Any]:
-    """The training set, which the script finds by ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step has joined it."""
+    """The training set, which the script finds by ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step
+    has joined it.
+    """
     import pandas as pd
 
     definition = context.definition
     if not definition.contracts:
         yield None
         return
-    # Without a module of features the events that have passed the gate are the training set; how a script splits them, it says itself.
-    address = context.result("features")["training_set"] if definition.features else context.result("quality")["dataset"]
+    # Without a module of features the events that have passed the gate are the training set; how a script splits them,
+    # it says itself.
+    address = (
+        context.result("features")["training_set"] if definition.features else context.result("quality")["dataset"]
+    )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "training.parquet"
         path.write_bytes(context.get_address(address))
@@ -165,12 +196,16 @@ def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
     views = context.definition.views
     if not views or not columns <= set(_feature_names(context)) or len({view.key for view in views}) > 1:
         return {}
-    tables = {context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views}
+    tables = {
+        context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views
+    }
     return {"key": views[0].key, "tables": {table: names for table, names in tables.items() if names}}
 
 
 def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:
-    """Write what serving, evaluation and monitoring need: the model and the one to beat, the training rows, rows that it has not seen."""
+    """Write what serving, evaluation and monitoring need: the model and the one to beat, the training rows, rows
+    that it has not seen.
+    """
     from pipelines.training.export import export
 
     task = task_of(logged.model)
@@ -186,7 +221,9 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
     )
     names = [column["name"] for column in exported.described["columns"]]
     entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
-    write_served(folder, exported, training.features, each_row(training.labels), {"model": context.model, "entity": entity})
+    write_served(
+        folder, exported, training.features, each_row(training.labels), {"model": context.model, "entity": entity}
+    )
     training.save(folder, "training")
     rows.save(folder, "holdout")
     return {
@@ -202,7 +239,8 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
 
 
 def write_served(folder: Path, exported: Exported, features: Any, labels: list[Any], shared: dict[str, Any]) -> None:
-    """Write the model (``candidate``) and the one to beat (``baseline``), each with its description and rows to compare explanations with.
+    """Write the model (``candidate``) and the one to beat (``baseline``), each with its description and rows to compare
+    explanations with.
 
     Args:
         shared: More of both descriptions.
@@ -211,7 +249,9 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
 
     described = exported.described
     constant = Constant.of(labels, described["classes"])
-    told = {key: described[key] for key in ("task", "classes", "columns", "targets") if key in described} | {"output": "probability" if constant.shares else ""}
+    told = {key: described[key] for key in ("task", "classes", "columns", "targets") if key in described} | {
+        "output": "probability" if constant.shares else ""
+    }
     baseline = {"engine": "constant", "prediction": constant.prediction, "shares": constant.shares, **told}
     sample = features.sample(min(BACKGROUND_ROWS, len(features)), random_state=0)
     columns = as_columns(sample, list(sample.columns))
@@ -219,12 +259,18 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
     for name, files, what in (("candidate", exported.files, described), ("baseline", {}, baseline)):
         target = folder / name
         target.mkdir(parents=True)
-        for file, content in {**files, "model.json": json.dumps({**shared, **what}).encode(), "background.json": json.dumps(background).encode()}.items():
+        for file, content in {
+            **files,
+            "model.json": json.dumps({**shared, **what}).encode(),
+            "background.json": json.dumps(background).encode(),
+        }.items():
             (target / file).write_bytes(content)
 
 
 def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
-    """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold predictions; and how they were made."""
+    """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold
+    predictions; and how they were made.
+    """
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
 
@@ -236,7 +282,11 @@ def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
             return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     known, frame = logged.known(logged.labels), logged.frame.reset_index(drop=True)
     several = hasattr(known, "columns")  # folds can't be alike in each of several labels
-    folds = min(FOLDS, len(known), *([known.value_counts().min()] if task_of(logged.model) == "classification" and not several else []))
+    folds = min(
+        FOLDS,
+        len(known),
+        *([known.value_counts().min()] if task_of(logged.model) == "classification" and not several else []),
+    )
     try:
         predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
     except Exception as error:  # a class or a category of one row, a model that can't be fitted anew
@@ -255,9 +305,11 @@ def _like(labels: Any, predicted: Any) -> Any:
 
 
 def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
-    """Rows of a dataset that the model was not fitted on; None where it was not fitted on rows of this dataset, as they are and with these labels.
+    """Rows of a dataset that the model was not fitted on; None where it was not fitted on rows of this dataset, as they
+    are and with these labels.
 
-    A script that has changed its training rows after the split (filled their gaps, say) has rows that can't be told apart.
+    A script that has changed its training rows after the split (filled their gaps, say) has rows that can't be told
+    apart.
     """
     import pandas as pd
 
@@ -268,8 +320,13 @@ def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
 
     def digests(frame: Any, of: Any) -> Any:
         parts = [part for _, part in by_target(of).items()]
-        numbers = [pd.to_numeric(part, errors="coerce").astype(float) for part in parts]  # True, 1 and 1.0 are one label
-        texts = {f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy() for place, number in enumerate(numbers)}
+        numbers = [
+            pd.to_numeric(part, errors="coerce").astype(float) for part in parts
+        ]  # True, 1 and 1.0 are one label
+        texts = {
+            f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy()
+            for place, number in enumerate(numbers)
+        }
         return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**texts), index=False)
 
     # The same rows by features alone have no label of their own: a copy of a training row is seen, whatever its label.
@@ -288,7 +345,9 @@ def _with_more(rows: Labelled, how: str, recorder: Recorder) -> Labelled:
     if recorder.more is None or how != SEEN_BY_NONE:
         return rows
     more = recorder.more.reset_index(drop=True)  # numbered as the whole dataset is, and the rows keep their numbers
-    return replace(rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]]))
+    return replace(
+        rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]])
+    )
 
 
 def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[str, str]) -> None:
@@ -306,8 +365,15 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
         named[name] = labels[column].to_numpy()
     frame = training.features.assign(**named)
     # MLflow has room for one target.
-    dataset = from_pandas(frame, source=tags["groundplan.dataset"], targets=next(iter(named)) if len(named) == 1 else None, name=context.model)
-    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
+    dataset = from_pandas(
+        frame,
+        source=tags["groundplan.dataset"],
+        targets=next(iter(named)) if len(named) == 1 else None,
+        name=context.model,
+    )
+    client.log_inputs(
+        run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])]
+    )
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
@@ -317,7 +383,9 @@ def code_version(script: Path) -> dict[str, str]:
 
     def git(*arguments: str) -> str:
         try:
-            done = subprocess.run(["git", *arguments], cwd=script.parent, capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", *arguments], cwd=script.parent, capture_output=True, text=True, timeout=10, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             return ""
         return done.stdout.strip()

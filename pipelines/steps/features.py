@@ -1,7 +1,9 @@
-"""Step: features registered in Feast (offline in S3 as Parquet, online in DynamoDB), and the training set joined from them.
+"""Step: features registered in Feast (offline in S3 as Parquet, online in DynamoDB), and the training set joined from
+them.
 
-A model either declares feature views and the Ibis expressions behind them (``features`` in ``model.yaml``), or its one contract's
-events are the features. The expressions are run by DuckDB; at volume Athena runs the same ones (``athena_sql``).
+A model either declares feature views and the Ibis expressions behind them (``features`` in ``model.yaml``), or its one
+contract's events are the features. The expressions are run by DuckDB; at volume Athena runs the same ones
+(``athena_sql``).
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ VERSION_TAG = "groundplan_dataset"
 def materialize(context: Context) -> dict[str, Any]:
     """Write the features to the offline store, register the views, fill the online store, join the training set.
 
-    Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last one.
+    Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last
+    one.
 
     Raises:
-        GroundplanError: The expressions don't make what ``model.yaml`` declares, rows have no key, or most of an online table would go.
+        GroundplanError: The expressions don't make what ``model.yaml`` declares, rows have no key, or most of an online
+            table would go.
     """
     quality = context.result("quality")
     views = {view.name: view for view in context.definition.views}
@@ -53,15 +57,19 @@ def materialize(context: Context) -> dict[str, Any]:
     return {
         "views": {
             name: {
-                "key": view.key, "features": list(view.features), "offline": offline[name], "table": context.outputs.online_tables[name],
-                "entities": tables[name].num_rows, "online": online[name],
+                "key": view.key,
+                "features": list(view.features),
+                "offline": offline[name],
+                "table": context.outputs.online_tables[name],
+                "entities": tables[name].num_rows,
+                "online": online[name],
             }
             for name, view in views.items()
         },
         "service": service_name(context.model),
         "training_set": training,
         "sample_key": _newest_key(views, tables, now),
-    }  # fmt: skip
+    }
 
 
 def clock(context: Context, tables: Mapping[str, pa.Table]) -> datetime:
@@ -69,7 +77,11 @@ def clock(context: Context, tables: Mapping[str, pa.Table]) -> datetime:
     import pyarrow.compute as pc
 
     if context.definition.recording:
-        newest: list[datetime] = [pc.max(table[view.time]).as_py() for view in context.definition.views if (table := tables[view.name]).num_rows]
+        newest: list[datetime] = [
+            pc.max(table[view.time]).as_py()
+            for view in context.definition.views
+            if (table := tables[view.name]).num_rows
+        ]
         if newest:
             return max(newest)
     return datetime.now(UTC)
@@ -84,14 +96,19 @@ def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, p
         view = definition.views[0]
         table = _as_features(read_parquet(context.get_address(quality["dataset"])), view)
         now = datetime.now(UTC).replace(microsecond=0)
-        return {view.name: table.append_column(view.time, pa.array([now] * table.num_rows, type=pa.timestamp("us", "UTC")))}, None
+        return {
+            view.name: table.append_column(view.time, pa.array([now] * table.num_rows, type=pa.timestamp("us", "UTC")))
+        }, None
     with TemporaryDirectory() as folder:
-        tables = duckdb_tables({name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}, Path(folder))
+        tables = duckdb_tables(
+            {name: context.get_address(item["dataset"]) for name, item in quality["datasets"].items()}, Path(folder)
+        )
         made = definition.function(f"{definition.features}:features")(tables)
         labels = definition.function(f"{definition.features}:labels")(tables)
         if set(made) != {view.name for view in definition.views}:
             raise GroundplanError(
-                f"makes the views {', '.join(sorted(made))}, and model.yaml declares {', '.join(sorted(view.name for view in definition.views))}",
+                f"makes the views {', '.join(sorted(made))}, and model.yaml declares"
+                f" {', '.join(sorted(view.name for view in definition.views))}",
                 where=str(definition.folder / f"{definition.features}.py"),
             )
         return {name: expression.to_pyarrow() for name, expression in made.items()}, labels.to_pyarrow()
@@ -129,21 +146,30 @@ def athena_sql(context: Context) -> dict[str, str]:
     from pipelines.data.decode import arrow_schema
 
     definition = context.definition
-    unbound = {contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view) for contract in definition.contracts}
-    return {name: str(ibis.to_sql(view, dialect="athena")) for name, view in definition.function(f"{definition.features}:features")(unbound).items()}
+    unbound = {
+        contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view)
+        for contract in definition.contracts
+    }
+    return {
+        name: str(ibis.to_sql(view, dialect="athena"))
+        for name, view in definition.function(f"{definition.features}:features")(unbound).items()
+    }
 
 
 def _check(view: View, table: pa.Table) -> None:
     wanted = {view.key, view.time, *view.features}
     if set(table.column_names) != wanted:
         odd = sorted(set(table.column_names) ^ wanted)
-        raise GroundplanError(f"the view {view.name} has other columns than model.yaml declares: {', '.join(odd)}", where="features")
+        raise GroundplanError(
+            f"the view {view.name} has other columns than model.yaml declares: {', '.join(odd)}", where="features"
+        )
     for name, what in ((view.key, "no key"), (view.time, "no time")):
         if table[name].null_count:
             raise GroundplanError(
-                f"{table[name].null_count} of the {table.num_rows} rows of the view {view.name} have {what} ({name})", where="features",
+                f"{table[name].null_count} of the {table.num_rows} rows of the view {view.name} have {what} ({name})",
+                where="features",
                 fix="leave them out in the expression, if they are nobody's",
-            )  # fmt: skip
+            )
 
 
 def service_name(model: str) -> str:
@@ -151,7 +177,9 @@ def service_name(model: str) -> str:
     return model.replace("-", "_")
 
 
-def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline: Mapping[str, str], folder: Path, dataset: str = "") -> Any:
+def open_store(
+    outputs: Outputs, model: str, views: Mapping[str, View], offline: Mapping[str, str], folder: Path, dataset: str = ""
+) -> Any:
     """A Feast store with the entities, sources, views and the model's feature service applied.
 
     Args:
@@ -191,26 +219,43 @@ def open_store(outputs: Outputs, model: str, views: Mapping[str, View], offline:
         if view.key not in entities:
             kind = ValueType.INT64 if view.key_type == "integer" else ValueType.STRING
             entities[view.key] = Entity(name=view.key, join_keys=[view.key], value_type=kind)
-        source = FileSource(name=name, path=offline[name], file_format=ParquetFormat(), timestamp_field=view.time, s3_endpoint_override=endpoint)
-        fields = [Field(name=view.key, dtype=kinds[view.key_type]), *(Field(name=feature, dtype=kinds[kind]) for feature, kind in view.features.items())]
+        source = FileSource(
+            name=name,
+            path=offline[name],
+            file_format=ParquetFormat(),
+            timestamp_field=view.time,
+            s3_endpoint_override=endpoint,
+        )
+        fields = [
+            Field(name=view.key, dtype=kinds[view.key_type]),
+            *(Field(name=feature, dtype=kinds[kind]) for feature, kind in view.features.items()),
+        ]
         made.append(
             FeatureView(
-                name=name, entities=[entities[view.key]], schema=fields, source=source, online=True, ttl=timedelta(days=view.ttl_days),
+                name=name,
+                entities=[entities[view.key]],
+                schema=fields,
+                source=source,
+                online=True,
+                ttl=timedelta(days=view.ttl_days),
                 tags={VERSION_TAG: dataset},
             )
-        )  # fmt: skip
+        )
     service = FeatureService(name=service_name(model), features=made, tags={VERSION_TAG: dataset})
-    # Without its online store Feast writes its registry and leaves the tables alone: they are the program's, and it would take their tags away.
+    # Without its online store Feast writes its registry and leaves the tables alone: they are the program's, and it
+    # would take their tags away.
     store(None).apply([*entities.values(), *made, service])
     return store(online)
 
 
 def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now: datetime) -> dict[str, int]:
-    """Bring the online table from what the last run left in it to the view's last days; how many items were written and deleted.
+    """Bring the online table from what the last run left in it to the view's last days; how many items were written and
+    deleted.
 
-    Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected. Here the rows of both
-    runs are compared, so that what changed is written, what has become older than ``ttl_days`` is deleted, and the rest is left alone.
-    What is online is kept as an object; a run that ends in the middle leaves a mark of it, and the next one writes everything.
+    Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected.
+    Here the rows of both runs are compared, so that what changed is written, what has become older than ``ttl_days`` is
+    deleted, and the rest is left alone. What is online is kept as an object; a run that ends in the middle leaves a
+    mark of it, and the next one writes everything.
 
     Raises:
         GroundplanError: It would lose most of its rows, and nobody has said that it may; it is left as it is.
@@ -226,8 +271,12 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now:
         raise GroundplanError(
             f"the online table of the view {view.name} has {len(there)} rows and would keep {wanted.num_rows}: "
             f"the others are older than {view.ttl_days} days before {now:%Y-%m-%d %H:%M} UTC, or no longer in the data",
-            where="features", fix="is a clock wrong, or has the stream stopped? If it is right so, run `groundplan experiment` with --let-shrink",
-        )  # fmt: skip
+            where="features",
+            fix=(
+                "is a clock wrong, or has the stream stopped? If it is right so, run `groundplan experiment` with"
+                " --let-shrink"
+            ),
+        )
     own = {"key": view.key, "rows": f"{view.name}/online/run={context.run}/rows.parquet", "table": made}
     context.put("features", own["rows"], parquet(wanted))
     _mark_online(context, view, [*before, own])
@@ -236,7 +285,9 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now:
     if len(olds) == 1 and olds[0][1].schema.equals(wanted.schema):
         import ibis
 
-        changed = ibis.difference(ibis.memtable(wanted), ibis.memtable(olds[0][1])).to_pyarrow().cast(wanted.schema)  # absent values equal each other here
+        changed = (
+            ibis.difference(ibis.memtable(wanted), ibis.memtable(olds[0][1])).to_pyarrow().cast(wanted.schema)
+        )  # absent values equal each other here
     if changed.num_rows:
         feature_view = store.get_feature_view(view.name)
         store.provider.online_write_batch(store.config, feature_view, _online_rows(view, changed), None)
@@ -248,7 +299,9 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now:
 
 
 def _online_rows(view: View, table: pa.Table) -> list[tuple[Any, dict[str, Any], datetime, None]]:
-    """Rows as Feast writes them: key, values, time. Feast makes them of pandas frames itself, where whole numbers become floats."""
+    """Rows as Feast writes them: key, values, time. Feast makes them of pandas frames itself, where whole numbers
+    become floats.
+    """
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
@@ -277,7 +330,14 @@ def _newest_rows(view: View, table: pa.Table, now: datetime) -> pa.Table:
     if view.ttl_days:
         rows = rows.filter(rows[view.time] >= now - timedelta(days=view.ttl_days))
     order = ibis.row_number().over(group_by=view.key, order_by=[ibis.desc(view.time), *sorted(view.features)])
-    return rows.mutate(**{place: order}).filter(ibis._[place] == 0).drop(place).order_by(view.key).to_pyarrow().cast(table.schema)
+    return (
+        rows.mutate(**{place: order})
+        .filter(ibis._[place] == 0)
+        .drop(place)
+        .order_by(view.key)
+        .to_pyarrow()
+        .cast(table.schema)
+    )
 
 
 def _online_mark(context: Context, view: View) -> list[dict[str, str]]:
@@ -305,14 +365,18 @@ def _training_set(context: Context, tables: Mapping[str, pa.Table], labels: pa.T
     """Labels with the features of the model's views as they were known when each was asked; its address."""
     joined = as_of(labels, context.definition.views, tables)
     order = [(EVENT_TIME, "ascending"), *((name, "ascending") for name in labels.column_names if name != EVENT_TIME)]
-    return context.put("features", f"training/{context.model}/run={context.run}/training.parquet", parquet(joined.sort_by(order)))
+    return context.put(
+        "features", f"training/{context.model}/run={context.run}/training.parquet", parquet(joined.sort_by(order))
+    )
 
 
 def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table]) -> pa.Table:
-    """A point-in-time join: to each label of each view the entity's newest row that is not later, nor older than ``ttl_days``.
+    """A point-in-time join: to each label of each view the entity's newest row that is not later, nor older than
+    ``ttl_days``.
 
-    Every label stays, and what was not known yet is empty. Feast's own join drops a label, with the features of all other views, where one
-    view has only later rows of its entity, and makes floats of whole numbers beside empty ones; so DuckDB joins.
+    Every label stays, and what was not known yet is empty. Feast's own join drops a label, with the features of all
+    other views, where one view has only later rows of its entity, and makes floats of whole numbers beside empty ones;
+    so DuckDB joins.
     """
     import duckdb
 
@@ -325,10 +389,13 @@ def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table
         connection.register("rows", tables[view.name])
         key, time, features = quoted(view.key), quoted(view.time), [quoted(name) for name in view.features]
         known = f"r.{time} >= l.{quoted(EVENT_TIME)} - INTERVAL {view.ttl_days} DAY" if view.ttl_days else "true"
-        once = f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key}, {time} ORDER BY {', '.join(sorted(features))}) = 1"  # noqa: S608 (quoted)
+        order = ", ".join(sorted(features))
+        # Names are quoted.
+        once = f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key}, {time} ORDER BY {order}) = 1"  # noqa: S608
         columns = ", ".join(f"CASE WHEN {known} THEN r.{name} END AS {name}" for name in features)
         joined = connection.execute(
-            f"SELECT l.*, {columns} FROM labels l ASOF LEFT JOIN ({once}) r ON l.{key} = r.{key} AND l.{quoted(EVENT_TIME)} >= r.{time}"  # noqa: S608 (quoted)
+            f"SELECT l.*, {columns} FROM labels l ASOF LEFT JOIN ({once}) r"  # noqa: S608
+            f" ON l.{key} = r.{key} AND l.{quoted(EVENT_TIME)} >= r.{time}"
         ).to_arrow_table()
     return joined
 

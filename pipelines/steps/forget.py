@@ -1,10 +1,11 @@
 """Deletion of one person's data (GDPR Art. 17), wherever the platform writes, with evidence.
 
-What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's events and once without,
-and what is there only with them is the person's alone. Every object of the lake, the models and the tracking server's artifacts is
-then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and holds tokens only (``masking``): in the end the person's key
-is destroyed, and they lead to nobody (``people``). The token is kept on a list of those that no dataset may hold any more, so that the rows
-don't come back with the next dataset version.
+What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's
+events and once without, and what is there only with them is the person's alone. Every object of the lake, the models
+and the tracking server's artifacts is then read, whoever wrote it, cleaned, and searched again. The raw zone is
+immutable and holds tokens only (``masking``): in the end the person's key is destroyed, and they lead to nobody
+(``people``). The token is kept on a list of those that no dataset may hold any more, so that the rows don't come back
+with the next dataset version.
 """
 
 from __future__ import annotations
@@ -35,31 +36,46 @@ if TYPE_CHECKING:
 ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
 # What ends by itself, and can't be changed before.
 KEPT = (
-    "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves the rows out",
-    "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan quarantine discard` deletes the file",
-    "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none (they are not shown or replayed)",
+    (
+        "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves"
+        " the rows out"
+    ),
+    (
+        "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan"
+        " quarantine discard` deletes the file"
+    ),
+    (
+        "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none"
+        " (they are not shown or replayed)"
+    ),
     "rows of features that other people have alike: they tell nothing of anybody",
     "running model servers: the rows that explanations compare with, until the next deployment",
 )
 
 
 def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
-    """Forget one person. May be run again at any time; a run that died is finished by the next one, since the key is destroyed last.
+    """Forget one person. May be run again at any time; a run that died is finished by the next one, since the key is
+    destroyed last.
 
     Args:
-        subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its token is.
+        subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its
+            token is.
         actor: Who asked for it; stands in the audit log.
 
     Returns:
-        The evidence: objects with the rows that were taken out, items of the online store, models whose training data held the person,
-        and what a search afterwards found (nothing).
+        The evidence: objects with the rows that were taken out, items of the online store, models whose training data
+        held the person, and what a search afterwards found (nothing).
 
     Raises:
         GroundplanError: The model has no personal fields, or something of the person is still there afterwards.
     """
     topics = {contract.topic for contract in context.definition.contracts if contract.personal}
     if not topics:
-        raise GroundplanError("no contract of the model has personal fields", where=str(context.definition.folder), fix="tag them: `tags: [personal]`")
+        raise GroundplanError(
+            "no contract of the model has personal fields",
+            where=str(context.definition.folder),
+            fix="tag them: `tags: [personal]`",
+        )
     related, people = _related(context, topics), People(context, masking_key(context.outputs))
     number, person = people.number(subject), Person(subject, people.token_of(subject))
     scopes: list[Scope] = []
@@ -67,35 +83,65 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
         scopes += _follow(replace(context, definition=definition), person)
     _compare_rows(context, related, person, scopes)
     held = list(_search(context, person, scopes))
-    models = sorted({*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)})
+    models = sorted(
+        {*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)}
+    )
     place = f"forgotten/{context.model}/{number}-{context.run}.json"
     # Before anything is taken out: afterwards nobody could tell which models it had trained.
-    # The number and the token never stand in one place: who has the masking key could go from the person to the number, and on to the token.
-    begun = {"person": number, "asked_by": actor, "at": audit.now(), "models": models, "finished": False, "erased_on": people.erased_on(subject)}
+    # The number and the token never stand in one place: who has the masking key could go from the person to the number,
+    # and on to the token.
+    begun = {
+        "person": number,
+        "asked_by": actor,
+        "at": audit.now(),
+        "models": models,
+        "finished": False,
+        "erased_on": people.erased_on(subject),
+    }
     context.put("audit", place, json.dumps(begun, indent=1).encode(), "application/json")
     if person.token:
         context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
     taken = _clean(context, person, scopes, held)
     # Of an earlier run, too, that died before it came to this.
-    versions = sum(_delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets)
+    versions = sum(
+        _delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets
+    )
     items = sum(_delete_online(context, view, scopes) for definition in related for view in definition.views)
-    letters = sum(dead_letters.erase(context, contract.topic, subject) for definition in related for contract in definition.contracts)
-    apart = sum(quarantine.erase(context, contract, person) for definition in related for contract in definition.contracts)
+    letters = sum(
+        dead_letters.erase(context, contract.topic, subject)
+        for definition in related
+        for contract in definition.contracts
+    )
+    apart = sum(
+        quarantine.erase(context, contract, person) for definition in related for contract in definition.contracts
+    )
     pages = _delete_pages(context, person)
     left = [_address(context, *place) for place in _search(context, person, scopes)]
     evidence = {
-        **begun, "topics": sorted(topics), "searched": [other.model for other in related],
-        "entities": {name: len(found) for name, found in person.entities.items()}, "objects": taken, "rows": sum(taken.values()),
-        "old_versions": versions, "online_items": items, "dead_letters": letters, "quarantined": apart, "pages": pages, "left": len(left),
-        "finished": True, "kept": KEPT,
-    }  # fmt: skip
+        **begun,
+        "topics": sorted(topics),
+        "searched": [other.model for other in related],
+        "entities": {name: len(found) for name, found in person.entities.items()},
+        "objects": taken,
+        "rows": sum(taken.values()),
+        "old_versions": versions,
+        "online_items": items,
+        "dead_letters": letters,
+        "quarantined": apart,
+        "pages": pages,
+        "left": len(left),
+        "finished": True,
+        "kept": KEPT,
+    }
     address = context.put("audit", place, json.dumps(evidence, indent=1).encode(), "application/json")
     if not left and person.token:
         people.destroy(subject, str(begun["at"]))
     audit.append(context, actor, "forget", person=number, rows=evidence["rows"], online_items=items, evidence=address)
     if left:
         raise GroundplanError(
-            f"{len(left)} objects still hold data of the person, for example {left[0]}", where=address, fix="run it again, once no pipeline writes any more"
+            f"{len(left)} objects still hold data of the person, for example {left[0]}",
+            where=address,
+            fix="run it again, once no pipeline writes any more",
         )
     return {**evidence, "evidence": address}
 
@@ -120,7 +166,9 @@ class Scope:
 
 
 def _follow(context: Context, person: Person) -> list[Scope]:
-    """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be there without them."""
+    """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be
+    there without them.
+    """
     import pyarrow.compute as pc
 
     definition, forgotten = context.definition, forgotten_tokens(context) - {person.token}
@@ -128,7 +176,10 @@ def _follow(context: Context, person: Person) -> list[Scope]:
     scopes, of_views = list[Scope](), dict[str, set[Any]]()
     for contract in definition.contracts:
         raw, deletions = RawZone(context, contract).read(), RawZone(context, contract).deletions()
-        tables[contract.view] = (prepare(raw, contract, forgotten, deletions)[0], prepare(raw, contract, forgotten | {person.token}, deletions)[0])
+        tables[contract.view] = (
+            prepare(raw, contract, forgotten, deletions)[0],
+            prepare(raw, contract, forgotten | {person.token}, deletions)[0],
+        )
         if contract.personal:
             # Of several keys together no one tells whose a row is; then the rows are found by their tokens alone.
             mine = raw.filter(person.mask(raw))
@@ -141,16 +192,24 @@ def _follow(context: Context, person: Person) -> list[Scope]:
         for side in (0, 1):
             with TemporaryDirectory() as folder:
                 given = duckdb_tables({name: parquet(pair[side]) for name, pair in tables.items()}, Path(folder))
-                made.append({name: view.to_pyarrow() for name, view in definition.function(f"{definition.features}:features")(given).items()})
+                made.append(
+                    {
+                        name: view.to_pyarrow()
+                        for name, view in definition.function(f"{definition.features}:features")(given).items()
+                    }
+                )
         of_views = {view.name: gone(made[0][view.name], made[1][view.name], view.key) for view in definition.views}
     union: dict[str, set[Any]] = {}
     for view in definition.views:
         scopes.append(Scope("features", f"{view.name}/", {view.key: of_views.get(view.name, set())}))
         union.setdefault(view.key, set()).update(of_views.get(view.name, set()))
     for zone, prefix in (
-        ("features", f"training/{definition.model}/"), ("features", f"batch/{definition.model}/"), ("models", f"capture/{context.endpoint_name}/"),
-        ("models", f"{definition.model}/"), ("curated", f"runs/{definition.model}/"),
-    ):  # fmt: skip
+        ("features", f"training/{definition.model}/"),
+        ("features", f"batch/{definition.model}/"),
+        ("models", f"capture/{context.endpoint_name}/"),
+        ("models", f"{definition.model}/"),
+        ("curated", f"runs/{definition.model}/"),
+    ):
         scopes.append(Scope(zone, prefix, union))
     for scope in scopes:
         for column, values in scope.entities.items():
@@ -169,11 +228,15 @@ def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person
 
 
 def _compare_rows(context: Context, related: list[ModelDefinition], person: Person, scopes: list[Scope]) -> None:
-    """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no keys."""
+    """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no
+    keys.
+    """
     for definition in related:
         columns = [name for view in definition.views for name in view.features]
         places = (
-            [("features", f"training/{definition.model}/")] if definition.features else [("curated", f"{item.topic}/version=") for item in definition.contracts]
+            [("features", f"training/{definition.model}/")]
+            if definition.features
+            else [("curated", f"{item.topic}/version=") for item in definition.contracts]
         )
         for zone, prefix in places:
             for key in context.keys(zone, prefix):
@@ -190,8 +253,12 @@ def _objects(context: Context) -> Iterator[tuple[str, str]]:
                 yield zone, key
 
 
-def _without(context: Context, zone: str, key: str, everywhere: Person, scopes: list[Scope]) -> tuple[dict[str, bytes], int]:
-    """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a second one, row by row."""
+def _without(
+    context: Context, zone: str, key: str, everywhere: Person, scopes: list[Scope]
+) -> tuple[dict[str, bytes], int]:
+    """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a
+    second one, row by row.
+    """
     body, person = context.get(zone, key), _seen_in(zone, key, everywhere, scopes)
     if "/out/" in key and key.endswith(".out"):
         return {}, 0  # goes with what was asked
@@ -217,7 +284,10 @@ def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[
     except context.s3.exceptions.NoSuchKey:
         answers = []
     requests = [json.loads(line) for line in body.splitlines()]
-    pairs = [without_rows(request, answers[place] if place < len(answers) else {}, person) for place, request in enumerate(requests)]
+    pairs = [
+        without_rows(request, answers[place] if place < len(answers) else {}, person)
+        for place, request in enumerate(requests)
+    ]
     count = sum(removed for _, _, removed in pairs)
     if not count:
         return {}, 0
@@ -254,7 +324,10 @@ def _delete_old_versions(context: Context, zone: str, person: Person, scopes: li
             place = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
             body = context.s3.get_object(**place)["Body"].read()
             name = version["Key"] if not version["Key"].endswith(".out") else f"{version['Key']}.jsonl"
-            if version["Key"].endswith("-answers.parquet") or without_person(name, body, _seen_in(zone, version["Key"], person, scopes))[1]:
+            if (
+                version["Key"].endswith("-answers.parquet")
+                or without_person(name, body, _seen_in(zone, version["Key"], person, scopes))[1]
+            ):
                 context.s3.delete_object(**place)
                 count += 1
     return count
@@ -267,23 +340,36 @@ def _delete_online(context: Context, view: View, scopes: list[Scope]) -> int:
     from pipelines.serving.online import entity_id
 
     client, count = boto3.client("dynamodb"), 0
-    keys = {value for scope in scopes if (scope.zone, scope.prefix) == ("features", f"{view.name}/") for value in scope.entities[view.key]}
+    keys = {
+        value
+        for scope in scopes
+        if (scope.zone, scope.prefix) == ("features", f"{view.name}/")
+        for value in scope.entities[view.key]
+    }
     for value in sorted(keys):
         key = {"entity_id": {"S": entity_id(view.key, value)}}
-        count += "Attributes" in client.delete_item(TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD")
+        count += "Attributes" in client.delete_item(
+            TableName=context.outputs.online_tables[view.name], Key=key, ReturnValues="ALL_OLD"
+        )
     return count
 
 
 def _delete_pages(context: Context, person: Person) -> int:
     """Delete pages for people that name the person; they are made again by the next run. How many there were."""
-    named = [page for page in context.reports.rglob("*.html") if any(text in page.read_text(encoding="utf-8") for text in person.names)]
+    named = [
+        page
+        for page in context.reports.rglob("*.html")
+        if any(text in page.read_text(encoding="utf-8") for text in person.names)
+    ]
     for page in named:
         page.unlink()
     return len(named)
 
 
 def _models_of(context: Context, related: list[ModelDefinition], held: list[str]) -> list[str]:
-    """Versions of the models that were trained on a dataset that held the person: whether to train them again is for people to say."""
+    """Versions of the models that were trained on a dataset that held the person: whether to train them again is for
+    people to say.
+    """
     from pipelines.tracking import use_mlflow
 
     mlflow = use_mlflow()

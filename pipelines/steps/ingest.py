@@ -1,10 +1,11 @@
-"""Step: events from the topics into the raw zone, each exactly once. Events that violate their contract go to the dead-letter topic, events with
-undeclared personal data to quarantine.
+"""Step: events from the topics into the raw zone, each exactly once. Events that violate their contract go to the
+dead-letter topic, events with undeclared personal data to quarantine.
 
-Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes that follow from
-its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the event they were; a run that finds a
-range which another had begun looks which of them are there already. The group's offsets are committed for whoever watches the lag;
-where a run begins is told by the raw zone, so that offsets and files can't disagree.
+Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes
+that follow from its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the
+event they were; a run that finds a range which another had begun looks which of them are there already. The group's
+offsets are committed for whoever watches the lag; where a run begins is told by the raw zone, so that offsets and files
+can't disagree.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def ingest(context: Context) -> dict[str, Any]:
         if count:
             keys = " and ".join(contracts[topic].keys)
             print(
-                f"warning: {count} of the events taken in from {topic} came with a message key that is not their {keys}: "
-                "a deletion by that key, or a compaction of the topic, would mean others"
+                f"warning: {count} of the events taken in from {topic} came with a message key that is not their"
+                f" {keys}: a deletion by that key, or a compaction of the topic, would mean others"
             )
     empty = [topic for topic, counts in found.items() if counts["events"] == 0]
     new = sum(item.events for item in taken)
@@ -123,7 +124,9 @@ class _Ingestion:
 
     def __init__(self, context: Context, contracts: dict[str, Contract]) -> None:
         self._context, self._contracts = context, contracts
-        self._people = People(context, masking_key(context.outputs) if any(contract.personal for contract in contracts.values()) else b"")
+        self._people = People(
+            context, masking_key(context.outputs) if any(contract.personal for contract in contracts.values()) else b""
+        )
         self._readers = {topic: _Reader(context, contract, self._people) for topic, contract in contracts.items()}
         self.other_keys = dict.fromkeys(contracts, 0)
         self._partitions: dict[tuple[str, int], _Partition] = {}
@@ -133,7 +136,8 @@ class _Ingestion:
     def run(self) -> list[RangeManifest]:
         """Until the end of every assigned partition was seen; the ranges it wrote."""
         outputs = self._context.outputs
-        # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and hold no events.
+        # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and
+        # hold no events.
         self._consumer = broker.consumer(outputs, consumer_group(self._context.model), **{"enable.partition.eof": True})
         try:
             self._starts = self._first_offsets()
@@ -151,7 +155,9 @@ class _Ingestion:
             self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
             said = heard = time.monotonic()
             while not assigned["partitions"] or not all(partition.done for partition in self._partitions.values()):
-                messages = broker.good(self._consumer.consume(BATCH_EVENTS, timeout=0.2), "the consumer of " + ", ".join(self._contracts))
+                messages = broker.good(
+                    self._consumer.consume(BATCH_EVENTS, timeout=0.2), "the consumer of " + ", ".join(self._contracts)
+                )
                 now = time.monotonic()
                 if messages:
                     if not self._written and not any(item.events for item in self._partitions.values()):
@@ -160,9 +166,10 @@ class _Ingestion:
                     self._take(messages)
                 elif now - heard > IDLE_TIMEOUT_S:
                     raise GroundplanError(
-                        f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s", where=broker.servers_of(outputs),
+                        f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s",
+                        where=broker.servers_of(outputs),
                         fix="is it up? What was taken in stays, and the next run begins where this one stopped",
-                    )  # fmt: skip
+                    )
                 if now - said > SAID_EVERY_S:
                     said = now
                     self._say()
@@ -180,32 +187,44 @@ class _Ingestion:
         }
 
     def _begin(self, assigned: list[Any]) -> None:
-        """Go to where the raw zone ends in each partition. What another member had gathered and not written is read again."""
+        """Go to where the raw zone ends in each partition. What another member had gathered and not written is read
+        again.
+        """
         done = {topic: reader.zone.done() for topic, reader in self._readers.items()}
         self._partitions = {}
         for part in assigned:
             place = (part.topic, part.partition)
             start = done[place[0]].get(place[1], 0)
             if start < self._starts[place]:
-                print(f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone from the topic and were never taken in")
+                print(
+                    f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone"
+                    " from the topic and were never taken in"
+                )
             self._partitions[place] = self._next_range(place[0], place[1], max(start, self._starts[place]))
         self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
 
     def _next_range(self, topic: str, number: int, first: int) -> _Partition:
-        """The range that begins there. One that another run had begun is finished by the contract that it was begun by."""
+        """The range that begins there. One that another run had begun is finished by the contract that it was begun
+        by.
+        """
         reader = self._readers[topic]
         begun = reader.zone.manifest(number, first)
         if begun and begun.contract != reader.zone.version:
             before = reader.zone.contract(begun.contract)
             if before is None:
                 raise GroundplanError(
-                    f"events from {first} on were begun under the contract {begun.contract} and never finished, and the contract is another now",
+                    f"events from {first} on were begun under the contract {begun.contract} and never finished, and the"
+                    " contract is another now",
                     where=f"{topic}, partition {number}",
                     fix="let ingestion finish once with the contract as it was, then change it",
                 )
             reader = _Reader(self._context, before, self._people)
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
-        latest = datetime.fromisoformat(begun.latest) if begun and begun.latest else latest_time(reader.contract, datetime.now(UTC))
+        latest = (
+            datetime.fromisoformat(begun.latest)
+            if begun and begun.latest
+            else latest_time(reader.contract, datetime.now(UTC))
+        )
         return _Partition(reader, number, first, last, first, latest, begun=begun)
 
     def _at(self, partition: _Partition) -> Any:
@@ -229,7 +248,11 @@ class _Ingestion:
 
     def _sort_in(self, place: tuple[str, int], found: list[Any]) -> None:
         while found and (partition := self._partitions.get(place)) and not partition.done:
-            inside = found if found[-1].offset() < partition.last else [item for item in found if item.offset() < partition.last]
+            inside = (
+                found
+                if found[-1].offset() < partition.last
+                else [item for item in found if item.offset() < partition.last]
+            )
             if inside:
                 self._gather(partition, inside)
             found = found[len(inside) :]
@@ -250,13 +273,20 @@ class _Ingestion:
         self._check_offset(partition, messages[0].offset())
         live, values = messages, [item.value() for item in messages]
         if None in values:
-            live, values = [item for item in messages if item.value() is not None], [value for value in values if value is not None]
+            live, values = (
+                [item for item in messages if item.value() is not None],
+                [value for value in values if value is not None],
+            )
         table, refused = partition.reader.decoder.decode(values, partition.latest)
         bad = {item.index for item in refused}
         kept = [item for place, item in enumerate(live) if place not in bad] if bad else live
         partition.tables.append(_with_position(table, partition.number, kept))
-        partition.refused += [(live[item.index], item if values[item.index] else replace(item, detail="it is empty")) for item in refused]
-        self.other_keys[partition.reader.contract.topic] += partition.reader.keys.others(table, [item.key() for item in kept])
+        partition.refused += [
+            (live[item.index], item if values[item.index] else replace(item, detail="it is empty")) for item in refused
+        ]
+        self.other_keys[partition.reader.contract.topic] += partition.reader.keys.others(
+            table, [item.key() for item in kept]
+        )
         if live is not messages:
             self._delete(partition, [item for item in messages if item.value() is None])
         partition.events += len(messages)
@@ -268,7 +298,11 @@ class _Ingestion:
         partition.refused += [(messages[item.index], item) for item in refused]
         bad = {item.index for item in refused}
         if table is not None:
-            partition.deletions.append(_with_position(table, partition.number, [item for place, item in enumerate(messages) if place not in bad]))
+            partition.deletions.append(
+                _with_position(
+                    table, partition.number, [item for place, item in enumerate(messages) if place not in bad]
+                )
+            )
 
     def _write(self, partition: _Partition, last: int) -> None:
         """One range, up to ``last``: files, then its dead letters, then that it is done."""
@@ -280,9 +314,17 @@ class _Ingestion:
         table = reader.masker.mask(table)
         deletions = reader.key_masker.mask(pa.concat_tables(partition.deletions)) if partition.deletions else None
         manifest = zone.write(
-            partition.number, partition.first, last, table, events=partition.events, dead_letters=len(partition.refused), deletions=deletions,
-            apart=_apart(partition, table), quarantined=partition.begun.quarantined if partition.begun else (), latest=partition.latest.isoformat(),
-        )  # fmt: skip
+            partition.number,
+            partition.first,
+            last,
+            table,
+            events=partition.events,
+            dead_letters=len(partition.refused),
+            deletions=deletions,
+            apart=_apart(partition, table),
+            quarantined=partition.begun.quarantined if partition.begun else (),
+            latest=partition.latest.isoformat(),
+        )
         self._send_dead_letters(partition)
         zone.finish(manifest)
         self._written.append(manifest)
@@ -292,9 +334,13 @@ class _Ingestion:
     def _check_offset(self, partition: _Partition, offset: int) -> None:
         if offset < partition.position:
             raise GroundplanError(
-                f"the topic ends at or before offset {offset}, and events up to {partition.position} were taken in already",
+                f"the topic ends at or before offset {offset}, and events up to {partition.position} were taken in"
+                " already",
                 where=f"{partition.reader.contract.topic}, partition {partition.number}",
-                fix="the topic was made anew: give the contract's topic another name, since raw objects are never rewritten",
+                fix=(
+                    "the topic was made anew: give the contract's topic another name, since raw objects are never"
+                    " rewritten"
+                ),
             )
 
     def _send_dead_letters(self, partition: _Partition) -> None:
@@ -302,7 +348,11 @@ class _Ingestion:
         topic = partition.reader.contract.topic
         sent = set()
         if partition.begun and partition.refused:
-            sent = {(letter.partition, letter.offset) for letter in dead_letters.read(self._context, topic) if partition.first <= letter.offset}
+            sent = {
+                (letter.partition, letter.offset)
+                for letter in dead_letters.read(self._context, topic)
+                if partition.first <= letter.offset
+            }
         letters = (
             {
                 "topic": dead_letters.topic_of(topic),
@@ -319,28 +369,41 @@ class _Ingestion:
         from confluent_kafka import KafkaException, TopicPartition
 
         try:
-            self._consumer.commit(offsets=[TopicPartition(partition.reader.contract.topic, partition.number, last)], asynchronous=False)
+            self._consumer.commit(
+                offsets=[TopicPartition(partition.reader.contract.topic, partition.number, last)], asynchronous=False
+            )
         except KafkaException as error:  # another member has the partition by now; it begins where the raw zone ends
             print(f"warning: the group's offset was not committed: {error.args[0].str()}")
 
     def _lag(self) -> int:
         """Events that the broker has told of and that are still to come."""
-        ends = [(self._consumer.get_watermark_offsets(self._at(item), cached=True), item.position) for item in self._partitions.values() if not item.done]
+        ends = [
+            (self._consumer.get_watermark_offsets(self._at(item), cached=True), item.position)
+            for item in self._partitions.values()
+            if not item.done
+        ]
         return sum(max(0, end[1] - position) for end, position in ends if end)
 
     def _say(self) -> None:
         """For whoever shows progress: `groundplan up` reads these lines from the step's log."""
-        events = sum(item.events for item in self._written) + sum(partition.events for partition in self._partitions.values())
+        events = sum(item.events for item in self._written) + sum(
+            partition.events for partition in self._partitions.values()
+        )
         if events:
             rate = events / max(time.monotonic() - self.heard_at, 1e-9)
             print(f"progress: {events:,} events taken in, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
 
 
 def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
-    """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its manifest says, not scanned again."""
+    """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its
+    manifest says, not scanned again.
+    """
     if partition.begun:
         return partition.begun.apart
-    return {why: runs_of(table[OFFSET].take(places).to_pylist()) for why, places in undeclared(table, partition.reader.contract).items()}
+    return {
+        why: runs_of(table[OFFSET].take(places).to_pylist())
+        for why, places in undeclared(table, partition.reader.contract).items()
+    }
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:
@@ -356,7 +419,11 @@ def _with_position(table: Any, number: int, messages: list[Any]) -> Any:
     """The rows with where they came from and when they were sent first."""
     import pyarrow as pa
 
-    columns = ([dead_letters.first_sent_ms(message) for message in messages], [number] * len(messages), [message.offset() for message in messages])
+    columns = (
+        [dead_letters.first_sent_ms(message) for message in messages],
+        [number] * len(messages),
+        [message.offset() for message in messages],
+    )
     for name, values in zip(POSITION, columns, strict=True):
         table = table.append_column(name, pa.array(values, type=pa.int64()))
     return table
@@ -376,7 +443,10 @@ def _fill(context: Context, contracts: dict[str, Contract]) -> None:
             if all(
                 low == high
                 for name in (topic, dead_letters.topic_of(topic))
-                for low, high in (client.get_watermark_offsets(TopicPartition(name, p), timeout=10) for p in broker.partitions(client, name))
+                for low, high in (
+                    client.get_watermark_offsets(TopicPartition(name, p), timeout=10)
+                    for p in broker.partitions(client, name)
+                )
             )
         ]
     finally:
@@ -390,7 +460,8 @@ def _fill(context: Context, contracts: dict[str, Contract]) -> None:
 def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any]]) -> int:
     """Send events, keyed so that one entity's keep their order.
 
-    A broker that holds them to the contract refuses a whole batch for one bad event; so those become dead letters before they are sent.
+    A broker that holds them to the contract refuses a whole batch for one bad event; so those become dead letters
+    before they are sent.
 
     Raises:
         GroundplanError: The broker does not take them.
@@ -406,15 +477,24 @@ def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any
             print(f"progress: {count:,} events of {contract.topic} sent", flush=True)
 
     messages: Iterable[dict[str, Any]]
-    messages = ({"topic": contract.topic, "value": orjson.dumps(event), "key": message_key(contract, event)} for event in events)
+    messages = (
+        {"topic": contract.topic, "value": orjson.dumps(event), "key": message_key(contract, event)} for event in events
+    )
     kept_out: list[Refused] = []
-    sent = broker.send(broker.producer(context.outputs), _checked(contract, messages, kept_out) if broker.validates() else messages, contract.topic, said)
+    sent = broker.send(
+        broker.producer(context.outputs),
+        _checked(contract, messages, kept_out) if broker.validates() else messages,
+        contract.topic,
+        said,
+    )
     if kept_out:
         _count_refused(context, len(kept_out))
     return sent
 
 
-def _checked(contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]) -> Iterator[dict[str, Any]]:
+def _checked(
+    contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]
+) -> Iterator[dict[str, Any]]:
     """The messages, and in the place of bad ones their dead letters."""
     decoder, left = Decoder(contract), iter(messages)
     while batch := list(islice(left, BATCH_EVENTS)):
@@ -422,7 +502,15 @@ def _checked(contract: Contract, messages: Iterable[dict[str, Any]], kept_out: l
         kept_out += refused.values()
         for index, message in enumerate(batch):
             bad = refused.get(index)
-            yield message if bad is None else {**message, "topic": dead_letters.topic_of(contract.topic), "headers": dead_letters.headers(bad, contract)}
+            yield (
+                message
+                if bad is None
+                else {
+                    **message,
+                    "topic": dead_letters.topic_of(contract.topic),
+                    "headers": dead_letters.headers(bad, contract),
+                }
+            )
 
 
 def _count_refused(context: Context, refused: int) -> None:
@@ -430,7 +518,8 @@ def _count_refused(context: Context, refused: int) -> None:
     import boto3
 
     boto3.client("cloudwatch").put_metric_data(
-        Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "dead_letter_events", "Value": refused, "Unit": "Count"}]
+        Namespace=context.outputs.metrics_namespace,
+        MetricData=[{"MetricName": "dead_letter_events", "Value": refused, "Unit": "Count"}],
     )
 
 
@@ -446,10 +535,14 @@ def _tell_quarantined(context: Context, taken: Iterable[RangeManifest]) -> None:
                 rows[manifest.topic] = rows.get(manifest.topic, 0) + file.rows
                 why.setdefault(manifest.topic, set()).update(file.quarantined or manifest.quarantined)
     boto3.client("cloudwatch").put_metric_data(
-        Namespace=context.outputs.metrics_namespace, MetricData=[{"MetricName": "quarantined_events", "Value": sum(rows.values()), "Unit": "Count"}]
+        Namespace=context.outputs.metrics_namespace,
+        MetricData=[{"MetricName": "quarantined_events", "Value": sum(rows.values()), "Unit": "Count"}],
     )
     for topic, count in rows.items():
-        print(f"warning: {topic}: {count:,} events contain undeclared personal data and were quarantined ({', '.join(sorted(why[topic]))})\n  -> {WAY_OUT}")
+        print(
+            f"warning: {topic}: {count:,} events contain undeclared personal data and were quarantined"
+            f" ({', '.join(sorted(why[topic]))})\n  -> {WAY_OUT}"
+        )
 
 
 if __name__ == "__main__":

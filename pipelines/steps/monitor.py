@@ -35,9 +35,15 @@ def monitor(context: Context) -> dict[str, Any]:
     try:
         champion = client.get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:
-        raise GroundplanError(f"no version of {context.model} serves yet", where="registry", fix="groundplan experiment models/... --deploy") from None
+        raise GroundplanError(
+            f"no version of {context.model} serves yet",
+            where="registry",
+            fix="groundplan experiment models/... --deploy",
+        ) from None
     with TemporaryDirectory() as folder:
-        path = Path(mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder))
+        path = Path(
+            mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder)
+        )
         reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
         task = json.loads((path / "candidate" / "model.json").read_text())["task"]
     columns = list(reference.columns)
@@ -46,12 +52,19 @@ def monitor(context: Context) -> dict[str, Any]:
     served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
     if not served.rows and topology not in ENDPOINTS:  # nobody need have asked yet
         return {
-            "version": champion.tags["version"], "requests": 0, "drift_share": 0.0, "drifted_columns": [], "quality": {}, "report": "",
+            "version": champion.tags["version"],
+            "requests": 0,
+            "drift_share": 0.0,
+            "drifted_columns": [],
+            "quality": {},
+            "report": "",
             "alarms": alarm_states(context),
-        }  # fmt: skip
+        }
     if not served.rows:
         raise GroundplanError(
-            f"no requests were captured for {context.model} {champion.tags['version']}", where=context.endpoint_name, fix="send some requests first"
+            f"no requests were captured for {context.model} {champion.tags['version']}",
+            where=context.endpoint_name,
+            fix="send some requests first",
         )
     current = served.frame(columns)
     found = compare_columns(reference, current)
@@ -65,7 +78,12 @@ def monitor(context: Context) -> dict[str, Any]:
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
         MetricData=[
-            {"MetricName": name, "Dimensions": [{"Name": "Model", "Value": context.model}], "Timestamp": datetime.now(UTC), "Value": value}
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "Model", "Value": context.model}],
+                "Timestamp": datetime.now(UTC),
+                "Value": value,
+            }
             for name, value in metrics.items()
         ],
     )
@@ -76,7 +94,11 @@ def monitor(context: Context) -> dict[str, Any]:
         "drifted_columns": drifted,
         "columns": [asdict(item) for item in found],
         "quality": {metric: quality} if quality is not None else {},
-        "allowed": {"drift_share": objectives.drift_share, metric: objectives.quality.worst, "higher_is_better": HIGHER_IS_BETTER[metric]},
+        "allowed": {
+            "drift_share": objectives.drift_share,
+            metric: objectives.quality.worst,
+            "higher_is_better": HIGHER_IS_BETTER[metric],
+        },
         "report": str(page),
         "alarms": alarm_states(context),
         "by_month": by_month(context, reference, columns),
@@ -87,8 +109,9 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
     """The data that came in, month by month, against the rows that the champion was trained on.
 
     Returns:
-        For each month its rows, the mean of the outcome, and the largest population stability index of a feature with its name: the sum of
-        ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the model has no event times.
+        For each month its rows, the mean of the outcome, and the largest population stability index of a feature with
+        its name: the sum of ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the
+        model has no event times.
     """
     import io
 
@@ -99,7 +122,11 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
         return []
     newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
     frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
-    columns = [name for name in columns if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()]
+    columns = [
+        name
+        for name in columns
+        if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()
+    ]
     frame[columns], reference = frame[columns].astype(float), reference[columns].astype(float)
     if not columns:
         return []
@@ -107,20 +134,31 @@ def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[
     names, month_of = np.unique(months, return_inverse=True)
     psi = np.zeros((len(names), len(columns)))
     for place, column in enumerate(columns):
-        edges = np.append(np.unique(np.nanquantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1])), np.inf)  # missing ones come last
-        wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(reference)
+        edges = np.append(
+            np.unique(np.nanquantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1])), np.inf
+        )  # missing ones come last
+        wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(
+            reference
+        )
         bins = np.searchsorted(edges, frame[column], side="right")
-        counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(len(names), -1)
+        counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(
+            len(names), -1
+        )
         shares = np.maximum(counts / counts.sum(axis=1, keepdims=True), PSI_LEAST)
-        psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(axis=1)
+        psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(
+            axis=1
+        )
     outcomes = frame[context.definition.target].groupby(months).agg(["size", "mean"])
     return [
         {
-            "month": str(name), "rows": int(outcomes.loc[name, "size"]), "outcome": round(float(outcomes.loc[name, "mean"]), 4),
-            "psi": round(float(psi[index].max()), 4), "column": columns[int(psi[index].argmax())],
+            "month": str(name),
+            "rows": int(outcomes.loc[name, "size"]),
+            "outcome": round(float(outcomes.loc[name, "mean"]), 4),
+            "psi": round(float(psi[index].max()), 4),
+            "column": columns[int(psi[index].argmax())],
         }
         for index, name in enumerate(names)
-    ]  # fmt: skip
+    ]
 
 
 @dataclass
@@ -169,7 +207,11 @@ def captured(context: Context, columns: list[str], version: str) -> Served:
                 body = base64.b64decode(body).decode()
             try:
                 request, answer = json.loads(body), json.loads(answer)
-                if answer.get("model_version") == version and "predictions" in answer and (request.get("params") or {}).get("purpose") != CANARY:
+                if (
+                    answer.get("model_version") == version
+                    and "predictions" in answer
+                    and (request.get("params") or {}).get("purpose") != CANARY
+                ):
                     served.add(request, answer["predictions"], columns)
             except (ValueError, AttributeError, TypeError):
                 continue  # a request in CSV, which names no columns to compare
@@ -177,7 +219,9 @@ def captured(context: Context, columns: list[str], version: str) -> Served:
 
 
 def in_batches(context: Context, columns: list[str], version: str) -> Served:
-    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out`` file."""
+    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out``
+    file.
+    """
     served, prefix = Served(), f"batch/{context.model}"
     for key in context.keys("features", f"{prefix}/out/"):
         asked = key.replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
@@ -192,13 +236,19 @@ def in_batches(context: Context, columns: list[str], version: str) -> Served:
 
 
 def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
-    """Evidently's page of the columns, with this module's verdicts; a column that is wholly missing on one side has nothing to draw."""
+    """Evidently's page of the columns, with this module's verdicts; a column that is wholly missing on one side has
+    nothing to draw.
+    """
     from evidently import DataDefinition, Dataset, Report
     from evidently.legacy.calculations.stattests import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
     from evidently.presets import DataDriftPreset
 
-    verdicts = {item.column: item for item in found if reference[item.column].notna().any() and current[item.column].notna().any()}
+    verdicts = {
+        item.column: item
+        for item in found
+        if reference[item.column].notna().any() and current[item.column].notna().any()
+    }
     page.parent.mkdir(parents=True, exist_ok=True)
     if not verdicts:
         page.write_text("<p>Nothing to compare: every column is missing on one side.</p>", encoding="utf-8")
@@ -206,24 +256,33 @@ def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Pat
     methods: dict[str, Any] = {}
     for kind, title in _TITLES.items():
         test = StatTest(f"groundplan_{kind}", title, [ColumnType.Numerical, ColumnType.Categorical], LARGE_ENOUGH)
-        register_stattest(test, lambda _reference, now, _type, _threshold: (verdicts[now.name].effect, verdicts[now.name].drifted))
+        register_stattest(
+            test, lambda _reference, now, _type, _threshold: (verdicts[now.name].effect, verdicts[now.name].drifted)
+        )
         methods |= {name: test for name, item in verdicts.items() if item.kind == kind}
     numbers = [name for name in verdicts if reference[name].dtype.kind in "iuf"]
     others = [name for name in verdicts if name not in numbers]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=others)
     kinds = dict.fromkeys(numbers, float) | dict.fromkeys(others, str)
-    sides = [Dataset.from_pandas(frame[list(verdicts)].reset_index(drop=True).astype(kinds), data_definition=definition) for frame in (current, reference)]
+    sides = [
+        Dataset.from_pandas(frame[list(verdicts)].reset_index(drop=True).astype(kinds), data_definition=definition)
+        for frame in (current, reference)
+    ]
     Report([DataDriftPreset(per_column_method=methods)]).run(*sides).save_html(str(page))
     return page
 
 
 _TITLES = {
-    "numbers": "largest distance of the cumulative distributions", "categories": "total variation distance",
-    "missing": "difference of the shares that are missing", "identifiers": "not compared: nearly every value is its own",
-}  # fmt: skip
+    "numbers": "largest distance of the cumulative distributions",
+    "categories": "total variation distance",
+    "missing": "difference of the shares that are missing",
+    "identifiers": "not compared: nearly every value is its own",
+}
 
 
-def _quality(current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str) -> float | None:
+def _quality(
+    current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str
+) -> float | None:
     """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is."""
     import numpy as np
 
@@ -242,7 +301,9 @@ def _digests(frame: Any, kinds: dict[str, type]) -> list[int]:
     import pandas as pd
 
     texts = [name for name, kind in kinds.items() if kind is str]
-    alike = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in kinds if name not in texts})
+    alike = frame.assign(
+        **{name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in kinds if name not in texts}
+    )
     alike = alike.assign(**{name: alike[name].map(str) for name in texts})
     return [int(value) for value in pd.util.hash_pandas_object(alike[list(kinds)], index=False)]
 

@@ -1,8 +1,10 @@
-"""Step: the quality gate. Great Expectations checks each table against its contract; only good ones become dataset versions.
+"""Step: the quality gate. Great Expectations checks each table against its contract; only good ones become dataset
+versions.
 
-What ingestion has held every event to (types, form of texts) is not checked again row by row; the gate looks at the table as a whole:
-columns and their types, keys, bounds, and what the contract's owner has written by hand (``quality``): expectations, the standard's
-metrics, and queries.
+What ingestion has held every event to (types, form of texts) is not checked again row by row; the gate looks at the
+table as a whole:
+columns and their types, keys, bounds, and what the contract's owner has written by hand (``quality``): expectations,
+the standard's metrics, and queries.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ def check_quality(context: Context) -> dict[str, Any]:
     """Gate every table and version it in the curated zone by its digest (SHA-256 of the Parquet file).
 
     Raises:
-        GroundplanError: A table is not its contract's, or an expectation failed; no version is written, operations are told, and the
-            message says which expectation and how often.
+        GroundplanError: A table is not its contract's, or an expectation failed; no version is written, operations are
+            told, and the message says which expectation and how often.
     """
     forgotten = forgotten_tokens(context)
     contracts = context.definition.contracts
@@ -38,17 +40,27 @@ def check_quality(context: Context) -> dict[str, Any]:
     for contract in contracts:
         raw = RawZone(context, contract).read()
         if drift := schema_drift(raw.drop_columns(list(POSITION)).schema, contract):
-            _refuse(context, contract, f"schema drift: the raw zone's columns are not the contract's: {'; '.join(drift)}", None)
+            _refuse(
+                context,
+                contract,
+                f"schema drift: the raw zone's columns are not the contract's: {'; '.join(drift)}",
+                None,
+            )
         prepared[contract.view] = prepare(raw, contract, forgotten, RawZone(context, contract).deletions())
     tables = {name: table for name, (table, _) in prepared.items()}
     passed = []
     for contract in contracts:
         table, counts = prepared[contract.view]
-        results, page = validate(table, contract, context.reports, {other.view: (other, tables[other.view]) for other in contracts})
+        results, page = validate(
+            table, contract, context.reports, {other.view: (other, tables[other.view]) for other in contracts}
+        )
         failed = [item for item in results if not item["success"]]
         if stopping := [item for item in failed if item.get("stops", True)]:
             lines = "; ".join(_failure(item, table.num_rows) for item in stopping)
-            what = f"value drift: the batch of {table.num_rows} rows fails {len(stopping)} of {len(results)} expectations: {lines}"
+            what = (
+                f"value drift: the batch of {table.num_rows} rows fails {len(stopping)} of {len(results)} expectations:"
+                f" {lines}"
+            )
             _refuse(context, contract, what, page)
         for item in failed:
             print(f"warning: contract {contract.id}: {_failure(item, table.num_rows)}")
@@ -59,11 +71,21 @@ def check_quality(context: Context) -> dict[str, Any]:
         digest = hashlib.sha256(body).hexdigest()
         address = context.put("curated", f"{contract.topic}/version={digest[:16]}/data.parquet", body)
         datasets[contract.view] = {
-            "dataset": address, "digest": digest, "rows": table.num_rows, **counts, "expectations": len(results), "report": str(page),
-            "warnings": [_failure(item, table.num_rows) for item in results if not item["success"]], "contract": contract.label,
-        }  # fmt: skip
+            "dataset": address,
+            "digest": digest,
+            "rows": table.num_rows,
+            **counts,
+            "expectations": len(results),
+            "report": str(page),
+            "warnings": [_failure(item, table.num_rows) for item in results if not item["success"]],
+            "contract": contract.label,
+        }
     found = list(datasets.values())
-    whole = found[0]["digest"] if len(found) == 1 else hashlib.sha256("".join(item["digest"] for item in found).encode()).hexdigest()
+    whole = (
+        found[0]["digest"]
+        if len(found) == 1
+        else hashlib.sha256("".join(item["digest"] for item in found).encode()).hexdigest()
+    )
     return {
         "datasets": datasets,
         "dataset": found[0]["dataset"] if len(found) == 1 else ", ".join(item["dataset"] for item in found),
@@ -79,7 +101,9 @@ def _failure(item: Mapping[str, Any], rows: int) -> str:
 
 
 def as_pandas(table: pa.Table, **more: Any) -> Any:
-    """A pandas frame in which whole numbers stay whole, also beside missing values: as floats they would be others beyond 2**53."""
+    """A pandas frame in which whole numbers stay whole, also beside missing values: as floats they would be others
+    beyond 2**53.
+    """
     import pandas as pd
     import pyarrow as pa
 
@@ -92,13 +116,24 @@ def _refuse(context: Context, contract: Contract, what: str, page: Path | None) 
 
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
-        MetricData=[{"MetricName": "refused_batches", "Dimensions": [{"Name": "Topic", "Value": contract.topic}], "Value": 1, "Unit": "Count"}],
+        MetricData=[
+            {
+                "MetricName": "refused_batches",
+                "Dimensions": [{"Name": "Topic", "Value": contract.topic}],
+                "Value": 1,
+                "Unit": "Count",
+            }
+        ],
     )
     if topic := context.outputs.alert_topics.get("operations"):
         boto3.client("sns").publish(
-            TopicArn=topic, Subject=f"Quality gate: {contract.topic} refused"[:100], Message=f"{what}\nPage: {page or 'none'}"[:100_000]
+            TopicArn=topic,
+            Subject=f"Quality gate: {contract.topic} refused"[:100],
+            Message=f"{what}\nPage: {page or 'none'}"[:100_000],
         )
-    raise GroundplanError(what, where=f"contract {contract.id}", fix=f"see {page}; nothing went on to the curated zone" if page else "")
+    raise GroundplanError(
+        what, where=f"contract {contract.id}", fix=f"see {page}; nothing went on to the curated zone" if page else ""
+    )
 
 
 def schema_drift(found: pa.Schema, contract: Contract) -> list[str]:
@@ -110,17 +145,21 @@ def schema_drift(found: pa.Schema, contract: Contract) -> list[str]:
     drift += [f"{name} is not in the contract" for name in found.names if name not in wanted.names]
     shared = [name for name in wanted.names if name in found.names]
     return drift + [
-        f"{name} is {found.field(name).type}, not {wanted.field(name).type}" for name in shared if found.field(name).type != wanted.field(name).type
+        f"{name} is {found.field(name).type}, not {wanted.field(name).type}"
+        for name in shared
+        if found.field(name).type != wanted.field(name).type
     ]
 
 
-def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str], deletions: pa.Table | None = None) -> tuple[pa.Table, dict[str, int]]:
+def prepare(
+    raw: pa.Table, contract: Contract, forgotten: frozenset[str], deletions: pa.Table | None = None
+) -> tuple[pa.Table, dict[str, int]]:
     """The dataset's rows: of each key the newest, without those that were to be forgotten, in the order of their keys.
 
     Without a key every event is a row of its own.
 
-    The newest has the highest value of the contract's version field, else of its event time; among equal ones it was sent last. That is
-    the same whenever and in how many runs the events were taken in.
+    The newest has the highest value of the contract's version field, else of its event time; among equal ones it was
+    sent last. That is the same whenever and in how many runs the events were taken in.
 
     Args:
         raw: Rows with their ``POSITION``.
@@ -152,7 +191,9 @@ def prepare(raw: pa.Table, contract: Contract, forgotten: frozenset[str], deleti
         differ = pa.array([False] * (table.num_rows - 1))
         for name in contract.keys:
             keys = table[name].combine_chunks()
-            differ = pc.or_(differ, pc.fill_null(pc.not_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), fill_value=True))
+            differ = pc.or_(
+                differ, pc.fill_null(pc.not_equal(keys.slice(0, len(keys) - 1), keys.slice(1)), fill_value=True)
+            )
         table = table.filter(pa.concat_arrays([differ, pa.array([True])]))
     return table, {"duplicates": kept.num_rows - table.num_rows, "forgotten": dropped, "deleted": deleted}
 
@@ -199,17 +240,27 @@ def expectations(contract: Contract) -> Sequence[Any]:
         if _bounded(item) and not _beyond_floats(item):
             made.append(
                 gxe.ExpectColumnValuesToBeBetween(
-                    column=item.name, min_value=_comparable(limits.least), max_value=_comparable(limits.most),
-                    strict_min=limits.least_open and limits.least is not None, strict_max=limits.most_open and limits.most is not None,
+                    column=item.name,
+                    min_value=_comparable(limits.least),
+                    max_value=_comparable(limits.most),
+                    strict_min=limits.least_open and limits.least is not None,
+                    strict_max=limits.most_open and limits.most is not None,
                 )
-            )  # fmt: skip
-    return [*made, *(_by_hand(rule, contract, place) for place, rule in enumerate(contract.rules) if rule.kind == "expectation")]
+            )
+    return [
+        *made,
+        *(_by_hand(rule, contract, place) for place, rule in enumerate(contract.rules) if rule.kind == "expectation"),
+    ]
 
 
 def _bounded(item: Field) -> bool:
     """Whether its column has bounds: a token has none."""
     limits = item.limits
-    return item.kind in ("integer", "number", "decimal", "timestamp", "date") and not item.personal and (limits.least is not None or limits.most is not None)
+    return (
+        item.kind in ("integer", "number", "decimal", "timestamp", "date")
+        and not item.personal
+        and (limits.least is not None or limits.most is not None)
+    )
 
 
 def _comparable(limit: Any) -> Any:
@@ -219,7 +270,9 @@ def _comparable(limit: Any) -> Any:
 
     if isinstance(limit, Decimal):
         return float(limit)
-    return datetime(limit.year, limit.month, limit.day) if isinstance(limit, date) and not isinstance(limit, datetime) else limit  # noqa: DTZ001 (a date)
+    if isinstance(limit, date) and not isinstance(limit, datetime):
+        return datetime(limit.year, limit.month, limit.day)  # noqa: DTZ001 (a date)
+    return limit
 
 
 def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
@@ -229,9 +282,10 @@ def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
     known = getattr(gxe, "".join(part.title() for part in rule.expectation.split("_")), None)
     if known is None:
         raise GroundplanError(
-            f"Great Expectations has no {rule.expectation!r}", where=f"contract {contract.id}: quality",
+            f"Great Expectations has no {rule.expectation!r}",
+            where=f"contract {contract.id}: quality",
             fix="https://greatexpectations.io/expectations lists them",
-        )  # fmt: skip
+        )
     kwargs = json.loads(rule.arguments)
     for name in ("column", "column_A", "column_B"):
         if name in kwargs and (item := contract.field(kwargs[name])):
@@ -242,9 +296,10 @@ def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
         return known(**kwargs, meta={"rule": place})
     except (TypeError, ValueError):
         raise GroundplanError(
-            f"{rule.expectation} does not take these kwargs: {', '.join(kwargs) or 'none'}", where=f"contract {contract.id}: quality",
+            f"{rule.expectation} does not take these kwargs: {', '.join(kwargs) or 'none'}",
+            where=f"contract {contract.id}: quality",
             fix="https://greatexpectations.io/expectations says what it takes",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def validate(
@@ -256,8 +311,8 @@ def validate(
         tables: All tables that queries may be about, by view.
 
     Returns:
-        One entry per expectation (column, expectation, success, count and sample of unexpected values, whether a failure stops), and a page
-        of Great Expectations' Data Docs for people.
+        One entry per expectation (column, expectation, success, count and sample of unexpected values, whether a
+        failure stops), and a page of Great Expectations' Data Docs for people.
     """
     import great_expectations as gx
 
@@ -271,12 +326,20 @@ def validate(
     outcome = batch.validate(suite)
     results = [
         {
-            "column": result.expectation_config.kwargs.get("column") or result.expectation_config.kwargs.get("column_A"),
+            "column": (
+                result.expectation_config.kwargs.get("column") or result.expectation_config.kwargs.get("column_A")
+            ),
             "expectation": result.expectation_config.type,
             "success": bool(result.success),
             "unexpected": result.result.get("unexpected_count", 0),
-            "sample": result.result.get("partial_unexpected_list", [])[:3] or result.result.get("observed_value") or _raised(result),
-            "stops": (place := (result.expectation_config.meta or {}).get("rule")) is None or contract.rules[place].stops,
+            "sample": (
+                result.result.get("partial_unexpected_list", [])[:3]
+                or result.result.get("observed_value")
+                or _raised(result)
+            ),
+            "stops": (
+                (place := (result.expectation_config.meta or {}).get("rule")) is None or contract.rules[place].stops
+            ),
         }
         for result in outcome.results
     ] + [_held_exactly(frame[item.name], item) for item in contract.fields if _bounded(item) and _beyond_floats(item)]
@@ -288,9 +351,11 @@ def validate(
 
 
 def _frame(table: pa.Table) -> Any:
-    """The table as Great Expectations compares it: exact decimals as floats, dates as times, whole numbers as NumPy's where that changes none.
+    """The table as Great Expectations compares it: exact decimals as floats, dates as times, whole numbers as NumPy's
+    where that changes none.
 
-    Of pandas' own whole numbers, which know missing ones, it looks at each by itself in Python, which takes ten times as long.
+    Of pandas' own whole numbers, which know missing ones, it looks at each by itself in Python, which takes ten times
+    as long.
     """
     import pandas as pd
     import pyarrow as pa
@@ -298,13 +363,17 @@ def _frame(table: pa.Table) -> Any:
     wide = set[str]()
     for index, field in enumerate(table.schema):
         column = table[field.name]
-        if pa.types.is_decimal(field.type) or (pa.types.is_integer(field.type) and column.null_count and not _wide(column)):
+        if pa.types.is_decimal(field.type) or (
+            pa.types.is_integer(field.type) and column.null_count and not _wide(column)
+        ):
             table = table.set_column(index, field.name, column.cast(pa.float64()))
         elif pa.types.is_integer(field.type) and column.null_count:
             wide.add(field.name)
     frame = table.drop_columns(sorted(wide)).to_pandas(strings_to_categorical=True, date_as_object=False)
     for name in sorted(wide, key=table.column_names.index):
-        frame.insert(table.column_names.index(name), name, table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get))
+        frame.insert(
+            table.column_names.index(name), name, table[name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        )
     return frame
 
 
@@ -317,8 +386,12 @@ def _wide(column: pa.ChunkedArray) -> bool:
 
 
 def _beyond_floats(item: Field) -> bool:
-    """Whether its bounds are whole numbers that Great Expectations, which compares them as floats, would take for others."""
-    return item.kind == "integer" and any(isinstance(limit, int) and abs(limit) > 2**53 for limit in (item.limits.least, item.limits.most))
+    """Whether its bounds are whole numbers that Great Expectations, which compares them as floats, would take for
+    others.
+    """
+    return item.kind == "integer" and any(
+        isinstance(limit, int) and abs(limit) > 2**53 for limit in (item.limits.least, item.limits.most)
+    )
 
 
 def _held_exactly(values: Any, item: Field) -> dict[str, Any]:
@@ -332,9 +405,12 @@ def _held_exactly(values: Any, item: Field) -> dict[str, Any]:
 
     outside = whole[[not inside(value) for value in whole.tolist()]]
     return {
-        "column": item.name, "expectation": "expect_column_values_to_be_between", "success": outside.empty, "unexpected": len(outside),
+        "column": item.name,
+        "expectation": "expect_column_values_to_be_between",
+        "success": outside.empty,
+        "unexpected": len(outside),
         "sample": outside.tolist()[:3],
-    }  # fmt: skip
+    }
 
 
 def _raised(result: Any) -> str:
@@ -362,9 +438,20 @@ def _page(outcome: Any, rules: Sequence[Mapping[str, Any]]) -> str:
     if not rules:
         return page
     head = "<tr><th>holds</th><th>about</th><th>found</th><th>rule</th><th>meaning</th></tr>"
-    cells = (("yes" if item["success"] else "no", item["column"] or "table", item["sample"] or item["unexpected"], *_said(item)) for item in rules)
+    cells = (
+        (
+            "yes" if item["success"] else "no",
+            item["column"] or "table",
+            item["sample"] or item["unexpected"],
+            *_said(item),
+        )
+        for item in rules
+    )
     rows = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in cells)
-    section = f'<section class="container"><h3>Metrics and queries of the contract</h3><table class="table table-sm">{head}{rows}</table></section>'
+    section = (
+        '<section class="container"><h3>Metrics and queries of the contract</h3><table class="table'
+        f' table-sm">{head}{rows}</table></section>'
+    )
     return page.replace("</body>", f"{section}</body>", 1)
 
 

@@ -31,7 +31,9 @@ def register(context: Context) -> dict[str, Any]:
         "training_digest": experiment["training_digest"],
         "params": json.dumps(run.data.params, sort_keys=True),
     }
-    version = next_version([dict(found.tags) for found in client.search_model_versions(f"name='{context.model}'")], identity)
+    version = next_version(
+        [dict(found.tags) for found in client.search_model_versions(f"name='{context.model}'")], identity
+    )
     tags = {
         "version": version,
         **identity,
@@ -46,14 +48,29 @@ def register(context: Context) -> dict[str, Any]:
     client.set_registered_model_alias(context.model, version.replace(".", "-"), made.version)
     signature = mlflow.models.get_model_info(experiment["model_uri"]).signature
     append(
-        context, "pipeline", "register", version=version, run_id=experiment["run_id"], dataset_digest=identity["dataset_digest"], metrics=evaluation["metrics"]
+        context,
+        "pipeline",
+        "register",
+        version=version,
+        run_id=experiment["run_id"],
+        dataset_digest=identity["dataset_digest"],
+        metrics=evaluation["metrics"],
     )
-    return {"version": version, "registry_version": made.version, "signature": signature.to_dict() if signature else None, **identity}
+    return {
+        "version": version,
+        "registry_version": made.version,
+        "signature": signature.to_dict() if signature else None,
+        **identity,
+    }
 
 
 def next_version(known: list[dict[str, str]], identity: dict[str, str]) -> str:
     """The semantic version that follows the tags of the known versions."""
-    numbered = [(tuple(map(int, match.groups())), tags) for tags in known if (match := re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", tags.get("version", "")))]
+    numbered = [
+        (tuple(map(int, match.groups())), tags)
+        for tags in known
+        if (match := re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", tags.get("version", "")))
+    ]
     if not numbered:
         return "v1.0.0"
     (major, minor, patch), latest = max(numbered, key=lambda item: item[0])

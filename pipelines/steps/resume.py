@@ -1,4 +1,5 @@
-"""Brings the newest version that two people have approved to where it serves: what a run that stopped at its sign-off left undone.
+"""Brings the newest version that two people have approved to where it serves: what a run that stopped at its sign-off
+left undone.
 
 ``python -m pipelines.steps.resume --model-folder models/NAME``; on the cluster it runs every few minutes.
 """
@@ -21,8 +22,12 @@ from spec.outputs import read
 
 
 def waiting_run(client: Any, model: str, approvals: tuple[str, ...]) -> str:
-    """The pipeline run of the newest version with every approval; empty if that one (or a newer one) serves, or none is approved."""
-    found = sorted(client.search_model_versions(f"name='{model}'"), key=lambda version: int(version.version), reverse=True)
+    """The pipeline run of the newest version with every approval; empty if that one (or a newer one) serves, or none
+    is approved.
+    """
+    found = sorted(
+        client.search_model_versions(f"name='{model}'"), key=lambda version: int(version.version), reverse=True
+    )
     for version in found:
         # Aliases are not in a search's answer.
         if "champion" in client.get_model_version(model, version.version).aliases:
@@ -47,12 +52,20 @@ def main() -> None:
     """Exit 0 when something was deployed or nothing waits, 1 on failure, 2 on wrong use."""
     parser = argparse.ArgumentParser(prog="pipelines.steps.resume")
     parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
-    parser.add_argument("--outputs", default=os.environ.get("GROUNDPLAN_OUTPUTS"), help="file or s3:// address of the platform's outputs")
-    parser.add_argument("--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people")
+    parser.add_argument(
+        "--outputs",
+        default=os.environ.get("GROUNDPLAN_OUTPUTS"),
+        help="file or s3:// address of the platform's outputs",
+    )
+    parser.add_argument(
+        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people"
+    )
     arguments = parser.parse_args()
     try:
         if not arguments.outputs:
-            raise UsageError("no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS")
+            raise UsageError(
+                "no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS"
+            )
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         run = waiting_run(use_mlflow().MlflowClient(), definition.model, outputs.approvals)
         if not run:

@@ -36,10 +36,16 @@ def signoff(context: Context) -> dict[str, Any]:
         raise GroundplanError(
             f"{context.model} {registered['version']} lacks the approval of {' and '.join(missing)}",
             where="sign-off",
-            fix=f"groundplan approve {context.definition.folder} {registered['version']} --role {missing[0]} --identity you@definition.com",
+            fix=(
+                f"groundplan approve {context.definition.folder} {registered['version']} --role {missing[0]} --identity"
+                " you@definition.com"
+            ),
         )
     if len(set(given.values())) < len(given):
-        raise GroundplanError("one person gave two approvals; the roles must be two people", where=f"{context.model} {registered['version']}")
+        raise GroundplanError(
+            "one person gave two approvals; the roles must be two people",
+            where=f"{context.model} {registered['version']}",
+        )
     return {"approvals": given, "test_identities": local}
 
 
@@ -55,12 +61,19 @@ def approve(context: Context, client: Any, version: str, role: str, who: str) ->
         GroundplanError: The same person has already approved in another role.
     """
     if role not in context.outputs.approvals:
-        raise UsageError(f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}")
+        raise UsageError(
+            f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}"
+        )
     check_identity(who)
     found = find_version(client, context.model, version)
-    others = {key: value for key, value in found.tags.items() if key.startswith("approval.") and key != f"approval.{role}"}
+    others = {
+        key: value for key, value in found.tags.items() if key.startswith("approval.") and key != f"approval.{role}"
+    }
     if who in others.values():
-        raise GroundplanError(f"{who} has already approved {context.model} {version} in another role; two people must agree", where="sign-off")
+        raise GroundplanError(
+            f"{who} has already approved {context.model} {version} in another role; two people must agree",
+            where="sign-off",
+        )
     append(context, who, "approve", version=version, role=role)
     client.set_model_version_tag(context.model, found.version, f"approval.{role}", who)
 
@@ -83,7 +96,11 @@ def find_version(client: Any, model: str, version: str) -> Any:
     """
     found = {item.tags.get("version"): item for item in client.search_model_versions(f"name='{model}'")}
     if version not in found:
-        raise UsageError(f"{model} has no version {version}", where="registry", fix=f"one of: {', '.join(sorted(filter(None, found))) or 'none yet'}")
+        raise UsageError(
+            f"{model} has no version {version}",
+            where="registry",
+            fix=f"one of: {', '.join(sorted(filter(None, found))) or 'none yet'}",
+        )
     return found[version]
 
 

@@ -50,10 +50,18 @@ def compile_pipeline() -> dict[str, Any]:
         built[step.name] = ProcessingStep(
             name=step.name,
             display_name=step.title,
-            step_args=processor.run(arguments=["--model-folder", folder, "--run", run, "--reports", "/opt/ml/processing/reports"], logs=False),
+            step_args=processor.run(
+                arguments=["--model-folder", folder, "--run", run, "--reports", "/opt/ml/processing/reports"],
+                logs=False,
+            ),
             depends_on=[built[name] for name in step.needs],
         )
-    pipeline = Pipeline(name="groundplan", parameters=[folder, image, role, outputs, tracking], steps=list(built.values()), sagemaker_session=session)
+    pipeline = Pipeline(
+        name="groundplan",
+        parameters=[folder, image, role, outputs, tracking],
+        steps=list(built.values()),
+        sagemaker_session=session,
+    )
     definition: dict[str, Any] = json.loads(pipeline.definition())
     return {key: value for key, value in definition.items() if value is not None}
 

@@ -17,7 +17,8 @@ class Asked:
     """A fitted model, and the form in which it takes rows.
 
     Attributes:
-        form: ``frame``; ``matrix`` [n, columns]; ``sparse``, a matrix of that kind; or ``vector`` [n] of the only column.
+        form: ``frame``; ``matrix`` [n, columns]; ``sparse``, a matrix of that kind; or ``vector`` [n] of the only
+            column.
     """
 
     model: Any
@@ -32,10 +33,16 @@ class Asked:
 
     @property
     def classes(self) -> list[Any]:
-        """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor. Of several targets a list for each."""
+        """A classifier's classes as plain Python values, in the order of its probabilities; empty for a regressor.
+        Of several targets a list for each.
+        """
         found = getattr(self.model, "classes_", [])
         several = isinstance(found, list) and found and hasattr(found[0], "tolist") and found[0].ndim == 1
-        return [values.tolist() for values in found] if several else [value.item() if hasattr(value, "item") else value for value in found]
+        return (
+            [values.tolist() for values in found]
+            if several
+            else [value.item() if hasattr(value, "item") else value for value in found]
+        )
 
     def has(self, method: str) -> bool:
         """Whether it has such a method."""
@@ -48,7 +55,9 @@ class Asked:
             return by_row(getattr(self.model, method)(given(self.form, frame)))
 
     def takes(self, frame: Any) -> bool:
-        """Whether it predicts something of rows: no error, and no NaN, also where the class is told by what has become one."""
+        """Whether it predicts something of rows: no error, and no NaN, also where the class is told by what has
+        become one.
+        """
         import pandas as pd
 
         methods = ("predict", *(method for method in ("predict_proba", "decision_function") if self.has(method)))

@@ -29,8 +29,8 @@ def choose(
 ) -> tuple[Logged, dict[str, Any]]:
     """The model to go on with.
 
-    Of those that predict and were fitted in the script: the one that was asked for; else the one that the script registers; else the
-    best by the metric of the model's quality objective on rows that it has not seen.
+    Of those that predict and were fitted in the script: the one that was asked for; else the one that the script
+    registers; else the best by the metric of the model's quality objective on rows that it has not seen.
 
     Args:
         held_out: Rows to compare a model on.
@@ -43,13 +43,21 @@ def choose(
     Raises:
         GroundplanError: There is no such model, or they can't be compared.
     """
-    able = [item for item in logged if item.features is not None and item.labels is not None and hasattr(item.model, "predict")]
+    able = [
+        item
+        for item in logged
+        if item.features is not None and item.labels is not None and hasattr(item.model, "predict")
+    ]
     if not able:
         raise GroundplanError(_why_none(logged), where=str(script), fix=_FIX)
     asked = [item for item in able if run_name in ("", item.run_name, item.run_id) and artifact in ("", item.artifact)]
     if not asked:
-        wanted = " and ".join(f"{option} {value!r}" for option, value in (("--run", run_name), ("--artifact", artifact)) if value)
-        raise GroundplanError(f"the script logged no model with {wanted}", where=str(script), fix=f"it logged: {_listed(able)}")
+        wanted = " and ".join(
+            f"{option} {value!r}" for option, value in (("--run", run_name), ("--artifact", artifact)) if value
+        )
+        raise GroundplanError(
+            f"the script logged no model with {wanted}", where=str(script), fix=f"it logged: {_listed(able)}"
+        )
     registered = [item for item in asked if item.registered]
     left = registered or asked
     others = [item for item in able if item not in left]
@@ -63,13 +71,16 @@ def choose(
     return ranked[0][1], {
         "name": ranked[0][1].name,
         "why": f"the best by {metric}: {ranked[0][0]:.4g}",
-        "others": [{"name": item.name, metric: score} for score, item in ranked[1:]] + [{"name": item.name} for item in others],
+        "others": (
+            [{"name": item.name, metric: score} for score, item in ranked[1:]]
+            + [{"name": item.name} for item in others]
+        ),
     }
 
 
 _FIX = (
-    "fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...); of one that is trained in a loop of the script's own "
-    "the rows are known by sklearn's train_test_split"
+    "fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...); of one that is trained in a loop of"
+    " the script's own the rows are known by sklearn's train_test_split"
 )
 
 
@@ -96,13 +107,20 @@ def _check_comparable(left: list[Logged], script: Path) -> None:
     if any(task != first_task or len(labels & first) < min(len(labels), len(first)) / 2 for task, labels in seen[1:]):
         raise GroundplanError(
             f"the script logged {len(left)} models, and not all of them predict the same: {_listed(left)}",
-            where=str(script), fix="name the one to take by --run or --artifact, or register it: log_model(..., registered_model_name=...)",
-        )  # fmt: skip
+            where=str(script),
+            fix=(
+                "name the one to take by --run or --artifact, or register it: log_model(..., registered_model_name=...)"
+            ),
+        )
 
 
 def _score(item: Logged, rows: Labelled, metric: str) -> float:
     from pipelines.training.metrics import scores_of
 
-    predicted = rows.predictions.to_numpy() if rows.predictions is not None else item.asked.ask("predict", rows.features[list(item.frame.columns)])
+    predicted = (
+        rows.predictions.to_numpy()
+        if rows.predictions is not None
+        else item.asked.ask("predict", rows.features[list(item.frame.columns)])
+    )
     labels = rows.labels.to_numpy()
     return scores_of(task_of(item.model), item.asked.classes, labels, predicted.reshape(labels.shape))[metric]

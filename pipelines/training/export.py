@@ -1,4 +1,6 @@
-"""A fitted model as what is served of it: an ONNX graph where that gives the same answers, else its own format in a process of its own."""
+"""A fitted model as what is served of it: an ONNX graph where that gives the same answers, else its own format in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,15 @@ class Exported:
     no_probability: str = ""
 
 
-def export(asked: Asked, frame: Any, task: str, *, targets: list[str] | None = None, untrusted: bool = False, graph_only: bool = False) -> Exported:
+def export(
+    asked: Asked,
+    frame: Any,
+    task: str,
+    *,
+    targets: list[str] | None = None,
+    untrusted: bool = False,
+    graph_only: bool = False,
+) -> Exported:
     """The best way of serving that gives the model's own answers.
 
     An ONNX graph that lacks the probabilities which the model has comes after its own format, and before a refusal.
@@ -54,7 +64,9 @@ def export(asked: Asked, frame: Any, task: str, *, targets: list[str] | None = N
         return _of_graph(graph, asked, truth, failures)
     why = onnx_export.reason(asked, failures)
     try:
-        files, described, parity = native_export.store(asked, frame, columns, sample, truth, why, untrusted=untrusted and graph is None)
+        files, described, parity = native_export.store(
+            asked, frame, columns, sample, truth, why, untrusted=untrusted and graph is None
+        )
     except GroundplanError:
         if graph is None:
             raise
@@ -90,13 +102,30 @@ def describe(frame: Any, known: dict[str, list[Any]], gaps: tuple[str, ...]) -> 
         series = frame[name]
         of = series.cat.categories if hasattr(series, "cat") else series
         kind = (
-            "boolean" if types.is_bool_dtype(of) else "long" if types.is_integer_dtype(of) else "double" if types.is_numeric_dtype(of)
-            else "timestamp" if types.is_datetime64_any_dtype(of) else "string"
-        )  # fmt: skip
+            "boolean"
+            if types.is_bool_dtype(of)
+            else (
+                "long"
+                if types.is_integer_dtype(of)
+                else (
+                    "double"
+                    if types.is_numeric_dtype(of)
+                    else "timestamp"
+                    if types.is_datetime64_any_dtype(of)
+                    else "string"
+                )
+            )
+        )
         if kind == "string":
             kind = _of_objects(str(name), series)
         column = {"name": str(name), "type": kind}
-        columns.append({**column, **({"nullable": True} if name in gaps else {}), **({"categories": known[name]} if name in known else {})})
+        columns.append(
+            {
+                **column,
+                **({"nullable": True} if name in gaps else {}),
+                **({"categories": known[name]} if name in known else {}),
+            }
+        )
     return columns
 
 
@@ -116,6 +145,8 @@ def _of_objects(name: str, series: Any) -> str:
     if kinds <= {str}:
         return "string"
     raise GroundplanError(
-        f"column {name!r} holds {' and '.join(sorted(kind.__name__ for kind in kinds))}, and a request has one of: numbers, booleans, texts, dates",
-        where="the logged model", fix="give the column one type before the fit: frame[name].astype(str), or pd.to_datetime(frame[name])",
-    )  # fmt: skip
+        f"column {name!r} holds {' and '.join(sorted(kind.__name__ for kind in kinds))}, and a request has one of:"
+        " numbers, booleans, texts, dates",
+        where="the logged model",
+        fix="give the column one type before the fit: frame[name].astype(str), or pd.to_datetime(frame[name])",
+    )

@@ -1,4 +1,6 @@
-"""Rows with what is known of them: features and labels side by side, never in one frame, so that no name of a column is taken."""
+"""Rows with what is known of them: features and labels side by side, never in one frame, so that no name of a column
+is taken.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class Labelled:
     Attributes:
         features: A DataFrame of n rows, columns named as the script named them.
         labels: A Series of n labels; of a model with several targets a DataFrame, a column for each.
-        predictions: Predictions of the same form that were made out of fold; None where the rows are for the model to predict.
+        predictions: Predictions of the same form that were made out of fold; None where the rows are for the model to
+            predict.
     """
 
     features: Any
@@ -25,13 +28,17 @@ class Labelled:
         return len(self.features)
 
     def sample(self, rows: int) -> Labelled:
-        """So many rows by chance, always the same ones, in their order; all where there are no more. Their numbers in the index stay."""
+        """So many rows by chance, always the same ones, in their order; all where there are no more. Their numbers
+        in the index stay.
+        """
         if len(self) <= rows:
             return self
         import numpy as np
 
         kept = np.sort(np.random.default_rng(0).choice(len(self), rows, replace=False))
-        return Labelled(*(None if part is None else part.iloc[kept] for part in (self.features, self.labels, self.predictions)))
+        return Labelled(
+            *(None if part is None else part.iloc[kept] for part in (self.features, self.labels, self.predictions))
+        )
 
     def without_predictions(self) -> Labelled:
         """The same rows, for a model to predict."""
@@ -43,8 +50,8 @@ class Labelled:
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet``: ``label`` and, if there are any, ``prediction``; of several
-        targets ``label TARGET`` and ``prediction TARGET`` for each.
+        """Write ``NAME.parquet`` (the features) and ``NAME-answers.parquet``: ``label`` and, if there are any,
+        ``prediction``; of several targets ``label TARGET`` and ``prediction TARGET`` for each.
         """
         import pandas as pd
 
@@ -52,7 +59,11 @@ class Labelled:
         answers: dict[str, list[Any]] = {}
         for part, known in (("label", self.labels), ("prediction", self.predictions)):
             if known is not None:
-                answers |= {f"{part} {target}": list(known[target]) for target in known.columns} if hasattr(known, "columns") else {part: list(known)}
+                answers |= (
+                    {f"{part} {target}": list(known[target]) for target in known.columns}
+                    if hasattr(known, "columns")
+                    else {part: list(known)}
+                )
         pd.DataFrame(answers).to_parquet(folder / f"{name}-answers.parquet")
 
 
@@ -60,11 +71,18 @@ def load_labelled(folder: Path, name: str) -> Labelled:
     """What ``Labelled.save`` has written."""
     import pandas as pd
 
-    features, answers = pd.read_parquet(folder / f"{name}.parquet").reset_index(drop=True), pd.read_parquet(folder / f"{name}-answers.parquet")
+    features, answers = (
+        pd.read_parquet(folder / f"{name}.parquet").reset_index(drop=True),
+        pd.read_parquet(folder / f"{name}-answers.parquet"),
+    )
     found = {}
     for part in ("label", "prediction"):
         several = [column for column in answers.columns if column.startswith(f"{part} ")]
-        found[part] = answers[several].rename(columns=lambda column, part=part: column.removeprefix(f"{part} ")) if several else answers.get(part)
+        found[part] = (
+            answers[several].rename(columns=lambda column, part=part: column.removeprefix(f"{part} "))
+            if several
+            else answers.get(part)
+        )
     return Labelled(features, found["label"], found["prediction"])
 
 
@@ -75,12 +93,16 @@ def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
         series = frame[name]
         values = [value.isoformat() for value in series] if hasattr(series, "dt") else series.tolist()
         gaps = series.isna()
-        found[name] = [None if gap else value for value, gap in zip(values, gaps, strict=True)] if gaps.any() else values
+        found[name] = (
+            [None if gap else value for value, gap in zip(values, gaps, strict=True)] if gaps.any() else values
+        )
     return found
 
 
 def as_labels(labels: Any) -> Any:
-    """Labels of any form as a Series of n values, numbered from 0; several a row as a DataFrame, its columns named as the script did, or y0, y1, ..."""
+    """Labels of any form as a Series of n values, numbered from 0; several a row as a DataFrame, its columns named
+    as the script did, or y0, y1, ...
+    """
     import numpy as np
     import pandas as pd
 

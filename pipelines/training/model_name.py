@@ -22,7 +22,8 @@ def model_name(text: str) -> str:
 
 
 def named_in(script: Path) -> str:
-    """The name that a script gives its model itself, as text in its source: that under which it is registered, else that of its experiment.
+    """The name that a script gives its model itself, as text in its source: that under which it is registered, else
+    that of its experiment.
 
     Empty where there is none, or where there are several. Nothing is run.
     """
@@ -52,15 +53,26 @@ def _texts(node: ast.expr | None) -> set[str]:
 
 
 def owner_of(definition: ModelDefinition) -> str:
-    """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project relative to it."""
+    """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project
+    relative to it.
+    """
     place = definition.folder if (definition.folder / "model.yaml").is_file() else definition.script
     root = project_root(place)
     return str(place) if root is None else str(place.relative_to(root))
 
 
 def project_root(place: Path) -> Path | None:
-    """The project that a script or a model's folder lies in: the folder of ``Pulumi.yaml``, or in the image that of ``models/``."""
-    return next((parent for parent in place.parents if (parent / "Pulumi.yaml").is_file() or (parent / "models") in place.parents), None)
+    """The project that a script or a model's folder lies in: the folder of ``Pulumi.yaml``, or in the image that of
+    ``models/``.
+    """
+    return next(
+        (
+            parent
+            for parent in place.parents
+            if (parent / "Pulumi.yaml").is_file() or (parent / "models") in place.parents
+        ),
+        None,
+    )
 
 
 def check_owner(context: Context, *, take_over: bool = False) -> None:
@@ -81,13 +93,18 @@ def check_owner(context: Context, *, take_over: bool = False) -> None:
         raise UsageError(
             f"the model {context.model} is made by {other}, and this is {own}",
             where="--name",
-            fix=f"give this one a name of its own: --name {model_name(f'{context.model}-2')}; or add --take-over, if it is the next version of that model",
+            fix=(
+                f"give this one a name of its own: --name {model_name(f'{context.model}-2')}; or add --take-over, if it"
+                " is the next version of that model"
+            ),
         )
 
 
 def claim(context: Context) -> None:
     """Note that the model makes the model of this name; called once it has made one."""
-    context.put("curated", _key(context), json.dumps({"script": owner_of(context.definition)}).encode(), "application/json")
+    context.put(
+        "curated", _key(context), json.dumps({"script": owner_of(context.definition)}).encode(), "application/json"
+    )
 
 
 def _key(context: Context) -> str:

@@ -1,4 +1,6 @@
-"""Fitted models in a format of their own, for a process of their own (``serving.native``): data wherever there is such a format."""
+"""Fitted models in a format of their own, for a process of their own (``serving.native``): data wherever there is
+such a format.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from pipelines.training.trusted_types import TRUSTED_TYPES
 from spec.errors import GroundplanError
 
 Stored = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, more of the description
-ALLOW = "allow it by `untrusted_models: true` in the stack's objectives: it is loaded in a process without credentials and network"
+ALLOW = (
+    "allow it by `untrusted_models: true` in the stack's objectives: it is loaded in a process without credentials and"
+    " network"
+)
 
 
 def store(
@@ -39,25 +44,37 @@ def store(
     """
     flavor, files, more = _stored(asked, frame, why, untrusted=untrusted)
     described = {
-        "engine": "native", "flavor": flavor, "form": asked.form, "task": truth.task, "classes": truth.classes, "output": truth.outputs[0],
-        "needs": used(), **_environment(), **({"targets": truth.targets} if truth.targets else {}),
-        "columns": [{**column, **_pandas(frame[name])} for column, name in zip(columns, frame.columns, strict=True)], **more,
-    }  # fmt: skip
+        "engine": "native",
+        "flavor": flavor,
+        "form": asked.form,
+        "task": truth.task,
+        "classes": truth.classes,
+        "output": truth.outputs[0],
+        "needs": used(),
+        **_environment(),
+        **({"targets": truth.targets} if truth.targets else {}),
+        "columns": [{**column, **_pandas(frame[name])} for column, name in zip(columns, frame.columns, strict=True)],
+        **more,
+    }
     model = made(described, files)
     try:
         return files, described, compare(model, sample, truth)
     except (NativeError, DifferError) as error:
         raise GroundplanError(
-            f"{asked.name} can't be served: as ONNX not ({why}), and stored as {flavor} not ({error})", where="the logged model",
+            f"{asked.name} can't be served: as ONNX not ({why}), and stored as {flavor} not ({error})",
+            where="the logged model",
             fix="does its predict give the same answers each time, and need nothing beside the model?",
-        ) from error  # fmt: skip
+        ) from error
     finally:
         model.engine.close()
 
 
 def used() -> dict[str, str]:
     """Versions of the libraries of models that the script has imported, beside scikit-learn."""
-    found = ((name, getattr(sys.modules.get(name), "__version__", "")) for name in ("xgboost", "lightgbm", "catboost", "torch", "keras", "tensorflow"))
+    found = (
+        (name, getattr(sys.modules.get(name), "__version__", ""))
+        for name in ("xgboost", "lightgbm", "catboost", "torch", "keras", "tensorflow")
+    )
     return {name: version for name, version in found if version}
 
 
@@ -94,13 +111,17 @@ def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
         told = [name for name in unknown if not name.startswith(("pipelines.", "mlflow."))] or unknown
         holds = f"it holds {', '.join(told[:5])}, which nobody has reviewed" if unknown else "skops can't store it"
         raise GroundplanError(
-            f"{asked.name} can't be served: as ONNX not ({why}), and in a format that is only data not ({holds})", where="the logged model", fix=ALLOW
+            f"{asked.name} can't be served: as ONNX not ({why}), and in a format that is only data not ({holds})",
+            where="the logged model",
+            fix=ALLOW,
         )
     return "pickle", {"model.pkl": _pickled(model)}, {"untrusted": True}
 
 
 def _skops(model: Any) -> tuple[bytes, list[str]]:
-    """The model as skops stores it, and the types in it that skops does not trust by itself; nothing where skops can't."""
+    """The model as skops stores it, and the types in it that skops does not trust by itself; nothing where skops
+    can't.
+    """
     import skops.io
 
     try:

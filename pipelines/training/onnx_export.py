@@ -13,12 +13,15 @@ from pipelines.training.parity import NEW_GAPS, DifferError, Parity, Sample, Tru
 Attempt = tuple[dict[str, bytes], dict[str, Any], Parity]
 
 
-def convert(asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: Truth, failures: list[Exception]) -> Attempt | None:
+def convert(
+    asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: Truth, failures: list[Exception]
+) -> Attempt | None:
     """Turn a fitted model into ONNX, and compare every output that is served with the model's own on rows of all kinds.
 
     Inputs: one float tensor ``X`` of shape [n, columns] where all columns are numbers and the model takes them so, else
-    one tensor of shape [n, 1] per column. The first output holds predictions, a classifier's second its probabilities or scores.
-    Probabilities that the model does not have, or that the converter gets wrong, are not served: its scores are instead, or its classes alone.
+    one tensor of shape [n, 1] per column. The first output holds predictions, a classifier's second its probabilities
+    or scores. Probabilities that the model does not have, or that the converter gets wrong, are not served: its scores
+    are instead, or its classes alone.
 
     Args:
         columns: As ``export.describe`` gives them.
@@ -35,7 +38,13 @@ def convert(asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: 
                 continue
             try:
                 content = _convert(asked, tensors, layout, truth.task, raw_scores=output == "score")
-                described = {"engine": "onnx", "layout": layout, "output": output, "task": truth.task, "classes": truth.classes}
+                described = {
+                    "engine": "onnx",
+                    "layout": layout,
+                    "output": output,
+                    "task": truth.task,
+                    "classes": truth.classes,
+                }
                 described |= {"targets": truth.targets} if truth.targets else {}
                 return _compared({"model.onnx": content}, described, tensors, sample, truth)
             except Exception as error:  # the converters raise many kinds
@@ -45,10 +54,15 @@ def convert(asked: Asked, columns: list[dict[str, Any]], sample: Sample, truth: 
 
 def _tensor(place: int, column: dict[str, Any], integers: str) -> dict[str, str]:
     """What a column goes in as. ONNX's own names are of few characters, and some are taken by outputs."""
-    return {"tensor": {"string": "string", "timestamp": "string", "double": "float"}.get(column["type"], integers), "input": f"c{place}"}
+    return {
+        "tensor": {"string": "string", "timestamp": "string", "double": "float"}.get(column["type"], integers),
+        "input": f"c{place}",
+    }
 
 
-def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[dict[str, Any]], sample: Sample, truth: Truth) -> Attempt:
+def _compared(
+    files: dict[str, bytes], described: dict[str, Any], columns: list[dict[str, Any]], sample: Sample, truth: Truth
+) -> Attempt:
     """The description by which the answers are the model's own.
 
     Classes may have to be told by the probabilities, and values may be missing only where they were in training.
@@ -56,7 +70,10 @@ def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[
     Raises:
         DifferError: The answers differ either way.
     """
-    only_known = [{key: value for key, value in column.items() if key != "nullable" or column["name"] not in sample.new_gaps} for column in columns]
+    only_known = [
+        {key: value for key, value in column.items() if key != "nullable" or column["name"] not in sample.new_gaps}
+        for column in columns
+    ]
     attempts = [
         ({**described, "columns": taken, "most_probable": most_probable}, without)
         for taken, without in ((columns, ""), *([(only_known, NEW_GAPS)] if sample.new_gaps else []))
@@ -73,7 +90,9 @@ def _compared(files: dict[str, bytes], described: dict[str, Any], columns: list[
 
 def reason(asked: Asked, failures: list[Exception]) -> str:
     """Why there is no ONNX model, in our own words; the converter's go to the log."""
-    for line in dict.fromkeys(f"{type(failure).__name__}: {(str(failure).strip().splitlines() or [''])[0]}" for failure in failures):
+    for line in dict.fromkeys(
+        f"{type(failure).__name__}: {(str(failure).strip().splitlines() or [''])[0]}" for failure in failures
+    ):
         print(f"conversion to ONNX: {line}")
     differing = next((str(failure) for failure in failures if isinstance(failure, DifferError)), "")
     unknown = next((found[1] for failure in failures if (found := _UNKNOWN.search(str(failure)))), "")
@@ -126,5 +145,9 @@ def _renamed(asked: Asked, inputs: dict[str, str]) -> Any:
     for estimator in Asked(copied).parts():
         for name in ("transformers_", "transformers"):
             if hasattr(estimator, name):
-                setattr(estimator, name, [(title, part, input_of(columns)) for title, part, columns in getattr(estimator, name)])
+                setattr(
+                    estimator,
+                    name,
+                    [(title, part, input_of(columns)) for title, part, columns in getattr(estimator, name)],
+                )
     return copied

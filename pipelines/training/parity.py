@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pipelines.serving.bundle import Model
 
 TOLERANCE = 1e-3  # of a probability; of other numbers relative to their spread. ONNX computes trees in single precision
-ALLOWED_SHARE = 1e-3  # of the rows of a kind; in single precision a value may fall on the other side of a tree's threshold
+ALLOWED_SHARE = (
+    1e-3  # of the rows of a kind; in single precision a value may fall on the other side of a tree's threshold
+)
 MOST_ROWS = 5_000
 MOST_OF_A_KIND = 1_000
 _UNSEEN = "\N{SNOWMAN} no category of anybody's"
@@ -30,10 +32,10 @@ class Parity:
     """What was compared.
 
     Attributes:
-        rows: Rows that were compared, by kind: ``gaps``, ``new gaps`` (in a column that had none), ``rare`` (a category that few rows
-            have, or none had), ``extremes`` (of a number, and beyond), ``others``.
-        differences: Of each output that is served the largest difference: of classes the share of rows with another one, of
-            probabilities absolute, of other numbers relative to their spread.
+        rows: Rows that were compared, by kind: ``gaps``, ``new gaps`` (in a column that had none), ``rare`` (a category
+            that few rows have, or none had), ``extremes`` (of a number, and beyond), ``others``.
+        differences: Of each output that is served the largest difference: of classes the share of rows with another
+            one, of probabilities absolute, of other numbers relative to their spread.
     """
 
     rows: dict[str, int]
@@ -62,8 +64,9 @@ class Truth:
     """What scikit-learn says of a sample's rows.
 
     Attributes:
-        values: ``prediction`` of shape [n], or [n, targets]; of a classifier also ``probability`` [n, classes] and ``score``
-            (``decision_function``: [n] of two classes, else [n, classes]), as far as it has them; of several targets [n, targets].
+        values: ``prediction`` of shape [n], or [n, targets]; of a classifier also ``probability`` [n, classes] and
+            ``score`` (``decision_function``: [n] of two classes, else [n, classes]), as far as it has them; of several
+            targets [n, targets].
         classes: A classifier's classes; of several targets a list for each.
         outputs: What may be served beside the predictions, the best first; an empty one stands for nothing.
         targets: Names of the values of a prediction; none where it is one value.
@@ -83,22 +86,27 @@ def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Tru
         targets: Names of the labels that it was fitted on, if a row has several.
 
     Raises:
-        GroundplanError: It predicts nothing from rows that it was fitted on, or another number of values than it was fitted on.
+        GroundplanError: It predicts nothing from rows that it was fitted on, or another number of values than it was
+            fitted on.
     """
     rows = len(sample.frame)
     try:
         predicted = asked.ask("predict", sample.frame)
     except Exception as error:
         raise GroundplanError(
-            f"{asked.name} predicts nothing from the rows that it was fitted on: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}",
-            where="the logged model", fix="log a model that takes what the fit was given: rows of the same columns, as a frame or an array",
-        ) from error  # fmt: skip
+            f"{asked.name} predicts nothing from the rows that it was fitted on: {type(error).__name__}:"
+            f" {(str(error).strip().splitlines() or [''])[0][:300]}",
+            where="the logged model",
+            fix="log a model that takes what the fit was given: rows of the same columns, as a frame or an array",
+        ) from error
     width = 1 if predicted.ndim < 2 else predicted.shape[1]
     if width != max(1, len(targets)):
         raise GroundplanError(
-            f"the model predicts {width} values a row and was fitted on {max(1, len(targets))}, so nobody can tell how good they are",
-            where="the logged model", fix="log a model whose predict gives one value for each label",
-        )  # fmt: skip
+            f"the model predicts {width} values a row and was fitted on {max(1, len(targets))}, so nobody can tell how"
+            " good they are",
+            where="the logged model",
+            fix="log a model whose predict gives one value for each label",
+        )
     values = {"prediction": predicted.ravel() if width == 1 else predicted}
     if task == "regression":
         return Truth(task, values, [], ("",), targets)
@@ -110,7 +118,9 @@ def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Tru
     for name, method in METHODS.items():
         if asked.has(method):
             found = asked.ask(method, sample.frame)
-            wanted = [(rows, len(classes))] + ([(rows,)] if name == "score" and len(classes) == 2 and not targets else [])
+            wanted = [(rows, len(classes))] + (
+                [(rows,)] if name == "score" and len(classes) == 2 and not targets else []
+            )
             if targets:
                 found = of_labels(found, width)
             if found.shape in wanted:
@@ -151,7 +161,11 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
             share = float(bad[kinds == kind].mean())
             if share > ALLOWED_SHARE:
                 worst = float(np.nanmax(off[kinds == kind]))
-                what = "another class" if name == "prediction" and truth.task == "classification" else f"a {name} that differs by up to {worst:.2g}"
+                what = (
+                    "another class"
+                    if name == "prediction" and truth.task == "classification"
+                    else f"a {name} that differs by up to {worst:.2g}"
+                )
                 raise DifferError(f"it and the model itself differ: {what} on {share:.1%} of the rows {_NAMES[kind]}")
     of_classes = {"prediction"} if truth.task == "classification" else set[str]()
     return Parity(
@@ -162,10 +176,12 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
 
 NEW_GAPS = "new gaps"
 _NAMES = {
-    "gaps": "with missing values", NEW_GAPS: "with a value missing where it never was", "rare": "with rare or unseen categories",
+    "gaps": "with missing values",
+    NEW_GAPS: "with a value missing where it never was",
+    "rare": "with rare or unseen categories",
     "extremes": "with extreme numbers",
     "others": "it was trained on",
-}  # fmt: skip
+}
 
 
 def _spread(values: Any) -> Any:
@@ -181,8 +197,9 @@ def _spread(values: Any) -> Any:
 def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample:
     """Rows of all kinds.
 
-    Of the training rows those with gaps, rare categories and extremes, and others by chance; and beyond them numbers outside of what was
-    seen, categories that nobody has seen, and gaps where there were none, where the model takes them.
+    Of the training rows those with gaps, rare categories and extremes, and others by chance; and beyond them numbers
+    outside of what was seen, categories that nobody has seen, and gaps where there were none, where the model takes
+    them.
     """
     import pandas as pd
 
@@ -202,7 +219,9 @@ def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample
     picked = []
     for kind in ("gaps", "rare", "extremes"):
         found = kinds.index[kinds == kind]
-        picked += list(found if len(found) <= MOST_OF_A_KIND else kinds[found].sample(MOST_OF_A_KIND, random_state=0).index)
+        picked += list(
+            found if len(found) <= MOST_OF_A_KIND else kinds[found].sample(MOST_OF_A_KIND, random_state=0).index
+        )
     others = kinds.index[kinds == "others"]
     left = MOST_ROWS - len(picked)
     picked += list(others if len(others) <= left else kinds[others].sample(left, random_state=0).index)
@@ -213,7 +232,9 @@ def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample
     gaps = _variants(base, [(column, None) for column in new[:MOST_PROBED]])
     whole = _stacked([rows.loc[sorted(picked)], *(frame for frame, _ in beyond), *gaps])
     told = [kind for _, kinds in beyond for kind in kinds]
-    return Sample(whole, [*kinds[sorted(picked)], *told, *[NEW_GAPS] * len(new[:MOST_PROBED])], (*had, *new), tuple(new))
+    return Sample(
+        whole, [*kinds[sorted(picked)], *told, *[NEW_GAPS] * len(new[:MOST_PROBED])], (*had, *new), tuple(new)
+    )
 
 
 def _stacked(parts: list[Any]) -> Any:
@@ -225,9 +246,17 @@ def _stacked(parts: list[Any]) -> Any:
     kinds = parts[0].dtypes.to_dict()
     whole = pd.concat(parts, ignore_index=True)
     changed = {name: kind for name, kind in kinds.items() if whole[name].dtype != kind}
-    lost = {name for name, kind in changed.items() if isinstance(kind, pd.CategoricalDtype) and not whole[name].dropna().isin(kind.categories).all()}
+    lost = {
+        name
+        for name, kind in changed.items()
+        if isinstance(kind, pd.CategoricalDtype) and not whole[name].dropna().isin(kind.categories).all()
+    }
     return whole.astype(
-        {name: kind for name, kind in changed.items() if name not in lost and (pd.api.types.is_extension_array_dtype(kind) or not whole[name].isna().any())}
+        {
+            name: kind
+            for name, kind in changed.items()
+            if name not in lost and (pd.api.types.is_extension_array_dtype(kind) or not whole[name].isna().any())
+        }
     )
 
 
@@ -252,7 +281,9 @@ def _with_values(series: Any, values: dict[int, Any]) -> Any:
     import pandas as pd
 
     kind, missing = series.dtype, all(value is None for value in values.values())
-    fits = isinstance(kind, pd.CategoricalDtype) and all(value is None or value in kind.categories for value in values.values())
+    fits = isinstance(kind, pd.CategoricalDtype) and all(
+        value is None or value in kind.categories for value in values.values()
+    )
     if missing and (pd.api.types.is_extension_array_dtype(kind) or pd.api.types.is_datetime64_any_dtype(series)):
         fits = True
     if fits:
@@ -265,7 +296,8 @@ def _with_values(series: Any, values: dict[int, Any]) -> Any:
 
 
 def _taken(asked: Asked, base: Any, changes: list[tuple[Any, Any]], *, each: bool = True) -> list[tuple[Any, Any]]:
-    """Those of some changes of one value that the model takes; asked all at once, and one by one where it does not take them all.
+    """Those of some changes of one value that the model takes; asked all at once, and one by one where it does not take
+    them all.
 
     Args:
         each: Whether they are asked one by one, too.
@@ -282,12 +314,16 @@ def _taken(asked: Asked, base: Any, changes: list[tuple[Any, Any]], *, each: boo
 
 
 def _taken_columns(asked: Asked, base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
-    """The columns of changes that the model takes. Of thousands they are not asked one by one, which would take minutes."""
+    """The columns of changes that the model takes. Of thousands they are not asked one by one, which would take
+    minutes.
+    """
     return [column for column, _ in _taken(asked, base, changes, each=len(changes) <= MOST_PROBED)]
 
 
 def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> list[tuple[Any, list[str]]]:
-    """Frames of rows with one value that no training row has, if the model takes them, each with the kinds of its rows."""
+    """Frames of rows with one value that no training row has, if the model takes them, each with the kinds of its
+    rows.
+    """
     import numpy as np
     import pandas as pd
 
@@ -308,8 +344,13 @@ def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> 
         if all(isinstance(value, str) or (np.isfinite(value) and abs(value) < _LARGEST) for value in values):
             changes += [(column, value) for value in values]
             kinds += [kind] * len(values)
-    made = [(frame, kinds[place * MOST_PROBED : (place + 1) * MOST_PROBED]) for place, frame in enumerate(_variants(base, changes))]
-    return made if all(asked.takes(frame) for frame, _ in made) else []  # what the model itself refuses need not be compared
+    made = [
+        (frame, kinds[place * MOST_PROBED : (place + 1) * MOST_PROBED])
+        for place, frame in enumerate(_variants(base, changes))
+    ]
+    return (
+        made if all(asked.takes(frame) for frame, _ in made) else []
+    )  # what the model itself refuses need not be compared
 
 
 MOST_PROBED = 500  # rows at once, and columns that are asked one by one
@@ -323,15 +364,22 @@ def _complete_row(frame: Any) -> Any:
     row = frame.head(1).reset_index(drop=True)
     if not len(row) or not row.isna().to_numpy().any():
         return row
-    firsts = {column: frame[column].loc[[index]].to_numpy() for column in frame.columns if (index := frame[column].first_valid_index()) is not None}
-    return pd.DataFrame({column: firsts.get(column, row[column].to_numpy()) for column in frame.columns}).astype(frame.dtypes.to_dict())
+    firsts = {
+        column: frame[column].loc[[index]].to_numpy()
+        for column in frame.columns
+        if (index := frame[column].first_valid_index()) is not None
+    }
+    return pd.DataFrame({column: firsts.get(column, row[column].to_numpy()) for column in frame.columns}).astype(
+        frame.dtypes.to_dict()
+    )
 
 
 def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
-    """The values a column may have: of a column of categories, and of each column in which the model raises on any other value.
+    """The values a column may have: of a column of categories, and of each column in which the model raises on any
+    other value.
 
-    The latter (an encoder with ``handle_unknown="error"``) are found by asking the model with values that nobody has seen: what it does with them
-    is certain then, whatever it is made of.
+    The latter (an encoder with ``handle_unknown="error"``) are found by asking the model with values that nobody has
+    seen: what it does with them is certain then, whatever it is made of.
     """
     import pandas as pd
 
@@ -344,7 +392,9 @@ def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
             if series.nunique() == 1:
                 probes[column] = not series.dropna().iloc[0]
         elif pd.api.types.is_numeric_dtype(series):  # an encoder takes numbers for categories, too
-            probes[column] = max((value for value in {series.max()} | _of_encoders(asked, series) if value == value), default=0) + 1
+            probes[column] = (
+                max((value for value in {series.max()} | _of_encoders(asked, series) if value == value), default=0) + 1
+            )
         else:
             probes[column] = _UNSEEN
     if base.empty or not asked.takes(base):

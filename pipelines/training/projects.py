@@ -28,7 +28,8 @@ class Project:
     defaults: dict[str, str | None]
 
     def arguments(self, given: tuple[str, ...]) -> tuple[str, ...]:
-        """What the script finds in ``sys.argv``, with parameters as ``mlflow run`` takes them: ``-P name=value``, or without the ``-P``.
+        """What the script finds in ``sys.argv``, with parameters as ``mlflow run`` takes them: ``-P name=value``, or
+        without the ``-P``.
 
         Raises:
             UsageError: One is missing, or is no ``name=value``.
@@ -38,10 +39,16 @@ class Project:
             name, equals, told = word.removeprefix("-P").partition("=")
             if not equals:
                 raise UsageError(
-                    f"{word!r} is no parameter", where=self.where, fix=f"groundplan experiment FOLDER -- {next(iter(self.defaults), 'name')}=VALUE"
+                    f"{word!r} is no parameter",
+                    where=self.where,
+                    fix=f"groundplan experiment FOLDER -- {next(iter(self.defaults), 'name')}=VALUE",
                 )
             values[name] = told
-        missing = [name for name, value in values.items() if value is None and any(f"{{{name}}}" in word for word in self.words)]
+        missing = [
+            name
+            for name, value in values.items()
+            if value is None and any(f"{{{name}}}" in word for word in self.words)
+        ]
         if missing:
             wanted = " ".join(f"{name}=VALUE" for name in missing)
             raise UsageError(
@@ -56,7 +63,12 @@ class Project:
                 filled = filled.replace(f"{{{name}}}", value or "")
             found.append(filled)
         # As MLflow does with what the file does not name.
-        more = [part for name, value in values.items() if name not in self.defaults and f"{{{name}}}" not in self.words for part in (f"--{name}", str(value))]
+        more = [
+            part
+            for name, value in values.items()
+            if name not in self.defaults and f"{{{name}}}" not in self.words
+            for part in (f"--{name}", str(value))
+        ]
         return (*found, *more)
 
 
@@ -77,10 +89,18 @@ def project_of(folder: Path) -> Project | None:
         main = document["entry_points"]["main"]
         words, declared = shlex.split(str(main["command"])), main.get("parameters") or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
-        raise UsageError("has no entry point `main` with a command", where=where, fix="name the script itself: groundplan experiment FOLDER/train.py") from None
+        raise UsageError(
+            "has no entry point `main` with a command",
+            where=where,
+            fix="name the script itself: groundplan experiment FOLDER/train.py",
+        ) from None
     if len(words) < 2 or words[0] not in ("python", "python3") or not words[1].endswith(".py"):
         fix = "name the script itself: groundplan experiment FOLDER/train.py"
-        raise UsageError(f"its entry point `main` runs {words[0] if words else 'nothing'!r}, and only `python SCRIPT` is run", where=where, fix=fix)
+        raise UsageError(
+            f"its entry point `main` runs {words[0] if words else 'nothing'!r}, and only `python SCRIPT` is run",
+            where=where,
+            fix=fix,
+        )
     script = folder / words[1]
     if not script.is_file():
         raise UsageError(f"its entry point `main` runs {words[1]}, and there is no such file", where=where)

@@ -1,8 +1,9 @@
 """Watches a plain MLflow script from the outside: what it was trained on, which model it logged, which run it made.
 
-The script knows nothing of it. While it runs these are wrapped: estimators' ``fit`` and ``partial_fit``, ``train_test_split``,
-and ``mlflow.models.Model.log``, through which every flavour's ``log_model`` and every autolog goes. What they do stays; a model that is
-logged gets a signature, and scikit-learn's the types that it may hold, where the script says nothing of either.
+The script knows nothing of it. While it runs these are wrapped: estimators' ``fit`` and ``partial_fit``,
+``train_test_split``, and ``mlflow.models.Model.log``, through which every flavour's ``log_model`` and every autolog
+goes. What they do stays; a model that is logged gets a signature, and scikit-learn's the types that it may hold, where
+the script says nothing of either.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Logged:
         return as_frame(self.features, self.columns)
 
     def known(self, labels: Any) -> Any:
-        """Labels of the dataset as ``as_labels`` gives them; of a column for each class (one-hot) the class, where the model answers with that."""
+        """Labels of the dataset as ``as_labels`` gives them; of a column for each class (one-hot) the class, where
+        the model answers with that.
+        """
         found = as_labels(labels)
         if isinstance(self.model, networks.ShareNetwork) and networks.is_one_hot(found):
             return as_labels(found.to_numpy().argmax(axis=1))
@@ -94,7 +97,9 @@ class Recorder:
     splits: list[tuple[Any, Any]] = field(default_factory=list)
     parts: list[tuple[Any, Any]] = field(default_factory=list)
     more: Any = None
-    _fitted: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # by identity: some models are equal to others, or have no hash
+    _fitted: dict[int, tuple[Any, Any]] = field(
+        default_factory=dict
+    )  # by identity: some models are equal to others, or have no hash
     _kept: list[Any] = field(default_factory=list)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
@@ -217,11 +222,15 @@ class Recorder:
         mlflow.register_model = platform_register_model
 
     def _seen(self, model: Any) -> Logged:
-        """What is known of a model's training: its own fit; else, where it has no such method, the only split of the script."""
+        """What is known of a model's training: its own fit; else, where it has no such method, the only split of the
+        script.
+        """
         features, labels = self._fitted.get(id(model), (None, None))
         if features is None and len(self.parts) == 1 and not hasattr(type(model), "get_params"):
             (features, labels), (larger, rest) = self.splits[0], self.parts[0]
-            apart = Labelled(as_frame(_taken(features, rest), self.columns).reset_index(drop=True), as_labels(_taken(labels, rest)))
+            apart = Labelled(
+                as_frame(_taken(features, rest), self.columns).reset_index(drop=True), as_labels(_taken(labels, rest))
+            )
             return Logged(model, _taken(features, larger), _taken(labels, larger), self.columns, kept_apart=apart)
         return Logged(model, features, labels, self.columns)
 
@@ -237,7 +246,10 @@ class Recorder:
                 # Guessing requirements loads the model in a new process and takes 10 s; these are what it needs.
                 skops = given.get("serialization_format") in (None, "skops")
                 needed = mlflow.sklearn.get_default_pip_requirements(include_cloudpickle=not skops, include_skops=skops)
-                found |= {"pip_requirements": [*needed, *(given.get("extra_pip_requirements") or ())], "extra_pip_requirements": None}
+                found |= {
+                    "pip_requirements": [*needed, *(given.get("extra_pip_requirements") or ())],
+                    "extra_pip_requirements": None,
+                }
         elif hasattr(flavor, "get_default_pip_requirements") and not any(given.get(name) for name in _REQUIREMENTS):
             found["pip_requirements"] = flavor.get_default_pip_requirements()
         if getattr(flavor, "__name__", "") == "mlflow.pytorch" and given.get("serialization_format") in (None, "pt2"):
@@ -245,7 +257,12 @@ class Recorder:
                 found["input_example"] = networks.rows_of(features[:2])  # MLflow's own format can't be written without
         elif networks.is_network(model):
             pass  # MLflow wants tensors there, and does without
-        elif given.get("signature") is None and given.get("input_example") is None and features is not None and hasattr(model, "predict"):
+        elif (
+            given.get("signature") is None
+            and given.get("input_example") is None
+            and features is not None
+            and hasattr(model, "predict")
+        ):
             with contextlib.suppress(Exception):  # a signature is a description; a model without one is served as well
                 sample = as_frame(features[:100], self.columns)
                 found["signature"] = mlflow.models.infer_signature(sample, model.predict(features[:100]))
@@ -262,20 +279,27 @@ _REQUIREMENTS = ("pip_requirements", "extra_pip_requirements", "conda_env")
 
 
 def _logged(log: Callable[..., Any], given: dict[str, Any]) -> Any:
-    """Log a model; one that holds types that nobody has reviewed goes to MLflow as a pickle, if the script asks for no other format."""
+    """Log a model; one that holds types that nobody has reviewed goes to MLflow as a pickle, if the script asks for
+    no other format.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return log(**given)
     except MlflowException as error:
-        if "untrusted types" not in str(error) or given.get("serialization_format") != "skops" or given["skops_trusted_types"] != list(TRUSTED_TYPES):
+        if (
+            "untrusted types" not in str(error)
+            or given.get("serialization_format") != "skops"
+            or given["skops_trusted_types"] != list(TRUSTED_TYPES)
+        ):
             raise
     print("the model holds types that skops does not know: MLflow keeps it as a pickle")
     return log(**{**given, "serialization_format": "cloudpickle", "skops_trusted_types": None})
 
 
 def _watched(fit: Callable[..., Any], note: Any) -> Callable[..., Any]:
-    # A class of the script's own goes to other processes with its code, and this function with it: it must hold nothing but what can go.
+    # A class of the script's own goes to other processes with its code, and this function with it: it must hold nothing
+    # but what can go.
     @functools.wraps(fit)
     def watched(estimator: Any, *args: Any, **kwargs: Any) -> Any:
         with note((estimator, args, kwargs)):
@@ -358,9 +382,11 @@ def as_frame(features: Any, columns: tuple[str, ...] = ()) -> Any:
     if hasattr(features, "toarray"):
         if features.shape[0] * features.shape[1] > MOST_CELLS:
             raise GroundplanError(
-                f"the model was fitted on a sparse matrix of {features.shape[0]} rows and {features.shape[1]} columns, and a request names each column",
-                where="the logged model", fix="log a pipeline that begins with the texts: make_pipeline(TfidfVectorizer(), ...)",
-            )  # fmt: skip
+                f"the model was fitted on a sparse matrix of {features.shape[0]} rows and {features.shape[1]} columns,"
+                " and a request names each column",
+                where="the logged model",
+                fix="log a pipeline that begins with the texts: make_pipeline(TfidfVectorizer(), ...)",
+            )
         features = features.toarray()
     array = np.asarray(features)
     if array.ndim == 1:

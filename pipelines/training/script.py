@@ -1,4 +1,6 @@
-"""Runs a script as ``python SCRIPT ARGS`` would: in its folder, as ``__main__``, with its neighbours to import, whatever they are called."""
+"""Runs a script as ``python SCRIPT ARGS`` would: in its folder, as ``__main__``, with its neighbours to import,
+whatever they are called.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from spec.names import PACKAGES
 
 
 def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | None = None) -> None:
-    """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may be of classes of its own.
+    """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may be of classes of
+    its own.
 
     Args:
         folder: Where it is run. Default: its own.
@@ -58,17 +61,30 @@ def _end_runs(*, failed: bool) -> None:
 
 
 def _failed(script: Path, error: BaseException) -> GroundplanError:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(script.parent) and _is_own(frame.filename)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(script.parent) and _is_own(frame.filename)
+    ]
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(script)
     if isinstance(error, SystemExit):
         said = f": {error.code}" if isinstance(error.code, str) else f" with exit code {error.code}"
-        needs = "" if isinstance(error.code, str) or error.code != 2 else "what it needs goes behind two dashes: groundplan experiment SCRIPT -- ARGUMENTS"
+        needs = (
+            ""
+            if isinstance(error.code, str) or error.code != 2
+            else "what it needs goes behind two dashes: groundplan experiment SCRIPT -- ARGUMENTS"
+        )
         return GroundplanError(f"the script ended{said}", where=where, fix=needs)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        fix = f"name {error.name.partition('.')[0]} in a requirements.txt beside the script, and its packages are installed for it"
+        fix = (
+            f"name {error.name.partition('.')[0]} in a requirements.txt beside the script, and its packages are"
+            " installed for it"
+        )
         return GroundplanError(f"there is no module {error.name!r}", where=where, fix=fix)
     lines = str(error).strip().splitlines() or [""]
-    return GroundplanError(f"the script raised {type(error).__name__}{f': {lines[0]}' if lines[0] else ''}", where=where)
+    return GroundplanError(
+        f"the script raised {type(error).__name__}{f': {lines[0]}' if lines[0] else ''}", where=where
+    )
 
 
 def _is_own(file: str) -> bool:
@@ -76,7 +92,8 @@ def _is_own(file: str) -> bool:
 
 
 def _code(script: Path) -> types.CodeType:
-    """The code of a script; of a notebook that of its cells, each line at its own place, without what only a notebook knows.
+    """The code of a script; of a notebook that of its cells, each line at its own place, without what only a notebook
+    knows.
 
     Raises:
         GroundplanError: It is no Python, or no notebook.
@@ -89,7 +106,11 @@ def _code(script: Path) -> types.CodeType:
     except SyntaxError as error:
         raise GroundplanError(f"is no Python: {error.msg}", where=f"{script}:{error.lineno or 1}") from None
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
-        raise GroundplanError("can't be read as what its name says", where=str(script), fix="is it a script in UTF-8, or a whole notebook?") from None
+        raise GroundplanError(
+            "can't be read as what its name says",
+            where=str(script),
+            fix="is it a script in UTF-8, or a whole notebook?",
+        ) from None
 
 
 def _cells(notebook: dict[str, Any]) -> str:
@@ -143,7 +164,10 @@ def _tracking() -> Iterator[None]:
 
     def elsewhere(uri: Any) -> None:
         if str(uri) != ours:
-            print(f"the script names a tracking store of its own ({uri}): its runs go to the platform's instead", flush=True)
+            print(
+                f"the script names a tracking store of its own ({uri}): its runs go to the platform's instead",
+                flush=True,
+            )
 
     mlflow.set_tracking_uri = mlflow.set_registry_uri = elsewhere
     try:

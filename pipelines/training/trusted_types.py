@@ -1,25 +1,57 @@
 """Types that a stored scikit-learn model may hold besides what skops trusts by itself.
 
 skops stores a model without pickle and refuses every type it does not know. Each type here was read: it is plain data
-of scikit-learn, numpy, scipy, XGBoost or LightGBM, and making one runs no code that the file brings along; each function computes on
-arrays alone. Add one only after reading it. Left out on purpose: what calls a function that it is given (``PyFuncDistance64``,
-``PairwiseKernel``, ``make_scorer``'s own functions).
+of scikit-learn, numpy, scipy, XGBoost or LightGBM, and making one runs no code that the file brings along; each
+function computes on arrays alone. Add one only after reading it. Left out on purpose: what calls a function that it is
+given (``PyFuncDistance64``, ``PairwiseKernel``, ``make_scorer``'s own functions).
 """
 
 from __future__ import annotations
 
 _DISTANCES = (
-    "BrayCurtis", "Canberra", "Chebyshev", "Dice", "Euclidean", "Hamming", "Haversine", "Jaccard", "Mahalanobis", "Manhattan", "Minkowski", "RogersTanimoto",
-    "RussellRao", "SEuclidean", "SokalSneath",
-)  # fmt: skip
+    "BrayCurtis",
+    "Canberra",
+    "Chebyshev",
+    "Dice",
+    "Euclidean",
+    "Hamming",
+    "Haversine",
+    "Jaccard",
+    "Mahalanobis",
+    "Manhattan",
+    "Minkowski",
+    "RogersTanimoto",
+    "RussellRao",
+    "SEuclidean",
+    "SokalSneath",
+)
 _KERNELS = (
-    "CompoundKernel", "ConstantKernel", "DotProduct", "ExpSineSquared", "Exponentiation", "Hyperparameter", "Matern", "Product", "RBF", "RationalQuadratic",
-    "Sum", "WhiteKernel",
-)  # fmt: skip
+    "CompoundKernel",
+    "ConstantKernel",
+    "DotProduct",
+    "ExpSineSquared",
+    "Exponentiation",
+    "Hyperparameter",
+    "Matern",
+    "Product",
+    "RBF",
+    "RationalQuadratic",
+    "Sum",
+    "WhiteKernel",
+)
 _LOSSES = (
-    "AbsoluteError", "ExponentialLoss", "HalfBinomialLoss", "HalfGammaLoss", "HalfMultinomialLoss", "HalfPoissonLoss", "HalfSquaredError", "HalfTweedieLoss",
-    "HalfTweedieLossIdentity", "HuberLoss", "PinballLoss",
-)  # fmt: skip
+    "AbsoluteError",
+    "ExponentialLoss",
+    "HalfBinomialLoss",
+    "HalfGammaLoss",
+    "HalfMultinomialLoss",
+    "HalfPoissonLoss",
+    "HalfSquaredError",
+    "HalfTweedieLoss",
+    "HalfTweedieLossIdentity",
+    "HuberLoss",
+    "PinballLoss",
+)
 _SELECTION = ("chi2", "f_classif", "f_regression", "r_regression")
 
 TRUSTED_TYPES = (

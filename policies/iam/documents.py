@@ -1,7 +1,7 @@
 """IAM policy documents as they are evaluated: statements, principals and tests of context keys.
 
-Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html. A value that only a deployment can tell is
-``UNKNOWN``; whatever it stands in is neither a match nor none.
+Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html. A value
+that only a deployment can tell is ``UNKNOWN``; whatever it stands in is neither a match nor none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Statement:
     Attributes:
         policy: Name of the policy that it is part of, for messages.
         index: Its place in the policy, from 0.
-        principals: Pairs of kind and value (``AWS``, ``Service``, ``Federated``, ``CanonicalUser``); None where the element isn't there.
+        principals: Pairs of kind and value (``AWS``, ``Service``, ``Federated``, ``CanonicalUser``); None where the
+            element isn't there.
         variables: Whether ``${...}`` is a variable there: only in the version 2012-10-17 of the language.
     """
 
@@ -89,13 +90,24 @@ def _statement(item: Any, policy: str, index: int, variables: bool) -> Statement
     if not isinstance(item, Mapping) or item.get("Effect") not in ("Allow", "Deny"):
         raise ValueError(f"{policy}: statement {index + 1} has neither the effect Allow nor Deny")
     tests = tuple(
-        Test(operator, key, texts(values)) for operator, keys in (item.get("Condition") or {}).items() for key, values in keys.items()
-    )  # fmt: skip
+        Test(operator, key, texts(values))
+        for operator, keys in (item.get("Condition") or {}).items()
+        for key, values in keys.items()
+    )
     return Statement(
-        policy, index, str(item.get("Sid", "")), item["Effect"],
-        _optional(item, "Action"), _optional(item, "NotAction"), _optional(item, "Resource"), _optional(item, "NotResource"),
-        _principals(item, "Principal"), _principals(item, "NotPrincipal"), tests, variables,
-    )  # fmt: skip
+        policy,
+        index,
+        str(item.get("Sid", "")),
+        item["Effect"],
+        _optional(item, "Action"),
+        _optional(item, "NotAction"),
+        _optional(item, "Resource"),
+        _optional(item, "NotResource"),
+        _principals(item, "Principal"),
+        _principals(item, "NotPrincipal"),
+        tests,
+        variables,
+    )
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """Whether AWS would allow a request: its documented evaluation logic, as a pure function.
 
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html, for one account and across accounts, with
-permission boundaries, session policies, service control policies, resource control policies, VPC endpoint policies and the grants of KMS.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html, for one account and across
+accounts, with permission boundaries, session policies, service control policies, resource control policies, VPC
+endpoint policies and the grants of KMS.
 
-The answer is *undecided* where a value can't be told before a deployment, or where AWS's documents disagree. It is never a guess.
+The answer is *undecided* where a value can't be told before a deployment, or where AWS's documents disagree. It is
+never a guess.
 """
 
 from __future__ import annotations
@@ -20,9 +22,18 @@ from policies.iam.request import Request
 
 Outcome = Literal["allowed", "denied", "undecided"]
 _THEMSELVES = frozenset({"session", "user", "service", "everyone"})
-# Actions that everybody may call, even where a policy denies them (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
+# Actions that everybody may call, even where a policy denies them
+# (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
 _FREE = frozenset({"sts:getcalleridentity"})
-_TAKING_A_ROLE = frozenset({"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity"})
+_TAKING_A_ROLE = frozenset(
+    {
+        "sts:assumerole",
+        "sts:assumerolewithsaml",
+        "sts:assumerolewithwebidentity",
+        "sts:tagsession",
+        "sts:setsourceidentity",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class Grant:
 
 @dataclass(frozen=True)
 class Policies:
-    """What a request is held to. None means that there is none of that kind; an empty tuple means that nothing is allowed by it.
+    """What a request is held to. None means that there is none of that kind; an empty tuple means that nothing is
+    allowed by it.
 
     Args:
         identity: Of the role, or of the user and its groups.
@@ -108,7 +120,9 @@ def evaluate(request: Request, policies: Policies) -> Decision:
     if allowed is False:
         return Decision("denied", why)
     if allowed is None or undecided:
-        return Decision("undecided", why if allowed is None else f"{undecided} may deny it: a value in it can't be told", allowing)
+        return Decision(
+            "undecided", why if allowed is None else f"{undecided} may deny it: a value in it can't be told", allowing
+        )
     return Decision("allowed", why, allowing)
 
 
@@ -130,20 +144,26 @@ def _gates(policies: Policies, request: Request) -> list[tuple[str, _Said]]:
 
 
 def _allowed(
-    request: Request, policies: Policies, identity: _Said, resource: _Said, named: Mapping[str, bool | None], gates: Sequence[tuple[str, _Said]]
+    request: Request,
+    policies: Policies,
+    identity: _Said,
+    resource: _Said,
+    named: Mapping[str, bool | None],
+    gates: Sequence[tuple[str, _Said]],
 ) -> tuple[bool | None, str, tuple[Statement, ...]]:
     same_account = not request.account or request.owner == request.account
     own = ("its permission boundary", "its session policy")
     outer = [(what, said.allows) for what, said in gates if what not in own]
     inner = [(what, said.allows) for what, said in gates if what in own]
-    # A policy of the resource that names the session, the user or everybody is not held to what its boundary leaves out; one that
-    # names the role is. A service has no other policies.
+    # A policy of the resource that names the session, the user or everybody is not held to what its boundary leaves
+    # out; one that names the role is. A service has no other policies.
     themselves = any_of(answer for how, answer in named.items() if how in _THEMSELVES)
     by_role = named.get("role", False)
     by_account = named.get("account", False)
     granted = _granted(policies.grants, request)
     taking = request.action.lower() in _TAKING_A_ROLE
-    # Before a policy of an identity counts, the policy of a key, or of a role that is taken, must name the account or who asks.
+    # Before a policy of an identity counts, the policy of a key, or of a role that is taken, must name the account or
+    # who asks.
     trusted = taking or re.match(r"arn:[^:]*:kms:[^:]*:[^:]*:key/", request.resource) is not None
     inner_allows = all_of(answer for _, answer in inner)
     of_its_own = all_of((identity.allows, inner_allows))
@@ -155,39 +175,67 @@ def _allowed(
         if not same_account:
             core = all_of((any_of((themselves, by_role, by_account, granted)), of_its_own))
         whose = "role's trust policy" if taking else "key's policy"
-        needs = f"the {whose} does not name it" if not any_of((themselves, by_role, by_account, granted)) else _missing(identity, inner)
+        needs = (
+            f"the {whose} does not name it"
+            if not any_of((themselves, by_role, by_account, granted))
+            else _missing(identity, inner)
+        )
     elif same_account:
         core = any_of((themselves, all_of((by_role, inner_allows)), of_its_own))
         needs = _missing(identity, inner)
     else:
         core = all_of((any_of((themselves, by_role, by_account)), of_its_own))
-        needs = _missing(identity, inner) if of_its_own is False else f"the policy of the resource, which is account {request.owner}'s, does not name it"
+        needs = (
+            _missing(identity, inner)
+            if of_its_own is False
+            else f"the policy of the resource, which is account {request.owner}'s, does not name it"
+        )
     for what, answer in outer:
         if answer is False:
             return False, f"{what} does not allow it", ()
     if core is False:
         return False, needs, ()
     if core is None or any(answer is None for _, answer in outer):
-        return None, "a value that the statements ask for can't be told, or AWS's documents disagree about it", identity.allowing + resource.allowing
+        return (
+            None,
+            "a value that the statements ask for can't be told, or AWS's documents disagree about it",
+            identity.allowing + resource.allowing,
+        )
     return True, "it is allowed", identity.allowing + resource.allowing
 
 
 def _missing(identity: _Said, inner: Iterable[tuple[str, bool | None]]) -> str:
     if identity.allows is False:
         return "no statement of its policies allows it"
-    return next((f"{what} does not allow it" for what, answer in inner if answer is False), "no statement of its policies allows it")
+    return next(
+        (f"{what} does not allow it" for what, answer in inner if answer is False),
+        "no statement of its policies allows it",
+    )
 
 
 def _only_by_aws(request: Request) -> bool:
     """Policies, aliases and roles of AWS's own may be read, and that is all."""
     name = request.action.partition(":")[2].lower()
-    own = re.fullmatch(r"arn:[^:]*:(iam::aws:policy/.*|iam::\d*:role/(aws-service-role|aws-reserved)/.*|kms:[^:]*:[^:]*:alias/aws/.*)", request.resource)
-    return request.action.lower().startswith(("iam:", "kms:")) and own is not None and not name.startswith(("get", "list", "generate", "simulate"))
+    own = re.fullmatch(
+        r"arn:[^:]*:(iam::aws:policy/.*|iam::\d*:role/(aws-service-role|aws-reserved)/.*|kms:[^:]*:[^:]*:alias/aws/.*)",
+        request.resource,
+    )
+    return (
+        request.action.lower().startswith(("iam:", "kms:"))
+        and own is not None
+        and not name.startswith(("get", "list", "generate", "simulate"))
+    )
 
 
 def _granted(grants: Iterable[Grant], request: Request) -> bool | None:
-    meant = [grant for grant in grants if grant.key == request.resource and any(action_fits(action, request.action) for action in grant.actions)]
-    return any_of(None if UNKNOWN in grant.grantee else grant.grantee in (request.principal, request.role) for grant in meant)
+    meant = [
+        grant
+        for grant in grants
+        if grant.key == request.resource and any(action_fits(action, request.action) for action in grant.actions)
+    ]
+    return any_of(
+        None if UNKNOWN in grant.grantee else grant.grantee in (request.principal, request.role) for grant in meant
+    )
 
 
 def _say(policies: Iterable[Policy], request: Request, *, with_principal: bool = False) -> _Said:
@@ -225,7 +273,8 @@ def _resource(policies: Policies, request: Request) -> tuple[_Said, dict[str, bo
         if statement.effect == "Deny":
             names = _names(statement, request)
             if statement.not_principals is not None and policies.boundary is not None and request.role:
-                # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html: denied whatever it names
+                # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html: denied
+                # whatever it names
                 names = True
             denies.append((statement, all_of((meant, names))))
             continue
@@ -236,9 +285,11 @@ def _resource(policies: Policies, request: Request) -> tuple[_Said, dict[str, bo
     if unreadable:
         named = {"account": None, "session": None}
     said = _Said(
-        None if unreadable else any_of(answer for _, answer in denies), any_of(named.values()),
-        tuple(statement for statement, answer in denies if answer), tuple(allowing) if any(named.values()) else (),
-    )  # fmt: skip
+        None if unreadable else any_of(answer for _, answer in denies),
+        any_of(named.values()),
+        tuple(statement for statement, answer in denies if answer),
+        tuple(allowing) if any(named.values()) else (),
+    )
     return said, named
 
 
@@ -252,14 +303,22 @@ def _meant(statement: Statement, request: Request, *, trust: bool = False) -> bo
     if action is False:
         return False
     if statement.resources is not None:
-        resource = any_of(resource_fits(pattern, request, variables=statement.variables) for pattern in statement.resources)
+        resource = any_of(
+            resource_fits(pattern, request, variables=statement.variables) for pattern in statement.resources
+        )
     elif statement.not_resources is not None:
-        resource = opposite(any_of(resource_fits(pattern, request, variables=statement.variables) for pattern in statement.not_resources))
+        resource = opposite(
+            any_of(
+                resource_fits(pattern, request, variables=statement.variables) for pattern in statement.not_resources
+            )
+        )
     else:
         resource = True  # a trust policy stands on its role
     if resource is False:
         return False
-    return all_of((action, resource, *(holds(test, request, variables=statement.variables) for test in statement.tests)))
+    return all_of(
+        (action, resource, *(holds(test, request, variables=statement.variables) for test in statement.tests))
+    )
 
 
 def _names(statement: Statement, request: Request) -> bool | None:

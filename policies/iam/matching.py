@@ -1,6 +1,7 @@
 """Patterns of IAM: actions, ARNs, principals. Answers are True, False, or None where it can't be told.
 
-Wildcards: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards
+Wildcards:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards
 Variables: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
 """
 
@@ -13,7 +14,8 @@ from functools import lru_cache
 from policies.iam.documents import UNKNOWN
 from policies.iam.request import Request
 
-# Services whose ARNs name the resource at once, without its type before it: there a wildcard may stand at the beginning.
+# Services whose ARNs name the resource at once, without its type before it: there a wildcard may stand at the
+# beginning.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 _WITHOUT_TYPE = frozenset({"s3", "sns", "sqs", "execute-api", "apigateway", "codecommit", "transfer"})
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -52,7 +54,8 @@ def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
 
 
-# Wildcards that are meant as characters (`${*}`, those in values) are characters of their own while patterns are matched.
+# Wildcards that are meant as characters (`${*}`, those in values) are characters of their own while patterns are
+# matched.
 _ESCAPED = {ord("*"): "\ue000", ord("?"): "\ue001"}
 _PLAIN = {ord(mark): chr(plain) for plain, mark in _ESCAPED.items()}
 
@@ -67,8 +70,11 @@ def fits(pattern: str, value: str, *, ignore_case: bool = False) -> bool | None:
     if UNKNOWN in (pattern, value):
         return True if pattern == "*" else None
     if UNKNOWN in pattern or UNKNOWN in value:
-        # A part can't be told. What stands before and behind it can still show that they differ, or a wildcard may cover it whatever it is.
-        if UNKNOWN not in pattern and _pattern(pattern, ignore_case).fullmatch(value.replace(UNKNOWN, "\ue003\ue003\ue003")):
+        # A part can't be told. What stands before and behind it can still show that they differ, or a wildcard may
+        # cover it whatever it is.
+        if UNKNOWN not in pattern and _pattern(pattern, ignore_case).fullmatch(
+            value.replace(UNKNOWN, "\ue003\ue003\ue003")
+        ):
             return True
         return None if _may_meet(pattern, value) else False
     return _matches(pattern, value, ignore_case)
@@ -78,7 +84,8 @@ def _matches(pattern: str, value: str, ignore_case: bool) -> bool:
     head = pattern[:-1] if pattern.endswith("*") else pattern
     if "*" in head or "?" in head:
         return _pattern(pattern, ignore_case).fullmatch(value) is not None
-    # Most patterns are a text, or its beginning: thousands of expressions would take longer to compile than all the rest.
+    # Most patterns are a text, or its beginning: thousands of expressions would take longer to compile than all the
+    # rest.
     head = head.translate(_PLAIN)
     if ignore_case:
         head, value = head.lower(), value.lower()
@@ -138,8 +145,9 @@ def action_fits(pattern: str, action: str) -> bool | None:
 def arn_fits(pattern: str, arn: str) -> bool | None:
     """Whether an ARN fits a pattern: each of its first five parts by itself, then the rest as a whole.
 
-    Undecided where the pattern has a wildcard in the type of the resource (``*/name``): the reference of ARNs forbids it, AWS's own
-    examples for EC2 use it (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards).
+    Undecided where the pattern has a wildcard in the type of the resource (``*/name``): the reference of ARNs forbids
+    it, AWS's own examples for EC2 use it
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards).
     """
     if pattern == "*":
         return True
@@ -149,7 +157,8 @@ def arn_fits(pattern: str, arn: str) -> bool | None:
         return None
     wanted, found = pattern.split(":", 5), arn.split(":", 5)
     if len(wanted) < 6 or len(found) < 6:
-        # AWS checks each of the six parts; of a pattern that ends before them (`arn:aws:s3*`) its documents say nothing.
+        # AWS checks each of the six parts; of a pattern that ends before them (`arn:aws:s3*`) its documents say
+        # nothing.
         return True if pattern == arn else None if pattern.endswith("*") and fits(pattern, arn) is not False else False
     answer = all_of(fits(one, two) for one, two in zip(wanted, found, strict=True))
     if answer and wanted[2] not in _WITHOUT_TYPE and wanted[5] != found[5] and _TYPE_WITH_WILDCARD.match(wanted[5]):
@@ -167,8 +176,8 @@ def principal_fits(kind: str, value: str, request: Request) -> str | None:
     """How a principal of a statement names who asks.
 
     Returns:
-        ``session``, ``user`` or ``service`` where it is named itself; ``role`` where its role is; ``everyone`` for ``*``;
-        ``account`` where its account is; ``unknown`` where it can't be told; None where it is another.
+        ``session``, ``user`` or ``service`` where it is named itself; ``role`` where its role is; ``everyone`` for
+        ``*``; ``account`` where its account is; ``unknown`` where it can't be told; None where it is another.
     """
     who = request.principal
     if value == UNKNOWN:
@@ -187,7 +196,9 @@ def principal_fits(kind: str, value: str, request: Request) -> str | None:
             return "unknown"
         return "account" if account == request.account else None
     if value == who:
-        return "session" if ":assumed-role/" in who or ":federated-user/" in who else "role" if ":role/" in who else "user"
+        return (
+            "session" if ":assumed-role/" in who or ":federated-user/" in who else "role" if ":role/" in who else "user"
+        )
     if request.role and value == request.role:
         return "role"
     if UNKNOWN in value or UNKNOWN in who:

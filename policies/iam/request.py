@@ -16,9 +16,10 @@ class Request:
         action: ``service:Name``.
         resource: ARN, or ``*`` where the action knows none.
         principal: ARN of a user, a role or a role's session; a service (``sagemaker.amazonaws.com``); or ``anonymous``.
-        context: Values of condition keys; lower and upper case are alike. ``UNKNOWN`` where there is a value that can't be told.
-        open_keys: Keys (beginnings of keys end in ``*``) of which it can't be told whether the request has them. Others that are
-            not in ``context`` are not in the request.
+        context: Values of condition keys; lower and upper case are alike. ``UNKNOWN`` where there is a value that can't
+            be told.
+        open_keys: Keys (beginnings of keys end in ``*``) of which it can't be told whether the request has them. Others
+            that are not in ``context`` are not in the request.
         resource_account: Owner of the resource; the one in its ARN where not given, else the principal's.
     """
 
@@ -30,7 +31,9 @@ class Request:
     resource_account: str = ""
 
     def __post_init__(self) -> None:
-        lowered = {key.lower(): (value,) if isinstance(value, str) else tuple(value) for key, value in self.context.items()}
+        lowered = {
+            key.lower(): (value,) if isinstance(value, str) else tuple(value) for key, value in self.context.items()
+        }
         if self.principal.startswith("arn:"):
             lowered.setdefault("aws:principalarn", (self.role or self.principal,))
             lowered.setdefault("aws:principalaccount", (self.account,))
@@ -44,7 +47,10 @@ class Request:
     def may_have(self, key: str) -> bool:
         """Whether it can't be told if the request has the key."""
         lowered = key.lower()
-        return any(lowered == one.lower() or (one.endswith("*") and lowered.startswith(one[:-1].lower())) for one in self.open_keys)
+        return any(
+            lowered == one.lower() or (one.endswith("*") and lowered.startswith(one[:-1].lower()))
+            for one in self.open_keys
+        )
 
     @property
     def account(self) -> str:

@@ -1,10 +1,11 @@
 """Whether a new version of a data contract fits the old one, as its compatibility mode asks.
 
-The modes are the schema registries' (https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility,
-https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html): BACKWARD: who reads by the new version can
-read events of the old one. FORWARD: who reads by the old version can read events of the new one. FULL: both. With ``_ALL`` (Glue) that
-holds for all earlier versions, not for the last alone. Events hold no unknown fields (``additionalProperties: false``), so that a field
-more or less is a change, too.
+The modes are the schema registries'
+(https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility,
+https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html): BACKWARD: who reads by
+the new version can read events of the old one. FORWARD: who reads by the old version can read events of the new one.
+FULL: both. With ``_ALL`` (Glue) that holds for all earlier versions, not for the last alone. Events hold no unknown
+fields (``additionalProperties: false``), so that a field more or less is a change, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from spec.contracts.model import Contract, Field, Limit, Limits, as_text
 from spec.contracts.patterns import lengths, within
@@ -26,11 +28,20 @@ def breaks(old: Contract, new: Contract) -> list[str]:
     found = [*_of_the_table(old, new), *_of_people(old, new), *_of_units(old, new)]
     modes = {new.compatibility.removesuffix("_ALL"), old.compatibility.removesuffix("_ALL")}
     if {"BACKWARD", "FULL"} & modes:
-        found += [f"{why} ({_mode(old, new, 'BACKWARD')}: events of {old.version} are still in the topic)" for why in unreadable(old, new)]
+        found += [
+            f"{why} ({_mode(old, new, 'BACKWARD')}: events of {old.version} are still in the topic)"
+            for why in unreadable(old, new)
+        ]
     if {"FORWARD", "FULL"} & modes:
-        found += [f"{why} ({_mode(old, new, 'FORWARD')}: readers by {old.version} would refuse the new events)" for why in unreadable(new, old)]
+        found += [
+            f"{why} ({_mode(old, new, 'FORWARD')}: readers by {old.version} would refuse the new events)"
+            for why in unreadable(new, old)
+        ]
     if not found and _bare(old) != _bare(new) and _number(new) <= _number(old):
-        found.append(f"the fields have changed, and the version is {'still' if old.version == new.version else 'now'} {new.version}: give it a higher one")
+        found.append(
+            f"the fields have changed, and the version is {'still' if old.version == new.version else 'now'}"
+            f" {new.version}: give it a higher one"
+        )
     return list(dict.fromkeys(found))
 
 
@@ -47,17 +58,28 @@ def _of_the_table(old: Contract, new: Contract) -> Iterator[str]:
 
 
 def _of_people(old: Contract, new: Contract) -> list[str]:
-    before, after = ({".".join(path): bool(item.personal) for path, item in contract.leaves()} for contract in (old, new))
+    before, after = (
+        {".".join(path): bool(item.personal) for path, item in contract.leaves()} for contract in (old, new)
+    )
     shared = sorted(before.keys() & after.keys())
-    return [f"{name} was personal and would be stored as it comes" for name in shared if before[name] and not after[name]] + [
-        f"{name} becomes personal, and the raw zone holds it as it came" for name in shared if after[name] and not before[name]
+    return [
+        f"{name} was personal and would be stored as it comes" for name in shared if before[name] and not after[name]
+    ] + [
+        f"{name} becomes personal, and the raw zone holds it as it came"
+        for name in shared
+        if after[name] and not before[name]
     ]
 
 
 def _of_units(old: Contract, new: Contract) -> list[str]:
     before, after = ({item.name: item.unit for item in contract.fields} for contract in (old, new))
-    changed = sorted(name for name in before.keys() & after.keys() if before[name] and after[name] and before[name] != after[name])
-    return [f"{name} was in {before[name]} and is in {after[name]}: the same numbers would mean other things" for name in changed]
+    changed = sorted(
+        name for name in before.keys() & after.keys() if before[name] and after[name] and before[name] != after[name]
+    )
+    return [
+        f"{name} was in {before[name]} and is in {after[name]}: the same numbers would mean other things"
+        for name in changed
+    ]
 
 
 def _bare(contract: Contract) -> tuple[Field, ...]:
@@ -66,7 +88,14 @@ def _bare(contract: Contract) -> tuple[Field, ...]:
     def bare(item: Field) -> Field:
         inner = bare(item.item) if item.item else None
         return replace(
-            item, title="", description="", unit="", not_personal="", personal=str(bool(item.personal)), fields=tuple(map(bare, item.fields)), item=inner
+            item,
+            title="",
+            description="",
+            unit="",
+            not_personal="",
+            personal=str(bool(item.personal)),
+            fields=tuple(map(bare, item.fields)),
+            item=inner,
         )
 
     return tuple(map(bare, contract.fields))
@@ -89,8 +118,17 @@ def _of_fields(written: Iterable[Field], read: Iterable[Field], above: str, writ
     one, other = ({item.name: item for item in fields} for fields in (written, read))
     gone, come = [name for name in one if name not in other], [name for name in other if name not in one]
     for name in gone:
-        renamed = next((new for new in come if other[new].kind == one[name].kind and other[new].description == one[name].description != ""), "")
-        yield f"{above}{name} is in {writer} and not in {reader}" + (f", which calls it {renamed}: a new name is another field" if renamed else "")
+        renamed = next(
+            (
+                new
+                for new in come
+                if other[new].kind == one[name].kind and other[new].description == one[name].description != ""
+            ),
+            "",
+        )
+        yield f"{above}{name} is in {writer} and not in {reader}" + (
+            f", which calls it {renamed}: a new name is another field" if renamed else ""
+        )
     yield from (f"{above}{name} is required by {reader} and not in {writer}" for name in come if other[name].required)
     for name in one.keys() & other.keys():
         yield from _of_field(one[name], other[name], f"{above}{name}", writer, reader)
@@ -102,9 +140,16 @@ def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> 
     if one.kind != other.kind and (one.kind, other.kind) not in _WIDER:
         yield f"{path} is {one.kind} in {writer} and {other.kind} in {reader}"
         return
-    if one.kind == other.kind == "decimal" and (other.scale < one.scale or other.digits - other.scale < one.digits - one.scale):
-        yield f"{path} has {one.digits} digits, {one.scale} behind the point, in {writer}, and {other.digits}, {other.scale}, in {reader}"
-    if (one.format, one.timezone) != (other.format, other.timezone) and not (one.format == other.format and not one.timezone):
+    if one.kind == other.kind == "decimal" and (
+        other.scale < one.scale or other.digits - other.scale < one.digits - one.scale
+    ):
+        yield (
+            f"{path} has {one.digits} digits, {one.scale} behind the point, in {writer}, and {other.digits},"
+            f" {other.scale}, in {reader}"
+        )
+    if (one.format, one.timezone) != (other.format, other.timezone) and not (
+        one.format == other.format and not one.timezone
+    ):
         yield f"{path} is written {_form(one)} in {writer} and {_form(other)} in {reader}"
     if one.kind == "object":
         yield from _of_fields(one.fields, other.fields, f"{path}.", writer, reader)
@@ -113,8 +158,18 @@ def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> 
     yield from (f"{path}: {why}" for why in _narrower(one.limits, other.limits))
 
 
+def _beyond(mine: Any, mine_open: bool, limit: Any, limit_open: bool, *, below: bool) -> bool:
+    """Whether a side takes values that the limit of another refuses; both are of one kind."""
+    if mine is None:
+        return True
+    if mine == limit:
+        return limit_open and not mine_open
+    return bool(mine < limit if below else mine > limit)
+
+
 def _form(item: Field) -> str:
-    return f"{f'as {item.format}' if item.format else 'in ISO 8601'}{f', {item.timezone} where it tells no zone' if item.timezone else ''}"
+    form = f"as {item.format}" if item.format else "in ISO 8601"
+    return f"{form}, {item.timezone} where it tells no zone" if item.timezone else form
 
 
 def _narrower(one: Limits, other: Limits) -> Iterator[str]:
@@ -124,16 +179,24 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
         if more:
             yield f"{', '.join(as_text(value) for value in more[:5])} is allowed on one side and not on the other"
         return
-    if other.least is not None and (one.least is None or one.least < other.least or (one.least == other.least and other.least_open and not one.least_open)):  # type: ignore[operator]
-        yield f"the least value is {_side(one.least, one.least_open)} on one side and {_side(other.least, other.least_open)} on the other"
-    if other.most is not None and (one.most is None or one.most > other.most or (one.most == other.most and other.most_open and not one.most_open)):  # type: ignore[operator]
-        yield f"the greatest value is {_side(one.most, one.most_open)} on one side and {_side(other.most, other.most_open)} on the other"
+    if other.least is not None and _beyond(one.least, one.least_open, other.least, other.least_open, below=True):
+        yield (
+            f"the least value is {_side(one.least, one.least_open)} on one side and"
+            f" {_side(other.least, other.least_open)} on the other"
+        )
+    if other.most is not None and _beyond(one.most, one.most_open, other.most, other.most_open, below=False):
+        yield (
+            f"the greatest value is {_side(one.most, one.most_open)} on one side and"
+            f" {_side(other.most, other.most_open)} on the other"
+        )
     if other.pattern is not None and one.pattern != other.pattern:
         fits = None if one.pattern is None else within(one.pattern, other.pattern)
         if not fits:
             unsure = ", and it can't be told which takes more" if one.pattern is not None and fits is None else ""
             yield f"the form is {one.pattern or 'any'} on one side and {other.pattern} on the other{unsure}"
-    least, most = lengths(one.pattern) if one.pattern is not None and (other.longest is not None or other.shortest) else (0, None)
+    least, most = (
+        lengths(one.pattern) if one.pattern is not None and (other.longest is not None or other.shortest) else (0, None)
+    )
     longest = min((length for length in (one.longest, most) if length is not None), default=None)
     if other.longest is not None and (longest is None or longest > other.longest):
         yield f"the length is up to {one.longest or 'any'} on one side and {other.longest} on the other"
@@ -142,8 +205,13 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
     listed = f"^({'|'.join(re.escape(str(value)) for value in other.allowed)})$"
     if other.allowed and not (one.pattern is not None and within(one.pattern, listed)):
         yield "any value is allowed on one side, and a list of them on the other"
-    if other.multiple_of is not None and (one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))):
-        yield f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the other"
+    if other.multiple_of is not None and (
+        one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))
+    ):
+        yield (
+            f"values are multiples of {one.multiple_of or 'any number'} on one side and of {other.multiple_of} on the"
+            " other"
+        )
 
 
 def _takes(limits: Limits, value: Limit) -> bool:
@@ -159,7 +227,11 @@ def _takes(limits: Limits, value: Limit) -> bool:
     if not isinstance(value, str):
         return True
     long = limits.longest is not None and len(value) > limits.longest
-    return not long and len(value) >= (limits.shortest or 0) and (limits.pattern is None or re.search(limits.pattern, value) is not None)
+    return (
+        not long
+        and len(value) >= (limits.shortest or 0)
+        and (limits.pattern is None or re.search(limits.pattern, value) is not None)
+    )
 
 
 def _side(limit: Limit | None, is_open: bool) -> str:

@@ -34,7 +34,9 @@ class Fault:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {f'{self.place}: ' if self.place else ''}{self.says}" + (f"\n  -> {self.fix}" if self.fix else "")
+        return f"{where}: {f'{self.place}: ' if self.place else ''}{self.says}" + (
+            f"\n  -> {self.fix}" if self.fix else ""
+        )
 
 
 class NotReadableError(Exception):
@@ -59,7 +61,11 @@ _Loader.yaml_implicit_resolvers = {
 
 
 # Sets, bytes and the like are nothing that a contract could hold.
-_Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or str(tag).rpartition(":")[2] in _PLAIN}
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or str(tag).rpartition(":")[2] in _PLAIN
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,9 @@ class Document:
         return made
 
     def _json(self) -> dict[str, Any] | None:
-        """What a JSON file holds, by JSON's own rules: YAML 1.1 reads some numbers and escapes otherwise. None where it is YAML."""
+        """What a JSON file holds, by JSON's own rules: YAML 1.1 reads some numbers and escapes otherwise. None where
+        it is YAML.
+        """
         if not self.text.lstrip("\ufeff \n\r\t").startswith("{"):
             return None
         try:
@@ -117,10 +125,16 @@ class Document:
         except (yaml.YAMLError, RecursionError) as error:
             raise NotReadableError(self._unreadable(error)) from None
         if _size(node, {}) > MOST_PARTS:
-            raise NotReadableError(Fault(self.file, 0, "", f"holds more than {MOST_PARTS:,} parts, once its aliases are written out"))
+            raise NotReadableError(
+                Fault(self.file, 0, "", f"holds more than {MOST_PARTS:,} parts, once its aliases are written out")
+            )
         for path, key in _twice(node):
             is_text = isinstance(key, yaml.ScalarNode) and key.tag in (_TEXT, _MERGE)
-            says, fix = (f"`{key.value}` is there twice", "remove one of them") if is_text else ("a key is no text", "put it in quotes")
+            says, fix = (
+                (f"`{key.value}` is there twice", "remove one of them")
+                if is_text
+                else ("a key is no text", "put it in quotes")
+            )
             raise NotReadableError(Fault(self.file, key.start_mark.line + 1, _place(node, path), says, fix))
         return node
 
@@ -131,7 +145,14 @@ class Document:
             for event in yaml.parse(self.text, _Loader):
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if depth > MOST_DEPTH:
-                    raise NotReadableError(Fault(self.file, event.start_mark.line + 1 if event.start_mark else 0, "", f"is more than {MOST_DEPTH} levels deep"))
+                    raise NotReadableError(
+                        Fault(
+                            self.file,
+                            event.start_mark.line + 1 if event.start_mark else 0,
+                            "",
+                            f"is more than {MOST_DEPTH} levels deep",
+                        )
+                    )
         except yaml.YAMLError as error:
             raise NotReadableError(self._unreadable(error)) from None
 
@@ -141,10 +162,18 @@ class Document:
         if "expected a single document" in str(error):
             return Fault(self.file, line, "", "holds several documents", "one contract is one YAML document")
         if isinstance(error, yaml.constructor.ConstructorError):
-            return Fault(self.file, line, "", "has a part with a type of its own (`!`), which is not read", "write plain values")
+            return Fault(
+                self.file, line, "", "has a part with a type of its own (`!`), which is not read", "write plain values"
+            )
         written = self.text.splitlines()[line - 1 : line]
-        tab = "a tab can't indent" if written and written[0].lstrip(" ").startswith("\t") else "a bracket, a quote or an indentation is wrong"
-        return Fault(self.file, line, "", "is no YAML from here on", f"look here and at the lines before: {tab}" if line else "")
+        tab = (
+            "a tab can't indent"
+            if written and written[0].lstrip(" ").startswith("\t")
+            else "a bracket, a quote or an indentation is wrong"
+        )
+        return Fault(
+            self.file, line, "", "is no YAML from here on", f"look here and at the lines before: {tab}" if line else ""
+        )
 
     def line(self, path: Path) -> int:
         """Line of the part, or of the last part above it that is there."""

@@ -1,4 +1,6 @@
-"""What the platform takes from a contract: one ``Contract`` for each object of its schema, which is a topic and a table here."""
+"""What the platform takes from a contract: one ``Contract`` for each object of its schema, which is a topic and a
+table here.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,28 @@ FUTURE_TOLERANCE_HOURS = 24.0  # senders' clocks and time zones are wrong by hou
 REASON_LENGTH = 10  # characters; less tells nobody why
 INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
 RETIRED = {
-    "retired", "deleted", "decommissioned", "endoflife", "eol", "obsolete", "archived", "inactive", "sunset", "withdrawn", "cancelled", "canceled",
+    "retired",
+    "deleted",
+    "decommissioned",
+    "endoflife",
+    "eol",
+    "obsolete",
+    "archived",
+    "inactive",
+    "sunset",
+    "withdrawn",
+    "cancelled",
+    "canceled",
     "discontinued",
-}  # fmt: skip
+}
 DRAFTS = {"draft", "proposed", "proposal", "development", "indevelopment", "test", "testing", "experimental", "planned"}
 PARTITIONS = {"day": "%Y-%m-%d", "month": "%Y-%m"}
 
-# ``decimal`` is a number of exact digits; ``json`` is anything that the contract does not describe further, kept as JSON text.
-Kind = Literal["integer", "number", "decimal", "string", "boolean", "timestamp", "date", "time", "object", "array", "json"]
+# ``decimal`` is a number of exact digits; ``json`` is anything that the contract does not describe further, kept as
+# JSON text.
+Kind = Literal[
+    "integer", "number", "decimal", "string", "boolean", "timestamp", "date", "time", "object", "array", "json"
+]
 Limit = int | float | Decimal | datetime | date | time
 
 
@@ -51,7 +67,8 @@ class Rule:
     """A rule about the data as a whole (``quality``) that the gate runs.
 
     Attributes:
-        kind: ``library`` (a metric of the standard), ``sql`` (a query that gives one number), ``expectation`` (of Great Expectations).
+        kind: ``library`` (a metric of the standard), ``sql`` (a query that gives one number), ``expectation`` (of Great
+            Expectations).
         about: Path of the field; empty where it is about the whole table.
         metric, query, expectation, arguments: What is counted, asked or expected.
         compare: The standard's comparison (``mustBe``, ``mustBeLessThan``, ...).
@@ -138,7 +155,8 @@ class Contract:
         fields: Of one event, in order.
         keys: Names of the fields that tell one entity from others; none where every event is a row of its own.
         event_time: Name of the field that tells when the event was; empty where none does.
-        version_field: Name of the field whose highest value is an entity's newest event; empty where the event time tells that.
+        version_field: Name of the field whose highest value is an entity's newest event; empty where the event time
+            tells that.
         rules: About the table as a whole.
         service_levels: Property, value and unit, as text.
         source: The file's text, so that data can keep the contract that it was taken in by.
@@ -176,7 +194,9 @@ class Contract:
 
     @property
     def partition_format(self) -> str:
-        """``strftime`` form of the event date that the raw zone is partitioned by: days, or months where a day is too little for a file."""
+        """``strftime`` form of the event date that the raw zone is partitioned by: days, or months where a day is
+        too little for a file.
+        """
         return PARTITIONS[self.partition]
 
     @property
@@ -197,7 +217,9 @@ class Contract:
 
     def field(self, name: str) -> Field | None:
         """A field by its name, or by its title."""
-        return next((item for item in self.fields if item.name == name), None) or next((item for item in self.fields if item.title == name), None)
+        return next((item for item in self.fields if item.name == name), None) or next(
+            (item for item in self.fields if item.title == name), None
+        )
 
     def leaves(self) -> Iterator[tuple[tuple[str, ...], Field]]:
         """All innermost fields with their paths."""
@@ -231,7 +253,14 @@ def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
     }
 
 
-_JSON_TYPES: dict[str, Any] = {"integer": "integer", "number": "number", "boolean": "boolean", "object": "object", "array": "array", "json": None}
+_JSON_TYPES: dict[str, Any] = {
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+    "object": "object",
+    "array": "array",
+    "json": None,
+}
 
 
 def _json_schema(item: Field) -> dict[str, Any]:
@@ -251,11 +280,24 @@ def _json_schema(item: Field) -> dict[str, Any]:
     if item.kind == "timestamp" and not item.format and not item.timezone:
         schema["format"] = "date-time"
     if item.kind in ("integer", "number"):
-        names = {"least": "exclusiveMinimum" if limits.least_open else "minimum", "most": "exclusiveMaximum" if limits.most_open else "maximum"}
+        names = {
+            "least": "exclusiveMinimum" if limits.least_open else "minimum",
+            "most": "exclusiveMaximum" if limits.most_open else "maximum",
+        }
         schema |= {name: getattr(limits, side) for side, name in names.items() if getattr(limits, side) is not None}
         schema |= {"multipleOf": limits.multiple_of} if limits.multiple_of is not None else {}
-    lengths = ("minItems", "maxItems") if item.kind == "array" else ("minLength", "maxLength") if item.kind == "string" else ()
-    schema |= {name: value for name, value in zip(lengths, (limits.shortest, limits.longest), strict=False) if value is not None}
+    lengths = (
+        ("minItems", "maxItems")
+        if item.kind == "array"
+        else ("minLength", "maxLength")
+        if item.kind == "string"
+        else ()
+    )
+    schema |= {
+        name: value
+        for name, value in zip(lengths, (limits.shortest, limits.longest), strict=False)
+        if value is not None
+    }
     if limits.pattern is not None:
         schema["pattern"] = limits.pattern
     if limits.allowed:

@@ -12,7 +12,9 @@ MOST_REPEATS = 300  # what a form counts to; an automaton has a state for each
 
 @cache
 def within(narrow: str, wide: str) -> bool | None:
-    """Whether the texts of the first form are all of the second; None where that can't be told (lookaheads, counts in the thousands)."""
+    """Whether the texts of the first form are all of the second; None where that can't be told (lookaheads, counts
+    in the thousands).
+    """
     if narrow == wide:
         return True
     if any(map(_unlike, (narrow, wide))):
@@ -36,9 +38,14 @@ def lengths(pattern: str) -> tuple[int, int | None]:
     automaton = None if _unlike(pattern) or _large(pattern) else _automaton(pattern)
     if automaton is None or automaton.empty():
         return 0, None
-    steps = {state: {after for after in automaton.map.get(state, {}).values() if automaton.islive(after)} for state in automaton.states}
+    steps = {
+        state: {after for after in automaton.map.get(state, {}).values() if automaton.islive(after)}
+        for state in automaton.states
+    }
     level, shortest = {automaton.initial}, None
-    for length in range(len(automaton.states) + 1):  # a text of more letters than states has passed one of them twice, and may again
+    for length in range(
+        len(automaton.states) + 1
+    ):  # a text of more letters than states has passed one of them twice, and may again
         if shortest is None and level & automaton.finals:
             shortest = length
         level = {after for state in level for after in steps[state]}
@@ -66,7 +73,13 @@ def _elsewhere(narrow: str, wide: str) -> bool | None:
 
     code = "import sys; from spec.contracts.patterns import decided; print(decided(*sys.argv[1:]))"
     try:
-        done = subprocess.run([sys.executable, "-c", code, narrow, wide], capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, narrow, wide],
+            capture_output=True,
+            text=True,
+            timeout=MOST_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return None
     return {"True": True, "False": False}.get(done.stdout.strip())
@@ -77,7 +90,9 @@ def _automaton(pattern: str) -> Any:
     import interegular
     from interegular.patterns import InvalidSyntax, Unsupported
 
-    if any(int(count) > MOST_REPEATS for count in re.findall(r"\{(?:\d*,)?(\d+)\}", pattern)) or _anchored_choice(pattern):
+    if any(int(count) > MOST_REPEATS for count in re.findall(r"\{(?:\d*,)?(\d+)\}", pattern)) or _anchored_choice(
+        pattern
+    ):
         return None
     ends = pattern.endswith("$") and not re.search(r"(?<!\\)(\\\\)*\\\$$", pattern)
     inner = pattern[1 if pattern.startswith("^") else 0 : -1 if ends else None]

@@ -8,17 +8,54 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_WORDS = {"personal", "pii", "piis", "spii", "phi", "spi", "gdpr", "personaldata", "personalinformation", "piidata", "personalidentifiable"}
-_TOGETHER = ({"personally", "identifiable"}, {"personally", "identifying"}, {"sensitive", "personal"}, {"data", "subject"})
+_WORDS = {
+    "personal",
+    "pii",
+    "piis",
+    "spii",
+    "phi",
+    "spi",
+    "gdpr",
+    "personaldata",
+    "personalinformation",
+    "piidata",
+    "personalidentifiable",
+}
+_TOGETHER = (
+    {"personally", "identifiable"},
+    {"personally", "identifying"},
+    {"sensitive", "personal"},
+    {"data", "subject"},
+)
 _BEFORE = {"no", "non", "not", "without"}  # right before the word they turn it around: non-pii, not personal
 _AFTER = {"no", "none", "false", "free", "0"}  # as all that follows it, too: pii: false, pii-free
-_PROPERTY = re.compile(r"(?:x|is|has|contains)?(?:pii|personal(?:data|information)?|gdpr(?:relevant)?)(?:data)?(?:flag|category|type|class)?")
-_JUDGED = {"classification", "dataclassification", "sensitivity", "privacy", "dataprivacy", "confidentiality"}  # whose value says it
+_PROPERTY = re.compile(
+    r"(?:x|is|has|contains)?(?:pii|personal(?:data|information)?|gdpr(?:relevant)?)(?:data)?(?:flag|category|type|class)?"
+)
+_JUDGED = {
+    "classification",
+    "dataclassification",
+    "sensitivity",
+    "privacy",
+    "dataprivacy",
+    "confidentiality",
+}  # whose value says it
 _NEAR = ("personal", "pii")
 _OTHER = {
-    "person", "persons", "persona", "personas", "personnel", "personality", "personalized", "personalization", "impersonal", "interpersonal",
-    "api", "pi", "pit",
-}  # fmt: skip
+    "person",
+    "persons",
+    "persona",
+    "personas",
+    "personnel",
+    "personality",
+    "personalized",
+    "personalization",
+    "impersonal",
+    "interpersonal",
+    "api",
+    "pi",
+    "pit",
+}
 
 
 def said(item: dict[str, Any]) -> str:
@@ -29,7 +66,9 @@ def said(item: dict[str, Any]) -> str:
                 return f"{name}: {text}"
     for custom in item.get("customProperties") or ():
         name, value = re.sub(r"[^a-z]", "", str(custom.get("property", "")).lower()), custom.get("value")
-        if (_PROPERTY.fullmatch(name) and _true(value)) or (name in _JUDGED and any(_says(text) for text in _texts(value))):
+        if (_PROPERTY.fullmatch(name) and _true(value)) or (
+            name in _JUDGED and any(_says(text) for text in _texts(value))
+        ):
             return f"customProperties: {custom['property']}"
     if item.get("encryptedName"):
         return "encryptedName"
@@ -37,12 +76,19 @@ def said(item: dict[str, Any]) -> str:
 
 
 def slip(item: dict[str, Any]) -> tuple[str, str]:
-    """A tag or a classification that masks nothing because of a slip, and what was meant; empty texts if there is none."""
+    """A tag or a classification that masks nothing because of a slip, and what was meant; empty texts if there is
+    none.
+    """
     import difflib
 
     for text in (*_texts(item.get("tags")), *_texts(item.get("classification"))):
         words = _split(text)
-        if len(words) == 1 and not _says(text) and words[0] not in _OTHER and (near := difflib.get_close_matches(words[0], _NEAR, 1, 0.8)):
+        if (
+            len(words) == 1
+            and not _says(text)
+            and words[0] not in _OTHER
+            and (near := difflib.get_close_matches(words[0], _NEAR, 1, 0.8))
+        ):
             return text, near[0]
     return "", ""
 
@@ -70,7 +116,9 @@ def _says(text: str) -> bool:
 
 def _turned(words: list[str], place: int) -> bool:
     """Whether the words around one turn it around."""
-    return (place > 0 and words[place - 1] in _BEFORE) or (bool(words[place + 1 :]) and set(words[place + 1 :]) <= _AFTER)
+    return (place > 0 and words[place - 1] in _BEFORE) or (
+        bool(words[place + 1 :]) and set(words[place + 1 :]) <= _AFTER
+    )
 
 
 def _true(value: Any) -> bool:

@@ -1,4 +1,6 @@
-"""From a contract's document to what the platform takes from it, with all that is wrong in it and all that it says in vain."""
+"""From a contract's document to what the platform takes from it, with all that is wrong in it and all that it says
+in vain.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ from typing import Any
 
 from spec.contracts import personal, rules, standard, tables, types
 from spec.contracts.document import Document, Fault, NotReadableError, Path
-from spec.contracts.model import COMPATIBILITIES, FUTURE_TOLERANCE_HOURS, INTERNAL, PARTITIONS, REASON_LENGTH, Contract, Field, Limits, Rule
+from spec.contracts.model import (
+    COMPATIBILITIES,
+    FUTURE_TOLERANCE_HOURS,
+    INTERNAL,
+    PARTITIONS,
+    REASON_LENGTH,
+    Contract,
+    Field,
+    Limits,
+    Rule,
+)
 from spec.errors import UsageError
 
 # What the platform reads itself out of `customProperties`, at a contract and at a field.
@@ -70,7 +82,11 @@ def _other_faults(document: Document) -> list[Fault]:
     data, lost = left
     others = Read()
     _Reader(document, data, others).contracts()
-    return [fault for fault in others.faults if not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", f"{fault.place} {fault.says}") for name in lost)]
+    return [
+        fault
+        for fault in others.faults
+        if not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", f"{fault.place} {fault.says}") for name in lost)
+    ]
 
 
 def load_contracts(path: File) -> tuple[Contract, ...]:
@@ -82,7 +98,9 @@ def load_contracts(path: File) -> tuple[Contract, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"is no readable text: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}", where=str(path)) from None
+        raise UsageError(
+            f"is no readable text: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}", where=str(path)
+        ) from None
     return parse_contracts(text, str(path))
 
 
@@ -128,18 +146,26 @@ class _Reader:
         known = {"active", "current", "production", "live", "published", "approved", "deprecated", ""}
         if found and not (found[0].retired or found[0].draft) and found[0].status not in known:
             self._note(("status",), f"{found[0].status} is no status that is known here: it is taken as active")
-        if found and (says := _STATUS.get("retired" if found[0].retired else "draft" if found[0].draft else found[0].status)):
+        if found and (
+            says := _STATUS.get("retired" if found[0].retired else "draft" if found[0].draft else found[0].status)
+        ):
             self._note(("status",), f"{found[0].status}: {says}")
         seen = dict[str, str]()
         for (place, _), contract in zip(described, found, strict=True):
             names = [f"topic {contract.topic.lower()}", f"table {contract.view}"]
             if twice := next((name for name in names if name in seen), ""):
-                self._fault(("schema", place), f"is about the {twice}, and so is {seen[twice]}", "give one of them another name and physicalName")
+                self._fault(
+                    ("schema", place),
+                    f"is about the {twice}, and so is {seen[twice]}",
+                    "give one of them another name and physicalName",
+                )
             seen |= {name: contract.object for name in names if name not in seen}
         return self._with_queries_that_run(found)
 
     def _with_queries_that_run(self, found: tuple[Contract, ...]) -> tuple[Contract, ...]:
-        """Without the rules whose queries don't run on the contract's objects, which many are not written for: a note names each."""
+        """Without the rules whose queries don't run on the contract's objects, which many are not written for: a
+        note names each.
+        """
         if self._found.faults or not any(rule.kind == "sql" for contract in found for rule in contract.rules):
             return found
         made, database = [], tables.connection(found)
@@ -163,18 +189,29 @@ class _Reader:
                 tell = self._fault if near in ("compatibility", "future_tolerance_hours") else self._note
                 tell(path, f"{name!r} is read by nobody here", f"did you mean {near}?")
             elif name == "notPersonal" or self._near(str(name), ("notPersonal",)):
-                self._fault(path, f"{name} is said of a field, and stands at the whole contract", "put it under the field's own customProperties")
+                self._fault(
+                    path,
+                    f"{name} is said of a field, and stands at the whole contract",
+                    "put it under the field's own customProperties",
+                )
             if name == "compatibility" and value not in COMPATIBILITIES:
                 self._fault(path, f"compatibility {value!r} is none of {', '.join(COMPATIBILITIES)}")
-            elif name == "future_tolerance_hours" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            elif name == "future_tolerance_hours" and (
+                isinstance(value, bool) or not isinstance(value, int | float) or value < 0
+            ):
                 self._fault(path, f"future_tolerance_hours is {value!r}; it must be a number of hours, 0 or more")
             elif name == "partition" and value not in PARTITIONS:
-                self._note(path, f"partition {value!r} is none of {', '.join(PARTITIONS)}: the raw zone is partitioned by day")
+                self._note(
+                    path, f"partition {value!r} is none of {', '.join(PARTITIONS)}: the raw zone is partitioned by day"
+                )
             elif name == "version" and not isinstance(value, str):
                 self._note(path, f"version {value!r} names no field, and orders nothing")
             else:
                 own[str(name)] = value
-        levels = tuple((str(item["property"]), str(item["value"]), str(item.get("unit") or "")) for item in data.get("slaProperties") or ())
+        levels = tuple(
+            (str(item["property"]), str(item["value"]), str(item.get("unit") or ""))
+            for item in data.get("slaProperties") or ()
+        )
         return {
             "version": str(data["version"]),
             "status": str(data.get("status") or "active").lower(),
@@ -199,7 +236,10 @@ class _Reader:
         topic = str(item.get("physicalName") or name)
         if not _TOPIC.fullmatch(topic):
             slug = re.sub(r"[^a-z0-9._-]+", "-", topic.lower()).strip("-")[:200] or "events"
-            self._note((*path, "physicalName" if item.get("physicalName") else "name"), f"no topic can be called {topic!r}: it is {slug} here")
+            self._note(
+                (*path, "physicalName" if item.get("physicalName") else "name"),
+                f"no topic can be called {topic!r}: it is {slug} here",
+            )
             topic = slug
         view = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "events"
         given = item["properties"]
@@ -211,10 +251,17 @@ class _Reader:
         fields = self._all_texts(path, given, fields, of_all)
         title = str(item.get("businessName") or data.get("name") or name)
         contract = Contract(
-            id=f"{data['id']}/{name}" if several else str(data["id"]), name=title, object=name, topic=topic,
-            view=f"t_{view}" if view[0].isdigit() else view, fields=fields, keys=keys, event_time=time,
-            rules=tuple(self._rules(path, item, fields)), **shared,
-        )  # fmt: skip
+            id=f"{data['id']}/{name}" if several else str(data["id"]),
+            name=title,
+            object=name,
+            topic=topic,
+            view=f"t_{view}" if view[0].isdigit() else view,
+            fields=fields,
+            keys=keys,
+            event_time=time,
+            rules=tuple(self._rules(path, item, fields)),
+            **shared,
+        )
         for section in _OF_TABLE:
             if item.get(section):
                 self._note((*path, section), "kept, not enforced")
@@ -229,9 +276,16 @@ class _Reader:
             return
         orders = contract.field(contract.version_field)
         if orders is not None and orders.personal:
-            self._fault(("customProperties",), f"the version field {contract.version_field!r} is masked, and tokens have no order")
+            self._fault(
+                ("customProperties",),
+                f"the version field {contract.version_field!r} is masked, and tokens have no order",
+            )
         if orders is None or not orders.required or orders.kind not in ("integer", "number", "decimal", "timestamp"):
-            self._fault(("customProperties",), f"the version field {contract.version_field!r} must be a property that is required, and a number or a timestamp")
+            self._fault(
+                ("customProperties",),
+                f"the version field {contract.version_field!r} must be a property that is required, and a number or a"
+                " timestamp",
+            )
 
     def _check_names(self, path: Path, fields: tuple[Field, ...]) -> None:
         """Names that no engine takes, and those that Athena and Glue take for one another."""
@@ -240,14 +294,22 @@ class _Reader:
             place: Path = (*path, "properties", index)
             name = one.name
             if not name.strip() or len(name) > MOST_NAME or any(ord(char) < 32 for char in name):
-                self._fault(place, f"{name!r} is no name of a column: 1 to {MOST_NAME} characters, no line breaks or other control characters")
+                self._fault(
+                    place,
+                    f"{name!r} is no name of a column: 1 to {MOST_NAME} characters, no line breaks or other control"
+                    " characters",
+                )
             elif name != name.strip():
                 self._fault(place, f"{name!r} begins or ends with a blank, which tables don't keep")
             elif name.startswith(INTERNAL):
                 self._fault(place, f"names that begin with {INTERNAL!r} are the platform's own")
             elif name.lower() in seen:
                 first = seen[name.lower()]
-                what = "is there twice" if first == name else f"and {first} are one name for Athena and Glue, which know no capitals"
+                what = (
+                    "is there twice"
+                    if first == name
+                    else f"and {first} are one name for Athena and Glue, which know no capitals"
+                )
                 self._fault(place, f"the property {name} {what}", "give one of them another name")
             seen.setdefault(name.lower(), name)
 
@@ -255,22 +317,51 @@ class _Reader:
         """A property. A fault leaves it a text, so that the others are read, too."""
         name = str(item.get("physicalName") or item.get("name") or "item")
         if inner and _STRUCT & set(name):
-            self._fault(path, f"the name {name!r} of an inner field has one of the characters {' '.join(sorted(_STRUCT))}, by which tables write their types")
-        made = Field(name, "string", title=str(item.get("name") or name), description=str(item.get("description") or ""), required=item.get("required") is True)
+            self._fault(
+                path,
+                f"the name {name!r} of an inner field has one of the characters {' '.join(sorted(_STRUCT))}, by which"
+                " tables write their types",
+            )
+        made = Field(
+            name,
+            "string",
+            title=str(item.get("name") or name),
+            description=str(item.get("description") or ""),
+            required=item.get("required") is True,
+        )
         try:
             kind, digits, scale = types.kind_of(item)
             form, zone = types.format_of(kind, item)
-            made = replace(made, kind=kind, digits=digits, scale=scale, format=form, timezone=zone, unique=item.get("unique") is True)
-            made = replace(made, limits=types.limits_of(kind, item, str(item.get("logicalType") or kind), digits, scale), **self._parts(path, item, made))
+            made = replace(
+                made,
+                kind=kind,
+                digits=digits,
+                scale=scale,
+                format=form,
+                timezone=zone,
+                unique=item.get("unique") is True,
+            )
+            made = replace(
+                made,
+                limits=types.limits_of(kind, item, str(item.get("logicalType") or kind), digits, scale),
+                **self._parts(path, item, made),
+            )
         except types.TypeFaultError as error:
-            inside = ("logicalTypeOptions",) if error.option and error.option in (item.get("logicalTypeOptions") or {}) else ()
+            inside = (
+                ("logicalTypeOptions",)
+                if error.option and error.option in (item.get("logicalTypeOptions") or {})
+                else ()
+            )
             self._fault((*path, *inside, *((error.option,) if error.option else ())), str(error), error.fix)
         self._not_enforced(path, item, made, inner=inner)
         return self._person(path, item, self._customs(path, item, made))
 
     def _parts(self, path: Path, item: dict[str, Any], made: Field) -> dict[str, Any]:
         if made.kind == "object":
-            fields = tuple(self._field((*path, "properties", index), one, inner=True) for index, one in enumerate(item["properties"]))
+            fields = tuple(
+                self._field((*path, "properties", index), one, inner=True)
+                for index, one in enumerate(item["properties"])
+            )
             self._check_names(path, fields)
             return {"fields": fields}
         if made.kind == "array":
@@ -289,7 +380,11 @@ class _Reader:
                 made = replace(made, unit=str(value))
             elif name == "notPersonal":
                 if not isinstance(value, str) or len(value.strip()) < REASON_LENGTH:
-                    self._fault((*path, "customProperties", place), "notPersonal must give the reason why the field holds nothing of a person", "a sentence")
+                    self._fault(
+                        (*path, "customProperties", place),
+                        "notPersonal must give the reason why the field holds nothing of a person",
+                        "a sentence",
+                    )
                 else:
                     made = replace(made, not_personal=value.strip())
         return made
@@ -301,16 +396,28 @@ class _Reader:
             self._fault((*path, "tags"), f"the tag {slipped!r} masks nothing", f"did you mean {meant}?")
         why = personal.said(item)
         if why and made.not_personal:
-            self._fault(path, f"is personal ({why}) and is said to be not (customProperties: notPersonal)", "remove one of them")
+            self._fault(
+                path, f"is personal ({why}) and is said to be not (customProperties: notPersonal)", "remove one of them"
+            )
         if not why and item.get("criticalDataElement") is True and not made.not_personal:
             if made.parts or _names_somebody(made):
                 why = "criticalDataElement"
-                self._note((*path, "criticalDataElement"), "is taken for personal, and masked", "say `notPersonal` and why under customProperties if it is not")
+                self._note(
+                    (*path, "criticalDataElement"),
+                    "is taken for personal, and masked",
+                    "say `notPersonal` and why under customProperties if it is not",
+                )
             else:
-                self._note((*path, "criticalDataElement"), f"kept as it comes: a {made.kind} alone tells nobody's name", "tag it `personal` to have it masked")
+                self._note(
+                    (*path, "criticalDataElement"),
+                    f"kept as it comes: a {made.kind} alone tells nobody's name",
+                    "tag it `personal` to have it masked",
+                )
         return _masked(made, why) if why else made
 
-    def _all_texts(self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...], why: str) -> tuple[Field, ...]:
+    def _all_texts(
+        self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...], why: str
+    ) -> tuple[Field, ...]:
         """Where only the object as a whole is said to be personal, all its texts are, until somebody says which."""
         if not why or any(leaf.personal for one in fields for _, leaf in one.leaves()):
             return fields
@@ -318,9 +425,14 @@ class _Reader:
         def open_to_all(one: Field, item: dict[str, Any]) -> bool:
             return str(item.get("classification") or "").lower() == "public" or bool(one.not_personal)
 
-        made = tuple(one if open_to_all(one, item) else _texts_masked(one, why) for one, item in zip(fields, given, strict=True))
+        made = tuple(
+            one if open_to_all(one, item) else _texts_masked(one, why) for one, item in zip(fields, given, strict=True)
+        )
         masked = [one.name for one in made if any(leaf.personal for _, leaf in one.leaves())]
-        says = f"is personal as a whole ({why}), and no field is: all texts, dates and whole numbers are masked ({', '.join(masked)})"
+        says = (
+            f"is personal as a whole ({why}), and no field is: all texts, dates and whole numbers are masked"
+            f" ({', '.join(masked)})"
+        )
         self._note(path, says, "tag the fields that are of a person")
         return made
 
@@ -330,9 +442,16 @@ class _Reader:
             if item.get("primaryKey") is not True:
                 continue
             if one.parts:
-                self._fault((*path, "properties", index, "primaryKey"), f"an {one.kind} can't be the key", "name a text or a whole number as the key")
+                self._fault(
+                    (*path, "properties", index, "primaryKey"),
+                    f"an {one.kind} can't be the key",
+                    "name a text or a whole number as the key",
+                )
             if item.get("required") is False:
-                self._note((*path, "properties", index, "required"), "is the key: events without it become dead letters, whatever `required` says")
+                self._note(
+                    (*path, "properties", index, "required"),
+                    "is the key: events without it become dead letters, whatever `required` says",
+                )
             position = item.get("primaryKeyPosition")
             found.append((position if isinstance(position, int) and position > 0 else len(fields), index, one.name))
         if not found:
@@ -347,15 +466,22 @@ class _Reader:
                 continue
             if one.kind != "timestamp" or one.personal:
                 self._note(
-                    (*path, "properties", index, "partitioned"), "not enforced: the lake is partitioned by the time of events, which must be a timestamp"
+                    (*path, "properties", index, "partitioned"),
+                    "not enforced: the lake is partitioned by the time of events, which must be a timestamp",
                 )
                 continue
             position = item.get("partitionKeyPosition")
             times.append((position if isinstance(position, int) and position > 0 else len(fields), index, one.name))
             if item.get("required") is not True:
-                self._note((*path, "properties", index, "required"), "is the event's time: events without it become dead letters, whatever `required` says")
+                self._note(
+                    (*path, "properties", index, "required"),
+                    "is the event's time: events without it become dead letters, whatever `required` says",
+                )
         for _, index, _ in sorted(times)[1:]:
-            self._note((*path, "properties", index, "partitioned"), f"not enforced: the lake is partitioned by {sorted(times)[0][2]}")
+            self._note(
+                (*path, "properties", index, "partitioned"),
+                f"not enforced: the lake is partitioned by {sorted(times)[0][2]}",
+            )
         return sorted(times)[0][2] if times else ""
 
     def _rules(self, path: Path, item: dict[str, Any], fields: tuple[Field, ...]) -> Iterator[Rule]:
@@ -382,17 +508,29 @@ class _Reader:
     def _not_enforced(self, path: Path, item: dict[str, Any], made: Field, *, inner: bool) -> None:
         options = item.get("logicalTypeOptions") or {}
         read = {
-            "string": ("minLength", "maxLength", "pattern"), "array": ("minItems", "maxItems"), "timestamp": ("format", "timezone", "defaultTimezone"),
-            "date": ("format",), "time": ("format",), "integer": ("format", "multipleOf"), "number": ("multipleOf",),
-        }.get(made.kind, ())  # fmt: skip
-        bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if made.kind not in ("string", "boolean", "array", "object", "json") else ()
+            "string": ("minLength", "maxLength", "pattern"),
+            "array": ("minItems", "maxItems"),
+            "timestamp": ("format", "timezone", "defaultTimezone"),
+            "date": ("format",),
+            "time": ("format",),
+            "integer": ("format", "multipleOf"),
+            "number": ("multipleOf",),
+        }.get(made.kind, ())
+        bounds = (
+            ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+            if made.kind not in ("string", "boolean", "array", "object", "json")
+            else ()
+        )
         for name in options:
             if name not in (*read, *bounds) and options[name] is not False:
                 self._note((*path, "logicalTypeOptions", name), "kept, not enforced")
         if item.get("enum") and made.kind in ("object", "array", "json"):
             self._note((*path, "enum"), "kept, not enforced")
         if made.kind == "integer" and options.get("format") in ("u64", "i128", "u128"):
-            self._note((*path, "logicalTypeOptions", "format"), "whole numbers above 2^63 - 1 become dead letters: columns have 64 bits with a sign")
+            self._note(
+                (*path, "logicalTypeOptions", "format"),
+                "whole numbers above 2^63 - 1 become dead letters: columns have 64 bits with a sign",
+            )
         for name in ("unique", "primaryKey", "partitioned") if inner else ("unique",) if made.parts else ():
             if item.get(name) is True:
                 self._note((*path, name), "kept, not enforced")
@@ -413,7 +551,11 @@ def _masked(one: Field, why: str) -> Field:
 
 def _texts_masked(one: Field, why: str) -> Field:
     if one.parts:
-        return replace(one, fields=tuple(_texts_masked(part, why) for part in one.fields), item=_texts_masked(one.item, why) if one.item else None)
+        return replace(
+            one,
+            fields=tuple(_texts_masked(part, why) for part in one.fields),
+            item=_texts_masked(one.item, why) if one.item else None,
+        )
     return replace(one, personal=why) if _names_somebody(one) and not one.not_personal else one
 
 

@@ -19,12 +19,24 @@ from spec.contracts.model import Field, Rule
 from spec.contracts.types import TypeFaultError, check_pattern
 
 COMPARISONS = (
-    "mustBe", "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo", "mustBeBetween", "mustNotBeBetween",
-)  # fmt: skip
+    "mustBe",
+    "mustNotBe",
+    "mustBeGreaterThan",
+    "mustBeGreaterOrEqualTo",
+    "mustBeLessThan",
+    "mustBeLessOrEqualTo",
+    "mustBeBetween",
+    "mustNotBeBetween",
+)
 # The standard's metrics, and the names that its versions before v3.1.0 and their tools gave them (``rule``).
 METRICS = {
     **{name: name for name in ("nullValues", "missingValues", "invalidValues", "duplicateValues", "rowCount")},
-    **{"nullCheck": "nullValues", "notNull": "nullValues", "duplicateCount": "duplicateValues", "duplicates": "duplicateValues"},
+    **{
+        "nullCheck": "nullValues",
+        "notNull": "nullValues",
+        "duplicateCount": "duplicateValues",
+        "duplicates": "duplicateValues",
+    },
     **{"unique": "duplicateValues", "countCheck": "rowCount", "row_count": "rowCount"},
 }
 _ENGINES = ("greatexpectations", "great-expectations", "great_expectations", "gx")
@@ -51,7 +63,9 @@ def rule_of(written: dict[str, Any], about: str) -> Rule:
     if kind == "custom":
         return Rule("expectation", **shared, **_expectation(written, about))
     if kind not in ("library", "sql"):
-        raise NotRunError(f"{kind or 'a rule without a type'} is for people" if kind == "text" else "says neither metric nor query")
+        raise NotRunError(
+            f"{kind or 'a rule without a type'} is for people" if kind == "text" else "says neither metric nor query"
+        )
     compare = next((name for name in COMPARISONS if name in written), "")
     value = written.get(compare) if compare else None
     if kind == "sql":
@@ -70,9 +84,14 @@ def rule_of(written: dict[str, Any], about: str) -> Rule:
         raise NotRunError(f"{metric} is about a field, and stands at the table")
     arguments = written.get("arguments") or {}
     return Rule(
-        "library", metric=metric, arguments=json.dumps(arguments), compare=compare, value=json.dumps(value),
-        percent=str(written.get("unit", "")).lower() in ("percent", "%"), **shared,
-    )  # fmt: skip
+        "library",
+        metric=metric,
+        arguments=json.dumps(arguments),
+        compare=compare,
+        value=json.dumps(value),
+        percent=str(written.get("unit", "")).lower() in ("percent", "%"),
+        **shared,
+    )
 
 
 def _expectation(written: dict[str, Any], about: str) -> dict[str, Any]:
@@ -111,7 +130,11 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
     if found or not rule.compare.endswith("Between"):
         return found
     bounds = json.loads(rule.value)
-    if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds):
+    if (
+        not isinstance(bounds, list)
+        or len(bounds) != 2
+        or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds)
+    ):
         return f"{rule.compare} is {rule.value}, and takes two numbers"
     return f"{rule.compare}: {bounds[0]} is above {bounds[1]}" if bounds[0] > bounds[1] else ""
 
@@ -154,29 +177,51 @@ def _unknown_field(named: Iterable[Any], fields: tuple[Field, ...]) -> str:
 
 
 def masked_by(rule: Rule, fields: tuple[Field, ...]) -> str:
-    """The masked field that a rule looks into, so that it would judge tokens; empty if none. Counts of missing and of equal values hold for tokens, too."""
+    """The masked field that a rule looks into, so that it would judge tokens; empty if none. Counts of missing and
+    of equal values hold for tokens, too.
+    """
     masked = [one for one in fields if any(leaf.personal for _, leaf in one.leaves())]
     if rule.kind == "sql":
         words = set(re.findall(r"\w+", rule.query.lower()))
-        return next((one.name for one in masked if {one.name.lower(), one.title.lower()} & words or (rule.about == one.name and "{" in rule.query)), "")
+        return next(
+            (
+                one.name
+                for one in masked
+                if {one.name.lower(), one.title.lower()} & words or (rule.about == one.name and "{" in rule.query)
+            ),
+            "",
+        )
     arguments = json.loads(rule.arguments or "{}")
     if rule.kind == "expectation" and rule.expectation in _OF_TOKENS:
         return ""
-    looks = rule.kind == "expectation" or rule.metric == "invalidValues" or any(value is not None for value in arguments.get("missingValues") or ())
+    looks = (
+        rule.kind == "expectation"
+        or rule.metric == "invalidValues"
+        or any(value is not None for value in arguments.get("missingValues") or ())
+    )
     about = {rule.about, *(str(arguments[name]) for name in ("column", "column_A", "column_B") if name in arguments)}
     return next((one.name for one in masked if looks and {one.name, one.title} & about), "")
 
 
 _OF_TOKENS = (
-    "expect_column_values_to_not_be_null", "expect_column_values_to_be_null", "expect_column_values_to_be_unique", "expect_column_to_exist",
-    "expect_column_unique_value_count_to_be_between", "expect_column_proportion_of_unique_values_to_be_between", "expect_compound_columns_to_be_unique",
-)  # fmt: skip
+    "expect_column_values_to_not_be_null",
+    "expect_column_values_to_be_null",
+    "expect_column_values_to_be_unique",
+    "expect_column_to_exist",
+    "expect_column_unique_value_count_to_be_between",
+    "expect_column_proportion_of_unique_values_to_be_between",
+    "expect_compound_columns_to_be_unique",
+)
 
 
 @cache
 def _expectations() -> frozenset[str]:
     """Names of all there are, by the package's source: importing it takes seconds."""
-    return frozenset(node.module for node in _source("core/__init__.py") if isinstance(node, ast.ImportFrom) and node.module and "expect" in node.module)
+    return frozenset(
+        node.module
+        for node in _source("core/__init__.py")
+        if isinstance(node, ast.ImportFrom) and node.module and "expect" in node.module
+    )
 
 
 def _source(name: str) -> list[ast.stmt]:
@@ -192,7 +237,9 @@ def _classes(name: str) -> dict[str, ast.ClassDef]:
 
 @cache
 def _arguments(expectation: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The arguments that an expectation needs and those that it takes, by the fields of its class and of those it comes from; empty if unknown."""
+    """The arguments that an expectation needs and those that it takes, by the fields of its class and of those it
+    comes from; empty if unknown.
+    """
     known = {**_classes("expectation.py"), **_classes(f"core/{expectation}.py")}
     named = expectation.replace("_", "")
     left, needs, takes = [name for name in known if name.lower() == named], set[str](), set[str]()
@@ -200,7 +247,11 @@ def _arguments(expectation: str) -> tuple[frozenset[str], frozenset[str]]:
         node = known[name]
         left += [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in known]
         for field in node.body:
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and "ClassVar" not in ast.unparse(field.annotation):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and "ClassVar" not in ast.unparse(field.annotation)
+            ):
                 if field.target.id not in takes and _is_needed(field):
                     needs.add(field.target.id)
                 takes.add(field.target.id)
@@ -216,4 +267,8 @@ def _is_needed(field: ast.AnnAssign) -> bool:
         return False
     first = field.value.args[0] if field.value.args else None
     named = {keyword.arg for keyword in field.value.keywords}
-    return isinstance(first, ast.Constant) and first.value is ... if first is not None else not (may_be_none or named & {"default", "default_factory"})
+    return (
+        isinstance(first, ast.Constant) and first.value is ...
+        if first is not None
+        else not (may_be_none or named & {"default", "default_factory"})
+    )

@@ -1,4 +1,5 @@
-"""The Open Data Contract Standard itself: which version a contract names, and whether it holds to that version's own JSON Schema.
+"""The Open Data Contract Standard itself: which version a contract names, and whether it holds to that version's own
+JSON Schema.
 
 https://bitol-io.github.io/open-data-contract-standard/
 """
@@ -21,14 +22,21 @@ VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0")
 NEWEST = VERSIONS[-1]
 MOST_SHOWN, MOST_FORM = 12, 30
 _SITE = "https://bitol-io.github.io/open-data-contract-standard/"
-_KINDS = {"object": "a mapping", "array": "a list", "string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_KINDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
 def check(document: Document) -> tuple[list[Fault], list[Fault]]:
     """Faults, and notes.
 
-    A contract that breaks the version it names and holds to a newer one is taken as that: many name an old version and use what came
-    later, the standard's own examples among them. A note says so.
+    A contract that breaks the version it names and holds to a newer one is taken as that: many name an old version and
+    use what came later, the standard's own examples among them. A note says so.
     """
     data = document.data
     if fault := _another_format(document, data):
@@ -41,7 +49,13 @@ def check(document: Document) -> tuple[list[Fault], list[Fault]]:
         left = _faults(document, data, newer)
         if not left:
             first = min(faults)
-            return [], [document.fault(("apiVersion",), f"{version} has not all that is used here ({first.place}: {first.says})", f"write {newer}")]
+            return [], [
+                document.fault(
+                    ("apiVersion",),
+                    f"{version} has not all that is used here ({first.place}: {first.says})",
+                    f"write {newer}",
+                )
+            ]
         faults = min(faults, left, key=len)  # what no version allows is what is wrong
     return faults, []
 
@@ -51,15 +65,28 @@ def _another_format(document: Document, data: dict[str, Any]) -> Fault | None:
     version = data.get("apiVersion")
     if "dataContractSpecification" in data:
         says = "is in another format (datacontract.com), not in the Open Data Contract Standard"
-        return document.fault(("dataContractSpecification",), says, f"`groundplan contract import {document.file}` makes one of it")
+        return document.fault(
+            ("dataContractSpecification",), says, f"`groundplan contract import {document.file}` makes one of it"
+        )
     if isinstance(version, str) and re.match(r"v?2\.", version):
-        says = f"{version} of the standard has other sections than version 3 (`dataset` became `schema`, `columns` became `properties`)"
+        says = (
+            f"{version} of the standard has other sections than version 3 (`dataset` became `schema`, `columns` became"
+            " `properties`)"
+        )
         return document.fault(("apiVersion",), says, f"move it to version 3: {_SITE}")
     if version is None:
-        return document.fault(("apiVersion",), "apiVersion is missing: which version of the standard is it?", f"add `apiVersion: {NEWEST}`")
+        return document.fault(
+            ("apiVersion",),
+            "apiVersion is missing: which version of the standard is it?",
+            f"add `apiVersion: {NEWEST}`",
+        )
     if version not in VERSIONS:
         near = f"v{version}" if f"v{version}" in VERSIONS else NEWEST
-        return document.fault(("apiVersion",), f"{version!r} is no version of the standard that is known here ({', '.join(VERSIONS)})", f"write {near}")
+        return document.fault(
+            ("apiVersion",),
+            f"{version!r} is no version of the standard that is known here ({', '.join(VERSIONS)})",
+            f"write {near}",
+        )
     return None
 
 
@@ -93,7 +120,10 @@ def names(version: str) -> frozenset[str]:
 
 
 def _faults(document: Document, data: dict[str, Any], version: str) -> list[Fault]:
-    says = {(path, _unknown(str(path[-1]), version) if name == _ODD else _said(name, what, value)) for path, name, what, value in _errors(data, version)}
+    says = {
+        (path, _unknown(str(path[-1]), version) if name == _ODD else _said(name, what, value))
+        for path, name, what, value in _errors(data, version)
+    }
     return sorted(document.fault(path, *said) for path, said in says)
 
 
@@ -102,14 +132,20 @@ _ODD = "unknown key"
 
 def _errors(data: dict[str, Any], version: str) -> list[tuple[Path, str, dict[str, Any], Any]]:
     """Where a contract breaks a version of the standard, by which keyword of JSON Schema, and what is there."""
-    errors = [(tuple(error.instance_path), error.kind.name, error.kind.as_dict(), error.instance) for error in _validator(version).iter_errors(data)]
-    # Where a part of a level is wrong, the schema takes its right neighbours for unknown, too: only keys that the standard has nowhere are.
+    errors = [
+        (tuple(error.instance_path), error.kind.name, error.kind.as_dict(), error.instance)
+        for error in _validator(version).iter_errors(data)
+    ]
+    # Where a part of a level is wrong, the schema takes its right neighbours for unknown, too: only keys that the
+    # standard has nowhere are.
     told = [path for path, name, _, _ in errors if name not in ("unevaluatedProperties", "additionalProperties")]
     found: list[tuple[Path, str, dict[str, Any], Any]] = []
     for path, name, what, value in errors:
         if "unexpected" in what:
             follows = name == "unevaluatedProperties" and any(other[: len(path)] == path for other in told)
-            found += [((*path, key), _ODD, {}, None) for key in what["unexpected"] if not (follows and key in names(version))]
+            found += [
+                ((*path, key), _ODD, {}, None) for key in what["unexpected"] if not (follows and key in names(version))
+            ]
         else:
             found.append((path, name, what, value))
     return found
@@ -123,7 +159,8 @@ def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] 
     """The contract without what breaks the standard, so that the rest can be looked at, too.
 
     Returns:
-        Its data, with every part at its place, and the names of the fields that have lost something; None where too much is wrong.
+        Its data, with every part at its place, and the names of the fields that have lost something; None where too
+        much is wrong.
     """
     version = document.data.get("apiVersion")
     if version not in VERSIONS:
@@ -141,7 +178,9 @@ def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] 
 def _mend(data: dict[str, Any], path: Path, lost: set[str]) -> None:
     """Puts something harmless in the place of the part around a path."""
     match path:
-        case ("schema", int(place), "properties", int(at), *_) if isinstance(field := data["schema"][place]["properties"][at], dict):
+        case ("schema", int(place), "properties", int(at), *_) if isinstance(
+            field := data["schema"][place]["properties"][at], dict
+        ):
             called = {key: str(field[key]) for key in ("name", "physicalName") if key in field}
             data["schema"][place]["properties"][at] = {"name": "_", **called}
             lost |= set(called.values())
@@ -159,20 +198,30 @@ def _mend(data: dict[str, Any], path: Path, lost: set[str]) -> None:
 def _unknown(key: str, version: str) -> tuple[str, str]:
     near = difflib.get_close_matches(key, sorted(names(version)), 1, 0.75)
     if key in names(version):
-        return f"the standard ({version}) has no {key!r} here", "it stands in another section, or belongs to another type"
+        return (
+            f"the standard ({version}) has no {key!r} here",
+            "it stands in another section, or belongs to another type",
+        )
     if newer := next((item for item in VERSIONS if key in names(item)), ""):
         return f"the standard has {key!r} only in {newer}", f"write `apiVersion: {newer}`" if newer > version else ""
-    return f"the standard has no {key!r}", f"did you mean {near[0]}?" if near else "what is your own goes under `customProperties`"
+    return f"the standard has no {key!r}", (
+        f"did you mean {near[0]}?" if near else "what is your own goes under `customProperties`"
+    )
 
 
 def _said(name: str, what: dict[str, Any], value: Any) -> tuple[str, str]:
     """A fault in plain words, and what to do."""
     shown = _shown(value)
     if name == "required":
-        return f"`{what['property']}` is missing", f"add it{'; for example `status: active`' if what['property'] == 'status' else ''}"
+        return (
+            f"`{what['property']}` is missing",
+            f"add it{'; for example `status: active`' if what['property'] == 'status' else ''}",
+        )
     if name == "type":
         quotes = what["types"] == ["string"] and isinstance(value, int | float)
-        return f"must be {' or '.join(_KINDS.get(kind, kind) for kind in what['types'])}, and is {shown}", "put it in quotes" if quotes else ""
+        return f"must be {' or '.join(_KINDS.get(kind, kind) for kind in what['types'])}, and is {shown}", (
+            "put it in quotes" if quotes else ""
+        )
     if name in ("enum", "constant"):
         options = [str(item) for item in what.get("options", [what.get("expected_value")])]
         near = difflib.get_close_matches(str(value), options, 1, 0.6)
@@ -182,8 +231,17 @@ def _said(name: str, what: dict[str, Any], value: Any) -> tuple[str, str]:
         return _choice(what, value)
     if name == "pattern":
         form = what["pattern"] if len(what["pattern"]) < MOST_FORM else "that the standard asks for here"
-        return f"{shown} has not the form {form}", "for example orders.customer_id" if "[A-Za-z_]" in what["pattern"] else ""
-    limits = {"minItems": "at least", "maxItems": "at most", "minLength": "at least", "maxLength": "at most", "minimum": "at least", "maximum": "at most"}
+        return f"{shown} has not the form {form}", (
+            "for example orders.customer_id" if "[A-Za-z_]" in what["pattern"] else ""
+        )
+    limits = {
+        "minItems": "at least",
+        "maxItems": "at most",
+        "minLength": "at least",
+        "maxLength": "at most",
+        "minimum": "at least",
+        "maximum": "at most",
+    }
     if name in limits:
         return f"{shown} is outside of its bounds: {limits[name]} {what.get('limit')}", ""
     return f"{shown} is not what the standard allows here", ""
@@ -194,12 +252,20 @@ def _choice(what: dict[str, Any], value: Any) -> tuple[str, str]:
     if isinstance(value, dict) and ("metric" in value or "query" in value or "rule" in value):
         there = [key for key in COMPARISONS if key in value]
         if len(there) == 1:
-            return f"{there[0]} is {_shown(value[there[0]])}", "give two numbers, the smaller first" if there[0].endswith("Between") else "give a number"
-        return f"has {' and '.join(there)} together" if there else "has no comparison", f"give one of {', '.join(COMPARISONS)}"
+            return f"{there[0]} is {_shown(value[there[0]])}", (
+                "give two numbers, the smaller first" if there[0].endswith("Between") else "give a number"
+            )
+        return (
+            f"has {' and '.join(there)} together" if there else "has no comparison"
+        ), f"give one of {', '.join(COMPARISONS)}"
     said = list(dict.fromkeys(_said(error.kind.name, error.kind.as_dict(), error.instance)[0] for error in context))
     return ("; or ".join(said[:3]) or f"{_shown(value)} is not what the standard allows here"), ""
 
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else ("a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{text[:57]}...")
+    return (
+        text
+        if len(text) <= 60
+        else ("a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else f"{text[:57]}...")
+    )

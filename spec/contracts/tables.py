@@ -1,4 +1,6 @@
-"""A contract's objects as tables: their columns in DuckDB's and in Glue's words, and queries tried on them while they are empty."""
+"""A contract's objects as tables: their columns in DuckDB's and in Glue's words, and queries tried on them while
+they are empty.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,25 @@ from typing import Any
 from spec.contracts.model import Contract, Field
 
 _DUCKDB = {
-    "integer": "BIGINT", "number": "DOUBLE", "string": "VARCHAR", "boolean": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "date": "DATE", "time": "VARCHAR",
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "string": "VARCHAR",
+    "boolean": "BOOLEAN",
+    "timestamp": "TIMESTAMPTZ",
+    "date": "DATE",
+    "time": "VARCHAR",
     "json": "VARCHAR",
-}  # fmt: skip
+}
 _GLUE = {
-    "integer": "bigint", "number": "double", "string": "string", "boolean": "boolean", "timestamp": "timestamp", "date": "date", "time": "string",
+    "integer": "bigint",
+    "number": "double",
+    "string": "string",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+    "date": "date",
+    "time": "string",
     "json": "string",
-}  # fmt: skip
+}
 MOST_MEMORY, MOST_SECONDS = "2GB", 5.0
 _PLACES = re.compile(r"\$?\{\s*(object|table|property|column|field)\s*\}")
 
@@ -61,7 +75,9 @@ def names_of(contract: Contract) -> tuple[str, ...]:
 
 
 def columns_of(contract: Contract) -> dict[str, Field]:
-    """What a query may call the columns: the fields, and the contract's own names for them where no field is called so."""
+    """What a query may call the columns: the fields, and the contract's own names for them where no field is called
+    so.
+    """
     fields = {one.name: one for one in contract.fields}
     taken = {name.lower() for name in fields}
     for one in contract.fields:
@@ -89,9 +105,10 @@ def connection(contracts: Iterable[Contract] = ()) -> Any:
         for name in names_of(contract):
             if name.lower() not in taken:
                 taken.add(name.lower())
-                made.execute(
-                    f"CREATE TABLE {quoted(name)} ({', '.join(f'{quoted(called)} {duckdb_type(one)}' for called, one in columns_of(contract).items())})"
+                columns = ", ".join(
+                    f"{quoted(called)} {duckdb_type(one)}" for called, one in columns_of(contract).items()
                 )
+                made.execute(f"CREATE TABLE {quoted(name)} ({columns})")
     return made
 
 
@@ -126,11 +143,19 @@ def why_not(query: str, contract: Contract, about: str, database: Any) -> str:
         return "the query takes too long, even on no data"
     except duckdb.CatalogException as error:
         missing = re.search(r"Table with name (\S+) does not exist", str(error))
-        return f"the query is about {missing[1]}, which is no object of the contract" if missing else "the query uses a function that DuckDB does not have"
+        return (
+            f"the query is about {missing[1]}, which is no object of the contract"
+            if missing
+            else "the query uses a function that DuckDB does not have"
+        )
     except duckdb.BinderException as error:
         missing = re.search(r'Referenced column "([^"]+)"|does not have a column named "([^"]+)"', str(error))
         name = next((part for part in (missing.groups() if missing else ()) if part), "")
-        return f"the query is about {name}, which is no field of the object" if name else "the query does not fit the object's fields"
+        return (
+            f"the query is about {name}, which is no field of the object"
+            if name
+            else "the query does not fit the object's fields"
+        )
     except duckdb.Error:
         return "the query is not in the SQL of DuckDB"
     return ""

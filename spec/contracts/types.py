@@ -14,27 +14,70 @@ MOST_LENGTH = 2**31 - 1
 FLOAT_MAX = 1.7976931348623157e308
 DIGITS = 38  # of a decimal, in Parquet and Athena as in Arrow
 _KINDS: dict[str, Kind] = {
-    "integer": "integer", "number": "number", "string": "string", "boolean": "boolean", "timestamp": "timestamp", "date": "date", "time": "time",
-    "object": "object", "array": "array", "map": "json", "vector": "array",
-}  # fmt: skip
+    "integer": "integer",
+    "number": "number",
+    "string": "string",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+    "date": "date",
+    "time": "time",
+    "object": "object",
+    "array": "array",
+    "map": "json",
+    "vector": "array",
+}
 _WHOLE = r"(tiny|small|medium|big|u|unsigned )?int(eger|\d*)\b|long\b|short\b|(small|big)?serial\b|byte\b"
 # Physical types of the usual databases and formats, where the contract gives no logical one.
 _PHYSICAL: tuple[tuple[str, Kind], ...] = (
-    (r"array|list|repeated|.*\[\]", "array"), (r"nullable\((u?int\d+)\)", "integer"), (r"nullable\(float\d+\)", "number"),
+    (r"array|list|repeated|.*\[\]", "array"),
+    (r"nullable\((u?int\d+)\)", "integer"),
+    (r"nullable\(float\d+\)", "number"),
     (r"long varchar|short text", "string"),
-    (r"timestamp|datetime", "timestamp"), (r"date\b", "date"), (r"time\b", "time"), (r"bool|bit\b", "boolean"),
-    (_WHOLE, "integer"), (r"dec|numeric|number|money", "decimal"),
-    (r"double|float|real", "number"), (r"json|struct|record|object|map|variant|super", "json"),
-)  # fmt: skip
+    (r"timestamp|datetime", "timestamp"),
+    (r"date\b", "date"),
+    (r"time\b", "time"),
+    (r"bool|bit\b", "boolean"),
+    (_WHOLE, "integer"),
+    (r"dec|numeric|number|money", "decimal"),
+    (r"double|float|real", "number"),
+    (r"json|struct|record|object|map|variant|super", "json"),
+)
 _DECIMAL = re.compile(r"\s*(?:dec(?:imal)?|numeric|number)\s*\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\)", re.IGNORECASE)
 _WIDTHS = {f"{sign}{bits}": bits for bits in (8, 16, 32, 64, 128) for sign in "iu"}
 _ISO_FORMS = re.compile(r"(yyyy-MM-dd)?[T' ]*(HH:mm(:ss)?(\.S+)?)?\s*'?(Z|X{1,3}|x{1,3}|xxx|ZZZZZ|VV)?'?")
 # Letters of Java's DateTimeFormatter by what Python's strptime calls them.
 _FORMAT = {
-    "yyyy": "%Y", "uuuu": "%Y", "yy": "%y", "MM": "%m", "M": "%m", "MMM": "%b", "MMMM": "%B", "dd": "%d", "d": "%d", "DDD": "%j", "HH": "%H", "H": "%H",
-    "hh": "%I", "h": "%I", "mm": "%M", "m": "%M", "ss": "%S", "s": "%S", "a": "%p", "EEE": "%a", "EEEE": "%A", "Z": "%z", "ZZZZZ": "%z", "X": "%z",
-    "XX": "%z", "XXX": "%z", "x": "%z", "xx": "%z", "xxx": "%z", **{"S" * count: "%f" for count in range(1, 7)},
-}  # fmt: skip
+    "yyyy": "%Y",
+    "uuuu": "%Y",
+    "yy": "%y",
+    "MM": "%m",
+    "M": "%m",
+    "MMM": "%b",
+    "MMMM": "%B",
+    "dd": "%d",
+    "d": "%d",
+    "DDD": "%j",
+    "HH": "%H",
+    "H": "%H",
+    "hh": "%I",
+    "h": "%I",
+    "mm": "%M",
+    "m": "%M",
+    "ss": "%S",
+    "s": "%S",
+    "a": "%p",
+    "EEE": "%a",
+    "EEEE": "%A",
+    "Z": "%z",
+    "ZZZZZ": "%z",
+    "X": "%z",
+    "XX": "%z",
+    "XXX": "%z",
+    "x": "%z",
+    "xx": "%z",
+    "xxx": "%z",
+    **{"S" * count: "%f" for count in range(1, 7)},
+}
 
 
 class TypeFaultError(ValueError):
@@ -48,14 +91,22 @@ class TypeFaultError(ValueError):
 def kind_of(item: dict[str, Any]) -> tuple[Kind, int, int]:
     """Kind of a property, and for decimals their digits and scale."""
     physical, logical = str(item.get("physicalType") or ""), item.get("logicalType")
-    kind = _KINDS[logical] if logical else next((kind for form, kind in _PHYSICAL if re.match(form, physical.strip(), re.IGNORECASE)), None)
+    kind = (
+        _KINDS[logical]
+        if logical
+        else next((kind for form, kind in _PHYSICAL if re.match(form, physical.strip(), re.IGNORECASE)), None)
+    )
     if kind is None:
         kind = "string" if physical else "object" if item.get("properties") else "json"
     exact = _DECIMAL.match(physical)
     if exact and kind in ("number", "decimal"):
         digits, scale = int(exact[1]), int(exact[2] or 0)
         if not 0 < digits <= DIGITS or not 0 <= scale <= digits:
-            raise TypeFaultError(f"a decimal has 1 to {DIGITS} digits and no more of them behind the point than it has, and this is {physical}", "physicalType")
+            raise TypeFaultError(
+                f"a decimal has 1 to {DIGITS} digits and no more of them behind the point than it has, and this is"
+                f" {physical}",
+                "physicalType",
+            )
         return "decimal", digits, scale
     if kind == "decimal":
         kind = "number"  # how many digits nobody says
@@ -93,7 +144,9 @@ def limits_of(kind: Kind, item: dict[str, Any], given_kind: str, digits: int = 0
     lengths = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}.get(given_kind, ("", ""))
     shortest, longest = (int(options[name]) if name and options.get(name) is not None else None for name in lengths)
     if shortest is not None and longest is not None and shortest > longest:
-        raise TypeFaultError(f"{lengths[0]} {shortest} is above {lengths[1]} {longest}: no value is allowed", lengths[0])
+        raise TypeFaultError(
+            f"{lengths[0]} {shortest} is above {lengths[1]} {longest}: no value is allowed", lengths[0]
+        )
     longest = None if longest is not None and longest >= MOST_LENGTH else longest
     values = [entry.get("value") if isinstance(entry, dict) else entry for entry in item.get("enum") or ()]
     allowed = tuple(_one_of_them(kind, value) for value in values) if kind not in ("object", "array", "json") else ()
@@ -116,7 +169,11 @@ def _reachable(
     if kind == "integer":
         ends = -(2**63), 2**63 - 1, 1
     elif kind == "decimal":
-        ends = -(Decimal(10**digits - 1).scaleb(-scale)), Decimal(10**digits - 1).scaleb(-scale), Decimal(1).scaleb(-scale)
+        ends = (
+            -(Decimal(10**digits - 1).scaleb(-scale)),
+            Decimal(10**digits - 1).scaleb(-scale),
+            Decimal(1).scaleb(-scale),
+        )
     elif kind == "number":
         least, most = (None if isinstance(side, int) and abs(side) > FLOAT_MAX else side for side in (least, most))
     if ends is None:
@@ -125,7 +182,11 @@ def _reachable(
     with localcontext(prec=100):
         low: Any = None if least is None else _up(Decimal(str(least)), step, least_open)
         high: Any = None if most is None else -_up(-Decimal(str(most)), step, most_open)
-    if (low is not None and low > largest) or (high is not None and high < smallest) or (low is not None and high is not None and low > high):
+    if (
+        (low is not None and low > largest)
+        or (high is not None and high < smallest)
+        or (low is not None and high is not None and low > high)
+    ):
         what = "whole number of 64 bits" if kind == "integer" else f"decimal of {digits} digits"
         raise TypeFaultError(f"no {what} lies within these bounds", "minimum")
     low, high = (None if low is None or low <= smallest else low), (None if high is None or high >= largest else high)
@@ -145,7 +206,11 @@ def _one_of_them(kind: Kind, value: Any) -> Any:
     Raises:
         TypeFaultError: It is of another type.
     """
-    fits = {"string": isinstance(value, str), "boolean": isinstance(value, bool), "integer": isinstance(value, int) and not isinstance(value, bool)}
+    fits = {
+        "string": isinstance(value, str),
+        "boolean": isinstance(value, bool),
+        "integer": isinstance(value, int) and not isinstance(value, bool),
+    }
     if kind == "number":
         fits[kind] = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits.get(kind, True):
@@ -153,9 +218,15 @@ def _one_of_them(kind: Kind, value: Any) -> Any:
     return value if kind in fits else _limit(kind, value, "enum")
 
 
-def _bound(kind: Kind, options: dict[str, Any], closed: str, opened: str, tighter: Callable[..., Any]) -> tuple[Limit | None, bool]:
+def _bound(
+    kind: Kind, options: dict[str, Any], closed: str, opened: str, tighter: Callable[..., Any]
+) -> tuple[Limit | None, bool]:
     """One side's bound, and whether it is no value itself; of an open and a closed one the tighter."""
-    bounds = {name: _limit(kind, options[name], name) for name in (closed, opened) if name in options and not isinstance(options[name], bool)}
+    bounds = {
+        name: _limit(kind, options[name], name)
+        for name in (closed, opened)
+        if name in options and not isinstance(options[name], bool)
+    }
     if options.get(opened) is True:  # before v3.1.0 it said how the other is meant
         return bounds.get(closed), closed in bounds
     if closed in bounds and opened in bounds:
@@ -177,7 +248,9 @@ def _limit(kind: Kind, given: Any, name: str) -> Limit:
         if kind == "time":
             return time.fromisoformat(str(given))
     except (ValueError, ArithmeticError):
-        what = {"timestamp": "time in ISO 8601", "date": "date (2024-12-31)", "time": "time of day (23:59:59)"}.get(kind, "number")
+        what = {"timestamp": "time in ISO 8601", "date": "date (2024-12-31)", "time": "time of day (23:59:59)"}.get(
+            kind, "number"
+        )
         raise TypeFaultError(f"the bound {given!r} is no {what}", name) from None
     raise TypeFaultError(f"a {kind} has no {name}", name)
 
@@ -192,16 +265,25 @@ def check_pattern(pattern: str) -> None:
     import pyarrow.compute as pc
 
     if re.search(r"(?<!\\)\{,\d+\}", pattern):  # for Python it counts from 0
-        raise TypeFaultError(f"{pattern!r} has a count without a beginning, which RE2 reads as text", "pattern", "write {0,3} instead of {,3}")
+        raise TypeFaultError(
+            f"{pattern!r} has a count without a beginning, which RE2 reads as text",
+            "pattern",
+            "write {0,3} instead of {,3}",
+        )
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid:
-        why = " (it has no lookahead, lookbehind and backreferences)" if re.search(r"\(\?<?[=!]|\\[1-9]", pattern) else ""
-        raise TypeFaultError(f"{pattern!r} is no regular expression of RE2{why}", "pattern", "https://github.com/google/re2/wiki/Syntax") from None
+        why = (
+            " (it has no lookahead, lookbehind and backreferences)" if re.search(r"\(\?<?[=!]|\\[1-9]", pattern) else ""
+        )
+        raise TypeFaultError(
+            f"{pattern!r} is no regular expression of RE2{why}", "pattern", "https://github.com/google/re2/wiki/Syntax"
+        ) from None
 
 
 def format_of(kind: Kind, item: dict[str, Any]) -> tuple[str, str]:
-    """How times of a property are written (empty for ISO 8601), and the time zone of those that tell none (empty where each must).
+    """How times of a property are written (empty for ISO 8601), and the time zone of those that tell none (empty where
+    each must).
 
     Raises:
         TypeFaultError: The format has letters that no reader here knows, or there is no such time zone.
@@ -213,12 +295,20 @@ def format_of(kind: Kind, item: dict[str, Any]) -> tuple[str, str]:
     if kind == "timestamp":
         # The standard: without a zone a time is in its default one, which is UTC where none is given.
         told = "defaultTimezone" in options or options.get("timezone") is False or (form and not _has_zone(form))
-        zone = "UTC" if "'Z'" in form else str(options.get("defaultTimezone") or "UTC") if told and options.get("timezone") is not True else ""
+        zone = (
+            "UTC"
+            if "'Z'" in form
+            else str(options.get("defaultTimezone") or "UTC")
+            if told and options.get("timezone") is not True
+            else ""
+        )
         if zone:
             from zoneinfo import available_timezones
 
             if zone not in available_timezones():
-                raise TypeFaultError(f"{zone!r} is no time zone of the IANA database", "defaultTimezone", "for example Europe/Berlin")
+                raise TypeFaultError(
+                    f"{zone!r} is no time zone of the IANA database", "defaultTimezone", "for example Europe/Berlin"
+                )
     if form and not _ISO_FORMS.fullmatch(form):
         strptime_of(form)
         return form, zone
@@ -239,6 +329,10 @@ def strptime_of(form: str) -> str:
     for match in re.finditer(r"'([^']*)'|(([A-Za-z])\3*)|(.)", form, re.DOTALL):
         literal, letters, other = match[1], match[2], match[4]
         if letters and letters not in _FORMAT:
-            raise TypeFaultError(f"the format {form!r} has {letters!r}, which nothing here reads", "format", "for example yyyy-MM-dd HH:mm:ss")
+            raise TypeFaultError(
+                f"the format {form!r} has {letters!r}, which nothing here reads",
+                "format",
+                "for example yyyy-MM-dd HH:mm:ss",
+            )
         found += _FORMAT[letters] if letters else (literal if literal is not None else other).replace("%", "%%")
     return found

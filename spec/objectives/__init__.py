@@ -3,7 +3,17 @@
 The stack file holds them under ``groundplan:objectives``; nothing else decides what the platform looks like.
 """
 
-from spec.objectives.model import HIGHER_IS_BETTER, Availability, FeatureStore, ModelObjectives, Objectives, OfficeHours, Regime, StackConfig, Target
+from spec.objectives.model import (
+    HIGHER_IS_BETTER,
+    Availability,
+    FeatureStore,
+    ModelObjectives,
+    Objectives,
+    OfficeHours,
+    Regime,
+    StackConfig,
+    Target,
+)
 from spec.objectives.reading import load, load_config, parse
 from spec.objectives.schema import stack_schema
 

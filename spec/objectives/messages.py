@@ -17,13 +17,17 @@ def messages(error: ValidationError, where: str) -> Iterator[str]:
 
 
 def _causes(errors: list[Any]) -> list[Any]:
-    """The mistakes themselves, without what only follows from them: a list's length without its wrong items, what a wrong name holds."""
+    """The mistakes themselves, without what only follows from them: a list's length without its wrong items, what a
+    wrong name holds.
+    """
     names = [item["loc"][:-1] for item in errors if item["loc"][-1] == "[key]"]
 
     def follows(item: Any) -> bool:
         place = item["loc"]
         below_a_wrong_name = place[-1] != "[key]" and any(place[: len(name)] == name for name in names)
-        of_wrong_items = item["type"] == "too_short" and any(len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors)
+        of_wrong_items = item["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+        )
         return below_a_wrong_name or of_wrong_items
 
     return [item for item in errors if not follows(item)]

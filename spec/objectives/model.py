@@ -43,7 +43,9 @@ class Stakeholders(Objective):
     """Who is told what: addresses for alerts and sign-off requests."""
 
     product: Email = Field(description="E-mail address that is told of quality and drift.")
-    operations: Email = Field(description="E-mail address that is told of every alarm, and of batches that the quality gate stops.")
+    operations: Email = Field(
+        description="E-mail address that is told of every alarm, and of batches that the quality gate stops."
+    )
     legal: Email = Field(description="E-mail address that is told of quality, drift, and personal data in quarantine.")
     finance: Email = Field(description="E-mail address that is told of budgets and anomalies of cost.")
 
@@ -63,49 +65,73 @@ class FeatureStore(StrEnum):
 
 
 class Events(Objective):
-    """The event stream. ``per_second`` 0 means that there is none; ``retention_days`` is how long the lake keeps events."""
+    """The event stream. ``per_second`` 0 means that there is none; ``retention_days`` is how long the lake keeps
+    events.
+    """
 
     per_second: float = Field(
         ge=0,
         le=1_000_000,
-        description="Events per second that arrive, on average; 0 for none. Decides whether there is MSK, its size, and the stream's alarms.",
+        description=(
+            "Events per second that arrive, on average; 0 for none. Decides whether there is MSK, its size, and the"
+            " stream's alarms."
+        ),
     )
     retention_days: int = Field(
-        ge=1, le=3650, description="Days that the lake keeps raw events. Decides retention and storage classes of the raw and curated zones."
+        ge=1,
+        le=3650,
+        description=(
+            "Days that the lake keeps raw events. Decides retention and storage classes of the raw and curated zones."
+        ),
     )
 
 
 class Budget(Objective):
     """Monthly spend the environment may reach, in USD, and the shares of it (percent) that alert."""
 
-    monthly_usd: float = Field(gt=0, description="USD a month that the environment may cost. Decides whether the design is feasible, and AWS Budgets' limit.")
-    # AWS takes five notifications a budget; one of them is the forecast's.
-    alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = Field(
-        default=(50, 80, 100), description="Percent of the budget at which finance and the owner are told, at most four."
+    monthly_usd: float = Field(
+        gt=0,
+        description=(
+            "USD a month that the environment may cost. Decides whether the design is feasible, and AWS Budgets' limit."
+        ),
     )
-    # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a day after
-    # the first deployment.
+    # AWS takes five notifications a budget; one of them is the forecast's.
+    alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = (
+        Field(
+            default=(50, 80, 100),
+            description="Percent of the budget at which finance and the owner are told, at most four.",
+        )
+    )
+    # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a
+    # day after the first deployment.
     activate_tags: bool = Field(
         default=False,
-        description="Whether cost tags are activated, which AWS takes about a day after the first deployment. Budgets of single models count nothing before.",
+        description=(
+            "Whether cost tags are activated, which AWS takes about a day after the first deployment. Budgets of single"
+            " models count nothing before."
+        ),
     )
 
 
 class Research(Objective):
     """People who experiment on the platform, and how many hours of one GPU they will need a month, all together.
 
-    The hours size the GPU pool and are part of the price; like an endpoint's requests they are expected, not allowed. What stops
-    a spending that nobody planned is the pool's limit of GPUs at a time, and the budget's alerts.
+    The hours size the GPU pool and are part of the price; like an endpoint's requests they are expected, not allowed.
+    What stops a spending that nobody planned is the pool's limit of GPUs at a time, and the budget's alerts.
     """
 
     scientists: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ...] = Field(
-        default=(), description="Names of the people who experiment. Decides SageMaker Studio: a profile and a role for each."
+        default=(),
+        description="Names of the people who experiment. Decides SageMaker Studio: a profile and a role for each.",
     )
     gpu_hours_per_month: float = Field(
         default=0,
         ge=0,
         le=100_000,
-        description="Hours of one GPU that they need a month, all together. Decides the limit of the GPU pool, and its part of the price.",
+        description=(
+            "Hours of one GPU that they need a month, all together. Decides the limit of the GPU pool, and its part of"
+            " the price."
+        ),
     )
 
     @field_validator("scientists")
@@ -117,10 +143,18 @@ class Research(Objective):
 
 
 class OfficeHours(Objective):
-    """When the environment is used, Monday to Friday; outside of it compute is switched off. Hours of the day, local time."""
+    """When the environment is used, Monday to Friday; outside of it compute is switched off. Hours of the day, local
+    time.
+    """
 
-    start: int = Field(ge=0, le=23, description="Hour of the day, local time, from which the environment is used, Monday to Friday.")
-    end: int = Field(ge=1, le=24, description="Hour of the day at which it is switched off. Decides the schedules of nodes and database.")
+    start: int = Field(
+        ge=0, le=23, description="Hour of the day, local time, from which the environment is used, Monday to Friday."
+    )
+    end: int = Field(
+        ge=1,
+        le=24,
+        description="Hour of the day at which it is switched off. Decides the schedules of nodes and database.",
+    )
     timezone: str = Field(description="Time zone of these hours, as the IANA database names it.")
 
     @field_validator("timezone")
@@ -130,7 +164,10 @@ class OfficeHours(Objective):
 
         if name not in available_timezones():
             near = difflib.get_close_matches(name, available_timezones(), n=1)
-            raise ValueError(f"no such time zone in the IANA database; {f'did you mean {near[0]}?' if near else 'for example Europe/Berlin'}")
+            raise ValueError(
+                "no such time zone in the IANA database;"
+                f" {f'did you mean {near[0]}?' if near else 'for example Europe/Berlin'}"
+            )
         return name
 
     @model_validator(mode="after")
@@ -153,20 +190,33 @@ class Value(Objective):
     """
 
     kpi: Literal["mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc", "correct_warnings"] = Field(
-        description="The metric by which the model's worth is counted. `correct_warnings` is the share of predictions that warn, and rightly so."
+        description=(
+            "The metric by which the model's worth is counted. `correct_warnings` is the share of predictions that"
+            " warn, and rightly so."
+        )
     )
     unit: str = Field(min_length=1, description="What one unit of it is, in words for the reports.")
     usd_per_unit: float = Field(
-        ge=0, description="USD that one unit of improvement over the baseline is worth, for each prediction. Decides the worth that evaluation reports."
+        ge=0,
+        description=(
+            "USD that one unit of improvement over the baseline is worth, for each prediction. Decides the worth that"
+            " evaluation reports."
+        ),
     )
-    predictions_per_month: int = Field(gt=0, description="Predictions a month. Decides the worth a month that evaluation reports.")
+    predictions_per_month: int = Field(
+        gt=0, description="Predictions a month. Decides the worth a month that evaluation reports."
+    )
 
 
 class Rate(Objective):
     """Requests per second an endpoint must answer."""
 
-    average: float = Field(gt=0, description="Requests per second, on average. Decides the smallest number of instances.")
-    peak: float = Field(gt=0, description="Requests per second at the busiest. Decides the largest number of instances.")
+    average: float = Field(
+        gt=0, description="Requests per second, on average. Decides the smallest number of instances."
+    )
+    peak: float = Field(
+        gt=0, description="Requests per second at the busiest. Decides the largest number of instances."
+    )
 
     @model_validator(mode="after")
     def _peak_is_highest(self) -> Rate:
@@ -179,19 +229,36 @@ class Retraining(Objective):
     """How often the model is trained anew, and in how many minutes it must be done."""
 
     every_hours: float = Field(gt=0, description="Hours between two trainings. Decides the schedule.")
-    within_minutes: float = Field(gt=0, description="Minutes in which a training must be done. Decides between a SageMaker Pipeline and jobs on the cluster.")
+    within_minutes: float = Field(
+        gt=0,
+        description=(
+            "Minutes in which a training must be done. Decides between a SageMaker Pipeline and jobs on the cluster."
+        ),
+    )
 
 
 # Of every metric that objectives can name.
-HIGHER_IS_BETTER = {"mae": False, "rmse": False, "accuracy": True, "balanced_accuracy": True, "roc_auc": True, "correct_warnings": True}
+HIGHER_IS_BETTER = {
+    "mae": False,
+    "rmse": False,
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "roc_auc": True,
+    "correct_warnings": True,
+}
 
 
 class Quality(Objective):
     """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
 
-    metric: Literal["mae", "rmse", "accuracy", "balanced_accuracy"] = Field(description="The metric that a model must hold to.")
+    metric: Literal["mae", "rmse", "accuracy", "balanced_accuracy"] = Field(
+        description="The metric that a model must hold to."
+    )
     worst: float = Field(
-        description="Its worst value that may be served: an error stays below it, a score above it. Decides evaluation's gate and the quality alarm."
+        description=(
+            "Its worst value that may be served: an error stays below it, a score above it. Decides evaluation's gate"
+            " and the quality alarm."
+        )
     )
 
     @property
@@ -206,14 +273,25 @@ class ModelObjectives(Objective):
     value: Value = Field(description="What the model is worth.")
     latency_ms: float = Field(
         gt=0,
-        description="Milliseconds in which 95 % of the answers must come. Decides how it is served, the canary's limit and the alarm.",
+        description=(
+            "Milliseconds in which 95 % of the answers must come. Decides how it is served, the canary's limit and the"
+            " alarm."
+        ),
     )
     requests_per_second: Rate = Field(description="How often it is asked.")
     retraining: Retraining = Field(description="How often it is trained again, and how fast.")
     quality: Quality = Field(description="The worst quality that may be served.")
-    drift_share: float = Field(default=0.5, gt=0, le=1, description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.")
+    drift_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.",
+    )
     explanations: bool = Field(
-        default=True, description="Whether it can be asked why. Decides which ways of serving are possible, and the explainer on the cluster."
+        default=True,
+        description=(
+            "Whether it can be asked why. Decides which ways of serving are possible, and the explainer on the cluster."
+        ),
     )
     gpu: bool = Field(default=False, description="Whether it needs a GPU. Decides Triton on the cluster's GPU pool.")
     target: Target = Field(default=Target.CLOUD, description="Where it answers.")
@@ -223,7 +301,9 @@ class ModelObjectives(Objective):
         if self.quality.is_score and not 0 <= self.quality.worst <= 1:
             raise ValueError(f"quality.worst {self.quality.worst:g} is no accuracy; it lies between 0 and 1")
         if not self.quality.is_score and self.quality.worst <= 0:
-            raise ValueError(f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0")
+            raise ValueError(
+                f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0"
+            )
         return self
 
 
@@ -245,16 +325,19 @@ class DeploysFrom(Objective):
     (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-create-github.html).
     """
 
-    repository: Annotated[str, _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as GitHub has it")] = Field(
-        description="OWNER/NAME on GitHub."
-    )
+    repository: Annotated[
+        str,
+        _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as GitHub has it"),
+    ] = Field(description="OWNER/NAME on GitHub.")
     connection: Annotated[
         str,
         _in_the_form(
             r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}",
             "must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID",
         ),
-    ] = Field(description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside of the network.")
+    ] = Field(
+        description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside of the network."
+    )
 
 
 class Objectives(Objective):
@@ -270,24 +353,47 @@ class Objectives(Objective):
         description="Laws and audit standards. Decides mandatory policies, locks and retention, what is audited.",
     )
     residency: str = Field(
-        default=ANYWHERE, description="The jurisdiction that data must not leave: `eu`, or a country's ISO code. Decides which regions are allowed."
+        default=ANYWHERE,
+        description=(
+            "The jurisdiction that data must not leave: `eu`, or a country's ISO code. Decides which regions are"
+            " allowed."
+        ),
     )
     availability: Availability = Field(
         default=Availability.ONE_ZONE,
-        description="What may fail without the platform failing. Decides zones, NAT gateways, the database's standby, the second region.",
+        description=(
+            "What may fail without the platform failing. Decides zones, NAT gateways, the database's standby, the"
+            " second region."
+        ),
     )
-    office_hours: OfficeHours | None = Field(default=None, description="When it is used; outside of these hours compute is switched off.")
+    office_hours: OfficeHours | None = Field(
+        default=None, description="When it is used; outside of these hours compute is switched off."
+    )
     owns_account: bool = Field(
-        default=True, description="Whether this stack makes what an AWS account can have only once. Decides GuardDuty, Config, Security Hub, cost tags."
+        default=True,
+        description=(
+            "Whether this stack makes what an AWS account can have only once. Decides GuardDuty, Config, Security Hub,"
+            " cost tags."
+        ),
     )
-    deploys_from: DeploysFrom | None = Field(default=None, description="The repository whose workflows deploy it, from inside of its network.")
+    deploys_from: DeploysFrom | None = Field(
+        default=None, description="The repository whose workflows deploy it, from inside of its network."
+    )
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")
-    feature_store: FeatureStore = Field(default=FeatureStore.FEAST, description="What holds the features that models read online.")
-    untrusted_models: bool = Field(default=False, description="Whether a model is served that can only be stored as a pickle, in a process that is closed in.")
+    feature_store: FeatureStore = Field(
+        default=FeatureStore.FEAST, description="What holds the features that models read online."
+    )
+    untrusted_models: bool = Field(
+        default=False,
+        description="Whether a model is served that can only be stored as a pickle, in a process that is closed in.",
+    )
     models: dict[ModelName, ModelObjectives] = Field(
-        description="The models by name; ``{}`` before there is one. Each gets data, endpoint, alarms, retraining and a budget of its own."
+        description=(
+            "The models by name; ``{}`` before there is one. Each gets data, endpoint, alarms, retraining and a budget"
+            " of its own."
+        )
     )
 
     @field_validator("residency")

@@ -26,23 +26,33 @@ class Planned:
 
 PLANNED = (
     Planned(
-        ("availability",), Availability.TWO_REGIONS.value,
-        "two-regions is planned: keys, data and tables are copied to the second region, and nothing serves from there yet", "multi-zone",
+        ("availability",),
+        Availability.TWO_REGIONS.value,
+        "two-regions is planned: keys, data and tables are copied to the second region, and nothing serves from"
+        " there yet",
+        "multi-zone",
     ),
     Planned(
-        ("feature_store",), FeatureStore.SAGEMAKER.value,
-        "sagemaker is planned: Feature Groups are created, and no pipeline step or server reads them yet", "feast",
+        ("feature_store",),
+        FeatureStore.SAGEMAKER.value,
+        "sagemaker is planned: Feature Groups are created, and no pipeline step or server reads them yet",
+        "feast",
     ),
     Planned(
-        ("models", "*", "gpu"), True,
-        "gpu is planned: Triton serves the model from the cluster, and nothing captures what it is asked, so quality and drift are not watched yet", "false",
+        ("models", "*", "gpu"),
+        True,
+        "gpu is planned: Triton serves the model from the cluster, and nothing captures what it is asked, so quality"
+        " and drift are not watched yet",
+        "false",
     ),
     Planned(
-        ("models", "*", "target"), Target.EDGE.value,
-        "edge is planned: devices may fetch the published model, and nothing tells what it is asked there, so quality and drift are not watched yet",
+        ("models", "*", "target"),
+        Target.EDGE.value,
+        "edge is planned: devices may fetch the published model, and nothing tells what it is asked there, so quality"
+        " and drift are not watched yet",
         "cloud",
     ),
-)  # fmt: skip
+)
 
 
 def planned_in(document: Any, path: tuple[str, ...], at: tuple[str, ...] = ()) -> list[tuple[str, Any]]:

@@ -53,9 +53,13 @@ def load_config(root: Path, stack: str) -> dict[str, Any]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), OnceEach)  # noqa: S506 (a safe loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"not readable as YAML: {' '.join(str(error).split())}", where=f"stacks/{path.name}") from error
+        raise UsageError(
+            f"not readable as YAML: {' '.join(str(error).split())}", where=f"stacks/{path.name}"
+        ) from error
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
-        raise UsageError("has no `config:` map", where=f"stacks/{path.name}", fix="see stacks/Pulumi.local.yaml for the form")
+        raise UsageError(
+            "has no `config:` map", where=f"stacks/{path.name}", fix="see stacks/Pulumi.local.yaml for the form"
+        )
     config: dict[str, Any] = document["config"]
     return config
 
@@ -66,7 +70,11 @@ def load(root: Path, stack: str) -> StackConfig:
     Raises:
         UsageError: Anything wrong with the file; one message names every wrong key.
     """
-    return parse(load_config(root, stack), where=f"stacks/Pulumi.{stack}.yaml", planned=bool(os.environ.get("GROUNDPLAN_PLANNED")))
+    return parse(
+        load_config(root, stack),
+        where=f"stacks/Pulumi.{stack}.yaml",
+        planned=bool(os.environ.get("GROUNDPLAN_PLANNED")),
+    )
 
 
 def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> StackConfig:
@@ -84,9 +92,13 @@ def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> Stack
     region, accounts = config["aws:region"], config["aws:allowedAccountIds"]
     _check_region(region, where)
     if not isinstance(accounts, list) or len(accounts) != 1:
-        raise UsageError(f"must be a list of exactly one account id, found {accounts!r}", where=f"{where}: aws:allowedAccountIds")
+        raise UsageError(
+            f"must be a list of exactly one account id, found {accounts!r}", where=f"{where}: aws:allowedAccountIds"
+        )
     try:
-        stack = StackConfig.model_validate({"region": region, "account_id": accounts[0], "objectives": config["groundplan:objectives"]})
+        stack = StackConfig.model_validate(
+            {"region": region, "account_id": accounts[0], "objectives": config["groundplan:objectives"]}
+        )
     except ValidationError as error:
         raise UsageError("\n".join(messages(error, where))) from None
     _check_residency(stack, where)
@@ -113,14 +125,16 @@ def _check_residency(stack: StackConfig, where: str) -> None:
     wanted = stack.objectives
     if stack.region not in regions_of(wanted.residency):
         raise UsageError(
-            f"{stack.region} lies in jurisdiction {REGIONS[stack.region].jurisdiction!r}, and groundplan:objectives.residency is {wanted.residency!r}",
+            f"{stack.region} lies in jurisdiction {REGIONS[stack.region].jurisdiction!r}, and"
+            f" groundplan:objectives.residency is {wanted.residency!r}",
             where=f"{where}: aws:region",
             fix=f"use one of: {', '.join(regions_of(wanted.residency))}",
         )
     if wanted.availability is Availability.TWO_REGIONS and not REGIONS[stack.region].standby:
         able = [name for name in regions_of(wanted.residency) if REGIONS[name].standby]
         raise UsageError(
-            f"two-regions given, but AWS has no second region in jurisdiction {REGIONS[stack.region].jurisdiction!r} beside {stack.region}",
+            f"two-regions given, but AWS has no second region in jurisdiction {REGIONS[stack.region].jurisdiction!r}"
+            f" beside {stack.region}",
             where=f"{where}: groundplan:objectives.availability",
             fix=f"use multi-zone{', or one of these regions: ' + ', '.join(able) if able else ''}",
         )

@@ -11,8 +11,9 @@ from spec.objectives.schema import stack_schema
 _HEAD = """# Objectives
 Made by `make docs` from `spec/objectives/model.py`.
 
-Everything that a stack is, is drawn from these fields of `stacks/Pulumi.<stack>.yaml`, below `groundplan:objectives`. A wrong value is refused
-with the file, the key, what was given and what is allowed; `groundplan explain --stack STACK --set PATH=VALUE` shows what another value would change.
+Everything that a stack is, is drawn from these fields of `stacks/Pulumi.<stack>.yaml`, below `groundplan:objectives`.
+A wrong value is refused with the file, the key, what was given and what is allowed;
+`groundplan explain --stack STACK --set PATH=VALUE` shows what another value would change.
 """
 
 
@@ -32,7 +33,11 @@ def _rows(of: dict[str, Any], definitions: dict[str, Any], prefix: str) -> Itera
         takes = "" if below else _takes(field, definitions)
         yield f"`{path}`", takes, default, meaning, decides[:1].upper() + decides[1:]
         if below:
-            yield from _rows(below, definitions, f"{path}.NAME." if "additionalProperties" in field or "patternProperties" in field else f"{path}.")
+            yield from _rows(
+                below,
+                definitions,
+                f"{path}.NAME." if "additionalProperties" in field or "patternProperties" in field else f"{path}.",
+            )
 
 
 def _object(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
@@ -48,24 +53,38 @@ def _object(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
 def _takes(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     """Type, range or choices, in words."""
     if "$ref" in field:
-        field = {**definitions[field["$ref"].rpartition("/")[2]], **{key: value for key, value in field.items() if key != "$ref"}}
+        field = {
+            **definitions[field["$ref"].rpartition("/")[2]],
+            **{key: value for key, value in field.items() if key != "$ref"},
+        }
     if "enum" in field:
         return ", ".join(f"`{_text(item)}`" for item in field["enum"])
     if "const" in field:
         return f"`{_text(field['const'])}`"
     if field.get("type") == "array":
         return f"list of: {_takes(field['items'], definitions)}"
-    kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}.get(field.get("type", ""), "")
+    kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}.get(
+        field.get("type", ""), ""
+    )
     bounds = [
         text.format(f"{field[key]:,g}" if not isinstance(field[key], int) else f"{field[key]:,}")
-        for key, text in (("minimum", "from {}"), ("exclusiveMinimum", "above {}"), ("maximum", "to {}"), ("exclusiveMaximum", "below {}"))
+        for key, text in (
+            ("minimum", "from {}"),
+            ("exclusiveMinimum", "above {}"),
+            ("maximum", "to {}"),
+            ("exclusiveMaximum", "below {}"),
+        )
         if key in field
     ]
     return " ".join([kind, *bounds])
 
 
 def _text(value: Any) -> str:
-    return {True: "true", False: "false", None: "none"}.get(value, str(value)) if isinstance(value, bool) or value is None else str(value)
+    return (
+        {True: "true", False: "false", None: "none"}.get(value, str(value))
+        if isinstance(value, bool) or value is None
+        else str(value)
+    )
 
 
 if __name__ == "__main__":

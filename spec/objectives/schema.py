@@ -15,7 +15,10 @@ _WAIVER = {
     "additionalProperties": False,
     "properties": {
         "policy": {"type": "string", "description": "Id of the control"},
-        "resource": {"type": "string", "description": "Name of the resource, or a pattern (*); `stack` for a finding about the whole stack"},
+        "resource": {
+            "type": "string",
+            "description": "Name of the resource, or a pattern (*); `stack` for a finding about the whole stack",
+        },
         "reason": {"type": "string"},
         "approver": {"type": "string"},
         "expires": {"type": "string", "format": "date", "description": "Last day it holds"},
@@ -47,7 +50,12 @@ def stack_schema() -> dict[str, Any]:
                 "required": ["aws:region", "aws:allowedAccountIds", "groundplan:objectives"],
                 "properties": {
                     "aws:region": {"enum": list(REGIONS)},
-                    "aws:allowedAccountIds": {"type": "array", "items": {"type": "string", "pattern": r"^\d{12}$"}, "minItems": 1, "maxItems": 1},
+                    "aws:allowedAccountIds": {
+                        "type": "array",
+                        "items": {"type": "string", "pattern": r"^\d{12}$"},
+                        "minItems": 1,
+                        "maxItems": 1,
+                    },
                     "groundplan:objectives": {"$ref": "#/$defs/Objectives"},
                     "groundplan:waivers": {"type": "array", "items": {"$ref": "#/$defs/Waiver"}},
                 },

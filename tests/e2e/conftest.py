@@ -48,7 +48,9 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _hold_to_record(folder: Path) -> None:
-    """Every call that the platform made is on record (calls.json), or is put there, if that is what was asked for (`make calls`)."""
+    """Every call that the platform made is on record (calls.json), or is put there, if that is what was asked for
+    (`make calls`).
+    """
     if target := os.environ.get("RECORD_CALLS_INTO"):
         assert_ok(groundplan(folder, "permissions", "--record"), folder)
         name = record.FILE.relative_to(HOME)
@@ -66,8 +68,13 @@ def status(project: Path) -> Any:
 def shell(project: Path) -> dict[str, str]:
     """The environment of a shell after `eval "$(groundplan env)"`, on a machine with real credentials."""
     lines = assert_ok(groundplan(project, "env"), project).stdout
-    command = f'eval {shlex.quote(lines)}; {shlex.quote(sys.executable)} -c "import os, json; print(json.dumps(dict(os.environ)))"'
-    done = subprocess.run(["bash", "-c", command], env={**os.environ, **FOREIGN}, capture_output=True, text=True, check=True)
+    command = (
+        f'eval {shlex.quote(lines)}; {shlex.quote(sys.executable)} -c "import os, json;'
+        ' print(json.dumps(dict(os.environ)))"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, **FOREIGN}, capture_output=True, text=True, check=True
+    )
     environment: dict[str, str] = json.loads(done.stdout)
     return environment
 
@@ -77,5 +84,9 @@ def runtime(status: Any) -> Any:
     import boto3
 
     return boto3.client(
-        "sagemaker-runtime", endpoint_url=status["services"]["router"]["url"], region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+        "sagemaker-runtime",
+        endpoint_url=status["services"]["router"]["url"],
+        region_name="us-east-1",
+        aws_access_key_id="t",
+        aws_secret_access_key="t",
     )

@@ -1,4 +1,6 @@
-"""docs/own-model.md as its reader types it: from an empty folder and a CSV file to an endpoint, a second version, and a review."""
+"""docs/own-model.md as its reader types it: from an empty folder and a CSV file to an endpoint, a second version,
+and a review.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,14 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
     try:
         for block in blocks:
             text = block.replace(INSTALL, "")
-            done = subprocess.run(["bash", "-ec", text], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=400)
+            done = subprocess.run(
+                ["bash", "-ec", text],
+                cwd=folder,
+                env={**os.environ, "PATH": path},
+                capture_output=True,
+                text=True,
+                timeout=400,
+            )
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
             said += done.stdout
             if folder != project:

@@ -26,27 +26,45 @@ OPTIONS = ()
 
 def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     text = (project / "up.txt").read_text(encoding="utf-8")
-    assert re.search(r"Program \d{3} resources made in the local cloud", text) and re.search(r"\d+ only recorded: .*1 Configuration", text)
+    assert re.search(r"Program \d{3} resources made in the local cloud", text) and re.search(
+        r"\d+ only recorded: .*1 Configuration", text
+    )
     assert re.search(r"\d+ Kubernetes objects validated and written to \.groundplan/run/manifests", text)
     assert re.search(r"version +v1\.0\.0", text) and re.search(r"evaluation +mae 44\.0", text)
-    assert re.search(r"business KPI +19\.9\d progression points better than the baseline \(95 % interval .*\), worth 159,6\d\d USD a month \(", text)
+    assert re.search(
+        r"business KPI +19\.9\d progression points better than the baseline \(95 % interval .*\), worth 159,6\d\d USD a"
+        r" month \(",
+        text,
+    )
     assert (
         "promoted: better than the baseline: its error is" in text
         and "there was no champion to compare it with" in text
         and "test identities of the local stack" in text
     )
-    assert re.search(r"One prediction .* -> \d+\.\d, answered by champion v1\.0\.0", text) and "effects add up to" in text
+    assert (
+        re.search(r"One prediction .* -> \d+\.\d, answered by champion v1\.0\.0", text) and "effects add up to" in text
+    )
     assert "Where the time went" in text and "make down" in text
 
 
 def test_status_shows_services_first_and_resources_on_request(project: Path) -> None:
     short, long = (assert_ok(groundplan(project, "status", *more), project).stdout for more in ((), ("--resources",)))
-    assert len(short.splitlines()) < 12 and len(long.splitlines()) > 250 and not [line for line in long.splitlines() if line != line.rstrip()]
-    counted = re.search(r"Program (\d+) resources made in the local cloud, (\d+) Kubernetes objects written, (\d+) only recorded", short)
+    assert (
+        len(short.splitlines()) < 12
+        and len(long.splitlines()) > 250
+        and not [line for line in long.splitlines() if line != line.rstrip()]
+    )
+    counted = re.search(
+        r"Program (\d+) resources made in the local cloud, (\d+) Kubernetes objects written, (\d+) only recorded", short
+    )
     assert counted is not None
     made, written, recorded = counted.groups()
     text = (project / "up.txt").read_text(encoding="utf-8")
-    assert f"Program {made} resources made" in text and f"{written} Kubernetes objects validated" in text and f"{recorded} only recorded" in text
+    assert (
+        f"Program {made} resources made" in text
+        and f"{written} Kubernetes objects validated" in text
+        and f"{recorded} only recorded" in text
+    )
 
 
 def test_status_gives_programs_addresses_and_states(status: Any) -> None:
@@ -54,7 +72,10 @@ def test_status_gives_programs_addresses_and_states(status: Any) -> None:
     assert set(status["services"]) == {"aws", "kafka", "mlflow", "router"}
     assert len(status["applied"]) > 200
     page = (ROOT / "docs" / "resource-types.md").read_text(encoding="utf-8")
-    assert status["recorded"] and all(f"| `{item['type']}` | " in page and _row(page, item["type"]).endswith("| recorded |") for item in status["recorded"])
+    assert status["recorded"] and all(
+        f"| `{item['type']}` | " in page and _row(page, item["type"]).endswith("| recorded |")
+        for item in status["recorded"]
+    )
 
 
 def _row(page: str, type_: str) -> str:
@@ -82,7 +103,9 @@ def _row(page: str, type_: str) -> str:
 )
 def test_the_aws_command_line_simply_works(command: str, says: str, shell: dict[str, str]) -> None:
     aws = Path(sys.executable).parent / "aws"
-    done = subprocess.run([sys.executable, str(aws), *command.split()], env=shell, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(aws), *command.split()], env=shell, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
 
@@ -91,17 +114,27 @@ def test_the_aws_command_line_simply_works(command: str, says: str, shell: dict[
 def test_kcat_lists_the_topics_and_reads_events(shell: dict[str, str]) -> None:
     listing = subprocess.run(["kcat", "-L"], env=shell, capture_output=True, text=True, timeout=30, check=False)
     assert listing.returncode == 0 and 'topic "diabetes-patients.dlq"' in listing.stdout, listing.stderr
-    events = subprocess.run(["kcat", "-C", "-t", "diabetes-patients", "-e", "-q"], env=shell, capture_output=True, text=True, timeout=30, check=True)
+    events = subprocess.run(
+        ["kcat", "-C", "-t", "diabetes-patients", "-e", "-q"],
+        env=shell,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
     assert len(events.stdout.splitlines()) == 442
 
 
 def test_a_plain_boto3_client_gets_a_prediction(shell: dict[str, str]) -> None:
     code = (
-        "import boto3, json; answer = boto3.client('sagemaker-runtime').invoke_endpoint(EndpointName='groundplan-local-diabetes-rf', "
-        "ContentType='application/json', Body='{\"entities\": {\"patient_id\": [17]}}'); "
-        "print(answer['InvokedProductionVariant'], json.loads(answer['Body'].read())['predictions'][0])"
+        "import boto3, json; answer ="
+        " boto3.client('sagemaker-runtime').invoke_endpoint(EndpointName='groundplan-local-diabetes-rf',"
+        " ContentType='application/json', Body='{\"entities\": {\"patient_id\": [17]}}');"
+        " print(answer['InvokedProductionVariant'], json.loads(answer['Body'].read())['predictions'][0])"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=shell, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=shell, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     variant, prediction = done.stdout.split()
     assert variant == "champion" and 25 < float(prediction) < 346
@@ -125,35 +158,73 @@ def test_the_served_prediction_is_the_scripts_own_models(project: Path, runtime:
     train, _, labels, _ = train_test_split(data.data, data.target, test_size=0.2, random_state=42)
     expected = RandomForestRegressor(n_estimators=100, random_state=42).fit(train, labels).predict(data.data[:5])
     for body in ({"instances": data.data[:5].tolist()}, {"entities": {"patient_id": [0, 1, 2, 3, 4]}}):
-        answer = runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps(body))
+        answer = runtime.invoke_endpoint(
+            EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps(body)
+        )
         assert json.loads(answer["Body"].read())["predictions"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it(shell: dict[str, str], status: Any) -> None:
+def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it(
+    shell: dict[str, str], status: Any
+) -> None:
     import mlflow
 
     client = mlflow.MlflowClient(status["services"]["mlflow"]["url"])
     version = client.get_model_version_by_alias("diabetes-rf", "champion")
     run = client.get_run(version.run_id)
     assert run.data.params == {"n_estimators": "100"} and run.data.metrics["mae"] == pytest.approx(44.05, abs=0.05)
-    assert version.tags["version"] == "v1.0.0" and client.get_model_version_by_alias("diabetes-rf", "v1-0-0").version == version.version
+    assert (
+        version.tags["version"] == "v1.0.0"
+        and client.get_model_version_by_alias("diabetes-rf", "v1-0-0").version == version.version
+    )
     for tag in ("code_version", "dataset_digest", "training_digest", "environment", "duration_s", "pipeline_run"):
         assert run.data.tags[f"groundplan.{tag}"]
     assert run.inputs.dataset_inputs[0].dataset.name == "diabetes-rf"
     assert client.get_experiment(run.info.experiment_id).name == "diabetes-rf"
     assert client.get_experiment_by_name("company-experiment") is None
-    done = subprocess.run([sys.executable, "-m", "mlflow", "experiments", "search"], env=shell, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", "experiments", "search"],
+        env=shell,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
     assert "diabetes-rf" in done.stdout, done.stderr
 
 
-def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(status: Any, shell: dict[str, str], tmp_path: Path) -> None:
+def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(
+    status: Any, shell: dict[str, str], tmp_path: Path
+) -> None:
     import boto3
 
-    s3 = boto3.client("s3", endpoint_url=status["services"]["aws"]["url"], region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t")
-    names = [item["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="groundplan-local-mlflow-123456789012") for item in page["Contents"]]
-    assert any(name.endswith("model.skops") for name in names) and not any(name.endswith((".pkl", ".pickle", ".joblib")) for name in names)
-    served = [item["Key"] for item in s3.list_objects_v2(Bucket="groundplan-local-models-123456789012", Prefix="diabetes-rf/current/")["Contents"]]
-    assert {Path(key).name for key in served} == {"model.onnx", "model.json", "background.json", "model.tar.gz"}, "the last holds the others"
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=status["services"]["aws"]["url"],
+        region_name="us-east-1",
+        aws_access_key_id="t",
+        aws_secret_access_key="t",
+    )
+    names = [
+        item["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket="groundplan-local-mlflow-123456789012")
+        for item in page["Contents"]
+    ]
+    assert any(name.endswith("model.skops") for name in names) and not any(
+        name.endswith((".pkl", ".pickle", ".joblib")) for name in names
+    )
+    served = [
+        item["Key"]
+        for item in s3.list_objects_v2(Bucket="groundplan-local-models-123456789012", Prefix="diabetes-rf/current/")[
+            "Contents"
+        ]
+    ]
+    assert {Path(key).name for key in served} == {
+        "model.onnx",
+        "model.json",
+        "background.json",
+        "model.tar.gz",
+    }, "the last holds the others"
 
 
 @pytest.mark.parametrize(
@@ -167,26 +238,40 @@ def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(status: Any, she
         ("age,sex\n1,2", "text/csv", "Missing columns"),
     ],
 )
-def test_a_bad_request_is_refused_in_one_sentence_and_the_endpoint_goes_on(body: str, content_type: str, says: str, status: Any) -> None:
+def test_a_bad_request_is_refused_in_one_sentence_and_the_endpoint_goes_on(
+    body: str, content_type: str, says: str, status: Any
+) -> None:
     import httpx
 
     url = f"{status['services']['router']['url']}/endpoints/groundplan-local-diabetes-rf/invocations"
     answer = httpx.post(url, content=body, headers={"content-type": content_type}, timeout=20)
-    assert answer.status_code == 424 and says in json.loads(answer.json()["OriginalMessage"])["error"] and answer.json()["OriginalStatusCode"] in (400, 404)
+    assert (
+        answer.status_code == 424
+        and says in json.loads(answer.json()["OriginalMessage"])["error"]
+        and answer.json()["OriginalStatusCode"] in (400, 404)
+    )
     assert httpx.post(url, json={"entities": {"patient_id": [1]}}, timeout=20).status_code == 200
 
 
 def test_up_again_is_quick_and_says_what_is_there(project: Path, status: Any) -> None:
     done = assert_ok(groundplan(project, "up", "--models", MODEL), project)
-    assert "The platform was already up" in done.stdout and "unchanged" in done.stdout and "diabetes-rf: already there" in done.stdout
+    assert (
+        "The platform was already up" in done.stdout
+        and "unchanged" in done.stdout
+        and "diabetes-rf: already there" in done.stdout
+    )
     after = json.loads(groundplan(project, "status", "--json").stdout)
-    assert {name: service["pid"] for name, service in after["services"].items()} == {name: service["pid"] for name, service in status["services"].items()}
+    assert {name: service["pid"] for name, service in after["services"].items()} == {
+        name: service["pid"] for name, service in status["services"].items()
+    }
 
 
 def test_a_second_stack_or_a_second_command_at_once_is_refused(project: Path) -> None:
     import fcntl
 
-    (project / "stacks" / "Pulumi.other.yaml").write_text((project / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (project / "stacks" / "Pulumi.other.yaml").write_text(
+        (project / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     done = groundplan(project, "up", "--stack", "other")
     assert done.returncode == 2 and "stack local is running here" in done.stderr
     with (project / ".groundplan" / "lock").open("w") as file:
@@ -209,9 +294,15 @@ def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "script"), [("cancer", scripts.GRADIENT_BOOSTED_CLASSIFIER), pytest.param("churn", scripts.PIPELINE_WITH_PREPROCESSING, marks=pytest.mark.drill)]
+    ("name", "script"),
+    [
+        ("cancer", scripts.GRADIENT_BOOSTED_CLASSIFIER),
+        pytest.param("churn", scripts.PIPELINE_WITH_PREPROCESSING, marks=pytest.mark.drill),
+    ],
 )
-def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, script: str, project: Path, runtime: Any, tmp_path: Path) -> None:
+def test_a_script_the_project_has_never_seen_reaches_an_endpoint(
+    name: str, script: str, project: Path, runtime: Any, tmp_path: Path
+) -> None:
     path = tmp_path / f"{name}.py"
     path.write_text(script, encoding="utf-8")
     found = json.loads(assert_ok(groundplan(project, "experiment", str(path), "--deploy", "--json"), project).stdout)
@@ -220,42 +311,71 @@ def test_a_script_the_project_has_never_seen_reaches_an_endpoint(name: str, scri
         from sklearn.datasets import load_breast_cancer
 
         row, wanted = load_breast_cancer(as_frame=True).data.head(1).to_dict(orient="records"), [0]
-        assert found["experiment"]["holdout"] == "rows the model has not seen" and found["evaluate"]["metrics"]["roc_auc"] > 0.95
+        assert (
+            found["experiment"]["holdout"] == "rows the model has not seen"
+            and found["evaluate"]["metrics"]["roc_auc"] > 0.95
+        )
     else:
         row, wanted = [{"age": 40.5, "visits": 1, "plan": "basic", "member": True}], ["yes"]
         assert found["experiment"]["holdout"] == "5-fold, out of fold"
     for attributes in ({}, {"CustomAttributes": "explain"}):
         answer = runtime.invoke_endpoint(
-            EndpointName=f"groundplan-local-{name}", ContentType="application/json", Body=json.dumps({"dataframe_records": row}), **attributes
+            EndpointName=f"groundplan-local-{name}",
+            ContentType="application/json",
+            Body=json.dumps({"dataframe_records": row}),
+            **attributes,
         )
         document = json.loads(answer["Body"].read())
         if attributes:
             item = document["explanations"][0]
-            assert item["base_value"] + sum(item["shap_values"].values()) == pytest.approx(item["probability"], abs=1e-6)
+            assert item["base_value"] + sum(item["shap_values"].values()) == pytest.approx(
+                item["probability"], abs=1e-6
+            )
         else:
             assert document["predictions"] == wanted
 
 
 @pytest.mark.drill  # a deployment; tests/unit/test_targets.py has the rest
-def test_a_model_of_two_labels_a_row_answers_with_both_and_explains_both(project: Path, runtime: Any, tmp_path: Path) -> None:
+def test_a_model_of_two_labels_a_row_answers_with_both_and_explains_both(
+    project: Path, runtime: Any, tmp_path: Path
+) -> None:
     (tmp_path / "films.py").write_text(scripts.TWO_LABELS_A_ROW, encoding="utf-8")
-    found = json.loads(assert_ok(groundplan(project, "experiment", str(tmp_path / "films.py"), "--deploy", "--json"), project).stdout)
-    assert found["experiment"]["holdout"] == "rows the model has not seen" and found["evaluate"]["metrics"]["accuracy"] > 0.9
-    ask = {"EndpointName": "groundplan-local-films", "ContentType": "text/csv", "Body": "long,fast,loud\n0.1,-1.5,1.5\n0.2,1.5,1.5\n"}
+    found = json.loads(
+        assert_ok(groundplan(project, "experiment", str(tmp_path / "films.py"), "--deploy", "--json"), project).stdout
+    )
+    assert (
+        found["experiment"]["holdout"] == "rows the model has not seen"
+        and found["evaluate"]["metrics"]["accuracy"] > 0.9
+    )
+    ask = {
+        "EndpointName": "groundplan-local-films",
+        "ContentType": "text/csv",
+        "Body": "long,fast,loud\n0.1,-1.5,1.5\n0.2,1.5,1.5\n",
+    }
     answer = json.loads(runtime.invoke_endpoint(**ask)["Body"].read())
-    assert answer["predictions"] == [[1, 1], [1, 0]] and answer["targets"] == ["war", "love"] and answer["probabilities"][1][1] < 0.5
-    (item, _) = json.loads(runtime.invoke_endpoint(**ask, CustomAttributes="explain")["Body"].read())["explanations"]
+    assert (
+        answer["predictions"] == [[1, 1], [1, 0]]
+        and answer["targets"] == ["war", "love"]
+        and answer["probabilities"][1][1] < 0.5
+    )
+    item, _ = json.loads(runtime.invoke_endpoint(**ask, CustomAttributes="explain")["Body"].read())["explanations"]
     for target in ("war", "love"):
-        assert item["base_value"][target] + sum(item["shap_values"][target].values()) == pytest.approx(item["probability"][target], abs=1e-6)
+        assert item["base_value"][target] + sum(item["shap_values"][target].values()) == pytest.approx(
+            item["probability"][target], abs=1e-6
+        )
 
 
 @pytest.mark.drill  # two deployments, which take minutes
-def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns(project: Path, runtime: Any, tmp_path: Path) -> None:
+def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns(
+    project: Path, runtime: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "wear.py"
     path.write_text(scripts.BOOSTED_WITH_GAPS, encoding="utf-8")
 
     def deploy(column: str) -> Any:
-        return json.loads(assert_ok(groundplan(project, "experiment", str(path), "--deploy", "--json", "--", column), project).stdout)
+        return json.loads(
+            assert_ok(groundplan(project, "experiment", str(path), "--deploy", "--json", "--", column), project).stdout
+        )
 
     first, second = deploy("hours"), deploy("hours run")
     assert first["experiment"]["served_as"] == second["experiment"]["served_as"] == "xgboost"
@@ -274,7 +394,9 @@ def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns
     ],
     ids=["raises", "no run"],
 )
-def test_a_script_that_fails_is_named_with_step_line_and_log(script: str, says: str, project: Path, tmp_path: Path) -> None:
+def test_a_script_that_fails_is_named_with_step_line_and_log(
+    script: str, says: str, project: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "broken.py"
     path.write_text(script, encoding="utf-8")
     done = groundplan(project, "experiment", str(path))
@@ -287,29 +409,48 @@ def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: di
     (tmp_path / "endless.py").write_text(scripts.ENDLESS, encoding="utf-8")
     logs, before = project / ".groundplan" / "logs" / "runs", processes_of(project)
     process = subprocess.Popen(
-        [sys.executable, "-m", "groundplan", "experiment", str(tmp_path / "endless.py")], cwd=project, env={**os.environ, "PYTHONPATH": str(project)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "groundplan", "experiment", str(tmp_path / "endless.py")],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not any("begun" in path.read_text(errors="replace") for path in logs.glob("*-experiment.log")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)
     process.terminate()
-    assert process.wait(60) == 130 and process.stderr is not None and "what this command started is stopped" in process.stderr.read()
+    assert (
+        process.wait(60) == 130
+        and process.stderr is not None
+        and "what this command started is stopped" in process.stderr.read()
+    )
     assert len(processes_of(project)) <= len(before)
-    code = "import mlflow; print([run.info.status for run in mlflow.search_runs(experiment_names=['endless'], output_format='list')])"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=shell, capture_output=True, text=True, check=True)
+    code = (
+        "import mlflow; print([run.info.status for run in mlflow.search_runs(experiment_names=['endless'],"
+        " output_format='list')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=shell, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "['FAILED']"
 
 
-def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Path, runtime: Any, shell: dict[str, str]) -> None:
+def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
+    project: Path, runtime: Any, shell: dict[str, str]
+) -> None:
     first = groundplan(project, "monitor", "models/diabetes-rf", "--json")
     assert first.returncode == 0, first.stderr
     calm = json.loads(first.stdout)
     assert calm["alarms"]["drift"] == "OK" and calm["quality"]["mae"] == pytest.approx(44.05, abs=0.5)
     assert Path(calm["report"]).stat().st_size > 10_000
     rows = [[0.15 + row / 5000, *[0.12] * 9] for row in range(200)]
-    runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=json.dumps({"instances": rows}))
+    runtime.invoke_endpoint(
+        EndpointName="groundplan-local-diabetes-rf",
+        ContentType="application/json",
+        Body=json.dumps({"instances": rows}),
+    )
     deadline = time.monotonic() + 60
     while True:  # the capture is written once a second
         done = groundplan(project, "monitor", "models/diabetes-rf", "--json")
@@ -320,10 +461,14 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(project: Pat
     assert done.returncode == 1 and found["drift_share"] > 0.5 and found["alarms"]["drift"] == "ALARM"
 
 
-def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project: Path, runtime: Any, tmp_path: Path) -> None:
+def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(
+    project: Path, runtime: Any, tmp_path: Path
+) -> None:
     folder = project / "models" / "diabetes-rf"
     original = (folder / "experiment.py").read_text(encoding="utf-8")
-    worse = original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1")  # one tree: an error of 53, not of 44
+    worse = original.replace(
+        "RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1"
+    )  # one tree: an error of 53, not of 44
     assert worse != original
     stack = project / "stacks" / "Pulumi.local.yaml"
     kept = stack.read_text(encoding="utf-8")
@@ -331,16 +476,26 @@ def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(project:
         (folder / "experiment.py").write_text(worse, encoding="utf-8")
         # With a laxer objective the gate lets it pass, and the canary must catch it.
         stack.write_text(kept.replace("worst: 60", "worst: 500"), encoding="utf-8")
-        assert re.search(r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--models", MODEL), project).stdout)
+        assert re.search(
+            r"\d+ updated.*, \d+ unchanged", assert_ok(groundplan(project, "up", "--models", MODEL), project).stdout
+        )
         done = groundplan(project, "experiment", "models/diabetes-rf", "--deploy")
-        assert done.returncode == 1 and re.search(r"diabetes-rf v1\.\d\.\d was rolled back: on the same \d+ rows its error is", done.stderr), done.stderr
+        assert done.returncode == 1 and re.search(
+            r"diabetes-rf v1\.\d\.\d was rolled back: on the same \d+ rows its error is", done.stderr
+        ), done.stderr
     finally:
         (folder / "experiment.py").write_text(original, encoding="utf-8")
         stack.write_text(kept, encoding="utf-8")
-    answer = runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", Body='{"entities": {"patient_id": [17]}}', ContentType="application/json")
+    answer = runtime.invoke_endpoint(
+        EndpointName="groundplan-local-diabetes-rf",
+        Body='{"entities": {"patient_id": [17]}}',
+        ContentType="application/json",
+    )
     assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
     log = json.loads(assert_ok(groundplan(project, "audit", MODEL, "--json"), project).stdout)
-    assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1]["action"] == "rollback"
+    assert [entry["action"] for entry in log][:4] == ["register", "approve", "approve", "promote"] and log[-1][
+        "action"
+    ] == "rollback"
 
 
 @pytest.mark.drill  # another application of the program
@@ -348,7 +503,10 @@ def test_a_version_that_misses_its_objective_is_not_registered(project: Path) ->
     script, stack = project / "models" / "diabetes-rf" / "experiment.py", project / "stacks" / "Pulumi.local.yaml"
     original, kept = script.read_text(encoding="utf-8"), stack.read_text(encoding="utf-8")
     try:
-        script.write_text(original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1"), encoding="utf-8")
+        script.write_text(
+            original.replace("RandomForestRegressor(n_estimators=n_estimators", "RandomForestRegressor(n_estimators=1"),
+            encoding="utf-8",
+        )
         stack.write_text(kept.replace("worst: 60", "worst: 50"), encoding="utf-8")
         assert_ok(groundplan(project, "up", "--models", MODEL), project)
         done = groundplan(project, "experiment", "models/diabetes-rf", "--deploy")
@@ -361,20 +519,47 @@ def test_a_version_that_misses_its_objective_is_not_registered(project: Path) ->
 @pytest.mark.drill  # a run of the pipeline, as `up` makes it
 def test_a_verification_passes_and_says_what_it_left(project: Path, tmp_path: Path) -> None:
     found = json.loads(assert_ok(groundplan(project, "verify", "--json", "--out", str(tmp_path)), project).stdout)
-    assert found["passed"] and len(found["checks"]) > 50 and {check["state"] for check in found["checks"]} == {"passed", "evaluated"}
+    assert (
+        found["passed"]
+        and len(found["checks"]) > 50
+        and {check["state"] for check in found["checks"]} == {"passed", "evaluated"}
+    )
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".html", ".json"] and len(found["left"]) == 2
-    version = json.loads(assert_ok(groundplan(project, "audit", MODEL, "--json"), project).stdout)[-1]["details"]["version"]
-    assert_ok(groundplan(project, "approve", "models/diabetes-rf", version, "--role", "data-science", "--identity", "late@example.com"), project)
+    version = json.loads(assert_ok(groundplan(project, "audit", MODEL, "--json"), project).stdout)[-1]["details"][
+        "version"
+    ]
+    assert_ok(
+        groundplan(
+            project,
+            "approve",
+            "models/diabetes-rf",
+            version,
+            "--role",
+            "data-science",
+            "--identity",
+            "late@example.com",
+        ),
+        project,
+    )
 
 
-@pytest.mark.parametrize(("number", "wait_for"), [(signal.SIGINT, "AWS API"), pytest.param(signal.SIGTERM, "raw zone", marks=pytest.mark.drill)])
+@pytest.mark.parametrize(
+    ("number", "wait_for"),
+    [(signal.SIGINT, "AWS API"), pytest.param(signal.SIGTERM, "raw zone", marks=pytest.mark.drill)],
+)
 def test_interrupting_up_leaves_nothing_running(number: int, wait_for: str, tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "clone")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "groundplan", "up", "--models", MODEL], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
-    )  # fmt: skip
+        [sys.executable, "-u", "-m", "groundplan", "up", "--models", MODEL],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a shell's background jobs ignore it
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if wait_for in line:
@@ -404,5 +589,9 @@ def test_a_step_that_fails_is_named_and_nothing_goes_on(tmp_path: Path) -> None:
         )
     done = groundplan(folder, "up", "--models", MODEL)
     assert done.returncode == 1
-    assert "step quality" in done.stderr and "target: expect_column_mean_to_be_between" in done.stderr and "-quality.log" in done.stderr
+    assert (
+        "step quality" in done.stderr
+        and "target: expect_column_mean_to_be_between" in done.stderr
+        and "-quality.log" in done.stderr
+    )
     assert processes_of(folder) == []

@@ -1,7 +1,7 @@
 """``make pulumi``: the Pulumi CLI from its published Go modules, for machines that have Go and no CLI.
 
-It lands in ``.groundplan/pulumi/bin``, which ``make engine`` puts on its PATH. Anybody who deploys installs Pulumi's own release instead
-(https://www.pulumi.com/docs/iac/download-install/).
+It lands in ``.groundplan/pulumi/bin``, which ``make engine`` puts on its PATH. Anybody who deploys installs Pulumi's
+own release instead (https://www.pulumi.com/docs/iac/download-install/).
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def main() -> int:
         print(f"{binary}: Pulumi {VERSION}")
         return 0
     if not shutil.which("go"):
-        print("Go is not on the PATH: install the Pulumi CLI (https://www.pulumi.com/docs/iac/download-install/), or Go", file=sys.stderr)
+        print(
+            "Go is not on the PATH: install the Pulumi CLI (https://www.pulumi.com/docs/iac/download-install/), or Go",
+            file=sys.stderr,
+        )
         return 1
     source, target = FOLDER / "source", FOLDER / "bin"
     for folder in (source, target):
@@ -53,19 +56,41 @@ def main() -> int:
     environment = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
     flags = f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{VERSION}"
     subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(binary), "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"],
-        cwd=source, env=environment, check=True,
-    )  # fmt: skip
+        [
+            "go",
+            "build",
+            "-trimpath",
+            "-ldflags",
+            flags,
+            "-o",
+            str(binary),
+            "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        ],
+        cwd=source,
+        env=environment,
+        check=True,
+    )
     listed = ["go", "list", "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi/sdk/v3"]
-    python = Path(subprocess.run(listed, cwd=source, env=environment, check=True, capture_output=True, text=True).stdout.strip()) / "python"
+    python = (
+        Path(
+            subprocess.run(
+                listed, cwd=source, env=environment, check=True, capture_output=True, text=True
+            ).stdout.strip()
+        )
+        / "python"
+    )
     executor = target / "pulumi-language-python-exec"
-    for file, name in ((python / "cmd" / executor.name, executor.name), (python / "dist" / "pulumi-resource-pulumi-python", "pulumi-resource-pulumi-python")):
+    for file, name in (
+        (python / "cmd" / executor.name, executor.name),
+        (python / "dist" / "pulumi-resource-pulumi-python", "pulumi-resource-pulumi-python"),
+    ):
         (target / name).unlink(missing_ok=True)
         shutil.copyfile(file, target / name)
         (target / name).chmod(0o755)
     host = target / "pulumi-language-python"
     host.write_text(
-        f'#!/bin/sh\nPULUMI_LANGUAGE_PYTHON_EXEC="{executor}" PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.engine.language_host "$@"\n',
+        f'#!/bin/sh\nPULUMI_LANGUAGE_PYTHON_EXEC="{executor}" PYTHONPATH="{ROOT}" exec "{sys.executable}" -m'
+        ' tests.engine.language_host "$@"\n',
         encoding="utf-8",
     )
     host.chmod(0o755)
@@ -74,7 +99,11 @@ def main() -> int:
 
 
 def _version(binary: Path) -> str:
-    return subprocess.run([binary, "version"], capture_output=True, text=True, check=False).stdout.strip().removeprefix("v")
+    return (
+        subprocess.run([binary, "version"], capture_output=True, text=True, check=False)
+        .stdout.strip()
+        .removeprefix("v")
+    )
 
 
 if __name__ == "__main__":

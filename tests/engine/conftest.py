@@ -43,24 +43,46 @@ class Cli:
         (folder / "state").mkdir()
         self._region = ""
         self.variables = {
-            "PATH": PATH, "HOME": str(folder), "PULUMI_HOME": str(folder / "home"), "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
-            "PULUMI_CONFIG_PASSPHRASE": "test", "PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true", **provider,
-        }  # fmt: skip
+            "PATH": PATH,
+            "HOME": str(folder),
+            "PULUMI_HOME": str(folder / "home"),
+            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            **provider,
+        }
 
     def __call__(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         command = ["pulumi", *arguments, "--non-interactive"]
-        return subprocess.run(command, cwd=self.project, env={**self.variables, **more}, capture_output=True, text=True, timeout=500, check=False)
+        return subprocess.run(
+            command,
+            cwd=self.project,
+            env={**self.variables, **more},
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
 
     def good(self, *arguments: str) -> str:
         """What it says; it must succeed."""
         done = self(*arguments)
-        assert done.returncode == 0, f"pulumi {' '.join(arguments)}\n{done.stdout[done.stdout.find('Diagnostics:') :][:6000]}{done.stderr[-2000:]}"
+        assert done.returncode == 0, (
+            "pulumi"
+            f" {' '.join(arguments)}\n{done.stdout[done.stdout.find('Diagnostics:') :][:6000]}{done.stderr[-2000:]}"
+        )
         return done.stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Let it run."""
         return subprocess.Popen(
-            ["pulumi", *arguments, "--non-interactive"], cwd=self.project, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.project,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def start_and_wait(self, stack: str, made: int) -> subprocess.Popen[str]:
@@ -92,7 +114,14 @@ class Cli:
     def pack(self) -> str:
         """The pack's folder as a repository without a clone names it."""
         command = [sys.executable, "-m", "groundplan", "policy-pack"]
-        return subprocess.run(command, cwd=self.project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command,
+            cwd=self.project,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
 
     def edit(self, stack: str, change: Any) -> None:
         """Change a stack's objectives."""
@@ -112,7 +141,9 @@ class Cli:
 
     def resources(self, stack: str) -> list[dict[str, Any]]:
         """What the stack's state holds."""
-        found: list[dict[str, Any]] = json.loads(self.good("stack", "export", "-s", stack))["deployment"].get("resources", [])
+        found: list[dict[str, Any]] = json.loads(self.good("stack", "export", "-s", stack))["deployment"].get(
+            "resources", []
+        )
         return found
 
     def aws(self, service: str) -> Any:
@@ -123,9 +154,18 @@ class Cli:
 
 @contextmanager
 def providers(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """`groundplan provider`: the process, and the variables that it tells; by its options on a cloud that runs already."""
+    """`groundplan provider`: the process, and the variables that it tells; by its options on a cloud that runs
+    already.
+    """
     command = [sys.executable, "-m", "groundplan", "provider", "--json", *options]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None and process.stderr is not None
     line = process.stdout.readline()
     assert line, process.stderr.read()

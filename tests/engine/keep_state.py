@@ -1,4 +1,5 @@
-"""Keeps the state of stack dev as this program leaves it, for the next release's previews: ``python -m tests.engine.keep_state``.
+"""Keeps the state of stack dev as this program leaves it, for the next release's previews: ``python -m
+tests.engine.keep_state``.
 
 To be run before a release: what users have deployed then is what their next ``pulumi up`` begins from.
 """
@@ -29,7 +30,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cli:
         cli.stack("dev")
         cli.good("up", "-s", "dev", "--yes", "--skip-preview")
-        FILE.write_bytes(gzip.compress(_without_this_machine(json.loads(cli.good("stack", "export", "-s", "dev")), str(cli.project)), mtime=0))
+        FILE.write_bytes(
+            gzip.compress(
+                _without_this_machine(json.loads(cli.good("stack", "export", "-s", "dev")), str(cli.project)), mtime=0
+            )
+        )
 
 
 def _without_this_machine(state: dict[str, Any], project: str) -> bytes:

@@ -1,9 +1,9 @@
 """A language host of Python for the CLI where Pulumi's own can't be had: a small part of what that one does.
 
-``make pulumi`` puts it on the PATH as ``pulumi-language-python``: the host is no Go module of its own that could be built, and programs
-that people type `pulumi up` for don't start without one. It starts a program and a policy pack as Pulumi's host does: by the
-project's virtual environment, with the program's folder first on ``sys.path`` and as the working folder.
-(https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto)
+``make pulumi`` puts it on the PATH as ``pulumi-language-python``: the host is no Go module of its own that could be
+built, and programs that people type `pulumi up` for don't start without one. It starts a program and a policy pack as
+Pulumi's host does: by the project's virtual environment, with the program's folder first on ``sys.path`` and as the
+working folder. (https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto)
 """
 
 from __future__ import annotations
@@ -53,18 +53,35 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def Run(self, request: Any, context: Any) -> Any:
         folder = str(Path(request.info.program_directory) / request.info.entry_point)
         given = {
-            "monitor": request.monitor_address, "engine": self._engine, "project": request.project, "stack": request.stack, "pwd": request.pwd,
-            "dry_run": str(request.dryRun).lower(), "parallel": str(request.parallel), "organization": request.organization,
+            "monitor": request.monitor_address,
+            "engine": self._engine,
+            "project": request.project,
+            "stack": request.stack,
+            "pwd": request.pwd,
+            "dry_run": str(request.dryRun).lower(),
+            "parallel": str(request.parallel),
+            "organization": request.organization,
             "root_directory": request.info.root_directory,
-        }  # fmt: skip
+        }
         executor = Path(os.environ["PULUMI_LANGUAGE_PYTHON_EXEC"])
-        command = [_python(request.info), "-u", str(executor), *(part for key, value in given.items() for part in (f"--{key}", value)), folder, *request.args]
+        command = [
+            _python(request.info),
+            "-u",
+            str(executor),
+            *(part for key, value in given.items() for part in (f"--{key}", value)),
+            folder,
+            *request.args,
+        ]
         environment = {
-            **os.environ, "PULUMI_CONFIG": json.dumps(dict(request.config)), "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
+            **os.environ,
+            "PULUMI_CONFIG": json.dumps(dict(request.config)),
+            "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
             "PULUMI_RUNTIME_VIRTUALENV": str(Path(_python(request.info)).parent.parent),
-        }  # fmt: skip
+        }
         code = subprocess.run(command, cwd=request.pwd, env=environment, check=False).returncode
-        return language_pb2.RunResponse(bail=code == _SHOWN, error="" if code in (0, _SHOWN) else f"the program exited with {code}")
+        return language_pb2.RunResponse(
+            bail=code == _SHOWN, error="" if code in (0, _SHOWN) else f"the program exited with {code}"
+        )
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
         python, folder = _python(request.info), request.info.program_directory
@@ -75,7 +92,13 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             yield language_pb2.RunPluginResponse(stdout=f"{pack.port}\n".encode())
             yield language_pb2.RunPluginResponse(exitcode=pack.wait())
             return
-        process = subprocess.Popen([python, "-u", folder, *request.args], cwd=request.pwd, env=environment, stdout=subprocess.PIPE, stderr=sys.stderr)
+        process = subprocess.Popen(
+            [python, "-u", folder, *request.args],
+            cwd=request.pwd,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=sys.stderr,
+        )
         context.add_callback(process.kill)
         assert process.stdout is not None
         for line in process.stdout:
@@ -87,12 +110,14 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 class _Pack(grpc.GenericRpcHandler):
-    """A policy pack, started once the engine has told the stack's configuration: packs read it from their environment, from the first line on."""
+    """A policy pack, started once the engine has told the stack's configuration: packs read it from their
+    environment, from the first line on.
+    """
 
     def __init__(self, command: list[str], folder: str, environment: dict[str, str]) -> None:
         self._start = lambda more: subprocess.Popen(
             command, cwd=folder, env={**environment, **more}, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
-        )  # fmt: skip
+        )
         self._ended = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._channel: grpc.Channel | None = None
@@ -102,16 +127,24 @@ class _Pack(grpc.GenericRpcHandler):
         self._server.start()
 
     def service(self, handler_call_details: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._forward(handler_call_details.method, request, context))
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._forward(handler_call_details.method, request, context)
+        )
 
     def _forward(self, method: str, request: bytes, context: Any) -> bytes:
         if method.endswith("/Handshake"):
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "older than that")
         if self._channel is None:
-            told = analyzer_pb2.AnalyzerStackConfigureRequest.FromString(request) if method.endswith("/ConfigureStack") else None
+            told = (
+                analyzer_pb2.AnalyzerStackConfigureRequest.FromString(request)
+                if method.endswith("/ConfigureStack")
+                else None
+            )
             self._process = self._start(_configuration(told) if told else {})
             assert self._process.stdout is not None
-            self._channel = grpc.insecure_channel(f"127.0.0.1:{self._process.stdout.readline().strip()}", options=_ANY_SIZE)
+            self._channel = grpc.insecure_channel(
+                f"127.0.0.1:{self._process.stdout.readline().strip()}", options=_ANY_SIZE
+            )
         try:
             return bytes(self._channel.unary_unary(method)(request, wait_for_ready=True))
         except grpc.RpcError as error:

@@ -17,20 +17,36 @@ from groundplan.engine.preview import preview
 from spec.errors import GroundplanError
 from tests.engine.conftest import ACCOUNT, MISSING, Cli, providers, running, types
 
-pytestmark = [pytest.mark.engine, pytest.mark.skipif(bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`"
+    ),
+]
 
 DATA = {
-    "aws:s3/bucket:Bucket", "aws:kms/key:Key", "aws:rds/instance:Instance", "aws:dynamodb/table:Table", "aws:secretsmanager/secret:Secret",
-    "aws:msk/topic:Topic", "aws:msk/cluster:Cluster", "aws:eks/cluster:Cluster",
-}  # fmt: skip
+    "aws:s3/bucket:Bucket",
+    "aws:kms/key:Key",
+    "aws:rds/instance:Instance",
+    "aws:dynamodb/table:Table",
+    "aws:secretsmanager/secret:Secret",
+    "aws:msk/topic:Topic",
+    "aws:msk/cluster:Cluster",
+    "aws:eks/cluster:Cluster",
+}
 BUCKET, ALARM = "aws:s3/bucket:Bucket", "aws:cloudwatch/metricAlarm:MetricAlarm"
 LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 PACK = ("--policy-pack", "policies")
-# Made up anew in every cloud: numbers of things, ports, ends of secrets' ARNs; and the region of a cluster's load balancer, which nobody names.
+# Made up anew in every cloud: numbers of things, ports, ends of secrets' ARNs; and the region of a cluster's load
+# balancer, which nobody names.
 RANDOM = (
-    r"[0-9a-f]{8}-[0-9a-f-]{27}", r"(?<=[a-z]-)[0-9a-f]{17}", r"127\.0\.0\.1:\d+", r"\b(?=\w*\d)(?=\w*[a-z])\w{16,}", r"(?<=:secret:)[^\"]*-\w{6}(?=\")",
+    r"[0-9a-f]{8}-[0-9a-f-]{27}",
+    r"(?<=[a-z]-)[0-9a-f]{17}",
+    r"127\.0\.0\.1:\d+",
+    r"\b(?=\w*\d)(?=\w*[a-z])\w{16,}",
+    r"(?<=:secret:)[^\"]*-\w{6}(?=\")",
     r"(?<=\.elb\.)[a-z0-9-]+",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +59,10 @@ def test_a_mandatory_control_of_the_whole_stack_stops_it(cli: Cli) -> None:
     cli.stack("strict", like="prod", without=("groundplan:waivers",))
     stopped = cli("preview", "-s", "strict", *PACK)
     assert stopped.returncode != 0
-    assert set(re.findall(r"\[mandatory\].*?(\S+)  \(", stopped.stdout)) == {"secret-rotates", "k8s-pod-security"}, stopped.stdout[-4000:]
+    assert set(re.findall(r"\[mandatory\].*?(\S+)  \(", stopped.stdout)) == {
+        "secret-rotates",
+        "k8s-pod-security",
+    }, stopped.stdout[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +91,11 @@ def retention(objectives: dict[str, Any]) -> None:
 
 def test_the_state_and_the_program_in_process_hold_the_same_resources(live: Cli) -> None:
     known = {(item.type, item.name) for item in preview(live.project, "dev", config=configuration(live, "dev"))}
-    there = {(item["type"], item["urn"].rpartition("::")[2]) for item in live.resources("dev") if not item["type"].startswith("pulumi:")}
+    there = {
+        (item["type"], item["urn"].rpartition("::")[2])
+        for item in live.resources("dev")
+        if not item["type"].startswith("pulumi:")
+    }
     assert {item for item in known if not item[0].startswith("pulumi:")} == there
 
 
@@ -81,15 +104,29 @@ def test_groundplan_up_leaves_the_same_in_the_cloud(live: Cli, tmp_path: Path) -
     from groundplan.local.moto.apply import apply
 
     with providers() as (_, other):
-        applied = apply(live.project, "dev", other["AWS_ENDPOINT_URL"], other["KAFKA_BOOTSTRAP_SERVERS"], tmp_path / "state", tmp_path / "manifests", "one")
+        applied = apply(
+            live.project,
+            "dev",
+            other["AWS_ENDPOINT_URL"],
+            other["KAFKA_BOOTSTRAP_SERVERS"],
+            tmp_path / "state",
+            tmp_path / "manifests",
+            "one",
+        )
         mine = told(other, {(item.type, item.name): (item.inputs, item.id) for item in applied.made})
-    theirs = {(item["type"], item["urn"].rpartition("::")[2]): (item["inputs"], item["id"]) for item in live.resources("dev") if item.get("id")}
+    theirs = {
+        (item["type"], item["urn"].rpartition("::")[2]): (item["inputs"], item["id"])
+        for item in live.resources("dev")
+        if item.get("id")
+    }
     engines = told(live.variables, theirs)
     assert len(mine) > 200 and mine.keys() == engines.keys()
     assert {key: (mine[key], engines[key]) for key in mine if mine[key] != engines[key]} == {}
 
 
-def told(variables: dict[str, str], resources: dict[tuple[str, str], tuple[dict[str, Any], str]]) -> dict[tuple[str, str], str]:
+def told(
+    variables: dict[str, str], resources: dict[tuple[str, str], tuple[dict[str, Any], str]]
+) -> dict[tuple[str, str], str]:
     """Each resource's inputs as a local cloud has them, without numbers that are another's in another cloud."""
     from groundplan.local.moto.rules import rule_for
 
@@ -97,7 +134,9 @@ def told(variables: dict[str, str], resources: dict[tuple[str, str], tuple[dict[
     for (type_, name), (inputs, physical) in resources.items():
         rule = rule_for(type_)
         if rule is not None and rule.read is not None and rule.service:
-            plain = {key: value for key, value in inputs.items() if not key.startswith("__") and key != "source"}  # files: by their hashes, or counted
+            plain = {
+                key: value for key, value in inputs.items() if not key.startswith("__") and key != "source"
+            }  # files: by their hashes, or counted
             text = json.dumps(even(ask.read(type_, plain, physical, {})), sort_keys=True, default=str)
             found[type_, name] = re.sub("|".join(RANDOM), "#", text)
     return found
@@ -117,7 +156,12 @@ def even(value: Any) -> Any:
 
 def test_a_change_shows_what_it_changes_and_replaces_nothing_that_holds_data(live: Cli) -> None:
     file = live.project / "stacks" / "Pulumi.dev.yaml"
-    for change, shown in ((owner, BUCKET), (threshold, ALARM), (model, "aws:sagemaker/endpoint:Endpoint"), (retention, LIFECYCLE)):
+    for change, shown in (
+        (owner, BUCKET),
+        (threshold, ALARM),
+        (model, "aws:sagemaker/endpoint:Endpoint"),
+        (retention, LIFECYCLE),
+    ):
         kept = file.read_text(encoding="utf-8")
         live.edit("dev", change)
         planned = live.planned("-s", "dev")
@@ -132,14 +176,19 @@ def test_a_change_shows_what_it_changes_and_replaces_nothing_that_holds_data(liv
 
 def lost(planned: dict[str, set[str]]) -> set[str]:
     """URNs that are replaced or deleted."""
-    return {urn for operation, urns in planned.items() if "replace" in operation or "delete" in operation for urn in urns}
+    return {
+        urn for operation, urns in planned.items() if "replace" in operation or "delete" in operation for urn in urns
+    }
 
 
 def test_a_renamed_component_keeps_its_resources_by_an_alias(live: Cli) -> None:
     program = live.project / "infra" / "build" / "data.py"
     kept = program.read_text(encoding="utf-8")
     bare = re.sub(r"(\bLake\(\s*)\"lake\"", r'\1"store"', kept)
-    aliased = bare.replace("Lake(", '__import__("functools").partial(Lake, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="lake")]))(')
+    aliased = bare.replace(
+        "Lake(",
+        '__import__("functools").partial(Lake, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="lake")]))(',
+    )
     assert kept != bare != aliased
     try:
         for text, keeps in ((aliased, True), (bare, False)):
@@ -154,7 +203,11 @@ def test_what_somebody_does_by_hand_is_found(live: Cli) -> None:
     urns = {item["type"]: item for item in live.resources("dev") if item["type"] == "aws:cloudwatch/logGroup:LogGroup"}
     group = urns["aws:cloudwatch/logGroup:LogGroup"]
     live.aws("logs").put_retention_policy(logGroupName=group["id"], retentionInDays=1)
-    bucket = next(item for item in live.resources("dev") if item["type"] == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")
+    bucket = next(
+        item
+        for item in live.resources("dev")
+        if item["type"] == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+    )
     live.aws("s3").delete_public_access_block(Bucket=bucket["id"])
     seen = live("preview", "-s", "dev", "--refresh", "--expect-no-changes")
     assert seen.returncode != 0 and "retentionInDays" in live("preview", "-s", "dev", "--refresh", "--diff").stdout
@@ -208,8 +261,18 @@ def test_the_state_survives_a_cli_that_is_killed(cli: Cli) -> None:
     pending = json.loads(cli.good("stack", "export", "-s", "killed"))["deployment"].get("pending_operations", [])
     said = preflight(cli, "killed")
     if pending:
-        assert f"{len(pending)} operations were interrupted" in said and pending[0]["resource"]["urn"].rpartition("::")[2] in said
-        delete(cli, [(item["resource"]["type"], item["resource"].get("inputs", {})) for item in pending if item["type"] == "creating"])
+        assert (
+            f"{len(pending)} operations were interrupted" in said
+            and pending[0]["resource"]["urn"].rpartition("::")[2] in said
+        )
+        delete(
+            cli,
+            [
+                (item["resource"]["type"], item["resource"].get("inputs", {}))
+                for item in pending
+                if item["type"] == "creating"
+            ],
+        )
         cli.good("refresh", "-s", "killed", "--yes", "--skip-preview", "--clear-pending-creates")
     continued(cli, "killed")
 
@@ -237,14 +300,24 @@ def maker(variables: dict[str, str]) -> Any:
     from groundplan.local.moto.rules import Cloud
     from groundplan.local.moto.sending import sender
 
-    return Maker(Cloud("eu-central-1", ACCOUNT, sender(variables["AWS_ENDPOINT_URL"]), variables["KAFKA_BOOTSTRAP_SERVERS"], lambda manifest: None))
+    return Maker(
+        Cloud(
+            "eu-central-1",
+            ACCOUNT,
+            sender(variables["AWS_ENDPOINT_URL"]),
+            variables["KAFKA_BOOTSTRAP_SERVERS"],
+            lambda manifest: None,
+        )
+    )
 
 
 def preflight(cli: Cli, stack: str) -> str:
     """What `groundplan preflight` says of the state."""
     from groundplan.account import cli_state
 
-    return "; ".join(item.says for item in cli_state.look(cli.project, "groundplan", stack, cli.variables) if item.what == "state")
+    return "; ".join(
+        item.says for item in cli_state.look(cli.project, "groundplan", stack, cli.variables) if item.what == "state"
+    )
 
 
 def continued(cli: Cli, stack: str) -> None:

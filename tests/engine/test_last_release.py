@@ -10,17 +10,30 @@ from tests.engine import keep_state
 from tests.engine.conftest import MISSING, running, types
 from tests.engine.test_changes import DATA, lost
 
-pytestmark = [pytest.mark.engine, pytest.mark.skipif(bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`"
+    ),
+]
 
 
-def test_nothing_that_holds_data_is_replaced_in_a_stack_of_the_last_release(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_nothing_that_holds_data_is_replaced_in_a_stack_of_the_last_release(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     folder = tmp_path_factory.mktemp("release")
     state = keep_state.read()
-    made = {item["urn"] for item in state["deployment"]["resources"] if item.get("custom") and item["type"].startswith("aws:")}
+    made = {
+        item["urn"]
+        for item in state["deployment"]["resources"]
+        if item.get("custom") and item["type"].startswith("aws:")
+    }
     assert len(made) > 200 and types(made) > DATA & types(made) != set()
     with running(folder) as cli:
         cli.stack("dev")
-        (folder / "state.json").write_text(json.dumps(state).replace(keep_state.PROJECT, str(cli.project)), encoding="utf-8")
+        (folder / "state.json").write_text(
+            json.dumps(state).replace(keep_state.PROJECT, str(cli.project)), encoding="utf-8"
+        )
         cli.good("stack", "import", "-s", "dev", "--file", str(folder / "state.json"))
         planned = cli.planned("-s", "dev")
     assert not types(lost(planned)) & DATA, planned

@@ -9,7 +9,12 @@ import pytest
 
 from tests.engine.conftest import ACCOUNT, MISSING, running
 
-pytestmark = [pytest.mark.engine, pytest.mark.skipif(bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"the Pulumi CLI is not on the PATH: no {', '.join(MISSING)}; see `make pulumi`"
+    ),
+]
 
 # As a generated SDK of any language asks for it: the engine has the plugin construct the component.
 PROGRAM = """
@@ -27,7 +32,10 @@ where = {"region": "eu-west-1", "accountId": "%s", "owner": "a@example.com"}
 lake = Lake("theirs", {**where, "retentionDays": 30})
 pulumi.export("buckets", lake.buckets)
 """
-PROJECT = "name: consumer\nruntime: {name: python, options: {virtualenv: .venv}}\nplugins: {providers: [{name: groundplan, path: %s}]}\n"
+PROJECT = (
+    "name: consumer\nruntime: {name: python, options: {virtualenv: .venv}}\nplugins: {providers: [{name: groundplan,"
+    " path: %s}]}\n"
+)
 
 
 def test_a_program_of_another_project_has_a_lake(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -44,7 +52,13 @@ def test_a_program_of_another_project_has_a_lake(tmp_path_factory: pytest.TempPa
         cli.good("config", "set", "aws:region", "eu-west-1")
         cli.good("up", "--yes")
         buckets = json.loads(cli.good("stack", "output", "--json"))["buckets"]
-        assert buckets["raw"] == f"consumer-test-raw-{ACCOUNT}" and set(buckets) == {"raw", "curated", "features", "models", "audit"}
+        assert buckets["raw"] == f"consumer-test-raw-{ACCOUNT}" and set(buckets) == {
+            "raw",
+            "curated",
+            "features",
+            "models",
+            "audit",
+        }
         made = cli.resources("test")
         below = [item for item in made if item["type"].startswith("aws:") and "groundplan:index:Lake$" in item["urn"]]
         assert len(below) > 30

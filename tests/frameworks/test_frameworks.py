@@ -1,4 +1,6 @@
-"""Libraries that the platform does not bring: installed for a script that asks for them, and served in their own format. PyTorch alone is gigabytes."""
+"""Libraries that the platform does not bring: installed for a script that asks for them, and served in their own
+format. PyTorch alone is gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -79,23 +81,47 @@ with mlflow.start_run():
 SCRIPTED = TORCH.format(outputs=3, loss="torch.nn.functional.cross_entropy(net(rows), labels)").replace(
     'log_model(net, name="model")', 'log_model(torch.jit.script(net), name="model", serialization_format="pickle")'
 )
-BRANCHING = SCRIPTED.replace("return self.layers(rows)", "return self.layers(rows) if rows.sum() > 0 else -self.layers(rows)").replace(
-    "torch.jit.script(net)", "net"
-)
+BRANCHING = SCRIPTED.replace(
+    "return self.layers(rows)", "return self.layers(rows) if rows.sum() > 0 else -self.layers(rows)"
+).replace("torch.jit.script(net)", "net")
 
 
-def keras(outputs: int, activation: str | None, loss: str, labels: str = "y", backend: str = "torch", flavor: str = "keras") -> str:
+def keras(
+    outputs: int, activation: str | None, loss: str, labels: str = "y", backend: str = "torch", flavor: str = "keras"
+) -> str:
     """A Keras script of iris flowers."""
-    return KERAS.format(outputs=outputs, activation=activation, loss=loss, labels=labels, backend=backend, flavor=flavor)
+    return KERAS.format(
+        outputs=outputs, activation=activation, loss=loss, labels=labels, backend=backend, flavor=flavor
+    )
 
 
 SCRIPTS = {
     "TorchScript": ("torch", SCRIPTED, "torchscript", "score"),
     "a network that branches on its rows": ("torch", BRANCHING, "torchscript", "score"),
-    "Keras, three classes": ("torch keras", keras(3, "softmax", "sparse_categorical_crossentropy"), "keras", "probability"),
-    "Keras, a column for each class": ("torch keras", keras(3, "softmax", "categorical_crossentropy", "keras.utils.to_categorical(y)"), "keras", "probability"),
-    "Keras, yes or no": ("torch keras", keras(1, "sigmoid", "binary_crossentropy", "(y == 1).astype(float)"), "keras", "probability"),
-    "Keras, labels of a row": ("torch keras", keras(2, "sigmoid", "binary_crossentropy", "np.c_[y > 0, X[:, 0] > 5].astype(int)"), "keras", "probability"),
+    "Keras, three classes": (
+        "torch keras",
+        keras(3, "softmax", "sparse_categorical_crossentropy"),
+        "keras",
+        "probability",
+    ),
+    "Keras, a column for each class": (
+        "torch keras",
+        keras(3, "softmax", "categorical_crossentropy", "keras.utils.to_categorical(y)"),
+        "keras",
+        "probability",
+    ),
+    "Keras, yes or no": (
+        "torch keras",
+        keras(1, "sigmoid", "binary_crossentropy", "(y == 1).astype(float)"),
+        "keras",
+        "probability",
+    ),
+    "Keras, labels of a row": (
+        "torch keras",
+        keras(2, "sigmoid", "binary_crossentropy", "np.c_[y > 0, X[:, 0] > 5].astype(int)"),
+        "keras",
+        "probability",
+    ),
     "Keras, two numbers": ("torch keras", keras(2, None, "mse", "X[:, :2] * 2"), "keras", ""),
     "Keras on TensorFlow": (
         "tensorflow-cpu",
@@ -103,10 +129,30 @@ SCRIPTS = {
         "keras",
         "probability",
     ),
-    "a network of three classes": ("torch", TORCH.format(outputs=3, loss="torch.nn.functional.cross_entropy(net(rows), labels)"), "torch", "score"),
-    "a network of one number": ("torch", TORCH.format(outputs=1, loss="((net(rows).ravel() - labels) ** 2).mean()"), "torch", ""),
-    "CatBoost of two classes": ("catboost", CATBOOST.format(kind="Classifier", labels='np.where(X["a"] > 0, "yes", "no")'), "catboost", "probability"),
-    "CatBoost of a number": ("catboost", CATBOOST.format(kind="Regressor", labels='X["a"].fillna(0) * 2'), "catboost", ""),
+    "a network of three classes": (
+        "torch",
+        TORCH.format(outputs=3, loss="torch.nn.functional.cross_entropy(net(rows), labels)"),
+        "torch",
+        "score",
+    ),
+    "a network of one number": (
+        "torch",
+        TORCH.format(outputs=1, loss="((net(rows).ravel() - labels) ** 2).mean()"),
+        "torch",
+        "",
+    ),
+    "CatBoost of two classes": (
+        "catboost",
+        CATBOOST.format(kind="Classifier", labels='np.where(X["a"] > 0, "yes", "no")'),
+        "catboost",
+        "probability",
+    ),
+    "CatBoost of a number": (
+        "catboost",
+        CATBOOST.format(kind="Regressor", labels='X["a"].fillna(0) * 2'),
+        "catboost",
+        "",
+    ),
 }
 DRIVER = """
 import json, sys
@@ -131,7 +177,11 @@ def test_a_script_gets_its_library_and_its_model_answers_as_itself(name: str, tm
     (tmp_path / "requirements.txt").write_text("\n".join(asks.split()) + "\n")
     (tmp_path / "train.py").write_text(script)
     python = python_for(tmp_path / "train.py", find_home().environments, print)
-    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+    }
     command = [python, "-W", "ignore", "-c", DRIVER, str(tmp_path / "train.py")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

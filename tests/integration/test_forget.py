@@ -1,4 +1,6 @@
-"""One person is forgotten wherever the platform has written: views keyed by the person, training sets, what was asked, artifacts, letters."""
+"""One person is forgotten wherever the platform has written: views keyed by the person, training sets, what was
+asked, artifacts, letters.
+"""
 
 from __future__ import annotations
 
@@ -66,15 +68,26 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
         {"name": "nights", "logicalType": "integer", "required": True, "logicalTypeOptions": {"minimum": 0}},
         {"name": "spent", "logicalType": "number", "required": True},
     ]
-    document = {"apiVersion": "v3.1.0", "status": "active", "kind": "DataContract", "id": topic, "name": topic, "version": "1.0.0"}
-    (folder / "contract.yaml").write_text(yaml.safe_dump(document | {"schema": [{"name": "stays", "physicalName": topic, "properties": fields}]}))
+    document = {
+        "apiVersion": "v3.1.0",
+        "status": "active",
+        "kind": "DataContract",
+        "id": topic,
+        "name": topic,
+        "version": "1.0.0",
+    }
+    (folder / "contract.yaml").write_text(
+        yaml.safe_dump(document | {"schema": [{"name": "stays", "physicalName": topic, "properties": fields}]})
+    )
     views = {
         "guest_view": {"key": "guest", "features": {"nights": "integer", "spent": "number"}},
         "room_view": {"key": "place", "features": {"uses": "integer"}},
         "stay_view": {"key": "stay_id", "features": {"length": "integer"}},
     }
     views = {f"{name}_{topic[-8:]}": view for name, view in views.items()}
-    (folder / "model.yaml").write_text(yaml.safe_dump({"model": topic, "target": "back", "features": "features", "views": views}))
+    (folder / "model.yaml").write_text(
+        yaml.safe_dump({"model": topic, "target": "back", "features": "features", "views": views})
+    )
     code = FEATURES
     for name in ("guest_view", "room_view", "stay_view"):
         code = code.replace(f'"{name}"', f'"{name}_{topic[-8:]}"')
@@ -84,20 +97,31 @@ def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterato
     tables = {name: f"{outputs.online_table_prefix}.{name}" for name in views}
     for table in tables.values():
         aws("dynamodb").create_table(
-            TableName=table, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+            TableName=table,
+            KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
-        )  # fmt: skip
-    yield Context(outputs.model_copy(update={"online_tables": tables}), load_definition(folder), f"t{time.time_ns()}", tmp_path / "reports")
+        )
+    yield Context(
+        outputs.model_copy(update={"online_tables": tables}),
+        load_definition(folder),
+        f"t{time.time_ns()}",
+        tmp_path / "reports",
+    )
 
 
 def stays() -> list[dict[str, Any]]:
     return [
         {
-            "stay_id": f"s{n}", "arrived": f"2026-03-{n % 28 + 1:02}T10:00:00Z", "guest": f"guest-{n % 11}", "room": "r-only" if n == 7 else f"r{n % 5}",
-            "nights": n % 4 + 1, "spent": float(n),
+            "stay_id": f"s{n}",
+            "arrived": f"2026-03-{n % 28 + 1:02}T10:00:00Z",
+            "guest": f"guest-{n % 11}",
+            "room": "r-only" if n == 7 else f"r{n % 5}",
+            "nights": n % 4 + 1,
+            "spent": float(n),
         }
         for n in range(60)
-    ]  # fmt: skip
+    ]
 
 
 def written(context: Context) -> Iterator[tuple[str, bytes]]:
@@ -122,14 +146,22 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     assert len(known) == 33 and people.tokens([SUBJECT]) == {SUBJECT: known} and people.token_of("nobody") == ""
     theirs = [stay for stay in stays() if stay["guest"] == SUBJECT]
     asked = {
-        "entities": {"stay_id": ["s7", "s8"]}, "dataframe_records": [{"nights": sum(s["nights"] for s in theirs), "spent": sum(s["spent"] for s in theirs)}],
-    }  # fmt: skip
-    lines = [json.dumps(capture_event("application/json", json.dumps({form: value}).encode(), b'{"predictions": [1, 0]}')) for form, value in asked.items()]
+        "entities": {"stay_id": ["s7", "s8"]},
+        "dataframe_records": [{"nights": sum(s["nights"] for s in theirs), "spent": sum(s["spent"] for s in theirs)}],
+    }
+    lines = [
+        json.dumps(capture_event("application/json", json.dumps({form: value}).encode(), b'{"predictions": [1, 0]}'))
+        for form, value in asked.items()
+    ]
     context.put("models", f"capture/{context.endpoint_name}/champion/a.jsonl", "\n".join(lines).encode())
-    assert read_parquet(context.get_address(made["training_set"])).num_rows == 11, "a label without features is a row, too"
+    assert read_parquet(context.get_address(made["training_set"])).num_rows == 11, (
+        "a label without features is a row, too"
+    )
     training = read_parquet(context.get_address(made["training_set"])).to_pandas()[["nights", "spent"]]
     background = json.dumps({"columns": ["nights", "spent"], "data": training.to_numpy().tolist()}).encode()
-    context.put("models", f"{context.model}/x/model.tar.gz", package({"background.json": background, "model.onnx": b"x"}))
+    context.put(
+        "models", f"{context.model}/x/model.tar.gz", package({"background.json": background, "model.onnx": b"x"})
+    )
     for name, frame in (("training", training), ("training-answers", pd.DataFrame({"label": range(len(training))}))):
         buffer = io.BytesIO()
         frame.to_parquet(buffer)
@@ -140,7 +172,11 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
 
     found = forget(context, SUBJECT, "dpo@example.com")
     assert found["left"] == 0 and found["dead_letters"] == 1 and found["pages"] == 1 and not page.exists()
-    assert found["entities"] == {"stay_id": len(theirs), "guest": 1, "place": 1}, "the room that nobody else has had; rooms that are shared stay"
+    assert found["entities"] == {
+        "stay_id": len(theirs),
+        "guest": 1,
+        "place": 1,
+    }, "the room that nobody else has had; rooms that are shared stay"
     assert found["online_items"] == len(theirs) + 2
 
     ids = {stay["stay_id"] for stay in theirs}
@@ -152,11 +188,22 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
             table = read_parquet(body)
             for column in table.column_names:
                 values = set(table[column].to_pylist())
-                assert known not in values and (column != "stay_id" or not ids & values) and "r-only" not in values, name
-    captured = [json.loads(line)["captureData"] for line in context.get("models", f"capture/{context.endpoint_name}/champion/a.jsonl").splitlines()]
-    assert [json.loads(line["endpointInput"]["data"]) for line in captured] == [{"entities": {"stay_id": ["s8"]}}, {"dataframe_records": []}]
+                assert known not in values and (column != "stay_id" or not ids & values) and "r-only" not in values, (
+                    name
+                )
+    captured = [
+        json.loads(line)["captureData"]
+        for line in context.get("models", f"capture/{context.endpoint_name}/champion/a.jsonl").splitlines()
+    ]
+    assert [json.loads(line["endpointInput"]["data"]) for line in captured] == [
+        {"entities": {"stay_id": ["s8"]}},
+        {"dataframe_records": []},
+    ]
     assert json.loads(captured[0]["endpointOutput"]["data"])["predictions"] == [0]
-    kept, answers = (read_parquet(context.get("mlflow", f"1/{context.model}/artifacts/groundplan/{name}.parquet")) for name in ("training", "training-answers"))
+    kept, answers = (
+        read_parquet(context.get("mlflow", f"1/{context.model}/artifacts/groundplan/{name}.parquet"))
+        for name in ("training", "training-answers")
+    )
     assert kept.num_rows == answers.num_rows == len(training) - 1, "the answers go with their rows"
     assert context.result("features")["sample_key"] is None
     letters = {orjson.loads(letter.value)["guest"] for letter in dead_letters.shown(context, topic)}
@@ -176,7 +223,12 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     view = next(iter(materialize(again)["views"].values()))
     assert view["entities"] == 10
     once_more = forget(again, SUBJECT, "dpo@example.com")
-    assert (once_more["rows"], once_more["online_items"], once_more["dead_letters"], once_more["erased_on"]) == (0, 0, 0, found["at"])
+    assert (once_more["rows"], once_more["online_items"], once_more["dead_letters"], once_more["erased_on"]) == (
+        0,
+        0,
+        0,
+        found["at"],
+    )
 
 
 def test_two_writers_give_one_person_one_key(context: Context) -> None:

@@ -49,14 +49,19 @@ def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> EndpointClient:
 
 @pytest.fixture
 def two_models(hosting: EndpointClient, tmp_path: Path) -> tuple[str, str]:
-    old, new = (hosting.create_model(write_bundle(tmp_path / name, value), name) for name, value in (("v1.0.0", 10.0), ("v1.1.0", 20.0)))
+    old, new = (
+        hosting.create_model(write_bundle(tmp_path / name, value), name)
+        for name, value in (("v1.0.0", 10.0), ("v1.1.0", 20.0))
+    )
     hosting.point({"champion": old, "challenger": new}, {"champion": 0.8, "challenger": 0.2}, label="canary")
     return old, new
 
 
 def invoke(aws: Any, body: Any = None, **more: Any) -> Any:
     payload = json.dumps({"instances": [[1, 1]]} if body is None else body) if not isinstance(body, str) else body
-    return aws("sagemaker-runtime").invoke_endpoint(EndpointName=NAME, ContentType="application/json", Body=payload, **more)
+    return aws("sagemaker-runtime").invoke_endpoint(
+        EndpointName=NAME, ContentType="application/json", Body=payload, **more
+    )
 
 
 def test_requests_follow_the_variants_weights_and_say_who_answered(two_models: Any, aws: Any) -> None:
@@ -65,10 +70,16 @@ def test_requests_follow_the_variants_weights_and_say_who_answered(two_models: A
         answer = invoke(aws)
         variant = answer["InvokedProductionVariant"]
         counts[variant] += 1
-        assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx({"champion": 10, "challenger": 20}[variant], abs=1e-3)
+        assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx(
+            {"champion": 10, "challenger": 20}[variant], abs=1e-3
+        )
     assert 30 <= counts["challenger"] <= 95  # 0.2 of 300; outside once in a million runs
     aws("sagemaker").update_endpoint_weights_and_capacities(
-        EndpointName=NAME, DesiredWeightsAndCapacities=[{"VariantName": "champion", "DesiredWeight": 0}, {"VariantName": "challenger", "DesiredWeight": 1}]
+        EndpointName=NAME,
+        DesiredWeightsAndCapacities=[
+            {"VariantName": "champion", "DesiredWeight": 0},
+            {"VariantName": "challenger", "DesiredWeight": 1},
+        ],
     )
     aws("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig={"Delay": 1})
     eventually(lambda: {invoke(aws)["InvokedProductionVariant"] for _ in range(10)} == {"challenger"})
@@ -80,22 +91,35 @@ def test_what_the_container_refuses_is_a_model_error_with_the_original_inside(tw
         invoke(aws, {"instances": [[1]]})
     answer = raised.value.response
     assert answer["Error"]["Code"] == "ModelError" and answer["ResponseMetadata"]["HTTPStatusCode"] == 424
-    assert answer["OriginalStatusCode"] == 400 and "Row 0 has 1 values; 2 columns are expected." in answer["OriginalMessage"]
+    assert (
+        answer["OriginalStatusCode"] == 400
+        and "Row 0 has 1 values; 2 columns are expected." in answer["OriginalMessage"]
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "more", "says"), [("nowhere", {}, "Endpoint nowhere of account 123456789012 not found"), (NAME, {"TargetVariant": "third"}, "Variant third")]
+    ("name", "more", "says"),
+    [
+        ("nowhere", {}, "Endpoint nowhere of account 123456789012 not found"),
+        (NAME, {"TargetVariant": "third"}, "Variant third"),
+    ],
 )
-def test_an_unknown_endpoint_or_variant_is_a_validation_error(two_models: Any, aws: Any, name: str, more: dict[str, str], says: str) -> None:
+def test_an_unknown_endpoint_or_variant_is_a_validation_error(
+    two_models: Any, aws: Any, name: str, more: dict[str, str], says: str
+) -> None:
     with pytest.raises(ClientError, match=says) as raised:
         aws("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body="{}", **more)
     assert raised.value.response["Error"]["Code"] in ("ValidationError", "ValidationException")
 
 
-def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(two_models: Any, aws: Any, home: Home) -> None:
+def test_a_killed_model_server_is_restarted_and_the_other_variant_goes_on(
+    two_models: Any, aws: Any, home: Home
+) -> None:
     def serves(process: psutil.Process) -> bool:
         try:
-            return process.cmdline()[-2:] == ["-m", "pipelines.serving"] and process.environ().get("SM_MODEL_DIR", "").endswith(two_models[0])
+            return process.cmdline()[-2:] == ["-m", "pipelines.serving"] and process.environ().get(
+                "SM_MODEL_DIR", ""
+            ).endswith(two_models[0])
         except psutil.Error:  # it ended meanwhile
             return False
 
@@ -131,7 +155,11 @@ def test_requests_are_captured_in_sagemakers_format(two_models: Any, aws: Any, o
 
     def found() -> list[dict[str, Any]]:
         events = []
-        for item in aws("s3").list_objects_v2(Bucket=outputs.buckets["models"], Prefix=f"capture/{NAME}/champion/").get("Contents", []):
+        for item in (
+            aws("s3")
+            .list_objects_v2(Bucket=outputs.buckets["models"], Prefix=f"capture/{NAME}/champion/")
+            .get("Contents", [])
+        ):
             body = aws("s3").get_object(Bucket=outputs.buckets["models"], Key=item["Key"])["Body"].read()
             events += [json.loads(line) for line in body.splitlines()]
         return [event for event in events if event["captureData"]["endpointInput"]["data"] == '{"instances": [[7, 7]]}']
@@ -140,10 +168,19 @@ def test_requests_are_captured_in_sagemakers_format(two_models: Any, aws: Any, o
     assert event["captureData"]["endpointOutput"]["encoding"] == "JSON" and event["eventMetadata"]["eventId"]
     # By its dimension: a page holds 500 metrics, and other endpoints have theirs.
     named = [{"Name": "EndpointName", "Value": NAME}]
-    assert eventually(lambda: aws("cloudwatch").list_metrics(Namespace="AWS/SageMaker", MetricName="ModelLatency", Dimensions=named)["Metrics"])
+    assert eventually(
+        lambda: aws("cloudwatch").list_metrics(Namespace="AWS/SageMaker", MetricName="ModelLatency", Dimensions=named)[
+            "Metrics"
+        ]
+    )
 
 
 def test_an_endpoint_without_a_version_says_so(aws: Any, outputs: Outputs) -> None:
     with pytest.raises(ClientError) as raised:
-        aws("sagemaker-runtime").invoke_endpoint(EndpointName=outputs.endpoints["diabetes-rf"].name, Body='{"instances": [[1]]}')
-    assert raised.value.response["OriginalStatusCode"] == 503 and "No model version has been deployed" in raised.value.response["OriginalMessage"]
+        aws("sagemaker-runtime").invoke_endpoint(
+            EndpointName=outputs.endpoints["diabetes-rf"].name, Body='{"instances": [[1]]}'
+        )
+    assert (
+        raised.value.response["OriginalStatusCode"] == 503
+        and "No model version has been deployed" in raised.value.response["OriginalMessage"]
+    )

@@ -1,4 +1,6 @@
-"""Ingestion against the real broker: exactly once whatever is killed, bad events to the dead letters, personal data masked or kept apart."""
+"""Ingestion against the real broker: exactly once whatever is killed, bad events to the dead letters, personal data
+masked or kept apart.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ from tests import flights
 from tests.conftest import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-BAD = [b"{truncated", b"null", orjson.dumps({**flights.events("flights")[0], "flight": "x"}), orjson.dumps({**flights.events("flights")[1], "more": 1})]
+BAD = [
+    b"{truncated",
+    b"null",
+    orjson.dumps({**flights.events("flights")[0], "flight": "x"}),
+    orjson.dumps({**flights.events("flights")[1], "more": 1}),
+]
 
 
 @pytest.fixture
@@ -50,7 +57,10 @@ def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]
     document = yaml.safe_load((flights.FOLDER / "contracts" / "flights.yaml").read_text(encoding="utf-8"))
     document["schema"][0]["physicalName"] = topic
     (folder / "contracts" / "flights.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (folder / "model.yaml").write_text(f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n", encoding="utf-8")
+    (folder / "model.yaml").write_text(
+        f"model: {topic}\nfeatures: features\nviews: {{v: {{key: flight_id, features: {{hour: integer}}}}}}\n",
+        encoding="utf-8",
+    )
     make_topics(topic)
     yield Context(outputs, load_definition(folder), f"t{time.time_ns()}", tmp_path)
 
@@ -62,8 +72,19 @@ def run(context: Context, home: Home, state: State) -> Run:
     def start(die: str = "never", **env: str) -> subprocess.CompletedProcess[str]:
         environment = {**child_environment(home, state.services, state.region), **env}
         environment["PYTHONPATH"] = os.pathsep.join((environment["PYTHONPATH"], str(ROOT)))
-        command = [sys.executable, "-m", "tests.ingest_runner", die, "--model-folder", str(context.definition.folder), "--run", context.run]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.ingest_runner",
+            die,
+            "--model-folder",
+            str(context.definition.folder),
+            "--run",
+            context.run,
+        ]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
     return start
 
@@ -77,7 +98,10 @@ def strict(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     chosen = {name: own_service(name, free_port()) for name in OWN}
     started = commands(home, chosen, "us-east-1", {"mlflow": "m", "kafka": "k"})
     started["kafka"][started["kafka"].index("s3://k")] = "memory://strict/"
-    running = [subprocess.Popen(started[name], cwd=home.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name in ("kafka", "kafka-front")]
+    running = [
+        subprocess.Popen(started[name], cwd=home.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for name in ("kafka", "kafka-front")
+    ]
     try:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", chosen["kafka"].url)
         monkeypatch.setenv("KAFKA_VALIDATES", "1")
@@ -105,7 +129,13 @@ def send(context: Context, payloads: list[bytes]) -> None:
     producer = broker.producer(context.outputs)
     for number, payload in enumerate(payloads):
         # A time of its own: the same events have the same bytes.
-        producer.produce(context.definition.contracts[0].topic, payload, key=str(number), partition=number % 2, timestamp=1_700_000_000_000 + number)
+        producer.produce(
+            context.definition.contracts[0].topic,
+            payload,
+            key=str(number),
+            partition=number % 2,
+            timestamp=1_700_000_000_000 + number,
+        )
     assert producer.flush(30) == 0
 
 
@@ -117,7 +147,9 @@ def lake(context: Context) -> list[str]:
     """Every key below the topic with the hash of its bytes, as S3 has it."""
     topic, found = context.definition.contracts[0].topic, []
     for prefix in (f"{topic}/", f"manifests/{topic}/", f"quarantine/{topic}/", f"deletions/{topic}/"):
-        for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=context.outputs.buckets["raw"], Prefix=prefix):
+        for page in context.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=context.outputs.buckets["raw"], Prefix=prefix
+        ):
             found += [f"{item['Key'].replace(topic, 'T')} {item['ETag']}" for item in page.get("Contents", [])]
     return sorted(found)
 
@@ -135,8 +167,16 @@ def real(count: int) -> list[bytes]:
     return good
 
 
-@pytest.mark.parametrize("seeds", [pytest.param((3,), id="killed"), pytest.param(tuple(range(10)), id="killed ten times at random", marks=pytest.mark.drill)])
-def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Context, run: Run, seeds: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param((3,), id="killed"),
+        pytest.param(tuple(range(10)), id="killed ten times at random", marks=pytest.mark.drill),
+    ],
+)
+def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(
+    context: Context, run: Run, seeds: tuple[int, ...]
+) -> None:
     payloads = real(3000)
     send(context, payloads)
     for die in ("put:2", "letters", *(f"random:{seed}" for seed in seeds)):
@@ -150,13 +190,18 @@ def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Co
     assert len(letters(context)) == 8
     assert raw_count(context, f"{topic}.dlq") == 8, "each dead letter was sent once"
     ids = zone(context).read()["flight_id"].to_pylist()
-    assert sorted(ids) == sorted(orjson.loads(payload)["flight_id"] for payload in payloads if payload not in BAD), "each event is there once"
+    assert sorted(ids) == sorted(orjson.loads(payload)["flight_id"] for payload in payloads if payload not in BAD), (
+        "each event is there once"
+    )
 
     # The same events on another topic, taken in without a kill.
     other = "undisturbed-" + uuid.uuid4().hex[:8]
     calm = again(context, other)
     send(calm, payloads)
-    ranges = [(item.partition, item.first, item.last, item.events, item.dead_letters, item.rows) for item in zone(context).manifests()]
+    ranges = [
+        (item.partition, item.first, item.last, item.events, item.dead_letters, item.rows)
+        for item in zone(context).manifests()
+    ]
     from tests import ingest_runner
 
     small = {"RANGE_EVENTS": ingest_runner.RANGE_EVENTS, "BATCH_EVENTS": ingest_runner.BATCH_EVENTS}
@@ -164,9 +209,14 @@ def test_a_killed_ingestion_leaves_the_same_lake_as_one_that_was_not(context: Co
         for name, value in small.items():
             patch.setattr(f"pipelines.steps.ingest.{name}", value)
         ingest(calm)
-    assert [(item.partition, item.first, item.last, item.events, item.dead_letters, item.rows) for item in zone(calm).manifests()] == ranges
+    assert [
+        (item.partition, item.first, item.last, item.events, item.dead_letters, item.rows)
+        for item in zone(calm).manifests()
+    ] == ranges
     files = [[asdict(file) | {"key": ""} for file in item.files] for item in zone(context).manifests()]
-    assert [[asdict(file) | {"key": ""} for file in item.files] for item in zone(calm).manifests()] == files, "the same bytes"
+    assert [[asdict(file) | {"key": ""} for file in item.files] for item in zone(calm).manifests()] == files, (
+        "the same bytes"
+    )
     assert len(lake(calm)) == len(lake(context))
 
 
@@ -177,7 +227,9 @@ def again(context: Context, topic: str) -> Context:
     for made in admin.create_topics([NewTopic(topic, 2, 1), NewTopic(f"{topic}.dlq", 2, 1)]).values():
         made.result(20)
     contract = dataclasses.replace(context.definition.contracts[0], topic=topic)
-    return dataclasses.replace(context, definition=dataclasses.replace(context.definition, model=topic, contracts=(contract,)))
+    return dataclasses.replace(
+        context, definition=dataclasses.replace(context.definition, model=topic, contracts=(contract,))
+    )
 
 
 def with_contract(context: Context, contract: Contract) -> Context:
@@ -205,15 +257,26 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
     topic = context.definition.contracts[0].topic
     first, second = flights.events("flights")[0], flights.events("flights")[1]
     early, far = ({**first, "scheduled_departure": f"{year}-01-01T00:00:00Z"} for year in (1970, 2099))
-    late = {**second, "flight_id": "2013-01-02-UA-1-EWR-0600", "scheduled_departure": "2013-01-02T11:00:00Z", "departed_at": None, "arrived_at": None}
+    late = {
+        **second,
+        "flight_id": "2013-01-02-UA-1-EWR-0600",
+        "scheduled_departure": "2013-01-02T11:00:00Z",
+        "departed_at": None,
+        "arrived_at": None,
+    }
     send(context, [*BAD, *(orjson.dumps(item) for item in (first, first, early, far, late))])
     result = ingest(context)
     counts = result["topics"][topic]
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (9, 3, 6)
     found = {letter.value: letter for letter in letters(context)}
     assert {letter.reason for letter in found.values()} == {"not JSON", "wrong type", "unknown field", "out of bounds"}
-    assert found[orjson.dumps(early)].reason == "out of bounds" and "scheduled_departure is '1970-01-01" in found[orjson.dumps(early)].detail
-    assert all(letter.topic == topic and letter.offset >= 0 and letter.contract == "flights 1.0.0" for letter in found.values())
+    assert (
+        found[orjson.dumps(early)].reason == "out of bounds"
+        and "scheduled_departure is '1970-01-01" in found[orjson.dumps(early)].detail
+    )
+    assert all(
+        letter.topic == topic and letter.offset >= 0 and letter.contract == "flights 1.0.0" for letter in found.values()
+    )
     keys = [file.key for manifest in zone(context).manifests() for file in manifest.files]
     assert any("event_date=2013-01/" in key for key in keys), "a late event goes where its date belongs"
     table = zone(context).read()
@@ -221,18 +284,29 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
 
     from pipelines.steps.quality import prepare
 
-    assert prepare(table, context.definition.contracts[0], frozenset())[1] == {"duplicates": 1, "forgotten": 0, "deleted": 0}
+    assert prepare(table, context.definition.contracts[0], frozenset())[1] == {
+        "duplicates": 1,
+        "forgotten": 0,
+        "deleted": 0,
+    }
 
     before = lake(context)
     dirty = {**first, "flight_id": "2013-02-10-UA-2-EWR-0600", "tailnum": "N1"}
     send(context, [orjson.dumps(dirty)])
     # Fields with a form of their own can't hold an address; one without can.
     contract = context.definition.contracts[0]
-    open_ended = tuple(dataclasses.replace(item, limits=Limits()) if item.name == "dest" else item for item in contract.fields)
+    open_ended = tuple(
+        dataclasses.replace(item, limits=Limits()) if item.name == "dest" else item for item in contract.fields
+    )
     loose = with_contract(context, dataclasses.replace(contract, fields=open_ended))
     send(loose, [orjson.dumps({**dirty, "dest": "jane@example.com"})])
     result = ingest(loose)["topics"][topic]
-    assert (result["events"], result["rows"], result["quarantined"], result["quarantined_for"]) == (11, 4, 1, ["dest: e-mail"]), "the event, not its range"
+    assert (result["events"], result["rows"], result["quarantined"], result["quarantined_for"]) == (
+        11,
+        4,
+        1,
+        ["dest: e-mail"],
+    ), "the event, not its range"
     assert set(before) <= set(lake(context)), "nothing was rewritten"
     assert "jane@example.com" not in str(zone(loose).read()["dest"].to_pylist())
     assert any(key.startswith("quarantine/T/") for key in lake(context))
@@ -244,15 +318,24 @@ def test_dead_letters_are_replayed_once_and_come_through_when_the_contract_allow
     assert ingest(context)["dead_letters"] == 2
     assert dead_letters.replay(context, topic, "not JSON").sent == 1
     assert dead_letters.replay(context, topic, "unknown field").sent == 1
-    assert (again := dead_letters.replay(context, topic)).sent == 0 and again.before == again.letters > 0, "each is sent once"
+    assert (again := dead_letters.replay(context, topic)).sent == 0 and again.before == again.letters > 0, (
+        "each is sent once"
+    )
     contract = context.definition.contracts[0]
-    mended = with_contract(context, dataclasses.replace(contract, version="1.1.0", fields=(*contract.fields, Field("more", "integer"))))
+    mended = with_contract(
+        context, dataclasses.replace(contract, version="1.1.0", fields=(*contract.fields, Field("more", "integer")))
+    )
     counts = ingest(mended)["topics"][topic]
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (5, 2, 3)
-    assert sorted(zone(mended).read()["more"].to_pylist(), key=str) == [1, None], "files of the older version lack the column"
+    assert sorted(zone(mended).read()["more"].to_pylist(), key=str) == [
+        1,
+        None,
+    ], "files of the older version lack the column"
 
 
-def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begun_by(context: Context, run: Run) -> None:
+def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begun_by(
+    context: Context, run: Run
+) -> None:
     topic, file = context.definition.contracts[0].topic, context.definition.folder / "contracts" / "flights.yaml"
     send(context, real(1000))
     assert run("put:2").returncode == 9, "its manifest is there, and no file"
@@ -267,7 +350,9 @@ def test_a_range_that_a_killed_run_began_is_finished_by_the_contract_it_was_begu
     versions = {item.contract for item in zone(context).manifests()}
     assert versions == {"flights 1.0.0", "flights 1.1.0"}
     newer = RawZone(context, load_definition(context.definition.folder).contracts[0])
-    assert newer.read()["gate"].null_count == 992 and newer.contract("flights 1.0.0") == context.definition.contracts[0], "each version stays readable"
+    assert (
+        newer.read()["gate"].null_count == 992 and newer.contract("flights 1.0.0") == context.definition.contracts[0]
+    ), "each version stays readable"
 
 
 def test_s3_that_refuses_loses_nothing(context: Context, run: Run) -> None:
@@ -299,10 +384,13 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         ingest(lost)
     send(context, real(100))
     ingest(context)
-    # As if the topic had been made anew since: the raw zone is further than the topic is. Kafka says so, this broker says nothing.
+    # As if the topic had been made anew since: the raw zone is further than the topic is. Kafka says so, this broker
+    # says nothing.
     for partition in (0, 1):
         end = zone(context).done()[partition]
-        later = zone(context).write(partition, end, end + 1000, zone(context).read().slice(0, 1), events=1, dead_letters=0)
+        later = zone(context).write(
+            partition, end, end + 1000, zone(context).read().slice(0, 1), events=1, dead_letters=0
+        )
         zone(context).finish(later)
     send(context, real(100))
     monkeypatch.setattr("pipelines.steps.ingest.IDLE_TIMEOUT_S", 8.0)
@@ -310,7 +398,9 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         ingest(context)
 
 
-def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_nothing_twice(context: Context, run: Run, home: Home, state: State) -> None:
+def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_nothing_twice(
+    context: Context, run: Run, home: Home, state: State
+) -> None:
     import psutil
 
     from groundplan.local.services import supervisor_of, wait_healthy
@@ -353,7 +443,9 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
 def test_an_empty_event_is_a_dead_letter_that_keeps_its_place(context: Context, run: Run) -> None:
     send(context, [b"", b""])
     assert run().returncode == 0
-    found = sorted((letter.partition, letter.offset, letter.value, letter.reason, letter.detail) for letter in letters(context))
+    found = sorted(
+        (letter.partition, letter.offset, letter.value, letter.reason, letter.detail) for letter in letters(context)
+    )
     assert found == [(0, 0, b"", "not JSON", "it is empty"), (1, 0, b"", "not JSON", "it is empty")]
 
 
@@ -365,7 +457,9 @@ def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(contex
     producer, at = broker.producer(context.outputs), 1_700_000_000_000
 
     def produce(key: str | bytes | None, event: dict[str, Any] | None, after: int) -> None:
-        producer.produce(contract.topic, None if event is None else orjson.dumps(event), key=key, partition=0, timestamp=at + after)
+        producer.produce(
+            contract.topic, None if event is None else orjson.dumps(event), key=key, partition=0, timestamp=at + after
+        )
 
     for event, name in zip(sent, names, strict=True):
         produce(name, event, 0)
@@ -377,17 +471,38 @@ def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(contex
     produce("no flight", None, 3)  # has not the form of the key
     assert producer.flush(30) == 0
     counts = ingest(context)["topics"][contract.topic]
-    assert {name: counts[name] for name in ("events", "rows", "deletions", "dead_letters")} == {"events": 10, "rows": 5, "deletions": 2, "dead_letters": 3}
+    assert {name: counts[name] for name in ("events", "rows", "deletions", "dead_letters")} == {
+        "events": 10,
+        "rows": 5,
+        "deletions": 2,
+        "dead_letters": 3,
+    }
     assert {letter.reason for letter in letters(context)} == {"tombstone"}
-    assert {letter.detail for letter in letters(context)} == {"it deletes a key that is not the contract's flight_id", "it has neither a value nor a key"}
+    assert {letter.detail for letter in letters(context)} == {
+        "it deletes a key that is not the contract's flight_id",
+        "it has neither a value nor a key",
+    }
     found, left = prepare(zone(context).read(), contract, frozenset(), zone(context).deletions())
-    assert sorted(found["flight_id"].to_pylist()) == sorted(names[1:]) and left == {"duplicates": 0, "forgotten": 0, "deleted": 2}
+    assert sorted(found["flight_id"].to_pylist()) == sorted(names[1:]) and left == {
+        "duplicates": 0,
+        "forgotten": 0,
+        "deleted": 2,
+    }
     assert dict(zip(found["flight_id"].to_pylist(), found["distance"].to_pylist(), strict=True))[names[1]] == 7
 
 
-def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(
+    context: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
     contract, good = context.definition.contracts[0], flights.payloads("flights")[0]
-    theirs = [("traceparent", b"00-1"), ("reason", b"mine"), ("topic", None), ("bytes", b"\xff\xfe"), ("twice", b"1"), ("twice", b"2")]
+    theirs = [
+        ("traceparent", b"00-1"),
+        ("reason", b"mine"),
+        ("topic", None),
+        ("bytes", b"\xff\xfe"),
+        ("twice", b"1"),
+        ("twice", b"2"),
+    ]
     producer = broker.producer(context.outputs)
     producer.produce(contract.topic, BAD[3], key="k", headers=theirs, partition=0)
     producer.produce(contract.topic, good, key=orjson.loads(good)["flight_id"], headers=theirs, partition=0)
@@ -395,17 +510,27 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(context
     assert producer.flush(30) == 0
     result = ingest(context)
     assert result["other_keys"] == 1
-    assert f"1 of the events taken in from {contract.topic} came with a message key that is not their flight_id" in capsys.readouterr().out
+    assert (
+        f"1 of the events taken in from {contract.topic} came with a message key that is not their flight_id"
+        in capsys.readouterr().out
+    )
     (letter,) = letters(context)
     assert list(letter.headers) == theirs and (letter.reason, letter.topic) == ("unknown field", contract.topic)
     assert dead_letters.replay(context, contract.topic).sent == 1
     assert ingest(context)["dead_letters"] == 2
     again = letters(context)
-    assert [list(letter.headers) for letter in again] == [theirs, theirs] and len({letter.timestamp_ms for letter in again}) == 1
+    assert [list(letter.headers) for letter in again] == [theirs, theirs] and len(
+        {letter.timestamp_ms for letter in again}
+    ) == 1
 
 
 @pytest.mark.parametrize(
-    "kept", [(True, False, True), (False, True), *(pytest.param(kept, marks=pytest.mark.drill) for kept in ((True, True, True), (False, False)))]
+    "kept",
+    [
+        (True, False, True),
+        (False, True),
+        *(pytest.param(kept, marks=pytest.mark.drill) for kept in ((True, True, True), (False, False))),
+    ],
 )
 def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept: tuple[bool, ...]) -> None:
     from confluent_kafka import Producer
@@ -422,8 +547,13 @@ def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept:
         # Its marker takes an offset, too: those of the events have gaps.
         producer.commit_transaction(30) if keeps else producer.abort_transaction(30)
         sent += batch if keeps else []
-    assert [ingest(context)["topics"][contract.topic]["rows"] for _ in range(2)] == [len(sent), len(sent)]  # all that the topic has brought so far
-    assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(orjson.loads(payload)["flight_id"] for payload in sent)
+    assert [ingest(context)["topics"][contract.topic]["rows"] for _ in range(2)] == [
+        len(sent),
+        len(sent),
+    ]  # all that the topic has brought so far
+    assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(
+        orjson.loads(payload)["flight_id"] for payload in sent
+    )
 
 
 def test_a_stray_producer_makes_no_topic(context: Context) -> None:
@@ -459,10 +589,16 @@ def test_a_broker_that_validates_refuses_bad_events_and_the_counts_add_up(strict
         client.flush(10)
     assert refusals == [KafkaError.INVALID_RECORD] * len(BAD)
 
-    events = [*flights.events("flights")[:300], {**flights.events("flights")[300], "flight": "x"}, *flights.events("flights")[301:600]]
+    events = [
+        *flights.events("flights")[:300],
+        {**flights.events("flights")[300], "flight": "x"},
+        *flights.events("flights")[301:600],
+    ]
     assert publish(strict, contract, events) == 600
     counts = ingest(strict)["topics"][contract.topic]
     assert (counts["events"], counts["rows"], counts["dead_letters"]) == (600, 599, 1)
     (letter,) = dead_letters.read(strict, contract.topic)
     assert (letter.reason, letter.partition < 0, orjson.loads(letter.value)["flight"]) == ("wrong type", True, "x")
-    assert (kept := dead_letters.replay(strict, contract.topic)).sent == 0 and "still violates its contract" in kept.refused[0], "the broker would refuse it"
+    assert (
+        kept := dead_letters.replay(strict, contract.topic)
+    ).sent == 0 and "still violates its contract" in kept.refused[0], "the broker would refuse it"

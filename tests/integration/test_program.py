@@ -26,7 +26,16 @@ def run(state: State, home: Home, tmp_path: Path) -> Any:
 
     def make(program: Any) -> Applied:
         services = state.services
-        return apply(home.root, "local", services["aws"].url, services["kafka"].url, tmp_path / "state.json", tmp_path / "manifests", "test", program)
+        return apply(
+            home.root,
+            "local",
+            services["aws"].url,
+            services["kafka"].url,
+            tmp_path / "state.json",
+            tmp_path / "manifests",
+            "test",
+            program,
+        )
 
     return make
 
@@ -44,18 +53,35 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
         assert aws("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
     endpoint = aws("sagemaker").describe_endpoint(EndpointName="groundplan-local-diabetes-rf")
     assert [variant["VariantName"] for variant in endpoint["ProductionVariants"]] == ["champion", "challenger"]
-    assert {item["PipelineName"] for item in aws("sagemaker").list_pipelines()["PipelineSummaries"]} == set(outputs.pipelines.values())
-    budgets = {item["BudgetName"]: item["BudgetLimit"]["Amount"] for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]}
+    assert {item["PipelineName"] for item in aws("sagemaker").list_pipelines()["PipelineSummaries"]} == set(
+        outputs.pipelines.values()
+    )
+    budgets = {
+        item["BudgetName"]: item["BudgetLimit"]["Amount"]
+        for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]
+    }
     assert budgets["groundplan-local-monthly"] == "1200.00" and float(budgets["groundplan-local-diabetes-rf"]) > 10
-    assert aws("eks").describe_cluster(name=outputs.cluster_name)["cluster"]["resourcesVpcConfig"]["endpointPublicAccess"] is False
-    assert aws("athena").get_work_group(WorkGroup=outputs.catalog.workgroup)["WorkGroup"]["Configuration"]["BytesScannedCutoffPerQuery"] == 10**11
-    assert aws("glue").get_table(DatabaseName=outputs.catalog.database, Name="diabetes_patients")["Table"]["StorageDescriptor"]["Columns"]
+    assert (
+        aws("eks").describe_cluster(name=outputs.cluster_name)["cluster"]["resourcesVpcConfig"]["endpointPublicAccess"]
+        is False
+    )
+    assert (
+        aws("athena").get_work_group(WorkGroup=outputs.catalog.workgroup)["WorkGroup"]["Configuration"][
+            "BytesScannedCutoffPerQuery"
+        ]
+        == 10**11
+    )
+    assert aws("glue").get_table(DatabaseName=outputs.catalog.database, Name="diabetes_patients")["Table"][
+        "StorageDescriptor"
+    ]["Columns"]
     assert aws("cloudtrail").get_trail_status(Name="groundplan-local-trail")["IsLogging"]
     lock = aws("s3").get_object_lock_configuration(Bucket=outputs.buckets["audit"])["ObjectLockConfiguration"]
     assert lock["Rule"]["DefaultRetention"].items() >= {"Mode": "GOVERNANCE", "Days": 365}.items()
     schedule = aws("scheduler").get_schedule(Name="groundplan-local-retrain-diabetes-rf", GroupName="groundplan-local")
     assert schedule["ScheduleExpression"] == "cron(0 3 * * ? *)"
-    definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
+    definition = json.loads(
+        aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
+    )
     for step in definition["Steps"]:
         assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == list(outputs.network.subnet_ids)
         assert step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] in outputs.key_arns.values()
@@ -70,16 +96,27 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
     assert set(outputs.alarms["diabetes-rf"].values()) <= alarms
     table = aws("dynamodb").describe_table(TableName=outputs.online_tables["diabetes_patients"])["Table"]
     assert table["SSEDescription"]["KMSMasterKeyArn"] == outputs.key_arns["internal"]
-    assert aws("glue").get_schema(SchemaId={"RegistryName": outputs.kafka.registry, "SchemaName": "diabetes-patients"})["Compatibility"] == "BACKWARD"
+    assert (
+        aws("glue").get_schema(SchemaId={"RegistryName": outputs.kafka.registry, "SchemaName": "diabetes-patients"})[
+            "Compatibility"
+        ]
+        == "BACKWARD"
+    )
 
 
 def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: Outputs, aws: Any) -> None:
     from spec.steps import STEPS
 
-    definition = json.loads(aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"])
+    definition = json.loads(
+        aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
+    )
     assert [step["Name"] for step in definition["Steps"]] == [step.name for step in STEPS]
     values = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
-    assert values["RoleArn"] == outputs.role_arns["pipeline"] and values["ModelFolder"].endswith("models/diabetes-rf") and values["TrackingUri"] is None
+    assert (
+        values["RoleArn"] == outputs.role_arns["pipeline"]
+        and values["ModelFolder"].endswith("models/diabetes-rf")
+        and values["TrackingUri"] is None
+    )
 
 
 def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> None:
@@ -92,7 +129,9 @@ def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> No
     assert outputs.kafka.bootstrap_servers == state.services["kafka"].url
 
 
-def test_the_outputs_are_read_alike_from_file_s3_and_pulumis_json(outputs: Outputs, home: Home, tmp_path: Path, inside: None) -> None:
+def test_the_outputs_are_read_alike_from_file_s3_and_pulumis_json(
+    outputs: Outputs, home: Home, tmp_path: Path, inside: None
+) -> None:
     assert read(f"s3://{outputs.buckets['curated']}/platform/outputs.json") == outputs
     whole = tmp_path / "stack.json"
     whole.write_text(json.dumps({"platform": json.loads(home.outputs_file.read_text()), "other": 1}), encoding="utf-8")
@@ -113,7 +152,9 @@ def test_kubernetes_objects_are_written_as_manifests(home: Home) -> None:
         variables["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql+rdssecret://")
         and "secret_arn=arn:aws:secretsmanager:" in variables["MLFLOW_BACKEND_STORE_URI"]
     )
-    assert (home.manifests / "nodepool-cpu-spot.yaml").is_file() and (home.manifests / "0-namespace-models.yaml").is_file()
+    assert (home.manifests / "nodepool-cpu-spot.yaml").is_file() and (
+        home.manifests / "0-namespace-models.yaml"
+    ).is_file()
 
 
 def test_an_object_that_kubernetes_would_refuse_is_refused_here_and_names_the_resource(run: Any) -> None:
@@ -122,7 +163,13 @@ def test_an_object_that_kubernetes_would_refuse_is_refused_here_and_names_the_re
     def program() -> None:
         Namespace("wrong", metadata={"name": "x", "labels": {"a": 1}})
 
-    with pytest.raises(GroundplanError, match=r"resource wrong \(kubernetes:core/v1:Namespace\): Kubernetes would refuse this Namespace: metadata.labels.a"):
+    with pytest.raises(
+        GroundplanError,
+        match=(
+            r"resource wrong \(kubernetes:core/v1:Namespace\): Kubernetes would refuse this Namespace:"
+            r" metadata.labels.a"
+        ),
+    ):
         run(program)
 
 
@@ -138,7 +185,9 @@ def test_a_renamed_component_keeps_its_resources(run: Any) -> None:
         SecureBucket("old-name", scope, "things", arguments)
 
     def after() -> None:
-        SecureBucket("new-name", scope, "things", arguments, pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old-name")]))
+        SecureBucket(
+            "new-name", scope, "things", arguments, pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old-name")])
+        )
 
     assert {record.change for record in run(before).made} == {"created"}
     renamed = run(after)
@@ -148,7 +197,15 @@ def test_a_renamed_component_keeps_its_resources(run: Any) -> None:
 
 def test_applying_again_changes_nothing(platform: Summary, home: Home, state: State) -> None:
     services = state.services
-    again = apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+    again = apply(
+        home.root,
+        "local",
+        services["aws"].url,
+        services["kafka"].url,
+        home.resources_file,
+        home.manifests,
+        state.generation,
+    )
     assert {record.change for record in again.made} == {"same"} and not again.deleted
     assert again.outputs == platform.applied.outputs
 
@@ -159,20 +216,26 @@ def test_parents_and_dependencies_are_kept(platform: Summary) -> None:
     assert policy.parent == block.parent == by_name["SecureBucket", "lake-raw"].urn
     assert by_name["SecureBucket", "lake-raw"].parent == by_name["Lake", "lake"].urn
     assert block.urn in policy.dependencies
-    assert policy.urn.startswith("urn:pulumi:local::groundplan::groundplan:platform:Lake$groundplan:platform:SecureBucket$aws:s3/bucketPolicy")
+    assert policy.urn.startswith(
+        "urn:pulumi:local::groundplan::groundplan:platform:Lake$groundplan:platform:SecureBucket$aws:s3/bucketPolicy"
+    )
 
 
 def test_secrets_stay_secret_and_their_values_are_never_in_the_state(run: Any, tmp_path: Path) -> None:
     seen: list[Any] = []
 
     def program() -> None:
-        parameter = pulumi_aws.sns.Topic("secret-topic", name="secret-topic", display_name=pulumi.Output.secret("hush-hush"))
+        parameter = pulumi_aws.sns.Topic(
+            "secret-topic", name="secret-topic", display_name=pulumi.Output.secret("hush-hush")
+        )
         pulumi.export("shown", parameter.display_name)
         seen.append(pulumi.Output.is_secret(parameter.display_name))
 
     applied = run(program)
     assert applied.outputs["shown"] == "hush-hush"
-    assert "hush-hush" not in (tmp_path / "state.json").read_text() and "[secret]" in (tmp_path / "state.json").read_text()
+    assert (
+        "hush-hush" not in (tmp_path / "state.json").read_text() and "[secret]" in (tmp_path / "state.json").read_text()
+    )
     import asyncio
 
     assert asyncio.new_event_loop().run_until_complete(seen[0]) is True
@@ -182,9 +245,16 @@ def test_a_change_is_made_in_place_and_what_is_gone_is_deleted(run: Any, aws: An
     def program(threshold: float, extra: bool) -> Any:
         def body() -> None:
             pulumi_aws.cloudwatch.MetricAlarm(
-                "a", name="test-a", namespace="T", metric_name="m", comparison_operator="GreaterThanThreshold", evaluation_periods=1, threshold=threshold,
-                statistic="Average", period=60,
-            )  # fmt: skip
+                "a",
+                name="test-a",
+                namespace="T",
+                metric_name="m",
+                comparison_operator="GreaterThanThreshold",
+                evaluation_periods=1,
+                threshold=threshold,
+                statistic="Average",
+                period=60,
+            )
             if extra:
                 pulumi_aws.s3.Bucket("b", bucket="test-bucket-that-goes")
 
@@ -200,16 +270,22 @@ def test_a_change_is_made_in_place_and_what_is_gone_is_deleted(run: Any, aws: An
 
 def test_what_aws_would_refuse_is_refused_here_and_names_the_resource(run: Any) -> None:
     def program() -> None:
-        pulumi_aws.sagemaker.Model("wrong", name="under_score", execution_role_arn="arn:aws:iam::123456789012:role/serving")
+        pulumi_aws.sagemaker.Model(
+            "wrong", name="under_score", execution_role_arn="arn:aws:iam::123456789012:role/serving"
+        )
 
     with pytest.raises(GroundplanError) as raised:
         run(program)
-    assert "resource wrong (aws:sagemaker/model:Model)" in str(raised.value) and "'under_score' does not match" in str(raised.value)
+    assert "resource wrong (aws:sagemaker/model:Model)" in str(raised.value) and "'under_score' does not match" in str(
+        raised.value
+    )
 
 
 def test_a_failure_of_the_cloud_names_the_resource_and_later_resources_are_not_made(run: Any, aws: Any) -> None:
     def program() -> None:
-        role = pulumi_aws.iam.RolePolicy("lost", name="p", role="no-such-role", policy='{"Version": "2012-10-17", "Statement": []}')
+        role = pulumi_aws.iam.RolePolicy(
+            "lost", name="p", role="no-such-role", policy='{"Version": "2012-10-17", "Statement": []}'
+        )
         pulumi_aws.sns.Topic("after", name="test-after", opts=pulumi.ResourceOptions(depends_on=[role]))
 
     with pytest.raises(GroundplanError, match=r"resource lost \(aws:iam/rolePolicy:RolePolicy\): NoSuchEntity"):
@@ -266,12 +342,22 @@ def test_the_compiled_pipeline_in_the_repository_is_current(root: Path) -> None:
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines.steps.workflow"], cwd=root, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads((root / "infra" / "build" / "pipeline.json").read_text(encoding="utf-8")), "run `make pipeline`"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "pipelines.steps.workflow"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == json.loads(
+        (root / "infra" / "build" / "pipeline.json").read_text(encoding="utf-8")
+    ), "run `make pipeline`"
 
 
 @pytest.mark.parametrize(("path", "value"), [("owner", "new@example.com"), ("events.retention_days", 3)])
-def test_a_change_that_would_lose_data_is_refused_and_nothing_is_lost(path: str, value: Any, home: Home, state: State, outputs: Outputs, aws: Any) -> None:
+def test_a_change_that_would_lose_data_is_refused_and_nothing_is_lost(
+    path: str, value: Any, home: Home, state: State, outputs: Outputs, aws: Any
+) -> None:
     from tests.conftest import set_path
 
     file = home.root / "stacks" / "Pulumi.local.yaml"
@@ -281,11 +367,30 @@ def test_a_change_that_would_lose_data_is_refused_and_nothing_is_lost(path: str,
     services = state.services
     try:
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
-        with pytest.raises(GroundplanError, match=r"changed, and the local cloud can't change that where it stands[\s\S]*groundplan down"):
-            apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+        with pytest.raises(
+            GroundplanError,
+            match=r"changed, and the local cloud can't change that where it stands[\s\S]*groundplan down",
+        ):
+            apply(
+                home.root,
+                "local",
+                services["aws"].url,
+                services["kafka"].url,
+                home.resources_file,
+                home.manifests,
+                state.generation,
+            )
     finally:
         file.write_text(kept, encoding="utf-8")
-    again = apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+    again = apply(
+        home.root,
+        "local",
+        services["aws"].url,
+        services["kafka"].url,
+        home.resources_file,
+        home.manifests,
+        state.generation,
+    )
     assert "created" not in {record.change for record in again.made} and not again.deleted
     assert set(outputs.buckets.values()) <= {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}
 
@@ -297,13 +402,26 @@ def test_a_bigger_budget_and_a_stricter_latency_arrive(home: Home, state: State,
 
     def change(text: str) -> None:
         file.write_text(text, encoding="utf-8")
-        apply(home.root, "local", services["aws"].url, services["kafka"].url, home.resources_file, home.manifests, state.generation)
+        apply(
+            home.root,
+            "local",
+            services["aws"].url,
+            services["kafka"].url,
+            home.resources_file,
+            home.manifests,
+            state.generation,
+        )
 
     try:
         change(kept.replace("monthly_usd: 1200", "monthly_usd: 1300").replace("latency_ms: 100", "latency_ms: 50"))
-        budgets = {item["BudgetName"]: item["BudgetLimit"]["Amount"] for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]}
+        budgets = {
+            item["BudgetName"]: item["BudgetLimit"]["Amount"]
+            for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]
+        }
         assert budgets["groundplan-local-monthly"] == "1300.00"
-        alarm = aws("cloudwatch").describe_alarms(AlarmNames=[outputs.alarms["diabetes-rf"]["latency"]])["MetricAlarms"][0]
+        alarm = aws("cloudwatch").describe_alarms(AlarmNames=[outputs.alarms["diabetes-rf"]["latency"]])[
+            "MetricAlarms"
+        ][0]
         assert alarm["Threshold"] == 50_000
     finally:
         change(kept)

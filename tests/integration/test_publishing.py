@@ -49,10 +49,20 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
 
     def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
         example = load_definition(script)
-        settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0)
+        settings = EndpointOutputs(
+            name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0
+        )
         if topology in ("serverless", "realtime"):
-            settings = settings.model_copy(update={"name": f"groundplan-local-{example.model}", "instance_type": "ml.m5.large", "canary_percent": 5})
-        context = Context(outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path)
+            settings = settings.model_copy(
+                update={
+                    "name": f"groundplan-local-{example.model}",
+                    "instance_type": "ml.m5.large",
+                    "canary_percent": 5,
+                }
+            )
+        context = Context(
+            outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path
+        )
         features = rows[["a", "b"]]
         model = LinearRegression().fit(features, rows["label"] + random.normal(scale=noise, size=len(rows)))
         write(tmp_path / version, model, features, "regression", rows["label"], example.model)
@@ -63,11 +73,17 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         experiment = client.create_run("0")
         client.log_artifacts(experiment.info.run_id, str(tmp_path / version), "groundplan")
         registered = client.create_model_version(
-            example.model, "s3://somewhere/model", experiment.info.run_id, tags={"version": version, "pipeline_run": context.run}
+            example.model,
+            "s3://somewhere/model",
+            experiment.info.run_id,
+            tags={"version": version, "pipeline_run": context.run},
         )
         for step, result in (
             ("signoff", {}),
-            ("experiment", {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"}),
+            (
+                "experiment",
+                {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"},
+            ),
             ("register", {"version": version, "registry_version": registered.version}),
         ):
             context.write_result(step, result)
@@ -79,14 +95,18 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
 
 
 def current(context: Context) -> set[str]:
-    found = context.s3.list_objects_v2(Bucket=context.outputs.buckets["models"], Prefix=f"{context.model}/").get("Contents", [])
+    found = context.s3.list_objects_v2(Bucket=context.outputs.buckets["models"], Prefix=f"{context.model}/").get(
+        "Contents", []
+    )
     return {item["Key"].removeprefix(f"{context.model}/") for item in found}
 
 
 @pytest.mark.parametrize("topology", ["batch", "cluster", "cluster-gpu", "edge"])
 def test_a_version_is_published_where_it_is_read_and_a_worse_one_is_not(topology: str, publish: Any) -> None:
     context = publish(topology)
-    assert current(context) >= {f"current/{name}" for name in ("model.onnx", "model.json", "background.json", "model.tar.gz")}
+    assert current(context) >= {
+        f"current/{name}" for name in ("model.onnx", "model.json", "background.json", "model.tar.gz")
+    }
     assert (f"triton/{context.model}/1/model.onnx" in current(context)) == (topology == "cluster-gpu")
     with pytest.raises(GroundplanError, match=r"v2\.0\.0 was not published: on the same 60 rows its error is"):
         publish(topology, "v2.0.0", noise=20.0)
@@ -98,7 +118,9 @@ def test_a_version_is_published_where_it_is_read_and_a_worse_one_is_not(topology
 def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: Any) -> None:
     context = publish("serverless")
     body = json.dumps({"dataframe_records": [{"a": 100.0, "b": 0.0}]})
-    answer = aws("sagemaker-runtime").invoke_endpoint(EndpointName=context.endpoint_name, ContentType="application/json", Body=body)
+    answer = aws("sagemaker-runtime").invoke_endpoint(
+        EndpointName=context.endpoint_name, ContentType="application/json", Body=body
+    )
     assert json.loads(answer["Body"].read())["predictions"][0] == pytest.approx(300, rel=0.01)
     found = monitor(context)
     assert found["requests"] == 61 and found["quality"]["rmse"] < 0.1, "60 rows of the deployment, one of ours"
@@ -108,24 +130,40 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
     from botocore.exceptions import ClientError
 
     context = publish("realtime", noise=50.0, deployed=False)
-    with pytest.raises(GroundplanError, match=r"v1\.0\.0 was rolled back: on the same 60 rows its error is .*, the baseline's"):
+    with pytest.raises(
+        GroundplanError, match=r"v1\.0\.0 was rolled back: on the same 60 rows its error is .*, the baseline's"
+    ):
         deploy(context)
-    ask = {"EndpointName": context.endpoint_name, "ContentType": "application/json", "Body": json.dumps({"dataframe_records": [{"a": 1.0, "b": 0.0}]})}
+    ask = {
+        "EndpointName": context.endpoint_name,
+        "ContentType": "application/json",
+        "Body": json.dumps({"dataframe_records": [{"a": 1.0, "b": 0.0}]}),
+    }
     with pytest.raises(ClientError) as refused:
         aws("sagemaker-runtime").invoke_endpoint(**ask)
     assert refused.value.response["OriginalStatusCode"] == 503
-    assert "No model version serves here: v1.0.0 was rolled back: on the same 60 rows its error is" in refused.value.response["OriginalMessage"]
+    assert (
+        "No model version serves here: v1.0.0 was rolled back: on the same 60 rows its error is"
+        in refused.value.response["OriginalMessage"]
+    )
     with pytest.raises(GroundplanError, match="no version of"):
         monitor(context)
     good = publish("realtime", "v2.0.0")
     outcome = good.result("deploy")
-    assert outcome["verdict"].startswith("better than the baseline") and outcome["verdict"].endswith("there was no champion to compare it with")
+    assert outcome["verdict"].startswith("better than the baseline") and outcome["verdict"].endswith(
+        "there was no champion to compare it with"
+    )
     assert outcome["variants"]["baseline"]["requests"] == 0, "the baseline answers nobody"
-    assert json.loads(aws("sagemaker-runtime").invoke_endpoint(**ask)["Body"].read())["predictions"][0] == pytest.approx(3, rel=0.1)
+    assert json.loads(aws("sagemaker-runtime").invoke_endpoint(**ask)["Body"].read())["predictions"][
+        0
+    ] == pytest.approx(3, rel=0.1)
     deadline = time.monotonic() + 20
     while not captured(good, ["a", "b"], "v2.0.0").rows:  # written once a second
         assert time.monotonic() < deadline
-    assert monitor(good)["requests"] in (60, 61), "60 rows of the deployment, one of ours; what the canary asked does not count"
+    assert monitor(good)["requests"] in (
+        60,
+        61,
+    ), "60 rows of the deployment, one of ours; what the canary asked does not count"
     third = publish("realtime", "v3.0.0", noise=0.0001)
     assert "the champion" in third.result("deploy")["verdict"]
 
@@ -150,15 +188,21 @@ def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any,
     folder.mkdir()
     for name in ("model.onnx", "model.json", "background.json"):
         (folder / name).write_bytes(context.get("models", f"{context.model}/current/{name}"))
-    keep = Capture(f"s3://{context.outputs.buckets['models']}/capture/{context.endpoint_name}/cluster", context.s3, every_s=3600)
+    keep = Capture(
+        f"s3://{context.outputs.buckets['models']}/capture/{context.endpoint_name}/cluster", context.s3, every_s=3600
+    )
     server = ModelServer(load(folder), capture=keep)
 
     async def ask() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://server") as client:  # type: ignore[arg-type]
             for value in (1.0, 2.0):
-                assert (await client.post("/invocations", json={"dataframe_records": [{"a": value, "b": 0.0}]})).status_code == 200
+                assert (
+                    await client.post("/invocations", json={"dataframe_records": [{"a": value, "b": 0.0}]})
+                ).status_code == 200
             assert (await client.post("/invocations", content=b"{}")).status_code == 400
-            assert (await client.post("/explain", json={"dataframe_records": [{"a": 1.0, "b": 0.0}]})).status_code == 200
+            assert (
+                await client.post("/explain", json={"dataframe_records": [{"a": 1.0, "b": 0.0}]})
+            ).status_code == 200
 
     asyncio.run(ask())
     assert not captured(context, ["a", "b"], "v1.0.0").rows, "not written yet"
@@ -192,7 +236,9 @@ def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, mo
     hosting = EndpointClient(context)
     before = hosting.champion()
     assert before
-    monkeypatch.setattr(hosting.sagemaker, "update_endpoint", lambda **request: None)  # as if SageMaker had gone back to what it served
+    monkeypatch.setattr(
+        hosting.sagemaker, "update_endpoint", lambda **request: None
+    )  # as if SageMaker had gone back to what it served
     with pytest.raises(GroundplanError, match="an alarm took the update back"):
         hosting.point({"champion": before}, {"champion": 1.0}, "again")
 

@@ -1,4 +1,6 @@
-"""Whatever a stack can hold is read back as it was given, takes other tags, shows a change that somebody made by hand, and goes without a trace."""
+"""Whatever a stack can hold is read back as it was given, takes other tags, shows a change that somebody made by
+hand, and goes without a trace.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,12 @@ from tests.integration.test_stacks import ACCOUNT, InProcess
 REGION = "eu-central-1"
 # What stays, as with Pulumi's own provider: it belongs to something else, or has no way back.
 STAY = {
-    "aws:cfg/recorderStatus:RecorderStatus", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "aws:s3/bucketVersioning:BucketVersioning",
-    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "aws:sns/topicPolicy:TopicPolicy",
-}  # fmt: skip
+    "aws:cfg/recorderStatus:RecorderStatus",
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
+    "aws:s3/bucketVersioning:BucketVersioning",
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
+    "aws:sns/topicPolicy:TopicPolicy",
+}
 
 
 @dataclass
@@ -47,12 +52,18 @@ class Made:
 @pytest.fixture(scope="module")
 def made() -> Iterator[Made]:
     topic = rules.RULES["aws:msk/topic:Topic"]  # tested on the real broker elsewhere
-    rules.RULES["aws:msk/topic:Topic"] = replace(topic, make=lambda cloud, inputs: (inputs["name"], {}), read=None, delete=None)
+    rules.RULES["aws:msk/topic:Topic"] = replace(
+        topic, make=lambda cloud, inputs: (inputs["name"], {}), read=None, delete=None
+    )
     _allow_plain_http()
     try:
         with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
             account = InProcess()
-            records = [record for record in account.apply("everything", everything()) if record.applied and rule_for(record.type) is not rules.cluster.MANIFEST]
+            records = [
+                record
+                for record in account.apply("everything", everything())
+                if record.applied and rule_for(record.type) is not rules.cluster.MANIFEST
+            ]
             yield Made(Maker(Cloud(REGION, ACCOUNT, account._send, "", lambda manifest: None)), records)
     finally:
         rules.RULES["aws:msk/topic:Topic"] = topic
@@ -103,12 +114,21 @@ def test_what_is_imported_by_its_id_is_as_it_was_given_or_refused(made: Made) ->
         assert again is not None and again[1] == inputs, f"{record.name}: a refresh after the import finds a difference"
         same = {key for key, value in inputs.items() if alike(value, record.inputs.get(key))}
         whole += {key for key in record.inputs if key not in ("region", "tagsAll")} <= same
-        structures |= {f"{record.type.rpartition(':')[2]}.{key}" for key in same if isinstance(record.inputs[key], (dict, list)) and key != "tags"}
+        structures |= {
+            f"{record.type.rpartition(':')[2]}.{key}"
+            for key in same
+            if isinstance(record.inputs[key], (dict, list)) and key != "tags"
+        }
     assert whole > len(made.records) / 3
     assert structures > {
-        "BucketServerSideEncryptionConfiguration.rules", "EndpointConfiguration.productionVariants", "MetricAlarm.dimensions", "Model.vpcConfig",
-        "Project.environment", "Repository.encryptionConfigurations", "VpcEndpoint.routeTableIds",
-    }  # fmt: skip
+        "BucketServerSideEncryptionConfiguration.rules",
+        "EndpointConfiguration.productionVariants",
+        "MetricAlarm.dimensions",
+        "Model.vpcConfig",
+        "Project.environment",
+        "Repository.encryptionConfigurations",
+        "VpcEndpoint.routeTableIds",
+    }
     assert len(refused) < 30, "what needs more than an id, or is not told whole"
 
 
@@ -129,25 +149,74 @@ def test_a_change_by_hand_is_seen(made: Made) -> None:
 
     bucket = made.one("aws:s3/bucket:Bucket", "raw").id
     alarm = made.one("aws:cloudwatch/metricAlarm:MetricAlarm")
-    group, role, key = made.one("aws:cloudwatch/logGroup:LogGroup"), made.one("aws:iam/rolePolicy:RolePolicy"), made.one("aws:kms/key:Key")
-    wanted = {name: alarm.inputs[given] for name, given in {"MetricName": "metricName", "Namespace": "namespace"}.items() if given in alarm.inputs}
+    group, role, key = (
+        made.one("aws:cloudwatch/logGroup:LogGroup"),
+        made.one("aws:iam/rolePolicy:RolePolicy"),
+        made.one("aws:kms/key:Key"),
+    )
+    wanted = {
+        name: alarm.inputs[given]
+        for name, given in {"MetricName": "metricName", "Namespace": "namespace"}.items()
+        if given in alarm.inputs
+    }
     hands: list[tuple[Record, set[str], Any]] = [
-        (made.one("aws:s3/bucketVersioning:BucketVersioning", "raw"), {"versioningConfiguration"},
-         lambda: client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})),
-        (made.one("aws:s3/bucket:Bucket", "raw"), {"tags"},
-         lambda: client("s3").put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "Owner", "Value": "nobody"}]})),
-        (made.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "raw"), {"blockPublicAcls"},
-         lambda: client("s3").put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={
-             "BlockPublicAcls": False, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True})),
-        (made.one("aws:s3/bucketPolicy:BucketPolicy", "raw"), {"policy"},
-         lambda: client("s3").put_bucket_policy(Bucket=bucket, Policy='{"Version":"2012-10-17","Statement":[]}')),
-        (group, {"retentionInDays"}, lambda: client("logs").put_retention_policy(logGroupName=group.id, retentionInDays=1)),
-        (role, {"policy"}, lambda: client("iam").put_role_policy(RoleName=role.inputs["role"], PolicyName=role.inputs["name"], PolicyDocument=(
-            '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'))),
+        (
+            made.one("aws:s3/bucketVersioning:BucketVersioning", "raw"),
+            {"versioningConfiguration"},
+            lambda: client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}),
+        ),
+        (
+            made.one("aws:s3/bucket:Bucket", "raw"),
+            {"tags"},
+            lambda: client("s3").put_bucket_tagging(
+                Bucket=bucket, Tagging={"TagSet": [{"Key": "Owner", "Value": "nobody"}]}
+            ),
+        ),
+        (
+            made.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "raw"),
+            {"blockPublicAcls"},
+            lambda: client("s3").put_public_access_block(
+                Bucket=bucket,
+                PublicAccessBlockConfiguration={
+                    "BlockPublicAcls": False,
+                    "IgnorePublicAcls": True,
+                    "BlockPublicPolicy": True,
+                    "RestrictPublicBuckets": True,
+                },
+            ),
+        ),
+        (
+            made.one("aws:s3/bucketPolicy:BucketPolicy", "raw"),
+            {"policy"},
+            lambda: client("s3").put_bucket_policy(Bucket=bucket, Policy='{"Version":"2012-10-17","Statement":[]}'),
+        ),
+        (
+            group,
+            {"retentionInDays"},
+            lambda: client("logs").put_retention_policy(logGroupName=group.id, retentionInDays=1),
+        ),
+        (
+            role,
+            {"policy"},
+            lambda: client("iam").put_role_policy(
+                RoleName=role.inputs["role"],
+                PolicyName=role.inputs["name"],
+                PolicyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}',
+            ),
+        ),
         (key, {"enableKeyRotation"}, lambda: client("kms").disable_key_rotation(KeyId=key.id)),
-        (alarm, {"threshold"}, lambda: client("cloudwatch").put_metric_alarm(AlarmName=alarm.id, **wanted, Threshold=123456.0, EvaluationPeriods=int(
-            alarm.inputs["evaluationPeriods"]), ComparisonOperator=alarm.inputs["comparisonOperator"])),
-    ]  # fmt: skip
+        (
+            alarm,
+            {"threshold"},
+            lambda: client("cloudwatch").put_metric_alarm(
+                AlarmName=alarm.id,
+                **wanted,
+                Threshold=123456.0,
+                EvaluationPeriods=int(alarm.inputs["evaluationPeriods"]),
+                ComparisonOperator=alarm.inputs["comparisonOperator"],
+            ),
+        ),
+    ]
     for record, properties, change in hands:
         change()
         found = set(made.now(record))
@@ -160,7 +229,9 @@ def test_a_change_by_hand_is_seen(made: Made) -> None:
 
 def test_a_lock_that_moto_can_not_change_is_told(made: Made) -> None:
     s3 = boto3.client("s3", region_name=REGION)
-    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.create_bucket(
+        Bucket="locked", ObjectLockEnabledForBucket=True, CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     version = s3.put_object(Bucket="locked", Key="k", Body=b"v")["VersionId"]
     inputs = {"bucket": "locked", "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1}}}
     with pytest.raises(GroundplanError, match="the lock of a bucket that holds objects changed") as raised:
@@ -174,12 +245,24 @@ def test_what_is_deleted_by_hand_is_gone_and_everything_goes(made: Made) -> None
     for record in reversed(made.records):
         inputs = {**record.inputs, "forceDestroy": True, "forceDelete": True}
         if "deletionProtectionEnabled" in inputs:
-            made.maker.change(record.type, record.name, inputs, {**inputs, "deletionProtectionEnabled": False}, record.id, record.outputs)
-        if record.type == "aws:secretsmanager/secretRotation:SecretRotation":  # the program leaves it to the secret's end
+            made.maker.change(
+                record.type,
+                record.name,
+                inputs,
+                {**inputs, "deletionProtectionEnabled": False},
+                record.id,
+                record.outputs,
+            )
+        if (
+            record.type == "aws:secretsmanager/secretRotation:SecretRotation"
+        ):  # the program leaves it to the secret's end
             continue
         made.maker.delete(record.type, record.name, inputs, record.id)
         if record.type not in STAY and (rule := rule_for(record.type)) and rule.read is not None:
             assert made.maker.read(record.type, inputs, record.id, record.outputs) is None, record.type
-    assert boto3.client("s3").list_buckets()["Buckets"] == [] and boto3.client("dynamodb", REGION).list_tables()["TableNames"] == []
+    assert (
+        boto3.client("s3").list_buckets()["Buckets"] == []
+        and boto3.client("dynamodb", REGION).list_tables()["TableNames"] == []
+    )
     own = [role for role in boto3.client("iam").list_roles()["Roles"] if "groundplan" in role["RoleName"]]
     assert own == []

@@ -1,4 +1,6 @@
-"""A contract of several objects, with exact amounts, dates, time zones, objects and lists, from its events to features and to a person's deletion."""
+"""A contract of several objects, with exact amounts, dates, time zones, objects and lists, from its events to
+features and to a person's deletion.
+"""
 
 from __future__ import annotations
 
@@ -47,45 +49,72 @@ def labels(tables):
 @pytest.fixture
 def context(outputs: Outputs, tmp_path: Path, inside: None, aws: Any) -> Iterator[Context]:
     name = f"shop_{uuid.uuid4().hex[:8]}"
-    customer = [{"name": "email", "logicalType": "string", "classification": "PII"}, {"name": "country", "logicalType": "string"}]
+    customer = [
+        {"name": "email", "logicalType": "string", "classification": "PII"},
+        {"name": "country", "logicalType": "string"},
+    ]
     local = {"format": "dd.MM.yyyy HH:mm", "defaultTimezone": "Europe/Berlin"}
     document = small(
         {"name": "order_id", "logicalType": "string", "primaryKey": True},
-        {"name": "ordered_at", "logicalType": "timestamp", "partitioned": True, "required": True, "logicalTypeOptions": local},
-        {"name": "total", "logicalType": "number", "physicalType": "decimal(10, 2)", "quality": [{"metric": "nullValues", "mustBe": 0}]},
+        {
+            "name": "ordered_at",
+            "logicalType": "timestamp",
+            "partitioned": True,
+            "required": True,
+            "logicalTypeOptions": local,
+        },
+        {
+            "name": "total",
+            "logicalType": "number",
+            "physicalType": "decimal(10, 2)",
+            "quality": [{"metric": "nullValues", "mustBe": 0}],
+        },
         {"name": "due", "logicalType": "date"},
         {"name": "customer", "logicalType": "object", "properties": customer},
         {"name": "labels", "logicalType": "array", "items": {"logicalType": "string"}},
         {"name": "late", "logicalType": "boolean", "required": True},
         id=name,
-    )  # fmt: skip
+    )
     document["schema"][0] |= {"name": "orders", "physicalName": f"{name}.orders"}
     orphans = "SELECT count(*) FROM line_items l LEFT JOIN orders o USING (order_id) WHERE o.order_id IS NULL"
     document["schema"].append(
         {
-            "name": "line_items", "physicalName": f"{name}.lines", "quality": [{"type": "sql", "query": orphans, "mustBe": 0, "severity": "warning"}],
+            "name": "line_items",
+            "physicalName": f"{name}.lines",
+            "quality": [{"type": "sql", "query": orphans, "mustBe": 0, "severity": "warning"}],
             "properties": [
-                {"name": "order_id", "logicalType": "string", "primaryKey": True}, {"name": "line", "logicalType": "integer", "primaryKey": True},
+                {"name": "order_id", "logicalType": "string", "primaryKey": True},
+                {"name": "line", "logicalType": "integer", "primaryKey": True},
                 {"name": "price", "logicalType": "number", "physicalType": "numeric(8,2)"},
             ],
         }
-    )  # fmt: skip
+    )
     kinds = {"total": "number", "lines": "integer", "dearest": "number", "country": "string", "labels": "integer"}
     (tmp_path / "contract.yaml").write_text(yaml.safe_dump(document))
     views = {name: {"key": "order_id", "features": kinds}}
-    settings = {"model": name.replace("_", "-"), "target": "late", "features": "features", "views": views, "recording": True}
+    settings = {
+        "model": name.replace("_", "-"),
+        "target": "late",
+        "features": "features",
+        "views": views,
+        "recording": True,
+    }
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "features.py").write_text(FEATURES.replace("VIEW", name))
     (tmp_path / "experiment.py").write_text("")
     table = f"{outputs.online_table_prefix}.{name}"
     aws("dynamodb").create_table(
-        TableName=table, KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+        TableName=table,
+        KeySchema=[{"AttributeName": "entity_id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "entity_id", "AttributeType": "S"}],
-    )  # fmt: skip
+    )
     example = load_definition(tmp_path)
     for contract in example.contracts:
         make_topics(contract.topic)
-    yield Context(outputs.model_copy(update={"online_tables": {name: table}}), example, f"t{time.time_ns()}", tmp_path / "reports")
+    yield Context(
+        outputs.model_copy(update={"online_tables": {name: table}}), example, f"t{time.time_ns()}", tmp_path / "reports"
+    )
 
 
 def sent(context: Context) -> None:
@@ -95,11 +124,18 @@ def sent(context: Context) -> None:
         order, at = f"o{number}", datetime(2026, 3, 1) + timedelta(hours=7 * number)  # noqa: DTZ001 (in Berlin)
         prices = [Decimal(chance.randint(1, 9999)) / 100 for _ in range(chance.randint(1, 4))]
         for line, price in enumerate(prices):
-            producer.produce(lines.topic, orjson.dumps({"order_id": order, "line": line, "price": str(price)}), key=f"{order}|{line}")
+            producer.produce(
+                lines.topic, orjson.dumps({"order_id": order, "line": line, "price": str(price)}), key=f"{order}|{line}"
+            )
         event = {
-            "order_id": order, "ordered_at": f"{at:%d.%m.%Y %H:%M}", "total": str(sum(prices)), "due": f"{at.date() + timedelta(3)}", "late": number % 3 == 0,
-            "customer": None if number == 5 else {"email": f"c{number % 7}@example.com", "country": "DE"}, "labels": ["gift"] * (number % 3),
-        }  # fmt: skip
+            "order_id": order,
+            "ordered_at": f"{at:%d.%m.%Y %H:%M}",
+            "total": str(sum(prices)),
+            "due": f"{at.date() + timedelta(3)}",
+            "late": number % 3 == 0,
+            "customer": None if number == 5 else {"email": f"c{number % 7}@example.com", "country": "DE"},
+            "labels": ["gift"] * (number % 3),
+        }
         producer.produce(orders.topic, orjson.dumps(event), key=order)
     producer.produce(orders.topic, orjson.dumps({**event, "order_id": "bad", "total": "1.234"}), key="bad")
     producer.produce(lines.topic, orjson.dumps({"order_id": "nobody", "line": 0, "price": 1}), key="nobody|0")
@@ -111,11 +147,17 @@ def test_every_part_of_a_contract_reaches_the_features(context: Context, capsys:
     sent(context)
     taken = ingest(context)
     orders, lines = context.definition.contracts
-    assert taken["other_keys"] == 0 and taken["topics"][orders.topic]["dead_letters"] == 1 and taken["topics"][lines.topic]["deletions"] == 1
+    assert (
+        taken["other_keys"] == 0
+        and taken["topics"][orders.topic]["dead_letters"] == 1
+        and taken["topics"][lines.topic]["deletions"] == 1
+    )
     (letter,) = dead_letters.read(context, orders.topic)
     assert letter.detail == "total is 1.234, and has room for 10 digits, 2 of them behind the point"
     context.write_result("quality", checked := check_quality(context))
-    assert checked["deleted"] == 1 and "warning: contract" in capsys.readouterr().out, "a rule that only warns stops nothing"
+    assert checked["deleted"] == 1 and "warning: contract" in capsys.readouterr().out, (
+        "a rule that only warns stops nothing"
+    )
     assert checked["datasets"]["line_items"]["warnings"] == ["table: query mustBe 0 (1 of 147 rows)"]
     table = read_parquet(context.get_address(checked["datasets"]["orders"]["dataset"]))
     first = next(row for row in table.to_pylist() if row["order_id"] == "o0")

@@ -1,4 +1,6 @@
-"""Every stack comes up in process, against moto: complete documents, names within AWS's limits, stacks that don't collide."""
+"""Every stack comes up in process, against moto: complete documents, names within AWS's limits, stacks that don't
+collide.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class InProcess:
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Topics are tested on the real broker elsewhere."""
     topic = rules.RULES["aws:msk/topic:Topic"]
-    monkeypatch.setitem(rules.RULES, "aws:msk/topic:Topic", replace(topic, make=lambda cloud, inputs: (inputs["name"], {})))
+    monkeypatch.setitem(
+        rules.RULES, "aws:msk/topic:Topic", replace(topic, make=lambda cloud, inputs: (inputs["name"], {}))
+    )
 
 
 @pytest.fixture
@@ -83,7 +87,9 @@ def test_a_stack_comes_up_and_its_documents_are_strict(stack: str, cloud: InProc
             assert not (wild and "*" in statement.get("Resource", [])), f"{name}: {statement}"
     reading = ("Get", "List", "Describe", "Lookup", "Select", "Decrypt")
     auditor = [statement for name, statement in statements if name == "identity-auditor" and "Resource" in statement]
-    assert auditor and all(action.split(":")[1].startswith(reading) for statement in auditor for action in statement["Action"])
+    assert auditor and all(
+        action.split(":")[1].startswith(reading) for statement in auditor for action in statement["Action"]
+    )
     for record in records:
         if record.type == "aws:iam/role:Role":
             _check_role(record)
@@ -91,7 +97,12 @@ def test_a_stack_comes_up_and_its_documents_are_strict(stack: str, cloud: InProc
 
 def _statements(record: Record) -> list[dict[str, Any]]:
     texts = [record.inputs.get(key) for key in ("policy", "assumeRolePolicy")]
-    return [statement for text in texts if isinstance(text, str) and "Statement" in text for statement in json.loads(text)["Statement"]]
+    return [
+        statement
+        for text in texts
+        if isinstance(text, str) and "Statement" in text
+        for statement in json.loads(text)["Statement"]
+    ]
 
 
 def _check_role(record: Record) -> None:
@@ -105,8 +116,18 @@ def _check_role(record: Record) -> None:
 
 def _names(records: list[Record]) -> set[tuple[str, str]]:
     """Physical names, by type; names inside of something that is named itself may be equal."""
-    inside = {"aws:iam/rolePolicy:RolePolicy", "aws:amp/ruleGroupNamespace:RuleGroupNamespace", "aws:msk/topic:Topic", "aws:s3/bucketObjectv2:BucketObjectv2"}
-    inside |= {"aws:glue/catalogTable:CatalogTable", "aws:glue/schema:Schema", "aws:sagemaker/userProfile:UserProfile", "aws:eks/addon:Addon"}
+    inside = {
+        "aws:iam/rolePolicy:RolePolicy",
+        "aws:amp/ruleGroupNamespace:RuleGroupNamespace",
+        "aws:msk/topic:Topic",
+        "aws:s3/bucketObjectv2:BucketObjectv2",
+    }
+    inside |= {
+        "aws:glue/catalogTable:CatalogTable",
+        "aws:glue/schema:Schema",
+        "aws:sagemaker/userProfile:UserProfile",
+        "aws:eks/addon:Addon",
+    }
     keys = ("name", "bucket", "identifier", "clusterName", "domainName", "pipelineName", "dashboardName", "alias")
     found = set()
     for record in records:
@@ -127,14 +148,24 @@ def test_two_stacks_in_one_account_do_not_collide(cloud: InProcess) -> None:
     ("project", "stack", "model"),
     [
         ("p" * 30, "s" * 30, "m" * 40),
-        pytest.param("a-company-with-a-long-name-inc", "production-of-the-third-region", "a-model-that-has-forty-characters-exactl", marks=pytest.mark.drill),
+        pytest.param(
+            "a-company-with-a-long-name-inc",
+            "production-of-the-third-region",
+            "a-model-that-has-forty-characters-exactl",
+            marks=pytest.mark.drill,
+        ),
         pytest.param("g", "p", "m", marks=pytest.mark.drill),
     ],
 )
-def test_names_stay_within_awss_limits_whatever_project_stack_and_model_are_called(project: str, stack: str, model: str, cloud: InProcess) -> None:
+def test_names_stay_within_awss_limits_whatever_project_stack_and_model_are_called(
+    project: str, stack: str, model: str, cloud: InProcess
+) -> None:
     config = load_config(ROOT, "prod")
     models = config["groundplan:objectives"]["models"]
-    config["groundplan:objectives"]["models"] = {model: models["diabetes-rf"], "x" * 40: {**models["diabetes-rf"], "target": "edge", "explanations": False}}
+    config["groundplan:objectives"]["models"] = {
+        model: models["diabetes-rf"],
+        "x" * 40: {**models["diabetes-rf"], "target": "edge", "explanations": False},
+    }
     records = cloud.apply(stack, config, project)
     names = [name for type_, name in _names(records)]
     assert len(names) > 60

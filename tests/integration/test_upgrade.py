@@ -1,4 +1,6 @@
-"""`groundplan upgrade`, from the last release (the newest tag; before there is one, this tree) to one that follows it."""
+"""`groundplan upgrade`, from the last release (the newest tag; before there is one, this tree) to one that follows
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,31 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def wheel(source: Path, into: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(into), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(into),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return next(into.glob("*.whl"))
 
 
 def last_release(folder: Path) -> Path:
     """Its source; a release from before `groundplan init` is none that a repository depends on."""
-    tag = subprocess.run(["git", "describe", "--tags", "--abbrev=0", "--match", "v*"], cwd=ROOT, capture_output=True, text=True)
+    tag = subprocess.run(
+        ["git", "describe", "--tags", "--abbrev=0", "--match", "v*"], cwd=ROOT, capture_output=True, text=True
+    )
     if tag.returncode == 0:
-        archive = subprocess.run(["git", "archive", "--format=tar", tag.stdout.strip()], cwd=ROOT, capture_output=True, check=True).stdout
+        archive = subprocess.run(
+            ["git", "archive", "--format=tar", tag.stdout.strip()], cwd=ROOT, capture_output=True, check=True
+        ).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extraction_filter = getattr(tarfile, "data_filter", None)
             files.extractall(folder)
@@ -52,11 +69,16 @@ def change(source: Path, file: str, before: str, now: str) -> None:
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """The last release, installed; and the wheels of two that follow it: one that adds, and one that takes away what a stack says."""
+    """The last release, installed; and the wheels of two that follow it: one that adds, and one that takes away what
+    a stack says.
+    """
     folder = tmp_path_factory.mktemp("releases")
     installed = folder / "installed"
     first = wheel(last_release(folder / "last"), folder / "wheel")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(installed), str(first)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(installed), str(first)],
+        check=True,
+    )
     source = copy_project(folder / "next")
     change(source, "pyproject.toml", f'version = "{first.name.split("-")[1]}"', f'version = "{NEWER}"')
     change(
@@ -66,7 +88,12 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
         '    motto: str = Field(default="none", description="A word.")\n    untrusted_models: bool =',
     )
     change(source, "components/models/image.py", '"countNumber": 14', '"countNumber": 21')
-    change(source, "groundplan/scaffold/templates/repository/Makefile.txt", "## stop every process of it", "## stop all of it")
+    change(
+        source,
+        "groundplan/scaffold/templates/repository/Makefile.txt",
+        "## stop every process of it",
+        "## stop all of it",
+    )
     newer = wheel(source, folder / "newer")
     change(source, "spec/objectives/model.py", "alert_percent", "alert_percents")
     return installed, newer, wheel(source, folder / "breaking")
@@ -80,7 +107,14 @@ def acme(releases: tuple[Path, Path, Path], tmp_path: Path) -> tuple[Path, Run]:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(releases[0])}
-        return subprocess.run([sys.executable, "-m", "groundplan", *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            [sys.executable, "-m", "groundplan", *arguments],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     assert run("init", "--groundplan", "groundplan==0.1.0").returncode == 0
     for stack in ("dev", "staging", "prod"):
@@ -89,7 +123,11 @@ def acme(releases: tuple[Path, Path, Path], tmp_path: Path) -> tuple[Path, Run]:
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(project)): path.read_bytes() for path in project.rglob("*") if path.is_file() and ".groundplan" not in path.parts}
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file() and ".groundplan" not in path.parts
+    }
 
 
 def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
@@ -116,7 +154,11 @@ def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], rel
     assert "## stop all of it" in makefile and "@echo training" in makefile, "the release's line and the company's"
     assert re.fullmatch(r"groundplan @ file://\S+#sha256=[0-9a-f]{64}\n", (project / "requirements.txt").read_text())
     after = contents(project)
-    assert {name for name in after if after[name] != before.get(name)} == {"Makefile", "requirements.txt", "stacks/objectives.schema.json"}
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "Makefile",
+        "requirements.txt",
+        "stacks/objectives.schema.json",
+    }
 
 
 def test_a_line_that_both_changed_is_left_to_people(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
@@ -126,14 +168,21 @@ def test_a_line_that_both_changed_is_left_to_people(acme: tuple[Path, Run], rele
     done = run("upgrade", str(releases[1]), "--yes")
     assert done.returncode == 0 and "Makefile.new: both you and the release changed it" in done.stdout
     assert (project / "Makefile").read_text() == text
-    assert "## our own words" in (project / "Makefile.new").read_text() and "## stop all of it" in (project / "Makefile.new").read_text()
+    assert (
+        "## our own words" in (project / "Makefile.new").read_text()
+        and "## stop all of it" in (project / "Makefile.new").read_text()
+    )
 
 
-def test_a_release_that_can_not_draw_a_stack_is_not_taken(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
+def test_a_release_that_can_not_draw_a_stack_is_not_taken(
+    acme: tuple[Path, Run], releases: tuple[Path, Path, Path]
+) -> None:
     project, run = acme
     before = contents(project)
     done = run("upgrade", str(releases[2]), "--yes")
-    assert done.returncode == 2 and "stack local: can't be drawn" in done.stderr and "budget.alert_percent" in done.stderr, done.stdout + done.stderr
+    assert (
+        done.returncode == 2 and "stack local: can't be drawn" in done.stderr and "budget.alert_percent" in done.stderr
+    ), done.stdout + done.stderr
     assert contents(project) == before
 
 

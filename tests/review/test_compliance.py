@@ -41,12 +41,28 @@ def test_each_framework_has_a_page_and_a_table(prod: Review, settings: Settings,
 
 def test_what_no_program_can_do_is_said_with_who_must(prod: Review, settings: Settings) -> None:
     rows = {row.reference: row for row in evidence(prod, settings, "GDPR")}
-    assert (rows["GDPR 32(1)(d)"].state, rows["GDPR 32(1)(d)"].who, rows["GDPR 32(1)(d)"].every) == ("by people", "Security", "each quarter")
+    assert (rows["GDPR 32(1)(d)"].state, rows["GDPR 32(1)(d)"].who, rows["GDPR 32(1)(d)"].every) == (
+        "by people",
+        "Security",
+        "each quarter",
+    )
     assert rows["GDPR 32(1)(a)"].state == "satisfied" and "lake-raw" in rows["GDPR 32(1)(a)"].satisfied
     waived = rows["GDPR 32(1)(b)"]
-    assert waived.state == "waived" and {finding.resource for finding in waived.waived} == {"secrets-masking-key", "cluster-baseline-monitoring"}
+    assert waived.state == "waived" and {finding.resource for finding in waived.waived} == {
+        "secrets-masking-key",
+        "cluster-baseline-monitoring",
+    }
     subjects = {row.reference for row in checklist(prod, settings)}
-    assert subjects == {"Roles", "Secrets", "Encryption", "CloudTrail", "Masking", "GDPR Art. 83", "HIPAA 164.306", "Penetration test"}
+    assert subjects == {
+        "Roles",
+        "Secrets",
+        "Encryption",
+        "CloudTrail",
+        "Masking",
+        "GDPR Art. 83",
+        "HIPAA 164.306",
+        "Penetration test",
+    }
 
 
 def test_an_open_finding_fails_its_rules_and_its_resource_satisfies_nothing(prod: Review, settings: Settings) -> None:

@@ -1,7 +1,8 @@
-"""For each control that is mandatory for a stack under every regime: breaking the platform in the one way it guards against is found.
+"""For each control that is mandatory for a stack under every regime: breaking the platform in the one way it guards
+against is found.
 
-The platform is that of a stack that asks for everything there is. It is previewed once; a mutation changes, adds or takes away what a
-careless change of the program would, and the pack's own functions judge the result.
+The platform is that of a stack that asks for everything there is. It is previewed once; a mutation changes, adds or
+takes away what a careless change of the program would, and the pack's own functions judge the result.
 """
 
 from __future__ import annotations
@@ -24,11 +25,34 @@ from tests.unit.policies.test_policies import RESOURCES, STACKS
 SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
 # Guarding what the platform does not have at all; programs of others do, and tests/review/programs.py breaks them.
 NOT_OURS = {
-    "rds-cluster-encrypted", "ebs-volume-encrypted", "efs-encrypted", "redshift-encrypted", "cache-encrypted", "notebook-own-key", "cdn-https", "cache-tls",
-    "listener-tls", "redshift-private", "function-url-authenticated", "load-balancer-internal", "instance-no-public-ip", "iam-no-access-keys", "iam-no-users",
-    "iam-groups-not-users", "parameter-secure", "secret-not-in-program", "rds-cluster-password-managed", "api-logged", "efs-backed-up", "notebook-no-root",
-    "notebook-no-internet", "k8s-no-secret-object", "k8s-no-cluster-admin", "k8s-rbac-narrow", "feature-store-encrypted",
-}  # fmt: skip
+    "rds-cluster-encrypted",
+    "ebs-volume-encrypted",
+    "efs-encrypted",
+    "redshift-encrypted",
+    "cache-encrypted",
+    "notebook-own-key",
+    "cdn-https",
+    "cache-tls",
+    "listener-tls",
+    "redshift-private",
+    "function-url-authenticated",
+    "load-balancer-internal",
+    "instance-no-public-ip",
+    "iam-no-access-keys",
+    "iam-no-users",
+    "iam-groups-not-users",
+    "parameter-secure",
+    "secret-not-in-program",
+    "rds-cluster-password-managed",
+    "api-logged",
+    "efs-backed-up",
+    "notebook-no-root",
+    "notebook-no-internet",
+    "k8s-no-secret-object",
+    "k8s-no-cluster-admin",
+    "k8s-rbac-narrow",
+    "feature-store-encrypted",
+}
 
 
 def unknown(value: Any) -> Any:
@@ -47,7 +71,10 @@ def platform() -> list[tuple[str, str, dict[str, Any], bool]]:
 
 
 def judged(control: Control, resources: list[tuple[str, str, dict[str, Any], bool]]) -> list[str]:
-    items = [Item(kind, name, f"urn::{name}", unknown_checking_proxy(props), protect) for kind, name, props, protect in resources]
+    items = [
+        Item(kind, name, f"urn::{name}", unknown_checking_proxy(props), protect)
+        for kind, name, props, protect in resources
+    ]
     if control.stack_check:
         return [fault for _, fault in control.stack_check(items)]
     return [fault for item in items if item.type in control.types for fault in _asked(control, item)]
@@ -121,12 +148,19 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "endpoint-canary": _changed("endpoint:Endpoint", lambda props: props.pop("deploymentConfig"), "real-time"),
     "s3-no-public-access": _changed(":BucketPublicAccessBlock", lambda props: props.update(blockPublicAcls=False)),
     "k8s-service-internal": _changed("v1:Service", lambda props: props["metadata"].pop("annotations")),
-    "topic-has-dead-letters": lambda found: [item for item in found if not (item[0].endswith(":Topic") and str(item[2].get("name")).endswith(".dlq"))],
+    "topic-has-dead-letters": lambda found: [
+        item for item in found if not (item[0].endswith(":Topic") and str(item[2].get("name")).endswith(".dlq"))
+    ],
     "endpoint-alarmed": _without(":MetricAlarm"),
     "k8s-namespace-closed": _changed(":NetworkPolicy", lambda props: props["spec"].update(ingress=[{}])),
     "k8s-image-signed": _without(":ClusterImagePolicy"),
-    "spot-with-fallback": lambda found: [item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])],
-    "no-idle-accelerator": lambda found: [*found, ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False)],
+    "spot-with-fallback": lambda found: [
+        item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])
+    ],
+    "no-idle-accelerator": lambda found: [
+        *found,
+        ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False),
+    ],
     "resources-in-one-law": _changed(":Vault", lambda props: props.update(region="us-east-1")),
     "endpoint-scales": _without(":Target"),
     "audit-log-locked": _without(":BucketObjectLockConfiguration"),
@@ -138,13 +172,21 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "k8s-capabilities-dropped": _changed("v1:Deployment", _container({"securityContext": {}})),
     "k8s-no-privileged": _changed("v1:Deployment", _container({"securityContext": {"privileged": True}})),
     "k8s-not-root": _changed("v1:Deployment", _container({"securityContext": {"runAsUser": 0}})),
-    "k8s-seccomp": _changed("v1:Deployment", _container({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+    "k8s-seccomp": _changed(
+        "v1:Deployment", _container({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})
+    ),
     "k8s-image-fixed": _changed("v1:Deployment", _container({"image": "registry.k8s.io/pause:latest"})),
     "k8s-image-from-our-registry": _changed("v1:Deployment", _container({"image": "docker.io/x:1"})),
     "k8s-no-host": _changed("v1:Deployment", _pod({"hostNetwork": True})),
-    "k8s-no-token": _changed("v1:Deployment", _pod({"automountServiceAccountToken": True, "serviceAccountName": "default"})),
-    "k8s-probed": _changed("v1:Deployment", lambda props: props["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe", None)),
-    "k8s-no-secret-in-environment": _changed("v1:Deployment", _container({"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]})),
+    "k8s-no-token": _changed(
+        "v1:Deployment", _pod({"automountServiceAccountToken": True, "serviceAccountName": "default"})
+    ),
+    "k8s-probed": _changed(
+        "v1:Deployment", lambda props: props["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe", None)
+    ),
+    "k8s-no-secret-in-environment": _changed(
+        "v1:Deployment", _container({"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]})
+    ),
 }
 
 
@@ -155,7 +197,11 @@ def _governance(item: Any) -> Any:
 
 
 def mandatory(settings: Settings) -> list[str]:
-    return [control.id for control in CONTROLS.values() if settings.mandatory(control) and settings.applies(control) and control.id not in NOT_OURS]
+    return [
+        control.id
+        for control in CONTROLS.values()
+        if settings.mandatory(control) and settings.applies(control) and control.id not in NOT_OURS
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,9 @@ def prod() -> Permissions:
 def test_no_recorded_call_is_refused_and_every_role_may_do_what_it_is_for(stack: str, prod: Permissions) -> None:
     found = prod if stack == "prod" else of_project(ROOT, stack)
     assert len(found.calls) > 100 and len(found.results) > 250
-    assert [(item.who, item.role, item.need.action, item.need.resource, item.decision.reason) for item in found.refused] == []
+    assert [
+        (item.who, item.role, item.need.action, item.need.resource, item.decision.reason) for item in found.refused
+    ] == []
     assert [(item.who, item.need.action, item.decision.reason) for item in found.undecided] == []
     assert found.faults == []
 
@@ -50,31 +52,62 @@ def bent(folder: Path, file: str, change: Callable[[str], str]) -> Path:
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("components/foundation/identity.py", '("dynamodb:BatchWriteItem", "dynamodb:DescribeTable")', '("dynamodb:DescribeTable",)',
-         "step.features: dynamodb:BatchWriteItem on arn:aws:dynamodb:us-east-1:123456789012:table/groundplan-local-online.any would be refused: no statement of its"),
-        pytest.param("components/foundation/identity.py", '_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")', '_USE_KEY = ("kms:Decrypt",)',
-         "would be refused: no statement of its policies allows it; arn:aws:s3:::groundplan-local-audit-123456789012 is encrypted with it", marks=pytest.mark.drill),
-        ("components/foundation/boundary.py", 'Statement(("s3:*",)', 'Statement(("s3:List*",)', "would be refused: its permission boundary does not allow it"),
-        ("components/foundation/identity.py", '("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)',
-         '("sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint"), (endpoints, configs)', "data-scientist may promote, and is not meant to"),
+        (
+            "components/foundation/identity.py",
+            '("dynamodb:BatchWriteItem", "dynamodb:DescribeTable")',
+            '("dynamodb:DescribeTable",)',
+            (
+                "step.features: dynamodb:BatchWriteItem on"
+                " arn:aws:dynamodb:us-east-1:123456789012:table/groundplan-local-online.any would be refused: no"
+                " statement of its"
+            ),
+        ),
+        pytest.param(
+            "components/foundation/identity.py",
+            '_USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")',
+            '_USE_KEY = ("kms:Decrypt",)',
+            "would be refused: no statement of its policies allows it; arn:aws:s3:::groundplan-local-audit-123456789012"
+            " is encrypted with it",
+            marks=pytest.mark.drill,
+        ),
+        (
+            "components/foundation/boundary.py",
+            'Statement(("s3:*",)',
+            'Statement(("s3:List*",)',
+            "would be refused: its permission boundary does not allow it",
+        ),
+        (
+            "components/foundation/identity.py",
+            '("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)',
+            '("sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint"), (endpoints, configs)',
+            "data-scientist may promote, and is not meant to",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_program_that_allows_less_or_more_is_told(file: str, old: str, new: str, says: str, tmp_path: Path) -> None:
     folder = bent(tmp_path / "project", file, lambda text: text.replace(old, new, 1))
     found = review(folder, "local")
-    told = [finding.message for finding in found.findings if finding.policy in ("iam-call-refused", "iam-role-as-meant")]
+    told = [
+        finding.message for finding in found.findings if finding.policy in ("iam-call-refused", "iam-role-as-meant")
+    ]
     assert any(says in message for message in told), told
     assert not found.passed
 
 
 def test_a_review_shows_who_may_do_what_since(tmp_path: Path) -> None:
     folder = bent(tmp_path / "project", "README.md", lambda text: f"{text}\n")
-    for command in (("init", "-q"), ("add", "-A"), ("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "as it was")):
+    for command in (
+        ("init", "-q"),
+        ("add", "-A"),
+        ("-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "as it was"),
+    ):
         subprocess.run(["git", *command], cwd=folder, check=True)
     path = folder / "components" / "foundation" / "identity.py"
     path.write_text(
         path.read_text(encoding="utf-8").replace(
-            "*self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),", "*self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS),", 1
+            "*self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),",
+            "*self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS),",
+            1,
         )
     )
     found = review(folder, "local", against="HEAD").comparison
@@ -82,30 +115,74 @@ def test_a_review_shows_who_may_do_what_since(tmp_path: Path) -> None:
 
 
 def test_what_differs_from_run_to_run_is_a_placeholder() -> None:
-    names = Names("groundplan", "local", "123456789012", "us-east-1", {"481f2631-5049-40c6-b609-685f5644c10f": "models"})
+    names = Names(
+        "groundplan", "local", "123456789012", "us-east-1", {"481f2631-5049-40c6-b609-685f5644c10f": "models"}
+    )
     raw = [
-        {"caller": "step.deploy", "service": "s3", "operation": "PutObject", "parameters": {
-            "Bucket": "groundplan-local-models-123456789012", "Key": "diabetes-rf/v1/model.tar.gz", "ContentLength": 7}},
-        {"caller": "step.deploy", "service": "s3", "operation": "PutObject", "parameters": {
-            "Bucket": "groundplan-local-models-123456789012", "Key": "flights-late/v2/model.tar.gz", "ContentLength": 9}},
-        {"caller": "step.deploy", "service": "sagemaker", "operation": "CreateEndpointConfig", "parameters": {
-            "EndpointConfigName": "groundplan-local-diabetes-rf-v1-2026", "KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/481f2631-5049-40c6-b609-685f5644c10f"}},
-        {"caller": "step.ingest", "service": "s3", "operation": "GetObject", "missing": True, "parameters": {
-            "Bucket": "groundplan-local-raw-123456789012", "Key": "manifests/a/b.json"}},
-        {"caller": "server.kafka", "service": "s3", "operation": "GetObject", "parameters": {"Bucket": "b", "Key": "k"}},
-    ]  # fmt: skip
+        {
+            "caller": "step.deploy",
+            "service": "s3",
+            "operation": "PutObject",
+            "parameters": {
+                "Bucket": "groundplan-local-models-123456789012",
+                "Key": "diabetes-rf/v1/model.tar.gz",
+                "ContentLength": 7,
+            },
+        },
+        {
+            "caller": "step.deploy",
+            "service": "s3",
+            "operation": "PutObject",
+            "parameters": {
+                "Bucket": "groundplan-local-models-123456789012",
+                "Key": "flights-late/v2/model.tar.gz",
+                "ContentLength": 9,
+            },
+        },
+        {
+            "caller": "step.deploy",
+            "service": "sagemaker",
+            "operation": "CreateEndpointConfig",
+            "parameters": {
+                "EndpointConfigName": "groundplan-local-diabetes-rf-v1-2026",
+                "KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/481f2631-5049-40c6-b609-685f5644c10f",
+            },
+        },
+        {
+            "caller": "step.ingest",
+            "service": "s3",
+            "operation": "GetObject",
+            "missing": True,
+            "parameters": {"Bucket": "groundplan-local-raw-123456789012", "Key": "manifests/a/b.json"},
+        },
+        {
+            "caller": "server.kafka",
+            "service": "s3",
+            "operation": "GetObject",
+            "parameters": {"Bucket": "b", "Key": "k"},
+        },
+    ]
     assert [(call.operation, json.loads(call.parameters), call.missing) for call in generalised(raw, names)] == [
         ("PutObject", {"Bucket": "{prefix}-models-{account}", "Key": "{name}/{name}"}, False),
-        ("CreateEndpointConfig", {"EndpointConfigName": "{prefix}-{name}", "KmsKeyId": "arn:aws:kms:{region}:{account}:key/{key:models}"}, False),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "{prefix}-{name}", "KmsKeyId": "arn:aws:kms:{region}:{account}:key/{key:models}"},
+            False,
+        ),
         ("GetObject", {"Bucket": "{prefix}-raw-{account}", "Key": "manifests/{name}"}, True),
     ]
 
 
 def test_a_call_that_is_not_on_record_is_found(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
-    known, new = Call("step.deploy", "s3", "PutObject", '{"Bucket": "b"}'), Call("step.deploy", "s3", "DeleteObject", '{"Bucket": "b"}')
+    known, new = (
+        Call("step.deploy", "s3", "PutObject", '{"Bucket": "b"}'),
+        Call("step.deploy", "s3", "DeleteObject", '{"Bucket": "b"}'),
+    )
     write([known], file)
-    assert read(file) == [known] and new_calls([known, new, Call("server.kafka", "s3", "GetObject", "{}")], file) == [new]
+    assert read(file) == [known] and new_calls([known, new, Call("server.kafka", "s3", "GetObject", "{}")], file) == [
+        new
+    ]
     assert file.read_text(encoding="utf-8").count("\n") == 3
 
 
@@ -116,11 +193,21 @@ def test_findings_have_a_place(prod: Permissions) -> None:
 
 def test_a_policy_of_the_organization_counts(tmp_path: Path) -> None:
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    elsewhere = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringNotEquals": {"aws:RequestedRegion": "eu-central-1"}}}
-    for name, statements in (("home", [everything, elsewhere]), ("no-deletion", [everything, {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"}])):
+    elsewhere = {
+        "Effect": "Deny",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {"StringNotEquals": {"aws:RequestedRegion": "eu-central-1"}},
+    }
+    for name, statements in (
+        ("home", [everything, elsewhere]),
+        ("no-deletion", [everything, {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"}]),
+    ):
         (tmp_path / name).write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}), encoding="utf-8")
     assert of_project(ROOT, "prod", [tmp_path / "home"]).refused == [], "prod is at home there"
-    refused = {item.need.action for item in of_project(ROOT, "prod", [tmp_path / "home", tmp_path / "no-deletion"]).refused}
+    refused = {
+        item.need.action for item in of_project(ROOT, "prod", [tmp_path / "home", tmp_path / "no-deletion"]).refused
+    }
     assert refused == {"s3:DeleteObjectVersion"}
     (tmp_path / "none").write_text("{")
     with pytest.raises(UsageError, match="is no JSON"):

@@ -57,7 +57,9 @@ def test_a_bad_program_yields_exactly_its_findings(name: str, pulumi_program: Pr
     lines = code.splitlines()
     for finding in found.findings:
         file, _, line = finding.source.partition(":")
-        assert (file == "__main__.py" and "aws." in lines[int(line) - 1]) or "k8s." in lines[int(line) - 1], f"{finding.policy}: {finding.source}"
+        assert (file == "__main__.py" and "aws." in lines[int(line) - 1]) or "k8s." in lines[int(line) - 1], (
+            f"{finding.policy}: {finding.source}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,10 @@ def prod() -> Review:
 
 def test_the_prod_stack_is_clean(prod: Review) -> None:
     assert prod.passed and not [finding for finding in prod.findings if not finding.waived] and not prod.undecided
-    assert {finding.policy for finding in prod.findings} == {"secret-rotates", "k8s-pod-security"}, "both waived in the stack file"
+    assert {finding.policy for finding in prod.findings} == {
+        "secret-rotates",
+        "k8s-pod-security",
+    }, "both waived in the stack file"
     assert prod.cost.basis == "design" and prod.cost.budget_usd == 10_000 and 1_000 < prod.cost.monthly_usd < 10_000
     auditor = [grant for grant in prod.grants if grant.who == "role groundplan-prod-auditor"]
     assert auditor and all(grant.access in ("List", "Read") or "kms:Decrypt" in grant.actions for grant in auditor)
@@ -104,7 +109,9 @@ aws.iam.RolePolicy("not2", role=app.name, policy=json.dumps({"Version": "2012-10
 
 
 def test_every_way_to_give_a_right_is_listed(pulumi_program: Program) -> None:
-    found = {(grant.who, grant.access, grant.actions, grant.resources) for grant in pulumi_program(GRANTS).review.grants}
+    found = {
+        (grant.who, grant.access, grant.actions, grant.resources) for grant in pulumi_program(GRANTS).review.grants
+    }
     assert found == {
         ("role app", "Read", ("s3:GetObject",), ("arn:aws:s3:::b/*",)),
         ("role app", "Managed policy", ("arn:aws:iam::aws:policy/job-function/Billing",), ("what that policy names",)),
@@ -152,14 +159,24 @@ def test_modules_in_the_folder_where_it_is_called_are_not_its_own(tmp_path: Path
     for name in ("queue", "logging", "grpc", "yaml", "policies"):
         (folder / f"{name}.py").write_text("raise SystemExit('not this one')\n")
     (folder / "logging.py").unlink()  # a program that shadows what its own SDK imports fails under Pulumi, too
-    done = subprocess.run([str(Path(sys.executable).with_name("groundplan")), "review", "."], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("groundplan")), "review", "."],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and "s3-versioned" in done.stdout, done.stderr
 
 
 def test_an_output_that_cant_be_written_is_wrong_use(tmp_path: Path) -> None:
     folder = write(tmp_path / "program", f"{GOOD}\nbucket('b')\n")
     out = folder / "Pulumi.yaml" / "x.json"
-    done = subprocess.run([sys.executable, "-m", "groundplan", "review", str(folder), "--format", "json", "--out", str(out)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "groundplan", "review", str(folder), "--format", "json", "--out", str(out)],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and f"error: {out}: can't be written" in done.stderr
 
 
@@ -172,7 +189,11 @@ def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, pulumi_pro
         jsonschema.validate(json.loads(as_sarif(item)), schema)
     result = json.loads(as_sarif(bad))["runs"][0]["results"][0]
     place = result["locations"][0]["physicalLocation"]
-    assert (result["ruleId"], result["level"], place["artifactLocation"]["uri"]) == ("rds-private", "error", "__main__.py")
+    assert (result["ruleId"], result["level"], place["artifactLocation"]["uri"]) == (
+        "rds-private",
+        "error",
+        "__main__.py",
+    )
     assert place["region"]["startLine"] > 1
     suppressed = json.loads(as_sarif(prod))["runs"][0]["results"]
     assert all(item["suppressions"][0]["justification"] for item in suppressed)
@@ -186,16 +207,25 @@ def test_the_other_formats_say_the_same(prod: Review, pulumi_program: Program) -
     bad = pulumi_program(f"{GOOD}\n{PROGRAMS['administrator'].code}\n").review
     text = as_markdown(bad)
     assert (
-        text.startswith("## ❌ tried / dev: failed: 2 mandatory findings") and "| `iam-no-star-action` (**mandatory**) | critical | r<br>`__main__.py:" in text
+        text.startswith("## ❌ tried / dev: failed: 2 mandatory findings")
+        and "| `iam-no-star-action` (**mandatory**) | critical | r<br>`__main__.py:" in text
     )
 
 
 def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
 
     before = 'bucket("b")\nrole("r", allow("s3:GetObject", "arn:aws:s3:::b/*"))\nbucket("old")\n'
-    after = 'bucket("b", tls=False)\nrole("r", allow(["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::b/*"))\ndatabase("d")\n'
+    after = (
+        'bucket("b", tls=False)\nrole("r", allow(["s3:GetObject", "s3:PutObject"],'
+        ' "arn:aws:s3:::b/*"))\ndatabase("d")\n'
+    )
     # Modules of the same names as this project's, and different in the two revisions.
     write(tmp_path / "deep", f"from infra.helper import *\n{before}", helper="")
     (tmp_path / "deep" / "infra").mkdir()
@@ -208,9 +238,17 @@ def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
     compared = found.comparison
     assert compared is not None
     changes = {(change.what, change.type.rpartition(":")[2], change.name) for change in compared.resources}
-    assert ("added", "Instance", "d") in changes and ("gone", "Bucket", "old") in changes and ("changed", "RolePolicy", "r") in changes
-    assert ("gone", "BucketPolicy", "b") in changes and not [change for change in changes if change[1:] == ("Bucket", "b")]
-    assert [(grant.who, grant.access, grant.actions) for grant in compared.grants_added] == [("role r", "Write", ("s3:PutObject",))]
+    assert (
+        ("added", "Instance", "d") in changes
+        and ("gone", "Bucket", "old") in changes
+        and ("changed", "RolePolicy", "r") in changes
+    )
+    assert ("gone", "BucketPolicy", "b") in changes and not [
+        change for change in changes if change[1:] == ("Bucket", "b")
+    ]
+    assert [(grant.who, grant.access, grant.actions) for grant in compared.grants_added] == [
+        ("role r", "Write", ("s3:PutObject",))
+    ]
     assert [(finding.policy, finding.resource) for finding in compared.findings_added] == [("s3-tls-only", "b")]
     assert found.cost.monthly_usd > compared.monthly_usd_before == 0
     assert "Against `HEAD`" in as_markdown(found) and "s3:PutObject" in as_markdown(found)
@@ -246,7 +284,11 @@ made = bucket("b", tls=False)
 aws.s3.BucketPolicy("p", bucket="b", policy=made.id.apply(lambda name: 1 / 0))
 """
     found = pulumi_program(code).review
-    assert {(item.policy, item.resource) for item in found.undecided} == {("policy-not-public", "p"), ("s3-tls-only", ""), ("iam-lint", "p")}
+    assert {(item.policy, item.resource) for item in found.undecided} == {
+        ("policy-not-public", "p"),
+        ("s3-tls-only", ""),
+        ("iam-lint", "p"),
+    }
 
 
 def test_missing_configuration_is_asked_for_all_at_once(tmp_path: Path) -> None:
@@ -267,8 +309,14 @@ x = {"a": 1}[k]
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("import pulumi\n\n\ndef make():\n    return 1 / 0\n\n\nmake()\n", r"__main__\.py:5: the program raised ZeroDivisionError: division by zero"),
-        ("import nothing_of_that_name\n", r"__main__\.py:1: the program raised ModuleNotFoundError.*\n  -> install what the program needs"),
+        (
+            "import pulumi\n\n\ndef make():\n    return 1 / 0\n\n\nmake()\n",
+            r"__main__\.py:5: the program raised ZeroDivisionError: division by zero",
+        ),
+        (
+            "import nothing_of_that_name\n",
+            r"__main__\.py:1: the program raised ModuleNotFoundError.*\n  -> install what the program needs",
+        ),
         ("import pulumi\n\npulumi.log.error('no zone is left')\n", r"the program says: no zone is left"),
         ("raise SystemExit(3)\n", r"__main__\.py:1: the program raised SystemExit: 3"),
         ("def broken(:\n", "the program raised SyntaxError"),
@@ -333,7 +381,9 @@ def test_another_pack_is_asked_as_it_is(tmp_path: Path) -> None:
     pack = tmp_path / "pack"
     pack.mkdir()
     (pack / "PulumiPolicy.yaml").write_text("runtime: python\n")
-    (pack / "__main__.py").write_text(PACK.format(body="report('bad') if args.resource_type.endswith(':Bucket') else None"))
+    (pack / "__main__.py").write_text(
+        PACK.format(body="report('bad') if args.resource_type.endswith(':Bucket') else None")
+    )
     found = review(folder, packs=(pack,))
     assert told(found) == {"mine b"} and found.controls == 1
 
@@ -365,13 +415,18 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
 def test_regimes_of_the_stack_make_findings_mandatory_and_an_expired_waiver_is_one(tmp_path: Path) -> None:
     entry = "policy: s3-versioned, resource: b, reason: r, approver: a@b.c"
     other = "policy: s3-lifecycle, resource: 'b*', reason: r, approver: a@b.c"
-    stack = f"config:\n  groundplan:waivers:\n    - {{{entry}, expires: '2020-01-01'}}\n    - {{{other}, expires: '{LATER}'}}\n"
+    stack = (
+        f"config:\n  groundplan:waivers:\n    - {{{entry}, expires: '2020-01-01'}}\n    - {{{other}, expires:"
+        f" '{LATER}'}}\n"
+    )
     folder = write(tmp_path, f"{GOOD}\nbucket('b', versions=False, lifecycle=False)\n", **{"Pulumi__dev__yaml": stack})
     found = review(folder)
     waived = {finding.policy: finding.waived for finding in found.findings}
     assert waived["s3-lifecycle"] and waived["s3-versioned"] is None
     assert told(found) == {"s3-versioned b", "s3-lifecycle b", "!waiver-holds stack"}
-    assert "expired on 2020-01-01" in next(finding.message for finding in found.findings if finding.policy == "waiver-holds")
+    assert "expired on 2020-01-01" in next(
+        finding.message for finding in found.findings if finding.policy == "waiver-holds"
+    )
 
 
 def test_what_is_only_read_is_unknown_and_named_policies_inside_of_roles_are_read(pulumi_program: Program) -> None:
@@ -385,7 +440,8 @@ other = pulumi.StackReference("org/project/stack")
 aws.ec2.SecurityGroup("g", vpc_id=other.get_output("vpc"), ingress=[
     {"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": [there.arn, "0.0.0.0/0"]}])
 everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-aws.iam.Role("r", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": []}), inline_policies=[{"name": "i", "policy": json.dumps(everything)}])
+nobody = {"Version": "2012-10-17", "Statement": []}
+aws.iam.Role("r", assume_role_policy=json.dumps(nobody), inline_policies=[{"name": "i", "policy": json.dumps(everything)}])
 """
     found = told(pulumi_program(code).review)
     assert {"!no-open-ingress g", "!iam-no-star-action r", "!iam-no-wildcards r"} <= found, found
@@ -405,16 +461,24 @@ k8s.core.v1.Service("x", metadata={"name": "x", "labels": vpc.tags}, spec={"port
 k8s.yaml.ConfigFile("y", file="objects.yaml")
 k8s.helm.v3.Release("h", chart="redis")
 """
-    objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: open}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n"
+    objects = (
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: open}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:"
+        " {name: m}\n"
+    )
     found = pulumi_program(code, files={"objects.yaml": objects}).review
-    assert {"aws:ec2/subnet:Subnet", "kubernetes:core/v1:Namespace", "kubernetes:core/v1:ConfigMap"} <= {resource.type for resource in found.resources}
+    assert {"aws:ec2/subnet:Subnet", "kubernetes:core/v1:Namespace", "kubernetes:core/v1:ConfigMap"} <= {
+        resource.type for resource in found.resources
+    }
     assert "k8s-pod-security open" in told(found) and not any("k8s-valid" in item for item in told(found))
     assert any("not rendered here, so what they make is not seen: Helm release h" in note for note in found.notes)
 
 
 def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(pulumi_program: Program) -> None:
     code = 'import pulumi\nopen(pulumi.Config().require("file"))\npulumi.Config().require("later")\n'
-    with pytest.raises(UsageError, match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more"):
+    with pytest.raises(
+        UsageError,
+        match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more",
+    ):
         pulumi_program(code)
 
 
@@ -424,7 +488,11 @@ def test_a_contract_that_breaks_its_readers_is_found_against_another_revision(tm
     contracts.mkdir(parents=True)
     text = (ROOT / "models" / "flights-late" / "contracts" / "planes.yaml").read_text(encoding="utf-8")
     (contracts / "planes.yaml").write_text(text, encoding="utf-8")
-    for arguments in (["init"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-m", "first"]):
+    for arguments in (
+        ["init"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-m", "first"],
+    ):
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
     assert review(folder, against="HEAD").passed
     (contracts / "planes.yaml").write_text(

@@ -33,7 +33,12 @@ LAYERS = {
 def imported(source: str, modules: set[str]) -> Iterator[str]:
     """Modules of the project that a source imports, wherever in it, but for what only the type checker sees."""
     tree = ast.parse(source)
-    unseen = {child for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" for child in ast.walk(node)}
+    unseen = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
     for node in ast.walk(tree):
         if node in unseen:
             continue
@@ -41,7 +46,9 @@ def imported(source: str, modules: set[str]) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom) and node.module:
             named = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in modules else node.module for name in named if name in modules or node.module in modules)
+            yield from (
+                name if name in modules else node.module for name in named if name in modules or node.module in modules
+            )
 
 
 @cache
@@ -52,14 +59,21 @@ def graph() -> dict[str, set[str]]:
 
 
 def test_every_package_of_the_project_is_known_by_name() -> None:
-    assert set(PACKAGES) == set(ARROWS) == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}
+    assert (
+        set(PACKAGES) == set(ARROWS) == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}
+    )
 
 
 @pytest.mark.parametrize("folder", ARROWS)
 def test_a_folder_imports_only_what_its_arrows_point_to(folder: str) -> None:
     own = {name: others for name, others in graph().items() if name.split(".")[0] == folder}
     assert own, "there is such a folder"
-    against = [f"{name} imports {other}" for name, others in own.items() for other in others if other.split(".")[0] not in {folder, *ARROWS[folder]}]
+    against = [
+        f"{name} imports {other}"
+        for name, others in own.items()
+        for other in others
+        if other.split(".")[0] not in {folder, *ARROWS[folder]}
+    ]
     assert not against, "\n".join(against)
 
 

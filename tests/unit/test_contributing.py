@@ -41,7 +41,14 @@ def test_a_component_makes_its_resource_and_refuses_what_is_out_of_range() -> No
     made = recipe("component")
 
     def program() -> None:
-        scope = Scope(project="p", stack="s", region="eu-central-1", account_id="123456789012", owner="me@example.com", protect=False)
+        scope = Scope(
+            project="p",
+            stack="s",
+            region="eu-central-1",
+            account_id="123456789012",
+            owner="me@example.com",
+            protect=False,
+        )
         pulumi.export("url", made["Mailbox"]("inbox", scope, made["MailboxArgs"](key_arn="k", retention_days=14)).url)
 
     (queue,) = [item for item in preview(ROOT, "local", config={}, program=program) if item.custom]

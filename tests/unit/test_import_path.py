@@ -19,14 +19,19 @@ STRAY = {"tests", "docs"}
 def hidden_by(folder: Path) -> list[str]:
     """Modules of the standard library, and installed ones, that a program started in this folder can't import."""
     offered = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-    installed = {name for name, owners in importlib.metadata.packages_distributions().items() if set(owners) != {"groundplan"}}
+    installed = {
+        name for name, owners in importlib.metadata.packages_distributions().items() if set(owners) != {"groundplan"}
+    }
     return sorted((offered - {"__main__", "__init__"}) & ((installed - STRAY) | sys.stdlib_module_names))
 
 
 def first_on_a_path() -> list[Path]:
     """Where the engine starts the program, where it starts the pack, and where people start examples."""
     main = read_project(ROOT).main
-    packs = [file.parent / yaml.safe_load(file.read_text(encoding="utf-8")).get("main", ".") for file in ROOT.glob("*/PulumiPolicy.yaml")]
+    packs = [
+        file.parent / yaml.safe_load(file.read_text(encoding="utf-8")).get("main", ".")
+        for file in ROOT.glob("*/PulumiPolicy.yaml")
+    ]
     scripts = {file.parent for file in (ROOT / "models").glob("*/*.py")}
     return [main if main.is_dir() else main.parent, *packs, *sorted(scripts)]
 
@@ -51,7 +56,8 @@ def test_what_hides_nothing_is_left_alone(name: str, tmp_path: Path) -> None:
 
 
 def test_the_virtualenv_is_found_from_where_the_engine_starts_the_program() -> None:
-    # The engine looks for a dynamic provider's virtualenv in the program's folder, for the program's own in the project's.
+    # The engine looks for a dynamic provider's virtualenv in the program's folder, for the program's own in the
+    # project's.
     project = read_project(ROOT)
     options = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["runtime"]["options"]
     assert project.main.resolve() / options["virtualenv"] == ROOT / ".venv" == project.virtualenv

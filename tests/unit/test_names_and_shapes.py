@@ -20,7 +20,11 @@ def scope(stack: str = "local") -> Scope:
 def test_a_name_fits_its_limit_and_alphabet(part: str, limit: int) -> None:
     name = scope().name(part, "x", limit=limit)
     assert len(name) <= limit
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and not name.startswith("-") and not name.endswith("-")
+    assert (
+        set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        and not name.startswith("-")
+        and not name.endswith("-")
+    )
 
 
 def test_two_long_names_stay_different() -> None:
@@ -34,12 +38,22 @@ def test_a_bucket_name_fits_s3s_limit_in_any_stack() -> None:
 
 def test_inputs_are_spelled_as_the_api_spells_them() -> None:
     shape = input_shape("s3", "PutBucketEncryption")
-    rules = [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": "k"}, "bucketKeyEnabled": True}]
+    rules = [
+        {
+            "applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": "k"},
+            "bucketKeyEnabled": True,
+        }
+    ]
     request = to_request(shape, {"bucket": "b", "ServerSideEncryptionConfiguration": {"Rules": rules}}, "here")
     assert request == {
         "Bucket": "b",
         "ServerSideEncryptionConfiguration": {
-            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k"}, "BucketKeyEnabled": True}]
+            "Rules": [
+                {
+                    "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k"},
+                    "BucketKeyEnabled": True,
+                }
+            ]
         },
     }
 
@@ -69,18 +83,34 @@ def test_an_input_without_counterpart_is_never_dropped_silently() -> None:
         ("sagemaker", "CreateModel", {"ModelName": "under_score"}, "'under_score' does not match"),
         ("sagemaker", "CreateModel", {"ModelName": "m" * 64}, "at most 63"),
         ("sagemaker", "CreateModel", {}, "ModelName is required"),
-        ("cloudwatch", "PutMetricAlarm", {"AlarmName": "a", "EvaluationPeriods": 0, "ComparisonOperator": "GreaterThanThreshold"}, "at least 1"),
-        ("iam", "CreateRole", {"RoleName": "r", "AssumeRolePolicyDocument": "{}", "MaxSessionDuration": 60}, "at least 3600"),
+        (
+            "cloudwatch",
+            "PutMetricAlarm",
+            {"AlarmName": "a", "EvaluationPeriods": 0, "ComparisonOperator": "GreaterThanThreshold"},
+            "at least 1",
+        ),
+        (
+            "iam",
+            "CreateRole",
+            {"RoleName": "r", "AssumeRolePolicyDocument": "{}", "MaxSessionDuration": 60},
+            "at least 3600",
+        ),
         ("logs", "CreateLogGroup", {"logGroupName": "a b"}, "'a b' does not match"),
     ],
 )
-def test_requests_are_held_to_the_service_model(service: str, operation: str, request_: dict[str, Any], says: str) -> None:
+def test_requests_are_held_to_the_service_model(
+    service: str, operation: str, request_: dict[str, Any], says: str
+) -> None:
     faults = check(input_shape(service, operation), request_)
     assert any(says in fault for fault in faults), faults
 
 
 def test_a_good_request_has_no_faults() -> None:
-    request = {"ModelName": "groundplan-local-m", "PrimaryContainer": {"Image": "1.dkr/x:1"}, "ExecutionRoleArn": "arn:aws:iam::123456789012:role/serving"}
+    request = {
+        "ModelName": "groundplan-local-m",
+        "PrimaryContainer": {"Image": "1.dkr/x:1"},
+        "ExecutionRoleArn": "arn:aws:iam::123456789012:role/serving",
+    }
     assert check(input_shape("sagemaker", "CreateModel"), request) == []
 
 

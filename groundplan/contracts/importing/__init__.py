@@ -1,4 +1,5 @@
-"""``groundplan contract import``: a first contract from what is there: data, a schema, a topic, or a contract of another format.
+"""``groundplan contract import``: a first contract from what is there: data, a schema, a topic, or a contract of
+another format.
 
 What comes out is a draft for a person to finish: what a sample shows is not what is promised.
 """
@@ -30,7 +31,11 @@ def contract_from(path: Path, name: str = "") -> dict[str, Any]:
     try:
         return _contract_from(path, name)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        raise UsageError("begins like a schema, and is none that holds to its own standard", where=str(path), fix="check it with its own tools first") from None
+        raise UsageError(
+            "begins like a schema, and is none that holds to its own standard",
+            where=str(path),
+            fix="check it with its own tools first",
+        ) from None
 
 
 def _contract_from(path: Path, name: str) -> dict[str, Any]:
@@ -45,15 +50,28 @@ def _contract_from(path: Path, name: str) -> dict[str, Any]:
     if "dataContractSpecification" in document:
         return schemas.of_specification(document, contract)
     if document.get("type") == "record" and "fields" in document:
-        return contract(_slug(str(document["name"])), schemas.of_avro(document["fields"]), title=str(document["name"]), says=str(document.get("doc", "")))
+        return contract(
+            _slug(str(document["name"])),
+            schemas.of_avro(document["fields"]),
+            title=str(document["name"]),
+            says=str(document.get("doc", "")),
+        )
     if {"properties", "allOf", "$ref"} & document.keys() and document.get("type", "object") == "object":
-        return contract(name, schemas.of_json_schema(document, document), title=str(document.get("title", "")), says=str(document.get("description", "")))
+        return contract(
+            name,
+            schemas.of_json_schema(document, document),
+            title=str(document.get("title", "")),
+            says=str(document.get("description", "")),
+        )
     if document.get("kind") == "DataContract":
-        raise UsageError("is a data contract of the standard already", where=str(path), fix=f"groundplan contract check {path}")
+        raise UsageError(
+            "is a data contract of the standard already", where=str(path), fix=f"groundplan contract check {path}"
+        )
     raise UsageError(
-        "is neither data (CSV, Parquet, JSON lines) nor a schema (Avro, JSON Schema, datacontract.com)", where=str(path),
+        "is neither data (CSV, Parquet, JSON lines) nor a schema (Avro, JSON Schema, datacontract.com)",
+        where=str(path),
         fix="name a file with one of these endings: .csv, .tsv, .parquet, .jsonl, .ndjson, .avsc, .json, .yaml",
-    )  # fmt: skip
+    )
 
 
 def contract_of_events(name: str, events: list[bytes]) -> dict[str, Any]:
@@ -65,7 +83,15 @@ def contract_of_events(name: str, events: list[bytes]) -> dict[str, Any]:
     return contract(_slug(name), tables.properties_of_events(name, events), topic=name)
 
 
-def contract(name: str, properties: list[dict[str, Any]], *, title: str = "", says: str = "", topic: str = "", version: str = "1.0.0") -> dict[str, Any]:
+def contract(
+    name: str,
+    properties: list[dict[str, Any]],
+    *,
+    title: str = "",
+    says: str = "",
+    topic: str = "",
+    version: str = "1.0.0",
+) -> dict[str, Any]:
     """A contract of one object."""
     return {
         "apiVersion": VERSION,
@@ -75,7 +101,14 @@ def contract(name: str, properties: list[dict[str, Any]], *, title: str = "", sa
         "version": version,
         "status": "draft",
         **({"description": {"purpose": says}} if says else {}),
-        "schema": [{"name": name, "physicalName": topic or name.replace("_", "-"), "physicalType": "topic", "properties": properties}],
+        "schema": [
+            {
+                "name": name,
+                "physicalName": topic or name.replace("_", "-"),
+                "physicalType": "topic",
+                "properties": properties,
+            }
+        ],
     }
 
 

@@ -8,27 +8,79 @@ from typing import Any
 
 from spec.errors import UsageError
 
-_AVRO = {"string": "string", "bytes": "string", "int": "integer", "long": "integer", "float": "number", "double": "number", "boolean": "boolean"}
+_AVRO = {
+    "string": "string",
+    "bytes": "string",
+    "int": "integer",
+    "long": "integer",
+    "float": "number",
+    "double": "number",
+    "boolean": "boolean",
+}
 _AVRO_LOGICAL = {
-    "date": "date", "time-millis": "time", "time-micros": "time", "timestamp-millis": "timestamp", "timestamp-micros": "timestamp",
-    "local-timestamp-millis": "timestamp", "local-timestamp-micros": "timestamp", "uuid": "string",
-}  # fmt: skip
-_JSON = {"string": "string", "integer": "integer", "number": "number", "boolean": "boolean", "object": "object", "array": "array"}
+    "date": "date",
+    "time-millis": "time",
+    "time-micros": "time",
+    "timestamp-millis": "timestamp",
+    "timestamp-micros": "timestamp",
+    "local-timestamp-millis": "timestamp",
+    "local-timestamp-micros": "timestamp",
+    "uuid": "string",
+}
+_JSON = {
+    "string": "string",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+    "object": "object",
+    "array": "array",
+}
 _JSON_FORMATS = {"date-time": "timestamp", "date": "date", "time": "time"}
 _RULES = {
-    "minimum": "minimum", "maximum": "maximum", "exclusiveMinimum": "exclusiveMinimum", "exclusiveMaximum": "exclusiveMaximum", "multipleOf": "multipleOf",
-    "minLength": "minLength", "maxLength": "maxLength", "pattern": "pattern", "minItems": "minItems", "maxItems": "maxItems",
-}  # fmt: skip
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "exclusiveMinimum": "exclusiveMinimum",
+    "exclusiveMaximum": "exclusiveMaximum",
+    "multipleOf": "multipleOf",
+    "minLength": "minLength",
+    "maxLength": "maxLength",
+    "pattern": "pattern",
+    "minItems": "minItems",
+    "maxItems": "maxItems",
+}
 _OF_TYPE = {
-    "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), "string": ("minLength", "maxLength", "pattern"),
+    "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "string": ("minLength", "maxLength", "pattern"),
     "array": ("minItems", "maxItems"),
-}  # fmt: skip
+}
 _SPECIFIED = {
-    "string": "string", "varchar": "string", "text": "string", "number": "number", "decimal": "number", "numeric": "number", "int": "integer",
-    "integer": "integer", "long": "integer", "bigint": "integer", "float": "number", "double": "number", "boolean": "boolean", "timestamp": "timestamp",
-    "timestamp_tz": "timestamp", "timestamp_ntz": "timestamp", "date": "date", "time": "time", "array": "array", "object": "object", "record": "object",
-    "struct": "object", "map": "object", "bytes": "string", "variant": "object", "json": "object",
-}  # fmt: skip
+    "string": "string",
+    "varchar": "string",
+    "text": "string",
+    "number": "number",
+    "decimal": "number",
+    "numeric": "number",
+    "int": "integer",
+    "integer": "integer",
+    "long": "integer",
+    "bigint": "integer",
+    "float": "number",
+    "double": "number",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+    "timestamp_tz": "timestamp",
+    "timestamp_ntz": "timestamp",
+    "date": "date",
+    "time": "time",
+    "array": "array",
+    "object": "object",
+    "record": "object",
+    "struct": "object",
+    "map": "object",
+    "bytes": "string",
+    "variant": "object",
+    "json": "object",
+}
 MOST_DEPTH = 20
 Made = Callable[..., dict[str, Any]]
 
@@ -36,7 +88,12 @@ Made = Callable[..., dict[str, Any]]
 def of_avro(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fields of an Avro record (https://avro.apache.org/docs/1.12.0/specification/)."""
     return [
-        {"name": field["name"], **({"description": field["doc"]} if field.get("doc") else {}), **_avro(field["type"]), **_needed(field["type"])}
+        {
+            "name": field["name"],
+            **({"description": field["doc"]} if field.get("doc") else {}),
+            **_avro(field["type"]),
+            **_needed(field["type"]),
+        }
         for field in fields
     ]
 
@@ -84,22 +141,41 @@ def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...
     for choice in ("anyOf", "oneOf"):
         real = [item for item in part.get(choice) or () if not (isinstance(item, dict) and item.get("type") == "null")]
         if len(real) == 1 and isinstance(real[0], dict):
-            return _json({**{key: value for key, value in part.items() if key not in (choice, "properties")}, **real[0]}, whole, depth + 1, seen)
+            return _json(
+                {**{key: value for key, value in part.items() if key not in (choice, "properties")}, **real[0]},
+                whole,
+                depth + 1,
+                seen,
+            )
     kinds = part.get("type")
-    kind = _only([item for item in kinds if item != "null"]) if isinstance(kinds, list) else kinds or ("object" if part["properties"] else "")
-    logical = _JSON_FORMATS.get(str(part.get("format")), "string") if kind == "string" else _JSON.get(str(kind), "object")
+    kind = (
+        _only([item for item in kinds if item != "null"])
+        if isinstance(kinds, list)
+        else kinds or ("object" if part["properties"] else "")
+    )
+    logical = (
+        _JSON_FORMATS.get(str(part.get("format")), "string") if kind == "string" else _JSON.get(str(kind), "object")
+    )
     made: dict[str, Any] = {"logicalType": logical}
     if part.get("description"):
         made["description"] = str(part["description"])
     allowed = _OF_TYPE.get("integer" if logical == "number" else logical, ())
-    options = {name: part[rule] for rule, name in _RULES.items() if rule in allowed and rule in part and not isinstance(part[rule], bool)}
+    options = {
+        name: part[rule]
+        for rule, name in _RULES.items()
+        if rule in allowed and rule in part and not isinstance(part[rule], bool)
+    }
     if logical == "string" and isinstance(part.get("enum"), list) and "pattern" not in options:
         options["pattern"] = _one_of([value for value in part["enum"] if value is not None])
     if options:
         made["logicalTypeOptions"] = options
     if logical == "object" and part["properties"]:
         made["properties"] = [
-            {"name": name, **_json(inner, whole, depth + 1, led), **({"required": True} if name in part["required"] else {})}
+            {
+                "name": name,
+                **_json(inner, whole, depth + 1, led),
+                **({"required": True} if name in part["required"] else {}),
+            }
             for name, (inner, led) in part["properties"].items()
         ]
     if logical == "array" and isinstance(part.get("items"), dict):
@@ -107,8 +183,11 @@ def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...
     return made
 
 
-def _together(part: dict[str, Any], whole: dict[str, Any], seen: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A schema with what it refers to (``$ref``) and what it is put together of (``allOf``) in one, and the references that led there.
+def _together(
+    part: dict[str, Any], whole: dict[str, Any], seen: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A schema with what it refers to (``$ref``) and what it is put together of (``allOf``) in one, and the references
+    that led there.
 
     Of each of its ``properties`` stand there the schema and the references that led to that.
     """
@@ -143,7 +222,8 @@ def _only(kinds: list[Any]) -> str:
 
 
 def of_specification(document: dict[str, Any], make: Made) -> dict[str, Any]:
-    """A contract of datacontract.com (https://github.com/datacontract/datacontract-specification) in the standard's form.
+    """A contract of datacontract.com (https://github.com/datacontract/datacontract-specification) in the standard's
+    form.
 
     Raises:
         UsageError: It has no models.
@@ -151,15 +231,23 @@ def of_specification(document: dict[str, Any], make: Made) -> dict[str, Any]:
     models, info = document.get("models"), document.get("info") or {}
     if not isinstance(models, dict) or not models:
         raise UsageError("has no models, so there is nothing to make a contract of", where="dataContractSpecification")
-    first = make(next(iter(models)), [], title=str(info.get("title", "")), says=str(info.get("description", "")), version=str(info.get("version", "1.0.0")))
+    first = make(
+        next(iter(models)),
+        [],
+        title=str(info.get("title", "")),
+        says=str(info.get("description", "")),
+        version=str(info.get("version", "1.0.0")),
+    )
     schema = [
         {
-            "name": name, "physicalName": re.sub(r"[^A-Za-z0-9._-]+", "-", name), "physicalType": str(model.get("type", "table")),
+            "name": name,
+            "physicalName": re.sub(r"[^A-Za-z0-9._-]+", "-", name),
+            "physicalType": str(model.get("type", "table")),
             **({"description": str(model["description"])} if model.get("description") else {}),
             "properties": _specified(model.get("fields") or {}, document.get("definitions") or {}),
         }
         for name, model in models.items()
-    ]  # fmt: skip
+    ]
     status = str(info.get("status", "draft"))
     return {**first, "id": str(document.get("id", first["id"])), "status": status, "schema": schema}
 
@@ -176,7 +264,11 @@ def _specified_type(field: dict[str, Any], definitions: dict[str, Any]) -> dict[
     made: dict[str, Any] = {"logicalType": logical}
     if kind in ("decimal", "numeric") and field.get("precision"):
         made["physicalType"] = f"decimal({field['precision']}, {field.get('scale', 0)})"
-    made |= {name: True for name in ("required", "unique", "primaryKey") if field.get(name) is True or (name == "primaryKey" and field.get("primary") is True)}
+    made |= {
+        name: True
+        for name in ("required", "unique", "primaryKey")
+        if field.get(name) is True or (name == "primaryKey" and field.get("primary") is True)
+    }
     made |= {name: str(field[name]) for name in ("description", "classification") if field.get(name)}
     allowed = _OF_TYPE.get("integer" if logical == "number" else logical, ())
     options = {name: field[rule] for rule, name in _RULES.items() if rule in allowed and rule in field}

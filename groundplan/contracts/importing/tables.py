@@ -11,11 +11,28 @@ from spec.errors import UsageError
 
 MOST_ROWS = 100_000  # of a sample
 _LOGICAL = {
-    "bigint": "integer", "integer": "integer", "smallint": "integer", "tinyint": "integer", "ubigint": "integer", "uinteger": "integer", "hugeint": "integer",
-    "usmallint": "integer", "utinyint": "integer", "double": "number", "float": "number", "varchar": "string", "uuid": "string", "boolean": "boolean",
-    "date": "date", "time": "time", "timestamp": "timestamp", "timestamp with time zone": "timestamp", "timestamp_s": "timestamp", "timestamp_ms": "timestamp",
+    "bigint": "integer",
+    "integer": "integer",
+    "smallint": "integer",
+    "tinyint": "integer",
+    "ubigint": "integer",
+    "uinteger": "integer",
+    "hugeint": "integer",
+    "usmallint": "integer",
+    "utinyint": "integer",
+    "double": "number",
+    "float": "number",
+    "varchar": "string",
+    "uuid": "string",
+    "boolean": "boolean",
+    "date": "date",
+    "time": "time",
+    "timestamp": "timestamp",
+    "timestamp with time zone": "timestamp",
+    "timestamp_s": "timestamp",
+    "timestamp_ms": "timestamp",
     "timestamp_ns": "timestamp",
-}  # fmt: skip
+}
 _READERS = {"CSV": "read_csv_auto", "Parquet": "read_parquet", "JSON lines": "read_json_auto"}
 
 
@@ -34,7 +51,9 @@ def properties_of_file(path: Path, form: str) -> list[dict[str, Any]]:
         rows = duckdb.connect().sql(f"SELECT * FROM {reader}('{text}'{options}) LIMIT {MOST_ROWS}").to_arrow_table()  # noqa: S608 (quoted)
     except duckdb.Error:
         raise UsageError(f"can't be read as {form}", where=str(path), fix="is it what its name says?") from None
-    if form == "JSON lines" and rows.column_names == ["json"] and not path.read_bytes().lstrip().startswith(b"{"):  # so DuckDB calls what has no fields
+    if (
+        form == "JSON lines" and rows.column_names == ["json"] and not path.read_bytes().lstrip().startswith(b"{")
+    ):  # so DuckDB calls what has no fields
         raise UsageError("holds values that are no JSON objects", where=str(path))
     return _properties(rows, where=str(path))
 
@@ -84,13 +103,18 @@ def _type(kind: Any) -> dict[str, Any]:
     """A DuckDB type in the standard's words."""
     name = str(kind.id).lower()
     if name == "struct":
-        return {"logicalType": "object", "properties": [{"name": part, **_type(inner)} for part, inner in kind.children]}
+        return {
+            "logicalType": "object",
+            "properties": [{"name": part, **_type(inner)} for part, inner in kind.children],
+        }
     if name in ("list", "array"):
         return {"logicalType": "array", "items": _type(kind.children[0][1])}
     if name == "decimal":
         sizes = dict(kind.children)
         return {"logicalType": "number", "physicalType": f"decimal({sizes['precision']}, {sizes['scale']})"}
-    logical = _LOGICAL.get(name) or _LOGICAL.get(str(kind).lower()) or ("object" if name in ("map", "json") else "string")
+    logical = (
+        _LOGICAL.get(name) or _LOGICAL.get(str(kind).lower()) or ("object" if name in ("map", "json") else "string")
+    )
     made: dict[str, Any] = {"logicalType": logical}
     if logical == "timestamp" and "zone" not in str(kind).lower():
         made["logicalTypeOptions"] = {"defaultTimezone": "UTC"}  # for its author to check
@@ -100,7 +124,9 @@ def _type(kind: Any) -> dict[str, Any]:
 def _name_the_key(found: list[tuple[dict[str, Any], bool]]) -> None:
     """The first field that tells all rows apart and is called so, or comes first."""
     unique = [item for item, alone in found if alone and item["logicalType"] in ("string", "integer")]
-    named = [item for item in unique if item["name"].lower().rstrip("_").endswith(("id", "key", "uuid", "number", "no"))]
+    named = [
+        item for item in unique if item["name"].lower().rstrip("_").endswith(("id", "key", "uuid", "number", "no"))
+    ]
     first = [item for item in unique if item is found[0][0]]
     for item in (named or first)[:1]:
         item["primaryKey"] = True
@@ -111,7 +137,9 @@ def _personal(rows: Any, name: str, item: dict[str, Any]) -> str:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if item["logicalType"] != "string" or not (pa.types.is_string(rows[name].type) or pa.types.is_large_string(rows[name].type)):
+    if item["logicalType"] != "string" or not (
+        pa.types.is_string(rows[name].type) or pa.types.is_large_string(rows[name].type)
+    ):
         return ""
 
     from pipelines.data.personal_data import CANDIDATES, kinds

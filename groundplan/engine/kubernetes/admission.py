@@ -1,8 +1,10 @@
 """Whether a cluster would take the pods of a program, and whether they reach what they need and nothing else.
 
-A pod is held to its namespace's Pod Security level, LimitRange and ResourceQuota, to the policies of images, to a node pool that fits it, to its
-service account and its priority. Specifications: https://kubernetes.io/docs/concepts/security/pod-security-standards/, .../policy/limit-range/,
-.../policy/resource-quotas/, .../services-networking/network-policies/; node pools are Karpenter's (https://karpenter.sh/docs/concepts/nodepools/).
+A pod is held to its namespace's Pod Security level, LimitRange and ResourceQuota, to the policies of images, to a node
+pool that fits it, to its service account and its priority. Specifications:
+https://kubernetes.io/docs/concepts/security/pod-security-standards/, .../policy/limit-range/,
+.../policy/resource-quotas/, .../services-networking/network-policies/; node pools are Karpenter's
+(https://karpenter.sh/docs/concepts/nodepools/).
 """
 
 from __future__ import annotations
@@ -14,11 +16,34 @@ from typing import Any
 
 from groundplan.engine.kubernetes.images import unchecked
 
-_UNITS = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 _CAPABILITIES = {
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-}  # fmt: skip
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+}
 # GiB of memory for each vCPU, by category of EC2's instances: c, m, r.
 _MEMORY = {"c": 2, "m": 4, "r": 8}
 _GPU = "nvidia.com/gpu"
@@ -80,13 +105,24 @@ def _pods(item: Mapping[str, Any], most: Mapping[tuple[str, str], int]) -> Itera
         for part in ("predictor", "transformer", "explainer"):
             if part in spec:
                 own = {
-                    key: value for key, value in spec[part].items() if not isinstance(value, Mapping) or key in ("nodeSelector", "securityContext", "affinity")
+                    key: value
+                    for key, value in spec[part].items()
+                    if not isinstance(value, Mapping) or key in ("nodeSelector", "securityContext", "affinity")
                 }
                 servers = [
-                    {"name": key, **value} for key, value in spec[part].items() if isinstance(value, Mapping) and ("image" in value or "storageUri" in value)
+                    {"name": key, **value}
+                    for key, value in spec[part].items()
+                    if isinstance(value, Mapping) and ("image" in value or "storageUri" in value)
                 ]
                 own["containers"] = [*spec[part].get("containers", ()), *servers]
-                yield Pod(kind, f"{name}-{part}", namespace, own, item["metadata"].get("labels", {}), int(spec[part].get("maxReplicas", 1)))
+                yield Pod(
+                    kind,
+                    f"{name}-{part}",
+                    namespace,
+                    own,
+                    item["metadata"].get("labels", {}),
+                    int(spec[part].get("maxReplicas", 1)),
+                )
 
 
 def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> list[str]:
@@ -116,11 +152,16 @@ def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> lis
         priority = pod.spec.get("priorityClassName")
         if priority and not priority.startswith("system-") and ("PriorityClass", None, priority) not in named:
             found.append(f"{where}: there is no priority class {priority}")
-        limits = [item for (kind, namespace, _), item in named.items() if kind == "LimitRange" and namespace == pod.namespace]
+        limits = [
+            item for (kind, namespace, _), item in named.items() if kind == "LimitRange" and namespace == pod.namespace
+        ]
         requests, capped, faults = _asked(pod, limits)
         found += [f"{where}: {fault}" for fault in faults]
         used.setdefault(pod.namespace, []).append((pod, requests, capped))
-        found += [f"{where}: {why}" for why in _no_node(pod, requests, [item for item in everything if item["kind"] == "NodePool"])]
+        found += [
+            f"{where}: {why}"
+            for why in _no_node(pod, requests, [item for item in everything if item["kind"] == "NodePool"])
+        ]
     for (kind, namespace, _), item in named.items():
         if kind == "ResourceQuota" and namespace in used:
             found += [f"namespace {namespace}: {why}" for why in _over(item["spec"]["hard"], used[namespace])]
@@ -139,20 +180,32 @@ def insecure(spec: Mapping[str, Any], level: str) -> list[str]:
         context, name = item.get("securityContext") or {}, item.get("name")
         capabilities = context.get("capabilities") or {}
         found += [f"{name} is privileged"] if context.get("privileged") else []
-        found += [f"{name} has a port of its host"] if any(port.get("hostPort") for port in item.get("ports", ())) else []
-        found += [f"{name} adds {', '.join(more)}"] if (more := sorted(set(capabilities.get("add", ())) - _CAPABILITIES)) else []
+        found += (
+            [f"{name} has a port of its host"] if any(port.get("hostPort") for port in item.get("ports", ())) else []
+        )
+        found += (
+            [f"{name} adds {', '.join(more)}"]
+            if (more := sorted(set(capabilities.get("add", ())) - _CAPABILITIES))
+            else []
+        )
         if level != "restricted":
             continue
         found += [f"{name} may gain privileges"] if context.get("allowPrivilegeEscalation") is not False else []
         found += [f"{name} keeps capabilities"] if "ALL" not in capabilities.get("drop", ()) else []
-        found += [f"{name} adds {', '.join(more)}"] if (more := sorted(set(capabilities.get("add", ())) & _CAPABILITIES - {"NET_BIND_SERVICE"})) else []
+        found += (
+            [f"{name} adds {', '.join(more)}"]
+            if (more := sorted(set(capabilities.get("add", ())) & _CAPABILITIES - {"NET_BIND_SERVICE"}))
+            else []
+        )
         found += [f"{name} may run as root"] if not context.get("runAsNonRoot", own.get("runAsNonRoot")) else []
         found += [f"{name} runs as root"] if context.get("runAsUser", own.get("runAsUser")) == 0 else []
         profile = (context.get("seccompProfile") or own.get("seccompProfile") or {}).get("type")
         found += [f"{name} has no seccomp profile"] if profile not in ("RuntimeDefault", "Localhost") else []
     if level == "restricted":
         kinds = [(item.get("name"), sorted(set(item) - {"name"})) for item in spec.get("volumes", ())]
-        found += [f"the volume {name} is of kind {', '.join(kind)}" for name, kind in kinds if not set(kind) <= _VOLUMES]
+        found += [
+            f"the volume {name} is of kind {', '.join(kind)}" for name, kind in kinds if not set(kind) <= _VOLUMES
+        ]
     return found
 
 
@@ -163,13 +216,23 @@ def _asked(pod: Pod, ranges: Sequence[Mapping[str, Any]]) -> tuple[dict[str, flo
     first = {"requests": dict[str, float](), "limits": dict[str, float]()}
     early = len(pod.spec.get("initContainers", ()))
     for index, item in enumerate(pod.containers):
-        asked = {kind: {key: quantity(value) for key, value in (item.get("resources", {}).get(kind) or {}).items()} for kind in ("requests", "limits")}
+        asked = {
+            kind: {key: quantity(value) for key, value in (item.get("resources", {}).get(kind) or {}).items()}
+            for kind in ("requests", "limits")
+        }
         for rule in rules:
             for key, value in (rule.get("default") or {}).items():
                 asked["limits"].setdefault(key, quantity(value))
             for key, value in (rule.get("defaultRequest") or {}).items():
-                asked["requests"].setdefault(key, asked["limits"][key] if key not in (item.get("resources", {}).get("requests") or {}) and
-                                             key in (item.get("resources", {}).get("limits") or {}) else quantity(value))  # fmt: skip
+                asked["requests"].setdefault(
+                    key,
+                    (
+                        asked["limits"][key]
+                        if key not in (item.get("resources", {}).get("requests") or {})
+                        and key in (item.get("resources", {}).get("limits") or {})
+                        else quantity(value)
+                    ),
+                )
             for word, kind, wrong in (("max", "limits", float.__gt__), ("min", "requests", float.__lt__)):
                 for key, value in (rule.get(word) or {}).items():
                     if wrong(asked[kind].get(key, 0.0), quantity(value)):
@@ -181,7 +244,9 @@ def _asked(pod: Pod, ranges: Sequence[Mapping[str, Any]]) -> tuple[dict[str, flo
         for kind, values in asked.items():
             for key, value in values.items():
                 whole = first if index < early else together
-                whole[kind][key] = max(whole[kind].get(key, 0.0), value) if index < early else whole[kind].get(key, 0.0) + value
+                whole[kind][key] = (
+                    max(whole[kind].get(key, 0.0), value) if index < early else whole[kind].get(key, 0.0) + value
+                )
     # Init containers run one after the other, before the rest.
     for kind in together:
         for key, value in first[kind].items():
@@ -195,7 +260,10 @@ def _over(hard: Mapping[str, Any], used: Sequence[tuple[Pod, dict[str, float], d
         if key == "pods":
             total = float(sum(pod.most for pod, _, _ in used))
         elif kind in ("requests", "limits"):
-            total = sum(pod.most * (requests if kind == "requests" else limits).get(resource, 0.0) for pod, requests, limits in used)
+            total = sum(
+                pod.most * (requests if kind == "requests" else limits).get(resource, 0.0)
+                for pod, requests, limits in used
+            )
             for pod, requests, limits in used:
                 if resource not in (requests if kind == "requests" else limits) and resource in ("cpu", "memory"):
                     yield f"{pod.name} says nothing of {key}, which the quota asks for"
@@ -219,15 +287,23 @@ def _no_node(pod: Pod, requests: Mapping[str, float], pools: Sequence[Mapping[st
 
 def _unfit(pod: Pod, wanted: Mapping[str, str], requests: Mapping[str, float], pool: Mapping[str, Any]) -> str:
     template = pool["spec"]["template"]
-    requirements = {item["key"]: item["values"] for item in template["spec"]["requirements"] if item["operator"] == "In"}
+    requirements = {
+        item["key"]: item["values"] for item in template["spec"]["requirements"] if item["operator"] == "In"
+    }
     labels = (template.get("metadata") or {}).get("labels") or {}
     for key, value in wanted.items():
         if labels.get(key) != value and value not in requirements.get(key, ()):
             return f"has no {key}={value}"
     for taint in template["spec"].get("taints", ()):
-        if not any(item.get("key") in (taint["key"], None) and item.get("effect") in (taint["effect"], None) for item in pod.spec.get("tolerations", ())):
+        if not any(
+            item.get("key") in (taint["key"], None) and item.get("effect") in (taint["effect"], None)
+            for item in pod.spec.get("tolerations", ())
+        ):
             return f"has the taint {taint['key']}"
-    sizes, categories = requirements.get("karpenter.k8s.aws/instance-cpu"), requirements.get("karpenter.k8s.aws/instance-category")
+    sizes, categories = (
+        requirements.get("karpenter.k8s.aws/instance-cpu"),
+        requirements.get("karpenter.k8s.aws/instance-category"),
+    )
     if sizes:
         largest = max(float(size) for size in sizes)
         # A node keeps a part of itself for its own work; a tenth is more than EKS takes of the sizes used here.
@@ -263,7 +339,9 @@ class End:
         return self.namespace or self.address
 
 
-def connects(documents: Iterable[Mapping[str, Any]], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
+def connects(
+    documents: Iterable[Mapping[str, Any]], source: End, target: End, port: int, protocol: str = "TCP"
+) -> bool:
     """Whether network policies let a pod or an address call another on a port.
 
     Namespaces without a policy are open, as Kubernetes has it.
@@ -273,11 +351,25 @@ def connects(documents: Iterable[Mapping[str, Any]], source: End, target: End, p
     return out and (_allows(everything, target, source, port, protocol, "Ingress") if target.namespace else True)
 
 
-def _allows(documents: Sequence[Mapping[str, Any]], own: End, other: End, port: int, protocol: str, direction: str) -> bool:
-    spaces = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in documents if item["kind"] == "Namespace"}
-    inside = [item["spec"] for item in documents if item["kind"] == "NetworkPolicy" and item["metadata"].get("namespace") == own.namespace]
+def _allows(
+    documents: Sequence[Mapping[str, Any]], own: End, other: End, port: int, protocol: str, direction: str
+) -> bool:
+    spaces = {
+        item["metadata"]["name"]: item["metadata"].get("labels") or {}
+        for item in documents
+        if item["kind"] == "Namespace"
+    }
+    inside = [
+        item["spec"]
+        for item in documents
+        if item["kind"] == "NetworkPolicy" and item["metadata"].get("namespace") == own.namespace
+    ]
     policies = [spec for spec in inside if _selects(spec.get("podSelector"), dict(own.labels))]
-    meant = [spec for spec in policies if direction in spec.get("policyTypes", ["Ingress", "Egress"] if "egress" in spec else ["Ingress"])]
+    meant = [
+        spec
+        for spec in policies
+        if direction in spec.get("policyTypes", ["Ingress", "Egress"] if "egress" in spec else ["Ingress"])
+    ]
     if not meant:
         return True
     peers, rules = ("to", "egress") if direction == "Egress" else ("from", "ingress")
@@ -301,7 +393,9 @@ def _is(peer: Mapping[str, Any], other: End, own: End, spaces: Mapping[str, Mapp
         if not other.address:
             return False
         address = ip_address(other.address)
-        return address in ip_network(block["cidr"]) and not any(address in ip_network(left) for left in block.get("except", ()))
+        return address in ip_network(block["cidr"]) and not any(
+            address in ip_network(left) for left in block.get("except", ())
+        )
     if not other.namespace:
         return False
     labels = {"kubernetes.io/metadata.name": other.namespace, **spaces.get(other.namespace, {})}
@@ -319,7 +413,12 @@ def _selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> b
             return False
     for item in (selector or {}).get("matchExpressions") or ():
         value, values = labels.get(item["key"]), item.get("values", [])
-        holds = {"In": value in values, "NotIn": value not in values, "Exists": value is not None, "DoesNotExist": value is None}
+        holds = {
+            "In": value in values,
+            "NotIn": value not in values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
         if not holds[item["operator"]]:
             return False
     return True

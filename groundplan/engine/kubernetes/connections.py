@@ -17,7 +17,8 @@ _PLACES = {
     METADATA.address: "the node's metadata",
     AGENT.address: "the node's agent for Pod Identity",
 }
-# Ports at which something may listen somewhere: DNS, plain HTTP, TLS, SSH, MLflow, PostgreSQL, model servers, Knative, kubelet, Prometheus, Kafka.
+# Ports at which something may listen somewhere: DNS, plain HTTP, TLS, SSH, MLflow, PostgreSQL, model servers, Knative,
+# kubelet, Prometheus, Kafka.
 PORTS = (22, 53, 80, 443, 5000, 5432, 6443, 8012, 8080, 9090, 9098, 10250)
 
 
@@ -42,7 +43,9 @@ def wanted(namespaces: Iterable[str]) -> list[Connection]:
         found += [
             Connection(name, "kube-system", (53,), "names"),
             Connection(name, "the VPC", (443,), "AWS's private endpoints"),
-            Connection(name, "the internet", (443,), "S3 and DynamoDB by their gateway endpoints, and what the way out allows"),
+            Connection(
+                name, "the internet", (443,), "S3 and DynamoDB by their gateway endpoints, and what the way out allows"
+            ),
             Connection(name, "the node's agent for Pod Identity", (80,), "credentials of the pod's role"),
             Connection("monitoring", name, (), "Prometheus looks at every pod"),
         ]
@@ -60,7 +63,9 @@ def wanted(namespaces: Iterable[str]) -> list[Connection]:
 
 
 def allowed(documents: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, ...]]:
-    """Ports on which network policies let ends of the platform call each other, by source and target; closed pairs are left out."""
+    """Ports on which network policies let ends of the platform call each other, by source and target; closed pairs
+    are left out.
+    """
     everything = list(documents)
     spaces = sorted({item["metadata"]["name"] for item in everything if item["kind"] == "Namespace"})
     others = [End("istio-system"), End("knative-serving")]
@@ -88,7 +93,9 @@ def differences(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     for item in wanted(spaces):
         if not {item.source, item.target} & set(spaces):
             continue
-        for pair in [(item.source, item.target)] if item.target != "*" else [pair for pair in is_open if pair[0] == item.source]:
+        for pair in (
+            [(item.source, item.target)] if item.target != "*" else [pair for pair in is_open if pair[0] == item.source]
+        ):
             needed.setdefault(pair, set()).update(item.ports or PORTS)
     for pair, ports in needed.items():
         if {pair[0], pair[1]} & set(spaces) and (lacking := sorted(ports - set(is_open.get(pair, ())))):

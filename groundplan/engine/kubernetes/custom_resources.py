@@ -73,7 +73,13 @@ class NodeTemplate(_Object):
 class DisruptionBudget(_Object):
     nodes: Annotated[str, StringConstraints(pattern=r"^((100|[0-9]{1,2})%|[0-9]+)$")]
     schedule: (
-        Annotated[str, StringConstraints(pattern=r"^(@(annually|yearly|monthly|weekly|daily|midnight|hourly))|((.+)\s(.+)\s(.+)\s(.+)\s(.+))$")] | None
+        Annotated[
+            str,
+            StringConstraints(
+                pattern=r"^(@(annually|yearly|monthly|weekly|daily|midnight|hourly))|((.+)\s(.+)\s(.+)\s(.+)\s(.+))$"
+            ),
+        ]
+        | None
     ) = None
     duration: Annotated[str, StringConstraints(pattern=r"^((([0-9]+(h|m))|([0-9]+h[0-9]+m))(0s)?)$")] | None = None
     reasons: Annotated[list[Literal["Underutilized", "Empty", "Drifted"]], Field(max_length=50)] = []

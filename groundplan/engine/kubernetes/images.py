@@ -1,4 +1,5 @@
-"""Which images run in a cluster unsigned: namespaces, Sigstore's policies, and what its admission controller does with the rest.
+"""Which images run in a cluster unsigned: namespaces, Sigstore's policies, and what its admission controller does with
+the rest.
 
 https://docs.sigstore.dev/policy-controller/overview/
 """
@@ -28,10 +29,19 @@ def unmatched_by(releases: Iterable[Mapping[str, Any]]) -> str:
 
 
 def matches(glob: str, image: str) -> bool:
-    """Whether an image is one of a policy's pattern: ``*`` stands for a part of a path, ``**`` for any number of them."""
+    """Whether an image is one of a policy's pattern: ``*`` stands for a part of a path, ``**`` for any number of
+    them.
+    """
     parts = re.split(r"(\*\*|\*)", _full(glob))
     pattern = "".join({"*": "[^/]*", "**": ".*"}.get(part, re.escape(part)) for part in parts)
-    return any(re.fullmatch(pattern, name) for name in (_full(image), _full(image.partition("@")[0]), _full(re.sub(r":[\w.-]+$", "", image.partition("@")[0]))))
+    return any(
+        re.fullmatch(pattern, name)
+        for name in (
+            _full(image),
+            _full(image.partition("@")[0]),
+            _full(re.sub(r":[\w.-]+$", "", image.partition("@")[0])),
+        )
+    )
 
 
 def _full(image: str) -> str:
@@ -51,7 +61,9 @@ def unchecked(image: str, labels: Mapping[str, str], policies: Iterable[Mapping[
         policies: ``spec`` of each ClusterImagePolicy.
         unmatched: As ``unmatched_by`` tells.
     """
-    asked = [spec for spec in policies if any(matches(str(item.get("glob", "")), image) for item in spec.get("images", ()))]
+    asked = [
+        spec for spec in policies if any(matches(str(item.get("glob", "")), image) for item in spec.get("images", ()))
+    ]
     watched = labels.get(_INCLUDE) == "true"
     if asked and not watched:
         return f"{image} must be signed, and nobody looks: its namespace has no label {_INCLUDE}"
@@ -59,4 +71,8 @@ def unchecked(image: str, labels: Mapping[str, str], policies: Iterable[Mapping[
         return ""
     if asked:
         return f"{image} may be unsigned: the policy only warns"
-    return f"no image policy speaks of {image}, and the admission controller refuses such" if watched and unmatched == "deny" else ""
+    return (
+        f"no image policy speaks of {image}, and the admission controller refuses such"
+        if watched and unmatched == "deny"
+        else ""
+    )

@@ -119,7 +119,11 @@ def collect(resources: Iterable[Made]) -> tuple[list[Manifest], list[Chart]]:
     manifests, charts = list[Manifest](), list[Chart]()
     for resource in resources:
         if resource.type == HELM_RELEASE:
-            kept: dict[str, Any] = {key: resource.inputs[key] for key in ("name", "namespace", "chart", "version", "values") if key in resource.inputs}
+            kept: dict[str, Any] = {
+                key: resource.inputs[key]
+                for key in ("name", "namespace", "chart", "version", "values")
+                if key in resource.inputs
+            }
             repository = resource.inputs.get("repositoryOpts", {}).get("repo")
             charts.append(Chart(resource.name, {**kept, **({"repository": repository} if repository else {})}))
         elif resource.type.startswith("kubernetes:") and "apiVersion" in resource.inputs:
@@ -137,7 +141,10 @@ def faults(document: dict[str, Any]) -> list[str]:
         try:
             return _against_schema(document)
         except kubernetes_validate.SchemaNotFoundError:
-            return [f"{document['apiVersion']} {document['kind']} is neither of Kubernetes {KUBERNETES_VERSION} nor a custom resource known here"]
+            return [
+                f"{document['apiVersion']} {document['kind']} is neither of Kubernetes {KUBERNETES_VERSION} nor a"
+                " custom resource known here"
+            ]
     found = []
     for model, part in ((Metadata, "metadata"), (known, "spec")):
         try:
@@ -145,7 +152,9 @@ def faults(document: dict[str, Any]) -> list[str]:
         except ValidationError as error:
             found += [f"{part}.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
     if document["kind"] == "InferenceService":
-        found += [fault for part in ("predictor", "explainer") for fault in _pod_faults(document["spec"].get(part, {}), part)]
+        found += [
+            fault for part in ("predictor", "explainer") for fault in _pod_faults(document["spec"].get(part, {}), part)
+        ]
     return found
 
 
@@ -178,12 +187,21 @@ def _pod_faults(spec: dict[str, Any], part: str) -> list[str]:
     """A predictor is a PodSpec with more: its pod's own fields are held to Kubernetes' schema."""
     if not spec.get("containers"):
         return []
-    pod = {key: spec[key] for key in ("containers", "volumes", "securityContext", "nodeSelector", "tolerations", "serviceAccountName") if key in spec}
-    return [f"spec.{part}.{fault}" for fault in faults({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": part}, "spec": pod})]
+    pod = {
+        key: spec[key]
+        for key in ("containers", "volumes", "securityContext", "nodeSelector", "tolerations", "serviceAccountName")
+        if key in spec
+    }
+    return [
+        f"spec.{part}.{fault}"
+        for fault in faults({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": part}, "spec": pod})
+    ]
 
 
 def write(folder: Path, manifests: list[Manifest], charts: list[Chart]) -> list[Path]:
-    """Write every object, and every chart's values, below ``folder``; files of an earlier run (they say so) that are no more are removed."""
+    """Write every object, and every chart's values, below ``folder``; files of an earlier run (they say so) that are
+    no more are removed.
+    """
     items: list[Manifest | Chart] = [*manifests, *charts]
     wanted = {item.file_name for item in items}
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,18 @@
 """Stands before the Kafka broker, for what it does otherwise than MSK.
 
-It ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Clients built on librdkafka before
-2.1, kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are optional, so they are taken out.
+It ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Clients built on
+librdkafka before 2.1, kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are
+optional, so they are taken out.
 
-It makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt name is an
-error there: here the wish is taken out of Metadata requests (KIP-204).
+It makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt
+name is an error there: here the wish is taken out of Metadata requests (KIP-204).
 
-And it names no aborted transactions to who reads committed events only (KIP-98): ``aborted_transactions`` finds them by the marks that the
-broker writes into the log, and they are put into the answers to Fetch requests. Everything else passes through untouched and unread.
+And it names no aborted transactions to who reads committed events only (KIP-98): ``aborted_transactions`` finds them by
+the marks that the broker writes into the log, and they are put into the answers to Fetch requests. Everything else
+passes through untouched and unread.
 
-Of clients that name themselves (client id ``groundplan.CALLER``) it notes which requests they make, not what is in them.
+Of clients that name themselves (client id ``groundplan.CALLER``) it notes which requests they make, not what is in
+them.
 
 Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE``.
 """
@@ -31,11 +34,34 @@ from groundplan.local.kafka import transactions
 METADATA, API_VERSIONS, INIT_PRODUCER_ID = 3, 18, 22
 # Requests by their key, as far as clients make them (https://kafka.apache.org/protocol#protocol_api_keys).
 NAMES = {
-    0: "Produce", 1: "Fetch", 2: "ListOffsets", 3: "Metadata", 8: "OffsetCommit", 9: "OffsetFetch", 10: "FindCoordinator", 11: "JoinGroup", 12: "Heartbeat",
-    13: "LeaveGroup", 14: "SyncGroup", 15: "DescribeGroups", 16: "ListGroups", 19: "CreateTopics", 20: "DeleteTopics",
-    21: "DeleteRecords", 22: "InitProducerId", 24: "AddPartitionsToTxn", 25: "AddOffsetsToTxn", 26: "EndTxn", 28: "TxnOffsetCommit",
-    32: "DescribeConfigs", 33: "AlterConfigs", 37: "CreatePartitions", 42: "DeleteGroups", 44: "IncrementalAlterConfigs", 60: "DescribeCluster",
-}  # fmt: skip
+    0: "Produce",
+    1: "Fetch",
+    2: "ListOffsets",
+    3: "Metadata",
+    8: "OffsetCommit",
+    9: "OffsetFetch",
+    10: "FindCoordinator",
+    11: "JoinGroup",
+    12: "Heartbeat",
+    13: "LeaveGroup",
+    14: "SyncGroup",
+    15: "DescribeGroups",
+    16: "ListGroups",
+    19: "CreateTopics",
+    20: "DeleteTopics",
+    21: "DeleteRecords",
+    22: "InitProducerId",
+    24: "AddPartitionsToTxn",
+    25: "AddOffsetsToTxn",
+    26: "EndTxn",
+    28: "TxnOffsetCommit",
+    32: "DescribeConfigs",
+    33: "AlterConfigs",
+    37: "CreatePartitions",
+    42: "DeleteGroups",
+    44: "IncrementalAlterConfigs",
+    60: "DescribeCluster",
+}
 _FREE = (API_VERSIONS, 71, 72)  # what every client may ask: versions, and whether its metrics are wanted (KIP-714)
 HEAD = 12  # bytes of a request that tell what it is: length, key, version and correlation id
 _log = logging.getLogger("groundplan.kafka")
@@ -93,12 +119,19 @@ class _Side(asyncio.Protocol):
 class _Link:
     """A client's connection through to the broker."""
 
-    def __init__(self, log: transactions.Log | None = None, ends: dict[tuple[str, int], transactions.Ends] | None = None, calls: Calls | None = None) -> None:
+    def __init__(
+        self,
+        log: transactions.Log | None = None,
+        ends: dict[tuple[str, int], transactions.Ends] | None = None,
+        calls: Calls | None = None,
+    ) -> None:
         self._calls = calls
         self.client, self.broker = _Side(self), _Side(self)
         self.client.other, self.broker.other = self.broker, self.client
         self._log, self._ends = log, {} if ends is None else ends
-        self._pending: dict[int, tuple[int, int]] = {}  # key and version of the requests whose answers are changed, by correlation id
+        self._pending: dict[
+            int, tuple[int, int]
+        ] = {}  # key and version of the requests whose answers are changed, by correlation id
         self._kept = b""
         self._answer = bytearray()
         self._work: asyncio.Task[None] | None = None
@@ -183,7 +216,12 @@ class Calls:
         if (client, name) not in self._seen:
             self._seen.add((client, name))
             found = [
-                {"caller": client.removeprefix(CALLER_PREFIX), "service": "kafka-cluster", "operation": operation, "parameters": {}}
+                {
+                    "caller": client.removeprefix(CALLER_PREFIX),
+                    "service": "kafka-cluster",
+                    "operation": operation,
+                    "parameters": {},
+                }
                 for client, operation in sorted(self._seen)
             ]
             self._file.write_text(json.dumps(found), encoding="utf-8")
@@ -232,7 +270,8 @@ def without_creation(request: bytes, version: int) -> bytes:
 
     https://kafka.apache.org/protocol#The_Messages_Metadata
     """
-    # Behind the wish stand whether to tell operations of the cluster (8 to 10) and of topics (from 8 on), and tagged fields (from 9 on).
+    # Behind the wish stand whether to tell operations of the cluster (8 to 10) and of topics (from 8 on), and tagged
+    # fields (from 9 on).
     place = {4: 1, 5: 1, 6: 1, 7: 1, 8: 3, 9: 4, 10: 4}.get(version, 3 if version > 10 else 0)
     tagged = version >= 9 and request[-1] != 0
     if not place or tagged or len(request) < HEAD + place or request[-place] != 1:
@@ -243,8 +282,8 @@ def without_creation(request: bytes, version: int) -> bytes:
 def readable(frame: bytes, version: int) -> bytes:
     """An ApiVersions answer with no tagged fields at its end, and no newer Fetch than ``transactions`` can read.
 
-    Of version 3 and newer it is: correlation id, error, keys, throttle time, tagged fields. An answer that has another form, such as the
-    version 0 that reports an unsupported version, is returned as it is.
+    Of version 3 and newer it is: correlation id, error, keys, throttle time, tagged fields. An answer that has another
+    form, such as the version 0 that reports an unsupported version, is returned as it is.
     """
     (error,) = struct.unpack_from(">h", frame, 4)
     flexible = version >= FIRST_FLEXIBLE

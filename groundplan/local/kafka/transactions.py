@@ -1,7 +1,9 @@
-"""Names the aborted transactions in answers to Fetch requests, as Kafka does for who reads committed events only (KIP-98).
+"""Names the aborted transactions in answers to Fetch requests, as Kafka does for who reads committed events only
+(KIP-98).
 
-A consumer can't know by itself which events of a transaction to leave out: the mark that ends it stands behind them in the log. The
-marks that the broker has written are looked up ahead, first from the beginning of the log, then from where the last look ended.
+A consumer can't know by itself which events of a transaction to leave out: the mark that ends it stands behind them in
+the log. The marks that the broker has written are looked up ahead, first from the beginning of the log, then from where
+the last look ended.
 
 Only Fetch of versions 4 to 11 is read; the front tells its clients that there are no newer ones. Formats:
 https://kafka.apache.org/protocol#The_Messages_Fetch and https://kafka.apache.org/documentation/#messageformat
@@ -15,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 FETCH, FIRST, NEWEST = 1, 4, 11
-_HEAD = struct.Struct(">qiibIhiqqqhii")  # of a batch of records: base offset, length, epoch, magic, checksum, attributes, ...
+_HEAD = struct.Struct(
+    ">qiibIhiqqqhii"
+)  # of a batch of records: base offset, length, epoch, magic, checksum, attributes, ...
 AT_ONCE = 8 * 1024 * 1024
 WAIT_MS = 500
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
@@ -150,14 +154,21 @@ async def with_aborted(answer: bytes, version: int, ends: dict[tuple[str, int], 
             records = read.blob()
             heads = [batch for batch in batches(records) if batch.transactional]
             if known <= 0 and heads:
-                found = await _among(heads, ends.setdefault((topic, partition), Ends()), (starts, ends_at), partial(log, topic, partition))
+                found = await _among(
+                    heads,
+                    ends.setdefault((topic, partition), Ends()),
+                    (starts, ends_at),
+                    partial(log, topic, partition),
+                )
                 listed = b"".join(struct.pack(">qq", item.producer, item.first) for item in found)
                 out += answer[copied:list_starts] + struct.pack(">i", len(found)) + listed
                 copied = list_ends
     return out + answer[copied:]
 
 
-async def _among(heads: list[Batch], known: Ends, reach: tuple[int, int], log: Callable[[int], Awaitable[bytes]]) -> list[Aborted]:
+async def _among(
+    heads: list[Batch], known: Ends, reach: tuple[int, int], log: Callable[[int], Awaitable[bytes]]
+) -> list[Aborted]:
     """The aborted transactions that have events among these, in the order in which they began.
 
     Args:
@@ -167,7 +178,9 @@ async def _among(heads: list[Batch], known: Ends, reach: tuple[int, int], log: C
     known.next = max(known.next, reach[0])
     while (known.next <= highest or known.open) and known.next < reach[1] and known.look(await log(known.next)):
         pass
-    return sorted((item for item in known.aborted if item.first <= highest and item.mark >= lowest), key=lambda item: item.first)
+    return sorted(
+        (item for item in known.aborted if item.first <= highest and item.mark >= lowest), key=lambda item: item.first
+    )
 
 
 def request(topic: str, partition: int, offset: int) -> bytes:

@@ -42,7 +42,14 @@ class Applied:
 
 
 def apply(
-    root: Path, stack: str, endpoint: str, kafka_bootstrap: str, state_file: Path, manifests: Path, generation: str, program: Callable[[], None] | None = None
+    root: Path,
+    stack: str,
+    endpoint: str,
+    kafka_bootstrap: str,
+    state_file: Path,
+    manifests: Path,
+    generation: str,
+    program: Callable[[], None] | None = None,
 ) -> Applied:
     """Run the program and make its resources at ``endpoint``.
 
@@ -64,7 +71,14 @@ def apply(
     known = _load_records(state_file, generation)
     settings = load_config(root, stack)
     applies = not settings.get("kubernetes:renderYamlToDirectory")
-    cloud = Cloud(config.region, config.account_id, sender(endpoint), kafka_bootstrap, lambda manifest: write_one(manifests, manifest), applies)
+    cloud = Cloud(
+        config.region,
+        config.account_id,
+        sender(endpoint),
+        kafka_bootstrap,
+        lambda manifest: write_one(manifests, manifest),
+        applies,
+    )
     monitor = LocalMonitor(cloud, known)
     entry = program or (lambda: run_file(root))
     try:
@@ -98,5 +112,8 @@ def _load_records(path: Path, generation: str) -> dict[str, Record]:
 def _save_records(path: Path, generation: str, records: Mapping[str, Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"generation": generation, "resources": [asdict(record) for record in records.values()]}, indent=1), encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"generation": generation, "resources": [asdict(record) for record in records.values()]}, indent=1),
+        encoding="utf-8",
+    )
     temporary.replace(path)

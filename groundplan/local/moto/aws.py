@@ -43,7 +43,11 @@ def client(service: str, endpoint: str, region: str) -> Any:
             region_name=region,
             endpoint_url=endpoint,
             config=Config(  # type: ignore[call-arg]
-                proxies={}, max_pool_connections=32, retries={"max_attempts": 1}, ignore_configured_endpoint_urls=True, read_timeout=30
+                proxies={},
+                max_pool_connections=32,
+                retries={"max_attempts": 1},
+                ignore_configured_endpoint_urls=True,
+                read_timeout=30,
             ),
         )
     made.meta.events.register_last("before-send", _refuse_elsewhere(endpoint))

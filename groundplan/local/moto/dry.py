@@ -1,4 +1,6 @@
-"""A cloud to which nothing is sent: requests are held to AWS's models, and answered with what the models say an answer has."""
+"""A cloud to which nothing is sent: requests are held to AWS's models, and answered with what the models say an
+answer has.
+"""
 
 from __future__ import annotations
 
@@ -32,4 +34,6 @@ def _example(shape: Any, depth: int) -> Any:
         return [_example(shape.member, depth + 1)]
     if shape.type_name == "map":
         return {}
-    return {"boolean": False, "integer": 1, "long": 1, "float": 1.0, "double": 1.0, "blob": b""}.get(shape.type_name, "x")
+    return {"boolean": False, "integer": 1, "long": 1, "float": 1.0, "double": 1.0, "blob": b""}.get(
+        shape.type_name, "x"
+    )

@@ -19,25 +19,48 @@ def look_up(cloud: Cloud, token: str, arguments: Mapping[str, Any]) -> Answer:
         GroundplanError: The local cloud does not know this one.
     """
     if token not in _ANSWERS:
-        raise GroundplanError(f"the local cloud can't answer the look-up {token}", fix="take the value as an argument instead")
+        raise GroundplanError(
+            f"the local cloud can't answer the look-up {token}", fix="take the value as an argument instead"
+        )
     return _ANSWERS[token](cloud, arguments)
 
 
 def _zones(cloud: Cloud, arguments: Mapping[str, Any]) -> Answer:
-    found = [zone for zone in cloud.call("ec2", "DescribeAvailabilityZones", {})["AvailabilityZones"] if zone["State"] == "available"]
-    return {"id": cloud.region, "names": [zone["ZoneName"] for zone in found], "zoneIds": [zone["ZoneId"] for zone in found], "groupNames": [cloud.region]}
+    found = [
+        zone
+        for zone in cloud.call("ec2", "DescribeAvailabilityZones", {})["AvailabilityZones"]
+        if zone["State"] == "available"
+    ]
+    return {
+        "id": cloud.region,
+        "names": [zone["ZoneName"] for zone in found],
+        "zoneIds": [zone["ZoneId"] for zone in found],
+        "groupNames": [cloud.region],
+    }
 
 
 _ANSWERS: dict[str, Callable[[Cloud, Mapping[str, Any]], Answer]] = {
     "aws:index/getCallerIdentity:getCallerIdentity": lambda cloud, arguments: {
-        "accountId": cloud.account_id, "id": cloud.account_id, "arn": f"arn:aws:iam::{cloud.account_id}:root", "userId": cloud.account_id,
+        "accountId": cloud.account_id,
+        "id": cloud.account_id,
+        "arn": f"arn:aws:iam::{cloud.account_id}:root",
+        "userId": cloud.account_id,
     },
-    "aws:index/getRegion:getRegion": lambda cloud, arguments: {"name": cloud.region, "id": cloud.region, "region": cloud.region},
+    "aws:index/getRegion:getRegion": lambda cloud, arguments: {
+        "name": cloud.region,
+        "id": cloud.region,
+        "region": cloud.region,
+    },
     "aws:index/getPartition:getPartition": lambda cloud, arguments: {
-        "partition": "aws", "id": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws",
+        "partition": "aws",
+        "id": "aws",
+        "dnsSuffix": "amazonaws.com",
+        "reverseDnsPrefix": "com.amazonaws",
     },
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
     "aws:iam/getPolicyDocument:getPolicyDocument": lambda cloud, arguments: {
-        "id": "document", "json": policy_document(arguments), "minifiedJson": policy_document(arguments),
+        "id": "document",
+        "json": policy_document(arguments),
+        "minifiedJson": policy_document(arguments),
     },
-}  # fmt: skip
+}

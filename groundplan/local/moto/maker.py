@@ -1,6 +1,7 @@
 """Makes, changes, reads and deletes single resources of the local cloud, each by the rule of its type.
 
-Whoever asks (the program run in this process, or Pulumi's engine through ``groundplan provider``), the calls are the same.
+Whoever asks (the program run in this process, or Pulumi's engine through ``groundplan provider``), the calls are the
+same.
 """
 
 from __future__ import annotations
@@ -16,8 +17,23 @@ from groundplan.local.moto.shapes import input_shape, to_request
 from spec.errors import GroundplanError
 
 _TAGS = {"tags", "tagsAll"}
-_GONE = ("NotFound", "NoSuch", "ResourceNotFound", "404", "NonExistent", "DoesNotExist", "EntityNotFound", "NotExist", "InvalidAccess")
-_NOT_THERE = ("not found", "does not exist", "could not find", "not owned by the current account")  # where a service has one code for all
+_GONE = (
+    "NotFound",
+    "NoSuch",
+    "ResourceNotFound",
+    "404",
+    "NonExistent",
+    "DoesNotExist",
+    "EntityNotFound",
+    "NotExist",
+    "InvalidAccess",
+)
+_NOT_THERE = (
+    "not found",
+    "does not exist",
+    "could not find",
+    "not owned by the current account",
+)  # where a service has one code for all
 
 
 class Maker:
@@ -39,7 +55,9 @@ class Maker:
         """
         rule = rule_for(type_)
         if rule is None:
-            return name, {key: self._fill(value, inputs, {}, name) for key, value in RECORDED_OUTPUTS.get(type_, {}).items()}
+            return name, {
+                key: self._fill(value, inputs, {}, name) for key, value in RECORDED_OUTPUTS.get(type_, {}).items()
+            }
         cloud = self._at(inputs) if rule.service else self.cloud
         plain = {key: value for key, value in inputs.items() if key != "region"} if rule.service else inputs
         with _named(type_, name):
@@ -52,7 +70,9 @@ class Maker:
             return True
         return bool(changed) and changed <= {*rule.update, *(_TAGS if tags.can_change(type_, rule.service) else ())}
 
-    def change(self, type_: str, name: str, before: Mapping[str, Any], inputs: Inputs, physical: str, outputs: dict[str, Any]) -> Made:
+    def change(
+        self, type_: str, name: str, before: Mapping[str, Any], inputs: Inputs, physical: str, outputs: dict[str, Any]
+    ) -> Made:
         """Change one resource where it stands; ``can_change`` was asked.
 
         Args:
@@ -70,9 +90,19 @@ class Maker:
         with _named(type_, name):
             for update in dict.fromkeys(rule.update[key] for key in sorted(changed & set(rule.update))):
                 told = update(cloud, inputs, physical)
-                outputs = {**outputs, **told} if isinstance(told, dict) and told.keys() <= {"latestVersion"} else outputs
+                outputs = (
+                    {**outputs, **told} if isinstance(told, dict) and told.keys() <= {"latestVersion"} else outputs
+                )
             if changed & _TAGS - set(rule.update) and tags.can_change(type_, rule.service):
-                tags.change(cloud, type_, rule.service, physical, str(outputs.get("arn", physical)), before.get("tags") or {}, inputs.get("tags") or {})
+                tags.change(
+                    cloud,
+                    type_,
+                    rule.service,
+                    physical,
+                    str(outputs.get("arn", physical)),
+                    before.get("tags") or {},
+                    inputs.get("tags") or {},
+                )
         return physical, outputs
 
     def delete(self, type_: str, name: str, inputs: Mapping[str, Any], physical: str) -> None:
@@ -122,7 +152,9 @@ class Maker:
                 found: Any = rule.read(cloud, dict(inputs), physical)
             else:
                 operation, templates, path = rule.read
-                answer = cloud.call(rule.service, operation, self._request(cloud, rule, operation, templates, inputs, physical))
+                answer = cloud.call(
+                    rule.service, operation, self._request(cloud, rule, operation, templates, inputs, physical)
+                )
                 found = jmespath.search(path, answer) if path else answer
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
@@ -131,10 +163,16 @@ class Maker:
             raise GroundplanError(f"could not be read: {code}", where=f"resource {physical} ({type_})") from error
         return None if found is False else found
 
-    def tags(self, type_: str, inputs: Mapping[str, Any], physical: str, outputs: Mapping[str, Any]) -> dict[str, str] | None:
+    def tags(
+        self, type_: str, inputs: Mapping[str, Any], physical: str, outputs: Mapping[str, Any]
+    ) -> dict[str, str] | None:
         """A resource's tags without AWS's own; None where the cloud keeps none of this type."""
         rule = rule_for(type_)
-        found = None if rule is None else tags.read(self._at(inputs), type_, rule.service, physical, str(outputs.get("arn", physical)))
+        found = (
+            None
+            if rule is None
+            else tags.read(self._at(inputs), type_, rule.service, physical, str(outputs.get("arn", physical)))
+        )
         return None if found is None else {key: value for key, value in found.items() if not key.startswith("aws:")}
 
     def _at(self, inputs: Mapping[str, Any]) -> Cloud:
@@ -149,7 +187,9 @@ class Maker:
             if target is None or value is None:
                 continue
             if key == "tags" and rule.tag_type:
-                request["TagSpecifications"] = [{"ResourceType": rule.tag_type, "Tags": [{"Key": k, "Value": v} for k, v in sorted(value.items())]}]
+                request["TagSpecifications"] = [
+                    {"ResourceType": rule.tag_type, "Tags": [{"Key": k, "Value": v} for k, v in sorted(value.items())]}
+                ]
             elif "." in target:
                 outer, inner = target.split(".")
                 plain.setdefault(outer, {})[inner] = value
@@ -159,12 +199,24 @@ class Maker:
         answer = cloud.call(rule.service, rule.operation, request)
         if rule.then:
             rule.then(cloud, inputs, answer)
-        outputs = {key: self._fill(template, inputs, answer, "", cloud.region) for key, template in rule.outputs.items()}
+        outputs = {
+            key: self._fill(template, inputs, answer, "", cloud.region) for key, template in rule.outputs.items()
+        }
         outputs |= rule.more(answer)
         return self._fill(rule.id, inputs, answer, "", cloud.region), outputs
 
-    def _request(self, cloud: Cloud, rule: Rule, operation: str, templates: Mapping[str, str], inputs: Mapping[str, Any], physical: str) -> dict[str, Any]:
-        """A request of the templates' values, each in the form that the operation takes: a dot makes a nested one, a list is made of one."""
+    def _request(
+        self,
+        cloud: Cloud,
+        rule: Rule,
+        operation: str,
+        templates: Mapping[str, str],
+        inputs: Mapping[str, Any],
+        physical: str,
+    ) -> dict[str, Any]:
+        """A request of the templates' values, each in the form that the operation takes: a dot makes a nested one, a
+        list is made of one.
+        """
         shape = input_shape(rule.service, operation)
         request: dict[str, Any] = {}
         for key, template in templates.items():
@@ -176,8 +228,12 @@ class Maker:
                 request[key] = [value] if shape.members[key].type_name == "list" else value
         return request
 
-    def _fill(self, template: str, inputs: Mapping[str, Any], answer: Mapping[str, Any], physical: str, region: str = "") -> str:
-        return template.format(inputs=inputs, answer=answer, id=physical, region=region or self.cloud.region, account=self.cloud.account_id)
+    def _fill(
+        self, template: str, inputs: Mapping[str, Any], answer: Mapping[str, Any], physical: str, region: str = ""
+    ) -> str:
+        return template.format(
+            inputs=inputs, answer=answer, id=physical, region=region or self.cloud.region, account=self.cloud.account_id
+        )
 
 
 @contextmanager

@@ -125,7 +125,9 @@ class LocalMonitor(MockMonitor):
         record.seconds = round(time.monotonic() - started, 4)
         with self._lock:
             if urn in self.records:
-                raise GroundplanError(f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name")
+                raise GroundplanError(
+                    f"two resources are both named {request.name!r}", where=urn, fix="give one of them another name"
+                )
             self.records[urn] = record
         # What was secret as an input stays secret as an output.
         state = {**wrapped, **record.outputs}
@@ -137,7 +139,8 @@ class LocalMonitor(MockMonitor):
         return resource_pb2.RegisterResourceResponse(urn=urn, id=record.id, object=answer)
 
     def _former_urns(self, request: Any) -> list[str]:
-        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine reckons them.
+        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine reckons
+        them.
 
         https://www.pulumi.com/docs/iac/concepts/resources/options/aliases/
         """
@@ -150,7 +153,9 @@ class LocalMonitor(MockMonitor):
         for parent in self._former.get(request.parent, []):
             # A child that is named after its parent was named after the parent's former name.
             tail = request.name[len(parent_name) :] if request.name.startswith(parent_name) else None
-            found.append(engine_urn(parent, request.type, request.name if tail is None else parent.split("::")[-1] + tail))
+            found.append(
+                engine_urn(parent, request.type, request.name if tail is None else parent.split("::")[-1] + tail)
+            )
         return found
 
     def _make(self, record: Record, inputs: Inputs, known: Record | None) -> None:
@@ -165,14 +170,17 @@ class LocalMonitor(MockMonitor):
         changed = {key for key in {*known.inputs, *record.inputs} if known.inputs.get(key) != record.inputs.get(key)}
         if self._maker.can_change(record.type, changed):
             record.change = "updated"
-            record.id, record.outputs = self._maker.change(record.type, record.name, known.inputs, inputs, known.id, known.outputs)
+            record.id, record.outputs = self._maker.change(
+                record.type, record.name, known.inputs, inputs, known.id, known.outputs
+            )
         elif rule.replaceable:
             record.change = "replaced"
             self.delete(known)
             record.id, record.outputs = self._maker.make(record.type, record.name, inputs)
         else:
             raise GroundplanError(
-                f"{', '.join(sorted(changed)) or 'a secret'} changed, and the local cloud can't change that where it stands",
+                f"{', '.join(sorted(changed)) or 'a secret'} changed, and the local cloud can't change that where it"
+                " stands",
                 where=f"resource {record.name} ({record.type})",
                 fix="run `groundplan down`, then `groundplan up`; or take the change back",
             )

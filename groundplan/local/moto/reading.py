@@ -1,6 +1,7 @@
 """What AWS tells of a resource, in the form of what was asked for.
 
-The way back of ``shapes.to_request``. It is led by what was given: AWS fills in defaults and spells in its own way, and neither is a change.
+The way back of ``shapes.to_request``. It is led by what was given: AWS fills in defaults and spells in its own way, and
+neither is a change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from groundplan.local.moto.shapes import spellings
 _ABSENT = object()
 
 
-def as_inputs(given: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+def as_inputs(
+    given: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """Inputs as they are now.
 
     Args:
@@ -38,7 +41,9 @@ def as_inputs(given: Mapping[str, Any], found: Mapping[str, Any], rename: Mappin
     return actual
 
 
-def of_type(hints: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+def of_type(
+    hints: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """Inputs of a resource of which nobody gave any: whatever of its type AWS tells.
 
     Args:
@@ -46,7 +51,9 @@ def of_type(hints: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[
         found, rename: As in ``as_inputs``.
     """
     members = {name.lower(): name for name in found}
-    told = {key: _typed(hint, found[name]) for key, hint in hints.items() if (name := _member(members, key, rename or {}))}
+    told = {
+        key: _typed(hint, found[name]) for key, hint in hints.items() if (name := _member(members, key, rename or {}))
+    }
     return {key: value for key, value in told.items() if value not in (None, "", [], {})}
 
 
@@ -67,13 +74,23 @@ def _typed(hint: Any, found: Any) -> Any:
         elif origin is collections.abc.Mapping:
             value = as_map(found) if isinstance(found, list) else found if isinstance(found, Mapping) else None
         elif kind is str:
-            value = json.dumps(found, sort_keys=True) if isinstance(found, Mapping) else None if isinstance(found, list) else str(found)
+            value = (
+                json.dumps(found, sort_keys=True)
+                if isinstance(found, Mapping)
+                else None
+                if isinstance(found, list)
+                else str(found)
+            )
         elif kind is bool:
             value = found if isinstance(found, bool) else {"true": True, "false": False}.get(str(found).lower())
         elif kind in (int, float):
             value = _number(found)
         else:
-            value = of_type(_types.input_type_types(kind), found) if _types.is_input_type(kind) and isinstance(found, Mapping) else None
+            value = (
+                of_type(_types.input_type_types(kind), found)
+                if _types.is_input_type(kind) and isinstance(found, Mapping)
+                else None
+            )
         if value is not None:
             return value
     return None
@@ -82,7 +99,11 @@ def _typed(hint: Any, found: Any) -> Any:
 def _alternatives(hint: Any) -> list[Any]:
     """What a value may be once it is there: no promises of it."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
-    return [kind for kind in kinds if typing.get_origin(kind) not in (collections.abc.Awaitable, pulumi.Output) and kind is not type(None)]
+    return [
+        kind
+        for kind in kinds
+        if typing.get_origin(kind) not in (collections.abc.Awaitable, pulumi.Output) and kind is not type(None)
+    ]
 
 
 def _number(found: Any) -> int | float | None:
@@ -145,7 +166,13 @@ def _listed(given: list[Any], found: Any) -> Any:
 
 def as_map(found: list[Any]) -> dict[str, Any] | None:
     """AWS's list of pairs as a map; None where it is none."""
-    for key, value in (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue"), ("Name", "Value"), ("name", "value")):
+    for key, value in (
+        ("Key", "Value"),
+        ("key", "value"),
+        ("TagKey", "TagValue"),
+        ("Name", "Value"),
+        ("name", "value"),
+    ):
         if found and all(isinstance(item, Mapping) and key in item for item in found):
             return {item[key]: item.get(value) for item in found}
     return {} if not found else None

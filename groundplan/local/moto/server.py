@@ -55,7 +55,10 @@ def _add_update_endpoint() -> None:
         name, config_name = self._get_param("EndpointName"), self._get_param("EndpointConfigName")
         endpoint, config = backend.endpoints.get(name), backend.endpoint_configs.get(config_name)
         if endpoint is None:
-            raise AWSValidationException(f'Could not find endpoint "{FakeEndpoint.arn_formatter(name, backend.account_id, backend.region_name)}".')
+            raise AWSValidationException(
+                "Could not find endpoint"
+                f' "{FakeEndpoint.arn_formatter(name, backend.account_id, backend.region_name)}".'
+            )
         if config is None:
             raise AWSValidationException(f'Could not find endpoint configuration "{config_name}".')
         before = {variant["VariantName"]: variant for variant in endpoint.production_variants}
@@ -63,7 +66,13 @@ def _add_update_endpoint() -> None:
         endpoint.production_variants = endpoint._process_production_variants(config.production_variants)
         if self._get_param("RetainAllVariantProperties"):
             for variant in endpoint.production_variants:
-                variant.update({k: v for k, v in before.get(variant["VariantName"], {}).items() if k.startswith(("Current", "Desired"))})
+                variant.update(
+                    {
+                        k: v
+                        for k, v in before.get(variant["VariantName"], {}).items()
+                        if k.startswith(("Current", "Desired"))
+                    }
+                )
         endpoint.endpoint_status = "Updating"
         _Revision.number += 1
         return ActionResult({"EndpointArn": endpoint.arn})
@@ -82,11 +91,15 @@ def _add_update_endpoint() -> None:
     SageMakerModelBackend.update_endpoint = lambda self: None  # moto looks the operation up here, too
     SageMakerModelBackend.create_endpoint = counted(SageMakerModelBackend.create_endpoint, "Creating")
     SageMakerModelBackend.delete_endpoint = counted(SageMakerModelBackend.delete_endpoint)
-    SageMakerModelBackend.update_endpoint_weights_and_capacities = counted(SageMakerModelBackend.update_endpoint_weights_and_capacities)
+    SageMakerModelBackend.update_endpoint_weights_and_capacities = counted(
+        SageMakerModelBackend.update_endpoint_weights_and_capacities
+    )
 
 
 def _hosting_api(application: Any) -> Any:
-    """Moto's WSGI application, one request at a time, with paths of our own: the revision, an endpoint's state, the calls that were made."""
+    """Moto's WSGI application, one request at a time, with paths of our own: the revision, an endpoint's state, the
+    calls that were made.
+    """
     # Moto's backends are plain dictionaries that fail when one thread walks what another changes. Its work is all
     # computing, so nothing is lost by taking turns; only SQS's long polling waits.
     turn = threading.Lock()
@@ -116,7 +129,10 @@ def _set_state(name: str, state: dict[str, Any]) -> None:
     for account in sagemaker_backends.values():
         for backend in account.values():
             # A state that was found for an older configuration says nothing about the one that came since.
-            if name in backend.endpoints and backend.endpoints[name].endpoint_config_name == state["EndpointConfigName"]:
+            if (
+                name in backend.endpoints
+                and backend.endpoints[name].endpoint_config_name == state["EndpointConfigName"]
+            ):
                 backend.endpoints[name].endpoint_status = state["EndpointStatus"]
                 backend.endpoints[name].failure_reason = state["FailureReason"]
 
@@ -149,7 +165,9 @@ def _evaluate_alarms() -> None:
 
 
 def _evaluate(alarm: Any, values: list[float]) -> None:
-    """Take one period's values into account: the alarm changes when all of its last periods breach, or the newest does not."""
+    """Take one period's values into account: the alarm changes when all of its last periods breach, or the newest
+    does not.
+    """
     compare, statistic = _COMPARE.get(alarm.comparison_operator), _statistic(alarm)
     if compare is None or statistic is None:
         return
@@ -159,7 +177,10 @@ def _evaluate(alarm: Any, values: list[float]) -> None:
         return
     state = "ALARM" if all(compare(value, float(alarm.threshold)) for value in periods) else "OK"
     if state != alarm.state_value:
-        reason = f"Threshold Crossed: {periods} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator} {alarm.threshold:g}"
+        reason = (
+            f"Threshold Crossed: {periods} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator}"
+            f" {alarm.threshold:g}"
+        )
         alarm.update_state(reason, json.dumps({"recentDatapoints": periods, "threshold": alarm.threshold}), state)
 
 
@@ -182,7 +203,9 @@ def _allow_plain_http() -> None:
         if whole is None:
             return get_permission(self, action, resource)
         document = json.loads(whole)
-        document["Statement"] = [s for s in document["Statement"] if "aws:SecureTransport" not in json.dumps(s.get("Condition", {}))]
+        document["Statement"] = [
+            s for s in document["Statement"] if "aws:SecureTransport" not in json.dumps(s.get("Condition", {}))
+        ]
         self.policy = json.dumps(document).encode() if document["Statement"] else None
         try:
             return get_permission(self, action, resource)
@@ -220,7 +243,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     complete_moto()
     threading.Thread(target=_load_ahead, daemon=True).start()
-    run_simple(arguments.host, arguments.port, _hosting_api(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=MotoRequestHandler)
+    run_simple(
+        arguments.host,
+        arguments.port,
+        _hosting_api(DomainDispatcherApplication(create_backend_app)),
+        threaded=True,
+        request_handler=MotoRequestHandler,
+    )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ def refuse_wrong(service: str, operation: str, request: Mapping[str, Any]) -> No
     """
     shape = input_shape(service, operation)
     if shape is not None and (faults := check(shape, request)):
-        raise GroundplanError(f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments")
+        raise GroundplanError(
+            f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments"
+        )
 
 
 def check(shape: Any, value: Any, path: str = "") -> list[str]:

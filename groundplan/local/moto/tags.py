@@ -1,7 +1,8 @@
 """Tags of any resource: read and changed by the operations that the service's model has for it.
 
-Services name these operations alike, and spell them in many ways (``TagResource``, ``AddTags``, ``TagQueue``; a list of pairs, a map;
-the resource's ARN, its id). What they are is read from botocore's models; only what no model tells stands in ``_OF_TYPE``.
+Services name these operations alike, and spell them in many ways (``TagResource``, ``AddTags``, ``TagQueue``; a list of
+pairs, a map; the resource's ARN, its id). What they are is read from botocore's models; only what no model tells stands
+in ``_OF_TYPE``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from groundplan.local.moto.reading import as_map
 from groundplan.local.moto.rules.rule import Cloud
 from groundplan.local.moto.shapes import model, to_request
 
-_ADD, _REMOVE = ("TagResource", "AddTagsToResource", "AddTags"), ("UntagResource", "RemoveTagsFromResource", "DeleteTags", "RemoveTags")
+_ADD, _REMOVE = (
+    ("TagResource", "AddTagsToResource", "AddTags"),
+    (
+        "UntagResource",
+        "RemoveTagsFromResource",
+        "DeleteTags",
+        "RemoveTags",
+    ),
+)
 _LIST = ("ListTagsForResource", "ListTagsOfResource", "ListResourceTags", "ListTags", "GetTags")
 # Types whose service has an operation for each kind of resource.
 _OF_TYPE = {
@@ -26,9 +35,14 @@ _OF_TYPE = {
 }
 # moto keeps no tags of these.
 LACKING = (
-    "aws:appautoscaling/target:Target", "aws:budgets/budget:Budget", "aws:eks/nodeGroup:NodeGroup", "aws:glue/registry:Registry",
-    "aws:guardduty/detector:Detector", "aws:iot/policy:Policy", "aws:iot/roleAlias:RoleAlias",
-)  # fmt: skip
+    "aws:appautoscaling/target:Target",
+    "aws:budgets/budget:Budget",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:glue/registry:Registry",
+    "aws:guardduty/detector:Detector",
+    "aws:iot/policy:Policy",
+    "aws:iot/roleAlias:RoleAlias",
+)
 _BUCKET = "aws:s3/bucket:Bucket"
 _BY_ID = ("ec2", "iam", "sqs", "kms", "secretsmanager")  # the others ask for the ARN
 
@@ -44,7 +58,12 @@ class _Operations:
 def _by_model(type_: str, service: str) -> _Operations | None:
     if type_ in _OF_TYPE:
         return _Operations(*_OF_TYPE[type_])
-    if service in ("", "s3", "iam", "cloudtrail"):  # no operation of theirs is for every kind of resource, or it takes lists
+    if service in (
+        "",
+        "s3",
+        "iam",
+        "cloudtrail",
+    ):  # no operation of theirs is for every kind of resource, or it takes lists
         return None
     known = set(model(service).operation_names)
     found = [next((name for name in names if name in known), "") for names in (_ADD, _REMOVE, _LIST)]
@@ -58,19 +77,30 @@ def can_change(type_: str, service: str) -> bool:
     return type_ == _BUCKET or service == "ec2" or _by_model(type_, service) is not None
 
 
-def change(cloud: Cloud, type_: str, service: str, physical: str, arn: str, before: Mapping[str, str], tags: Mapping[str, str]) -> None:
+def change(
+    cloud: Cloud, type_: str, service: str, physical: str, arn: str, before: Mapping[str, str], tags: Mapping[str, str]
+) -> None:
     """Give a resource these tags, and take the others of ``before`` from it."""
     gone = sorted(set(before) - set(tags))
     if type_ == _BUCKET:
         pairs = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
-        operation, request = ("PutBucketTagging", {"Tagging": {"TagSet": pairs}}) if pairs else ("DeleteBucketTagging", {})
+        operation, request = (
+            ("PutBucketTagging", {"Tagging": {"TagSet": pairs}}) if pairs else ("DeleteBucketTagging", {})
+        )
         cloud.call("s3", operation, {"Bucket": physical, **request})
         return
     if service == "ec2":
         if gone:
             cloud.call("ec2", "DeleteTags", {"Resources": [physical], "Tags": [{"Key": key} for key in gone]})
         if tags:
-            cloud.call("ec2", "CreateTags", {"Resources": [physical], "Tags": [{"Key": key, "Value": value} for key, value in sorted(tags.items())]})
+            cloud.call(
+                "ec2",
+                "CreateTags",
+                {
+                    "Resources": [physical],
+                    "Tags": [{"Key": key, "Value": value} for key, value in sorted(tags.items())],
+                },
+            )
         return
     operations = _by_model(type_, service)
     assert operations is not None
@@ -95,7 +125,9 @@ def read(cloud: Cloud, type_: str, service: str, physical: str, arn: str) -> dic
         except ClientError:
             return {}
     if service == "ec2":
-        return _as_map(cloud.call("ec2", "DescribeTags", {"Filters": [{"Name": "resource-id", "Values": [physical]}]})["Tags"])
+        return _as_map(
+            cloud.call("ec2", "DescribeTags", {"Filters": [{"Name": "resource-id", "Values": [physical]}]})["Tags"]
+        )
     operations = _by_model(type_, service)
     if operations is None or (service not in _BY_ID and not arn.startswith("arn:")):
         return None

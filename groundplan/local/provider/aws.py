@@ -25,7 +25,15 @@ from groundplan.local.provider.differences import carried
 from spec.errors import GroundplanError, UsageError
 
 Properties = dict[str, Any]
-_AUTONAMED = ("name", "bucket", "identifier", "clusterName", "domainName", "dashboardName", "topicName")  # inputs that are given a name where they have none
+_AUTONAMED = (
+    "name",
+    "bucket",
+    "identifier",
+    "clusterName",
+    "domainName",
+    "dashboardName",
+    "topicName",
+)  # inputs that are given a name where they have none
 _OWN_NAMES = {"aws:s3/bucket:Bucket": 63, "aws:iam/role:Role": 64}  # longest names that AWS takes
 _HEX = 7  # as the real provider has it: the resource's name, and so many digits
 
@@ -51,14 +59,17 @@ class Aws:
         allowed = [str(account) for account in _parsed(config.get("allowedAccountIds")) or []]
         if allowed and cloud.account_id not in allowed:
             raise UsageError(
-                f"the local cloud plays account {cloud.account_id}, and the stack allows {', '.join(allowed)} only", where="aws:allowedAccountIds",
+                f"the local cloud plays account {cloud.account_id}, and the stack allows {', '.join(allowed)} only",
+                where="aws:allowedAccountIds",
                 fix="start it for that stack: groundplan provider --stack NAME",
-            )  # fmt: skip
+            )
         made = Aws(replace(cloud, region=str(config.get("region") or cloud.region)))
         made._tags = (_parsed(config.get("defaultTags")) or {}).get("tags", {})
         return made
 
-    def check(self, token: str, name: str, olds: Properties, news: Properties, seed: bytes) -> tuple[Properties, list[tuple[str, str]]]:
+    def check(
+        self, token: str, name: str, olds: Properties, news: Properties, seed: bytes
+    ) -> tuple[Properties, list[tuple[str, str]]]:
         """Inputs as AWS's provider keeps them, and what is wrong with them: property and reason."""
         inputs = {key: value for key, value in news.items() if value is not None}
         for key in DOCUMENTS:
@@ -72,13 +83,18 @@ class Aws:
         found = faults(of, inputs)
         return inputs, found or self._refusals(token, name, inputs)
 
-    def _give_name(self, token: str, name: str, inputs: Properties, olds: Properties, seed: bytes, known: Mapping[str, Any]) -> None:
+    def _give_name(
+        self, token: str, name: str, inputs: Properties, olds: Properties, seed: bytes, known: Mapping[str, Any]
+    ) -> None:
         key = next((key for key in _AUTONAMED if known.get(key) is str), None)
         if key is None or key in inputs or f"{key}Prefix" in inputs:
             return
         given = olds.get(key) if olds.get("__named") == key else None
         tail = seed.hex()[:_HEX] or "0" * _HEX
-        inputs[key] = given or f"{name.lower() if token in _OWN_NAMES else name}"[: _OWN_NAMES.get(token, 255) - _HEX - 1] + f"-{tail}"
+        inputs[key] = (
+            given
+            or f"{name.lower() if token in _OWN_NAMES else name}"[: _OWN_NAMES.get(token, 255) - _HEX - 1] + f"-{tail}"
+        )
         inputs["__named"] = key
 
     def _refusals(self, token: str, name: str, inputs: Properties) -> list[tuple[str, str]]:
@@ -109,7 +125,16 @@ class Aws:
         physical, outputs = self._maker.make(token, name, self._sent(token, inputs))
         return physical, self._state(token, name, inputs, outputs)
 
-    def update(self, token: str, name: str, physical: str, state: Properties, olds: Properties, news: Properties, warn: Callable[[str], None]) -> Properties:
+    def update(
+        self,
+        token: str,
+        name: str,
+        physical: str,
+        state: Properties,
+        olds: Properties,
+        news: Properties,
+        warn: Callable[[str], None],
+    ) -> Properties:
         """Change it where it stands; its state after that."""
         before, after = self._sent(token, olds), self._sent(token, news)
         changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
@@ -122,10 +147,21 @@ class Aws:
                 self._maker.delete(token, name, before, physical)
                 _, told = self._maker.make(token, name, after)
             else:
-                warn(f"the local cloud can't change {', '.join(sorted(changed))} of {token} where it stands; the change is in the stack's state alone")
-        return {**self._state(token, name, news, {}), **outputs, **carried(state, olds, news), **told, **self._tags_all(token, news)}
+                warn(
+                    f"the local cloud can't change {', '.join(sorted(changed))} of {token} where it stands; the change"
+                    " is in the stack's state alone"
+                )
+        return {
+            **self._state(token, name, news, {}),
+            **outputs,
+            **carried(state, olds, news),
+            **told,
+            **self._tags_all(token, news),
+        }
 
-    def read(self, token: str, name: str, physical: str, state: Properties, inputs: Properties) -> tuple[Properties, Properties] | None:
+    def read(
+        self, token: str, name: str, physical: str, state: Properties, inputs: Properties
+    ) -> tuple[Properties, Properties] | None:
         """State and inputs as they are now; None where it is gone."""
         if not inputs and not state:
             return self._import(token, name, physical)
@@ -137,38 +173,56 @@ class Aws:
             return None
         if self._tags and "tags" in actual:
             own = inputs.get("tags") or {}
-            actual["tags"] = {key: value for key, value in actual["tags"].items() if self._tags.get(key) != value or key in own}
+            actual["tags"] = {
+                key: value for key, value in actual["tags"].items() if self._tags.get(key) != value or key in own
+            }
         # Of files only their hashes come, and go back.
         kept = {key: value if _is_file(value) else actual.get(key, value) for key, value in inputs.items()}
         if actual.get("tags"):
             kept["tags"] = actual["tags"]
-        inside = {key: {**state[key], **value} for key, value in kept.items() if isinstance(value, dict) and isinstance(state.get(key), dict) and key != "tags"}
+        inside = {
+            key: {**state[key], **value}
+            for key, value in kept.items()
+            if isinstance(value, dict) and isinstance(state.get(key), dict) and key != "tags"
+        }
         return {**state, **kept, **inside, **self._tags_all(token, kept)}, kept
 
     def _import(self, token: str, name: str, physical: str) -> tuple[Properties, Properties] | None:
         of, rule = resource_type(token), rule_for(token)
         if of is None or rule is None or rule.read is None:
-            raise UsageError(f"the local cloud can't read a {token} by its id", where=f"import of {name}", fix="let the program make it")
+            raise UsageError(
+                f"the local cloud can't read a {token} by its id",
+                where=f"import of {name}",
+                fix="let the program make it",
+            )
         # What requests ask for beside the id is mostly the id itself: a name.
         guess = {key: physical.rpartition(":")[2] for key in _AUTONAMED if key in of.inputs}
         try:
             found = self._maker.told(token, guess, physical)
         except (KeyError, ParamValidationError):
-            raise UsageError(f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program make it") from None
+            raise UsageError(
+                f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program make it"
+            ) from None
         if found is None:
             return None
         own = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
         kind, last = token.rpartition(":")[2].lower(), re.split(r"[/:]", physical)[-1]
         told = of_type(of.inputs, found, rule.rename)
-        if (key := next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)) and key not in told:
+        if (
+            key := next((key for key in _AUTONAMED if key in of.required or of.inputs.get(key) is str), None)
+        ) and key not in told:
             told[key] = own.get(f"{kind}name") or last
         arns = [str(value) for key, value in own.items() if key.endswith("arn") and str(value).endswith(last)]
-        if "tags" in of.inputs and (tags := self._maker.tags(token, guess, physical, {"arn": next(iter(arns), physical)})):
+        if "tags" in of.inputs and (
+            tags := self._maker.tags(token, guess, physical, {"arn": next(iter(arns), physical)})
+        ):
             told["tags"] = tags
         if lacking := sorted(of.required - set(told)):
             raise UsageError(
-                f"the local cloud tells a {token} by its id without {', '.join(lacking)}", where=f"import of {name}", fix="let the program make it"
-            )  # fmt: skip
+                f"the local cloud tells a {token} by its id without {', '.join(lacking)}",
+                where=f"import of {name}",
+                fix="let the program make it",
+            )
         outputs = {**of_type(of.computed, found), **({"arn": arns[0]} if arns and "arn" in of.computed else {})}
         return self._state(token, name, told, outputs), told
 
@@ -193,7 +247,11 @@ class Aws:
     def _state(self, token: str, name: str, inputs: Properties, outputs: Properties) -> Properties:
         of = resource_type(token)
         guessed = made_up(of, name, self._maker.cloud.region, self._maker.cloud.account_id) if of else {}
-        inside = {key: {**guessed[key], **value} for key, value in inputs.items() if isinstance(value, dict) and isinstance(guessed.get(key), dict)}
+        inside = {
+            key: {**guessed[key], **value}
+            for key, value in inputs.items()
+            if isinstance(value, dict) and isinstance(guessed.get(key), dict)
+        }
         return {**guessed, **inputs, **inside, **outputs, **self._tags_all(token, inputs)}
 
 

@@ -1,4 +1,6 @@
-"""What differs between two sets of inputs, by property path (https://www.pulumi.com/docs/iac/concepts/property-paths/)."""
+"""What differs between two sets of inputs, by property path
+(https://www.pulumi.com/docs/iac/concepts/property-paths/).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-    """Paths such as ``vpcConfig.subnetIds[0]``, with ``ADDED``, ``REMOVED`` or ``CHANGED``; keys that only providers use are left out."""
+    """Paths such as ``vpcConfig.subnetIds[0]``, with ``ADDED``, ``REMOVED`` or ``CHANGED``; keys that only providers
+    use are left out.
+    """
     return {path: kind for path, kind in _between(old, new, "") if not path.startswith("__")}
 
 
@@ -18,7 +22,11 @@ def carried(state: Mapping[str, Any], olds: Mapping[str, Any], news: Mapping[str
     found = {key: value for key, value in state.items() if key not in olds}
     for key, value in news.items():
         whole, given = state.get(key), olds.get(key)
-        added = {inner: kept for inner, kept in whole.items() if inner not in given} if isinstance(whole, Mapping) and isinstance(given, Mapping) else {}
+        added = (
+            {inner: kept for inner, kept in whole.items() if inner not in given}
+            if isinstance(whole, Mapping) and isinstance(given, Mapping)
+            else {}
+        )
         found[key] = {**added, **value} if added and isinstance(value, Mapping) else value
     return found
 

@@ -18,16 +18,24 @@ from spec.errors import UsageError
 
 Properties = dict[str, Any]
 # What Kubernetes refuses to change, by kind ("" for any):
-# https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/ and https://kubernetes.io/docs/reference/kubernetes-api/
+# https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/ and
+# https://kubernetes.io/docs/reference/kubernetes-api/
 _NEVER_CHANGED = {
     "": ("apiVersion", "kind", "metadata.name", "metadata.namespace"),
-    "DaemonSet": ("spec.selector",), "Deployment": ("spec.selector",), "ReplicaSet": ("spec.selector",),
+    "DaemonSet": ("spec.selector",),
+    "Deployment": ("spec.selector",),
+    "ReplicaSet": ("spec.selector",),
     "StatefulSet": ("spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"),
-    "Job": ("spec.selector", "spec.template", "spec.completionMode"), "Pod": ("spec.nodeName", "spec.serviceAccountName", "spec.volumes"),
-    "Service": ("spec.clusterIP",), "PersistentVolumeClaim": ("spec.accessModes", "spec.storageClassName", "spec.volumeName", "spec.selector"),
-    "StorageClass": ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"), "PriorityClass": ("value", "preemptionPolicy"),
-    "RoleBinding": ("roleRef",), "ClusterRoleBinding": ("roleRef",), "Secret": ("type",),
-}  # fmt: skip
+    "Job": ("spec.selector", "spec.template", "spec.completionMode"),
+    "Pod": ("spec.nodeName", "spec.serviceAccountName", "spec.volumes"),
+    "Service": ("spec.clusterIP",),
+    "PersistentVolumeClaim": ("spec.accessModes", "spec.storageClassName", "spec.volumeName", "spec.selector"),
+    "StorageClass": ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"),
+    "PriorityClass": ("value", "preemptionPolicy"),
+    "RoleBinding": ("roleRef",),
+    "ClusterRoleBinding": ("roleRef",),
+    "Secret": ("type",),
+}
 _CHART = "kubernetes:helm.sh/"
 _HEX = 8
 
@@ -45,27 +53,46 @@ class Kubernetes:
         self._maker = Maker(replace(cloud, manifests=lambda manifest: write_one(folder, manifest)))
 
     def configure(self, config: Mapping[str, Any]) -> Kubernetes:
-        """The provider of a cluster: each has manifests of its own, in the folder that the program names, if it does."""
+        """The provider of a cluster: each has manifests of its own, in the folder that the program names, if it
+        does.
+        """
         given = config.get("renderYamlToDirectory")
         folder = Path(str(given)) if given and given != UNKNOWN else self._folder / _cluster(config.get("kubeconfig"))
         return Kubernetes(self._maker.cloud, folder)
 
-    def check(self, token: str, name: str, olds: Properties, news: Properties, seed: bytes) -> tuple[Properties, list[tuple[str, str]]]:
+    def check(
+        self, token: str, name: str, olds: Properties, news: Properties, seed: bytes
+    ) -> tuple[Properties, list[tuple[str, str]]]:
         """Inputs with a name, and what Kubernetes would refuse: property and reason."""
         inputs = {key: value for key, value in news.items() if value is not None}
         if "apiVersion" not in inputs or "kind" not in inputs:
             return inputs, []
         metadata = inputs.get("metadata")
-        if isinstance(metadata, (dict, type(None))) and "name" not in (metadata or {}) and "generateName" not in (metadata or {}):
-            known = (olds.get("metadata") or {}).get("name") if (olds.get("metadata") or {}).get("annotations", {}).get(_AUTONAMED) else None
+        if (
+            isinstance(metadata, (dict, type(None)))
+            and "name" not in (metadata or {})
+            and "generateName" not in (metadata or {})
+        ):
+            known = (
+                (olds.get("metadata") or {}).get("name")
+                if (olds.get("metadata") or {}).get("annotations", {}).get(_AUTONAMED)
+                else None
+            )
             annotations = {**(metadata or {}).get("annotations", {}), _AUTONAMED: "true"}
-            inputs["metadata"] = {**(metadata or {}), "name": known or f"{name}-{seed.hex()[:_HEX] or '0' * _HEX}", "annotations": annotations}
+            inputs["metadata"] = {
+                **(metadata or {}),
+                "name": known or f"{name}-{seed.hex()[:_HEX] or '0' * _HEX}",
+                "annotations": annotations,
+            }
         return inputs, [("", said) for said in faults(inputs)]
 
     def diff(self, token: str, path: str) -> bool:
         """Whether a change there makes another object."""
         kind = token.rpartition(":")[2]
-        return any(path == known or path.startswith((f"{known}.", f"{known}[")) for known in (*_NEVER_CHANGED[""], *_NEVER_CHANGED.get(kind, ())))
+        return any(
+            path == known or path.startswith((f"{known}.", f"{known}["))
+            for known in (*_NEVER_CHANGED[""], *_NEVER_CHANGED.get(kind, ()))
+        )
 
     def deletes_first(self, inputs: Properties) -> bool:
         """A name that was not made up can't be had twice."""
@@ -80,11 +107,22 @@ class Kubernetes:
         physical, outputs = self._maker.make(token, name, inputs)
         return physical, {**inputs, **outputs}
 
-    def update(self, token: str, name: str, physical: str, state: Properties, olds: Properties, news: Properties, warn: Callable[[str], None]) -> Properties:
+    def update(
+        self,
+        token: str,
+        name: str,
+        physical: str,
+        state: Properties,
+        olds: Properties,
+        news: Properties,
+        warn: Callable[[str], None],
+    ) -> Properties:
         """Write it anew; its state after that."""
         return self.create(token, name, news)[1]
 
-    def read(self, token: str, name: str, physical: str, state: Properties, inputs: Properties) -> tuple[Properties, Properties] | None:
+    def read(
+        self, token: str, name: str, physical: str, state: Properties, inputs: Properties
+    ) -> tuple[Properties, Properties] | None:
         """State and inputs as the manifest has them; None where it is gone."""
         if token.startswith(_CHART):
             return state, inputs
@@ -97,7 +135,11 @@ class Kubernetes:
                 found: Properties = yaml.safe_load(path.read_text(encoding="utf-8"))
                 return {**state, **found}, found
         if not inputs:
-            raise UsageError(f"there is no {kind} {physical} in {self._folder}", where=f"import of {name}", fix="the id is NAMESPACE/NAME")
+            raise UsageError(
+                f"there is no {kind} {physical} in {self._folder}",
+                where=f"import of {name}",
+                fix="the id is NAMESPACE/NAME",
+            )
         return None
 
     def delete(self, token: str, name: str, physical: str, inputs: Properties) -> None:

@@ -1,9 +1,10 @@
 """Which inputs can't be changed where the resource stands: AWS makes another one instead.
 
 AWS tells it in the schema of each CloudFormation type (``createOnlyProperties``,
-https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which ``cfn-lint`` carries. Pulumi's types are
-found by their names; those that are called otherwise stand in ``_TYPES``. Where a type of Pulumi's has no counterpart, ``_INPUTS`` tells;
-where neither does, every change is taken to be possible in place, and docs/resource-types.md lists the type.
+https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which ``cfn-lint`` carries.
+Pulumi's types are found by their names; those that are called otherwise stand in ``_TYPES``. Where a type of Pulumi's
+has no counterpart, ``_INPUTS`` tells; where neither does, every change is taken to be possible in place, and
+docs/resource-types.md lists the type.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from typing import Any
 from groundplan.local.moto.shapes import spellings
 
 _SERVICES = {
-    "amp": "APS", "appautoscaling": "ApplicationAutoScaling", "autoscaling": "AutoScaling", "cfg": "Config", "costexplorer": "CE",
-    "alb": "ElasticLoadBalancingV2", "lb": "ElasticLoadBalancingV2",
-}  # fmt: skip
+    "amp": "APS",
+    "appautoscaling": "ApplicationAutoScaling",
+    "autoscaling": "AutoScaling",
+    "cfg": "Config",
+    "costexplorer": "CE",
+    "alb": "ElasticLoadBalancingV2",
+    "lb": "ElasticLoadBalancingV2",
+}
 _TYPES = {
     "aws:alb/listener:Listener": "AWS::ElasticLoadBalancingV2::Listener",
     "aws:alb/targetGroup:TargetGroup": "AWS::ElasticLoadBalancingV2::TargetGroup",
@@ -46,14 +52,20 @@ _TYPES = {
     "aws:securityhub/standardsSubscription:StandardsSubscription": "AWS::SecurityHub::Standard",
     "aws:sns/topicSubscription:TopicSubscription": "AWS::SNS::Subscription",
 }
-# Parts of what is one type in CloudFormation, and types that it does not have: what names the thing that they belong to.
+# Parts of what is one type in CloudFormation, and types that it does not have: what names the thing that they belong
+# to.
 _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:amp/alertManagerDefinition:AlertManagerDefinition": ("workspaceId",),
     "aws:cfg/deliveryChannel:DeliveryChannel": ("name",),
     "aws:cfg/recorderStatus:RecorderStatus": ("name",),
     "aws:cloudwatch/eventTarget:EventTarget": ("rule", "targetId", "eventBusName"),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": ("repository",),
-    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": ("clusterName", "policyArn", "principalArn", "accessScope"),
+    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": (
+        "clusterName",
+        "policyArn",
+        "principalArn",
+        "accessScope",
+    ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": ("role", "policyArn"),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": ("bucket",),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": ("bucket",),
@@ -67,12 +79,22 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": ("securityGroupId",),
     "aws:sns/topicPolicy:TopicPolicy": ("arn",),
 }
-# What CloudFormation calls otherwise, in lower case, for any type; and a name with its kind (`TableName`) is Pulumi's `name`.
+# What CloudFormation calls otherwise, in lower case, for any type; and a name with its kind (`TableName`) is Pulumi's
+# `name`.
 _NAMES = {
-    "dbinstanceidentifier": "identifier", "masterusername": "username", "bucketname": "bucket", "rolename": "role", "groupdescription": "description",
-    "registry": "registryarn", "noderole": "noderolearn", "subnets": "subnetids", "rolealias": "alias", "topicarn": "topic", "kmskeyid": "kmskeyarn",
+    "dbinstanceidentifier": "identifier",
+    "masterusername": "username",
+    "bucketname": "bucket",
+    "rolename": "role",
+    "groupdescription": "description",
+    "registry": "registryarn",
+    "noderole": "noderolearn",
+    "subnets": "subnetids",
+    "rolealias": "alias",
+    "topicarn": "topic",
+    "kmskeyid": "kmskeyarn",
     "deliverlogspermissionarn": "iamrolearn",
-}  # fmt: skip
+}
 # Besides what the schema tells: tables are described in a list there, and some is refused though it is not told.
 _AND: dict[str, tuple[str, ...]] = {
     "aws:dynamodb/table:Table": ("hashKey", "rangeKey", "localSecondaryIndexes"),
@@ -83,12 +105,17 @@ _AND: dict[str, tuple[str, ...]] = {
     "aws:s3/bucket:Bucket": ("objectLockEnabled",),
 }
 # What Pulumi's provider changes in place where CloudFormation does not.
-_BUT: dict[str, tuple[str, ...]] = {"aws:glue/schema:Schema": ("schemadefinition",), "aws:msk/serverlessCluster:ServerlessCluster": ("tags",)}
+_BUT: dict[str, tuple[str, ...]] = {
+    "aws:glue/schema:Schema": ("schemadefinition",),
+    "aws:msk/serverlessCluster:ServerlessCluster": ("tags",),
+}
 
 
 @cache
 def never_changed(token: str) -> frozenset[str] | None:
-    """Paths of inputs (lower case, dots between, no indices) whose change makes another resource; None where nobody tells of this type."""
+    """Paths of inputs (lower case, dots between, no indices) whose change makes another resource; None where nobody
+    tells of this type.
+    """
     found = {path.lower() for path in (*_AND.get(token, ()), *_INPUTS.get(token, ()))}
     schema = None if token in _INPUTS else _schema(token)
     if schema is None:
@@ -106,7 +133,9 @@ def replaces(token: str, path: str) -> bool:
     parts = [part.partition("[")[0].lower() for part in path.split(".")]
     for known in never_changed(token) or ():
         wanted = known.split(".")
-        if len(wanted) <= len(parts) and all(set(spellings(part)) & set(spellings(name)) for part, name in zip(parts, wanted, strict=False)):
+        if len(wanted) <= len(parts) and all(
+            set(spellings(part)) & set(spellings(name)) for part, name in zip(parts, wanted, strict=False)
+        ):
             return True
     return False
 
@@ -127,5 +156,7 @@ def _schema(token: str) -> dict[str, Any] | None:
 
 @cache
 def _known() -> dict[str, str]:
-    found = json.loads((resources.files("cfnlint.data.schemas") / "providers" / "us-east-1.json").read_text(encoding="utf-8"))
+    found = json.loads(
+        (resources.files("cfnlint.data.schemas") / "providers" / "us-east-1.json").read_text(encoding="utf-8")
+    )
     return {name.lower(): file for name, file in found.items()}

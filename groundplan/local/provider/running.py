@@ -44,7 +44,8 @@ def running(home: Home, stack: str, *, aws: str = "", kafka: str = "") -> Iterat
 
     Args:
         stack: Whose account the cloud plays, and whose region it is in, where the program names none.
-        aws, kafka: Addresses of a local cloud that runs already; without them an empty one is started, which ends with the block.
+        aws, kafka: Addresses of a local cloud that runs already; without them an empty one is started, which ends with
+            the block.
 
     Raises:
         GroundplanError: A service did not come up.
@@ -59,37 +60,65 @@ def running(home: Home, stack: str, *, aws: str = "", kafka: str = "") -> Iterat
     (home.folder / "provider").mkdir(parents=True, exist_ok=True)
     with ExitStack() as ending:
         # Of this cloud alone, and gone with it: several may run in one checkout.
-        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(dir=home.folder / "provider", ignore_cleanup_errors=True)))
+        folder = Path(
+            ending.enter_context(tempfile.TemporaryDirectory(dir=home.folder / "provider", ignore_cleanup_errors=True))
+        )
         services = {}
         if aws:
             services["aws"] = Service("aws", aws, owned=False)
         else:
             services["aws"] = own_service("aws", free_port())
             command = [sys.executable, "-m", "groundplan.local.moto.server", "--port", str(services["aws"].port)]
-            ending.enter_context(_process(home, folder, services["aws"], command, {"MOTO_ACCOUNT_ID": config.account_id}, config.region))
+            ending.enter_context(
+                _process(home, folder, services["aws"], command, {"MOTO_ACCOUNT_ID": config.account_id}, config.region)
+            )
         if kafka:
             services["kafka"] = Service("kafka", kafka, owned=False)
         else:
             services["kafka"] = own_service("kafka", free_port())
             address = f"tcp://127.0.0.1:{services['kafka'].port}"
-            command = [str(broker(home)), "broker", "--listener-url", address, "--advertised-listener-url", address, "--storage-engine", "memory://groundplan/"]
+            command = [
+                str(broker(home)),
+                "broker",
+                "--listener-url",
+                address,
+                "--advertised-listener-url",
+                address,
+                "--storage-engine",
+                "memory://groundplan/",
+            ]
             ending.enter_context(_process(home, folder, services["kafka"], command, {}, config.region))
         for service in services.values():
             _wait(service, folder)
-        cloud = Cloud(config.region, config.account_id, sender(services["aws"].url), services["kafka"].url, lambda manifest: None)
+        cloud = Cloud(
+            config.region, config.account_id, sender(services["aws"].url), services["kafka"].url, lambda manifest: None
+        )
         ports = {}
         for name, provider in (("aws", Aws(cloud)), ("kubernetes", Kubernetes(cloud, folder / "manifests"))):
             server, ports[name] = serve(provider)
             ending.callback(server.stop, None)
-        variables = {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, port in ports.items()), **client_variables(services, config.region)}
+        variables = {
+            "PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, port in ports.items()),
+            **client_variables(services, config.region),
+        }
         yield Running(variables, folder / "manifests", config.account_id)
 
 
 @contextmanager
-def _process(home: Home, folder: Path, service: Service, command: list[str], extra: dict[str, str], region: str) -> Iterator[None]:
+def _process(
+    home: Home, folder: Path, service: Service, command: list[str], extra: dict[str, str], region: str
+) -> Iterator[None]:
     environment = {**child_environment(home, {}, region), **extra, "GROUNDPLAN_HOME": str(folder)}
     with (folder / f"{service.name}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=home.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0)
+        process = subprocess.Popen(
+            command,
+            cwd=home.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
     try:
         yield
     finally:
@@ -106,7 +135,10 @@ def _wait(service: Service, folder: Path) -> None:
     while not healthy(service):
         if time.monotonic() > deadline:
             told = log_tail(folder / f"{service.name}.log") if service.owned else ""
-            raise GroundplanError(f"{service.name} did not answer at {service.url} within {_START_TIMEOUT_S:g} s{told}", fix="see the address, or its log")
+            raise GroundplanError(
+                f"{service.name} did not answer at {service.url} within {_START_TIMEOUT_S:g} s{told}",
+                fix="see the address, or its log",
+            )
         time.sleep(0.1)
 
 
@@ -114,4 +146,8 @@ def exports(found: Running) -> str:
     """Lines for a shell."""
     import shlex
 
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.variables.items() if name not in os.environ or os.environ[name] != value)
+    return "\n".join(
+        f"export {name}={shlex.quote(value)}"
+        for name, value in found.variables.items()
+        if name not in os.environ or os.environ[name] != value
+    )

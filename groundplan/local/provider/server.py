@@ -29,7 +29,9 @@ class Provider(Protocol):
     def configure(self, config: Mapping[str, Any]) -> Provider:
         """The provider of this configuration."""
 
-    def check(self, token: str, name: str, olds: Properties, news: Properties, seed: bytes) -> tuple[Properties, list[tuple[str, str]]]:
+    def check(
+        self, token: str, name: str, olds: Properties, news: Properties, seed: bytes
+    ) -> tuple[Properties, list[tuple[str, str]]]:
         """Inputs as they are kept, and what is wrong with them."""
 
     def diff(self, token: str, path: str) -> bool:
@@ -44,10 +46,21 @@ class Provider(Protocol):
     def create(self, token: str, name: str, inputs: Properties) -> tuple[str, Properties]:
         """Make it: id and state."""
 
-    def update(self, token: str, name: str, physical: str, state: Properties, olds: Properties, news: Properties, warn: Callable[[str], None]) -> Properties:
+    def update(
+        self,
+        token: str,
+        name: str,
+        physical: str,
+        state: Properties,
+        olds: Properties,
+        news: Properties,
+        warn: Callable[[str], None],
+    ) -> Properties:
         """Change it: its state after that."""
 
-    def read(self, token: str, name: str, physical: str, state: Properties, inputs: Properties) -> tuple[Properties, Properties] | None:
+    def read(
+        self, token: str, name: str, physical: str, state: Properties, inputs: Properties
+    ) -> tuple[Properties, Properties] | None:
         """State and inputs as they are now; None where it is gone."""
 
     def delete(self, token: str, name: str, physical: str, inputs: Properties) -> None:
@@ -63,7 +76,10 @@ def serve(provider: Provider, port: int = 0) -> tuple[grpc.Server, int]:
     Returns:
         The server, which runs, and its port.
     """
-    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+    server = grpc.server(
+        futures.ThreadPoolExecutor(8),
+        options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+    )
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(provider), server)
     found = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
@@ -73,7 +89,8 @@ def serve(provider: Provider, port: int = 0) -> tuple[grpc.Server, int]:
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, provider: Provider) -> None:
         self._unconfigured = provider
-        # Attached by port, every provider of a program (of two regions, of two clusters) comes to this one server, each over a connection of its own.
+        # Attached by port, every provider of a program (of two regions, of two clusters) comes to this one server, each
+        # over a connection of its own.
         self._of: dict[str, Provider] = {}
         self._engines: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -101,9 +118,16 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request: Any, context: Any) -> Any:
         with _told(context):
             inputs, faults = self._provider(context).check(
-                _token(request.urn), _name(request.urn), _values(request.olds), _values(request.news), request.randomSeed
+                _token(request.urn),
+                _name(request.urn),
+                _values(request.olds),
+                _values(request.news),
+                request.randomSeed,
             )
-        return provider_pb2.CheckResponse(inputs=_struct(inputs), failures=[provider_pb2.CheckFailure(property=path, reason=said) for path, said in faults])
+        return provider_pb2.CheckResponse(
+            inputs=_struct(inputs),
+            failures=[provider_pb2.CheckFailure(property=path, reason=said) for path, said in faults],
+        )
 
     def Diff(self, request: Any, context: Any) -> Any:
         provider, token = self._provider(context), _token(request.urn)
@@ -121,7 +145,12 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def Create(self, request: Any, context: Any) -> Any:
-        provider, token, name, inputs = self._provider(context), _token(request.urn), _name(request.urn), _values(request.properties)
+        provider, token, name, inputs = (
+            self._provider(context),
+            _token(request.urn),
+            _name(request.urn),
+            _values(request.properties),
+        )
         with _told(context):
             if request.preview:
                 return provider_pb2.CreateResponse(properties=_struct(provider.preview(token, name, inputs)))
@@ -131,8 +160,12 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Read(self, request: Any, context: Any) -> Any:
         with _told(context):
             found = self._provider(context).read(
-                _token(request.urn), _name(request.urn), request.id, _values(request.properties), _values(request.inputs)
-            )  # fmt: skip
+                _token(request.urn),
+                _name(request.urn),
+                request.id,
+                _values(request.properties),
+                _values(request.inputs),
+            )
         if found is None:
             return provider_pb2.ReadResponse()
         return provider_pb2.ReadResponse(id=request.id, properties=_struct(found[0]), inputs=_struct(found[1]))
@@ -143,7 +176,9 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         with _told(context):
             if request.preview:
                 return provider_pb2.UpdateResponse(properties=_struct(carried(state, olds, news)))
-            state = provider.update(token, name, request.id, state, olds, news, lambda said: self._warn(context, request.urn, said))
+            state = provider.update(
+                token, name, request.id, state, olds, news, lambda said: self._warn(context, request.urn, said)
+            )
         return provider_pb2.UpdateResponse(properties=_struct(state))
 
     def Delete(self, request: Any, context: Any) -> Any:
@@ -154,7 +189,9 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def Invoke(self, request: Any, context: Any) -> Any:
         with _told(context):
-            return provider_pb2.InvokeResponse(**{"return": _struct(self._provider(context).invoke(request.tok, _values(request.args)))})
+            return provider_pb2.InvokeResponse(
+                **{"return": _struct(self._provider(context).invoke(request.tok, _values(request.args)))}
+            )
 
     def Cancel(self, request: Any, context: Any) -> Any:
         return empty_pb2.Empty()
@@ -165,7 +202,9 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def _warn(self, context: Any, urn: str, said: str) -> None:
         if address := self._engines.get(context.peer()):
             with grpc.insecure_channel(address) as channel:
-                engine_pb2_grpc.EngineStub(channel).Log(engine_pb2.LogRequest(severity=engine_pb2.WARNING, message=said, urn=urn))
+                engine_pb2_grpc.EngineStub(channel).Log(
+                    engine_pb2.LogRequest(severity=engine_pb2.WARNING, message=said, urn=urn)
+                )
 
 
 class _told:  # noqa: N801 (used as a function)

@@ -16,7 +16,14 @@ from policies.iam.actions import Need, needed
 
 _PUSH = ("BatchCheckLayerAvailability", "CompleteLayerUpload", "InitiateLayerUpload", "PutImage", "UploadLayerPart")
 _PULL = ("BatchGetImage", "GetDownloadUrlForLayer")
-_IN_A_NETWORK = ("DeleteNetworkInterface", "DescribeDhcpOptions", "DescribeNetworkInterfaces", "DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs")
+_IN_A_NETWORK = (
+    "DeleteNetworkInterface",
+    "DescribeDhcpOptions",
+    "DescribeNetworkInterfaces",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcs",
+)
 _REPOSITORY = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@\s]+)")
 
 
@@ -35,12 +42,17 @@ def needs_of(stack: Stack, project: Mapping[str, Any]) -> Iterator[Need]:
     if ":connection/" in connection:
         for operation in ("GetConnection", "GetConnectionToken"):
             yield Need(f"{connection.split(':')[2]}:{operation}", connection, because="the build's source")
-    logs = ((project.get("logsConfig") or {}).get("cloudwatchLogs") or {}).get("groupName") or f"/aws/codebuild/{project.get('name')}"
+    logs = ((project.get("logsConfig") or {}).get("cloudwatchLogs") or {}).get(
+        "groupName"
+    ) or f"/aws/codebuild/{project.get('name')}"
     group = f"arn:aws:logs:{stack.region}:{stack.account}:log-group:{logs}"
     yield Need("logs:CreateLogStream", f"{group}:*", because="the build's log")
     yield Need("logs:PutLogEvents", f"{group}:log-stream:any", because="the build's log")
     yield from _network(stack, project.get("vpcConfig") or {})
-    variables = {item["name"]: str(item.get("value", "")) for item in (project.get("environment") or {}).get("environmentVariables") or ()}
+    variables = {
+        item["name"]: str(item.get("value", ""))
+        for item in (project.get("environment") or {}).get("environmentVariables") or ()
+    }
     for command in _commands(source.get("buildspec") or ""):
         yield from _command(stack, command, variables)
 
@@ -73,13 +85,23 @@ def _command(stack: Stack, command: str, variables: Mapping[str, str]) -> Iterat
     filled = re.sub(r"\$\{?(\w+)\}?", lambda found: variables.get(found[1], found[0]), command)
     repositories = {match[0]: match for value in (filled, *variables.values()) for match in _REPOSITORY.finditer(value)}
     signs = re.search(r"cosign\W+sign\b", command)
-    operations = _PUSH + _PULL if re.search(r"docker\s+push|--push\b", command) or signs else _PULL if "docker pull" in command else ()
+    operations = (
+        _PUSH + _PULL
+        if re.search(r"docker\s+push|--push\b", command) or signs
+        else _PULL
+        if "docker pull" in command
+        else ()
+    )
     for match in repositories.values():
         arn = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
         for operation in operations:
             yield Need(f"ecr:{operation}", arn, because=command)
     if signs and (key := re.search(r"awskms:///(\S+?)[\"'\s]", f"{filled} ")):
-        arn = key[1] if key[1].startswith("arn:") else stack.keys.get(key[1].rpartition("/")[2].removeprefix(f"{stack.prefix}-"), "")
+        arn = (
+            key[1]
+            if key[1].startswith("arn:")
+            else stack.keys.get(key[1].rpartition("/")[2].removeprefix(f"{stack.prefix}-"), "")
+        )
         for operation in ("DescribeKey", "GetPublicKey", "Sign") if arn else ():
             yield Need(f"kms:{operation}", arn, because=command)
     if re.search(r"\baws ecr get-login-password\b", command):

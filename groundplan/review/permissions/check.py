@@ -1,4 +1,6 @@
-"""Each recorded call, and what a program itself has AWS call, held to the policies of a stack; and the grants that nothing used."""
+"""Each recorded call, and what a program itself has AWS call, held to the policies of a stack; and the grants that
+nothing used.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ ROLES: dict[str, tuple[str, ...]] = {
     "step": ("pipeline", "cluster-pipeline"),
     "server.mlflow": ("tracking",),
     "server.model": ("serving", "cluster-serving"),
-    "server.router": ("serving", "cluster-serving"),  # the model is read, and what is captured written, with the role of the endpoint or of the pod
+    "server.router": (
+        "serving",
+        "cluster-serving",
+    ),  # the model is read, and what is captured written, with the role of the endpoint or of the pod
     "person.approve": ("data-scientist", "operations"),
     "person.audit": ("auditor",),
     "person.forget": ("privacy",),
@@ -29,15 +34,26 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.replay": ("privacy",),
 }
 # What AWS does with a role that is given to one of its services, so that no call of ours shows it.
-# https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+# https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html,
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 _BY_SERVICES = {
     "sagemaker.amazonaws.com": (
-        "ec2:*", "ecr:*", "logs:*", "cloudwatch:PutMetricData", "s3:GetObject", "s3:PutObject", "s3:ListBucket", "kms:CreateGrant",
-        "sagemaker:AddTags", "sagemaker:*ProcessingJob", "kms:*",
+        "ec2:*",
+        "ecr:*",
+        "logs:*",
+        "cloudwatch:PutMetricData",
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:ListBucket",
+        "kms:CreateGrant",
+        "sagemaker:AddTags",
+        "sagemaker:*ProcessingJob",
+        "kms:*",
     ),
-    # MLflow reads its database's password, which a file has none of; KServe lists a model's files before it starts a server.
+    # MLflow reads its database's password, which a file has none of; KServe lists a model's files before it starts a
+    # server.
     "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue", "s3:ListBucket"),
-}  # fmt: skip
+}
 # Of clients when a large upload fails, and of the gate when it refuses a batch: a record of good runs has none of them.
 _UNSEEN = ("s3:AbortMultipartUpload", "sns:Publish")
 
@@ -92,7 +108,13 @@ def check(stack: Stack, calls: Iterable[Call], resources: Iterable[Made] = ()) -
                 )
                 continue
             for need in wanted:
-                key = (call.caller, role.name, need.action, need.resource, json.dumps(dict(need.context), sort_keys=True))
+                key = (
+                    call.caller,
+                    role.name,
+                    need.action,
+                    need.resource,
+                    json.dumps(dict(need.context), sort_keys=True),
+                )
                 if key not in found:
                     found[key] = Result(call.caller, call.operation, role.name, need, decide(stack, role, need))
     for item in _by_the_program(stack, resources):
@@ -112,8 +134,17 @@ def _needs(stack: Stack, call: Call) -> Iterator[Need]:
         yield need
         yield from of_keys(stack, need)
     if call.operation == "CreateEndpointConfig" and "KmsKeyId" in parameters:
-        context = {"kms:GrantIsForAWSResource": "true", "kms:ViaService": f"sagemaker.{stack.region}.amazonaws.com", "kms:CallerAccount": stack.account}
-        yield Need("kms:CreateGrant", parameters["KmsKeyId"], context, because="SageMaker encrypts the volume of the endpoint's instances")
+        context = {
+            "kms:GrantIsForAWSResource": "true",
+            "kms:ViaService": f"sagemaker.{stack.region}.amazonaws.com",
+            "kms:CallerAccount": stack.account,
+        }
+        yield Need(
+            "kms:CreateGrant",
+            parameters["KmsKeyId"],
+            context,
+            because="SageMaker encrypts the volume of the endpoint's instances",
+        )
 
 
 def of_keys(stack: Stack, need: Need) -> Iterator[Need]:
@@ -130,11 +161,19 @@ def of_keys(stack: Stack, need: Need) -> Iterator[Need]:
         actions = ("kms:GenerateDataKey",)
     elif service == "sns" and name == "Publish":
         actions = ("kms:GenerateDataKey", "kms:Decrypt")
-    elif (service == "dynamodb" and name != "ListTagsOfResource") or (service == "secretsmanager" and name == "GetSecretValue"):
+    elif (service == "dynamodb" and name != "ListTagsOfResource") or (
+        service == "secretsmanager" and name == "GetSecretValue"
+    ):
         actions = ("kms:Decrypt",)
     for action in actions:
-        context = {"kms:ViaService": f"{service}.{stack.region}.amazonaws.com", "kms:CallerAccount": stack.account, "aws:SecureTransport": "true"}
-        yield Need(action, key, context, (*need.open_keys, "kms:EncryptionContext*"), because=f"{target} is encrypted with it")
+        context = {
+            "kms:ViaService": f"{service}.{stack.region}.amazonaws.com",
+            "kms:CallerAccount": stack.account,
+            "aws:SecureTransport": "true",
+        }
+        yield Need(
+            action, key, context, (*need.open_keys, "kms:EncryptionContext*"), because=f"{target} is encrypted with it"
+        )
 
 
 def decide(stack: Stack, role: Role, need: Need) -> Decision:
@@ -142,8 +181,13 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
     tags = {f"aws:ResourceTag/{key}": value for key, value in stack.tags_for(need.resource).items()}
     own = {f"aws:PrincipalTag/{key}": value for key, value in role.tags.items()}
     open_keys = tuple(key for key in need.open_keys if key != "aws:ResourceTag/*" or not tags)
-    everywhere = {"aws:RequestedRegion": stack.region, "aws:SecureTransport": "true"}  # boto3 comes by TLS, to the stack's region
-    request = Request(need.action, need.resource, role.arn, {**everywhere, **tags, **own, **need.context}, open_keys, stack.account)
+    everywhere = {
+        "aws:RequestedRegion": stack.region,
+        "aws:SecureTransport": "true",
+    }  # boto3 comes by TLS, to the stack's region
+    request = Request(
+        need.action, need.resource, role.arn, {**everywhere, **tags, **own, **need.context}, open_keys, stack.account
+    )
     try:
         return evaluate(request, stack.policies(role, need.action, need.resource))
     except ValueError as error:  # an operator that IAM does not have
@@ -162,16 +206,29 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
             if what.startswith("arn:aws:scheduler:::aws-sdk:"):
                 service, operation = what.split(":")[-2:]
                 operation = operation[0].upper() + operation[1:]
-                parameters = {key: value for key, value in json.loads(target.get("input") or "{}").items() if isinstance(value, str)}
+                parameters = {
+                    key: value
+                    for key, value in json.loads(target.get("input") or "{}").items()
+                    if isinstance(value, str)
+                }
             elif ":pipeline/" in what:
-                service, operation, parameters = "sagemaker", "StartPipelineExecution", {"PipelineName": what.rpartition("/")[2]}
+                service, operation, parameters = (
+                    "sagemaker",
+                    "StartPipelineExecution",
+                    {"PipelineName": what.rpartition("/")[2]},
+                )
             else:
                 continue
             for need in needed(service, operation, parameters, stack.region, stack.account):
                 yield Result(f"schedule {item.name}", operation, role.name, need, decide(stack, role, need))
             if item.inputs.get("kmsKeyArn"):
                 context = {"kms:ViaService": f"scheduler.{stack.region}.amazonaws.com"}
-                need = Need("kms:Decrypt", item.inputs["kmsKeyArn"], context, because="the schedule's input is encrypted with it")
+                need = Need(
+                    "kms:Decrypt",
+                    item.inputs["kmsKeyArn"],
+                    context,
+                    because="the schedule's input is encrypted with it",
+                )
                 yield Result(f"schedule {item.name}", "", role.name, need, decide(stack, role, need))
         elif item.type == "aws:codebuild/project:Project" and item.inputs.get("serviceRole") in by_arn:
             role = by_arn[item.inputs["serviceRole"]]
@@ -181,8 +238,16 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
         elif item.type == "aws:sagemaker/pipeline:Pipeline" and item.inputs.get("roleArn") in by_arn:
             role = by_arn[item.inputs["roleArn"]]
             for need in (
-                Need("sagemaker:CreateProcessingJob", f"arn:aws:sagemaker:{stack.region}:{stack.account}:processing-job/pipelines-any"),
-                Need("iam:PassRole", role.arn, {"iam:PassedToService": "sagemaker.amazonaws.com"}, because="the steps run with the pipeline's role"),
+                Need(
+                    "sagemaker:CreateProcessingJob",
+                    f"arn:aws:sagemaker:{stack.region}:{stack.account}:processing-job/pipelines-any",
+                ),
+                Need(
+                    "iam:PassRole",
+                    role.arn,
+                    {"iam:PassedToService": "sagemaker.amazonaws.com"},
+                    because="the steps run with the pipeline's role",
+                ),
             ):
                 yield Result(f"pipeline {item.name}", "CreateProcessingJob", role.name, need, decide(stack, role, need))
 
@@ -190,7 +255,8 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
 def unused(stack: Stack, results: Iterable[Result]) -> list[Unused]:
     """Actions of the platform's own roles that are allowed, and that no call used.
 
-    Only of roles of which there is a record, and not of people's: they look at things in consoles, which no record shows.
+    Only of roles of which there is a record, and not of people's: they look at things in consoles, which no record
+    shows.
     """
     by_role: dict[str, list[Need]] = {}
     for result in results:
@@ -198,7 +264,12 @@ def unused(stack: Stack, results: Iterable[Result]) -> list[Unused]:
     found = []
     for name, needs in sorted(by_role.items()):
         role = stack.roles[name]
-        services = [value for statement in role.trust.statements for kind, value in statement.principals or () if kind == "Service"]
+        services = [
+            value
+            for statement in role.trust.statements
+            for kind, value in statement.principals or ()
+            if kind == "Service"
+        ]
         if not services:
             continue
         by_service = (*_UNSEEN, *(pattern for service in services for pattern in _BY_SERVICES.get(service, ())))
@@ -206,9 +277,14 @@ def unused(stack: Stack, results: Iterable[Result]) -> list[Unused]:
         for policy in role.policies:
             for statement in policy.statements:
                 for action in statement.actions or () if statement.effect == "Allow" else ():
-                    used = any(action_fits(action, need.action) and _on(statement.resources or ("*",), need) for need in needs)
+                    used = any(
+                        action_fits(action, need.action) and _on(statement.resources or ("*",), need) for need in needs
+                    )
                     if not used and not any(action_fits(pattern, action) for pattern in by_service):
-                        left.append(f"{action} on {', '.join(resource.rpartition(':')[2] for resource in statement.resources or ('*',))}")
+                        left.append(
+                            f"{action} on"
+                            f" {', '.join(resource.rpartition(':')[2] for resource in statement.resources or ('*',))}"
+                        )
         if left:
             found.append(Unused(name, tuple(dict.fromkeys(left)), role.source))
     return found

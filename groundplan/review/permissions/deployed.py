@@ -1,4 +1,5 @@
-"""A stack's program as if it were deployed: what only AWS can tell is made up, each resource's own, in the form that AWS gives.
+"""A stack's program as if it were deployed: what only AWS can tell is made up, each resource's own, in the form that
+AWS gives.
 
 A preview leaves ARNs unknown, and a policy that names a key by one can't be evaluated. Here each has its own.
 """
@@ -17,7 +18,8 @@ from groundplan.engine.preview import Previewed, PreviewMonitor
 from groundplan.engine.program import DOCUMENTS, project_name, run, run_file
 from groundplan.engine.resource_types import made_up, resource_type
 
-# What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name, `{id}` a number of its own.
+# What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name,
+# `{id}` a number of its own.
 _ARNS = {
     "aws:s3/bucket:Bucket": ("bucket", "arn:aws:s3:::{name}"),
     "aws:kms/key:Key": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
@@ -31,7 +33,10 @@ _ARNS = {
     "aws:secretsmanager/secret:Secret": ("name", "arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbCdEf"),
     "aws:eks/cluster:Cluster": ("name", "arn:aws:eks:{region}:{account}:cluster/{name}"),
     "aws:msk/cluster:Cluster": ("clusterName", "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}"),
-    "aws:msk/serverlessCluster:ServerlessCluster": ("clusterName", "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}"),
+    "aws:msk/serverlessCluster:ServerlessCluster": (
+        "clusterName",
+        "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}",
+    ),
     "aws:cloudwatch/logGroup:LogGroup": ("name", "arn:aws:logs:{region}:{account}:log-group:{name}"),
     "aws:codebuild/project:Project": ("name", "arn:aws:codebuild:{region}:{account}:project/{name}"),
     "aws:lambda/function:Function": ("name", "arn:aws:lambda:{region}:{account}:function:{name}"),
@@ -62,7 +67,12 @@ def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
         if key := _ARNS[found.type][0]:
             outputs[key] = found.name  # where the program gives none
     if found.type.startswith("aws:rds/"):  # RDS makes the master user's secret, and names it
-        outputs["masterUserSecrets"] = [{"secretArn": f"arn:aws:secretsmanager:{region}:{account}:secret:rds!db-{number}-AbCdEf", "secretStatus": "active"}]
+        outputs["masterUserSecrets"] = [
+            {
+                "secretArn": f"arn:aws:secretsmanager:{region}:{account}:secret:rds!db-{number}-AbCdEf",
+                "secretStatus": "active",
+            }
+        ]
     if found.type.startswith("aws:kms/"):
         outputs["keyId"] = number
     return {key: value for key, value in outputs.items() if key not in found.inputs}
@@ -90,7 +100,13 @@ class DeployedMonitor(PreviewMonitor):
             if key in given.fields and given.fields[key].HasField("struct_value"):
                 given[key] = "{}"
         name = _ARNS.get(found.type, ("", ""))[0]
-        id_ = outputs.get("keyId") or found.inputs.get(name) or outputs.get(name) or outputs.get("arn") or f"{found.name}-id"
+        id_ = (
+            outputs.get("keyId")
+            or found.inputs.get(name)
+            or outputs.get(name)
+            or outputs.get("arn")
+            or f"{found.name}-id"
+        )
         return resource_pb2.RegisterResourceResponse(urn=answer.urn, id=str(id_), object=given)
 
 

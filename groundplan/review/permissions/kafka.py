@@ -36,7 +36,10 @@ _NEEDED: dict[str, tuple[tuple[str, str], ...]] = {
     "IncrementalAlterConfigs": (("AlterTopicDynamicConfiguration", TOPIC),),
     "DescribeCluster": (("DescribeCluster", CLUSTER),),
     "InitProducerId": (("WriteDataIdempotently", CLUSTER),),
-    "InitProducerId in a transaction": (("AlterTransactionalId", TRANSACTION), ("DescribeTransactionalId", TRANSACTION)),
+    "InitProducerId in a transaction": (
+        ("AlterTransactionalId", TRANSACTION),
+        ("DescribeTransactionalId", TRANSACTION),
+    ),
     "AddPartitionsToTxn": (("AlterTransactionalId", TRANSACTION), ("WriteData", TOPIC)),
     "AddOffsetsToTxn": (("AlterTransactionalId", TRANSACTION), ("DescribeGroup", GROUP)),
     "EndTxn": (("AlterTransactionalId", TRANSACTION),),

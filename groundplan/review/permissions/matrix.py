@@ -10,9 +10,24 @@ from groundplan.review.permissions.stack import Role, Stack
 from policies.iam.actions import Need
 from policies.iam.matching import action_fits
 
-DEEDS = ("read raw", "read features", "train", "register", "approve", "promote", "read audit", "delete raw", "decrypt", "assume roles", "pass roles")
-_WORK = frozenset({"read raw", "read features", "train", "register", "approve", "promote", "read audit", "decrypt", "pass roles"})
-# What each role is for. A role that is not named here, such as a service's own, is wanted to do none of it but use a key.
+DEEDS = (
+    "read raw",
+    "read features",
+    "train",
+    "register",
+    "approve",
+    "promote",
+    "read audit",
+    "delete raw",
+    "decrypt",
+    "assume roles",
+    "pass roles",
+)
+_WORK = frozenset(
+    {"read raw", "read features", "train", "register", "approve", "promote", "read audit", "decrypt", "pass roles"}
+)
+# What each role is for. A role that is not named here, such as a service's own, is wanted to do none of it but use a
+# key.
 WANTED: Mapping[str, frozenset[str]] = {
     "data-scientist": frozenset({"read features", "train", "approve", "read audit", "decrypt"}),
     "operations": frozenset({"approve", "promote", "read audit", "decrypt"}),
@@ -51,7 +66,10 @@ class Row:
             if outcome == "allowed" and deed not in self.wanted and (deed != _KEYS or self.role in WANTED):
                 found.append(f"{self.role} may {deed}, and is not meant to")
             elif outcome != "allowed" and deed in self.wanted:
-                found.append(f"{self.role} is meant to {deed}, and {'may not' if outcome == 'denied' else 'it can not be told whether it may'}")
+                found.append(
+                    f"{self.role} is meant to {deed}, and"
+                    f" {'may not' if outcome == 'denied' else 'it can not be told whether it may'}"
+                )
         return found
 
 
@@ -64,7 +82,10 @@ def _speaks(role: Role, action: str) -> bool:
     """Whether a policy of the role may be about an action."""
     statements = [statement for policy in role.policies for statement in policy.statements]
     unreadable = any(not policy.readable for policy in role.policies)
-    return unreadable or any(item.actions is None or any(action_fits(one, action) is not False for one in item.actions) for item in statements)
+    return unreadable or any(
+        item.actions is None or any(action_fits(one, action) is not False for one in item.actions)
+        for item in statements
+    )
 
 
 def _row(stack: Stack, role: Role) -> Row:
@@ -86,20 +107,38 @@ def _row(stack: Stack, role: Role) -> Row:
     passed = {"iam:PassedToService": "sagemaker.amazonaws.com"}
     # Most roles say nothing of other roles; each against each would be most of the work.
     others = stack.roles.values()
-    named = [other for other in others if any(kind == "AWS" for statement in other.trust.statements for kind, _ in statement.principals or ())]
-    passes = [other for other in others if allowed(Need("iam:PassRole", other.arn, passed)) == "allowed"] if _speaks(role, "iam:PassRole") else []
+    named = [
+        other
+        for other in others
+        if any(kind == "AWS" for statement in other.trust.statements for kind, _ in statement.principals or ())
+    ]
+    passes = (
+        [other for other in others if allowed(Need("iam:PassRole", other.arn, passed)) == "allowed"]
+        if _speaks(role, "iam:PassRole")
+        else []
+    )
     taken = others if _speaks(role, "sts:AssumeRole") else named
     takes = [other for other in taken if allowed(Need("sts:AssumeRole", other.arn)) == "allowed"]
-    keys = tuple(kind for kind, arn in sorted(stack.keys.items()) if allowed(Need("kms:Decrypt", arn, {"kms:CallerAccount": account})) == "allowed")
+    keys = tuple(
+        kind
+        for kind, arn in sorted(stack.keys.items())
+        if allowed(Need("kms:Decrypt", arn, {"kms:CallerAccount": account})) == "allowed"
+    )
     may = {
         "read raw": allowed(Need("s3:GetObject", bucket("raw", "any/any"))),
         "read features": allowed(Need("s3:GetObject", bucket("features", "training/any"))),
         "train": either(
-            allowed(Need("sagemaker:StartPipelineExecution", made("pipeline"))), allowed(Need("sagemaker:CreateProcessingJob", made("processing-job")))
+            allowed(Need("sagemaker:StartPipelineExecution", made("pipeline"))),
+            allowed(Need("sagemaker:CreateProcessingJob", made("processing-job"))),
         ),
-        "register": allowed(Need("s3:PutObject", bucket("curated", "runs/any")), Need("s3:PutObject", bucket("audit", "log/any"))),
+        "register": allowed(
+            Need("s3:PutObject", bucket("curated", "runs/any")), Need("s3:PutObject", bucket("audit", "log/any"))
+        ),
         "approve": allowed(Need("s3:PutObject", bucket("audit", "log/any"))),
-        "promote": allowed(Need("sagemaker:UpdateEndpoint", made("endpoint")), Need("sagemaker:UpdateEndpoint", made("endpoint-config"))),
+        "promote": allowed(
+            Need("sagemaker:UpdateEndpoint", made("endpoint")),
+            Need("sagemaker:UpdateEndpoint", made("endpoint-config")),
+        ),
         "read audit": allowed(Need("s3:GetObject", bucket("audit", "log/any"))),
         "delete raw": allowed(Need("s3:DeleteObjectVersion", bucket("raw", "any/any"))),
         _KEYS: "allowed" if keys else "denied",

@@ -1,8 +1,8 @@
 """The record of calls: what steps, servers and people's commands ask of AWS, with names that fit every stack.
 
-``calls.json`` beside this file holds a line for each different call of the local runs. A name that differs from stack to stack or from run to run is a
-placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``, ``{key:models}`` (a KMS key by its class of data), ``{name}``
-for what a run or a model names.
+``calls.json`` beside this file holds a line for each different call of the local runs. A name that differs from stack
+to stack or from run to run is a placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``,
+``{key:models}`` (a KMS key by its class of data), ``{name}`` for what a run or a model names.
 """
 
 from __future__ import annotations
@@ -15,17 +15,39 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("calls.json")
-# What is AWS's own work on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a model's role counts.
+# What is AWS's own work on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a
+# model's role counts.
 _BY_AWS = frozenset({"server.kafka", "server.kafka-front", "server.aws"})
-# Endpoints of models that the stack does not name are for one machine: on AWS a stack makes its endpoints itself, and no step may make more.
+# Endpoints of models that the stack does not name are for one machine: on AWS a stack makes its endpoints itself, and
+# no step may make more.
 _SANDBOX = frozenset({("sagemaker", "CreateEndpoint")})
 # First parts of keys that the platform gives; others are names of topics, views and models.
-_OWN = frozenset({
-    "manifests", "decisions", "contracts", "quarantine", "people", "runs", "models", "forgotten", "training", "feast", "capture", "log", "batch",
-    "lineage", "erased", "evidence", "replays", "current",
-})  # fmt: skip
+_OWN = frozenset(
+    {
+        "manifests",
+        "decisions",
+        "contracts",
+        "quarantine",
+        "people",
+        "runs",
+        "models",
+        "forgotten",
+        "training",
+        "feast",
+        "capture",
+        "log",
+        "batch",
+        "lineage",
+        "erased",
+        "evidence",
+        "replays",
+        "current",
+    }
+)
 _RELEVANT = re.compile(r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags")
-_S3 = re.compile(r"Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption|SSEKMSKeyId")
+_S3 = re.compile(
+    r"Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption|SSEKMSKeyId"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -71,17 +93,28 @@ def generalised(raw: Iterable[Mapping[str, Any]], names: Names) -> list[Call]:
     found = set()
     for item in raw:
         caller, service = item["caller"], item["service"]
-        if caller in _BY_AWS or (caller == "server.router" and service != "s3") or (service, item["operation"]) in _SANDBOX:
+        if (
+            caller in _BY_AWS
+            or (caller == "server.router" and service != "s3")
+            or (service, item["operation"]) in _SANDBOX
+        ):
             continue
         wanted = _S3 if service == "s3" else _RELEVANT
-        kept = {key: _value(key, value, service, names) for key, value in item["parameters"].items() if wanted.fullmatch(key)}
+        kept = {
+            key: _value(key, value, service, names)
+            for key, value in item["parameters"].items()
+            if wanted.fullmatch(key)
+        }
         found.add(Call(caller, service, item["operation"], json.dumps(kept, sort_keys=True), bool(item.get("missing"))))
     return sorted(found)
 
 
 def _value(key: str, value: Any, service: str, names: Names) -> Any:
     if isinstance(value, list):
-        return [json.loads(text) for text in sorted({json.dumps(_value(key, item, service, names), sort_keys=True) for item in value})]
+        return [
+            json.loads(text)
+            for text in sorted({json.dumps(_value(key, item, service, names), sort_keys=True) for item in value})
+        ]
     if isinstance(value, dict):
         return {inner: _value(inner, item, service, names) for inner, item in value.items()}
     if not isinstance(value, str):
@@ -93,9 +126,15 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
         known = first if first in _OWN or not slash else "{name}"
         return (f"{known}/{'{name}' if rest else ''}" if slash else "{name}") if value else ""
     text = value.replace(names.account, "{account}").replace(names.region, "{region}")
-    text = re.sub(r"key/([0-9a-f-]{36})", lambda match: f"key/{{key:{names.keys[match[1]]}}}" if match[1] in names.keys else match[0], text)
+    text = re.sub(
+        r"key/([0-9a-f-]{36})",
+        lambda match: f"key/{{key:{names.keys[match[1]]}}}" if match[1] in names.keys else match[0],
+        text,
+    )
     text = re.sub(rf"{names.project}/{names.stack}/([\w-]+?)-\w{{6}}$", r"{project}/{stack}/\1-AbCdEf", text)
-    text = text.replace(f"{names.project}/{names.stack}", "{project}/{stack}").replace(f"Groundplan/{names.stack}", "Groundplan/{stack}")
+    text = text.replace(f"{names.project}/{names.stack}", "{project}/{stack}").replace(
+        f"Groundplan/{names.stack}", "Groundplan/{stack}"
+    )
     text = text.replace(f"{names.project}-{names.stack}", "{prefix}")
     text = re.sub(r"(\{prefix\}-online)\..+", r"\1.{name}", text)
     if service == "sagemaker" and ":role/" not in text:
@@ -106,16 +145,27 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
 def read(file: Path = FILE) -> list[Call]:
     """The record."""
     return [
-        Call(item["caller"], item["service"], item["operation"], json.dumps(item.get("parameters", {}), sort_keys=True), item.get("missing", False))
+        Call(
+            item["caller"],
+            item["service"],
+            item["operation"],
+            json.dumps(item.get("parameters", {}), sort_keys=True),
+            item.get("missing", False),
+        )
         for item in json.loads(file.read_text(encoding="utf-8"))["calls"]
-    ]  # fmt: skip
+    ]
 
 
 def write(calls: Iterable[Call], file: Path = FILE) -> None:
     """Write the record, a line for each call."""
     lines = []
     for call in sorted(set(calls)):
-        item: dict[str, Any] = {"caller": call.caller, "service": call.service, "operation": call.operation, "parameters": json.loads(call.parameters)}
+        item: dict[str, Any] = {
+            "caller": call.caller,
+            "service": call.service,
+            "operation": call.operation,
+            "parameters": json.loads(call.parameters),
+        }
         if call.missing:
             item["missing"] = True
         lines.append(f"  {json.dumps(item)}")

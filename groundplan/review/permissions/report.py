@@ -61,7 +61,9 @@ class Permissions:
     @property
     def may(self) -> tuple[str, ...]:
         """The matrix as sentences, to compare with another revision's."""
-        return tuple(f"{row.role} may {deed}" for row in self.rows for deed, outcome in row.may.items() if outcome == "allowed")
+        return tuple(
+            f"{row.role} may {deed}" for row in self.rows for deed, outcome in row.may.items() if outcome == "allowed"
+        )
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -69,9 +71,15 @@ class Permissions:
         def shown(result: Result) -> dict[str, Any]:
             need, decision = result.need, result.decision
             return {
-                "who": result.who, "operation": result.operation, "role": result.role, "action": need.action, "resource": need.resource,
-                "because": need.because, "outcome": decision.outcome, "reason": decision.reason,
-            }  # fmt: skip
+                "who": result.who,
+                "operation": result.operation,
+                "role": result.role,
+                "action": need.action,
+                "resource": need.resource,
+                "because": need.because,
+                "outcome": decision.outcome,
+                "reason": decision.reason,
+            }
 
         return {
             "stack": self.stack.name,
@@ -82,7 +90,14 @@ class Permissions:
         }
 
 
-def permissions(resources: Sequence[Made], project: str, stack: str, account: str, region: str, service_control: tuple[Policy, ...] = ()) -> Permissions:
+def permissions(
+    resources: Sequence[Made],
+    project: str,
+    stack: str,
+    account: str,
+    region: str,
+    service_control: tuple[Policy, ...] = (),
+) -> Permissions:
     """Evaluate the record of calls against the resources of a stack.
 
     Args:
@@ -106,30 +121,59 @@ def findings(found: Permissions, sources: dict[str, str]) -> Iterator[Finding]:
         role = roles[result.role]
         because = f"; {result.need.because}" if result.need.because else ""
         yield Finding(
-            policy="iam-call-refused", title="Every call that the platform makes is allowed", severity="high", mandatory=True,
-            resource=role.name, type=role.type, urn=role.urn,
-            message=f"{result.who}: {result.need.action} on {result.need.resource} would be refused: {result.decision.reason}{because}",
-            remediation="Allow it on that resource; or, if it is no longer called, refresh the record with `make calls`.",
-            law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html",
+            policy="iam-call-refused",
+            title="Every call that the platform makes is allowed",
+            severity="high",
+            mandatory=True,
+            resource=role.name,
+            type=role.type,
+            urn=role.urn,
+            message=(
+                f"{result.who}: {result.need.action} on {result.need.resource} would be refused:"
+                f" {result.decision.reason}{because}"
+            ),
+            remediation=(
+                "Allow it on that resource; or, if it is no longer called, refresh the record with `make calls`."
+            ),
+            law=_LAW,
+            url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html",
             source=sources.get(role.urn, ""),
-        )  # fmt: skip
+        )
     for item in found.left:
         yield Finding(
-            policy="iam-grant-unused", title="Roles are allowed what is used", severity="low", mandatory=False, resource=item.source.name,
-            type=item.source.type, urn=item.source.urn,
-            message=f"No recorded call used {'; '.join(item.actions)}", remediation="Take it away, or say in the record who uses it.",
-            law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+            policy="iam-grant-unused",
+            title="Roles are allowed what is used",
+            severity="low",
+            mandatory=False,
+            resource=item.source.name,
+            type=item.source.type,
+            urn=item.source.urn,
+            message=f"No recorded call used {'; '.join(item.actions)}",
+            remediation="Take it away, or say in the record who uses it.",
+            law=_LAW,
+            url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
             source=sources.get(item.source.urn, ""),
-        )  # fmt: skip
+        )
     for row in found.rows:
         for fault in row.faults:
             role = roles.get(f"{found.stack.prefix}-{row.role}") or roles[row.role]
             yield Finding(
-                policy="iam-role-as-meant", title="Roles may do what they are for", severity="high", mandatory=True, resource=role.name,
-                type=role.type, urn=role.urn, message=fault,
-                remediation="Change the role; or, if it is meant so, groundplan/review/permissions/matrix.py, where what is wanted is written down.",
-                law=_LAW, url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html", source=sources.get(role.urn, ""),
-            )  # fmt: skip
+                policy="iam-role-as-meant",
+                title="Roles may do what they are for",
+                severity="high",
+                mandatory=True,
+                resource=role.name,
+                type=role.type,
+                urn=role.urn,
+                message=fault,
+                remediation=(
+                    "Change the role; or, if it is meant so, groundplan/review/permissions/matrix.py, where what is"
+                    " wanted is written down."
+                ),
+                law=_LAW,
+                url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html",
+                source=sources.get(role.urn, ""),
+            )
 
 
 def page(found: Permissions, namespaces: Iterable[str]) -> str:
@@ -139,49 +183,96 @@ def page(found: Permissions, namespaces: Iterable[str]) -> str:
         namespaces: Of the cluster.
     """
     lines = [
-        "# Who may do what", "",
-        f"Made by `make docs` from what the program makes for the stack {found.stack.name}; `tests/review/test_permissions.py` holds it to that.",
-        "*yes*: AWS's documented evaluation of every policy that applies (the role's own, its permission boundary, the bucket's, the key's) allows it.",
-        "A change of this table is part of every review (`groundplan review --against REV`).", "",
-        "| role | " + " | ".join(DEEDS) + " |", "|---" * (len(DEEDS) + 1) + "|",
-    ]  # fmt: skip
+        "# Who may do what",
+        "",
+        (
+            f"Made by `make docs` from what the program makes for the stack {found.stack.name};"
+            " `tests/review/test_permissions.py` holds it to that."
+        ),
+        (
+            "*yes*: AWS's documented evaluation of every policy that applies (the role's own, its permission boundary,"
+            " the bucket's, the key's) allows it."
+        ),
+        "A change of this table is part of every review (`groundplan review --against REV`).",
+        "",
+        "| role | " + " | ".join(DEEDS) + " |",
+        "|---" * (len(DEEDS) + 1) + "|",
+    ]
     lines += [f"| {row.role} | " + " | ".join(_MARKS[row.may[deed]] for deed in DEEDS) + " |" for row in found.rows]
     lines += [
-        "", "Nobody may delete raw events: they are locked, and end with their retention. Roles are taken by people with a second factor and by",
-        "the services that their trust policies name, so no role takes another.", "", "| role | decrypts data of class | passes on |", "|---|---|---|",
-    ]  # fmt: skip
-    lines += [f"| {row.role} | {', '.join(row.keys) or '-'} | {', '.join(row.passes) or '-'} |" for row in found.rows if row.keys or row.passes]
+        "",
+        (
+            "Nobody may delete raw events: they are locked, and end with their retention. Roles are taken by people"
+            " with a second factor and by"
+        ),
+        "the services that their trust policies name, so no role takes another.",
+        "",
+        "| role | decrypts data of class | passes on |",
+        "|---|---|---|",
+    ]
     lines += [
-        "", "## What is called", "",
-        f"`groundplan/review/permissions/calls.json` records {len(found.calls)} different calls of steps, servers and people's commands, taken from",
-        "local runs (`make calls`). Each is mapped to the actions, resources and condition keys of the Service Authorization Reference,",
+        f"| {row.role} | {', '.join(row.keys) or '-'} | {', '.join(row.passes) or '-'} |"
+        for row in found.rows
+        if row.keys or row.passes
+    ]
+    lines += [
+        "",
+        "## What is called",
+        "",
+        (
+            f"`groundplan/review/permissions/calls.json` records {len(found.calls)} different calls of steps, servers"
+            " and people's commands, taken from"
+        ),
+        (
+            "local runs (`make calls`). Each is mapped to the actions, resources and condition keys of the Service"
+            " Authorization Reference,"
+        ),
         "together with what it takes besides (the key that",
         "encrypts the object, the role that is passed on), and",
-        f"evaluated for every role that makes it: {len(found.results)} checks, {len(found.refused)} refused, {len(found.undecided)} undecided.", "",
-        "| who | on AWS as | actions |", "|---|---|---|",
-    ]  # fmt: skip
+        (
+            f"evaluated for every role that makes it: {len(found.results)} checks, {len(found.refused)} refused,"
+            f" {len(found.undecided)} undecided."
+        ),
+        "",
+        "| who | on AWS as | actions |",
+        "|---|---|---|",
+    ]
     for who in sorted({result.who for result in found.results}):
         own = [result for result in found.results if result.who == who]
         roles = sorted({result.role.removeprefix(f"{found.stack.prefix}-") for result in own})
         lines.append(f"| {who} | {', '.join(roles)} | {', '.join(sorted({result.need.action for result in own}))} |")
     lines += ["", "## Grants that no call used", ""]
-    lines += [f"- {item.role.removeprefix(f'{found.stack.prefix}-')}: {'; '.join(item.actions)}" for item in found.left] or ["None."]
     lines += [
-        "", "## What pods may call", "",
-        "Network policies close every namespace and open these. A review holds the policies to this table, and nothing else is open.", "",
-        "| from | to | ports | why |", "|---|---|---|---|",
-    ]  # fmt: skip
+        f"- {item.role.removeprefix(f'{found.stack.prefix}-')}: {'; '.join(item.actions)}" for item in found.left
+    ] or ["None."]
+    lines += [
+        "",
+        "## What pods may call",
+        "",
+        (
+            "Network policies close every namespace and open these. A review holds the policies to this table, and"
+            " nothing else is open."
+        ),
+        "",
+        "| from | to | ports | why |",
+        "|---|---|---|---|",
+    ]
     known = {*namespaces}
     for item in wanted(sorted(known)):
         if {item.source, item.target} & known:
             target = "everything" if item.target == "*" else item.target
             lines.append(f"| {item.source} | {target} | {', '.join(map(str, item.ports)) or 'any'} | {item.why} |")
     lines += [
-        "", "## What is not in it", "",
-        "Kafka's protocol (MSK's own permissions), what people do in consoles, what AWS does itself with a role that a service is",
+        "",
+        "## What is not in it",
+        "",
+        (
+            "Kafka's protocol (MSK's own permissions), what people do in consoles, what AWS does itself with a role"
+            " that a service is"
+        ),
         "given, the deployment's own role, and the charts (Karpenter, KServe, Prometheus), which are not rendered.",
         "Only an account can show that AWS evaluates as it documents.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -199,21 +290,36 @@ def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> 
     from spec.objectives import load
 
     config = load(root, stack)
-    return permissions(deployed(root, stack), project_name(root), stack, config.account_id, config.region, tuple(map(_policy_in, service_control)))
+    return permissions(
+        deployed(root, stack),
+        project_name(root),
+        stack,
+        config.account_id,
+        config.region,
+        tuple(map(_policy_in, service_control)),
+    )
 
 
 def _policy_in(path: Path) -> Policy:
     try:
         return read_policy(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = f"can't be read: {error.strerror}" if isinstance(error, OSError) else str(error).removeprefix(f"{path.name}: ")
-        raise UsageError(why, where=str(path), fix="name a file with a policy in JSON, as AWS Organizations has it") from None
+        why = (
+            f"can't be read: {error.strerror}"
+            if isinstance(error, OSError)
+            else str(error).removeprefix(f"{path.name}: ")
+        )
+        raise UsageError(
+            why, where=str(path), fix="name a file with a policy in JSON, as AWS Organizations has it"
+        ) from None
 
 
 def page_of(root: Path, stack: str) -> str:
     """The page of a stack."""
     found = of_project(root, stack)
-    namespaces = [item.inputs["metadata"]["name"] for item in found.resources if item.type == "kubernetes:core/v1:Namespace"]
+    namespaces = [
+        item.inputs["metadata"]["name"] for item in found.resources if item.type == "kubernetes:core/v1:Namespace"
+    ]
     return page(found, namespaces)
 
 
@@ -233,7 +339,12 @@ def of_platform(home: Home) -> list[Call]:
     project = project_name(home.root)
     prefix, aws = f"alias/{project}-{state.stack}-", state.services["aws"].url
     pages = client("kms", aws, state.region).get_paginator("list_aliases").paginate()
-    keys = {item["TargetKeyId"]: item["AliasName"].removeprefix(prefix) for page in pages for item in page["Aliases"] if item["AliasName"].startswith(prefix)}
+    keys = {
+        item["TargetKeyId"]: item["AliasName"].removeprefix(prefix)
+        for page in pages
+        for item in page["Aliases"]
+        if item["AliasName"].startswith(prefix)
+    }
     names = Names(project, state.stack, load(home.root, state.stack).account_id, state.region, keys)
     return of_running(aws, state.services["router"].url, home.kafka_calls, names)
 
@@ -248,13 +359,28 @@ def print_permissions(found: Permissions) -> None:
     console.print(f"[bold]Who may do what on stack {found.stack.name}[/bold]")
     for row in found.rows:
         may = [deed for deed in DEEDS if row.may[deed] == "allowed"]
-        told = [f"decrypt {', '.join(row.keys)}" if deed == "decrypt" else f"pass {', '.join(row.passes)}" if deed == "pass roles" else deed for deed in may]
+        told = [
+            (
+                f"decrypt {', '.join(row.keys)}"
+                if deed == "decrypt"
+                else f"pass {', '.join(row.passes)}"
+                if deed == "pass roles"
+                else deed
+            )
+            for deed in may
+        ]
         console.print(f"  {row.role:18} {escape('; '.join(told)) or '[dim]none of it[/dim]'}")
-    console.print(f"\n{len(found.calls)} recorded calls, {len(found.results)} checks: {len(found.refused)} refused, {len(found.undecided)} undecided")
+    console.print(
+        f"\n{len(found.calls)} recorded calls, {len(found.results)} checks: {len(found.refused)} refused,"
+        f" {len(found.undecided)} undecided"
+    )
     for word, results in (("refused", found.refused), ("undecided", found.undecided)):
         for item in results:
             because = f"; {item.need.because}" if item.need.because else ""
-            console.print(f"{word}: {item.who} as {item.role}: {item.need.action} on {escape(item.need.resource)}: {escape(item.decision.reason + because)}")
+            console.print(
+                f"{word}: {item.who} as {item.role}: {item.need.action} on {escape(item.need.resource)}:"
+                f" {escape(item.decision.reason + because)}"
+            )
     for fault in found.faults:
         console.print(f"not as meant: {fault}")
     for left in found.left:

@@ -1,4 +1,6 @@
-"""What a stack's program makes, as the evaluation of permissions needs it: roles and their policies, policies of resources, keys."""
+"""What a stack's program makes, as the evaluation of permissions needs it: roles and their policies, policies of
+resources, keys.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ _OF_RESOURCES = {
 }
 _KEYS = ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey")
 # Resources that may have theirs inside.
-_WITH_A_POLICY = ("aws:s3/bucket:Bucket", "aws:sns/topic:Topic", "aws:sqs/queue:Queue", "aws:secretsmanager/secret:Secret", *_KEYS)
+_WITH_A_POLICY = (
+    "aws:s3/bucket:Bucket",
+    "aws:sns/topic:Topic",
+    "aws:sqs/queue:Queue",
+    "aws:secretsmanager/secret:Secret",
+    *_KEYS,
+)
 
 
 class Made(manifests.Made, Protocol):
@@ -87,19 +95,36 @@ class Stack:
     def names(self) -> dict[str, str]:
         """Placeholders of the record with this stack's values."""
         keys = {f"key:{kind}": arn.rpartition("/")[2] for kind, arn in self.keys.items()}
-        own = {"project": self.project, "stack": self.name, "account": self.account, "region": self.region, "prefix": self.prefix, "name": "any"}
+        own = {
+            "project": self.project,
+            "stack": self.name,
+            "account": self.account,
+            "region": self.region,
+            "prefix": self.prefix,
+            "name": "any",
+        }
         return own | keys
 
     def policies(self, role: Role, action: str, resource: str) -> Policies:
         """What a request of a role for an action on a resource is held to."""
-        people = not any(kind == "Service" for statement in role.trust.statements for kind, _ in statement.principals or ())
+        people = not any(
+            kind == "Service" for statement in role.trust.statements for kind, _ in statement.principals or ()
+        )
         way = None if people else self.way_of.get(action.partition(":")[0])
         # Each file may be another level's: AWS asks every level to allow.
         levels = tuple((policy,) for policy in self.service_control) or None
-        return Policies(identity=role.policies, boundary=role.boundary, resource=self._policy_of(resource), endpoint=way, service_control=levels)
+        return Policies(
+            identity=role.policies,
+            boundary=role.boundary,
+            resource=self._policy_of(resource),
+            endpoint=way,
+            service_control=levels,
+        )
 
     def key_for(self, arn: str) -> str:
-        """ARN of the key that encrypts something; that of its kind where the record names it by a placeholder. Empty without one."""
+        """ARN of the key that encrypts something; that of its kind where the record names it by a placeholder. Empty
+        without one.
+        """
         if arn in self.key_of:
             return self.key_of[arn]
         if ":secret:rds!" in arn:
@@ -114,12 +139,16 @@ class Stack:
         return self.tags_of.get(arn, {})
 
     def _policy_of(self, resource: str) -> Policy | None:
-        return self.policy_of.get(resource) or self.policy_of.get(resource.partition("/")[0] if resource.startswith("arn:aws:s3:::") else "")
+        return self.policy_of.get(resource) or self.policy_of.get(
+            resource.partition("/")[0] if resource.startswith("arn:aws:s3:::") else ""
+        )
 
 
 @cache
 def _all_by_aws() -> dict[str, Any]:
-    """AWS's own policies, as moto has them; its file is read alone, since importing moto takes longer than a review may."""
+    """AWS's own policies, as moto has them; its file is read alone, since importing moto takes longer than a review
+    may.
+    """
     import importlib.util
     import json
     from pathlib import Path
@@ -143,7 +172,9 @@ def _by_aws(arn: str) -> Policy:
 
 
 def _read(document: Any, name: str) -> Policy:
-    """A policy; one that AWS would refuse is one that says nothing for sure, and the lint tells what is wrong with it."""
+    """A policy; one that AWS would refuse is one that says nothing for sure, and the lint tells what is wrong with
+    it.
+    """
     try:
         return read(document, name)
     except ValueError:
@@ -158,7 +189,9 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
     everything = list(resources)
     arns = {item.urn: arn_of(item, region, account) for item in everything}
     documents = {
-        arns[item.urn]: _read(item.inputs["policy"], item.inputs.get("name", item.name)) for item in everything if item.type == "aws:iam/policy:Policy"
+        arns[item.urn]: _read(item.inputs["policy"], item.inputs.get("name", item.name))
+        for item in everything
+        if item.type == "aws:iam/policy:Policy"
     }
     inline: dict[str, list[Policy]] = {}
     for item in everything:
@@ -172,25 +205,40 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
                 inline.setdefault(role, []).append(documents.get(arn) or _by_aws(arn))
         elif item.type == "aws:iam/role:Role":
             own = inline.setdefault(_name(item), [])
-            own += [_read(one["policy"], f"{_name(item)}'s policy {one.get('name', '')}") for one in item.inputs.get("inlinePolicies") or () if "policy" in one]
+            own += [
+                _read(one["policy"], f"{_name(item)}'s policy {one.get('name', '')}")
+                for one in item.inputs.get("inlinePolicies") or ()
+                if "policy" in one
+            ]
             own += [documents.get(arn) or _by_aws(arn) for arn in item.inputs.get("managedPolicyArns") or ()]
         elif item.type in _OF_RESOURCES:
             key, form = _OF_RESOURCES[item.type]
             named = str(item.inputs[key])
             target = named if named.startswith("arn:") else form.format(named, region=region, account=account)
             if item.type == "aws:sqs/queuePolicy:QueuePolicy":
-                target = next((arns[other.urn] for other in everything if other.type == "aws:sqs/queue:Queue" and other.urn in item.dependencies), target)
+                target = next(
+                    (
+                        arns[other.urn]
+                        for other in everything
+                        if other.type == "aws:sqs/queue:Queue" and other.urn in item.dependencies
+                    ),
+                    target,
+                )
             found.policy_of[target] = _read(item.inputs["policy"], item.name)
         elif item.type == "aws:kms/alias:Alias":
             key_arn = f"arn:aws:kms:{region}:{account}:key/{item.inputs['targetKeyId']}"
             found.keys[_name(item).removeprefix(f"alias/{found.prefix}-")] = key_arn
         if item.type == "aws:ec2/vpcEndpoint:VpcEndpoint" and item.inputs.get("policy"):
-            service = str(item.inputs["serviceName"]).split(f".{region}.")[-1].partition(".")[0]  # com.amazonaws.REGION.sagemaker.api
+            service = (
+                str(item.inputs["serviceName"]).split(f".{region}.")[-1].partition(".")[0]
+            )  # com.amazonaws.REGION.sagemaker.api
             found.way_of[service_of(service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
         if item.type in _WITH_A_POLICY and item.inputs.get("policy"):
             found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of {item.name}")
         elif item.type in _KEYS:  # AWS gives it one by which the account's own policies decide
-            found.policy_of.setdefault(arns[item.urn], read(_default_key_policy(account), f"default policy of {item.name}"))
+            found.policy_of.setdefault(
+                arns[item.urn], read(_default_key_policy(account), f"default policy of {item.name}")
+            )
         if item.type in ("aws:msk/cluster:Cluster", "aws:msk/serverlessCluster:ServerlessCluster"):
             found.kafka = arns[item.urn]
         if arns[item.urn]:
@@ -201,16 +249,26 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             name_, boundary = _name(item), item.inputs.get("permissionsBoundary")
             held = (documents.get(boundary) or _by_aws(boundary),) if boundary else None
             found.roles[name_] = Role(
-                name_, arns[item.urn], _read(item.inputs["assumeRolePolicy"], f"trust policy of {name_}"), tuple(inline.get(name_, ())), held,
-                item.inputs.get("tags") or {}, item,
-            )  # fmt: skip
+                name_,
+                arns[item.urn],
+                _read(item.inputs["assumeRolePolicy"], f"trust policy of {name_}"),
+                tuple(inline.get(name_, ())),
+                held,
+                item.inputs.get("tags") or {},
+                item,
+            )
             found.policy_of[arns[item.urn]] = found.roles[name_].trust
     return found
 
 
 def _default_key_policy(account: str) -> dict[str, Any]:
     """https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html"""
-    everything = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*", "Resource": "*"}
+    everything = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
     return {"Version": "2012-10-17", "Statement": [everything]}
 
 

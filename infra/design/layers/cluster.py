@@ -46,7 +46,15 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
                 f"EKS, {nodes} x {kind} for the system",
                 control_plane + prices.hourly("ec2", kind, nodes) + prices.per_unit("ec2", "ebs-gp3", 30 * nodes),
                 kind,
-                (Obstacle("its CPU credits run out under steady load, which production has", "environment", "staging"),) if burst and production else (),
+                (
+                    (
+                        Obstacle(
+                            "its CPU credits run out under steady load, which production has", "environment", "staging"
+                        ),
+                    )
+                    if burst and production
+                    else ()
+                ),
             )
             for kind, burst in (("t3.large", True), ("m5.large", False), ("m5.xlarge", False))
         ],
@@ -59,7 +67,8 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
         "cluster: CPU pool",
         f"Karpenter on spot, {replicas * TRACKING_VCPUS} vCPU at all times",
         forced,
-        f"{replicas} replica{'s' if replicas > 1 else ''} of the MLflow server; it keeps nothing, so a spot node may go",
+        f"{replicas} replica{'s' if replicas > 1 else ''} of the MLflow server; it keeps nothing, so a spot node"
+        " may go",
         replicas * TRACKING_VCPUS * spot,
     )
     gpus = _gpus(objectives, prices, chooser)
@@ -91,11 +100,19 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
     return limit
 
 
-def schedule(objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser) -> OfficeHours | None:
+def schedule(
+    objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser
+) -> OfficeHours | None:
     """When compute is switched off; ``running_usd`` is what can be, a month. Models on the cluster keep it awake."""
     hours = objectives.office_hours
     if hours is not None and answers_on_cluster:
-        chooser.note("schedule", "always on", ("office_hours",), f"{', '.join(answers_on_cluster)} answers from the cluster, at night, too", 0.0)
+        chooser.note(
+            "schedule",
+            "always on",
+            ("office_hours",),
+            f"{', '.join(answers_on_cluster)} answers from the cluster, at night, too",
+            0.0,
+        )
         return None
     if hours is None:
         chooser.note("schedule", "always on", ("office_hours: none",), "no hours are given in which nobody works", 0.0)

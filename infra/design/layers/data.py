@@ -18,7 +18,9 @@ SCAN_LIMIT_GB = {True: 1_000, False: 100}  # most that one Athena query may read
 
 @dataclass(frozen=True)
 class LakeDesign:
-    """Days are counted from an object's making; ``raw_lock_days`` is how long nobody can change or delete a raw object."""
+    """Days are counted from an object's making; ``raw_lock_days`` is how long nobody can change or delete a raw
+    object.
+    """
 
     retention_days: int
     raw_lock_days: int
@@ -33,7 +35,8 @@ class FeatureStoreDesign:
 
     Attributes:
         kind: feast (its tables on DynamoDB) or sagemaker (Feature Groups).
-        read_units, write_units: Capacity kept ready, a second, from which autoscaling starts; 0 where requests are paid one by one.
+        read_units, write_units: Capacity kept ready, a second, from which autoscaling starts; 0 where requests are paid
+            one by one.
     """
 
     kind: str
@@ -59,7 +62,9 @@ def lake(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> LakeDes
 
     def cost(cold: tuple[int, ...]) -> float:
         total, start = 0.0, 0
-        for storage_class, end in zip(("standard", "standard-ia", "glacier-ir"), (*cold, events.retention_days), strict=False):
+        for storage_class, end in zip(
+            ("standard", "standard-ia", "glacier-ir"), (*cold, events.retention_days), strict=False
+        ):
             end = min(end, events.retention_days)
             total += prices.per_unit("s3", storage_class, daily_gb * max(0, end - start))
             start = end
@@ -71,7 +76,11 @@ def lake(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> LakeDes
         "lake",
         [
             Option("S3 Standard throughout", cost(()), ()),
-            Option(f"S3, after {COLD_DAYS[0]} days Standard-IA, after {COLD_DAYS[1]} Glacier Instant Retrieval", cost(COLD_DAYS) + moves, COLD_DAYS),
+            Option(
+                f"S3, after {COLD_DAYS[0]} days Standard-IA, after {COLD_DAYS[1]} Glacier Instant Retrieval",
+                cost(COLD_DAYS) + moves,
+                COLD_DAYS,
+            ),
         ],
         (f"events.retention_days: {events.retention_days}", f"events.per_second: {events.per_second:g}"),
         f"{daily_gb * events.retention_days:,.0f} GB of Parquet once retention is reached",
@@ -84,7 +93,9 @@ def lake(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> LakeDes
         _audit_reason(objectives),
         0.0,
     )
-    return LakeDesign(events.retention_days, events.retention_days, cold, audit_days, SCAN_LIMIT_GB[objectives.production])
+    return LakeDesign(
+        events.retention_days, events.retention_days, cold, audit_days, SCAN_LIMIT_GB[objectives.production]
+    )
 
 
 def _audit_retention(objectives: Objectives) -> int:
@@ -108,12 +119,16 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
     reads_per_second = sum(model.requests_per_second.average for model in objectives.models.values())
     writes_per_second = objectives.events.per_second  # every event may change what is known of its entity
     reads, writes = (rate * 86_400 * 30 / 1e6 for rate in (reads_per_second, writes_per_second))
-    read_units, write_units = (max(1, math.ceil(rate / CAPACITY_USED)) for rate in (reads_per_second, writes_per_second))
+    read_units, write_units = (
+        max(1, math.ceil(rate / CAPACITY_USED)) for rate in (reads_per_second, writes_per_second)
+    )
     recovery = bool(objectives.compliance) or objectives.production
 
     def only(kind: FeatureStore) -> tuple[Obstacle, ...]:
         wanted = objectives.feature_store
-        return () if wanted is kind else (Obstacle(f"feature_store: {wanted} is asked for", "feature_store", kind.value),)
+        return (
+            () if wanted is kind else (Obstacle(f"feature_store: {wanted} is asked for", "feature_store", kind.value),)
+        )
 
     return chooser.choose(
         "feature store",
@@ -132,7 +147,8 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
             ),
             Option(
                 "SageMaker Feature Groups",
-                prices.per_unit("sagemaker", "feature-store-online-read", reads) + prices.per_unit("sagemaker", "feature-store-online-write", writes),
+                prices.per_unit("sagemaker", "feature-store-online-read", reads)
+                + prices.per_unit("sagemaker", "feature-store-online-write", writes),
                 FeatureStoreDesign("sagemaker", recovery),
                 only(FeatureStore.SAGEMAKER),
             ),
@@ -140,7 +156,10 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
         (
             f"feature_store: {objectives.feature_store}",
             f"events.per_second: {writes_per_second:g}",
-            *(f"models.{name}.requests_per_second.average: {model.requests_per_second.average:g}" for name, model in objectives.models.items()),
+            *(
+                f"models.{name}.requests_per_second.average: {model.requests_per_second.average:g}"
+                for name, model in objectives.models.items()
+            ),
         ),
         f"{reads:,.1f} million reads and {writes:,.1f} million writes a month",
     )
@@ -152,10 +171,21 @@ def database(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Dat
     backup_days = 35 if Regime.SOX in objectives.compliance else 7
     copies = 2 if multi_az else 1
     options = []
-    for instance_class, big_enough in (("db.t4g.micro", not objectives.production), ("db.t4g.medium", True), ("db.m6g.large", True)):
+    for instance_class, big_enough in (
+        ("db.t4g.micro", not objectives.production),
+        ("db.t4g.medium", True),
+        ("db.m6g.large", True),
+    ):
         cost = prices.hourly("rds", instance_class, copies) + prices.per_unit("rds", "storage-gp3", 20 * copies)
         value = DatabaseDesign(instance_class, multi_az, storage_gb=20, backup_days=backup_days)
         obstacles = () if big_enough else (Obstacle("1 GiB of memory is too little for production"),)
-        options.append(Option(f"PostgreSQL on {instance_class}{', in two zones' if multi_az else ''}", cost, value, obstacles))
+        options.append(
+            Option(f"PostgreSQL on {instance_class}{', in two zones' if multi_az else ''}", cost, value, obstacles)
+        )
     because = f"MLflow's runs and registry; backups for {backup_days} days"
-    return chooser.choose("tracking", options, (f"availability: {objectives.availability}", f"environment: {objectives.environment}"), because)
+    return chooser.choose(
+        "tracking",
+        options,
+        (f"availability: {objectives.availability}", f"environment: {objectives.environment}"),
+        because,
+    )

@@ -30,7 +30,9 @@ class MonitoringDesign:
 
 @dataclass(frozen=True)
 class AuditDesign:
-    """``data_events``: reads and writes of model and audit objects are kept, too. ``watch``: GuardDuty, Config, Security Hub."""
+    """``data_events``: reads and writes of model and audit objects are kept, too. ``watch``: GuardDuty, Config,
+    Security Hub.
+    """
 
     data_events: bool
     watch: bool
@@ -109,12 +111,21 @@ def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditD
             () if not watched else (*unwatched,),
         ),
     ]
-    forced = (f"compliance: [{', '.join(regimes)}]", f"environment: {objectives.environment}", f"owns_account: {str(objectives.owns_account).lower()}")
-    return chooser.choose("audit", options, forced, "who read or changed a model, or the log itself, is on record for the auditor")
+    forced = (
+        f"compliance: [{', '.join(regimes)}]",
+        f"environment: {objectives.environment}",
+        f"owns_account: {str(objectives.owns_account).lower()}",
+    )
+    return chooser.choose(
+        "audit", options, forced, "who read or changed a model, or the log itself, is on record for the auditor"
+    )
 
 
 def _standards(objectives: Objectives) -> tuple[str, ...]:
-    found = ["standards/aws-foundational-security-best-practices/v/1.0.0", "standards/cis-aws-foundations-benchmark/v/3.0.0"]
+    found = [
+        "standards/aws-foundational-security-best-practices/v/1.0.0",
+        "standards/cis-aws-foundations-benchmark/v/3.0.0",
+    ]
     if {Regime.HIPAA, Regime.SOX, Regime.SOC2} & set(objectives.compliance):
         found.append("standards/nist-800-53/v/5.0.0")
     return tuple(found)
@@ -133,7 +144,11 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
     return chooser.choose(
         "workspace",
         [
-            Option(f"SageMaker Studio, {len(people)} people, shut down after {IDLE_MINUTES} idle minutes", cost, WorkspaceDesign(people, IDLE_MINUTES)),
+            Option(
+                f"SageMaker Studio, {len(people)} people, shut down after {IDLE_MINUTES} idle minutes",
+                cost,
+                WorkspaceDesign(people, IDLE_MINUTES),
+            ),
             Option("the same, never shut down", always, WorkspaceDesign(people, 0)),
         ],
         forced,
@@ -142,12 +157,21 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
 
 
 def deployment(objectives: Objectives, chooser: Chooser) -> None:
-    """Where changes come from. A runner's minutes are paid as they are used, a few cents a job; they are in no estimate."""
+    """Where changes come from. A runner's minutes are paid as they are used, a few cents a job; they are in no
+    estimate.
+    """
     source = objectives.deploys_from
     if source is None:
-        chosen, forced, why = "from wherever `pulumi up` is typed", "deploys_from: none", "the cluster's API is reached from inside of the network only"
+        chosen, forced, why = (
+            "from wherever `pulumi up` is typed",
+            "deploys_from: none",
+            "the cluster's API is reached from inside of the network only",
+        )
     else:
-        chosen, forced = f"a runner inside of the network for {source.repository}", f"deploys_from.repository: {source.repository}"
+        chosen, forced = (
+            f"a runner inside of the network for {source.repository}",
+            f"deploys_from.repository: {source.repository}",
+        )
         why = "started for each job of its workflows, gone after it; the job brings its own rights"
     chooser.note("deployment", chosen, (forced,), why, 0.0)
 
@@ -157,12 +181,18 @@ def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Ch
     days = 35 if Regime.SOX in objectives.compliance or objectives.production else 7
     standby = REGIONS[region].standby if objectives.availability is Availability.TWO_REGIONS else ""
     storage = prices.per_unit("backup", "storage", BACKED_UP_GB)
-    copies = storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1) if standby else 0.0
+    copies = (
+        storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1) if standby else 0.0
+    )
     chooser.note(
         "recovery",
         f"daily backups for {days} days{f', copied to {standby}' if standby else ''}",
         (f"availability: {objectives.availability}", f"residency: {objectives.residency}"),
-        f"data stands ready in {standby}; the program builds the rest there" if standby else "database and tables can be restored",
+        (
+            f"data stands ready in {standby}; the program builds the rest there"
+            if standby
+            else "database and tables can be restored"
+        ),
         storage + copies,
     )
     return RecoveryDesign(days, standby)

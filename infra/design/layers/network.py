@@ -11,8 +11,17 @@ from spec.regions import REGIONS
 
 # What the platform calls; with these the traffic of regulated data never leaves AWS's network.
 PRIVATE_SERVICES = (
-    "ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sqs", "sts",
-)  # fmt: skip
+    "ecr.api",
+    "ecr.dkr",
+    "kms",
+    "logs",
+    "monitoring",
+    "sagemaker.api",
+    "sagemaker.runtime",
+    "secretsmanager",
+    "sqs",
+    "sts",
+)
 NAT_GB = 50.0  # container images and packages, GB a month
 
 
@@ -32,9 +41,19 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
     # Two even where one would do: MSK and EKS both ask for subnets in two zones.
     # https://docs.aws.amazon.com/msk/latest/developerguide/msk-create-cluster.html
     zones = tuple(REGIONS[region].zones)[: 2 if availability is Availability.ONE_ZONE else 3]
-    chooser.note("network", f"private subnets in {len(zones)} zones", forced, "MSK and EKS ask for two zones; a zone may fail only if there are more", 0.0)
+    chooser.note(
+        "network",
+        f"private subnets in {len(zones)} zones",
+        forced,
+        "MSK and EKS ask for two zones; a zone may fail only if there are more",
+        0.0,
+    )
     hourly, traffic = prices.hourly("ec2", "nat-gateway"), prices.per_unit("ec2", "nat-gateway-data", NAT_GB)
-    single = () if availability is Availability.ONE_ZONE else (Obstacle("its zone's failure would cut off the others", "availability", "one-zone"),)
+    single = (
+        ()
+        if availability is Availability.ONE_ZONE
+        else (Obstacle("its zone's failure would cut off the others", "availability", "one-zone"),)
+    )
     gateways = chooser.choose(
         "network: way out",
         [
@@ -45,7 +64,11 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
         "nodes fetch images and packages; nothing comes in",
     )
     cost = len(PRIVATE_SERVICES) * len(zones) * prices.hourly("ec2", "interface-endpoint")
-    through_nat = () if not objectives.compliance else (Obstacle(f"{_regimes(objectives)}: calls that carry data stay on AWS's network", "compliance", "[]"),)
+    through_nat = (
+        ()
+        if not objectives.compliance
+        else (Obstacle(f"{_regimes(objectives)}: calls that carry data stay on AWS's network", "compliance", "[]"),)
+    )
     services: tuple[str, ...] = chooser.choose(
         "network: AWS services",
         [

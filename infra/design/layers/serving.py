@@ -29,7 +29,13 @@ POD_START_MINUTES = 0.5  # on a node that is already there
 # Peak, hot spots and one instance failing: the load that instances are planned for against what they could take.
 UTILISATION = 0.7
 
-INSTANCES = (("ml.c5.large", 2, False), ("ml.c5.xlarge", 4, False), ("ml.m5.large", 2, False), ("ml.g4dn.xlarge", 4, True), ("ml.g5.xlarge", 4, True))
+INSTANCES = (
+    ("ml.c5.large", 2, False),
+    ("ml.c5.xlarge", 4, False),
+    ("ml.m5.large", 2, False),
+    ("ml.g4dn.xlarge", 4, True),
+    ("ml.g5.xlarge", 4, True),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class ServingDesign:
     """How one model answers.
 
     Attributes:
-        topology: realtime, serverless, batch (SageMaker), cluster (KServe on CPU), cluster-gpu (KServe with Triton), edge.
+        topology: realtime, serverless, batch (SageMaker), cluster (KServe on CPU), cluster-gpu (KServe with Triton),
+            edge.
         instance_type: SageMaker's, or the node's; empty where there is none.
         min_instances: Instances or replicas that are always there, and
         max_instances: the most that autoscaling may start.
@@ -65,29 +72,64 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
     """The cheapest way to answer within the model's latency."""
     model = objectives.models[name]
     rate = model.requests_per_second
-    forced = [f"models.{name}.latency_ms: {model.latency_ms:g}", f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}"]
-    forced += [f"models.{name}.{what}" for what, asked in (("gpu: true", model.gpu), ("target: edge", model.target is Target.EDGE)) if asked]
+    forced = [
+        f"models.{name}.latency_ms: {model.latency_ms:g}",
+        f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}",
+    ]
+    forced += [
+        f"models.{name}.{what}"
+        for what, asked in (("gpu: true", model.gpu), ("target: edge", model.target is Target.EDGE))
+        if asked
+    ]
     options = list(_options(name, model, objectives, prices))
-    return chooser.choose(f"serving {name}", options, tuple(forced), f"{rate.peak:g} requests a second at peak, within {model.latency_ms:g} ms", model=name)
+    return chooser.choose(
+        f"serving {name}",
+        options,
+        tuple(forced),
+        f"{rate.peak:g} requests a second at peak, within {model.latency_ms:g} ms",
+        model=name,
+    )
 
 
-def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: PriceBook) -> Iterator[Option[ServingDesign]]:
+def _options(
+    name: str, model: ModelObjectives, objectives: Objectives, prices: PriceBook
+) -> Iterator[Option[ServingDesign]]:
     rate, spread = model.requests_per_second, objectives.availability is not Availability.ONE_ZONE
 
     def obstacles(
-        adds_ms: float, by: str, *, gpu: bool = False, edge: bool = False, explains: bool = True, canary: bool = True, more: Obstacle | None = None
+        adds_ms: float,
+        by: str,
+        *,
+        gpu: bool = False,
+        edge: bool = False,
+        explains: bool = True,
+        canary: bool = True,
+        more: Obstacle | None = None,
     ) -> tuple[Obstacle, ...]:
         found = [more] if more else []
         if edge != (model.target is Target.EDGE):
-            found.append(Obstacle(f"target: {model.target} is asked for", f"models.{name}.target", "edge" if edge else "cloud"))
+            found.append(
+                Obstacle(f"target: {model.target} is asked for", f"models.{name}.target", "edge" if edge else "cloud")
+            )
         if model.latency_ms < adds_ms:
-            found.append(Obstacle(f"{by} take{'s' if ' and ' not in by else ''} about {adds_ms:,} ms", f"models.{name}.latency_ms", adds_ms, model.latency_ms))
+            found.append(
+                Obstacle(
+                    f"{by} take{'s' if ' and ' not in by else ''} about {adds_ms:,} ms",
+                    f"models.{name}.latency_ms",
+                    adds_ms,
+                    model.latency_ms,
+                )
+            )
         if gpu != model.gpu:
-            found.append(Obstacle("has no GPU" if model.gpu else "has a GPU, which nobody asked for", f"models.{name}.gpu", gpu))
+            found.append(
+                Obstacle("has no GPU" if model.gpu else "has a GPU, which nobody asked for", f"models.{name}.gpu", gpu)
+            )
         if model.explanations and not explains:
             found.append(Obstacle("can't explain a prediction when asked", f"models.{name}.explanations", False))
         if objectives.production and not canary:
-            found.append(Obstacle("takes a new version at once, and production wants a canary", "environment", "staging"))
+            found.append(
+                Obstacle("takes a new version at once, and production wants a canary", "environment", "staging")
+            )
         return tuple(found)
 
     yield Option(
@@ -105,7 +147,11 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
     )
     # 2 GB, 50 ms a request.
     concurrency = max(1, math.ceil(rate.peak * 0.05))
-    too_many = Obstacle("answers at most 200 requests at once", f"models.{name}.requests_per_second.peak", 200 / 0.05) if concurrency > 200 else None
+    too_many = (
+        Obstacle("answers at most 200 requests at once", f"models.{name}.requests_per_second.peak", 200 / 0.05)
+        if concurrency > 200
+        else None
+    )
     yield Option(
         f"SageMaker serverless, up to {concurrency} at once",
         prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
@@ -124,7 +170,9 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
             obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu),
         )
     # KServe's, Knative's and Istio's controllers ask for 2 vCPUs and 4 GiB; the load balancer stands in front.
-    controllers = prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
+    controllers = (
+        prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
+    )
     replicas = max(2, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_VCPU * UTILISATION)))
     most = max(20, math.ceil(2 * rate.peak / REQUESTS_PER_SECOND_PER_VCPU))
     yield Option(
@@ -138,7 +186,8 @@ def _options(name: str, model: ModelObjectives, objectives: Objectives, prices: 
     gpu_hour = prices.hourly("ec2", GPU_TYPE)
     most = max(gpus + 1, math.ceil(rate.peak / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
     yield Option(
-        f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to {most}",
+        f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to"
+        f" {most}",
         controllers + floor * gpu_hour + (gpus + 1 - floor) * gpu_hour * SPOT_SHARE,
         ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, CANARY_PERCENT, 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
@@ -153,10 +202,21 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
     def obstacles(minutes: float, why: str) -> tuple[Obstacle, ...]:
         found = []
         if wanted.within_minutes < minutes:
-            found.append(Obstacle(f"{why}: about {minutes:g} minutes", f"models.{name}.retraining.within_minutes", minutes, wanted.within_minutes))
+            found.append(
+                Obstacle(
+                    f"{why}: about {minutes:g} minutes",
+                    f"models.{name}.retraining.within_minutes",
+                    minutes,
+                    wanted.within_minutes,
+                )
+            )
         if wanted.every_hours * 60 < minutes:
             found.append(
-                Obstacle(f"a run of {minutes:g} minutes would meet the next one", f"models.{name}.retraining.every_hours", math.ceil(minutes / 6) / 10)
+                Obstacle(
+                    f"a run of {minutes:g} minutes would meet the next one",
+                    f"models.{name}.retraining.every_hours",
+                    math.ceil(minutes / 6) / 10,
+                )
             )
         return tuple(found)
 

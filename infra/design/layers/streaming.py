@@ -16,7 +16,9 @@ COPIES = 3
 
 @dataclass(frozen=True)
 class StreamingDesign:
-    """``kind`` is none, serverless or provisioned; ``brokers`` and ``storage_gb`` (each broker's) hold for provisioned."""
+    """``kind`` is none, serverless or provisioned; ``brokers`` and ``storage_gb`` (each broker's) hold for
+    provisioned.
+    """
 
     kind: str
     broker_type: str = ""
@@ -48,7 +50,11 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
             + prices.per_unit("msk", "serverless-storage", stored_gb),
             StreamingDesign("serverless", partitions=partitions, retention_days=days),
             # Quota: 200 MB/s in (https://docs.aws.amazon.com/msk/latest/developerguide/limits.html).
-            (Obstacle("takes at most 200 MB/s", "events.per_second", 200_000, events.per_second),) if mb_per_second > 200 else (),
+            (
+                (Obstacle("takes at most 200 MB/s", "events.per_second", 200_000, events.per_second),)
+                if mb_per_second > 200
+                else ()
+            ),
         )
     ]
     # Sustained ingress a broker takes with replication, MB/s (MSK best practices).
@@ -58,11 +64,18 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
         storage_gb = max(10, math.ceil(stored_gb * copies / brokers * 1.3))
         obstacles = []
         if wanted.production and broker.startswith("kafka.t3"):
-            obstacles.append(Obstacle("its CPU credits run out under steady load, which production has", "environment", "staging"))
+            obstacles.append(
+                Obstacle("its CPU credits run out under steady load, which production has", "environment", "staging")
+            )
         # 30 brokers a cluster and 16,384 GiB of storage a broker are MSK's own limits.
         if brokers > 30:
             obstacles.append(
-                Obstacle("more than 30 brokers", "events.per_second", math.floor(30 // zones * zones * capacity * 1000 / MEAN_EVENT_KB), events.per_second)
+                Obstacle(
+                    "more than 30 brokers",
+                    "events.per_second",
+                    math.floor(30 // zones * zones * capacity * 1000 / MEAN_EVENT_KB),
+                    events.per_second,
+                )
             )
         if storage_gb > 16_384:
             obstacles.append(

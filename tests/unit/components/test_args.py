@@ -28,7 +28,9 @@ class Sample(Args):
     arn: pulumi.Input[str] = "arn:free"
 
 
-@pytest.mark.parametrize("good", [{}, {"days": 30}, {"mode": "B"}, {"shares": (0, 1)}, {"most": 10**9}, {"logs": 3653}, {"arn": ""}])
+@pytest.mark.parametrize(
+    "good", [{}, {"days": 30}, {"mode": "B"}, {"shares": (0, 1)}, {"most": 10**9}, {"logs": 3653}, {"arn": ""}]
+)
 def test_what_is_in_range_is_taken(good: dict[str, Any]) -> None:
     made = Sample(**good)
     assert {name: getattr(made, name) for name in good} == good
@@ -73,7 +75,12 @@ def test_every_components_arguments_are_of_this_kind() -> None:
     seen = 0
     for path in sorted((ROOT / "components").rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Args") and path.parent.name != "plugin" and path.name != "args.py":
+            if (
+                isinstance(node, ast.ClassDef)
+                and node.name.endswith("Args")
+                and path.parent.name != "plugin"
+                and path.name != "args.py"
+            ):
                 assert [ast.unparse(base) for base in node.bases] == ["Args"], f"{path}: {node.name}"
                 seen += 1
     assert seen > 30

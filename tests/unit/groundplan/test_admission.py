@@ -16,7 +16,12 @@ from tests.conftest import ROOT, everything
 
 
 def container(**more: Any) -> dict[str, Any]:
-    closed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    closed = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     return {
         "name": "c",
         "image": "i",
@@ -28,20 +33,60 @@ def container(**more: Any) -> dict[str, Any]:
 
 def cluster(**pod: Any) -> list[dict[str, Any]]:
     spec = {"serviceAccountName": "worker", "containers": [container()], "nodeSelector": {"pool": "cpu"}, **pod}
-    requirements = [{"key": "karpenter.k8s.aws/instance-cpu", "operator": "In", "values": ["2", "4"]},
-                    {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["c", "m"]}]  # fmt: skip
+    requirements = [
+        {"key": "karpenter.k8s.aws/instance-cpu", "operator": "In", "values": ["2", "4"]},
+        {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["c", "m"]},
+    ]
     return [
-        {"kind": "Namespace", "metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+        {
+            "kind": "Namespace",
+            "metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        },
         {"kind": "ServiceAccount", "metadata": {"name": "worker", "namespace": "n"}},
-        {"kind": "LimitRange", "metadata": {"name": "d", "namespace": "n"}, "spec": {"limits": [
-            {"type": "Container", "default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "100m", "memory": "128Mi"}, "max": {"memory": "64Gi"}}]}},
-        {"kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "n"}, "spec": {"hard": {"requests.cpu": "4", "limits.cpu": "8", "pods": "4"}}},
-        {"kind": "NodePool", "metadata": {"name": "cpu"}, "spec": {"limits": {"cpu": "16"}, "template": {
-            "metadata": {"labels": {"pool": "cpu"}}, "spec": {"requirements": requirements}}}},
-        {"kind": "NodePool", "metadata": {"name": "gpu"}, "spec": {"limits": {"nvidia.com/gpu": "1"}, "template": {
-            "metadata": {"labels": {"pool": "gpu"}}, "spec": {"requirements": [], "taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}}}},
-        {"kind": "Deployment", "metadata": {"name": "d", "namespace": "n"}, "spec": {"replicas": 2, "template": {"spec": spec}}},
-    ]  # fmt: skip
+        {
+            "kind": "LimitRange",
+            "metadata": {"name": "d", "namespace": "n"},
+            "spec": {
+                "limits": [
+                    {
+                        "type": "Container",
+                        "default": {"cpu": "500m", "memory": "512Mi"},
+                        "defaultRequest": {"cpu": "100m", "memory": "128Mi"},
+                        "max": {"memory": "64Gi"},
+                    }
+                ]
+            },
+        },
+        {
+            "kind": "ResourceQuota",
+            "metadata": {"name": "q", "namespace": "n"},
+            "spec": {"hard": {"requests.cpu": "4", "limits.cpu": "8", "pods": "4"}},
+        },
+        {
+            "kind": "NodePool",
+            "metadata": {"name": "cpu"},
+            "spec": {
+                "limits": {"cpu": "16"},
+                "template": {"metadata": {"labels": {"pool": "cpu"}}, "spec": {"requirements": requirements}},
+            },
+        },
+        {
+            "kind": "NodePool",
+            "metadata": {"name": "gpu"},
+            "spec": {
+                "limits": {"nvidia.com/gpu": "1"},
+                "template": {
+                    "metadata": {"labels": {"pool": "gpu"}},
+                    "spec": {"requirements": [], "taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+                },
+            },
+        },
+        {
+            "kind": "Deployment",
+            "metadata": {"name": "d", "namespace": "n"},
+            "spec": {"replicas": 2, "template": {"spec": spec}},
+        },
+    ]
 
 
 def bent(change: Callable[[list[dict[str, Any]]], object], **pod: Any) -> list[str]:
@@ -66,23 +111,70 @@ def test_a_good_pod_is_taken() -> None:
         (lambda d: d.pop(1), {}, "there is no service account worker"),
         (nothing, {"priorityClassName": "first"}, "there is no priority class first"),
         (nothing, {"containers": [container(securityContext={})]}, "not restricted: c may gain privileges"),
-        (nothing, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "not restricted: the volume v is a hostPath"),
+        (
+            nothing,
+            {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
+            "not restricted: the volume v is a hostPath",
+        ),
         (nothing, {"volumes": [{"name": "v", "nfs": {"path": "/"}}]}, "not restricted: the volume v is of kind nfs"),
-        (nothing, {"containers": [container(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})]}, "c requests more cpu than its limit"),
-        (nothing, {"containers": [container(resources={"requests": {"memory": "65Gi"}, "limits": {"memory": "65Gi"}})]}, "beyond the max of its namespace, 64Gi"),
-        (lambda d: d[-1]["spec"].update(replicas=5), {}, "at their most its pods ask for requests.cpu 5, and the quota is 4"),
+        (
+            nothing,
+            {"containers": [container(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})]},
+            "c requests more cpu than its limit",
+        ),
+        (
+            nothing,
+            {"containers": [container(resources={"requests": {"memory": "65Gi"}, "limits": {"memory": "65Gi"}})]},
+            "beyond the max of its namespace, 64Gi",
+        ),
+        (
+            lambda d: d[-1]["spec"].update(replicas=5),
+            {},
+            "at their most its pods ask for requests.cpu 5, and the quota is 4",
+        ),
         (lambda d: d[-1]["spec"].update(replicas=5), {}, "at their most its pods ask for pods 5, and the quota is 4"),
-        (lambda d: d.pop(2), {"containers": [container(resources={})]}, "d says nothing of requests.cpu, which the quota asks for"),
-        (nothing, {"nodeSelector": {"pool": "none"}}, "no node pool fits: cpu (has no pool=none), gpu (has no pool=none)"),
+        (
+            lambda d: d.pop(2),
+            {"containers": [container(resources={})]},
+            "d says nothing of requests.cpu, which the quota asks for",
+        ),
+        (
+            nothing,
+            {"nodeSelector": {"pool": "none"}},
+            "no node pool fits: cpu (has no pool=none), gpu (has no pool=none)",
+        ),
         (nothing, {"nodeSelector": {"pool": "gpu"}}, "gpu (has the taint nvidia.com/gpu)"),
-        (nothing, {"containers": [container(resources={"requests": {"cpu": "3900m"}, "limits": {"cpu": "4"}})]}, "cpu (its largest node has 4 CPUs)"),
-        (nothing, {"containers": [container(resources={"requests": {"memory": "15Gi"}, "limits": {"memory": "15Gi"}})]}, "cpu (its largest node has 16 GiB)"),
-        (nothing, {"initContainers": [container(name="i", resources={"requests": {"cpu": "3900m"}, "limits": {"cpu": "4"}})]}, "its largest node has 4 CPUs"),
-        (lambda d: d.append({"kind": "HorizontalPodAutoscaler", "metadata": {"name": "h", "namespace": "n"}, "spec": {
-            "scaleTargetRef": {"name": "d"}, "maxReplicas": 9}}), {}, "its pods ask for pods 9"),
+        (
+            nothing,
+            {"containers": [container(resources={"requests": {"cpu": "3900m"}, "limits": {"cpu": "4"}})]},
+            "cpu (its largest node has 4 CPUs)",
+        ),
+        (
+            nothing,
+            {"containers": [container(resources={"requests": {"memory": "15Gi"}, "limits": {"memory": "15Gi"}})]},
+            "cpu (its largest node has 16 GiB)",
+        ),
+        (
+            nothing,
+            {"initContainers": [container(name="i", resources={"requests": {"cpu": "3900m"}, "limits": {"cpu": "4"}})]},
+            "its largest node has 4 CPUs",
+        ),
+        (
+            lambda d: d.append(
+                {
+                    "kind": "HorizontalPodAutoscaler",
+                    "metadata": {"name": "h", "namespace": "n"},
+                    "spec": {"scaleTargetRef": {"name": "d"}, "maxReplicas": 9},
+                }
+            ),
+            {},
+            "its pods ask for pods 9",
+        ),
     ],
-)  # fmt: skip
-def test_what_a_cluster_refuses_is_told(change: Callable[[list[dict[str, Any]]], object], pod: dict[str, Any], says: str) -> None:
+)
+def test_what_a_cluster_refuses_is_told(
+    change: Callable[[list[dict[str, Any]]], object], pod: dict[str, Any], says: str
+) -> None:
     found = bent(change, **pod)
     assert any(says in line for line in found), found
 
@@ -90,20 +182,59 @@ def test_what_a_cluster_refuses_is_told(change: Callable[[list[dict[str, Any]]],
 @pytest.mark.parametrize(
     ("level", "spec", "count"),
     [
-        ("privileged", {"hostNetwork": True, "containers": [{"name": "c", "securityContext": {"privileged": True}}]}, 0),
+        (
+            "privileged",
+            {"hostNetwork": True, "containers": [{"name": "c", "securityContext": {"privileged": True}}]},
+            0,
+        ),
         ("baseline", {"hostNetwork": True, "containers": [{"name": "c", "securityContext": {"privileged": True}}]}, 2),
         ("baseline", {"containers": [{"name": "c"}]}, 0),
-        ("baseline", {"containers": [{"name": "c", "ports": [{"hostPort": 80}], "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}, 2),
+        (
+            "baseline",
+            {
+                "containers": [
+                    {
+                        "name": "c",
+                        "ports": [{"hostPort": 80}],
+                        "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}},
+                    }
+                ]
+            },
+            2,
+        ),
         ("restricted", {"containers": [{"name": "c"}]}, 4),
-        ("restricted", {"securityContext": {"runAsNonRoot": True, "runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}}, "containers": [container(securityContext={"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}})]}, 1),
+        (
+            "restricted",
+            {
+                "securityContext": {"runAsNonRoot": True, "runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    container(
+                        securityContext={
+                            "allowPrivilegeEscalation": False,
+                            "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+                        }
+                    )
+                ],
+            },
+            1,
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_levels_of_pod_security(level: str, spec: dict[str, Any], count: int) -> None:
     assert len(insecure(spec, level)) == count, insecure(spec, level)
 
 
 def test_quantities() -> None:
-    assert [quantity(text) for text in ("100m", "1", 2, "1.5", "128Mi", "2Gi", "1e3", "5k")] == [0.1, 1, 2, 1.5, 2**27, 2**31, 1000, 5000]
+    assert [quantity(text) for text in ("100m", "1", 2, "1.5", "128Mi", "2Gi", "1e3", "5k")] == [
+        0.1,
+        1,
+        2,
+        1.5,
+        2**27,
+        2**31,
+        1000,
+        5000,
+    ]
     with pytest.raises(ValueError, match="'1GB' is no quantity"):
         quantity("1GB")
 
@@ -121,18 +252,78 @@ def policy(spec: dict[str, Any]) -> list[dict[str, Any]]:
         ({"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]}, End("a"), 81, False),
         ({"podSelector": {}, "ingress": [{"ports": [{"port": 80, "endPort": 90}]}]}, End("a"), 81, True),
         ({"podSelector": {}, "ingress": [{"ports": [{"port": 80, "protocol": "UDP"}]}]}, End("a"), 80, False),
-        ({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}, End("a"), 80, False),  # pods of its own namespace
+        (
+            {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]},
+            End("a"),
+            80,
+            False,
+        ),  # pods of its own namespace
         ({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}, End("b"), 80, True),
-        ({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]}]}, End("a"), 80, True),
-        ({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}]}}]}]}, End("a"), 80, False),
-        ({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "x"}}}]}]}, End("a"), 80, False),
-        ({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "x"}}}]}]}, End("a", labels=(("app", "x"),)), 80, True),
+        (
+            {"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]}]},
+            End("a"),
+            80,
+            True,
+        ),
+        (
+            {
+                "podSelector": {},
+                "ingress": [
+                    {
+                        "from": [
+                            {
+                                "namespaceSelector": {
+                                    "matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}]
+                                }
+                            }
+                        ]
+                    }
+                ],
+            },
+            End("a"),
+            80,
+            False,
+        ),
+        (
+            {
+                "podSelector": {},
+                "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "x"}}}]}],
+            },
+            End("a"),
+            80,
+            False,
+        ),
+        (
+            {
+                "podSelector": {},
+                "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "x"}}}]}],
+            },
+            End("a", labels=(("app", "x"),)),
+            80,
+            True,
+        ),
         ({"podSelector": {"matchLabels": {"app": "y"}}}, End("a"), 80, True),  # about other pods
-        ({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]}, End(address="10.2.0.1"), 80, True),
-        ({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]}, End(address="10.1.0.1"), 80, False),
+        (
+            {
+                "podSelector": {},
+                "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}],
+            },
+            End(address="10.2.0.1"),
+            80,
+            True,
+        ),
+        (
+            {
+                "podSelector": {},
+                "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}],
+            },
+            End(address="10.1.0.1"),
+            80,
+            False,
+        ),
         ({"podSelector": {}, "policyTypes": ["Egress"]}, End("a"), 80, True),
     ],
-)  # fmt: skip
+)
 def test_network_policies_mean_what_kubernetes_says(spec: dict[str, Any], source: End, port: int, holds: bool) -> None:
     assert connects(policy(spec), source, End("b"), port) is holds
 
@@ -143,23 +334,44 @@ def whole() -> list[dict[str, Any]]:
 
 
 def test_every_pod_of_a_stack_with_everything_is_taken_and_reaches_what_it_needs(whole: list[dict[str, Any]]) -> None:
-    assert {pod.kind for pod in pods(whole)} == {"Deployment", "CronJob", "InferenceService"} and refusals(whole) == [] and differences(whole) == []
+    assert (
+        {pod.kind for pod in pods(whole)} == {"Deployment", "CronJob", "InferenceService"}
+        and refusals(whole) == []
+        and differences(whole) == []
+    )
     is_open = allowed(whole)
-    assert is_open["pipelines", "tracking"] == (5000,) and ("models", "tracking") not in is_open and ("models", "the node's metadata") not in is_open
+    assert (
+        is_open["pipelines", "tracking"] == (5000,)
+        and ("models", "tracking") not in is_open
+        and ("models", "the node's metadata") not in is_open
+    )
 
 
 def test_a_connection_too_few_and_one_too_many_are_told(whole: list[dict[str, Any]]) -> None:
     documents = copy.deepcopy(whole)
     for item in documents:
         if item["kind"] == "NetworkPolicy" and item["metadata"] == {"name": "platform", "namespace": "pipelines"}:
-            item["spec"]["egress"] = [rule for rule in item["spec"]["egress"] if {"protocol": "TCP", "port": 9098} not in rule.get("ports", [])]
-            item["spec"]["egress"].append({"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 80}]})
+            item["spec"]["egress"] = [
+                rule
+                for rule in item["spec"]["egress"]
+                if {"protocol": "TCP", "port": 9098} not in rule.get("ports", [])
+            ]
+            item["spec"]["egress"].append(
+                {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 80}]}
+            )
     found = differences(documents)
-    assert "pipelines can't call the VPC on 443, 9098" in found and "pipelines may call the internet on 80, and nothing needs it" in found
+    assert (
+        "pipelines can't call the VPC on 443, 9098" in found
+        and "pipelines may call the internet on 80, and nothing needs it" in found
+    )
     assert "pipelines may call the node's metadata on 80, and nothing needs it" in found
 
 
-POLICY = {"kind": "ClusterImagePolicy", "metadata": {"name": "p"}, "spec": {"images": [{"glob": "ghcr.io/team/**"}], "authorities": []}}
+POLICY = {
+    "kind": "ClusterImagePolicy",
+    "metadata": {"name": "p"},
+    "spec": {"images": [{"glob": "ghcr.io/team/**"}], "authorities": []},
+}
 INCLUDED = {"policy.sigstore.dev/include": "true"}
 
 
@@ -179,7 +391,9 @@ INCLUDED = {"policy.sigstore.dev/include": "true"}
         ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "**"}]}, "deny", ""),
     ],
 )  # fmt: skip
-def test_images_that_nobody_checks(image: str, labels: dict[str, str], spec: dict[str, Any], unmatched: str, says: str) -> None:
+def test_images_that_nobody_checks(
+    image: str, labels: dict[str, str], spec: dict[str, Any], unmatched: str, says: str
+) -> None:
     documents = cluster(containers=[container(image=image)])
     documents[0]["metadata"]["labels"] |= labels
     found = refusals([*documents, {**POLICY, "spec": {**POLICY["spec"], **spec}}], unmatched)  # type: ignore[dict-item]
@@ -190,4 +404,14 @@ def test_what_the_admission_controller_does_with_the_rest_stands_in_its_chart() 
     from groundplan.engine.kubernetes.images import unmatched_by
 
     assert unmatched_by([{"chart": "karpenter"}]) == "" and unmatched_by([{"chart": "policy-controller"}]) == "deny"
-    assert unmatched_by([{"chart": "oci://ghcr.io/x/policy-controller", "values": {"webhook": {"configData": {"no-match-policy": "warn"}}}}]) == "warn"
+    assert (
+        unmatched_by(
+            [
+                {
+                    "chart": "oci://ghcr.io/x/policy-controller",
+                    "values": {"webhook": {"configData": {"no-match-policy": "warn"}}},
+                }
+            ]
+        )
+        == "warn"
+    )

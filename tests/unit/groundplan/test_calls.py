@@ -12,7 +12,14 @@ from groundplan.local.calls import Recorder, caller_in, caller_key
 
 
 def asked(
-    service: str, method: str, path: str, query: str = "", body: bytes = b"", caller: str = "step.deploy", status: str = "200 OK", **headers: str
+    service: str,
+    method: str,
+    path: str,
+    query: str = "",
+    body: bytes = b"",
+    caller: str = "step.deploy",
+    status: str = "200 OK",
+    **headers: str,
 ) -> tuple[list[Any], bytes]:
     """The calls that are noted of one request, and the body that the application was given."""
     given: list[bytes] = []
@@ -24,11 +31,21 @@ def asked(
 
     key = caller_key(caller) if caller else "AKIAREAL"
     environ = {
-        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "80", "HTTP_HOST": "127.0.0.1",
-        "wsgi.url_scheme": "http", "CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body),
-        "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0",
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "HTTP_HOST": "127.0.0.1",
+        "wsgi.url_scheme": "http",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": BytesIO(body),
+        "HTTP_AUTHORIZATION": (
+            f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host,"
+            " Signature=0"
+        ),
         **{(name if name == "CONTENT_TYPE" else f"HTTP_{name}"): value for name, value in headers.items()},
-    }  # fmt: skip
+    }
     recorder = Recorder(application)
     recorder(environ, lambda *_: None)
     return json.loads(recorder.calls), given[0]
@@ -40,10 +57,21 @@ def of(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
 
 def test_s3_is_read_by_its_address_and_headers_alone() -> None:
     calls, body = asked("s3", "PUT", "/bucket/a/b.txt", body=b"secret", X_AMZ_SERVER_SIDE_ENCRYPTION="aws:kms")
-    assert calls[0]["parameters"].items() >= {"Bucket": "bucket", "Key": "a/b.txt", "ServerSideEncryption": "aws:kms"}.items()
+    assert (
+        calls[0]["parameters"].items()
+        >= {
+            "Bucket": "bucket",
+            "Key": "a/b.txt",
+            "ServerSideEncryption": "aws:kms",
+        }.items()
+    )
     assert body == b"secret" and "secret" not in json.dumps(calls)
     assert asked("s3", "GET", "/bucket", "list-type=2&prefix=a/")[0][0]["operation"] == "ListObjectsV2"
-    assert asked("s3", "GET", "/bucket/a", "versionId=1")[0][0]["parameters"] == {"Bucket": "bucket", "Key": "a", "VersionId": "1"}
+    assert asked("s3", "GET", "/bucket/a", "versionId=1")[0][0]["parameters"] == {
+        "Bucket": "bucket",
+        "Key": "a",
+        "VersionId": "1",
+    }
     assert asked("s3", "HEAD", "/bucket/a", status="404 NOT FOUND")[0][0]["missing"] is True
 
 
@@ -56,13 +84,22 @@ def test_every_protocol_is_read() -> None:
         "Tags": [{"Key": "b", "Value": "x"}, {"Key": "a", "Value": "y"}],
     }
     calls, body = asked("sagemaker", "POST", "/", body=json.dumps(request).encode(), **target)
-    assert calls == [of("sagemaker", "CreateModel", ModelName="m", ExecutionRoleArn="arn:aws:iam::1:role/r", Tags=["a", "b"])] and json.loads(body) == request
+    assert (
+        calls
+        == [of("sagemaker", "CreateModel", ModelName="m", ExecutionRoleArn="arn:aws:iam::1:role/r", Tags=["a", "b"])]
+        and json.loads(body) == request
+    )
     form = b"Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A1%3At&Message=" + b"x" * 400
     calls, _ = asked("sns", "POST", "/", body=form, CONTENT_TYPE="application/x-www-form-urlencoded")
     assert calls == [of("sns", "Publish", TopicArn="arn:aws:sns:us-east-1:1:t")], "a message is no name"
     items = {"RequestItems": {"u": [], "t": []}}
     calls, _ = asked(
-        "dynamodb", "POST", "/", body=json.dumps(items).encode(), X_AMZ_TARGET="DynamoDB_20120810.BatchWriteItem", CONTENT_TYPE="application/x-amz-json-1.0"
+        "dynamodb",
+        "POST",
+        "/",
+        body=json.dumps(items).encode(),
+        X_AMZ_TARGET="DynamoDB_20120810.BatchWriteItem",
+        CONTENT_TYPE="application/x-amz-json-1.0",
     )
     assert calls == [of("dynamodb", "BatchWriteItem", RequestItems=["t", "u"])]
 
@@ -74,6 +111,10 @@ def test_who_has_no_name_is_not_noted(caller: str) -> None:
 
 
 def test_what_can_not_be_read_is_left_to_the_server() -> None:
-    calls, body = asked("sagemaker", "POST", "/", body=b"{", X_AMZ_TARGET="SageMaker.Nothing", CONTENT_TYPE="application/x-amz-json-1.1")
+    calls, body = asked(
+        "sagemaker", "POST", "/", body=b"{", X_AMZ_TARGET="SageMaker.Nothing", CONTENT_TYPE="application/x-amz-json-1.1"
+    )
     assert calls == [] and body == b"{"
-    assert caller_in("Bearer x") == ("", "") and caller_in("AWS4-HMAC-SHA256 Credential=testing/1/r/s3/aws4_request") == ("", "")
+    assert caller_in("Bearer x") == ("", "") and caller_in(
+        "AWS4-HMAC-SHA256 Credential=testing/1/r/s3/aws4_request"
+    ) == ("", "")

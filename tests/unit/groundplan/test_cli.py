@@ -11,12 +11,32 @@ import pytest
 
 from tests.platform import copy_project
 
-HEAVY = ("mlflow", "sklearn", "pandas", "numpy", "boto3", "pulumi", "shap", "feast", "evidently", "great_expectations", "sagemaker", "onnxruntime")
+HEAVY = (
+    "mlflow",
+    "sklearn",
+    "pandas",
+    "numpy",
+    "boto3",
+    "pulumi",
+    "shap",
+    "feast",
+    "evidently",
+    "great_expectations",
+    "sagemaker",
+    "onnxruntime",
+)
 
 
 def groundplan(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **env}
-    return subprocess.run([sys.executable, "-m", "groundplan", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "groundplan", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -68,7 +88,9 @@ def test_help_names_every_command(project: Path) -> None:
         (("explain", "--stack", "nope"), 2, "unknown stack 'nope'"),
     ],
 )
-def test_wrong_use_and_failure_have_their_exit_codes_and_one_message(project: Path, arguments: tuple[str, ...], code: int, says: str) -> None:
+def test_wrong_use_and_failure_have_their_exit_codes_and_one_message(
+    project: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
     done = groundplan(*arguments, cwd=project)
     assert done.returncode == code, done.stderr
     assert says in done.stderr and "Traceback" not in done.stderr
@@ -93,7 +115,10 @@ def test_a_wrong_objective_stops_up_before_anything_starts(project: Path) -> Non
     file.write_text(file.read_text(encoding="utf-8").replace("latency_ms: 100", "latency_ms: 0"), encoding="utf-8")
     done = groundplan("up", cwd=project)
     assert done.returncode == 2
-    assert "stacks/Pulumi.local.yaml: groundplan:objectives.models.diabetes-rf.latency_ms: 0 given; should be greater than 0" in done.stderr
+    assert (
+        "stacks/Pulumi.local.yaml: groundplan:objectives.models.diabetes-rf.latency_ms: 0 given; should be greater"
+        " than 0" in done.stderr
+    )
     assert not (project / ".groundplan" / "run").exists()
 
 
@@ -104,7 +129,9 @@ def test_no_free_disk_is_said_before_anything_starts(project: Path) -> None:
         "import sys; sys.argv = ['groundplan', 'up']\nfrom groundplan.cli.app import main; main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1 and "only 5 MB are free; the platform needs 1000 MB" in done.stderr
 
 
@@ -123,14 +150,18 @@ def test_explain_prints_decisions_costs_and_the_prices_date(project: Path) -> No
     text = groundplan("explain", cwd=project).stdout
     assert "SageMaker real-time" in text and "not SageMaker serverless" in text and "as of 2026-07-20" in text
     plan = json.loads(groundplan("explain", "--json", cwd=project).stdout)
-    assert plan["monthly_usd"] == pytest.approx(sum(decision["monthly_usd"] for decision in plan["decisions"]), abs=0.01)
+    assert plan["monthly_usd"] == pytest.approx(
+        sum(decision["monthly_usd"] for decision in plan["decisions"]), abs=0.01
+    )
 
 
 def test_explain_says_what_would_change(project: Path) -> None:
     text = groundplan("explain", "-s", "prod", "--set", "models.diabetes-rf.latency_ms=20", cwd=project).stdout
     assert "SageMaker real-time" in text and "KServe on the cluster" in text and "USD a month" in text
     assert "network" not in text.split("\n\n")[1], "only what changes"
-    found = json.loads(groundplan("explain", "-s", "prod", "--json", "--set", "availability=one-zone", cwd=project).stdout)
+    found = json.loads(
+        groundplan("explain", "-s", "prod", "--json", "--set", "availability=one-zone", cwd=project).stdout
+    )
     assert found["set"]["monthly_usd"] < found["monthly_usd"]
     assert {"network: way out", "cluster"} <= {row["layer"] for row in found["set"]["differences"]}
     same = groundplan("explain", "--set", "budget.monthly_usd=5000", cwd=project).stdout
@@ -163,8 +194,13 @@ def test_render_writes_valid_manifests_and_leaves_other_files_alone(tmp_path: Pa
     first = {path.name: path.read_bytes() for path in out.rglob("*.yaml")}
     assert "mine.yaml" in first and "nodepool-gpu-spot.yaml" in first and "karpenter.yaml" in first
     (out / "nodepool-old.yaml").write_text(first["nodepool-cpu-spot.yaml"].decode(), encoding="utf-8")
-    assert json.loads(groundplan("render", "--stack", "prod", "--out", str(out), "--json", cwd=project).stdout)["faults"] == []
-    assert {path.name: path.read_bytes() for path in out.rglob("*.yaml")} == first, "the same again, and the leftover gone"
+    assert (
+        json.loads(groundplan("render", "--stack", "prod", "--out", str(out), "--json", cwd=project).stdout)["faults"]
+        == []
+    )
+    assert {path.name: path.read_bytes() for path in out.rglob("*.yaml")} == first, (
+        "the same again, and the leftover gone"
+    )
     assert groundplan("render", "--out", str(out / "mine.yaml"), cwd=project).returncode == 2
 
 

@@ -20,7 +20,15 @@ from spec.errors import UsageError
 from tests import flights
 
 ROWS: list[dict[str, Any]] = [
-    {"order_id": f"A-{n}", "total": n * 1.5, "n": n, "paid": n % 2 == 0, "day": "2024-02-29", "at": "2024-02-29T10:00:00Z", "note": None if n else "x"}
+    {
+        "order_id": f"A-{n}",
+        "total": n * 1.5,
+        "n": n,
+        "paid": n % 2 == 0,
+        "day": "2024-02-29",
+        "at": "2024-02-29T10:00:00Z",
+        "note": None if n else "x",
+    }
     for n in range(20)
 ]
 
@@ -35,7 +43,15 @@ def kinds(contract: Contract) -> dict[str, str]:
     return {item.name: item.kind for item in contract.fields}
 
 
-WANTED = {"order_id": "string", "total": "number", "n": "integer", "paid": "boolean", "day": "date", "at": "timestamp", "note": "string"}
+WANTED = {
+    "order_id": "string",
+    "total": "number",
+    "n": "integer",
+    "paid": "boolean",
+    "day": "date",
+    "at": "timestamp",
+    "note": "string",
+}
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl", "json"])
@@ -55,7 +71,12 @@ def test_data_becomes_a_contract_that_its_own_events_hold_to(form: str, tmp_path
     else:
         file.write_bytes(b"\n".join(lines))
     contract = made(contract_from(file))
-    assert (contract.id, contract.topic, contract.view, contract.keys) == ("web-orders", "web-orders", "web_orders", ("order_id",))
+    assert (contract.id, contract.topic, contract.view, contract.keys) == (
+        "web-orders",
+        "web-orders",
+        "web_orders",
+        ("order_id",),
+    )
     assert kinds(contract) == WANTED and contract.draft
     assert {item.name for item in contract.fields if not item.required} == {"note"}
     if form != "csv":
@@ -63,11 +84,19 @@ def test_data_becomes_a_contract_that_its_own_events_hold_to(form: str, tmp_path
 
 
 def test_a_topics_sample_becomes_a_contract_and_personal_data_in_it_is_seen() -> None:
-    events = [orjson.dumps({"id": n, "who": f"jane{n}@example.com", "to": {"zip": "10115", "lines": [{"n": 1}]}}) for n in range(5)]
+    events = [
+        orjson.dumps({"id": n, "who": f"jane{n}@example.com", "to": {"zip": "10115", "lines": [{"n": 1}]}})
+        for n in range(5)
+    ]
     contract = made(contract_of_events("Shop.Orders", events))
     assert (contract.topic, contract.view, contract.keys) == ("Shop.Orders", "shop_orders", ("id",))
     assert contract.field("who").personal and not contract.field("to").personal  # type: ignore[union-attr]
-    assert {".".join(path): item.kind for path, item in contract.leaves()} == {"id": "integer", "who": "string", "to.zip": "string", "to.lines.[].n": "integer"}
+    assert {".".join(path): item.kind for path, item in contract.leaves()} == {
+        "id": "integer",
+        "who": "string",
+        "to.zip": "string",
+        "to.lines.[].n": "integer",
+    }
     assert Decoder(contract).decode(events)[1] == []
     real = list(flights.payloads("planes"))
     assert Decoder(made(contract_of_events("planes", real))).decode(real)[1] == [], "of real events, too"
@@ -86,10 +115,20 @@ def test_an_avro_schema_becomes_a_contract(tmp_path: Path) -> None:
         {"name": "labels", "type": {"type": "map", "values": "string"}},
         {"name": "either", "type": ["string", "int"]},
     ]
-    file.write_text(json.dumps({"type": "record", "name": "OrderPlaced", "namespace": "shop", "doc": "An order", "fields": fields}))
+    file.write_text(
+        json.dumps({"type": "record", "name": "OrderPlaced", "namespace": "shop", "doc": "An order", "fields": fields})
+    )
     contract = made(contract_from(file))
     assert (contract.view, contract.topic) == ("order_placed", "order-placed")
-    assert kinds(contract) == {"id": "string", "amount": "decimal", "at": "timestamp", "state": "string", "lines": "array", "labels": "json", "either": "json"}
+    assert kinds(contract) == {
+        "id": "string",
+        "amount": "decimal",
+        "at": "timestamp",
+        "state": "string",
+        "lines": "array",
+        "labels": "json",
+        "either": "json",
+    }
     assert contract.field("amount").required is False and contract.field("at").required  # type: ignore[union-attr]
     assert contract.field("state").limits.pattern == "^(NEW|PAID)$"  # type: ignore[union-attr]
 
@@ -98,22 +137,39 @@ def test_a_json_schema_becomes_a_contract_that_takes_the_same(tmp_path: Path) ->
     import jsonschema
 
     schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Reading", "type": "object", "required": ["id", "where"],
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Reading",
+        "type": "object",
+        "required": ["id", "where"],
         "properties": {
-            "id": {"type": "integer", "minimum": 1, "exclusiveMaximum": 100}, "at": {"type": ["string", "null"], "format": "date-time"},
-            "unit": {"type": "string", "enum": ["C", "F"]}, "where": {"$ref": "#/$defs/place"},
+            "id": {"type": "integer", "minimum": 1, "exclusiveMaximum": 100},
+            "at": {"type": ["string", "null"], "format": "date-time"},
+            "unit": {"type": "string", "enum": ["C", "F"]},
+            "where": {"$ref": "#/$defs/place"},
             "values": {"type": "array", "items": {"type": "number"}, "maxItems": 3},
             "self": {"$ref": "#"},
         },
-        "$defs": {"place": {"type": "object", "required": ["lat"], "properties": {"lat": {"type": "number", "minimum": -90, "maximum": 90}}}},
-    }  # fmt: skip
+        "$defs": {
+            "place": {
+                "type": "object",
+                "required": ["lat"],
+                "properties": {"lat": {"type": "number", "minimum": -90, "maximum": 90}},
+            }
+        },
+    }
     file = tmp_path / "reading.schema.json"
     file.write_text(json.dumps(schema, indent=1))
     contract = made(contract_from(file))
     for event in (
-        {"id": 1, "where": {"lat": 3.5}}, {"id": 100, "where": {"lat": 1}}, {"id": 2, "where": {"lat": 91}}, {"id": 3, "where": {}}, {"where": {"lat": 1}},
-        {"id": 4, "where": {"lat": 1}, "unit": "K"}, {"id": 5, "where": {"lat": 1}, "values": [1, 2, 3, 4]}, {"id": 6, "where": {"lat": 1}, "unit": "C"},
-    ):  # fmt: skip
+        {"id": 1, "where": {"lat": 3.5}},
+        {"id": 100, "where": {"lat": 1}},
+        {"id": 2, "where": {"lat": 91}},
+        {"id": 3, "where": {}},
+        {"where": {"lat": 1}},
+        {"id": 4, "where": {"lat": 1}, "unit": "K"},
+        {"id": 5, "where": {"lat": 1}, "values": [1, 2, 3, 4]},
+        {"id": 6, "where": {"lat": 1}, "unit": "C"},
+    ):
         wanted = jsonschema.Draft202012Validator(schema).is_valid(event)
         assert (not Decoder(contract).decode([orjson.dumps(event)])[1]) == wanted, event
 
@@ -125,13 +181,24 @@ def test_what_a_json_schema_is_put_together_of_comes_together(tmp_path: Path, ro
     schema = {
         **root,
         "definitions": {
-            "named": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string", "maxLength": 3}, "size": {"type": ["integer", "number"]}}},
+            "named": {
+                "type": "object",
+                "required": ["id"],
+                "properties": {"id": {"type": "string", "maxLength": 3}, "size": {"type": ["integer", "number"]}},
+            },
             "reading": {
-                "allOf": [{"$ref": "#/definitions/named"}, {"properties": {"more": {"allOf": [{"$ref": "#/definitions/named"}, {"required": ["size"]}]}}}],
-                "required": ["more"], "properties": {"any": {"type": ["string", "integer"]}, "self": {"allOf": [{"$ref": "#/definitions/reading"}]}},
+                "allOf": [
+                    {"$ref": "#/definitions/named"},
+                    {"properties": {"more": {"allOf": [{"$ref": "#/definitions/named"}, {"required": ["size"]}]}}},
+                ],
+                "required": ["more"],
+                "properties": {
+                    "any": {"type": ["string", "integer"]},
+                    "self": {"allOf": [{"$ref": "#/definitions/reading"}]},
+                },
             },
         },
-    }  # fmt: skip
+    }
     file = tmp_path / "reading.json"
     file.write_text(json.dumps(schema, indent=1))
     contract = made(contract_from(file))
@@ -147,36 +214,63 @@ def test_what_a_json_schema_is_put_together_of_comes_together(tmp_path: Path, ro
 
 def test_a_contract_of_datacontract_com_becomes_one_of_the_standard(tmp_path: Path) -> None:
     document = {
-        "dataContractSpecification": "1.1.0", "id": "urn:shop:orders",
+        "dataContractSpecification": "1.1.0",
+        "id": "urn:shop:orders",
         "info": {"title": "Orders", "version": "2.1.0", "status": "active", "description": "all"},
         "models": {
-            "orders": {"type": "table", "fields": {
-                "order_id": {"$ref": "#/definitions/order_id"}, "total": {"type": "decimal", "precision": 10, "scale": 2, "required": True},
-                "customer": {"type": "record", "fields": {"email": {"type": "text", "pii": True, "classification": "sensitive"}}},
-                "tags": {"type": "array", "items": {"type": "string"}}, "state": {"type": "string", "enum": ["new", "paid"]},
-            }},
+            "orders": {
+                "type": "table",
+                "fields": {
+                    "order_id": {"$ref": "#/definitions/order_id"},
+                    "total": {"type": "decimal", "precision": 10, "scale": 2, "required": True},
+                    "customer": {
+                        "type": "record",
+                        "fields": {"email": {"type": "text", "pii": True, "classification": "sensitive"}},
+                    },
+                    "tags": {"type": "array", "items": {"type": "string"}},
+                    "state": {"type": "string", "enum": ["new", "paid"]},
+                },
+            },
             "line items": {"fields": {"no": {"type": "int", "primary": True, "minimum": 1}}},
         },
-        "definitions": {"order_id": {"type": "string", "format": "uuid", "primaryKey": True, "required": True, "description": "the order"}},
-    }  # fmt: skip
+        "definitions": {
+            "order_id": {
+                "type": "string",
+                "format": "uuid",
+                "primaryKey": True,
+                "required": True,
+                "description": "the order",
+            }
+        },
+    }
     file = tmp_path / "datacontract.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     first, second = parse_contracts(as_yaml(contract_from(file)), "made.yaml")
     assert (first.version, first.keys, second.keys, second.topic) == ("2.1.0", ("order_id",), ("no",), "line-items")
-    assert kinds(first) == {"order_id": "string", "total": "decimal", "customer": "object", "tags": "array", "state": "string"}
+    assert kinds(first) == {
+        "order_id": "string",
+        "total": "decimal",
+        "customer": "object",
+        "tags": "array",
+        "state": "string",
+    }
     assert [".".join(path) for path, item in first.leaves() if item.personal] == ["customer.email"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("nothing.csv", None, "there is no such file"), ("a.parquet", b"no parquet", "can't be read as Parquet"),
+        ("nothing.csv", None, "there is no such file"),
+        ("a.parquet", b"no parquet", "can't be read as Parquet"),
         ("a.csv", b"a,b\n", "holds no rows to learn from"),
-        ("a.json", b"[1, 2", "is no YAML from here on"), ("a.yaml", b"hello: 1", "is neither data (CSV, Parquet, JSON lines) nor a schema"),
-        ("a.bin", b"\xff\xfe\x00", "is no text in UTF-8"), ("a.yaml", b"kind: DataContract", "is a data contract of the standard already"),
-        ("a.yaml", b"dataContractSpecification: 1.1.0", "has no models"), ("a.jsonl", b"1\n2\n", "holds values that are no JSON objects"),
+        ("a.json", b"[1, 2", "is no YAML from here on"),
+        ("a.yaml", b"hello: 1", "is neither data (CSV, Parquet, JSON lines) nor a schema"),
+        ("a.bin", b"\xff\xfe\x00", "is no text in UTF-8"),
+        ("a.yaml", b"kind: DataContract", "is a data contract of the standard already"),
+        ("a.yaml", b"dataContractSpecification: 1.1.0", "has no models"),
+        ("a.jsonl", b"1\n2\n", "holds values that are no JSON objects"),
     ],
-)  # fmt: skip
+)
 def test_what_no_contract_can_be_made_of_is_told(name: str, content: bytes | None, says: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -191,12 +285,23 @@ def test_events_that_are_no_objects_are_told() -> None:
 
 
 def test_what_refers_to_itself_or_may_be_null_becomes_a_contract(tmp_path: Path) -> None:
-    node = {"type": "object", "properties": {"left": {"$ref": "#/$defs/node"}, "right": {"$ref": "#/$defs/node"}, "more": {"$ref": "#/$defs/node"}}}
+    node = {
+        "type": "object",
+        "properties": {
+            "left": {"$ref": "#/$defs/node"},
+            "right": {"$ref": "#/$defs/node"},
+            "more": {"$ref": "#/$defs/node"},
+        },
+    }
     schema = {
         "type": "object",
-        "properties": {"id": {"type": "integer"}, "tree": {"$ref": "#/$defs/node"}, "note": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+        "properties": {
+            "id": {"type": "integer"},
+            "tree": {"$ref": "#/$defs/node"},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        },
         "$defs": {"node": node},
-    }  # fmt: skip
+    }
     (tmp_path / "tree.json").write_text(json.dumps(schema, indent=1))
     contract = made(contract_from(tmp_path / "tree.json"))
     assert kinds(contract) == {"id": "integer", "tree": "object", "note": "string"}

@@ -26,12 +26,18 @@ FOREIGN = {
 }
 
 
-def test_nothing_of_the_users_accounts_reaches_a_process_of_the_local_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_users_accounts_reaches_a_process_of_the_local_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for key, value in FOREIGN.items():
         monkeypatch.setenv(key, value)
     environment = child_environment(Home(tmp_path), SERVICES, "us-east-1")
     assert not [key for key, value in environment.items() if "company" in value or "real" in value.lower().split()]
-    assert environment["AWS_ACCESS_KEY_ID"] == "testing" and "AWS_PROFILE" not in environment and "AWS_SESSION_TOKEN" not in environment
+    assert (
+        environment["AWS_ACCESS_KEY_ID"] == "testing"
+        and "AWS_PROFILE" not in environment
+        and "AWS_SESSION_TOKEN" not in environment
+    )
     assert environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5002"
 
 
@@ -42,18 +48,24 @@ def test_clients_get_every_address_and_lose_what_would_shadow_it() -> None:
     assert variables["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:5001"
     assert variables["AWS_DEFAULT_REGION"] == "eu-central-1"
     names = shadowing(FOREIGN)
-    assert {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "MLFLOW_REGISTRY_URI"} <= set(names) and not set(names) & set(variables)
+    assert {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "MLFLOW_REGISTRY_URI"} <= set(names) and not set(
+        names
+    ) & set(variables)
     assert without_proxy({"NO_PROXY": "intranet"})["no_proxy"] == "intranet,127.0.0.1,localhost"
 
 
-def test_a_client_of_the_local_cloud_ignores_the_environment_and_refuses_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_of_the_local_cloud_ignores_the_environment_and_refuses_to_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for key, value in FOREIGN.items():
         monkeypatch.setenv(key, value)
     made = client("s3", "http://127.0.0.1:9", "us-east-1")
     assert made.meta.endpoint_url == "http://127.0.0.1:9"
     assert made._request_signer._credentials.access_key == "testing"
     elsewhere = client("sts", "http://127.0.0.1:9", "us-east-1")
-    elsewhere.meta.events.register_first("before-send.sts", lambda request, **_: setattr(request, "url", "https://sts.amazonaws.com/") or None)
+    elsewhere.meta.events.register_first(
+        "before-send.sts", lambda request, **_: setattr(request, "url", "https://sts.amazonaws.com/") or None
+    )
     with pytest.raises(GroundplanError, match=r"refused a request to sts\.amazonaws\.com"):
         elsewhere.get_caller_identity()
 
@@ -69,5 +81,7 @@ def test_a_client_of_the_local_cloud_ignores_the_environment_and_refuses_to_leav
 )
 def test_the_guard_keeps_every_child_from_aws(code: str, tmp_path: Path, root: Path) -> None:
     environment = child_environment(Home(root), SERVICES, "us-east-1")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0 and "processes of the local cloud never reach AWS" in done.stderr

@@ -40,10 +40,20 @@ def test_no_newer_fetch_is_offered_than_the_front_reads() -> None:
     keys, offered = ((1, 0, 16), (0, 0, 11)), ((1, 0, 11), (0, 0, 11))
 
     def old(of: tuple[tuple[int, int, int], ...]) -> bytes:
-        return struct.pack(">ihi", 7, 0, len(of)) + b"".join(struct.pack(">hhh", *key) for key in of) + struct.pack(">i", 0)
+        return (
+            struct.pack(">ihi", 7, 0, len(of))
+            + b"".join(struct.pack(">hhh", *key) for key in of)
+            + struct.pack(">i", 0)
+        )
 
     def new(of: tuple[tuple[int, int, int], ...]) -> bytes:
-        return struct.pack(">ih", 7, 0) + bytes([len(of) + 1]) + b"".join(struct.pack(">hhh", *key) + b"\0" for key in of) + struct.pack(">i", 0) + b"\0"
+        return (
+            struct.pack(">ih", 7, 0)
+            + bytes([len(of) + 1])
+            + b"".join(struct.pack(">hhh", *key) + b"\0" for key in of)
+            + struct.pack(">i", 0)
+            + b"\0"
+        )
 
     assert readable(old(keys), 2) == old(offered) and readable(new(keys), 3) == new(offered)
 
@@ -81,12 +91,21 @@ def metadata(version: int, wish: bool) -> bytes:
     return framed(header + body + (b"\0" if version >= 8 else b"") + (b"\0" if flexible else b""))
 
 
-@given(st.lists(st.tuples(st.sampled_from((0, 1, 3, *range(4, 14), -1)), st.booleans(), st.binary(max_size=60)), max_size=6), st.lists(st.integers(1, 50)))
-def test_requests_pass_unchanged_but_for_the_wish_to_make_topics(sent: list[tuple[int, bool, bytes]], cuts: list[int]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((0, 1, 3, *range(4, 14), -1)), st.booleans(), st.binary(max_size=60)), max_size=6
+    ),
+    st.lists(st.integers(1, 50)),
+)
+def test_requests_pass_unchanged_but_for_the_wish_to_make_topics(
+    sent: list[tuple[int, bool, bytes]], cuts: list[int]
+) -> None:
     """Version -1 stands for a request of another kind."""
     other = struct.pack(">hhi", 0, 9, 5)
     stream = b"".join(framed(other + body) if version < 0 else metadata(version, wish) for version, wish, body in sent)
-    wanted = b"".join(framed(other + body) if version < 0 else metadata(version, wish and version < 4) for version, wish, body in sent)
+    wanted = b"".join(
+        framed(other + body) if version < 0 else metadata(version, wish and version < 4) for version, wish, body in sent
+    )
     link, out = _Link(), b""
     for cut in cuts:
         out += link.requests(stream[:cut])
@@ -108,20 +127,32 @@ def asks(client: str, key: int, version: int, body: bytes = b"\0" * 8) -> bytes:
 def test_requests_of_clients_that_name_themselves_are_noted_once_however_they_come(tmp_path: Path) -> None:
     link = _Link(calls=Calls(tmp_path / "calls"))
     sent = [
-        asks("groundplan.step.ingest", 1, 11), asks("groundplan.step.ingest", 1, 11), asks("groundplan.step.ingest", 12, 3), asks("rdkafka", 0, 7),
-        asks("groundplan.person.replay", 22, 1, b"\xff\xff" + b"\0" * 14), asks("groundplan.person.replay", 22, 4, b"\0\0" + b"\0" * 16),
-        asks("groundplan.other", 22, 4, b"\0\3tx" + b"\0" * 16), asks("groundplan.other", 77, 0),
-    ]  # fmt: skip
+        asks("groundplan.step.ingest", 1, 11),
+        asks("groundplan.step.ingest", 1, 11),
+        asks("groundplan.step.ingest", 12, 3),
+        asks("rdkafka", 0, 7),
+        asks("groundplan.person.replay", 22, 1, b"\xff\xff" + b"\0" * 14),
+        asks("groundplan.person.replay", 22, 4, b"\0\0" + b"\0" * 16),
+        asks("groundplan.other", 22, 4, b"\0\3tx" + b"\0" * 16),
+        asks("groundplan.other", 77, 0),
+    ]
     data = b"".join(sent)
     passed = b"".join(link.requests(data[start : start + 60]) for start in range(0, len(data), 60))
     assert passed == data
     found = json.loads((tmp_path / "calls").read_text())
     assert {(item["caller"], item["operation"]) for item in found} <= {
-        ("step.ingest", "Fetch"), ("step.ingest", "Heartbeat"), ("person.replay", "InitProducerId"), ("other", "InitProducerId in a transaction"),
+        ("step.ingest", "Fetch"),
+        ("step.ingest", "Heartbeat"),
+        ("person.replay", "InitProducerId"),
+        ("other", "InitProducerId in a transaction"),
         ("other", "request 77"),
-    }  # fmt: skip
+    }
     whole = _Link(calls=Calls(tmp_path / "whole"))
     whole.requests(data)
     assert [f"{item['caller']}: {item['operation']}" for item in json.loads((tmp_path / "whole").read_text())] == [
-        "other: InitProducerId in a transaction", "other: request 77", "person.replay: InitProducerId", "step.ingest: Fetch", "step.ingest: Heartbeat",
-    ]  # fmt: skip
+        "other: InitProducerId in a transaction",
+        "other: request 77",
+        "person.replay: InitProducerId",
+        "step.ingest: Fetch",
+        "step.ingest: Heartbeat",
+    ]

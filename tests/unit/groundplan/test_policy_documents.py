@@ -1,4 +1,6 @@
-"""What every policy document of every stack holds to, and that the permission boundary leaves its roles what they are granted."""
+"""What every policy document of every stack holds to, and that the permission boundary leaves its roles what they
+are granted.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,12 @@ def fault(arn: str) -> str:
 
 @pytest.mark.parametrize("stack", ALL)
 def test_no_document_has_a_wildcard_in_a_resources_type(stack: str) -> None:
-    found = [(item.name, arn) for item in ALL[stack]() for statement in statements_in(item.inputs) for arn in arns_in(statement)]
+    found = [
+        (item.name, arn)
+        for item in ALL[stack]()
+        for statement in statements_in(item.inputs)
+        for arn in arns_in(statement)
+    ]
     assert len(found) > 100
     faults = {f"{name}: {wrong}" for name, arn in found if (wrong := fault(arn))}
     assert not faults, "\n".join(sorted(faults))
@@ -87,8 +94,15 @@ def test_no_document_has_a_wildcard_in_a_resources_type(stack: str) -> None:
 )
 def test_a_wildcard_in_a_type_is_found(arn: str) -> None:
     document = {"Statement": {"Effect": "Allow", "Action": "x:*", "Resource": ["arn:aws:s3:::x", arn]}}
-    for inputs in ({"policy": document}, {"policy": json.dumps(document)}, {"deep": [{"er": json.dumps(document, indent=2)}]}):
-        assert [fault(found) != "" for statement in statements_in(inputs) for found in arns_in(statement)] == [False, True]
+    for inputs in (
+        {"policy": document},
+        {"policy": json.dumps(document)},
+        {"deep": [{"er": json.dumps(document, indent=2)}]},
+    ):
+        assert [fault(found) != "" for statement in statements_in(inputs) for found in arns_in(statement)] == [
+            False,
+            True,
+        ]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +125,25 @@ def listed(value: Any) -> list[Any]:
 
 def outside(grants: list[dict[str, Any]], boundary: list[dict[str, Any]]) -> list[str]:
     """Rights that the boundary takes away, as far as a preview knows their resources."""
-    pairs = [(action, resource) for one in boundary if one["Effect"] == "Allow" for action in listed(one["Action"]) for resource in listed(one["Resource"])]
-    rights = [(action, where) for one in grants if one["Effect"] == "Allow" for action in listed(one["Action"]) for where in listed(one["Resource"])]
+    pairs = [
+        (action, resource)
+        for one in boundary
+        if one["Effect"] == "Allow"
+        for action in listed(one["Action"])
+        for resource in listed(one["Resource"])
+    ]
+    rights = [
+        (action, where)
+        for one in grants
+        if one["Effect"] == "Allow"
+        for action in listed(one["Action"])
+        for where in listed(one["Resource"])
+    ]
 
     def kept(action: str, resource: str) -> bool:
-        return UNKNOWN in resource or any(fnmatchcase(action, most) and fnmatchcase(resource, where) for most, where in pairs)
+        return UNKNOWN in resource or any(
+            fnmatchcase(action, most) and fnmatchcase(resource, where) for most, where in pairs
+        )
 
     return [f"{action} on {resource}" for action, resource in rights if not kept(action, resource)]
 
@@ -124,9 +152,16 @@ def test_only_privacy_deletes_from_the_raw_zone_and_only_what_is_quarantined() -
     rights: dict[str, set[tuple[str, str]]] = {}
     for item in of_type(ALL["prod"](), "RolePolicy"):
         for one in statements_in(item.inputs):
-            actions, places = ([given] if isinstance(given, str) else given for given in (one["Action"], one["Resource"]))
-            rights.setdefault(item.name, set()).update((action, place) for action in actions for place in places if "-raw-" in place)
-    deleting = {name: {place.rpartition("-raw-")[2].partition("/")[2] for action, place in found if "Delete" in action} for name, found in rights.items()}
+            actions, places = (
+                [given] if isinstance(given, str) else given for given in (one["Action"], one["Resource"])
+            )
+            rights.setdefault(item.name, set()).update(
+                (action, place) for action in actions for place in places if "-raw-" in place
+            )
+    deleting = {
+        name: {place.rpartition("-raw-")[2].partition("/")[2] for action, place in found if "Delete" in action}
+        for name, found in rights.items()
+    }
     assert {name: places for name, places in deleting.items() if places} == {"identity-privacy": {"quarantine/*"}}
     written = {place.partition("/")[2] for action, place in rights["identity-privacy"] if action == "s3:PutObject"}
     assert written == {"decisions/*"}, "a decision is written beside the data, never into it"
@@ -135,16 +170,28 @@ def test_only_privacy_deletes_from_the_raw_zone_and_only_what_is_quarantined() -
 @pytest.mark.parametrize("stack", ALL)
 def test_the_boundary_takes_nothing_from_the_roles_below_it(stack: str) -> None:
     resources = ALL[stack]()
-    boundary = [s for item in resources if item.name == "boundary" and item.type.startswith("aws:iam") for s in statements_in(item.inputs)]
+    boundary = [
+        s
+        for item in resources
+        if item.name == "boundary" and item.type.startswith("aws:iam")
+        for s in statements_in(item.inputs)
+    ]
     below = {item.name: item for item in of_type(resources, "Role") if "permissionsBoundary" in item.inputs}
     policies: list[Previewed] = [item for item in of_type(resources, "RolePolicy") if item.name in below]
     assert boundary and len(policies) > 8
-    taken = {f"{item.name}: {right}" for item in policies for right in outside(list(statements_in(item.inputs)), boundary)}
+    taken = {
+        f"{item.name}: {right}" for item in policies for right in outside(list(statements_in(item.inputs)), boundary)
+    }
     assert not taken, "\n".join(sorted(taken))
 
 
-@pytest.mark.parametrize("right", [("sagemaker:CreateModel", "model/y"), ("sagemaker:CreateHub", "hub/x-1"), ("ec2:RunInstances", "model/x-1")])
+@pytest.mark.parametrize(
+    "right",
+    [("sagemaker:CreateModel", "model/y"), ("sagemaker:CreateHub", "hub/x-1"), ("ec2:RunInstances", "model/x-1")],
+)
 def test_a_right_that_the_boundary_takes_away_is_found(right: tuple[str, str]) -> None:
     boundary = [{"Effect": "Allow", "Action": ["sagemaker:*"], "Resource": ["model/x-*"]}]
     assert not outside([{"Effect": "Allow", "Action": "sagemaker:CreateModel", "Resource": "model/x-1"}], boundary)
-    assert outside([{"Effect": "Allow", "Action": right[0], "Resource": right[1]}], boundary) == [f"{right[0]} on {right[1]}"]
+    assert outside([{"Effect": "Allow", "Action": right[0], "Resource": right[1]}], boundary) == [
+        f"{right[0]} on {right[1]}"
+    ]

@@ -1,4 +1,6 @@
-"""The local cloud as Pulumi's providers: what they make of inputs, what they refuse, what they plan. (tests/engine has the real engine on them.)"""
+"""The local cloud as Pulumi's providers: what they make of inputs, what they refuse, what they plan. (tests/engine
+has the real engine on them.)
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,17 @@ def aws() -> Aws:
 
 
 def test_a_policy_given_as_a_structure_is_text_or_unknown_while_a_part_is(aws: Aws) -> None:
-    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*", "Principal": "*"}]}
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*", "Principal": "*"}],
+    }
     inputs, faults = aws.check("aws:s3/bucketPolicy:BucketPolicy", "b", {}, {"bucket": "b", "policy": document}, SEED)
     assert not faults and json.loads(inputs["policy"]) == document
     document["Statement"][0]["Resource"] = UNKNOWN  # type: ignore[index]
-    assert aws.check("aws:s3/bucketPolicy:BucketPolicy", "b", {}, {"bucket": "b", "policy": document}, SEED)[0]["policy"] == UNKNOWN
+    assert (
+        aws.check("aws:s3/bucketPolicy:BucketPolicy", "b", {}, {"bucket": "b", "policy": document}, SEED)[0]["policy"]
+        == UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,13 +60,23 @@ def test_a_policy_given_as_a_structure_is_text_or_unknown_while_a_part_is(aws: A
     [
         (BUCKET, {"bucket": "b-1", "versoning": True}, "versoning is no input of aws:s3/bucket:Bucket; it has"),
         ("aws:iam/rolePolicy:RolePolicy", {"role": "r"}, "policy is missing"),
-        ("aws:dynamodb/table:Table", {"name": "t", "ttl": {"on": True}}, "ttl.on is not known there; known are attributeName, enabled"),
-        ("aws:ecr/repository:Repository", {"name": "UPPER"}, "AWS would refuse this CreateRepository: repositoryName: 'UPPER' does not match"),
+        (
+            "aws:dynamodb/table:Table",
+            {"name": "t", "ttl": {"on": True}},
+            "ttl.on is not known there; known are attributeName, enabled",
+        ),
+        (
+            "aws:ecr/repository:Repository",
+            {"name": "UPPER"},
+            "AWS would refuse this CreateRepository: repositoryName: 'UPPER' does not match",
+        ),
         ("aws:kms/key:Key", {"description": "x" * 8193}, "at most 8192"),
         ("aws:s3/nothing:Nothing", {}, "pulumi_aws has no type aws:s3/nothing:Nothing"),
     ],
 )
-def test_what_aws_or_its_provider_would_refuse_is_refused_before_anything_is_made(token: str, inputs: dict[str, Any], says: str, aws: Aws) -> None:
+def test_what_aws_or_its_provider_would_refuse_is_refused_before_anything_is_made(
+    token: str, inputs: dict[str, Any], says: str, aws: Aws
+) -> None:
     _, faults = aws.check(token, "name", {}, inputs, SEED)
     assert says in " | ".join(f"{key} {said}" for key, said in faults)
 
@@ -68,7 +86,9 @@ def test_what_is_unknown_is_not_refused(part: str, aws: Aws) -> None:
     assert aws.check(BUCKET, "name", {}, {"bucket": "b-1", part: UNKNOWN}, SEED)[1] == []
 
 
-@pytest.mark.parametrize(("token", "key"), [(BUCKET, "bucket"), ("aws:iam/role:Role", "name"), ("aws:sqs/queue:Queue", "name")])
+@pytest.mark.parametrize(
+    ("token", "key"), [(BUCKET, "bucket"), ("aws:iam/role:Role", "name"), ("aws:sqs/queue:Queue", "name")]
+)
 def test_who_gives_no_name_is_given_one_and_keeps_it(token: str, key: str, aws: Aws) -> None:
     given = {"assumeRolePolicy": "{}"} if "iam" in token else {}
     first, _ = aws.check(token, "events", {}, given, SEED)
@@ -81,7 +101,9 @@ def test_a_preview_leaves_unknown_what_only_the_cloud_tells(aws: Aws) -> None:
     of = resource_type("aws:eks/cluster:Cluster")
     assert of is not None
     told = unknown_outputs(of, {"name": "c", "vpcConfig": {"subnetIds": ["s"]}})
-    assert told["arn"] == told["endpoint"] == told["vpcConfig"]["clusterSecurityGroupId"] == UNKNOWN and told["vpcConfig"]["subnetIds"] == ["s"]
+    assert told["arn"] == told["endpoint"] == told["vpcConfig"]["clusterSecurityGroupId"] == UNKNOWN and told[
+        "vpcConfig"
+    ]["subnetIds"] == ["s"]
     preview = aws.preview(BUCKET, "b", {"bucket": "b", "tags": {"a": "b"}})
     assert preview["arn"] == UNKNOWN and preview["bucket"] == "b" and preview["tagsAll"] == {"a": "b"}
 
@@ -91,7 +113,9 @@ def test_every_type_has_an_output_for_whatever_is_always_there(token: str) -> No
     of = resource_type(token)
     assert of is not None and of.inputs
     made = made_up(of, "name", "eu-central-1", "123456789012")
-    assert set(of.computed) >= set(made) and (never_changed(token) is not None or token == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
+    assert set(of.computed) >= set(made) and (
+        never_changed(token) is not None or token == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"
+    )
     if "arn" in of.computed:
         assert made["arn"].startswith("arn:aws:")
 
@@ -99,17 +123,25 @@ def test_every_type_has_an_output_for_whatever_is_always_there(token: str) -> No
 @pytest.mark.parametrize(
     ("token", "path", "another"),
     [
-        (BUCKET, "bucket", True), (BUCKET, 'tags["a"]', False),
-        ("aws:ec2/subnet:Subnet", "cidrBlock", True), ("aws:rds/instance:Instance", "identifier", True),
-        ("aws:rds/instance:Instance", "instanceClass", False), ("aws:dynamodb/table:Table", "hashKey", True),
+        (BUCKET, "bucket", True),
+        (BUCKET, 'tags["a"]', False),
+        ("aws:ec2/subnet:Subnet", "cidrBlock", True),
+        ("aws:rds/instance:Instance", "identifier", True),
+        ("aws:rds/instance:Instance", "instanceClass", False),
+        ("aws:dynamodb/table:Table", "hashKey", True),
         ("aws:dynamodb/table:Table", "billingMode", False),
-        ("aws:ecr/repository:Repository", "encryptionConfigurations[0].kmsKey", True), ("aws:iam/role:Role", "name", True),
-        ("aws:iam/role:Role", "assumeRolePolicy", False), ("aws:msk/cluster:Cluster", "brokerNodeGroupInfo.clientSubnets[1]", True),
-        ("aws:msk/cluster:Cluster", "brokerNodeGroupInfo.storageInfo.ebsStorageInfo.volumeSize", False), ("aws:glue/schema:Schema", "schemaDefinition", False),
-        ("aws:cloudwatch/metricAlarm:MetricAlarm", "threshold", False), ("aws:lambda/function:Function", "functionName", True),
-        ("aws:ec2/instance:Instance", "availabilityZone", True), ("aws:elasticache/replicationGroup:ReplicationGroup", "atRestEncryptionEnabled", True),
+        ("aws:ecr/repository:Repository", "encryptionConfigurations[0].kmsKey", True),
+        ("aws:iam/role:Role", "name", True),
+        ("aws:iam/role:Role", "assumeRolePolicy", False),
+        ("aws:msk/cluster:Cluster", "brokerNodeGroupInfo.clientSubnets[1]", True),
+        ("aws:msk/cluster:Cluster", "brokerNodeGroupInfo.storageInfo.ebsStorageInfo.volumeSize", False),
+        ("aws:glue/schema:Schema", "schemaDefinition", False),
+        ("aws:cloudwatch/metricAlarm:MetricAlarm", "threshold", False),
+        ("aws:lambda/function:Function", "functionName", True),
+        ("aws:ec2/instance:Instance", "availabilityZone", True),
+        ("aws:elasticache/replicationGroup:ReplicationGroup", "atRestEncryptionEnabled", True),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_changed_in_place_is_another_resource(token: str, path: str, another: bool) -> None:
     assert replaces(token, path) is another
 
@@ -117,12 +149,17 @@ def test_what_cannot_be_changed_in_place_is_another_resource(token: str, path: s
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ({"a": 1}, {"a": 1}, {}), ({"a": 1}, {"a": 2}, {"a": "changed"}), ({}, {"a": {"b": 1}}, {"a": "added"}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2}, {"a": "changed"}),
+        ({}, {"a": {"b": 1}}, {"a": "added"}),
         ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, {"a.c": "removed"}),
-        ({"a": [1, 2]}, {"a": [1, 3, 4]}, {"a[1]": "changed", "a[2]": "added"}), ({"tags": {"a b": "1"}}, {"tags": {}}, {'tags["a b"]': "removed"}),
-        ({"a": None}, {"a": 1}, {"a": "added"}), ({"__named": "x"}, {}, {}), ({"a": {"b": 1}}, {"a": UNKNOWN}, {"a": "changed"}),
+        ({"a": [1, 2]}, {"a": [1, 3, 4]}, {"a[1]": "changed", "a[2]": "added"}),
+        ({"tags": {"a b": "1"}}, {"tags": {}}, {'tags["a b"]': "removed"}),
+        ({"a": None}, {"a": 1}, {"a": "added"}),
+        ({"__named": "x"}, {}, {}),
+        ({"a": {"b": 1}}, {"a": UNKNOWN}, {"a": "changed"}),
     ],
-)  # fmt: skip
+)
 def test_differences_are_told_by_their_path(old: dict[str, Any], new: dict[str, Any], found: dict[str, str]) -> None:
     assert differences(old, new) == found
 
@@ -131,19 +168,31 @@ def test_differences_are_told_by_their_path(old: dict[str, Any], new: dict[str, 
     ("state", "olds", "news", "found"),
     [
         ({"arn": "a", "name": "n"}, {"name": "n"}, {"name": "m"}, {"arn": "a", "name": "m"}),
-        ({"vpc": {"group": "g", "ids": [1]}}, {"vpc": {"ids": [1]}}, {"vpc": {"ids": [2]}}, {"vpc": {"group": "g", "ids": [2]}}),
+        (
+            {"vpc": {"group": "g", "ids": [1]}},
+            {"vpc": {"ids": [1]}},
+            {"vpc": {"ids": [2]}},
+            {"vpc": {"group": "g", "ids": [2]}},
+        ),
         ({"tags": {"a": "1"}}, {"tags": {"a": "1"}}, {"tags": {}}, {"tags": {}}),
         ({"vpc": {"ids": [1]}, "arn": "a"}, {"vpc": {"ids": [1]}}, {}, {"arn": "a"}),
     ],
 )
-def test_what_the_cloud_added_stays_with_new_inputs(state: dict[str, Any], olds: dict[str, Any], news: dict[str, Any], found: dict[str, Any]) -> None:
+def test_what_the_cloud_added_stays_with_new_inputs(
+    state: dict[str, Any], olds: dict[str, Any], news: dict[str, Any], found: dict[str, Any]
+) -> None:
     assert carried(state, olds, news) == found
 
 
 def test_an_account_that_is_not_the_stacks_is_refused(aws: Aws) -> None:
     with pytest.raises(UsageError, match="plays account 123456789012, and the stack allows 111122223333 only"):
         aws.configure({"allowedAccountIds": '["111122223333"]'})
-    assert aws.configure({"allowedAccountIds": '["123456789012"]', "region": "eu-west-1"}).invoke("aws:index/getRegion:getRegion", {})["region"] == "eu-west-1"
+    assert (
+        aws.configure({"allowedAccountIds": '["123456789012"]', "region": "eu-west-1"}).invoke(
+            "aws:index/getRegion:getRegion", {}
+        )["region"]
+        == "eu-west-1"
+    )
 
 
 def test_default_tags_are_on_everything_and_no_change(aws: Aws) -> None:
@@ -154,20 +203,34 @@ def test_default_tags_are_on_everything_and_no_change(aws: Aws) -> None:
 
 def test_look_ups_are_answered_or_named() -> None:
     statement = {
-        "sid": "s", "actions": ["s3:GetObject"], "resources": ["a", "b"], "principals": [{"type": "Service", "identifiers": ["x.amazonaws.com"]}],
+        "sid": "s",
+        "actions": ["s3:GetObject"],
+        "resources": ["a", "b"],
+        "principals": [{"type": "Service", "identifiers": ["x.amazonaws.com"]}],
         "conditions": [{"test": "Bool", "variable": "aws:SecureTransport", "values": ["true"]}],
-    }  # fmt: skip
-    made = json.loads(look_up(CLOUD, "aws:iam/getPolicyDocument:getPolicyDocument", {"statements": [statement]})["json"])["Statement"][0]
+    }
+    made = json.loads(
+        look_up(CLOUD, "aws:iam/getPolicyDocument:getPolicyDocument", {"statements": [statement]})["json"]
+    )["Statement"][0]
     assert made == {
-        "Sid": "s", "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["a", "b"], "Principal": {"Service": ["x.amazonaws.com"]},
+        "Sid": "s",
+        "Effect": "Allow",
+        "Action": ["s3:GetObject"],
+        "Resource": ["a", "b"],
+        "Principal": {"Service": ["x.amazonaws.com"]},
         "Condition": {"Bool": {"aws:SecureTransport": ["true"]}},
-    }  # fmt: skip
+    }
     with pytest.raises(GroundplanError, match="can't answer the look-up aws:ec2/getAmi:getAmi"):
         look_up(CLOUD, "aws:ec2/getAmi:getAmi", {})
 
 
 def pod(**spec: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n"},
+        "spec": {"containers": [{"name": "c", "image": "i"}], **spec},
+    }
 
 
 def test_kubernetes_objects_are_validated_kept_read_and_removed(tmp_path: Path) -> None:
@@ -188,10 +251,13 @@ def test_kubernetes_objects_are_validated_kept_read_and_removed(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kind", "path", "another"),
     [
-        ("Deployment", "spec.selector.matchLabels.a", True), ("Deployment", "spec.replicas", False), ("Job", "spec.template.spec", True),
-        ("ConfigMap", "metadata.name", True), ("ConfigMap", "data.a", False),
+        ("Deployment", "spec.selector.matchLabels.a", True),
+        ("Deployment", "spec.replicas", False),
+        ("Job", "spec.template.spec", True),
+        ("ConfigMap", "metadata.name", True),
+        ("ConfigMap", "data.a", False),
     ],
-)  # fmt: skip
+)
 def test_what_kubernetes_does_not_change_is_another_object(kind: str, path: str, another: bool, tmp_path: Path) -> None:
     assert Kubernetes(CLOUD, tmp_path).diff(f"kubernetes:core/v1:{kind}", path) is another
 
@@ -211,12 +277,26 @@ def struct(values: dict[str, Any]) -> struct_pb2.Struct:
 def test_over_the_protocol_secrets_come_in_plain_unknowns_stay_and_errors_are_sentences(stub: Any) -> None:
     urn = "urn:pulumi:s::p::kubernetes:core/v1:Secret::x"
     secret = {rpc._special_sig_key: rpc._special_secret_sig, "value": "word"}
-    news = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "stringData": {"a": secret, "b": rpc.UNKNOWN}}
+    news = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "x"},
+        "stringData": {"a": secret, "b": rpc.UNKNOWN},
+    }
     checked = json_format.MessageToDict(stub.Check(provider_pb2.CheckRequest(urn=urn, news=struct(news))).inputs)
     assert checked["stringData"] == {"a": "word", "b": rpc.UNKNOWN}
-    diff = stub.Diff(provider_pb2.DiffRequest(urn=urn, id="x", old_inputs=struct(checked), news=struct({**checked, "metadata": {"name": "y"}})))
-    assert (
-        list(diff.replaces) == ["metadata"] and diff.deleteBeforeReplace and diff.detailedDiff["metadata.name"].kind == provider_pb2.PropertyDiff.UPDATE_REPLACE
+    diff = stub.Diff(
+        provider_pb2.DiffRequest(
+            urn=urn, id="x", old_inputs=struct(checked), news=struct({**checked, "metadata": {"name": "y"}})
+        )
     )
-    with pytest.raises(grpc.RpcError, match=r"the local cloud can't answer kubernetes:yaml:decode\s+-> write the objects in the program"):
+    assert (
+        list(diff.replaces) == ["metadata"]
+        and diff.deleteBeforeReplace
+        and diff.detailedDiff["metadata.name"].kind == provider_pb2.PropertyDiff.UPDATE_REPLACE
+    )
+    with pytest.raises(
+        grpc.RpcError,
+        match=r"the local cloud can't answer kubernetes:yaml:decode\s+-> write the objects in the program",
+    ):
         stub.Invoke(provider_pb2.InvokeRequest(tok="kubernetes:yaml:decode"))

@@ -13,7 +13,8 @@ package = importlib.import_module(sys.argv[1])
 package._utilities  # the providers import services lazily
 before = len([name for name in sys.modules if name.startswith(sys.argv[1] + ".")])
 names = sorted(name for name in dir(package) if not name.startswith("__"))
-kinds = {name: getattr(getattr(package, name), "__module__", None) or getattr(package, name).__class__.__name__ for name in names}
+found = {name: getattr(package, name) for name in names}
+kinds = {name: getattr(item, "__module__", None) or item.__class__.__name__ for name, item in found.items()}
 json.dump([kinds, before], sys.stdout)
 """
 
@@ -34,7 +35,10 @@ def test_a_package_gives_what_python_would_give(package: str) -> None:
 
 
 def test_a_name_that_does_not_exist_is_told_as_python_tells_it() -> None:
-    code = "from groundplan.engine import provider_imports; provider_imports.install(); import pulumi_aws.s3 as s3; s3.Buckett"
+    code = (
+        "from groundplan.engine import provider_imports; provider_imports.install(); import pulumi_aws.s3 as s3;"
+        " s3.Buckett"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "AttributeError: module 'pulumi_aws.s3' has no attribute 'Buckett'" in done.stderr
 

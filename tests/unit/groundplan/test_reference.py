@@ -36,7 +36,9 @@ def test_every_command_that_the_pages_show_exists() -> None:
     shown = {
         (path.name, found)
         for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-        for found in re.findall(r"(?:^|[`(])(?:\.venv/bin/)?groundplan ([a-z]+(?: [a-z]+)?)\b", path.read_text(encoding="utf-8"))
+        for found in re.findall(
+            r"(?:^|[`(])(?:\.venv/bin/)?groundplan ([a-z]+(?: [a-z]+)?)\b", path.read_text(encoding="utf-8")
+        )
     }
     assert len(shown) > 20
     assert not {(page, found) for page, found in shown if found not in known and found.split()[0] not in known}

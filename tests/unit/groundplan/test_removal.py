@@ -21,9 +21,14 @@ from tests.conftest import ROOT
 def test_everything_goes_but_what_holds_data_in_production(stack: str, protected: int) -> None:
     plan = removal(ROOT, stack, load_prices())
     assert len(plan.protected) == protected and sum(plan.goes.values()) > 250
-    assert all(item.release.startswith(f"pulumi state unprotect -s {stack} 'urn:pulumi:{stack}::") for item in plan.protected)
+    assert all(
+        item.release.startswith(f"pulumi state unprotect -s {stack} 'urn:pulumi:{stack}::") for item in plan.protected
+    )
     stays = {(item.type.rpartition(":")[2], item.name): item for item in plan.stays}
-    assert stays["Key", "keys-internal"].until == ("30 days" if protected else "7 days") and stays["Key", "keys-internal"].monthly_usd == 0.0
+    assert (
+        stays["Key", "keys-internal"].until == ("30 days" if protected else "7 days")
+        and stays["Key", "keys-internal"].monthly_usd == 0.0
+    )
     audit = stays["Bucket", "lake-audit"]
     assert ("not for the account's root" in audit.release) is bool(protected) and "Object Lock" in audit.why
     assert (("Bucket", "lake-curated") in stays) is bool(protected), "outside of production a destroy empties buckets"
@@ -36,7 +41,9 @@ def test_everything_goes_but_what_holds_data_in_production(stack: str, protected
 def test_the_command_says_it_as_a_table_and_for_programs() -> None:
     table = CliRunner().invoke(app, ["destroy", "--stack", "prod", "--plan"])
     assert table.exit_code == 0 and "19 protected" in table.output and "pulumi destroy -s prod" in table.output
-    document: dict[str, Any] = json.loads(CliRunner().invoke(app, ["destroy", "--stack", "prod", "--plan", "--json"]).output)
+    document: dict[str, Any] = json.loads(
+        CliRunner().invoke(app, ["destroy", "--stack", "prod", "--plan", "--json"]).output
+    )
     assert len(document["protected"]) == 19 and document["prices_as_of"]
     wrong = CliRunner().invoke(app, ["destroy", "--stack", "prod"])
     assert isinstance(wrong.exception, UsageError) and "--plan before, --leftovers after" in str(wrong.exception)
@@ -48,5 +55,7 @@ def test_leftovers_are_found_by_the_stacks_tags(monkeypatch: pytest.MonkeyPatch)
     with mock_aws():
         topics = boto3.client("sns", "eu-central-1")
         for name, stack in (("a", "dev"), ("b", "prod")):
-            topics.create_topic(Name=name, Tags=[{"Key": "Project", "Value": "groundplan"}, {"Key": "Environment", "Value": stack}])
+            topics.create_topic(
+                Name=name, Tags=[{"Key": "Project", "Value": "groundplan"}, {"Key": "Environment", "Value": stack}]
+            )
         assert [arn.rpartition(":")[2] for arn in leftovers("groundplan", "eu-central-1", "dev")] == ["a"]

@@ -47,12 +47,16 @@ def test_each_stack_can_be_met_within_its_budget_and_has_room_for_models(acme: P
     assert config.objectives.environment == stack and not config.objectives.models
     assert plan.monthly_usd < 0.5 * config.objectives.budget.monthly_usd
     document = yaml.safe_load((acme / f"stacks/Pulumi.{stack}.yaml").read_text())
-    assert {waiver["expires"] for waiver in document["config"]["groundplan:waivers"]} == {(date.today() + timedelta(days=365)).isoformat()}  # noqa: DTZ011 (its user's day)
+    assert {waiver["expires"] for waiver in document["config"]["groundplan:waivers"]} == {
+        (date.today() + timedelta(days=365)).isoformat()  # noqa: DTZ011 (its user's day)
+    }
 
 
 def test_the_image_is_of_its_models_and_its_lock(acme: Path) -> None:
     files = image_files(acme)
-    assert files["requirements.lock"] == str(acme / "requirements.lock") and files["pipelines/image.toml"] == str(ROOT / "pipelines/image.toml")
+    assert files["requirements.lock"] == str(acme / "requirements.lock") and files["pipelines/image.toml"] == str(
+        ROOT / "pipelines/image.toml"
+    )
     assert not [name for name in files if name.startswith("models/") and not files[name].startswith(str(acme))]
 
 
@@ -66,7 +70,15 @@ def test_its_pipelines_are_those_of_this_project_with_its_own_name(acme: Path) -
 
 def test_its_make_file_names_its_targets(acme: Path) -> None:
     done = subprocess.run(["make", "help"], cwd=acme, capture_output=True, text=True, check=True)
-    assert {line.split()[1] for line in done.stdout.splitlines()} == {"help", "up", "down", "status", "test", "review", "clean"}
+    assert {line.split()[1] for line in done.stdout.splitlines()} == {
+        "help",
+        "up",
+        "down",
+        "status",
+        "test",
+        "review",
+        "clean",
+    }
 
 
 @pytest.mark.parametrize("there", sorted(MAY_BE_THERE))
@@ -100,10 +112,19 @@ def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path: Path, folder: st
     ("direct", "wanted"),
     [
         ({}, "groundplan==1.2.3"),
-        ({"url": "https://a/groundplan.whl", "archive_info": {"hashes": {"sha256": "ab"}}}, "groundplan @ https://a/groundplan.whl#sha256=ab"),
+        (
+            {"url": "https://a/groundplan.whl", "archive_info": {"hashes": {"sha256": "ab"}}},
+            "groundplan @ https://a/groundplan.whl#sha256=ab",
+        ),
         ({"url": "https://a/groundplan.whl", "archive_info": {}}, "groundplan @ https://a/groundplan.whl"),
-        ({"url": "https://a/b", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}, "groundplan @ git+https://a/b@c0ffee"),
-        ({"url": "file:///home/me/groundplan", "dir_info": {"editable": True}}, "groundplan @ file:///home/me/groundplan"),
+        (
+            {"url": "https://a/b", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "groundplan @ git+https://a/b@c0ffee",
+        ),
+        (
+            {"url": "file:///home/me/groundplan", "dir_info": {"editable": True}},
+            "groundplan @ file:///home/me/groundplan",
+        ),
     ],
 )
 def test_the_release_is_named_by_where_it_was_installed_from(direct: dict[str, Any], wanted: str) -> None:
@@ -115,7 +136,11 @@ def test_the_command_says_what_only_this_machine_has(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path / "acme")
     monkeypatch.setattr(repository, "own_requirement", lambda: "groundplan @ file:///home/me/groundplan")
     done = CliRunner().invoke(app, ["init"])
-    assert done.exit_code == 0 and "wrote the project acme" in done.output and "that is a place of this machine" in done.output
+    assert (
+        done.exit_code == 0
+        and "wrote the project acme" in done.output
+        and "that is a place of this machine" in done.output
+    )
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     done = CliRunner().invoke(app, ["init", "--name", "acme2", "--groundplan", REQUIREMENT, "--json"])

@@ -17,7 +17,9 @@ from spec.errors import UsageError
 from spec.objectives import load
 from tests.conftest import ROOT
 
-CHURN = "id,plan,months,charge,churned\n" + "".join(f"c{i},{'abc'[i % 3]},{i % 70},{i * 1.5},{'yes' if i % 4 == 0 else 'no'}\n" for i in range(80))
+CHURN = "id,plan,months,charge,churned\n" + "".join(
+    f"c{i},{'abc'[i % 3]},{i % 70},{i * 1.5},{'yes' if i % 4 == 0 else 'no'}\n" for i in range(80)
+)
 
 
 @pytest.fixture
@@ -48,18 +50,29 @@ def everything(project: Path) -> dict[str, bytes]:
         (CHURN.replace(",", ";"), "charge", "regression", "id"),
         (CHURN.replace(",", "\t"), "months", "regression", "id"),
         ("a,b\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)), "b", "classification", "row_number"),
-        ("a b,row_number,größe\n" + "".join(f"{i % 7}.5,{i % 3},{i % 5}.25\n" for i in range(60)), "größe", "regression", "row_number_"),
+        (
+            "a b,row_number,größe\n" + "".join(f"{i % 7}.5,{i % 3},{i % 5}.25\n" for i in range(60)),
+            "größe",
+            "regression",
+            "row_number_",
+        ),
     ],
 )
-def test_a_csv_becomes_a_model_whose_own_test_passes(project: Path, text: str, target: str, task: str, key: str) -> None:
+def test_a_csv_becomes_a_model_whose_own_test_passes(
+    project: Path, text: str, target: str, task: str, key: str
+) -> None:
     before = (project / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8")
     found = add_model(project, "churn", given(project, text), target)
     assert (found.task, found.key, found.numbered) == (task, key, key.startswith("row_number"))
     definition = load_definition(project / "models" / "churn")
     assert definition.model == "churn" and definition.target == target and definition.contracts[0].key == key
-    assert load(project, "local").objectives.models["churn"].quality.metric == ("balanced_accuracy" if task == "classification" else "mae")
+    assert load(project, "local").objectives.models["churn"].quality.metric == (
+        "balanced_accuracy" if task == "classification" else "mae"
+    )
     after = (project / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8")
-    assert [line for line in before.splitlines() if line not in after.splitlines()] == [], "what was there stays, comments too"
+    assert [line for line in before.splitlines() if line not in after.splitlines()] == [], (
+        "what was there stays, comments too"
+    )
     compile((project / "models" / "churn" / "experiment.py").read_text(encoding="utf-8"), "experiment.py", "exec")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project / "models" / "churn")]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
@@ -75,7 +88,11 @@ def test_a_csv_becomes_a_model_whose_own_test_passes(project: Path, text: str, t
         ("a,,c\n1,2,3\n", {}, "data.csv: column 2 has no name"),
         ("name,x\nMüller,1\n".encode("latin-1"), {}, "data.csv: is no text in UTF-8: byte"),
         ("a,when\n" + '1,2024-01-31\n2,31/01/2024\n3,"Jan 31, 2024"\n' * 5, {}, "column when has dates in 3 formats"),
-        (CHURN, {"target": ""}, "--target: say which column the model predicts\n  -> one of: id, plan, months, charge, churned"),
+        (
+            CHURN,
+            {"target": ""},
+            "--target: say which column the model predicts\n  -> one of: id, plan, months, charge, churned",
+        ),
         (CHURN, {"target": "nope"}, "--target: data.csv has no column 'nope'"),
         (CHURN, {"target": "id"}, "--target: column id has 80 different texts in 80 rows"),
         (CHURN.replace("yes", "no"), {}, "--target: column churned holds one value, so there is nothing to predict"),
@@ -86,7 +103,9 @@ def test_a_csv_becomes_a_model_whose_own_test_passes(project: Path, text: str, t
         (CHURN, {"stack": "nope"}, "unknown stack 'nope'"),
     ],
 )
-def test_bad_input_gets_one_sentence_and_leaves_nothing(project: Path, text: str | bytes, arguments: dict[str, str], says: str) -> None:
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    project: Path, text: str | bytes, arguments: dict[str, str], says: str
+) -> None:
     before = everything(project)
     wanted = {"name": "churn", "target": "churned" if text[:2] == CHURN[:2] else "a", **arguments}
     with pytest.raises(UsageError) as error:
@@ -109,14 +128,23 @@ def test_a_file_that_is_none_or_too_large_is_named(project: Path) -> None:
 
 def test_objectives_that_can_not_be_met_leave_nothing(project: Path) -> None:
     stack = project / "stacks" / "Pulumi.local.yaml"
-    stack.write_text(stack.read_text(encoding="utf-8").replace("monthly_usd: 1200", "monthly_usd: 820"), encoding="utf-8")
+    stack.write_text(
+        stack.read_text(encoding="utf-8").replace("monthly_usd: 1200", "monthly_usd: 820"), encoding="utf-8"
+    )
     before = everything(project)
     with pytest.raises(UsageError, match="budget"):
         add_model(project, "churn", given(project, CHURN), "churned")
     assert everything(project) == before
 
 
-@pytest.mark.parametrize("models", ["models: {}\n", "models:\n      a: {b: 1}\n", "models:\n      a:\n        b: 1 # said\n        c:\n          - 1\n"])
+@pytest.mark.parametrize(
+    "models",
+    [
+        "models: {}\n",
+        "models:\n      a: {b: 1}\n",
+        "models:\n      a:\n        b: 1 # said\n        c:\n          - 1\n",
+    ],
+)
 def test_a_model_comes_after_the_others_whatever_their_form(models: str) -> None:
     text = f"config:\n  groundplan:objectives:\n    {models}  other: 1 # stays\n"
     found: Any = yaml.safe_load(with_model(text, "      new:\n        x: 1\n"))["config"]

@@ -1,4 +1,6 @@
-"""What a script asks for is found wherever people write it, and installed beside the platform's packages, not over them."""
+"""What a script asks for is found wherever people write it, and installed beside the platform's packages, not over
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ import pytest
 from groundplan.local.script_environment import needs_of, python_for
 from spec.errors import GroundplanError, UsageError
 
-BLOCK = '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n#   "tiny-of-ours",\n# ]\n# ///\nimport tiny_of_ours\n'
+BLOCK = (
+    '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n#   "tiny-of-ours",\n# ]\n# ///\nimport'
+    " tiny_of_ours\n"
+)
 
 
 def wheel(folder: Path) -> Path:
@@ -22,7 +27,9 @@ def wheel(folder: Path) -> Path:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("tiny_of_ours.py", 'VERSION = "1.0"\n')
         archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-of-ours\nVersion: 1.0\n")
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{about}/RECORD", "")
     return file
 
@@ -39,12 +46,26 @@ LOCKED = "# all\nnumpy>=2 # arrays\n\nscipy==1.0 \\\n  --hash=sha256:aa\n"
             ("numpy>=2", "scipy==1.0    --hash=sha256:aa"),
             "requirements.txt",
         ),
-        ({"train.py": "", "python_env.yaml": "python: 3.11\ndependencies: [numpy, scipy>1]\n"}, ("numpy", "scipy>1"), "python_env.yaml"),
-        ({"train.py": "", "conda.yaml": "dependencies:\n  - python=3.10\n  - pip: [mlflow, numpy]\n"}, ("mlflow", "numpy"), "conda.yaml"),
-        ({"train.py": "", "pyproject.toml": '[project]\nname = "x"\ndependencies = ["numpy"]\n'}, ("numpy",), "pyproject.toml"),
+        (
+            {"train.py": "", "python_env.yaml": "python: 3.11\ndependencies: [numpy, scipy>1]\n"},
+            ("numpy", "scipy>1"),
+            "python_env.yaml",
+        ),
+        (
+            {"train.py": "", "conda.yaml": "dependencies:\n  - python=3.10\n  - pip: [mlflow, numpy]\n"},
+            ("mlflow", "numpy"),
+            "conda.yaml",
+        ),
+        (
+            {"train.py": "", "pyproject.toml": '[project]\nname = "x"\ndependencies = ["numpy"]\n'},
+            ("numpy",),
+            "pyproject.toml",
+        ),
     ],
 )
-def test_requirements_are_found_where_people_write_them(tmp_path: Path, files: dict[str, str], lines: tuple[str, ...], named: str) -> None:
+def test_requirements_are_found_where_people_write_them(
+    tmp_path: Path, files: dict[str, str], lines: tuple[str, ...], named: str
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     found = needs_of(tmp_path / "train.py")
@@ -79,6 +100,9 @@ def test_what_is_missing_is_installed_once_and_the_platforms_packages_stay_in_re
 def test_what_can_not_be_installed_is_said_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("")
     (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package-of-anybody\n")
-    with pytest.raises(GroundplanError, match=r"requirements.txt: what the script asks for can't be installed: Could not find a version"):
+    with pytest.raises(
+        GroundplanError,
+        match=r"requirements.txt: what the script asks for can't be installed: Could not find a version",
+    ):
         python_for(tmp_path / "train.py", tmp_path / "kept")
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".log"]

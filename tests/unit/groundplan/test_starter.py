@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forke
 STEP = """
 import os, signal, sys, time
 import mlflow
-print("step", sys.argv, os.environ.get("COLOUR"), os.environ.get("ONLY_THE_STARTERS"), os.getsid(0) == os.getpid(), sys.stdin.read() == "", __name__)
+told = os.environ.get("COLOUR"), os.environ.get("ONLY_THE_STARTERS")
+print("step", sys.argv, *told, os.getsid(0) == os.getpid(), sys.stdin.read() == "", __name__)
 if "wait" in sys.argv:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print("waiting", flush=True)
@@ -58,7 +59,10 @@ def environment(folder: Path, colour: str = "red") -> dict[str, str]:
 
 def test_a_step_has_its_own_arguments_environment_log_and_exit_code(starter: Starter, folder: Path) -> None:
     logs = [folder / f"{code}.log" for code in range(3)]
-    steps = [starter.start("a_step", [str(code)], environment(folder, f"colour {code}"), log) for code, log in enumerate(logs)]
+    steps = [
+        starter.start("a_step", [str(code)], environment(folder, f"colour {code}"), log)
+        for code, log in enumerate(logs)
+    ]
     assert [step.wait(60) for step in steps] == [0, 1, 2] == [step.poll() for step in steps]
     for code, log in enumerate(logs):
         assert log.read_text() == f"step ['{folder}/a_step.py', '{code}'] colour {code} None True True __main__\n"
@@ -103,7 +107,9 @@ def test_without_its_starter_a_step_is_lost_and_says_so(folder: Path) -> None:
     for name in ("lost", "later"):
         step = found.start("a_step", ["0"], environment(folder), folder / f"{name}.log")
         assert step.wait(60) == LOST
-        assert (folder / f"{name}.log").read_text() == f"error: the process that starts steps has ended; {folder}/broken.log says why\n"
+        assert (
+            folder / f"{name}.log"
+        ).read_text() == f"error: the process that starts steps has ended; {folder}/broken.log says why\n"
         step.terminate()
     found.close()
 

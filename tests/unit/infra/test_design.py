@@ -56,7 +56,10 @@ def objectives(draw: Any) -> Objectives:
             "availability": draw(st.sampled_from(["one-zone", "multi-zone", "two-regions"])),
             "office_hours": None if environment == "prod" else draw(st.sampled_from([None, hours])),
             "owns_account": draw(st.booleans()),
-            "events": {"per_second": draw(st.sampled_from([0, 1, 50, 5_000, 400_000])), "retention_days": draw(st.integers(1, 3650))},
+            "events": {
+                "per_second": draw(st.sampled_from([0, 1, 50, 5_000, 400_000])),
+                "retention_days": draw(st.integers(1, 3650)),
+            },
             "budget": {"monthly_usd": draw(st.floats(100, 1e7))},
             "research": {
                 "scientists": draw(st.lists(st.sampled_from(["ada", "ben", "chi"]), unique=True)),
@@ -84,7 +87,9 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
         _answers_in_time(plan, name, wanted)
         assert plan.retraining[name].kind == "cluster-job" or model.retraining.within_minutes >= 29
     spread = wanted.availability != "one-zone"
-    assert plan.database.multi_az == spread and len(plan.network.zones) == min(3 if spread else 2, len(REGIONS[region].zones))
+    assert plan.database.multi_az == spread and len(plan.network.zones) == min(
+        3 if spread else 2, len(REGIONS[region].zones)
+    )
     assert plan.network.nat_gateways == (len(plan.network.zones) if spread else 1)
     assert bool(plan.network.private_services) == bool(wanted.compliance)
     assert plan.feature_store.point_in_time_recovery or not (wanted.compliance or wanted.production)
@@ -93,7 +98,9 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
     assert plan.audit.data_events or not (wanted.compliance or wanted.production)
     assert plan.audit.watch == (wanted.owns_account and bool(wanted.compliance or wanted.production))
     assert plan.workspace.scientists == wanted.research.scientists
-    assert bool(plan.cluster.gpu_limit) == (wanted.research.gpu_hours_per_month > 0 or any(model.gpu for model in wanted.models.values()))
+    assert bool(plan.cluster.gpu_limit) == (
+        wanted.research.gpu_hours_per_month > 0 or any(model.gpu for model in wanted.models.values())
+    )
     standby = plan.recovery.standby_region
     assert bool(standby) == (wanted.availability == "two-regions")
     assert not standby or REGIONS[standby].jurisdiction == REGIONS[region].jurisdiction
@@ -109,7 +116,11 @@ def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
     if serving.topology == "realtime":
         gpu = serving.instance_type.startswith("ml.g")
         assert gpu == model.gpu
-        takes = served.REQUESTS_PER_SECOND_PER_GPU if gpu else VCPUS[serving.instance_type] * served.REQUESTS_PER_SECOND_PER_VCPU
+        takes = (
+            served.REQUESTS_PER_SECOND_PER_GPU
+            if gpu
+            else VCPUS[serving.instance_type] * served.REQUESTS_PER_SECOND_PER_VCPU
+        )
         assert serving.max_instances * takes >= model.requests_per_second.peak
         assert serving.min_instances >= (1 if wanted.availability == "one-zone" else 2)
     if serving.topology.startswith("cluster"):
@@ -138,19 +149,27 @@ def test_a_bigger_budget_never_changes_the_platform_for_the_worse(wanted: Object
         before = design(wanted, PRICES, "eu-central-1")
     except UsageError:
         return
-    richer = wanted.model_copy(update={"budget": wanted.budget.model_copy(update={"monthly_usd": wanted.budget.monthly_usd + more})})
+    richer = wanted.model_copy(
+        update={"budget": wanted.budget.model_copy(update={"monthly_usd": wanted.budget.monthly_usd + more})}
+    )
     assert design(richer, PRICES, "eu-central-1") == before
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objectives(), st.floats(1, 10))
 def test_a_looser_latency_never_costs_more(wanted: Objectives, factor: float) -> None:
-    loose = {name: model.model_copy(update={"latency_ms": model.latency_ms * factor}) for name, model in wanted.models.items()}
+    loose = {
+        name: model.model_copy(update={"latency_ms": model.latency_ms * factor})
+        for name, model in wanted.models.items()
+    }
     try:
         before = design(wanted, PRICES, "eu-central-1")
     except UsageError:
         return
-    assert design(wanted.model_copy(update={"models": loose}), PRICES, "eu-central-1").monthly_usd <= before.monthly_usd + 1e-6
+    assert (
+        design(wanted.model_copy(update={"models": loose}), PRICES, "eu-central-1").monthly_usd
+        <= before.monthly_usd + 1e-6
+    )
 
 
 def _design(config: dict[str, Any]) -> Design:
@@ -161,16 +180,30 @@ def _design(config: dict[str, Any]) -> Design:
 # What can't be met, the words that say so, and the nearest that works.
 INFEASIBLE = [
     ({"models.diabetes-rf.latency_ms": 5}, "latency_ms: 5", "models.diabetes-rf.latency_ms: 30 (SageMaker real-time"),
-    ({"models.diabetes-rf.latency_ms": 5}, "the cluster's load balancer takes about 10 ms", "models.diabetes-rf.latency_ms: 10 (KServe"),
-    ({"models.diabetes-rf.target": "edge"}, "can't explain a prediction", "models.diabetes-rf.explanations: false (on the device"),
-    ({"models.diabetes-rf.retraining.within_minutes": 1}, "within 1 min", "within_minutes: 2.5 (CronJob on the cluster"),
+    (
+        {"models.diabetes-rf.latency_ms": 5},
+        "the cluster's load balancer takes about 10 ms",
+        "models.diabetes-rf.latency_ms: 10 (KServe",
+    ),
+    (
+        {"models.diabetes-rf.target": "edge"},
+        "can't explain a prediction",
+        "models.diabetes-rf.explanations: false (on the device",
+    ),
+    (
+        {"models.diabetes-rf.retraining.within_minutes": 1},
+        "within 1 min",
+        "within_minutes: 2.5 (CronJob on the cluster",
+    ),
     ({"models.diabetes-rf.retraining.every_hours": 0.01}, "would meet the next one", "every_hours"),
     ({"events.per_second": 900_000}, "takes at most 200 MB/s", "events.per_second: 200000 (MSK Serverless"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "says", "nearest"), INFEASIBLE, ids=[str(changes) for changes, _, _ in INFEASIBLE])
-def test_what_can_not_be_met_names_the_conflict_and_the_nearest_values(changes: dict[str, Any], says: str, nearest: str, stack_config: dict[str, Any]) -> None:
+def test_what_can_not_be_met_names_the_conflict_and_the_nearest_values(
+    changes: dict[str, Any], says: str, nearest: str, stack_config: dict[str, Any]
+) -> None:
     set_path(stack_config["groundplan:objectives"], "budget.monthly_usd", 1e9)
     for path, value in changes.items():
         set_path(stack_config["groundplan:objectives"], path, value)
@@ -200,7 +233,12 @@ def test_retention_follows_the_law(stack_config: dict[str, Any]) -> None:
         set_path(stack_config["groundplan:objectives"], "compliance", list(regimes))
         return _design(stack_config).lake.audit_retention_days
 
-    assert (audit_days(), audit_days("gdpr"), audit_days("hipaa"), audit_days("gdpr", "sox")) == (90, 365, 6 * 365, 7 * 365)
+    assert (audit_days(), audit_days("gdpr"), audit_days("hipaa"), audit_days("gdpr", "sox")) == (
+        90,
+        365,
+        6 * 365,
+        7 * 365,
+    )
 
 
 def test_office_hours_save_what_they_switch_off(stack_config: dict[str, Any]) -> None:

@@ -1,4 +1,6 @@
-"""The container image: what goes into it is enough to run, its name follows its content, and a deployment waits for its build."""
+"""The container image: what goes into it is enough to run, its name follows its content, and a deployment waits for
+its build.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,21 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inside(image: Path, **more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(image), "PYTHONPATH": str(image), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(image),
+        "PYTHONPATH": str(image),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **more,
+    }
 
 
 def test_the_server_starts_from_what_is_in_the_image(image: Path) -> None:
     port = free_port()
     # As SageMaker does: the entry point with the argument `serve`.
-    environment = inside(image, SAGEMAKER_BIND_TO_PORT=str(port), GROUNDPLAN_HOST="127.0.0.1", SM_MODEL_DIR=str(image / "none"))
+    environment = inside(
+        image, SAGEMAKER_BIND_TO_PORT=str(port), GROUNDPLAN_HOST="127.0.0.1", SM_MODEL_DIR=str(image / "none")
+    )
     server = subprocess.Popen([sys.executable, "-m", "pipelines.serving", "serve"], cwd=image, env=environment)
     try:
         for _ in range(300):
@@ -65,14 +75,29 @@ def test_the_server_starts_from_what_is_in_the_image(image: Path) -> None:
 def test_every_step_can_be_imported_in_the_image(image: Path) -> None:
     modules = [step.module for step in STEPS]
     code = f"import importlib, pathlib\nfor name in {modules}: print(importlib.import_module(name).__file__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=image, env=inside(image), capture_output=True, text=True, check=True)
-    assert all(line.startswith(str(image)) for line in done.stdout.splitlines()) and len(done.stdout.splitlines()) == len(modules)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=image, env=inside(image), capture_output=True, text=True, check=True
+    )
+    assert all(line.startswith(str(image)) for line in done.stdout.splitlines()) and len(
+        done.stdout.splitlines()
+    ) == len(modules)
 
 
 def test_the_image_holds_no_state_and_nothing_that_only_development_needs() -> None:
     files = set(image_files(ROOT))
-    assert {"requirements.lock", "pipelines/image.toml", DOCKERFILE, "spec/outputs.py", "models/diabetes-rf/experiment.py"} <= files
-    assert not [name for name in files if name.startswith(("tests", "stacks", ".", "bench", "groundplan", "infra", "README", "docs")) or "__pycache__" in name]
+    assert {
+        "requirements.lock",
+        "pipelines/image.toml",
+        DOCKERFILE,
+        "spec/outputs.py",
+        "models/diabetes-rf/experiment.py",
+    } <= files
+    assert not [
+        name
+        for name in files
+        if name.startswith(("tests", "stacks", ".", "bench", "groundplan", "infra", "README", "docs"))
+        or "__pycache__" in name
+    ]
     assert f"WORKDIR {FOLDER}\n" in (ROOT / DOCKERFILE).read_text(encoding="utf-8")
 
 
@@ -104,10 +129,17 @@ def account() -> Iterator[Any]:
 def test_a_deployment_builds_the_image_once(account: Any) -> None:
     assert Builder().create(PROPS).id == URI
     assert len(account.list_builds_for_project(projectName=PROPS["project"])["ids"]) == 1
-    manifest = '{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {"digest": "sha256:0", "size": 1}, "layers": []}'
-    boto3.client("ecr", region_name="eu-central-1").put_image(repositoryName="groundplan-prod-platform", imageManifest=manifest, imageTag="abc")
+    manifest = (
+        '{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {"digest":'
+        ' "sha256:0", "size": 1}, "layers": []}'
+    )
+    boto3.client("ecr", region_name="eu-central-1").put_image(
+        repositoryName="groundplan-prod-platform", imageManifest=manifest, imageTag="abc"
+    )
     Builder().create(PROPS)
-    assert len(account.list_builds_for_project(projectName=PROPS["project"])["ids"]) == 1, "the tag is there, and tags can't be moved"
+    assert len(account.list_builds_for_project(projectName=PROPS["project"])["ids"]) == 1, (
+        "the tag is there, and tags can't be moved"
+    )
 
 
 def test_a_failed_build_fails_the_deployment(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +162,11 @@ def test_only_another_image_is_a_change() -> None:
 
 def test_the_engines_provider_process_can_load_the_builder(tmp_path: Path) -> None:
     (tmp_path / "provider").write_text(serialize_provider(Builder()))  # type: ignore[arg-type]
-    code = "import base64, dill, pathlib, sys; print(dill.loads(base64.b64decode(pathlib.Path(sys.argv[1]).read_text())).create.__qualname__)"
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "provider"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    code = (
+        "import base64, dill, pathlib, sys;"
+        " print(dill.loads(base64.b64decode(pathlib.Path(sys.argv[1]).read_text())).create.__qualname__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "provider"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "Builder.create"

@@ -20,10 +20,17 @@ TODAY = date(2026, 11, 24)
 
 
 def product(usage: str, usd: str, *, begin: str = "0", **attributes: str) -> str:
-    """One entry of PriceList: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api-products.html."""
+    """One entry of PriceList:
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api-products.html.
+    """
     dimension = {"unit": "Hrs", "beginRange": begin, "endRange": "Inf", "pricePerUnit": {"USD": usd}}
     terms = {"OnDemand": {"SKU.JRTCKXETXF": {"priceDimensions": {"SKU.JRTCKXETXF.6YS6EN2CT7": dimension}}}}
-    return json.dumps({"product": {"sku": "SKU", "attributes": {"usagetype": usage, "regionCode": "eu-central-1", **attributes}}, "terms": terms})
+    return json.dumps(
+        {
+            "product": {"sku": "SKU", "attributes": {"usagetype": usage, "regionCode": "eu-central-1", **attributes}},
+            "terms": terms,
+        }
+    )
 
 
 class Pricing:
@@ -48,7 +55,10 @@ def book(tmp_path: Path) -> Path:
 
 
 def prices_of(book: Path) -> dict[str, str]:
-    return {line.rsplit(",", 2)[0]: line.rsplit(",", 1)[1] for line in (book / "services.csv").read_text(encoding="utf-8").splitlines()[1:]}
+    return {
+        line.rsplit(",", 2)[0]: line.rsplit(",", 1)[1]
+        for line in (book / "services.csv").read_text(encoding="utf-8").splitlines()[1:]
+    }
 
 
 def test_prices_are_read_and_what_is_not_clear_keeps_its_figure(book: Path) -> None:
@@ -61,7 +71,10 @@ def test_prices_are_read_and_what_is_not_clear_keeps_its_figure(book: Path) -> N
             ],
             "AmazonSageMaker": [product("EUC1-Host:ml.c5.large", "0.122"), product("EUC1-Train:ml.c5.large", "0.5")],
             "awskms": [product("eu-central-1-KMS-Keys", "3"), product("EUC1-KMS-Requests", "0.000003")],
-            "AmazonEKS": [product("EUC1-AmazonEKS-Hours:perCluster", "0.1"), product("EUC1-AmazonEKS-Hours:perCluster", "0.6")],
+            "AmazonEKS": [
+                product("EUC1-AmazonEKS-Hours:perCluster", "0.1"),
+                product("EUC1-AmazonEKS-Hours:perCluster", "0.6"),
+            ],
             "AmazonDynamoDB": [product("EUC1-WriteRequestUnits", "0.7625")],  # in another unit than the book's millions
         }
     )
@@ -77,7 +90,9 @@ def test_prices_are_read_and_what_is_not_clear_keeps_its_figure(book: Path) -> N
     assert "eks cluster" in report.kept and (report.changed, report.same) == (2, 1)
     assert json.loads((book / "source.json").read_text()) == {"region": "eu-central-1", "as_of": "2026-11-24"}
     assert all(filters["regionCode"] == "eu-central-1" for _, filters in api.asked)
-    assert len(api.asked) == len({(code, tuple(sorted(filters.items()))) for code, filters in api.asked}), "nothing is asked twice"
+    assert len(api.asked) == len({(code, tuple(sorted(filters.items()))) for code, filters in api.asked}), (
+        "nothing is asked twice"
+    )
 
 
 def test_nothing_is_written_where_the_api_can_not_be_asked(book: Path) -> None:
@@ -86,7 +101,9 @@ def test_nothing_is_written_where_the_api_can_not_be_asked(book: Path) -> None:
             raise NoCredentialsError
 
     before = {path.name: path.read_bytes() for path in book.iterdir()}
-    with pytest.raises(GroundplanError, match=r"can't be asked: Unable to locate credentials[\s\S]*pricing:GetProducts"):
+    with pytest.raises(
+        GroundplanError, match=r"can't be asked: Unable to locate credentials[\s\S]*pricing:GetProducts"
+    ):
         refresh(book, "us-east-1", TODAY, Closed({}))
     with pytest.raises(GroundplanError, match="names no EC2 instance"):
         refresh(book, "us-east-1", TODAY, Pricing({}))
@@ -103,4 +120,7 @@ def test_a_wrong_region_or_folder_is_named(book: Path, tmp_path: Path) -> None:
 def test_every_query_belongs_to_an_item() -> None:
     items = set(load_prices().services)
     for service, pattern in QUERIES:
-        assert any(known == service and (item == pattern or (pattern.endswith(".*") and item.startswith(pattern[:-1]))) for known, item in items), pattern
+        assert any(
+            known == service and (item == pattern or (pattern.endswith(".*") and item.startswith(pattern[:-1])))
+            for known, item in items
+        ), pattern

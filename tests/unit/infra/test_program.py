@@ -43,7 +43,10 @@ def of_type(resources: Any, suffix: str) -> list[Previewed]:
     return [item for item in resources if item.custom and item.type.endswith(f":{suffix}")]
 
 
-ALL: dict[str, Callable[[], tuple[Previewed, ...]]] = {**{stack: (lambda stack=stack: previewed(stack)) for stack in STACKS}, "everything": everything}
+ALL: dict[str, Callable[[], tuple[Previewed, ...]]] = {
+    **{stack: lambda stack=stack: previewed(stack) for stack in STACKS},
+    "everything": everything,
+}
 
 
 @pytest.fixture(params=ALL)
@@ -70,18 +73,27 @@ def test_a_stack_gets_the_data_of_the_models_that_it_names_and_no_other() -> Non
     assert topics("prod") == {"diabetes-patients", "diabetes-patients.dlq"}
     assert topics("local") == {*topics("prod"), *flights, *(f"{name}.dlq" for name in flights)}
     for stack, named in (("prod", False), ("local", True)):
-        text = json.dumps([(item.name, item.inputs) for item in previewed(stack) if not item.type.startswith("pulumi:")])
+        text = json.dumps(
+            [(item.name, item.inputs) for item in previewed(stack) if not item.type.startswith("pulumi:")]
+        )
         assert ("flights" in text) is named, "in tables, feature views, alarms and schedules neither"
 
 
 def test_inputs_hold_to_the_providers_types(resources: tuple[Previewed, ...]) -> None:
-    wrong = [f"{item.name}: {fault}" for item in resources if item.type.startswith("aws:") for fault in provider_types.faults(item.type, item.inputs)]
+    wrong = [
+        f"{item.name}: {fault}"
+        for item in resources
+        if item.type.startswith("aws:")
+        for fault in provider_types.faults(item.type, item.inputs)
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_the_check_of_types_finds_what_is_wrong() -> None:
     assert provider_types.faults("aws:s3/bucket:Bucket", {"bukket": "x"})[0].startswith("Bucket.bukket is no property")
-    assert provider_types.faults("aws:eks/cluster:Cluster", {"roleArn": "r", "vpcConfig": {}}) == ["Cluster.vpcConfig.subnetIds is missing"]
+    assert provider_types.faults("aws:eks/cluster:Cluster", {"roleArn": "r", "vpcConfig": {}}) == [
+        "Cluster.vpcConfig.subnetIds is missing"
+    ]
 
 
 def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
@@ -90,8 +102,12 @@ def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
     assert not wrong, "\n".join(wrong)
     assert len(manifests) > 30
     installed = {chart.document["name"] for chart in charts}
-    written = any(item.type == "pulumi:providers:kubernetes" and "renderYamlToDirectory" in item.inputs for item in resources)
-    assert not installed if written else installed >= {"karpenter", "monitoring"}, "where objects are only written, Helm would look for a cluster"
+    written = any(
+        item.type == "pulumi:providers:kubernetes" and "renderYamlToDirectory" in item.inputs for item in resources
+    )
+    assert not installed if written else installed >= {"karpenter", "monitoring"}, (
+        "where objects are only written, Helm would look for a cluster"
+    )
     names = [item.file_name for item in (*manifests, *charts)]
     assert len(set(names)) == len(names), "two objects would be written to one file"
 
@@ -101,9 +117,23 @@ def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
     [
         ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}, "spec": {"finalizer": []}}, "finalizer"),
         ({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x"}, "spec": {"schedule": 5}}, "schedule"),
-        ({"apiVersion": "v2", "kind": "Thing", "metadata": {"name": "x"}}, "v2 Thing is neither of Kubernetes 1.34 nor a custom resource known here"),
-        ({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "x"}, "spec": {"weight": 500}}, "spec.template: Field required"),
-        ({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "X_"}, "spec": {"groups": []}}, "metadata.name"),
+        (
+            {"apiVersion": "v2", "kind": "Thing", "metadata": {"name": "x"}},
+            "v2 Thing is neither of Kubernetes 1.34 nor a custom resource known here",
+        ),
+        (
+            {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "x"}, "spec": {"weight": 500}},
+            "spec.template: Field required",
+        ),
+        (
+            {
+                "apiVersion": "monitoring.coreos.com/v1",
+                "kind": "PrometheusRule",
+                "metadata": {"name": "X_"},
+                "spec": {"groups": []},
+            },
+            "metadata.name",
+        ),
     ],
 )
 def test_a_wrong_manifest_is_named(document: dict[str, Any], says: str) -> None:
@@ -118,7 +148,9 @@ def test_a_wrong_pod_inside_an_inference_service_is_named() -> None:
     assert "imagePullPolice" in faults(document)[0]
 
 
-def test_every_resource_has_a_component_above_it_and_components_are_registered(resources: tuple[Previewed, ...]) -> None:
+def test_every_resource_has_a_component_above_it_and_components_are_registered(
+    resources: tuple[Previewed, ...],
+) -> None:
     components = {item.urn for item in resources if not item.custom}
     assert all(item.parent in components for item in resources if item.custom)
 
@@ -126,8 +158,12 @@ def test_every_resource_has_a_component_above_it_and_components_are_registered(r
 def test_nothing_in_components_reads_configuration_or_calls_a_cloud() -> None:
     for path in sorted((ROOT / "components").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        if path.name == "built_image.py" or path.parent.name == "plugin":  # a provider, which the engine calls; the edge to programs of others
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {
+            node.id for node in ast.walk(tree) if isinstance(node, ast.Name)
+        }
+        if (
+            path.name == "built_image.py" or path.parent.name == "plugin"
+        ):  # a provider, which the engine calls; the edge to programs of others
             continue
         assert not names & {"Config", "get_stack", "get_project", "boto3", "environ", "invoke"}, path
         assert not any(name.startswith("get_") and name != "get_type_hints" for name in names), f"{path}: a look-up"
@@ -136,7 +172,9 @@ def test_nothing_in_components_reads_configuration_or_calls_a_cloud() -> None:
 def test_every_component_has_arguments_and_a_docstring() -> None:
     for path in sorted((ROOT / "components").rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == "Component" for base in node.bases):
+            if isinstance(node, ast.ClassDef) and any(
+                isinstance(base, ast.Name) and base.id == "Component" for base in node.bases
+            ):
                 assert ast.get_docstring(node), f"{path}: {node.name}"
 
 
@@ -163,8 +201,14 @@ def test_what_holds_data_in_production_is_protected() -> None:
 
 
 def test_production_keeps_what_the_law_asks_for() -> None:
-    locks = {item.name: item.inputs["rule"]["defaultRetention"] for item in of_type(previewed("prod"), "BucketObjectLockConfiguration")}
-    assert locks == {"lake-raw": {"mode": "GOVERNANCE", "days": 365}, "lake-audit": {"mode": "COMPLIANCE", "days": 2555}}
+    locks = {
+        item.name: item.inputs["rule"]["defaultRetention"]
+        for item in of_type(previewed("prod"), "BucketObjectLockConfiguration")
+    }
+    assert locks == {
+        "lake-raw": {"mode": "GOVERNANCE", "days": 365},
+        "lake-audit": {"mode": "COMPLIANCE", "days": 2555},
+    }
     rules = {item.name: item.inputs["rules"] for item in of_type(previewed("prod"), "BucketLifecycleConfiguration")}
     assert rules["lake-raw"][2]["expiration"] == {"days": 366}
     assert [move["storageClass"] for move in rules["lake-raw"][1]["transitions"]] == ["STANDARD_IA", "GLACIER_IR"]
@@ -184,13 +228,27 @@ def test_endpoints_in_production_have_a_canary_and_rollback_alarms() -> None:
 def test_each_way_of_serving_makes_what_it_needs() -> None:
     found = everything()
     names = {(item.type.split(":")[-1], item.name) for item in found}
-    assert {("Endpoint", "endpoint-real-time"), ("Endpoint", "endpoint-lazy"), ("Schedule", "batch-batch"), ("RoleAlias", "edge-edge")} <= names
-    serverless = next(item for item in of_type(found, "EndpointConfiguration") if item.name == "endpoint-lazy").inputs["productionVariants"]
+    assert {
+        ("Endpoint", "endpoint-real-time"),
+        ("Endpoint", "endpoint-lazy"),
+        ("Schedule", "batch-batch"),
+        ("RoleAlias", "edge-edge"),
+    } <= names
+    serverless = next(item for item in of_type(found, "EndpointConfiguration") if item.name == "endpoint-lazy").inputs[
+        "productionVariants"
+    ]
     assert len(serverless) == 1 and serverless[0]["serverlessConfig"]["maxConcurrency"] == 10
     assert ("Target", "endpoint-lazy") not in names, "a serverless endpoint scales itself"
-    services = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(found)[0] if item.document["kind"] == "InferenceService"}
+    services = {
+        item.document["metadata"]["name"]: item.document["spec"]
+        for item in collect(found)[0]
+        if item.document["kind"] == "InferenceService"
+    }
     assert set(services) == {"gpu", "quick"}
-    assert services["gpu"]["predictor"]["triton"]["resources"]["limits"]["nvidia.com/gpu"] == "1" and "explainer" in services["gpu"]
+    assert (
+        services["gpu"]["predictor"]["triton"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        and "explainer" in services["gpu"]
+    )
     variables = {item["name"]: item["value"] for item in services["quick"]["predictor"]["containers"][0]["env"]}
     assert variables["GROUNDPLAN_PUBLISHED"].endswith("/quick/current/model.tar.gz")
     assert {chart.document["name"] for chart in collect(found)[1]} >= {"kserve", "knative-operator"}
@@ -209,12 +267,29 @@ def test_a_standby_region_has_keys_buckets_and_a_vault_and_lies_under_the_same_l
 
 def test_an_environment_that_sleeps_stops_nodes_before_the_database_and_starts_them_after_it() -> None:
     schedules = {item.name: item.inputs["scheduleExpression"] for item in of_type(previewed("dev"), "Schedule")}
-    assert schedules["schedules-nodes-off"] == "cron(0 20 ? * MON-FRI *)" and schedules["schedules-database-off"] == "cron(15 20 ? * MON-FRI *)"
-    assert schedules["schedules-database-on"] == "cron(0 7 ? * MON-FRI *)" and schedules["schedules-nodes-on"] == "cron(15 7 ? * MON-FRI *)"
-    jobs = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(previewed("dev"))[0] if item.document["kind"] == "CronJob"}
-    assert (jobs["sleep"]["schedule"], jobs["wake"]["schedule"]) == ("30 19 * * 1-5", "30 7 * * 1-5") and jobs["sleep"]["timeZone"] == "Europe/Berlin"
-    assert not [item for item in of_type(everything(), "Schedule") if "nodes" in item.name], "a model that answers from the cluster keeps it awake"
-    late = {item.name: item.inputs["scheduleExpression"] for item in of_type(changed("dev", office_hours__end=24), "Schedule")}
+    assert (
+        schedules["schedules-nodes-off"] == "cron(0 20 ? * MON-FRI *)"
+        and schedules["schedules-database-off"] == "cron(15 20 ? * MON-FRI *)"
+    )
+    assert (
+        schedules["schedules-database-on"] == "cron(0 7 ? * MON-FRI *)"
+        and schedules["schedules-nodes-on"] == "cron(15 7 ? * MON-FRI *)"
+    )
+    jobs = {
+        item.document["metadata"]["name"]: item.document["spec"]
+        for item in collect(previewed("dev"))[0]
+        if item.document["kind"] == "CronJob"
+    }
+    assert (jobs["sleep"]["schedule"], jobs["wake"]["schedule"]) == ("30 19 * * 1-5", "30 7 * * 1-5") and jobs["sleep"][
+        "timeZone"
+    ] == "Europe/Berlin"
+    assert not [item for item in of_type(everything(), "Schedule") if "nodes" in item.name], (
+        "a model that answers from the cluster keeps it awake"
+    )
+    late = {
+        item.name: item.inputs["scheduleExpression"]
+        for item in of_type(changed("dev", office_hours__end=24), "Schedule")
+    }
     assert late["schedules-nodes-off"] == "cron(0 0 ? * TUE-SAT *)", "midnight belongs to the next day"
     assert not [item for item in of_type(previewed("prod"), "Schedule") if "nodes" in item.name]
 
@@ -236,12 +311,23 @@ def test_what_an_account_has_only_once_is_left_to_its_owner() -> None:
 
 def test_stakeholders_are_told_what_concerns_them() -> None:
     topics = {item.name: item.inputs["endpoint"] for item in of_type(previewed("prod"), "TopicSubscription")}
-    assert topics == {f"monitoring-{who}": f"{who}@example.com" for who in ("operations", "product", "legal", "finance")}
+    assert topics == {
+        f"monitoring-{who}": f"{who}@example.com" for who in ("operations", "product", "legal", "finance")
+    }
     alarms = {item.name for item in of_type(previewed("prod"), "MetricAlarm")}
     assert {f"monitoring-diabetes-rf-{subject}" for subject in ("latency", "errors", "quality", "drift")} <= alarms
     assert {"monitoring-stream-lag-diabetes-patients", "monitoring-stream-refused"} <= alarms
-    apart = next(item.inputs for item in of_type(previewed("prod"), "MetricAlarm") if item.name == "monitoring-stream-quarantined")
-    assert (apart["namespace"], apart["metricName"], apart["statistic"], apart["threshold"]) == ("Groundplan/prod", "quarantined_events", "Sum", 0)
+    apart = next(
+        item.inputs
+        for item in of_type(previewed("prod"), "MetricAlarm")
+        if item.name == "monitoring-stream-quarantined"
+    )
+    assert (apart["namespace"], apart["metricName"], apart["statistic"], apart["threshold"]) == (
+        "Groundplan/prod",
+        "quarantined_events",
+        "Sum",
+        0,
+    )
     assert apart["evaluationPeriods"] == 1 and len(apart["alarmActions"]) == 2, "operations and legal"
     assert {item.name for item in of_type(previewed("prod"), "Budget")} == {"cost", "cost-diabetes-rf"}
 
@@ -251,26 +337,52 @@ def test_scientists_have_roles_of_their_own_and_idle_notebooks_stop() -> None:
     assert {item.inputs["userProfileName"] for item in of_type(found, "UserProfile")} == {"ada", "ben", "chi"}
     domain = of_type(found, "Domain")[0].inputs
     idle = domain["defaultUserSettings"]["jupyterLabAppSettings"]["appLifecycleManagement"]["idleSettings"]
-    assert domain["appNetworkAccessType"] == "VpcOnly" and idle == {"lifecycleManagement": "ENABLED", "idleTimeoutInMinutes": 60}
+    assert domain["appNetworkAccessType"] == "VpcOnly" and idle == {
+        "lifecycleManagement": "ENABLED",
+        "idleTimeoutInMinutes": 60,
+    }
     assert not of_type(previewed("staging"), "Domain")
 
 
 def test_pools_prefer_spot_and_gpus_fall_back_to_on_demand() -> None:
-    pools = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(previewed("prod"))[0] if item.document["kind"] == "NodePool"}
+    pools = {
+        item.document["metadata"]["name"]: item.document["spec"]
+        for item in collect(previewed("prod"))[0]
+        if item.document["kind"] == "NodePool"
+    }
     assert set(pools) == {"cpu-spot", "gpu-spot", "gpu-on-demand"}
     assert pools["gpu-spot"]["weight"] > pools["gpu-on-demand"]["weight"]
     assert all(pool["disruption"]["budgets"][0] == {"nodes": "10%"} for pool in pools.values())
     assert pools["gpu-spot"]["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
-    assert {item.document["metadata"]["name"] for item in collect(previewed("staging"))[0] if item.document["kind"] == "NodePool"} == {"cpu-spot"}
+    assert {
+        item.document["metadata"]["name"]
+        for item in collect(previewed("staging"))[0]
+        if item.document["kind"] == "NodePool"
+    } == {"cpu-spot"}
 
 
 def test_pods_are_restricted_and_namespaces_closed(resources: tuple[Previewed, ...]) -> None:
     documents = [item.document for item in collect(resources)[0]]
-    namespaces = {item["metadata"]["name"]: item["metadata"]["labels"] for item in documents if item["kind"] == "Namespace"}
+    namespaces = {
+        item["metadata"]["name"]: item["metadata"]["labels"] for item in documents if item["kind"] == "Namespace"
+    }
     levels = {name: labels["pod-security.kubernetes.io/enforce"] for name, labels in namespaces.items()}
-    assert levels == {"tracking": "restricted", "pipelines": "restricted", "models": "restricted", "monitoring": "privileged"}
-    denied = {item["metadata"]["namespace"] for item in documents if item["kind"] == "NetworkPolicy" and item["metadata"]["name"] == "default-deny"}
-    assert denied == set(namespaces) == {item["metadata"]["namespace"] for item in documents if item["kind"] == "ResourceQuota"}
+    assert levels == {
+        "tracking": "restricted",
+        "pipelines": "restricted",
+        "models": "restricted",
+        "monitoring": "privileged",
+    }
+    denied = {
+        item["metadata"]["namespace"]
+        for item in documents
+        if item["kind"] == "NetworkPolicy" and item["metadata"]["name"] == "default-deny"
+    }
+    assert (
+        denied
+        == set(namespaces)
+        == {item["metadata"]["namespace"] for item in documents if item["kind"] == "ResourceQuota"}
+    )
     scaler = next(item["spec"] for item in documents if item["kind"] == "HorizontalPodAutoscaler")
     assert scaler["maxReplicas"] == 20 and scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
 
@@ -285,8 +397,14 @@ def test_retraining_within_minutes_runs_on_the_cluster() -> None:
     job = next(item.document for item in collect(previewed("prod"))[0] if item.document["kind"] == "CronJob")
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     order = [container["command"][2] for container in (*pod["initContainers"], *pod["containers"])]
-    assert order == [f"pipelines.steps.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")]
-    jobs = {item.document["metadata"]["name"]: item.document["spec"] for item in collect(previewed("prod"))[0] if item.document["kind"] == "CronJob"}
+    assert order == [
+        f"pipelines.steps.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")
+    ]
+    jobs = {
+        item.document["metadata"]["name"]: item.document["spec"]
+        for item in collect(previewed("prod"))[0]
+        if item.document["kind"] == "CronJob"
+    }
     resume = jobs["resume-diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
     assert "initContainers" not in resume and resume["containers"][0]["command"][2] == "pipelines.steps.resume"
     assert not of_type(previewed("prod"), "Pipeline") and of_type(previewed("staging"), "Pipeline")
@@ -305,7 +423,9 @@ def test_retraining_within_minutes_runs_on_the_cluster() -> None:
         (800, "0 3 1 * *", "0 9 1 * *"),
     ],
 )
-def test_clocks_come_at_least_as_often_as_asked_and_only_while_work_has_hours(every_hours: float, always: str, office: str) -> None:
+def test_clocks_come_at_least_as_often_as_asked_and_only_while_work_has_hours(
+    every_hours: float, always: str, office: str
+) -> None:
     assert clock(every_hours).crontab == always
     assert clock(every_hours, Hours(8, 17, "Europe/Berlin")).crontab == office
 
@@ -315,7 +435,10 @@ def test_a_database_that_sleeps_is_backed_up_and_kept_up_by_day() -> None:
     assert (berlin.backup_window, berlin.maintenance_window) == ("07:00-07:30", "wed:07:31-wed:08:01")
     assert (auckland.backup_window, auckland.maintenance_window) == ("20:00-20:30", "tue:20:31-tue:21:01")
     database = next(item.inputs for item in of_type(previewed("dev"), "Instance") if item.type.startswith("aws:rds"))
-    assert database["backupWindow"] == "07:00-07:30" and "backupWindow" not in of_type(previewed("prod"), "Instance")[0].inputs
+    assert (
+        database["backupWindow"] == "07:00-07:30"
+        and "backupWindow" not in of_type(previewed("prod"), "Instance")[0].inputs
+    )
     plan = of_type(previewed("dev"), "Plan")[0].inputs["rules"][0]
     assert plan["schedule"] == "cron(0 8 ? * MON-FRI *)" and plan["scheduleExpressionTimezone"] == "Europe/Berlin"
 
@@ -328,21 +451,31 @@ def test_eventbridge_asks_for_one_of_the_two_days() -> None:
 def test_the_image_is_built_in_the_account_before_anything_runs_it(resources: tuple[Previewed, ...]) -> None:
     built = next(item for item in resources if item.type == "pulumi-python:dynamic/groundplan:BuiltImage")
     project = next(item for item in of_type(resources, "Project") if item.name == "image").inputs
-    assert built.inputs["uri"].rpartition(":")[2] in project["source"]["location"], "the archive and the image have one name"
+    assert built.inputs["uri"].rpartition(":")[2] in project["source"]["location"], (
+        "the archive and the image have one name"
+    )
     assert built.inputs["__provider"] == SECRET
     users = [item for item in resources if built.urn in item.dependencies]
     kinds = {item.type.rpartition(":")[2] for item in users}
     assert "Deployment" in kinds and kinds & {"Model", "InferenceService", "Pipeline"}
     deployment = next(
-        item.document for item in collect(resources)[0] if item.document["kind"] == "Deployment" and item.document["metadata"]["name"] == "mlflow"
+        item.document
+        for item in collect(resources)[0]
+        if item.document["kind"] == "Deployment" and item.document["metadata"]["name"] == "mlflow"
     )
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == built.inputs["uri"], "a review sees which image runs"
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == built.inputs["uri"], (
+        "a review sees which image runs"
+    )
 
 
 def test_jobs_of_pipelines_run_in_the_private_network_with_encrypted_volumes() -> None:
     definition = of_type(previewed("staging"), "Pipeline")[0].inputs["pipelineDefinition"]
     assert definition == UNKNOWN, "subnets are unknown before a deployment"
-    egress = {item.inputs["fromPort"] for item in of_type(previewed("staging"), "SecurityGroupEgressRule") if "cidrIpv4" in item.inputs}
+    egress = {
+        item.inputs["fromPort"]
+        for item in of_type(previewed("staging"), "SecurityGroupEgressRule")
+        if "cidrIpv4" in item.inputs
+    }
     assert egress == {443, 5000}, "the tracking server's load balancer"
 
 
@@ -351,21 +484,37 @@ def test_every_model_has_alarms_on_quality_and_drift_and_one_that_answers_has_it
     for model in ("real-time", "gpu", "batch", "edge", "quick", "lazy"):
         assert {f"monitoring-{model}-{subject}" for subject in ("quality", "drift")} <= alarms
     quick = next(item.document for item in collect(everything())[0] if item.document["metadata"]["name"] == "quick")
-    kept = {item["name"]: item["value"] for item in quick["spec"]["predictor"]["containers"][0]["env"]}["GROUNDPLAN_CAPTURE"]
+    kept = {item["name"]: item["value"] for item in quick["spec"]["predictor"]["containers"][0]["env"]}[
+        "GROUNDPLAN_CAPTURE"
+    ]
     assert kept == "s3://groundplan-prod-models-333344445555/capture/groundplan-prod-quick/cluster"
 
 
 def test_where_a_workflow_deploys_there_is_a_runner_inside_and_drift_may_read_the_cluster() -> None:
     project = next(item.inputs for item in of_type(everything(), "Project") if item.name == "runner")
-    assert project["vpcConfig"]["subnets"] and project["source"]["auth"]["type"] == "CODECONNECTIONS" and "privilegedMode" not in project["environment"]
+    assert (
+        project["vpcConfig"]["subnets"]
+        and project["source"]["auth"]["type"] == "CODECONNECTIONS"
+        and "privilegedMode" not in project["environment"]
+    )
     (webhook,) = of_type(everything(), "Webhook")
     assert webhook.inputs["filterGroups"] == [
-        {"filters": [{"type": "EVENT", "pattern": "WORKFLOW_JOB_QUEUED"}, {"type": "WORKFLOW_NAME", "pattern": "^(deploy|drift)$"}]}
+        {
+            "filters": [
+                {"type": "EVENT", "pattern": "WORKFLOW_JOB_QUEUED"},
+                {"type": "WORKFLOW_NAME", "pattern": "^(deploy|drift)$"},
+            ]
+        }
     ]
-    (role,) = [json.loads(item.inputs["policy"]) if isinstance(item.inputs["policy"], str) else item.inputs["policy"]
-               for item in of_type(everything(), "RolePolicy") if item.name == "runner"]  # fmt: skip
+    (role,) = [
+        json.loads(item.inputs["policy"]) if isinstance(item.inputs["policy"], str) else item.inputs["policy"]
+        for item in of_type(everything(), "RolePolicy")
+        if item.name == "runner"
+    ]
     services = {action.partition(":")[0] for statement in role["Statement"] for action in statement["Action"]}
     assert services == {"logs", "codeconnections", "ec2"}, "the job brings its own rights"
     names = {item.name: item.inputs for item in of_type(everything(), "AccessPolicyAssociation")}
     assert names["cluster-drift"]["policyArn"].endswith("/AmazonEKSAdminViewPolicy")
-    assert not of_type(previewed("prod"), "Webhook") and "cluster-drift" not in {item.name for item in previewed("prod")}
+    assert not of_type(previewed("prod"), "Webhook") and "cluster-drift" not in {
+        item.name for item in previewed("prod")
+    }

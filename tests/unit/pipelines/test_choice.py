@@ -25,7 +25,15 @@ HELD_OUT = Labelled(X[100:], Y[100:])
 
 
 def logged(model: Any, run: str, labels: Any = Y, **more: Any) -> Logged:
-    return Logged(model.fit(X[:100], labels[:100]), X[:100], labels[:100], run_id=f"id-{run}", run_name=run, artifact="model", **more)
+    return Logged(
+        model.fit(X[:100], labels[:100]),
+        X[:100],
+        labels[:100],
+        run_id=f"id-{run}",
+        run_name=run,
+        artifact="model",
+        **more,
+    )
 
 
 def taken(*items: Logged, **asked: str) -> tuple[str, dict[str, Any]]:
@@ -35,7 +43,11 @@ def taken(*items: Logged, **asked: str) -> tuple[str, dict[str, Any]]:
 
 STUMP, TREE, LINE = (
     logged(model, run)
-    for model, run in ((DecisionTreeRegressor(max_depth=1), "stump"), (DecisionTreeRegressor(max_depth=5), "tree"), (LinearRegression(), "line"))
+    for model, run in (
+        (DecisionTreeRegressor(max_depth=1), "stump"),
+        (DecisionTreeRegressor(max_depth=5), "tree"),
+        (LinearRegression(), "line"),
+    )
 )
 
 
@@ -43,7 +55,10 @@ def test_the_best_is_taken_whatever_the_order_and_the_others_are_told() -> None:
     for order in ((STUMP, TREE, LINE), (LINE, TREE, STUMP), (TREE, LINE, STUMP)):
         name, choice = taken(*order)
         assert name == "line" and choice["why"].startswith("the best by rmse: 0.1")
-        assert [item["name"] for item in choice["others"]] == ["model of run tree (DecisionTreeRegressor)", "model of run stump (DecisionTreeRegressor)"]
+        assert [item["name"] for item in choice["others"]] == [
+            "model of run tree (DecisionTreeRegressor)",
+            "model of run stump (DecisionTreeRegressor)",
+        ]
         assert all(item["rmse"] > 0.2 for item in choice["others"])
 
 
@@ -51,9 +66,16 @@ def test_the_registered_one_and_the_one_that_was_asked_for_come_first() -> None:
     registered = logged(DecisionTreeRegressor(max_depth=1), "mine", registered=True)
     assert taken(LINE, registered, TREE) == (
         "mine",
-        {"name": registered.name, "why": "registered by the script", "others": [{"name": LINE.name}, {"name": TREE.name}]},
+        {
+            "name": registered.name,
+            "why": "registered by the script",
+            "others": [{"name": LINE.name}, {"name": TREE.name}],
+        },
     )
-    assert taken(LINE, registered, TREE, run_name="tree")[0] == "tree" and taken(LINE, TREE, run_name="id-tree")[0] == "tree"
+    assert (
+        taken(LINE, registered, TREE, run_name="tree")[0] == "tree"
+        and taken(LINE, TREE, run_name="id-tree")[0] == "tree"
+    )
     assert taken(LINE)[1] == {"name": LINE.name, "why": "", "others": []}
 
 
@@ -68,8 +90,16 @@ def test_what_only_prepares_is_not_taken() -> None:
     ("items", "asked", "says"),
     [
         ((), {}, "the script logged no model"),
-        ((Logged(LINE.model, None, None),), {}, "the logged model was not fitted with features and labels in this script"),
-        ((LINE, TREE), {"run_name": "bush"}, r"no model with --run 'bush'\n  -> it logged: model of run line \(LinearRegression\); model of run tree"),
+        (
+            (Logged(LINE.model, None, None),),
+            {},
+            "the logged model was not fitted with features and labels in this script",
+        ),
+        (
+            (LINE, TREE),
+            {"run_name": "bush"},
+            r"no model with --run 'bush'\n  -> it logged: model of run line \(LinearRegression\); model of run tree",
+        ),
         ((LINE, TREE), {"artifact": "other"}, "no model with --artifact 'other'"),
         ((LINE, logged(LinearRegression(), "other", labels=Y * 1000 + 7)), {}, "not all of them predict the same"),
         ((LINE, logged(LogisticRegression(), "classes", labels=Y > 0)), {}, "not all of them predict the same"),

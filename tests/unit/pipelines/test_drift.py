@@ -32,7 +32,10 @@ DRIFTED: dict[str, tuple[Any, Any]] = {
     "another share of a boolean": (RANDOM.random(N) < 0.2, RANDOM.random(N) < 0.6),
     "another share of two values": (TWO, np.where(RANDOM.random(N) < 0.9, TWO.min(), TWO.max())),
     "a category that most have now": (KINDS, KINDS.where(RANDOM.random(N) < 0.3, "w")),
-    "many categories in place of as many others": ([f"A{n % 150}" for n in range(N)], [f"B{n % 150}" for n in range(N)]),
+    "many categories in place of as many others": (
+        [f"A{n % 150}" for n in range(N)],
+        [f"B{n % 150}" for n in range(N)],
+    ),
     "a category in place of another": (KINDS, KINDS.replace("x", "q")),
     "whole numbers beyond 2**53": (np.arange(N) + 2**60, np.arange(N) + 2**61),
 }
@@ -42,7 +45,10 @@ SAME: dict[str, tuple[Any, Any]] = {
     "others of its kind": (NORMAL, RANDOM.normal(size=N)),
     "ninety of its rows": (NORMAL, NORMAL[:90]),
     "skewed whole numbers, the same again": (np.minimum(RANDOM.pareto(1.0, N).astype(int), 50), None),
-    "two values whose last digits differ": (TWO, np.append(TWO[:89].astype(np.float32).astype(float), 0.05068011873981862)),
+    "two values whose last digits differ": (
+        TWO,
+        np.append(TWO[:89].astype(np.float32).astype(float), 0.05068011873981862),
+    ),
     "one new category": (KINDS, [*KINDS[:-1], "new"]),
     "new ids": ([f"id-{n}" for n in range(N)], [f"id-{n}" for n in range(N, 2 * N)]),
     "a few gaps": (NORMAL, gaps(NORMAL, 0.02)),
@@ -78,9 +84,17 @@ def test_false_alarms_are_rare() -> None:
 
 
 def test_the_page_has_every_column_that_can_be_drawn(tmp_path: Path) -> None:
-    reference = pd.DataFrame({"number": NORMAL, "flag": NORMAL > 0, "kind": KINDS, "gone": NORMAL, "id": [f"i{n}" for n in range(N)]})
+    reference = pd.DataFrame(
+        {"number": NORMAL, "flag": NORMAL > 0, "kind": KINDS, "gone": NORMAL, "id": [f"i{n}" for n in range(N)]}
+    )
     current = pd.DataFrame(
-        {"number": gaps(NORMAL + 8, 0.1), "flag": NORMAL < 0, "kind": gaps(KINDS, 0.5), "gone": [None] * N, "id": [f"j{n}" for n in range(N)]}
+        {
+            "number": gaps(NORMAL + 8, 0.1),
+            "flag": NORMAL < 0,
+            "kind": gaps(KINDS, 0.5),
+            "gone": [None] * N,
+            "id": [f"j{n}" for n in range(N)],
+        }
     )
     found = compare_columns(reference, current)
     assert sorted(item.column for item in found if item.drifted) == ["gone", "kind", "number"]
@@ -100,7 +114,11 @@ def test_rows_of_every_form_of_request_are_watched() -> None:
     ):
         served.add(request, [7], ["a", "b"])
     served.add({"entities": {"id": [1]}}, [7], ["a", "b"])
-    assert served.frame(["a", "b"])["a"].tolist() == [1] * 5 and served.frame(["a", "b"])["b"].isna().sum() == 2 and served.predictions == [7] * 5
+    assert (
+        served.frame(["a", "b"])["a"].tolist() == [1] * 5
+        and served.frame(["a", "b"])["b"].isna().sum() == 2
+        and served.predictions == [7] * 5
+    )
 
 
 def test_quality_is_told_for_rows_with_names_that_we_use_and_with_gaps() -> None:
@@ -109,5 +127,7 @@ def test_quality_is_told_for_rows_with_names_that_we_use_and_with_gaps() -> None
     features = pd.DataFrame({"label": [1.0, 2.0, None], "prediction": ["x", "y", None]})
     holdout = Labelled(features, pd.Series([10.0, 20.0, 30.0]))
     asked = features.copy()
-    assert _quality(asked, [11.0, 21.0, 31.0], holdout, ["label", "prediction"], "regression", "mae") == pytest.approx(1.0)
+    assert _quality(asked, [11.0, 21.0, 31.0], holdout, ["label", "prediction"], "regression", "mae") == pytest.approx(
+        1.0
+    )
     assert _quality(asked.assign(label=9.0), [0, 0, 0], holdout, ["label", "prediction"], "regression", "mae") is None

@@ -52,7 +52,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 def test_the_views_are_as_declared_and_have_no_gaps(known: pa.Table) -> None:
     view = next(view for view in DEFINITION.views if view.name == "flight_before_departure")
     assert set(known.column_names) == {view.key, "event_timestamp", *view.features}
-    assert known.num_rows == TABLES["flights"].num_rows and not any(known[name].null_count for name in known.column_names)
+    assert known.num_rows == TABLES["flights"].num_rows and not any(
+        known[name].null_count for name in known.column_names
+    )
     assert known["carrier_late_24h"].to_numpy().min() >= 0 and known["carrier_late_24h"].to_numpy().max() <= 1
 
 
@@ -60,11 +62,16 @@ def test_a_feature_is_what_one_would_count_by_hand(known: pa.Table) -> None:
     frame = TABLES["flights"].to_pandas()
     asked = frame.sort_values("scheduled_departure").iloc[3000]
     hour = asked.scheduled_departure.floor("h") - timedelta(hours=1)
-    arrived = frame[(frame.carrier == asked.carrier) & frame.arrival_delay.notna() & (frame.arrived_at.dt.floor("h") < hour)]
+    arrived = frame[
+        (frame.carrier == asked.carrier) & frame.arrival_delay.notna() & (frame.arrived_at.dt.floor("h") < hour)
+    ]
     recent = arrived[arrived.arrived_at.dt.floor("h") >= hour - timedelta(hours=24)]
     row = known.filter(pc.equal(known["flight_id"], asked.flight_id)).to_pylist()[0]
     assert row["carrier_late_24h"] == pytest.approx((recent.arrival_delay > 15).mean())
-    same = frame[(frame.origin == asked.origin) & (frame.scheduled_departure.dt.floor("h") == asked.scheduled_departure.floor("h"))]
+    same = frame[
+        (frame.origin == asked.origin)
+        & (frame.scheduled_departure.dt.floor("h") == asked.scheduled_departure.floor("h"))
+    ]
     assert row["congestion"] == len(same)
     assert row["event_timestamp"] == asked.scheduled_departure - timedelta(hours=1)
 
@@ -119,7 +126,9 @@ def test_athenas_sql_is_compiled_and_gives_the_same_on_duckdb(known: pa.Table) -
 def at(*days: float) -> pa.Array:
     from datetime import UTC, datetime
 
-    return pa.array([datetime(2026, 1, 10, tzinfo=UTC) + timedelta(days=day) for day in days], pa.timestamp("us", "UTC"))
+    return pa.array(
+        [datetime(2026, 1, 10, tzinfo=UTC) + timedelta(days=day) for day in days], pa.timestamp("us", "UTC")
+    )
 
 
 def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
@@ -128,9 +137,23 @@ def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
 
     guests = View(name="guests", key="guest", features={"account": "integer", "vip": "boolean"})
     rooms = View(name="rooms", key="room", features={"uses": "integer"}, ttl_days=2)
-    labels = pa.table({"guest": ["a", "a", "b", "c", None], "room": ["r", "r", "r", "r", "r"], "event_timestamp": at(0, 2, 2, 2, 2), "y": [1, 2, 3, 4, 5]})
+    labels = pa.table(
+        {
+            "guest": ["a", "a", "b", "c", None],
+            "room": ["r", "r", "r", "r", "r"],
+            "event_timestamp": at(0, 2, 2, 2, 2),
+            "y": [1, 2, 3, 4, 5],
+        }
+    )
     tables = {
-        "guests": pa.table({"guest": ["a", "a", "b"], "event_timestamp": at(-1, 1, 5), "account": pa.array([2**60 + 1, None, 7]), "vip": [True, False, True]}),
+        "guests": pa.table(
+            {
+                "guest": ["a", "a", "b"],
+                "event_timestamp": at(-1, 1, 5),
+                "account": pa.array([2**60 + 1, None, 7]),
+                "vip": [True, False, True],
+            }
+        ),
         "rooms": pa.table({"room": ["r", "r"], "event_timestamp": at(-9, -1), "uses": [1, 2]}),
     }
     found = as_of(labels, [guests, rooms], tables).sort_by("y")
@@ -147,16 +170,30 @@ def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=10),
     st.sampled_from([0, 1, 3]),
 )
-def test_a_label_gets_the_newest_row_that_is_not_later(rows: list[tuple[str, int, int]], asked: list[tuple[str, int]], ttl: int) -> None:
+def test_a_label_gets_the_newest_row_that_is_not_later(
+    rows: list[tuple[str, int, int]], asked: list[tuple[str, int]], ttl: int
+) -> None:
     from pipelines.steps.features import as_of
     from spec.model_folders import View
 
     once = {(key, day): value for key, day, value in rows}
     view = View(name="v", key="k", features={"f": "integer"}, ttl_days=ttl)
     keys = pa.array([key for key, _ in once], pa.string())
-    table = pa.table({"k": keys, "event_timestamp": at(*(day for _, day in once)), "f": pa.array(list(once.values()), pa.int64())})
-    labels = pa.table({"k": [key for key, _ in asked], "event_timestamp": at(*(day for _, day in asked)), "n": list(range(len(asked)))})
+    table = pa.table(
+        {"k": keys, "event_timestamp": at(*(day for _, day in once)), "f": pa.array(list(once.values()), pa.int64())}
+    )
+    labels = pa.table(
+        {
+            "k": [key for key, _ in asked],
+            "event_timestamp": at(*(day for _, day in asked)),
+            "n": list(range(len(asked))),
+        }
+    )
     found = as_of(labels, [view], {"v": table}).sort_by("n")["f"].to_pylist()
     for (key, day), value in zip(asked, found, strict=True):
-        known = [(then, number) for (owner, then), number in once.items() if owner == key and then <= day and (not ttl or then >= day - ttl)]
+        known = [
+            (then, number)
+            for (owner, then), number in once.items()
+            if owner == key and then <= day and (not ttl or then >= day - ttl)
+        ]
         assert value == (max(known)[1] if known else None)

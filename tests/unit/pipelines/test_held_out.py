@@ -28,10 +28,16 @@ def test_of_several_splits_that_of_the_models_own_labels_counts() -> None:
     features, one = data(100)
     other = one * -1
     model = logged(features[:60], one[:60])
-    for splits in ([(features, one), (features, other)], [(features, other), (features, one)], [(features, one), (features, np.arange(100))]):
+    for splits in (
+        [(features, one), (features, other)],
+        [(features, other), (features, one)],
+        [(features, one), (features, np.arange(100))],
+    ):
         rows, how = _holdout(Recorder(splits=splits), model)
         assert how == SEEN_BY_NONE and len(rows) == 40 and np.allclose(rows.labels, one[60:])
-    assert _holdout(Recorder(splits=[(features, other)]), model)[1] == "5-fold, out of fold", "no labels of its own are there"
+    assert _holdout(Recorder(splits=[(features, other)]), model)[1] == "5-fold, out of fold", (
+        "no labels of its own are there"
+    )
 
 
 def test_changed_training_rows_are_not_taken_for_unseen_ones() -> None:

@@ -53,4 +53,7 @@ def test_what_is_apart_survives_being_written() -> None:
 def test_a_file_counts_as_what_was_decided_of_it() -> None:
     plain, apart = RawFile("t/p.parquet", 1, "a"), RawFile("quarantine/t/p.parquet", 1, "a", ("note: e-mail",))
     assert Decided().state(plain) == "rows" and Decided().state(apart) == "quarantined"
-    assert Decided({apart.key: RELEASE}).state(apart) == "rows" and Decided({apart.key: DISCARD}).state(apart) == "discarded"
+    assert (
+        Decided({apart.key: RELEASE}).state(apart) == "rows"
+        and Decided({apart.key: DISCARD}).state(apart) == "discarded"
+    )

@@ -25,10 +25,16 @@ def test_personal_fields_become_tokens_that_still_join() -> None:
     asked, planes = masked("flights"), masked("planes")
     clear = {event["tailnum"] for event in flights.events("flights") if event["tailnum"]}
     tokens = set(asked["tailnum"].drop_null().to_pylist())
-    assert len(tokens) == len(clear) and not tokens & clear and all(item.startswith("t") and len(item) == 33 for item in tokens)
+    assert (
+        len(tokens) == len(clear)
+        and not tokens & clear
+        and all(item.startswith("t") and len(item) == 33 for item in tokens)
+    )
     assert asked["tailnum"].null_count == sum(event["tailnum"] is None for event in flights.events("flights"))
     assert set(planes["tailnum"].to_pylist()) <= tokens
-    assert asked.drop_columns("tailnum").equals(Decoder(flights.contract("flights")).decode(list(flights.payloads("flights")))[0].drop_columns("tailnum"))
+    assert asked.drop_columns("tailnum").equals(
+        Decoder(flights.contract("flights")).decode(list(flights.payloads("flights")))[0].drop_columns("tailnum")
+    )
 
 
 def test_another_key_makes_other_tokens() -> None:

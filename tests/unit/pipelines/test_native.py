@@ -40,7 +40,9 @@ N = 200
 X = pd.DataFrame(RANDOM.normal(size=(N, 3)), columns=["a", "b", "ü m²"])
 SIGNAL = X["a"] - X["b"] + RANDOM.normal(0, 0.3, N)
 GAPS = X.mask(RANDOM.random(X.shape) < 0.1)
-MIXED = GAPS.assign(kind=pd.Categorical(RANDOM.choice(["x", "y"], N)), whole=pd.array(RANDOM.choice([1, 2, None], N), dtype="Int64"))
+MIXED = GAPS.assign(
+    kind=pd.Categorical(RANDOM.choice(["x", "y"], N)), whole=pd.array(RANDOM.choice([1, 2, None], N), dtype="Int64")
+)
 closed_in = pytest.mark.skipif(bool(isolation.why_not()), reason=f"no namespaces: {isolation.why_not()}")
 
 
@@ -55,7 +57,12 @@ def running(model: Model) -> Iterator[Model]:
 THREE = np.where(SIGNAL > 1, "high", np.where(SIGNAL < -1, "low", ""))
 MODELS = {
     "XGBoost with gaps": (xgboost.XGBClassifier(n_estimators=5), GAPS, (SIGNAL > 0).astype(int), "xgboost"),
-    "XGBoost with categories": (xgboost.XGBRegressor(n_estimators=5, enable_categorical=True), MIXED, SIGNAL, "xgboost"),
+    "XGBoost with categories": (
+        xgboost.XGBRegressor(n_estimators=5, enable_categorical=True),
+        MIXED,
+        SIGNAL,
+        "xgboost",
+    ),
     "LightGBM of three classes": (
         lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
         GAPS,
@@ -63,8 +70,18 @@ MODELS = {
         "lightgbm",
     ),
     "LightGBM with categories": (lightgbm.LGBMRegressor(n_estimators=5, verbose=-1), MIXED, SIGNAL, "lightgbm"),
-    "XGBoost in a pipeline": (make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=5)), GAPS, (SIGNAL > 0).astype(int), "skops"),
-    "categories of the frame's own": (HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"), MIXED, SIGNAL > 0, "skops"),
+    "XGBoost in a pipeline": (
+        make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=5)),
+        GAPS,
+        (SIGNAL > 0).astype(int),
+        "skops",
+    ),
+    "categories of the frame's own": (
+        HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"),
+        MIXED,
+        SIGNAL > 0,
+        "skops",
+    ),
     "no converter": (NearestCentroid(), X, np.where(SIGNAL > 0, "yes", "no"), "skops"),
 }
 
@@ -75,14 +92,21 @@ EXPLAINED = ("LightGBM with categories", "no converter")
 _SLOW = ("XGBoost with gaps", "LightGBM with categories", "no converter")  # as the others, with another library
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.drill) if name in _SLOW else name for name in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.drill) if name in _SLOW else name for name in MODELS]
+)
 def test_a_model_in_its_own_format_answers_as_itself_and_is_explained(name: str) -> None:
     estimator, frame, labels, flavor = MODELS[name]
     estimator.fit(frame, labels)
     task = "classification" if hasattr(estimator, "classes_") else "regression"
     found = exported(estimator, frame, task)
     assert (found.described["engine"], found.described["flavor"]) == ("native", flavor) and found.why_native
-    background = {column: [None if gap else value for value, gap in zip(frame[column].tolist(), frame[column].isna(), strict=True)] for column in frame}
+    background = {
+        column: [
+            None if gap else value for value, gap in zip(frame[column].tolist(), frame[column].isna(), strict=True)
+        ]
+        for column in frame
+    }
     head = {column: values[:9] for column, values in background.items()}
     with running(made(found.described, found.files, head)) as model:
         answer = predict(model, head)
@@ -142,7 +166,10 @@ def test_there_is_no_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "credentials").write_text("secret")
     monkeypatch.setenv("SECRET_TOKEN", "x")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        model = Prying(server.getsockname()[1], (str(tmp_path / "credentials"), str(Path(__file__).parents[3] / "stacks"), str(Path.home() / ".bashrc")))
+        model = Prying(
+            server.getsockname()[1],
+            (str(tmp_path / "credentials"), str(Path(__file__).parents[3] / "stacks"), str(Path.home() / ".bashrc")),
+        )
         free = model.fit(X, SIGNAL).predict(X.head(1))[0]
         assert free >= 1_021, "outside it sees them all"
         with running(pickled(model)) as closed:
@@ -158,9 +185,15 @@ def pickled(model: Any) -> Model:
     finally:
         cloudpickle.unregister_pickle_by_value(module)
     described = {
-        "engine": "native", "flavor": "pickle", "untrusted": True, "form": "frame", "task": "regression", "classes": [], "output": "",
+        "engine": "native",
+        "flavor": "pickle",
+        "untrusted": True,
+        "form": "frame",
+        "task": "regression",
+        "classes": [],
+        "output": "",
         "columns": [{"name": "a", "type": "double", "pandas": "float64"}],
-    }  # fmt: skip
+    }
     return made(described, {"model.pkl": content})
 
 
@@ -195,9 +228,13 @@ def test_what_the_process_does_wrong_is_said_and_the_next_request_is_answered(mo
             assert model.answers({"a": [5.0]}).predictions == [10.0]
 
 
-def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_closed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_closed_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pipeline = make_pipeline(FunctionTransformer(lambda rows: rows * 2), LogisticRegression()).fit(X, SIGNAL > 0)
-    with pytest.raises(GroundplanError, match=r"in a format that is only data not .*\n.*allow it by `untrusted_models: true`"):
+    with pytest.raises(
+        GroundplanError, match=r"in a format that is only data not .*\n.*allow it by `untrusted_models: true`"
+    ):
         exported(pipeline, X, "classification")
     monkeypatch.setattr(isolation, "why_not", lambda: "darwin has no namespaces")
     with pytest.raises(NativeError, match="its process can't be closed in here: darwin has no namespaces"):

@@ -1,4 +1,6 @@
-"""Which event of a key is the newest: the same dataset, whatever runs took the events in, and in whatever order they were sent again."""
+"""Which event of a key is the newest: the same dataset, whatever runs took the events in, and in whatever order they
+were sent again.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ TIME = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 def contract(*more: dict[str, Any], custom: list[dict[str, Any]] | None = None, timed: bool = True) -> Contract:
-    properties: list[dict[str, Any]] = [{"name": "id", "logicalType": "string", "primaryKey": True}, {"name": "v", "logicalType": "number"}]
+    properties: list[dict[str, Any]] = [
+        {"name": "id", "logicalType": "string", "primaryKey": True},
+        {"name": "v", "logicalType": "number"},
+    ]
     if timed:
         properties.append({"name": "at", "logicalType": "timestamp", "required": True, "partitioned": True})
     return contract_of(small(*properties, *more, customProperties=custom or []))
@@ -93,18 +98,26 @@ def in_pieces(draw: Any, history: dict[int, list[Message]]) -> list[tuple[int, l
 
 @settings(deadline=None, max_examples=80)
 @given(histories(), st.data())
-def test_the_dataset_is_the_same_whatever_the_runs(history: tuple[bool, dict[int, list[Message]]], data: st.DataObject) -> None:
+def test_the_dataset_is_the_same_whatever_the_runs(
+    history: tuple[bool, dict[int, list[Message]]], data: st.DataObject
+) -> None:
     timed, messages = history
     wanted = contract(timed=timed)
     one, other = (taken_in(wanted, in_pieces(data.draw, messages)) for _ in range(2))
     assert one.equals(other)
     # What one would say by hand.
-    rows = [(orjson.loads(m.body), first_sent_ms(m), partition, m.place) for partition, found in messages.items() for m in found]
+    rows = [
+        (orjson.loads(m.body), first_sent_ms(m), partition, m.place)
+        for partition, found in messages.items()
+        for m in found
+    ]
     best: dict[str, tuple[Any, ...]] = {}
     for event, sent, partition, offset in rows:
         rank = (event.get("at", ""), sent, partition, offset)
         best[event["id"]] = max(best.get(event["id"], ((), 0.0)), (rank, event["v"]))
-    assert dict(zip(one["id"].to_pylist(), one["v"].to_pylist(), strict=True)) == {key: value for key, (_, value) in best.items()}
+    assert dict(zip(one["id"].to_pylist(), one["v"].to_pylist(), strict=True)) == {
+        key: value for key, (_, value) in best.items()
+    }
 
 
 def message(sent: int, place: int, first: int | None = None, **event: Any) -> Message:
@@ -114,12 +127,28 @@ def message(sent: int, place: int, first: int | None = None, **event: Any) -> Me
 def corrections() -> Iterator[tuple[str, Contract, list[tuple[int, list[Message]]]]]:
     at = TIME.isoformat()
     later = (TIME + timedelta(hours=1)).isoformat()
-    yield "sent last, in another partition", contract(timed=False), [(1, [message(2, 0, id="k", v=2)]), (0, [message(1, 7, id="k", v=1)])]
-    yield "of the newest time, though sent first", contract(), [(0, [message(1, 0, id="k", v=2, at=later), message(2, 1, id="k", v=1, at=at)])]
-    yield "an old one that was replayed", contract(), [(0, [message(2, 1, id="k", v=2, at=at), message(9, 2, 1, id="k", v=1, at=at)])]
+    yield (
+        "sent last, in another partition",
+        contract(timed=False),
+        [(1, [message(2, 0, id="k", v=2)]), (0, [message(1, 7, id="k", v=1)])],
+    )
+    yield (
+        "of the newest time, though sent first",
+        contract(),
+        [(0, [message(1, 0, id="k", v=2, at=later), message(2, 1, id="k", v=1, at=at)])],
+    )
+    yield (
+        "an old one that was replayed",
+        contract(),
+        [(0, [message(2, 1, id="k", v=2, at=at), message(9, 2, 1, id="k", v=1, at=at)])],
+    )
     revision = {"name": "revision", "logicalType": "integer", "required": True}
     versioned = contract(revision, custom=[{"property": "version", "value": "revision"}])
-    yield "of the highest version", versioned, [(0, [message(1, 0, id="k", v=2, at=at, revision=3), message(2, 1, id="k", v=1, at=later, revision=2)])]
+    yield (
+        "of the highest version",
+        versioned,
+        [(0, [message(1, 0, id="k", v=2, at=at, revision=3), message(2, 1, id="k", v=1, at=later, revision=2)])],
+    )
 
 
 @pytest.mark.parametrize(("name", "wanted", "batches"), corrections(), ids=[name for name, *_ in corrections()])
@@ -129,7 +158,10 @@ def test_the_correction_stands(name: str, wanted: Contract, batches: list[tuple[
 
 @pytest.mark.parametrize("value", ["other", "v", "id"])
 def test_a_version_is_a_number_or_a_time_that_every_event_has(value: str) -> None:
-    with pytest.raises(UsageError, match=rf"the version field '{value}' must be a property that is required, and a number or a timestamp"):
+    with pytest.raises(
+        UsageError,
+        match=rf"the version field '{value}' must be a property that is required, and a number or a timestamp",
+    ):
         contract(custom=[{"property": "version", "value": value}])
 
 
@@ -153,7 +185,11 @@ def test_an_event_of_the_future_is_refused_and_other_dates_may_lie_there() -> No
 @pytest.mark.parametrize("said", [{}, {"required": False}, {"required": True}])
 def test_events_without_a_key_are_refused_one_by_one_whatever_the_contract_says_of_it(said: dict[str, bool]) -> None:
     payloads = [b'{"id":"a","v":1}', b'{"v":2}', b'{"id":null,"v":3}', b'{"id":"b","v":4}']
-    wanted = contract_of(small({"name": "id", "logicalType": "string", "primaryKey": True, **said}, {"name": "v", "logicalType": "number"}))
+    wanted = contract_of(
+        small(
+            {"name": "id", "logicalType": "string", "primaryKey": True, **said}, {"name": "v", "logicalType": "number"}
+        )
+    )
     table, refused = Decoder(wanted).decode(payloads)
     assert table["id"].to_pylist() == ["a", "b"]
     assert [(item.index, item.reason) for item in refused] == [(1, "missing field"), (2, "missing field")]
@@ -161,11 +197,24 @@ def test_events_without_a_key_are_refused_one_by_one_whatever_the_contract_says_
 
 
 def test_a_key_of_several_fields_tells_by_all_of_them_and_without_one_every_event_is_a_row() -> None:
-    fields = ({"name": "shop", "logicalType": "string"}, {"name": "no", "logicalType": "integer"}, {"name": "v", "logicalType": "integer"})
-    both = contract_of(small({**fields[0], "primaryKey": True, "primaryKeyPosition": 2}, {**fields[1], "primaryKey": True, "primaryKeyPosition": 1}, fields[2]))
+    fields = (
+        {"name": "shop", "logicalType": "string"},
+        {"name": "no", "logicalType": "integer"},
+        {"name": "v", "logicalType": "integer"},
+    )
+    both = contract_of(
+        small(
+            {**fields[0], "primaryKey": True, "primaryKeyPosition": 2},
+            {**fields[1], "primaryKey": True, "primaryKeyPosition": 1},
+            fields[2],
+        )
+    )
     assert both.keys == ("no", "shop")
     rows = [("a", 1, 1), ("a", 2, 2), ("b", 1, 3), ("a", 1, 4), ("a", 1, 4)]
-    messages = [Message(orjson.dumps(dict(zip(("shop", "no", "v"), row, strict=True))), place, place) for place, row in enumerate(rows)]
+    messages = [
+        Message(orjson.dumps(dict(zip(("shop", "no", "v"), row, strict=True))), place, place)
+        for place, row in enumerate(rows)
+    ]
     assert taken_in(both, [(0, messages)]).to_pylist() == [
         {"shop": "a", "no": 1, "v": 4}, {"shop": "b", "no": 1, "v": 3}, {"shop": "a", "no": 2, "v": 2},
     ]  # fmt: skip
@@ -184,32 +233,55 @@ def test_a_key_of_several_fields_tells_by_all_of_them_and_without_one_every_even
 )
 def test_bounds_of_whole_numbers_are_exact(bounds: dict[str, Any], good: list[int], bad: list[int]) -> None:
     wanted = contract({"name": "n", "logicalType": "integer", "logicalTypeOptions": bounds}, timed=False)
-    table, refused = Decoder(wanted).decode([orjson.dumps({"id": str(n)})[:-1] + b',"n":%d}' % n for n in [*good, *bad]])
+    table, refused = Decoder(wanted).decode(
+        [orjson.dumps({"id": str(n)})[:-1] + b',"n":%d}' % n for n in [*good, *bad]]
+    )
     assert table["n"].to_pylist() == good and len(refused) == len(bad)
 
 
 @pytest.mark.parametrize(
     ("key", "wanted"),
     [
-        (b"a", [{"id": "a"}]), (b'"a"', [{"id": "a"}]), (b'{"id":"a"}', [{"id": "a"}]), (b'{"id":"a","more":1}', [{"id": "a"}]), (b"7", [{"id": "7"}]),
-        (b'{"other":"a"}', []), (b"", []), (None, []), (b"\xff", []), (b'{"id":7}', []),
+        (b"a", [{"id": "a"}]),
+        (b'"a"', [{"id": "a"}]),
+        (b'{"id":"a"}', [{"id": "a"}]),
+        (b'{"id":"a","more":1}', [{"id": "a"}]),
+        (b"7", [{"id": "7"}]),
+        (b'{"other":"a"}', []),
+        (b"", []),
+        (None, []),
+        (b"\xff", []),
+        (b'{"id":7}', []),
     ],
-)  # fmt: skip
+)
 def test_a_messages_key_is_read_in_the_forms_that_are_in_use(key: bytes | None, wanted: list[dict[str, Any]]) -> None:
     from pipelines.data.message_keys import KeyReader
 
     table, refused = KeyReader(contract(timed=False)).read([key])
-    assert table is not None and table.to_pylist() == wanted and [item.reason for item in refused] == ([] if wanted else ["tombstone"])
+    assert (
+        table is not None
+        and table.to_pylist() == wanted
+        and [item.reason for item in refused] == ([] if wanted else ["tombstone"])
+    )
 
 
 def test_a_key_of_several_fields_is_read_and_compared() -> None:
     from pipelines.data.message_keys import KeyReader, message_key
 
-    fields = ({"name": "shop", "logicalType": "string", "primaryKey": True}, {"name": "no", "logicalType": "integer", "primaryKey": True})
+    fields = (
+        {"name": "shop", "logicalType": "string", "primaryKey": True},
+        {"name": "no", "logicalType": "integer", "primaryKey": True},
+    )
     both = contract_of(small(*fields, {"name": "v", "logicalType": "integer"}))
     reader = KeyReader(both)
-    table, refused = reader.read([b"a|1", b'{"no":2,"shop":"b"}', b"a", b"a|x", message_key(both, {"shop": "c", "no": 3}).encode()])  # type: ignore[union-attr]
-    assert table is not None and table.to_pylist() == [{"shop": "a", "no": 1}, {"shop": "b", "no": 2}, {"shop": "c", "no": 3}]
+    table, refused = reader.read(
+        [b"a|1", b'{"no":2,"shop":"b"}', b"a", b"a|x", message_key(both, {"shop": "c", "no": 3}).encode()]
+    )  # type: ignore[union-attr]
+    assert table is not None and table.to_pylist() == [
+        {"shop": "a", "no": 1},
+        {"shop": "b", "no": 2},
+        {"shop": "c", "no": 3},
+    ]
     assert [item.index for item in refused] == [2, 3]
     rows = pa.table({"shop": ["a", "b", "c"], "no": [1, 2, 3], "v": [0, 0, 0]})
     assert reader.others(rows, [b"a|1", b"b|3", None]) == 1
@@ -219,7 +291,9 @@ def test_a_key_of_several_fields_is_read_and_compared() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=12), st.randoms())
-def test_what_is_deleted_does_not_depend_on_when_it_was_taken_in(history: list[tuple[str, bool, int]], chance: Any) -> None:
+def test_what_is_deleted_does_not_depend_on_when_it_was_taken_in(
+    history: list[tuple[str, bool, int]], chance: Any
+) -> None:
     """Each entry: key, whether it is a deletion, and when it was sent."""
     from pipelines.data.message_keys import KeyReader, keys_only
     from pipelines.data.raw_zone import raw_schema
@@ -234,11 +308,13 @@ def test_what_is_deleted_does_not_depend_on_when_it_was_taken_in(history: list[t
             table = KeyReader(wanted).read([key.encode()])[0]
             gone.append(_with_position(table, 0, [message]))
         else:
-            rows.append(_with_position(Decoder(wanted).decode([orjson.dumps({"id": key, "v": place})])[0], 0, [message]))
+            rows.append(
+                _with_position(Decoder(wanted).decode([orjson.dumps({"id": key, "v": place})])[0], 0, [message])
+            )
     found = prepare(pa.concat_tables(rows), wanted, frozenset(), pa.concat_tables(gone))[0]
     expected = {}
     for key in "ab":
-        ordered = sorted(((sent, place, deletes) for place, (name, deletes, sent) in enumerate(history) if name == key))
+        ordered = sorted((sent, place, deletes) for place, (name, deletes, sent) in enumerate(history) if name == key)
         if ordered and not ordered[-1][2]:
             expected[key] = ordered[-1][1]
     assert dict(zip(found["id"].to_pylist(), found["v"].to_pylist(), strict=True)) == expected

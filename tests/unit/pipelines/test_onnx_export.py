@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestRegressor, VotingRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    RandomForestRegressor,
+    VotingRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -21,7 +27,9 @@ from tests.models import exported, served
 RANDOM = np.random.default_rng(1)
 NUMBERS = pd.DataFrame(RANDOM.normal(size=(150, 4)), columns=list("abcd"))
 TARGET = NUMBERS["a"] * 2 - NUMBERS["b"]
-MIXED = NUMBERS[["a", "b"]].assign(kind=RANDOM.choice(["x", "y", "z"], 150), size=RANDOM.integers(0, 5, 150), flag=RANDOM.choice([True, False], 150))
+MIXED = NUMBERS[["a", "b"]].assign(
+    kind=RANDOM.choice(["x", "y", "z"], 150), size=RANDOM.integers(0, 5, 150), flag=RANDOM.choice([True, False], 150)
+)
 
 REGRESSORS = [
     RandomForestRegressor(20, random_state=0),
@@ -36,7 +44,12 @@ CLASSIFIERS = [
     make_pipeline(StandardScaler(), LogisticRegression()),
 ]
 PREPARED = [
-    ColumnTransformer([("n", make_pipeline(SimpleImputer(), StandardScaler()), ["a", "b"]), ("c", OneHotEncoder(handle_unknown="ignore"), ["kind", "size"])]),
+    ColumnTransformer(
+        [
+            ("n", make_pipeline(SimpleImputer(), StandardScaler()), ["a", "b"]),
+            ("c", OneHotEncoder(handle_unknown="ignore"), ["kind", "size"]),
+        ]
+    ),
     ColumnTransformer([("c", OrdinalEncoder(), ["kind"])], remainder="passthrough"),
     ColumnTransformer([("n", StandardScaler(), ["a"])], remainder="drop"),
 ]
@@ -69,7 +82,9 @@ def test_classifiers_answer_as_scikit_learn_does(model: Any, labels: Any) -> Non
 def test_pipelines_on_frames_keep_their_preprocessing(prepare: Any) -> None:
     model = make_pipeline(prepare, GradientBoostingClassifier(n_estimators=10, random_state=0)).fit(MIXED, TARGET > 0)
     found = exported(model, MIXED, "classification")
-    assert [column["name"] for column in found.described["columns"]] == list(MIXED.columns) and found.described["engine"] == "onnx"
+    assert [column["name"] for column in found.described["columns"]] == list(MIXED.columns) and found.described[
+        "engine"
+    ] == "onnx"
     assert found.parity.differences["prediction"] == 0
 
 
@@ -93,7 +108,13 @@ def test_a_model_that_can_not_be_converted_is_named() -> None:
         def predict(self, X: Any) -> Any:
             return np.zeros(len(X))
 
-    with pytest.raises(GroundplanError, match=r"Guess can't be served: as ONNX not \(.*\), and in a format that is only data not \(it holds .*Guess, which"):
+    with pytest.raises(
+        GroundplanError,
+        match=(
+            r"Guess can't be served: as ONNX not \(.*\), and in a format that is only data not \(it holds .*Guess,"
+            r" which"
+        ),
+    ):
         exported(Guess().fit(NUMBERS, TARGET), NUMBERS, "regression")
 
 

@@ -1,4 +1,6 @@
-"""What is served equals what the model says: classes, probabilities, scores, and what becomes of values that it has never seen."""
+"""What is served equals what the model says: classes, probabilities, scores, and what becomes of values that it has
+never seen.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,15 @@ TARGETS = {"two": np.where(SIGNAL > 0, "late", "early"), "three": np.digitize(SI
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     "estimator",
-    [SVC(), NuSVC(), LinearSVC(), SGDClassifier(random_state=0), Perceptron(), RidgeClassifier(), make_pipeline(StandardScaler(), SVC())],
+    [
+        SVC(),
+        NuSVC(),
+        LinearSVC(),
+        SGDClassifier(random_state=0),
+        Perceptron(),
+        RidgeClassifier(),
+        make_pipeline(StandardScaler(), SVC()),
+    ],
     ids=lambda item: type(item).__name__,
 )
 def test_scores_are_served_as_scores_and_rank_the_rows(estimator: Any, target: str) -> None:
@@ -53,17 +63,23 @@ def test_scores_are_served_as_scores_and_rank_the_rows(estimator: Any, target: s
         assert scores["roc_auc"] > 0.9
         (why,) = explain(model, {name: values[:1] for name, values in rows.items()})
         assert why["explains"] == "score" and "probability" not in why
-        assert why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(estimator.decision_function(X)[0], abs=1e-3)
+        assert why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(
+            estimator.decision_function(X)[0], abs=1e-3
+        )
 
 
 @pytest.mark.parametrize(
     "estimator",
     [
-        LogisticRegression(), GaussianNB(), RandomForestClassifier(20, random_state=0), HistGradientBoostingClassifier(max_iter=10),
-        CalibratedClassifierCV(LinearSVC()), LinearDiscriminantAnalysis(),
+        LogisticRegression(),
+        GaussianNB(),
+        RandomForestClassifier(20, random_state=0),
+        HistGradientBoostingClassifier(max_iter=10),
+        CalibratedClassifierCV(LinearSVC()),
+        LinearDiscriminantAnalysis(),
     ],
     ids=lambda item: type(item).__name__,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("target", TARGETS)
 def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -> None:
     estimator.fit(X, TARGETS[target])
@@ -76,7 +92,9 @@ def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -
 
 
 def test_a_refusal_names_its_cause_in_our_own_words() -> None:
-    with pytest.raises(GroundplanError, match="the model predicts 2 values a row and was fitted on 1, so nobody can tell"):
+    with pytest.raises(
+        GroundplanError, match="the model predicts 2 values a row and was fitted on 1, so nobody can tell"
+    ):
         exported(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
 
 
@@ -90,13 +108,24 @@ def test_gaps_that_the_conversion_gets_wrong_are_found_however_rare_they_are() -
 
 
 def test_strict_columns_are_found_whatever_their_kind_and_gaps() -> None:
-    frame = pd.DataFrame({"n": range(1_500), "flag": True, "kind": pd.Categorical(["x", "y", "x"] * 500), "gap": [np.nan, 1.0, np.nan] * 500})
+    frame = pd.DataFrame(
+        {
+            "n": range(1_500),
+            "flag": True,
+            "kind": pd.Categorical(["x", "y", "x"] * 500),
+            "gap": [np.nan, 1.0, np.nan] * 500,
+        }
+    )
     frame.loc[::2, "gap"], frame.loc[1::2, "kind"] = 2.0, "y"
-    encoders = make_column_transformer((OneHotEncoder(), ["n", "flag"]), (OrdinalEncoder(categories=[["x", "y", "z"]]), ["kind"]), ("drop", ["gap"]))
+    encoders = make_column_transformer(
+        (OneHotEncoder(), ["n", "flag"]), (OrdinalEncoder(categories=[["x", "y", "z"]]), ["kind"]), ("drop", ["gap"])
+    )
     model = make_pipeline(encoders, LogisticRegression()).fit(frame, np.arange(1_500) % 2)
     known = known_categories(Asked(model), frame)
     assert known["kind"] == ["x", "y", "z"] and known["flag"] == [True] and len(known["n"]) == 1_500
-    ranged = make_pipeline(OrdinalEncoder(categories=[[1, 2, 3, 4, 5]]), LogisticRegression()).fit(pd.DataFrame({"g": [1, 2, 3, 1]}), [0, 1, 0, 1])
+    ranged = make_pipeline(OrdinalEncoder(categories=[[1, 2, 3, 4, 5]]), LogisticRegression()).fit(
+        pd.DataFrame({"g": [1, 2, 3, 1]}), [0, 1, 0, 1]
+    )
     assert known_categories(Asked(ranged), pd.DataFrame({"g": [1, 2, 3, 1]})) == {"g": [1, 2, 3, 4, 5]}
 
 
@@ -111,14 +140,27 @@ def test_labels_of_every_kind_come_back_as_they_were(labels: list[Any]) -> None:
 def test_a_sample_of_many_rows_has_all_kinds() -> None:
     many = pd.DataFrame({"n": RANDOM.normal(size=20_000), "kind": RANDOM.choice(["x", "y"], 20_000)})
     many.loc[7, "kind"], many.loc[11, "n"], many.loc[13, "n"] = "rare", np.nan, 1e6
-    model = make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"])), LogisticRegression()).fit(many[["kind"]], many["n"] > 0)
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"])), LogisticRegression()
+    ).fit(many[["kind"]], many["n"] > 0)
     sample = sample_rows(Asked(model), many, {})
-    assert len(sample.frame) <= 5_010 and {"gaps", "new gaps", "rare", "extremes", "others"} == set(sample.kinds) and sample.new_gaps == ("kind",)
-    assert sample.frame["n"].isna().any() and (sample.frame["kind"] == "rare").any() and (sample.frame["n"] >= 1e6).any()
+    assert (
+        len(sample.frame) <= 5_010
+        and {"gaps", "new gaps", "rare", "extremes", "others"} == set(sample.kinds)
+        and sample.new_gaps == ("kind",)
+    )
+    assert (
+        sample.frame["n"].isna().any() and (sample.frame["kind"] == "rare").any() and (sample.frame["n"] >= 1e6).any()
+    )
 
 
 CATEGORIES = pd.DataFrame(
-    {"kind": RANDOM.choice(["x", "y"], N), "grade": RANDOM.integers(1, 4, N), "label": RANDOM.normal(size=N), "größe in m²": RANDOM.normal(size=N)}
+    {
+        "kind": RANDOM.choice(["x", "y"], N),
+        "grade": RANDOM.integers(1, 4, N),
+        "label": RANDOM.normal(size=N),
+        "größe in m²": RANDOM.normal(size=N),
+    }
 )
 
 
@@ -132,17 +174,28 @@ CATEGORIES = pd.DataFrame(
         (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["kind"], {}),
     ],
 )
-def test_categories_that_the_model_knows_are_part_of_its_signature(encoder: Any, columns: list[str], known: dict[str, list[Any]]) -> None:
+def test_categories_that_the_model_knows_are_part_of_its_signature(
+    encoder: Any, columns: list[str], known: dict[str, list[Any]]
+) -> None:
     from tests.unit.pipelines.test_serving import call
 
     frame = CATEGORIES if "kind" not in known or columns != ["kind"] else CATEGORIES.drop(columns="grade")
     left = [name for name in frame.columns if name not in columns and name != "kind"]
-    model = make_pipeline(make_column_transformer((encoder, columns), ("passthrough", left)), LogisticRegression()).fit(frame, SIGNAL > 0)
+    model = make_pipeline(make_column_transformer((encoder, columns), ("passthrough", left)), LogisticRegression()).fit(
+        frame, SIGNAL > 0
+    )
     assert known_categories(Asked(model), frame) == known
     ready, row = served(model, frame), frame.head(1).to_dict(orient="records")[0]
-    assert call(ready, "/invocations", json.dumps({"inputs": [row]}).encode()).json()["predictions"] == model.predict(frame.head(1)).tolist()
+    assert (
+        call(ready, "/invocations", json.dumps({"inputs": [row]}).encode()).json()["predictions"]
+        == model.predict(frame.head(1)).tolist()
+    )
     answer = call(ready, "/invocations", json.dumps({"inputs": [row | {"kind": "never"}]}).encode())
     if known:
-        assert answer.status_code == 400 and f"Column 'kind', row 0: the model was not trained on 'never'; it knows {', '.join(known['kind'])}." in answer.text
+        assert (
+            answer.status_code == 400
+            and f"Column 'kind', row 0: the model was not trained on 'never'; it knows {', '.join(known['kind'])}."
+            in answer.text
+        )
     else:
         assert answer.json()["predictions"] == model.predict(pd.DataFrame([row | {"kind": "never"}])).tolist()

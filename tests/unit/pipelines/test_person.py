@@ -1,4 +1,6 @@
-"""Whatever is written about a person, in whatever schema: cleaned, nothing of them is found, and everybody else is as before."""
+"""Whatever is written about a person, in whatever schema: cleaned, nothing of them is found, and everybody else is
+as before.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,14 @@ NUMBERS = st.one_of(st.none(), st.integers(0, 5))
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[pa.Table, str]:
     """A table of texts and numbers, and the name of its key column."""
-    texts, numbers = draw(st.lists(NAMES, max_size=3, unique=True)), draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    texts, numbers = (
+        draw(st.lists(NAMES, max_size=3, unique=True)),
+        draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)),
+    )
     rows = draw(st.integers(0, 8))
-    columns: dict[str, Any] = {f"t {name}": pa.array([draw(st.one_of(st.none(), TEXTS)) for _ in range(rows)], pa.string()) for name in texts}
+    columns: dict[str, Any] = {
+        f"t {name}": pa.array([draw(st.one_of(st.none(), TEXTS)) for _ in range(rows)], pa.string()) for name in texts
+    }
     columns |= {f"n {name}": pa.array([draw(NUMBERS) for _ in range(rows)], pa.int64()) for name in numbers}
     return pa.table(columns), draw(st.sampled_from(sorted(columns)))
 
@@ -48,7 +55,9 @@ def test_tables_of_any_schema(made: tuple[pa.Table, str], keys: set[Any]) -> Non
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.data())
 def test_requests_of_any_form(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     mine = pd.DataFrame([rows[0]], columns=["a", "b"])
-    others = pd.DataFrame(data.draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=3)), columns=["a", "b"])
+    others = pd.DataFrame(
+        data.draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=3)), columns=["a", "b"]
+    )
     person = Person(SUBJECT, TOKEN, rows=[(mine, others.astype(int) if len(others) else others)])
     shared = rows[0] in list(others.itertuples(index=False, name=None))
     wanted = [row for row in rows if shared or row != rows[0]]
@@ -59,19 +68,35 @@ def test_requests_of_any_form(rows: list[tuple[int, int]], data: st.DataObject) 
         ({"instances": records, "params": {"x": 1}}, "instances"),
         ({"inputs": {"a": [row[0] for row in rows], "b": [row[1] for row in rows]}}, "inputs"),
     ):
-        cleaned, answer, count = without_rows(request, {"predictions": [row[0] for row in rows], "model_version": "v1"}, person)
-        assert count == len(rows) - len(wanted) and answer["predictions"] == [row[0] for row in wanted] and answer["model_version"] == "v1"
+        cleaned, answer, count = without_rows(
+            request, {"predictions": [row[0] for row in rows], "model_version": "v1"}, person
+        )
+        assert (
+            count == len(rows) - len(wanted)
+            and answer["predictions"] == [row[0] for row in wanted]
+            and answer["model_version"] == "v1"
+        )
         left: Any = cleaned[form]
-        found = left["data"] if form == "dataframe_split" else list(zip(left["a"], left["b"], strict=True)) if isinstance(left, dict) else left
+        found = (
+            left["data"]
+            if form == "dataframe_split"
+            else list(zip(left["a"], left["b"], strict=True))
+            if isinstance(left, dict)
+            else left
+        )
         assert [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in found] == wanted
 
 
 def test_what_was_asked_by_key_documents_and_packages() -> None:
     person = Person(SUBJECT, TOKEN)
     person.add("id", [7])
-    event = capture_event("application/json", b'{"entities": {"id": [7, 8]}}', b'{"predictions": [1, 0], "classes": [0, 1]}')
+    event = capture_event(
+        "application/json", b'{"entities": {"id": [7, 8]}}', b'{"predictions": [1, 0], "classes": [0, 1]}'
+    )
     broken = capture_event("text/csv", SUBJECT.encode(), b"1")
-    body, count = without_person("a.jsonl", "\n".join(map(json.dumps, (event, broken, {"note": TOKEN}))).encode(), person)
+    body, count = without_person(
+        "a.jsonl", "\n".join(map(json.dumps, (event, broken, {"note": TOKEN}))).encode(), person
+    )
     first, second, third = map(json.loads, body.splitlines())
     assert count == 3 and json.loads(first["captureData"]["endpointInput"]["data"]) == {"entities": {"id": [8]}}
     assert json.loads(first["captureData"]["endpointOutput"]["data"])["predictions"] == [0]
@@ -82,11 +107,23 @@ def test_what_was_asked_by_key_documents_and_packages() -> None:
     }  # fmt: skip
     frames = (pd.DataFrame({"a": [1.0], "b": [True]}), pd.DataFrame({"a": [2.0], "b": [True]}))
     owner = Person(SUBJECT, TOKEN, rows=[frames])
-    packed = package({"model.onnx": b"model", "background.json": json.dumps({"columns": ["a", "b"], "data": [[1, True], [2, True]]}).encode()})
+    packed = package(
+        {
+            "model.onnx": b"model",
+            "background.json": json.dumps({"columns": ["a", "b"], "data": [[1, True], [2, True]]}).encode(),
+        }
+    )
     cleaned, count = without_person("model.tar.gz", packed, owner)
-    assert count == 1 and without_person("model.tar.gz", cleaned, owner) == (cleaned, 0) and without_person("model.onnx", b"x", owner) == (b"x", 0)
+    assert (
+        count == 1
+        and without_person("model.tar.gz", cleaned, owner) == (cleaned, 0)
+        and without_person("model.onnx", b"x", owner) == (b"x", 0)
+    )
 
 
 def test_an_entity_is_the_persons_alone_only_if_it_is_gone_without_them() -> None:
-    both, without = pa.table({"room": ["a", "b", "c"], "uses": [3, 1, 2]}), pa.table({"room": ["a", "c"], "uses": [2, 2]})
+    both, without = (
+        pa.table({"room": ["a", "b", "c"], "uses": [3, 1, 2]}),
+        pa.table({"room": ["a", "c"], "uses": [2, 2]}),
+    )
     assert gone(both, without, "room") == {"b"}

@@ -53,11 +53,22 @@ def iso(chance: random.Random) -> str:
 
 def place(chance: random.Random) -> str:
     north, east = chance.uniform(-90, 90), chance.uniform(-180, 180)
-    return chance.choice((f"{north:.6f},{east:.6f}", f"{north:.7f} {east:.7f}", f"{north:+.5f}{east:+010.5f}/", f"POINT({east!r} {north!r})", f"{north:+.9f}"))
+    return chance.choice(
+        (
+            f"{north:.6f},{east:.6f}",
+            f"{north:.7f} {east:.7f}",
+            f"{north:+.5f}{east:+010.5f}/",
+            f"POINT({east!r} {north!r})",
+            f"{north:+.9f}",
+        )
+    )
 
 
 def source(chance: random.Random) -> str:
-    name, host = chance.choice(("core", "web-app", "lib_x")), chance.choice(("github.com", "gitlab.example.com", "git.example.org"))
+    name, host = (
+        chance.choice(("core", "web-app", "lib_x")),
+        chance.choice(("github.com", "gitlab.example.com", "git.example.org")),
+    )
     return chance.choice(
         (
             f"git@{host}:team/{name}.git",
@@ -130,12 +141,17 @@ INNOCENT: dict[str, Callable[[random.Random], str]] = {
     "versions": version,
     "times": iso,
     "orders": order,
-    "networks": lambda chance: ".".join(str(chance.randint(0, 255)) for _ in range(4)) + chance.choice(("", ":8080", "/24")),
-    "prices and sizes": lambda chance: f"{digits(chance, 2)} x {digits(chance, 3)} mm, {chance.random():.2f} EUR, 0{digits(chance, 2)}-{digits(chance, 3)}",
+    "networks": (
+        lambda chance: ".".join(str(chance.randint(0, 255)) for _ in range(4)) + chance.choice(("", ":8080", "/24"))
+    ),
+    "prices and sizes": lambda chance: (
+        f"{digits(chance, 2)} x {digits(chance, 3)} mm, {chance.random():.2f} EUR,"
+        f" 0{digits(chance, 2)}-{digits(chance, 3)}"
+    ),
     "decimals": lambda chance: repr(chance.random()),
     "lists of numbers": lambda chance: " ".join(str(chance.randint(0, 99_999)) for _ in range(12)),
     "years": lambda chance: " ".join(map(str, range(chance.randint(1900, 2000), 2013, 3))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -207,21 +223,49 @@ REGIONS = tuple(
     "DE AT CH FR GB IE NL BE LU ES PT IT PL CZ SE NO DK FI GR TR US CA MX BR AR IN JP KR CN AU NZ ZA NG EG IL AE SA SG".split()  # noqa: SIM905 (shorter)
 )
 ISSUERS = {
-    "Visa": (("4",), 16), "Mastercard": (("51", "53", "55", "2221", "2500", "2720"), 16), "American Express": (("34", "37"), 15),
-    "Discover": (("6011", "644", "65"), 16), "JCB": (("3528", "3589"), 16), "UnionPay": (("62",), 16), "Maestro": (("5018", "6759", "6304"), 16),
-    "Mir": (("2200", "2204"), 16), "Diners Club": (("300", "305", "36", "38"), 14),
-}  # fmt: skip
+    "Visa": (("4",), 16),
+    "Mastercard": (("51", "53", "55", "2221", "2500", "2720"), 16),
+    "American Express": (("34", "37"), 15),
+    "Discover": (("6011", "644", "65"), 16),
+    "JCB": (("3528", "3589"), 16),
+    "UnionPay": (("62",), 16),
+    "Maestro": (("5018", "6759", "6304"), 16),
+    "Mir": (("2200", "2204"), 16),
+    "Diners Club": (("300", "305", "36", "38"), 14),
+}
 # Bank accounts without their check digits: letters (A), digits (9), either (X).
 ACCOUNTS = {
-    "DE": "9" * 18, "AT": "9" * 16, "CH": "9" * 5 + "X" * 12, "FR": "9" * 10 + "X" * 11 + "99", "GB": "AAAA" + "9" * 14, "IE": "AAAA" + "9" * 14,
-    "NL": "AAAA" + "9" * 10, "BE": "9" * 12, "ES": "9" * 20, "PT": "9" * 21, "IT": "A" + "9" * 10 + "X" * 12, "PL": "9" * 24, "SE": "9" * 20, "NO": "9" * 11,
-    "DK": "9" * 14, "FI": "9" * 14, "MT": "AAAA" + "9" * 5 + "X" * 18, "SA": "99" + "X" * 18,
-}  # fmt: skip
+    "DE": "9" * 18,
+    "AT": "9" * 16,
+    "CH": "9" * 5 + "X" * 12,
+    "FR": "9" * 10 + "X" * 11 + "99",
+    "GB": "AAAA" + "9" * 14,
+    "IE": "AAAA" + "9" * 14,
+    "NL": "AAAA" + "9" * 10,
+    "BE": "9" * 12,
+    "ES": "9" * 20,
+    "PT": "9" * 21,
+    "IT": "A" + "9" * 10 + "X" * 12,
+    "PL": "9" * 24,
+    "SE": "9" * 20,
+    "NO": "9" * 11,
+    "DK": "9" * 14,
+    "FI": "9" * 14,
+    "MT": "AAAA" + "9" * 5 + "X" * 18,
+    "SA": "99" + "X" * 18,
+}
 IDENTITY_NUMBERS = {
-    "US social security number": "536-90-4399", "Brazilian CPF": "390.533.447-05", "Italian codice fiscale": "RCCMNL83S18D969H", "Spanish DNI": "54362315-K",
-    "Spanish NIE": "X2482300W", "French NIR": "2 95 10 99 126 111 93", "Belgian national number": "85.07.30-033.28", "Swiss AHV number": "756.9217.0769.85",
-    "Chinese resident identity number": "360426199101010071", "Mexican CURP": "BOXW310820HNERXN09",
-}  # fmt: skip
+    "US social security number": "536-90-4399",
+    "Brazilian CPF": "390.533.447-05",
+    "Italian codice fiscale": "RCCMNL83S18D969H",
+    "Spanish DNI": "54362315-K",
+    "Spanish NIE": "X2482300W",
+    "French NIR": "2 95 10 99 126 111 93",
+    "Belgian national number": "85.07.30-033.28",
+    "Swiss AHV number": "756.9217.0769.85",
+    "Chinese resident identity number": "360426199101010071",
+    "Mexican CURP": "BOXW310820HNERXN09",
+}
 
 
 def fours(text: str) -> str:
@@ -243,9 +287,24 @@ def account(chance: random.Random, country: str) -> str:
 
 
 def address(chance: random.Random) -> str:
-    name, more = chance.choice(("jane", "jürgen", "o'neil", "li.wei", "x_1", "noreply")), chance.choice(("", "+shop", ".doe-smith", "99"))
-    host = chance.choice(("example.com", "mail.example.co.uk", "müller.example", "a-b.example.museum", "example.xn--p1ai"))
-    texts = ("{}", "mail {}.", "<{}>", "mailto:{}?subject=x", "a,{};b", '{{"to":"{}"}}', "https://example.com/?mail={}", "{}: hello", "联系{}谢谢")
+    name, more = (
+        chance.choice(("jane", "jürgen", "o'neil", "li.wei", "x_1", "noreply")),
+        chance.choice(("", "+shop", ".doe-smith", "99")),
+    )
+    host = chance.choice(
+        ("example.com", "mail.example.co.uk", "müller.example", "a-b.example.museum", "example.xn--p1ai")
+    )
+    texts = (
+        "{}",
+        "mail {}.",
+        "<{}>",
+        "mailto:{}?subject=x",
+        "a,{};b",
+        '{{"to":"{}"}}',
+        "https://example.com/?mail={}",
+        "{}: hello",
+        "联系{}谢谢",
+    )
     return chance.choice(texts).format(f"{name}{more}@{host}")
 
 
@@ -266,7 +325,14 @@ def test_phone_numbers_are_found_as_they_are_dialled_from_abroad(region: str) ->
 def test_bank_accounts_are_found_in_any_writing(country: str) -> None:
     chance = random.Random(country)
     for number in (account(chance, country) for _ in range(20)):
-        for text in (number, fours(number), number.lower(), f"to {fours(number)} please", f"IBAN:{number}.", fours(number).replace(" ", "\u00a0")):
+        for text in (
+            number,
+            fours(number),
+            number.lower(),
+            f"to {fours(number)} please",
+            f"IBAN:{number}.",
+            fours(number).replace(" ", "\u00a0"),
+        ):
             assert IBAN in kinds(text), text
 
 
@@ -298,14 +364,31 @@ def test_identity_numbers_are_found_by_form_and_check_digits(item: object) -> No
 
 
 def test_all_kinds_of_a_text_are_told() -> None:
-    assert kinds("jane@example.com, +49 30 901820, DE89370400440532013000, 4111111111111111") == (EMAIL, IBAN, CARD, PHONE)
+    assert kinds("jane@example.com, +49 30 901820, DE89370400440532013000, 4111111111111111") == (
+        EMAIL,
+        IBAN,
+        CARD,
+        PHONE,
+    )
     assert kinds("") == kinds("late, 200 kg, 12.5 %") == ()
 
 
 def test_what_is_found_passes_the_filter_over_columns() -> None:
     chance = random.Random(2)
-    texts = [address(chance) for _ in range(50)] + [card(chance, name) for name in ISSUERS] + [account(chance, country) for country in ACCOUNTS]
-    texts += [*IDENTITY_NUMBERS.values(), "+4930901820", "(212) 555-0123", "030 901820 11", "212.555.0123", "0171-1234567", "0049 30 901820"]
+    texts = (
+        [address(chance) for _ in range(50)]
+        + [card(chance, name) for name in ISSUERS]
+        + [account(chance, country) for country in ACCOUNTS]
+    )
+    texts += [
+        *IDENTITY_NUMBERS.values(),
+        "+4930901820",
+        "(212) 555-0123",
+        "030 901820 11",
+        "212.555.0123",
+        "0171-1234567",
+        "0049 30 901820",
+    ]
     texts += [fours(text) for text in texts if text.isalnum()]
     found = [text for text in texts if kinds(text)]
     assert len(found) > 80 and all(pc.match_substring_regex(pa.array(found), CANDIDATES).to_pylist())
@@ -347,7 +430,9 @@ def test_the_time_grows_with_the_text_and_no_faster(name: str) -> None:
         return min(taken)
 
     kinds("jane@example.com +4930901820 536-90-4399")  # what is imported on the way is no part of it
-    assert seconds(160_000) < 8 * seconds(40_000) + 0.01, "four times the text; were it quadratic, sixteen times the time"
+    assert seconds(160_000) < 8 * seconds(40_000) + 0.01, (
+        "four times the text; were it quadratic, sixteen times the time"
+    )
 
 
 def test_a_megabyte_of_anything_is_scanned_to_its_end() -> None:
@@ -361,7 +446,9 @@ def test_libraries_are_shown_windows_only(monkeypatch: pytest.MonkeyPatch) -> No
 
     shown: list[int] = []
     whole, valid, check = phonenumbers.PhoneNumberMatcher, iban.is_valid, luhn.is_valid
-    monkeypatch.setattr(phonenumbers, "PhoneNumberMatcher", lambda text, *a, **k: shown.append(len(text)) or whole(text, *a, **k))
+    monkeypatch.setattr(
+        phonenumbers, "PhoneNumberMatcher", lambda text, *a, **k: shown.append(len(text)) or whole(text, *a, **k)
+    )
     monkeypatch.setattr(iban, "is_valid", lambda text, **k: shown.append(len(text)) or valid(text, **k))
     monkeypatch.setattr(luhn, "is_valid", lambda text, **k: shown.append(len(text)) or check(text, **k))
     for name, make in LONG.items():
@@ -376,7 +463,9 @@ def contract_with(**custom: object) -> Contract:
         {"name": "id", "logicalType": "string", "primaryKey": True},
         {"name": "guest", "logicalType": "string", "tags": ["personal"]},
         {"name": "note", "logicalType": "string"}
-        | ({"customProperties": [{"property": key, "value": value} for key, value in custom.items()]} if custom else {}),
+        | (
+            {"customProperties": [{"property": key, "value": value} for key, value in custom.items()]} if custom else {}
+        ),
         {"name": "more", "logicalType": "string"},
     ]
     return contract_of(small(*fields), "c.yaml")
@@ -387,7 +476,13 @@ def test_only_rows_that_hold_something_are_told_with_all_that_they_hold() -> Non
         {
             "id": ["1", "2", "3", "4", "5"],
             "guest": ["jane@example.com", None, "x", "y", "z"],
-            "note": ["late", "ask joe@example.com", None, "ask joe@example.com or +49 30 901820", "ask joe@example.com"],
+            "note": [
+                "late",
+                "ask joe@example.com",
+                None,
+                "ask joe@example.com or +49 30 901820",
+                "ask joe@example.com",
+            ],
             "more": ["", "", "4111111111111111", None, "4111111111111111"],
         }
     )
@@ -405,11 +500,18 @@ def test_only_rows_that_hold_something_are_told_with_all_that_they_hold() -> Non
 def test_a_declaration_says_why_and_excludes_the_tag() -> None:
     assert contract_with(notPersonal="codes of products").fields[2].not_personal == "codes of products"
     for value in ("no", "", True, "         x"):
-        with pytest.raises(UsageError, match=r"c.yaml:\d+: c.note.customProperties.notPersonal: notPersonal must give the reason"):
+        with pytest.raises(
+            UsageError, match=r"c.yaml:\d+: c.note.customProperties.notPersonal: notPersonal must give the reason"
+        ):
             contract_with(notPersonal=value)
     with pytest.raises(UsageError, match="did you mean notPersonal"):
         contract_with(notpersonal="codes of products")
-    item = {"name": "x", "logicalType": "string", "tags": ["personal"], "customProperties": [{"property": "notPersonal", "value": "codes of products"}]}
+    item = {
+        "name": "x",
+        "logicalType": "string",
+        "tags": ["personal"],
+        "customProperties": [{"property": "notPersonal", "value": "codes of products"}],
+    }
     with pytest.raises(UsageError, match=r"is personal \(tags: personal\) and is said to be not"):
         contract_of(small(item))
 
@@ -428,7 +530,12 @@ def test_texts_inside_of_objects_lists_and_json_are_looked_at() -> None:
     rows = [
         {"id": "1", "one": {"note": "x", "to": mail}, "many": [{"note": "y", "to": mail}], "any": "{}"},
         {"id": "2", "one": {"note": mail, "to": None}, "many": None, "any": None},
-        {"id": "3", "one": None, "many": [{"note": "x", "to": None}, {"note": mail, "to": None}, {"note": mail, "to": None}], "any": "[]"},
+        {
+            "id": "3",
+            "one": None,
+            "many": [{"note": "x", "to": None}, {"note": mail, "to": None}, {"note": mail, "to": None}],
+            "any": "[]",
+        },
         {"id": "4", "one": None, "many": [], "any": '{"mail":"joe@example.com"}'},
     ]
     found = undeclared(pa.Table.from_pylist(rows), contract)

@@ -28,7 +28,10 @@ def test_versions_follow_what_has_changed() -> None:
     assert next_version(known, {**IDENTITY, "dataset_digest": "other"}) == "v1.1.0"
     assert next_version(known, {**IDENTITY, "params": '{"n": 1}'}) == "v1.1.0"
     assert next_version(known, {**IDENTITY, "columns": '["a", "b"]'}) == "v2.0.0"
-    assert next_version([*known, {"version": "v1.10.0", **IDENTITY}, {"version": "v1.9.0", **IDENTITY}, {}], IDENTITY) == "v1.10.1"
+    assert (
+        next_version([*known, {"version": "v1.10.0", **IDENTITY}, {"version": "v1.9.0", **IDENTITY}, {}], IDENTITY)
+        == "v1.10.1"
+    )
 
 
 def observed(requests: int = 20, errors: int = 0, latency_ms: float = 5, loss: float = 1.0) -> Observed:
@@ -82,18 +85,29 @@ def test_a_plain_script_is_an_example_named_after_itself(tmp_path: Path) -> None
     assert load_definition(tmp_path).script.name == "experiment.py"
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("nothing", None, "no such script or folder"),
-    ("empty", {}, "has no experiment.py"),
-    ("typo", {"experiment.py": "", "model.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
-    ("target", {"experiment.py": "", "contract.yaml": None, "model.yaml": "target: nope"}, "`target` must name a property of the contract, found 'nope'"),
-])  # fmt: skip
-def test_a_wrong_example_is_named(tmp_path: Path, root: Path, name: str, content: dict[str, str | None] | None, says: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("nothing", None, "no such script or folder"),
+        ("empty", {}, "has no experiment.py"),
+        ("typo", {"experiment.py": "", "model.yaml": "modell: x"}, "modell: Extra inputs are not permitted"),
+        (
+            "target",
+            {"experiment.py": "", "contract.yaml": None, "model.yaml": "target: nope"},
+            "`target` must name a property of the contract, found 'nope'",
+        ),
+    ],
+)
+def test_a_wrong_example_is_named(
+    tmp_path: Path, root: Path, name: str, content: dict[str, str | None] | None, says: str
+) -> None:
     if content is not None:
         (tmp_path / name).mkdir()
         for file, text in content.items():
             source = root / "models" / "diabetes-rf" / file
-            (tmp_path / name / file).write_text(source.read_text(encoding="utf-8") if text is None else text, encoding="utf-8")
+            (tmp_path / name / file).write_text(
+                source.read_text(encoding="utf-8") if text is None else text, encoding="utf-8"
+            )
     with pytest.raises(UsageError) as raised:
         load_definition(tmp_path / name)
     assert says in str(raised.value)
@@ -138,7 +152,9 @@ def good_frame(root: Path) -> tuple[pd.DataFrame, Any]:
     assert spec is not None and spec.loader is not None
     source = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(source)
-    return pd.DataFrame(source.patients("diabetes-patients")), load_one(root / "models" / "diabetes-rf" / "contract.yaml")
+    return pd.DataFrame(source.patients("diabetes-patients")), load_one(
+        root / "models" / "diabetes-rf" / "contract.yaml"
+    )
 
 
 def test_the_quality_gate_passes_good_data_and_names_what_is_wrong_with_bad(root: Path, tmp_path: Path) -> None:
@@ -167,7 +183,14 @@ def test_a_step_is_declared_once_and_has_a_file_and_a_summary() -> None:
 
     assert list(_SUMMARIES) == [step.name for step in STEPS]
     assert all((ROOT / "pipelines" / "steps" / f"{step.name}.py").is_file() for step in STEPS)
-    assert [step.name for step in before_people_agree()] == ["ingest", "quality", "features", "experiment", "evaluate", "register"]
+    assert [step.name for step in before_people_agree()] == [
+        "ingest",
+        "quality",
+        "features",
+        "experiment",
+        "evaluate",
+        "register",
+    ]
 
 
 @pytest.mark.parametrize("script", ["diabetes-rf", "flights-late", "flights-late/after_departure.py"])
@@ -185,5 +208,7 @@ def test_the_text_of_a_dead_letter_is_shown_as_it_is(capsys: pytest.CaptureFixtu
     from groundplan.local.summary import print_dead_letters
     from pipelines.data.dead_letters import DeadLetter
 
-    print_dead_letters([DeadLetter("t", 0, 1, 0, 0, 0, "not JSON", "[/b] odd", "c 1.0.0", b"", b'{"note": "[/red] [bold]"}')])
+    print_dead_letters(
+        [DeadLetter("t", 0, 1, 0, 0, 0, "not JSON", "[/b] odd", "c 1.0.0", b"", b'{"note": "[/red] [bold]"}')]
+    )
     assert "[/red] [bold]" in capsys.readouterr().out

@@ -34,11 +34,14 @@ def project(folder: Path, text: str = FILE) -> Path:
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        (("data=wine.csv",), ("--alpha", "0.5", "0.1", "wine.csv")), (("-P", "data=a b.csv", "-P", "alpha=1"), ("--alpha", "1", "0.1", "a b.csv")),
+        (("data=wine.csv",), ("--alpha", "0.5", "0.1", "wine.csv")),
+        (("-P", "data=a b.csv", "-P", "alpha=1"), ("--alpha", "1", "0.1", "a b.csv")),
         (("-Pdata=x", "seed=3"), ("--alpha", "0.5", "0.1", "x", "--seed", "3")),
     ],
-)  # fmt: skip
-def test_parameters_go_where_the_command_has_them(tmp_path: Path, given: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+)
+def test_parameters_go_where_the_command_has_them(
+    tmp_path: Path, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
     example = load_definition(project(tmp_path))
     assert example.script == tmp_path / "train.py" and example.project is not None
     assert example.project.arguments(given) == wanted
@@ -46,7 +49,10 @@ def test_parameters_go_where_the_command_has_them(tmp_path: Path, given: tuple[s
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [((), "the parameter data must be given\n  -> groundplan experiment FOLDER -- data=VALUE"), (("--alpha", "1"), "'--alpha' is no parameter")],
+    [
+        ((), "the parameter data must be given\n  -> groundplan experiment FOLDER -- data=VALUE"),
+        (("--alpha", "1"), "'--alpha' is no parameter"),
+    ],
 )
 def test_a_parameter_that_is_missing_or_none_is_said(tmp_path: Path, given: tuple[str, ...], says: str) -> None:
     found = project_of(project(tmp_path))
@@ -59,11 +65,19 @@ def test_a_parameter_that_is_missing_or_none_is_said(tmp_path: Path, given: tupl
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("name: x\n", "has no entry point `main` with a command"), ("- 1\n", "has no entry point `main`"), ("a: [", "has no entry point `main`"),
-        ('entry_points: {main: {command: "bash run.sh"}}', "its entry point `main` runs 'bash', and only `python SCRIPT` is run"),
-        ('entry_points: {main: {command: "python gone.py"}}', "its entry point `main` runs gone.py, and there is no such file"),
+        ("name: x\n", "has no entry point `main` with a command"),
+        ("- 1\n", "has no entry point `main`"),
+        ("a: [", "has no entry point `main`"),
+        (
+            'entry_points: {main: {command: "bash run.sh"}}',
+            "its entry point `main` runs 'bash', and only `python SCRIPT` is run",
+        ),
+        (
+            'entry_points: {main: {command: "python gone.py"}}',
+            "its entry point `main` runs gone.py, and there is no such file",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be_run_is_said(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_definition(project(tmp_path, text))

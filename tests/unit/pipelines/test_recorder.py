@@ -26,7 +26,8 @@ X = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [0.0, 1, 0, 1, 0, 1]}); y = [1
 """
 
 CASES = {
-    "a model's training data is found": """
+    "a model's training data is found": (
+        """
 from sklearn.linear_model import Ridge
 model = Ridge().fit(X[:4], y[:4])
 mlflow.sklearn.log_model(model, "model")
@@ -34,8 +35,10 @@ logged = recorder.logged[0]
 assert logged.features.equals(X[:4]) and logged.labels == y[:4] and (logged.run_id, logged.artifact) == ("r", "model")
 assert "sklearn.tree._tree.Tree" in calls["skops_trusted_types"] and any(r.startswith("skops") for r in calls["pip_requirements"])
 assert [c["name"] for c in calls["signature"].inputs.to_dict()] == ["a", "b"]
-""",
-    "of nested fits only the outermost counts": """
+"""
+    ),
+    "of nested fits only the outermost counts": (
+        """
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.ensemble import VotingRegressor
@@ -44,29 +47,39 @@ inner = Ridge()
 model = make_pipeline(StandardScaler(), VotingRegressor([("r", inner)])).fit(X=X, y=y)
 mlflow.sklearn.log_model(model, "model")
 assert recorder.logged[0].features.equals(X) and len(recorder._fitted) == 1
-""",
-    "the whole dataset is what train_test_split was given": """
+"""
+    ),
+    "the whole dataset is what train_test_split was given": (
+        """
 from sklearn.model_selection import train_test_split
 a, b, c, d = train_test_split(X, y, test_size=0.5, random_state=0)
 ((features, labels),) = recorder.splits
 assert features.equals(X) and labels == y and len(a) == 3
-""",
-    "what the script says itself is kept": """
+"""
+    ),
+    "what the script says itself is kept": (
+        """
 from sklearn.linear_model import Ridge
 mlflow.sklearn.log_model(Ridge().fit(X, y), "model", pip_requirements=["x"], signature="mine", skops_trusted_types=[])
 assert (calls["pip_requirements"], calls["signature"], calls["skops_trusted_types"]) == (["x"], "mine", [])
-""",
-    "a pickled model gets no trusted types": """
+"""
+    ),
+    "a pickled model gets no trusted types": (
+        """
 from sklearn.linear_model import Ridge
 mlflow.sklearn.log_model(Ridge().fit(X, y), "model", serialization_format="cloudpickle")
 assert not calls["skops_trusted_types"]
-""",
-    "a bare array gets the contract's names if they fit": """
+"""
+    ),
+    "a bare array gets the contract's names if they fit": (
+        """
 assert list(as_frame(np.zeros((2, 2)), recorder.columns).columns) == ["first", "second"]
 assert list(as_frame(np.zeros((2, 3)), recorder.columns).columns) == ["x0", "x1", "x2"]
 assert list(as_frame(np.zeros(2)).columns) == ["x0"]
-""",
-    "an estimator of the script's own is seen, too": """
+"""
+    ),
+    "an estimator of the script's own is seen, too": (
+        """
 from sklearn.base import BaseEstimator
 class Mine(BaseEstimator):
     def fit(self, X, y):
@@ -75,37 +88,47 @@ class Mine(BaseEstimator):
         return np.zeros(len(X))
 mlflow.sklearn.log_model(Mine().fit(X, y), "model")
 assert recorder.logged[0].features.equals(X)
-""",
-    "what is written into the frame afterwards was not there at the fit": """
+"""
+    ),
+    "what is written into the frame afterwards was not there at the fit": (
+        """
 from sklearn.linear_model import Ridge
 model = Ridge().fit(X, y)
 X["later"] = model.predict(X)
 mlflow.sklearn.log_model(model, "model")
 assert list(recorder.logged[0].frame.columns) == ["a", "b"]
-""",
-    "one object that is fitted and logged again is several models": """
+"""
+    ),
+    "one object that is fitted and logged again is several models": (
+        """
 from sklearn.tree import DecisionTreeRegressor
 model = DecisionTreeRegressor()
 for depth in (1, 3):
     mlflow.sklearn.log_model(model.set_params(max_depth=depth).fit(X, y), f"depth{depth}")
 X["a"] *= 0
 assert [item.model.get_depth() for item in recorder.logged] == [1, 3] and recorder.logged[0].features["a"].sum() == 21
-""",
-    "a model that is registered later is the registered one": """
+"""
+    ),
+    "a model that is registered later is the registered one": (
+        """
 from sklearn.linear_model import Ridge
 from pipelines.training.recorder import _is_of
 mlflow.sklearn.log_model(Ridge().fit(X, y), "small")
 assert _is_of("models:/m-1", recorder.logged[0]) and _is_of("runs:/r/small", recorder.logged[0]) and not _is_of("runs:/r/big", recorder.logged[0])
-""",
-    "the best one of a search was fitted with the search's rows": """
+"""
+    ),
+    "the best one of a search was fitted with the search's rows": (
+        """
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2).fit(X, y)
 mlflow.sklearn.log_model(search.best_estimator_, name="best")
 mlflow.sklearn.log_model(search, name="search")
 assert all(item.features.equals(X) for item in recorder.logged) and type(recorder.logged[1].asked.model) is Ridge
-""",
-    "a model without a hash is found, and forgotten once it is gone": """
+"""
+    ),
+    "a model without a hash is found, and forgotten once it is gone": (
+        """
 import gc
 from sklearn.linear_model import Ridge
 class Bare(Ridge):
@@ -120,8 +143,10 @@ calls.clear()
 del one, other
 gc.collect()
 assert len(recorder._fitted) == 0
-""",
-    "rows of several partial fits are put together": """
+"""
+    ),
+    "rows of several partial fits are put together": (
+        """
 from sklearn.linear_model import SGDRegressor
 model = SGDRegressor()
 for part in (slice(0, 2), slice(2, 4), slice(4, 6)):
@@ -131,8 +156,10 @@ assert len(recorder.logged[0].frame) == 6 and list(recorder.logged[0].labels) ==
 model.fit(X[:3], y[:3])
 mlflow.sklearn.log_model(model, name="model")
 assert len(recorder.logged[1].frame) == 3
-""",
-    "a class of the script's own goes to other processes as it does without": """
+"""
+    ),
+    "a class of the script's own goes to other processes as it does without": (
+        """
 import cloudpickle, sys
 from sklearn.base import BaseEstimator
 class Mine(BaseEstimator):
@@ -142,16 +169,20 @@ class Mine(BaseEstimator):
 loaded = cloudpickle.loads(cloudpickle.dumps(Mine))
 assert loaded().fit(X, y).fitted_ == 6 and len(recorder._fitted) == 0
 from sklearn.model_selection import GridSearchCV
-""",
-    "requirements of the script's own are kept beside the platform's": """
+"""
+    ),
+    "requirements of the script's own are kept beside the platform's": (
+        """
 from sklearn.linear_model import Ridge
 mlflow.sklearn.log_model(Ridge().fit(X, y), name="model", extra_pip_requirements=["mine==1"])
 assert "mine==1" in calls["pip_requirements"] and calls["extra_pip_requirements"] is None
 assert any(r.startswith("scikit-learn") for r in calls["pip_requirements"])
 mlflow.sklearn.log_model(Ridge().fit(X, y), name="model", conda_env={"name": "x"})
 assert calls.get("pip_requirements") is None and calls["conda_env"] == {"name": "x"}
-""",
-    "boosters that are trained by functions are seen": """
+"""
+    ),
+    "boosters that are trained by functions are seen": (
+        """
 import lightgbm, xgboost
 data = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"]); target = (data["a"] > 0).astype(int)
 for objective, kind in (("binary:logistic", "ClassBooster"), ("reg:squarederror", "Booster")):
@@ -165,8 +196,10 @@ for objective, kind in (("binary:logistic", "ClassBooster"), ("reg:squarederror"
 model = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(data, label=target), 3)
 mlflow.lightgbm.log_model(model, name="model")
 assert np.allclose(recorder.logged[-1].model.predict_proba(data)[:, 1], model.predict(data)) and recorder.logged[-1].features.equals(data)
-""",
-    "a model of MLflow's own kind is asked as MLflow asks it": """
+"""
+    ),
+    "a model of MLflow's own kind is asked as MLflow asks it": (
+        """
 from sklearn.model_selection import train_test_split
 class Twice(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
@@ -176,8 +209,10 @@ mlflow.pyfunc.log_model(name="twice", python_model=Twice())
 seen = recorder.logged[0]
 assert seen.asked.name == "Twice" and seen.asked.ask("predict", X).tolist() == [2, 4, 6, 8, 10, 12]
 assert seen.features.equals(a) and seen.kept_apart.features.equals(b.reset_index(drop=True)) and list(seen.kept_apart.labels) == d
-""",
-    "a sparse matrix and a series are asked as they were given": """
+"""
+    ),
+    "a sparse matrix and a series are asked as they were given": (
+        """
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 mlflow.sklearn.log_model(Ridge().fit(csr_matrix(X.to_numpy()), y), name="sparse")
@@ -188,14 +223,17 @@ mlflow.sklearn.log_model(make_pipeline(TfidfVectorizer(), Ridge()).fit(texts, y)
 sparse, texts_seen = recorder.logged
 assert sparse.asked.form == "sparse" and np.allclose(sparse.asked.ask("predict", sparse.frame), sparse.model.predict(X.to_numpy()))
 assert texts_seen.asked.form == "vector" and list(texts_seen.frame.columns) == ["review"] and len(texts_seen.asked.ask("predict", texts_seen.frame)) == 6
-""",
-    "every logged model is kept, a preparing step too": """
+"""
+    ),
+    "every logged model is kept, a preparing step too": (
+        """
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 mlflow.sklearn.log_model(StandardScaler().fit(X), name="scaler")
 mlflow.sklearn.log_model(Ridge().fit(X, y), artifact_path="ridge", registered_model_name="mine")
 assert [(item.artifact, item.registered) for item in recorder.logged] == [("scaler", False), ("ridge", True)]
-""",
+"""
+    ),
 }
 
 
@@ -218,7 +256,9 @@ print(json.dumps(failed))
 def failed() -> Any:
     """What each case says that went wrong; all in one process, since MLflow takes seconds to import."""
     command = [sys.executable, "-W", "ignore", "-c", PRELUDE + DRIVER]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], input=json.dumps(CASES), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[3], input=json.dumps(CASES), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -39,13 +39,28 @@ def numbers() -> tuple[RandomForestRegressor, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def mixed() -> tuple[Any, pd.DataFrame]:
     random = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": random.uniform(18, 90, 200), "visits": random.integers(0, 9, 200), "city": random.choice(["Bern", "Genf"], 200)})
+    frame = pd.DataFrame(
+        {
+            "age": random.uniform(18, 90, 200),
+            "visits": random.integers(0, 9, 200),
+            "city": random.choice(["Bern", "Genf"], 200),
+        }
+    )
     labels = np.where((frame["age"] > 50) & (frame["city"] == "Bern"), "yes", "no")
-    encode = ColumnTransformer([("n", StandardScaler(), ["age", "visits"]), ("c", OneHotEncoder(handle_unknown="ignore"), ["city"])])
+    encode = ColumnTransformer(
+        [("n", StandardScaler(), ["age", "visits"]), ("c", OneHotEncoder(handle_unknown="ignore"), ["city"])]
+    )
     return make_pipeline(encode, GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(frame, labels), frame
 
 
-def call(model: Model | None, path: str, body: bytes = b"", content_type: str = "application/json", method: str = "POST", **headers: str) -> httpx.Response:
+def call(
+    model: Model | None,
+    path: str,
+    body: bytes = b"",
+    content_type: str = "application/json",
+    method: str = "POST",
+    **headers: str,
+) -> httpx.Response:
     lookup = None
     if model is not None and model.entity:
 
@@ -79,7 +94,11 @@ def test_every_json_form_and_csv_give_scikit_learns_answer(numbers: Any) -> None
         answer = call(model, "/invocations", json.dumps(body).encode())
         assert answer.status_code == 200, answer.text
         assert answer.json()["predictions"] == expected and answer.json()["model_version"] == "v1.0.0"
-    for text in (rows.to_csv(index=False), rows.to_csv(index=False, header=False), rows[["c", "a", "b"]].to_csv(index=False)):
+    for text in (
+        rows.to_csv(index=False),
+        rows.to_csv(index=False, header=False),
+        rows[["c", "a", "b"]].to_csv(index=False),
+    ):
         assert call(model, "/invocations", text.encode(), "text/csv; charset=utf-8").json()["predictions"] == expected
 
 
@@ -98,7 +117,10 @@ def test_shap_values_add_up_to_prediction_minus_base_value(numbers: Any) -> None
     estimator, frame = numbers
     body = json.dumps({"instances": frame.head(3).to_numpy().tolist()}).encode()
     model = served(estimator, frame, "regression")
-    for answer in (call(model, "/explain", body), call(model, "/invocations", body, **{"x-amzn-sagemaker-custom-attributes": "explain"})):
+    for answer in (
+        call(model, "/explain", body),
+        call(model, "/invocations", body, **{"x-amzn-sagemaker-custom-attributes": "explain"}),
+    ):
         for item in answer.json()["explanations"]:
             assert sum(item["shap_values"].values()) == pytest.approx(item["prediction"] - item["base_value"], abs=1e-4)
             assert abs(item["shap_values"]["a"]) + abs(item["shap_values"]["b"]) > abs(item["shap_values"]["c"])
@@ -106,15 +128,22 @@ def test_shap_values_add_up_to_prediction_minus_base_value(numbers: Any) -> None
 
 SHAPES: dict[str, tuple[Any, pd.DataFrame]] = {
     "whole numbers with gaps": (
-        HistGradientBoostingClassifier(max_iter=5), pd.DataFrame({"a": pd.array([1, 2, None, 4] * 30, dtype="Int64"), "b": [0.5, np.nan, 1.5] * 40}),
+        HistGradientBoostingClassifier(max_iter=5),
+        pd.DataFrame({"a": pd.array([1, 2, None, 4] * 30, dtype="Int64"), "b": [0.5, np.nan, 1.5] * 40}),
     ),
-    "booleans with gaps": (HistGradientBoostingClassifier(max_iter=5), pd.DataFrame({"a": pd.array([True, None, False, True] * 30, dtype="boolean")})),
+    "booleans with gaps": (
+        HistGradientBoostingClassifier(max_iter=5),
+        pd.DataFrame({"a": pd.array([True, None, False, True] * 30, dtype="boolean")}),
+    ),
     "a date that is not used": (
         make_pipeline(ColumnTransformer([("n", StandardScaler(), ["a"])]), LogisticRegression()),
         pd.DataFrame({"a": np.linspace(0, 1, 120), "when": pd.date_range("2020-01-01", periods=120)}),
     ),
-    "narrow types": (LogisticRegression(), pd.DataFrame({"a": np.linspace(0, 1, 120, dtype="float32"), "b": np.arange(120, dtype="uint8")})),
-}  # fmt: skip
+    "narrow types": (
+        LogisticRegression(),
+        pd.DataFrame({"a": np.linspace(0, 1, 120, dtype="float32"), "b": np.arange(120, dtype="uint8")}),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -136,17 +165,25 @@ def test_a_column_of_any_type_is_asked_for_as_it_was_learnt(name: str) -> None:
     [
         (b'{"inputs": {"a": [NaN, 1, null], "b": [1, 2, 3]}}', "application/json", 200, "predictions"),
         (b"a,b\n,2\n1,3\n", "text/csv", 200, "predictions"),
-        (b'{"inputs": {"a": [1], "b": [null]}}', "application/json", 400, "Column 'b', row 0: a value is missing, and the model takes none there."),
+        (
+            b'{"inputs": {"a": [1], "b": [null]}}',
+            "application/json",
+            400,
+            "Column 'b', row 0: a value is missing, and the model takes none there.",
+        ),
         (b'{"inputs": {"a": [1], "b": [NaN]}}', "application/json", 400, "Column 'b', row 0: a value is missing"),
         (b'{"inputs": {"a": [Infinity], "b": [1]}}', "application/json", 400, "not valid JSON"),
         (b'{"inputs": {"a": [NaN, 1', "application/json", 400, "not valid JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_value_is_taken_where_the_model_takes_it(body: bytes, kind: str, status: int, says: str) -> None:
     random = np.random.default_rng(4)
     frame = pd.DataFrame({"a": random.normal(size=100), "b": random.normal(size=100)})
     prepare = ColumnTransformer([("a", SimpleImputer(), ["a"]), ("b", StandardScaler(), ["b"])])
-    model = served(make_pipeline(prepare, LogisticRegression()).fit(frame.mask(frame > 1.5).fillna({"b": 0}), frame["a"] > 0), frame)
+    model = served(
+        make_pipeline(prepare, LogisticRegression()).fit(frame.mask(frame > 1.5).fillna({"b": 0}), frame["a"] > 0),
+        frame,
+    )
     answer = call(model, "/invocations", body, kind)
     assert answer.status_code == status and says in answer.text, answer.text
 
@@ -169,11 +206,26 @@ BAD = [
     (b'{"instances": [[1, 1e300, 3]]}', "application/json", 400, "is not a number"),
     (b'{"instances": [[1, [2], 3]]}', "application/json", 400, "Column 'b', row 0"),
     (b'{"dataframe_records": [{"a": 1, "b": 2}]}', "application/json", 400, "Missing column c"),
-    (b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3, "d": 4}]}', "application/json", 400, "Unknown column d; the model takes a, b, c"),
-    (b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3}, {"a": 1}]}', "application/json", 400, "Row 1 has other columns than row 0: 'b', 'c'"),
+    (
+        b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3, "d": 4}]}',
+        "application/json",
+        400,
+        "Unknown column d; the model takes a, b, c",
+    ),
+    (
+        b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3}, {"a": 1}]}',
+        "application/json",
+        400,
+        "Row 1 has other columns than row 0: 'b', 'c'",
+    ),
     (b'{"dataframe_records": [1]}', "application/json", 400, "must be a list of objects"),
     (b'{"dataframe_split": {"columns": ["a", "a", "b"], "data": [[1, 2, 3]]}}', "application/json", 400, "named twice"),
-    (b'{"dataframe_split": {"columns": "abc", "data": [[1, 2, 3]]}}', "application/json", 400, "must be a list of names"),
+    (
+        b'{"dataframe_split": {"columns": "abc", "data": [[1, 2, 3]]}}',
+        "application/json",
+        400,
+        "must be a list of names",
+    ),
     (b'{"dataframe_split": [1]}', "application/json", 400, "must be an object with columns and data"),
     (b'{"inputs": {"a": [1], "b": [1, 2], "c": [1]}}', "application/json", 400, "different numbers of values"),
     (b'{"inputs": {"a": 1, "b": 1, "c": 1}}', "application/json", 400, "a list of values for each column"),
@@ -192,7 +244,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("body", "content_type", "status", "says"), BAD, ids=[str(item[3]) for item in BAD])
-def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(body: bytes, content_type: str, status: int, says: str, numbers: Any) -> None:
+def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(
+    body: bytes, content_type: str, status: int, says: str, numbers: Any
+) -> None:
     model = served(*numbers, "regression")
     for path in ("/invocations", "/explain"):
         answer = call(model, path, body, content_type)
@@ -204,12 +258,34 @@ def test_a_bad_request_gets_a_4xx_and_one_clear_sentence(body: bytes, content_ty
 @given(
     body=st.one_of(
         st.binary(max_size=60),
-        st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-            st.sampled_from(["instances", "inputs", "dataframe_records", "dataframe_split", "entities", "columns", "data", "a", "b", "c"]), inner, max_size=3
-        ), max_leaves=12).map(lambda value: json.dumps(value).encode()),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(
+                        [
+                            "instances",
+                            "inputs",
+                            "dataframe_records",
+                            "dataframe_split",
+                            "entities",
+                            "columns",
+                            "data",
+                            "a",
+                            "b",
+                            "c",
+                        ]
+                    ),
+                    inner,
+                    max_size=3,
+                )
+            ),
+            max_leaves=12,
+        ).map(lambda value: json.dumps(value).encode()),
     ),
     content_type=st.sampled_from(["application/json", "text/csv", "", "x"]),
-)  # fmt: skip
+)
 def test_nothing_a_client_sends_is_answered_with_a_500(body: bytes, content_type: str, numbers: Any) -> None:
     assert call(served(*numbers, "regression"), "/invocations", body, content_type).status_code in (200, 400, 413, 415)
 
@@ -219,7 +295,10 @@ def test_entities_are_looked_up_and_a_missing_one_is_a_404(numbers: Any) -> None
     assert len(call(model, "/invocations", b'{"entities": {"id": [1, 2]}}').json()["predictions"]) == 2
     missing = call(model, "/invocations", b'{"entities": {"id": [404]}}')
     assert (missing.status_code, missing.json()["error"]) == (404, "No features for id 404.")
-    for body, says in ((b'{"entities": {"no": [1]}}', 'entities must be {"id": [...]}'), (b'{"entities": {"id": [1.5]}}', "numbers or texts; found a number")):
+    for body, says in (
+        (b'{"entities": {"no": [1]}}', 'entities must be {"id": [...]}'),
+        (b'{"entities": {"id": [1.5]}}', "numbers or texts; found a number"),
+    ):
         answer = call(model, "/invocations", body)
         assert answer.status_code == 400 and says in answer.json()["error"]
 
@@ -227,7 +306,10 @@ def test_entities_are_looked_up_and_a_missing_one_is_a_404(numbers: Any) -> None
 def test_the_server_without_a_model_lives_and_says_so() -> None:
     assert call(None, "/ping", method="GET").status_code == 200
     answer = call(None, "/invocations", b'{"instances": [[1]]}')
-    assert (answer.status_code, answer.json()["error"]) == (503, "No model version has been deployed to this endpoint yet.")
+    assert (answer.status_code, answer.json()["error"]) == (
+        503,
+        "No model version has been deployed to this endpoint yet.",
+    )
 
 
 def test_other_paths_and_methods_are_refused(numbers: Any) -> None:
@@ -237,7 +319,9 @@ def test_other_paths_and_methods_are_refused(numbers: Any) -> None:
     assert call(model, "/ping", method="GET").json() == {"status": "ready", "model": "m", "version": "v1.0.0"}
 
 
-def test_a_defect_of_ours_is_a_500_without_details_and_the_server_goes_on(numbers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_ours_is_a_500_without_details_and_the_server_goes_on(
+    numbers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = served(*numbers, "regression")
     monkeypatch.setattr(Model, "answers", lambda self, columns: 1 / 0)
     answer = call(model, "/invocations", b'{"instances": [[1, 2, 3]]}')
@@ -276,7 +360,12 @@ def _archive(*members: tuple[str, bytes, bytes]) -> bytes:
 
 
 def test_a_package_made_by_tar_is_unpacked(tmp_path: Path) -> None:
-    unpack(_archive((".", tarfile.DIRTYPE, b""), ("./model.onnx", tarfile.REGTYPE, b"a"), ("model.json", tarfile.REGTYPE, b"b")), tmp_path)
+    unpack(
+        _archive(
+            (".", tarfile.DIRTYPE, b""), ("./model.onnx", tarfile.REGTYPE, b"a"), ("model.json", tarfile.REGTYPE, b"b")
+        ),
+        tmp_path,
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.onnx": b"a", "model.json": b"b"}
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import make_multilabel_classification
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression, MultiTaskLasso
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -34,8 +40,15 @@ random = np.random.default_rng(4)
 X = pd.DataFrame(random.normal(size=(300, 4)), columns=["a", "b c", "größe", "d"])
 NUMBERS = pd.DataFrame({"price": 1000 * X["a"] + 50 * X["d"], "days": X["b c"] - X["a"]})
 _, indicator = make_multilabel_classification(300, 4, n_classes=3, random_state=1)
-LABELS = pd.DataFrame({name: (indicator[:, place] ^ (X["a"] > 1)).astype(int) for place, name in enumerate(["news", "sport", "art"])})
-KINDS = pd.DataFrame({"colour": np.where(X["a"] > 0, "red", np.where(X["d"] > 0, "blue", "grün")), "size": np.where(X["b c"] > 0, "small", "large")})
+LABELS = pd.DataFrame(
+    {name: (indicator[:, place] ^ (X["a"] > 1)).astype(int) for place, name in enumerate(["news", "sport", "art"])}
+)
+KINDS = pd.DataFrame(
+    {
+        "colour": np.where(X["a"] > 0, "red", np.where(X["d"] > 0, "blue", "grün")),
+        "size": np.where(X["b c"] > 0, "small", "large"),
+    }
+)
 
 
 def columns() -> dict[str, list[Any]]:
@@ -45,12 +58,16 @@ def columns() -> dict[str, list[Any]]:
 @pytest.mark.parametrize(
     "estimator",
     [
-        LinearRegression(), MultiTaskLasso(0.01), RandomForestRegressor(5, random_state=0), KNeighborsRegressor(),
+        LinearRegression(),
+        MultiTaskLasso(0.01),
+        RandomForestRegressor(5, random_state=0),
+        KNeighborsRegressor(),
         MultiOutputRegressor(GradientBoostingRegressor(n_estimators=5)),
-        MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=5)), GridSearchCV(make_pipeline(StandardScaler(), LinearRegression()), {}).estimator,
+        MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=5)),
+        GridSearchCV(make_pipeline(StandardScaler(), LinearRegression()), {}).estimator,
     ],
     ids=lambda item: type(item).__name__,
-)  # fmt: skip
+)
 def test_several_numbers_are_the_models_own(estimator: Any) -> None:
     estimator.fit(X, NUMBERS)
     answer = predict(served(estimator, X, "regression", targets=["price", "days"]), columns())
@@ -61,12 +78,17 @@ def test_several_numbers_are_the_models_own(estimator: Any) -> None:
 @pytest.mark.parametrize(
     "estimator",
     [
-        OneVsRestClassifier(LogisticRegression()), MLPClassifier((8,), max_iter=50, random_state=0), RandomForestClassifier(5, random_state=0),
-        ExtraTreesClassifier(5, random_state=0), DecisionTreeClassifier(max_depth=4), MultiOutputClassifier(LogisticRegression()), KNeighborsClassifier(),
+        OneVsRestClassifier(LogisticRegression()),
+        MLPClassifier((8,), max_iter=50, random_state=0),
+        RandomForestClassifier(5, random_state=0),
+        ExtraTreesClassifier(5, random_state=0),
+        DecisionTreeClassifier(max_depth=4),
+        MultiOutputClassifier(LogisticRegression()),
+        KNeighborsClassifier(),
         ClassifierChain(LogisticRegression()),
     ],
     ids=lambda item: type(item).__name__,
-)  # fmt: skip
+)
 def test_labels_of_a_row_are_the_models_own(estimator: Any) -> None:
     estimator.fit(X, LABELS if not isinstance(estimator, OneVsRestClassifier | MLPClassifier) else LABELS.to_numpy())
     model = served(estimator, X, "classification", targets=list(LABELS.columns))
@@ -83,7 +105,9 @@ def test_labels_of_a_row_are_the_models_own(estimator: Any) -> None:
 
 
 def test_classes_of_several_kinds_come_back_as_they_were() -> None:
-    estimator = MultiOutputClassifier(make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0))).fit(X, KINDS)
+    estimator = MultiOutputClassifier(make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0))).fit(
+        X, KINDS
+    )
     found = exported(estimator, X, "classification", targets=list(KINDS.columns))
     assert found.no_probability == "not every one of its targets has two classes"
     model = made(found.described, found.files)
@@ -97,16 +121,26 @@ def test_an_explanation_has_the_effects_on_each_target() -> None:
     model = served(LinearRegression().fit(X, NUMBERS), X, "regression", targets=["price", "days"])
     (found,) = explain(model, {name: values[:1] for name, values in columns().items()})
     for place, target in enumerate(("price", "days")):
-        assert found["base_value"][target] + sum(found["shap_values"][target].values()) == pytest.approx(found["prediction"][place], rel=1e-3, abs=1e-2)
+        assert found["base_value"][target] + sum(found["shap_values"][target].values()) == pytest.approx(
+            found["prediction"][place], rel=1e-3, abs=1e-2
+        )
     assert abs(found["shap_values"]["days"]["größe"]) < 1e-3 < abs(found["shap_values"]["days"]["b c"])
-    labels = served(RandomForestClassifier(5, random_state=0).fit(X, LABELS), X, "classification", targets=list(LABELS.columns))
+    labels = served(
+        RandomForestClassifier(5, random_state=0).fit(X, LABELS), X, "classification", targets=list(LABELS.columns)
+    )
     (found,) = explain(labels, {name: values[:1] for name, values in columns().items()})
     assert found["explains"] == "probability" and set(found["probability"]) == set(LABELS.columns)
 
 
 def test_metrics_are_means_over_the_targets_and_accuracy_asks_for_all_of_them() -> None:
     labels, predicted = np.array([[0, 1], [1, 1], [0, 0], [1, 0]]), np.array([[0, 1], [1, 0], [0, 0], [0, 0]])
-    found = scores_of("classification", [[0, 1], [0, 1]], labels, predicted, np.array([[0.1, 0.9], [0.8, 0.4], [0.2, 0.3], [0.4, 0.2]]))
+    found = scores_of(
+        "classification",
+        [[0, 1], [0, 1]],
+        labels,
+        predicted,
+        np.array([[0.1, 0.9], [0.8, 0.4], [0.2, 0.3], [0.4, 0.2]]),
+    )
     assert found["accuracy"] == 0.5 and found["balanced_accuracy"] == 0.75 and found["roc_auc"] == 1.0
     assert scores_of("regression", [], np.array([[1.0, 10.0]]), np.array([[2.0, 13.0]])) == {"mae": 2.0, "rmse": 2.0}
 
@@ -122,13 +156,18 @@ def test_the_baseline_of_several_targets_is_that_of_each() -> None:
 def test_a_loss_weighs_targets_of_different_sizes_alike() -> None:
     objectives = sandbox_objectives("regression")
     loss = Loss.of(objectives, "regression", NUMBERS)
-    far_in_price, far_in_days = NUMBERS.iloc[0].add([NUMBERS["price"].std(ddof=0), 0]), NUMBERS.iloc[0].add([0, NUMBERS["days"].std(ddof=0)])
+    far_in_price, far_in_days = (
+        NUMBERS.iloc[0].add([NUMBERS["price"].std(ddof=0), 0]),
+        NUMBERS.iloc[0].add([0, NUMBERS["days"].std(ddof=0)]),
+    )
     label = NUMBERS.iloc[0].tolist()
     assert loss(far_in_price.tolist(), label) == pytest.approx(loss(far_in_days.tolist(), label)) == pytest.approx(0.5)
     assert Loss.of(objectives, "classification", KINDS)(["red", "small"], ["red", "large"]) == 0.5
 
 
-@pytest.mark.parametrize("labels", [NUMBERS, LABELS, KINDS, NUMBERS["price"]], ids=["numbers", "labels", "kinds", "one"])
+@pytest.mark.parametrize(
+    "labels", [NUMBERS, LABELS, KINDS, NUMBERS["price"]], ids=["numbers", "labels", "kinds", "one"]
+)
 def test_labels_of_any_form_are_kept_and_come_back(labels: Any, tmp_path: Path) -> None:
     rows = Labelled(X, as_labels(labels), as_labels(labels)).sample(50)
     rows.save(tmp_path, "holdout")

@@ -1,4 +1,6 @@
-"""The evaluation of permissions where AWS's examples don't lead: what can't be told, what is wrong, what a call needs."""
+"""The evaluation of permissions where AWS's examples don't lead: what can't be told, what is wrong, what a call
+needs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
 
 
 def outcome(statement: Any, resource: str = "arn:aws:s3:::b/k", action: str = "s3:GetObject", **request: Any) -> str:
-    policies = Policies(identity=(read({"Version": "2012-10-17", "Statement": [*statement] if isinstance(statement, list) else [statement]}, "own"),))
+    policies = Policies(
+        identity=(
+            read(
+                {"Version": "2012-10-17", "Statement": [*statement] if isinstance(statement, list) else [statement]},
+                "own",
+            ),
+        )
+    )
     return evaluate(Request(action, resource, ROLE, **request), policies).outcome
 
 
@@ -33,16 +42,34 @@ def allow(resource: Any, action: str = "s3:GetObject", **more: Any) -> dict[str,
         (allow([UNKNOWN, "arn:aws:s3:::b/*"]), {}, "allowed"),
         (allow(f"arn:aws:s3:::{UNKNOWN}/*"), {}, "undecided"),
         (allow(f"arn:aws:sqs:::{UNKNOWN}"), {}, "denied"),
-        (allow("*", Condition={"StringEquals": {"aws:SourceVpce": "vpce-1"}}), {"open_keys": ("aws:SourceVpce",)}, "undecided"),
+        (
+            allow("*", Condition={"StringEquals": {"aws:SourceVpce": "vpce-1"}}),
+            {"open_keys": ("aws:SourceVpce",)},
+            "undecided",
+        ),
         (allow("*", Condition={"StringEquals": {"aws:SourceVpce": "vpce-1"}}), {}, "denied"),
-        (allow("*", Condition={"StringEquals": {"aws:ResourceTag/team": "x"}}), {"open_keys": ("aws:ResourceTag/*",)}, "undecided"),
-        (allow("*", Condition={"StringEquals": {"aws:PrincipalTag/team": UNKNOWN}}), {"context": {"aws:PrincipalTag/team": "x"}}, "undecided"),
-        (allow("*", Condition={"StringEquals": {"k": "x"}}), {"context": {"k": ["x", "y"]}}, "undecided"),  # no qualifier, several values
+        (
+            allow("*", Condition={"StringEquals": {"aws:ResourceTag/team": "x"}}),
+            {"open_keys": ("aws:ResourceTag/*",)},
+            "undecided",
+        ),
+        (
+            allow("*", Condition={"StringEquals": {"aws:PrincipalTag/team": UNKNOWN}}),
+            {"context": {"aws:PrincipalTag/team": "x"}},
+            "undecided",
+        ),
+        (
+            allow("*", Condition={"StringEquals": {"k": "x"}}),
+            {"context": {"k": ["x", "y"]}},
+            "undecided",
+        ),  # no qualifier, several values
         ([allow("*"), {"Effect": "Deny", "Action": "s3:*", "Resource": UNKNOWN}], {}, "undecided"),
         ([allow("*"), {"Effect": "Deny", "Action": "sqs:*", "Resource": UNKNOWN}], {}, "allowed"),
     ],
 )
-def test_what_a_preview_cant_tell_is_undecided_and_nothing_else_is(statement: Any, request_: dict[str, Any], wanted: str) -> None:
+def test_what_a_preview_cant_tell_is_undecided_and_nothing_else_is(
+    statement: Any, request_: dict[str, Any], wanted: str
+) -> None:
     assert outcome(statement, **request_) == wanted
 
 
@@ -78,7 +105,9 @@ def test_characters_of_expressions_are_characters() -> None:
     assert fits("a.c", "abc") is False and fits("a+(b)[c]", "a+(b)[c]") is True and fits("a?c", "a\nc") is True
 
 
-@pytest.mark.parametrize("operator", ["StringEquals", "ForAnyValue:StringLikeIfExists", "forallvalues:arnnotlike", "Null", "NotIpAddress"])
+@pytest.mark.parametrize(
+    "operator", ["StringEquals", "ForAnyValue:StringLikeIfExists", "forallvalues:arnnotlike", "Null", "NotIpAddress"]
+)
 def test_operators_that_iam_knows(operator: str) -> None:
     assert known(operator)
 
@@ -90,7 +119,12 @@ def test_an_operator_that_iam_does_not_know_is_an_error(operator: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "says"), [("{", "own: is no JSON"), ([], "own: has no Statement"), ({"Statement": [{"Effect": "allow"}]}, "neither the effect Allow nor Deny")]
+    ("document", "says"),
+    [
+        ("{", "own: is no JSON"),
+        ([], "own: has no Statement"),
+        ({"Statement": [{"Effect": "allow"}]}, "neither the effect Allow nor Deny"),
+    ],
 )
 def test_a_document_that_is_none_is_an_error(document: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
@@ -98,11 +132,22 @@ def test_a_document_that_is_none_is_an_error(document: Any, says: str) -> None:
 
 
 def test_a_decision_names_the_statement() -> None:
-    policy = read(json.dumps({"Version": "2012-10-17", "Statement": [allow("*"), {"Sid": "No", "Effect": "Deny", "Action": "*", "Resource": "*"}]}), "own")
-    assert (
-        evaluate(Request("s3:GetObject", "arn:aws:s3:::b/k", ROLE), Policies(identity=(policy,))).reason == "own, statement No denies it (a policy of its own)"
+    policy = read(
+        json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [allow("*"), {"Sid": "No", "Effect": "Deny", "Action": "*", "Resource": "*"}],
+            }
+        ),
+        "own",
     )
-    reason = evaluate(Request("kms:Decrypt", KEY, ROLE), Policies(identity=(read({"Statement": allow("*", "kms:*")}, "own"),))).reason
+    assert (
+        evaluate(Request("s3:GetObject", "arn:aws:s3:::b/k", ROLE), Policies(identity=(policy,))).reason
+        == "own, statement No denies it (a policy of its own)"
+    )
+    reason = evaluate(
+        Request("kms:Decrypt", KEY, ROLE), Policies(identity=(read({"Statement": allow("*", "kms:*")}, "own"),))
+    ).reason
     assert reason == "the key's policy does not name it"
 
 
@@ -111,28 +156,70 @@ def test_a_decision_names_the_statement() -> None:
     [
         ("s3", "ListObjectsV2", {"Bucket": "b", "Prefix": "p/"}, [("s3:ListBucket", "arn:aws:s3:::b")]),
         ("s3", "HeadObject", {"Bucket": "b", "Key": "k"}, [("s3:GetObject", "arn:aws:s3:::b/k")]),
-        ("s3", "GetObject", {"Bucket": "b", "Key": "k", "VersionId": "1"}, [("s3:GetObjectVersion", "arn:aws:s3:::b/k")]),
+        (
+            "s3",
+            "GetObject",
+            {"Bucket": "b", "Key": "k", "VersionId": "1"},
+            [("s3:GetObjectVersion", "arn:aws:s3:::b/k")],
+        ),
         ("s3", "UploadPart", {"Bucket": "b", "Key": "k"}, [("s3:PutObject", "arn:aws:s3:::b/k")]),
-        ("s3", "CopyObject", {"Bucket": "b", "Key": "k", "CopySource": "/c/j"}, [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::c/j")]),
-        ("s3", "DeleteObjects", {"Bucket": "b", "Delete": [{"Key": "k"}, {"Key": "l", "VersionId": "1"}]},
-         [("s3:DeleteObject", "arn:aws:s3:::b/k"), ("s3:DeleteObjectVersion", "arn:aws:s3:::b/l")]),
+        (
+            "s3",
+            "CopyObject",
+            {"Bucket": "b", "Key": "k", "CopySource": "/c/j"},
+            [("s3:PutObject", "arn:aws:s3:::b/k"), ("s3:GetObject", "arn:aws:s3:::c/j")],
+        ),
+        (
+            "s3",
+            "DeleteObjects",
+            {"Bucket": "b", "Delete": [{"Key": "k"}, {"Key": "l", "VersionId": "1"}]},
+            [("s3:DeleteObject", "arn:aws:s3:::b/k"), ("s3:DeleteObjectVersion", "arn:aws:s3:::b/l")],
+        ),
         ("s3", "ListBuckets", {}, [("s3:ListAllMyBuckets", "*")]),
         ("monitoring", "PutMetricData", {"Namespace": "n"}, [("cloudwatch:PutMetricData", "*")]),
-        ("dynamodb", "BatchGetItem", {"RequestItems": ["t", "u"]},
-         [("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"), ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/u")]),
-        ("secretsmanager", "GetSecretValue", {"SecretId": "s"}, [("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:s-AbCdEf")]),
-        ("sagemaker", "CreateModel", {"ModelName": "m", "ExecutionRoleArn": ROLE, "Tags": ["a"]},
-         [("sagemaker:CreateModel", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/m"), ("sagemaker:AddTags", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/m"),
-          ("iam:PassRole", ROLE)]),
-        ("lambda", "Invoke", {"FunctionName": "f"}, [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")]),
+        (
+            "dynamodb",
+            "BatchGetItem",
+            {"RequestItems": ["t", "u"]},
+            [
+                ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/t"),
+                ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/u"),
+            ],
+        ),
+        (
+            "secretsmanager",
+            "GetSecretValue",
+            {"SecretId": "s"},
+            [("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:s-AbCdEf")],
+        ),
+        (
+            "sagemaker",
+            "CreateModel",
+            {"ModelName": "m", "ExecutionRoleArn": ROLE, "Tags": ["a"]},
+            [
+                ("sagemaker:CreateModel", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/m"),
+                ("sagemaker:AddTags", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/m"),
+                ("iam:PassRole", ROLE),
+            ],
+        ),
+        (
+            "lambda",
+            "Invoke",
+            {"FunctionName": "f"},
+            [("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f")],
+        ),
     ],
-)  # fmt: skip
-def test_a_call_needs_what_aws_says(service: str, operation: str, parameters: dict[str, Any], wanted: list[tuple[str, str]]) -> None:
+)
+def test_a_call_needs_what_aws_says(
+    service: str, operation: str, parameters: dict[str, Any], wanted: list[tuple[str, str]]
+) -> None:
     assert [(need.action, need.resource) for need in needed(service, operation, parameters, REGION, ACCOUNT)] == wanted
 
 
 def test_of_an_object_that_is_not_there_only_who_may_list_is_told() -> None:
-    assert [need.action for need in needed("s3", "GetObject", {"Bucket": "b", "Key": "k"}, REGION, ACCOUNT, missing=True)] == ["s3:GetObject", "s3:ListBucket"]
+    assert [
+        need.action for need in needed("s3", "GetObject", {"Bucket": "b", "Key": "k"}, REGION, ACCOUNT, missing=True)
+    ] == ["s3:GetObject", "s3:ListBucket"]
 
 
 def test_an_operation_without_action_is_an_error() -> None:

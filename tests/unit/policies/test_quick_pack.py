@@ -24,7 +24,13 @@ SECRET = ("aws:secretsmanager/secret:Secret", "s", {"name": "s"})
 ROTATION = ("aws:secretsmanager/secretRotation:SecretRotation", "s", {"secretId": "s"})
 BUCKET = ("aws:s3/bucket:Bucket", "b", {"bucket": "b"})
 LOGS = ("aws:cloudwatch/logGroup:LogGroup", "l", {"name": "/l"})
-STACKS = {"one secret": [SECRET], "a bucket": [BUCKET, LOGS], "both": [SECRET, BUCKET, LOGS], "one that rotates": [SECRET, ROTATION], "nothing": []}
+STACKS = {
+    "one secret": [SECRET],
+    "a bucket": [BUCKET, LOGS],
+    "both": [SECRET, BUCKET, LOGS],
+    "one that rotates": [SECRET, ROTATION],
+    "nothing": [],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +55,14 @@ def said(resources: list[Any]) -> tuple[list[str], list[str]]:
     """Findings about each resource, and about the stack, by the SDK as it now is."""
     servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
     single = [servicer.Analyze(request, None) for request in requests(resources)]
-    whole = servicer.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=[packs.resource_of(item, "", []) for item in requests(resources)]), None)
+    whole = servicer.AnalyzeStack(
+        analyzer_pb2.AnalyzeStackRequest(resources=[packs.resource_of(item, "", []) for item in requests(resources)]),
+        None,
+    )
     both = [item for answer in single for item in answer.diagnostics], whole.diagnostics
-    return tuple([f"{item.policyName} {item.enforcementLevel} {item.urn}: {item.message}" for item in found] for found in both)  # type: ignore[return-value]
+    return tuple(
+        [f"{item.policyName} {item.enforcementLevel} {item.urn}: {item.message}" for item in found] for found in both
+    )  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("resources", STACKS.values(), ids=STACKS)
@@ -72,7 +83,9 @@ OBJECTS = {
 
 @pytest.mark.parametrize("quickly", [False, True])
 @pytest.mark.parametrize("kinds", OBJECTS.values(), ids=OBJECTS)
-def test_what_a_preview_knows_nothing_of_is_undecided_not_wrong(kinds: list[str], quickly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_preview_knows_nothing_of_is_undecided_not_wrong(
+    kinds: list[str], quickly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if quickly:
         quick.quicken()
     # As the engine sends objects of a cluster that is not there yet.
@@ -83,24 +96,42 @@ def test_what_a_preview_knows_nothing_of_is_undecided_not_wrong(kinds: list[str]
     assert all("can't run policy" in text for text in previewed if "k8s-" in text), previewed
     assert any("secret-rotates" in text and "can't run" not in text for text in previewed), "what is known is judged"
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
-    assert any(text.startswith("k8s-namespace-closed") and "can't run" not in text for text in said(objects)[1]), "a deployment knows everything"
+    assert any(text.startswith("k8s-namespace-closed") and "can't run" not in text for text in said(objects)[1]), (
+        "a deployment knows everything"
+    )
 
 
 def test_the_sdk_has_every_name_that_is_replaced() -> None:
     assert quick.absent() == [], "a review is several times slower until policies/quick.py follows the SDK"
     quick.quicken()
-    assert all(vars(sdk)[name].__module__ == "policies.quick" for name in ("StackValidationArgs", "_PolicyAnalyzerServicer"))
+    assert all(
+        vars(sdk)[name].__module__ == "policies.quick" for name in ("StackValidationArgs", "_PolicyAnalyzerServicer")
+    )
 
 
-GONE = ["json_format", "deserialize_properties", "unknown_checking_proxy", "StackValidationArgs", "_PolicyAnalyzerServicer"]
-GONE += ["_PolicyAnalyzerServicer.Analyze", "_PolicyAnalyzerServicer.AnalyzeStack", "_PolicyAnalyzerServicer._get_resource_options"]
+GONE = [
+    "json_format",
+    "deserialize_properties",
+    "unknown_checking_proxy",
+    "StackValidationArgs",
+    "_PolicyAnalyzerServicer",
+]
+GONE += [
+    "_PolicyAnalyzerServicer.Analyze",
+    "_PolicyAnalyzerServicer.AnalyzeStack",
+    "_PolicyAnalyzerServicer._get_resource_options",
+]
 
 
 @pytest.mark.parametrize("name", GONE)
 def test_a_name_that_is_gone_is_told_and_nothing_is_replaced(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _, method = name.rpartition(".")
     if method in ("Analyze", "AnalyzeStack"):  # the protocol's own class has them, too
-        kept = {key: value for key, value in vars(sdk._PolicyAnalyzerServicer).items() if key not in (method, "__dict__", "__weakref__")}
+        kept = {
+            key: value
+            for key, value in vars(sdk._PolicyAnalyzerServicer).items()
+            if key not in (method, "__dict__", "__weakref__")
+        }
         monkeypatch.setattr(sdk, owner, type("_PolicyAnalyzerServicer", (), kept))
     else:
         monkeypatch.delattr(getattr(sdk, owner) if owner else sdk, method)
@@ -124,15 +155,32 @@ class _OwnArguments(sdk._PolicyAnalyzerServicer):
     def AnalyzeStack(self, request: Any, context: Any) -> Any:
         response = analyzer_pb2.AnalyzeResponse()
         for policy in self._PolicyAnalyzerServicer__policies:
-            if not isinstance(policy, sdk.StackValidationPolicy) or self._get_enforcement_level(policy) == sdk.EnforcementLevel.DISABLED:
+            if (
+                not isinstance(policy, sdk.StackValidationPolicy)
+                or self._get_enforcement_level(policy) == sdk.EnforcementLevel.DISABLED
+            ):
                 continue
-            report = self._create_report_violation(response, policy.name, policy.description, self._get_enforcement_level(policy), policy.severity)
+            report = self._create_report_violation(
+                response, policy.name, policy.description, self._get_enforcement_level(policy), policy.severity
+            )
             policy.validate(self._made(list(request.resources)), report)
         return response
 
     def _made(self, resources: list[Any]) -> Any:
-        made = [sdk.PolicyResource(r.type, sdk.unknown_checking_proxy(sdk.deserialize_properties(sdk.json_format.MessageToDict(r.properties))), r.urn, r.name,
-                                   self._get_resource_options(r), None, None, [], {}) for r in resources]  # fmt: skip
+        made = [
+            sdk.PolicyResource(
+                r.type,
+                sdk.unknown_checking_proxy(sdk.deserialize_properties(sdk.json_format.MessageToDict(r.properties))),
+                r.urn,
+                r.name,
+                self._get_resource_options(r),
+                None,
+                None,
+                [],
+                {},
+            )
+            for r in resources
+        ]
         return self.arguments(made)
 
 
@@ -145,9 +193,13 @@ class _ReadsTwice(_OwnArguments):
         return super()._made(resources)
 
 
-@pytest.mark.parametrize("resources", [stack for stack in STACKS.values() if stack], ids=[name for name, stack in STACKS.items() if stack])
+@pytest.mark.parametrize(
+    "resources", [stack for stack in STACKS.values() if stack], ids=[name for name, stack in STACKS.items() if stack]
+)
 @pytest.mark.parametrize("another", [_ReadsFirst, _OwnArguments, _ReadsTwice])
-def test_a_stack_is_judged_however_often_the_sdk_reads_its_resources(another: Any, resources: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_is_judged_however_often_the_sdk_reads_its_resources(
+    another: Any, resources: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = said(resources)
     monkeypatch.setattr(sdk, "_PolicyAnalyzerServicer", another)
     quick.quicken()
@@ -165,11 +217,19 @@ def test_objects_of_a_stack_are_made_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sdk, "PolicyResource", Counted)
     quick.quicken()
     said(STACKS["both"])
-    assert made == ["s", "b", "l"], "the SDK now makes a stack's objects another way: a review is slower than it need be"
+    assert made == [
+        "s",
+        "b",
+        "l",
+    ], "the SDK now makes a stack's objects another way: a review is slower than it need be"
 
 
-@pytest.mark.parametrize(("value", "replaced"), [(None, False), ("", False), ("0", False), ("true", False), ("1", True)])
-def test_only_the_switch_makes_the_pack_quick(value: str | None, replaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("value", "replaced"), [(None, False), ("", False), ("0", False), ("true", False), ("1", True)]
+)
+def test_only_the_switch_makes_the_pack_quick(
+    value: str | None, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[Any] = []
     monkeypatch.setattr(pulumi_policy, "PolicyPack", lambda **more: started.append(more))
     monkeypatch.delenv(quick.SWITCH, raising=False)

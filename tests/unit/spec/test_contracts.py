@@ -1,4 +1,6 @@
-"""Contracts: what the standard allows is taken, what is wrong in one is told whole, and changes that would break who reads the data are refused."""
+"""Contracts: what the standard allows is taken, what is wrong in one is told whole, and changes that would break who
+reads the data are refused.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,15 @@ def changed(*changes: Change, version: str = "1.1.0", mode: str = "BACKWARD") ->
 
 
 def added(**values: Any) -> Change:
-    return lambda document: document["schema"][0]["properties"].append({"name": "gate", "logicalType": "string", **values})
+    return lambda document: document["schema"][0]["properties"].append(
+        {"name": "gate", "logicalType": "string", **values}
+    )
 
 
 def without(name: str) -> Change:
-    return lambda document: document["schema"][0].update(properties=[p for p in document["schema"][0]["properties"] if p["name"] != name])
+    return lambda document: document["schema"][0].update(
+        properties=[p for p in document["schema"][0]["properties"] if p["name"] != name]
+    )
 
 
 def told(document: dict[str, Any]) -> Read:
@@ -54,7 +60,10 @@ def told(document: dict[str, Any]) -> Read:
 
 WRONG: list[tuple[Change, str]] = [
     (lambda d: d.update(verson="1.0.0"), "verson: the standard has no 'verson'\n  -> did you mean version?"),
-    (field("origin", requird=True), "flights.origin.requird: the standard has no 'requird'\n  -> did you mean required?"),
+    (
+        field("origin", requird=True),
+        "flights.origin.requird: the standard has no 'requird'\n  -> did you mean required?",
+    ),
     (field("distance", logicalTypeOptions={"minmum": 1}), "did you mean minimum?"),
     (lambda d: d["schema"][0].update(propertis=[]), "did you mean properties?"),
     (lambda d: d.update(version=1.0), "version: must be a text, and is 1.0\n  -> put it in quotes"),
@@ -62,53 +71,136 @@ WRONG: list[tuple[Change, str]] = [
     (lambda d: d.pop("apiVersion"), "apiVersion is missing: which version of the standard is it?"),
     (lambda d: d.update(apiVersion="v2.2.2"), "v2.2.2 of the standard has other sections than version 3"),
     (lambda d: d.update(apiVersion="3.1.0"), "'3.1.0' is no version of the standard that is known here"),
-    (lambda d: d.update(apiVersion="v9.0.0"), "is no version of the standard that is known here (v3.0.0, v3.0.1, v3.0.2, v3.1.0, v3.2.0)"),
+    (
+        lambda d: d.update(apiVersion="v9.0.0"),
+        "is no version of the standard that is known here (v3.0.0, v3.0.1, v3.0.2, v3.1.0, v3.2.0)",
+    ),
     (lambda d: d.update(dataContractSpecification="1.1.0"), "is in another format (datacontract.com)"),
-    (field("origin", logicalType="text"), 'logicalType: "text" is none of string, date, timestamp, time, number, integer, object, array, boolean'),
+    (
+        field("origin", logicalType="text"),
+        'logicalType: "text" is none of string, date, timestamp, time, number, integer, object, array, boolean',
+    ),
     (field("origin", logicalTypeOptions={"minimum": 1}), "'minimum'"),
     (field("scheduled_departure", logicalTypeOptions={"minimum": "soon"}), "the bound 'soon' is no time in ISO 8601"),
-    (lambda d: d["schema"][0]["properties"].append(dict(d["schema"][0]["properties"][5])), "the property flight is there twice"),
-    (lambda d: d["schema"][0]["properties"].append({"name": "Flight", "logicalType": "string"}), "Flight and flight are one name for Athena and Glue"),
+    (
+        lambda d: d["schema"][0]["properties"].append(dict(d["schema"][0]["properties"][5])),
+        "the property flight is there twice",
+    ),
+    (
+        lambda d: d["schema"][0]["properties"].append({"name": "Flight", "logicalType": "string"}),
+        "Flight and flight are one name for Athena and Glue",
+    ),
     (added(name="two\nlines"), "is no name of a column"),
     (added(name=" gate"), "begins or ends with a blank"),
     (added(name="groundplan:offset"), "names that begin with 'groundplan:' are the platform's own"),
     (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is no regular expression of RE2"),
-    (field("origin", logicalTypeOptions={"pattern": "^(?!EWR)"}), "is no regular expression of RE2 (it has no lookahead, lookbehind and backreferences)"),
-    (field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}), "the minimum 9 is above the maximum 1: no value is allowed"),
-    (field("distance", logicalTypeOptions={"exclusiveMinimum": 5, "maximum": 5}), "the minimum 5 is above the maximum 5: no value is allowed"),
-    (field("distance", logicalTypeOptions={"minimum": 2**63}), "no whole number of 64 bits lies within these bounds"),
-    (field("origin", logicalTypeOptions={"minLength": 9, "maxLength": 3}), "minLength 9 is above maxLength 3: no value is allowed"),
-    (added(logicalType="number", physicalType="decimal(50, 2)"), "a decimal has 1 to 38 digits"),
-    (field("distance", logicalTypeOptions={"minimum": 0.2, "maximum": 0.8}), "no whole number of 64 bits lies within these bounds"),
-    (added(logicalType="number", physicalType="decimal(5,2)", logicalTypeOptions={"minimum": 1000}), "no decimal of 5 digits lies within these bounds"),
-    (lambda d: (d.update(apiVersion="v3.2.0"), added(logicalType="integer", enum=[{"value": "a"}])(d)), "'a' is allowed, and is no integer"),
-    (field("origin", logicalTypeOptions={"pattern": "^[A-Z]{,3}$"}), "has a count without a beginning, which RE2 reads as text\n  -> write {0,3}"),
-    (added(logicalType="timestamp", logicalTypeOptions={"format": "yyyy-MM-dd HH:mm z"}), "has 'z', which nothing here reads"),
     (
-        lambda d: (d["customProperties"].append({"property": "version", "value": "tailnum"}), field("tailnum", required=True)(d)),
+        field("origin", logicalTypeOptions={"pattern": "^(?!EWR)"}),
+        "is no regular expression of RE2 (it has no lookahead, lookbehind and backreferences)",
+    ),
+    (
+        field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}),
+        "the minimum 9 is above the maximum 1: no value is allowed",
+    ),
+    (
+        field("distance", logicalTypeOptions={"exclusiveMinimum": 5, "maximum": 5}),
+        "the minimum 5 is above the maximum 5: no value is allowed",
+    ),
+    (field("distance", logicalTypeOptions={"minimum": 2**63}), "no whole number of 64 bits lies within these bounds"),
+    (
+        field("origin", logicalTypeOptions={"minLength": 9, "maxLength": 3}),
+        "minLength 9 is above maxLength 3: no value is allowed",
+    ),
+    (added(logicalType="number", physicalType="decimal(50, 2)"), "a decimal has 1 to 38 digits"),
+    (
+        field("distance", logicalTypeOptions={"minimum": 0.2, "maximum": 0.8}),
+        "no whole number of 64 bits lies within these bounds",
+    ),
+    (
+        added(logicalType="number", physicalType="decimal(5,2)", logicalTypeOptions={"minimum": 1000}),
+        "no decimal of 5 digits lies within these bounds",
+    ),
+    (
+        lambda d: (d.update(apiVersion="v3.2.0"), added(logicalType="integer", enum=[{"value": "a"}])(d)),
+        "'a' is allowed, and is no integer",
+    ),
+    (
+        field("origin", logicalTypeOptions={"pattern": "^[A-Z]{,3}$"}),
+        "has a count without a beginning, which RE2 reads as text\n  -> write {0,3}",
+    ),
+    (
+        added(logicalType="timestamp", logicalTypeOptions={"format": "yyyy-MM-dd HH:mm z"}),
+        "has 'z', which nothing here reads",
+    ),
+    (
+        lambda d: (
+            d["customProperties"].append({"property": "version", "value": "tailnum"}),
+            field("tailnum", required=True)(d),
+        ),
         "is masked, and tokens have no order",
     ),
-    (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": "JFK"}}]), "validValues must be a list"),
-    (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "(?=x)"}}]), "is no regular expression of RE2"),
     (
-        lambda d: d["schema"][0].update(quality=[{"metric": "duplicateValues", "mustBe": 0, "arguments": {"properties": ["orign"]}}]),
+        field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": "JFK"}}]),
+        "validValues must be a list",
+    ),
+    (
+        field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "(?=x)"}}]),
+        "is no regular expression of RE2",
+    ),
+    (
+        lambda d: d["schema"][0].update(
+            quality=[{"metric": "duplicateValues", "mustBe": 0, "arguments": {"properties": ["orign"]}}]
+        ),
         "is about the field 'orign'",
     ),
-    (added(logicalType="timestamp", logicalTypeOptions={"defaultTimezone": "Mars/Base"}), "'Mars/Base' is no time zone of the IANA database"),
-    (added(logicalType="date", logicalTypeOptions={"format": "QQQ yyyy"}), "the format 'QQQ yyyy' has 'QQQ', which nothing here reads"),
+    (
+        added(logicalType="timestamp", logicalTypeOptions={"defaultTimezone": "Mars/Base"}),
+        "'Mars/Base' is no time zone of the IANA database",
+    ),
+    (
+        added(logicalType="date", logicalTypeOptions={"format": "QQQ yyyy"}),
+        "the format 'QQQ yyyy' has 'QQQ', which nothing here reads",
+    ),
     (field("tailnum", tags=["personel"]), "the tag 'personel' masks nothing\n  -> did you mean personal?"),
-    (field("tailnum", customProperties=[{"property": "notPersonal", "value": "a plane, not a person"}]), "is personal (tags: personal) and is said to be not"),
+    (
+        field("tailnum", customProperties=[{"property": "notPersonal", "value": "a plane, not a person"}]),
+        "is personal (tags: personal) and is said to be not",
+    ),
     (field("dest", customProperties=[{"property": "notPersonal", "value": "no"}]), "notPersonal must give the reason"),
-    (lambda d: d["customProperties"].append({"property": "compatability", "value": "FULL"}), "did you mean compatibility?"),
-    (added(name="parts", logicalType="array", items={"logicalType": "string"}, primaryKey=True), "an array can't be the key"),
-    (added(name="a", logicalType="object", properties=[{"name": "x:y", "logicalType": "string"}]), "by which tables write their types"),
+    (
+        lambda d: d["customProperties"].append({"property": "compatability", "value": "FULL"}),
+        "did you mean compatibility?",
+    ),
+    (
+        added(name="parts", logicalType="array", items={"logicalType": "string"}, primaryKey=True),
+        "an array can't be the key",
+    ),
+    (
+        added(name="a", logicalType="object", properties=[{"name": "x:y", "logicalType": "string"}]),
+        "by which tables write their types",
+    ),
     (field("origin", quality=[{"metric": "rowCount"}]), "has no comparison\n  -> give one of mustBe, mustNotBe"),
-    (field("origin", quality=[{"metric": "nullValues", "mustBe": 1, "mustBeLessThan": 2}]), "mustBe and mustBeLessThan together"),
+    (
+        field("origin", quality=[{"metric": "nullValues", "mustBe": 1, "mustBeLessThan": 2}]),
+        "mustBe and mustBeLessThan together",
+    ),
     (field("origin", quality=[{"metric": "rowCount", "mustBeBetween": [9, 1]}]), "mustBeBetween: 9 is above 1"),
-    (field("origin", quality=[{"metric": "rowCount", "mustBeBetween": [9]}]), "mustBeBetween is [9]\n  -> give two numbers, the smaller first"),
-    (lambda d: (d.update(apiVersion="v3.0.2"), added(logicalType="binary")(d)), 'gate.logicalType: "binary" is none of'),
-    (lambda d: d["schema"][0].update(relationships=[{"from": "a b", "to": "c.d"}]), '"a b" has not the form that the standard asks for here'),
-    (field("origin", quality=[{"metric": "invalidValues", "mustBe": 0}]), "invalidValues needs `arguments` with `validValues` or `pattern`"),
+    (
+        field("origin", quality=[{"metric": "rowCount", "mustBeBetween": [9]}]),
+        "mustBeBetween is [9]\n  -> give two numbers, the smaller first",
+    ),
+    (
+        lambda d: (d.update(apiVersion="v3.0.2"), added(logicalType="binary")(d)),
+        'gate.logicalType: "binary" is none of',
+    ),
+    (
+        lambda d: d["schema"][0].update(relationships=[{"from": "a b", "to": "c.d"}]),
+        '"a b" has not the form that the standard asks for here',
+    ),
+    (
+        field("origin", quality=[{"metric": "invalidValues", "mustBe": 0}]),
+        "invalidValues needs `arguments` with `validValues` or `pattern`",
+    ),
 ]
 
 
@@ -118,11 +210,17 @@ def test_a_wrong_contract_gets_one_clear_message(change: Change, says: str) -> N
     with pytest.raises(UsageError) as raised:
         contract_of(document, "flights.yaml")
     assert says in str(raised.value) and "flights.yaml:" in str(raised.value)
-    assert not any(word in str(raised.value) for word in ("Unevaluated", "is not of type", "required property", "Input should")), "no library's words"
+    assert not any(
+        word in str(raised.value) for word in ("Unevaluated", "is not of type", "required property", "Input should")
+    ), "no library's words"
 
 
 def test_all_faults_are_told_at_once_with_their_lines() -> None:
-    text = FLIGHTS.read_text(encoding="utf-8").replace("name: origin", "nam: origin").replace("version: 1.0.0", "version: 1.0")
+    text = (
+        FLIGHTS.read_text(encoding="utf-8")
+        .replace("name: origin", "nam: origin")
+        .replace("version: 1.0.0", "version: 1.0")
+    )
     faults = read(Document("flights.yaml", text)).faults
     lines = text.splitlines()
     assert len(faults) >= 2
@@ -133,7 +231,13 @@ def test_all_faults_are_told_at_once_with_their_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: [1\nb: 2", "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a bracket, a quote or an indentation is wrong"),
+        (
+            "a: [1\nb: 2",
+            (
+                "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a bracket, a quote or an"
+                " indentation is wrong"
+            ),
+        ),
         ("- a\n- b", "c.yaml:1: is no data contract: it holds no `key: value` pairs"),
         ("", "c.yaml:1: is no data contract"),
         ("id: a\nname: b\nid: c", "c.yaml:3: `id` is there twice\n  -> remove one of them"),
@@ -144,10 +248,13 @@ def test_all_faults_are_told_at_once_with_their_lines() -> None:
         ('{"id": "a", "id": "b"}', "c.yaml:1: `id` is there twice"),
         ("a: !!python/object:os.system x", "c.yaml:1: has a part with a type of its own (`!`), which is not read"),
         ("a:\n\t- b", "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a tab can't indent"),
-        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)),
-         "holds more than 200,000 parts, once its aliases are written out"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)),
+            "holds more than 200,000 parts, once its aliases are written out",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_contract_is_named_with_its_line(text: str, says: str) -> None:
     (fault,) = read(Document("c.yaml", text)).faults
     assert str(fault).startswith(says) or says in str(fault)
@@ -158,9 +265,15 @@ def test_a_contract_of_an_old_version_may_use_what_came_later_and_is_told_so() -
     found = told(document)
     assert not found.faults and found.contracts
     note = next(note for note in found.notes if note.place == "apiVersion")
-    assert note.says.startswith("v3.0.2 has not all that is used here (flights.scheduled_departure.logicalType: ") and note.fix == "write v3.1.0"
+    assert (
+        note.says.startswith("v3.0.2 has not all that is used here (flights.scheduled_departure.logicalType: ")
+        and note.fix == "write v3.1.0"
+    )
     for version in VERSIONS[VERSIONS.index("v3.1.0") :]:
-        assert not told({**document, "apiVersion": version}).notes[1:] and told({**document, "apiVersion": version}).contracts == found.contracts
+        assert (
+            not told({**document, "apiVersion": version}).notes[1:]
+            and told({**document, "apiVersion": version}).contracts == found.contracts
+        )
 
 
 def test_our_own_contracts_hold_to_the_version_they_name() -> None:
@@ -177,15 +290,27 @@ def typed(**values: Any) -> Any:
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ({"logicalType": "integer"}, "integer"), ({"logicalType": "number"}, "number"), ({"logicalType": "number", "physicalType": "int4"}, "integer"),
-        ({"logicalType": "number", "physicalType": "NUMERIC(12,2)"}, "decimal"), ({"logicalType": "number", "physicalType": "DECIMAL(9)"}, "decimal"),
-        ({"physicalType": "varchar(20)"}, "string"), ({"physicalType": "timestamptz"}, "timestamp"), ({"physicalType": "DATE"}, "date"),
-        ({"physicalType": "bigint"}, "integer"), ({"physicalType": "double precision"}, "number"), ({"physicalType": "BOOL"}, "boolean"),
-        ({"physicalType": "jsonb"}, "json"), ({"physicalType": "interval"}, "string"), ({"logicalType": "time"}, "time"),
-        ({"logicalType": "object"}, "json"), ({"logicalType": "object", "properties": [{"name": "a", "logicalType": "date"}]}, "object"),
-        ({"logicalType": "array"}, "json"), ({"logicalType": "array", "items": {"logicalType": "integer"}}, "array"), ({}, "json"),
+        ({"logicalType": "integer"}, "integer"),
+        ({"logicalType": "number"}, "number"),
+        ({"logicalType": "number", "physicalType": "int4"}, "integer"),
+        ({"logicalType": "number", "physicalType": "NUMERIC(12,2)"}, "decimal"),
+        ({"logicalType": "number", "physicalType": "DECIMAL(9)"}, "decimal"),
+        ({"physicalType": "varchar(20)"}, "string"),
+        ({"physicalType": "timestamptz"}, "timestamp"),
+        ({"physicalType": "DATE"}, "date"),
+        ({"physicalType": "bigint"}, "integer"),
+        ({"physicalType": "double precision"}, "number"),
+        ({"physicalType": "BOOL"}, "boolean"),
+        ({"physicalType": "jsonb"}, "json"),
+        ({"physicalType": "interval"}, "string"),
+        ({"logicalType": "time"}, "time"),
+        ({"logicalType": "object"}, "json"),
+        ({"logicalType": "object", "properties": [{"name": "a", "logicalType": "date"}]}, "object"),
+        ({"logicalType": "array"}, "json"),
+        ({"logicalType": "array", "items": {"logicalType": "integer"}}, "array"),
+        ({}, "json"),
     ],
-)  # fmt: skip
+)
 def test_every_type_has_a_kind(values: dict[str, Any], kind: str) -> None:
     assert typed(**values).kind == kind
 
@@ -196,36 +321,68 @@ def test_every_type_has_a_kind(values: dict[str, Any], kind: str) -> None:
         ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMaximum": 10}}, Limits(1, 9)),
         ({"logicalType": "integer", "logicalTypeOptions": {"format": "u8"}}, Limits(0, 255)),
         ({"logicalType": "integer", "logicalTypeOptions": {"format": "i16", "minimum": -5}}, Limits(-5, 32767)),
-        ({"logicalType": "number", "logicalTypeOptions": {"exclusiveMinimum": 0, "minimum": 0}}, Limits(0, least_open=True)),
+        (
+            {"logicalType": "number", "logicalTypeOptions": {"exclusiveMinimum": 0, "minimum": 0}},
+            Limits(0, least_open=True),
+        ),
         ({"logicalType": "date", "logicalTypeOptions": {"minimum": "2020-01-01"}}, Limits(date(2020, 1, 1))),
         ({"logicalType": "time", "logicalTypeOptions": {"maximum": "23:59:59"}}, Limits(most=time(23, 59, 59))),
-        ({"logicalType": "timestamp", "logicalTypeOptions": {"minimum": "2020-01-01 00:00:00+10:00"}}, Limits(TEN_EAST)),
-        ({"logicalType": "number", "physicalType": "decimal(9,2)", "logicalTypeOptions": {"maximum": 0.3}}, Limits(most=Decimal("0.3"))),
-        ({"logicalType": "string", "logicalTypeOptions": {"minLength": 2, "maxLength": 4}}, Limits(shortest=2, longest=4)),
+        (
+            {"logicalType": "timestamp", "logicalTypeOptions": {"minimum": "2020-01-01 00:00:00+10:00"}},
+            Limits(TEN_EAST),
+        ),
+        (
+            {"logicalType": "number", "physicalType": "decimal(9,2)", "logicalTypeOptions": {"maximum": 0.3}},
+            Limits(most=Decimal("0.3")),
+        ),
+        (
+            {"logicalType": "string", "logicalTypeOptions": {"minLength": 2, "maxLength": 4}},
+            Limits(shortest=2, longest=4),
+        ),
         ({"logicalType": "string", "logicalTypeOptions": {"pattern": "^[a-z]+$"}}, Limits(pattern="^[a-z]+$")),
     ],
-)  # fmt: skip
+)
 def test_options_of_types_become_limits(values: dict[str, Any], limits: Limits) -> None:
     assert typed(**values).limits == limits
 
 
 def test_open_bounds_are_read_as_their_version_of_the_standard_means_them() -> None:
-    old = small(KEY, {"name": "n", "logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMinimum": True}}, apiVersion="v3.0.2")
+    old = small(
+        KEY,
+        {"name": "n", "logicalType": "integer", "logicalTypeOptions": {"minimum": 1, "exclusiveMinimum": True}},
+        apiVersion="v3.0.2",
+    )
     assert contract_of(old).field("n").limits == Limits(2)  # type: ignore[union-attr]
 
 
 def test_allowed_values_of_the_newest_version_are_limits() -> None:
-    document = small(KEY, {"name": "c", "logicalType": "string", "enum": [{"value": "a"}, {"value": "b", "description": "the second"}]}, apiVersion="v3.2.0")
+    document = small(
+        KEY,
+        {"name": "c", "logicalType": "string", "enum": [{"value": "a"}, {"value": "b", "description": "the second"}]},
+        apiVersion="v3.2.0",
+    )
     assert contract_of(document).field("c").limits.allowed == ("a", "b")  # type: ignore[union-attr]
 
 
 def test_several_objects_are_several_topics_and_physical_names_are_those_of_events() -> None:
     document = small(KEY, {"name": "customer", "physicalName": "cust_id", "logicalType": "string"})
-    document["schema"].append({"name": "Line Items", "properties": [{"name": "no", "logicalType": "integer", "primaryKey": True}]})
+    document["schema"].append(
+        {"name": "Line Items", "properties": [{"name": "no", "logicalType": "integer", "primaryKey": True}]}
+    )
     found = told(document)
     first, second = found.contracts
-    assert (first.id, first.topic, first.view, [item.name for item in first.fields]) == ("c/c", "c", "c", ["id", "cust_id"])
-    assert (second.id, second.topic, second.view, second.object) == ("c/Line Items", "line-items", "line_items", "Line Items")
+    assert (first.id, first.topic, first.view, [item.name for item in first.fields]) == (
+        "c/c",
+        "c",
+        "c",
+        ["id", "cust_id"],
+    )
+    assert (second.id, second.topic, second.view, second.object) == (
+        "c/Line Items",
+        "line-items",
+        "line_items",
+        "Line Items",
+    )
     assert first.field("customer") is first.field("cust_id"), "rules call it by its name"
     assert any("no topic can be called 'Line Items': it is line-items here" in note.says for note in found.notes)
     document["schema"].append({"name": "C", "properties": [KEY]})
@@ -234,38 +391,74 @@ def test_several_objects_are_several_topics_and_physical_names_are_those_of_even
 
 def test_what_is_kept_and_not_enforced_is_listed() -> None:
     document = small(
-        {**KEY, "logicalTypeOptions": {"format": "uuid"}}, {"name": "tags", "logicalType": "array", "logicalTypeOptions": {"uniqueItems": True}},
-        price={"priceAmount": 1}, slaProperties=[{"property": "freshness", "value": 1, "unit": "d"}],
+        {**KEY, "logicalTypeOptions": {"format": "uuid"}},
+        {"name": "tags", "logicalType": "array", "logicalTypeOptions": {"uniqueItems": True}},
+        price={"priceAmount": 1},
+        slaProperties=[{"property": "freshness", "value": 1, "unit": "d"}],
         roles=[{"role": "reader", "access": "read"}],
-    )  # fmt: skip
+    )
     document["schema"][0]["quality"] = [
-        {"type": "text", "description": "should look plausible"}, {"type": "custom", "engine": "soda", "implementation": "x"},
+        {"type": "text", "description": "should look plausible"},
+        {"type": "custom", "engine": "soda", "implementation": "x"},
         {"type": "sql", "query": "SELECT count(*) FROM elsewhere", "mustBe": 0},
-    ]  # fmt: skip
+    ]
     found = told(document)
     says = {note.place: note.says for note in found.notes}
     assert not found.faults
-    assert {"price", "slaProperties", "roles", "c.id.logicalTypeOptions.format", "c.tags.logicalTypeOptions.uniqueItems"} <= set(says)
+    assert {
+        "price",
+        "slaProperties",
+        "roles",
+        "c.id.logicalTypeOptions.format",
+        "c.tags.logicalTypeOptions.uniqueItems",
+    } <= set(says)
     assert says["c.quality[0]"] == "kept, not enforced: text is for people"
     assert says["c.quality[1]"] == "kept, not enforced: checks of soda are not run here"
-    assert says["c.quality[2]"] == "kept, not enforced: the query is about elsewhere, which is no object of the contract"
+    assert (
+        says["c.quality[2]"] == "kept, not enforced: the query is about elsewhere, which is no object of the contract"
+    )
 
 
 PERSONAL: list[tuple[dict[str, Any], bool]] = [
-    ({"tags": ["personal"]}, True), ({"tags": ["PII"]}, True), ({"tags": ["Personal-Data"]}, True), ({"tags": ["gdpr:personal"]}, True),
-    ({"classification": "PII"}, True), ({"classification": "personal data"}, True), ({"classification": "sensitivePersonal"}, True),
-    ({"classification": "PII - do not share"}, True), ({"classification": "personal, no export"}, True), ({"tags": ["PIIData"]}, True),
-    ({"tags": ["P.I.I."]}, True), ({"classification": "PIIs"}, True), ({"classification": "personally identifying"}, True),
+    ({"tags": ["personal"]}, True),
+    ({"tags": ["PII"]}, True),
+    ({"tags": ["Personal-Data"]}, True),
+    ({"tags": ["gdpr:personal"]}, True),
+    ({"classification": "PII"}, True),
+    ({"classification": "personal data"}, True),
+    ({"classification": "sensitivePersonal"}, True),
+    ({"classification": "PII - do not share"}, True),
+    ({"classification": "personal, no export"}, True),
+    ({"tags": ["PIIData"]}, True),
+    ({"tags": ["P.I.I."]}, True),
+    ({"classification": "PIIs"}, True),
+    ({"classification": "personally identifying"}, True),
     ({"customProperties": [{"property": "dataClassification", "value": "personal"}]}, True),
-    ({"customProperties": [{"property": "x-pii-flag", "value": "yes"}]}, True), ({"tags": ["pii-free-text"]}, True),
-    ({"tags": ["pii: false"]}, False), ({"tags": ["no pii"]}, False), ({"classification": "not personally identifiable"}, False),
+    ({"customProperties": [{"property": "x-pii-flag", "value": "yes"}]}, True),
+    ({"tags": ["pii-free-text"]}, True),
+    ({"tags": ["pii: false"]}, False),
+    ({"tags": ["no pii"]}, False),
+    ({"classification": "not personally identifiable"}, False),
     ({"tags": ["personas"]}, False),
-    ({"classification": "restricted"}, False), ({"classification": "non-PII"}, False), ({"tags": ["not personal"]}, False),
-    ({"encryptedName": "email_encrypted"}, True), ({"criticalDataElement": True}, True), ({"criticalDataElement": False}, False),
-    ({"customProperties": [{"property": "pii", "value": True}]}, True), ({"customProperties": [{"property": "containsPersonalData", "value": "yes"}]}, True),
-    ({"customProperties": [{"property": "pii", "value": "false"}]}, False), ({"tags": ["person"]}, False), ({}, False),
-    ({"criticalDataElement": True, "customProperties": [{"property": "notPersonal", "value": "the number of a product"}]}, False),
-]  # fmt: skip
+    ({"classification": "restricted"}, False),
+    ({"classification": "non-PII"}, False),
+    ({"tags": ["not personal"]}, False),
+    ({"encryptedName": "email_encrypted"}, True),
+    ({"criticalDataElement": True}, True),
+    ({"criticalDataElement": False}, False),
+    ({"customProperties": [{"property": "pii", "value": True}]}, True),
+    ({"customProperties": [{"property": "containsPersonalData", "value": "yes"}]}, True),
+    ({"customProperties": [{"property": "pii", "value": "false"}]}, False),
+    ({"tags": ["person"]}, False),
+    ({}, False),
+    (
+        {
+            "criticalDataElement": True,
+            "customProperties": [{"property": "notPersonal", "value": "the number of a product"}],
+        },
+        False,
+    ),
+]
 
 
 @pytest.mark.parametrize(("values", "personal"), PERSONAL)
@@ -280,12 +473,24 @@ def test_all_of_a_personal_object_is_personal_and_texts_of_a_personal_table() ->
     home = {"name": "home", "logicalType": "object", "classification": "pii", "properties": parts}
     names = {"name": "names", "logicalType": "array", "items": {"logicalType": "string"}, "tags": ["pii"]}
     contract = contract_of(small(KEY, home, names, {"name": "n", "logicalType": "number"}))
-    assert {".".join(path) for path, item in contract.leaves() if item.personal} == {"home.street", "home.no", "names.[]"}
-    document = small(KEY, {"name": "n", "logicalType": "number"}, {"name": "open", "logicalType": "string", "classification": "public"})
+    assert {".".join(path) for path, item in contract.leaves() if item.personal} == {
+        "home.street",
+        "home.no",
+        "names.[]",
+    }
+    document = small(
+        KEY,
+        {"name": "n", "logicalType": "number"},
+        {"name": "open", "logicalType": "string", "classification": "public"},
+    )
     document["schema"][0]["tags"] = ["pii"]
     found = told(document)
     assert [item.name for item in found.contracts[0].fields if item.personal] == ["id"]
-    assert any("is personal as a whole (tags: pii), and no field is: all texts, dates and whole numbers are masked (id)" in note.says for note in found.notes)
+    assert any(
+        "is personal as a whole (tags: pii), and no field is: all texts, dates and whole numbers are masked (id)"
+        in note.says
+        for note in found.notes
+    )
 
 
 OLD = changed(version="1.0.0")
@@ -298,28 +503,61 @@ CHANGES: list[tuple[Contract, str]] = [
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3,4}$"})), ""),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z0-9]{2,9}$"})), ""),
     (changed(field("dest", logicalTypeOptions={})), ""),
-    (changed(added(required=True)), "gate is required by 1.1.0 and not in 1.0.0 (BACKWARD: events of 1.0.0 are still in the topic)"),
+    (
+        changed(added(required=True)),
+        "gate is required by 1.1.0 and not in 1.0.0 (BACKWARD: events of 1.0.0 are still in the topic)",
+    ),
     (changed(without("air_time")), "air_time is in 1.0.0 and not in 1.1.0"),
-    (changed(field("air_time", name="time_in_air")), "air_time is in 1.0.0 and not in 1.1.0, which calls it time_in_air: a new name is another field"),
+    (
+        changed(field("air_time", name="time_in_air")),
+        "air_time is in 1.0.0 and not in 1.1.0, which calls it time_in_air: a new name is another field",
+    ),
     (changed(field("air_time", physicalName="air_time", name="time_in_air")), ""),
     (changed(field("air_time", required=True)), "air_time may be empty in 1.0.0 and not in 1.1.0"),
-    (changed(field("distance", logicalTypeOptions={"minimum": 100, "maximum": 6000})), "distance: the least value is 1 on one side and 100 on the other"),
-    (changed(field("distance", logicalTypeOptions={"exclusiveMinimum": 1, "maximum": 6000})), "distance: the least value is 1 on one side and 2 on the other"),
-    (changed(field("flight", logicalType="string", logicalTypeOptions={})), "flight is integer in 1.0.0 and string in 1.1.0"),
+    (
+        changed(field("distance", logicalTypeOptions={"minimum": 100, "maximum": 6000})),
+        "distance: the least value is 1 on one side and 100 on the other",
+    ),
+    (
+        changed(field("distance", logicalTypeOptions={"exclusiveMinimum": 1, "maximum": 6000})),
+        "distance: the least value is 1 on one side and 2 on the other",
+    ),
+    (
+        changed(field("flight", logicalType="string", logicalTypeOptions={})),
+        "flight is integer in 1.0.0 and string in 1.1.0",
+    ),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})), "dest: the form is ^[A-Z]{3}$ on one side"),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 3, "maxLength": 3})), ""),
-    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 2})), "dest: the length is up to any on one side and 2 on the other"),
-    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 4})), "dest: the length is from 0 on one side and from 4 on the other"),
+    (
+        changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 2})),
+        "dest: the length is up to any on one side and 2 on the other",
+    ),
+    (
+        changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 4})),
+        "dest: the length is from 0 on one side and from 4 on the other",
+    ),
     (changed(field("tailnum", tags=[])), "tailnum was personal and would be stored as it comes"),
     (changed(field("dest", tags=["personal"])), "dest becomes personal, and the raw zone holds it as it came"),
-    (changed(field("distance", customProperties=[{"property": "unit", "value": "km"}])), "distance was in miles and is in km"),
-    (changed(field("flight_id", primaryKey=False), field("carrier", primaryKey=True)), "the key was flight_id and is carrier"),
+    (
+        changed(field("distance", customProperties=[{"property": "unit", "value": "km"}])),
+        "distance was in miles and is in km",
+    ),
+    (
+        changed(field("flight_id", primaryKey=False), field("carrier", primaryKey=True)),
+        "the key was flight_id and is carrier",
+    ),
     (changed(lambda d: d["schema"][0].update(physicalName="flights-2")), "the topic was flights and is flights-2"),
     (changed(lambda d: d["schema"][0].update(name="departures")), "the table was flights and is departures"),
     (changed(added(), version="1.0.0"), "the fields have changed, and the version is still 1.0.0"),
-    (changed(added(), mode="FORWARD"), "gate is in 1.1.0 and not in 1.0.0 (FORWARD: readers by 1.0.0 would refuse the new events)"),
+    (
+        changed(added(), mode="FORWARD"),
+        "gate is in 1.1.0 and not in 1.0.0 (FORWARD: readers by 1.0.0 would refuse the new events)",
+    ),
     (changed(added(), mode="FULL"), "readers by 1.0.0 would refuse the new events"),
-    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3,4}$"}), mode="FORWARD"), "dest: the form is ^[A-Z]{3,4}$ on one side"),
+    (
+        changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3,4}$"}), mode="FORWARD"),
+        "dest: the form is ^[A-Z]{3,4}$ on one side",
+    ),
 ]
 
 
@@ -335,7 +573,9 @@ def test_what_nobody_checks_may_change_at_will() -> None:
 
 def test_a_form_may_become_a_list_of_all_that_has_it() -> None:
     def version(number: str, written: dict[str, Any]) -> Contract:
-        return contract_of(small(KEY, {"name": "x", "logicalType": "string", **written}, apiVersion="v3.2.0", version=number))
+        return contract_of(
+            small(KEY, {"name": "x", "logicalType": "string", **written}, apiVersion="v3.2.0", version=number)
+        )
 
     form, listed, fewer = (
         {"logicalTypeOptions": {"pattern": "^(on|off)$"}},
@@ -348,17 +588,28 @@ def test_a_form_may_become_a_list_of_all_that_has_it() -> None:
 @pytest.mark.parametrize(
     ("kind", "limits", "values", "says"),
     [
-        ("string", {"pattern": "^[a-c]$"}, ["a", "b"], ""), ("string", {"pattern": "^[a-c]$"}, ["a", "z"], "z is allowed on one side and not"),
-        ("string", {"maxLength": 3}, ["abc"], ""), ("string", {"minLength": 3}, ["abc", "d"], "d is allowed"), ("integer", {"maximum": 5}, [1, 5], ""),
-        ("integer", {"exclusiveMaximum": 5}, [1, 5], "5 is allowed"), ("integer", {"multipleOf": 2}, [2, 3], "3 is allowed"),
+        ("string", {"pattern": "^[a-c]$"}, ["a", "b"], ""),
+        ("string", {"pattern": "^[a-c]$"}, ["a", "z"], "z is allowed on one side and not"),
+        ("string", {"maxLength": 3}, ["abc"], ""),
+        ("string", {"minLength": 3}, ["abc", "d"], "d is allowed"),
+        ("integer", {"maximum": 5}, [1, 5], ""),
+        ("integer", {"exclusiveMaximum": 5}, [1, 5], "5 is allowed"),
+        ("integer", {"multipleOf": 2}, [2, 3], "3 is allowed"),
         ("integer", {"minimum": 0}, [-1], "-1 is"),
     ],
-)  # fmt: skip
-def test_a_list_of_values_may_become_limits_that_hold_all_of_them(kind: str, limits: dict[str, Any], values: list[Any], says: str) -> None:
+)
+def test_a_list_of_values_may_become_limits_that_hold_all_of_them(
+    kind: str, limits: dict[str, Any], values: list[Any], says: str
+) -> None:
     def version(number: str, written: dict[str, Any]) -> Contract:
-        return contract_of(small(KEY, {"name": "x", "logicalType": kind, **written}, apiVersion="v3.2.0", version=number))
+        return contract_of(
+            small(KEY, {"name": "x", "logicalType": kind, **written}, apiVersion="v3.2.0", version=number)
+        )
 
-    listed, limited = version("1.0.0", {"enum": [{"value": value} for value in values]}), version("1.1.0", {"logicalTypeOptions": limits})
+    listed, limited = (
+        version("1.0.0", {"enum": [{"value": value} for value in values]}),
+        version("1.1.0", {"logicalTypeOptions": limits}),
+    )
     found = breaks(listed, limited)
     assert any(says in why for why in found) if says else not found
 
@@ -366,14 +617,18 @@ def test_a_list_of_values_may_become_limits_that_hold_all_of_them(kind: str, lim
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        (("a",), ("a", "b"), ""), (("a", "b"), ("a",), "b is allowed on one side and not on the other"), ((), ("a",), "any value is allowed on one side"),
+        (("a",), ("a", "b"), ""),
+        (("a", "b"), ("a",), "b is allowed on one side and not on the other"),
+        ((), ("a",), "any value is allowed on one side"),
         (("a",), (), ""),
     ],
-)  # fmt: skip
+)
 def test_a_list_of_values_may_grow(old: tuple[str, ...], new: tuple[str, ...], says: str) -> None:
     def version(number: str, values: tuple[str, ...]) -> Contract:
         listed = {"enum": [{"value": value} for value in values]} if values else {}
-        return contract_of(small(KEY, {"name": "x", "logicalType": "string", **listed}, apiVersion="v3.2.0", version=number))
+        return contract_of(
+            small(KEY, {"name": "x", "logicalType": "string", **listed}, apiVersion="v3.2.0", version=number)
+        )
 
     found = breaks(version("1.0.0", old), version("1.1.0", new))
     assert any(says in why for why in found) if says else not found
@@ -384,20 +639,49 @@ def test_a_list_of_values_may_grow(old: tuple[str, ...], new: tuple[str, ...], s
     [
         ({"physicalType": "decimal(9,2)"}, {"physicalType": "decimal(12,3)"}, ""),
         ({"physicalType": "decimal(9,2)"}, {"physicalType": "decimal(9,3)"}, "x has 9 digits, 2 behind the point"),
-        ({"logicalType": "object", "properties": [{"name": "a", "logicalType": "integer"}]},
-         {"logicalType": "object", "properties": [{"name": "a", "logicalType": "string"}]}, "x.a is integer in 1.0.0 and string in 1.1.0"),
-        ({"logicalType": "array", "items": {"logicalType": "integer"}}, {"logicalType": "array", "items": {"logicalType": "number"}}, ""),
-        ({"logicalType": "array", "items": {"logicalType": "number"}}, {"logicalType": "array", "items": {"logicalType": "integer"}}, "x[] is number in 1.0.0"),
+        (
+            {"logicalType": "object", "properties": [{"name": "a", "logicalType": "integer"}]},
+            {"logicalType": "object", "properties": [{"name": "a", "logicalType": "string"}]},
+            "x.a is integer in 1.0.0 and string in 1.1.0",
+        ),
+        (
+            {"logicalType": "array", "items": {"logicalType": "integer"}},
+            {"logicalType": "array", "items": {"logicalType": "number"}},
+            "",
+        ),
+        (
+            {"logicalType": "array", "items": {"logicalType": "number"}},
+            {"logicalType": "array", "items": {"logicalType": "integer"}},
+            "x[] is number in 1.0.0",
+        ),
         ({"logicalType": "integer"}, {"logicalType": "object"}, "x is integer in 1.0.0 and json in 1.1.0"),
-        ({"logicalType": "timestamp"}, {"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}}, ""),
-        ({"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}}, {"logicalType": "timestamp"},
-         "is written in ISO 8601, UTC where it tells no zone"),
-        ({"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 10}}, {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 5}}, ""),
-        ({"logicalType": "integer"}, {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 5}}, "values are multiples of any number on one side"),
+        (
+            {"logicalType": "timestamp"},
+            {"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}},
+            "",
+        ),
+        (
+            {"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}},
+            {"logicalType": "timestamp"},
+            "is written in ISO 8601, UTC where it tells no zone",
+        ),
+        (
+            {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 10}},
+            {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 5}},
+            "",
+        ),
+        (
+            {"logicalType": "integer"},
+            {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 5}},
+            "values are multiples of any number on one side",
+        ),
     ],
-)  # fmt: skip
+)
 def test_types_widen_in_all_their_parts(old: dict[str, Any], new: dict[str, Any], says: str) -> None:
-    one, other = (contract_of(small(KEY, {"name": "x", **values}, version=version)) for values, version in ((old, "1.0.0"), (new, "1.1.0")))
+    one, other = (
+        contract_of(small(KEY, {"name": "x", **values}, version=version))
+        for values, version in ((old, "1.0.0"), (new, "1.1.0"))
+    )
     found = breaks(one, other)
     assert any(says in why for why in found) if says else not found
 
@@ -405,16 +689,29 @@ def test_types_widen_in_all_their_parts(old: dict[str, Any], new: dict[str, Any]
 @pytest.mark.parametrize(
     ("narrow", "wide", "expected"),
     [
-        ("^[A-Z]{3}$", "^[A-Z]{3,4}$", True), ("^[A-Z]{3,4}$", "^[A-Z]{3}$", False), ("^abc$", "b", True), ("b", "^abc$", False), ("^a|b$", "^a|b$", True),
-        ("^a|b$", "^a|c$", None), (r"^\d+$", "^[0-9a-f]+$", True), ("^x{1000}$", "^x{1,2000}$", None), (r"^\$[0-9]+$", r"^\$[0-9]+", True), ("[", "a", None),
+        ("^[A-Z]{3}$", "^[A-Z]{3,4}$", True),
+        ("^[A-Z]{3,4}$", "^[A-Z]{3}$", False),
+        ("^abc$", "b", True),
+        ("b", "^abc$", False),
+        ("^a|b$", "^a|b$", True),
+        ("^a|b$", "^a|c$", None),
+        (r"^\d+$", "^[0-9a-f]+$", True),
+        ("^x{1000}$", "^x{1,2000}$", None),
+        (r"^\$[0-9]+$", r"^\$[0-9]+", True),
+        ("[", "a", None),
     ],
-)  # fmt: skip
+)
 def test_a_form_that_takes_all_that_another_takes_is_wider(narrow: str, wide: str, expected: bool | None) -> None:
     assert within(narrow, wide) is expected
 
 
 def committed(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_contracts_are_checked_against_another_revision(tmp_path: Path) -> None:
@@ -426,7 +723,9 @@ def test_contracts_are_checked_against_another_revision(tmp_path: Path) -> None:
     committed(tmp_path, "add", "-A")
     committed(tmp_path, "commit", "-m", "first")
     assert [item.state for item in check(tmp_path, "HEAD")] == ["unchanged"]
-    (folder / "flights.yaml").write_text(yaml.safe_dump(bent_document(FLIGHTS, without("air_time"), lambda d: d.update(version="2.0.0"))))
+    (folder / "flights.yaml").write_text(
+        yaml.safe_dump(bent_document(FLIGHTS, without("air_time"), lambda d: d.update(version="2.0.0")))
+    )
     (folder / "other.yaml").write_text(yaml.safe_dump({**document, "id": "other"}))
     found = {item.id: item for item in check(tmp_path, "HEAD")}
     assert (found["flights"].state, found["flights"].before, found["other"].state) == ("breaking", "1.0.0", "new")
@@ -448,7 +747,8 @@ def test_a_transitive_mode_asks_every_version_that_there_was(tmp_path: Path) -> 
             committed(tmp_path, "commit", "-m", str(number))
     (found,) = check(tmp_path, "HEAD", [file])
     assert found.state == "breaking" and found.reasons == (
-        "x: the greatest value is 9 on one side and 7 on the other (BACKWARD: events of 0.0.0 are still in the topic)".replace("BACKWARD:", "BACKWARD_ALL:"),
+        "x: the greatest value is 9 on one side and 7 on the other"
+        " (BACKWARD_ALL: events of 0.0.0 are still in the topic)",
     )
 
 
@@ -456,7 +756,9 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "good.odcs.yaml").write_text(yaml.safe_dump(small(KEY)))
     (tmp_path / "a" / "other.yaml").write_text("kind: Deployment\n")
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(small({"name": "id", "logicalType": "txt"}, {"name": "id2", "logicalType": "txt"})))
+    (tmp_path / "bad.yaml").write_text(
+        yaml.safe_dump(small({"name": "id", "logicalType": "txt"}, {"name": "id2", "logicalType": "txt"}))
+    )
     (tmp_path / "by tes.json").write_bytes(b"\xff\xfe")
     found = check(tmp_path, "", [tmp_path / "a", tmp_path / "bad.yaml", tmp_path / "by tes.json"])
     assert [(Path(item.path).name, item.state, len(item.faults)) for item in found] == [
@@ -468,9 +770,15 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     assert "line 9: c.id.logicalType" in text and text.endswith("3 files, 3 contracts: 2 to mend")
     assert [item["state"] for item in json.loads(as_json(found))] == ["valid", "wrong", "wrong"]
     sarif = json.loads(as_sarif(found))
-    jsonschema.validate(sarif, json.loads((ROOT / "tests" / "review" / "sarif-2.1.0.schema.json").read_text(encoding="utf-8")))
+    jsonschema.validate(
+        sarif, json.loads((ROOT / "tests" / "review" / "sarif-2.1.0.schema.json").read_text(encoding="utf-8"))
+    )
     assert sum(result["level"] == "error" for result in sarif["runs"][0]["results"]) == 3
-    places = {result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in sarif["runs"][0]["results"] if result["level"] == "error"}
+    places = {
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for result in sarif["runs"][0]["results"]
+        if result["level"] == "error"
+    }
     assert {place.rpartition("/")[2] for place in places} == {"bad.yaml", "by%20tes.json"}
     for wrong, says in ((tmp_path / "nowhere", "there is no such file or folder"), (tmp_path / ".git", "")):
         if says:
@@ -486,12 +794,23 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     [
         ({}, "is a model's folder and has no data contract, so nothing would hold its data to anything"),
         ({"contract.yml": "kind: [DataContract"}, "contract.yml:2: is no YAML"),
-        ({"contracts/a.json": json.dumps(small({"name": "x", "logicalType": "integer"}))}, "has no primary key, and a feature view has one"),
-        ({"contract.yaml": yaml.safe_dump(small(KEY, status="retired"))}, "is retired, and nothing is taken in by it any more"),
-        ({"contracts/a.yaml": yaml.safe_dump(small(KEY)), "contracts/b.yml": yaml.safe_dump(small(KEY))}, "is about the topic c, and so is"),
+        (
+            {"contracts/a.json": json.dumps(small({"name": "x", "logicalType": "integer"}))},
+            "has no primary key, and a feature view has one",
+        ),
+        (
+            {"contract.yaml": yaml.safe_dump(small(KEY, status="retired"))},
+            "is retired, and nothing is taken in by it any more",
+        ),
+        (
+            {"contracts/a.yaml": yaml.safe_dump(small(KEY)), "contracts/b.yml": yaml.safe_dump(small(KEY))},
+            "is about the topic c, and so is",
+        ),
     ],
 )
-def test_a_models_folder_without_a_readable_contract_is_refused(files: dict[str, str], says: str, tmp_path: Path) -> None:
+def test_a_models_folder_without_a_readable_contract_is_refused(
+    files: dict[str, str], says: str, tmp_path: Path
+) -> None:
     from pipelines.context import load_definition
 
     (tmp_path / "experiment.py").write_text("")
@@ -509,24 +828,44 @@ def test_the_page_of_data_is_current() -> None:
 
 
 def test_a_time_without_quotes_is_a_time_and_zones_are_seen_through() -> None:
-    unquoted = changed(field("scheduled_departure", logicalTypeOptions={"minimum": "2012-12-31T00:00:00Z", "maximum": "2014-01-02"}))
-    assert next(p for p in unquoted.fields if p.name == "scheduled_departure").limits.least == datetime(2012, 12, 31, tzinfo=UTC)
+    unquoted = changed(
+        field("scheduled_departure", logicalTypeOptions={"minimum": "2012-12-31T00:00:00Z", "maximum": "2014-01-02"})
+    )
+    assert next(p for p in unquoted.fields if p.name == "scheduled_departure").limits.least == datetime(
+        2012, 12, 31, tzinfo=UTC
+    )
     text = "minimum: 2012-12-31T00:00:00Z"
     assert Document("c.yaml", text).data == {"minimum": "2012-12-31T00:00:00Z"}
-    wider = changed(field("scheduled_departure", logicalTypeOptions={"minimum": "2012-12-31T01:00:00+02:00", "maximum": "2014-01-02"}))
+    wider = changed(
+        field(
+            "scheduled_departure", logicalTypeOptions={"minimum": "2012-12-31T01:00:00+02:00", "maximum": "2014-01-02"}
+        )
+    )
     assert not [why for why in breaks(unquoted, wider) if "least" in why]
 
 
 @pytest.mark.parametrize(
     ("implementation", "says"),
     [
-        ({"expectation_type": "expect_column_values_to_be_in_sett", "kwargs": {}}, "did you mean expect_column_values_to_be_in_set?"),
+        (
+            {"expectation_type": "expect_column_values_to_be_in_sett", "kwargs": {}},
+            "did you mean expect_column_values_to_be_in_set?",
+        ),
         ({"type": "expect_column_values_to_be_in_set", "kwarg": {}}, "an expectation has no kwarg"),
-        ({"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "orign", "value_set": []}}, "is about the field 'orign'"),
+        (
+            {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "orign", "value_set": []}},
+            "is about the field 'orign'",
+        ),
         ("type: expect_column_mean_to_be_betwen\nkwargs: {}", "did you mean expect_column_mean_to_be_between?"),
-        ({"type": "expect_column_values_to_be_in_set", "kwargs": {"value_sett": []}}, "does not take 'value_sett'; did you mean value_set?"),
+        (
+            {"type": "expect_column_values_to_be_in_set", "kwargs": {"value_sett": []}},
+            "does not take 'value_sett'; did you mean value_set?",
+        ),
         ({"type": "expect_column_values_to_be_in_set"}, "expect_column_values_to_be_in_set needs value_set"),
-        ({"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["origin", "dst"]}}, "is about the field 'dst'"),
+        (
+            {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["origin", "dst"]}},
+            "is about the field 'dst'",
+        ),
         ("- a list", "its `implementation` must name an expectation"),
     ],
 )
@@ -546,19 +885,25 @@ def _frame(**columns: Any) -> Any:
 @pytest.mark.parametrize(
     ("rule", "holds"),
     [
-        ({"metric": "rowCount", "mustBeBetween": [1, 3]}, True), ({"metric": "rowCount", "mustBeGreaterThan": 3}, False),
+        ({"metric": "rowCount", "mustBeBetween": [1, 3]}, True),
+        ({"metric": "rowCount", "mustBeGreaterThan": 3}, False),
         ({"type": "library", "rule": "duplicateCount", "mustBe": 0, "arguments": {"properties": ["v"]}}, False),
-        ({"metric": "duplicateValues", "mustBeLessThan": 50, "unit": "percent", "arguments": {"properties": ["v"]}}, True),
+        (
+            {"metric": "duplicateValues", "mustBeLessThan": 50, "unit": "percent", "arguments": {"properties": ["v"]}},
+            True,
+        ),
         ({"type": "sql", "query": "SELECT count(*) FROM {object} WHERE v > 5", "mustBe": 1}, True),
         ({"type": "sql", "query": "SELECT max(v) FROM ${table}", "mustBeLessOrEqualTo": 8}, False),
         ({"type": "sql", "query": "SELECT true", "mustBe": True}, True),
         ({"type": "sql", "query": "SELECT id FROM c", "mustBe": "a"}, False),
     ],
-)  # fmt: skip
+)
 def test_metrics_and_queries_of_a_table_are_measured(rule: dict[str, Any], holds: bool) -> None:
     from pipelines.data.measured import measured
 
-    document = small(KEY, {"name": "v", "logicalType": "integer"}, apiVersion="v3.1.0" if "rule" not in rule else "v3.0.2")
+    document = small(
+        KEY, {"name": "v", "logicalType": "integer"}, apiVersion="v3.1.0" if "rule" not in rule else "v3.0.2"
+    )
     document["schema"][0]["quality"] = [rule]
     contract = contract_of(document)
     (found,) = measured(contract, {"c": (contract, _frame(id=["a", "b", "c"], v=[1, 1, 9]))})
@@ -568,56 +913,91 @@ def test_metrics_and_queries_of_a_table_are_measured(rule: dict[str, Any], holds
 @pytest.mark.parametrize(
     ("rule", "holds"),
     [
-        ({"metric": "nullValues", "mustBe": 1}, True), ({"metric": "nullValues", "mustBeLessThan": 20, "unit": "percent"}, False),
+        ({"metric": "nullValues", "mustBe": 1}, True),
+        ({"metric": "nullValues", "mustBeLessThan": 20, "unit": "percent"}, False),
         ({"metric": "missingValues", "mustBe": 2, "arguments": {"missingValues": [None, "n/a"]}}, True),
         ({"metric": "invalidValues", "mustBe": 2, "arguments": {"validValues": ["x"]}}, True),
         ({"metric": "invalidValues", "mustBe": 1, "arguments": {"pattern": "^[a-z]$"}}, True),
         ({"metric": "duplicateValues", "mustNotBe": 0}, False),
         ({"type": "sql", "query": "SELECT count(${property}) FROM ${object}", "mustBe": 3}, True),
     ],
-)  # fmt: skip
+)
 def test_metrics_and_queries_of_a_field_are_measured(rule: dict[str, Any], holds: bool) -> None:
     from pipelines.data.measured import measured
 
-    contract = contract_of(small(KEY, {"name": "v", "physicalName": "val", "logicalType": "string", "quality": [{**rule, "severity": "warning"}]}))
+    contract = contract_of(
+        small(
+            KEY,
+            {"name": "v", "physicalName": "val", "logicalType": "string", "quality": [{**rule, "severity": "warning"}]},
+        )
+    )
     (found,) = measured(contract, {"c": (contract, _frame(id=["a", "b", "c", "d"], val=["x", "y", None, "n/a"]))})
     assert found["success"] == holds and not found["stops"] and found["column"] == "val"
 
 
 def test_a_query_reads_no_file_and_changes_nothing() -> None:
-    for query in ("SELECT count(*) FROM '/etc/passwd'", "DROP TABLE c", "SELECT 1; SELECT 2", "COPY c TO '/tmp/x'", "SELECT nope FROM c"):
+    for query in (
+        "SELECT count(*) FROM '/etc/passwd'",
+        "DROP TABLE c",
+        "SELECT 1; SELECT 2",
+        "COPY c TO '/tmp/x'",
+        "SELECT nope FROM c",
+    ):
         document = small(KEY)
         document["schema"][0]["quality"] = [{"type": "sql", "query": query, "mustBe": 0}]
         found = told(document)
-        assert not found.faults and not found.contracts[0].rules and any("kept, not enforced: " in note.says for note in found.notes), query
+        assert (
+            not found.faults
+            and not found.contracts[0].rules
+            and any("kept, not enforced: " in note.says for note in found.notes)
+        ), query
 
 
 def test_a_json_schema_of_a_contract_takes_what_the_decoder_takes() -> None:
     from pipelines.data.decode import Decoder
 
-    parts = [{"name": "a", "logicalType": "date", "required": True}, {"name": "b", "logicalType": "array", "items": {"logicalType": "integer"}}]
+    parts = [
+        {"name": "a", "logicalType": "date", "required": True},
+        {"name": "b", "logicalType": "array", "items": {"logicalType": "integer"}},
+    ]
     contract = contract_of(
-        small(KEY, {"name": "o", "logicalType": "object", "properties": parts}, {"name": "d", "logicalType": "number", "physicalType": "decimal(5,2)"})
+        small(
+            KEY,
+            {"name": "o", "logicalType": "object", "properties": parts},
+            {"name": "d", "logicalType": "number", "physicalType": "decimal(5,2)"},
+        )
     )
     events: list[tuple[dict[str, Any], bool]] = [
-        ({"id": "a", "o": {"a": "2024-01-01", "b": [1, 2]}, "d": 1.25}, True), ({"id": "a", "o": None, "d": None}, True),
-        ({"id": "a", "o": {"b": [1]}}, False), ({"id": "a", "o": {"a": "2024-01-01", "b": ["x"]}}, False),
+        ({"id": "a", "o": {"a": "2024-01-01", "b": [1, 2]}, "d": 1.25}, True),
+        ({"id": "a", "o": None, "d": None}, True),
+        ({"id": "a", "o": {"b": [1]}}, False),
+        ({"id": "a", "o": {"a": "2024-01-01", "b": ["x"]}}, False),
         ({"id": "a", "o": {"a": "2024-01-01", "c": 1}}, False),
-    ]  # fmt: skip
+    ]
     validator = jsonschema.Draft7Validator(contract.json_schema())
     for event, good in events:
         assert validator.is_valid(event) == good
         assert (not Decoder(contract).decode([json.dumps(event).encode()])[1]) == good
 
 
-@pytest.mark.parametrize(("status", "retired", "draft"), [
-    ("active", False, False), ("Retired", True, False), ("end of life", True, False), ("draft", False, True), ("In Development", False, True),
-    ("deprecated", False, False), ("current", False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "retired", "draft"),
+    [
+        ("active", False, False),
+        ("Retired", True, False),
+        ("end of life", True, False),
+        ("draft", False, True),
+        ("In Development", False, True),
+        ("deprecated", False, False),
+        ("current", False, False),
+    ],
+)
 def test_a_status_has_an_effect(status: str, retired: bool, draft: bool) -> None:
     contract = contract_of(small(KEY, status=status))
     assert (contract.retired, contract.draft) == (retired, draft)
-    assert bool([note for note in told(small(KEY, status=status)).notes if note.place == "status"]) == (retired or draft or status == "deprecated")
+    assert bool([note for note in told(small(KEY, status=status)).notes if note.place == "status"]) == (
+        retired or draft or status == "deprecated"
+    )
     if draft:
         with pytest.raises(UsageError, match="c is a draft, and a production environment takes only what is promised"):
             refuse_drafts([contract])
@@ -628,33 +1008,67 @@ def test_a_status_has_an_effect(status: str, retired: bool, draft: bool) -> None
 def test_rules_that_would_judge_tokens_are_kept_and_not_run() -> None:
     masked = {"name": "mail", "logicalType": "string", "tags": ["pii"]}
     rules = [
-        {"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "@"}}, {"metric": "nullValues", "mustBe": 0},
+        {"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "@"}},
+        {"metric": "nullValues", "mustBe": 0},
         {"type": "sql", "query": "SELECT count(*) FROM {object} WHERE mail LIKE '%@%'", "mustBe": 0},
-        {"type": "custom", "engine": "gx", "implementation": {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "mail", "regex": "@"}}},
-        {"type": "custom", "engine": "gx", "implementation": {"type": "expect_column_values_to_not_be_null", "kwargs": {}}},
-    ]  # fmt: skip
+        {
+            "type": "custom",
+            "engine": "gx",
+            "implementation": {
+                "type": "expect_column_values_to_match_regex",
+                "kwargs": {"column": "mail", "regex": "@"},
+            },
+        },
+        {
+            "type": "custom",
+            "engine": "gx",
+            "implementation": {"type": "expect_column_values_to_not_be_null", "kwargs": {}},
+        },
+    ]
     found = told(small(KEY, {**masked, "quality": rules}))
-    assert not found.faults and [rule.metric or rule.expectation for rule in found.contracts[0].rules] == ["nullValues", "expect_column_values_to_not_be_null"]
+    assert not found.faults and [rule.metric or rule.expectation for rule in found.contracts[0].rules] == [
+        "nullValues",
+        "expect_column_values_to_not_be_null",
+    ]
     assert sum("mail is masked, and a token has not the form" in note.says for note in found.notes) == 3
 
 
 def test_what_is_somebodys_own_is_no_fault_and_inner_rules_are_listed() -> None:
-    inner = {"name": "a", "logicalType": "string", "unique": True, "primaryKey": True, "quality": [{"metric": "nullValues", "mustBe": 0}]}
+    inner = {
+        "name": "a",
+        "logicalType": "string",
+        "unique": True,
+        "primaryKey": True,
+        "quality": [{"metric": "nullValues", "mustBe": 0}],
+    }
     document = small(
-        {**KEY, "customProperties": [{"property": "units", "value": 1}]}, {"name": "o", "logicalType": "object", "properties": [inner], "unique": True},
-        customProperties=[{"property": "partitions", "value": 3}, {"property": "partition", "value": "hourly"}, {"property": "version", "value": 2}],
+        {**KEY, "customProperties": [{"property": "units", "value": 1}]},
+        {"name": "o", "logicalType": "object", "properties": [inner], "unique": True},
+        customProperties=[
+            {"property": "partitions", "value": 3},
+            {"property": "partition", "value": "hourly"},
+            {"property": "version", "value": 2},
+        ],
         status="certified",
-    )  # fmt: skip
+    )
     found = told(document)
     places = {note.place for note in found.notes}
-    assert not found.faults and {"c.o.a.unique", "c.o.a.primaryKey", "c.o.a.quality[0]", "c.o.unique", "status"} <= places
-    assert any("'units' is read by nobody here" in note.says for note in found.notes) and found.contracts[0].partition == "day"
+    assert (
+        not found.faults and {"c.o.a.unique", "c.o.a.primaryKey", "c.o.a.quality[0]", "c.o.unique", "status"} <= places
+    )
+    assert (
+        any("'units' is read by nobody here" in note.says for note in found.notes)
+        and found.contracts[0].partition == "day"
+    )
 
 
 @pytest.mark.parametrize("name", ["notPersonal", "not_personal", "notPersonnal"])
 def test_a_whole_contract_is_not_said_to_be_free_of_personal_data(name: str) -> None:
     (fault,) = told(small(KEY, customProperties=[{"property": name, "value": "numbers of our own orders"}])).faults
-    assert f"{name} is said of a field, and stands at the whole contract" in fault.says and fault.fix == "put it under the field's own customProperties"
+    assert (
+        f"{name} is said of a field, and stands at the whole contract" in fault.says
+        and fault.fix == "put it under the field's own customProperties"
+    )
 
 
 def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None:
@@ -662,12 +1076,26 @@ def test_a_softer_rule_beside_a_hard_one_softens_nothing(tmp_path: Path) -> None
 
     def between(least: int, severity: str) -> dict[str, Any]:
         kwargs = {"column": "called", "min_value": least}
-        return {"type": "custom", "engine": "gx", "severity": severity, "implementation": {"type": "expect_column_values_to_be_between", "kwargs": kwargs}}
+        return {
+            "type": "custom",
+            "engine": "gx",
+            "severity": severity,
+            "implementation": {"type": "expect_column_values_to_be_between", "kwargs": kwargs},
+        }
 
-    item = {"name": "called", "physicalName": "v", "logicalType": "integer", "quality": [between(5, "warning"), between(4, "error"), between(9, "info")]}
+    item = {
+        "name": "called",
+        "physicalName": "v",
+        "logicalType": "integer",
+        "quality": [between(5, "warning"), between(4, "error"), between(9, "info")],
+    }
     contract = contract_of(small(KEY, item))
     results, _ = validate(_frame(id=["a"], v=[3]), contract, tmp_path)
-    assert [item["stops"] for item in results if item["expectation"] == "expect_column_values_to_be_between"] == [False, True, False]
+    assert [item["stops"] for item in results if item["expectation"] == "expect_column_values_to_be_between"] == [
+        False,
+        True,
+        False,
+    ]
 
 
 FAULTY = """\
@@ -693,10 +1121,49 @@ customProperties:
 @pytest.mark.parametrize(
     ("was", "now", "says"),
     [
-        ("", "", [(10, "is none of string"), (11, "minLength 9 is above"), (12, "is no regular expression"), (16, "compatibility 'UPWARD'")]),
-        ("version: 1.0.0", "version: 1.0", [(4, "must be a text"), (10, "is none of"), (11, "minLength 9"), (12, "is no regular"), (16, "compatibility")]),
-        ("kind: DataContract\n", "", [(1, "`kind` is missing"), (9, "is none of"), (10, "minLength 9"), (11, "is no regular"), (15, "compatibility")]),
-        ("- name: c\n ", "-", [(7, "`name` is missing"), (9, "is none of"), (10, "minLength 9"), (11, "is no regular"), (15, "compatibility")]),
+        (
+            "",
+            "",
+            [
+                (10, "is none of string"),
+                (11, "minLength 9 is above"),
+                (12, "is no regular expression"),
+                (16, "compatibility 'UPWARD'"),
+            ],
+        ),
+        (
+            "version: 1.0.0",
+            "version: 1.0",
+            [
+                (4, "must be a text"),
+                (10, "is none of"),
+                (11, "minLength 9"),
+                (12, "is no regular"),
+                (16, "compatibility"),
+            ],
+        ),
+        (
+            "kind: DataContract\n",
+            "",
+            [
+                (1, "`kind` is missing"),
+                (9, "is none of"),
+                (10, "minLength 9"),
+                (11, "is no regular"),
+                (15, "compatibility"),
+            ],
+        ),
+        (
+            "- name: c\n ",
+            "-",
+            [
+                (7, "`name` is missing"),
+                (9, "is none of"),
+                (10, "minLength 9"),
+                (11, "is no regular"),
+                (15, "compatibility"),
+            ],
+        ),
         (
             "logicalType: strng",
             "logicalType: integer, typ: x",
@@ -704,7 +1171,9 @@ customProperties:
         ),
     ],
 )
-def test_all_faults_are_told_at_once_and_none_that_only_follows(was: str, now: str, says: list[tuple[int, str]]) -> None:
+def test_all_faults_are_told_at_once_and_none_that_only_follows(
+    was: str, now: str, says: list[tuple[int, str]]
+) -> None:
     found = [(fault.line, fault.says) for fault in read(Document("c.yaml", FAULTY.replace(was, now, 1))).faults]
     assert [line for line, _ in found] == [line for line, _ in says]
     assert all(words in fault for (_, fault), (_, words) in zip(found, says, strict=True))
@@ -714,19 +1183,25 @@ def test_a_query_may_call_a_field_by_either_of_its_names() -> None:
     from pipelines.data.measured import measured
 
     rules = [{"type": "sql", "query": f"SELECT max({name}) FROM ${{object}}", "mustBe": 3} for name in ("called", "v")]
-    contract = contract_of(small(KEY, {"name": "called", "physicalName": "v", "logicalType": "integer", "quality": rules}))
+    contract = contract_of(
+        small(KEY, {"name": "called", "physicalName": "v", "logicalType": "integer", "quality": rules})
+    )
     assert [item["success"] for item in measured(contract, {"c": (contract, _frame(id=["a"], v=[3]))})] == [True, True]
 
 
 @pytest.mark.parametrize(
     ("kind", "values", "rule", "count"),
     [
-        ("boolean", [True, False], {"validValues": [True, False]}, 0), ("number", [1.0, 2.5], {"validValues": [1, 2.5]}, 0),
-        ("integer", [1, 7], {"validValues": ["1"]}, 1), ("string", ["1", "x"], {"validValues": [1]}, 1),
+        ("boolean", [True, False], {"validValues": [True, False]}, 0),
+        ("number", [1.0, 2.5], {"validValues": [1, 2.5]}, 0),
+        ("integer", [1, 7], {"validValues": ["1"]}, 1),
+        ("string", ["1", "x"], {"validValues": [1]}, 1),
         ("integer", [-1, 2, None], {"missingValues": [-1, None]}, 2),
     ],
-)  # fmt: skip
-def test_values_of_rules_are_compared_in_the_columns_type(kind: str, values: list[Any], rule: dict[str, Any], count: int) -> None:
+)
+def test_values_of_rules_are_compared_in_the_columns_type(
+    kind: str, values: list[Any], rule: dict[str, Any], count: int
+) -> None:
     from pipelines.data.measured import measured
 
     metric = {"metric": next(iter(rule)).replace("valid", "invalid"), "arguments": rule, "mustBe": count}
@@ -742,7 +1217,11 @@ def test_a_query_has_an_end_and_gives_what_can_be_compared(monkeypatch: pytest.M
     monkeypatch.setattr(measured, "MOST_SECONDS", 0.5)
     monkeypatch.setattr(tables, "MOST_SECONDS", 0.5)
     says = {}
-    for query in ("SELECT max(id) FROM c", "SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) d", "SELECT [1]"):
+    for query in (
+        "SELECT max(id) FROM c",
+        "SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) d",
+        "SELECT [1]",
+    ):
         document = small(KEY)
         document["schema"][0]["quality"] = [{"type": "sql", "query": query, "mustBeLessThan": 5}]
         contract = contract_of(document)

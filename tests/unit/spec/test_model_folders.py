@@ -1,4 +1,6 @@
-"""Folders of models side by side: what they say alike they share, what differs under one name is refused with both places."""
+"""Folders of models side by side: what they say alike they share, what differs under one name is refused with both
+places.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ import yaml
 from pipelines.context import load_definition
 from pipelines.training.model_name import named_in, owner_of
 from spec.errors import UsageError
-from spec.model_folders import View, consumer_groups, folder_names, folders_of, load_contracts, model_folders, options_of, read_model_file, shared
+from spec.model_folders import (
+    View,
+    consumer_groups,
+    folder_names,
+    folders_of,
+    load_contracts,
+    model_folders,
+    options_of,
+    read_model_file,
+    shared,
+)
 
 DIABETES = Path(__file__).parents[3] / "models" / "diabetes-rf"
 
@@ -39,14 +51,20 @@ def contract(path: Path, topic: str, table: str) -> None:
 
 def test_two_models_share_a_topic_and_a_view(two: Path) -> None:
     contracts, views = shared(model_folders(two))
-    assert [item.topic for item in contracts] == ["diabetes-patients"] and [item.name for item in views] == ["diabetes_patients"]
-    assert consumer_groups(model_folders(two)) == {"diabetes-patients": ("groundplan-ingest-diabetes-rf", "groundplan-ingest-other-model")}
+    assert [item.topic for item in contracts] == ["diabetes-patients"] and [item.name for item in views] == [
+        "diabetes_patients"
+    ]
+    assert consumer_groups(model_folders(two)) == {
+        "diabetes-patients": ("groundplan-ingest-diabetes-rf", "groundplan-ingest-other-model")
+    }
 
 
 def test_only_the_models_that_a_stack_names_count(two: Path) -> None:
     assert folder_names(two) == {"diabetes-rf": "diabetes-rf", "other-model": "other"}
     assert [folder.path.name for folder in folders_of(two, ["other-model", "one without a folder"])] == ["other"]
-    assert consumer_groups(folders_of(two, ["other-model"])) == {"diabetes-patients": ("groundplan-ingest-other-model",)}
+    assert consumer_groups(folders_of(two, ["other-model"])) == {
+        "diabetes-patients": ("groundplan-ingest-other-model",)
+    }
     assert shared(folders_of(two, [])) == ([], [])
 
 
@@ -58,13 +76,22 @@ def test_two_folders_of_one_model_are_refused_with_both_places(two: Path) -> Non
 
 def test_an_option_is_what_its_folder_declares() -> None:
     flights = read_model_file(DIABETES.parent / "flights-late")
-    assert options_of(flights, {}, "flights-late") == {"months": "1-3"} and options_of(flights, {"months": "12"}, "flights-late") == {"months": "12"}
+    assert options_of(flights, {}, "flights-late") == {"months": "1-3"} and options_of(
+        flights, {"months": "12"}, "flights-late"
+    ) == {"months": "12"}
     assert load_definition(DIABETES.parent / "flights-late", options={"months": "2-4"}).options == {"months": "2-4"}
     for bad in ("13", "0", "1-", "a", "1-3-4", ""):
-        with pytest.raises(UsageError, match=r"--set flights-late.months: months is '.*'; expected a month of 2013 or a range such as 1-12"):
+        with pytest.raises(
+            UsageError,
+            match=r"--set flights-late.months: months is '.*'; expected a month of 2013 or a range such as 1-12",
+        ):
             options_of(flights, {"months": bad}, "flights-late")
     with pytest.raises(
-        UsageError, match=r"model flights-late has no option 'weeks'\n  -> known: months \(a month of 2013 or a range such as 1-12; default 1-3\)"
+        UsageError,
+        match=(
+            r"model flights-late has no option 'weeks'\n  -> known: months \(a month of 2013 or a range such as 1-12;"
+            r" default 1-3\)"
+        ),
     ):
         options_of(flights, {"weeks": "1"}, "flights-late")
     with pytest.raises(UsageError, match=r"its model.yaml declares none"):
@@ -74,14 +101,21 @@ def test_an_option_is_what_its_folder_declares() -> None:
 def test_another_contract_of_a_topic_is_refused_with_both_places(two: Path) -> None:
     change(two / "models" / "other" / "contract.yaml", version="2.0.0")
     with pytest.raises(
-        UsageError, match=r"models/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of models/diabetes-rf"
+        UsageError,
+        match=(
+            r"models/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of"
+            r" models/diabetes-rf"
+        ),
     ):
         shared(model_folders(two))
 
 
 def test_another_view_of_a_name_is_refused_with_both_places(two: Path) -> None:
     change(two / "models" / "other" / "model.yaml", target="bmi")
-    with pytest.raises(UsageError, match=r"models/other: its view diabetes_patients is another than the one of models/diabetes-rf: features \{"):
+    with pytest.raises(
+        UsageError,
+        match=r"models/other: its view diabetes_patients is another than the one of models/diabetes-rf: features \{",
+    ):
         shared(model_folders(two))
 
 
@@ -108,7 +142,13 @@ def test_no_name_of_a_feature_is_taken() -> None:
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        ("mlflow.sklearn.log_model(m, name='model', registered_model_name='Wine Quality')\nmlflow.set_experiment('wine')", "wine-quality"),
+        (
+            (
+                "mlflow.sklearn.log_model(m, name='model', registered_model_name='Wine"
+                " Quality')\nmlflow.set_experiment('wine')"
+            ),
+            "wine-quality",
+        ),
         ("mlflow.set_experiment('/Shared/Wine')", "shared-wine"),
         ("mlflow.register_model(uri, 'wine')", "wine"),
         ("mlflow.set_experiment(experiment_name='wine')", "wine"),
@@ -130,4 +170,6 @@ def test_a_model_is_named_as_its_script_names_it(tmp_path: Path, source: str, na
 def test_what_model_yaml_names_is_one_model_whichever_of_its_scripts_runs() -> None:
     flights = DIABETES.parent / "flights-late"
     found = [load_definition(path) for path in (flights, flights / "after_departure.py")]
-    assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {"models/flights-late"}
+    assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {
+        "models/flights-late"
+    }

@@ -29,7 +29,6 @@ BAD = [
     ("models.diabetes-rf.drift_share", 2, ["drift_share", "2 given", "less than or equal to 1"]),
     ("models.diabetes-rf.quality.metric", ..., ["quality.metric is missing"]),
     ("models.diabetes-rf.retraining.every_hours", -1, ["retraining.every_hours", "-1 given"]),
-    ("models", {}, ["groundplan:objectives.models", "at least 1"]),
     ("models", {"Bad Name": {}}, ["Bad Name"]),
     ("complience", ["gdpr"], ["complience is not a known objective", "did you mean `compliance`?"]),
     ("compliance", ["pci"], ["compliance.0", "'pci' given", "'gdpr'"]),
@@ -44,11 +43,27 @@ BAD = [
     ("residency", "eu", ["aws:region", "us-east-1 lies in jurisdiction 'us'", "-> use one of: eu-central-1"]),
     ("compliance", ["gdpr", "gdpr"], ["compliance", "a regime is named twice"]),
     ("compliance", "gdpr", ["compliance", "'gdpr' given", "tuple"]),
-    ("office_hours", {"start": 18, "end": 8, "timezone": "Europe/Berlin"}, ["office_hours", "end 8 is not after start 18"]),
-    ("office_hours", {"start": 8, "end": 25, "timezone": "Europe/Berlin"}, ["office_hours.end", "25 given", "less than or equal to 24"]),
-    ("office_hours", {"start": 8, "end": 18, "timezone": "Europe/Berln"}, ["timezone", "'Europe/Berln' given", "did you mean Europe/Berlin?"]),
+    (
+        "office_hours",
+        {"start": 18, "end": 8, "timezone": "Europe/Berlin"},
+        ["office_hours", "end 8 is not after start 18"],
+    ),
+    (
+        "office_hours",
+        {"start": 8, "end": 25, "timezone": "Europe/Berlin"},
+        ["office_hours.end", "25 given", "less than or equal to 24"],
+    ),
+    (
+        "office_hours",
+        {"start": 8, "end": 18, "timezone": "Europe/Berln"},
+        ["timezone", "'Europe/Berln' given", "did you mean Europe/Berlin?"],
+    ),
     ("office_hours", {"start": 8, "end": 18}, ["office_hours.timezone is missing"]),
-    ("office_hours", {"start": 8, "end": 18, "timezone": "UTC", "days": 5}, ["office_hours.days is not a known objective", "known here: start, end, timezone"]),
+    (
+        "office_hours",
+        {"start": 8, "end": 18, "timezone": "UTC", "days": 5},
+        ["office_hours.days is not a known objective", "known here: start, end, timezone"],
+    ),
     ("owns_account", "perhaps", ["owns_account", "'perhaps' given", "valid boolean"]),
     ("research.scientists", ["Ada Lovelace"], ["research.scientists.0", "'Ada Lovelace' given"]),
     ("research.scientists", ["ada", "ada"], ["research.scientists", "named twice: ada"]),
@@ -60,11 +75,20 @@ BAD = [
         {"repository": "https://github.com/a/b", "connection": CONNECTION},
         ["deploys_from.repository", "'https://github.com/a/b' given", "OWNER/NAME"],
     ),
-    ("deploys_from", {"repository": "a/b", "connection": "github"}, ["deploys_from.connection", "'github' given", "arn:aws:codeconnections:"]),
+    (
+        "deploys_from",
+        {"repository": "a/b", "connection": "github"},
+        ["deploys_from.connection", "'github' given", "arn:aws:codeconnections:"],
+    ),
     (
         "deploys_from",
         {"repository": "a/b", "connection": CONNECTION.replace("012", "999")},
-        ["deploys_from.connection", "of account 123456789999", "the stack's account is 123456789012", "make one in the stack's account"],
+        [
+            "deploys_from.connection",
+            "of account 123456789999",
+            "the stack's account is 123456789012",
+            "make one in the stack's account",
+        ],
     ),
     ("feature_store", "redis", ["feature_store", "'redis' given", "'feast'"]),
     ("events.per_second", float("inf"), ["events.per_second", "inf given", "finite number"]),
@@ -75,8 +99,16 @@ BAD = [
     ("models.diabetes-rf.target", "moon", ["target", "'moon' given", "'cloud'"]),
     ("models.diabetes-rf.gpu", "two", ["gpu", "'two' given", "valid boolean"]),
     ("models.diabetes-rf.explanations", 7, ["explanations", "7 given"]),
-    ("models.diabetes-rf.quality", {"metric": "accuracy", "worst": 60}, ["models.diabetes-rf", "quality.worst 60 is no accuracy"]),
-    ("models.diabetes-rf.quality", {"metric": "mae", "worst": 0}, ["models.diabetes-rf", "quality.worst 0 can't be met"]),
+    (
+        "models.diabetes-rf.quality",
+        {"metric": "accuracy", "worst": 60},
+        ["models.diabetes-rf", "quality.worst 60 is no accuracy"],
+    ),
+    (
+        "models.diabetes-rf.quality",
+        {"metric": "mae", "worst": 0},
+        ["models.diabetes-rf", "quality.worst 0 can't be met"],
+    ),
     ("models.diabetes-rf.quality.metric", "f1", ["quality.metric", "'f1' given"]),
     ("models.diabetes-rf.value.usd_per_unit", -0.1, ["usd_per_unit", "-0.1 given"]),
     ("models.diabetes-rf.value.unit", "", ["value.unit", "'' given"]),
@@ -85,7 +117,11 @@ BAD = [
     ("models.diabetes-rf.requests_per_second", 5, ["requests_per_second", "5 given"]),
     ("models", ..., ["groundplan:objectives.models is missing"]),
     ("models", {"a" * 41: {}}, ["a" * 41]),
-    ("stakeholders.security", "a@b.c", ["stakeholders.security is not a known objective", "known here: product, operations, legal, finance"]),
+    (
+        "stakeholders.security",
+        "a@b.c",
+        ["stakeholders.security is not a known objective", "known here: product, operations, legal, finance"],
+    ),
 ]
 
 
@@ -173,7 +209,10 @@ def test_objectives_can_not_be_changed(root: Path) -> None:
 
 
 def test_production_can_not_sleep(stack_config: dict[str, Any]) -> None:
-    stack_config["groundplan:objectives"] |= {"environment": "prod", "office_hours": {"start": 8, "end": 18, "timezone": "UTC"}}
+    stack_config["groundplan:objectives"] |= {
+        "environment": "prod",
+        "office_hours": {"start": 8, "end": 18, "timezone": "UTC"},
+    }
     with pytest.raises(UsageError, match="a production environment can't have them"):
         parse(stack_config, where="f.yaml")
 
@@ -181,7 +220,9 @@ def test_production_can_not_sleep(stack_config: dict[str, Any]) -> None:
 def test_two_regions_need_a_second_region_under_the_same_law(stack_config: dict[str, Any]) -> None:
     stack_config["aws:region"] = "eu-central-2"
     set_path(stack_config["groundplan:objectives"], "availability", "two-regions")
-    with pytest.raises(UsageError, match=r"no second region in jurisdiction 'ch' beside eu-central-2\n  -> use multi-zone"):
+    with pytest.raises(
+        UsageError, match=r"no second region in jurisdiction 'ch' beside eu-central-2\n  -> use multi-zone"
+    ):
         parse(stack_config, where="f.yaml")
 
 
@@ -194,7 +235,9 @@ def test_two_regions_need_a_second_region_under_the_same_law(stack_config: dict[
         ("models.diabetes-rf.target", "edge", r"quality and drift are not watched yet\n  -> use cloud"),
     ],
 )
-def test_what_is_planned_and_not_finished_is_refused_in_one_sentence(stack_config: dict[str, Any], name: str, value: str | bool, says: str) -> None:
+def test_what_is_planned_and_not_finished_is_refused_in_one_sentence(
+    stack_config: dict[str, Any], name: str, value: str | bool, says: str
+) -> None:
     set_path(stack_config["groundplan:objectives"], name, value)
     called = "gpu" if value is True else value
     with pytest.raises(UsageError, match=rf"f\.yaml: groundplan:objectives\.{name}: {called} is planned: .*{says}"):

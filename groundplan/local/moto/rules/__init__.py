@@ -10,7 +10,14 @@ from groundplan.local.moto.rules.rule import Cloud, Inputs, Made, Rule
 
 __all__ = ["RECORDED_OUTPUTS", "RULES", "Cloud", "Inputs", "Made", "Rule", "rule_for"]
 
-RULES: dict[str, Rule] = {**storage.RULES, **network.RULES, **streaming.RULES, **serving.RULES, **cluster.RULES, **governance.RULES}
+RULES: dict[str, Rule] = {
+    **storage.RULES,
+    **network.RULES,
+    **streaming.RULES,
+    **serving.RULES,
+    **cluster.RULES,
+    **governance.RULES,
+}
 
 # Types the local cloud can't make, with the outputs that others need to be well formed. They are listed as recorded.
 RECORDED_OUTPUTS: dict[str, dict[str, str]] = {

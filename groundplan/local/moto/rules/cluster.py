@@ -24,7 +24,9 @@ def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
         "tags": inputs.get("tags", {}),
     }
     if encryption:
-        request["encryptionConfig"] = [{"resources": encryption["resources"], "provider": {"keyArn": encryption["provider"]["keyArn"]}}]
+        request["encryptionConfig"] = [
+            {"resources": encryption["resources"], "provider": {"keyArn": encryption["provider"]["keyArn"]}}
+        ]
     answer = cloud.call("eks", "CreateCluster", request)["cluster"]
     # moto makes no security group for the cluster; EKS does.
     group = cloud.call("ec2", "DescribeSecurityGroups", {"GroupIds": vpc["securityGroupIds"]})["SecurityGroups"][0]
@@ -45,7 +47,11 @@ def _read_nodes(cloud: Cloud, inputs: Inputs, group: str) -> Inputs:
 
 def _new_nodes(cloud: Cloud, inputs: Inputs, group: str) -> None:
     wanted = {key: int(value) for key, value in inputs["scalingConfig"].items()}
-    cloud.call("eks", "UpdateNodegroupConfig", {"clusterName": inputs["clusterName"], "nodegroupName": inputs["nodeGroupName"], "scalingConfig": wanted})
+    cloud.call(
+        "eks",
+        "UpdateNodegroupConfig",
+        {"clusterName": inputs["clusterName"], "nodegroupName": inputs["nodeGroupName"], "scalingConfig": wanted},
+    )
 
 
 def manifest(cloud: Cloud, inputs: Inputs) -> Made:
@@ -57,29 +63,45 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
     from groundplan.engine.kubernetes.manifests import Manifest, faults
 
     if problems := faults(inputs):
-        raise GroundplanError(f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}", fix="mend the component's arguments")
+        raise GroundplanError(
+            f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}",
+            fix="mend the component's arguments",
+        )
     cloud.manifests(Manifest("", inputs))
     metadata = inputs["metadata"]
-    balanced = cloud.applies and inputs["kind"] == "Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer"
+    balanced = (
+        cloud.applies and inputs["kind"] == "Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer"
+    )
     told = {"status": _balanced(cloud, inputs)} if balanced else {}
     return f"{metadata.get('namespace', 'default')}/{metadata['name']}", told
 
 
 def _balanced(cloud: Cloud, inputs: Inputs) -> dict[str, Any]:
     """What a cluster tells of a service behind a load balancer of its own."""
-    return {"loadBalancer": {"ingress": [{"hostname": f"{inputs['metadata']['name']}.elb.{cloud.region}.amazonaws.com"}]}}
+    return {
+        "loadBalancer": {"ingress": [{"hostname": f"{inputs['metadata']['name']}.elb.{cloud.region}.amazonaws.com"}]}
+    }
 
 
 RULES: dict[str, Rule] = {
-    "aws:eks/cluster:Cluster": Rule("eks", make=_cluster, delete=("DeleteCluster", {"name": "{id}"}), read=("DescribeCluster", {"name": "{id}"}, "cluster")),
+    "aws:eks/cluster:Cluster": Rule(
+        "eks",
+        make=_cluster,
+        delete=("DeleteCluster", {"name": "{id}"}),
+        read=("DescribeCluster", {"name": "{id}"}, "cluster"),
+    ),
     "aws:eks/nodeGroup:NodeGroup": Rule(
-        "eks", "CreateNodegroup",
+        "eks",
+        "CreateNodegroup",
         rename={"nodeRoleArn": "nodeRole", "subnetIds": "subnets", "updateConfig": None, "nodeRepairConfig": None},
         id="{inputs[clusterName]}:{inputs[nodeGroupName]}",
         outputs={"arn": "{answer[nodegroup][nodegroupArn]}"},
-        delete=("DeleteNodegroup", {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"}),
+        delete=(
+            "DeleteNodegroup",
+            {"clusterName": "{inputs[clusterName]}", "nodegroupName": "{inputs[nodeGroupName]}"},
+        ),
         update={"scalingConfig": _new_nodes},
         read=_read_nodes,
     ),
-}  # fmt: skip
+}
 MANIFEST = Rule(make=manifest, idempotent=True)

@@ -11,7 +11,11 @@ _POLICY_VERSIONS = 5  # https://docs.aws.amazon.com/IAM/latest/UserGuide/referen
 
 def _log_retention(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
     if "retentionInDays" in inputs:
-        cloud.call("logs", "PutRetentionPolicy", {"logGroupName": inputs["name"], "retentionInDays": int(inputs["retentionInDays"])})
+        cloud.call(
+            "logs",
+            "PutRetentionPolicy",
+            {"logGroupName": inputs["name"], "retentionInDays": int(inputs["retentionInDays"])},
+        )
 
 
 def _budget(cloud: Cloud, inputs: Inputs) -> Made:
@@ -38,12 +42,22 @@ def _budget(cloud: Cloud, inputs: Inputs) -> Made:
         }
         for item in inputs.get("notifications", [])
     ]
-    cloud.call("budgets", "CreateBudget", {"AccountId": inputs["accountId"], "Budget": budget, "NotificationsWithSubscribers": notices})
-    return f"{inputs['accountId']}:{inputs['name']}", {"arn": f"arn:aws:budgets::{inputs['accountId']}:budget/{inputs['name']}"}
+    cloud.call(
+        "budgets",
+        "CreateBudget",
+        {"AccountId": inputs["accountId"], "Budget": budget, "NotificationsWithSubscribers": notices},
+    )
+    return f"{inputs['accountId']}:{inputs['name']}", {
+        "arn": f"arn:aws:budgets::{inputs['accountId']}:budget/{inputs['name']}"
+    }
 
 
 def _topic_policy(cloud: Cloud, inputs: Inputs) -> Made:
-    cloud.call("sns", "SetTopicAttributes", {"TopicArn": inputs["arn"], "AttributeName": "Policy", "AttributeValue": inputs["policy"]})
+    cloud.call(
+        "sns",
+        "SetTopicAttributes",
+        {"TopicArn": inputs["arn"], "AttributeName": "Policy", "AttributeValue": inputs["policy"]},
+    )
     return inputs["arn"], {}
 
 
@@ -65,7 +79,10 @@ def _trail(cloud: Cloud, inputs: Inputs) -> Made:
     )
     spelled = {"field": "Field", "equals": "Equals", "startsWiths": "StartsWith"}
     selectors = [
-        {"Name": item["name"], "FieldSelectors": [{spelled[key]: value for key, value in part.items()} for part in item["fieldSelectors"]]}
+        {
+            "Name": item["name"],
+            "FieldSelectors": [{spelled[key]: value for key, value in part.items()} for part in item["fieldSelectors"]],
+        }
         for item in inputs["advancedEventSelectors"]
     ]
     cloud.call("cloudtrail", "PutEventSelectors", {"TrailName": name, "AdvancedEventSelectors": selectors})
@@ -86,20 +103,27 @@ def _backup_plan(cloud: Cloud, inputs: Inputs) -> Made:
             "CompletionWindowMinutes": int(rule["completionWindow"]),
             "Lifecycle": lifecycle(rule["lifecycle"]),
             "CopyActions": [
-                {"DestinationBackupVaultArn": copy["destinationVaultArn"], "Lifecycle": lifecycle(copy["lifecycle"])} for copy in rule.get("copyActions", [])
+                {"DestinationBackupVaultArn": copy["destinationVaultArn"], "Lifecycle": lifecycle(copy["lifecycle"])}
+                for copy in rule.get("copyActions", [])
             ],
         }
         for rule in inputs["rules"]
     ]
     answer = cloud.call(
-        "backup", "CreateBackupPlan", {"BackupPlan": {"BackupPlanName": inputs["name"], "Rules": rules}, "BackupPlanTags": inputs.get("tags", {})}
+        "backup",
+        "CreateBackupPlan",
+        {"BackupPlan": {"BackupPlanName": inputs["name"], "Rules": rules}, "BackupPlanTags": inputs.get("tags", {})},
     )
     return answer["BackupPlanId"], {"arn": answer["BackupPlanArn"]}
 
 
 def _workspace_logs(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
     if logging := inputs.get("loggingConfiguration"):
-        cloud.call("amp", "CreateLoggingConfiguration", {"workspaceId": answer["workspaceId"], "logGroupArn": logging["logGroupArn"]})
+        cloud.call(
+            "amp",
+            "CreateLoggingConfiguration",
+            {"workspaceId": answer["workspaceId"], "logGroupArn": logging["logGroupArn"]},
+        )
 
 
 def _read_log_group(cloud: Cloud, inputs: Inputs, group: str) -> Inputs | None:
@@ -109,14 +133,18 @@ def _read_log_group(cloud: Cloud, inputs: Inputs, group: str) -> Inputs | None:
 
 def _new_log_retention(cloud: Cloud, inputs: Inputs, group: str) -> None:
     if inputs.get("retentionInDays"):
-        cloud.call("logs", "PutRetentionPolicy", {"logGroupName": group, "retentionInDays": int(inputs["retentionInDays"])})
+        cloud.call(
+            "logs", "PutRetentionPolicy", {"logGroupName": group, "retentionInDays": int(inputs["retentionInDays"])}
+        )
     else:
         cloud.call("logs", "DeleteRetentionPolicy", {"logGroupName": group})
 
 
 def _read_policy(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs:
     found = cloud.call("iam", "GetPolicy", {"PolicyArn": arn})["Policy"]
-    version = cloud.call("iam", "GetPolicyVersion", {"PolicyArn": arn, "VersionId": found["DefaultVersionId"]})["PolicyVersion"]
+    version = cloud.call("iam", "GetPolicyVersion", {"PolicyArn": arn, "VersionId": found["DefaultVersionId"]})[
+        "PolicyVersion"
+    ]
     return {**found, "PolicyDocument": version["Document"]}
 
 
@@ -124,9 +152,14 @@ def _new_policy(cloud: Cloud, inputs: Inputs, arn: str) -> None:
     """A policy keeps five versions: the oldest makes room."""
     versions = cloud.call("iam", "ListPolicyVersions", {"PolicyArn": arn})["Versions"]
     if len(versions) >= _POLICY_VERSIONS:
-        oldest = min((item for item in versions if not item["IsDefaultVersion"]), key=lambda item: int(item["VersionId"].removeprefix("v")))
+        oldest = min(
+            (item for item in versions if not item["IsDefaultVersion"]),
+            key=lambda item: int(item["VersionId"].removeprefix("v")),
+        )
         cloud.call("iam", "DeletePolicyVersion", {"PolicyArn": arn, "VersionId": oldest["VersionId"]})
-    cloud.call("iam", "CreatePolicyVersion", {"PolicyArn": arn, "PolicyDocument": inputs["policy"], "SetAsDefault": True})
+    cloud.call(
+        "iam", "CreatePolicyVersion", {"PolicyArn": arn, "PolicyDocument": inputs["policy"], "SetAsDefault": True}
+    )
 
 
 def _delete_policy(cloud: Cloud, inputs: Inputs, arn: str) -> None:
@@ -141,37 +174,51 @@ def _new_trust(cloud: Cloud, inputs: Inputs, role: str) -> None:
 
 
 def _new_role(cloud: Cloud, inputs: Inputs, role: str) -> None:
-    wanted = {"Description": inputs.get("description", ""), "MaxSessionDuration": int(inputs.get("maxSessionDuration") or 3600)}
+    wanted = {
+        "Description": inputs.get("description", ""),
+        "MaxSessionDuration": int(inputs.get("maxSessionDuration") or 3600),
+    }
     cloud.call("iam", "UpdateRole", {"RoleName": role, **wanted})
 
 
 def _new_boundary(cloud: Cloud, inputs: Inputs, role: str) -> None:
     if inputs.get("permissionsBoundary"):
-        cloud.call("iam", "PutRolePermissionsBoundary", {"RoleName": role, "PermissionsBoundary": inputs["permissionsBoundary"]})
+        cloud.call(
+            "iam",
+            "PutRolePermissionsBoundary",
+            {"RoleName": role, "PermissionsBoundary": inputs["permissionsBoundary"]},
+        )
     else:
         cloud.call("iam", "DeleteRolePermissionsBoundary", {"RoleName": role})
 
 
 def _read_attachment(cloud: Cloud, inputs: Inputs, attachment: str) -> Inputs | None:
-    found: list[Inputs] = cloud.call("iam", "ListAttachedRolePolicies", {"RoleName": inputs["role"]})["AttachedPolicies"]
+    found: list[Inputs] = cloud.call("iam", "ListAttachedRolePolicies", {"RoleName": inputs["role"]})[
+        "AttachedPolicies"
+    ]
     return next((item for item in found if item["PolicyArn"] == inputs["policyArn"]), None)
 
 
 RULES: dict[str, Rule] = {
     "aws:iam/role:Role": Rule(
-        "iam", "CreateRole",
+        "iam",
+        "CreateRole",
         rename={"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[Role][Arn]}", "uniqueId": "{answer[Role][RoleId]}"},
         delete=("DeleteRole", {"RoleName": "{id}"}),
         update={
-            "assumeRolePolicy": _new_trust, "description": _new_role, "maxSessionDuration": _new_role, "permissionsBoundary": _new_boundary,
+            "assumeRolePolicy": _new_trust,
+            "description": _new_role,
+            "maxSessionDuration": _new_role,
+            "permissionsBoundary": _new_boundary,
             "forceDetachPolicies": lambda cloud, inputs, role: None,
         },
         read=("GetRole", {"RoleName": "{id}"}, "Role"),
     ),
     "aws:iam/rolePolicy:RolePolicy": Rule(
-        "iam", "PutRolePolicy",
+        "iam",
+        "PutRolePolicy",
         rename={"name": "PolicyName", "role": "RoleName", "policy": "PolicyDocument"},
         id="{inputs[role]}:{inputs[name]}",
         delete=("DeleteRolePolicy", {"RoleName": "{inputs[role]}", "PolicyName": "{inputs[name]}"}),
@@ -179,7 +226,8 @@ RULES: dict[str, Rule] = {
         read=("GetRolePolicy", {"RoleName": "{inputs[role]}", "PolicyName": "{inputs[name]}"}, ""),
     ),
     "aws:cloudwatch/logGroup:LogGroup": Rule(
-        "logs", "CreateLogGroup",
+        "logs",
+        "CreateLogGroup",
         rename={"name": "logGroupName", "retentionInDays": None, "skipDestroy": None},
         id="{inputs[name]}",
         outputs={"arn": "arn:aws:logs:{region}:{account}:log-group:{inputs[name]}"},
@@ -189,7 +237,8 @@ RULES: dict[str, Rule] = {
         read=_read_log_group,
     ),
     "aws:cloudwatch/metricAlarm:MetricAlarm": Rule(
-        "cloudwatch", "PutMetricAlarm",
+        "cloudwatch",
+        "PutMetricAlarm",
         rename={"name": "AlarmName"},
         id="{inputs[name]}",
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[name]}"},
@@ -198,7 +247,8 @@ RULES: dict[str, Rule] = {
         read=("DescribeAlarms", {"AlarmNames": "{id}"}, "MetricAlarms[0]"),
     ),
     "aws:sns/topic:Topic": Rule(
-        "sns", "CreateTopic",
+        "sns",
+        "CreateTopic",
         rename={"kmsMasterKeyId": "Attributes.KmsMasterKeyId", "displayName": "Attributes.DisplayName"},
         id="{answer[TopicArn]}",
         outputs={"arn": "{answer[TopicArn]}"},
@@ -206,8 +256,14 @@ RULES: dict[str, Rule] = {
         read=("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes"),
     ),
     "aws:sns/topicSubscription:TopicSubscription": Rule(
-        "sns", "Subscribe",
-        rename={"topic": "TopicArn", "confirmationTimeoutInMinutes": None, "endpointAutoConfirms": None, "rawMessageDelivery": None},
+        "sns",
+        "Subscribe",
+        rename={
+            "topic": "TopicArn",
+            "confirmationTimeoutInMinutes": None,
+            "endpointAutoConfirms": None,
+            "rawMessageDelivery": None,
+        },
         fixed={"ReturnSubscriptionArn": True},
         id="{answer[SubscriptionArn]}",
         outputs={"arn": "{answer[SubscriptionArn]}"},
@@ -216,11 +272,15 @@ RULES: dict[str, Rule] = {
         read=("GetSubscriptionAttributes", {"SubscriptionArn": "{id}"}, "Attributes"),
     ),
     "aws:budgets/budget:Budget": Rule(
-        "budgets", make=_budget, delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}), replaceable=True,
+        "budgets",
+        make=_budget,
+        delete=("DeleteBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}),
+        replaceable=True,
         read=("DescribeBudget", {"AccountId": "{inputs[accountId]}", "BudgetName": "{inputs[name]}"}, "Budget"),
     ),
     "aws:iam/policy:Policy": Rule(
-        "iam", "CreatePolicy",
+        "iam",
+        "CreatePolicy",
         rename={"name": "PolicyName", "policy": "PolicyDocument"},
         id="{answer[Policy][Arn]}",
         outputs={"arn": "{answer[Policy][Arn]}"},
@@ -229,16 +289,20 @@ RULES: dict[str, Rule] = {
         read=_read_policy,
     ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Rule(
-        "iam", "AttachRolePolicy",
+        "iam",
+        "AttachRolePolicy",
         rename={"role": "RoleName"},
         id="{inputs[role]}/{inputs[policyArn]}",
         delete=("DetachRolePolicy", {"RoleName": "{inputs[role]}", "PolicyArn": "{inputs[policyArn]}"}),
         idempotent=True,
         read=_read_attachment,
     ),
-    "aws:sns/topicPolicy:TopicPolicy": Rule("sns", make=_topic_policy, idempotent=True, read=("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes")),
+    "aws:sns/topicPolicy:TopicPolicy": Rule(
+        "sns", make=_topic_policy, idempotent=True, read=("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes")
+    ),
     "aws:cloudwatch/dashboard:Dashboard": Rule(
-        "cloudwatch", "PutDashboard",
+        "cloudwatch",
+        "PutDashboard",
         id="{inputs[dashboardName]}",
         outputs={"dashboardArn": "arn:aws:cloudwatch::{account}:dashboard/{inputs[dashboardName]}"},
         delete=("DeleteDashboards", {"DashboardNames": "{id}"}),
@@ -246,11 +310,15 @@ RULES: dict[str, Rule] = {
         read=("GetDashboard", {"DashboardName": "{id}"}, ""),
     ),
     "aws:cloudtrail/trail:Trail": Rule(
-        "cloudtrail", make=_trail, delete=("DeleteTrail", {"Name": "{inputs[name]}"}), replaceable=True,
+        "cloudtrail",
+        make=_trail,
+        delete=("DeleteTrail", {"Name": "{inputs[name]}"}),
+        replaceable=True,
         read=("GetTrail", {"Name": "{id}"}, "Trail"),
     ),
     "aws:cfg/recorder:Recorder": Rule(
-        "config", "PutConfigurationRecorder",
+        "config",
+        "PutConfigurationRecorder",
         rename={key: f"ConfigurationRecorder.{key}" for key in ("name", "roleArn", "recordingGroup")},
         id="{inputs[name]}",
         delete=("DeleteConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}),
@@ -258,7 +326,8 @@ RULES: dict[str, Rule] = {
         read=("DescribeConfigurationRecorders", {"ConfigurationRecorderNames": "{id}"}, "ConfigurationRecorders[0]"),
     ),
     "aws:cfg/deliveryChannel:DeliveryChannel": Rule(
-        "config", "PutDeliveryChannel",
+        "config",
+        "PutDeliveryChannel",
         rename={key: f"DeliveryChannel.{key}" for key in ("name", "s3BucketName", "s3KeyPrefix", "s3KmsKeyArn")},
         id="{inputs[name]}",
         delete=("DeleteDeliveryChannel", {"DeliveryChannelName": "{id}"}),
@@ -266,54 +335,79 @@ RULES: dict[str, Rule] = {
         read=("DescribeDeliveryChannels", {"DeliveryChannelNames": "{id}"}, "DeliveryChannels[0]"),
     ),
     "aws:cfg/recorderStatus:RecorderStatus": Rule(
-        "config", "StartConfigurationRecorder",
+        "config",
+        "StartConfigurationRecorder",
         rename={"name": "ConfigurationRecorderName", "isEnabled": None},
         id="{inputs[name]}",
         delete=("StopConfigurationRecorder", {"ConfigurationRecorderName": "{id}"}),
         idempotent=True,
-        read=("DescribeConfigurationRecorderStatus", {"ConfigurationRecorderNames": "{id}"}, "{isEnabled: ConfigurationRecordersStatus[0].recording}"),
+        read=(
+            "DescribeConfigurationRecorderStatus",
+            {"ConfigurationRecorderNames": "{id}"},
+            "{isEnabled: ConfigurationRecordersStatus[0].recording}",
+        ),
     ),
     "aws:guardduty/detector:Detector": Rule(
-        "guardduty", "CreateDetector",
+        "guardduty",
+        "CreateDetector",
         id="{answer[DetectorId]}",
         outputs={"arn": "arn:aws:guardduty:{region}:{account}:detector/{answer[DetectorId]}"},
         delete=("DeleteDetector", {"DetectorId": "{id}"}),
         read=("GetDetector", {"DetectorId": "{id}"}, ""),
     ),
     "aws:securityhub/account:Account": Rule(
-        "securityhub", "EnableSecurityHub",
+        "securityhub",
+        "EnableSecurityHub",
         rename={"autoEnableControls": None, "controlFindingGenerator": None},
         id="{account}",
         delete=("DisableSecurityHub", {}),
         read=("DescribeHub", {}, ""),
     ),
     "aws:backup/vault:Vault": Rule(
-        "backup", "CreateBackupVault",
-        rename={"name": "BackupVaultName", "kmsKeyArn": "EncryptionKeyArn", "tags": "BackupVaultTags", "forceDestroy": None},
+        "backup",
+        "CreateBackupVault",
+        rename={
+            "name": "BackupVaultName",
+            "kmsKeyArn": "EncryptionKeyArn",
+            "tags": "BackupVaultTags",
+            "forceDestroy": None,
+        },
         id="{inputs[name]}",
         outputs={"arn": "{answer[BackupVaultArn]}"},
         delete=("DeleteBackupVault", {"BackupVaultName": "{id}"}),
         read=("DescribeBackupVault", {"BackupVaultName": "{id}"}, ""),
     ),
     "aws:backup/plan:Plan": Rule(
-        "backup", make=_backup_plan, delete=("DeleteBackupPlan", {"BackupPlanId": "{id}"}), replaceable=True,
+        "backup",
+        make=_backup_plan,
+        delete=("DeleteBackupPlan", {"BackupPlanId": "{id}"}),
+        replaceable=True,
         read=("GetBackupPlan", {"BackupPlanId": "{id}"}, "!DeletionDate && {name: BackupPlan.BackupPlanName}"),
     ),
     "aws:amp/workspace:Workspace": Rule(
-        "amp", "CreateWorkspace",
+        "amp",
+        "CreateWorkspace",
         rename={"loggingConfiguration": None},
         id="{answer[workspaceId]}",
-        outputs={"arn": "{answer[arn]}", "prometheusEndpoint": "https://aps-workspaces.{region}.amazonaws.com/workspaces/{answer[workspaceId]}/"},
+        outputs={
+            "arn": "{answer[arn]}",
+            "prometheusEndpoint": "https://aps-workspaces.{region}.amazonaws.com/workspaces/{answer[workspaceId]}/",
+        },
         then=_workspace_logs,
         delete=("DeleteWorkspace", {"workspaceId": "{id}"}),
         read=("DescribeWorkspace", {"workspaceId": "{id}"}, "workspace"),
     ),
     "aws:amp/ruleGroupNamespace:RuleGroupNamespace": Rule(
-        "amp", "CreateRuleGroupsNamespace",
+        "amp",
+        "CreateRuleGroupsNamespace",
         id="{answer[arn]}",
         outputs={"arn": "{answer[arn]}"},
         delete=("DeleteRuleGroupsNamespace", {"workspaceId": "{inputs[workspaceId]}", "name": "{inputs[name]}"}),
         replaceable=True,
-        read=("DescribeRuleGroupsNamespace", {"workspaceId": "{inputs[workspaceId]}", "name": "{inputs[name]}"}, "ruleGroupsNamespace"),
+        read=(
+            "DescribeRuleGroupsNamespace",
+            {"workspaceId": "{inputs[workspaceId]}", "name": "{inputs[name]}"},
+            "ruleGroupsNamespace",
+        ),
     ),
-}  # fmt: skip
+}

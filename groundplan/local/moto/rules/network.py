@@ -27,7 +27,11 @@ def _group_rule(operation: str) -> Callable[[Cloud, Inputs], Made]:
     """How a rule of a security group is made; ingress and egress differ in the operation alone."""
 
     def make(cloud: Cloud, inputs: Inputs) -> Made:
-        permission: dict[str, Any] = {"IpProtocol": inputs["ipProtocol"], "FromPort": int(inputs["fromPort"]), "ToPort": int(inputs["toPort"])}
+        permission: dict[str, Any] = {
+            "IpProtocol": inputs["ipProtocol"],
+            "FromPort": int(inputs["fromPort"]),
+            "ToPort": int(inputs["toPort"]),
+        }
         if group := inputs.get("referencedSecurityGroupId"):
             permission["UserIdGroupPairs"] = [{"GroupId": group}]
         if cidr := inputs.get("cidrIpv4"):
@@ -39,7 +43,9 @@ def _group_rule(operation: str) -> Callable[[Cloud, Inputs], Made]:
 
 
 def _internet_gateway(cloud: Cloud, inputs: Inputs) -> Made:
-    gateway = cloud.call("ec2", "CreateInternetGateway", {"TagSpecifications": _tags("internet-gateway", inputs)})["InternetGateway"]["InternetGatewayId"]
+    gateway = cloud.call("ec2", "CreateInternetGateway", {"TagSpecifications": _tags("internet-gateway", inputs)})[
+        "InternetGateway"
+    ]["InternetGatewayId"]
     cloud.call("ec2", "AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": inputs["vpcId"]})
     return gateway, {}
 
@@ -48,7 +54,10 @@ def _close_default_group(cloud: Cloud, inputs: Inputs) -> Made:
     """Takes the VPC's default group over and removes every rule."""
     filters = [{"Name": "vpc-id", "Values": [inputs["vpcId"]]}, {"Name": "group-name", "Values": ["default"]}]
     group = cloud.call("ec2", "DescribeSecurityGroups", {"Filters": filters})["SecurityGroups"][0]
-    for permissions, operation in (("IpPermissions", "RevokeSecurityGroupIngress"), ("IpPermissionsEgress", "RevokeSecurityGroupEgress")):
+    for permissions, operation in (
+        ("IpPermissions", "RevokeSecurityGroupIngress"),
+        ("IpPermissionsEgress", "RevokeSecurityGroupEgress"),
+    ):
         if group[permissions]:
             cloud.call("ec2", operation, {"GroupId": group["GroupId"], "IpPermissions": group[permissions]})
     if tags := inputs.get("tags"):
@@ -106,7 +115,11 @@ def _template_data(inputs: Inputs) -> Inputs:
 
 def _new_template(cloud: Cloud, inputs: Inputs, template: str) -> Inputs:
     """A changed template is its next version."""
-    answer = cloud.call("ec2", "CreateLaunchTemplateVersion", {"LaunchTemplateId": template, "LaunchTemplateData": _template_data(inputs)})
+    answer = cloud.call(
+        "ec2",
+        "CreateLaunchTemplateVersion",
+        {"LaunchTemplateId": template, "LaunchTemplateData": _template_data(inputs)},
+    )
     version = answer["LaunchTemplateVersion"]["VersionNumber"]
     if inputs.get("updateDefaultVersion"):
         cloud.call("ec2", "ModifyLaunchTemplate", {"LaunchTemplateId": template, "DefaultVersion": str(version)})
@@ -114,7 +127,11 @@ def _new_template(cloud: Cloud, inputs: Inputs, template: str) -> Inputs:
 
 
 def _launch_template(cloud: Cloud, inputs: Inputs) -> Made:
-    request = {"LaunchTemplateName": inputs["name"], "LaunchTemplateData": _template_data(inputs), "TagSpecifications": _tags("launch-template", inputs)}
+    request = {
+        "LaunchTemplateName": inputs["name"],
+        "LaunchTemplateData": _template_data(inputs),
+        "TagSpecifications": _tags("launch-template", inputs),
+    }
     answer = cloud.call("ec2", "CreateLaunchTemplate", request)["LaunchTemplate"]
     return answer["LaunchTemplateId"], {
         "latestVersion": answer["LatestVersionNumber"],
@@ -137,19 +154,26 @@ def _read_nat(cloud: Cloud, inputs: Inputs, gateway: str) -> Inputs | None:
 def _read_association(cloud: Cloud, inputs: Inputs, association: str) -> Inputs | None:
     filters = [{"Name": "association.route-table-association-id", "Values": [association]}]
     tables = cloud.call("ec2", "DescribeRouteTables", {"Filters": filters})["RouteTables"]
-    return next((item for table in tables for item in table["Associations"] if item["RouteTableAssociationId"] == association), None)
+    return next(
+        (item for table in tables for item in table["Associations"] if item["RouteTableAssociationId"] == association),
+        None,
+    )
 
 
 def _read_route(cloud: Cloud, inputs: Inputs, route: str) -> Inputs | None:
     table, _, destination = route.partition(":")
     found = cloud.call("ec2", "DescribeRouteTables", {"RouteTableIds": [table]})["RouteTables"]
-    return next((item for one in found for item in one["Routes"] if item.get("DestinationCidrBlock") == destination), None)
+    return next(
+        (item for one in found for item in one["Routes"] if item.get("DestinationCidrBlock") == destination), None
+    )
 
 
 RULES: dict[str, Rule] = {
     "aws:ec2/vpc:Vpc": Rule(
-        "ec2", "CreateVpc",
-        rename={"enableDnsHostnames": None, "enableDnsSupport": None}, tag_type="vpc",
+        "ec2",
+        "CreateVpc",
+        rename={"enableDnsHostnames": None, "enableDnsSupport": None},
+        tag_type="vpc",
         id="{answer[Vpc][VpcId]}",
         outputs={"arn": "arn:aws:ec2:{region}:{account}:vpc/{answer[Vpc][VpcId]}"},
         then=_vpc_dns,
@@ -157,55 +181,68 @@ RULES: dict[str, Rule] = {
         read=("DescribeVpcs", {"VpcIds": "{id}"}, "Vpcs[0]"),
     ),
     "aws:ec2/subnet:Subnet": Rule(
-        "ec2", "CreateSubnet",
-        rename={"mapPublicIpOnLaunch": None}, tag_type="subnet",  # moto's and AWS's default is no public address
+        "ec2",
+        "CreateSubnet",
+        rename={"mapPublicIpOnLaunch": None},
+        tag_type="subnet",  # moto's and AWS's default is no public address
         id="{answer[Subnet][SubnetId]}",
         outputs={"arn": "{answer[Subnet][SubnetArn]}"},
         delete=("DeleteSubnet", {"SubnetId": "{id}"}),
         read=("DescribeSubnets", {"SubnetIds": "{id}"}, "Subnets[0]"),
     ),
     "aws:ec2/routeTable:RouteTable": Rule(
-        "ec2", "CreateRouteTable",
+        "ec2",
+        "CreateRouteTable",
         tag_type="route-table",
         id="{answer[RouteTable][RouteTableId]}",
         delete=("DeleteRouteTable", {"RouteTableId": "{id}"}),
         read=("DescribeRouteTables", {"RouteTableIds": "{id}"}, "RouteTables[0]"),
     ),
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Rule(
-        "ec2", "AssociateRouteTable", id="{answer[AssociationId]}", delete=("DisassociateRouteTable", {"AssociationId": "{id}"}),
+        "ec2",
+        "AssociateRouteTable",
+        id="{answer[AssociationId]}",
+        delete=("DisassociateRouteTable", {"AssociationId": "{id}"}),
         read=_read_association,
     ),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Rule(
-        "ec2", "CreateVpcEndpoint",
+        "ec2",
+        "CreateVpcEndpoint",
         tag_type="vpc-endpoint",
         id="{answer[VpcEndpoint][VpcEndpointId]}",
         delete=("DeleteVpcEndpoints", {"VpcEndpointIds": "{id}"}),
         read=("DescribeVpcEndpoints", {"VpcEndpointIds": "{id}"}, "VpcEndpoints[?State!='deleted'] | [0]"),
     ),
     "aws:ec2/securityGroup:SecurityGroup": Rule(
-        "ec2", "CreateSecurityGroup",
-        rename={"name": "GroupName", "revokeRulesOnDelete": None}, tag_type="security-group",
+        "ec2",
+        "CreateSecurityGroup",
+        rename={"name": "GroupName", "revokeRulesOnDelete": None},
+        tag_type="security-group",
         id="{answer[GroupId]}",
         delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
         read=("DescribeSecurityGroups", {"GroupIds": "{id}"}, "SecurityGroups[0]"),
     ),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Rule(
-        "ec2", make=_group_rule("AuthorizeSecurityGroupIngress"),
+        "ec2",
+        make=_group_rule("AuthorizeSecurityGroupIngress"),
         read=("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": "{id}"}, "SecurityGroupRules[0]"),
         delete=("RevokeSecurityGroupIngress", {"GroupId": "{inputs[securityGroupId]}", "SecurityGroupRuleIds": "{id}"}),
     ),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Rule(
-        "ec2", make=_group_rule("AuthorizeSecurityGroupEgress"),
+        "ec2",
+        make=_group_rule("AuthorizeSecurityGroupEgress"),
         read=("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": "{id}"}, "SecurityGroupRules[0]"),
         delete=("RevokeSecurityGroupEgress", {"GroupId": "{inputs[securityGroupId]}", "SecurityGroupRuleIds": "{id}"}),
     ),
     "aws:ec2/internetGateway:InternetGateway": Rule(
-        "ec2", make=_internet_gateway,
+        "ec2",
+        make=_internet_gateway,
         read=("DescribeInternetGateways", {"InternetGatewayIds": "{id}"}, "InternetGateways[0]"),
         delete=_delete_gateway,
     ),
     "aws:ec2/eip:Eip": Rule(
-        "ec2", "AllocateAddress",
+        "ec2",
+        "AllocateAddress",
         tag_type="elastic-ip",
         id="{answer[AllocationId]}",
         outputs={"allocationId": "{answer[AllocationId]}", "publicIp": "{answer[PublicIp]}"},
@@ -213,26 +250,43 @@ RULES: dict[str, Rule] = {
         read=("DescribeAddresses", {"AllocationIds": "{id}"}, "Addresses[0]"),
     ),
     "aws:ec2/natGateway:NatGateway": Rule(
-        "ec2", "CreateNatGateway", tag_type="natgateway", id="{answer[NatGateway][NatGatewayId]}", delete=("DeleteNatGateway", {"NatGatewayId": "{id}"}),
+        "ec2",
+        "CreateNatGateway",
+        tag_type="natgateway",
+        id="{answer[NatGateway][NatGatewayId]}",
+        delete=("DeleteNatGateway", {"NatGatewayId": "{id}"}),
         read=_read_nat,
     ),
     "aws:ec2/route:Route": Rule(
-        "ec2", "CreateRoute",
+        "ec2",
+        "CreateRoute",
         id="{inputs[routeTableId]}:{inputs[destinationCidrBlock]}",
-        delete=("DeleteRoute", {"RouteTableId": "{inputs[routeTableId]}", "DestinationCidrBlock": "{inputs[destinationCidrBlock]}"}),
+        delete=(
+            "DeleteRoute",
+            {"RouteTableId": "{inputs[routeTableId]}", "DestinationCidrBlock": "{inputs[destinationCidrBlock]}"},
+        ),
         read=_read_route,
     ),
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Rule(
-        "ec2", make=_close_default_group, idempotent=True,
+        "ec2",
+        make=_close_default_group,
+        idempotent=True,
         read=("DescribeSecurityGroups", {"GroupIds": "{id}"}, "SecurityGroups[0]"),
     ),
     "aws:ec2/flowLog:FlowLog": Rule(
-        "ec2", make=_flow_log, delete=("DeleteFlowLogs", {"FlowLogIds": "{id}"}), replaceable=True,
+        "ec2",
+        make=_flow_log,
+        delete=("DeleteFlowLogs", {"FlowLogIds": "{id}"}),
+        replaceable=True,
         read=("DescribeFlowLogs", {"FlowLogIds": "{id}"}, "FlowLogs[0]"),
     ),
     "aws:ec2/launchTemplate:LaunchTemplate": Rule(
-        "ec2", make=_launch_template, delete=("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"}),
-        update=dict.fromkeys(("blockDeviceMappings", "metadataOptions", "vpcSecurityGroupIds", "tagSpecifications"), _new_template),
+        "ec2",
+        make=_launch_template,
+        delete=("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"}),
+        update=dict.fromkeys(
+            ("blockDeviceMappings", "metadataOptions", "vpcSecurityGroupIds", "tagSpecifications"), _new_template
+        ),
         read=("DescribeLaunchTemplates", {"LaunchTemplateIds": "{id}"}, "LaunchTemplates[0]"),
     ),
-}  # fmt: skip
+}

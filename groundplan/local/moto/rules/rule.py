@@ -21,8 +21,9 @@ class Cloud:
         send: ``send(region, service, operation, request)`` checks and sends one AWS request, and returns the answer.
         kafka_bootstrap: The local broker.
         manifests: Keeps one Kubernetes object.
-        applies: Whether objects have a status. In process none has where the program has them written only; under the engine all have, since its
-            previews take what a state lacks for unknown, and would see a change in whatever comes from it.
+        applies: Whether objects have a status. In process none has where the program has them written only; under the
+            engine all have, since its previews take what a state lacks for unknown, and would see a change in whatever
+            comes from it.
     """
 
     region: str
@@ -61,11 +62,13 @@ class Rule:
         outputs: Templates of further outputs.
         more: Outputs that are no text, made from the answer.
         then: Calls after the first: (operation, request template).
-        read: Operation, request template and the path (JMESPath) to what its answer tells of the resource; or a function of the cloud, inputs
-            and physical id that returns it in AWS's spelling. Without one, nothing is known of changes behind the engine's back.
+        read: Operation, request template and the path (JMESPath) to what its answer tells of the resource; or a
+            function of the cloud, inputs and physical id that returns it in AWS's spelling. Without one, nothing is
+            known of changes behind the engine's back.
         delete: Operation and request template that undo it, or a function of the cloud, inputs and physical id.
         idempotent: Making it again with other inputs changes it in place (a ``Put``).
-        update: By input that may change where the resource stands: the call that changes it, given the inputs and the physical id.
+        update: By input that may change where the resource stands: the call that changes it, given the inputs and the
+            physical id.
         replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
         make: Replaces all of the above where data is not enough.
     """

@@ -18,7 +18,10 @@ def _domain(cloud: Cloud, inputs: Inputs) -> Made:
             "AppNetworkAccessType": inputs["appNetworkAccessType"],
             "KmsKeyId": inputs["kmsKeyId"],
             "Tags": [{"Key": key, "Value": value} for key, value in sorted(inputs.get("tags", {}).items())],
-            "DefaultUserSettings": {"ExecutionRole": settings["executionRole"], "SecurityGroups": settings["securityGroups"]},
+            "DefaultUserSettings": {
+                "ExecutionRole": settings["executionRole"],
+                "SecurityGroups": settings["securityGroups"],
+            },
         },
     )
     return answer["DomainArn"].rpartition("/")[2], {"arn": answer["DomainArn"], "url": answer.get("Url", "")}
@@ -48,27 +51,44 @@ def _delete_repository(cloud: Cloud, inputs: Inputs, repository: str) -> None:
 
 
 def _new_configuration(cloud: Cloud, inputs: Inputs, endpoint: str) -> None:
-    cloud.call("sagemaker", "UpdateEndpoint", {"EndpointName": endpoint, "EndpointConfigName": inputs["endpointConfigName"]})
+    cloud.call(
+        "sagemaker", "UpdateEndpoint", {"EndpointName": endpoint, "EndpointConfigName": inputs["endpointConfigName"]}
+    )
 
 
 def _new_mutability(cloud: Cloud, inputs: Inputs, repository: str) -> None:
-    cloud.call("ecr", "PutImageTagMutability", {"repositoryName": repository, "imageTagMutability": inputs["imageTagMutability"]})
+    cloud.call(
+        "ecr",
+        "PutImageTagMutability",
+        {"repositoryName": repository, "imageTagMutability": inputs["imageTagMutability"]},
+    )
 
 
 def _new_definition(cloud: Cloud, inputs: Inputs, pipeline: str) -> None:
     wanted = {
-        key: inputs[name] for key, name in (("PipelineDefinition", "pipelineDefinition"), ("PipelineDescription", "pipelineDescription")) if name in inputs
+        key: inputs[name]
+        for key, name in (("PipelineDefinition", "pipelineDefinition"), ("PipelineDescription", "pipelineDescription"))
+        if name in inputs
     }
-    cloud.call("sagemaker", "UpdatePipeline", {"PipelineName": pipeline, "PipelineDisplayName": inputs["pipelineDisplayName"], **wanted})
+    cloud.call(
+        "sagemaker",
+        "UpdatePipeline",
+        {"PipelineName": pipeline, "PipelineDisplayName": inputs["pipelineDisplayName"], **wanted},
+    )
 
 
 _REQUEST_TOKEN = "groundplan-local-cloud-request-token"  # noqa: S105 (an idempotency token, 32 characters at least)
 
-_SCALED = {"ServiceNamespace": "{inputs[serviceNamespace]}", "ResourceId": "{inputs[resourceId]}", "ScalableDimension": "{inputs[scalableDimension]}"}
+_SCALED = {
+    "ServiceNamespace": "{inputs[serviceNamespace]}",
+    "ResourceId": "{inputs[resourceId]}",
+    "ScalableDimension": "{inputs[scalableDimension]}",
+}
 
 RULES: dict[str, Rule] = {
     "aws:ecr/repository:Repository": Rule(
-        "ecr", "CreateRepository",
+        "ecr",
+        "CreateRepository",
         rename={"name": "repositoryName", "encryptionConfigurations": "encryptionConfiguration", "forceDelete": None},
         id="{inputs[name]}",
         outputs={"arn": "{answer[repository][repositoryArn]}", "repositoryUrl": "{answer[repository][repositoryUri]}"},
@@ -77,7 +97,8 @@ RULES: dict[str, Rule] = {
         delete=_delete_repository,
     ),
     "aws:codebuild/project:Project": Rule(
-        "codebuild", "CreateProject",
+        "codebuild",
+        "CreateProject",
         rename={"buildTimeout": "timeoutInMinutes", "queuedTimeout": "queuedTimeoutInMinutes"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[project][arn]}"},
@@ -86,7 +107,8 @@ RULES: dict[str, Rule] = {
         read=_read_project,
     ),
     "aws:sagemaker/model:Model": Rule(
-        "sagemaker", "CreateModel",
+        "sagemaker",
+        "CreateModel",
         rename={"name": "ModelName"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[ModelArn]}"},
@@ -95,7 +117,8 @@ RULES: dict[str, Rule] = {
         read=("DescribeModel", {"ModelName": "{id}"}, ""),
     ),
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": Rule(
-        "sagemaker", "CreateEndpointConfig",
+        "sagemaker",
+        "CreateEndpointConfig",
         rename={"name": "EndpointConfigName", "kmsKeyArn": "KmsKeyId"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[EndpointConfigArn]}"},
@@ -103,7 +126,8 @@ RULES: dict[str, Rule] = {
         read=("DescribeEndpointConfig", {"EndpointConfigName": "{id}"}, ""),
     ),
     "aws:sagemaker/endpoint:Endpoint": Rule(
-        "sagemaker", "CreateEndpoint",
+        "sagemaker",
+        "CreateEndpoint",
         rename={"name": "EndpointName"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[EndpointArn]}"},
@@ -112,7 +136,8 @@ RULES: dict[str, Rule] = {
         read=("DescribeEndpoint", {"EndpointName": "{id}"}, ""),
     ),
     "aws:sagemaker/pipeline:Pipeline": Rule(
-        "sagemaker", "CreatePipeline",
+        "sagemaker",
+        "CreatePipeline",
         id="{inputs[pipelineName]}",
         outputs={"arn": "{answer[PipelineArn]}"},
         delete=("DeletePipeline", {"PipelineName": "{id}", "ClientRequestToken": _REQUEST_TOKEN}),
@@ -122,7 +147,8 @@ RULES: dict[str, Rule] = {
         read=("DescribePipeline", {"PipelineName": "{id}"}, ""),
     ),
     "aws:appautoscaling/target:Target": Rule(
-        "application-autoscaling", "RegisterScalableTarget",
+        "application-autoscaling",
+        "RegisterScalableTarget",
         rename={"tags": None},
         id="{inputs[resourceId]}",
         outputs={"arn": "{answer[ScalableTargetARN]}"},
@@ -131,7 +157,8 @@ RULES: dict[str, Rule] = {
         delete=("DeregisterScalableTarget", _SCALED),
     ),
     "aws:appautoscaling/policy:Policy": Rule(
-        "application-autoscaling", "PutScalingPolicy",
+        "application-autoscaling",
+        "PutScalingPolicy",
         rename={"name": "PolicyName"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[PolicyARN]}"},
@@ -140,12 +167,17 @@ RULES: dict[str, Rule] = {
         delete=("DeleteScalingPolicy", {"PolicyName": "{inputs[name]}", **_SCALED}),
     ),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": Rule(
-        "ecr", "PutLifecyclePolicy", rename={"repository": "repositoryName", "policy": "lifecyclePolicyText"}, id="{inputs[repository]}", idempotent=True,
+        "ecr",
+        "PutLifecyclePolicy",
+        rename={"repository": "repositoryName", "policy": "lifecyclePolicyText"},
+        id="{inputs[repository]}",
+        idempotent=True,
         read=("GetLifecyclePolicy", {"repositoryName": "{id}"}, ""),
         delete=("DeleteLifecyclePolicy", {"repositoryName": "{id}"}),
     ),
     "aws:sagemaker/featureGroup:FeatureGroup": Rule(
-        "sagemaker", "CreateFeatureGroup",
+        "sagemaker",
+        "CreateFeatureGroup",
         rename={"recordIdentifierFeatureName": "RecordIdentifierFeatureName"},
         id="{inputs[featureGroupName]}",
         outputs={"arn": "{answer[FeatureGroupArn]}"},
@@ -153,17 +185,22 @@ RULES: dict[str, Rule] = {
         read=("DescribeFeatureGroup", {"FeatureGroupName": "{id}"}, ""),
     ),
     "aws:sagemaker/domain:Domain": Rule(
-        "sagemaker", make=_domain,
+        "sagemaker",
+        make=_domain,
         read=("DescribeDomain", {"DomainId": "{id}"}, ""),
         delete=("DeleteDomain", {"DomainId": "{id}"}),
     ),
     "aws:scheduler/scheduleGroup:ScheduleGroup": Rule(
-        "scheduler", "CreateScheduleGroup", id="{inputs[name]}", outputs={"arn": "{answer[ScheduleGroupArn]}"},
+        "scheduler",
+        "CreateScheduleGroup",
+        id="{inputs[name]}",
+        outputs={"arn": "{answer[ScheduleGroupArn]}"},
         delete=("DeleteScheduleGroup", {"Name": "{id}"}),
         read=("GetScheduleGroup", {"Name": "{id}"}, ""),
     ),
     "aws:scheduler/schedule:Schedule": Rule(
-        "scheduler", "CreateSchedule",
+        "scheduler",
+        "CreateSchedule",
         id="{inputs[groupName]}/{inputs[name]}",
         outputs={"arn": "{answer[ScheduleArn]}"},
         delete=("DeleteSchedule", {"Name": "{inputs[name]}", "GroupName": "{inputs[groupName]}"}),
@@ -171,7 +208,8 @@ RULES: dict[str, Rule] = {
         read=("GetSchedule", {"Name": "{inputs[name]}", "GroupName": "{inputs[groupName]}"}, ""),
     ),
     "aws:iot/roleAlias:RoleAlias": Rule(
-        "iot", "CreateRoleAlias",
+        "iot",
+        "CreateRoleAlias",
         rename={"alias": "roleAlias", "credentialDuration": "credentialDurationSeconds"},
         id="{inputs[alias]}",
         outputs={"arn": "{answer[roleAliasArn]}"},
@@ -179,11 +217,12 @@ RULES: dict[str, Rule] = {
         read=("DescribeRoleAlias", {"roleAlias": "{id}"}, "roleAliasDescription"),
     ),
     "aws:iot/policy:Policy": Rule(
-        "iot", "CreatePolicy",
+        "iot",
+        "CreatePolicy",
         rename={"name": "policyName", "policy": "policyDocument"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[policyArn]}"},
         delete=("DeletePolicy", {"policyName": "{id}"}),
         read=("GetPolicy", {"policyName": "{id}"}, ""),
     ),
-}  # fmt: skip
+}

@@ -20,11 +20,17 @@ def _rotate(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
 
 
 def _table(cloud: Cloud, inputs: Inputs) -> Made:
-    keys = [{"AttributeName": inputs[name], "KeyType": kind} for name, kind in (("hashKey", "HASH"), ("rangeKey", "RANGE")) if name in inputs]
+    keys = [
+        {"AttributeName": inputs[name], "KeyType": kind}
+        for name, kind in (("hashKey", "HASH"), ("rangeKey", "RANGE"))
+        if name in inputs
+    ]
     request: dict[str, Any] = {
         "TableName": inputs["name"],
         "KeySchema": keys,
-        "AttributeDefinitions": [{"AttributeName": item["name"], "AttributeType": item["type"]} for item in inputs["attributes"]],
+        "AttributeDefinitions": [
+            {"AttributeName": item["name"], "AttributeType": item["type"]} for item in inputs["attributes"]
+        ],
         "BillingMode": inputs["billingMode"],
         "DeletionProtectionEnabled": inputs.get("deletionProtectionEnabled", False),
         "Tags": [{"Key": k, "Value": v} for k, v in inputs.get("tags", {}).items()],
@@ -32,7 +38,10 @@ def _table(cloud: Cloud, inputs: Inputs) -> Made:
     if (encryption := inputs.get("serverSideEncryption", {})).get("enabled"):
         request["SSESpecification"] = {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": encryption["kmsKeyArn"]}
     if inputs["billingMode"] == "PROVISIONED":
-        request["ProvisionedThroughput"] = {"ReadCapacityUnits": int(inputs["readCapacity"]), "WriteCapacityUnits": int(inputs["writeCapacity"])}
+        request["ProvisionedThroughput"] = {
+            "ReadCapacityUnits": int(inputs["readCapacity"]),
+            "WriteCapacityUnits": int(inputs["writeCapacity"]),
+        }
     if inputs.get("streamEnabled"):
         request["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": inputs["streamViewType"]}
     answer = cloud.call("dynamodb", "CreateTable", request)
@@ -40,25 +49,40 @@ def _table(cloud: Cloud, inputs: Inputs) -> Made:
         cloud.call(
             "dynamodb",
             "UpdateTimeToLive",
-            {"TableName": inputs["name"], "TimeToLiveSpecification": {"Enabled": True, "AttributeName": expiry["attributeName"]}},
+            {
+                "TableName": inputs["name"],
+                "TimeToLiveSpecification": {"Enabled": True, "AttributeName": expiry["attributeName"]},
+            },
         )
     for replica in inputs.get("replicas", []):
         change = {"Create": {"RegionName": replica["regionName"], "KMSMasterKeyId": replica["kmsKeyArn"]}}
         cloud.call("dynamodb", "UpdateTable", {"TableName": inputs["name"], "ReplicaUpdates": [change]})
     if inputs.get("pointInTimeRecovery", {}).get("enabled"):
         cloud.call(
-            "dynamodb", "UpdateContinuousBackups", {"TableName": inputs["name"], "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
+            "dynamodb",
+            "UpdateContinuousBackups",
+            {"TableName": inputs["name"], "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}},
         )
     return inputs["name"], {"arn": answer["TableDescription"]["TableArn"]}
 
 
 def _bucket(cloud: Cloud, inputs: Inputs) -> Made:
     # us-east-1 is the one region that must not be named as a location constraint.
-    location = {} if cloud.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": cloud.region}}
+    location = (
+        {} if cloud.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": cloud.region}}
+    )
     name = inputs["bucket"]
-    cloud.call("s3", "CreateBucket", {"Bucket": name, "ObjectLockEnabledForBucket": inputs.get("objectLockEnabled", False), **location})
+    cloud.call(
+        "s3",
+        "CreateBucket",
+        {"Bucket": name, "ObjectLockEnabledForBucket": inputs.get("objectLockEnabled", False), **location},
+    )
     if tags := inputs.get("tags"):
-        cloud.call("s3", "PutBucketTagging", {"Bucket": name, "Tagging": {"TagSet": [{"Key": k, "Value": v} for k, v in tags.items()]}})
+        cloud.call(
+            "s3",
+            "PutBucketTagging",
+            {"Bucket": name, "Tagging": {"TagSet": [{"Key": k, "Value": v} for k, v in tags.items()]}},
+        )
     return name, {"arn": f"arn:aws:s3:::{name}", "bucketDomainName": f"{name}.s3.amazonaws.com"}
 
 
@@ -84,7 +108,9 @@ def _body(inputs: Inputs) -> bytes:
         return _zipped(source)
     if isinstance(source, Path):
         return (
-            _zipped({str(file.relative_to(source)): file for file in sorted(source.rglob("*")) if file.is_file()}) if source.is_dir() else source.read_bytes()
+            _zipped({str(file.relative_to(source)): file for file in sorted(source.rglob("*")) if file.is_file()})
+            if source.is_dir()
+            else source.read_bytes()
         )
     if source is not None:
         return str(source).encode()
@@ -102,24 +128,36 @@ def _zipped(files: dict[str, Any]) -> bytes:
 def _lifecycle(cloud: Cloud, inputs: Inputs) -> Made:
     rules = []
     for rule in inputs["rules"]:
-        rendered: dict[str, Any] = {"ID": rule["id"], "Status": rule["status"], "Filter": {"Prefix": rule.get("filter", {}).get("prefix", "")}}
+        rendered: dict[str, Any] = {
+            "ID": rule["id"],
+            "Status": rule["status"],
+            "Filter": {"Prefix": rule.get("filter", {}).get("prefix", "")},
+        }
         if old := rule.get("noncurrentVersionExpiration"):
             rendered["NoncurrentVersionExpiration"] = {"NoncurrentDays": int(old["noncurrentDays"])}
         if parts := rule.get("abortIncompleteMultipartUpload"):
             rendered["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": int(parts["daysAfterInitiation"])}
         if moves := rule.get("transitions"):
-            rendered["Transitions"] = [{"Days": int(move["days"]), "StorageClass": move["storageClass"]} for move in moves]
+            rendered["Transitions"] = [
+                {"Days": int(move["days"]), "StorageClass": move["storageClass"]} for move in moves
+            ]
         if end := rule.get("expiration"):
             rendered["Expiration"] = {"Days": int(end["days"])}
         rules.append(rendered)
-    cloud.call("s3", "PutBucketLifecycleConfiguration", {"Bucket": inputs["bucket"], "LifecycleConfiguration": {"Rules": rules}})
+    cloud.call(
+        "s3",
+        "PutBucketLifecycleConfiguration",
+        {"Bucket": inputs["bucket"], "LifecycleConfiguration": {"Rules": rules}},
+    )
     return inputs["bucket"], {}
 
 
 def _replica_key(cloud: Cloud, inputs: Inputs) -> Made:
     """Asked for in the primary's region, which its ARN names."""
     _, _, _, home, _, key = inputs["primaryKeyArn"].split(":")
-    answer = cloud.at(home).call("kms", "ReplicateKey", {"KeyId": key.removeprefix("key/"), "ReplicaRegion": cloud.region})
+    answer = cloud.at(home).call(
+        "kms", "ReplicateKey", {"KeyId": key.removeprefix("key/"), "ReplicaRegion": cloud.region}
+    )
     if tags := inputs.get("tags"):
         pairs = [{"TagKey": name, "TagValue": value} for name, value in sorted(tags.items())]
         cloud.call("kms", "TagResource", {"KeyId": answer["ReplicaKeyMetadata"]["KeyId"], "Tags": pairs})
@@ -133,7 +171,11 @@ def _object_lock(cloud: Cloud, inputs: Inputs) -> Made:
     retention = inputs["rule"]["defaultRetention"]
     rule = {"DefaultRetention": {"Mode": retention["mode"], "Days": int(retention["days"])}}
     try:
-        cloud.call("s3", "PutObjectLockConfiguration", {"Bucket": inputs["bucket"], "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}})
+        cloud.call(
+            "s3",
+            "PutObjectLockConfiguration",
+            {"Bucket": inputs["bucket"], "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}},
+        )
     except ClientError as error:
         if error.response["Error"]["Code"] != "InvalidBucket":
             raise
@@ -157,7 +199,12 @@ def _parameter_group(cloud: Cloud, inputs: Inputs) -> Made:
         },
     )
     parameters = [
-        {"ParameterName": item["name"], "ParameterValue": item["value"], "ApplyMethod": item.get("applyMethod", "immediate")} for item in inputs["parameters"]
+        {
+            "ParameterName": item["name"],
+            "ParameterValue": item["value"],
+            "ApplyMethod": item.get("applyMethod", "immediate"),
+        }
+        for item in inputs["parameters"]
     ]
     cloud.call("rds", "ModifyDBParameterGroup", {"DBParameterGroupName": inputs["name"], "Parameters": parameters})
     return inputs["name"], {"arn": answer["DBParameterGroup"]["DBParameterGroupArn"]}
@@ -185,25 +232,49 @@ def _workgroup(cloud: Cloud, inputs: Inputs) -> Made:
 
 def _database_secret(answer: dict[str, Any]) -> dict[str, Any]:
     secret = answer["DBInstance"]["MasterUserSecret"]
-    return {"masterUserSecrets": [{"secretArn": secret["SecretArn"], "secretStatus": secret["SecretStatus"], "kmsKeyId": secret.get("KmsKeyId", "")}]}
+    return {
+        "masterUserSecrets": [
+            {
+                "secretArn": secret["SecretArn"],
+                "secretStatus": secret["SecretStatus"],
+                "kmsKeyId": secret.get("KmsKeyId", ""),
+            }
+        ]
+    }
 
 
 def _new_schema_version(cloud: Cloud, inputs: Inputs, schema: str) -> None:
-    """A changed contract is a further version of its schema; the registry refuses one that its compatibility mode forbids."""
-    cloud.call("glue", "RegisterSchemaVersion", {"SchemaId": {"SchemaArn": schema}, "SchemaDefinition": inputs["schemaDefinition"]})
+    """A changed contract is a further version of its schema; the registry refuses one that its compatibility mode
+    forbids.
+    """
+    cloud.call(
+        "glue",
+        "RegisterSchemaVersion",
+        {"SchemaId": {"SchemaArn": schema}, "SchemaDefinition": inputs["schemaDefinition"]},
+    )
 
 
 def _read_key(cloud: Cloud, inputs: Inputs, key: str) -> Inputs | None:
     found = cloud.call("kms", "DescribeKey", {"KeyId": key})["KeyMetadata"]
     if found["KeyState"] == "PendingDeletion":
         return None
-    told = {"description": found["Description"], "policy": cloud.call("kms", "GetKeyPolicy", {"KeyId": key, "PolicyName": "default"})["Policy"]}
-    return {**told, "enableKeyRotation": cloud.call("kms", "GetKeyRotationStatus", {"KeyId": key})["KeyRotationEnabled"]}
+    told = {
+        "description": found["Description"],
+        "policy": cloud.call("kms", "GetKeyPolicy", {"KeyId": key, "PolicyName": "default"})["Policy"],
+    }
+    return {
+        **told,
+        "enableKeyRotation": cloud.call("kms", "GetKeyRotationStatus", {"KeyId": key})["KeyRotationEnabled"],
+    }
 
 
 def _delete_key(cloud: Cloud, inputs: Inputs, key: str) -> None:
     """As on AWS it is gone for its users at once, and for good after its window."""
-    cloud.call("kms", "ScheduleKeyDeletion", {"KeyId": key, "PendingWindowInDays": int(inputs.get("deletionWindowInDays") or 30)})
+    cloud.call(
+        "kms",
+        "ScheduleKeyDeletion",
+        {"KeyId": key, "PendingWindowInDays": int(inputs.get("deletionWindowInDays") or 30)},
+    )
 
 
 def _new_rotation(cloud: Cloud, inputs: Inputs, key: str) -> None:
@@ -214,10 +285,22 @@ def _delete_versions(cloud: Cloud, bucket: str, prefix: str = "", key: str = "")
     """Every version of one object, or of all."""
     while True:
         page = cloud.call("s3", "ListObjectVersions", {"Bucket": bucket, "Prefix": key or prefix})
-        found = [item for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, []) if not key or item["Key"] == key]
+        found = [
+            item
+            for kind in ("Versions", "DeleteMarkers")
+            for item in page.get(kind, [])
+            if not key or item["Key"] == key
+        ]
         if not found:
             return
-        cloud.call("s3", "DeleteObjects", {"Bucket": bucket, "Delete": {"Objects": [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]}})
+        cloud.call(
+            "s3",
+            "DeleteObjects",
+            {
+                "Bucket": bucket,
+                "Delete": {"Objects": [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]},
+            },
+        )
 
 
 def _delete_bucket(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
@@ -241,7 +324,10 @@ def _suspend_versions(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
 
 def _read_lifecycle(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
     """Lengths of time by their rules' names; a rule that is no more has none."""
-    found = {rule.get("ID"): rule for rule in cloud.call("s3", "GetBucketLifecycleConfiguration", {"Bucket": bucket})["Rules"]}
+    found = {
+        rule.get("ID"): rule
+        for rule in cloud.call("s3", "GetBucketLifecycleConfiguration", {"Bucket": bucket})["Rules"]
+    }
     rules = []
     for given in inputs["rules"]:
         there, rule = found.get(given["id"]), dict(given)
@@ -260,12 +346,19 @@ def _read_lifecycle(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
 def _read_replication(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
     found = cloud.call("s3", "GetBucketReplication", {"Bucket": bucket})["ReplicationConfiguration"]
     # moto takes "Enabled" for delete markers, and tells "Disabled".
-    return {**found, "Rules": [{key: value for key, value in rule.items() if key != "DeleteMarkerReplication"} for rule in found["Rules"]]}
+    return {
+        **found,
+        "Rules": [
+            {key: value for key, value in rule.items() if key != "DeleteMarkerReplication"} for rule in found["Rules"]
+        ],
+    }
 
 
 def _delete_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
     days = inputs.get("recoveryWindowInDays")
-    how: dict[str, Any] = {"ForceDeleteWithoutRecovery": True} if days == 0 else {"RecoveryWindowInDays": int(days or 30)}
+    how: dict[str, Any] = (
+        {"ForceDeleteWithoutRecovery": True} if days == 0 else {"RecoveryWindowInDays": int(days or 30)}
+    )
     cloud.call("secretsmanager", "DeleteSecret", {"SecretId": secret, **how})
 
 
@@ -275,7 +368,10 @@ def _read_secret(cloud: Cloud, inputs: Inputs, secret: str) -> Inputs | None:
 
 
 def _new_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
-    wanted = {"Description": inputs.get("description", ""), **({"KmsKeyId": inputs["kmsKeyId"]} if inputs.get("kmsKeyId") else {})}
+    wanted = {
+        "Description": inputs.get("description", ""),
+        **({"KmsKeyId": inputs["kmsKeyId"]} if inputs.get("kmsKeyId") else {}),
+    }
     cloud.call("secretsmanager", "UpdateSecret", {"SecretId": secret, **wanted})
 
 
@@ -286,19 +382,31 @@ def _read_schema(cloud: Cloud, inputs: Inputs, schema: str) -> Inputs:
 
 
 def _delete_database(cloud: Cloud, inputs: Inputs, database: str) -> None:
-    last = {} if inputs.get("skipFinalSnapshot") else {"FinalDBSnapshotIdentifier": inputs.get("finalSnapshotIdentifier") or f"{database}-final"}
+    last = (
+        {}
+        if inputs.get("skipFinalSnapshot")
+        else {"FinalDBSnapshotIdentifier": inputs.get("finalSnapshotIdentifier") or f"{database}-final"}
+    )
     cloud.call("rds", "DeleteDBInstance", {"DBInstanceIdentifier": database, "SkipFinalSnapshot": not last, **last})
 
 
 def _new_database(parameter: str, key: str) -> Callable[[Cloud, Inputs, str], None]:
     def update(cloud: Cloud, inputs: Inputs, database: str) -> None:
-        cloud.call("rds", "ModifyDBInstance", {"DBInstanceIdentifier": database, parameter: inputs[key], "ApplyImmediately": True})
+        cloud.call(
+            "rds",
+            "ModifyDBInstance",
+            {"DBInstanceIdentifier": database, parameter: inputs[key], "ApplyImmediately": True},
+        )
 
     return update
 
 
 def _new_table(cloud: Cloud, inputs: Inputs, table: str) -> None:
-    cloud.call("dynamodb", "UpdateTable", {"TableName": table, "DeletionProtectionEnabled": bool(inputs.get("deletionProtectionEnabled"))})
+    cloud.call(
+        "dynamodb",
+        "UpdateTable",
+        {"TableName": table, "DeletionProtectionEnabled": bool(inputs.get("deletionProtectionEnabled"))},
+    )
 
 
 def _new_recovery(cloud: Cloud, inputs: Inputs, table: str) -> None:
@@ -312,60 +420,99 @@ def _nothing_to_do(cloud: Cloud, inputs: Inputs, physical: str) -> None:
 
 RULES: dict[str, Rule] = {
     "aws:kms/key:Key": Rule(
-        "kms", "CreateKey",
+        "kms",
+        "CreateKey",
         rename={"enableKeyRotation": None, "deletionWindowInDays": None},
         id="{answer[KeyMetadata][KeyId]}",
         outputs={"arn": "{answer[KeyMetadata][Arn]}", "keyId": "{answer[KeyMetadata][KeyId]}"},
         then=_rotate,
         update={
-            "description": lambda cloud, inputs, key: cloud.call("kms", "UpdateKeyDescription", {"KeyId": key, "Description": inputs.get("description", "")}),
-            "policy": lambda cloud, inputs, key: cloud.call("kms", "PutKeyPolicy", {"KeyId": key, "PolicyName": "default", "Policy": inputs["policy"]}),
-            "enableKeyRotation": _new_rotation, "deletionWindowInDays": _nothing_to_do,
+            "description": lambda cloud, inputs, key: cloud.call(
+                "kms", "UpdateKeyDescription", {"KeyId": key, "Description": inputs.get("description", "")}
+            ),
+            "policy": lambda cloud, inputs, key: cloud.call(
+                "kms", "PutKeyPolicy", {"KeyId": key, "PolicyName": "default", "Policy": inputs["policy"]}
+            ),
+            "enableKeyRotation": _new_rotation,
+            "deletionWindowInDays": _nothing_to_do,
         },
         read=_read_key,
         delete=_delete_key,
     ),
     "aws:kms/alias:Alias": Rule(
-        "kms", "CreateAlias", rename={"name": "AliasName"}, id="{inputs[name]}", delete=("DeleteAlias", {"AliasName": "{id}"}), replaceable=True,
+        "kms",
+        "CreateAlias",
+        rename={"name": "AliasName"},
+        id="{inputs[name]}",
+        delete=("DeleteAlias", {"AliasName": "{id}"}),
+        replaceable=True,
         read=("DescribeKey", {"KeyId": "{id}"}, "{targetKeyId: KeyMetadata.KeyId}"),
     ),
-    "aws:s3/bucket:Bucket": Rule("s3", make=_bucket, update={"forceDestroy": _nothing_to_do},
-        read=("HeadBucket", {"Bucket": "{id}"}, ""), delete=_delete_bucket),
+    "aws:s3/bucket:Bucket": Rule(
+        "s3",
+        make=_bucket,
+        update={"forceDestroy": _nothing_to_do},
+        read=("HeadBucket", {"Bucket": "{id}"}, ""),
+        delete=_delete_bucket,
+    ),
     "aws:s3/bucketObjectv2:BucketObjectv2": Rule(
-        "s3", make=_object, idempotent=True,
-        read=("HeadObject", {"Bucket": "{inputs[bucket]}", "Key": "{id}"}, "{contentType: ContentType, kmsKeyId: SSEKMSKeyId}"),
+        "s3",
+        make=_object,
+        idempotent=True,
+        read=(
+            "HeadObject",
+            {"Bucket": "{inputs[bucket]}", "Key": "{id}"},
+            "{contentType: ContentType, kmsKeyId: SSEKMSKeyId}",
+        ),
         delete=_delete_object,
     ),
     "aws:s3/bucketVersioning:BucketVersioning": Rule(
-        "s3", "PutBucketVersioning", id="{inputs[bucket]}", idempotent=True,
+        "s3",
+        "PutBucketVersioning",
+        id="{inputs[bucket]}",
+        idempotent=True,
         read=("GetBucketVersioning", {"Bucket": "{id}"}, "{versioningConfiguration: @}"),
         delete=_suspend_versions,
     ),
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": Rule(
-        "s3", "PutBucketEncryption", rename={"rules": "ServerSideEncryptionConfiguration.Rules"}, id="{inputs[bucket]}", idempotent=True,
+        "s3",
+        "PutBucketEncryption",
+        rename={"rules": "ServerSideEncryptionConfiguration.Rules"},
+        id="{inputs[bucket]}",
+        idempotent=True,
         read=("GetBucketEncryption", {"Bucket": "{id}"}, "ServerSideEncryptionConfiguration"),
         delete=("DeleteBucketEncryption", {"Bucket": "{id}"}),
     ),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": Rule(
-        "s3", "PutPublicAccessBlock",
-        rename={key: f"PublicAccessBlockConfiguration.{key}" for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")},
+        "s3",
+        "PutPublicAccessBlock",
+        rename={
+            key: f"PublicAccessBlockConfiguration.{key}"
+            for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+        },
         id="{inputs[bucket]}",
         idempotent=True,
         read=("GetPublicAccessBlock", {"Bucket": "{id}"}, "PublicAccessBlockConfiguration"),
         delete=("DeletePublicAccessBlock", {"Bucket": "{id}"}),
     ),
     "aws:s3/bucketPolicy:BucketPolicy": Rule(
-        "s3", "PutBucketPolicy", id="{inputs[bucket]}", idempotent=True,
+        "s3",
+        "PutBucketPolicy",
+        id="{inputs[bucket]}",
+        idempotent=True,
         read=("GetBucketPolicy", {"Bucket": "{id}"}, ""),
         delete=("DeleteBucketPolicy", {"Bucket": "{id}"}),
     ),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Rule(
-        "s3", make=_lifecycle, idempotent=True,
+        "s3",
+        make=_lifecycle,
+        idempotent=True,
         read=_read_lifecycle,
         delete=("DeleteBucketLifecycle", {"Bucket": "{id}"}),
     ),
     "aws:secretsmanager/secret:Secret": Rule(
-        "secretsmanager", "CreateSecret",
+        "secretsmanager",
+        "CreateSecret",
         rename={"recoveryWindowInDays": None},
         id="{answer[ARN]}",
         outputs={"arn": "{answer[ARN]}"},
@@ -374,12 +521,16 @@ RULES: dict[str, Rule] = {
         delete=_delete_secret,
     ),
     "aws:glue/registry:Registry": Rule(
-        "glue", "CreateRegistry", id="{answer[RegistryArn]}", outputs={"arn": "{answer[RegistryArn]}"},
+        "glue",
+        "CreateRegistry",
+        id="{answer[RegistryArn]}",
+        outputs={"arn": "{answer[RegistryArn]}"},
         read=("GetRegistry", {"RegistryId.RegistryArn": "{id}"}, ""),
         delete=("DeleteRegistry", {"RegistryId.RegistryArn": "{id}"}),
     ),
     "aws:glue/schema:Schema": Rule(
-        "glue", "CreateSchema",
+        "glue",
+        "CreateSchema",
         rename={"registryArn": "RegistryId.RegistryArn"},
         id="{answer[SchemaArn]}",
         outputs={"arn": "{answer[SchemaArn]}", "registryName": "{answer[RegistryName]}"},
@@ -388,12 +539,15 @@ RULES: dict[str, Rule] = {
         delete=("DeleteSchema", {"SchemaId.SchemaArn": "{id}"}),
     ),
     "aws:dynamodb/table:Table": Rule(
-        "dynamodb", make=_table, delete=("DeleteTable", {"TableName": "{id}"}),
+        "dynamodb",
+        make=_table,
+        delete=("DeleteTable", {"TableName": "{id}"}),
         update={"deletionProtectionEnabled": _new_table, "pointInTimeRecovery": _new_recovery},
         read=("DescribeTable", {"TableName": "{id}"}, "Table"),
     ),
     "aws:rds/subnetGroup:SubnetGroup": Rule(
-        "rds", "CreateDBSubnetGroup",
+        "rds",
+        "CreateDBSubnetGroup",
         rename={"name": "DBSubnetGroupName", "description": "DBSubnetGroupDescription"},
         id="{inputs[name]}",
         outputs={"arn": "{answer[DBSubnetGroup][DBSubnetGroupArn]}"},
@@ -401,13 +555,22 @@ RULES: dict[str, Rule] = {
         read=("DescribeDBSubnetGroups", {"DBSubnetGroupName": "{id}"}, "DBSubnetGroups[0]"),
     ),
     "aws:rds/instance:Instance": Rule(
-        "rds", "CreateDBInstance",
+        "rds",
+        "CreateDBInstance",
         rename={
-            "backupWindow": "PreferredBackupWindow", "maintenanceWindow": "PreferredMaintenanceWindow",
-            "identifier": "DBInstanceIdentifier", "instanceClass": "DBInstanceClass", "username": "MasterUsername", "skipFinalSnapshot": None,
-            "finalSnapshotIdentifier": None, "applyImmediately": None, "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
-            "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication", "parameterGroupName": "DBParameterGroupName",
-            "performanceInsightsEnabled": "EnablePerformanceInsights", "performanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
+            "backupWindow": "PreferredBackupWindow",
+            "maintenanceWindow": "PreferredMaintenanceWindow",
+            "identifier": "DBInstanceIdentifier",
+            "instanceClass": "DBInstanceClass",
+            "username": "MasterUsername",
+            "skipFinalSnapshot": None,
+            "finalSnapshotIdentifier": None,
+            "applyImmediately": None,
+            "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
+            "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication",
+            "parameterGroupName": "DBParameterGroupName",
+            "performanceInsightsEnabled": "EnablePerformanceInsights",
+            "performanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
         },
         id="{inputs[identifier]}",
         outputs={
@@ -419,21 +582,31 @@ RULES: dict[str, Rule] = {
         update={
             key: _new_database(parameter, key)
             for key, parameter in (
-                ("backupRetentionPeriod", "BackupRetentionPeriod"), ("deletionProtection", "DeletionProtection"), ("allocatedStorage", "AllocatedStorage"),
-                ("maxAllocatedStorage", "MaxAllocatedStorage"), ("instanceClass", "DBInstanceClass"), ("multiAz", "MultiAZ"),
-                ("backupWindow", "PreferredBackupWindow"), ("maintenanceWindow", "PreferredMaintenanceWindow"), ("engineVersion", "EngineVersion"),
+                ("backupRetentionPeriod", "BackupRetentionPeriod"),
+                ("deletionProtection", "DeletionProtection"),
+                ("allocatedStorage", "AllocatedStorage"),
+                ("maxAllocatedStorage", "MaxAllocatedStorage"),
+                ("instanceClass", "DBInstanceClass"),
+                ("multiAz", "MultiAZ"),
+                ("backupWindow", "PreferredBackupWindow"),
+                ("maintenanceWindow", "PreferredMaintenanceWindow"),
+                ("engineVersion", "EngineVersion"),
             )
-        } | dict.fromkeys(("skipFinalSnapshot", "finalSnapshotIdentifier", "applyImmediately"), _nothing_to_do),
+        }
+        | dict.fromkeys(("skipFinalSnapshot", "finalSnapshotIdentifier", "applyImmediately"), _nothing_to_do),
         read=("DescribeDBInstances", {"DBInstanceIdentifier": "{id}"}, "DBInstances[0]"),
         delete=_delete_database,
     ),
     "aws:kms/replicaKey:ReplicaKey": Rule("kms", make=_replica_key, read=_read_key, delete=_delete_key),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Rule(
-        "s3", make=_object_lock, idempotent=True,
+        "s3",
+        make=_object_lock,
+        idempotent=True,
         read=("GetObjectLockConfiguration", {"Bucket": "{id}"}, "{rule: ObjectLockConfiguration.Rule}"),
     ),
     "aws:s3/bucketReplicationConfig:BucketReplicationConfig": Rule(
-        "s3", "PutBucketReplication",
+        "s3",
+        "PutBucketReplication",
         rename={"role": "ReplicationConfiguration.role", "rules": "ReplicationConfiguration.rules"},
         id="{inputs[bucket]}",
         idempotent=True,
@@ -441,11 +614,14 @@ RULES: dict[str, Rule] = {
         delete=("DeleteBucketReplication", {"Bucket": "{id}"}),
     ),
     "aws:rds/parameterGroup:ParameterGroup": Rule(
-        "rds", make=_parameter_group, delete=("DeleteDBParameterGroup", {"DBParameterGroupName": "{id}"}),
+        "rds",
+        make=_parameter_group,
+        delete=("DeleteDBParameterGroup", {"DBParameterGroupName": "{id}"}),
         read=("DescribeDBParameterGroups", {"DBParameterGroupName": "{id}"}, "DBParameterGroups[0]"),
     ),
     "aws:glue/catalogDatabase:CatalogDatabase": Rule(
-        "glue", "CreateDatabase",
+        "glue",
+        "CreateDatabase",
         rename={"name": "DatabaseInput.name", "description": "DatabaseInput.description"},
         id="{account}:{inputs[name]}",
         outputs={"arn": "arn:aws:glue:{region}:{account}:database/{inputs[name]}"},
@@ -454,24 +630,31 @@ RULES: dict[str, Rule] = {
         read=("GetDatabase", {"Name": "{inputs[name]}"}, "Database"),
     ),
     "aws:glue/catalogTable:CatalogTable": Rule(
-        "glue", "CreateTable",
-        rename={key: f"TableInput.{key}" for key in ("name", "description", "tableType", "parameters", "storageDescriptor", "partitionKeys")},
+        "glue",
+        "CreateTable",
+        rename={
+            key: f"TableInput.{key}"
+            for key in ("name", "description", "tableType", "parameters", "storageDescriptor", "partitionKeys")
+        },
         id="{account}:{inputs[databaseName]}:{inputs[name]}",
         delete=("DeleteTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}),
         replaceable=True,
         read=("GetTable", {"DatabaseName": "{inputs[databaseName]}", "Name": "{inputs[name]}"}, "Table"),
     ),
     "aws:athena/workgroup:Workgroup": Rule(
-        "athena", make=_workgroup, replaceable=True,
+        "athena",
+        make=_workgroup,
+        replaceable=True,
         read=("GetWorkGroup", {"WorkGroup": "{id}"}, "WorkGroup"),
         delete=("DeleteWorkGroup", {"WorkGroup": "{id}"}),
     ),
     "aws:secretsmanager/secretRotation:SecretRotation": Rule(
-        "secretsmanager", "RotateSecret",
+        "secretsmanager",
+        "RotateSecret",
         rename={"rotationRules": "RotationRules"},
         id="{inputs[secretId]}",
         idempotent=True,
         read=("DescribeSecret", {"SecretId": "{id}"}, "{rotationEnabled: RotationEnabled}"),
         delete=("CancelRotateSecret", {"SecretId": "{id}"}),
     ),
-}  # fmt: skip
+}

@@ -8,18 +8,26 @@ from groundplan.local.moto.rules.rule import Cloud, Inputs, Made, Rule
 
 
 def _kafka_cluster(cloud: Cloud, inputs: Inputs) -> Made:
-    group, logging = inputs["brokerNodeGroupInfo"], inputs.get("loggingInfo", {}).get("brokerLogs", {}).get("cloudwatchLogs", {})
+    group, logging = (
+        inputs["brokerNodeGroupInfo"],
+        inputs.get("loggingInfo", {}).get("brokerLogs", {}).get("cloudwatchLogs", {}),
+    )
     encryption, iam = inputs["encryptionInfo"], inputs["clientAuthentication"]
     provisioned = {
         "BrokerNodeGroupInfo": {
             "InstanceType": group["instanceType"],
             "ClientSubnets": group["clientSubnets"],
             "SecurityGroups": group["securityGroups"],
-            "StorageInfo": {"EbsStorageInfo": {"VolumeSize": int(group["storageInfo"]["ebsStorageInfo"]["volumeSize"])}},
+            "StorageInfo": {
+                "EbsStorageInfo": {"VolumeSize": int(group["storageInfo"]["ebsStorageInfo"]["volumeSize"])}
+            },
         },
         "KafkaVersion": inputs["kafkaVersion"],
         "NumberOfBrokerNodes": int(inputs["numberOfBrokerNodes"]),
-        "ClientAuthentication": {"Sasl": {"Iam": {"Enabled": iam["sasl"]["iam"]}}, "Unauthenticated": {"Enabled": iam.get("unauthenticated", False)}},
+        "ClientAuthentication": {
+            "Sasl": {"Iam": {"Enabled": iam["sasl"]["iam"]}},
+            "Unauthenticated": {"Enabled": iam.get("unauthenticated", False)},
+        },
         "EncryptionInfo": {
             "EncryptionAtRest": {"DataVolumeKMSKeyId": encryption["encryptionAtRestKmsKeyArn"]},
             "EncryptionInTransit": {
@@ -28,15 +36,25 @@ def _kafka_cluster(cloud: Cloud, inputs: Inputs) -> Made:
             },
         },
         "EnhancedMonitoring": inputs.get("enhancedMonitoring", "DEFAULT"),
-        "LoggingInfo": {"BrokerLogs": {"CloudWatchLogs": {"Enabled": logging.get("enabled", False), "LogGroup": logging.get("logGroup", "")}}},
+        "LoggingInfo": {
+            "BrokerLogs": {
+                "CloudWatchLogs": {"Enabled": logging.get("enabled", False), "LogGroup": logging.get("logGroup", "")}
+            }
+        },
     }
-    return _kafka(cloud, {"ClusterName": inputs["clusterName"], "Provisioned": provisioned, "Tags": inputs.get("tags", {})})
+    return _kafka(
+        cloud, {"ClusterName": inputs["clusterName"], "Provisioned": provisioned, "Tags": inputs.get("tags", {})}
+    )
 
 
 def _kafka_serverless(cloud: Cloud, inputs: Inputs) -> Made:
-    vpcs = [{"SubnetIds": item["subnetIds"], "SecurityGroupIds": item["securityGroupIds"]} for item in inputs["vpcConfigs"]]
+    vpcs = [
+        {"SubnetIds": item["subnetIds"], "SecurityGroupIds": item["securityGroupIds"]} for item in inputs["vpcConfigs"]
+    ]
     serverless = {"VpcConfigs": vpcs, "ClientAuthentication": {"Sasl": {"Iam": {"Enabled": True}}}}
-    return _kafka(cloud, {"ClusterName": inputs["clusterName"], "Serverless": serverless, "Tags": inputs.get("tags", {})})
+    return _kafka(
+        cloud, {"ClusterName": inputs["clusterName"], "Serverless": serverless, "Tags": inputs.get("tags", {})}
+    )
 
 
 def _kafka_topic(cloud: Cloud, inputs: Inputs) -> Made:
@@ -49,7 +67,12 @@ def _kafka_topic(cloud: Cloud, inputs: Inputs) -> Made:
         return inputs["name"], {}
     admin = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
     # One broker runs here, whatever the cluster has on AWS, so one copy is all there can be.
-    topic = NewTopic(inputs["name"], num_partitions=int(inputs["partitionCount"]), replication_factor=1, config=json.loads(inputs.get("configs") or "{}"))
+    topic = NewTopic(
+        inputs["name"],
+        num_partitions=int(inputs["partitionCount"]),
+        replication_factor=1,
+        config=json.loads(inputs.get("configs") or "{}"),
+    )
     try:
         admin.create_topics([topic], request_timeout=20)[inputs["name"]].result()
     except KafkaException as error:
@@ -73,31 +96,45 @@ def _queue(cloud: Cloud, inputs: Inputs) -> Made:
         "MessageRetentionPeriod": str(inputs["messageRetentionSeconds"]),
         "SqsManagedSseEnabled": str(inputs.get("sqsManagedSseEnabled", True)).lower(),
     }
-    url = cloud.call("sqs", "CreateQueue", {"QueueName": inputs["name"], "Attributes": attributes, "tags": inputs.get("tags", {})})["QueueUrl"]
+    url = cloud.call(
+        "sqs", "CreateQueue", {"QueueName": inputs["name"], "Attributes": attributes, "tags": inputs.get("tags", {})}
+    )["QueueUrl"]
     return url, {"arn": cloud.arn("sqs", inputs["name"]), "url": url}
 
 
 def _queue_policy(cloud: Cloud, inputs: Inputs) -> Made:
-    cloud.call("sqs", "SetQueueAttributes", {"QueueUrl": inputs["queueUrl"], "Attributes": {"Policy": inputs["policy"]}})
+    cloud.call(
+        "sqs", "SetQueueAttributes", {"QueueUrl": inputs["queueUrl"], "Attributes": {"Policy": inputs["policy"]}}
+    )
     return inputs["queueUrl"], {}
 
 
 def _event_target(cloud: Cloud, inputs: Inputs) -> Made:
-    cloud.call("events", "PutTargets", {"Rule": inputs["rule"], "Targets": [{"Id": inputs["targetId"], "Arn": inputs["arn"]}]})
+    cloud.call(
+        "events", "PutTargets", {"Rule": inputs["rule"], "Targets": [{"Id": inputs["targetId"], "Arn": inputs["arn"]}]}
+    )
     return f"{inputs['rule']}-{inputs['targetId']}", {}
 
 
 def _read_kafka(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs | None:
     found: list[Inputs] = cloud.call("kafka", "ListClustersV2", {})["ClusterInfoList"]
     # moto takes a level of monitoring, and tells the default.
-    provisioned = ({**item, **item.get("Provisioned", {}), "EnhancedMonitoring": None} for item in found if item["ClusterArn"] == arn)
+    provisioned = (
+        {**item, **item.get("Provisioned", {}), "EnhancedMonitoring": None}
+        for item in found
+        if item["ClusterArn"] == arn
+    )
     return next(provisioned, None)
 
 
 def _read_topic(cloud: Cloud, inputs: Inputs, topic: str) -> Inputs | None:
     from confluent_kafka.admin import AdminClient
 
-    found = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0}).list_topics(timeout=20).topics.get(topic)
+    found = (
+        AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
+        .list_topics(timeout=20)
+        .topics.get(topic)
+    )
     return None if found is None else {"partitionCount": len(found.partitions)}
 
 
@@ -113,7 +150,11 @@ def _delete_queue_policy(cloud: Cloud, inputs: Inputs, queue: str) -> None:
 
 
 def _new_retention(cloud: Cloud, inputs: Inputs, queue: str) -> None:
-    cloud.call("sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": {"MessageRetentionPeriod": str(inputs["messageRetentionSeconds"])}})
+    cloud.call(
+        "sqs",
+        "SetQueueAttributes",
+        {"QueueUrl": queue, "Attributes": {"MessageRetentionPeriod": str(inputs["messageRetentionSeconds"])}},
+    )
 
 
 def _read_target(cloud: Cloud, inputs: Inputs, target: str) -> Inputs | None:
@@ -123,26 +164,39 @@ def _read_target(cloud: Cloud, inputs: Inputs, target: str) -> Inputs | None:
 
 RULES: dict[str, Rule] = {
     "aws:msk/cluster:Cluster": Rule(
-        "kafka", make=_kafka_cluster, delete=("DeleteCluster", {"ClusterArn": "{id}"}),
+        "kafka",
+        make=_kafka_cluster,
+        delete=("DeleteCluster", {"ClusterArn": "{id}"}),
         read=_read_kafka,
     ),
     "aws:msk/serverlessCluster:ServerlessCluster": Rule(
-        "kafka", make=_kafka_serverless, delete=("DeleteCluster", {"ClusterArn": "{id}"}),
+        "kafka",
+        make=_kafka_serverless,
+        delete=("DeleteCluster", {"ClusterArn": "{id}"}),
         read=_read_kafka,
     ),
     "aws:msk/topic:Topic": Rule("kafka", make=_kafka_topic, read=_read_topic, delete=_delete_topic),
     "aws:sqs/queue:Queue": Rule(
-        "sqs", make=_queue, delete=("DeleteQueue", {"QueueUrl": "{id}"}),
+        "sqs",
+        make=_queue,
+        delete=("DeleteQueue", {"QueueUrl": "{id}"}),
         update={"messageRetentionSeconds": _new_retention},
-        read=("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": "All"}, "{messageRetentionSeconds: Attributes.MessageRetentionPeriod}"),
+        read=(
+            "GetQueueAttributes",
+            {"QueueUrl": "{id}", "AttributeNames": "All"},
+            "{messageRetentionSeconds: Attributes.MessageRetentionPeriod}",
+        ),
     ),
     "aws:sqs/queuePolicy:QueuePolicy": Rule(
-        "sqs", make=_queue_policy, idempotent=True,
+        "sqs",
+        make=_queue_policy,
+        idempotent=True,
         read=("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": "Policy"}, "Attributes"),
         delete=_delete_queue_policy,
     ),
     "aws:cloudwatch/eventRule:EventRule": Rule(
-        "events", "PutRule",
+        "events",
+        "PutRule",
         id="{inputs[name]}",
         outputs={"arn": "{answer[RuleArn]}"},
         delete=("DeleteRule", {"Name": "{id}"}),
@@ -150,8 +204,10 @@ RULES: dict[str, Rule] = {
         read=("DescribeRule", {"Name": "{id}"}, ""),
     ),
     "aws:cloudwatch/eventTarget:EventTarget": Rule(
-        "events", make=_event_target, idempotent=True,
+        "events",
+        make=_event_target,
+        idempotent=True,
         read=_read_target,
         delete=("RemoveTargets", {"Rule": "{inputs[rule]}", "Ids": "{inputs[targetId]}"}),
     ),
-}  # fmt: skip
+}

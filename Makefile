@@ -57,7 +57,7 @@ lint: $(VENV)/.installed-test ## formatter, linter and type checker
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
-drill: $(VENV)/.installed-test ## slow: ten kills at random, and the like
+drill: $(VENV)/.installed-test ## slow: kills at random, every stack brought up, second versions; each night
 	@$(BIN)/python -m pytest tests -m drill
 
 pulumi: $(VENV)/.installed-test ## builds the Pulumi CLI from its Go modules, where there is none (needs Go; ten minutes, once)

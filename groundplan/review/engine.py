@@ -233,7 +233,8 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
         sys.meta_path[:] = [
             finder for finder in sys.meta_path if "groundplan" not in getattr(finder, "__module__", "")
         ]  # of an editable installation
-        sys.meta_path.insert(0, _NotOurs())
+        if HOME not in (root, folder):
+            sys.meta_path.insert(0, _NotOurs())
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
             del sys.modules[name]
     sys.path[:0] = [str(folder), str(root)]

@@ -110,6 +110,7 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
     )
 
 
+@pytest.mark.drill
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     done = groundplan(project, "monitor", "models/flights-late")
     text = done.stdout
@@ -122,6 +123,7 @@ def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     assert int(months[0][1].replace(",", "")) > 23_000 and 0.2 < float(months[0][2]) < 0.3
 
 
+@pytest.mark.drill  # two versions over a canary are in test_platform.py, too
 def test_the_second_version_knows_more_and_follows_the_first_over_a_canary(
     project: Path, runtime: Any, sample_key: str
 ) -> None:

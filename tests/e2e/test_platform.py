@@ -164,9 +164,7 @@ def test_the_served_prediction_is_the_scripts_own_models(project: Path, runtime:
         assert json.loads(answer["Body"].read())["predictions"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it(
-    shell: dict[str, str], status: Any
-) -> None:
+def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it(status: Any) -> None:
     import mlflow
 
     client = mlflow.MlflowClient(status["services"]["mlflow"]["url"])
@@ -182,6 +180,10 @@ def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it
     assert run.inputs.dataset_inputs[0].dataset.name == "diabetes-rf"
     assert client.get_experiment(run.info.experiment_id).name == "diabetes-rf"
     assert client.get_experiment_by_name("company-experiment") is None
+
+
+@pytest.mark.drill  # importing mlflow takes longer than all else that is asked here
+def test_the_mlflow_command_line_simply_works(shell: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mlflow", "experiments", "search"],
         env=shell,
@@ -280,7 +282,8 @@ def test_a_second_stack_or_a_second_command_at_once_is_refused(project: Path) ->
     assert done.returncode == 1 and "another groundplan command is changing this platform" in done.stderr
 
 
-@pytest.mark.parametrize("service", [pytest.param("mlflow", marks=pytest.mark.drill), "router"])
+@pytest.mark.drill
+@pytest.mark.parametrize("service", ["mlflow", "router"])
 def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
     before = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
     psutil.Process(before["pid"]).kill()
@@ -405,6 +408,7 @@ def test_a_script_that_fails_is_named_with_step_line_and_log(
     assert "-experiment.log" in done.stderr
 
 
+@pytest.mark.drill
 def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text(scripts.ENDLESS, encoding="utf-8")
     logs, before = project / ".groundplan" / "logs" / "runs", processes_of(project)

@@ -263,6 +263,7 @@ def test_ranges_that_were_set_apart_as_a_whole_stay_readable(context: Context) -
     assert counts(context) == (40, 40, 0, 0, 0) and zone(context).read().num_rows == 40
 
 
+@pytest.mark.drill
 def test_a_late_release_makes_the_dataset_that_would_have_been_without_a_quarantine(context: Context) -> None:
     contract = context.definition.contracts[0]
     events = [{**event, "code": "A1"} for event in orders()]

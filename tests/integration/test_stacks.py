@@ -72,7 +72,8 @@ def cloud() -> Iterator[InProcess]:
         yield InProcess()
 
 
-@pytest.mark.parametrize("stack", [*STACKS, "everything"])
+# The others are its subsets; the review previews each of them.
+@pytest.mark.parametrize("stack", [*(pytest.param(name, marks=pytest.mark.drill) for name in STACKS), "everything"])
 def test_a_stack_comes_up_and_its_documents_are_strict(stack: str, cloud: InProcess) -> None:
     records = cloud.apply(stack, everything() if stack == "everything" else load_config(ROOT, stack))
     made = [record for record in records if record.applied]
@@ -147,7 +148,7 @@ def test_two_stacks_in_one_account_do_not_collide(cloud: InProcess) -> None:
 @pytest.mark.parametrize(
     ("project", "stack", "model"),
     [
-        ("p" * 30, "s" * 30, "m" * 40),
+        pytest.param("p" * 30, "s" * 30, "m" * 40, marks=pytest.mark.drill),
         pytest.param(
             "a-company-with-a-long-name-inc",
             "production-of-the-third-region",

@@ -37,7 +37,7 @@ def test_every_command_that_the_pages_show_exists() -> None:
         (path.name, found)
         for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
         for found in re.findall(
-            r"(?:^|[`(])(?:\.venv/bin/)?groundplan ([a-z]+(?: [a-z]+)?)\b", path.read_text(encoding="utf-8")
+            r"(?:^|[`(])(?:\.venv/bin/)?groundplan ([a-z-]+(?: [a-z-]+)?)\b", path.read_text(encoding="utf-8")
         )
     }
     assert len(shown) > 20

@@ -46,8 +46,8 @@ test: lint ## formatter, linter, types, unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit tests/review -n 2
 	@$(BIN)/python -m pytest tests/e2e tests/integration -n 2 --dist loadfile --no-loadscope-reorder
 
-unit: $(VENV)/.installed-test ## the fast tests only
-	@$(BIN)/python -m pytest tests/unit tests/review -n 2
+unit: $(VENV)/.installed-test ## the fast tests, while you write
+	@$(BIN)/python -m pytest tests/unit -m "not slow and not drill and not engine and not frameworks" -n 2
 
 review: $(VENV)/.installed ## policies, permissions and cost of every stack
 	@for stack in $$(ls stacks | sed -n 's/^Pulumi\.\(.*\)\.yaml$$/\1/p'); do $(GROUNDPLAN) review --stack $$stack || exit $$?; done

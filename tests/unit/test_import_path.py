@@ -12,6 +12,8 @@ import yaml
 from groundplan.review.project import read_project
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # starts processes
+
 # Some distributions install their own tests and pages by mistake; nothing imports these.
 STRAY = {"tests", "docs"}
 

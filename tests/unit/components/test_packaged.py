@@ -15,6 +15,8 @@ from groundplan.engine.program import DOCUMENTS
 from groundplan.engine.resource_types import faults, resource_type
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # previews stacks
+
 PLUGIN = ROOT / "components" / "plugin"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/k"
 WHERE = {"region": "eu-west-1", "account_id": "123456789012", "owner": "a@example.com"}

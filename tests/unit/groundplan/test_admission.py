@@ -14,6 +14,8 @@ from groundplan.engine.kubernetes.manifests import collect
 from groundplan.review.permissions.deployed import deployed
 from tests.conftest import ROOT, everything
 
+pytestmark = pytest.mark.slow  # previews stacks
+
 
 def container(**more: Any) -> dict[str, Any]:
     closed = {

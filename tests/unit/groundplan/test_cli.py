@@ -11,6 +11,8 @@ import pytest
 
 from tests.platform import copy_project
 
+pytestmark = pytest.mark.slow  # starts the command line
+
 HEAVY = (
     "mlflow",
     "sklearn",

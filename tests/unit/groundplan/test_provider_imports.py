@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # starts processes
+
 COMPARE = """
 import importlib, json, sys
 from groundplan.engine import provider_imports

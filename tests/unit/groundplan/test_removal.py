@@ -16,6 +16,8 @@ from infra.design.price_book import load_prices
 from spec.errors import UsageError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # previews stacks
+
 
 @pytest.mark.parametrize(("stack", "protected"), [("dev", 0), ("prod", 19)])
 def test_everything_goes_but_what_holds_data_in_production(stack: str, protected: int) -> None:

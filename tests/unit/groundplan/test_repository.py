@@ -69,7 +69,9 @@ def test_its_pipelines_are_those_of_this_project_with_its_own_name(acme: Path) -
 
 
 def test_its_make_file_names_its_targets(acme: Path) -> None:
-    done = subprocess.run(["make", "help"], cwd=acme, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=acme, capture_output=True, text=True, check=True
+    )
     assert {line.split()[1] for line in done.stdout.splitlines()} == {
         "help",
         "up",

@@ -17,6 +17,8 @@ from spec.errors import UsageError
 from spec.objectives import load
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # runs what it writes
+
 CHURN = "id,plan,months,charge,churned\n" + "".join(
     f"c{i},{'abc'[i % 3]},{i % 70},{i * 1.5},{'yes' if i % 4 == 0 else 'no'}\n" for i in range(80)
 )

@@ -14,6 +14,8 @@ import pytest
 from groundplan.local.script_environment import needs_of, python_for
 from spec.errors import GroundplanError, UsageError
 
+pytestmark = pytest.mark.slow  # installs packages
+
 BLOCK = (
     '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n#   "tiny-of-ours",\n# ]\n# ///\nimport'
     " tiny_of_ours\n"

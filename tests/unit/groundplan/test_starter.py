@@ -17,7 +17,10 @@ from groundplan.local.starter import LOST, Starter
 from spec.steps import STEPS
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forked on Linux only")
+pytestmark = [
+    pytest.mark.slow,  # starts processes
+    pytest.mark.skipif(sys.platform != "linux", reason="steps are forked on Linux only"),
+]
 
 STEP = """
 import os, signal, sys, time

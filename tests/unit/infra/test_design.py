@@ -15,6 +15,8 @@ from spec.objectives import Objectives, parse
 from spec.regions import REGIONS
 from tests.conftest import ROOT, set_path
 
+pytestmark = pytest.mark.slow  # hundreds of designs
+
 PRICES = load_prices()
 # What each way of answering adds, and how much one instance or replica takes.
 LATENCY_MS = {

@@ -25,6 +25,8 @@ from infra.build.image import DOCKERFILE, FOLDER, image_files, image_tag
 from spec.steps import STEPS
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # starts a server
+
 URI = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/groundplan-prod-platform:abc"
 PROPS = {"region": "eu-central-1", "project": "groundplan-prod-image", "uri": URI}
 

@@ -17,6 +17,8 @@ from spec.objectives import load_config
 from tests import conftest, provider_types, resource_names
 from tests.conftest import ROOT, set_path
 
+pytestmark = pytest.mark.slow  # previews stacks
+
 STACKS = ("local", "dev", "staging", "prod")
 
 

@@ -12,6 +12,8 @@ import pytest
 from pipelines.steps.drift import compare_columns
 from pipelines.steps.monitor import Served, _quality, write_page
 
+pytestmark = pytest.mark.slow  # draws pages
+
 RANDOM = np.random.default_rng(5)
 N = 400
 NORMAL = RANDOM.normal(size=N)

@@ -20,6 +20,8 @@ from pipelines.steps.quality import prepare
 from tests import flights
 from tests.flights import FOLDER
 
+pytestmark = pytest.mark.slow  # a stream of flights
+
 DEFINITION = load_definition(FOLDER)
 
 

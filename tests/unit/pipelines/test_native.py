@@ -30,6 +30,8 @@ from pipelines.serving.native import NativeError
 from spec.errors import GroundplanError
 from tests.models import exported, served
 
+pytestmark = pytest.mark.slow  # starts processes
+
 try:
     import lightgbm
 except OSError as error:  # its wheel needs the system's OpenMP library

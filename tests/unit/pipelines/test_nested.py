@@ -22,6 +22,8 @@ from spec.contracts import Contract
 from spec.contracts.tables import connection, glue_type, names_of
 from tests.contracts import contract_of, small
 
+pytestmark = pytest.mark.slow  # runs the gate
+
 KEY = b"a key of at least thirty-two bytes"
 ADDRESS = [
     {"name": "street", "logicalType": "string", "tags": ["pii"]}, {"name": "zip", "logicalType": "string"},

@@ -23,6 +23,8 @@ from spec.contracts import Contract
 from spec.errors import UsageError
 from tests.contracts import contract_of, small
 
+pytestmark = pytest.mark.slow  # runs the gate
+
 TIME = datetime(2026, 5, 1, tzinfo=UTC)
 
 

@@ -24,6 +24,8 @@ from pipelines.serving.engines import Constant
 from spec.errors import GroundplanError
 from tests.models import exported, served
 
+pytestmark = pytest.mark.slow  # trains models
+
 RANDOM = np.random.default_rng(1)
 NUMBERS = pd.DataFrame(RANDOM.normal(size=(150, 4)), columns=list("abcd"))
 TARGET = NUMBERS["a"] * 2 - NUMBERS["b"]

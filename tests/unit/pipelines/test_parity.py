@@ -31,6 +31,8 @@ from pipelines.training.parity import known_categories, sample_rows
 from spec.errors import GroundplanError
 from tests.models import exported, served
 
+pytestmark = pytest.mark.slow  # trains models
+
 RANDOM = np.random.default_rng(2)
 N = 300
 X = pd.DataFrame(RANDOM.normal(size=(N, 4)), columns=list("abcd"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from pipelines.data.person import Person, gone, without_person, without_rows
 from pipelines.data.raw_zone import parquet, read_parquet
 from pipelines.serving.bundle import package
 from pipelines.serving.capture import capture_event
+
+pytestmark = pytest.mark.slow  # thousands of texts
 
 SUBJECT, TOKEN = "eve@example.com", "t" + "ab" * 16
 NAMES = st.text("abcdefghiß ä.", min_size=1, max_size=6).filter(lambda name: name.strip() == name)

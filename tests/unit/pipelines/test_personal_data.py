@@ -18,6 +18,8 @@ from spec.errors import UsageError
 from tests import flights
 from tests.contracts import contract_of, small
 
+pytestmark = pytest.mark.slow  # megabytes of texts
+
 COUNT = 2000
 FALSE_SHARE = 0.001  # numbering plans change with the library
 

@@ -18,6 +18,8 @@ from spec.steps import STEPS, before_people_agree, steps_for
 from tests.conftest import ROOT
 from tests.contracts import load_one
 
+pytestmark = pytest.mark.slow  # runs the gate
+
 IDENTITY = {"columns": '["a"]', "dataset_digest": "d", "training_digest": "t", "params": "{}"}
 
 

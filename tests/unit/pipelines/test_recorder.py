@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # trains models
+
 PRELUDE = """
 from pipelines.training.recorder import Recorder, as_frame
 recorder = Recorder(columns=("first", "second"))

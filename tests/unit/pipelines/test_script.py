@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # starts processes
+
 NOTEBOOK = {
     "nbformat": 4,
     "nbformat_minor": 5,

@@ -28,6 +28,8 @@ from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
 from pipelines.training.labelled import as_columns
 from tests.models import served
 
+pytestmark = pytest.mark.slow  # trains models
+
 
 @pytest.fixture(scope="module")
 def numbers() -> tuple[RandomForestRegressor, pd.DataFrame]:

@@ -36,6 +36,8 @@ from pipelines.training.labelled import Labelled, as_labels, each_row, load_labe
 from pipelines.training.metrics import score, scores_of
 from tests.models import exported, served
 
+pytestmark = pytest.mark.slow  # trains models
+
 random = np.random.default_rng(4)
 X = pd.DataFrame(random.normal(size=(300, 4)), columns=["a", "b c", "größe", "d"])
 NUMBERS = pd.DataFrame({"price": 1000 * X["a"] + 50 * X["d"], "days": X["b c"] - X["a"]})

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from spec.contracts.document import Document
 from spec.contracts.reading import read
 from spec.errors import UsageError
 from tests.contracts import contract_of, small
+
+pytestmark = pytest.mark.slow  # hundreds of contracts
 
 KEY = {"name": "id", "logicalType": "string", "primaryKey": True}
 SECRET = b"a key of at least thirty-two bytes"

@@ -73,9 +73,12 @@ def experiment(
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        from groundplan.local.summary import print_results
+        from groundplan.local.summary import print_results, sample_call
 
         print_results(found)
+        state = home.load()
+        if state is not None and (call := sample_call(found, state.services["router"].url)):
+            print(f"\nask it        {call}")
 
 
 @commands.command(rich_help_panel=PANEL)

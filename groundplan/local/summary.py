@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -288,6 +290,25 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     )
 
 
+def sample_call(found: dict[str, Any], router: str) -> str:
+    """A request for curl that the endpoint of a run answers; empty where there is no endpoint or no example.
+
+    Args:
+        found: Results of the run's steps.
+        router: Address of the endpoint router.
+    """
+    endpoint, features = (found.get("deploy") or {}).get("endpoint"), found.get("features") or {}
+    example = (found.get("experiment") or {}).get("example")
+    if endpoint and features.get("sample_key") is not None:
+        body: dict[str, Any] = {"entities": {next(iter(features["views"].values()))["key"]: [features["sample_key"]]}}
+    elif endpoint and example:
+        body = {"dataframe_records": [example]}
+    else:
+        return ""
+    told = shlex.quote(json.dumps(body))
+    return f"curl -s -H 'content-type: application/json' -d {told} {router}/endpoints/{endpoint}/invocations"
+
+
 def _print_next(console: Console, summary: Summary) -> None:
     console.print("\n[bold]Try next[/bold]")
     lines = (
@@ -299,12 +320,8 @@ def _print_next(console: Console, summary: Summary) -> None:
         ".venv/bin/groundplan shell                  # where mlflow is on the PATH, and aws, boto3 and kcat talk to"
         " this platform"
     ]
-    if found := next((item for item in summary.explanation.values() if item), None):
-        router = summary.state.services["router"].url
-        lines.append(
-            f"curl -s -H 'content-type: application/json' -d '{found['request']}'"
-            f" {router}/endpoints/{found['endpoint']}/invocations"
-        )
+    router = summary.state.services["router"].url
+    lines += [call for found in summary.results.values() if (call := sample_call(found, router))][:1]
     lines.append(".venv/bin/groundplan status")
     lines += [f".venv/bin/groundplan monitor {model}" for model in list(summary.results)[:1]]
     lines.append("make down")

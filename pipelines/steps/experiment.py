@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_HOLDOUT_ROWS = 5_000
 FOLDS = 5
 BACKGROUND_ROWS = 50
+FEW_TEXTS = 20  # of a column, so that the most frequent one is nobody's own
 SEEN_BY_NONE = "rows the model has not seen"
 TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be fitted anew"
 
@@ -235,7 +236,28 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "why_native": exported.why_native,
         "no_probability": exported.no_probability,
         "columns": names,
+        "example": _example(training.features[names]) if set(names) <= set(training.features.columns) else {},
     }
+
+
+def _example(features: Any) -> dict[str, Any]:
+    """Values that a request may have: the middle of each number, the most frequent of few texts. No row of the data is
+    repeated, since it may be somebody's; where a column has many texts, there is no example.
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    found: dict[str, Any] = {}
+    for name, column in features.items():
+        known = column.dropna()
+        if len(known) and is_numeric_dtype(column) and not is_bool_dtype(column):
+            middle = known.sort_values().iloc[len(known) // 2].item()
+            found[str(name)] = round(middle, 6) if isinstance(middle, float) else middle
+        elif len(known) and known.nunique() <= FEW_TEXTS:
+            common = known.mode().iloc[0]
+            found[str(name)] = common.item() if hasattr(common, "item") else common
+        else:
+            return {}
+    return found
 
 
 def write_served(folder: Path, exported: Exported, features: Any, labels: list[Any], shared: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.platform import processes_of
 
@@ -25,6 +27,7 @@ def _environment_that_is_there(project: Path) -> None:
     (project / ".venv" / ".installed").touch()
 
 
+@pytest.mark.drill  # a platform, two deployments and a review of each stack
 def test_every_command_of_the_page_works(tmp_path: Path) -> None:
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8"))
     assert len(blocks) >= 6 and INSTALL in blocks[0]
@@ -52,5 +55,6 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
             subprocess.run([".venv/bin/groundplan", "down"], cwd=project, capture_output=True)
     assert "569 = 569 raw + 0 dead letters" in said
     assert '"predictions"' in said, "the endpoint answers an ordinary client"
-    assert re.search(r"v1\.1\.0 in the MLflow registry", said) and re.search(r"promote|rollback", said)
+    assert re.search(r"v1\.0\.1 in the MLflow registry", said) and "ask it        curl -s" in said
+    assert re.search(r"(promote|rollback) +pipeline +v1\.0\.1", said), "the audit log has the second version"
     assert "acme, stack local" in said and "passed" in said

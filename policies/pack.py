@@ -25,7 +25,7 @@ from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
 from policies.control import Control, Item
 from policies.controls import CONTROLS
-from policies.settings import LONGEST_DAYS, Settings, read_settings
+from policies.settings import LONGEST_DAYS, UNWAIVABLE, Settings, read_settings
 
 WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who answers for them
     "GROUNDPLAN_POLICY_WAIVERS"
@@ -172,7 +172,7 @@ def _waiver_policy(settings: Settings) -> Policy:
             report(fault, None)
 
     return StackValidationPolicy(
-        name="waiver-holds",
+        name=UNWAIVABLE,
         description="Every waiver is complete, about a control that exists, and not expired",
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,

@@ -242,7 +242,10 @@ def _complete(
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
     if unseen := _unseen(resources, answer["lookups"]):
         notes.append(f"not rendered here, so what they make is not seen: {', '.join(unseen)}")
-    controls = sum(policy["level"] != "disabled" for pack in answer["packs"] for policy in pack["policies"])
+    from policies.settings import UNWAIVABLE
+
+    policies = [policy for pack in answer["packs"] for policy in pack["policies"]]
+    controls = sum(policy["level"] != "disabled" and policy["id"] != UNWAIVABLE for policy in policies)
     return Review(
         project.name,
         stack,

@@ -42,3 +42,17 @@ def test_every_command_that_the_pages_show_exists() -> None:
     }
     assert len(shown) > 20
     assert not {(page, found) for page, found in shown if found not in known and found.split()[0] not in known}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    import re
+
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not target.startswith("mailto:")
+    ]
+    assert len(links) > 30
+    assert not [f"{page.relative_to(ROOT)}: {target}" for page, target in links if not (page.parent / target).exists()]

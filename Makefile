@@ -16,7 +16,9 @@ help: ## list the targets
 INDEX = $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 define install
-@UV_NATIVE_TLS=1 UV_NO_PROGRESS=1 $(if $(INDEX),UV_DEFAULT_INDEX=$(INDEX)) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r $(1) 2>/dev/null \
+@( n=0; while sleep 10 >/dev/null 2>&1; do n=$$((n + 10)); echo "  still installing after $$n s"; done ) & shown=$$!; trap "kill $$shown" EXIT; \
+	UV_NATIVE_TLS=1 UV_NO_PROGRESS=1 $(if $(INDEX),UV_DEFAULT_INDEX=$(INDEX)) \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r $(1) 2>/dev/null \
 	|| $(PIP) --require-hashes --no-deps -r $(1)
 endef
 

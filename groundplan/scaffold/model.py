@@ -144,6 +144,13 @@ def _look(source: Path) -> _Table:
             where=where,
             fix="save it as UTF-8",
         ) from None
+    if len(columns) < 2:
+        apart = (
+            "blanks separate its columns"
+            if len(first.split()) > 1
+            else "has one column, so there is nothing to predict from"
+        )
+        raise UsageError(apart, where=where, fix="give a file with columns separated by commas, semicolons or tabs")
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise UsageError(f"has the column {twice[0]!r} twice", where=where, fix="rename one of the two")
     if nameless := [str(place) for place, name in enumerate(columns, 1) if not name.strip()]:
@@ -195,9 +202,8 @@ def _target(table: _Table, target: str) -> str:
 def _keyed(table: _Table, key: str, target: str) -> tuple[list[dict[str, Any]], str, bool]:
     """The properties with one of them as the key, its name, and whether the source must number the rows for it."""
     properties = [{name: value for name, value in item.items() if name != "primaryKey"} for item in table.properties]
-    found = key or next(
-        (item["name"] for item in table.properties if item.get("primaryKey") and item["name"] != target), ""
-    )
+    own = [item["name"] for item in table.properties if item.get("primaryKey") and item["name"] != target]
+    found = key or (own[0] if own and len(table.columns) > 2 else "")  # of two columns the other one is the feature
     if key and key not in table.columns:
         raise UsageError(
             f"{table.path.name} has no column {key!r}",

@@ -52,6 +52,7 @@ def everything(project: Path) -> dict[str, bytes]:
         (CHURN.replace(",", ";"), "charge", "regression", "id"),
         (CHURN.replace(",", "\t"), "months", "regression", "id"),
         ("a,b\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(60)), "b", "classification", "row_number"),
+        ("date,a\n" + "".join(f"2024-01-{i:02},{i * 1.25}\n" for i in range(1, 29)), "a", "regression", "row_number"),
         (
             "a b,row_number,größe\n" + "".join(f"{i % 7}.5,{i % 3},{i % 5}.25\n" for i in range(60)),
             "größe",
@@ -96,6 +97,8 @@ def test_a_csv_becomes_a_model_whose_own_test_passes(
             "--target: say which column the model predicts\n  -> one of: id, plan, months, charge, churned",
         ),
         (CHURN, {"target": "nope"}, "--target: data.csv has no column 'nope'"),
+        ("a b c\n1 2 3\n4 5 6\n", {}, "blanks separate its columns"),
+        ("a\n1\n2\n", {}, "has one column, so there is nothing to predict from"),
         (CHURN, {"target": "id"}, "--target: column id has 80 different texts in 80 rows"),
         (CHURN.replace("yes", "no"), {}, "--target: column churned holds one value, so there is nothing to predict"),
         (CHURN, {"key": "plan"}, "--key: column plan does not tell the rows apart: 'a' is there twice"),

@@ -113,7 +113,7 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
         raise UsageError(
             f"{name!r} is not the name of a model",
             where="--name",
-            fix=f"use small letters, digits and dashes, at most 40: {model_name(name)}",
+            fix=f"use lowercase letters, digits and dashes, at most 40: {model_name(name)}",
         )
     model = name or file.model or model_name(named_in(script) or default_name)
     contracts = load_contracts(folder) if is_model(folder) else ()
@@ -295,7 +295,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         help="file or s3:// address of the platform's outputs",
     )
     parser.add_argument(
-        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people"
+        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for HTML pages"
     )
     parser.add_argument("--name", default="", help="name of the model, instead of its folder's")
     parser.add_argument("--options", default="{}", type=json.loads, help="JSON object of the source's arguments")

@@ -37,7 +37,7 @@ AUDIT.present(
     path="kmsKeyId",
     severity="high",
     law=(*AUDIT.law, "CIS AWS 3.5"),
-    fix="Give kms_key_id.",
+    fix="Set kms_key_id.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/encrypting-cloudtrail-log-files-with-aws-kms.html",
 )
 AUDIT.setting(
@@ -67,13 +67,13 @@ AUDIT.setting(
     "The trail writes",
     _TRAIL,
     severity="critical",
-    fix="Leave enable_logging away, or True.",
+    fix="Omit enable_logging, or set it to True.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-turning-off-logging.html",
 )
 def trail_writes(props: Props) -> Iterator[str]:
     """Not made and left silent."""
     if props.get("enableLogging") is False:
-        yield "The trail is made, and writes nothing"
+        yield "The trail exists, but writes nothing"
 
 
 @AUDIT.resource(
@@ -98,7 +98,7 @@ def trail_data(props: Props) -> Iterator[str]:
     severity="high",
     law=(*AUDIT.law, "CIS AWS 3.1"),
     production=True,
-    fix="Make a CloudTrail trail, or leave it to the organisation's and waive this one.",
+    fix="Create a CloudTrail trail, or rely on the organization's and waive this finding.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-create-a-trail-using-the-console-first-time.html",
 )
 def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -109,7 +109,7 @@ def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @AUDIT.resource(
     "logs-kept",
-    "Log groups say how long they are kept",
+    "Log groups have a retention period",
     "aws:cloudwatch/logGroup:LogGroup",
     severity="medium",
     law=("GDPR 5(1)(e)", "SOX 404", "SOC 2 CC7.2"),
@@ -119,12 +119,12 @@ def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
 def logs_kept(props: Props) -> Iterator[str]:
     """Not for ever, which costs and keeps personal data; not by accident."""
     if not props.get("retentionInDays"):
-        yield "Logs are kept for ever"
+        yield "Logs are kept forever"
 
 
 @AUDIT.resource(
     "logs-kept-a-year",
-    "Production's logs are kept for a year at least",
+    "Production's logs are kept for at least a year",
     "aws:cloudwatch/logGroup:LogGroup",
     severity="medium",
     production=True,
@@ -135,7 +135,7 @@ def logs_kept(props: Props) -> Iterator[str]:
 def logs_a_year(props: Props) -> Iterator[str]:
     """So that an audit of the last financial year finds them."""
     if 0 < (props.get("retentionInDays") or 0) < 365:
-        yield f"They are gone after {props['retentionInDays']:g} days"
+        yield f"They are deleted after {props['retentionInDays']:g} days"
 
 
 @AUDIT.stack(
@@ -143,7 +143,7 @@ def logs_a_year(props: Props) -> Iterator[str]:
     "Traffic of every VPC is logged",
     severity="medium",
     law=(*AUDIT.law, "CIS AWS 3.7"),
-    fix="Make a FlowLog for it.",
+    fix="Create a FlowLog for it.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs.html",
 )
 def vpc_flow_logged(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -180,12 +180,12 @@ def broker_logs(props: Props) -> Iterator[str]:
     """Anywhere."""
     logs = at(props, "loggingInfo.brokerLogs") or {}
     if not any((logs.get(where) or {}).get("enabled") for where in ("cloudwatchLogs", "s3", "firehose")):
-        yield "Brokers log nowhere"
+        yield "Brokers write no logs"
 
 
 @AUDIT.resource(
     "rds-log-exports",
-    "The database's log leaves the database",
+    "The database's log is exported",
     "aws:rds/instance:Instance",
     severity="medium",
     fix="Set enabled_cloudwatch_logs_exports (postgresql, upgrade).",
@@ -203,7 +203,7 @@ def database_logs(props: Props) -> Iterator[str]:
     "aws:apigatewayv2/stage:Stage",
     "aws:apigateway/stage:Stage",
     severity="medium",
-    fix="Give access_log_settings.",
+    fix="Set access_log_settings.",
     url="https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html",
 )
 def api_logged(props: Props) -> Iterator[str]:

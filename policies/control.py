@@ -230,7 +230,7 @@ class Family:
         def check(props: Props) -> Iterator[str]:
             place = at(props, ".".join(parents)) if parents else props
             if not given(place, last):
-                yield f"{path} is not given"
+                yield f"{path} is not set"
 
         self._add(
             Control(

@@ -33,7 +33,7 @@ _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\."
 
 @COST.resource(
     "tagged",
-    "What costs money names its project, environment and owner",
+    "Billed resources are tagged with project, environment and owner",
     *_TAGGED,
     severity="medium",
     fix="Pass the tags of the stack's scope.",
@@ -50,7 +50,7 @@ def tagged(props: Props) -> Iterator[str]:
     "budget-present",
     "The environment has a budget",
     severity="medium",
-    fix="Make a budget of the month's cost.",
+    fix="Create a monthly cost budget.",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-managing-costs.html",
 )
 def budget_present(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -63,7 +63,7 @@ def budget_present(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @COST.resource(
     "budget-alerts",
-    "Budgets tell somebody",
+    "Budgets notify somebody",
     "aws:budgets/budget:Budget",
     severity="medium",
     fix="Add notifications with addresses or a topic.",
@@ -77,7 +77,7 @@ def budget_alerts(props: Props) -> Iterator[str]:
         if given(n, "subscriberEmailAddresses") or given(n, "subscriberSnsTopicArns")
     ]
     if not told:
-        yield "It is passed, and nobody hears of it"
+        yield "Nobody is notified when it is exceeded"
 
 
 def _types(props: Props) -> list[str]:
@@ -111,7 +111,7 @@ def size_allowed(props: Props) -> Iterator[str]:
 
 @COST.resource(
     "instance-not-outdated",
-    "Instances are of a generation that is still sold for a good price",
+    "Instances are of a current generation",
     "aws:ec2/instance:Instance",
     "aws:rds/instance:Instance",
     "aws:eks/nodeGroup:NodeGroup",
@@ -125,12 +125,12 @@ def not_outdated(props: Props) -> Iterator[str]:
     """Newer ones do more for less."""
     for kind in _types(props):
         if _OLD.match(kind):
-            yield f"{kind} is of a former generation"
+            yield f"{kind} is of a previous generation"
 
 
 @COST.stack(
     "no-idle-accelerator",
-    "No accelerator idles outside of production",
+    "No accelerator idles outside production",
     severity="medium",
     fix="Use spot nodes that come and go (Karpenter), a serverless endpoint, or a smaller type.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/machine-learning-lens/cost-optimization-pillar.html",
@@ -204,7 +204,7 @@ def pool_limited(props: Props) -> Iterator[str]:
 
 @COST.resource(
     "athena-scan-limited",
-    "Queries stop at a limit",
+    "Queries have a scan limit",
     "aws:athena/workgroup:Workgroup",
     severity="medium",
     fix="Set configuration.bytes_scanned_cutoff_per_query.",
@@ -213,7 +213,7 @@ def pool_limited(props: Props) -> Iterator[str]:
 def scan_limited(props: Props) -> Iterator[str]:
     """Bytes a query may scan."""
     if not at(props, "configuration.bytesScannedCutoffPerQuery"):
-        yield "One query may read, and charge, the whole lake"
+        yield "One query may scan, and bill, the whole lake"
 
 
 @COST.resource(
@@ -235,7 +235,7 @@ def volume_gp3(props: Props) -> Iterator[str]:
 
 @COST.stack(
     "endpoint-scales",
-    "Real-time endpoints follow their load",
+    "Real-time endpoints scale with their load",
     severity="low",
     fix="Register the variant with Application Auto Scaling.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html",

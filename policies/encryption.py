@@ -92,7 +92,7 @@ REST.present(
     "aws:sns/topic:Topic",
     path="kmsMasterKeyId",
     severity="medium",
-    fix="Give kms_master_key_id.",
+    fix="Set kms_master_key_id.",
     url="https://docs.aws.amazon.com/sns/latest/dg/sns-server-side-encryption.html",
 )
 REST.present(
@@ -101,7 +101,7 @@ REST.present(
     "aws:secretsmanager/secret:Secret",
     path="kmsKeyId",
     severity="high",
-    fix="Give kms_key_id.",
+    fix="Set kms_key_id.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html",
 )
 REST.present(
@@ -110,7 +110,7 @@ REST.present(
     "aws:cloudwatch/logGroup:LogGroup",
     path="kmsKeyId",
     severity="medium",
-    fix="Give kms_key_id; the key's policy must let CloudWatch Logs use it.",
+    fix="Set kms_key_id; the key's policy must let CloudWatch Logs use it.",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html",
 )
 REST.present(
@@ -120,7 +120,7 @@ REST.present(
     path="encryptionConfig",
     severity="high",
     law=(*REST.law, "CIS EKS 5.3.1"),
-    fix="Give encryption_config with a KMS key for secrets.",
+    fix="Set encryption_config with a KMS key for secrets.",
     url="https://docs.aws.amazon.com/eks/latest/userguide/enable-kms.html",
 )
 REST.present(
@@ -129,7 +129,7 @@ REST.present(
     "aws:msk/cluster:Cluster",
     path="encryptionInfo.encryptionAtRestKmsKeyArn",
     severity="high",
-    fix="Give encryption_info.encryption_at_rest_kms_key_arn.",
+    fix="Set encryption_info.encryption_at_rest_kms_key_arn.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
 )
 REST.present(
@@ -138,7 +138,7 @@ REST.present(
     "aws:backup/vault:Vault",
     path="kmsKeyArn",
     severity="high",
-    fix="Give kms_key_arn.",
+    fix="Set kms_key_arn.",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/encryption.html",
 )
 REST.present(
@@ -147,7 +147,7 @@ REST.present(
     "aws:sagemaker/domain:Domain",
     path="kmsKeyId",
     severity="high",
-    fix="Give kms_key_id.",
+    fix="Set kms_key_id.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-studio.html",
 )
 REST.present(
@@ -156,7 +156,7 @@ REST.present(
     "aws:sagemaker/notebookInstance:NotebookInstance",
     path="kmsKeyId",
     severity="high",
-    fix="Give kms_key_id.",
+    fix="Set kms_key_id.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-nbi.html",
 )
 REST.present(
@@ -165,14 +165,14 @@ REST.present(
     "aws:amp/workspace:Workspace",
     path="kmsKeyArn",
     severity="medium",
-    fix="Give kms_key_arn.",
+    fix="Set kms_key_arn.",
     url="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
 )
 
 
 @REST.resource(
     "kms-deletion-can-be-undone",
-    "A deleted key can be had back for a week at least",
+    "A deleted key can be restored for at least a week",
     "aws:kms/key:Key",
     "aws:kms/replicaKey:ReplicaKey",
     severity="medium",
@@ -209,7 +209,7 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
     "s3-key-named",
     "Every bucket names the key that encrypts it",
     severity="high",
-    fix="Make a BucketServerSideEncryptionConfiguration for it.",
+    fix="Create a BucketServerSideEncryptionConfiguration for it.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )
 def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -250,7 +250,7 @@ def volumes_encrypted(props: Props) -> Iterator[str]:
     devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
     devices += [mapping["ebs"] for mapping in listed(props.get("blockDeviceMappings")) if given(mapping, "ebs")]
     if given(props, "ami") and not listed(props.get("rootBlockDevice")):
-        yield "The root volume is not said to be encrypted"
+        yield "The root volume is not set to be encrypted"
     for device in devices:
         if device.get("encrypted") not in (True, "true"):
             yield "A volume is not encrypted"
@@ -261,13 +261,13 @@ def volumes_encrypted(props: Props) -> Iterator[str]:
     "Queues are encrypted",
     "aws:sqs/queue:Queue",
     severity="medium",
-    fix="Give kms_master_key_id, or set sqs_managed_sse_enabled.",
+    fix="Set kms_master_key_id, or set sqs_managed_sse_enabled.",
     url="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-server-side-encryption.html",
 )
 def queue_encrypted(props: Props) -> Iterator[str]:
     """With a key, or with SQS's own."""
     if not given(props, "kmsMasterKeyId") and props.get("sqsManagedSseEnabled") is not True:
-        yield "Messages lie in the queue unencrypted"
+        yield "Messages are stored unencrypted"
 
 
 @REST.resource(
@@ -275,7 +275,7 @@ def queue_encrypted(props: Props) -> Iterator[str]:
     "Images are encrypted with a key of the stack",
     "aws:ecr/repository:Repository",
     severity="medium",
-    fix="Give encryption_configurations of type KMS with a key.",
+    fix="Set encryption_configurations of type KMS with a key.",
     url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html",
 )
 def images_encrypted(props: Props) -> Iterator[str]:
@@ -290,7 +290,7 @@ def images_encrypted(props: Props) -> Iterator[str]:
     "Endpoints' volumes are encrypted with a key of the stack",
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
     severity="high",
-    fix="Give kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
+    fix="Set kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
     url="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html",
 )
 def endpoint_encrypted(props: Props) -> Iterator[str]:
@@ -305,7 +305,7 @@ def endpoint_encrypted(props: Props) -> Iterator[str]:
     "Results of queries are encrypted",
     "aws:athena/workgroup:Workgroup",
     severity="high",
-    fix="Give configuration.result_configuration.encryption_configuration, and enforce the workgroup's configuration.",
+    fix="Set configuration.result_configuration.encryption_configuration, and enforce the workgroup's configuration.",
     url="https://docs.aws.amazon.com/athena/latest/ug/encrypting-query-results-stored-in-s3.html",
 )
 def results_encrypted(props: Props) -> Iterator[str]:
@@ -339,7 +339,7 @@ def features_encrypted(props: Props) -> Iterator[str]:
 
 @TRANSIT.resource(
     "msk-tls-only",
-    "Kafka takes TLS only",
+    "Kafka accepts TLS only",
     "aws:msk/cluster:Cluster",
     severity="critical",
     fix="Set encryption_in_transit to client_broker TLS and in_cluster True.",
@@ -349,7 +349,7 @@ def kafka_tls(props: Props) -> Iterator[str]:
     """Clients and brokers speak TLS."""
     transit = at(props, "encryptionInfo.encryptionInTransit") or {}
     if transit.get("clientBroker", "TLS") != "TLS" or transit.get("inCluster", True) is False:
-        yield "Kafka takes unencrypted connections"
+        yield "Kafka accepts unencrypted connections"
 
 
 @TRANSIT.resource(
@@ -365,12 +365,12 @@ def listener_tls(props: Props) -> Iterator[str]:
     """HTTP only redirects."""
     redirects = all(action.get("type") == "redirect" for action in listed(props.get("defaultActions")))
     if props.get("protocol", "HTTP") in ("HTTP", "TCP") and not redirects:
-        yield f"It listens with {props.get('protocol', 'HTTP')}"
+        yield f"It listens on {props.get('protocol', 'HTTP')}"
 
 
 @TRANSIT.resource(
     "cdn-https",
-    "CloudFront speaks HTTPS only",
+    "CloudFront serves HTTPS only",
     "aws:cloudfront/distribution:Distribution",
     severity="high",
     fix="Set viewer_protocol_policy to redirect-to-https or https-only.",
@@ -385,7 +385,7 @@ def cdn_https(props: Props) -> Iterator[str]:
 
 @TRANSIT.resource(
     "cache-tls",
-    "Caches take TLS only",
+    "Caches accept TLS only",
     "aws:elasticache/replicationGroup:ReplicationGroup",
     severity="high",
     fix="Set transit_encryption_enabled to True.",
@@ -399,7 +399,7 @@ def cache_tls(props: Props) -> Iterator[str]:
 
 @TRANSIT.resource(
     "postgres-forces-tls",
-    "PostgreSQL takes TLS only",
+    "PostgreSQL accepts TLS only",
     "aws:rds/parameterGroup:ParameterGroup",
     severity="high",
     fix="Set the parameter rds.force_ssl to 1.",

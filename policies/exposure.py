@@ -54,7 +54,7 @@ def database_private(props: Props) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "s3-no-public-access",
-    "Blocks of public access are whole",
+    "Public access blocks are complete",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     severity="critical",
     law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
@@ -69,17 +69,17 @@ def public_access_blocked(props: Props) -> Iterator[str]:
 
 @EXPOSURE.stack(
     "s3-public-access-block",
-    "Every bucket has a block of public access",
+    "Every bucket has a public access block",
     severity="high",
     law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
-    fix="Make a BucketPublicAccessBlock for it.",
+    fix="Create a BucketPublicAccessBlock for it.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
     """Whether it is whole is another control's matter."""
     blocks = [item for item in items if item.type == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"]
     for item in buckets_without(items, blocks):
-        yield item.urn, "The bucket has no block of public access"
+        yield item.urn, "The bucket has no public access block"
 
 
 @EXPOSURE.resource(
@@ -89,7 +89,7 @@ def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
     "aws:s3/bucket:Bucket",
     "aws:s3/bucketV2:BucketV2",
     severity="critical",
-    fix="Leave acl away; grant access by policy.",
+    fix="Omit acl; grant access by policy.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
 )
 def no_public_acl(props: Props) -> Iterator[str]:
@@ -109,7 +109,7 @@ def no_public_acl(props: Props) -> Iterator[str]:
     "aws:ecr/repositoryPolicy:RepositoryPolicy",
     "aws:secretsmanager/secretPolicy:SecretPolicy",
     severity="critical",
-    fix="Name the principals, or add a condition on account or organisation.",
+    fix="Name the principals, or add a condition on account or organization.",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
 )
 def policy_not_public(props: Props) -> Iterator[str]:
@@ -143,7 +143,7 @@ def no_open_ingress(props: Props) -> Iterator[str]:
             try:
                 for cidr in _each(place, key):
                     if cidr in _ANYWHERE or cidr.endswith("/1"):
-                        yield f"Traffic from {cidr} is let in"
+                        yield f"Traffic from {cidr} is allowed in"
             except UnknownValueError as error:
                 later = error
     if later:
@@ -171,7 +171,7 @@ def _each(place: Props, key: str) -> Iterator[str]:
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
     severity="medium",
     law=(*EXPOSURE.law, "CIS AWS 5.5"),
-    fix="Leave ingress and egress away.",
+    fix="Omit ingress and egress.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
 )
 def default_closed(props: Props) -> Iterator[str]:
@@ -186,7 +186,7 @@ def default_closed(props: Props) -> Iterator[str]:
     "Every VPC's default security group is taken over and closed",
     severity="medium",
     law=(*EXPOSURE.law, "CIS AWS 5.5"),
-    fix="Make a DefaultSecurityGroup without rules for the VPC.",
+    fix="Create a DefaultSecurityGroup without rules for the VPC.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
 )
 def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -194,7 +194,7 @@ def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
     vpcs = [item for item in items if item.type == "aws:ec2/vpc:Vpc"]
     closed = sum(item.type == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup" for item in items)
     for vpc in vpcs[closed:]:
-        yield vpc.urn, "AWS makes a default group for it in which everything may talk to everything"
+        yield vpc.urn, "AWS creates a default group for it that lets everything talk to everything"
 
 
 @EXPOSURE.resource(
@@ -213,7 +213,7 @@ def instance_private(props: Props) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "subnet-no-public-ip",
-    "Subnets give no public addresses away",
+    "Subnets assign no public addresses",
     "aws:ec2/subnet:Subnet",
     severity="medium",
     fix="Set map_public_ip_on_launch to False.",
@@ -227,7 +227,7 @@ def subnet_private(props: Props) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "instance-metadata-v2",
-    "The metadata service asks for a token",
+    "The metadata service requires a token",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     severity="high",
@@ -246,7 +246,7 @@ def metadata_tokens(props: Props) -> Iterator[str]:
     "Kafka can't be reached from the internet",
     "aws:msk/cluster:Cluster",
     severity="critical",
-    fix="Leave broker_node_group_info.connectivity_info.public_access away.",
+    fix="Omit broker_node_group_info.connectivity_info.public_access.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/public-access.html",
 )
 def kafka_private(props: Props) -> Iterator[str]:
@@ -257,7 +257,7 @@ def kafka_private(props: Props) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "function-url-authenticated",
-    "Lambda's URLs ask who calls",
+    "Lambda URLs authenticate their callers",
     "aws:lambda/functionUrl:FunctionUrl",
     severity="critical",
     fix="Set authorization_type to AWS_IAM.",

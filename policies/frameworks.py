@@ -50,7 +50,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "GDPR 5(1)(d)",
             "Data is accurate",
-            "Mend wrong records that people report",
+            "Correct wrong records that people report",
             OPERATIONS,
             "within a month of a request",
         ),
@@ -77,7 +77,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         ),
         Requirement(
             "GDPR 22",
-            "Nobody is subject to a decision by machine alone without a way to contest it",
+            "Nobody is subject to a solely automated decision without a way to contest it",
             "Offer a review by a person, with the explanation of the prediction",
             OWNERS,
             "each contested decision",
@@ -99,23 +99,23 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "GDPR 30",
             "There is a record of processing activities",
-            "Keep the record; the contracts' catalogue is its source",
+            "Keep the record; the contracts' catalog is its source",
             LEGAL,
             "each change",
         ),
-        Requirement("GDPR 32(1)(a)", "Personal data is encrypted and pseudonymised"),
-        Requirement("GDPR 32(1)(b)", "Confidentiality, integrity, availability and resilience are kept up"),
+        Requirement("GDPR 32(1)(a)", "Personal data is encrypted and pseudonymized"),
+        Requirement("GDPR 32(1)(b)", "Confidentiality, integrity, availability and resilience are maintained"),
         Requirement(
             "GDPR 32(1)(c)",
             "Data can be restored in time after an incident",
-            "Restore a backup for practice",
+            "Practice restoring a backup",
             OPERATIONS,
             "each quarter",
         ),
         Requirement("GDPR 32(1)(d)", "Security is tested regularly", "Penetration test", SECURITY, "each quarter"),
         Requirement(
             "GDPR 32(4)",
-            "People act on data only as they are told to",
+            "People process data only as instructed",
             "Review who holds which role",
             SECURITY,
             "each quarter",
@@ -144,7 +144,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "GDPR 83",
             "Fines weigh intent, measures taken and cooperation",
-            "Keep the trail of findings, waivers and mending: it is what lowers a fine",
+            "Keep the trail of findings, waivers and fixes: it is what lowers a fine",
             LEGAL,
             "always",
         ),
@@ -152,34 +152,34 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
     "HIPAA": (
         Requirement(
             "HIPAA 164.306(a)",
-            "Health information is kept confidential, whole and available",
+            "Health information is kept confidential, intact and available",
             "Decide which safeguards are reasonable, and write down why",
             SECURITY,
             "each year",
         ),
-        Requirement("HIPAA 164.308(a)(1)", "Risks are analysed and managed", "Risk analysis", SECURITY, "each year"),
+        Requirement("HIPAA 164.308(a)(1)", "Risks are analyzed and managed", "Risk analysis", SECURITY, "each year"),
         Requirement(
             "HIPAA 164.308(a)(3)",
             "Only the right people have access",
-            "Clear and terminate access when people come and go",
+            "Grant and revoke access when people join and leave",
             HR,
             "each change",
         ),
         Requirement(
-            "HIPAA 164.308(a)(4)", "Access is authorised", "Authorise each holder of a role", SECURITY, "each quarter"
+            "HIPAA 164.308(a)(4)", "Access is authorized", "Authorize each holder of a role", SECURITY, "each quarter"
         ),
         Requirement("HIPAA 164.308(a)(5)", "People are trained", "Security training", HR, "each year"),
         Requirement(
             "HIPAA 164.308(a)(6)",
-            "Incidents are found and answered",
-            "Exercise the answer to an incident",
+            "Incidents are detected and handled",
+            "Practice incident response",
             SECURITY,
             "each year",
         ),
         Requirement(
             "HIPAA 164.308(a)(7)(ii)",
             "Data is backed up and can be restored",
-            "Restore a backup for practice",
+            "Practice restoring a backup",
             OPERATIONS,
             "each quarter",
         ),
@@ -193,12 +193,12 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "HIPAA 164.310",
             "Buildings and devices are protected",
-            "AWS does it for its data centres (see its reports in AWS Artifact); laptops are the company's",
+            "AWS does it for its data centers (see its reports in AWS Artifact); laptops are the company's",
             SECURITY,
             "each year",
         ),
         Requirement("HIPAA 164.312(a)(1)", "Systems allow access only to those who have the right"),
-        Requirement("HIPAA 164.312(a)(2)(iii)", "Sessions end by themselves"),
+        Requirement("HIPAA 164.312(a)(2)(iii)", "Sessions end automatically"),
         Requirement("HIPAA 164.312(a)(2)(iv)", "Health information is encrypted at rest"),
         Requirement(
             "HIPAA 164.312(b)",
@@ -208,8 +208,8 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
             "each week",
         ),
         Requirement("HIPAA 164.312(c)(1)", "Health information is not altered or destroyed improperly"),
-        Requirement("HIPAA 164.312(d)", "Whoever asks for access is who he says"),
-        Requirement("HIPAA 164.312(e)(1)", "Health information is guarded while it is sent"),
+        Requirement("HIPAA 164.312(d)", "Whoever requests access is who they claim to be"),
+        Requirement("HIPAA 164.312(e)(1)", "Health information is protected in transit"),
         Requirement(
             "HIPAA 164.314",
             "Business associates are bound by contract",
@@ -226,7 +226,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         ),
     ),
     "SOX": (
-        Requirement("SOX 302", "Officers answer for the controls", "Sign for the quarter", FINANCE, "each quarter"),
+        Requirement("SOX 302", "Officers certify the controls", "Sign for the quarter", FINANCE, "each quarter"),
         Requirement(
             "SOX 404",
             "Controls over what feeds the financial reports are in place, and tested",
@@ -261,19 +261,21 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
             "each quarter",
         ),
         Requirement("SOC 2 CC6.6", "Threats from outside are kept out"),
-        Requirement("SOC 2 CC6.7", "Information is protected while it moves"),
+        Requirement("SOC 2 CC6.7", "Information is protected in transit"),
         Requirement("SOC 2 CC6.8", "Unwanted software is kept out"),
         Requirement(
-            "SOC 2 CC7.1", "Weaknesses are found", "Penetration test; read the image scans", SECURITY, "each quarter"
+            "SOC 2 CC7.1",
+            "Vulnerabilities are detected",
+            "Penetration test; read the image scans",
+            SECURITY,
+            "each quarter",
         ),
-        Requirement("SOC 2 CC7.2", "Anomalies are noticed", "Answer alarms", OPERATIONS, "always"),
-        Requirement(
-            "SOC 2 CC7.3", "Incidents are answered", "Exercise the answer to an incident", SECURITY, "each year"
-        ),
+        Requirement("SOC 2 CC7.2", "Anomalies are detected", "Respond to alarms", OPERATIONS, "always"),
+        Requirement("SOC 2 CC7.3", "Incidents are handled", "Practice incident response", SECURITY, "each year"),
         Requirement(
             "SOC 2 CC8.1",
-            "Changes are authorised, tested and approved",
-            "Approve pull requests by somebody else than their author",
+            "Changes are authorized, tested and approved",
+            "Have pull requests approved by somebody other than their author",
             OWNERS,
             "each change",
         ),
@@ -282,12 +284,12 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "SOC 2 A1.2",
             "Data is backed up and can be recovered",
-            "Restore a backup for practice",
+            "Practice restoring a backup",
             OPERATIONS,
             "each quarter",
         ),
         Requirement("SOC 2 C1.2", "Confidential information is disposed of"),
-        Requirement("SOC 2 PI1.2", "Inputs are complete and right"),
+        Requirement("SOC 2 PI1.2", "Inputs are complete and accurate"),
     ),
 }
 
@@ -363,7 +365,7 @@ CHECKLIST = (
     ),
     CheckItem(
         "Masking",
-        "Personal fields are tokenised before they are stored",
+        "Personal fields are tokenized before they are stored",
         (),
         "Tag personal fields in each data contract; the pipeline masks what is tagged",
         OWNERS,
@@ -371,7 +373,7 @@ CHECKLIST = (
     ),
     CheckItem(
         "GDPR Art. 83",
-        "The trail of findings, waivers and mending is kept",
+        "The trail of findings, waivers and fixes is kept",
         ("waiver-holds",),
         "Keep this evidence",
         LEGAL,
@@ -391,9 +393,9 @@ CHECKLIST = (
     ),
     CheckItem(
         "Penetration test",
-        "Somebody from outside tries to get in",
+        "Somebody from outside tries to break in",
         (),
-        "Commission it, and mend what it finds; AWS's policy allows it without asking for most services",
+        "Commission it, and fix what it finds; for most services AWS's policy allows it without prior approval",
         SECURITY,
         "each quarter",
     ),

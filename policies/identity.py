@@ -94,7 +94,7 @@ def passrole_limited(props: Props) -> Iterator[str]:
 
 @IDENTITY.resource(
     "iam-cant-widen-itself",
-    "No policy lets its holder widen it",
+    "No policy lets its holder escalate privileges",
     *_GRANTS,
     severity="critical",
     fix="Leave changes of policies, roles and access keys to the deployment's own identity.",
@@ -116,7 +116,7 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
     for statement in granted(props):
         found = [action for action in listed(statement.get("Action")) if action in ways]
         if found and _everything(statement):
-            yield f"{', '.join(found)} on every resource leads to every right"
+            yield f"{', '.join(found)} on every resource leads to full access"
 
 
 @IDENTITY.resource(
@@ -138,7 +138,7 @@ def no_administrator(props: Props) -> Iterator[str]:
 
 @IDENTITY.resource(
     "iam-trust-named",
-    "Roles name who may take them",
+    "Roles name who may assume them",
     "aws:iam/role:Role",
     severity="critical",
     fix="Name accounts, roles or services.",
@@ -147,12 +147,12 @@ def no_administrator(props: Props) -> Iterator[str]:
 def trust_named(props: Props) -> Iterator[str]:
     """Not everybody."""
     if any(everyone(statement) for statement in allowed(props.get("assumeRolePolicy"))):
-        yield "Anybody may take the role"
+        yield "Anybody may assume the role"
 
 
 @IDENTITY.resource(
     "iam-no-confused-deputy",
-    "A service takes a role only for its own account",
+    "A service assumes a role only for its own account",
     "aws:iam/role:Role",
     severity="medium",
     fix="Add a condition on aws:SourceAccount or aws:SourceArn.",
@@ -164,12 +164,12 @@ def no_confused_deputy(props: Props) -> Iterator[str]:
         services = listed(at(statement, "Principal.Service"))
         deputies = [service for service in services if service in _DEPUTIES]
         if deputies and "aws:Source" not in json.dumps(_plain(statement.get("Condition"))):
-            yield f"{', '.join(deputies)} may take the role for another account"
+            yield f"{', '.join(deputies)} may assume the role for another account"
 
 
 @IDENTITY.resource(
     "iam-people-use-mfa",
-    "People take roles with a second factor",
+    "People assume roles with a second factor",
     "aws:iam/role:Role",
     severity="high",
     law=(*IDENTITY.law, "CIS AWS 1.10"),
@@ -181,12 +181,12 @@ def people_use_mfa(props: Props) -> Iterator[str]:
     for statement in allowed(props.get("assumeRolePolicy")):
         accounts = [str(item) for item in listed(at(statement, "Principal.AWS")) if str(item).endswith(":root")]
         if accounts and str(at(statement, "Condition.Bool.aws:MultiFactorAuthPresent")).lower() != "true":
-            yield "It can be taken without a second factor"
+            yield "It can be assumed without a second factor"
 
 
 @IDENTITY.resource(
     "iam-federation-narrow",
-    "Federated roles name the repository or the account of the cluster that may take them",
+    "Federated roles name the repository or the account of the cluster that may assume them",
     "aws:iam/role:Role",
     severity="critical",
     fix="Add a condition on the token's subject (…:sub) without a leading wildcard.",
@@ -208,7 +208,7 @@ def federation_narrow(props: Props) -> Iterator[str]:
             for value in listed(found)
         ]
         if not subjects or any(str(subject).startswith(("*", "repo:*")) for subject in subjects):
-            yield "Any token of the provider opens the role"
+            yield "Any token of the provider may assume the role"
 
 
 @IDENTITY.resource(
@@ -222,7 +222,7 @@ def federation_narrow(props: Props) -> Iterator[str]:
 )
 def no_access_keys(_props: Props) -> Iterator[str]:
     """None at all."""
-    yield "A key that never expires is made, and its secret lies in the state"
+    yield "A key that never expires is created, and its secret is in the state"
 
 
 @IDENTITY.resource(
@@ -237,12 +237,12 @@ def no_access_keys(_props: Props) -> Iterator[str]:
 )
 def no_users(_props: Props) -> Iterator[str]:
     """None at all."""
-    yield "A user of IAM's own is made, outside of the company's directory"
+    yield "An IAM user is created, outside the company's directory"
 
 
 @IDENTITY.resource(
     "iam-groups-not-users",
-    "Rights are not attached to single users",
+    "Permissions are not attached to single users",
     "aws:iam/userPolicy:UserPolicy",
     "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     severity="medium",
@@ -252,7 +252,7 @@ def no_users(_props: Props) -> Iterator[str]:
 )
 def groups_not_users(_props: Props) -> Iterator[str]:
     """None at all."""
-    yield "A right is attached to one user, where a review won't look for it"
+    yield "A permission is attached to one user, where a review won't look for it"
 
 
 @IDENTITY.resource(
@@ -272,7 +272,7 @@ def session_ends(props: Props) -> Iterator[str]:
 
 @IDENTITY.resource(
     "eks-no-cluster-admin",
-    "Nobody is administrator of the cluster for good",
+    "Nobody is a permanent administrator of the cluster",
     "aws:eks/accessPolicyAssociation:AccessPolicyAssociation",
     severity="high",
     law=(*IDENTITY.law, "CIS EKS 4.1.1"),
@@ -285,12 +285,12 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
         str(props.get("policyArn", "")).endswith(("AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy"))
         and at(props, "accessScope.type") == "cluster"
     ):
-        yield "Every right on every object of the cluster"
+        yield "It grants full access to the cluster"
 
 
 @IDENTITY.resource(
     "kms-use-is-separate",
-    "Who uses a key is not allowed to delete it",
+    "Whoever uses a key may not delete it",
     *_GRANTS,
     severity="high",
     law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),

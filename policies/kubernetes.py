@@ -70,7 +70,7 @@ def _context(pod: Props, container: Props, key: str) -> Any:
     *WORKLOADS,
     severity="critical",
     law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
-    fix="Leave securityContext.privileged away.",
+    fix="Omit securityContext.privileged.",
     url=_STANDARDS,
 )
 def no_privileged(props: Props) -> Iterator[str]:
@@ -82,7 +82,7 @@ def no_privileged(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-no-escalation",
-    "No container may gain rights",
+    "No container may gain privileges",
     *WORKLOADS,
     severity="high",
     law=(*KUBERNETES.law, "CIS EKS 4.2.5"),
@@ -93,7 +93,7 @@ def no_escalation(props: Props) -> Iterator[str]:
     """Said outright; the default is true."""
     for _, container in containers(props):
         if at(container, "securityContext.allowPrivilegeEscalation") is not False:
-            yield f"The container {_name(container)} may gain rights"
+            yield f"The container {_name(container)} may gain privileges"
 
 
 @KUBERNETES.resource(
@@ -113,7 +113,7 @@ def not_root(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-read-only",
-    "Containers can't change their own programs",
+    "Containers have a read-only root file system",
     *WORKLOADS,
     severity="medium",
     fix="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir for scratch.",
@@ -123,7 +123,7 @@ def read_only(props: Props) -> Iterator[str]:
     """A read-only root file system."""
     for _, container in containers(props):
         if at(container, "securityContext.readOnlyRootFilesystem") is not True:
-            yield f"The container {_name(container)} can change its own programs"
+            yield f"The container {_name(container)} can write to its root file system"
 
 
 @KUBERNETES.resource(
@@ -185,7 +185,7 @@ def _images(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-image-fixed",
-    "Images have a tag that says which one it is",
+    "Images have a specific tag or digest",
     *WORKLOADS,
     severity="high",
     law=("SOX 404", "SOC 2 CC8.1"),
@@ -197,7 +197,7 @@ def image_fixed(props: Props) -> Iterator[str]:
     for image in _images(props):
         last = image.rpartition("/")[2]
         if "@sha256:" not in image and (":" not in last or last.endswith((":latest", ":main", ":master"))):
-            yield f"{image} may be another one tomorrow"
+            yield f"{image} may be a different image tomorrow"
 
 
 @KUBERNETES.resource(
@@ -236,12 +236,12 @@ def _verified(item: Item) -> list[str]:
 
 @KUBERNETES.stack(
     "k8s-image-signed",
-    "Only images that our build has signed are let in",
+    "Only images that our build has signed are admitted",
     severity="high",
     law=("SOX 404", "SOC 2 CC6.8", "SOC 2 CC8.1"),
     fix=(
-        "Sign images as they are built, and make a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy (Kyverno)"
-        " for the registry."
+        "Sign images as they are built, and create a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy"
+        " (Kyverno) for the registry."
     ),
     url="https://docs.sigstore.dev/policy-controller/overview/",
 )
@@ -257,11 +257,11 @@ def image_signed(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @KUBERNETES.resource(
     "k8s-no-host",
-    "Pods see nothing of their node",
+    "Pods have no access to their node",
     *WORKLOADS,
     severity="critical",
     law=(*KUBERNETES.law, "CIS EKS 4.2.2"),
-    fix="Leave hostNetwork, hostPID, hostIPC and volumes of type hostPath away.",
+    fix="Omit hostNetwork, hostPID, hostIPC and volumes of type hostPath.",
     url=_STANDARDS,
 )
 def no_host(props: Props) -> Iterator[str]:
@@ -295,11 +295,11 @@ def no_token(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-probed",
-    "Deployments say when they are ready",
+    "Deployments have a readiness probe",
     "kubernetes:apps/v1:Deployment",
     severity="low",
     law=("SOC 2 A1.1",),
-    fix="Give a readinessProbe.",
+    fix="Add a readinessProbe.",
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
 )
 def probed(props: Props) -> Iterator[str]:
@@ -311,7 +311,7 @@ def probed(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-no-secret-in-environment",
-    "No secret stands in a container's environment",
+    "No secret is in a container's environment",
     *WORKLOADS,
     severity="critical",
     law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1", "CIS EKS 4.4.1"),
@@ -350,7 +350,7 @@ def no_secret_object(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-pod-security",
-    "Namespaces hold pods to a standard",
+    "Namespaces enforce a pod security standard",
     "kubernetes:core/v1:Namespace",
     severity="high",
     law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
@@ -361,7 +361,7 @@ def pod_security(props: Props) -> Iterator[str]:
     """Baseline at least."""
     level = (at(props, "metadata.labels") or {}).get("pod-security.kubernetes.io/enforce")
     if level not in ("restricted", "baseline"):
-        yield f"Pods are held to {level or 'nothing'}"
+        yield f"The namespace {f'allows {level} pods' if level else 'enforces no pod security standard'}"
 
 
 def _by_namespace(items: list[Item], kind: str, name: str = "") -> set[str]:
@@ -381,10 +381,10 @@ def _namespaces(items: list[Item]) -> Iterator[tuple[Item, str]]:
 
 @KUBERNETES.stack(
     "k8s-namespace-closed",
-    "Namespaces are closed until opened",
+    "Namespaces deny traffic by default",
     severity="high",
     law=(*KUBERNETES.law, "CIS EKS 4.3.2"),
-    fix="Make a NetworkPolicy with an empty podSelector, both policy types and no rules.",
+    fix="Create a NetworkPolicy with an empty podSelector, both policy types and no rules.",
     url="https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-policies",
 )
 def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -407,7 +407,7 @@ def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
     "Namespaces have a quota",
     severity="low",
     law=("SOC 2 A1.1",),
-    fix="Make a ResourceQuota.",
+    fix="Create a ResourceQuota.",
     url="https://kubernetes.io/docs/concepts/policy/resource-quotas/",
 )
 def namespace_quota(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -415,12 +415,12 @@ def namespace_quota(items: list[Item]) -> Iterator[tuple[str, str]]:
     limited = _by_namespace(items, "ResourceQuota")
     for item, name in _namespaces(items):
         if name not in limited:
-            yield item.urn, "One namespace may take the whole cluster"
+            yield item.urn, "One namespace may use up the whole cluster"
 
 
 @KUBERNETES.resource(
     "k8s-service-internal",
-    "Services are not opened to the internet",
+    "Services are not exposed to the internet",
     "kubernetes:core/v1:Service",
     severity="high",
     law=("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"),
@@ -466,4 +466,4 @@ def rbac_narrow(props: Props) -> Iterator[str]:
 def not_cluster_admin(props: Props) -> Iterator[str]:
     """By the name of the role."""
     if at(props, "roleRef.name") == "cluster-admin":
-        yield "It gives every right on every object"
+        yield "It grants full access to the cluster"

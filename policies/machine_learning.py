@@ -33,7 +33,7 @@ ML.setting(
 )
 ML.setting(
     "notebook-no-internet",
-    "Notebooks have no way to the internet of their own",
+    "Notebooks have no direct internet access",
     _NOTEBOOK,
     "directInternetAccess",
     "Disabled",
@@ -43,7 +43,7 @@ ML.setting(
 )
 ML.setting(
     "studio-in-vpc",
-    "Studio has no way to the internet of its own",
+    "Studio has no direct internet access",
     "aws:sagemaker/domain:Domain",
     "appNetworkAccessType",
     "VpcOnly",
@@ -67,7 +67,7 @@ def studio_stops(props: Props) -> Iterator[str]:
         at(props, "defaultUserSettings.jupyterLabAppSettings.appLifecycleManagement.idleSettings.lifecycleManagement")
         != "ENABLED"
     ):
-        yield "A workspace somebody has forgotten runs on"
+        yield "A forgotten workspace keeps running"
 
 
 def _serverless(props: Props) -> bool:
@@ -76,17 +76,17 @@ def _serverless(props: Props) -> bool:
 
 @ML.resource(
     "endpoint-captures",
-    "Endpoints keep what they are asked and what they answer",
+    "Endpoints capture requests and answers",
     _CONFIGURATION,
     severity="high",
     law=("GDPR 22", "SOX 404", "SOC 2 CC7.2"),
-    fix="Give data_capture_config with enable_capture; a serverless endpoint's container keeps it itself.",
+    fix="Set data_capture_config with enable_capture; a serverless endpoint's container captures them itself.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html",
 )
 def captures(props: Props) -> Iterator[str]:
     """Without it nobody can say later why somebody was refused, or see the data drift."""
     if not _serverless(props) and at(props, "dataCaptureConfig.enableCapture") is not True:
-        yield "Nobody can tell afterwards what was asked and answered"
+        yield "Nobody can tell afterwards what was requested and answered"
 
 
 @ML.resource(
@@ -95,7 +95,7 @@ def captures(props: Props) -> Iterator[str]:
     _CONFIGURATION,
     severity="high",
     law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"),
-    fix="Give data_capture_config.kms_key_id.",
+    fix="Set data_capture_config.kms_key_id.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html",
 )
 def capture_encrypted(props: Props) -> Iterator[str]:
@@ -107,11 +107,11 @@ def capture_encrypted(props: Props) -> Iterator[str]:
 
 @ML.stack(
     "endpoint-canary",
-    "Production's endpoints change by a canary that alarms take back",
+    "Production's endpoints are updated by a canary that alarms roll back",
     severity="high",
     production=True,
     fix=(
-        f"Give deployment_config with a canary of {MOST_CANARY_PERCENT} % at most and auto_rollback_configuration with"
+        f"Set deployment_config with a canary of {MOST_CANARY_PERCENT} % at most and auto_rollback_configuration with"
         " alarms."
     ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html",
@@ -131,7 +131,7 @@ def canary(items: list[Item]) -> Iterator[tuple[str, str]]:
         elif share is not None and share > MOST_CANARY_PERCENT:
             yield item.urn, f"{share:g} % of the traffic goes to a new version at once"
         if not listed(at(item.props, "deploymentConfig.autoRollbackConfiguration.alarms")):
-            yield item.urn, "No alarm takes a bad version back"
+            yield item.urn, "No alarm rolls back a bad version"
 
 
 @ML.stack(
@@ -139,7 +139,7 @@ def canary(items: list[Item]) -> Iterator[tuple[str, str]]:
     "Every endpoint has an alarm",
     severity="high",
     law=("SOC 2 CC7.2", "SOX 404"),
-    fix="Make an alarm on its latency and its errors.",
+    fix="Create an alarm on its latency and its errors.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html",
 )
 def alarmed(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -156,17 +156,17 @@ def alarmed(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @ML.resource(
     "alarm-reaches-somebody",
-    "Alarms tell somebody",
+    "Alarms notify somebody",
     "aws:cloudwatch/metricAlarm:MetricAlarm",
     severity="medium",
     law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
-    fix="Give alarm_actions.",
+    fix="Set alarm_actions.",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
 )
 def alarm_tells(props: Props) -> Iterator[str]:
     """An action at least; which one may be unknown."""
     if not given(props, "alarmActions") or not len(props["alarmActions"]):
-        yield "It goes off, and nobody hears it"
+        yield "Nobody is notified when it goes off"
 
 
 @ML.resource(
@@ -176,7 +176,7 @@ def alarm_tells(props: Props) -> Iterator[str]:
     severity="medium",
     law=_CLOSED,
     fix=(
-        "Give vpc_config, or set enable_network_isolation; a serverless model can be in no VPC and then needs isolation"
+        "Set vpc_config, or set enable_network_isolation; a serverless model can be in no VPC and then needs isolation"
         " or a waiver."
     ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html",
@@ -207,7 +207,7 @@ def training_isolated(props: Props) -> Iterator[str]:
         if step.get("Type") in ("Processing", "Training") and not (
             at(arguments, "NetworkConfig.VpcConfig") or arguments.get("VpcConfig")
         ):
-            yield f"The step {step.get('Name')} runs outside of the VPC"
+            yield f"The step {step.get('Name')} runs outside the VPC"
 
 
 @ML.stack(
@@ -228,10 +228,10 @@ def topic_contract(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @ML.stack(
     "topic-has-dead-letters",
-    "Every topic has one for events that hold not to its contract",
+    "Every topic has a dead-letter topic for events that violate its contract",
     severity="medium",
     law=_DATA,
-    fix="Make a topic <name>.dlq.",
+    fix="Create a topic <name>.dlq.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-kafka-client.html",
 )
 def topic_dead_letters(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -239,7 +239,7 @@ def topic_dead_letters(items: list[Item]) -> Iterator[tuple[str, str]]:
     names = {_text(item.props, "name") for item in _topics(items)}
     for item in _topics(items):
         if not _dead_letters(item) and f"{_text(item.props, 'name')}.dlq" not in names:
-            yield item.urn, "An event that holds not to the contract is lost, or stops the stream"
+            yield item.urn, "An event that violates the contract is lost, or stops the stream"
 
 
 @ML.resource(
@@ -259,7 +259,7 @@ def schema_compatible(props: Props) -> Iterator[str]:
 
 @ML.resource(
     "model-approved",
-    "A model of one version carries the approvals of two people",
+    "A model of one version has the approvals of two people",
     "aws:sagemaker/model:Model",
     severity="high",
     fix="Tag it with Version, ApprovedByDataScience and ApprovedByOperations; the deploy step does.",

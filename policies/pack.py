@@ -178,7 +178,7 @@ def _waiver_policy(settings: Settings) -> Policy:
         enforcement_level=EnforcementLevel.MANDATORY,
         severity=Severity.HIGH,
         tags=["waivers"],
-        remediation_steps="Mend what was waived, or have the waiver approved anew with a later day.",
+        remediation_steps="Fix what was waived, or have the waiver approved again with a later date.",
     )
 
 
@@ -186,12 +186,12 @@ def waiver_faults(settings: Settings, today: datetime.date) -> list[str]:
     """What is wrong with the stack's waivers."""
     known = {*CONTROLS, *OF_THE_REVIEW}
     unknown = [
-        f"The waiver of {w.policy} on {w.resource} is about no control of this pack"
+        f"The waiver of {w.policy} on {w.resource} names a control that this pack does not have"
         for w in settings.waivers
         if w.policy not in known
     ]
     unknown += [
-        f"The waiver of {w.policy} on {w.resource} holds until {w.expires.isoformat()}: more than {LONGEST_DAYS} days"
+        f"The waiver of {w.policy} on {w.resource} runs until {w.expires.isoformat()}: more than {LONGEST_DAYS} days"
         for w in settings.waivers
         if (w.expires - today).days > LONGEST_DAYS
     ]

@@ -20,7 +20,7 @@ LEAST_BACKUP_DAYS = 7
 
 RESILIENCE.setting(
     "rds-two-zones",
-    "Production's databases stand in two zones",
+    "Production's databases run in two zones",
     _DATABASE,
     "multiAz",
     True,
@@ -81,7 +81,7 @@ RESILIENCE.setting(
 
 @RESILIENCE.resource(
     "rds-backed-up",
-    "Databases are backed up for a week at least",
+    "Backups of databases are kept for at least a week",
     _DATABASE,
     severity="high",
     production=True,
@@ -97,7 +97,7 @@ def database_backed_up(props: Props) -> Iterator[str]:
 
 @RESILIENCE.resource(
     "rds-final-snapshot",
-    "Production's databases leave a last snapshot",
+    "Production's databases leave a final snapshot",
     _DATABASE,
     severity="medium",
     production=True,
@@ -112,10 +112,10 @@ def final_snapshot(props: Props) -> Iterator[str]:
 
 @RESILIENCE.stack(
     "s3-versioned",
-    "Buckets keep former versions",
+    "Buckets keep previous versions",
     severity="medium",
     law=(*RESILIENCE.law, "SOX 404"),
-    fix="Make a BucketVersioning with status Enabled.",
+    fix="Create a BucketVersioning with status Enabled.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html",
 )
 def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -125,7 +125,7 @@ def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
         items, [item for item in settings if at(item.props, "versioningConfiguration.status") == "Enabled"]
     ):
         if at(item.props, "versioning.enabled") is not True:
-            yield item.urn, "What is overwritten is gone"
+            yield item.urn, "Overwritten objects are lost"
 
 
 @RESILIENCE.stack(
@@ -133,7 +133,7 @@ def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
     "Production's databases and tables are in a backup plan",
     severity="medium",
     production=True,
-    fix="Make a backup plan and select them.",
+    fix="Create a backup plan and select them.",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/about-backup-plans.html",
 )
 def backup_plan(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -148,7 +148,7 @@ def backup_plan(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @RESILIENCE.stack(
     "data-protected",
-    "What holds production's data refuses to be deleted by a deployment",
+    "What stores production's data can't be deleted by a deployment",
     severity="medium",
     production=True,
     law=(*RESILIENCE.law, "SOX 404"),
@@ -164,11 +164,11 @@ def data_protected(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 @RESILIENCE.resource(
     "msk-three-copies",
-    "Brokers stand in two zones at least",
+    "Brokers run in at least two zones",
     "aws:msk/cluster:Cluster",
     severity="medium",
     production=True,
-    fix="Give client subnets in two or three zones, and as many brokers or a multiple.",
+    fix="Use client subnets in two or three zones, and as many brokers or a multiple.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html",
 )
 def brokers_in_zones(props: Props) -> Iterator[str]:
@@ -179,17 +179,17 @@ def brokers_in_zones(props: Props) -> Iterator[str]:
 
 @RESILIENCE.resource(
     "nodes-in-zones",
-    "The cluster's nodes can stand in several zones",
+    "The cluster's nodes can run in several zones",
     "aws:eks/nodeGroup:NodeGroup",
     severity="medium",
     production=True,
-    fix="Give subnets in two zones or more.",
+    fix="Use subnets in two zones or more.",
     url="https://docs.aws.amazon.com/eks/latest/best-practices/reliability.html",
 )
 def nodes_in_zones(props: Props) -> Iterator[str]:
     """Two subnets at least."""
     if given(props, "subnetIds") and len(props["subnetIds"]) < 2:
-        yield "All nodes stand in one zone"
+        yield "All nodes run in one zone"
 
 
 @RESILIENCE.resource(
@@ -210,4 +210,4 @@ def two_instances(props: Props) -> Iterator[str]:
             and (variant.get("initialVariantWeight", 1) or 0) > 0
             and (variant.get("initialInstanceCount") or 0) < 2
         ):
-            yield f"The variant {variant.get('variantName', '')} stands in one zone"
+            yield f"The variant {variant.get('variantName', '')} runs in one zone"

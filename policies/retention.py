@@ -17,7 +17,7 @@ _LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
     "The bucket of the audit trail can't be changed",
     severity="high",
     law=("SOX 404", "HIPAA 164.312(c)(1)", "SOC 2 CC7.2", "GDPR 5(2)"),
-    fix="Make the bucket with object_lock_enabled, and a BucketObjectLockConfiguration with a default retention.",
+    fix="Create the bucket with object_lock_enabled, and a BucketObjectLockConfiguration with a default retention.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html",
 )
 def audit_locked(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -54,10 +54,10 @@ def lock_compliance(props: Props) -> Iterator[str]:
 
 @RETENTION.stack(
     "s3-lifecycle",
-    "Buckets say what becomes of old objects",
+    "Buckets have a lifecycle for old objects",
     severity="medium",
     law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
-    fix="Make a BucketLifecycleConfiguration with an expiration or a transition.",
+    fix="Create a BucketLifecycleConfiguration with an expiration or a transition.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html",
 )
 def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -66,12 +66,12 @@ def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
         items, [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]
     ):
         if not listed(item.props.get("lifecycleRules")):
-            yield item.urn, "Objects stay for ever"
+            yield item.urn, "Objects are kept forever"
 
 
 @RETENTION.resource(
     "lifecycle-cleans-up",
-    "Uploads that were broken off go away",
+    "Incomplete uploads are deleted",
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
     severity="low",
     law=("SOC 2 C1.2",),
@@ -81,7 +81,7 @@ def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
 def cleans_up(props: Props) -> Iterator[str]:
     """Parts nobody sees are paid for, and may hold personal data."""
     if not any(given(rule, "abortIncompleteMultipartUpload") for rule in listed(props.get("rules"))):
-        yield "Parts of broken uploads stay, unseen"
+        yield "Parts of incomplete uploads stay, unseen"
 
 
 @RETENTION.resource(
@@ -96,7 +96,7 @@ def cleans_up(props: Props) -> Iterator[str]:
 def expires(props: Props) -> Iterator[str]:
     """Time to live."""
     if at(props, "ttl.enabled") is not True:
-        yield "Items stay for ever"
+        yield "Items are kept forever"
 
 
 @RETENTION.resource(
@@ -118,10 +118,10 @@ def replicas_in_law(props: Props) -> Iterator[str]:
 
 @RETENTION.stack(
     "resources-in-one-law",
-    "A stack under GDPR makes nothing outside of the European Union beside what it makes inside",
+    "A stack under GDPR with resources in the European Union has none outside it",
     severity="high",
     law=("GDPR 44",),
-    fix="Leave region away, or name one of the Union's.",
+    fix="Omit region, or name one of the Union's.",
     url="https://gdpr-info.eu/art-44-gdpr/",
 )
 def in_one_law(items: list[Item]) -> Iterator[tuple[str, str]]:
@@ -134,7 +134,7 @@ def in_one_law(items: list[Item]) -> Iterator[tuple[str, str]]:
     inside = [region for _, region in named if region in EU]
     for item, region in named:
         if inside and region and region not in EU:
-            yield item.urn, f"It lies in {region}"
+            yield item.urn, f"It is in {region}"
 
 
 def _text(item: Item, key: str) -> str:
@@ -148,7 +148,7 @@ def _text(item: Item, key: str) -> str:
 
 @RETENTION.resource(
     "backups-expire",
-    "Backups go away in the end",
+    "Backups expire",
     "aws:backup/plan:Plan",
     severity="low",
     law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
@@ -159,4 +159,4 @@ def backups_expire(props: Props) -> Iterator[str]:
     """A right to be forgotten ends in the last backup."""
     for rule in listed(props.get("rules")):
         if not at(rule, "lifecycle.deleteAfter"):
-            yield f"The rule {rule.get('ruleName', '')} keeps backups for ever"
+            yield f"The rule {rule.get('ruleName', '')} keeps backups forever"

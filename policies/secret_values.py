@@ -25,7 +25,7 @@ _VALUES = re.compile(
 
 SECRETS.setting(
     "rds-password-managed",
-    "The database's password is made and kept by RDS",
+    "The database's password is generated and managed by RDS",
     "aws:rds/instance:Instance",
     "manageMasterUserPassword",
     True,
@@ -34,7 +34,7 @@ SECRETS.setting(
 )
 SECRETS.setting(
     "rds-cluster-password-managed",
-    "The cluster's password is made and kept by RDS",
+    "The cluster's password is generated and managed by RDS",
     "aws:rds/cluster:Cluster",
     "manageMasterUserPassword",
     True,
@@ -75,7 +75,7 @@ def _known(key: str, found: Mapping[str, Any], name: str = "") -> Iterator[tuple
 
 @SECRETS.resource(
     "no-secret-in-environment",
-    "No secret stands in an environment variable",
+    "No secret is in an environment variable",
     "aws:lambda/function:Function",
     "aws:sagemaker/model:Model",
     "aws:codebuild/project:Project",
@@ -92,7 +92,7 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
 
 @SECRETS.resource(
     "no-secret-in-user-data",
-    "No secret stands in an instance's start script",
+    "No secret is in an instance's start script",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     severity="critical",
@@ -112,7 +112,7 @@ def no_secret_in_user_data(props: Props) -> Iterator[str]:
     "The program writes no secret's value",
     "aws:secretsmanager/secretVersion:SecretVersion",
     severity="high",
-    fix="Let whoever owns the secret put its value in, or have it generated (random_password, a rotation).",
+    fix="Let the secret's owner set its value, or have it generated (random_password, a rotation).",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
 )
 def not_in_program(props: Props) -> Iterator[str]:
@@ -142,7 +142,7 @@ def parameter_secure(props: Props) -> Iterator[str]:
 
 @SECRETS.resource(
     "secret-can-be-restored",
-    "A deleted secret can be had back for a week at least",
+    "A deleted secret can be restored for at least a week",
     "aws:secretsmanager/secret:Secret",
     severity="low",
     law=("SOC 2 A1.2", "GDPR 32(1)(c)"),
@@ -153,7 +153,7 @@ def can_be_restored(props: Props) -> Iterator[str]:
     """Not at once, not in less than a week."""
     days = props.get("recoveryWindowInDays")
     if days is not None and days < 7:
-        yield f"It is gone {days:g} days after its deletion"
+        yield f"It can't be restored {days:g} days after its deletion"
 
 
 @SECRETS.stack(
@@ -161,7 +161,7 @@ def can_be_restored(props: Props) -> Iterator[str]:
     "Secrets rotate",
     severity="medium",
     law=(*SECRETS.law, "SOX 404"),
-    fix="Make a SecretRotation for it, or waive it with the reason why its value must stay.",
+    fix="Create a SecretRotation for it, or waive it with the reason why its value must stay.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets.html",
 )
 def rotates(items: list[Item]) -> Iterator[tuple[str, str]]:

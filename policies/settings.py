@@ -101,9 +101,9 @@ def _waiver(entry: Any) -> Waiver:
     if str(entry["policy"]) == UNWAIVABLE:
         raise ValueError(f"policy: {UNWAIVABLE} can't be waived")
     if not str(entry["resource"]).strip("*?"):
-        raise ValueError(f"resource: {entry['resource']!r} is everything; name it, or a pattern of names")
+        raise ValueError(f"resource: {entry['resource']!r} matches everything; name it, or use a narrower pattern")
     try:
         expires = datetime.date.fromisoformat(str(entry["expires"]))
     except ValueError:
-        raise ValueError(f"expires: {entry['expires']!r} is no day; write it as 2027-01-31") from None
+        raise ValueError(f"expires: expected a date such as 2027-01-31, got {entry['expires']!r}") from None
     return Waiver(str(entry["policy"]), str(entry["resource"]), str(entry["reason"]), str(entry["approver"]), expires)

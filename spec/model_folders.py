@@ -149,8 +149,8 @@ def _of_contract(contract: Contract, target: str) -> View:
     """The events as features: what is a value of its own, not a list or an object."""
     if len(contract.keys) != 1:
         raise UsageError(
-            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, and"
-            " a feature view has one",
+            f"has {'no primary key' if not contract.keys else f'the keys {chr(44).join(contract.keys)} together'}, but"
+            " a feature view needs one",
             where=f"contract {contract.id}",
             fix="mark one property `primaryKey: true`, or name `features` and `views` in model.yaml",
         )
@@ -159,7 +159,7 @@ def _of_contract(contract: Contract, target: str) -> View:
     features = {name: kind for name, kind in kinds.items() if kind is not None and name != target}
     if not features or key_type is None:
         raise UsageError(
-            "has no field beside its key and the target, so there is nothing to predict from",
+            "has no field besides its key and the target, so there is nothing to predict from",
             where=f"contract {contract.id}",
             fix="name `features` and `views`",
         )
@@ -200,24 +200,24 @@ def load_contracts(folder: Path) -> tuple[Contract, ...]:
     """
     if not contract_files(folder):
         raise UsageError(
-            "is a model's folder and has no data contract, so nothing would hold its data to anything",
+            "is a model's folder but has no data contract, so nothing would validate its data",
             where=str(folder),
-            fix="write contract.yaml; `groundplan contract import` makes one from data",
+            fix="write contract.yaml; `groundplan contract import` drafts one from data",
         )
     found = [(path, contract) for path in contract_files(folder) for contract in standard.load_contracts(path)]
     for place, (path, contract) in enumerate(found):
         if contract.retired:
             raise UsageError(
-                f"is {contract.status}, and nothing is taken in by it any more",
+                f"is {contract.status}, so its events are no longer ingested",
                 where=str(path),
                 fix="remove the model's folder, or set `status: active`",
             )
         for other_path, other in found[:place]:
             if shared := _in_common(contract, other):
                 raise UsageError(
-                    f"is about the {shared}, and so is {other_path}",
+                    f"describes the {shared}, and so does {other_path}",
                     where=str(path),
-                    fix="make one contract of the two, or rename one",
+                    fix="merge the two contracts, or rename one",
                 )
     return tuple(contract for _, contract in found)
 
@@ -265,7 +265,7 @@ def model_folders(root: Path) -> list[ModelFolder]:
         other = found.setdefault(folder.model, folder)
         if other is not folder:
             raise UsageError(
-                f"is the model {folder.model}, and so is {_shown(other.path, root)}",
+                f"has the same model name as {_shown(other.path, root)}: {folder.model}",
                 where=_shown(folder.path, root),
                 fix="name another `model` in one model.yaml",
             )
@@ -309,7 +309,7 @@ def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
             for other_path, other in contracts:
                 if common := _in_common(contract, other):
                     raise UsageError(
-                        f"its contract {contract.id} of the {common} is another than the one of {_name(other_path)}",
+                        f"its contract {contract.id} of the {common} differs from the one of {_name(other_path)}",
                         where=_name(folder.path),
                         fix="give both the same contract, or this one a topic and a table of its own",
                     )
@@ -329,7 +329,7 @@ def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
                     "the code of its features" if made[1] != other_made[1] else "`recording`"
                 )
                 raise UsageError(
-                    f"its view {view.name} is another than the one of {_name(other_path)}: {why}",
+                    f"its view {view.name} differs from the one of {_name(other_path)}: {why}",
                     where=_name(folder.path),
                     fix="declare the same view in both, or give this one a name of its own under `views`",
                 )
@@ -349,7 +349,7 @@ def refuse_drafts(contracts: Iterable[Contract]) -> None:
     if drafts := [contract.id for contract in contracts if contract.draft]:
         raise UsageError(
             f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment"
-            " takes only what is promised",
+            " accepts only active contracts",
             where="data contracts",
             fix="set `status: active` once their owners stand by them",
         )

@@ -40,7 +40,7 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
         yield Found(
             "Pulumi CLI",
             "missing",
-            "there is no pulumi on the PATH",
+            "pulumi is not on the PATH",
             f"install version {wanted}: https://www.pulumi.com/docs/install/, or `make pulumi`",
         )
     elif _numbers(found) < _numbers(wanted):
@@ -57,8 +57,8 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
         yield Found(
             "backend",
             "missing",
-            "nobody is logged in to a backend",
-            "pulumi login s3://BUCKET (`groundplan bootstrap` makes one)",
+            "not logged in to a backend",
+            "pulumi login s3://BUCKET (`groundplan bootstrap` creates one)",
         )
         return
     yield Found("backend", "ok", re.sub(r"//[^/@]*@", "//", backend))
@@ -76,7 +76,7 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
     try:
         store = _store(backend, s3)
         if store is None:
-            yield Found("state", "unknown", f"{urlsplit(backend).scheme} backends are not looked into")
+            yield Found("state", "unknown", f"{urlsplit(backend).scheme} backends are not checked")
             return
         yield from _state(store, project, stack, found or wanted)
     except Exception as error:  # a folder or a bucket that can't be read
@@ -115,7 +115,7 @@ def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Fo
         b"",
     )
     if not text:
-        yield Found("state", "ok", f"stack {stack} has none yet: the first `pulumi up` makes it")
+        yield Found("state", "ok", f"stack {stack} has none yet: the first `pulumi up` creates it")
         return
     latest = (json.loads(text).get("checkpoint") or {}).get("latest") or {}
     made_by = str((latest.get("manifest") or {}).get("version", "")).lstrip("v")
@@ -140,13 +140,11 @@ def _interrupted(pending: list[dict[str, Any]], stack: str) -> Found:
     resources = [item.get("resource") or {} for item in pending]
     names = [f"{str(item.get('urn', '?')).rpartition('::')[2]} ({item.get('type', '?')})" for item in resources]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    says = (
-        f"{len(pending)} operations were interrupted and nobody knows how they ended: {', '.join(names[:_NAMED])}{more}"
-    )
+    says = f"{len(pending)} operations were interrupted, with unknown outcome: {', '.join(names[:_NAMED])}{more}"
     fix = f"pulumi refresh -s {stack}, then pulumi up -s {stack}"
     if any(item.get("type") == "creating" for item in pending):
         fix = (
-            f"delete what is there after all (it is new and holds nothing), then pulumi refresh -s {stack}"
+            f"delete what was created anyway (it is new and empty), then pulumi refresh -s {stack}"
             f" --clear-pending-creates, pulumi up -s {stack}"
         )
     return Found("state", "missing", says, fix)

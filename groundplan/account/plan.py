@@ -70,7 +70,9 @@ def steps(
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name or "*" in repository:
         raise UsageError(
-            f"{repository!r} is no OWNER/NAME", where="--repository", fix="for example --repository example/groundplan"
+            f"expected OWNER/NAME, got {repository!r}",
+            where="--repository",
+            fix="for example --repository example/groundplan",
         )
     names, iam, s3, kms = names_of(project, account, region), client("iam"), client("s3"), client("kms")
     subjects = [f"repo:{repository}:environment:{stack}" for stack in stacks]
@@ -170,13 +172,13 @@ def steps(
         Step(f"key {names.alias}", "encrypts the state and the secrets in it", lambda: bool(key_id()), make_key),
         Step(
             f"bucket {names.bucket}",
-            "holds the state: versions, TLS only, closed to the public",
+            "stores the state: versioned, TLS only, not public",
             bucket_there,
             make_bucket,
         ),
         Step(
             f"identity provider {OIDC_HOST}",
-            "GitHub's workflows come with short-lived tokens instead of keys",
+            "GitHub's workflows use short-lived tokens instead of keys",
             provider_there,
             make_provider,
         ),
@@ -188,7 +190,7 @@ def steps(
         ),
         Step(
             f"role {names.read_role}",
-            "looks for drift each night, and changes nothing",
+            "detects drift each night, and changes nothing",
             role_there(names.read_role),
             make_role(
                 names.read_role, state_policy(project, account, region), "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -196,7 +198,7 @@ def steps(
         ),
         Step(
             "EC2's own role for spot",
-            "without it Karpenter gets no spot node",
+            "without it, Karpenter gets no spot nodes",
             lambda: SPOT in linked_services(iam),
             lambda: iam.create_service_linked_role(AWSServiceName=SPOT),
         ),

@@ -55,7 +55,7 @@ def preflight(
     if not known:
         return found
     looks: tuple[tuple[str, Callable[[], Iterator[Found]]], ...] = (
-        ("made once", lambda: _made_once(project, account, region, client)),
+        ("created once", lambda: _made_once(project, account, region, client)),
         ("connections", lambda: connected(wanted, client)),
         ("service-linked roles", lambda: _linked(wanted, client)),
         ("zones and instance types", lambda: _offered(wanted, region, client)),
@@ -69,7 +69,7 @@ def preflight(
                 Found(
                     what,
                     "unknown",
-                    f"could not be looked at: {type(error).__name__}: {str(error)[:200]}",
+                    f"could not be checked: {type(error).__name__}: {str(error)[:200]}",
                     "give the caller read access",
                 )
             )
@@ -86,35 +86,35 @@ def identity(account: str, client: Client) -> Found:
         return Found(
             "credentials",
             "missing",
-            f"AWS does not know the caller: {type(error).__name__}",
+            f"AWS does not accept the credentials: {type(error).__name__}",
             "log in: aws sso login, or set AWS_PROFILE",
         )
     if caller["Account"] != account:
         return Found(
             "credentials",
             "missing",
-            f"they are of account {caller['Account']}, and the stack is for {account}",
-            "take a profile of that account, or correct aws:allowedAccountIds",
+            f"they belong to account {caller['Account']}, but the stack is for {account}",
+            "use a profile of that account, or correct aws:allowedAccountIds",
         )
     return Found("credentials", "ok", str(caller["Arn"]))
 
 
 def _made_once(project: str, account: str, region: str, client: Client) -> Iterator[Found]:
-    names, fix = names_of(project, account, region), "groundplan bootstrap makes it"
+    names, fix = names_of(project, account, region), "groundplan bootstrap creates it"
     try:
         versions = client("s3").get_bucket_versioning(Bucket=names.bucket).get("Status")
         ok = versions == "Enabled"
         yield Found(
             "state bucket",
             "ok" if ok else "missing",
-            names.bucket if ok else f"{names.bucket} keeps no versions",
+            names.bucket if ok else f"{names.bucket} is not versioned",
             "" if ok else fix,
         )
     except client("s3").exceptions.ClientError as error:
         yield Found(
             "state bucket",
             "missing",
-            f"{names.bucket} can't be read ({type(error).__name__}); another backend does as well",
+            f"{names.bucket} can't be read ({type(error).__name__}); another backend works, too",
             fix,
         )
     aliases = {
@@ -134,7 +134,7 @@ def _made_once(project: str, account: str, region: str, client: Client) -> Itera
         item["RoleName"] for page in client("iam").get_paginator("list_roles").paginate() for item in page["Roles"]
     }
     for role in (names.deploy_role, names.read_role):
-        yield Found(f"role {role}", *(("ok", "it is there") if role in roles else ("missing", "there is none", fix)))
+        yield Found(f"role {role}", *(("ok", "it exists") if role in roles else ("missing", "it does not exist", fix)))
 
 
 def connected(wanted: Needs, client: Client) -> Iterator[Found]:
@@ -146,7 +146,7 @@ def connected(wanted: Needs, client: Client) -> Iterator[Found]:
             there = of.get_connection(ConnectionArn=arn)["Connection"]
         except of.exceptions.ResourceNotFoundException:
             yield Found(
-                what, "missing", f"there is no {arn}", f"make one {fix}, and name it in deploys_from.connection"
+                what, "missing", f"there is no {arn}", f"create one {fix}, and name it in deploys_from.connection"
             )
             continue
         state = there["ConnectionStatus"]
@@ -169,14 +169,14 @@ def _linked(wanted: Needs, client: Client) -> Iterator[Found]:
             yield Found(
                 f"role of {service}",
                 "missing",
-                f"{role} is not there, and no first use makes it",
+                f"{role} does not exist, and first use does not create it",
                 f"aws iam create-service-linked-role --aws-service-name {service}",
             )
         else:
             yield Found(
                 f"role of {service}",
                 "ok",
-                f"{role} is made by the first use, if the caller may call iam:CreateServiceLinkedRole",
+                f"{role} is created on first use, if the caller may call iam:CreateServiceLinkedRole",
             )
 
 
@@ -217,7 +217,7 @@ def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
             f"instance types {', '.join(group)}",
             "ok" if usable else "missing",
             says,
-            "" if usable else "take another region, or another type",
+            "" if usable else "use another region, or another type",
         )
 
 
@@ -259,7 +259,7 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
                 f"quota {name}",
                 "unknown",
                 f"{count:g} needed; the account lists no such quota",
-                f"look at it: aws service-quotas list-service-quotas --service-code {service}",
+                f"check it: aws service-quotas list-service-quotas --service-code {service}",
             )
             continue
         taken = used[name]() if name in used else 0

@@ -18,7 +18,7 @@ commands = typer.Typer()
 
 @commands.command(rich_help_panel=PANEL)
 def preflight(stack: Stack = "prod", as_json: AsJson = False) -> None:
-    """Look whether this machine and the account have what a stack needs: CLI, state, roles, zones, types, quotas.
+    """Check that this machine and the account have what a stack needs: CLI, state, roles, zones, types, quotas.
     Exit code 1 if something is missing.
     """
     from dataclasses import asdict
@@ -62,12 +62,12 @@ def bootstrap(
     ],
     stack: Stack = "prod",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Make what is missing. Without it the plan is shown and nothing is made.")
+        bool, typer.Option("--yes", help="Create what is missing. Without it, the plan is only shown.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what an account needs once: bucket and key of the state, GitHub's identity, the roles that deploy and
-    look for drift. Shows the plan first.
+    """Create what an account needs once: the state's bucket and key, GitHub's identity provider, the roles that
+    deploy and detect drift. Shows the plan first.
     """
     from groundplan.account.needs import needs
     from groundplan.account.plan import names_of, steps
@@ -112,7 +112,7 @@ def bootstrap(
     elif yes:
         print(f"then: {login}\n      {create}")
     elif any(item["state"] == "to make" for item in done):
-        print("nothing was made; with --yes it is")
+        print("nothing was created; pass --yes to create it")
 
 
 def _account(region: str) -> Any:
@@ -137,21 +137,21 @@ def verify(
         str,
         typer.Argument(
             metavar="[MODEL]",
-            help="A model's name or folder, for the way from an event to an answer. Default: the first.",
+            help="Model to test from event to prediction, by name or folder. Default: the first.",
             show_default=False,
         ),
     ] = "",
     outputs: OutputsOption = "",
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Look only: no event, no version, no request, no alarm.")
+        bool, typer.Option("--read-only", help="Read only: no event, version, request or alarm.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show that a stack works and holds what it promises: one dated report, HTML and JSON. Exit code 1 if something
-    does not.
+    """Verify that a stack works and meets its objectives: one dated report, HTML and JSON. Exit code 1 if a check
+    fails.
     """
     from groundplan.local.home import find_home
     from groundplan.verification.command import print_report

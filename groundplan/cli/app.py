@@ -35,7 +35,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """An MLOps platform on AWS, drawn from business objectives; whole on one laptop, too."""
+    """An MLOps platform on AWS, designed from business objectives; runs whole on one laptop, too."""
 
 
 for group in (platform, project, models, data, contracts, objectives, changes, account):

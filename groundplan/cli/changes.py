@@ -28,17 +28,17 @@ def review(
     config: Annotated[
         list[str] | None,
         typer.Option(
-            "--config", metavar="KEY=VALUE", help="Configuration, before the stack file's. May be given again."
+            "--config", metavar="KEY=VALUE", help="Configuration value that overrides the stack file's. Repeatable."
         ),
     ] = None,
     pack: Annotated[
         list[Path] | None,
-        typer.Option("--policy-pack", help="Policy pack to ask instead of the project's. May be given again."),
+        typer.Option("--policy-pack", help="Policy pack to run instead of the project's. Repeatable."),
     ] = None,
     output: Annotated[str, typer.Option("--format", help="text, markdown, sarif, html or json.")] = "text",
     out: Annotated[Path | None, typer.Option("--out", help="File to write instead of standard output.")] = None,
 ) -> None:
-    """Judge what a program would make, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory
+    """Review what a program would create, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory
     finding or over budget.
     """
     from groundplan.local.home import find_home
@@ -103,7 +103,9 @@ def permissions(
     service_control: Annotated[
         list[Path] | None,
         typer.Option(
-            "--service-control", metavar="FILE", help="Policy of your organization, a level each. May be given again."
+            "--service-control",
+            metavar="FILE",
+            help="Service control policy of your organization, one file per level. Repeatable.",
         ),
     ] = None,
     record: Annotated[
@@ -117,13 +119,13 @@ def permissions(
         bool,
         typer.Option(
             "--seen",
-            help="Name the calls of the running local platform that are not on record. Exit code 1 if there are any.",
+            help="List the calls of the running local platform that are not on record. Exit code 1 if there are any.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold every call that the platform makes to the policies of a stack. Exit code 1 if AWS would refuse one, or a
-    role may do what it should not.
+    """Check every call that the platform makes against the policies of a stack. Exit code 1 if AWS would refuse one,
+    or a role may do what it should not.
     """
     from groundplan.local.home import find_home
     from groundplan.review.permissions.record import read, write
@@ -157,7 +159,7 @@ def compliance(
     stack: Stack = "prod",
     as_json: AsJson = False,
 ) -> None:
-    """Write the evidence for a framework as HTML and CSV: controls, resources, waivers, and what people must do.
+    """Write the evidence for a framework as HTML and CSV: controls, resources, waivers and manual duties.
     Exit code 1 if a rule fails.
     """
     from dataclasses import asdict
@@ -190,25 +192,26 @@ def destroy(
     plan: Annotated[
         bool,
         typer.Option(
-            "--plan", help="What goes, what is protected and why, what stays for how long, and what that costs."
+            "--plan", help="What is deleted, what is protected and why, what stays for how long, and what that costs."
         ),
     ] = False,
     left: Annotated[
         bool,
         typer.Option(
             "--leftovers",
-            help="After a destroy: what still has the stack's tags, by your credentials. Exit code 1 if anything has.",
+            help="After a destroy: what still has the stack's tags (uses your credentials). Exit code 1 if anything"
+            " does.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `pulumi destroy` takes away, and what it leaves. It destroys nothing itself."""
+    """Show what `pulumi destroy` deletes and what it leaves. Destroys nothing itself."""
     from groundplan.local.home import find_home
 
     root = find_home().root
     if plan == left:
         raise UsageError(
-            "say which",
+            "needs either --plan or --leftovers",
             where="groundplan destroy",
             fix="--plan before, --leftovers after; `pulumi destroy -s STACK` does it",
         )
@@ -236,7 +239,7 @@ def _leftovers(root: Path, stack: str, *, as_json: bool) -> None:
         found = leftovers(project_name(root), str(load_config(root, stack).get("aws:region", "")), stack)
     except (BotoCoreError, ClientError) as error:
         raise GroundplanError(
-            f"the account can't be asked: {error}", where="AWS credentials", fix="log in to the stack's account"
+            f"the account can't be queried: {error}", where="AWS credentials", fix="log in to the stack's account"
         ) from None
     if as_json:
         print(json.dumps(found, indent=1))

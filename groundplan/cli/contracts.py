@@ -38,18 +38,18 @@ def contract_check(
     output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Hold data contracts (ODCS 3) to their standard, to what the platform can run, and to their compatibility mode
-    against another git revision.
+    """Check data contracts (ODCS 3): that they follow their standard, that the platform can run them, and that they are
+    compatible with another git revision.
 
-    All faults of all files are told, and what a contract says and nothing here enforces. Exit code 1 if something must
-    be mended.
+    Lists all faults of all files, and what a contract says that nothing here enforces. Exit code 1 if something must be
+    fixed.
     """
     from groundplan.contracts import check as contracts
     from groundplan.local.home import find_home
     from spec.errors import UsageError
 
     if output not in ("text", "json", "sarif"):
-        raise UsageError(f"{output!r} is no format", where="--format", fix="text, json or sarif")
+        raise UsageError(f"unknown format {output!r}", where="--format", fix="text, json or sarif")
     given = [path.resolve() for path in paths or ()]
     root = Path.cwd() if given else find_home().root
     found = contracts.check(root, against or ("" if given or not contracts.in_git(root) else "HEAD"), given)
@@ -75,12 +75,10 @@ def contract_import(
     ] = None,
     topic: Annotated[str, typer.Option(help="Take a sample of a topic's events instead of a file.")] = "",
     name: Annotated[str, typer.Option(help="Name of the table. Default: the file's or the schema's.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Write it there, where nothing is yet. Default: print it.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New file to write. Default: print it.", show_default=False)] = None,
     outputs: OutputsOption = "",
 ) -> None:
-    """Make a first data contract (ODCS) of what is there. It is a draft: what a sample shows is not what its owner
+    """Draft a data contract (ODCS) from existing data. A sample shows what is there, not what its owner
     promises.
     """
     from groundplan.contracts import importing as made
@@ -90,12 +88,12 @@ def contract_import(
 
     if (file is None) == (not topic):
         raise UsageError(
-            "needs one thing to make a contract of",
+            "needs one source for the contract",
             where="groundplan contract import",
             fix="name a file, or give --topic",
         )
     if out is not None and out.exists():
-        raise UsageError("is there already", where=str(out), fix="name another file, or remove it first")
+        raise UsageError("already exists", where=str(out), fix="name another file, or remove it first")
     if file is not None:
         document = made.contract_from(file, name)
     else:
@@ -107,13 +105,13 @@ def contract_import(
         print(text, end="")
         return
     out.write_text(text, encoding="utf-8")
-    print(f"wrote {out}; what it promises is for its owner to say")
+    print(f"wrote {out}; its owner decides what it promises")
     print(as_text(check(Path.cwd(), "", [out.resolve()])))
 
 
 @contract.command("catalogue")
 def contract_catalogue() -> None:
-    """Print the page of all data that comes in (docs/data.md is its output)."""
+    """Print the page of all incoming data (docs/data.md is its output)."""
     from groundplan.contracts.catalogue import catalogue
     from groundplan.local.home import find_home
 

@@ -35,9 +35,12 @@ def _with_personal_data(root: Path, model: str) -> Path:
 @commands.command(rich_help_panel=PANEL)
 def forget(
     subject: Annotated[
-        str, typer.Argument(help="The personal value as it came in, for example a tail number; only its token is kept.")
+        str,
+        typer.Argument(
+            help="The personal value exactly as received, for example a tail number; only its token is kept."
+        ),
     ],
-    identity: Annotated[str, typer.Option(help="Your e-mail address; it stands in the audit log.")],
+    identity: Annotated[str, typer.Option(help="Your e-mail address, for the audit log.")],
     model: Annotated[
         str,
         typer.Option(
@@ -63,21 +66,21 @@ def forget(
     if found["erased_on"]:
         print(f"erased on {found['erased_on'][:10]}; searched again")
     elif not found["rows"] and not any(found["entities"].values()):
-        print("warning: nothing here ever held this value; it must be written exactly as it came in", file=sys.stderr)
+        print("warning: no data here ever contained this value; write it exactly as it was received", file=sys.stderr)
     print(
-        f"person {found['person']}: {found['rows']:,} rows taken out of {len(found['objects'])} objects,"
+        f"person {found['person']}: {found['rows']:,} rows removed from {len(found['objects'])} objects,"
         f" {found['online_items']} online items deleted"
     )
     for address, rows in found["objects"].items():
         print(f"  {rows:>7,} rows  {address}")
     if found["dead_letters"]:
         print(
-            f"{found['dead_letters']} dead letters taken out of sight; where the broker deletes none, their bytes stay"
-            " until their retention ends"
+            f"{found['dead_letters']} dead letters hidden; where the broker can't delete them, their bytes stay until"
+            " their retention ends"
         )
     if found["models"]:
         print(
-            f"trained on data that held them: {', '.join(found['models'])}; legal and the data scientists decide"
+            f"trained on data that contained them: {', '.join(found['models'])}; legal and the data scientists decide"
             " whether to train again"
         )
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
@@ -91,7 +94,7 @@ commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
 def dlq_list(
     model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False
 ) -> None:
-    """Print the dead letters: why each was refused, and where it stood."""
+    """List the dead letters: why each was refused, and where it is."""
     import base64
 
     from groundplan.local.experiments import run_dead_letters
@@ -135,7 +138,7 @@ def dlq_replay(
     reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
     outputs: OutputsOption = "",
 ) -> None:
-    """Send dead letters to their topics again, each once: after the contract or whoever sends the events was fixed."""
+    """Send dead letters to their topics again, each once, after the contract or the sender of the events was fixed."""
     from groundplan.local.experiments import run_replay
     from groundplan.local.home import find_home
 
@@ -152,18 +155,16 @@ quarantine = typer.Typer(
     help="Quarantine: events with personal data in fields that no contract declares as personal.", no_args_is_help=True
 )
 commands.add_typer(quarantine, name="quarantine", rich_help_panel=PANEL)
-HeldTopic = Annotated[str, typer.Argument(help="The topic whose events are meant.")]
-DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address; it stands in the audit log.")]
-ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why, in at least 10 characters; it stands in the audit log.")
-]
+HeldTopic = Annotated[str, typer.Argument(help="Topic of the events.")]
+DeciderOption = Annotated[str, typer.Option("--identity", help="Your e-mail address, for the audit log.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, for the audit log; at least 10 characters.")]
 
 
 @quarantine.command("list")
 def quarantine_list(
     model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False
 ) -> None:
-    """Print the events that wait for a decision: how many, what was found in which field, since when."""
+    """List the events that await a decision: how many, what was found in which field, since when."""
     from groundplan.local.experiments import run_quarantine
     from groundplan.local.home import find_home
 
@@ -205,7 +206,7 @@ def quarantine_release(
     model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
-    """Make quarantined events readable as they are. They are part of the next dataset version."""
+    """Release quarantined events unchanged; the next dataset version includes them."""
     from groundplan.local.experiments import run_decide
     from groundplan.local.home import find_home
 

@@ -84,7 +84,7 @@ def _set(objectives: dict[str, Any], change: str) -> None:
     *parents, last = path.split(".")
     for depth, part in enumerate(parents):
         if not isinstance(place.setdefault(part, {}) if isinstance(place, dict) else place, dict):
-            raise UsageError(f"{'.'.join(parents[: depth + 1])} holds no further objectives", where=f"--set {change}")
+            raise UsageError(f"{'.'.join(parents[: depth + 1])} has no objectives below it", where=f"--set {change}")
         place = place[part]
     try:
         place[last] = yaml.safe_load(text)
@@ -163,10 +163,10 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
         f"\n[bold]{plan.monthly_usd:,.2f}[/bold] of {budget:,.2f} USD a month ({plan.monthly_usd / budget:.0%})", end=""
     )
     by_model = "; ".join(f"{model} {plan.model_usd(model):,.2f}" for model in plan.serving)
-    console.print(f", of it by model: {by_model}; the rest serves all")
+    console.print(f", of which by model: {by_model}; the rest is shared")
     console.print(
         f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand;"
-        " without data between zones, tax and discounts"
+        " excludes traffic between zones, tax and discounts"
     )
 
 

@@ -25,31 +25,29 @@ def experiment(
     ],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own, behind two dashes.", show_default=False),
+        typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of the script, after two dashes.", show_default=False),
     ] = None,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="Go on to the registry, sign-off, canary and endpoint.")
+        bool, typer.Option("--deploy", help="Continue with registry, sign-off, canary and endpoint.")
     ] = False,
     name: NameOption = "",
     run_name: Annotated[
         str,
-        typer.Option("--run", metavar="NAME", help="Where the script logs several models: that of this MLflow run."),
+        typer.Option("--run", metavar="NAME", help="If the script logs several models: the one of this MLflow run."),
     ] = "",
     artifact: Annotated[
         str,
-        typer.Option(
-            metavar="NAME", help="Where the script logs several models: the one that log_model was given this name for."
-        ),
+        typer.Option(metavar="NAME", help="If the script logs several models: the one logged under this name."),
     ] = "",
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Go on with a model that another script has made until now.")
+        bool, typer.Option("--take-over", help="Take over a model that another script has produced so far.")
     ] = False,
     let_shrink: Annotated[
-        bool, typer.Option("--let-shrink", help="An online store may lose more than half of its rows.")
+        bool, typer.Option("--let-shrink", help="Allow an online store to lose more than half of its rows.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy bring its model to an endpoint.
+    """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy, take its model to an endpoint.
 
     The model's name is that of --name, else of model.yaml, else the one under which the script registers its model,
     else that of its MLflow experiment, else the file's. Of several logged models the registered one is taken, else the
@@ -87,7 +85,7 @@ def monitor(
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare what an endpoint was asked with its training data: drift page, metrics, alarms. Exit code 1 on an
+    """Compare the requests to an endpoint with its training data: drift page, metrics, alarms. Exit code 1 on an
     alarm.
     """
     from groundplan.local.experiments import run_monitor
@@ -141,4 +139,4 @@ def audit(
             f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', '')} "
             f" {entry['hash'][:12]}"
         )
-    print(f"{len(found)} lines, the chain of hashes holds")
+    print(f"{len(found)} lines, the hash chain is intact")

@@ -50,7 +50,7 @@ def schema() -> None:
     print(json.dumps(stack_schema(), indent=1))
 
 
-prices = typer.Typer(help="The price book that designs are drawn with.", no_args_is_help=True)
+prices = typer.Typer(help="The price book that designs use.", no_args_is_help=True)
 commands.add_typer(prices, name="prices", rich_help_panel=PANEL)
 
 
@@ -61,13 +61,13 @@ def refresh_prices(
         Path | None, typer.Option(help="Folder of the price book. Default: infra/design/prices of this project.")
     ] = None,
 ) -> None:
-    """Rebuild the price book through the AWS Price List API (needs credentials that may call pricing:GetProducts)."""
+    """Rebuild the price book from the AWS Price List API (needs credentials that may call pricing:GetProducts)."""
     from datetime import UTC, datetime
 
     from groundplan.local.home import find_home
     from infra.design.price_list import refresh
 
     report = refresh(out or find_home().root / "infra" / "design" / "prices", region, datetime.now(UTC).date())
-    print(f"{report.changed} prices changed, {report.same} are as they were, as of {report.as_of} in {region}")
+    print(f"{report.changed} prices changed, {report.same} are unchanged, as of {report.as_of} in {region}")
     for item in report.kept:
-        print(f"  kept (the API names no single price): {item}")
+        print(f"  kept (the API has no single price for it): {item}")

@@ -63,7 +63,7 @@ def model_path(root: Path, text: str) -> Path:
         return root / "models" / known[text]
     if not text and len(known) == 1:
         return root / "models" / next(iter(known.values()))
-    what = f"no model, folder or script {text!r}" if text else "several models are there"
+    what = f"no model, folder or script {text!r}" if text else "there are several models"
     raise UsageError(
         what,
         where="MODEL",
@@ -92,6 +92,6 @@ def topics_read(root: Path, model: str, topic: str) -> list[tuple[Path, str]]:
         }
     if topic and topic not in found:
         raise UsageError(
-            f"no contract is about topic {topic!r}", where="TOPIC", fix=f"one of: {', '.join(sorted(found)) or 'none'}"
+            f"no contract describes topic {topic!r}", where="TOPIC", fix=f"one of: {', '.join(sorted(found)) or 'none'}"
         )
     return [(path, name) for name, path in sorted(found.items()) if topic in ("", name)]

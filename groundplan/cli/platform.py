@@ -23,12 +23,12 @@ commands = typer.Typer()
 @commands.command(rich_help_panel=PANEL)
 def up(
     stack: Stack = "local",
-    once: Annotated[bool, typer.Option("--once", help="Stop everything again in the end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop everything at the end.")] = False,
     models: Annotated[
         str,
         typer.Option(
             metavar="NAME,...",
-            help="Models to run, of those that the stack names; `none` for none. Default: all of them.",
+            help="Models of the stack to run; `none` for none. Default: all.",
         ),
     ] = "",
     options: Annotated[
@@ -112,7 +112,7 @@ def _ports(options: list[str]) -> dict[str, int]:
         name, _, number = option.partition("=")
         if not number.isdigit() or not 0 < int(number) < 65536:
             raise UsageError(
-                f"{option!r} is not SERVICE=PORT with a port from 1 to 65535",
+                f"expected SERVICE=PORT with a port from 1 to 65535, got {option!r}",
                 where="--port",
                 fix="for example --port mlflow=5000",
             )
@@ -122,7 +122,7 @@ def _ports(options: list[str]) -> dict[str, int]:
 
 @commands.command(rich_help_panel=PANEL)
 def down() -> None:
-    """Stop every process of the platform on this machine and forget its state; logs stay."""
+    """Stop every process of the platform on this machine and delete its state; logs stay."""
     from groundplan.local.home import find_home
     from groundplan.local.up import tear_down
 
@@ -133,7 +133,7 @@ def down() -> None:
 @commands.command(rich_help_panel=PANEL)
 def status(
     resources: Annotated[
-        bool, typer.Option("--resources", help="List every resource that the program made or only recorded.")
+        bool, typer.Option("--resources", help="List every resource that the program created or only recorded.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -189,7 +189,10 @@ def _variables() -> dict[str, str]:
 @commands.command(rich_help_panel=PANEL)
 def shell(
     command: Annotated[
-        str, typer.Option("--command", "-c", metavar="TEXT", help="Run this and end. Default: a shell to type in.")
+        str,
+        typer.Option(
+            "--command", "-c", metavar="TEXT", help="Run this command and exit. Default: an interactive shell."
+        ),
     ] = "",
 ) -> None:
     """Open your shell with mlflow, groundplan and Python of the project on the PATH, and aws, boto3 and kcat talking
@@ -212,15 +215,16 @@ def provider(
         typer.Option(
             "--aws-endpoint",
             metavar="URL",
-            help="AWS API of a local cloud that runs already. Default: an empty one is started.",
+            help="AWS API of a local cloud that is already running. Default: start an empty one.",
         ),
     ] = "",
     kafka: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Kafka broker that runs already. Default: an empty one is started.")
+        str,
+        typer.Option(metavar="HOST:PORT", help="Kafka broker that is already running. Default: start an empty one."),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Serve the local cloud as Pulumi's providers of AWS and Kubernetes, for the real `pulumi`; until Ctrl-C."""
+    """Serve the local cloud as Pulumi's AWS and Kubernetes providers, for the real `pulumi`, until Ctrl-C."""
     import threading
 
     from groundplan.local.home import find_home
@@ -242,12 +246,10 @@ def provider(
                 )
             else:
                 print(
-                    f"# plays account {found.account}, with nothing in it; in another shell, in the project's"
+                    f"# acts as account {found.account}, which is empty; in another shell, in the project's"
                     f" folder:\n{exports(found)}"
                 )
-                print(
-                    f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C ends it, and the cloud with it", flush=True
-                )
+                print(f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C stops it and the cloud", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
-        print("the local cloud is gone; `pulumi refresh` tells a stack so", file=sys.stderr)
+        print("the local cloud is gone; `pulumi refresh` updates a stack's state", file=sys.stderr)

@@ -22,7 +22,7 @@ def init(
     name: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Name of the project, with which names of resources begin. Default: the folder's."
+            metavar="NAME", help="Name of the project; names of resources begin with it. Default: the folder's."
         ),
     ] = "",
     requirement: Annotated[
@@ -30,12 +30,12 @@ def init(
         typer.Option(
             "--groundplan",
             metavar="REQUIREMENT",
-            help="The release to depend on, as pip reads it. Default: the one that runs here.",
+            help="Release to depend on, as a pip requirement. Default: the running one.",
         ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a repository of your own in an empty folder: stacks, models, tests, CI; groundplan is its dependency."""
+    """Create a repository of your own in an empty folder: stacks, models, tests, CI; groundplan is its dependency."""
     from groundplan.scaffold.repository import write_repository
 
     found = write_repository(Path.cwd(), name, requirement)
@@ -45,7 +45,7 @@ def init(
     print(f"wrote the project {found.name}: {len(found.files)} files, which depend on {found.requirement}")
     if found.only_here:
         print(
-            "that is a place of this machine: others can't install from it. Name a release in requirements.txt before"
+            "that is a path on this machine: others can't install from it. Name a release in requirements.txt before"
             " you share the repository"
         )
     print("next: make up")
@@ -54,11 +54,11 @@ def init(
 @commands.command(rich_help_panel=PANEL)
 def upgrade(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="A version, an address, or a wheel.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Take it without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Upgrade without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a newer release changes in packages, objectives, resources, permissions and cost of each stack; then
-    take it, if you say so.
+    upgrade, if you confirm.
     """
     from groundplan.local.home import find_home
     from groundplan.scaffold.upgrade import take, try_upgrade
@@ -72,21 +72,21 @@ def upgrade(
         from groundplan.scaffold.upgrade_text import print_upgrade
 
         print_upgrade(found)
-    if not yes and (as_json or not sys.stdin.isatty() or not typer.confirm("\nTake it?")):
+    if not yes and (as_json or not sys.stdin.isatty() or not typer.confirm("\nUpgrade?")):
         if not as_json:
-            print("nothing was changed; --yes takes it")
+            print("nothing was changed; pass --yes to upgrade")
         raise typer.Exit(1 if found.refused else 0)
     left = take(found)
     if not as_json:
         print(f"wrote {', '.join(found.files)}")
         for name in left:
-            print(f"{name}: both you and the release changed it; take over what you want, and remove it")
+            print(f"{name}: you and the release both changed it; merge what you want, then delete it")
         print("next: make test, then commit")
 
 
 @commands.command("policy-pack", rich_help_panel=PANEL)
 def policy_pack() -> None:
-    """Print a folder with the policy pack, for Pulumi: pulumi up --policy-pack "$(groundplan policy-pack)"."""
+    """Print the folder of the policy pack, for Pulumi: pulumi up --policy-pack "$(groundplan policy-pack)"."""
     from groundplan.local.home import find_home
     from groundplan.scaffold.repository import write_policy_pack
 
@@ -95,14 +95,16 @@ def policy_pack() -> None:
 
 @add.command("model")
 def add_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model: small letters, digits and dashes.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the model: lowercase letters, digits and dashes.")
+    ],
     source: Annotated[Path, typer.Option("--from", metavar="FILE", help="CSV file with a sample of the data.")],
     target: Annotated[str, typer.Option(metavar="COLUMN", help="Column that the model predicts.")] = "",
     key: Annotated[
         str,
         typer.Option(
             metavar="COLUMN",
-            help="Column that tells the rows apart. Default: one that does; else the rows are numbered.",
+            help="Column that identifies the rows. Default: one that does; else the rows are numbered.",
         ),
     ] = "",
     stack: Annotated[str, typer.Option("--stack", "-s", help="Stack that gets the model's objectives.")] = "local",
@@ -129,10 +131,10 @@ def add_model(
             )
         )
         return
-    how = "rows are numbered" if found.numbered else f"rows are told apart by {found.key}"
+    how = "rows are numbered" if found.numbered else f"rows are identified by {found.key}"
     print(f"wrote {found.folder.relative_to(root)}: {found.task} of {target}, {found.rows:,} rows, {how}")
     print(
-        f"wrote its objectives into {found.stack_file.relative_to(root)}: what it is worth, and the worst quality, are"
-        " for you to say"
+        f"wrote its objectives into {found.stack_file.relative_to(root)}: set what it is worth and its worst quality"
+        " there"
     )
     print("next: groundplan up")

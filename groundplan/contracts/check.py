@@ -85,7 +85,7 @@ def found_in(paths: Iterable[Path]) -> list[Path]:
             below = [file for file in _files_below(path) if _is_contract(file)]
             if not below:
                 raise UsageError(
-                    "holds no data contract",
+                    "contains no data contract",
                     where=str(path),
                     fix="a contract is a YAML or JSON file that says `kind: DataContract`",
                 )
@@ -160,7 +160,7 @@ def _checked(root: Path, path: Path, past: _Past | None) -> list[Checked]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "its bytes are no UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         return [Checked(shown, path.stem, "", "", "wrong", faults=(Fault(shown, 0, "", f"can't be read: {why}"),))]
     found = read(Document(shown, text))
     faults, notes = tuple(found.faults), tuple(found.notes)
@@ -190,8 +190,8 @@ def _not_runnable(path: str, contract: Contract) -> Fault | None:
             path,
             0,
             contract.object,
-            f"no event can be held to it ({type(error).__name__})",
-            "is there a bound or a length that no type reaches?",
+            f"no event can be checked against it ({type(error).__name__})",
+            "does a bound or a length exceed what its type can hold?",
         )
     return None
 
@@ -263,9 +263,10 @@ def _commit(folder: Path, revision: str) -> str:
 def _git(folder: Path, *arguments: str, where: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines()
+        said = (done.stderr.strip().splitlines() or ["failed"])[-1]
+        unknown = f"unknown revision {arguments[-1].removesuffix('^{commit}')!r}"
         raise UsageError(
-            f"git {arguments[0]}: {said[-1] if said else 'failed'}",
+            unknown if said.endswith("Needed a single revision") else f"git {arguments[0]}: {said}",
             where=where,
             fix="name a revision of this checkout, for example origin/main",
         )
@@ -282,9 +283,9 @@ def as_sarif(found: Sequence[Checked]) -> str:
     from importlib.metadata import version
 
     texts = {
-        "contract-valid": ("A data contract holds to its standard and can be run", "error"),
+        "contract-valid": ("A data contract conforms to its standard and can be run", "error"),
         "contract-compatible": ("A data contract changes as its compatibility mode allows", "error"),
-        "contract-not-enforced": ("What a data contract says and nothing here holds anybody to", "note"),
+        "contract-not-enforced": ("What a data contract says that nothing here enforces", "note"),
     }
     rows: list[tuple[str, str, int, str]] = []
     for item in found:
@@ -348,7 +349,7 @@ def as_text(found: Sequence[Checked], *, notes: bool = True) -> str:
     files = len({item.path for item in found})
     lines.append(
         f"\n{files} file{'s' if files != 1 else ''}, {len(found)} contract{'s' if len(found) != 1 else ''}:"
-        f" {f'{bad} to mend' if bad else 'all right'}"
+        f" {f'{bad} to fix' if bad else 'all valid'}"
     )
     return "\n".join(lines)
 

@@ -111,7 +111,9 @@ def run(
         outputs = asyncio.run(main())
         if said.errors:  # the engine, too, goes on to the end and then says that it failed
             raise GroundplanError(
-                f"the program says: {'; '.join(said.errors)}", where="pulumi.log.error", fix="see what led to it"
+                f"the program logged errors: {'; '.join(said.errors)}",
+                where="pulumi.log.error",
+                fix="fix them, and run it again",
             )
         return outputs
     except Exception as error:

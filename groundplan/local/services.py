@@ -53,7 +53,7 @@ def require_free(port: int, flag: str) -> int:
             raise UsageError(
                 f"port {port} can't be used: {error}",
                 where=flag,
-                fix="name another port, or leave the flag out for a free one",
+                fix="choose another port, or omit the flag for a free one",
             ) from None
     return port
 
@@ -322,7 +322,7 @@ def wait_healthy(
                 if states.get(program, {}).get("statename") in ("FATAL", "EXITED"):
                     log = home.logs / f"{program}.log"
                     raise GroundplanError(
-                        "stopped and does not come back" + log_tail(log), where=TITLES[service.name], fix=f"read {log}"
+                        "stopped and does not restart" + log_tail(log), where=TITLES[service.name], fix=f"read {log}"
                     )
         if time.monotonic() > deadline:
             fix = f"read {log}" if service.owned else "check the address you gave"

@@ -37,7 +37,7 @@ def print_summary(summary: Summary) -> None:
     manifests = [record for record in made if record.type.startswith("kubernetes:")]
     services = Counter(record.type.split(":")[1].split("/")[0] for record in made if record not in manifests)
     by_service = ", ".join(f"{number} {service}" for service, number in sorted(services.items()))
-    console.print(f"[bold]Program[/bold] {services.total()} resources made in the local cloud: {by_service}")
+    console.print(f"[bold]Program[/bold] {services.total()} resources created in the local cloud: {by_service}")
     console.print(
         f"        {len(manifests)} Kubernetes objects validated and written to"
         f" {summary.home.manifests.relative_to(summary.home.root)}"
@@ -49,8 +49,8 @@ def print_summary(summary: Summary) -> None:
     for model, results in summary.results.items():
         if not results:
             console.print(
-                f"[bold]Model[/bold] {model}\nno version serves: `groundplan audit` tells what became of those that"
-                " were tried\n"
+                f"[bold]Model[/bold] {model}\nno version is in service: `groundplan audit` shows what happened to"
+                " those that were tried\n"
             )
             continue
         print_results({"model": model, **results}, console)
@@ -72,7 +72,7 @@ def _why_not(summary: Summary, model: str, folder: str) -> str:
     if model not in summary.applied.outputs["platform"]["models"]:
         return f"{stack} has no objectives for it; write them there, and run `groundplan up` again"
     if not folder:
-        return f"{stack} names it, and models/ has no folder of this model"
+        return f"{stack} names it, and models/ has no folder for it"
     return f".venv/bin/groundplan experiment {model} --deploy"
 
 
@@ -111,7 +111,7 @@ def _ingest(step: dict[str, Any]) -> Rows:
 def _quality(step: dict[str, Any]) -> Rows:
     if "rows" not in step:  # it waits for events
         return
-    doubles = f", {step['duplicates']:,} came twice" if step["duplicates"] else ""
+    doubles = f", {step['duplicates']:,} arrived twice" if step["duplicates"] else ""
     doubles += f", {step['deleted']:,} deleted by their key" if step.get("deleted") else ""
     yield (
         "data",
@@ -348,15 +348,15 @@ def print_status(found: dict[str, Any], *, resources: bool) -> None:
     console.print(shown)
     written = sum(item["type"].startswith("kubernetes:") for item in found["applied"])
     counts = (
-        f"{len(found['applied']) - written} resources made in the local cloud, {written} Kubernetes objects written,"
+        f"{len(found['applied']) - written} resources created in the local cloud, {written} Kubernetes objects written,"
         f" {len(found['recorded'])} only recorded"
     )
     console.print(f"\nProgram {counts}" + ("" if resources else "; `groundplan status --resources` lists them"))
     if not resources:
         return
     for kind, title in (
-        ("applied", "Made in the local cloud"),
-        ("recorded", "Only recorded (the local cloud can't make these)"),
+        ("applied", "Created in the local cloud"),
+        ("recorded", "Only recorded (the local cloud can't create these)"),
     ):
         console.print()
         shown = table("type", "name", "id", title=f"{title}: {len(found[kind])}")
@@ -404,7 +404,7 @@ def print_quarantine(found: list[Any]) -> None:
         erased = f" (and {item.erased:,} of forgotten people)" if item.erased else ""
         shown.add_row(item.topic, f"{item.rows:,}{erased}", escape(", ".join(item.found)), item.since)
     console.print(shown)
-    console.print(f"\n{sum(item.rows for item in found):,} events wait for a decision: {WAY_OUT}", markup=False)
+    console.print(f"\n{sum(item.rows for item in found):,} events await a decision: {WAY_OUT}", markup=False)
 
 
 def print_monitor(found: dict[str, Any]) -> None:
@@ -422,7 +422,7 @@ def print_monitor(found: dict[str, Any]) -> None:
             "mean outcome",
             "largest PSI",
             "of",
-            title="Data by month, held against what the model was trained on",
+            title="Data by month, compared with the training data",
         )
         for month in by_month:
             mark = " drifted" if month["psi"] > PSI_DRIFTED else ""

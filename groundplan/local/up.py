@@ -110,7 +110,7 @@ def bring_up(
             _check_flags(state, external or {}, ports or {})
             if validates and not home.schemas.is_dir():
                 raise UsageError(
-                    "the broker that runs holds events to no schema",
+                    "the running broker does not validate schemas",
                     where="--validate-at-broker",
                     fix="run `groundplan down` first",
                 )
@@ -119,7 +119,7 @@ def bring_up(
                 supervisor.restart("kafka")  # it reads them once; its log is in S3
             return _run(home, config, state, supervisor, chosen, say, already_up=True)
         if state is not None:
-            say("the platform was there but not whole (its AWS process or its supervisor had died); beginning anew")
+            say("the platform was only partly running (its AWS process or its supervisor had died); starting over")
         stop_all(home, state)
         shutil.rmtree(home.run, ignore_errors=True)
         home.run.mkdir(parents=True)
@@ -215,7 +215,7 @@ def _check_disk(root: Path) -> None:
         raise GroundplanError(
             f"only {free_mb} MB are free; the platform needs {MIN_FREE_DISK_MB} MB",
             where=str(root),
-            fix="make room, then run it again",
+            fix="free up some space, then run it again",
         )
     if not os.access(root, os.W_OK):
         raise GroundplanError(
@@ -233,7 +233,7 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
         service = state.services.get(name)
         if service is None or given not in (service.url, service.port):
             raise UsageError(
-                f"{given} was asked for, and the platform is already running otherwise",
+                f"the platform is already running without {given}",
                 where=f"--{name}",
                 fix="run `groundplan down` first",
             )
@@ -406,7 +406,7 @@ def _run_model(
         clock.say(
             f"{model}: already there, serves {found['register']['version']}"
             if "register" in found
-            else f"{model}: nothing serves"
+            else f"{model}: no version is in service"
         )
         return
     run, arguments = new_run(), ("--options", json.dumps(item.options)) if item.options else ()
@@ -456,7 +456,7 @@ def champion_tags(state: State, model: str) -> dict[str, str]:
         return {}
     if answer.status_code != 200:
         raise GroundplanError(
-            f"MLflow answers {answer.status_code} when asked what serves",
+            f"MLflow answered {answer.status_code} when asked for the version in service",
             where=address,
             fix="see `groundplan status`, and run it again",
         )

@@ -337,7 +337,7 @@ def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
         for fault in item.faults:
             yield Finding(
                 "contract-valid",
-                "A data contract holds to its standard and can be run",
+                "A data contract conforms to its standard and can be run",
                 "high",
                 True,
                 item.id,
@@ -423,8 +423,11 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
     def git(*arguments: str, cwd: Path = root) -> str:
         done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
         if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["failed"])[-1]
             raise UsageError(
-                f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}",
+                f"unknown revision {revision!r}"
+                if said.endswith("Needed a single revision")
+                else f"git {arguments[0]}: {said}",
                 where=f"--against {revision}",
             )
         return done.stdout.strip()

@@ -21,7 +21,7 @@ from spec.errors import UsageError
 
 _STATES = {
     "failing": ("bad", "a control finds something"),
-    "waived": ("warn", "satisfied but for what somebody answers for"),
+    "waived": ("warn", "satisfied except for accepted exceptions"),
     "satisfied": ("good", "every control is satisfied"),
     "nothing to check": ("dim", "the stack has no resource that a control looks at"),
     "by people": ("warn", "no program can do it"),
@@ -138,7 +138,7 @@ def as_csv(rows: Iterable[Evidence]) -> str:
             "resources that satisfy it",
             "open findings",
             "waivers",
-            "to be done by people",
+            "manual duties",
             "by whom",
             "how often",
         )

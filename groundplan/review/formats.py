@@ -30,8 +30,8 @@ def verdict(review: Review) -> str:
     """One line."""
     if review.passed:
         serious = sum(finding.severity in ("critical", "high") and not finding.waived for finding in review.findings)
-        only = "1 high finding only advises" if serious == 1 else f"{serious} high findings only advise"
-        return f"passed; {only}, since no regime of the stack asks for more" if serious else "passed"
+        only = "1 high finding is advisory" if serious == 1 else f"{serious} high findings are advisory"
+        return f"passed; {only}, since no regime of the stack requires more" if serious else "passed"
     reasons = []
     if review.blocking:
         reasons.append(f"{len(review.blocking)} mandatory finding{'s' if len(review.blocking) > 1 else ''}")
@@ -73,9 +73,9 @@ def _budget(review: Review) -> str:
 
 def _prices(review: Review) -> str:
     basis = (
-        "what the design expects to be used"
+        "with the usage that the design expects"
         if review.cost.basis == "design"
-        else "what the program makes; use is not in it"
+        else "for what the program creates; excludes usage"
     )
     return f"list prices of {review.cost.region} as of {review.cost.as_of}, {basis}"
 
@@ -118,14 +118,14 @@ def print_text(review: Review) -> None:
         console.print(f"  {escape(finding.message)}")
         if finding.waived:
             console.print(
-                f"  [dim]{finding.waived.approver} answers for it until {finding.waived.expires}:"
+                f"  [dim]waived by {finding.waived.approver} until {finding.waived.expires}:"
                 f" {escape(finding.waived.reason)}[/dim]"
             )
         else:
             console.print(f"  -> {escape(finding.remediation)}  [dim]{', '.join(finding.law)}[/dim]")
     for item in review.undecided:
         console.print(
-            f"[dim]not decided before a deployment: {item.policy} on {escape(item.resource or 'the stack')}"
+            f"[dim]undecided until deployment: {item.policy} on {escape(item.resource or 'the stack')}"
             f" ({escape(item.why)})[/dim]"
         )
     for note in (*review.notes, *(f"objective not met: {text}" for text in review.objectives_not_met)):
@@ -141,7 +141,10 @@ def print_text(review: Review) -> None:
         console.print()
         console.print(table)
         console.print(f"[dim]{_prices(review)}[/dim]")
-    for title, pairs in (("costs by use, not in the sum", review.cost.by_use), ("not priced", review.cost.not_priced)):
+    for title, pairs in (
+        ("billed by usage, not in the total", review.cost.by_use),
+        ("not priced", review.cost.not_priced),
+    ):
         if pairs:
             console.print(f"[dim]{title}: {_listed(pairs)}[/dim]")
     who = sorted({grant.who for grant in review.grants if grant.access in ("Write", "Permissions management")})
@@ -172,7 +175,7 @@ def print_comparison(console: Any, review: Review) -> None:
     for word, deeds in (("now", found.may_added), ("no longer", found.may_gone)):
         for deed in deeds:
             console.print(f"  {word}: {escape(deed)}")
-    for word, findings in (("new finding", found.findings_added), ("mended", found.findings_gone)):
+    for word, findings in (("new finding", found.findings_added), ("fixed", found.findings_gone)):
         for finding in findings:
             console.print(f"  {word}: {finding.policy} on {escape(finding.resource)}")
 
@@ -258,7 +261,10 @@ def _cost_rows(review: Review) -> list[str]:
     rows = [f"| {_md(line.name)} | {_md(line.model)} | {_usd(line.monthly_usd)} |" for line in lines]
     more = [
         f"\n{title}: {_md(_listed(pairs))}"
-        for title, pairs in (("By use, not in the sum", review.cost.by_use), ("Not priced", review.cost.not_priced))
+        for title, pairs in (
+            ("Billed by usage, not in the total", review.cost.by_use),
+            ("Not priced", review.cost.not_priced),
+        )
         if pairs
     ]
     return ["| what | model | USD a month |", "|---|---|---:|", *rows, f"\n{_prices(review)}.", *more]
@@ -292,7 +298,7 @@ def _markdown_comparison(review: Review) -> list[str]:
             for deed in deeds
         ]
     if found.findings_added or found.findings_gone:
-        out += ["", "### Findings that come or go", ""]
+        out += ["", "### New and fixed findings", ""]
         out += [
             f"- new: `{f.policy}` on {_md(f.resource)}: {_md(f.message)}" for f in found.findings_added[:_MOST_ROWS]
         ]
@@ -301,7 +307,7 @@ def _markdown_comparison(review: Review) -> list[str]:
             if len(found.findings_added) > _MOST_ROWS
             else []
         )
-        out += [f"- mended: `{f.policy}` on {_md(f.resource)}" for f in found.findings_gone]
+        out += [f"- fixed: `{f.policy}` on {_md(f.resource)}" for f in found.findings_gone]
     if found.resources:
         rows = [f"| {c.what} | {_md(c.name)} | `{c.type}` | {_md(', '.join(c.inputs))} |" for c in found.resources]
         out += _folded(
@@ -418,7 +424,7 @@ def as_html(review: Review) -> str:
     )
     if review.undecided:
         rows = [(f"<code>{e(u.policy)}</code>", e(u.resource or "the stack"), e(u.why)) for u in review.undecided]
-        body += ["<h2>Not decided before a deployment</h2>", _table(("control", "resource", "why"), rows)]
+        body += ["<h2>Undecided until deployment</h2>", _table(("control", "resource", "why"), rows)]
     if review.comparison:
         body += _html_comparison(review)
     rows = [
@@ -430,7 +436,10 @@ def as_html(review: Review) -> str:
         _table(("what", "model", "USD a month"), rows, numbers=(2,)),
         f"<p class='dim'>{e(_prices(review))}.</p>",
     ]
-    for title, pairs in (("By use, not in the sum", review.cost.by_use), ("Not priced", review.cost.not_priced)):
+    for title, pairs in (
+        ("Billed by usage, not in the total", review.cost.by_use),
+        ("Not priced", review.cost.not_priced),
+    ):
         body += [f"<p class='dim'>{title}: {e(_listed(pairs))}</p>"] if pairs else []
     people_first = ("role ", "user ", "group ")
     grants = sorted(
@@ -474,7 +483,7 @@ def _html_finding(f: Finding) -> tuple[str, ...]:
     e = html.escape
     state = ("dim", "waived") if f.waived else ("bad", "mandatory") if f.mandatory else ("warn", "advisory")
     fix = (
-        f"{e(f.waived.approver)} answers for it until {e(f.waived.expires)}: {e(f.waived.reason)}"
+        f"waived by {e(f.waived.approver)} until {e(f.waived.expires)}: {e(f.waived.reason)}"
         if f.waived
         else e(f.remediation)
     )

@@ -429,8 +429,8 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
             yield _finding(
                 resource,
                 "iam-escalation",
-                "No set of rights leads to every right",
+                "No set of permissions leads to full access",
                 "critical",
-                f"{' with '.join(way)} on every resource leads to every right of the account",
+                f"{' with '.join(way)} on every resource leads to full access to the account",
                 "Name the resources.",
             )

@@ -81,12 +81,14 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
     folder, file = root / "models" / name, stack_file(root, stack)
     if name != model_name(name):
         raise UsageError(
-            f"{name!r} is not the name of a model", where="NAME", fix="use small letters, digits and dashes, at most 40"
+            f"{name!r} is not the name of a model",
+            where="NAME",
+            fix="use lowercase letters, digits and dashes, at most 40",
         )
     if folder.exists() or name in load(root, stack).objectives.models:
         there = f"models/{name}" if folder.exists() else f"stacks/{file.name}"
         raise UsageError(
-            f"there is a model {name!r} already", where=there, fix="choose another name, or remove that one first"
+            f"model {name!r} already exists", where=there, fix="choose another name, or remove that one first"
         )
     table = _look(source)
     target = _target(table, target)
@@ -120,15 +122,15 @@ def _look(source: Path) -> _Table:
         raise UsageError("there is no such file", where=where, fix="name a CSV file")
     if source.suffix.lower() not in (".csv", ".tsv"):
         raise UsageError(
-            "is no CSV file by its name",
+            "is not a .csv or .tsv file",
             where=where,
-            fix="export the data as CSV; `groundplan contract import` reads other forms",
+            fix="export the data as CSV; `groundplan contract import` reads other formats",
         )
     if (size := source.stat().st_size) > MOST_MB * 1_000_000:
         raise UsageError(
             f"is {size / 1e9:.1f} GB; a repository holds a sample of up to {MOST_MB} MB",
             where=where,
-            fix="give a sample; all of the data comes by the topic",
+            fix="give a sample; the full data arrives through the topic",
         )
     if not size:
         raise UsageError("is empty", where=where, fix="give a file with a line of column names and rows below")
@@ -140,7 +142,7 @@ def _look(source: Path) -> _Table:
             rows = sum(1 for row in csv.reader(file, delimiter=delimiter) if row)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"is no text in UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}",
+            f"is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}",
             where=where,
             fix="save it as UTF-8",
         ) from None
@@ -214,9 +216,9 @@ def _keyed(table: _Table, key: str, target: str) -> tuple[list[dict[str, Any]], 
         kind = next(item for item in properties if item["name"] == found)
         if key and (repeated := _repeated(table, key)):
             raise UsageError(
-                f"column {key} does not tell the rows apart: {repeated!r} is there twice",
+                f"column {key} does not identify the rows: {repeated!r} appears twice",
                 where="--key",
-                fix="name another, or leave --key away",
+                fix="name another, or omit --key",
             )
         if kind["logicalType"] in ("string", "integer"):
             kind |= {"required": True, "primaryKey": True}
@@ -342,7 +344,7 @@ def _check(folder: Path) -> None:
         raise UsageError(
             f"the file's rows differ too much to be one table: {refused[0]}",
             where=str(folder.name),
-            fix="write the column in one form",
+            fix="use one format for the column",
         )
 
 
@@ -352,7 +354,7 @@ def objectives(name: str, table: _Table, target: str, classes: list[str]) -> str
     """
     if classes:
         value, quality = (
-            ("balanced_accuracy", "share of the classes told right"),
+            ("balanced_accuracy", "share of rows classified correctly"),
             (
                 "balanced_accuracy",
                 f"{1 / len(classes):.3f}",

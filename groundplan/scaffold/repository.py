@@ -72,7 +72,7 @@ STACKS: dict[str, dict[str, str]] = {
     "staging": (
         _COMMON
         | {
-            "says": "As production is, but smaller: what runs here runs there.",
+            "says": "Like production, but smaller: what runs here runs there.",
             "account": "222233334444",
             "compliance": "[gdpr]",
             "availability": "multi-zone",
@@ -132,9 +132,9 @@ def write_repository(root: Path, name: str = "", requirement: str = "") -> Writt
     name = name or re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name) or len(name) > LONGEST_NAME:
         raise UsageError(
-            f"{name!r} is no name for a project",
+            f"{name!r} is not a valid project name",
             where="--name",
-            fix=f"use small letters, digits and dashes, beginning with a letter, at most {LONGEST_NAME}",
+            fix=f"use lowercase letters, digits and dashes, beginning with a letter, at most {LONGEST_NAME}",
         )
     texts = repository_files(name, requirement or own_requirement())
     if root.exists():
@@ -142,7 +142,7 @@ def write_repository(root: Path, name: str = "", requirement: str = "") -> Writt
         kept = [file for file in texts if (root / file).exists()]
         if others:
             raise UsageError(
-                f"holds {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}",
+                f"contains {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}",
                 where=str(root),
                 fix="run it in an empty folder",
             )

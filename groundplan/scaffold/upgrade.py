@@ -80,7 +80,7 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
     """
     if root == HOME:
         raise UsageError(
-            "this is groundplan itself, no repository that depends on it",
+            "this is groundplan itself, not a repository that depends on it",
             where=str(root),
             fix="git pull; `groundplan review --against` a tag",
         )
@@ -92,9 +92,9 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
     ]
     if len(named) != 1:
         raise UsageError(
-            "names no groundplan",
+            "does not list groundplan",
             where=str(file),
-            fix="write a line such as `groundplan==0.1.0`; `groundplan init` makes a whole repository",
+            fix="write a line such as `groundplan==0.1.0`; `groundplan init` creates a whole repository",
         )
     folder = root / ".groundplan" / "upgrade"
     shutil.rmtree(folder, ignore_errors=True)
@@ -137,9 +137,9 @@ def take(upgrade: Upgrade) -> list[str]:
     for item in upgrade.stacks:
         if item.refused:
             raise UsageError(
-                f"can't be drawn by {upgrade.version}: {item.refused}",
+                f"is rejected by {upgrade.version}: {item.refused}",
                 where=f"stack {item.stack}",
-                fix="mend the stack's file, and try again",
+                fix="fix the stack's file, and try again",
             )
     for name, text in upgrade.files.items():
         (upgrade.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def _wanted(named: str, to: str) -> str:
         return to
     if not re.fullmatch(r"v?\d+(\.\d+)*\S*", to):
         raise UsageError(
-            f"{to!r} is no release: no version, address or wheel",
+            f"expected a version, an address or a wheel, got {to!r}",
             where="RELEASE",
             fix="for example 0.2.0, or https://.../groundplan-0.2.0-py3-none-any.whl",
         )
@@ -184,7 +184,8 @@ def _wanted(named: str, to: str) -> str:
         return f"groundplan=={version}"
     if here not in named:
         raise UsageError(
-            f"the repository has it from {named.partition('@')[2].strip()}, so the number {version} names no place",
+            f"the repository has it from {named.partition('@')[2].strip()}, so the version {version} alone does not"
+            " say where to find it",
             where="RELEASE",
             fix="give the whole address",
         )
@@ -209,12 +210,12 @@ def _pip(folder: Path, *arguments: str) -> None:
         lines = (
             [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             or done.stderr.splitlines()[-1:]
-            or ["pip says nothing"]
+            or ["pip printed nothing"]
         )
         raise UsageError(
             f"can't be installed: {lines[-1].removeprefix('ERROR: ')}",
             where=arguments[-1],
-            fix="see that the release is there",
+            fix="check that the release exists",
         )
 
 
@@ -297,7 +298,7 @@ def _by_the_release(release: Path, root: Path, *arguments: str) -> str:
     if done.returncode > 1 or not done.stdout:  # a review that finds something ends with 1
         said = done.stderr.strip().removeprefix("error: ")
         raise GroundplanError(
-            said if done.returncode == 2 else said[-500:] or "it says nothing", where="the newer release"
+            said if done.returncode == 2 else said[-500:] or "it printed nothing", where="the newer release"
         )
     return done.stdout
 
@@ -336,7 +337,7 @@ def _schema_changes(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
         for name in new
         if name not in old
     ]
-    said += [f"gone: {name}" for name in old if name not in new]
+    said += [f"removed: {name}" for name in old if name not in new]
     return said + [f"changed: {name}" for name in new if name in old and new[name] != old[name]]
 
 

@@ -17,15 +17,15 @@ def print_upgrade(found: Upgrade) -> None:
     console.print(f"[bold]groundplan {found.before} -> {found.version}[/bold]")
     packages = [f"{name} {here or '(new)'} -> {there}" for name, here, there in found.packages]
     shown = ", ".join(packages[:_MOST]) + (f" and {len(packages) - _MOST} more" if len(packages) > _MOST else "")
-    console.print(f"packages     {shown or 'none changes'}", markup=False)
-    console.print(f"objectives   {'; '.join(found.objectives) or 'may say what they may say now'}", markup=False)
+    console.print(f"packages     {shown or 'no change'}", markup=False)
+    console.print(f"objectives   {'; '.join(found.objectives) or 'no change'}", markup=False)
     console.print(
         f"files        {', '.join([*found.files, *(f'{name} (yours differs, too)' for name in found.conflicts)])}",
         markup=False,
     )
     for item in found.stacks:
         if item.refused:
-            console.print(f"\n[bold]Stack {item.stack}[/bold] can't be drawn by it")
+            console.print(f"\n[bold]Stack {item.stack}[/bold] is rejected by it")
             console.print(f"  {item.refused}", markup=False)
         else:
             console.print(f"\n[bold]Stack {item.stack}[/bold]", end="")

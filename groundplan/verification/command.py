@@ -50,7 +50,7 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
         _where(local, outputs.account_id, outputs.region),
         _revision(home.root),
     )
-    say("reading back what lies there")
+    say("reading back what is stored and set up")
     stored.look(report, outputs, client)
     stored.refusals(report, outputs, client, local=local)
     if read_only:

@@ -12,9 +12,9 @@ from typing import Any
 from groundplan.review.formats import _STYLE, _table
 
 STATES = {
-    "passed": ("good", "seen as it should be"),
-    "failed": ("bad", "seen otherwise, or not at all"),
-    "evaluated": ("warn", "reckoned from the policies, not tried: the local cloud enforces no permission"),
+    "passed": ("good", "observed as expected"),
+    "failed": ("bad", "observed differently, or not at all"),
+    "evaluated": ("warn", "computed from the policies, not tried: the local cloud enforces no permissions"),
     "not tried": ("dim", "nothing was done; the last column says why"),
 }
 

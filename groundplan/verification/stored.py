@@ -49,7 +49,7 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
         missing = [name for name in alarms if name not in there]
         said = f"{len(alarms) - len(missing)} of {len(alarms)} there, {len(silent)} without an action"
         report.checks.append(
-            _check("every alarm is there and tells somebody", not missing and not silent, said, "all of them")
+            _check("every alarm exists and notifies somebody", not missing and not silent, said, "all of them")
         )
 
 
@@ -106,7 +106,7 @@ def _endpoint(model: str, name: str, sagemaker: Any) -> Iterator[Check]:
     )
     config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
     capture = (config.get("DataCaptureConfig") or {}).get("EnableCapture", False)
-    yield _check(f"endpoint of {model} captures what it is asked", bool(capture), "on" if capture else "off", "on")
+    yield _check(f"endpoint of {model} captures its requests", bool(capture), "on" if capture else "off", "on")
 
 
 def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -> None:
@@ -121,12 +121,12 @@ def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -
         cases = (
             ("anybody reads an object", "anonymous", (), {"aws:SecureTransport": "true"}),
             (
-                "a role of the account with every right comes by plain HTTP",
+                "a role of the account with full access uses plain HTTP",
                 of_ours,
                 (everything,),
                 {"aws:SecureTransport": "false"},
             ),
-            ("a role of the account without rights", of_ours, (), {"aws:SecureTransport": "true"}),
+            ("a role of the account without permissions", of_ours, (), {"aws:SecureTransport": "true"}),
         )
         for what, who, own, context in cases:
             request = Request(

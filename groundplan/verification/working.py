@@ -70,12 +70,10 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Pa
             with inside(home):
                 send(producer(outputs), [{"topic": contract.topic, "value": None, "key": key}], contract.topic)
             report.left.append(
-                f"the event {key.decode()} in the raw zone, which is locked; it is deleted by its key, so that the next"
-                " dataset leaves it out"
+                f"the event {key.decode()} in the raw zone, which is locked; it is deleted by its key, so that the"
+                " next dataset omits it"
             )
-            report.left.append(
-                "a version in the registry, its run, and the lines of the audit log that say how it came"
-            )
+            report.left.append("a version in the registry, its run, and its entries in the audit log")
 
 
 def _event(outputs: Outputs, contract: Any) -> dict[str, Any]:
@@ -102,17 +100,17 @@ def _pipeline(report: Report, found: dict[str, Any], topic: str, seconds: float)
         == sums["rows"] + sums["deletions"] + sums["dead_letters"] + sums["quarantined"] + sums["discarded"]
     )
     report.checks.append(
-        _check("it lies in the raw zone", taken["new_events"] >= 1, f"{taken['new_events']} new events", "at least 1")
+        _check("it is in the raw zone", taken["new_events"] >= 1, f"{taken['new_events']} new events", "at least 1")
     )
     counted = (
         f"{sums['events']} sent, {sums['rows']} rows, {sums['deletions']} deletions, {sums['dead_letters']} dead"
         f" letters, {sums['quarantined']} in quarantine"
     )
-    report.checks.append(_check("every event is somewhere", adds_up, counted, "sent = all others"))
+    report.checks.append(_check("every event is accounted for", adds_up, counted, "sent = all others"))
     gate = found["quality"]
     report.checks.append(
         _check(
-            "the gate lets the dataset through",
+            "the quality gate passes the dataset",
             bool(gate["digest"]),
             f"{gate['expectations']} expectations, dataset {gate['digest'][:16]}",
             "a dataset",
@@ -174,7 +172,7 @@ def answers_at(
     fresh = time.monotonic() - begun if begun is not None else 0.0
     report.checks.append(
         _check(
-            "the endpoint answers for it by its key",
+            "the endpoint predicts for its key",
             bool(first.get("predictions")),
             f"{first.get('predictions')}, version {first.get('model_version')}",
             "a prediction",
@@ -209,7 +207,7 @@ def answers_at(
     p95, limit = sorted(times)[int(0.95 * ASKED) - 1], outputs.models[model].latency_ms
     report.checks.append(
         _check(
-            "latency, as the client sees it",
+            "latency at the client",
             p95 <= limit,
             f"p95 {p95:.1f} ms of {ASKED} requests",
             f"at most {limit:g} ms",
@@ -271,7 +269,7 @@ def alarm_of(cloudwatch: Any, alarms: dict[str, str]) -> Check:
         cloudwatch.set_alarm_state(AlarmName=name, StateValue=before, StateReason="groundplan verify puts it back")
     return Check(
         AREA,
-        "an alarm goes off and comes back",
+        "an alarm goes off and recovers",
         "passed" if during == "ALARM" and state() == before else "failed",
         f"{kind}: {before}, {during}, {state()}",
         "ALARM, and back",

@@ -117,7 +117,7 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
     if region not in REGIONS:
         raise UsageError(f"{region!r} is not an AWS region", where="--region", fix="for example eu-central-1")
     if not (folder / PRICES_FILE).is_file():
-        raise UsageError(f"holds no {PRICES_FILE}", where=str(folder), fix="name the folder of a price book")
+        raise UsageError(f"contains no {PRICES_FILE}", where=str(folder), fix="name the folder of a price book")
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -126,12 +126,12 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
         instances = api.instances()
     except (BotoCoreError, ClientError) as error:
         raise GroundplanError(
-            f"the AWS Price List API can't be asked: {error}", fix="use credentials that may call pricing:GetProducts"
+            f"the AWS Price List API can't be queried: {error}", fix="use credentials that may call pricing:GetProducts"
         ) from error
     if not instances:
         raise GroundplanError(
-            f"the AWS Price List API names no EC2 instance in {region}",
-            fix="try again later; the price book is as it was",
+            f"the AWS Price List API lists no EC2 instances in {region}",
+            fix="try again later; the price book is unchanged",
         )
     _write(folder / PRICES_FILE, ("service", "item", "unit", "usd"), rows)
     _write(
@@ -161,8 +161,8 @@ def _services(path: Path, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, 
             found = api.price(query, item) if query else None
             if found is not None and not old / FARTHEST <= found <= old * FARTHEST:
                 kept.append(
-                    f"{service} {item}: {_number(found)} instead of {row['usd']}, which is another unit rather than"
-                    " another price"
+                    f"{service} {item}: {_number(found)} instead of {row['usd']}, which suggests a different unit, not"
+                    " a different price"
                 )
                 found = None
             elif found is None:

@@ -124,9 +124,9 @@ def send(
     if failed or left:
         why = failed[0] if failed else f"{left} were not acknowledged within {SEND_TIMEOUT_S:g} s"
         raise GroundplanError(
-            f"the broker did not take all events: {why}",
+            f"the broker did not accept all events: {why}",
             where=where,
-            fix="run it again: nothing is taken in or sent twice",
+            fix="run it again: nothing is ingested or sent twice",
         )
     return count
 
@@ -151,7 +151,7 @@ def good(messages: Iterable[Any], where: str) -> list[Any]:
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             found.append(message)
         elif error.code() not in passing and not error.retriable():
-            raise GroundplanError(f"the broker says: {error.str()}", where=where)
+            raise GroundplanError(f"the broker reported: {error.str()}", where=where)
     return found
 
 
@@ -167,7 +167,7 @@ def partitions(client: Any, topic: str) -> list[int]:
         raise GroundplanError(
             f"topic {topic} does not exist: {why}",
             where="Kafka",
-            fix="apply the program first: the contract's topic is made by it",
+            fix="apply the program first: it creates the contract's topic",
         )
     return sorted(found.partitions)
 

@@ -176,9 +176,7 @@ class _Columns:
 
         if item.kind == "json":
             read = [_json_text(value) for value in values]
-            self._refuse(
-                [text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} has bytes that are no UTF-8"
-            )
+            self._refuse([text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} is not valid UTF-8")
             if (
                 item.required
             ):  # no bytes at all: the object that it is part of is not there, or msgspec has refused the event
@@ -205,8 +203,8 @@ class _Columns:
                 rows,
                 "out of bounds",
                 lambda at: (
-                    f"{path} is {shown(item, values[at])}, and has room for {item.digits} digits, {item.scale} of them"
-                    " behind the point"
+                    f"{path} is {shown(item, values[at])}, and the field allows {item.digits} digits, {item.scale} of"
+                    " them after the point"
                 ),
             )
             return pa.array([None if wrong else value for value, wrong in zip(values, bad, strict=True)], type=kind)
@@ -239,7 +237,7 @@ class _Columns:
             [text is not None and known[text] is None for text in values],
             rows,
             "wrong type",
-            lambda at: f"{path} is no {_NAMED[item.kind]} {form}: {shown(item, values[at])}",
+            lambda at: f"{path} is not a {_NAMED[item.kind]} {form}: {shown(item, values[at])}",
         )
         made = [None if text is None else known[text] for text in values]
         return pa.array([value.isoformat() if isinstance(value, time) else value for value in made], type=kind)
@@ -256,7 +254,7 @@ class _Columns:
                 values,
                 item,
                 rows,
-                lambda value: f"{path} is {value}, which has not the form {limits.pattern}",
+                lambda value: f"{path} is {value}, which does not match {limits.pattern}",
             )
         if limits.multiple_of is not None:
             step = limits.multiple_of
@@ -270,7 +268,7 @@ class _Columns:
                 values,
                 item,
                 rows,
-                lambda value: f"{path} is {value}, which is no multiple of {step}",
+                lambda value: f"{path} is {value}, which is not a multiple of {step}",
             )
         if limits.allowed:
             allowed = pa.array(
@@ -314,7 +312,7 @@ class _Columns:
                 item,
                 rows,
                 lambda value: (
-                    f"{path} is {value}, and the platform takes nothing from {self._latest:%Y-%m-%d %H:%M} UTC on"
+                    f"{path} is {value}, and the platform accepts nothing from {self._latest:%Y-%m-%d %H:%M} UTC on"
                 ),
                 "in the future",
             )

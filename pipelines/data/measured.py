@@ -37,7 +37,7 @@ def measured(contract: Contract, tables: Mapping[str, tuple[Contract, pa.Table]]
         value, note = _measure(rule, contract, database, table.num_rows)
         holds = holds_true(rule.compare, value, json.loads(rule.value)) if value is not None else False
         if holds is None:
-            value, note = None, f"the query gives {str(value)[:40]!r}, which can't be compared with {rule.value}"
+            value, note = None, f"the query returns {str(value)[:40]!r}, which can't be compared with {rule.value}"
         found.append(
             {
                 "column": rule.about,
@@ -66,11 +66,11 @@ def _measure(rule: Rule, contract: Contract, database: Any, rows: int) -> tuple[
     try:
         answer = timed(database, query, MOST_SECONDS)
     except duckdb.InterruptException:
-        return None, f"the query did not end within {MOST_SECONDS} s"
+        return None, f"the query did not finish within {MOST_SECONDS} s"
     except duckdb.Error:
         return None, "the query fails on this data"
     if len(answer) != 1 or len(answer[0]) != 1 or answer[0][0] is None:
-        return None, f"the query gives {len(answer)} rows, not one value"
+        return None, f"the query returns {len(answer)} rows, not one value"
     value = answer[0][0]
     return (100 * value / rows if rows else 0.0) if rule.percent else value, ""
 

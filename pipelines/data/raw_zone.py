@@ -213,7 +213,7 @@ class RawZone:
                 "another run has written other events here",
                 where=f"s3://{self._bucket}/{key}",
                 fix=(
-                    "was the topic made anew? Then give the contract's topic another name, since raw objects are never"
+                    "was the topic recreated? Then give the contract's topic another name, since raw objects are never"
                     " rewritten"
                 ),
             )
@@ -228,9 +228,10 @@ class RawZone:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise GroundplanError(
-                    f"the raw zone takes no objects: {error}",
+                    f"the raw zone can't be written to: {error}",
                     where=f"s3://{self._bucket}/{key}",
-                    fix="nothing is lost: the events stay in the topic, and the next run begins where this one stopped",
+                    fix="nothing is lost: the events stay in the topic, and the next run continues where this one"
+                    " stopped",
                 ) from None
             return False
         return True
@@ -264,9 +265,9 @@ class RawZone:
                 if one.type != two.type
             ]
             raise GroundplanError(
-                f"the raw zone's files don't fit the contract any more: {'; '.join(changed)}",
+                f"the raw zone's files no longer match the contract: {'; '.join(changed)}",
                 where=f"{self.topic}: contract {self.version}",
-                fix="keep the old field, and give the new form another name",
+                fix="keep the old field, and give the new type another name",
             ) from None
 
     def deletions(self) -> pa.Table:

@@ -92,12 +92,12 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
     if "Invalid decimal" in said:
         return "wrong type", f"{path} must be a number{_found(item, body, path)}"
     if "surrogate" in said:
-        return "not JSON", "it has half of a character (a lone surrogate)"
+        return "not JSON", "it has half a character (a lone surrogate)"
     if "truncated" in said:
         return "not JSON", "it ends in the middle"
     if match := re.search(r"\((?:char|byte) (\d+)\)", said):
-        return "not JSON", f"it is no JSON from its {int(match[1]) + 1}. byte on"
-    return "not JSON", "its bytes are no UTF-8" if "UTF-8" in said or "utf-8" in said else "it is no JSON"
+        return "not JSON", f"it is not JSON from byte {int(match[1]) + 1} on"
+    return "not JSON", "it is not UTF-8" if "UTF-8" in said or "utf-8" in said else "it is not JSON"
 
 
 def _at(contract: Contract, path: str) -> Field | None:

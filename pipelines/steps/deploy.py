@@ -88,7 +88,7 @@ def deploy(context: Context) -> dict[str, Any]:
         "judged_on": (
             _judged_on(experiment)
             if theirs is None
-            else "rows of its own, and the champion on its own: it takes columns that this version has not"
+            else "rows of its own, and the champion on its own: it takes columns that this version does not have"
         ),
     }
     client = mlflow.MlflowClient()
@@ -96,7 +96,7 @@ def deploy(context: Context) -> dict[str, Any]:
         take_back(verdict)
         append(context, "pipeline", "rollback", **outcome)
         stays = (
-            "serves what it served before"
+            "keeps serving the previous version"
             if serving_now
             else "answers 503 with this reason, until a version is good enough"
         )
@@ -170,10 +170,9 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
             else f"is served in its own format ({described['flavor']})"
         )
         raise GroundplanError(
-            f"{model} {what}, and {topology} takes"
-            f" {'ONNX' if topology in GRAPH_ONLY else 'formats that are only data'}",
+            f"{model} {what}, and {topology} accepts only {'ONNX' if topology in GRAPH_ONLY else 'pure data formats'}",
             where=f"groundplan:objectives.models.{model}",
-            fix="change the objectives that ask for it (`groundplan explain`), or the model",
+            fix="change the objectives that require it (`groundplan explain`), or the model",
         )
 
 
@@ -219,7 +218,7 @@ def _publish(
     }
     if verdict:
         append(context, "pipeline", "rollback", **outcome)
-        stays = "what served before goes on serving" if fetched else "nothing serves yet"
+        stays = "the previous version stays in service" if fetched else "no version is in service yet"
         raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix=stays)
     files = files_of(path / "candidate", version)
     if endpoint.settings.topology == "serverless":

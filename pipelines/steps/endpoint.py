@@ -184,7 +184,7 @@ class EndpointClient:
         serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
         if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
             raise GroundplanError(
-                f"an alarm took the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name
+                f"an alarm rolled the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name
             )
 
     def _wait(self, *, until_it_exists: bool = True) -> None:

@@ -136,7 +136,7 @@ def against(scores: dict[str, float], base: dict[str, float], low: float, rows: 
     if low <= 0:
         found.append("the gain over the baseline may be chance: its 95 % interval reaches 0 or below")
     if rows < FEW_ROWS:
-        found.append(f"only {rows} rows were there to judge it on")
+        found.append(f"only {rows} rows were available to judge it on")
     if "trained on" in how:
         found.append("it was judged on the rows that it was trained on, which flatters it")
     elif "fold" in how:

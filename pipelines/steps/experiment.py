@@ -33,7 +33,7 @@ FOLDS = 5
 BACKGROUND_ROWS = 50
 FEW_TEXTS = 20  # of a column, so that the most frequent one is nobody's own
 SEEN_BY_NONE = "rows the model has not seen"
-TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be fitted anew"
+TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be refitted"
 
 
 def run_experiment(context: Context) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
             recorder.more = given[[name for name in _feature_names(context) if given[name].notna().all()]]
     if not recorder.logged and mlflow.last_active_run() is None:
         raise GroundplanError(
-            "the script made no MLflow run",
+            "the script created no MLflow run",
             where=str(definition.script),
             fix="call mlflow.start_run() and log something",
         )

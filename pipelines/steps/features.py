@@ -107,7 +107,7 @@ def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, p
         labels = definition.function(f"{definition.features}:labels")(tables)
         if set(made) != {view.name for view in definition.views}:
             raise GroundplanError(
-                f"makes the views {', '.join(sorted(made))}, and model.yaml declares"
+                f"returns the views {', '.join(sorted(made))}, but model.yaml declares"
                 f" {', '.join(sorted(view.name for view in definition.views))}",
                 where=str(definition.folder / f"{definition.features}.py"),
             )
@@ -161,14 +161,14 @@ def _check(view: View, table: pa.Table) -> None:
     if set(table.column_names) != wanted:
         odd = sorted(set(table.column_names) ^ wanted)
         raise GroundplanError(
-            f"the view {view.name} has other columns than model.yaml declares: {', '.join(odd)}", where="features"
+            f"the view {view.name} differs from model.yaml in its columns: {', '.join(odd)}", where="features"
         )
     for name, what in ((view.key, "no key"), (view.time, "no time")):
         if table[name].null_count:
             raise GroundplanError(
                 f"{table[name].null_count} of the {table.num_rows} rows of the view {view.name} have {what} ({name})",
                 where="features",
-                fix="leave them out in the expression, if they are nobody's",
+                fix="filter them out in the expression, if they belong to nobody",
             )
 
 
@@ -273,7 +273,7 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now:
             f"the others are older than {view.ttl_days} days before {now:%Y-%m-%d %H:%M} UTC, or no longer in the data",
             where="features",
             fix=(
-                "is a clock wrong, or has the stream stopped? If it is right so, run `groundplan experiment` with"
+                "is a clock wrong, or has the stream stopped? If this is intended, run `groundplan experiment` with"
                 " --let-shrink"
             ),
         )

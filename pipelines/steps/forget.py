@@ -37,8 +37,8 @@ ZONES = ("curated", "features", "models", "mlflow")  # everything that may be ch
 # What ends by itself, and can't be changed before.
 KEPT = (
     (
-        "raw zone: immutable until its retention ends; its tokens lead to nobody, and every new dataset version leaves"
-        " the rows out"
+        "raw zone: immutable until its retention ends; its tokens identify nobody, and every new dataset version omits"
+        " the rows"
     ),
     (
         "quarantine: rows of the person are never released; their bytes stay until the retention ends or `groundplan"
@@ -48,7 +48,7 @@ KEPT = (
         "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none"
         " (they are not shown or replayed)"
     ),
-    "rows of features that other people have alike: they tell nothing of anybody",
+    "rows of features that several people share: they identify nobody",
     "running model servers: the rows that explanations compare with, until the next deployment",
 )
 
@@ -139,9 +139,9 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     audit.append(context, actor, "forget", person=number, rows=evidence["rows"], online_items=items, evidence=address)
     if left:
         raise GroundplanError(
-            f"{len(left)} objects still hold data of the person, for example {left[0]}",
+            f"{len(left)} objects still contain data of the person, for example {left[0]}",
             where=address,
-            fix="run it again, once no pipeline writes any more",
+            fix="run it again when no pipeline is writing",
         )
     return {**evidence, "evidence": address}
 

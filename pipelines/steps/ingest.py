@@ -99,8 +99,8 @@ def ingest(context: Context) -> dict[str, Any]:
         if count:
             keys = " and ".join(contracts[topic].keys)
             print(
-                f"warning: {count} of the events taken in from {topic} came with a message key that is not their"
-                f" {keys}: a deletion by that key, or a compaction of the topic, would mean others"
+                f"warning: {count} of the events ingested from {topic} have a message key that is not their {keys}: a"
+                " deletion by that key, or compaction of the topic, would affect other events"
             )
     empty = [topic for topic, counts in found.items() if counts["events"] == 0]
     new = sum(item.events for item in taken)
@@ -168,7 +168,7 @@ class _Ingestion:
                     raise GroundplanError(
                         f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s",
                         where=broker.servers_of(outputs),
-                        fix="is it up? What was taken in stays, and the next run begins where this one stopped",
+                        fix="is it up? What was ingested stays, and the next run continues where this one stopped",
                     )
                 if now - said > SAID_EVERY_S:
                     said = now
@@ -198,7 +198,7 @@ class _Ingestion:
             if start < self._starts[place]:
                 print(
                     f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone"
-                    " from the topic and were never taken in"
+                    " from the topic and were never ingested"
                 )
             self._partitions[place] = self._next_range(place[0], place[1], max(start, self._starts[place]))
         self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
@@ -213,10 +213,10 @@ class _Ingestion:
             before = reader.zone.contract(begun.contract)
             if before is None:
                 raise GroundplanError(
-                    f"events from {first} on were begun under the contract {begun.contract} and never finished, and the"
-                    " contract is another now",
+                    f"events from {first} on were started under the contract {begun.contract} and never finished, and"
+                    " the contract has changed since",
                     where=f"{topic}, partition {number}",
-                    fix="let ingestion finish once with the contract as it was, then change it",
+                    fix="let ingestion finish once with the old contract, then change it",
                 )
             reader = _Reader(self._context, before, self._people)
         last = begun.last if begun else (first // RANGE_EVENTS + 1) * RANGE_EVENTS
@@ -334,11 +334,11 @@ class _Ingestion:
     def _check_offset(self, partition: _Partition, offset: int) -> None:
         if offset < partition.position:
             raise GroundplanError(
-                f"the topic ends at or before offset {offset}, and events up to {partition.position} were taken in"
-                " already",
+                f"the topic ends at or before offset {offset}, and events up to {partition.position} were already"
+                " ingested",
                 where=f"{partition.reader.contract.topic}, partition {partition.number}",
                 fix=(
-                    "the topic was made anew: give the contract's topic another name, since raw objects are never"
+                    "the topic was recreated: give the contract's topic another name, since raw objects are never"
                     " rewritten"
                 ),
             )
@@ -391,7 +391,7 @@ class _Ingestion:
         )
         if events:
             rate = events / max(time.monotonic() - self.heard_at, 1e-9)
-            print(f"progress: {events:,} events taken in, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
+            print(f"progress: {events:,} events ingested, {rate:,.0f} a second, lag {self._lag():,}", flush=True)
 
 
 def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:

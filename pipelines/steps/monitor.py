@@ -36,7 +36,7 @@ def monitor(context: Context) -> dict[str, Any]:
         champion = client.get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:
         raise GroundplanError(
-            f"no version of {context.model} serves yet",
+            f"no version of {context.model} is in service yet",
             where="registry",
             fix="groundplan experiment models/... --deploy",
         ) from None
@@ -275,8 +275,8 @@ def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Pat
 _TITLES = {
     "numbers": "largest distance of the cumulative distributions",
     "categories": "total variation distance",
-    "missing": "difference of the shares that are missing",
-    "identifiers": "not compared: nearly every value is its own",
+    "missing": "difference in the share of missing values",
+    "identifiers": "not compared: nearly every value is unique",
 }
 
 

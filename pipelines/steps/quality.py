@@ -132,7 +132,9 @@ def _refuse(context: Context, contract: Contract, what: str, page: Path | None) 
             Message=f"{what}\nPage: {page or 'none'}"[:100_000],
         )
     raise GroundplanError(
-        what, where=f"contract {contract.id}", fix=f"see {page}; nothing went on to the curated zone" if page else ""
+        what,
+        where=f"contract {contract.id}",
+        fix=f"see {page}; nothing was written to the curated zone" if page else "",
     )
 
 

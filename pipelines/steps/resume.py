@@ -58,7 +58,7 @@ def main() -> None:
         help="file or s3:// address of the platform's outputs",
     )
     parser.add_argument(
-        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for pages made for people"
+        "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for HTML pages"
     )
     arguments = parser.parse_args()
     try:
@@ -69,7 +69,7 @@ def main() -> None:
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         run = waiting_run(use_mlflow().MlflowClient(), definition.model, outputs.approvals)
         if not run:
-            print(f"no approved version of {definition.model} waits")
+            print(f"no approved version of {definition.model} is waiting")
             return
         outcome = resume(Context(outputs, definition, run, Path(arguments.reports)))
         print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")

@@ -39,7 +39,7 @@ def _message(item: Any, where: str) -> str:
     key = ".".join(path)
     key = {"account_id": "aws:allowedAccountIds"}.get(key, key.replace("objectives", "groundplan:objectives", 1))
     if item["type"] == "missing":
-        return f"{where}: {key} is missing\n  -> add it; the form is in stacks/Pulumi.local.yaml"
+        return f"{where}: {key} is missing\n  -> add it; stacks/Pulumi.local.yaml shows the form"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_known_keys(path[:-1]))}"

@@ -42,12 +42,12 @@ class Availability(StrEnum):
 class Stakeholders(Objective):
     """Who is told what: addresses for alerts and sign-off requests."""
 
-    product: Email = Field(description="E-mail address that is told of quality and drift.")
+    product: Email = Field(description="E-mail address notified of quality and drift.")
     operations: Email = Field(
-        description="E-mail address that is told of every alarm, and of batches that the quality gate stops."
+        description="E-mail address notified of every alarm, and of batches that the quality gate stops."
     )
-    legal: Email = Field(description="E-mail address that is told of quality, drift, and personal data in quarantine.")
-    finance: Email = Field(description="E-mail address that is told of budgets and anomalies of cost.")
+    legal: Email = Field(description="E-mail address notified of quality, drift, and personal data in quarantine.")
+    finance: Email = Field(description="E-mail address notified of budgets and anomalies of cost.")
 
 
 class Target(StrEnum):
@@ -99,7 +99,7 @@ class Budget(Objective):
     alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = (
         Field(
             default=(50, 80, 100),
-            description="Percent of the budget at which finance and the owner are told, at most four.",
+            description="Percent of the budget at which finance and the owner are notified, at most four.",
         )
     )
     # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a
@@ -107,8 +107,8 @@ class Budget(Objective):
     activate_tags: bool = Field(
         default=False,
         description=(
-            "Whether cost tags are activated, which AWS takes about a day after the first deployment. Budgets of single"
-            " models count nothing before."
+            "Whether cost tags are activated, which AWS takes about a day after the first deployment. Budgets of"
+            " single models count nothing until then."
         ),
     )
 
@@ -252,11 +252,12 @@ class Quality(Objective):
     """The worst value of ``metric`` that may be served. Errors (mae, rmse) must stay below, scores above it."""
 
     metric: Literal["mae", "rmse", "accuracy", "balanced_accuracy"] = Field(
-        description="The metric that a model must hold to."
+        description="The metric that decides whether a model may be served."
     )
     worst: float = Field(
         description=(
-            "Its worst value that may be served: an error stays below it, a score above it. Decides evaluation's gate"
+            "The worst value that may be served: an error must stay below it, a score above it. Decides evaluation's"
+            " gate"
             " and the quality alarm."
         )
     )
@@ -274,12 +275,13 @@ class ModelObjectives(Objective):
     latency_ms: float = Field(
         gt=0,
         description=(
-            "Milliseconds in which 95 % of the answers must come. Decides how it is served, the canary's limit and the"
+            "Milliseconds within which 95 % of the answers must arrive. Decides how it is served, the canary's limit"
+            " and the"
             " alarm."
         ),
     )
-    requests_per_second: Rate = Field(description="How often it is asked.")
-    retraining: Retraining = Field(description="How often it is trained again, and how fast.")
+    requests_per_second: Rate = Field(description="The rate of requests to it.")
+    retraining: Retraining = Field(description="How often it is retrained, and how fast.")
     quality: Quality = Field(description="The worst quality that may be served.")
     drift_share: float = Field(
         default=0.5,
@@ -290,19 +292,20 @@ class ModelObjectives(Objective):
     explanations: bool = Field(
         default=True,
         description=(
-            "Whether it can be asked why. Decides which ways of serving are possible, and the explainer on the cluster."
+            "Whether it explains its predictions. Decides which ways of serving are possible, and the explainer on the"
+            " cluster."
         ),
     )
     gpu: bool = Field(default=False, description="Whether it needs a GPU. Decides Triton on the cluster's GPU pool.")
-    target: Target = Field(default=Target.CLOUD, description="Where it answers.")
+    target: Target = Field(default=Target.CLOUD, description="Where it runs.")
 
     @model_validator(mode="after")
     def _quality_can_be_met(self) -> ModelObjectives:
         if self.quality.is_score and not 0 <= self.quality.worst <= 1:
-            raise ValueError(f"quality.worst {self.quality.worst:g} is no accuracy; it lies between 0 and 1")
+            raise ValueError(f"quality.worst is {self.quality.worst:g}; {self.quality.metric} must be between 0 and 1")
         if not self.quality.is_score and self.quality.worst <= 0:
             raise ValueError(
-                f"quality.worst {self.quality.worst:g} can't be met; an error ({self.quality.metric}) is above 0"
+                f"quality.worst is {self.quality.worst:g}; {self.quality.metric} is an error and must be above 0"
             )
         return self
 
@@ -327,7 +330,7 @@ class DeploysFrom(Objective):
 
     repository: Annotated[
         str,
-        _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as GitHub has it"),
+        _in_the_form(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "must be OWNER/NAME, as on GitHub"),
     ] = Field(description="OWNER/NAME on GitHub.")
     connection: Annotated[
         str,
@@ -335,9 +338,7 @@ class DeploysFrom(Objective):
             r"arn:aws:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}",
             "must be a connection's ARN, arn:aws:codeconnections:REGION:ACCOUNT:connection/ID",
         ),
-    ] = Field(
-        description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside of the network."
-    )
+    ] = Field(description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside the network.")
 
 
 class Objectives(Objective):
@@ -347,7 +348,7 @@ class Objectives(Objective):
         description="Name of the environment. What begins with `prod` is production: protected, and never asleep."
     )
     owner: Email = Field(description="Who answers for the environment; on every resource's tags.")
-    stakeholders: Stakeholders = Field(description="Who is told what. Decides the alert topics.")
+    stakeholders: Stakeholders = Field(description="Who is notified of what. Decides the alert topics.")
     compliance: tuple[Regime, ...] = Field(
         default=(),
         description="Laws and audit standards. Decides mandatory policies, locks and retention, what is audited.",
@@ -367,17 +368,18 @@ class Objectives(Objective):
         ),
     )
     office_hours: OfficeHours | None = Field(
-        default=None, description="When it is used; outside of these hours compute is switched off."
+        default=None, description="When it is used; outside these hours, compute is switched off."
     )
     owns_account: bool = Field(
         default=True,
         description=(
-            "Whether this stack makes what an AWS account can have only once. Decides GuardDuty, Config, Security Hub,"
+            "Whether this stack creates what an AWS account can have only once. Decides GuardDuty, Config, Security"
+            " Hub,"
             " cost tags."
         ),
     )
     deploys_from: DeploysFrom | None = Field(
-        default=None, description="The repository whose workflows deploy it, from inside of its network."
+        default=None, description="The repository whose workflows deploy it, from inside its network."
     )
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
@@ -387,7 +389,7 @@ class Objectives(Objective):
     )
     untrusted_models: bool = Field(
         default=False,
-        description="Whether a model is served that can only be stored as a pickle, in a process that is closed in.",
+        description="Whether a model is served that can only be stored as a pickle, in an isolated process.",
     )
     models: dict[ModelName, ModelObjectives] = Field(
         description=(

@@ -46,7 +46,7 @@ def load_config(root: Path, stack: str) -> dict[str, Any]:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [key.value for key, _ in node.value]
             if twice := [name for name in names if names.count(name) > 1]:
-                raise yaml.constructor.ConstructorError(None, None, f"`{twice[0]}` is there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"`{twice[0]}` appears twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
     path = stack_file(root, stack)
@@ -115,9 +115,9 @@ def _check_connection(stack: StackConfig, where: str) -> None:
     source = stack.objectives.deploys_from
     if source is not None and (account := source.connection.split(":")[4]) != stack.account_id:
         raise UsageError(
-            f"the connection is of account {account}, and the stack's account is {stack.account_id}",
+            f"the connection belongs to account {account}, but the stack's account is {stack.account_id}",
             where=f"{where}: groundplan:objectives.deploys_from.connection",
-            fix="make one in the stack's account: in the console, Developer Tools, Settings, Connections",
+            fix="create one in the stack's account: in the console, Developer Tools, Settings, Connections",
         )
 
 
@@ -125,7 +125,7 @@ def _check_residency(stack: StackConfig, where: str) -> None:
     wanted = stack.objectives
     if stack.region not in regions_of(wanted.residency):
         raise UsageError(
-            f"{stack.region} lies in jurisdiction {REGIONS[stack.region].jurisdiction!r}, and"
+            f"{stack.region} is in jurisdiction {REGIONS[stack.region].jurisdiction!r}, but"
             f" groundplan:objectives.residency is {wanted.residency!r}",
             where=f"{where}: aws:region",
             fix=f"use one of: {', '.join(regions_of(wanted.residency))}",
@@ -133,8 +133,9 @@ def _check_residency(stack: StackConfig, where: str) -> None:
     if wanted.availability is Availability.TWO_REGIONS and not REGIONS[stack.region].standby:
         able = [name for name in regions_of(wanted.residency) if REGIONS[name].standby]
         raise UsageError(
-            f"two-regions given, but AWS has no second region in jurisdiction {REGIONS[stack.region].jurisdiction!r}"
-            f" beside {stack.region}",
+            "two-regions needs a second region, and AWS has none in jurisdiction"
+            f" {REGIONS[stack.region].jurisdiction!r}"
+            f" besides {stack.region}",
             where=f"{where}: groundplan:objectives.availability",
             fix=f"use multi-zone{', or one of these regions: ' + ', '.join(able) if able else ''}",
         )

@@ -96,7 +96,7 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
     wrong = groundplan(project, "dlq", "list", "--topic", "nope")
     assert (
         wrong.returncode == 2
-        and "no contract is about topic 'nope'" in wrong.stderr
+        and "no contract describes topic 'nope'" in wrong.stderr
         and "flights, planes, weather" in wrong.stderr
     )
 
@@ -117,7 +117,7 @@ def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     assert done.returncode == 0 or "latency ALARM" in text, (
         text + done.stderr
     )  # which a machine that has much else to do may raise
-    assert "Data by month, held against what the model was trained on" in text and "balanced_accuracy 0." in text
+    assert "Data by month, compared with the training data" in text and "balanced_accuracy 0." in text
     months = re.findall(r"(?m)^(2013-\d\d) +([\d,]+) +(0\.\d+) +(\d+\.\d\d)( drifted)? +(\w+)", text)
     assert [month for month, *_ in months] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
     assert int(months[0][1].replace(",", "")) > 23_000 and 0.2 < float(months[0][2]) < 0.3

@@ -26,7 +26,7 @@ OPTIONS = ()
 
 def test_up_tells_everything_a_newcomer_wants_to_know(project: Path) -> None:
     text = (project / "up.txt").read_text(encoding="utf-8")
-    assert re.search(r"Program \d{3} resources made in the local cloud", text) and re.search(
+    assert re.search(r"Program \d{3} resources created in the local cloud", text) and re.search(
         r"\d+ only recorded: .*1 Configuration", text
     )
     assert re.search(r"\d+ Kubernetes objects validated and written to \.groundplan/run/manifests", text)
@@ -55,13 +55,14 @@ def test_status_shows_services_first_and_resources_on_request(project: Path) -> 
         and not [line for line in long.splitlines() if line != line.rstrip()]
     )
     counted = re.search(
-        r"Program (\d+) resources made in the local cloud, (\d+) Kubernetes objects written, (\d+) only recorded", short
+        r"Program (\d+) resources created in the local cloud, (\d+) Kubernetes objects written, (\d+) only recorded",
+        short,
     )
     assert counted is not None
     made, written, recorded = counted.groups()
     text = (project / "up.txt").read_text(encoding="utf-8")
     assert (
-        f"Program {made} resources made" in text
+        f"Program {made} resources created" in text
         and f"{written} Kubernetes objects validated" in text
         and f"{recorded} only recorded" in text
     )
@@ -393,7 +394,7 @@ def test_a_model_in_its_own_format_takes_gaps_and_its_next_version_other_columns
     ("script", "says"),
     [
         (scripts.BROKEN, r"step experiment .*broken.py:5: the script raised ValueError: the training data are gone"),
-        (scripts.NO_RUN, r"the script made no MLflow run"),
+        (scripts.NO_RUN, r"the script created no MLflow run"),
     ],
     ids=["raises", "no run"],
 )

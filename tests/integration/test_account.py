@@ -91,14 +91,14 @@ def test_credentials_of_another_account_end_it(aws: Any, wanted: Needs) -> None:
         ROOT, PROJECT, "prod", "333344445555", REGION, wanted, aws, {"PULUMI_BACKEND_URL": "https://api.pulumi.com"}
     )
     assert (
-        found[-1].says == f"they are of account {ACCOUNT}, and the stack is for 333344445555"
+        found[-1].says == f"they belong to account {ACCOUNT}, but the stack is for 333344445555"
         and found[-1].state == "missing"
     )
 
 
 @pytest.mark.parametrize("repository", ["platform", "a/b/c", "example/*", "/x", ""])
 def test_a_repository_is_owner_and_name(repository: str, aws: Any) -> None:
-    with pytest.raises(UsageError, match="is no OWNER/NAME"):
+    with pytest.raises(UsageError, match="expected OWNER/NAME, got"):
         steps(PROJECT, ACCOUNT, REGION, repository, ["prod"], ["s3"], aws)
 
 
@@ -206,7 +206,7 @@ def on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None
 def test_no_cli_and_no_backend(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert told(project, {"HOME": str(tmp_path)}) == {
-        "Pulumi CLI": "missing: there is no pulumi on the PATH", "backend": "missing: nobody is logged in to a backend"
+        "Pulumi CLI": "missing: pulumi is not on the PATH", "backend": "missing: not logged in to a backend"
     }  # fmt: skip
 
 
@@ -243,7 +243,7 @@ def test_an_interrupted_update_a_wrong_backend_and_a_good_one(
     (tmp_path / "b").mkdir()
     assert (
         told(project, {"PULUMI_BACKEND_URL": f"file://{tmp_path}/b"})["state"]
-        == "ok: stack prod has none yet: the first `pulumi up` makes it"
+        == "ok: stack prod has none yet: the first `pulumi up` creates it"
     )
     whole = {"checkpoint": {"latest": {"manifest": {"version": "v3.276.0"}, "resources": [{}, {}]}}}
     assert (

@@ -395,7 +395,7 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         zone(context).finish(later)
     send(context, real(100))
     monkeypatch.setattr("pipelines.steps.ingest.IDLE_TIMEOUT_S", 8.0)
-    with pytest.raises(GroundplanError, match=r"were taken in already|sent nothing for 8 s"):
+    with pytest.raises(GroundplanError, match=r"were already ingested|sent nothing for 8 s"):
         ingest(context)
 
 
@@ -512,7 +512,7 @@ def test_other_peoples_headers_survive_and_keys_that_are_others_are_told(
     result = ingest(context)
     assert result["other_keys"] == 1
     assert (
-        f"1 of the events taken in from {contract.topic} came with a message key that is not their flight_id"
+        f"1 of the events ingested from {contract.topic} have a message key that is not their flight_id"
         in capsys.readouterr().out
     )
     (letter,) = letters(context)

@@ -239,7 +239,7 @@ def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, mo
     monkeypatch.setattr(
         hosting.sagemaker, "update_endpoint", lambda **request: None
     )  # as if SageMaker had gone back to what it served
-    with pytest.raises(GroundplanError, match="an alarm took the update back"):
+    with pytest.raises(GroundplanError, match="an alarm rolled the update back"):
         hosting.point({"champion": before}, {"champion": 1.0}, "again")
 
 

@@ -112,7 +112,7 @@ def zone(context: Context) -> RawZone:
 def counts(context: Context) -> tuple[int, ...]:
     found = quarantine.totals(zone(context))
     assert found["events"] == found["rows"] + found["dead_letters"] + found["quarantined"] + found["discarded"], (
-        "every event is somewhere"
+        "every event is accounted for"
     )
     return tuple(found[name] for name in ("events", "rows", "dead_letters", "quarantined", "discarded"))
 
@@ -405,7 +405,7 @@ def test_the_commands_list_release_and_discard(context: Context, home: Home) -> 
         code == 0
         and topic in said
         and "note: phone number, code: card number" in said
-        and "4 events wait for a decision" in said
+        and "4 events await a decision" in said
         and "notPersonal" in said
     )
     code, said = groundplan("list", "--json")
@@ -425,7 +425,7 @@ def test_the_commands_list_release_and_discard(context: Context, home: Home) -> 
     assert code == 0 and said.startswith(f"{topic}: 2 events discarded, ") and "; 0 events still wait" in said
     assert groundplan("list") == (0, "nothing is in quarantine\n")
     code, said = groundplan("release", "nope", "--identity", WHO, "--reason", WHY)
-    assert code == 2 and f"TOPIC: no contract is about topic 'nope'\n  -> one of: {topic}" in said
+    assert code == 2 and f"TOPIC: no contract describes topic 'nope'\n  -> one of: {topic}" in said
     code, said = groundplan("release", topic, "--identity", "me", "--reason", WHY)
     assert code == 2 and "--identity: 'me' is not an e-mail address" in said
     assert [entry["action"] for entry in audit.entries(context)] == ["release", "discard"]

@@ -62,7 +62,7 @@ def test_what_was_changed_behind_its_back_is_told(outputs: Outputs, aws: Any) ->
         told = {check.what: check.found for check in looked(outputs, aws).checks if check.state == "failed"}
         assert told["bucket curated is closed to the public"] == "3 of 4 blocks"
         assert told["anybody reads an object"].startswith("allowed") and told[
-            "a role of the account with every right comes by plain HTTP"
+            "a role of the account with full access uses plain HTTP"
         ].startswith("allowed")
         assert told["bucket curated"].startswith("ClientError"), (
             "a bucket without tags is an error of the API's, and the other checks went on"

@@ -317,7 +317,7 @@ x = {"a": 1}[k]
             "import nothing_of_that_name\n",
             r"__main__\.py:1: the program raised ModuleNotFoundError.*\n  -> install what the program needs",
         ),
-        ("import pulumi\n\npulumi.log.error('no zone is left')\n", r"the program says: no zone is left"),
+        ("import pulumi\n\npulumi.log.error('no zone is left')\n", r"the program logged errors: no zone is left"),
         ("raise SystemExit(3)\n", r"__main__\.py:1: the program raised SystemExit: 3"),
         ("def broken(:\n", "the program raised SyntaxError"),
         ("import pulumi_aws as aws\naws.s3.Bucket('a')\naws.s3.Bucket('a')\n", "two resources are both named 'a'"),

@@ -67,8 +67,8 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
         "cluster: CPU pool",
         f"Karpenter on spot, {replicas * TRACKING_VCPUS} vCPU at all times",
         forced,
-        f"{replicas} replica{'s' if replicas > 1 else ''} of the MLflow server; it keeps nothing, so a spot node"
-        " may go",
+        f"{replicas} replica{'s' if replicas > 1 else ''} of the MLflow server; it is stateless, so a spot node may be"
+        " reclaimed",
         replicas * TRACKING_VCPUS * spot,
     )
     gpus = _gpus(objectives, prices, chooser)
@@ -83,7 +83,7 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
     serving = [name for name, model in objectives.models.items() if model.gpu]
     forced = (f"research.gpu_hours_per_month: {hours:g}", *(f"models.{name}.gpu: true" for name in serving))
     if not serving and not hours:
-        chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment asks for one", 0.0)
+        chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment needs one", 0.0)
         return 0
     on_demand = prices.services["ec2", GPU_TYPE]
     # A GPU that serves stays; its own cost is part of the model's serving. Here: the experiments' hours.
@@ -95,7 +95,7 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
             Option(f"{GPU_TYPE} on demand only", hours * on_demand, None),
         ],
         forced,
-        "experiments can be repeated when a spot node goes; nodes are there only while something asks for a GPU",
+        "experiments can be repeated when a spot node is reclaimed; nodes run only while something needs a GPU",
     )
     return limit
 
@@ -110,12 +110,12 @@ def schedule(
             "schedule",
             "always on",
             ("office_hours",),
-            f"{', '.join(answers_on_cluster)} answers from the cluster, at night, too",
+            f"{', '.join(answers_on_cluster)} answers from the cluster, also at night",
             0.0,
         )
         return None
     if hours is None:
-        chooser.note("schedule", "always on", ("office_hours: none",), "no hours are given in which nobody works", 0.0)
+        chooser.note("schedule", "always on", ("office_hours: none",), "no office hours are set", 0.0)
         return None
     saved = running_usd * (1 - hours.share)
     chooser.note(

@@ -111,7 +111,7 @@ def _audit_reason(objectives: Objectives) -> str:
         return "SOX section 802: records of an audit seven years"
     if Regime.HIPAA in objectives.compliance:
         return "45 CFR 164.316(b)(2)(i): documentation six years"
-    return "a year for audits" if objectives.compliance else "no regime asks for more than a quarter"
+    return "a year for audits" if objectives.compliance else "no regime requires more than a quarter"
 
 
 def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> FeatureStoreDesign:
@@ -127,7 +127,7 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
     def only(kind: FeatureStore) -> tuple[Obstacle, ...]:
         wanted = objectives.feature_store
         return (
-            () if wanted is kind else (Obstacle(f"feature_store: {wanted} is asked for", "feature_store", kind.value),)
+            () if wanted is kind else (Obstacle(f"feature_store: {wanted} is requested", "feature_store", kind.value),)
         )
 
     return chooser.choose(

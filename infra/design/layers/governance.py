@@ -77,7 +77,7 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
         "monitoring",
         f"{alarms} alarms, a dashboard, logs for {days} days, Prometheus",
         tuple(f"models.{name}.quality, drift_share, latency_ms" for name in objectives.models),
-        "every promise of the objectives has an alarm",
+        "every objective has an alarm",
         cost,
     )
     return MonitoringDesign(days)
@@ -94,7 +94,7 @@ def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditD
         + prices.per_unit("config", "item", CHANGES)
     )
     asked = (Obstacle("reads of personal or financial data must be on record", "compliance", "[]"),) if strict else ()
-    unwatched = (Obstacle("somebody must watch what comes in", "compliance", "[]"),) if strict else ()
+    unwatched = (Obstacle("the account must be monitored for threats", "compliance", "[]"),) if strict else ()
     watched = strict and objectives.owns_account
     options = [
         Option("CloudTrail, management events", 0.0, AuditDesign(False, False, ()), asked + unwatched),
@@ -138,7 +138,7 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
     always = len(people) * prices.hourly("sagemaker", "ml.t3.medium")
     forced = (f"research.scientists: {len(people)}",)
     if not people:
-        chooser.note("workspace", "none", forced, "nobody is named who would experiment in the cloud", 0.0)
+        chooser.note("workspace", "none", forced, "no scientists are named", 0.0)
         return WorkspaceDesign((), IDLE_MINUTES)
     # Ties go by name; the option that shuts down is never dearer.
     return chooser.choose(
@@ -163,16 +163,16 @@ def deployment(objectives: Objectives, chooser: Chooser) -> None:
     source = objectives.deploys_from
     if source is None:
         chosen, forced, why = (
-            "from wherever `pulumi up` is typed",
+            "from wherever `pulumi up` is run",
             "deploys_from: none",
-            "the cluster's API is reached from inside of the network only",
+            "the cluster's API is reachable only from inside the network",
         )
     else:
         chosen, forced = (
-            f"a runner inside of the network for {source.repository}",
+            f"a runner inside the network for {source.repository}",
             f"deploys_from.repository: {source.repository}",
         )
-        why = "started for each job of its workflows, gone after it; the job brings its own rights"
+        why = "started for each job of its workflows, gone after it; the job brings its own permissions"
     chooser.note("deployment", chosen, (forced,), why, 0.0)
 
 
@@ -189,7 +189,7 @@ def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Ch
         f"daily backups for {days} days{f', copied to {standby}' if standby else ''}",
         (f"availability: {objectives.availability}", f"residency: {objectives.residency}"),
         (
-            f"data stands ready in {standby}; the program builds the rest there"
+            f"data is ready in {standby}; the program builds the rest there"
             if standby
             else "database and tables can be restored"
         ),

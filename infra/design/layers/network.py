@@ -45,7 +45,7 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
         "network",
         f"private subnets in {len(zones)} zones",
         forced,
-        "MSK and EKS ask for two zones; a zone may fail only if there are more",
+        "MSK and EKS require two zones; a zone may fail only if there are more",
         0.0,
     )
     hourly, traffic = prices.hourly("ec2", "nat-gateway"), prices.per_unit("ec2", "nat-gateway-data", NAT_GB)

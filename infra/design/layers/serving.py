@@ -109,7 +109,7 @@ def _options(
         found = [more] if more else []
         if edge != (model.target is Target.EDGE):
             found.append(
-                Obstacle(f"target: {model.target} is asked for", f"models.{name}.target", "edge" if edge else "cloud")
+                Obstacle(f"target: {model.target} is requested", f"models.{name}.target", "edge" if edge else "cloud")
             )
         if model.latency_ms < adds_ms:
             found.append(
@@ -122,13 +122,17 @@ def _options(
             )
         if gpu != model.gpu:
             found.append(
-                Obstacle("has no GPU" if model.gpu else "has a GPU, which nobody asked for", f"models.{name}.gpu", gpu)
+                Obstacle(
+                    "has no GPU" if model.gpu else "has a GPU, which the model does not need", f"models.{name}.gpu", gpu
+                )
             )
         if model.explanations and not explains:
-            found.append(Obstacle("can't explain a prediction when asked", f"models.{name}.explanations", False))
+            found.append(Obstacle("can't explain a prediction on request", f"models.{name}.explanations", False))
         if objectives.production and not canary:
             found.append(
-                Obstacle("takes a new version at once, and production wants a canary", "environment", "staging")
+                Obstacle(
+                    "switches to a new version at once, and production requires a canary", "environment", "staging"
+                )
             )
         return tuple(found)
 
@@ -213,7 +217,7 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
         if wanted.every_hours * 60 < minutes:
             found.append(
                 Obstacle(
-                    f"a run of {minutes:g} minutes would meet the next one",
+                    f"a run of {minutes:g} minutes would overlap the next one",
                     f"models.{name}.retraining.every_hours",
                     math.ceil(minutes / 6) / 10,
                 )

@@ -33,7 +33,7 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
     events = wanted.events
     objectives = (f"events.per_second: {events.per_second:g}", f"events.retention_days: {events.retention_days}")
     if events.per_second == 0:
-        chooser.note("streaming", "none", objectives, "nothing streams", 0.0)
+        chooser.note("streaming", "none", objectives, "no events are streamed", 0.0)
         return StreamingDesign(kind="none")
     days = min(TOPIC_DAYS, events.retention_days)
     mb_per_second = events.per_second * MEAN_EVENT_KB / 1000

@@ -80,7 +80,7 @@ def test_help_names_every_command(project: Path) -> None:
     [
         (("up", "--stack", "nope"), 2, "unknown stack 'nope'"),
         (("up", "--models", "nope"), 2, "stack local runs no model 'nope'"),
-        (("up", "--port", "mlflow"), 2, "'mlflow' is not SERVICE=PORT"),
+        (("up", "--port", "mlflow"), 2, "expected SERVICE=PORT with a port from 1 to 65535, got 'mlflow'"),
         (("up", "--port", "mlflow=99999"), 2, "with a port from 1 to 65535"),
         (("up", "--port", "redis=1234"), 2, "unknown service 'redis'"),
         (("up", "--nonsense"), 2, "No such option"),
@@ -108,7 +108,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(project: Path) -> 
         port = taken.getsockname()[1]
         done = groundplan("up", "--port", f"mlflow={port}", cwd=project)
     assert done.returncode == 2
-    assert f"port {port} can't be used" in done.stderr and "name another port" in done.stderr
+    assert f"port {port} can't be used" in done.stderr and "choose another port" in done.stderr
     assert not (project / ".groundplan" / "run").exists()
 
 
@@ -175,7 +175,7 @@ def test_explain_says_what_would_change(project: Path) -> None:
     [
         ("latency", "'latency' is not PATH=VALUE"),
         ("models.diabetes-rf.latencyms=20", "did you mean `latency_ms`?"),
-        ("models.diabetes-rf.latency_ms.x=20", "models.diabetes-rf.latency_ms holds no further objectives"),
+        ("models.diabetes-rf.latency_ms.x=20", "models.diabetes-rf.latency_ms has no objectives below it"),
         ("compliance=[gdpr", "is not a YAML value"),
         ("models.diabetes-rf.latency_ms=2", "nearest that works: models.diabetes-rf.latency_ms: 10"),
         ("budget.monthly_usd=10", "allow at least"),

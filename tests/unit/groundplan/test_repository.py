@@ -92,11 +92,11 @@ def test_what_a_new_repository_comes_with_stays(tmp_path: Path, there: str) -> N
 @pytest.mark.parametrize(
     ("folder", "name", "says"),
     [
-        ("has-a-file", "", "holds main.tf"),
-        ("Ünïcode", "1st", "'1st' is no name for a project"),
+        ("has-a-file", "", "contains main.tf"),
+        ("Ünïcode", "1st", "'1st' is not a valid project name"),
         ("long", "a" * 25, "at most 24"),
-        ("upper", "Acme", "small letters"),
-        ("12", "", "'12' is no name"),
+        ("upper", "Acme", "lowercase letters"),
+        ("12", "", "'12' is not a valid project name"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path: Path, folder: str, name: str, says: str) -> None:
@@ -141,7 +141,7 @@ def test_the_command_says_what_only_this_machine_has(tmp_path: Path, monkeypatch
     assert (
         done.exit_code == 0
         and "wrote the project acme" in done.output
-        and "that is a place of this machine" in done.output
+        and "that is a path on this machine" in done.output
     )
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")

@@ -89,7 +89,7 @@ def test_a_csv_becomes_a_model_whose_own_test_passes(
         ("a,b\n", {}, "data.csv: has column names and no rows"),
         ("a,b,a\n1,2,3\n", {}, "data.csv: has the column 'a' twice"),
         ("a,,c\n1,2,3\n", {}, "data.csv: column 2 has no name"),
-        ("name,x\nMüller,1\n".encode("latin-1"), {}, "data.csv: is no text in UTF-8: byte"),
+        ("name,x\nMüller,1\n".encode("latin-1"), {}, "data.csv: is not UTF-8 text: byte"),
         ("a,when\n" + '1,2024-01-31\n2,31/01/2024\n3,"Jan 31, 2024"\n' * 5, {}, "column when has dates in 3 formats"),
         (
             CHURN,
@@ -101,10 +101,10 @@ def test_a_csv_becomes_a_model_whose_own_test_passes(
         ("a\n1\n2\n", {}, "has one column, so there is nothing to predict from"),
         (CHURN, {"target": "id"}, "--target: column id has 80 different texts in 80 rows"),
         (CHURN.replace("yes", "no"), {}, "--target: column churned holds one value, so there is nothing to predict"),
-        (CHURN, {"key": "plan"}, "--key: column plan does not tell the rows apart: 'a' is there twice"),
+        (CHURN, {"key": "plan"}, "--key: column plan does not identify the rows: 'a' appears twice"),
         (CHURN, {"key": "nope"}, "--key: data.csv has no column 'nope'"),
         (CHURN, {"name": "No_Name"}, "NAME: 'No_Name' is not the name of a model"),
-        (CHURN, {"name": "diabetes-rf"}, "there is a model 'diabetes-rf' already"),
+        (CHURN, {"name": "diabetes-rf"}, "model 'diabetes-rf' already exists"),
         (CHURN, {"stack": "nope"}, "unknown stack 'nope'"),
     ],
 )
@@ -122,7 +122,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
 def test_a_file_that_is_none_or_too_large_is_named(project: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         add_model(project, "churn", project / "nope.csv", "a")
-    with pytest.raises(UsageError, match="is no CSV file by its name"):
+    with pytest.raises(UsageError, match=r"is not a \.csv or \.tsv file"):
         add_model(project, "churn", given(project, CHURN, "data.xlsx"), "a")
     large = project.parent / "large.csv"
     with large.open("wb") as file:

@@ -197,7 +197,7 @@ INFEASIBLE = [
         "within 1 min",
         "within_minutes: 2.5 (CronJob on the cluster",
     ),
-    ({"models.diabetes-rf.retraining.every_hours": 0.01}, "would meet the next one", "every_hours"),
+    ({"models.diabetes-rf.retraining.every_hours": 0.01}, "would overlap the next one", "every_hours"),
     ({"events.per_second": 900_000}, "takes at most 200 MB/s", "events.per_second: 200000 (MSK Serverless"),
 ]
 

@@ -86,7 +86,7 @@ def test_prices_are_read_and_what_is_not_clear_keeps_its_figure(book: Path) -> N
     assert float(after["kms,requests"]) == 0.03
     assert after["eks,cluster"] == before["eks,cluster"], "two prices are no price"
     assert after["kms,key"] == before["kms,key"], "another usage type"
-    assert any(item.startswith("dynamodb write: ") and "another unit" in item for item in report.kept)
+    assert any(item.startswith("dynamodb write: ") and "a different unit" in item for item in report.kept)
     assert "eks cluster" in report.kept and (report.changed, report.same) == (2, 1)
     assert json.loads((book / "source.json").read_text()) == {"region": "eu-central-1", "as_of": "2026-11-24"}
     assert all(filters["regionCode"] == "eu-central-1" for _, filters in api.asked)
@@ -102,10 +102,10 @@ def test_nothing_is_written_where_the_api_can_not_be_asked(book: Path) -> None:
 
     before = {path.name: path.read_bytes() for path in book.iterdir()}
     with pytest.raises(
-        GroundplanError, match=r"can't be asked: Unable to locate credentials[\s\S]*pricing:GetProducts"
+        GroundplanError, match=r"can't be queried: Unable to locate credentials[\s\S]*pricing:GetProducts"
     ):
         refresh(book, "us-east-1", TODAY, Closed({}))
-    with pytest.raises(GroundplanError, match="names no EC2 instance"):
+    with pytest.raises(GroundplanError, match="lists no EC2 instances"):
         refresh(book, "us-east-1", TODAY, Pricing({}))
     assert {path.name: path.read_bytes() for path in book.iterdir()} == before
 
@@ -113,7 +113,7 @@ def test_nothing_is_written_where_the_api_can_not_be_asked(book: Path) -> None:
 def test_a_wrong_region_or_folder_is_named(book: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'mars' is not an AWS region"):
         refresh(book, "mars", TODAY, Pricing({}))
-    with pytest.raises(UsageError, match=r"holds no services\.csv"):
+    with pytest.raises(UsageError, match=r"contains no services\.csv"):
         refresh(tmp_path, "us-east-1", TODAY, Pricing({}))
 
 

@@ -177,7 +177,9 @@ def test_an_event_of_the_future_is_refused_and_other_dates_may_lie_there() -> No
     ]  # fmt: skip
     table, (refused,) = Decoder(wanted).decode([orjson.dumps(event) for event in events], latest)
     assert table["id"].to_pylist() == ["a", "c"] and (refused.index, refused.reason) == (1, "in the future")
-    assert refused.detail == "at is '2031-01-01T00:00:00Z', and the platform takes nothing from 2026-05-03 00:00 UTC on"
+    assert (
+        refused.detail == "at is '2031-01-01T00:00:00Z', and the platform accepts nothing from 2026-05-03 00:00 UTC on"
+    )
     patient = contract(custom=[{"property": "future_tolerance_hours", "value": 24 * 365 * 10}])
     assert Decoder(patient).decode([orjson.dumps(events[1])], latest_time(patient, TIME))[1] == []
     with pytest.raises(UsageError, match="future_tolerance_hours is 'a day'; it must be a number of hours"):

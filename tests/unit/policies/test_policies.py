@@ -824,13 +824,13 @@ def test_a_waiver_holds_for_its_resources_until_its_day() -> None:
     ("entry", "says"),
     [
         ({**WAIVER, "policy": "waiver-holds"}, "waiver-holds can't be waived"),
-        ({**WAIVER, "resource": "*"}, "'*' is everything"),
-        ({**WAIVER, "expires": "9999-12-31"}, "holds until 9999-12-31: more than 400 days"),
+        ({**WAIVER, "resource": "*"}, "'*' matches everything"),
+        ({**WAIVER, "expires": "9999-12-31"}, "runs until 9999-12-31: more than 400 days"),
         ("tagged", "must have policy, resource, reason, approver, expires"),
         ({**WAIVER, "approver": ""}, "approver missing"),
         ({**WAIVER, "until": "x"}, "until unknown; known: policy"),
-        ({**WAIVER, "expires": "next year"}, "'next year' is no day; write it as 2027-01-31"),
-        ({**WAIVER, "policy": "taged"}, "The waiver of taged on lake-* is about no control of this pack"),
+        ({**WAIVER, "expires": "next year"}, "expected a date such as 2027-01-31, got 'next year'"),
+        ({**WAIVER, "policy": "taged"}, "The waiver of taged on lake-* names a control that this pack does not have"),
     ],
 )
 def test_a_wrong_waiver_waives_nothing_and_is_itself_a_finding(entry: Any, says: str) -> None:

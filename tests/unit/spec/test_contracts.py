@@ -767,7 +767,7 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
         ("by tes.json", "wrong", 1),
     ]
     text = as_text(found)
-    assert "line 9: c.id.logicalType" in text and text.endswith("3 files, 3 contracts: 2 to mend")
+    assert "line 9: c.id.logicalType" in text and text.endswith("3 files, 3 contracts: 2 to fix")
     assert [item["state"] for item in json.loads(as_json(found))] == ["valid", "wrong", "wrong"]
     sarif = json.loads(as_sarif(found))
     jsonschema.validate(
@@ -785,26 +785,26 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
             with pytest.raises(UsageError, match=says):
                 check(tmp_path, "", [wrong])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no data contract"):
+    with pytest.raises(UsageError, match="contains no data contract"):
         check(tmp_path, "", [tmp_path / "empty"])
 
 
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({}, "is a model's folder and has no data contract, so nothing would hold its data to anything"),
+        ({}, "is a model's folder but has no data contract, so nothing would validate its data"),
         ({"contract.yml": "kind: [DataContract"}, "contract.yml:2: is no YAML"),
         (
             {"contracts/a.json": json.dumps(small({"name": "x", "logicalType": "integer"}))},
-            "has no primary key, and a feature view has one",
+            "has no primary key, but a feature view needs one",
         ),
         (
             {"contract.yaml": yaml.safe_dump(small(KEY, status="retired"))},
-            "is retired, and nothing is taken in by it any more",
+            "is retired, so its events are no longer ingested",
         ),
         (
             {"contracts/a.yaml": yaml.safe_dump(small(KEY)), "contracts/b.yml": yaml.safe_dump(small(KEY))},
-            "is about the topic c, and so is",
+            "describes the topic c, and so does",
         ),
     ],
 )
@@ -999,7 +999,9 @@ def test_a_status_has_an_effect(status: str, retired: bool, draft: bool) -> None
         retired or draft or status == "deprecated"
     )
     if draft:
-        with pytest.raises(UsageError, match="c is a draft, and a production environment takes only what is promised"):
+        with pytest.raises(
+            UsageError, match="c is a draft, and a production environment accepts only active contracts"
+        ):
             refuse_drafts([contract])
     else:
         refuse_drafts([contract])
@@ -1227,8 +1229,8 @@ def test_a_query_has_an_end_and_gives_what_can_be_compared(monkeypatch: pytest.M
         contract = contract_of(document)
         (found,) = measured.measured(contract, {"c": (contract, _frame(id=["a", "b"]))})
         says[query.split()[1]] = (found["success"], found["sample"])
-    assert says["max(id)"] == (False, "the query gives 'b', which can't be compared with 5")
-    assert says["count(*)"] == (False, "the query did not end within 0.5 s")
+    assert says["max(id)"] == (False, "the query returns 'b', which can't be compared with 5")
+    assert says["count(*)"] == (False, "the query did not finish within 0.5 s")
     assert says["[1]"][1].endswith("which can't be compared with 5")
 
 

@@ -70,7 +70,7 @@ def test_only_the_models_that_a_stack_names_count(two: Path) -> None:
 
 def test_two_folders_of_one_model_are_refused_with_both_places(two: Path) -> None:
     change(two / "models" / "other" / "model.yaml", model="diabetes-rf")
-    with pytest.raises(UsageError, match=r"models/other: is the model diabetes-rf, and so is models/diabetes-rf"):
+    with pytest.raises(UsageError, match=r"models/other: has the same model name as models/diabetes-rf: diabetes-rf"):
         model_folders(two)
 
 
@@ -103,7 +103,7 @@ def test_another_contract_of_a_topic_is_refused_with_both_places(two: Path) -> N
     with pytest.raises(
         UsageError,
         match=(
-            r"models/other: its contract diabetes-patients of the topic diabetes-patients is another than the one of"
+            r"models/other: its contract diabetes-patients of the topic diabetes-patients differs from the one of"
             r" models/diabetes-rf"
         ),
     ):
@@ -114,7 +114,7 @@ def test_another_view_of_a_name_is_refused_with_both_places(two: Path) -> None:
     change(two / "models" / "other" / "model.yaml", target="bmi")
     with pytest.raises(
         UsageError,
-        match=r"models/other: its view diabetes_patients is another than the one of models/diabetes-rf: features \{",
+        match=r"models/other: its view diabetes_patients differs from the one of models/diabetes-rf: features \{",
     ):
         shared(model_folders(two))
 
@@ -122,9 +122,9 @@ def test_another_view_of_a_name_is_refused_with_both_places(two: Path) -> None:
 @pytest.mark.parametrize(
     ("topic", "table", "says"),
     [
-        ("first", "another", "is about the topic first, and so is"),
-        ("another", "first_table", "is about the table first_table, and so is"),
-        ("first.dlq", "another", r"is about the topic first\.dlq, and so is"),
+        ("first", "another", "describes the topic first, and so does"),
+        ("another", "first_table", "describes the table first_table, and so does"),
+        ("first.dlq", "another", r"describes the topic first\.dlq, and so does"),
     ],
 )
 def test_two_contracts_of_one_topic_or_table_are_refused(tmp_path: Path, topic: str, table: str, says: str) -> None:

@@ -40,7 +40,7 @@ BAD = [
     ("events.retention_days", 0, ["events.retention_days", "0 given"]),
     ("environment", "Prod!", ["groundplan:objectives.environment", "'Prod!' given"]),
     ("residency", "europe", ["groundplan:objectives.residency", "'europe' given", "anywhere, or one of:", "eu"]),
-    ("residency", "eu", ["aws:region", "us-east-1 lies in jurisdiction 'us'", "-> use one of: eu-central-1"]),
+    ("residency", "eu", ["aws:region", "us-east-1 is in jurisdiction 'us'", "-> use one of: eu-central-1"]),
     ("compliance", ["gdpr", "gdpr"], ["compliance", "a regime is named twice"]),
     ("compliance", "gdpr", ["compliance", "'gdpr' given", "tuple"]),
     (
@@ -85,9 +85,9 @@ BAD = [
         {"repository": "a/b", "connection": CONNECTION.replace("012", "999")},
         [
             "deploys_from.connection",
-            "of account 123456789999",
+            "the connection belongs to account 123456789999",
             "the stack's account is 123456789012",
-            "make one in the stack's account",
+            "create one in the stack's account",
         ],
     ),
     ("feature_store", "redis", ["feature_store", "'redis' given", "'feast'"]),
@@ -102,12 +102,12 @@ BAD = [
     (
         "models.diabetes-rf.quality",
         {"metric": "accuracy", "worst": 60},
-        ["models.diabetes-rf", "quality.worst 60 is no accuracy"],
+        ["models.diabetes-rf", "quality.worst is 60; accuracy must be between 0 and 1"],
     ),
     (
         "models.diabetes-rf.quality",
         {"metric": "mae", "worst": 0},
-        ["models.diabetes-rf", "quality.worst 0 can't be met"],
+        ["models.diabetes-rf", "quality.worst is 0; mae is an error and must be above 0"],
     ),
     ("models.diabetes-rf.quality.metric", "f1", ["quality.metric", "'f1' given"]),
     ("models.diabetes-rf.value.usd_per_unit", -0.1, ["usd_per_unit", "-0.1 given"]),
@@ -189,7 +189,7 @@ def test_an_unknown_stack_names_those_that_exist(root: Path) -> None:
         ("a: [", "not readable as YAML"),
         ("- 1", "has no `config:` map"),
         ("config: 3", "has no `config:` map"),
-        ("config:\n  a: 1\n  a: 2\n", "`a` is there twice"),
+        ("config:\n  a: 1\n  a: 2\n", "`a` appears twice"),
         ("", "has no `config:` map"),
         ("config: !!python/object/apply:os.getcwd []", "not readable as YAML"),
     ],
@@ -221,7 +221,7 @@ def test_two_regions_need_a_second_region_under_the_same_law(stack_config: dict[
     stack_config["aws:region"] = "eu-central-2"
     set_path(stack_config["groundplan:objectives"], "availability", "two-regions")
     with pytest.raises(
-        UsageError, match=r"no second region in jurisdiction 'ch' beside eu-central-2\n  -> use multi-zone"
+        UsageError, match=r"AWS has none in jurisdiction 'ch' besides eu-central-2\n  -> use multi-zone"
     ):
         parse(stack_config, where="f.yaml")
 

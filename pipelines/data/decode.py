@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _BETWEEN = b",\n"
 _YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _OPEN, _CLOSE = ord("{"), ord("}")
+MOST_DEEP = 500  # of lists and objects in one another, whatever Python itself would take
+_TEXTS, _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[\[\]{}]")
 
 
 class Decoder:
@@ -76,7 +78,10 @@ class Decoder:
         events, places = [], []
         for index, body in enumerate(payloads):
             try:
-                events.append(self._event(body))
+                event = self._event(body)
+                if _depth(body) > MOST_DEEP:
+                    raise RecursionError
+                events.append(event)
                 places.append(index)
             except RecursionError:
                 refused[index] = Refused(index, "not JSON", "it is nested too deep")
@@ -107,6 +112,17 @@ class Decoder:
         import msgspec
 
         return msgspec.json.Decoder(_struct("Event", self.contract.fields, loose=True))
+
+
+def _depth(body: bytes) -> int:
+    """How deep lists and objects lie in one another; an upper bound where that is no more than is allowed."""
+    if body.count(b"[") + body.count(b"{") <= MOST_DEEP:
+        return 0
+    deepest = depth = 0
+    for bracket in _BRACKETS.findall(_TEXTS.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 class _Columns:

@@ -95,7 +95,8 @@ def broken(control: Control, resources: list[Any]) -> list[Any]:
         return MUTATIONS.get(control.id, lambda found: _take_away(control, found))(made)
     if control.id in MUTATIONS:
         return MUTATIONS[control.id](made)
-    target = next(item for item in made if item[0] in control.types)
+    # One that is good until now; the order in which a program makes resources is not fixed.
+    target = next(item for item in made if item[0] in control.types and not judged(control, [item]))
     if control.path:
         *parents, last = control.path.split(".")
         place = target[2]
@@ -182,7 +183,9 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
         "v1:Deployment", _pod({"automountServiceAccountToken": True, "serviceAccountName": "default"})
     ),
     "k8s-probed": _changed(
-        "v1:Deployment", lambda props: props["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe", None)
+        "v1:Deployment",
+        lambda props: props["spec"]["template"]["spec"]["containers"][0].pop("readinessProbe", None),
+        "mlflow",
     ),
     "k8s-no-secret-in-environment": _changed(
         "v1:Deployment", _container({"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]})

@@ -396,17 +396,16 @@ def test_the_page_of_resource_types_is_current() -> None:
 
 
 def test_retraining_within_minutes_runs_on_the_cluster() -> None:
-    job = next(item.document for item in collect(previewed("prod"))[0] if item.document["kind"] == "CronJob")
-    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    order = [container["command"][2] for container in (*pod["initContainers"], *pod["containers"])]
-    assert order == [
-        f"pipelines.steps.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")
-    ]
     jobs = {
         item.document["metadata"]["name"]: item.document["spec"]
         for item in collect(previewed("prod"))[0]
         if item.document["kind"] == "CronJob"
     }
+    pod = jobs["diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
+    order = [container["command"][2] for container in (*pod["initContainers"], *pod["containers"])]
+    assert order == [
+        f"pipelines.steps.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")
+    ]
     resume = jobs["resume-diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
     assert "initContainers" not in resume and resume["containers"][0]["command"][2] == "pipelines.steps.resume"
     assert not of_type(previewed("prod"), "Pipeline") and of_type(previewed("staging"), "Pipeline")

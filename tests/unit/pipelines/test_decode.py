@@ -152,6 +152,7 @@ FREE = small(
     [
         (b'{"id":"a","f":"\xff"}', "not JSON", "f is not valid UTF-8"), (b'{"id":"\\ud800"}', "not JSON", ""),
         (b'{"id":"a","f":' + b"[" * 5000 + b"]" * 5000 + b"}", "not JSON", "it is nested too deep"),
+        (b'{"id":"a","f":' + b'{"a":' * 600 + b"1" + b"}" * 601, "not JSON", "it is nested too deep"),
         (b'{"id":' + b"[" * 5000 + b"]" * 5000 + b"}", "wrong type", "id must be a text"),
     ],
 )  # fmt: skip
@@ -159,6 +160,12 @@ def test_no_event_blocks_its_topic(payload: bytes, reason: str, detail: str) -> 
     table, refused = Decoder(contract_of(FREE)).decode([b'{"id":"1"}', payload, b'{"id":"3"}'])
     assert table["id"].to_pylist() == ["1", "3"] and [item.index for item in refused] == [1]
     assert refused[0].reason == reason and detail in refused[0].detail
+
+
+def test_many_brackets_are_not_deep() -> None:
+    wide = b'{"id":"a","f":{"t":"' + b"[" * 2000 + b'\\"{","l":[' + b",".join([b"[{}]"] * 2000) + b"]}}"
+    table, refused = Decoder(contract_of(FREE)).decode([wide])
+    assert table.num_rows == 1 and refused == []
 
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:

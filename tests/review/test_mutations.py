@@ -95,21 +95,26 @@ def broken(control: Control, resources: list[Any]) -> list[Any]:
         return MUTATIONS.get(control.id, lambda found: _take_away(control, found))(made)
     if control.id in MUTATIONS:
         return MUTATIONS[control.id](made)
-    # One that is good until now; the order in which a program makes resources is not fixed.
-    target = next(item for item in made if item[0] in control.types and not judged(control, [item]))
-    if control.path:
-        *parents, last = control.path.split(".")
-        place = target[2]
-        for part in parents:
-            place = place.setdefault(part, {}) if not isinstance(place.get(part), list) else place[part][0]
-        place.pop(last, None)
-        if control.remedy:
-            place[last] = "something else"
-        return made
-    # What the control's own test has as bad, in the place of one of ours.
-    target[2].clear()
-    target[2].update(copy.deepcopy(RESOURCES[control.id][1][-1]))
+    # The order in which a program makes resources is not fixed, and a control is not for each one of a type.
+    for target in (item for item in made if item[0] in control.types and not judged(control, [item])):
+        _break(control, target[2])
+        if judged(control, [target]):
+            break
     return made
+
+
+def _break(control: Control, inputs: dict[str, Any]) -> None:
+    if not control.path:  # what the control's own test has as bad
+        inputs.clear()
+        inputs.update(copy.deepcopy(RESOURCES[control.id][1][-1]))
+        return
+    *parents, last = control.path.split(".")
+    place = inputs
+    for part in parents:
+        place = place.setdefault(part, {}) if not isinstance(place.get(part), list) else place[part][0]
+    place.pop(last, None)
+    if control.remedy:
+        place[last] = "something else"
 
 
 def _take_away(control: Control, found: list[Any]) -> list[Any]:

@@ -401,7 +401,7 @@ def test_retraining_within_minutes_runs_on_the_cluster() -> None:
         for item in collect(previewed("prod"))[0]
         if item.document["kind"] == "CronJob"
     }
-    pod = jobs["diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod = jobs["retrain-diabetes-rf"]["jobTemplate"]["spec"]["template"]["spec"]
     order = [container["command"][2] for container in (*pod["initContainers"], *pod["containers"])]
     assert order == [
         f"pipelines.steps.{step}" for step in ("ingest", "quality", "features", "experiment", "evaluate", "register")

@@ -20,7 +20,8 @@ from pipelines.training.model_name import model_name, named_in
 from pipelines.training.projects import Project, project_of
 from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
-from spec.model_folders import View, is_model, load_contracts, options_of, read_model_file, views_of
+from spec.feature_views import View
+from spec.model_folders import is_model, load_contracts, options_of, read_model_file, views_of
 from spec.names import short_name
 from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read

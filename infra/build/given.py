@@ -9,7 +9,7 @@ from components.foundation.base import Scope
 from components.foundation.clock import Hours
 from infra.design import Design
 from spec.contracts import Contract
-from spec.model_folders import View
+from spec.feature_views import View
 from spec.objectives import Objectives
 
 VPC_CIDR = "10.40.0.0/16"

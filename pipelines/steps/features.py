@@ -20,7 +20,7 @@ from pipelines.context import Context, main
 from pipelines.data.raw_zone import parquet, read_parquet
 from spec.contracts import FUTURE_TOLERANCE_HOURS
 from spec.errors import GroundplanError
-from spec.model_folders import EVENT_TIME, View, free_name
+from spec.feature_views import EVENT_TIME, View, free_name
 from spec.outputs import Outputs
 
 if TYPE_CHECKING:

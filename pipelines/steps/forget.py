@@ -28,7 +28,7 @@ from pipelines.steps.features import duckdb_tables
 from pipelines.steps.quality import FORGOTTEN, forgotten_tokens, prepare
 from pipelines.training.model_name import project_root
 from spec.errors import GroundplanError
-from spec.model_folders import View
+from spec.feature_views import View
 
 if TYPE_CHECKING:
     import pyarrow as pa

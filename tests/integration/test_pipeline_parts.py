@@ -18,7 +18,7 @@ from pipelines import audit_chain as audit
 from pipelines.context import Context, load_definition
 from spec.contracts import Rule
 from spec.errors import GroundplanError, UsageError
-from spec.model_folders import View
+from spec.feature_views import View
 from spec.outputs import Outputs
 
 
@@ -140,7 +140,7 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
 def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path: Path, aws: Any) -> None:
     from pipelines.data.raw_zone import parquet
     from pipelines.steps.features import _fill_online, open_store
-    from spec.model_folders import EVENT_TIME
+    from spec.feature_views import EVENT_TIME
 
     view = View(
         name="filled", key="patient_id", key_type="integer", features={"bmi": "number", "stage": "integer"}, ttl_days=2
@@ -216,7 +216,7 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
     from pipelines.context import Wishes
     from pipelines.data.raw_zone import parquet
     from pipelines.steps.features import _fill_online, open_store
-    from spec.model_folders import EVENT_TIME
+    from spec.feature_views import EVENT_TIME
 
     view = View(
         name="clocked",

@@ -135,7 +135,7 @@ def at(*days: float) -> pa.Array:
 
 def test_every_label_stays_with_what_was_known_when_it_was_asked() -> None:
     from pipelines.steps.features import as_of
-    from spec.model_folders import View
+    from spec.feature_views import View
 
     guests = View(name="guests", key="guest", features={"account": "integer", "vip": "boolean"})
     rooms = View(name="rooms", key="room", features={"uses": "integer"}, ttl_days=2)
@@ -176,7 +176,7 @@ def test_a_label_gets_the_newest_row_that_is_not_later(
     rows: list[tuple[str, int, int]], asked: list[tuple[str, int]], ttl: int
 ) -> None:
     from pipelines.steps.features import as_of
-    from spec.model_folders import View
+    from spec.feature_views import View
 
     once = {(key, day): value for key, day, value in rows}
     view = View(name="v", key="k", features={"f": "integer"}, ttl_days=ttl)

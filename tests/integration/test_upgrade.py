@@ -123,10 +123,11 @@ def acme(releases: tuple[Path, Path, Path], tmp_path: Path) -> tuple[Path, Run]:
 
 
 def contents(project: Path) -> dict[str, bytes]:
+    left_out = {".groundplan", "__pycache__"}
     return {
         str(path.relative_to(project)): path.read_bytes()
         for path in project.rglob("*")
-        if path.is_file() and ".groundplan" not in path.parts
+        if path.is_file() and not left_out & set(path.parts)
     }
 
 

@@ -136,22 +136,22 @@ def write_repository(root: Path, name: str = "", requirement: str = "") -> Writt
             where="--name",
             fix=f"use lowercase letters, digits and dashes, beginning with a letter, at most {LONGEST_NAME}",
         )
-    texts = repository_files(name, requirement or own_requirement())
+    requirement = requirement or own_requirement()
+    texts = repository_files(name, requirement)
     if root.exists():
         others = sorted({path.name for path in root.iterdir()} - MAY_BE_THERE)
-        kept = [file for file in texts if (root / file).exists()]
         if others:
             raise UsageError(
                 f"contains {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}",
                 where=str(root),
                 fix="run it in an empty folder",
             )
-        texts = {file: text for file, text in texts.items() if file not in kept}
+        texts = {file: text for file, text in texts.items() if not (root / file).exists()}
     for file, text in texts.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(text, encoding="utf-8")
     (root / "models").mkdir(exist_ok=True)
-    return Written(root, name, tuple(texts), requirement or own_requirement())
+    return Written(root, name, tuple(texts), requirement)
 
 
 def repository_files(name: str, requirement: str) -> dict[str, str]:

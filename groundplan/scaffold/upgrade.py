@@ -99,18 +99,14 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
     folder = root / ".groundplan" / "upgrade"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    release, requirement = _install(folder, _wanted(named[0], to))
-    packages = _changed_packages(release)
-    _install_packages(folder, release, packages)
+    release, version, requirement = _install(folder, _wanted(named[0], to))
+    packages = _install_packages(folder, release)
     texts = json.loads(_by_the_release(release, root, "-c", _TEXTS, _name(root), requirement))
     stacks = tuple(_stack(release, root, file.name.split(".")[1]) for file in sorted(root.glob("stacks/Pulumi.*.yaml")))
     here = repository_files(_name(root), named[0])
     schema = "stacks/objectives.schema.json"
     files, conflicts = _merged(root, folder, here, texts)
     files[REQUIREMENTS] = file.read_text(encoding="utf-8").replace(named[0], requirement)
-    from importlib.metadata import distributions
-
-    version = next(item.version for item in distributions(path=[str(release)]) if item.name == "groundplan")
     return Upgrade(
         root,
         _own_version(),
@@ -219,14 +215,13 @@ def _pip(folder: Path, *arguments: str) -> None:
         )
 
 
-def _install(folder: Path, wanted: str) -> tuple[Path, str]:
-    """Where the release is now, and how a repository names it."""
+def _install(folder: Path, wanted: str) -> tuple[Path, str, str]:
+    """Where the release is now, its version, and how a repository names it."""
     release, report = folder / "release", folder / "report.json"
     _pip(release, "--no-build-isolation", "--report", str(report), wanted)
     (installed,) = json.loads(report.read_text(encoding="utf-8"))["install"]
-    return release, requirement_of(
-        installed["metadata"]["version"], installed["download_info"] if installed["is_direct"] else {}
-    )
+    version = installed["metadata"]["version"]
+    return release, version, requirement_of(version, installed["download_info"] if installed["is_direct"] else {})
 
 
 def _locked(text: str) -> dict[str, tuple[str, str]]:
@@ -242,19 +237,6 @@ def _locked(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _changed_packages(release: Path) -> tuple[tuple[str, str, str], ...]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    def here(name: str) -> str:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return ""
-
-    there = _locked(_lock_of(release))
-    return tuple((name, here(name), wanted) for name, (wanted, _) in there.items() if here(name) != wanted)
-
-
 def _lock_of(release: Path) -> str:
     file = release / "groundplan" / "scaffold" / "templates" / "repository" / LOCK
     if not file.is_file():
@@ -266,12 +248,26 @@ def _lock_of(release: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _install_packages(folder: Path, release: Path, packages: tuple[tuple[str, str, str], ...]) -> None:
-    """What the release wants of another version, beside the release; the rest is shared."""
-    if packages:
-        locked = _locked(_lock_of(release))
-        (folder / LOCK).write_text("\n".join(locked[name][1] for name, _, _ in packages) + "\n", encoding="utf-8")
+def _install_packages(folder: Path, release: Path) -> tuple[tuple[str, str, str], ...]:
+    """Install what the release wants of another version, beside the release; the rest is shared.
+
+    Returns:
+        Name, version here, version there.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    def here(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return ""
+
+    locked = _locked(_lock_of(release))
+    changed = tuple((name, before, wanted) for name, (wanted, _) in locked.items() if (before := here(name)) != wanted)
+    if changed:
+        (folder / LOCK).write_text("\n".join(locked[name][1] for name, _, _ in changed) + "\n", encoding="utf-8")
         _pip(release, "--require-hashes", "-r", str(folder / LOCK))
+    return changed
 
 
 _TEXTS = (

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from spec import contracts as standard
 from spec.contracts import Contract
@@ -48,6 +48,7 @@ class ModelFile(BaseModel):
         views: Feature views by name.
         options: Arguments of the source, by name.
         recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
+        classes: What people call each class of the label, by the label's value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,12 @@ class ModelFile(BaseModel):
     views: dict[str, View] = {}
     options: dict[str, Option] = {}
     recording: bool = False
+    classes: dict[Annotated[str, BeforeValidator(str)], str] = {}  # YAML reads 0 as a number
+
+    def answer(self, prediction: Any) -> str:
+        """A predicted class as a person would say it: ``on time (class 0)``."""
+        name = self.classes.get(str(prediction))
+        return f"{name} (class {prediction})" if name else f"class {prediction}"
 
 
 def read_model_file(folder: Path) -> ModelFile:

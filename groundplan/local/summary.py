@@ -277,8 +277,9 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     ranked = sorted(found["shap_values"].items(), key=lambda item: -abs(item[1]))
     digits = 1 if found["explains"] == "prediction" else 3
     effects = ", ".join(f"{name} {value:+.{digits}f}" for name, value in ranked[:5])
-    answer = str(found["predictions"][0]) if digits == 3 else f"{found['predictions'][0]:.1f}"
-    answer += "".join(f" ({name} {found[name]:.2f})" for name in ("probability", "score") if name in found)
+    answer = found["answer"] + "".join(
+        f", {name} {found[name]:.2f}" for name in ("probability", "score") if name in found
+    )
     console.print(
         f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']}"
         f" {found['model_version']}",

@@ -402,7 +402,7 @@ def _run_model(
     if marker.is_file():
         before["experiment"](lambda: None)  # the registry tells what serves
         found = summary.results[model] = now_serving(home, state, model, steps)
-        summary.explanation[model] = explain_one(state, found) if "deploy" in found else {}
+        summary.explanation[model] = explain_one(state, item.folder, found) if "deploy" in found else {}
         clock.say(
             f"{model}: already there, serves {found['register']['version']}"
             if "register" in found
@@ -417,7 +417,9 @@ def _run_model(
         def done(step: Done) -> None:
             clock.done(f"{model}: {step.step.title}", step.seconds)
             if step.step.name == "deploy":  # monitoring takes as long as loading SHAP does; there are two cores
-                explanation.append(pool.submit(explain_one, state, results(home, state, model, run, steps)))
+                explanation.append(
+                    pool.submit(explain_one, state, item.folder, results(home, state, model, run, steps))
+                )
 
         def progress(step: Step, text: str) -> None:
             clock.say.progress(f"{model}: {step.name}: {text}")
@@ -493,7 +495,7 @@ def new_run() -> str:
     return f"{datetime.now(UTC):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def explain_one(state: State, folder: ModelFolder, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Ask the endpoint for one entity's prediction by key and for why; empty where there are no features or no
     endpoint.
     """
@@ -506,12 +508,16 @@ def explain_one(state: State, found: dict[str, dict[str, Any]]) -> dict[str, Any
     common = {"EndpointName": found["deploy"]["endpoint"], "ContentType": "application/json", "Body": body}
     predicted = runtime.invoke_endpoint(**common)
     explained = runtime.invoke_endpoint(**common, CustomAttributes="explain")
+    answer = json.loads(predicted["Body"].read())
+    explanation = json.loads(explained["Body"].read())["explanations"][0]
+    prediction = answer["predictions"][0]
     return {
         "request": body,
         "endpoint": found["deploy"]["endpoint"],
         "variant": predicted["InvokedProductionVariant"],
-        **json.loads(predicted["Body"].read()),
-        **json.loads(explained["Body"].read())["explanations"][0],
+        "answer": folder.file.answer(prediction) if explanation["explains"] != "prediction" else f"{prediction:.1f}",
+        **answer,
+        **explanation,
     }
 
 

@@ -55,7 +55,7 @@ def test_up_tells_where_every_event_went(project: Path) -> None:
         and re.search(r"roc_auc 0\.[67]\d* \(baseline 0\.5\)", text)
     )
     assert re.search(
-        r"correctly warned flights for each one asked better than the baseline \(95 % interval .*\), worth [\d,]+ USD a"
+        r"correct warnings per prediction better than the baseline \(95 % interval .*\), worth [\d,]+ USD a"
         r" month \(",
         text,
     )

@@ -15,6 +15,7 @@ from pipelines.context import load_definition
 from pipelines.training.model_name import named_in, owner_of
 from spec.errors import UsageError
 from spec.model_folders import (
+    ModelFile,
     View,
     consumer_groups,
     folder_names,
@@ -173,3 +174,23 @@ def test_what_model_yaml_names_is_one_model_whichever_of_its_scripts_runs() -> N
     assert {item.model for item in found} == {"flights-late"} and {owner_of(item) for item in found} == {
         "models/flights-late"
     }
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction", "answer"),
+    [
+        (0, 0, "on time (class 0)"),
+        ("0", 0, "on time (class 0)"),
+        (False, False, "on time (class False)"),
+        ("early", "early", "on time (class early)"),
+        (0, 1, "class 1"),
+    ],
+)
+def test_a_class_is_called_what_people_call_it(tmp_path: Path, label: Any, prediction: Any, answer: str) -> None:
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"classes": {label: "on time"}}), encoding="utf-8")
+    assert read_model_file(tmp_path).answer(prediction) == answer
+
+
+def test_every_field_of_model_yaml_is_documented() -> None:
+    page = (DIABETES.parents[1] / "docs" / "own-model.md").read_text(encoding="utf-8")
+    assert [name for name in ModelFile.model_fields if f"\n| `{name}` |" not in page] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from spec.errors import UsageError
 
@@ -200,9 +202,23 @@ def requirement_of(version: str, direct: dict[str, Any]) -> str:
     address = direct["url"]
     if commit := direct.get("vcs_info", {}).get("commit_id"):
         address = f"{direct['vcs_info']['vcs']}+{address}@{commit}"
-    elif digest := (direct.get("archive_info", {}).get("hashes") or {}).get("sha256"):
+    elif digest := _digest(address, direct.get("archive_info", {})):
         address = f"{address}#sha256={digest}"
     return f"groundplan @ {address}"
+
+
+def _digest(address: str, archive: dict[str, Any]) -> str:
+    """SHA-256 of an archive: uv and pip before 23.1 do not say that of a file, so it is read."""
+    if stated := (archive.get("hashes") or {}).get("sha256"):
+        return str(stated)
+    kind, _, stated = (archive.get("hash") or "").partition("=")
+    if kind == "sha256":
+        return str(stated)
+    file = Path(unquote(urlsplit(address).path))
+    if not address.startswith("file:") or not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_policy_pack(folder: Path) -> Path:

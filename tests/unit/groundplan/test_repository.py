@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from datetime import date, timedelta
@@ -118,6 +119,10 @@ def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path: Path, folder: st
             {"url": "https://a/groundplan.whl", "archive_info": {"hashes": {"sha256": "ab"}}},
             "groundplan @ https://a/groundplan.whl#sha256=ab",
         ),
+        (
+            {"url": "https://a/groundplan.whl", "archive_info": {"hash": "sha256=ab"}},
+            "groundplan @ https://a/groundplan.whl#sha256=ab",
+        ),
         ({"url": "https://a/groundplan.whl", "archive_info": {}}, "groundplan @ https://a/groundplan.whl"),
         (
             {"url": "https://a/b", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
@@ -131,6 +136,15 @@ def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path: Path, folder: st
 )
 def test_the_release_is_named_by_where_it_was_installed_from(direct: dict[str, Any], wanted: str) -> None:
     assert requirement_of("1.2.3", direct) == wanted
+
+
+def test_a_wheel_on_this_machine_is_hashed_where_its_installer_has_not(tmp_path: Path) -> None:
+    wheel = tmp_path / "a release" / "groundplan-1.2.3.whl"
+    wheel.parent.mkdir()
+    wheel.write_bytes(b"wheel")
+    digest = hashlib.sha256(b"wheel").hexdigest()
+    said = requirement_of("1.2.3", {"url": wheel.as_uri(), "archive_info": {}})
+    assert said == f"groundplan @ {wheel.as_uri()}#sha256={digest}"
 
 
 def test_the_command_says_what_only_this_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

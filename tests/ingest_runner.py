@@ -12,16 +12,15 @@ import sys
 from typing import Any
 
 from pipelines.context import main
-from pipelines.data import broker
 from pipelines.data.raw_zone import RawZone
 from pipelines.steps import ingest
 
-RANGE_EVENTS, BATCH_EVENTS, SESSION_TIMEOUT_MS = 500, 200, 2000
+RANGE_EVENTS, BATCH_EVENTS = 500, 200
 
 
 def run(die: str) -> None:
     """Run the step with what is told for its death."""
-    ingest.RANGE_EVENTS, ingest.BATCH_EVENTS, broker.SESSION_TIMEOUT_MS = RANGE_EVENTS, BATCH_EVENTS, SESSION_TIMEOUT_MS
+    ingest.RANGE_EVENTS, ingest.BATCH_EVENTS = RANGE_EVENTS, BATCH_EVENTS
     kind, _, value = die.partition(":")
     at = {"put": lambda: int(value), "random": lambda: random.Random(int(value)).randint(1, 30)}.get(kind, lambda: 0)()
     puts = 0

@@ -58,6 +58,7 @@ _SHADOWING = (
     "MLFLOW_EXPERIMENT_ID",
     "MLFLOW_RUN_ID",
 )
+QUICK_SESSION_MS = "2000"  # tansu forms a group only after half of its first member's session timeout
 _OURS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
 
 
@@ -99,6 +100,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
         "GROUNDPLAN_HOME": str(home.folder),
         "GROUNDPLAN_OUTPUTS": str(home.outputs_file),
         **({"KAFKA_VALIDATES": "1"} if home.schemas.is_dir() else {}),
+        **({"KAFKA_SESSION_TIMEOUT_MS": QUICK_SESSION_MS} if (kafka := services.get("kafka")) and kafka.owned else {}),
         "PYTHONPATH": os.pathsep.join((str(guard), str(home.root))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

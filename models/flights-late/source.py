@@ -40,9 +40,10 @@ def events(topic: str, months: str = "1-12") -> Iterator[dict[str, Any]]:
         ValueError: There are no such months.
     """
     first, last = _first_and_last(months)
-    frame = {"flights": _flights, "weather": _weather, "planes": _planes}[topic]()
+    raw = _read(f"{topic}.csv")
     if topic != "planes":
-        frame = frame[frame.pop("month").between(first, last)]
+        raw = raw[raw["month"].between(first, last)]
+    frame = {"flights": _flights, "weather": _weather, "planes": _planes}[topic](raw)
     columns = [frame[name].tolist() for name in frame.columns]
     for row in zip(*columns, strict=True):
         yield {
@@ -57,17 +58,15 @@ def _first_and_last(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def _flights() -> Any:
+def _flights(raw: Any) -> Any:
     import pandas as pd
 
-    raw = _read("flights.csv")
     scheduled = pd.to_datetime(raw["time_hour"]) + pd.to_timedelta(raw["minute"], unit="min")
     departed = scheduled + pd.to_timedelta(raw["dep_delay"], unit="min")
     number, hhmm = raw["flight"].astype(str), raw["sched_dep_time"].astype(str).str.zfill(4)
     day = pd.to_datetime(raw[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")
     made = pd.DataFrame(
         {
-            "month": raw["month"],
             "flight_id": day + "-" + raw["carrier"] + "-" + number + "-" + raw["origin"] + "-" + hhmm,
             "scheduled_departure": _text(scheduled),
             "departed_at": _text(departed),
@@ -91,14 +90,12 @@ def _flights() -> Any:
     return made.sort_values(["scheduled_departure", "flight_id"], ignore_index=True)
 
 
-def _weather() -> Any:
+def _weather(raw: Any) -> Any:
     import pandas as pd
 
-    raw = _read("weather.csv")
     observed = pd.to_datetime(raw["time_hour"])
     made = pd.DataFrame(
         {
-            "month": raw["month"],
             "observation_id": raw["origin"] + "-" + observed.dt.strftime("%Y-%m-%dT%H"),
             "observed_at": _text(observed),
         }
@@ -107,13 +104,16 @@ def _weather() -> Any:
     return made.sort_values(["observed_at", "origin"], ignore_index=True)
 
 
-def _planes() -> Any:
-    raw = _read("planes.csv")
+def _planes(raw: Any) -> Any:
     return raw.assign(year=_whole(raw["year"]))[["tailnum", "year", "manufacturer", "model", "engines", "seats"]]
 
 
 def _text(times: Any) -> Any:
-    return times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    import numpy as np
+    import pandas as pd
+
+    texts = np.datetime_as_string(times.dt.tz_convert(None).to_numpy("datetime64[s]"))  # pandas' strftime is slow
+    return (pd.Series(texts, times.index, dtype=object) + "Z").where(times.notna(), None)
 
 
 def _whole(numbers: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from spec.errors import GroundplanError
 from spec.outputs import Outputs
 
-SESSION_TIMEOUT_MS = 6000  # a member that was killed holds its partitions no longer than this
+SESSION_TIMEOUT_MS = 6000  # a member that was killed holds its partitions no longer than this; brokers refuse less
+FETCH_WAIT_MS = 100  # a topic's end is seen after it
 _FETCH_BYTES = 8 * 1024 * 1024
 MOST_BYTES = 10 * 1024 * 1024  # of one event; brokers take less by default
 SEND_TIMEOUT_S = 60.0
@@ -55,6 +56,7 @@ def consumer(outputs: Outputs, group: str, **more: Any) -> Any:
     """A consumer that sees committed events only, from the beginning, and commits nothing by itself."""
     from confluent_kafka import Consumer
 
+    session_ms = int(os.environ.get("KAFKA_SESSION_TIMEOUT_MS", SESSION_TIMEOUT_MS))
     return Consumer(
         {
             **client_config(outputs),
@@ -62,8 +64,9 @@ def consumer(outputs: Outputs, group: str, **more: Any) -> Any:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 3,
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": session_ms // 3,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
             "fetch.max.bytes": _FETCH_BYTES,
             "max.partition.fetch.bytes": _FETCH_BYTES,
             "queued.max.messages.kbytes": 65536,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from groundplan.local.environment import child_environment, client_variables, shadowing, without_proxy
-from groundplan.local.home import Home
+from groundplan.local.home import Home, Service
 from groundplan.local.moto.aws import client
 from groundplan.local.services import own_service
 from spec.errors import GroundplanError
@@ -41,6 +41,12 @@ def test_nothing_of_the_users_accounts_reaches_a_process_of_the_local_cloud(
         and "AWS_SESSION_TOKEN" not in environment
     )
     assert environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5002"
+
+
+def test_only_our_own_broker_is_given_sessions_that_others_refuse(tmp_path: Path) -> None:
+    theirs = SERVICES | {"kafka": Service("kafka", "kafka.company.example:9092", owned=False)}
+    found = [child_environment(Home(tmp_path), services, "us-east-1") for services in (SERVICES, theirs, {})]
+    assert ["KAFKA_SESSION_TIMEOUT_MS" in environment for environment in found] == [True, False, False]
 
 
 def test_clients_get_every_address_and_lose_what_would_shadow_it() -> None:

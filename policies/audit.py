@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.control import Family, Item, Props, at, given, listed
+from policies.control import Family, at, given, listed
+from policies.stack import Item, Props, Stack
 
 AUDIT = Family("logging and audit", ("GDPR 5(2)", "HIPAA 164.312(b)", "SOX 404", "SOC 2 CC7.2"))
 _EKS_LOGS = {"api", "audit", "authenticator"}
@@ -101,9 +102,9 @@ def trail_data(props: Props) -> Iterator[str]:
     fix="Create a CloudTrail trail, or rely on the organization's and waive this finding.",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-create-a-trail-using-the-console-first-time.html",
 )
-def trail_present(items: list[Item]) -> Iterator[tuple[str, str]]:
+def trail_present(stack: Stack) -> Iterator[tuple[str, str]]:
     """At least one, where anything of AWS is made."""
-    if any(item.type.startswith("aws:") for item in items) and not any(item.type == _TRAIL for item in items):
+    if any(item.type.startswith("aws:") for item in stack.items) and not any(stack.of(_TRAIL)):
         yield "", "Nothing records who did what"
 
 
@@ -138,19 +139,19 @@ def logs_a_year(props: Props) -> Iterator[str]:
         yield f"They are deleted after {props['retentionInDays']:g} days"
 
 
-@AUDIT.stack(
+@AUDIT.each(
     "vpc-flow-logged",
     "Traffic of every VPC is logged",
+    "aws:ec2/vpc:Vpc",
     severity="medium",
     law=(*AUDIT.law, "CIS AWS 3.7"),
     fix="Create a FlowLog for it.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs.html",
 )
-def vpc_flow_logged(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """As many flow logs as VPCs."""
-    logs = sum(item.type == "aws:ec2/flowLog:FlowLog" for item in items)
-    for vpc in [item for item in items if item.type == "aws:ec2/vpc:Vpc"][logs:]:
-        yield vpc.urn, "Nobody can tell afterwards who talked to whom"
+def vpc_flow_logged(vpc: Item, stack: Stack) -> Iterator[str]:
+    """A flow log of the VPC itself."""
+    if not stack.companions(vpc, "aws:ec2/flowLog:FlowLog", "vpcId"):
+        yield "No record shows who talked to whom"
 
 
 @AUDIT.resource(

@@ -12,29 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Props = Mapping[str, Any]
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.stack import Item, Props, Stack, UndecidedError
+
+BUCKET = "aws:s3/bucket:Bucket"
 Check = Callable[[Props], Iterable[str]]
 Remedy = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class Item:
-    """A resource of a stack, as stack-wide controls see it.
-
-    Attributes:
-        protect: Whether the engine refuses to delete it.
-    """
-
-    type: str
-    name: str
-    urn: str
-    props: Props
-    protect: bool = False
-
-
-StackCheck = Callable[
-    [list[Item]], Iterable[tuple[str, str]]
-]  # URN of the resource at fault (empty: the stack), sentence
+StackCheck = Callable[[Stack], Iterable[tuple[str, str]]]  # URN of the resource at fault (empty: the stack), sentence
+EachCheck = Callable[[Item, Stack], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -42,14 +30,14 @@ class Control:
     """A control.
 
     Attributes:
-        types: Resource types it looks at (Pulumi's type tokens); empty for a stack-wide one.
+        types: Resource types it looks at (Pulumi's type tokens); empty for one about the whole stack.
         severity: critical, high, medium or low.
         law: The rules behind it, for example ``GDPR 32(1)(a)``; the word before the first blank, or ``SOC 2``, names
             the framework.
         remediation: How to mend what it finds.
         url: What it follows.
         production: Whether only production is held to it.
-        check, stack_check: One of the two.
+        check, stack_check: One of the two; the second where other resources decide, too.
         remedy: Mends the inputs in place, where that can be done without knowing the program.
         path: The one input it is about, if it is about one.
     """
@@ -146,6 +134,53 @@ class Family:
             self._add(
                 Control(
                     control_id, self.name, title, (), severity, law or self.law, fix, url, production, stack_check=check
+                )
+            )
+            return check
+
+        return register
+
+    def each(
+        self,
+        control_id: str,
+        title: str,
+        *types: str,
+        severity: str,
+        fix: str,
+        url: str,
+        law: tuple[str, ...] = (),
+        production: bool = False,
+    ) -> Callable[[EachCheck], EachCheck]:
+        """Register a function that looks at one resource, with the stack beside it: what it lacks may be a resource of
+        its own.
+
+        Raises:
+            ValueError: Another control has the same id.
+        """
+
+        def register(check: EachCheck) -> EachCheck:
+            def whole(stack: Stack) -> Iterator[tuple[str, str]]:
+                undecided = []
+                for item in stack.of(*types):
+                    try:
+                        yield from [(item.urn, fault) for fault in check(item, stack)]
+                    except UnknownValueError as error:
+                        undecided.append((item.urn, ".".join(error.props)))
+                if undecided:
+                    raise UndecidedError(undecided)
+
+            self._add(
+                Control(
+                    control_id,
+                    self.name,
+                    title,
+                    types,
+                    severity,
+                    law or self.law,
+                    fix,
+                    url,
+                    production,
+                    stack_check=whole,
                 )
             )
             return check

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from policies.control import Family, Item, Props, at, given, listed
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.control import Family, at, given, listed
+from policies.stack import Item, Props, Stack
 
 COST = Family("cost and ownership", ("SOX 404", "SOC 2 CC1.3"))
 REQUIRED_TAGS = ("Project", "Environment", "Owner")
@@ -24,6 +27,10 @@ _TAGGED = (
     "aws:ec2/instance:Instance",
     "aws:ec2/vpc:Vpc",
     "aws:lambda/function:Function",
+)
+CONFIGURATION, ENDPOINT = (
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    "aws:sagemaker/endpoint:Endpoint",
 )
 _ACCELERATED = re.compile(r"^(ml\.)?(p\d|g\d|gr\d|inf\d|trn\d|dl\d)")
 # Large instances are asked for by name, not by accident.
@@ -53,11 +60,9 @@ def tagged(props: Props) -> Iterator[str]:
     fix="Create a monthly cost budget.",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-managing-costs.html",
 )
-def budget_present(items: list[Item]) -> Iterator[tuple[str, str]]:
+def budget_present(stack: Stack) -> Iterator[tuple[str, str]]:
     """At least one, where anything of AWS is made."""
-    if any(item.type.startswith("aws:") for item in items) and not any(
-        item.type == "aws:budgets/budget:Budget" for item in items
-    ):
+    if any(item.type.startswith("aws:") for item in stack.items) and not any(stack.of("aws:budgets/budget:Budget")):
         yield "", "Nobody is told what it costs"
 
 
@@ -135,11 +140,11 @@ def not_outdated(props: Props) -> Iterator[str]:
     fix="Use spot nodes that come and go (Karpenter), a serverless endpoint, or a smaller type.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/machine-learning-lens/cost-optimization-pillar.html",
 )
-def no_idle_accelerator(items: list[Item]) -> Iterator[tuple[str, str]]:
+def no_idle_accelerator(stack: Stack) -> Iterator[tuple[str, str]]:
     """Instances, node groups and endpoints with accelerators that stand there at all times, in a stack whose tags
     don't say production.
     """
-    for item in items:
+    for item in stack.items:
         if not item.type.startswith("aws:") or item.type == "aws:ec2/launchTemplate:LaunchTemplate":
             continue
         accelerated = [kind for kind in _known_types(item.props) if _ACCELERATED.match(kind)]
@@ -153,8 +158,6 @@ def no_idle_accelerator(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 def _known_types(props: Props) -> list[str]:
-    from pulumi_policy.proxy import UnknownValueError
-
     try:
         return _types(props)
     except UnknownValueError:
@@ -168,12 +171,11 @@ def _known_types(props: Props) -> list[str]:
     fix="Give a NodePool of capacity type spot the greater weight, and one on demand the lesser.",
     url="https://karpenter.sh/docs/concepts/nodepools/",
 )
-def spot_with_fallback(items: list[Item]) -> Iterator[tuple[str, str]]:
+def spot_with_fallback(stack: Stack) -> Iterator[tuple[str, str]]:
     """By the requirements on karpenter.sh/capacity-type of all pools with a taint for GPUs."""
-    pools = [item for item in items if item.type == "kubernetes:karpenter.sh/v1:NodePool"]
     gpu = [
         item
-        for item in pools
+        for item in stack.of("kubernetes:karpenter.sh/v1:NodePool")
         if any("gpu" in str(taint.get("key")) for taint in listed(at(item.props, "spec.template.spec.taints")))
     ]
     kinds = {str(value) for item in gpu for value in _capacity_types(item)}
@@ -233,26 +235,32 @@ def volume_gp3(props: Props) -> Iterator[str]:
             yield "The volume is gp2"
 
 
-@COST.stack(
+@COST.each(
     "endpoint-scales",
     "Real-time endpoints scale with their load",
+    CONFIGURATION,
     severity="low",
     fix="Register the variant with Application Auto Scaling.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html",
 )
-def endpoint_scales(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """As many targets of SageMaker as endpoints on instances."""
-    configurations = [
-        item for item in items if item.type == "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
-    ]
-    instances = [
-        item
-        for item in configurations
-        if any(not given(v, "serverlessConfig") for v in listed(item.props.get("productionVariants")))
-    ]
-    targets = sum(
-        item.type == "aws:appautoscaling/target:Target" and item.props.get("serviceNamespace") == "sagemaker"
-        for item in items
-    )
-    for item in instances[targets:]:
-        yield item.urn, "It has as many instances at night as at noon"
+def endpoint_scales(configuration: Item, stack: Stack) -> Iterator[str]:
+    """A target of Application Auto Scaling names the endpoint, or comes from its configuration."""
+    if all(given(variant, "serverlessConfig") for variant in listed(configuration.props.get("productionVariants"))):
+        return
+    target = "aws:appautoscaling/target:Target"
+    endpoints = stack.companions(configuration, ENDPOINT, "endpointConfigName")
+    if not (
+        stack.companions(configuration, target, "resourceId")
+        or any(stack.companions(endpoint, target, "resourceId") for endpoint in endpoints)
+        or any(_names(item, endpoint) for item in stack.of(target) for endpoint in endpoints)
+    ):
+        yield "It has as many instances at night as at noon"
+
+
+def _names(target: Item, endpoint: Item) -> bool:
+    """Whether ``endpoint/NAME/variant/VARIANT`` is the endpoint's."""
+    try:
+        parts = str(target.props.get("resourceId")).split("/")
+        return len(parts) == 4 and parts[1] == endpoint.props.get("name")
+    except UnknownValueError:
+        return False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from pulumi_policy.proxy import UnknownValueError
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 
-from policies.control import Family, Item, Props, at, given, listed
-from policies.documents import statements
+from policies.control import BUCKET, Family, at, given, listed
+from policies.documents import policy_of, refuses
+from policies.iam.documents import UNKNOWN
+from policies.iam.matching import all_of, any_of
+from policies.stack import Item, Props, Stack
 
 REST = Family("encryption at rest", ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"))
 TRANSIT = Family("encryption in transit", ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7"))
@@ -19,6 +23,9 @@ LOCAL_NVME = (
     "ml.p5.",
 )  # encrypted in hardware; SageMaker refuses a key for them
 LEAST_DELETION_DAYS = 7
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
+_DEFAULT_TLS = "ELBSecurityPolicy-2016-08"  # of a listener made by the API that names none
+_TLS_12 = re.compile(r"-(TLS13-1-[23]|TLS-1-2|FS-1-2)-")
 
 REST.setting(
     "kms-key-rotates",
@@ -205,19 +212,20 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
             yield "Objects are encrypted with AWS's key, which can't be withdrawn"
 
 
-@REST.stack(
+@REST.each(
     "s3-key-named",
     "Every bucket names the key that encrypts it",
+    BUCKET,
     severity="high",
     fix="Create a BucketServerSideEncryptionConfiguration for it.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )
-def bucket_names_key(items: list[Item]) -> Iterator[tuple[str, str]]:
+def bucket_names_key(bucket: Item, stack: Stack) -> Iterator[str]:
     """A configuration of its own, or one inside of the bucket."""
     kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-    for item in buckets_without(items, [item for item in items if item.type == kind]):
-        if not given(item.props, "serverSideEncryptionConfiguration"):
-            yield item.urn, "The bucket is encrypted with AWS's key, which can't be withdrawn"
+    inside = ("serverSideEncryptionConfiguration", "serverSideEncryptionConfigurations")
+    if not stack.companions(bucket, kind, "bucket") and not any(given(bucket.props, key) for key in inside):
+        yield "The bucket is encrypted with AWS's key, which can't be withdrawn"
 
 
 @REST.resource(
@@ -356,16 +364,24 @@ def kafka_tls(props: Props) -> Iterator[str]:
     "listener-tls",
     "Load balancers listen with TLS",
     "aws:lb/listener:Listener",
-    "aws:alb/listener:Listener",
     severity="high",
-    fix="Use HTTPS or TLS with a certificate; a plain HTTP listener may only redirect.",
+    fix="Use HTTPS or TLS with ssl_policy ELBSecurityPolicy-TLS13-1-2-2021-06; a listener on HTTP may redirect to it.",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/create-https-listener.html",
 )
 def listener_tls(props: Props) -> Iterator[str]:
-    """HTTP only redirects."""
-    redirects = all(action.get("type") == "redirect" for action in listed(props.get("defaultActions")))
-    if props.get("protocol", "HTTP") in ("HTTP", "TCP") and not redirects:
-        yield f"It listens on {props.get('protocol', 'HTTP')}"
+    """HTTP only redirects to HTTPS, and TLS is at least 1.2. TCP is passed on as it is: what it carries is the target's
+    matter.
+    """
+    protocol = props.get("protocol", "HTTP" if given(props, "port") else "")
+    if protocol == "HTTP" and not all(map(_to_https, listed(props.get("defaultActions")))):
+        yield "It listens on HTTP"
+    policy = props.get("sslPolicy") or _DEFAULT_TLS
+    if protocol in ("HTTPS", "TLS") and not _TLS_12.search(str(policy)):
+        yield f"Its security policy {policy} accepts TLS older than 1.2"
+
+
+def _to_https(action: Props) -> bool:
+    return action.get("type") == "redirect" and at(action, "redirect.protocol") == "HTTPS"
 
 
 @TRANSIT.resource(
@@ -413,45 +429,37 @@ def postgres_tls(props: Props) -> Iterator[str]:
             yield "Clients may connect without TLS"
 
 
-@TRANSIT.stack(
+@TRANSIT.each(
     "s3-tls-only",
     "Buckets refuse requests without TLS",
+    BUCKET,
     severity="high",
     law=(*TRANSIT.law, "CIS AWS 2.1.1"),
     fix="Give the bucket a policy that denies s3:* where aws:SecureTransport is false.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
 )
-def buckets_tls(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Each bucket has such a policy."""
-    policies = [item for item in items if item.type == "aws:s3/bucketPolicy:BucketPolicy"]
-    guards = [
-        item for item in policies if any(_denies_plain(statement) for statement in statements(item.props.get("policy")))
-    ]
-    for item in buckets_without(items, guards):
-        yield item.urn, "Nothing refuses requests without TLS"
-
-
-def _denies_plain(statement: Props) -> bool:
-    return (
-        statement.get("Effect") == "Deny"
-        and str(at(statement, "Condition.Bool.aws:SecureTransport")).lower() == "false"
-    )
-
-
-def is_bucket(item: Item) -> bool:
-    """Buckets of either of the provider's types."""
-    return item.type in ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
-
-
-def buckets_without(items: list[Item], companions: list[Item]) -> Iterator[Item]:
-    """Buckets that none of the companions is about, by the bucket's name, or else by the resource's."""
-    named = {name for item in companions for name in (bucket_of(item), item.name)}
-    return (item for item in items if is_bucket(item) and not named & {bucket_of(item), item.name})
-
-
-def bucket_of(item: Item) -> str:
-    """Name of the bucket that a resource is, or is about; its own name where only a deployment can tell."""
+def bucket_tls(bucket: Item, stack: Stack) -> Iterator[str]:
+    """A policy of the bucket, or one inside of it, that refuses anybody's plain request for it and for its objects."""
+    documents = [item.props for item in stack.companions(bucket, "aws:s3/bucketPolicy:BucketPolicy", "bucket")]
+    documents += [bucket.props] if given(bucket.props, "policy") else []
     try:
-        return str(item.props.get("bucket") or item.name)
+        name = str(bucket.props["bucket"]) if given(bucket.props, "bucket") else UNKNOWN
     except UnknownValueError:
-        return item.name
+        name = UNKNOWN
+    refused = any_of(_refuses_plain(props, f"arn:aws:s3:::{name}") for props in documents)
+    if refused is None:
+        raise UnknownValueError(UNKNOWN_STRING_VALUE, ["policy"])
+    if not refused:
+        yield "Nothing refuses requests without TLS"
+
+
+def _refuses_plain(props: Props, arn: str) -> bool | None:
+    try:
+        policy = policy_of(props)
+    except UnknownValueError:
+        return None
+    of_bucket, of_objects = ("ListBucket", "PutBucketTagging"), ("GetObject", "PutObject", "DeleteObject")
+    asked = [*((action, arn) for action in of_bucket), *((action, f"{arn}/x") for action in of_objects)]
+    return all_of(
+        refuses(policy, f"s3:{action}", resource, {"aws:SecureTransport": "false"}) for action, resource in asked
+    )

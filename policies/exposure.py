@@ -7,12 +7,12 @@ from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, Item, Props, at, given, is_list, listed
-from policies.documents import allowed, everyone
-from policies.encryption import buckets_without
+from policies.control import BUCKET, Family, at, given, is_list, listed
+from policies.documents import lets_strangers_in, policy_of
+from policies.networks import internet_among
+from policies.stack import Item, Props, Stack
 
 EXPOSURE = Family("network exposure", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
-_ANYWHERE = ("0.0.0.0/0", "::/0")
 _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
 EXPOSURE.setting(
@@ -24,6 +24,7 @@ EXPOSURE.setting(
     severity="high",
     law=(*EXPOSURE.law, "CIS EKS 5.4.2"),
     url="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
+    applies=lambda props: not _only_from_offices(props),
 )
 EXPOSURE.setting(
     "redshift-private",
@@ -56,6 +57,7 @@ def database_private(props: Props) -> Iterator[str]:
     "s3-no-public-access",
     "Public access blocks are complete",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
     severity="critical",
     law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
     fix="Set all four blocks to True.",
@@ -67,27 +69,28 @@ def public_access_blocked(props: Props) -> Iterator[str]:
         yield f"{', '.join(off)} {'is' if len(off) == 1 else 'are'} off"
 
 
-@EXPOSURE.stack(
+@EXPOSURE.each(
     "s3-public-access-block",
     "Every bucket has a public access block",
+    BUCKET,
     severity="high",
     law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
     fix="Create a BucketPublicAccessBlock for it.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
-def buckets_blocked(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Whether it is whole is another control's matter."""
-    blocks = [item for item in items if item.type == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"]
-    for item in buckets_without(items, blocks):
-        yield item.urn, "The bucket has no public access block"
+def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
+    """Its own, or the account's; whether it is complete is another control's matter."""
+    if any(stack.of("aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock")):
+        return
+    if not stack.companions(bucket, "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "bucket"):
+        yield "The bucket has no public access block"
 
 
 @EXPOSURE.resource(
     "s3-no-public-acl",
     "No access control list opens a bucket",
     "aws:s3/bucketAcl:BucketAcl",
-    "aws:s3/bucket:Bucket",
-    "aws:s3/bucketV2:BucketV2",
+    BUCKET,
     severity="critical",
     fix="Omit acl; grant access by policy.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
@@ -113,10 +116,9 @@ def no_public_acl(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
 )
 def policy_not_public(props: Props) -> Iterator[str]:
-    """No statement that allows names everybody without a condition."""
-    for statement in allowed(props.get("policy")) if given(props, "policy") else ():
-        if everyone(statement):
-            yield f"Everybody is allowed {', '.join(map(str, listed(statement.get('Action'))))}"
+    """No statement lets a stranger in; conditions count as AWS evaluates them."""
+    for statement in lets_strangers_in(policy_of(props)) if given(props, "policy") else ():
+        yield f"Everybody is allowed {', '.join(statement.actions or ('everything but what it names',))}"
 
 
 @EXPOSURE.resource(
@@ -132,37 +134,39 @@ def policy_not_public(props: Props) -> Iterator[str]:
 )
 def no_open_ingress(props: Props) -> Iterator[str]:
     """No rule takes traffic from anywhere."""
-    rules = (
-        [props] if props.get("type") == "ingress" else listed(props.get("ingress")) if given(props, "ingress") else []
-    )
-    later: UnknownValueError | None = None
-    for place in [props, *rules]:
+    inside = listed(props.get("ingress")) if given(props, "ingress") else []
+    own = props.get("type") == "ingress" or given(props, "cidrIpv4") or given(props, "cidrIpv6")
+    unknown: list[UnknownValueError] = []
+    for place in [*([props] if own else []), *inside]:
+        ranges = list[str]()
         for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks"):
-            if place is props and key.endswith("Blocks") and props.get("type") != "ingress":
-                continue
-            try:
-                for cidr in _each(place, key):
-                    if cidr in _ANYWHERE or cidr.endswith("/1"):
-                        yield f"Traffic from {cidr} is allowed in"
-            except UnknownValueError as error:
-                later = error
-    if later:
-        raise later  # what is known has been judged
+            ranges += _each(place, key, unknown)
+        for text in internet_among(ranges):
+            yield f"Traffic from {text} is allowed in"
+    if unknown:
+        raise unknown[0]  # what is known has been judged
 
 
-def _each(place: Props, key: str) -> Iterator[str]:
-    """Texts of an input; the unknown ones come last, as an error."""
-    later: UnknownValueError | None = None
-    value: Any = place[key] if given(place, key) else None
+def _only_from_offices(props: Props) -> bool:
+    """Whether the endpoint's public address takes only the ranges that are named, and they are not the internet."""
+    ranges = listed(at(props, "vpcConfig.publicAccessCidrs"))
+    return bool(ranges) and not internet_among(map(str, ranges))
+
+
+def _each(place: Props, key: str, unknown: list[UnknownValueError]) -> Iterator[str]:
+    """The known texts of an input; of an unknown one the error is kept."""
+    try:
+        value: Any = place[key] if given(place, key) else None
+    except UnknownValueError as error:
+        unknown.append(error)
+        return
     for index in range(len(value) if is_list(value) else 0):
         try:
             yield str(value[index])
         except UnknownValueError as error:
-            later = error
+            unknown.append(error)
     if isinstance(value, str):
         yield value
-    if later:
-        raise later
 
 
 @EXPOSURE.resource(
@@ -181,20 +185,19 @@ def default_closed(props: Props) -> Iterator[str]:
             yield f"It has {direction} rules"
 
 
-@EXPOSURE.stack(
+@EXPOSURE.each(
     "default-group-taken-over",
     "Every VPC's default security group is taken over and closed",
+    "aws:ec2/vpc:Vpc",
     severity="medium",
     law=(*EXPOSURE.law, "CIS AWS 5.5"),
     fix="Create a DefaultSecurityGroup without rules for the VPC.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
 )
-def default_taken_over(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """As many closed default groups as VPCs."""
-    vpcs = [item for item in items if item.type == "aws:ec2/vpc:Vpc"]
-    closed = sum(item.type == "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup" for item in items)
-    for vpc in vpcs[closed:]:
-        yield vpc.urn, "AWS creates a default group for it that lets everything talk to everything"
+def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
+    """Whether it has rules is another control's matter."""
+    if not stack.companions(vpc, "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "vpcId"):
+        yield "AWS creates a default group for it that lets everything talk to everything"
 
 
 @EXPOSURE.resource(
@@ -273,7 +276,6 @@ def function_url(props: Props) -> Iterator[str]:
     "load-balancer-internal",
     "Load balancers are internal",
     "aws:lb/loadBalancer:LoadBalancer",
-    "aws:alb/loadBalancer:LoadBalancer",
     severity="medium",
     fix="Set internal to True; where it is meant for the public, waive it and put a web application firewall in front.",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from pulumi_policy.proxy import UnknownValueError
-
-from policies.control import Family, Props, at, given, listed
-from policies.documents import allowed, everyone, granted, statements
+from policies.control import Family, at, given, listed
+from policies.documents import (
+    STRANGERS_ACCOUNT,
+    allows,
+    granted,
+    lets_strangers_in,
+    on_everything,
+    policy_of,
+)
+from policies.iam.conditions import holds
+from policies.iam.documents import UNKNOWN, Statement
+from policies.iam.matching import action_fits
+from policies.iam.request import Request
+from policies.stack import Props
 
 IDENTITY = Family("identity", ("GDPR 32(4)", "HIPAA 164.308(a)(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3"))
 _POLICIES = (
@@ -38,8 +47,32 @@ _DEPUTIES = (
     "delivery.logs.amazonaws.com",
 )
 _LONGEST_SESSION = 28_800
-# A star, whatever stands around it: every resource, or every role, user or policy of the account.
-_EVERYTHING = re.compile(r"\*|arn:[a-z*-]*:\*|arn:[a-z*-]*:iam::[0-9*]*:(\*|role/\*|user/\*|policy/\*|group/\*)")
+_WIDENING = (
+    "iam:PutRolePolicy",
+    "iam:AttachRolePolicy",
+    "iam:PutUserPolicy",
+    "iam:AttachUserPolicy",
+    "iam:PutGroupPolicy",
+    "iam:AttachGroupPolicy",
+    "iam:CreatePolicyVersion",
+    "iam:SetDefaultPolicyVersion",
+    "iam:CreateAccessKey",
+    "iam:CreateLoginProfile",
+    "iam:UpdateLoginProfile",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:DeleteRolePermissionsBoundary",
+    "iam:AddUserToGroup",
+)
+_USING_KEYS = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom")
+_DESTROYING_KEYS = ("kms:ScheduleKeyDeletion", "kms:DisableKey")
+_BY_A_SERVICE = ("kms:viaservice", "kms:calleraccount", "kms:encryptioncontextkeys", "kms:resourcealiases")
+_ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?([0-9]{12})(?::root)?")
+# Of the company's own people nothing of this is known; it keeps out nobody that the statement names.
+_OURS = ("aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/*", "aws:RequestTag/*", "aws:TagKeys",
+         "aws:SourceIp", "aws:SourceVpc*", "aws:CurrentTime", "aws:RequestedRegion", "sts:RoleSessionName")  # fmt: skip
+_STRANGERS_SUBJECT = "repo:stranger/x:ref:refs/heads/main"
+# Their audience is an application of one company; https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
+_AUDIENCE_IS_ENOUGH = ("cognito-identity.amazonaws.com", "accounts.google.com", "www.amazon.com", "graph.facebook.com")
 
 
 @IDENTITY.resource(
@@ -54,9 +87,10 @@ _EVERYTHING = re.compile(r"\*|arn:[a-z*-]*:\*|arn:[a-z*-]*:iam::[0-9*]*:(\*|role
 def no_wildcards(props: Props) -> Iterator[str]:
     """No statement pairs a wildcard action with a wildcard resource."""
     for statement in granted(props):
-        wild = [action for action in listed(statement.get("Action")) if action == "*" or action.endswith(":*")]
-        if wild and _everything(statement):
-            yield f"{', '.join(wild)} is allowed on every resource"
+        services = {action: _service(action) for action in statement.actions or () if _whole_service(action)}
+        wide = [action for action, service in services.items() if on_everything(statement, service)]
+        if wide:
+            yield f"{', '.join(wide)} is allowed on every resource"
 
 
 @IDENTITY.resource(
@@ -71,8 +105,10 @@ def no_wildcards(props: Props) -> Iterator[str]:
 def no_star_action(props: Props) -> Iterator[str]:
     """Whatever the resource: a star includes services nobody has thought of."""
     for statement in granted(props):
-        if "*" in listed(statement.get("Action")) or given(statement, "NotAction"):
-            yield "Every action is allowed" if not given(statement, "NotAction") else "Every action but some is allowed"
+        if statement.not_actions is not None:
+            yield f"Every action except {', '.join(statement.not_actions)} is allowed"
+        elif any(_service(action) == "*" and _whole_service(action) for action in statement.actions or ()):
+            yield "Every action is allowed"
 
 
 @IDENTITY.resource(
@@ -85,11 +121,44 @@ def no_star_action(props: Props) -> Iterator[str]:
 )
 def passrole_limited(props: Props) -> Iterator[str]:
     """iam:PassRole on every role is the way to every right in the account."""
+    if any(allows(item, "iam:PassRole") and on_everything(item, "iam") for item in granted(props)):
+        yield "Any role may be passed to a service"
+
+
+@IDENTITY.resource(
+    "iam-assumed-roles-named",
+    "Roles are assumed by name",
+    *_GRANTS,
+    severity="high",
+    fix="Name the roles in Resource.",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_permissions-to-switch.html",
+)
+def assumed_roles_named(props: Props) -> Iterator[str]:
+    """sts:AssumeRole on every role reaches each role, of any account, that trusts this one's account."""
+    if any(_only_named(item, "sts:AssumeRole") and on_everything(item, "iam") for item in granted(props)):
+        yield "Any role may be assumed"
+
+
+@IDENTITY.resource(
+    "iam-secrets-named",
+    "No policy reads every secret or decrypts with every key",
+    *_GRANTS,
+    severity="high",
+    fix="Name the secrets, parameters and keys in Resource.",
+    url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_examples.html",
+)
+def secrets_named(props: Props) -> Iterator[str]:
+    """Whoever gets hold of the role has every password of the account."""
     for statement in granted(props):
-        if any(
-            action in ("iam:PassRole", "iam:Pass*", "iam:*") for action in listed(statement.get("Action"))
-        ) and _everything(statement):
-            yield "Any role may be passed to a service"
+        found = [
+            action
+            for action in ("secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameters", "kms:Decrypt")
+            if _only_named(statement, action)
+            and on_everything(statement, action.partition(":")[0], of_one_account=action.startswith("secrets"))
+            and not any(test.key.lower() in _BY_A_SERVICE for test in statement.tests)
+        ]
+        if found:
+            yield f"{', '.join(found)} is allowed on every resource"
 
 
 @IDENTITY.resource(
@@ -102,21 +171,11 @@ def passrole_limited(props: Props) -> Iterator[str]:
 )
 def cant_widen_itself(props: Props) -> Iterator[str]:
     """No writing of IAM on every resource."""
-    ways = (
-        "iam:PutRolePolicy",
-        "iam:AttachRolePolicy",
-        "iam:PutUserPolicy",
-        "iam:AttachUserPolicy",
-        "iam:CreatePolicyVersion",
-        "iam:CreateAccessKey",
-        "iam:UpdateAssumeRolePolicy",
-        "iam:DeleteRolePermissionsBoundary",
-        "iam:AddUserToGroup",
-    )
     for statement in granted(props):
-        found = [action for action in listed(statement.get("Action")) if action in ways]
-        if found and _everything(statement):
-            yield f"{', '.join(found)} on every resource leads to full access"
+        found = [action for action in _WIDENING if allows(statement, action)] if on_everything(statement, "iam") else []
+        if found:
+            named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+            yield f"{named} on every resource leads to full access"
 
 
 @IDENTITY.resource(
@@ -146,7 +205,7 @@ def no_administrator(props: Props) -> Iterator[str]:
 )
 def trust_named(props: Props) -> Iterator[str]:
     """Not everybody."""
-    if any(everyone(statement) for statement in allowed(props.get("assumeRolePolicy"))):
+    if given(props, "assumeRolePolicy") and lets_strangers_in(policy_of(props, "assumeRolePolicy")):
         yield "Anybody may assume the role"
 
 
@@ -160,11 +219,30 @@ def trust_named(props: Props) -> Iterator[str]:
 )
 def no_confused_deputy(props: Props) -> Iterator[str]:
     """Services that act for others are tied to the account."""
-    for statement in allowed(props.get("assumeRolePolicy")):
-        services = listed(at(statement, "Principal.Service"))
-        deputies = [service for service in services if service in _DEPUTIES]
-        if deputies and "aws:Source" not in json.dumps(_plain(statement.get("Condition"))):
-            yield f"{', '.join(deputies)} may assume the role for another account"
+    for statement in _trusts(props):
+        services = [value for kind, value in statement.principals or () if kind == "Service" and value in _DEPUTIES]
+        for_another = [service for service in services if _assumed_for_another(statement, service)]
+        if for_another:
+            yield f"{', '.join(for_another)} may assume the role for another account"
+
+
+def _assumed_for_another(statement: Statement, service: str) -> bool:
+    account = {"aws:SourceAccount": STRANGERS_ACCOUNT, "aws:SourceOrgID": "o-strangers0", "aws:SecureTransport": "true"}
+    patterns = [value for test in statement.tests if test.key.lower() == "aws:sourcearn" for value in test.values]
+    sources = [f"arn:aws:{service.partition('.')[0]}:us-east-1:{STRANGERS_ACCOUNT}:x", *map(_strangers, patterns)]
+    return any(
+        _may_assume(statement, Request("sts:AssumeRole", "", service, account | {"aws:SourceArn": source}))
+        for source in sources
+    )
+
+
+def _strangers(pattern: str) -> str:
+    """A stranger's resource that a pattern takes, too; nobody's where the pattern names the account."""
+    parts = pattern.split(":", 5)
+    if len(parts) == 6 and "*" not in parts[4]:
+        return ""
+    parts[4:5] = [STRANGERS_ACCOUNT]
+    return re.sub(r"[*?]", "x", ":".join(parts))
 
 
 @IDENTITY.resource(
@@ -177,11 +255,18 @@ def no_confused_deputy(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-api-require.html",
 )
 def people_use_mfa(props: Props) -> Iterator[str]:
-    """A role that anybody of an account may take asks for a second factor."""
-    for statement in allowed(props.get("assumeRolePolicy")):
-        accounts = [str(item) for item in listed(at(statement, "Principal.AWS")) if str(item).endswith(":root")]
-        if accounts and str(at(statement, "Condition.Bool.aws:MultiFactorAuthPresent")).lower() != "true":
-            yield "It can be assumed without a second factor"
+    """A role that anybody of an account may assume requires a second factor; a condition on ExternalId or on the
+    principal's ARN leaves programs only.
+    """
+    for statement in _trusts(props):
+        for kind, value in statement.principals or ():
+            account = _ACCOUNT.fullmatch(value)
+            if kind != "AWS" or not account or not allows(statement, "sts:AssumeRole"):
+                continue
+            person = f"arn:aws:iam::{account[1]}:user/person"
+            if _may_assume(statement, Request("sts:AssumeRole", "", person, {"aws:SecureTransport": "true"}, _OURS)):
+                yield "It can be assumed without a second factor"
+                return
 
 
 @IDENTITY.resource(
@@ -194,21 +279,45 @@ def people_use_mfa(props: Props) -> Iterator[str]:
 )
 def federation_narrow(props: Props) -> Iterator[str]:
     """With an OIDC provider such as GitHub's, the subject decides which repository comes in."""
-    for statement in allowed(props.get("assumeRolePolicy")):
-        if not at(statement, "Principal.Federated") or "sts:AssumeRoleWithWebIdentity" not in listed(
-            statement.get("Action")
+    for statement in _trusts(props):
+        providers = [value for kind, value in statement.principals or () if kind == "Federated"]
+        if not providers or not allows(statement, "sts:AssumeRoleWithWebIdentity"):
+            continue
+        if any(provider in _AUDIENCE_IS_ENOUGH for provider in providers) and any(
+            test.key.lower().endswith((":aud", ":app_id")) for test in statement.tests
         ):
             continue
-        conditions = statement.get("Condition") or {}
-        subjects = [
-            value
-            for tests in conditions.values()
-            for key, found in tests.items()
-            if key.endswith(":sub")
-            for value in listed(found)
-        ]
-        if not subjects or any(str(subject).startswith(("*", "repo:*")) for subject in subjects):
-            yield "Any token of the provider may assume the role"
+        claims = {test.key for test in statement.tests if ":" in test.key and not test.key.lower().startswith("aws:")}
+        subjects = [value for test in statement.tests if test.key.lower().endswith(":sub") for value in test.values]
+        for subject in dict.fromkeys(("stranger", _STRANGERS_SUBJECT, *map(_lookalike, subjects))):
+            context = {claim: subject for claim in claims if not claim.lower().endswith(":aud")}
+            open_keys = tuple(claim for claim in claims if claim.lower().endswith(":aud"))
+            request = Request("sts:AssumeRoleWithWebIdentity", "", providers[0], context, (*_OURS, *open_keys))
+            if _may_assume(statement, request):
+                yield "Any token of the provider may assume the role"
+                break
+
+
+def _lookalike(subject: str) -> str:
+    """A subject of somebody else's that a pattern takes, too: one that leaves open how the owner's name ends."""
+    fixed = re.split(r"[*?]", subject)[0]
+    owner = fixed.removeprefix("repo:")
+    return f"{fixed}-stranger/x:ref:refs/heads/main" if fixed != subject and "/" not in owner else _STRANGERS_SUBJECT
+
+
+def _trusts(props: Props) -> list[Statement]:
+    if not given(props, "assumeRolePolicy"):
+        return []
+    return [item for item in policy_of(props, "assumeRolePolicy").statements if item.effect == "Allow"]
+
+
+def _may_assume(statement: Statement, request: Request) -> bool:
+    """Whether a request has what the conditions of a statement want; what only a deployment can tell, none has."""
+    return all(
+        holds(test, request, variables=statement.variables) is not False for test in statement.tests
+    ) and not any(
+        UNKNOWN in value and not request.may_have(test.key) for test in statement.tests for value in test.values
+    )
 
 
 @IDENTITY.resource(
@@ -299,13 +408,12 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
 )
 def key_use_separate(props: Props) -> Iterator[str]:
     """Separation of duties."""
-    for statement in granted(props):
-        actions = listed(statement.get("Action"))
-        if any(action in ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:*") for action in actions):
-            yield (
-                f"{', '.join(action for action in actions if action.startswith('kms:'))} lets whoever reads the data"
-                " destroy it"
-            )
+    statements = list(granted(props))
+    if not any(allows(item, action) for item in statements for action in _USING_KEYS):
+        return  # an administrator's
+    destroying = [action for action in _DESTROYING_KEYS if any(allows(item, action) for item in statements)]
+    if destroying:
+        yield f"{', '.join(destroying)} lets whoever uses the key destroy what it encrypts"
 
 
 @IDENTITY.resource(
@@ -322,39 +430,24 @@ def document_valid(props: Props) -> Iterator[str]:
     for key in ("policy", "assumeRolePolicy"):
         if given(props, key):
             document = props[key]
-            if not statements(document):
+            if not policy_of(props, key).statements:
                 yield f"{key} has no statements"
             elif "2012-10-17" not in str(document if isinstance(document, str) else document.get("Version")):
                 yield f"{key} is not of version 2012-10-17"
 
 
-def _everything(statement: Props) -> bool:
-    for resource in (item for key in ("Resource", "NotResource") for item in _known(statement, key)):
-        if _EVERYTHING.fullmatch(resource):
-            return True
-    return given(statement, "NotResource")
+def _whole_service(action: str) -> bool:
+    """Whether a pattern means every action of a service."""
+    name = action.partition(":")[2] if ":" in action else action
+    return "*" in name and not name.strip("*?")
 
 
-def _known(statement: Props, key: str) -> Iterator[str]:
-    """Resources that can be told before a deployment; the others name one thing each, and no star."""
-    value = statement.get(key)
-    if isinstance(value, str):
-        yield value
-        return
-    if value is None:
-        return
-    for index in range(len(value)):
-        try:
-            yield str(value[index])
-        except UnknownValueError:
-            continue
+def _service(action: str) -> str:
+    service = action.partition(":")[0].lower() if ":" in action else "*"
+    return service if service.strip("*?") else "*"
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return (
-        [_plain(item) for item in listed(value)]
-        if not isinstance(value, (str, int, float, bool, type(None)))
-        else value
-    )
+def _only_named(statement: Statement, action: str) -> bool:
+    """Whether a statement allows an action by its service's name: of a star another control speaks."""
+    patterns = statement.actions or ()
+    return any(_service(one) != "*" and action_fits(one, action) is True for one in patterns)

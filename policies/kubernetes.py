@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from policies.control import Family, Item, Props, at, given, listed
+from policies.control import Family, at, given, listed
 from policies.secret_values import looks_secret
+from policies.stack import Item, Props, Stack
 
 KUBERNETES = Family("kubernetes", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.8"))
 _WORKLOADS = {
@@ -245,10 +246,10 @@ def _verified(item: Item) -> list[str]:
     ),
     url="https://docs.sigstore.dev/policy-controller/overview/",
 )
-def image_signed(items: list[Item]) -> Iterator[tuple[str, str]]:
+def image_signed(stack: Stack) -> Iterator[tuple[str, str]]:
     """Those of the account's own registry; a policy of admission must match each."""
-    globs = [glob for item in items if item.type.startswith("kubernetes:") for glob in _verified(item)]
-    for item in items:
+    globs = [glob for item in stack.items if item.type.startswith("kubernetes:") for glob in _verified(item)]
+    for item in stack.items:
         if item.type in WORKLOADS:
             for image in _images(item.props):
                 if _OWN_REGISTRY.match(image) and not any(fnmatchcase(image, glob) for glob in globs):
@@ -364,8 +365,8 @@ def pod_security(props: Props) -> Iterator[str]:
         yield f"The namespace {f'allows {level} pods' if level else 'enforces no pod security standard'}"
 
 
-def _by_namespace(items: list[Item], kind: str, name: str = "") -> set[str]:
-    found = [item for item in items if item.type.startswith("kubernetes:") and item.type.endswith(f":{kind}")]
+def _by_namespace(stack: Stack, kind: str, name: str = "") -> set[str]:
+    found = [item for item in stack.items if item.type.startswith("kubernetes:") and item.type.endswith(f":{kind}")]
     return {
         str(at(item.props, "metadata.namespace"))
         for item in found
@@ -373,8 +374,8 @@ def _by_namespace(items: list[Item], kind: str, name: str = "") -> set[str]:
     }
 
 
-def _namespaces(items: list[Item]) -> Iterator[tuple[Item, str]]:
-    for item in items:
+def _namespaces(stack: Stack) -> Iterator[tuple[Item, str]]:
+    for item in stack.items:
         if item.type == "kubernetes:core/v1:Namespace":
             yield item, str(at(item.props, "metadata.name") or item.name)
 
@@ -387,17 +388,17 @@ def _namespaces(items: list[Item]) -> Iterator[tuple[Item, str]]:
     fix="Create a NetworkPolicy with an empty podSelector, both policy types and no rules.",
     url="https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-policies",
 )
-def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
+def namespace_closed(stack: Stack) -> Iterator[tuple[str, str]]:
     """A policy that selects every pod and allows nothing."""
     closed = {
         str(at(item.props, "metadata.namespace"))
-        for item in items
+        for item in stack.items
         if item.type == "kubernetes:networking.k8s.io/v1:NetworkPolicy"
         and not at(item.props, "spec.podSelector.matchLabels")
         and {"Ingress", "Egress"} <= set(listed(at(item.props, "spec.policyTypes")))
         and not (at(item.props, "spec.ingress") or at(item.props, "spec.egress"))
     }
-    for item, name in _namespaces(items):
+    for item, name in _namespaces(stack):
         if name not in closed:
             yield item.urn, "Its pods may talk to everything, and everything to them"
 
@@ -410,10 +411,10 @@ def namespace_closed(items: list[Item]) -> Iterator[tuple[str, str]]:
     fix="Create a ResourceQuota.",
     url="https://kubernetes.io/docs/concepts/policy/resource-quotas/",
 )
-def namespace_quota(items: list[Item]) -> Iterator[tuple[str, str]]:
+def namespace_quota(stack: Stack) -> Iterator[tuple[str, str]]:
     """One each."""
-    limited = _by_namespace(items, "ResourceQuota")
-    for item, name in _namespaces(items):
+    limited = _by_namespace(stack, "ResourceQuota")
+    for item, name in _namespaces(stack):
         if name not in limited:
             yield item.urn, "One namespace may use up the whole cluster"
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, Item, Props, at, given, listed
+from policies.control import Family, at, given, listed
+from policies.stack import Item, Props, Stack
 
 ML = Family("machine learning", ("SOX 404", "SOC 2 CC8.1"))
 _DATA = ("GDPR 5(1)(d)", "SOC 2 PI1.2")
@@ -18,6 +19,8 @@ _CONFIGURATION, _ENDPOINT = (
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
     "aws:sagemaker/endpoint:Endpoint",
 )
+_ALARM, _TOPIC = "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:msk/topic:Topic"
+DEAD_LETTERS = (".dlq", "-dlq")
 _NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
 MOST_CANARY_PERCENT = 10
 
@@ -105,9 +108,10 @@ def capture_encrypted(props: Props) -> Iterator[str]:
         yield "Captured requests are encrypted with a key that AWS owns"
 
 
-@ML.stack(
+@ML.each(
     "endpoint-canary",
     "Production's endpoints are updated by a canary that alarms roll back",
+    _ENDPOINT,
     severity="high",
     production=True,
     fix=(
@@ -116,48 +120,39 @@ def capture_encrypted(props: Props) -> Iterator[str]:
     ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html",
 )
-def canary(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Serverless endpoints, which take no deployment configuration, are told by the configuration of the same
-    resource name.
-    """
-    serverless = {item.name for item in items if item.type == _CONFIGURATION and _serverless(item.props)}
-    for item in items:
-        if item.type != _ENDPOINT or item.name in serverless:
-            continue
-        routing = at(item.props, "deploymentConfig.blueGreenUpdatePolicy.trafficRoutingConfiguration") or {}
-        share = at(routing, "canarySize.value")
-        if routing.get("type") not in ("CANARY", "LINEAR"):
-            yield item.urn, "All traffic goes to a new version at once"
-        elif share is not None and share > MOST_CANARY_PERCENT:
-            yield item.urn, f"{share:g} % of the traffic goes to a new version at once"
-        if not listed(at(item.props, "deploymentConfig.autoRollbackConfiguration.alarms")):
-            yield item.urn, "No alarm rolls back a bad version"
+def canary(endpoint: Item, stack: Stack) -> Iterator[str]:
+    """Serverless endpoints take no deployment configuration."""
+    if any(_serverless(item.props) for item in stack.about(endpoint, "endpointConfigName", _CONFIGURATION)):
+        return
+    routing = at(endpoint.props, "deploymentConfig.blueGreenUpdatePolicy.trafficRoutingConfiguration") or {}
+    share = at(routing, "canarySize.value")
+    if routing.get("type") not in ("CANARY", "LINEAR"):
+        yield "All traffic goes to a new version at once"
+    elif share is not None and share > MOST_CANARY_PERCENT:
+        yield f"{share:g} % of the traffic goes to a new version at once"
+    if not listed(at(endpoint.props, "deploymentConfig.autoRollbackConfiguration.alarms")):
+        yield "No alarm rolls back a bad version"
 
 
-@ML.stack(
+@ML.each(
     "endpoint-alarmed",
     "Every endpoint has an alarm",
+    _ENDPOINT,
     severity="high",
     law=("SOC 2 CC7.2", "SOX 404"),
     fix="Create an alarm on its latency and its errors.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html",
 )
-def alarmed(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """By the alarm's dimension EndpointName."""
-    watched = {
-        _text(item.props.get("dimensions"), "EndpointName")
-        for item in items
-        if item.type == "aws:cloudwatch/metricAlarm:MetricAlarm"
-    }
-    for item in items:
-        if item.type == _ENDPOINT and _text(item.props, "name") not in watched:
-            yield item.urn, "Nobody is told when it fails"
+def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
+    """By the alarm's dimension EndpointName, or by one of its metrics."""
+    if not any(stack.companions(endpoint, _ALARM, key) for key in ("dimensions.EndpointName", "metricQueries")):
+        yield "Nobody is told when it fails"
 
 
 @ML.resource(
     "alarm-reaches-somebody",
     "Alarms notify somebody",
-    "aws:cloudwatch/metricAlarm:MetricAlarm",
+    _ALARM,
     severity="medium",
     law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
     fix="Set alarm_actions.",
@@ -210,36 +205,35 @@ def training_isolated(props: Props) -> Iterator[str]:
             yield f"The step {step.get('Name')} runs outside the VPC"
 
 
-@ML.stack(
+@ML.each(
     "topic-has-contract",
     "Every topic has a schema in the registry",
+    _TOPIC,
     severity="high",
     law=_DATA,
     fix="Register the topic's contract as a Glue schema of the same name.",
     url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html",
 )
-def topic_contract(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Dead-letter topics take what holds to no contract."""
-    schemas = {_text(item.props, "schemaName") for item in items if item.type == "aws:glue/schema:Schema"}
-    for item in _topics(items):
-        if not _dead_letters(item) and _text(item.props, "name") not in schemas:
-            yield item.urn, "Anything may be written to it"
+def topic_contract(topic: Item, stack: Stack) -> Iterator[str]:
+    """Dead-letter topics take what violates a contract."""
+    if not _dead_letters(topic) and not stack.companions(topic, "aws:glue/schema:Schema", "schemaName"):
+        yield "Anything may be written to it"
 
 
-@ML.stack(
+@ML.each(
     "topic-has-dead-letters",
     "Every topic has a dead-letter topic for events that violate its contract",
+    _TOPIC,
     severity="medium",
     law=_DATA,
     fix="Create a topic <name>.dlq.",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-kafka-client.html",
 )
-def topic_dead_letters(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """By name."""
-    names = {_text(item.props, "name") for item in _topics(items)}
-    for item in _topics(items):
-        if not _dead_letters(item) and f"{_text(item.props, 'name')}.dlq" not in names:
-            yield item.urn, "An event that violates the contract is lost, or stops the stream"
+def topic_dead_letters(topic: Item, stack: Stack) -> Iterator[str]:
+    """By name, which is how consumers find it."""
+    names = {_text(item.props, "name") for item in stack.of(_TOPIC)}
+    if not _dead_letters(topic) and not names & {f"{_text(topic.props, 'name')}{end}" for end in DEAD_LETTERS}:
+        yield "An event that violates the contract is lost, or stops the stream"
 
 
 @ML.resource(
@@ -278,12 +272,8 @@ def model_approved(props: Props) -> Iterator[str]:
             yield "One person has signed it off twice"
 
 
-def _topics(items: list[Item]) -> list[Item]:
-    return [item for item in items if item.type == "aws:msk/topic:Topic"]
-
-
 def _dead_letters(item: Item) -> bool:
-    return _text(item.props, "name").endswith((".dlq", "-dlq"))
+    return _text(item.props, "name").endswith(DEAD_LETTERS)
 
 
 def _text(props: Any, key: str) -> str:

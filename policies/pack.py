@@ -23,9 +23,11 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
-from policies.control import Control, Item
+from policies.control import Control
 from policies.controls import CONTROLS
+from policies.quick import SWITCH
 from policies.settings import LONGEST_DAYS, UNWAIVABLE, Settings, read_settings
+from policies.stack import Item, Stack, canonical
 
 WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who answers for them
     "GROUNDPLAN_POLICY_WAIVERS"
@@ -79,7 +81,7 @@ def _validation(
     assert check is not None
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if args.resource_type in types:
+        if canonical(args.resource_type) in types:
             for fault in check(args.props):
                 if not waived(args.name):
                     report(f"{fault}. {control.remediation}", None)
@@ -93,7 +95,7 @@ def _remediation(control: Control) -> Any:
         return None
 
     def remediate(args: ResourceValidationArgs) -> dict[str, Any] | None:
-        if args.resource_type not in control.types or not list(check(args.props)):
+        if canonical(args.resource_type) not in control.types or not list(check(args.props)):
             return None
         mended: dict[str, Any] = _plain(args.props)
         remedy(mended)
@@ -118,26 +120,33 @@ def _stack_validation(
     assert check is not None
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        items = _items(args)
-        for urn, fault in check(list(items.values())):
-            if not waived(items[urn].name if urn in items else ""):
+        stack = _stack(args)
+        for urn, fault in check(stack):
+            if not waived(stack.name(urn)):
                 report(f"{fault}. {control.remediation}", urn or None)
 
     return validate
 
 
-_last = (
-    threading.local()
-)  # the resources of the last stack-wide policy, and its items: a quick pack gives the next one the same
+# The resources of the last stack-wide policy, and the stack of them: a quick pack gives the next one the same.
+_last = threading.local()
 
 
-def _items(args: StackValidationArgs) -> dict[str, Item]:
+def _stack(args: StackValidationArgs) -> Stack:
     if getattr(_last, "resources", None) is not args.resources:
-        _last.items = {
-            r.urn: Item(r.resource_type, r.name, r.urn, _properties(r), bool(r.opts.protect)) for r in args.resources
-        }
+        _last.stack = Stack(
+            Item(
+                canonical(r.resource_type),
+                r.name,
+                r.urn,
+                _properties(r),
+                bool(r.opts.protect),
+                {key: tuple(source.urn for source in sources) for key, sources in r.property_dependencies.items()},
+            )
+            for r in args.resources
+        )
         _last.resources = args.resources
-    found: dict[str, Item] = _last.items
+    found: Stack = _last.stack
     return found
 
 
@@ -145,10 +154,11 @@ def _properties(resource: PolicyResource) -> Mapping[str, Any]:
     """A resource's properties; a control that reads them is told where nothing of them is known.
 
     In a preview the engine has nothing of a resource whose provider is not configured yet, such as a Kubernetes object
-    before there is a cluster.
+    before there is a cluster. A review has every resource's inputs.
     """
     nothing = (
         not resource.props
+        and os.environ.get(SWITCH) != "1"
         and pulumi.runtime.is_dry_run()
         and resource.resource_type.startswith(("aws:", "kubernetes:"))
     )

@@ -16,6 +16,7 @@ from typing import Any
 import pulumi_policy.policy as sdk
 
 from policies.controls import CONTROLS
+from policies.stack import canonical
 
 SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack, and nowhere else
 # What is replaced, and what that relies on.
@@ -124,7 +125,9 @@ def _quick(servicer: Any) -> Any:
             if request.type not in for_type:
                 controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, _POLICIES))
                 for_type[request.type] = [
-                    policy for policy, control in controls if control is None or request.type in control.types
+                    policy
+                    for policy, control in controls
+                    if control is None or canonical(request.type) in control.types
                 ]
             view = copy.copy(self)
             setattr(view, _POLICIES, for_type[request.type])

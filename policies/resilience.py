@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.control import Family, Item, Props, at, given, listed
-from policies.encryption import buckets_without
+from policies.control import BUCKET, Family, at, given, listed
+from policies.documents import known
+from policies.iam.documents import UNKNOWN
+from policies.stack import Item, Props, Stack
 
 RESILIENCE = Family("resilience and backup", ("GDPR 32(1)(c)", "HIPAA 164.308(a)(7)(ii)", "SOC 2 A1.2"))
 _DATABASE = "aws:rds/instance:Instance"
@@ -110,56 +112,74 @@ def final_snapshot(props: Props) -> Iterator[str]:
         yield "Deleting it deletes everything"
 
 
-@RESILIENCE.stack(
+@RESILIENCE.each(
     "s3-versioned",
     "Buckets keep previous versions",
+    BUCKET,
     severity="medium",
     law=(*RESILIENCE.law, "SOX 404"),
     fix="Create a BucketVersioning with status Enabled.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html",
 )
-def versioned(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """An object that is overwritten or deleted by mistake can be had back."""
-    settings = [item for item in items if item.type.startswith("aws:s3/bucketVersioning")]
-    for item in buckets_without(
-        items, [item for item in settings if at(item.props, "versioningConfiguration.status") == "Enabled"]
+def versioned(bucket: Item, stack: Stack) -> Iterator[str]:
+    """An object that is overwritten or deleted by mistake can be restored."""
+    settings = stack.companions(bucket, "aws:s3/bucketVersioning:BucketVersioning", "bucket")
+    inside = (at(bucket.props, "versioning.enabled"), at(bucket.props, "versionings.enabled"))
+    if True not in inside and not any(
+        at(item.props, "versioningConfiguration.status") == "Enabled" for item in settings
     ):
-        if at(item.props, "versioning.enabled") is not True:
-            yield item.urn, "Overwritten objects are lost"
+        yield "Overwritten objects are lost"
 
 
-@RESILIENCE.stack(
+@RESILIENCE.each(
     "backup-plan-present",
     "Production's databases and tables are in a backup plan",
+    _DATABASE,
+    "aws:rds/cluster:Cluster",
+    "aws:dynamodb/table:Table",
     severity="medium",
     production=True,
     fix="Create a backup plan and select them.",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/about-backup-plans.html",
 )
-def backup_plan(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """A plan and a selection, where there is something to back up."""
-    types = {item.type for item in items}
-    if (
-        types & {_DATABASE, "aws:rds/cluster:Cluster", "aws:dynamodb/table:Table"}
-        and not {"aws:backup/plan:Plan", "aws:backup/selection:Selection"} <= types
-    ):
-        yield "", "Databases and tables are in no backup plan"
+def backup_plan(item: Item, stack: Stack) -> Iterator[str]:
+    """A selection names it, by ARN or by one of its tags."""
+    selection = "aws:backup/selection:Selection"
+    if stack.companions(item, selection, "resources"):
+        return
+    if not any(_selects(found.props, item.props) for found in stack.of(selection)):
+        yield "It is in no backup plan"
 
 
-@RESILIENCE.stack(
+def _selects(selection: Props, props: Props) -> bool:
+    """Whether a selection is of everything, or of a tag that the resource has."""
+    for pattern in listed(known(selection).get("resources")):
+        if pattern.rpartition(":")[2].strip("*") in ("", "table/", "db"):
+            return True
+    tags = known(props.get("tags") or {})
+    wanted = [(tag.get("key"), tag.get("value")) for tag in listed(known(selection).get("selectionTags"))]
+    for condition in listed(known(selection).get("conditions")):
+        wanted += [
+            (str(test.get("key")).removeprefix("aws:ResourceTag/"), test.get("value"))
+            for test in listed(condition.get("stringEquals"))
+        ]
+    return any(tags.get(key) == value or value == UNKNOWN for key, value in wanted if key in tags)
+
+
+@RESILIENCE.each(
     "data-protected",
     "What stores production's data can't be deleted by a deployment",
+    *_HOLDS_DATA,
     severity="medium",
     production=True,
     law=(*RESILIENCE.law, "SOX 404"),
     fix="Pass ResourceOptions(protect=True).",
     url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
 )
-def data_protected(items: list[Item]) -> Iterator[tuple[str, str]]:
+def data_protected(item: Item, _stack: Stack) -> Iterator[str]:
     """The engine's own protection, for mistakes in the program."""
-    for item in items:
-        if item.type in _HOLDS_DATA and not item.protect:
-            yield item.urn, "A deployment that no longer has it would delete it"
+    if not item.protect:
+        yield "A deployment that no longer has it would delete it"
 
 
 @RESILIENCE.resource(

@@ -3,70 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from policies.control import Family, Item, Props, at, given, listed
-from policies.encryption import bucket_of, buckets_without, is_bucket
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.control import BUCKET, Family, at, given, listed
+from policies.stack import Item, Props, Stack
 
 RETENTION = Family("retention and residency", ("GDPR 5(1)(e)", "HIPAA 164.316(b)(2)(i)", "SOX 404", "SOC 2 C1.2"))
 EU = ("eu-central-1", "eu-west-1", "eu-west-3", "eu-north-1", "eu-south-1", "eu-south-2")
 _LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
 
 
-@RETENTION.stack(
+@RETENTION.each(
     "audit-log-locked",
     "The bucket of the audit trail can't be changed",
+    BUCKET,
     severity="high",
     law=("SOX 404", "HIPAA 164.312(c)(1)", "SOC 2 CC7.2", "GDPR 5(2)"),
     fix="Create the bucket with object_lock_enabled, and a BucketObjectLockConfiguration with a default retention.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html",
 )
-def audit_locked(items: list[Item]) -> Iterator[tuple[str, str]]:
+def audit_locked(bucket: Item, stack: Stack) -> Iterator[str]:
     """Write once, read many, for the bucket that a trail of this stack writes to."""
-    locked = {
-        name
-        for item in items
-        if item.type == _LOCK and at(item.props, "rule.defaultRetention.mode")
-        for name in (bucket_of(item), item.name)
-    }
-    buckets = {name: item for item in items if is_bucket(item) for name in (bucket_of(item), item.name)}
-    for item in items:
-        if item.type == "aws:cloudtrail/trail:Trail" and "s3BucketName" in item.props:
-            name = _text(item, "s3BucketName")
-            if name in buckets and name not in locked:
-                yield buckets[name].urn, "Whoever may write to it may remove the trail's files"
+    if _has_trail(bucket, stack) and not any(_mode(lock) for lock in stack.companions(bucket, _LOCK, "bucket")):
+        yield "Whoever may write to it may remove the trail's files"
 
 
-@RETENTION.resource(
+@RETENTION.each(
     "audit-lock-compliance",
     "Production's locks can't be lifted",
-    _LOCK,
+    BUCKET,
     severity="medium",
     production=True,
     law=("SOX 404", "SOC 2 CC7.2"),
     fix="Set the mode of the audit bucket's default retention to COMPLIANCE.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html#object-lock-retention-modes",
 )
-def lock_compliance(props: Props) -> Iterator[str]:
-    """In the bucket whose name says that it holds the audit log; elsewhere GOVERNANCE is enough."""
-    if "audit" in str(props.get("bucket", "")) and at(props, "rule.defaultRetention.mode") != "COMPLIANCE":
+def lock_compliance(bucket: Item, stack: Stack) -> Iterator[str]:
+    """In the bucket that a trail writes to; elsewhere GOVERNANCE is enough."""
+    modes = {_mode(lock) for lock in stack.companions(bucket, _LOCK, "bucket")}
+    if modes and "COMPLIANCE" not in modes and _has_trail(bucket, stack):
         yield "Whoever has s3:BypassGovernanceRetention may remove the log"
 
 
-@RETENTION.stack(
+def _has_trail(bucket: Item, stack: Stack) -> bool:
+    return bool(stack.companions(bucket, "aws:cloudtrail/trail:Trail", "s3BucketName"))
+
+
+def _mode(lock: Item) -> Any:
+    return at(lock.props, "rule.defaultRetention.mode")
+
+
+@RETENTION.each(
     "s3-lifecycle",
     "Buckets have a lifecycle for old objects",
+    BUCKET,
     severity="medium",
     law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
     fix="Create a BucketLifecycleConfiguration with an expiration or a transition.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html",
 )
-def lifecycle(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """Storage limitation: nothing is kept only because nobody has deleted it."""
-    for item in buckets_without(
-        items, [item for item in items if item.type.startswith("aws:s3/bucketLifecycleConfiguration")]
-    ):
-        if not listed(item.props.get("lifecycleRules")):
-            yield item.urn, "Objects are kept forever"
+def lifecycle(bucket: Item, stack: Stack) -> Iterator[str]:
+    """Storage limitation: nothing is kept only because it was never deleted."""
+    kind = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    if not stack.companions(bucket, kind, "bucket") and not listed(bucket.props.get("lifecycleRules")):
+        yield "Objects are kept forever"
 
 
 @RETENTION.resource(
@@ -124,11 +126,11 @@ def replicas_in_law(props: Props) -> Iterator[str]:
     fix="Omit region, or name one of the Union's.",
     url="https://gdpr-info.eu/art-44-gdpr/",
 )
-def in_one_law(items: list[Item]) -> Iterator[tuple[str, str]]:
+def in_one_law(stack: Stack) -> Iterator[tuple[str, str]]:
     """By the region of the stack's providers and of single resources."""
     named = [
         (item, _text(item, "region"))
-        for item in items
+        for item in stack.items
         if item.type.startswith(("aws:", "pulumi:providers:aws")) and given(item.props, "region")
     ]
     inside = [region for _, region in named if region in EU]
@@ -138,8 +140,6 @@ def in_one_law(items: list[Item]) -> Iterator[tuple[str, str]]:
 
 
 def _text(item: Item, key: str) -> str:
-    from pulumi_policy.proxy import UnknownValueError
-
     try:
         return str(item.props[key])
     except UnknownValueError:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, Item, Props, at, listed
+from policies.control import Family, at, listed
+from policies.stack import Item, Props, Stack
 
 SECRETS = Family("secrets", ("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"))
 _NAMES = re.compile(
@@ -156,17 +157,16 @@ def can_be_restored(props: Props) -> Iterator[str]:
         yield f"It can't be restored {days:g} days after its deletion"
 
 
-@SECRETS.stack(
+@SECRETS.each(
     "secret-rotates",
     "Secrets rotate",
+    "aws:secretsmanager/secret:Secret",
     severity="medium",
     law=(*SECRETS.law, "SOX 404"),
     fix="Create a SecretRotation for it, or waive it with the reason why its value must stay.",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets.html",
 )
-def rotates(items: list[Item]) -> Iterator[tuple[str, str]]:
-    """As found by the rotation's resource name: it is that of the secret."""
-    rotating = {item.name for item in items if item.type == "aws:secretsmanager/secretRotation:SecretRotation"}
-    for item in items:
-        if item.type == "aws:secretsmanager/secret:Secret" and item.name not in rotating:
-            yield item.urn, "Its value stays as it is until somebody changes it"
+def rotates(secret: Item, stack: Stack) -> Iterator[str]:
+    """A rotation of its own."""
+    if not stack.companions(secret, "aws:secretsmanager/secretRotation:SecretRotation", "secretId"):
+        yield "Its value stays as it is until somebody changes it"

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 
 from groundplan.engine.program import COMPUTED_INSIDE, DOCUMENTS, SECRET, engine_urn, project_name, run, run_file
+from groundplan.engine.transforms import Transforms
 from groundplan.engine.unknown import UNKNOWN
 from spec.errors import GroundplanError
 
@@ -28,6 +29,7 @@ class Previewed:
 
     Attributes:
         inputs: As sent to the provider, camel case; unknown values are ``UNKNOWN``.
+        references: By input, the URNs of the resources that it comes from.
         aliases: URNs it may have had before.
         protect: Whether the engine refuses to delete it.
     """
@@ -43,6 +45,7 @@ class Previewed:
     protect: bool
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _NoLookups(Mocks):
@@ -62,10 +65,14 @@ class PreviewMonitor(MockMonitor):
         super().__init__(_NoLookups())
         self.found: dict[str, Previewed] = {}
         self._lock = threading.Lock()
+        self._transforms = Transforms()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The URN the engine would give."""
         return engine_urn(parent, type_, name)
+
+    def registering(self, urn: str, request: Any) -> None:
+        """Called with each resource as the program wants it, its transforms applied."""
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """What the program only reads is there already, and nothing of it is known."""
@@ -86,11 +93,18 @@ class PreviewMonitor(MockMonitor):
         unknown.update({"result": rpc.UNKNOWN})
         return provider_pb2.CallResponse(**{"return": unknown})
 
+    def RegisterStackTransform(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Apply it to every resource from now on."""
+        self._transforms.add(request)
+        return empty_pb2.Empty()
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Note the resource; its id is unknown."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
+        self._transforms.apply(urn, request)
+        self.registering(urn, request)
         item = Previewed(
             urn=urn,
             type=request.type,
@@ -103,6 +117,9 @@ class PreviewMonitor(MockMonitor):
             protect=request.protect,
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
+            references={
+                key: tuple(sorted(item.urns)) for key, item in request.propertyDependencies.items() if item.urns
+            },
         )
         with self._lock:
             if urn in self.found:

@@ -16,9 +16,10 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan.engine.preview import PreviewMonitor
+from groundplan.engine.preview import Previewed, PreviewMonitor
 from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
+from groundplan.review.default_tags import DefaultTags
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 from spec.names import HOME, PACKAGES
@@ -28,10 +29,44 @@ _OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {
 }  # the program may be of another revision of this project
 
 
+_IDENTIFIERS = ("arn", "name", "bucket", "identifier", "clusterIdentifier")  # outputs by which others are found
+
+
+class _ForPacks:
+    """What policy packs are told of each resource, whichever monitor the program runs against."""
+
+    def __init__(self, config: dict[str, str]) -> None:
+        self._default_tags = DefaultTags(config)
+        self._given: dict[str, struct_pb2.Struct] = {}
+        self.judged: list[Any] = []  # of the packs' protocol
+
+    def note(self, urn: str, request: Any) -> None:
+        """Before the answer changes the same message."""
+        self._given[urn] = _for_packs(request.object)
+        self._default_tags.add(urn, request, self._given[urn])
+
+    def asked(self, found: Previewed, more: struct_pb2.Struct | None = None) -> Any:
+        """The ``AnalyzeRequest`` of a resource; it is noted as one of the stack's.
+
+        Args:
+            more: What the stack's controls see beside the inputs.
+        """
+        given = self._given.pop(found.urn)
+        asked = packs.request_of(found.urn, found.type, found.name, given, protect=found.protect)
+        seen = asked
+        if more is not None:
+            whole = struct_pb2.Struct()
+            whole.CopyFrom(more)
+            whole.MergeFrom(given)
+            seen = packs.request_of(found.urn, found.type, found.name, whole, protect=found.protect)
+        self.judged.append(packs.resource_of(seen, found.parent, list(found.dependencies), found.references))
+        return asked
+
+
 class ReviewMonitor(PreviewMonitor):
     """A preview that answers look-ups, and hands each resource to the packs."""
 
-    def __init__(self, root: Path, region: str, asked: list[packs.Pack]) -> None:
+    def __init__(self, root: Path, config: dict[str, str], region: str, asked: list[packs.Pack]) -> None:
         super().__init__()
         self.mocks.call = self._look_up  # type: ignore[method-assign]
         self._region = region
@@ -39,16 +74,18 @@ class ReviewMonitor(PreviewMonitor):
         self._root, self._packs = root, asked
         self.items: list[dict[str, Any]] = []
         self._sources: dict[str, str] = {}  # by URN; what a component makes later has its component's
-        self.judged: list[Any] = []  # of the packs' protocol
+        self.for_packs = _ForPacks(config)
 
     def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
         self.lookups.add(args.token)
         return lookups.answer(args.token, dict(args.args), self._region), []
 
+    def registering(self, urn: str, request: Any) -> None:
+        """Keep it for the packs."""
+        self.for_packs.note(urn, request)
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Note the resource, and have it judged."""
-        # Before the answer changes the same message.
-        properties = _for_packs(request.object)
         answer = super().RegisterResource(request)
         if request.type == "pulumi:pulumi:Stack":
             return answer
@@ -68,8 +105,7 @@ class ReviewMonitor(PreviewMonitor):
                 "dependencies": list(found.dependencies),
             }
         )
-        asked = packs.request_of(found.urn, found.type, found.name, properties, protect=found.protect)
-        self.judged.append(packs.resource_of(asked, found.parent, list(found.dependencies)))
+        asked = self.for_packs.asked(found)
         if found.custom:
             for pack in self._packs:
                 pack.ask(asked)
@@ -154,7 +190,7 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         region = request["config"].get("aws:region") or os.environ.get("AWS_REGION") or "us-east-1"
         os.environ["GROUNDPLAN_REVIEW"] = "1"
         os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
-        monitor = ReviewMonitor(root, region, asked)
+        monitor = ReviewMonitor(root, request["config"], region, asked)
         missing.install()
         _step_aside(root, main, request.get("virtualenv"), built_on_this="groundplan:objectives" in request["config"])
         run(
@@ -167,11 +203,21 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         )
         if missing.keys:
             return {"missing": missing.keys}
+        judging = [pack.judge(monitor.for_packs.judged) for pack in asked]
+        place = request.get("permissions")
+        second = _Second(request, main, region) if place else None
+        said = [pack.finish(whole) for pack, whole in zip(asked, judging, strict=True)]
+        if second is None and any(item["undecided"] for item in said):
+            second = _Second(request, main, region)
+        if second is not None and not second.error:
+            for pack, item in zip(asked, said, strict=True):
+                pack.again(item, second.asked, second.judged)
         return {
-            **_deployed(request, main),
             "resources": monitor.items,
             "lookups": sorted(monitor.lookups),
-            "packs": [pack.finish(monitor.judged) for pack in asked],
+            "packs": said,
+            "deployed": second.resources if second else [],
+            "deployed_error": second.error if second else "",
         }
     except GroundplanError as error:
         found = {"what": error.what, "where": error.where, "fix": error.fix}
@@ -181,21 +227,31 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
 
 
-def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
-    """The resources once more, as a deployment would know them, where permissions are to be evaluated; while the
-    packs judge.
-    """
-    if not request.get("permissions"):
-        return {"deployed": []}
-    from groundplan.review.permissions.deployed import DeployedMonitor
+class _Second:
+    """The resources once more, as a deployment would know them: what only AWS can tell is made up, so that ``apply``
+    runs and permissions can be evaluated.
 
-    monitor = DeployedMonitor(**request["permissions"])
-    try:
-        run(lambda: _program(main), monitor, request["stack"], request["config"], project=request["project"])
-    except Exception as error:  # a value that is made up is not always one that the program can go on with
-        return {"deployed": [], "deployed_error": f"{type(error).__name__}: {error}"}
-    return {
-        "deployed": [
+    Attributes:
+        error: Why there are none: a value that is made up is not always one that the program can go on with.
+    """
+
+    def __init__(self, request: dict[str, Any], main: Path, region: str) -> None:
+        place: dict[str, str] = request.get("permissions") or {"region": region, "account": lookups.ACCOUNT}
+        monitor = _monitor_of_stand_ins(request["config"], place)
+        self.resources: list[dict[str, Any]] = []
+        self.asked, self.judged, self.error = monitor.asked, monitor.for_packs.judged, ""
+        try:
+            run(
+                lambda: _program(main),
+                monitor,
+                request["stack"],
+                request["config"],
+                project=request["project"],
+            )
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            return
+        self.resources = [
             {
                 "urn": item.urn,
                 "type": item.type,
@@ -206,7 +262,39 @@ def _deployed(request: dict[str, Any], main: Path) -> dict[str, Any]:
             for item in monitor.found.values()
             if item.custom
         ]
-    }
+
+
+def _monitor_of_stand_ins(config: dict[str, str], place: dict[str, str]) -> Any:
+    from groundplan.review.permissions.deployed import DeployedMonitor
+
+    class StandIns(DeployedMonitor):
+        """Answers with made-up values, and keeps what packs could not decide without them."""
+
+        def __init__(self) -> None:
+            super().__init__(**place)
+            self.mocks.call = self._look_up  # type: ignore[method-assign]
+            self.for_packs, self.asked = _ForPacks(config), dict[str, Any]()
+
+        def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
+            return lookups.answer(args.token, dict(args.args), place["region"]), []
+
+        def registering(self, urn: str, request: Any) -> None:
+            """Keep it for the packs."""
+            self.for_packs.note(urn, request)
+
+        def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+            """Note the resource with what AWS might give."""
+            answer = super().RegisterResource(request)
+            if request.type != "pulumi:pulumi:Stack":
+                known = struct_pb2.Struct()
+                known.update({"id": answer.id} if answer.id else {})
+                for key in _IDENTIFIERS:
+                    if key in answer.object.fields:
+                        known.fields[key].CopyFrom(answer.object.fields[key])
+                self.asked[answer.urn] = self.for_packs.asked(self.found[answer.urn], known)
+            return answer
+
+    return StandIns()
 
 
 def _program(main: Path) -> None:

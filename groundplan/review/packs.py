@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -31,6 +32,9 @@ _SEVERITIES = {
     analyzer_pb2.POLICY_SEVERITY_MEDIUM: "medium",
 }
 _CANT = re.compile(r"can't run policy '([^']+)' from policy pack '[^']+' during preview: (.*)", re.DOTALL)
+
+_OF_URN = re.compile(r"(\S.*?) of (urn:pulumi:.+?)(?:; | can't be known)")  # as policies/stack.py says it
+STAND_INS = "(decided with stand-ins for what only a deployment can tell)"
 
 
 class Pack:
@@ -75,32 +79,76 @@ class Pack:
         """Have one resource judged; the answer comes with ``finish``."""
         self._queue.put(request)
 
-    def finish(self, resources: list[Any]) -> dict[str, Any]:
-        """All the pack has to say: its policies, its findings, what it could not decide.
+    def judge(self, resources: list[Any]) -> Any:
+        """Have the whole stack judged, once all of its resources have been; the answer is for ``finish``.
 
         Args:
             resources: ``AnalyzerResource`` of the whole stack.
 
         Raises:
-            ReviewError: It did not start, or one of its policies raised.
+            ReviewError: It did not start.
         """
         self._queue.put(None)
         self._thread.join(START_TIMEOUT_S + ASK_TIMEOUT_S)
         if self._problem:
             raise self._problem
+        return self._stack(resources)
+
+    def finish(self, whole: Any) -> dict[str, Any]:
+        """All the pack has to say: its policies, its findings, what it could not decide.
+
+        Raises:
+            ReviewError: One of its policies raised.
+        """
         try:
-            whole = self.stub.AnalyzeStack.future(
-                analyzer_pb2.AnalyzeStackRequest(resources=resources), timeout=ASK_TIMEOUT_S
-            )
             said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
             said += [(item.urn, item) for item in whole.result().diagnostics]
             info = self._info.result()
         except grpc.RpcError as error:
-            text = error.details() or str(error.code())
-            named = re.search(r"with policy '([^']+)'", text)
-            what = f"the policy {named[1]} raised: {_last(text)}" if named else f"the policy pack failed: {_last(text)}"
-            raise ReviewError(what, where=_place(text) or str(self.path)) from None
+            raise self._raised(error) from None
         return {"pack": info.name, "policies": [_policy(item) for item in info.policies], **_told(said)}
+
+    def again(self, said: dict[str, Any], requests: Mapping[str, Any], resources: list[Any]) -> None:
+        """Decide what could not be decided, by values that stand in for those that only a deployment can tell.
+
+        Args:
+            said: What ``finish`` gave; findings are added, and what is decided now is no longer undecided.
+            requests: ``AnalyzeRequest`` by URN, with stand-ins.
+            resources: ``AnalyzerResource`` of the whole stack, with stand-ins.
+        """
+        wanted = {(item["policy"], item["urn"]) for item in said["undecided"]}
+        urns = dict.fromkeys(urn for _, urn in wanted if urn in requests)
+        if not wanted:
+            return
+        asked = [(urn, self.stub.Analyze.future(requests[urn], timeout=ASK_TIMEOUT_S)) for urn in urns]
+        whole = self._stack(resources)
+        try:
+            answered = [(urn, item) for urn, future in asked for item in future.result().diagnostics]
+            answered += [(item.urn, item) for item in whole.result().diagnostics]
+        except grpc.RpcError:
+            return  # a policy can't read a stand-in: what was undecided stays so
+        found = _told(answered)
+        still = {(item["policy"], item["urn"]) for item in found["undecided"]}
+        said["undecided"] = [
+            item
+            for item in said["undecided"]
+            if (item["policy"], item["urn"]) in still or not (item["urn"] in requests or not item["urn"])
+        ]
+        said["findings"] += [
+            {**item, "message": f"{item['message']} {STAND_INS}"}
+            for item in found["findings"]
+            if (item["policy"], item["urn"]) in wanted or (item["policy"], "") in wanted
+        ]
+
+    def _stack(self, resources: list[Any]) -> Any:
+        request = analyzer_pb2.AnalyzeStackRequest(resources=resources)
+        return self.stub.AnalyzeStack.future(request, timeout=ASK_TIMEOUT_S)
+
+    def _raised(self, error: grpc.RpcError) -> ReviewError:
+        text = error.details() or str(error.code())
+        named = re.search(r"with policy '([^']+)'", text)
+        what = f"the policy {named[1]} raised: {_last(text)}" if named else f"the policy pack failed: {_last(text)}"
+        return ReviewError(what, where=_place(text) or str(self.path))
 
 
 def _policy(item: Any) -> dict[str, Any]:
@@ -120,7 +168,10 @@ def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
     findings, undecided = [], []
     for urn, item in said:
         if cant := _CANT.match(item.message):
-            undecided.append({"policy": cant[1], "urn": urn, "why": cant[2].strip()})
+            parts = [] if urn else _OF_URN.findall(cant[2])
+            undecided += [{"policy": cant[1], "urn": of, "why": f"{what} can't be known"} for what, of in parts]
+            if not parts:
+                undecided.append({"policy": cant[1], "urn": urn, "why": cant[2].strip()})
             continue
         # The SDK puts the policy's description before what it reports.
         message = item.message.removeprefix(item.description).strip() or item.description
@@ -161,8 +212,12 @@ def request_of(urn: str, type_: str, name: str, properties: struct_pb2.Struct, *
     )
 
 
-def resource_of(request: Any, parent: str, dependencies: list[str]) -> Any:
-    """The ``AnalyzerResource`` of the same resource."""
+def resource_of(request: Any, parent: str, dependencies: list[str], by_input: Mapping[str, Sequence[str]]) -> Any:
+    """The ``AnalyzerResource`` of the same resource.
+
+    Args:
+        by_input: URNs that each input comes from.
+    """
     return analyzer_pb2.AnalyzerResource(
         urn=request.urn,
         type=request.type,
@@ -171,4 +226,7 @@ def resource_of(request: Any, parent: str, dependencies: list[str]) -> Any:
         options=request.options,
         parent=parent,
         dependencies=dependencies,
+        propertyDependencies={
+            key: analyzer_pb2.AnalyzerPropertyDependencies(urns=urns) for key, urns in by_input.items()
+        },
     )

@@ -8,16 +8,17 @@ takes away what a careless change of the program would, and the pack's own funct
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
 from groundplan.engine.preview import UNKNOWN, preview
-from policies.control import Control, Item
+from policies.control import Control
 from policies.controls import CONTROLS
 from policies.settings import Settings, read_settings
+from policies.stack import Item, Stack, UndecidedError
 from tests import conftest
 from tests.conftest import ROOT
 from tests.unit.policies.test_policies import RESOURCES, STACKS
@@ -63,21 +64,35 @@ def unknown(value: Any) -> Any:
     return UNKNOWN_STRING_VALUE if value == UNKNOWN else value
 
 
-def platform() -> list[tuple[str, str, dict[str, Any], bool]]:
+Resource = tuple[str, str, dict[str, Any], bool, str, Mapping[str, tuple[str, ...]]]
+
+
+def platform() -> list[Resource]:
     config = conftest.everything()
     config["groundplan:objectives"] |= {"environment": "prod"}
     del config["groundplan:objectives"]["office_hours"]
-    return [(item.type, item.name, unknown(item.inputs), item.protect) for item in preview(ROOT, "prod", config=config)]
-
-
-def judged(control: Control, resources: list[tuple[str, str, dict[str, Any], bool]]) -> list[str]:
-    items = [
-        Item(kind, name, f"urn::{name}", unknown_checking_proxy(props), protect)
-        for kind, name, props, protect in resources
+    return [
+        (item.type, item.name, unknown(item.inputs), item.protect, item.urn, item.references)
+        for item in preview(ROOT, "prod", config=config)
     ]
+
+
+def judged(control: Control, resources: list[Resource]) -> list[str]:
+    stack = Stack(
+        Item(kind, name, urn, unknown_checking_proxy(props), protect, references)
+        for kind, name, props, protect, urn, references in resources
+    )
     if control.stack_check:
-        return [fault for _, fault in control.stack_check(items)]
-    return [fault for item in items if item.type in control.types for fault in _asked(control, item)]
+        return list(_decided(control.stack_check(stack)))
+    return [fault for item in stack.items if item.type in control.types for fault in _asked(control, item)]
+
+
+def _decided(faults: Iterable[tuple[str, str]]) -> Iterator[str]:
+    try:
+        for _, fault in faults:
+            yield fault
+    except UndecidedError:  # the second pass of a review decides
+        return
 
 
 def _asked(control: Control, item: Item) -> list[str]:
@@ -148,9 +163,12 @@ def _pod(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "s3-tls-only": _without(":BucketPolicy"),
     "s3-versioned": _without(":BucketVersioning"),
+    "vpc-flow-logged": _without(":FlowLog"),
+    "default-group-taken-over": _without(":DefaultSecurityGroup"),
+    "backup-plan-present": _without(":Selection"),
     "s3-key-named": _without(":BucketServerSideEncryptionConfiguration"),
     "s3-public-access-block": _without(":BucketPublicAccessBlock"),
-    "data-protected": lambda found: [(kind, name, props, False) for kind, name, props, _ in found],
+    "data-protected": lambda found: [(kind, name, props, False, *rest) for kind, name, props, _, *rest in found],
     "endpoint-canary": _changed("endpoint:Endpoint", lambda props: props.pop("deploymentConfig"), "real-time"),
     "s3-no-public-access": _changed(":BucketPublicAccessBlock", lambda props: props.update(blockPublicAcls=False)),
     "k8s-service-internal": _changed("v1:Service", lambda props: props["metadata"].pop("annotations")),
@@ -165,13 +183,13 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     ],
     "no-idle-accelerator": lambda found: [
         *found,
-        ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False),
+        ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False, "urn::i", {}),
     ],
     "resources-in-one-law": _changed(":Vault", lambda props: props.update(region="us-east-1")),
     "endpoint-scales": _without(":Target"),
     "audit-log-locked": _without(":BucketObjectLockConfiguration"),
     "audit-lock-compliance": lambda found: [_governance(item) for item in found],
-    "secret-rotates": lambda found: [*found, ("aws:secretsmanager/secret:Secret", "more", {}, True)],
+    "secret-rotates": lambda found: [*found, ("aws:secretsmanager/secret:Secret", "more", {}, True, "urn::more", {})],
     "k8s-limits": _changed("v1:Deployment", _container({"resources": {}})),
     "k8s-no-escalation": _changed("v1:Deployment", _container({"securityContext": {}})),
     "k8s-read-only": _changed("v1:Deployment", _container({"securityContext": {}})),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import empty_pb2
 from pulumi import AssetArchive, FileArchive, FileAsset, StringAsset
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
@@ -21,6 +22,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
 from groundplan.engine.program import DOCUMENTS, SECRET, engine_urn
+from groundplan.engine.transforms import Transforms
 from groundplan.local.moto.lookups import look_up
 from groundplan.local.moto.maker import Maker
 from groundplan.local.moto.rules import Cloud, Inputs, rule_for
@@ -80,6 +82,7 @@ class LocalMonitor(MockMonitor):
         self._renamed: set[str] = set()
         self._former: dict[str, list[str]] = {}
         self._lock = threading.Lock()
+        self._transforms = Transforms()
 
     @property
     def gone(self) -> list[Record]:
@@ -90,11 +93,17 @@ class LocalMonitor(MockMonitor):
         """The URN the engine would give."""
         return engine_urn(parent, type_, name)
 
+    def RegisterStackTransform(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Apply it to every resource from now on."""
+        self._transforms.add(request)
+        return empty_pb2.Empty()
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Make or record one resource and answer with its outputs."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
+        self._transforms.apply(urn, request)
         former = self._former[urn] = self._former_urns(request)
         self._renamed.update(former)
         _ensure_event_loop()  # type: ignore[no-untyped-call]

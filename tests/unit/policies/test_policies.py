@@ -11,11 +11,12 @@ import pytest
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from policies.catalogue import page
-from policies.control import Control, Family, Item, framework
+from policies.control import Control, Family, framework
 from policies.controls import CONTROLS
 from policies.frameworks import CHECKLIST, REQUIREMENTS
 from policies.pack import waiver_faults
 from policies.settings import read_settings
+from policies.stack import Item, Stack
 
 U = UNKNOWN_STRING_VALUE  # what only a deployment can tell
 TAGS = {"Project": "p", "Environment": "e", "Owner": "o"}
@@ -58,6 +59,10 @@ def encrypted_with(**default: Any) -> dict[str, Any]:
 
 def limited(**limits: str) -> dict[str, Any]:
     return pod({"resources": {"limits": limits}})
+
+
+def redirect(**to: str) -> dict[str, Any]:
+    return {"type": "redirect", "redirect": {"statusCode": "HTTP_301", **to}}
 
 
 # Control: resources that pass, resources that fail.
@@ -125,8 +130,23 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         ],
     ),
     "listener-tls": (
-        [{"protocol": "HTTPS"}, {"protocol": "HTTP", "defaultActions": [{"type": "redirect"}]}],
-        [{"protocol": "HTTP", "defaultActions": [{"type": "forward"}]}],
+        [
+            {"protocol": "HTTPS", "sslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"},
+            {"protocol": "TLS", "sslPolicy": "ELBSecurityPolicy-FS-1-2-Res-2020-10"},
+            {"protocol": "HTTP", "defaultActions": [redirect(protocol="HTTPS")]},
+            {"protocol": "TCP", "port": 443, "defaultActions": [{"type": "forward"}]},
+            {"protocol": "UDP", "port": 53},
+            {"defaultActions": [{"type": "forward"}]},  # of a gateway load balancer
+        ],
+        [
+            {"protocol": "HTTP", "defaultActions": [{"type": "forward"}]},
+            {"port": 80, "defaultActions": [{"type": "forward"}]},
+            {"protocol": "HTTP", "defaultActions": [redirect(port="8443")]},
+            {"protocol": "HTTP", "defaultActions": [redirect(protocol="#{protocol}")]},
+            {"protocol": "HTTPS"},
+            {"protocol": "HTTPS", "sslPolicy": "ELBSecurityPolicy-TLS13-1-1-2021-06"},
+            {"protocol": "TLS", "sslPolicy": "ELBSecurityPolicy-FS-2018-06"},
+        ],
     ),
     "cdn-https": (
         [{"defaultCacheBehavior": {"viewerProtocolPolicy": "https-only"}}],
@@ -244,12 +264,44 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             trust(Principal={"Service": ["ec2.amazonaws.com", "scheduler.amazonaws.com"]}),
         ],
     ),
+    "iam-assumed-roles-named": (
+        [
+            granted("sts:AssumeRole", "arn:aws:iam::123456789012:role/deploy"),
+            granted("sts:AssumeRole", U),
+            granted("sts:AssumeRole", "arn:aws:iam::*:role/cdk-deploy-*"),
+            granted("*"),  # other controls' matter
+        ],
+        [
+            granted("sts:AssumeRole"),
+            granted("sts:Assume*", ["arn:aws:iam::*:role/*"]),
+            granted("STS:assumerole", "arn:aws:iam::123456789012:role/*"),
+        ],
+    ),
+    "iam-secrets-named": (
+        [
+            granted("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app/*"),
+            granted("ssm:GetParameter", "arn:aws:ssm:eu-west-1:123456789012:parameter/app/*"),
+            granted("kms:Decrypt", "arn:aws:kms:eu-west-1:123456789012:key/*"),
+            granted("kms:Decrypt", Condition={"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}),
+            granted("secretsmanager:GetSecretValue", Condition={"StringEquals": {"aws:ResourceTag/team": "a"}}),
+            granted("secretsmanager:ListSecrets"),
+        ],
+        [
+            granted("secretsmanager:GetSecretValue"),
+            granted("secretsmanager:Get*", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*"),
+            granted(["s3:ListAllMyBuckets", "ssm:GetParam*"]),
+            granted("kms:*", "arn:aws:kms:*:*:key/*"),
+        ],
+    ),
     "iam-people-use-mfa": (
         [
-            trust(Principal={"AWS": "arn:aws:iam::1:root"}, Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            trust(
+                Principal={"AWS": "arn:aws:iam::123456789012:root"},
+                Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+            ),
             trust(Principal={"AWS": "arn:aws:iam::1:role/x"}),
         ],
-        [trust(Principal={"AWS": "arn:aws:iam::1:root"})],
+        [trust(Principal={"AWS": "arn:aws:iam::123456789012:root"})],
     ),
     "iam-federation-narrow": (
         [
@@ -366,13 +418,6 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             variants(initialInstanceCount=1, initialVariantWeight=0),
         ],
         [variants(initialInstanceCount=1)],
-    ),
-    "audit-lock-compliance": (
-        [
-            {"bucket": "x-audit", "rule": {"defaultRetention": {"mode": "COMPLIANCE"}}},
-            {"bucket": "x-raw", "rule": {"defaultRetention": {"mode": "GOVERNANCE"}}},
-        ],
-        [{"bucket": "x-audit", "rule": {"defaultRetention": {"mode": "GOVERNANCE"}}}],
     ),
     "lifecycle-cleans-up": (
         [{"rules": [{"abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}}]}],
@@ -533,7 +578,23 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "k8s-no-cluster-admin": ([{"roleRef": {"name": "view"}}], [{"roleRef": {"name": "cluster-admin"}}]),
 }
 
+PLAIN = {"Bool": {"aws:SecureTransport": "false"}}
 BUCKET, VPC = ("aws:s3/bucket:Bucket", "data", {"bucket": "b"}), ("aws:ec2/vpc:Vpc", "vpc", {})
+
+
+TRAIL = ("aws:cloudtrail/trail:Trail", "t", {"s3BucketName": "b"})
+
+
+def lock(mode: str, bucket: str = "b") -> tuple[str, str, dict[str, Any]]:
+    kind = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+    return (kind, f"lock-{bucket}", {"bucket": bucket, "rule": {"defaultRetention": {"mode": mode}}})
+
+
+def of(companion: str, called: str, key: str, target: str, **props: Any) -> tuple[Any, ...]:
+    """A resource whose input comes from another one, and is unknown before a deployment."""
+    return (companion, called, {key: U, **props}, False, {key: (f"urn::{target}",)})
+
+
 ENDPOINT, TOPIC = (
     ("aws:sagemaker/endpoint:Endpoint", "e", {"name": "ep"}),
     (
@@ -592,7 +653,7 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
             (
                 "aws:s3/bucketPolicy:BucketPolicy",
                 "p",
-                {"bucket": "b", **granted("s3:*", effect="Deny", Condition={"Bool": {"aws:SecureTransport": "false"}})},
+                {"bucket": "b", **granted("s3:*", effect="Deny", Principal="*", Condition=PLAIN)},
             ),
         ],
         [BUCKET, ("aws:s3/bucketPolicy:BucketPolicy", "p", {"bucket": "b", **granted("s3:*", effect="Deny")})],
@@ -600,25 +661,35 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "s3-key-named": (
         [
             BUCKET,
-            (
+            of(
                 "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+                "e",
+                "bucket",
                 "data",
-                {"bucket": U},
             ),
         ],
         [BUCKET],
     ),
     "s3-public-access-block": (
+        [BUCKET, of("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "b", "bucket", "data")],
         [BUCKET, ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "data", {"bucket": U})],
-        [BUCKET],
     ),
-    "default-group-taken-over": ([VPC, ("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "d", {})], [VPC]),
+    "default-group-taken-over": (
+        [VPC, of("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "d", "vpcId", "vpc")],
+        [VPC, ("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "d", {})],
+    ),
     "secret-rotates": (
+        [
+            ("aws:secretsmanager/secret:Secret", "s", {}),
+            of("aws:secretsmanager/secretRotation:SecretRotation", "r", "secretId", "s"),
+        ],
         [("aws:secretsmanager/secret:Secret", "s", {}), ("aws:secretsmanager/secretRotation:SecretRotation", "s", {})],
-        [("aws:secretsmanager/secret:Secret", "s", {})],
     ),
     "trail-present": ([BUCKET, ("aws:cloudtrail/trail:Trail", "t", {})], [BUCKET]),
-    "vpc-flow-logged": ([VPC, ("aws:ec2/flowLog:FlowLog", "f", {})], [VPC]),
+    "vpc-flow-logged": (
+        [VPC, of("aws:ec2/flowLog:FlowLog", "f", "vpcId", "vpc")],
+        [VPC, ("aws:ec2/vpc:Vpc", "other", {}), of("aws:ec2/flowLog:FlowLog", "f", "vpcId", "other")],
+    ),
     "s3-versioned": (
         [
             BUCKET,
@@ -640,10 +711,19 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "backup-plan-present": (
         [
             ("aws:rds/instance:Instance", "d", {}),
-            ("aws:backup/plan:Plan", "p", {}),
-            ("aws:backup/selection:Selection", "s", {}),
+            of("aws:backup/selection:Selection", "s", "resources", "d"),
+            ("aws:dynamodb/table:Table", "t", {"tags": {"Backup": "daily"}}),
+            (
+                "aws:backup/selection:Selection",
+                "by-tag",
+                {"selectionTags": [{"type": "STRINGEQUALS", "key": "Backup", "value": "daily"}]},
+            ),
         ],
-        [("aws:rds/instance:Instance", "d", {}), ("aws:backup/plan:Plan", "p", {})],
+        [
+            ("aws:rds/instance:Instance", "d", {}),
+            ("aws:backup/plan:Plan", "p", {}),
+            ("aws:backup/selection:Selection", "s", {"selectionTags": [{"key": "Backup", "value": "daily"}]}),
+        ],
     ),
     "data-protected": ([(*BUCKET, True)], [BUCKET]),
     "audit-log-locked": (
@@ -657,6 +737,10 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
             ),
         ],
         [BUCKET, ("aws:cloudtrail/trail:Trail", "t", {"s3BucketName": "b"})],
+    ),
+    "audit-lock-compliance": (
+        [BUCKET, TRAIL, lock("COMPLIANCE"), ("aws:s3/bucket:Bucket", "raw", {"bucket": "r"}), lock("GOVERNANCE", "r")],
+        [BUCKET, TRAIL, lock("GOVERNANCE")],
     ),
     "s3-lifecycle": (
         [BUCKET, ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "l", {"bucket": "b"})],
@@ -685,16 +769,20 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "endpoint-scales": (
         [
             (CONFIG, "c", variants(instanceType="ml.m5.large")),
-            ("aws:appautoscaling/target:Target", "t", {"serviceNamespace": "sagemaker"}),
+            of("aws:sagemaker/endpoint:Endpoint", "e", "endpointConfigName", "c", name="ep"),
+            ("aws:appautoscaling/target:Target", "t", {"resourceId": "endpoint/ep/variant/champion"}),
             (CONFIG, "s", variants(serverlessConfig={})),
         ],
-        [(CONFIG, "c", variants(instanceType="ml.m5.large"))],
+        [
+            (CONFIG, "c", variants(instanceType="ml.m5.large")),
+            ("aws:appautoscaling/target:Target", "t", {"serviceNamespace": "sagemaker"}),
+        ],
     ),
     "endpoint-canary": (
         [
             (*ENDPOINT[:2], CANARY),
-            ("aws:sagemaker/endpoint:Endpoint", "s", {}),
-            (CONFIG, "s", variants(serverlessConfig={})),
+            of("aws:sagemaker/endpoint:Endpoint", "s", "endpointConfigName", "c"),
+            (CONFIG, "c", variants(serverlessConfig={})),
         ],
         [ENDPOINT],
     ),
@@ -756,10 +844,10 @@ def test_a_control_passes_the_good_and_finds_the_bad(name: str) -> None:
         assert list(check(unknown_checking_proxy(resource))), resource
 
 
-def items(resources: list[Any]) -> list[Item]:
-    return [
+def stack_of(resources: list[Any]) -> Stack:
+    return Stack(
         Item(kind, name, f"urn::{name}", unknown_checking_proxy(props), *more) for kind, name, props, *more in resources
-    ]
+    )
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -767,8 +855,8 @@ def test_a_control_of_stacks_passes_the_good_and_finds_the_bad(name: str) -> Non
     check = CONTROLS[name].stack_check
     assert check is not None
     good, bad = STACKS[name]
-    assert list(check(items(good))) == [] and list(check([])) == []
-    found = list(check(items(bad)))
+    assert list(check(stack_of(good))) == [] and list(check(Stack(()))) == []
+    found = list(check(stack_of(bad)))
     assert found and all(not urn or urn in {f"urn::{name}" for _, name, *_ in bad} for urn, _ in found)
 
 

@@ -56,7 +56,9 @@ def said(resources: list[Any]) -> tuple[list[str], list[str]]:
     servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
     single = [servicer.Analyze(request, None) for request in requests(resources)]
     whole = servicer.AnalyzeStack(
-        analyzer_pb2.AnalyzeStackRequest(resources=[packs.resource_of(item, "", []) for item in requests(resources)]),
+        analyzer_pb2.AnalyzeStackRequest(
+            resources=[packs.resource_of(item, "", [], {}) for item in requests(resources)]
+        ),
         None,
     )
     both = [item for answer in single for item in answer.diagnostics], whole.diagnostics

@@ -4,15 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
-# `make review` shows every stack; `groundplan review --stack prod --against origin/main` what a change does.
+# `make review` reviews every stack; `groundplan review --stack prod --against origin/main` shows what a change does.
 .PHONY: help up down status test unit review lint lock pipeline calls docs drill pulumi engine frameworks bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-# Every package is held to its hash, and nothing is resolved: the lock is complete. uv installs in parallel; where there is no uv for a
-# machine, or it can't reach what pip can, pip does it. uv knows nothing of pip's configuration, so its index is told.
+# Every package is checked against its hash, and nothing is resolved: the lock is complete. uv installs in parallel; where uv is not
+# available, or can't reach the index that pip can, pip does it. uv ignores pip's configuration, so it is given pip's index.
 INDEX = $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 define install
@@ -38,50 +38,50 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
 up: $(VENV)/.installed ## start the whole platform on this machine
 	@$(GROUNDPLAN) up
 
-down: ## stop every process of it
+down: ## stop the platform and all of its processes
 	@if [ -x $(GROUNDPLAN) ]; then $(GROUNDPLAN) down; else echo "nothing was running"; fi
 
-status: $(VENV)/.installed ## what runs where, what was made
+status: $(VENV)/.installed ## show what runs where, and what was created
 	@$(GROUNDPLAN) status
 
-test: lint ## formatter, linter, types, unit, integration and end-to-end tests
+test: lint ## run the formatter, linter, type checker, and the unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit tests/review -n 2
 	@$(BIN)/python -m pytest tests/e2e tests/integration -n 2 --dist loadfile --no-loadscope-reorder
 
-unit: $(VENV)/.installed-test ## the fast tests, while you write
+unit: $(VENV)/.installed-test ## run the fast tests, while you write code
 	@$(BIN)/python -m pytest tests/unit -m "not slow and not drill and not engine and not frameworks" -n 2
 
-review: $(VENV)/.installed ## policies, permissions and cost of every stack
+review: $(VENV)/.installed ## review policies, permissions and cost of every stack
 	@for stack in $$(ls stacks | sed -n 's/^Pulumi\.\(.*\)\.yaml$$/\1/p'); do $(GROUNDPLAN) review --stack $$stack || exit $$?; done
 
-lint: $(VENV)/.installed-test ## formatter, linter and type checker
+lint: $(VENV)/.installed-test ## run the formatter, linter and type checker
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
-drill: $(VENV)/.installed-test ## slow: kills at random, every stack brought up, second versions; each night
+drill: $(VENV)/.installed-test ## run the slow tests: random kills, every stack brought up, second versions (nightly in CI)
 	@$(BIN)/python -m pytest tests -m drill
 
-pulumi: $(VENV)/.installed-test ## builds the Pulumi CLI from its Go modules, where there is none (needs Go; ten minutes, once)
+pulumi: $(VENV)/.installed-test ## build the Pulumi CLI from its Go modules if it is not installed (needs Go; ten minutes, once)
 	@$(BIN)/python -m tests.engine.build_cli
 
-engine: $(VENV)/.installed-test ## every stack by the Pulumi CLI (found on the PATH, or made by `make pulumi`), on the local cloud
+engine: $(VENV)/.installed-test ## deploy every stack to the local cloud with the Pulumi CLI (from the PATH, or built by `make pulumi`)
 	@PATH="$(CURDIR)/.groundplan/pulumi/bin:$$PATH"; if command -v pulumi >/dev/null; then $(BIN)/python -m pytest tests/engine -m engine -rs -n 2 --dist loadfile; \
-		else echo "skipped: the Pulumi CLI is not on the PATH; \`make pulumi\` builds one where Go is"; fi
+		else echo "skipped: the Pulumi CLI is not on the PATH; with Go installed, \`make pulumi\` builds it"; fi
 
-frameworks: $(VENV)/.installed-test ## scripts with PyTorch, Keras, TensorFlow and CatBoost, which are installed for them (gigabytes)
+frameworks: $(VENV)/.installed-test ## test scripts that use PyTorch, Keras, TensorFlow and CatBoost (installs them: gigabytes)
 	@$(BIN)/python -m pytest tests/frameworks -m frameworks
 
-bench: $(VENV)/.installed-test ## measurements, as ratios against a peer in the same run
+bench: $(VENV)/.installed-test ## run the benchmarks, as ratios to a peer in the same run
 	@$(BIN)/python -m bench
 
 pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.steps.workflow > infra/build/pipeline.json.new && mv infra/build/pipeline.json.new infra/build/pipeline.json
 
-calls: $(VENV)/.installed-test ## record anew what the platform calls of AWS (groundplan/review/permissions/calls.json), from the end-to-end tests; half an hour
+calls: $(VENV)/.installed-test ## record again which AWS APIs the platform calls (groundplan/review/permissions/calls.json), from the end-to-end tests; half an hour
 	@rm -f groundplan/review/permissions/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"
 
-docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, the pages of commands, objectives, data, controls, permissions and resource types, the names of resources
+docs: $(VENV)/.installed-test ## regenerate the schema for editors, the reference pages (commands, objectives, data, controls, permissions, resource types) and the lists of resource names
 	@$(GROUNDPLAN) schema > stacks/objectives.schema.json.new && mv stacks/objectives.schema.json.new stacks/objectives.schema.json
 	@$(GROUNDPLAN) contract catalogue > docs/data.md.new && mv docs/data.md.new docs/data.md
 	@$(BIN)/python -m groundplan.cli.reference > docs/commands.md.new && mv docs/commands.md.new docs/commands.md
@@ -92,7 +92,7 @@ docs: $(VENV)/.installed-test ## what a command makes: the schema for editors, t
 	@$(BIN)/python -m tests.resource_names
 
 # Needs uv (https://docs.astral.sh/uv/) on the PATH.
-lock: ## resolve the dependencies anew
+lock: ## resolve the dependencies again
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra test pyproject.toml --output-file requirements-test.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock pyproject.toml --output-file requirements.lock
 	@printf 'uv>=0.9 # installs the rest\npytest # runs the tests of a company%%s repository\n' "'s" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements-test.lock - --output-file requirements-tools.lock

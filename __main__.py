@@ -1,6 +1,6 @@
 """Entry point of the Pulumi program.
 
-It lies at the project's root, since the engine starts the program and its dynamic provider in the folder of their entry
+It is at the project's root, since the engine starts the program and its dynamic provider in the folder of their entry
 point: there it puts that folder first on the import path, and there, for the provider, it looks for the virtualenv that
 Pulumi.yaml names.
 """

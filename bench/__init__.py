@@ -1,1 +1,1 @@
-"""Measurements against peers, as ratios taken in one run; never part of the tests."""
+"""Benchmarks against peers, as ratios measured in one run; never part of the tests."""

@@ -1,6 +1,6 @@
 """``make bench`` runs every measurement; ``python -m bench NAME`` one of them.
 
-Machines are noisy, so what is compared is run in turn (A B A B ...) and the medians and their ratio are printed.
+Machines are noisy, so the compared programs run alternately (A B A B ...), and the medians and their ratio are printed.
 """
 
 from __future__ import annotations

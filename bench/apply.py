@@ -1,4 +1,4 @@
-"""Applying the local stack, beside the same AWS calls made in a plain loop with boto3.
+"""Applying the local stack, compared with the same AWS calls in a plain loop with boto3.
 
 Both start with a fresh moto server. The loop replays what one application of the program sent, with the ids of its own
 server in place of the recorded ones.
@@ -54,10 +54,10 @@ def _server() -> Iterator[str]:
 
 
 def _apply(calls: list[Call]) -> float:
-    """Seconds that a process of its own takes to apply the program, its imports left out."""
+    """Seconds that a separate process takes to apply the program, without its imports."""
     from groundplan.local.moto import apply, aws, rules, shapes
 
-    # What a first application in a new process would have to load is loaded anew.
+    # What a first application in a new process would have to load is loaded again.
     aws.session.cache_clear()
     shapes.input_shape.cache_clear()
     shapes._service_model.cache_clear()

@@ -1,4 +1,6 @@
-"""CPU time of ``groundplan --help``, beside another Python command line that does as little (``mlflow --version``)."""
+"""CPU time of ``groundplan --help``, compared with another Python command line that does as little (``mlflow
+--version``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``groundplan contract check`` of 100 contracts, beside the standard's JSON Schema alone by the ``jsonschema``
+"""``groundplan contract check`` of 100 contracts, compared with the standard's JSON Schema alone by the ``jsonschema``
 package.
 """
 

@@ -1,4 +1,4 @@
-"""What the platform adds to a script: the time around it, and of that the conversion and comparison of a forest."""
+"""The time that the platform adds to a script, and the share of converting and comparing a forest."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from groundplan.local.up import bring_up, tear_down
 from tests.platform import copy_project
 
 ROUNDS = 3
-# Without the platform MLflow guesses requirements in a process of its own, and stores no forest as skops; neither is
-# what is measured.
+# Without the platform MLflow infers requirements in a separate process, and does not store a forest as skops; neither
+# is measured here.
 _SCRIPT = """
 import mlflow
 from sklearn.datasets import load_diabetes

@@ -1,5 +1,5 @@
-"""The year of flights: ingestion beside a consumer that does nothing, the gate, the features, and one online read
-beside a bare GetItem.
+"""The year of flights: ingestion compared with a consumer that does nothing, the gate, the features, and one online
+read compared with a bare GetItem.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Previewing stack prod, beside the same resources registered without components; and how both grow to 3,000
+"""Previewing stack prod, compared with the same resources registered without components; and how both grow to 3,000
 resources.
 """
 
@@ -54,7 +54,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _bare(resources: list[Previewed]) -> Callable[[], None]:
-    """A program that makes the same resources with the same inputs, at the top, none waiting for another."""
+    """A program that creates the same resources with the same inputs, at the top level, without dependencies."""
     made = [
         (_class(resource.type), f"{resource.name}-{resource.type}", resource.inputs)
         for resource in resources

@@ -1,4 +1,4 @@
-"""Logging a model as the platform does (requirements given), beside MLflow's default (requirements guessed)."""
+"""Logging a model as the platform does (requirements given), compared with MLflow's default (requirements inferred)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The review of 300 and of 3,000 resources, with the whole pack, lint of permissions and cost, beside Checkov on the
-same in Terraform.
+"""The review of 300 and of 3,000 resources, with the whole pack, permission lint and cost, compared with Checkov
+on the same resources in Terraform.
 
-Checkov is looked for on the PATH, or where CHECKOV says; install it into an environment of its own: it pins many of our
+Checkov is looked up on the PATH, or where CHECKOV points; install it into a separate environment: it pins many of our
 packages.
 """
 
@@ -109,7 +109,7 @@ _QUIETLY = ("--framework", "terraform", "--compact", "--quiet", "--download-exte
 def main() -> None:
     checkov = os.environ.get("CHECKOV") or shutil.which("checkov")
     if not checkov:
-        print("Checkov is not here: install it into an environment of its own, and name it: CHECKOV=/path/to/checkov")
+        print("Checkov not found: install it into a separate environment, and set CHECKOV=/path/to/checkov")
         return
     for resources, runs, budget in ((300, 7, "no more than 0.33"), (3000, 2, "no more than 1")):
         with tempfile.TemporaryDirectory() as folder:
@@ -142,6 +142,6 @@ def _seconds(command: list[str], expected: str) -> float:
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - started
-    assert done.returncode in (0, 1), done.stderr  # both say 1 for findings
+    assert done.returncode in (0, 1), done.stderr  # both return 1 for findings
     assert expected in done.stdout, done.stdout + done.stderr
     return seconds

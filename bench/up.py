@@ -1,4 +1,4 @@
-"""``groundplan up`` from nothing to the first prediction, in a copy of the project."""
+"""``groundplan up`` from scratch to the first prediction, in a copy of the project."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the program is built of, one file a layer. Components take typed arguments and know nothing of objectives."""
+"""What the program is built from, one folder per layer. Components take typed arguments and don't use objectives."""

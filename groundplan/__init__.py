@@ -1,1 +1,1 @@
-"""Groundplan: an MLOps platform drawn from business objectives."""
+"""Groundplan: an MLOps platform derived from business objectives."""

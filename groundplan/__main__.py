@@ -10,12 +10,12 @@ import sys
 def main() -> None:
     """Entry point."""
     if sys.argv[1:2] == ["review"] and "--help" not in sys.argv:
-        gc.disable()  # it would look for garbage among the imports, again and again,
-        atexit.register(gc.freeze)  # and once more in the end
+        gc.disable()  # it would scan the imported objects for garbage, again and again,
+        atexit.register(gc.freeze)  # and once more at exit
 
         from groundplan.review.process import head_start
 
-        head_start()  # before the command line is imported, which takes as long
+        head_start()  # before the command line is imported, which takes just as long
     from groundplan.cli.app import main as command_line
 
     command_line()

@@ -1,4 +1,4 @@
-"""What commands print: coloured and fitted to the width on a terminal, plain lines where output is piped."""
+"""Output of commands: coloured and fitted to the width on a terminal, plain lines where output is piped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
-WIDE = 100_000  # a pipe has no width to wrap at, nor to fill
+WIDE = 100_000  # a pipe has no width to wrap at or fill
 
 
 class _Plain:
-    """Standard output without the blanks that a table fills its lines with."""
+    """Standard output without the blanks that a table pads its lines with."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file, self._rest = file, ""
@@ -41,7 +41,7 @@ def console() -> Console:
 
 
 def table(*columns: str, title: str = "") -> Table:
-    """A table without lines, as every command prints it; without a head where no column has a title."""
+    """A table without lines, as every command prints it; without a header where no column has a title."""
     made = Table(
         title=title or None,
         title_justify="left",

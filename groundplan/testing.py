@@ -1,5 +1,4 @@
-"""A pytest plugin: a Pulumi program of yours, reviewed by a policy pack of yours, without a CLI, an account or the
-network.
+"""A pytest plugin: your Pulumi program, reviewed by your policy pack, without a CLI, an account or the network.
 
     def test_a_bucket_without_encryption_is_found(pulumi_program):
         found = pulumi_program(\"\"\"
@@ -8,8 +7,8 @@ network.
         \"\"\", packs=["policies"])
         assert ("s3-encrypted", "b") in found.violations
 
-pytest finds it where groundplan is installed (docs/testing.md). It names no test of its own and loads nothing before it
-is used.
+pytest finds it where groundplan is installed (docs/testing.md). It defines no tests of its own and loads nothing before
+it is used.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ _PROJECT = "name: tried\nruntime: python\n"
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a program would make, and what is wrong with it.
+    """What a program would create, and what is wrong with it.
 
     Attributes:
-        review: All of it: resources, findings, grants, cost.
+        review: The complete review: resources, findings, grants, cost.
     """
 
     review: Review
 
     @property
     def violations(self) -> set[tuple[str, str]]:
-        """Control and resource of every finding that nobody waived; ``stack`` where it is of the whole stack."""
+        """Control and resource of every finding that is not waived; ``stack`` where it is about the whole stack."""
         return {(finding.policy, finding.resource) for finding in self.review.findings if not finding.waived}
 
     @property
     def blocking(self) -> set[tuple[str, str]]:
-        """Those of them that would stop an update."""
+        """Those that would stop an update."""
         return {(finding.policy, finding.resource) for finding in self.review.blocking}
 
     def of_type(self, type_: str) -> list[Resource]:
@@ -53,15 +52,16 @@ class Reviewed:
         return [item for item in self.review.resources if item.type == type_ or item.type.rpartition(":")[2] == type_]
 
     def one(self, type_: str, name: str = "") -> Resource:
-        """The one resource of a type, and of this name where there are several.
+        """The only resource of a type, or the one with this name where there are several.
 
         Raises:
-            AssertionError: There is none, or more than one.
+            AssertionError: There is no such resource, or more than one.
         """
         found = [item for item in self.of_type(type_) if not name or item.name == name]
         there = ", ".join(f"{item.name} ({item.type})" for item in self.review.resources) or "nothing"
         assert len(found) == 1, (
-            f"{len(found)} resources are {f'{name} of type ' if name else 'of type '}{type_}; the program makes {there}"
+            f"{len(found)} resources are {f'{name} of type ' if name else 'of type '}{type_};"
+            f" the program creates {there}"
         )
         return found[0]
 
@@ -70,13 +70,13 @@ class Reviewed:
 def pulumi_program(tmp_path: Path) -> Callable[..., Reviewed]:
     """A function that reviews a program: ``pulumi_program(program, stack="", config={}, packs=(), files={})``.
 
-    - ``program``: its text, or a folder with ``Pulumi.yaml``, of which nothing is changed.
-    - ``stack``: may be left away where there is one, or none.
-    - ``config``: before the stack file's: ``{"aws:region": "eu-central-1"}``; structures may be given as such.
-    - ``packs``: folders with ``PulumiPolicy.yaml``; without any Groundplan's own.
-    - ``files``: texts that lie beside a program which is given as a text, by name; ``Pulumi.yaml`` may be one.
+    - ``program``: its source text, or a folder with ``Pulumi.yaml``; nothing in the folder is changed.
+    - ``stack``: may be omitted where there is one, or none.
+    - ``config``: overrides the stack file's: ``{"aws:region": "eu-central-1"}``; values may be dictionaries and lists.
+    - ``packs``: folders with ``PulumiPolicy.yaml``; by default Groundplan's own pack.
+    - ``files``: further files beside a program that is given as text, by name; ``Pulumi.yaml`` may be one.
 
-    The program may make anything: values that only a deployment can tell are unknown, as in a preview. It raises
+    The program may create anything: values known only after deployment are unknown, as in a preview. It raises
     ``groundplan.review.errors.ReviewError`` where the program or a policy does.
     """
 
@@ -113,7 +113,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
     """What the source in a model's folder yields, topic after topic.
 
     Raises:
-        UsageError: The folder is wrong.
+        UsageError: The folder is invalid.
     """
     from pipelines.context import load_definition
 

@@ -1,1 +1,1 @@
-"""The code that runs on the platform: one file a step, the same locally and in SageMaker Pipelines."""
+"""The code that runs on the platform: one file per step, the same locally and in SageMaker Pipelines."""

@@ -1,7 +1,7 @@
 """The audit log: who did what to which model, as a chain of hashes in the audit zone.
 
-A line that is changed, or removed from the middle, breaks the chain and is found. Lines removed from the end are not:
-for that the log needs the object lock of a later version.
+A line that is changed, or removed from the middle, breaks the chain and is detected. Lines removed from the end are
+not: that requires the bucket's object lock.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _START = "0" * 64
 
 
 def now() -> str:
-    """The time as records of decisions have it: ISO 8601, to the second, UTC."""
+    """The current time in the format of decision records: ISO 8601, to the second, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def append(context: Context, actor: str, action: str, **details: Any) -> str:
     """Add one line to the model's log and return its hash.
 
-    Each line holds the hash of the one before it (SHA-256 over canonical JSON), and its own.
+    Each line contains the hash of the one before it (SHA-256 over canonical JSON), and its own.
     """
     lines = entries(context)
     entry = {
@@ -39,7 +39,7 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
         "previous": lines[-1]["hash"] if lines else _START,
     }
     entry["hash"] = _hash(entry)
-    # One object a line and a conditional write: two writers can't both become line N.
+    # One object per line and a conditional write: two writers can't both write line N.
     key = f"log/{context.model}/{entry['sequence']:08d}.json"
     context.s3.put_object(
         Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*"
@@ -51,7 +51,7 @@ def entries(context: Context) -> list[dict[str, Any]]:
     """Every line of the model's log, checked.
 
     Raises:
-        GroundplanError: A line was changed, put in between, or removed from before the last one.
+        GroundplanError: A line was changed, inserted, or removed before the last one.
     """
     bucket = context.outputs.buckets["audit"]
     found = [json.loads(context.get("audit", key)) for key in context.keys("audit", f"log/{context.model}/")]

@@ -1,6 +1,4 @@
-"""What every step is given: the platform's outputs, the model's definition, and a place where steps leave their
-results.
-"""
+"""What every step gets: the platform's outputs, the model's definition, and a place for its results."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read
 
 SAGEMAKER_NAME_LIMIT = 63
-GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no process of its own
+GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no separate process
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,16 @@ class ModelDefinition:
     """A folder (or a single script) with an experiment.
 
     Attributes:
-        model: Name of the model: the one that was asked for, else that of ``model.yaml``, else the one under which the
-            script registers its model, else that of its MLflow experiment, else the folder's or script's own.
+        model: Name of the model: the requested one, else that of ``model.yaml``, else the one under which the script
+            registers its model, else that of its MLflow experiment, else the folder's or script's own.
         script: The MLflow script.
-        contracts: Of the topics its data comes on; none for a script that brings its own.
-        views: Feature views that are made of the contracts' tables.
+        contracts: Contracts of its data's topics; none for a script that brings its own data.
+        views: Feature views that are built from the contracts' tables.
         target: Name of the label; empty without a contract.
-        source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
-        features: Module in the folder that makes the views; empty where the one contract's events are the features.
-        recording: The events are of the past, sent again: "now" is the newest of them.
-        project: The MLflow project that the folder is, if it has no experiment of the platform's form.
+        source: ``file:function`` that yields a topic's events, to fill the topics on one machine.
+        features: Module in the folder that builds the views; empty where the one contract's events are the features.
+        recording: The events are from the past, replayed: "now" is the newest of them.
+        project: The folder's MLflow project, if it has no experiment.py.
         options: Arguments of the source, by name.
     """
 
@@ -72,23 +70,25 @@ class ModelDefinition:
         path = self.folder / f"{file}.py"
         spec = importlib.util.spec_from_file_location(f"example_{file}", path)
         if spec is None or spec.loader is None or not path.is_file():
-            raise UsageError(f"names {address!r}, and there is no {path.name}", where=str(self.folder / "model.yaml"))
+            raise UsageError(
+                f"names {address!r}, but {path.name} does not exist", where=str(self.folder / "model.yaml")
+            )
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if not hasattr(module, name):
-            raise UsageError(f"names {address!r}, and {path.name} has no {name}", where=str(self.folder / "model.yaml"))
+            raise UsageError(f"names {address!r}, but {path.name} has no {name}", where=str(self.folder / "model.yaml"))
         return getattr(module, name)
 
 
 def load_definition(path: Path, name: str = "", options: Mapping[str, str] | None = None) -> ModelDefinition:
-    """Read a model: its folder, or one of its scripts. A script that lies in no model's folder is one of its own.
+    """Read a model: its folder, or one of its scripts. A script outside a model's folder is a model by itself.
 
     Args:
-        name: The model's name, instead of the one that its folder or script gives it.
+        name: The model's name, instead of the one from its folder or script.
         options: Arguments of the source, instead of their defaults.
 
     Raises:
-        UsageError: There is no such script or folder, ``model.yaml`` is wrong, or it has no such option.
+        UsageError: There is no such script or folder, ``model.yaml`` is invalid, or it has no such option.
     """
     path, project = path.resolve(), None
     if path.is_file() and path.suffix in (".py", ".ipynb"):
@@ -121,9 +121,9 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
     where = str(folder / "model.yaml")
     if len(contracts) > 1 and not file.features:
         raise UsageError(
-            "has several contracts, and no `features` that join their tables",
+            "has several contracts, but no `features` that join their tables",
             where=where,
-            fix="write a module of Ibis expressions, and name it",
+            fix="write a module of Ibis expressions, and name it in `features`",
         )
     if contracts and not file.features and file.target not in {item.name for item in contracts[0].fields}:
         raise UsageError(f"`target` must name a property of the contract, found {file.target!r}", where=where)
@@ -144,7 +144,7 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
 
 
 def sandbox_objectives(task: str) -> ModelObjectives:
-    """Objectives of a model that the stack file does not name: nothing is promised, so nothing is refused."""
+    """Objectives of a model that the stack file does not name: nothing is promised, so nothing is rejected."""
     metric = "rmse" if task == "regression" else "accuracy"  # as scikit-learn ranks them: by r2, and by accuracy
     return ModelObjectives.model_validate(
         {
@@ -159,14 +159,14 @@ def sandbox_objectives(task: str) -> ModelObjectives:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What whoever started a run asked of it.
+    """The options with which a run was started.
 
     Attributes:
-        run_name, artifact: Of the model to take, where the script logs several: the MLflow run's name, and the name
-            given to ``log_model``.
-        take_over: Go on with a model that another script has made until now.
+        run_name, artifact: Which model to use, where the script logs several: the MLflow run's name, and the name
+            passed to ``log_model``.
+        take_over: Continue with a model that another script has produced until now.
         let_shrink: An online store may lose more than half of its rows.
-        record_only: A run without a model that can be served is no failure.
+        record_only: A run without a model that can be served is not a failure.
         script_arguments: What the script finds in ``sys.argv``.
     """
 
@@ -178,7 +178,7 @@ class Wishes:
     script_arguments: tuple[str, ...] = ()
 
     def arguments(self) -> tuple[str, ...]:
-        """As ``main`` takes them."""
+        """As arguments of ``main``."""
         texts = (("--run-name", self.run_name), ("--artifact", self.artifact))
         flags = (
             ("--take-over", self.take_over),
@@ -230,7 +230,7 @@ class Context:
         return boto3.client("s3")
 
     def write_result(self, step: str, document: dict[str, Any]) -> None:
-        """Leave a step's result where the next steps find it (curated zone, ``runs/``)."""
+        """Store a step's result where the next steps find it (curated zone, ``runs/``)."""
         self.put("curated", self._result_key(step), json.dumps(document, indent=1).encode(), "application/json")
 
     def result(self, step: str) -> dict[str, Any]:
@@ -248,8 +248,8 @@ class Context:
             ) from None
 
     def waiting(self) -> str:
-        """What this run waits for: a new topic without events is no failure, and there is nothing yet for the steps
-        behind it.
+        """What this run waits for: a new topic without events is not a failure, but the following steps have nothing to
+        do yet.
         """
         try:
             found: str = json.loads(self.get("curated", self._result_key("ingest"))).get("waiting", "")
@@ -267,7 +267,7 @@ class Context:
         return f"s3://{bucket}/{key}"
 
     def keys(self, zone: str, prefix: str) -> Iterator[str]:
-        """Keys of a zone's objects below a prefix, in their order."""
+        """Keys of a zone's objects below a prefix, in order."""
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.outputs.buckets[zone], Prefix=prefix):
             for item in page.get("Contents", []):
                 yield item["Key"]
@@ -284,8 +284,8 @@ class Context:
 
 
 def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
-    """Entry point of every step: read the arguments, run, leave the result, exit 0, 1 or 2."""
-    # Asked to stop, a step cleans up as after any failure: a canary must not stay half-way.
+    """Entry point of every step: read the arguments, run, store the result, exit 0, 1 or 2."""
+    # On SIGTERM a step cleans up as after any failure: a canary must not stay half-way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog=f"pipelines.{step}")
     parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
@@ -300,14 +300,16 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     )
     parser.add_argument("--name", default="", help="name of the model, instead of its folder's")
     parser.add_argument("--options", default="{}", type=json.loads, help="JSON object of the source's arguments")
-    parser.add_argument("--run-name", default="", help="MLflow run whose model is taken, where the script logs several")
+    parser.add_argument("--run-name", default="", help="MLflow run whose model is used, where the script logs several")
     parser.add_argument(
-        "--artifact", default="", help="name of the logged model that is taken, where the script logs several"
+        "--artifact", default="", help="name of the logged model that is used, where the script logs several"
     )
-    parser.add_argument("--take-over", action="store_true", help="go on with a model that another script has made")
+    parser.add_argument(
+        "--take-over", action="store_true", help="continue with a model that another script has produced"
+    )
     parser.add_argument("--let-shrink", action="store_true", help="an online store may lose more than half of its rows")
     parser.add_argument(
-        "--record-only", action="store_true", help="a run without a model that can be served is no failure"
+        "--record-only", action="store_true", help="a run without a model that can be served is not a failure"
     )
     parser.add_argument(
         "--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments"
@@ -324,7 +326,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     try:
         if not arguments.outputs:
             raise UsageError(
-                "no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS"
+                "no platform outputs given", where="--outputs", fix="pass --outputs, or set GROUNDPLAN_OUTPUTS"
             )
         definition = load_definition(Path(arguments.model_folder), arguments.name, arguments.options)
         context = Context(read(arguments.outputs), definition, arguments.run, Path(arguments.reports), wishes)

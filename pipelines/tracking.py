@@ -1,6 +1,6 @@
-"""MLflow's client, without the plug-ins that other packages hang into every request.
+"""MLflow's client, without the plug-ins that other packages add to every request.
 
-Feast and SageMaker's plug-in both register request headers. Loading Feast's imports all of Feast (four seconds a
+Feast and SageMaker's plug-in both register request headers. Loading Feast's imports all of Feast (four seconds per
 process), and SageMaker's fails on every server whose address is not an ARN. They are left out unless they are needed.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def use_mlflow() -> Any:
-    """The ``mlflow`` module, ready to be used; call it before anything else of MLflow."""
+    """The ``mlflow`` module, ready for use; call this before anything else of MLflow."""
     import mlflow
     from mlflow.utils import plugins
 

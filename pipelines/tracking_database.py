@@ -1,4 +1,5 @@
-"""A SQLAlchemy dialect for PostgreSQL on RDS: each connection asks Secrets Manager for the password, which RDS rotates.
+"""A SQLAlchemy dialect for PostgreSQL on RDS: each connection gets the password, which RDS rotates, from Secrets
+Manager.
 
 ``postgresql+rdssecret://HOST:PORT/DATABASE?secret_arn=ARN``; so no password is in a URI, a variable or a manifest, and
 a rotation needs no restart. Registered as an entry point
@@ -27,7 +28,7 @@ class RdsSecretDialect(PGDialect_psycopg):
         self._kept: dict[str, tuple[float, dict[str, str]]] = {}
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
-        """Connect, over TLS; a password that was rotated meanwhile is asked for once more.
+        """Connect, over TLS; a password that was rotated meanwhile is fetched again.
 
         Raises:
             psycopg.OperationalError: The database refuses the connection.

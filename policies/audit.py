@@ -1,4 +1,4 @@
-"""Logging and audit: what was done is written down, whole, where nobody can change it."""
+"""Logging and audit: what was done is recorded completely, where nobody can change it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ AUDIT.setting(
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-turning-off-logging.html",
 )
 def trail_writes(props: Props) -> Iterator[str]:
-    """Not made and left silent."""
+    """Not created and left inactive."""
     if props.get("enableLogging") is False:
         yield "The trail exists, but writes nothing"
 
@@ -88,14 +88,14 @@ def trail_writes(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html",
 )
 def trail_data(props: Props) -> Iterator[str]:
-    """Data events of some kind."""
+    """Data events of any kind."""
     if not (listed(props.get("eventSelectors")) or listed(props.get("advancedEventSelectors"))):
         yield "Only the control plane is recorded, not who read an object"
 
 
 @AUDIT.stack(
     "trail-present",
-    "There is a trail",
+    "A trail exists",
     severity="high",
     law=(*AUDIT.law, "CIS AWS 3.1"),
     production=True,
@@ -118,7 +118,7 @@ def trail_present(stack: Stack) -> Iterator[tuple[str, str]]:
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )
 def logs_kept(props: Props) -> Iterator[str]:
-    """Not for ever, which costs and keeps personal data; not by accident."""
+    """Not forever, which costs money and keeps personal data, or by accident."""
     if not props.get("retentionInDays"):
         yield "Logs are kept forever"
 
@@ -193,7 +193,7 @@ def broker_logs(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_LogAccess.Procedural.UploadtoCloudWatch.html",
 )
 def database_logs(props: Props) -> Iterator[str]:
-    """Some log of it."""
+    """At least one log."""
     if not listed(props.get("enabledCloudwatchLogsExports")):
         yield "Its log stays on the database's own disk"
 
@@ -210,4 +210,4 @@ def database_logs(props: Props) -> Iterator[str]:
 def api_logged(props: Props) -> Iterator[str]:
     """Access logs."""
     if not given(props, "accessLogSettings"):
-        yield "Nobody can tell afterwards who called it"
+        yield "Nobody can find out afterwards who called it"

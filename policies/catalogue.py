@@ -21,24 +21,24 @@ config:
   groundplan:waivers:
     - policy: secret-rotates
       resource: secrets-masking-key     # a name, or a pattern such as lake-*; `stack` for one about the whole stack
-      reason: tokens made with another key no longer join with those that are there
+      reason: tokens created with another key no longer join with the existing ones
       approver: legal@example.com
       expires: "2027-11-30"
 ```
 
-The pack is an ordinary one: `pulumi up --policy-pack policies`. `groundplan review` runs it offline.
+The pack works with the CLI like any other: `pulumi up --policy-pack policies`. `groundplan review` runs it offline.
 """
 
 
 def page() -> str:
-    """Markdown: a table a family, then which rules of each framework are checked by which controls."""
+    """Markdown: one table per family, then which rules of each framework are checked by which controls."""
     families = list(dict.fromkeys(control.family for control in CONTROLS.values()))
     remedies = sum(control.remedy is not None for control in CONTROLS.values())
     out = [_HEADER.format(count=len(CONTROLS), families=len(families), remedies=remedies)]
     for family in families:
         out += [
             f"## {family[0].upper()}{family[1:]}",
-            "| control | severity | says | what to do | law |",
+            "| control | severity | requires | what to do | law |",
             "|---|---|---|---|---|",
         ]
         for control in CONTROLS.values():

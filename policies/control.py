@@ -1,9 +1,8 @@
-"""What a control is: a decorated function that looks at one resource, or at a whole stack, and says what is wrong with
-it.
+"""Controls: decorated functions that check one resource, or a whole stack, and report what is wrong.
 
 A function gets Pulumi's inputs (camel case) and yields one sentence for each fault. It must read no more than it needs:
-a value that only a deployment can tell raises as soon as it is read, and the engine then says that the policy could not
-be asked.
+a value that is known only after deployment raises as soon as it is read, and the engine then reports that the policy
+could not run.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class Family:
         law: tuple[str, ...] = (),
         production: bool = False,
     ) -> Callable[[Check], Check]:
-        """Register a function that looks at one resource.
+        """Register a function that checks one resource.
 
         Raises:
             ValueError: Another control has the same id.
@@ -124,7 +123,7 @@ class Family:
         law: tuple[str, ...] = (),
         production: bool = False,
     ) -> Callable[[StackCheck], StackCheck]:
-        """Register a function that looks at all resources of a stack.
+        """Register a function that checks all resources of a stack.
 
         Raises:
             ValueError: Another control has the same id.
@@ -255,7 +254,7 @@ class Family:
         law: tuple[str, ...] = (),
         production: bool = False,
     ) -> None:
-        """Register "this input must be given"; its value may be unknown.
+        """Register "this input must be set"; its value may be unknown.
 
         Raises:
             ValueError: Another control has the same id.
@@ -292,7 +291,7 @@ class Family:
 
 
 def given(props: Any, key: str) -> bool:
-    """Whether there is such an input; its value may be unknown, which ``in`` would have to read."""
+    """Whether there is such an input; its value may be unknown, and ``in`` would have to read it."""
     return isinstance(props, Mapping) and any(name == key for name in props)
 
 
@@ -313,7 +312,7 @@ def is_list(value: Any) -> bool:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list of what may be a list, one thing, or nothing; reads every item."""
+    """A list from a list, a single item, or nothing; reads every item."""
     if value is None:
         return []
     return [value[index] for index in range(len(value))] if is_list(value) else [value]

@@ -1,6 +1,6 @@
 """Every control of the pack.
 
-Importing this registers every control in ``CONTROLS``; ``policies.pack`` makes Pulumi policies of them.
+Importing this registers every control in ``CONTROLS``; ``policies.pack`` turns them into Pulumi policies.
 """
 
 from policies import (  # noqa: F401 (importing a family registers its controls)

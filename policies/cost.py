@@ -1,4 +1,4 @@
-"""Cost and ownership: everything can be charged to somebody, and nothing expensive runs for nobody."""
+"""Cost and ownership: everything can be charged to an owner, and nothing expensive runs unused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIGURATION, ENDPOINT = (
     "aws:sagemaker/endpoint:Endpoint",
 )
 _ACCELERATED = re.compile(r"^(ml\.)?(p\d|g\d|gr\d|inf\d|trn\d|dl\d)")
-# Large instances are asked for by name, not by accident.
+# Large instances are requested deliberately, not by accident.
 _ALLOWED_SIZES = re.compile(r"\.(nano|micro|small|medium|large|xlarge|2xlarge|4xlarge)$")
 _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\.")
 
@@ -47,7 +47,7 @@ _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\."
     url="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
 )
 def tagged(props: Props) -> Iterator[str]:
-    """The required tags are there."""
+    """The required tags exist."""
     tags = props.get("tags") or {}
     if missing := [tag for tag in REQUIRED_TAGS if not given(tags, tag) or tags[tag] == ""]:
         yield f"The tags {', '.join(missing)} are missing"
@@ -68,14 +68,14 @@ def budget_present(stack: Stack) -> Iterator[tuple[str, str]]:
 
 @COST.resource(
     "budget-alerts",
-    "Budgets notify somebody",
+    "Budgets have recipients",
     "aws:budgets/budget:Budget",
     severity="medium",
     fix="Add notifications with addresses or a topic.",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-create.html",
 )
 def budget_alerts(props: Props) -> Iterator[str]:
-    """A notification that reaches somebody."""
+    """A notification with a recipient."""
     told = [
         n
         for n in listed(props.get("notifications"))
@@ -104,7 +104,7 @@ def _types(props: Props) -> list[str]:
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
     "aws:sagemaker/notebookInstance:NotebookInstance",
     severity="medium",
-    fix="Use a smaller one, or have it waived by whoever pays.",
+    fix="Use a smaller one, or have the budget's owner waive it.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/cost-optimization-pillar/select-the-correct-resource-type-size-and-number.html",
 )
 def size_allowed(props: Props) -> Iterator[str]:
@@ -127,7 +127,7 @@ def size_allowed(props: Props) -> Iterator[str]:
     url="https://aws.amazon.com/ec2/previous-generation/",
 )
 def not_outdated(props: Props) -> Iterator[str]:
-    """Newer ones do more for less."""
+    """Newer ones do more for less money."""
     for kind in _types(props):
         if _OLD.match(kind):
             yield f"{kind} is of a previous generation"
@@ -137,7 +137,7 @@ def not_outdated(props: Props) -> Iterator[str]:
     "no-idle-accelerator",
     "No accelerator idles outside production",
     severity="medium",
-    fix="Use spot nodes that come and go (Karpenter), a serverless endpoint, or a smaller type.",
+    fix="Use spot nodes that start on demand (Karpenter), a serverless endpoint, or a smaller type.",
     url="https://docs.aws.amazon.com/wellarchitected/latest/machine-learning-lens/cost-optimization-pillar.html",
 )
 def no_idle_accelerator(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -168,7 +168,7 @@ def _known_types(props: Props) -> list[str]:
     "spot-with-fallback",
     "Pools of GPU nodes use spot, and fall back to on-demand",
     severity="low",
-    fix="Give a NodePool of capacity type spot the greater weight, and one on demand the lesser.",
+    fix="Give a NodePool of capacity type spot the greater weight, and an on-demand one the lesser.",
     url="https://karpenter.sh/docs/concepts/nodepools/",
 )
 def spot_with_fallback(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -199,7 +199,7 @@ def _capacity_types(item: Item) -> list[str]:
     url="https://karpenter.sh/docs/concepts/nodepools/#speclimits",
 )
 def pool_limited(props: Props) -> Iterator[str]:
-    """A loop in a workload must not buy nodes without end."""
+    """A loop in a workload must not buy nodes without limit."""
     if not at(props, "spec.limits"):
         yield "It may start any number of nodes"
 
@@ -229,7 +229,7 @@ def scan_limited(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html",
 )
 def volume_gp3(props: Props) -> Iterator[str]:
-    """Of any of them."""
+    """For every volume."""
     for kind in (props.get("type"), props.get("storageType"), at(props, "rootBlockDevice.volumeType")):
         if kind == "gp2":
             yield "The volume is gp2"

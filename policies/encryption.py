@@ -1,4 +1,4 @@
-"""Encryption at rest, with keys of the company's own, and in transit."""
+"""Encryption at rest, with the company's own keys, and in transit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REST.setting(
     severity="high",
     law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iv)", "GDPR 32(1)(a)", "CIS AWS 3.6"),
     url="https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html",
-    applies=lambda props: at(props, "keyUsage") in (None, "ENCRYPT_DECRYPT"),  # KMS rotates no keys that sign
+    applies=lambda props: at(props, "keyUsage") in (None, "ENCRYPT_DECRYPT"),  # KMS does not rotate signing keys
 )
 REST.setting(
     "rds-encrypted",
@@ -95,7 +95,7 @@ REST.setting(
 )
 REST.present(
     "sns-encrypted",
-    "Topics of messages are encrypted",
+    "Message topics are encrypted",
     "aws:sns/topic:Topic",
     path="kmsMasterKeyId",
     severity="medium",
@@ -188,10 +188,10 @@ REST.present(
     url="https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
 )
 def key_deletion(props: Props) -> Iterator[str]:
-    """A key that is gone takes the data with it."""
+    """Without its key, the data is lost."""
     days = props.get("deletionWindowInDays")
     if days is not None and days < LEAST_DELETION_DAYS:
-        yield f"The key is gone {days:g} days after its deletion"
+        yield f"The key is lost {days:g} days after its deletion"
 
 
 @REST.resource(
@@ -209,7 +209,7 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
         if default.get("sseAlgorithm") not in ("aws:kms", "aws:kms:dsse"):
             yield f"Objects are encrypted with {default.get('sseAlgorithm')!r}, not with KMS"
         elif not given(default, "kmsMasterKeyId"):
-            yield "Objects are encrypted with AWS's key, which can't be withdrawn"
+            yield "Objects are encrypted with AWS's key, which can't be revoked"
 
 
 @REST.each(
@@ -254,7 +254,7 @@ def table_encrypted(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
 )
 def volumes_encrypted(props: Props) -> Iterator[str]:
-    """Root and further devices say so themselves; the account's default can be switched off."""
+    """Set on root and further devices; the account's default can be switched off."""
     devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
     devices += [mapping["ebs"] for mapping in listed(props.get("blockDeviceMappings")) if given(mapping, "ebs")]
     if given(props, "ami") and not listed(props.get("rootBlockDevice")):
@@ -298,11 +298,11 @@ def images_encrypted(props: Props) -> Iterator[str]:
     "Endpoints' volumes are encrypted with a key of the stack",
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
     severity="high",
-    fix="Set kms_key_arn; instances with local NVMe are encrypted in hardware and take none.",
+    fix="Set kms_key_arn; instances with local NVMe are encrypted in hardware and accept no key.",
     url="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html",
 )
 def endpoint_encrypted(props: Props) -> Iterator[str]:
-    """Every instance type that takes a key has one."""
+    """Every instance type that accepts a key has one."""
     types = [variant.get("instanceType") or "" for variant in listed(props.get("productionVariants"))]
     if not given(props, "kmsKeyArn") and any(kind and not kind.startswith(LOCAL_NVME) for kind in types):
         yield "The endpoint's volumes are encrypted with a key that AWS owns"
@@ -336,7 +336,7 @@ def results_encrypted(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-security.html",
 )
 def features_encrypted(props: Props) -> Iterator[str]:
-    """Both stores, where there are both."""
+    """Both stores, if both exist."""
     for store, path in (
         ("onlineStoreConfig", "onlineStoreConfig.securityConfig"),
         ("offlineStoreConfig", "offlineStoreConfig.s3StorageConfig"),
@@ -354,7 +354,7 @@ def features_encrypted(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
 )
 def kafka_tls(props: Props) -> Iterator[str]:
-    """Clients and brokers speak TLS."""
+    """Clients and brokers use TLS."""
     transit = at(props, "encryptionInfo.encryptionInTransit") or {}
     if transit.get("clientBroker", "TLS") != "TLS" or transit.get("inCluster", True) is False:
         yield "Kafka accepts unencrypted connections"
@@ -408,7 +408,7 @@ def cdn_https(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
 )
 def cache_tls(props: Props) -> Iterator[str]:
-    """Clients speak TLS."""
+    """Clients use TLS."""
     if props.get("transitEncryptionEnabled") is not True:
         yield "Clients may connect without TLS"
 
@@ -422,7 +422,7 @@ def cache_tls(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
 )
 def postgres_tls(props: Props) -> Iterator[str]:
-    """The parameter group says so itself, whatever the version's default."""
+    """Set in the parameter group, whatever the version's default."""
     if str(props.get("family", "")).startswith("postgres"):
         values = {parameter.get("name"): parameter.get("value") for parameter in listed(props.get("parameters"))}
         if values.get("rds.force_ssl") != "1":

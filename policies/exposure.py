@@ -1,4 +1,4 @@
-"""Network exposure: nothing can be reached from the internet that is not meant to be."""
+"""Network exposure: nothing is reachable from the internet unless intended."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
 )
 def no_public_acl(props: Props) -> Iterator[str]:
-    """No canned list that names everybody."""
+    """No canned list that includes everyone."""
     if str(props.get("acl", "")).startswith("public-") or props.get("acl") == "authenticated-read":
         yield f"The access control list {props['acl']!r} opens the bucket"
 
 
 @EXPOSURE.resource(
     "policy-not-public",
-    "No resource's policy lets everybody in",
+    "No resource policy allows everyone",
     "aws:s3/bucketPolicy:BucketPolicy",
     "aws:sns/topicPolicy:TopicPolicy",
     "aws:sqs/queuePolicy:QueuePolicy",
@@ -123,13 +123,13 @@ def policy_not_public(props: Props) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "no-open-ingress",
-    "No security group lets the internet in",
+    "No security group allows traffic from the internet",
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
     "aws:ec2/securityGroup:SecurityGroup",
     "aws:ec2/securityGroupRule:SecurityGroupRule",
     severity="critical",
     law=(*EXPOSURE.law, "CIS AWS 5.3"),
-    fix="Name the security group or the private range that may come in.",
+    fix="Name the security group or the private range that is allowed.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
 )
 def no_open_ingress(props: Props) -> Iterator[str]:
@@ -209,7 +209,7 @@ def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html",
 )
 def instance_private(props: Props) -> Iterator[str]:
-    """No address of its own."""
+    """No public address."""
     if props.get("associatePublicIpAddress"):
         yield "The instance gets a public address"
 
@@ -223,9 +223,9 @@ def instance_private(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/vpc/latest/userguide/subnet-public-ip.html",
 )
 def subnet_private(props: Props) -> Iterator[str]:
-    """What starts in it is private unless it says otherwise."""
+    """Resources in it are private unless they say otherwise."""
     if props.get("mapPublicIpOnLaunch"):
-        yield "Whatever starts in it gets a public address"
+        yield "Everything that starts in it gets a public address"
 
 
 @EXPOSURE.resource(
@@ -269,7 +269,7 @@ def kafka_private(props: Props) -> Iterator[str]:
 def function_url(props: Props) -> Iterator[str]:
     """Not NONE."""
     if props.get("authorizationType") == "NONE":
-        yield "Anybody on the internet may call the function"
+        yield "Anyone on the internet may call the function"
 
 
 @EXPOSURE.resource(
@@ -277,7 +277,7 @@ def function_url(props: Props) -> Iterator[str]:
     "Load balancers are internal",
     "aws:lb/loadBalancer:LoadBalancer",
     severity="medium",
-    fix="Set internal to True; where it is meant for the public, waive it and put a web application firewall in front.",
+    fix="Set internal to True; if it is intended for the public, waive it and put a web application firewall in front.",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
 )
 def balancer_internal(props: Props) -> Iterator[str]:

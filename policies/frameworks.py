@@ -1,6 +1,6 @@
-"""What each framework asks for, in our words, and what of it no program can do: by whom it must be done, and how often.
+"""What each framework requires, in our words, and what no program can do: who must do it, and how often.
 
-Controls name these references as their law; a reference that no control names is a gap that people must fill.
+Controls name these references as their law; a reference that no control names must be covered manually.
 Sources: Regulation (EU) 2016/679; 45 CFR Part 164 Subpart C; Sarbanes-Oxley Act section 404; AICPA Trust Services
 Criteria 2017 (2022).
 """
@@ -16,8 +16,8 @@ class Requirement:
 
     Attributes:
         reference: As controls name it, for example ``GDPR 32(1)(a)``.
-        text: What it asks for.
-        people: What must be done besides, or instead, of code; empty where code is enough.
+        text: What it requires.
+        people: What must be done in addition to, or instead of, code; empty where code is enough.
         who: Who must do it.
         every: How often.
     """
@@ -50,7 +50,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "GDPR 5(1)(d)",
             "Data is accurate",
-            "Correct wrong records that people report",
+            "Correct inaccurate records that people report",
             OPERATIONS,
             "within a month of a request",
         ),
@@ -275,7 +275,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
         Requirement(
             "SOC 2 CC8.1",
             "Changes are authorized, tested and approved",
-            "Have pull requests approved by somebody other than their author",
+            "Have pull requests approved by someone other than their author",
             OWNERS,
             "each change",
         ),
@@ -296,8 +296,8 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
 
 @dataclass(frozen=True)
 class CheckItem:
-    """A row of the security check-list: what is asked for, and the controls that show it; none where people must do
-    it.
+    """A row of the security check-list: what is required, and the controls that show it; none where it must be done
+    manually.
     """
 
     subject: str
@@ -311,7 +311,7 @@ class CheckItem:
 CHECKLIST = (
     CheckItem(
         "Roles",
-        "Data scientists, operations and auditors have roles of their own, with least privilege",
+        "Data scientists, operations and auditors have separate roles, with least privilege",
         (
             "iam-no-wildcards",
             "iam-no-star-action",
@@ -339,7 +339,7 @@ CHECKLIST = (
     CheckItem("Secrets", "They rotate", ("secret-rotates", "rds-password-managed")),
     CheckItem(
         "Encryption",
-        "At rest, with keys of the company's own that rotate",
+        "At rest, with the company's own rotating keys",
         (
             "kms-key-rotates",
             "s3-encrypted-with-own-key",
@@ -393,7 +393,7 @@ CHECKLIST = (
     ),
     CheckItem(
         "Penetration test",
-        "Somebody from outside tries to break in",
+        "An external party tries to break in",
         (),
         "Commission it, and fix what it finds; for most services AWS's policy allows it without prior approval",
         SECURITY,

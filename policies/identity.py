@@ -77,7 +77,7 @@ _AUDIENCE_IS_ENOUGH = ("cognito-identity.amazonaws.com", "accounts.google.com", 
 
 @IDENTITY.resource(
     "iam-no-wildcards",
-    "No policy allows a service's every action on every resource",
+    "No policy allows all actions of a service on every resource",
     *_GRANTS,
     severity="critical",
     law=(*IDENTITY.law, "CIS AWS 1.16"),
@@ -103,7 +103,7 @@ def no_wildcards(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def no_star_action(props: Props) -> Iterator[str]:
-    """Whatever the resource: a star includes services nobody has thought of."""
+    """Whatever the resource: a star includes services that nobody thought of."""
     for statement in granted(props):
         if statement.not_actions is not None:
             yield f"Every action except {', '.join(statement.not_actions)} is allowed"
@@ -180,7 +180,7 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
 
 @IDENTITY.resource(
     "iam-no-administrator",
-    "Nobody is made administrator",
+    "Nobody is made an administrator",
     *_ATTACHMENTS,
     "aws:iam/role:Role",
     severity="critical",
@@ -189,7 +189,7 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_managed-vs-inline.html",
 )
 def no_administrator(props: Props) -> Iterator[str]:
-    """None of AWS's policies that allow next to everything."""
+    """None of AWS's policies that allow almost everything."""
     for arn in [*listed(props.get("policyArn")), *listed(props.get("managedPolicyArns"))]:
         if str(arn).rpartition("/")[2] in _TOO_MUCH:
             yield f"{str(arn).rpartition('/')[2]} is attached"
@@ -399,7 +399,7 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
 
 @IDENTITY.resource(
     "kms-use-is-separate",
-    "Whoever uses a key may not delete it",
+    "Users of a key may not delete it",
     *_GRANTS,
     severity="high",
     law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
@@ -426,7 +426,7 @@ def key_use_separate(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html",
 )
 def document_valid(props: Props) -> Iterator[str]:
-    """A document that can't be read would be refused by AWS, or say something else than is meant."""
+    """A document that can't be read would be refused by AWS, or mean something else than intended."""
     for key in ("policy", "assumeRolePolicy"):
         if given(props, key):
             document = props[key]

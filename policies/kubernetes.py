@@ -1,4 +1,4 @@
-"""Kubernetes: restricted pods, closed namespaces, images that can be told apart and come from where they should."""
+"""Kubernetes: restricted pods, closed namespaces, images with specific versions from allowed registries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GROUPS = {"Pod": "core/v1", "Job": "batch/v1", "CronJob": "batch/v1"}
 _SERVICE = "kubernetes:serving.kserve.io/v1beta1:InferenceService"
 WORKLOADS = (*(f"kubernetes:{_GROUPS.get(kind, 'apps/v1')}:{kind}" for kind in _WORKLOADS), _SERVICE)
 _STANDARDS = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
-# Registries that companies mirror or that Kubernetes itself comes from; anything else must be the account's own.
+# Registries that companies mirror or that Kubernetes itself uses; anything else must be in the account's own.
 _REGISTRIES = re.compile(
     r"^(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|public\.ecr\.aws|registry\.k8s\.io|nvcr\.io)/"
 )
@@ -60,7 +60,7 @@ def _name(container: Props) -> str:
 
 
 def _context(pod: Props, container: Props, key: str) -> Any:
-    """A container's own setting goes before its pod's."""
+    """A container's own setting overrides its pod's."""
     own = at(container, f"securityContext.{key}")
     return at(pod, f"securityContext.{key}") if own is None else own
 
@@ -91,7 +91,7 @@ def no_privileged(props: Props) -> Iterator[str]:
     url=_STANDARDS,
 )
 def no_escalation(props: Props) -> Iterator[str]:
-    """Said outright; the default is true."""
+    """Set explicitly; the default is true."""
     for _, container in containers(props):
         if at(container, "securityContext.allowPrivilegeEscalation") is not False:
             yield f"The container {_name(container)} may gain privileges"
@@ -140,7 +140,7 @@ def capabilities_dropped(props: Props) -> Iterator[str]:
     for _, container in containers(props):
         capabilities = at(container, "securityContext.capabilities") or {}
         if "ALL" not in listed(capabilities.get("drop")):
-            yield f"The container {_name(container)} keeps capabilities"
+            yield f"The container {_name(container)} does not drop all capabilities"
         if more := [name for name in listed(capabilities.get("add")) if name != "NET_BIND_SERVICE"]:
             yield f"The container {_name(container)} adds {', '.join(more)}"
 
@@ -194,7 +194,7 @@ def _images(props: Props) -> Iterator[str]:
     url="https://kubernetes.io/docs/concepts/containers/images/#image-names",
 )
 def image_fixed(props: Props) -> Iterator[str]:
-    """A tag that is moved runs something else tomorrow."""
+    """A moved tag runs something else tomorrow."""
     for image in _images(props):
         last = image.rpartition("/")[2]
         if "@sha256:" not in image and (":" not in last or last.endswith((":latest", ":main", ":master"))):
@@ -203,7 +203,7 @@ def image_fixed(props: Props) -> Iterator[str]:
 
 @KUBERNETES.resource(
     "k8s-image-from-our-registry",
-    "Images come from the company's registry, or from one that is allowed",
+    "Images come from the company's registry, or from an allowed one",
     *WORKLOADS,
     severity="high",
     law=("SOX 404", "SOC 2 CC6.8", "CIS EKS 5.1.4"),
@@ -214,11 +214,11 @@ def our_registry(props: Props) -> Iterator[str]:
     """The account's ECR, Kubernetes' own, AWS's public one, NVIDIA's."""
     for image in _images(props):
         if not _REGISTRIES.match(image):
-            yield f"{image} comes from elsewhere"
+            yield f"{image} comes from another registry"
 
 
 def _verified(item: Item) -> list[str]:
-    """Globs of the images that an admission policy of Sigstore or of Kyverno lets in only with a signature."""
+    """Globs of the images that an admission policy of Sigstore or Kyverno admits only with a signature."""
     kind, spec = item.type.rpartition(":")[2], item.props.get("spec") or {}
     if kind == "ClusterImagePolicy" and at(spec, "mode") != "warn" and listed(spec.get("authorities")):
         return [str(image.get("glob")) for image in listed(spec.get("images"))]
@@ -266,7 +266,7 @@ def image_signed(stack: Stack) -> Iterator[tuple[str, str]]:
     url=_STANDARDS,
 )
 def no_host(props: Props) -> Iterator[str]:
-    """Neither its network nor its processes nor its files."""
+    """Neither to its network nor to its processes nor to its files."""
     for pod in pods(props):
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.get(key):
@@ -286,7 +286,7 @@ def no_host(props: Props) -> Iterator[str]:
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
 )
 def no_token(props: Props) -> Iterator[str]:
-    """Where the pod runs as the namespace's default account, or says nothing."""
+    """Where the pod runs as the namespace's default account, or does not set it."""
     if props.get("kind") == "InferenceService":
         return
     for pod in pods(props):
@@ -330,7 +330,7 @@ def no_secret_in_pod(props: Props) -> Iterator[str]:
             except UnknownValueError:
                 continue
             if looks_secret(str(variable.get("name")), value):
-                yield f"The variable {variable.get('name')} seems to hold a secret"
+                yield f"The variable {variable.get('name')} seems to contain a secret"
 
 
 @KUBERNETES.resource(
@@ -343,7 +343,7 @@ def no_secret_in_pod(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/eks/latest/userguide/manage-secrets.html",
 )
 def no_secret_object(props: Props) -> Iterator[str]:
-    """With data of its own."""
+    """Secrets that contain data."""
     for key in ("data", "stringData"):
         if given(props, key) and len(props[key]):
             yield f"{key} is in the program's state, and any pod of the namespace may mount it"
@@ -400,7 +400,7 @@ def namespace_closed(stack: Stack) -> Iterator[tuple[str, str]]:
     }
     for item, name in _namespaces(stack):
         if name not in closed:
-            yield item.urn, "Its pods may talk to everything, and everything to them"
+            yield item.urn, "Its pods may connect to everything, and everything to them"
 
 
 @KUBERNETES.stack(

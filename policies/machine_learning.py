@@ -1,5 +1,5 @@
-"""What machine learning asks for beyond the rest: canaries, captured requests, closed notebooks, contracts for data,
-approved models.
+"""What machine learning requires in addition: canaries, captured requests, closed notebooks, data contracts, approved
+models.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ ML.setting(
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-idle-shutdown.html",
 )
 def studio_stops(props: Props) -> Iterator[str]:
-    """JupyterLab at least."""
+    """At least JupyterLab."""
     if (
         at(props, "defaultUserSettings.jupyterLabAppSettings.appLifecycleManagement.idleSettings.lifecycleManagement")
         != "ENABLED"
@@ -87,9 +87,9 @@ def _serverless(props: Props) -> bool:
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html",
 )
 def captures(props: Props) -> Iterator[str]:
-    """Without it nobody can say later why somebody was refused, or see the data drift."""
+    """Without it nobody can explain a decision later, or detect drift."""
     if not _serverless(props) and at(props, "dataCaptureConfig.enableCapture") is not True:
-        yield "Nobody can tell afterwards what was requested and answered"
+        yield "Nobody can find out afterwards what was requested and answered"
 
 
 @ML.resource(
@@ -102,7 +102,7 @@ def captures(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html",
 )
 def capture_encrypted(props: Props) -> Iterator[str]:
-    """They hold what is known about people."""
+    """They contain what is known about people."""
     capture = at(props, "dataCaptureConfig") or {}
     if capture.get("enableCapture") is True and not given(capture, "kmsKeyId"):
         yield "Captured requests are encrypted with a key that AWS owns"
@@ -159,7 +159,7 @@ def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
 )
 def alarm_tells(props: Props) -> Iterator[str]:
-    """An action at least; which one may be unknown."""
+    """At least one action; which one may be unknown."""
     if not given(props, "alarmActions") or not len(props["alarmActions"]):
         yield "Nobody is notified when it goes off"
 
@@ -171,7 +171,7 @@ def alarm_tells(props: Props) -> Iterator[str]:
     severity="medium",
     law=_CLOSED,
     fix=(
-        "Set vpc_config, or set enable_network_isolation; a serverless model can be in no VPC and then needs isolation"
+        "Set vpc_config, or set enable_network_isolation; a serverless model can't be in a VPC and needs isolation"
         " or a waiver."
     ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html",
@@ -179,7 +179,7 @@ def alarm_tells(props: Props) -> Iterator[str]:
 def model_isolated(props: Props) -> Iterator[str]:
     """One of the two."""
     if not given(props, "vpcConfig") and props.get("enableNetworkIsolation") is not True:
-        yield "What is in the model's container may talk to the internet"
+        yield "Code in the model's container may connect to the internet"
 
 
 @ML.resource(
@@ -260,7 +260,7 @@ def schema_compatible(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html",
 )
 def model_approved(props: Props) -> Iterator[str]:
-    """One that names its artifact outright; `<model>/current/` is written only after the sign-off."""
+    """A model that names its artifact directly; `<model>/current/` is written only after the sign-off."""
     for container in [*listed(props.get("primaryContainer")), *listed(props.get("containers"))]:
         if not given(container, "modelDataUrl") or "/current/" in str(container["modelDataUrl"]):
             continue

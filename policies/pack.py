@@ -29,13 +29,13 @@ from policies.quick import SWITCH
 from policies.settings import LONGEST_DAYS, UNWAIVABLE, Settings, read_settings
 from policies.stack import Item, Stack, canonical
 
-WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who answers for them
+WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who approved them
     "GROUNDPLAN_POLICY_WAIVERS"
 )
 
 
 def policies() -> list[Policy]:
-    """Every control the stack is held to, as a policy; and one for waivers that hold no more."""
+    """Every control that applies to the stack, as a policy; and one for waivers that are no longer valid."""
     settings = _settings()
     made: list[Policy] = [_as_policy(control, settings) for control in CONTROLS.values()]
     return [*made, _waiver_policy(settings)]
@@ -151,7 +151,7 @@ def _stack(args: StackValidationArgs) -> Stack:
 
 
 def _properties(resource: PolicyResource) -> Mapping[str, Any]:
-    """A resource's properties; a control that reads them is told where nothing of them is known.
+    """A resource's properties; reading them raises where nothing about them is known.
 
     In a preview the engine has nothing of a resource whose provider is not configured yet, such as a Kubernetes object
     before there is a cluster. A review has every resource's inputs.

@@ -1,8 +1,8 @@
-"""Makes the pack quick for a review: the SDK decodes a resource once, not once for each policy, and asks about it only
-the policies for its type.
+"""Makes the pack fast for a review: the SDK decodes a resource once, not once for each policy, and runs only the
+policies for its type.
 
-It replaces private parts of the SDK, so it is for reviews alone, which set ``SWITCH``; under ``pulumi up`` the SDK is
-as it came.
+It replaces private parts of the SDK, so it is only for reviews, which set ``SWITCH``; under ``pulumi up`` the SDK is
+unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pulumi_policy.policy as sdk
 from policies.controls import CONTROLS
 from policies.stack import canonical
 
-SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack, and nowhere else
+SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack only
 # What is replaced, and what that relies on.
 _MODULE = (
     "json_format",
@@ -33,7 +33,7 @@ _MOST_KEPT = 20_000
 
 
 def absent() -> list[str]:
-    """Names that are replaced or relied on, and that the SDK does not have."""
+    """Names that are replaced or relied on, but that the SDK does not have."""
     servicer = getattr(sdk, "_PolicyAnalyzerServicer", None)
     gone = [name for name in _MODULE if not hasattr(sdk, name)]
     gone += [f"_PolicyAnalyzerServicer.{name}" for name in _SERVICER if not hasattr(servicer, name)]
@@ -41,15 +41,15 @@ def absent() -> list[str]:
 
 
 def quicken() -> None:
-    """Change the SDK in this process. Where it lacks one of the names nothing is changed, and the pack is only
-    slower: a test tells of it.
+    """Change the SDK in this process. If it lacks one of the names, nothing is changed and the pack is just slower; a
+    test detects that.
     """
     if not absent():
         vars(sdk).update(replacements())
 
 
 def replacements() -> dict[str, Any]:
-    """Parts of the SDK's module, by name, that do the same quicker."""
+    """Replacements for parts of the SDK's module, by name, that do the same faster."""
     names = vars(sdk)
     json_format = names["json_format"]
     decoded = SimpleNamespace(**{**vars(json_format), "MessageToDict": _remembered(json_format.MessageToDict)})
@@ -63,10 +63,10 @@ def replacements() -> dict[str, Any]:
 
 
 def _remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
-    kept = threading.local()  # requests come on several threads
+    kept = threading.local()  # requests arrive on several threads
 
     def call(message: Any, *more: Any) -> Any:
-        if more:  # a remedy changes what it gets
+        if more:  # a remedy changes its input
             return decode(message, *more)
         cache = kept.__dict__.setdefault("by_id", {})
         found = cache.get(id(message))
@@ -79,13 +79,13 @@ def _remembered(decode: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# What the SDK has made of all resources for the first stack-wide policy of a request, for the others: a list, or not
-# there.
+# The objects that the SDK created for the first stack-wide policy of a request, for the others: a list, or
+# missing.
 _stack = threading.local()
 
 
 def _shared(arguments: type) -> type:
-    """``StackValidationArgs`` that all hold the list which the first of a request was given."""
+    """``StackValidationArgs`` that all share the list of the first one of a request."""
 
     class Shared(arguments):  # type: ignore[misc]
         def __init__(self, resources: list[Any], *more: Any) -> None:
@@ -97,8 +97,8 @@ def _shared(arguments: type) -> type:
 
 
 class _Unmade:
-    """An ``AnalyzeStackRequest`` that has no more resources to be made into objects once they have been, and all of
-    them before, however often read.
+    """An ``AnalyzeStackRequest`` that has no resources left to convert once they have been converted, and all of them
+    before, however often it is read.
     """
 
     def __init__(self, request: Any) -> None:
@@ -121,7 +121,7 @@ def _quick(servicer: Any) -> Any:
             return options(request)
 
         def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-            """Ask the policies for the resource's type, not all of them."""
+            """Run the policies for the resource's type, not all of them."""
             if request.type not in for_type:
                 controls = ((policy, CONTROLS.get(policy.name)) for policy in getattr(self, _POLICIES))
                 for_type[request.type] = [
@@ -134,7 +134,7 @@ def _quick(servicer: Any) -> Any:
             return servicer.Analyze(view, request, context)
 
         def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-            """Make objects of the resources once."""
+            """Convert the resources to objects once."""
             _stack.__dict__.clear()
             try:
                 return super().AnalyzeStack(_Unmade(request), context)

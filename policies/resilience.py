@@ -1,4 +1,4 @@
-"""Resilience and backup: what is lost can be had back, and production outlives a zone."""
+"""Resilience and backup: lost data can be restored, and production survives the loss of a zone."""
 
 from __future__ import annotations
 
@@ -192,9 +192,9 @@ def data_protected(item: Item, _stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html",
 )
 def brokers_in_zones(props: Props) -> Iterator[str]:
-    """As told by the number of brokers."""
+    """By the number of brokers."""
     if (props.get("numberOfBrokerNodes") or 0) < 2:
-        yield "One broker holds everything"
+        yield "A single broker has all the data"
 
 
 @RESILIENCE.resource(
@@ -207,7 +207,7 @@ def brokers_in_zones(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/eks/latest/best-practices/reliability.html",
 )
 def nodes_in_zones(props: Props) -> Iterator[str]:
-    """Two subnets at least."""
+    """At least two subnets."""
     if given(props, "subnetIds") and len(props["subnetIds"]) < 2:
         yield "All nodes run in one zone"
 
@@ -223,7 +223,7 @@ def nodes_in_zones(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/best-practices.html",
 )
 def two_instances(props: Props) -> Iterator[str]:
-    """SageMaker spreads them over zones; of one variant's instances, another's don't count."""
+    """SageMaker spreads them over zones; each variant's instances count separately."""
     for variant in listed(props.get("productionVariants")):
         if (
             not given(variant, "serverlessConfig")

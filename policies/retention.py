@@ -1,4 +1,4 @@
-"""Retention and residency: data stays as long as the law asks, no longer than it allows, and where it belongs."""
+"""Retention and residency: data stays as long as the law requires, no longer than it allows, and where it belongs."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def lifecycle(bucket: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config.html",
 )
 def cleans_up(props: Props) -> Iterator[str]:
-    """Parts nobody sees are paid for, and may hold personal data."""
+    """Parts that nobody sees cost money, and may contain personal data."""
     if not any(given(rule, "abortIncompleteMultipartUpload") for rule in listed(props.get("rules"))):
-        yield "Parts of incomplete uploads stay, unseen"
+        yield "Parts of incomplete uploads stay, unnoticed"
 
 
 @RETENTION.resource(
@@ -92,7 +92,7 @@ def cleans_up(props: Props) -> Iterator[str]:
     "aws:dynamodb/table:Table",
     severity="low",
     law=("GDPR 5(1)(e)",),
-    fix="Set ttl with the attribute that holds the time.",
+    fix="Set ttl with the attribute that contains the time.",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html",
 )
 def expires(props: Props) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _text(item: Item, key: str) -> str:
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/creating-a-backup-plan.html",
 )
 def backups_expire(props: Props) -> Iterator[str]:
-    """A right to be forgotten ends in the last backup."""
+    """The right to be forgotten includes the last backup."""
     for rule in listed(props.get("rules")):
         if not at(rule, "lifecycle.deleteAfter"):
             yield f"The rule {rule.get('ruleName', '')} keeps backups forever"

@@ -1,4 +1,4 @@
-"""Secrets: none in code, state or environment; each one rotates, and can be had back."""
+"""Secrets: none in code, state or environment; each one rotates, and can be restored."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SECRETS.setting(
 
 
 def looks_secret(name: str, value: Any) -> bool:
-    """Whether a variable seems to hold a secret's value: by its name, or by the form of the value."""
+    """Whether a variable seems to contain a secret's value: by its name, or by the form of the value."""
     if not isinstance(value, str) or not value or re.fullmatch(r"[\d.]+|true|false", value, re.IGNORECASE):
         return False
     return bool(_VALUES.search(value)) or bool(
@@ -88,7 +88,7 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
     """Neither by name nor by form."""
     for name, value in _variables(props):
         if looks_secret(name, value):
-            yield f"The variable {name} seems to hold a secret"
+            yield f"The variable {name} seems to contain a secret"
 
 
 @SECRETS.resource(
@@ -105,7 +105,7 @@ def no_secret_in_user_data(props: Props) -> Iterator[str]:
     script = str(props.get("userData") or "")
     assigned = re.findall(r"(?m)^\s*(?:export\s+)?([A-Za-z_]+)=[\"']?([^\s\"'$]+)", script)
     if _VALUES.search(script) or any(looks_secret(name, value) for name, value in assigned):
-        yield "The start script seems to hold a secret"
+        yield "The start script seems to contain a secret"
 
 
 @SECRETS.resource(
@@ -117,18 +117,18 @@ def no_secret_in_user_data(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
 )
 def not_in_program(props: Props) -> Iterator[str]:
-    """A value that is known before a deployment stands in the code or in the configuration."""
+    """A value that is known before deployment is in the code or in the configuration."""
     for key in ("secretString", "secretBinary"):
         try:
             if props.get(key):
                 yield f"{key} is in the program, and so in its state"
         except UnknownValueError:
-            continue  # something else makes the value
+            continue  # the value is generated elsewhere
 
 
 @SECRETS.resource(
     "parameter-secure",
-    "Parameters that hold secrets are secure strings",
+    "Parameters that contain secrets are secure strings",
     "aws:ssm/parameter:Parameter",
     severity="high",
     fix="Set type to SecureString, with a key of the stack.",

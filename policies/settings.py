@@ -1,8 +1,8 @@
-"""What the stack's configuration says to the policies: its regimes decide what is mandatory, its waivers what is let
-through.
+"""The policies' settings from the stack's configuration: its regimes decide what is mandatory, its waivers what is
+accepted.
 
-The engine hands a pack the stack's configuration, as it hands it to the program; a program that is none of Groundplan's
-has no objectives, and then only critical controls are mandatory.
+The engine passes the stack's configuration to a pack, as it does to the program; a program other than Groundplan's has
+no objectives, and then only critical controls are mandatory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ REGIMES = {"gdpr": "GDPR", "hipaa": "HIPAA", "sox": "SOX", "soc2": "SOC 2"}
 
 @dataclass(frozen=True)
 class Waiver:
-    """A finding that somebody has answered for, until a day.
+    """An accepted finding, until an expiry date.
 
     Attributes:
         policy: Id of the control.
         resource: Name of the resource, or a pattern of names (``*``); ``stack`` for a finding about the whole stack.
-        expires: Last day it holds.
+        expires: Last day on which it is valid.
     """
 
     policy: str
@@ -48,7 +48,7 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the policies know of the stack."""
+    """What the policies know about the stack."""
 
     regimes: frozenset[str] = frozenset()
     environment: str = ""
@@ -57,22 +57,22 @@ class Settings:
 
     @property
     def production(self) -> bool:
-        """Whether losing this environment's data would hurt."""
+        """Whether losing this environment's data would do harm."""
         return bool(re.search(r"(^|[^a-z])prod", self.environment.lower()))
 
     def applies(self, control: Control) -> bool:
-        """Whether this stack is held to the control at all."""
+        """Whether the control applies to this stack at all."""
         return self.production or not control.production
 
     def mandatory(self, control: Control) -> bool:
-        """A critical control always is; another one where a regime of the stack asks for it."""
+        """A critical control always is; another one where a regime of the stack requires it."""
         return control.severity == "critical" or bool(control.frameworks & self.regimes)
 
 
 def read_settings(objectives: Mapping[str, Any] | None, waivers: Iterable[Any] | None, stack: str = "") -> Settings:
     """Settings from ``groundplan:objectives`` and ``groundplan:waivers``.
 
-    A waiver that can't be read is kept as a fault: it waives nothing, and is itself a finding.
+    An invalid waiver is kept as a fault: it waives nothing, and is itself a finding.
     """
     wanted = objectives if isinstance(objectives, Mapping) else {}
     regimes = frozenset(

@@ -1,3 +1,3 @@
-"""What people write and the platform offers, by types: objectives, contracts, model folders, outputs. Imports
-nothing of the project.
+"""What users write and what the platform offers, as types: objectives, contracts, model folders, outputs. Imports
+nothing from the project.
 """

@@ -1,10 +1,10 @@
-"""The one family of errors a user can cause."""
+"""The family of errors that a user can cause."""
 
 from __future__ import annotations
 
 
 class GroundplanError(Exception):
-    """A failure the user can mend; printed as one message, never as a traceback.
+    """A failure that the user can fix; printed as one message, never as a traceback.
 
     Args:
         what: What is wrong and what was found, in one sentence.
@@ -24,6 +24,6 @@ class GroundplanError(Exception):
 
 
 class UsageError(GroundplanError):
-    """Wrong use: a bad argument, a wrong stack file, a missing file. Exit code 2."""
+    """Usage error: a bad argument, an invalid stack file, a missing file. Exit code 2."""
 
     exit_code = 2

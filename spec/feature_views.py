@@ -1,4 +1,4 @@
-"""What a feature is: feature views, tables of the feature store, declared in ``model.yaml`` or made of a contract."""
+"""Feature views: tables of the feature store, declared in ``model.yaml`` or derived from a contract."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FeatureType = Literal["integer", "number", "string", "boolean"]
 
 
 class View(BaseModel):
-    """A feature view: a table of the feature store, one row an entity and point in time.
+    """A feature view: a table of the feature store, one row per entity and point in time.
 
     Attributes:
-        name: Also that of its online table.
-        key: The entity's field.
+        name: Also the name of its online table.
+        key: The field that identifies the entity.
         features: Type by name, in order.
-        ttl_days: How old rows may be that are put online, by the platform's clock; 0 for any age.
+        ttl_days: Maximum age of online rows, by the platform's clock; 0 for any age.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,17 +40,17 @@ class View(BaseModel):
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """The name, or with dashes below at its end the first that is not taken."""
+    """The name, with underscores appended until it is not taken."""
     while name in taken:
         name += "_"
     return name
 
 
 def view_of(contract: Contract, target: str) -> View:
-    """The events as features: what is a single value, not a list or an object.
+    """The events as features: single values, not lists or objects.
 
     Raises:
-        UsageError: The contract has no single key, or no field beside it and the target.
+        UsageError: The contract has no single key, or no field besides it and the target.
     """
     if len(contract.keys) != 1:
         raise UsageError(
@@ -72,7 +72,7 @@ def view_of(contract: Contract, target: str) -> View:
 
 
 def feature_type(item: standard.Field) -> FeatureType | None:
-    """What a field is as a feature; None for what is no single value."""
+    """A field's type as a feature; None where it is not a single value."""
     kinds: dict[str, FeatureType] = {
         "integer": "integer",
         "number": "number",

@@ -1,4 +1,4 @@
-"""Folders of models, a model each: ``model.yaml``, contracts, and the feature views that are made of them."""
+"""Folders of models, one per model: ``model.yaml``, contracts, and the feature views derived from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from spec.contracts import Contract
 from spec.errors import UsageError
 from spec.feature_views import View, view_of
 
-DEAD_LETTERS = ".dlq"  # ends the name of a topic's dead-letter topic
+DEAD_LETTERS = ".dlq"  # suffix of a topic's dead-letter topic
 
 
 class Option(BaseModel):
-    """A choice that the source of a model's events leaves to whoever starts the platform on one machine: ``groundplan
-    up --set MODEL.OPTION=VALUE``.
+    """An option of the source of a model's events, set when the platform is started on one machine: ``groundplan up
+    --set MODEL.OPTION=VALUE``.
 
     Attributes:
-        default: What holds where nothing is said.
+        default: The value if none is given.
         help: One sentence.
         pattern: Regular expression that a value must match as a whole.
     """
@@ -42,7 +42,7 @@ class ModelFile(BaseModel):
     Attributes:
         model: Name of the model, under which the stack file has its objectives.
         target: Name of the label.
-        source: ``file:function`` that yields events of a topic, for filling the topics on one machine.
+        source: ``file:function`` that yields a topic's events, to fill the topics on one machine.
         features: Module in the folder with the Ibis expressions behind ``views``; without one the events are the
             features.
         views: Feature views by name.
@@ -69,10 +69,10 @@ class ModelFile(BaseModel):
 
 
 def read_model_file(folder: Path) -> ModelFile:
-    """What ``model.yaml`` says; nothing where there is none.
+    """The content of ``model.yaml``; empty if it does not exist.
 
     Raises:
-        UsageError: The file is wrong.
+        UsageError: The file is invalid.
     """
     import yaml
 
@@ -91,10 +91,10 @@ def read_model_file(folder: Path) -> ModelFile:
 
 
 def options_of(file: ModelFile, given: Mapping[str, str], model: str) -> dict[str, str]:
-    """The source's arguments: what is given, else the defaults.
+    """The source's arguments: the given ones, else the defaults.
 
     Raises:
-        UsageError: There is no such option, or it does not take this value.
+        UsageError: There is no such option, or it does not accept this value.
     """
     known = {name: f"{name} ({option.help}; default {option.default})" for name, option in file.options.items()}
     for name, value in given.items():
@@ -131,7 +131,7 @@ def contract_files(folder: Path) -> list[Path]:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is a model's, whose data comes by contract, and not just where a script lies."""
+    """Whether a folder belongs to a model whose data has a contract, and does not just contain a script."""
     return (folder / "model.yaml").is_file() or bool(contract_files(folder))
 
 
@@ -139,7 +139,7 @@ def load_contracts(folder: Path) -> tuple[Contract, ...]:
     """A model's contracts, by their file names.
 
     Raises:
-        UsageError: There is none, one can't be read, or two are about one topic or one table.
+        UsageError: There is none, one can't be read, or two describe the same topic or table.
     """
     if not contract_files(folder):
         raise UsageError(
@@ -166,7 +166,7 @@ def load_contracts(folder: Path) -> tuple[Contract, ...]:
 
 
 def _in_common(one: Contract, other: Contract) -> str:
-    """The topic or table that two contracts are both about; empty if none."""
+    """The topic or table that two contracts both describe; empty if none."""
     topics = [{contract.topic, f"{contract.topic}{DEAD_LETTERS}"} for contract in (one, other)]
     if shared := sorted(topics[0] & topics[1]):
         return f"topic {shared[0]}"
@@ -178,7 +178,7 @@ class ModelFolder:
     """One model's folder.
 
     Attributes:
-        path: Holds ``experiment.py``.
+        path: Contains ``experiment.py``.
     """
 
     path: Path
@@ -200,7 +200,7 @@ def model_folders(root: Path) -> list[ModelFolder]:
     """The folders below ``models/``, by name.
 
     Raises:
-        UsageError: A file in one is wrong, or two are of one model.
+        UsageError: A file in one is invalid, or two have the same model.
     """
     found: dict[str, ModelFolder] = {}
     for path in sorted(root.glob("models/*/experiment.py")):
@@ -219,7 +219,7 @@ def folder_names(root: Path) -> dict[str, str]:
     """Name of each folder below ``models/`` by its model; its contracts are not read.
 
     Raises:
-        UsageError: A ``model.yaml`` is wrong.
+        UsageError: A ``model.yaml`` is invalid.
     """
     return {
         read_model_file(path.parent).model or path.parent.name: path.parent.name
@@ -228,20 +228,20 @@ def folder_names(root: Path) -> dict[str, str]:
 
 
 def folders_of(root: Path, models: Collection[str]) -> list[ModelFolder]:
-    """The folders of some models; a model without one (its data comes from elsewhere, or it is yet to be written) is
-    left out.
+    """The folders of some models; a model without one (its data comes from elsewhere, or it does not exist yet) is left
+    out.
 
     Raises:
-        UsageError: A file in one is wrong, or two are of one model.
+        UsageError: A file in one is invalid, or two have the same model.
     """
     return [folder for folder in model_folders(root) if folder.model in models]
 
 
 def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
-    """Every contract and view of some models, each once: what two say alike, they share.
+    """Every contract and view of some models, each once: models share what they define in the same way.
 
     Raises:
-        UsageError: Two models say different things of one topic, table or view.
+        UsageError: Two models define the same topic, table or view differently.
     """
     contracts: list[tuple[Path, Contract]] = []
     views: dict[str, tuple[Path, View, Any]] = {}
@@ -254,7 +254,7 @@ def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
                     raise UsageError(
                         f"its contract {contract.id} of the {common} differs from the one of {_name(other_path)}",
                         where=_name(folder.path),
-                        fix="give both the same contract, or this one a topic and a table of its own",
+                        fix="give both the same contract, or this one its own topic and table",
                     )
             contracts.append((folder.path, contract))
         for view in folder.views if folder.contracts else ():
@@ -274,7 +274,7 @@ def shared(folders: Iterable[ModelFolder]) -> tuple[list[Contract], list[View]]:
                 raise UsageError(
                     f"its view {view.name} differs from the one of {_name(other_path)}: {why}",
                     where=_name(folder.path),
-                    fix="declare the same view in both, or give this one a name of its own under `views`",
+                    fix="declare the same view in both, or give this one a different name under `views`",
                 )
     return [contract for _, contract in contracts], [view for _, view, _ in views.values()]
 
@@ -284,7 +284,7 @@ def _name(path: Path) -> str:
 
 
 def refuse_drafts(contracts: Iterable[Contract]) -> None:
-    """Let nothing into a production that its owner does not promise yet.
+    """Keep contracts out of production that their owners do not guarantee yet.
 
     Raises:
         UsageError: A contract is a draft.
@@ -294,7 +294,7 @@ def refuse_drafts(contracts: Iterable[Contract]) -> None:
             f"{', '.join(drafts)} {'is a draft' if len(drafts) == 1 else 'are drafts'}, and a production environment"
             " accepts only active contracts",
             where="data contracts",
-            fix="set `status: active` once their owners stand by them",
+            fix="set `status: active` once their owners guarantee them",
         )
 
 
@@ -308,12 +308,12 @@ def _differing(one: View, other: View) -> str:
 
 
 def consumer_group(model: str) -> str:
-    """Group in which a model's ingestion reads its topics."""
+    """Consumer group in which a model's ingestion reads its topics."""
     return f"groundplan-ingest-{model}"
 
 
 def consumer_groups(folders: Iterable[ModelFolder]) -> dict[str, tuple[str, ...]]:
-    """Consumer groups by topic; models that share a topic read it each in a group of its own."""
+    """Consumer groups by topic; models that share a topic each read it in their own group."""
     found: dict[str, tuple[str, ...]] = {}
     for folder in folders:
         for contract in folder.contracts:

@@ -1,6 +1,4 @@
-"""Names that fit the limits of the services that carry them; pipelines use them, too, so nothing of Pulumi is
-imported here.
-"""
+"""Names within the limits of the services that use them; pipelines also use them, so Pulumi is not imported here."""
 
 from __future__ import annotations
 
@@ -8,14 +6,14 @@ import hashlib
 import re
 from pathlib import Path
 
-HOME = Path(__file__).parents[1]  # where this code lies
+HOME = Path(__file__).parents[1]  # where this code is
 
-# This project's own packages, which a user's module of the same name must not replace, nor be replaced by.
+# This project's own packages, which must not be mixed up with a user's modules of the same name.
 PACKAGES = ("spec", "components", "infra", "policies", "pipelines", "groundplan")
 
 
 def short_name(text: str, limit: int) -> str:
-    """``text`` in lower case letters, digits and dashes, at most ``limit`` characters (at least 8).
+    """``text`` in lower-case letters, digits and dashes, at most ``limit`` characters (at least 8).
 
     A longer one is cut and ends in six characters of its hash, so that two long names stay different.
     """

@@ -21,7 +21,7 @@ class _Contract(BaseModel):
 
 
 class Kafka(_Contract):
-    """Bootstrap servers (empty where nothing streams), Glue registry, topic names with their dead-letter topics."""
+    """Bootstrap servers (empty where nothing is streamed), Glue registry, topic names with their dead-letter topics."""
 
     bootstrap_servers: str = ""
     registry: str = ""
@@ -29,12 +29,12 @@ class Kafka(_Contract):
 
 
 class EndpointOutputs(_Contract):
-    """How one model answers.
+    """How one model is served.
 
     Attributes:
-        name: SageMaker's endpoint; empty where the model answers elsewhere.
+        name: SageMaker endpoint; empty where the model is served elsewhere.
         topology: realtime, serverless, batch, cluster, cluster-gpu or edge.
-        max_instances: For serverless the most requests at once.
+        max_instances: For serverless, the most concurrent requests.
         canary_percent: Share of traffic that a new version gets at first; 0 where there is one version at a time.
     """
 
@@ -61,7 +61,7 @@ class NetworkOutputs(_Contract):
 
 
 class Outputs(_Contract):
-    """Names and addresses of everything a pipeline touches, and the objectives it works for."""
+    """Names and addresses of everything that a pipeline uses, and its objectives."""
 
     project: str
     stack: str
@@ -95,13 +95,13 @@ def read(source: str) -> Outputs:
     Accepts the contract itself and the whole of ``pulumi stack output --json``.
 
     Raises:
-        UsageError: There is nothing there, or it does not hold to the contract.
+        UsageError: It does not exist, or violates the contract.
     """
     try:
         text = _read_s3(source) if source.startswith("s3://") else Path(source).read_text(encoding="utf-8")
         document: Any = json.loads(text)
         return Outputs.model_validate(document.get("platform", document))
-    except Exception as error:  # a file, a bucket, JSON, the contract: whichever fails, there are no outputs
+    except Exception as error:  # a file, a bucket, JSON, the contract: if any fails, there are no outputs
         detail = (
             "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             if isinstance(error, ValidationError)

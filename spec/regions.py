@@ -1,4 +1,4 @@
-"""AWS regions: which law their data lives under, which zones an account can use, and where a standby belongs.
+"""AWS regions: which law their data lives under, which zones an account can use, and where its standby is.
 
 https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html
 """
@@ -14,7 +14,7 @@ class Region:
 
     Attributes:
         jurisdiction: ``eu``, or the ISO 3166 code of the country.
-        standby: The region that takes over, under the same jurisdiction; empty where AWS has no second one there.
+        standby: The region that takes over, in the same jurisdiction; empty where AWS has no second one there.
         zones: Letters of zones that every account can use. New accounts get two of us-west-1's and three of the others.
     """
 
@@ -64,5 +64,5 @@ JURISDICTIONS = tuple(sorted({region.jurisdiction for region in REGIONS.values()
 
 
 def regions_of(jurisdiction: str) -> tuple[str, ...]:
-    """Names of the regions under a jurisdiction; all of them for ``anywhere``."""
+    """Names of the regions in a jurisdiction; all of them for ``anywhere``."""
     return tuple(name for name, region in REGIONS.items() if jurisdiction in (ANYWHERE, region.jurisdiction))

@@ -1,7 +1,7 @@
 """The steps from data to endpoint, each declared here once: processes on one machine, a SageMaker Pipeline or a CronJob
 on AWS.
 
-``python -m pipelines.steps.workflow`` compiles them, the design reckons with their number, and what each leaves is
+``python -m pipelines.steps.workflow`` compiles them, the design uses their number, and what each produces is
 summarised by its name (``groundplan.local.summary``).
 """
 
@@ -12,11 +12,11 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where in a model's life a step belongs."""
+    """The phase of a model's life that a step belongs to."""
 
     DATA = "data"  # only where there is a data contract
     MODEL = "model"
-    RELEASE = "release"  # waits until two people agree
+    RELEASE = "release"  # waits until two people have approved
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Step:
     Attributes:
         name: Also the name of its module, of its result document and of its log.
         needs: Steps that must be done before.
-        title: What it does, for people.
-        imports: Packages that it needs and that take seconds to import; whoever starts steps may have them ready.
+        title: What it does, for users.
+        imports: Packages that it needs and that take seconds to import; they may be imported before it starts.
     """
 
     name: str
@@ -65,16 +65,16 @@ STEPS = (
     Step("deploy", Phase.RELEASE, ("signoff", "features"), "canary, comparison, promotion or rollback"),
     Step("monitor", Phase.RELEASE, ("deploy",), "drift and quality of what was served", imports=("evidently",)),
 )
-RESUME = "pipelines.steps.resume"  # the module that goes on with a run once people have agreed
+RESUME = "pipelines.steps.resume"  # the module that continues a run once people have approved
 
 
 def before_people_agree() -> tuple[Step, ...]:
-    """The steps that a run takes by itself."""
+    """The steps that a run takes without people."""
     return tuple(step for step in STEPS if step.phase is not Phase.RELEASE)
 
 
 def steps_for(*, contract: bool, joined: bool = True) -> tuple[Step, ...]:
-    """The steps of a model; without a data contract the data steps fall away.
+    """The steps of a model; without a data contract the data steps are omitted.
 
     Args:
         joined: Whether the script reads a training set that the features step joins; if not, the two run side by side.

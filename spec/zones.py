@@ -1,5 +1,5 @@
-"""The lake's zones, and how sensitive what they hold is: by these names components make buckets and keys, and
-pipelines find them.
+"""The lake's zones, and the sensitivity of their data: components create buckets and keys by these names, and
+pipelines find them by the same names.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from enum import StrEnum
 
 
 class DataClass(StrEnum):
-    """How sensitive data is; each class has its own key, so that access can be cut for one class alone."""
+    """How sensitive data is; each class has its own key, so that access to a single class can be revoked."""
 
-    RESTRICTED = "restricted"  # personal data as it came in
+    RESTRICTED = "restricted"  # personal data as received
     INTERNAL = "internal"  # masked data, features, databases
     MODELS = "models"  # model artifacts and predictions
     AUDIT = "audit"  # who did what

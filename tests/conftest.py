@@ -1,4 +1,4 @@
-"""Shared by all tests: a stack file to bend, and frames to train on."""
+"""Shared by all tests: a stack file to modify, and frames to train on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-# A shell that was pointed at a platform (`groundplan env`), or at an account, must come through the tests untouched.
+# A shell that was pointed at a platform (`groundplan env`), or at an account, must not be affected by the tests.
 for name in [
     name for name in os.environ if name.startswith(("AWS_", "MLFLOW_", "KAFKA_", "FEAST_", "SAGEMAKER_", "GROUNDPLAN_"))
 ]:
     del os.environ[name]
-os.environ["GROUNDPLAN_PLANNED"] = "1"  # what is planned and not finished must not break either
+os.environ["GROUNDPLAN_PLANNED"] = "1"  # planned, unfinished objectives must not break either
 os.environ["GROUNDPLAN_WARM_AFTER_S"] = "0"  # dozens of servers would compile the same
 ROOT = Path(__file__).parent.parent
 
@@ -27,7 +27,7 @@ def root() -> Path:
 
 @pytest.fixture
 def stack_config() -> dict[str, Any]:
-    """The local stack's configuration, to be changed at will."""
+    """The local stack's configuration, for tests to modify."""
     document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8"))
     return copy.deepcopy(document["config"])
 
@@ -44,7 +44,7 @@ def set_path(document: dict[str, Any], path: str, value: Any) -> None:
 
 
 def everything() -> dict[str, Any]:
-    """Stack prod's configuration, bent so that it asks for all there is: a standby region, and every way of serving."""
+    """Stack prod's configuration with every option: a standby region, and every way of serving."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "stacks" / "Pulumi.prod.yaml").read_text(encoding="utf-8"))[
         "config"
     ]

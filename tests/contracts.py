@@ -1,4 +1,4 @@
-"""Contracts of tests: small ones, and real ones bent."""
+"""Contracts for tests: small ones, and modified real ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def contract_of(document: dict[str, Any], where: str = "contract.yaml") -> Contract:
-    """The one object of a contract that is given as data."""
+    """The single object of a contract given as data."""
     (found,) = parse_contracts(yaml.safe_dump(document, sort_keys=False), where)
     return found
 
 
 def load_one(path: Path) -> Contract:
-    """The one object of a contract's file."""
+    """The single object of a contract's file."""
     (found,) = load_contracts(path)
     return found
 
@@ -48,7 +48,7 @@ def bent_document(file: Path, *changes: Change) -> dict[str, Any]:
 
 
 def field(called: str, /, **values: Any) -> Change:
-    """A property with other values; None takes one away."""
+    """A property with other values; None removes one."""
 
     def change(document: dict[str, Any]) -> None:
         item = next(item for item in document["schema"][0]["properties"] if item["name"] == called)

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.contracts import Change, bent, load_one
 
 FOLDER = ROOT / "models" / "flights-late"
-IMPOSSIBLE_WIND = "EWR-2013-02-12T08"  # an hour of the real data that claims 1,048 miles an hour
+IMPOSSIBLE_WIND = "EWR-2013-02-12T08"  # an hour of the real data that reports 1,048 miles an hour
 
 
 def contract(name: str) -> Contract:

@@ -1,4 +1,4 @@
-"""The ingest step in a process of its own, with small ranges; dies where it is told to, as a killed process would.
+"""The ingest step in a separate process, with small ranges; dies at a given point, as a killed process would.
 
 ``python -m tests.ingest_runner DIE [ARGUMENTS OF THE STEP]``: DIE is ``never``, ``put:N`` (before the Nth object is
 put), ``letters`` (after the dead letters were sent), or ``random:SEED`` (before some put).

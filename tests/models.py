@@ -1,4 +1,4 @@
-"""Served models for tests, made as the platform makes them."""
+"""Served models for tests, created as the platform creates them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.training.export import Exported, export
 
 
 def exported(estimator: Any, frame: pd.DataFrame, task: str, **more: Any) -> Exported:
-    """What is served of an estimator, asked as it was fitted."""
+    """The served form of an estimator, called as it was fitted."""
     return export(
         Asked(estimator, "frame" if hasattr(estimator, "feature_names_in_") else "matrix"), frame, task, **more
     )

@@ -1,4 +1,4 @@
-"""A copy of the project with a platform of its own, for tests that run the real thing."""
+"""A copy of the project with its own platform, for tests that run the real thing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 
 
 def copy_project(target: Path) -> Path:
-    """The working tree at ``target``; what it starts can't get in the way of a platform the developer has running."""
+    """The working tree at ``target``; what it starts can't interfere with the developer's running platform."""
     shutil.copytree(ROOT, target, ignore=_LEFT_OUT)
     return target
 

@@ -1,4 +1,4 @@
-"""Holds resource inputs to the types of Pulumi's providers: no unknown key, no missing one.
+"""Validates resource inputs against the types of Pulumi's providers: no unknown key, no missing one.
 
 The provider would do the same in a real preview; the types come with the provider's Python package.
 """
@@ -24,7 +24,7 @@ def faults(token: str, inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _check(kind: type, value: Mapping[str, Any], where: str) -> list[str]:
-    # Names as the provider spells them, by Python's.
+    # The provider's spelling of names, by Python's.
     getters = {prop: getattr(kind, prop).fget for prop in dir(kind) if isinstance(getattr(kind, prop, None), property)}
     names = {prop: getattr(getter, "_pulumi_name", prop) for prop, getter in getters.items()}
     init = getattr(kind, "_internal_init", kind.__init__)  # of a resource, of a nested type

@@ -1,7 +1,6 @@
-"""What the stacks' resources are called: a change of a name here is a deletion and a new resource in somebody's
-account.
+"""The names of the stacks' resources: a changed name here is a deletion and a new resource in a user's account.
 
-``python -m tests.resource_names`` writes the lists anew.
+``python -m tests.resource_names`` writes the lists again.
 """
 
 from __future__ import annotations

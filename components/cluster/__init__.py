@@ -1,1 +1,1 @@
-"""The Kubernetes cluster: nodes, namespaces, operators, what every pod has."""
+"""The Kubernetes cluster: nodes, namespaces, operators, and what all pods share."""

@@ -1,4 +1,4 @@
-"""What every namespace starts with: pod security, no traffic that is not allowed, quotas and default limits."""
+"""What every namespace starts with: pod security, no traffic unless allowed, quotas and default limits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class NamespaceArgs(Args):
     Args:
         cpu: Most CPU of all its pods, a Kubernetes quantity; memory is four times as many GiB.
         service_accounts: Role ARN by service account; pods take it through EKS Pod Identity.
-        accounts_by_chart: Whether a chart makes the service accounts.
-        reachable_from: Namespaces whose pods may call this one's, beside its own and the monitoring.
-        calls: Namespaces it may call, beside its own.
+        accounts_by_chart: Whether a chart creates the service accounts.
+        reachable_from: Namespaces whose pods may call this one's, in addition to its own and the monitoring.
+        calls: Namespaces it may call, in addition to its own.
         port: The only port that others may call; 0 for any.
         open_to_vpc: Whether the VPC may call that port, through an internal load balancer.
-        vpc_ports: Ports inside the VPC that it may call, beside that of AWS's endpoints: of databases and brokers.
+        vpc_ports: Ports inside the VPC that it may call, in addition to that of AWS's endpoints: databases and brokers.
         gpus: Most GPUs.
-        collector: Whether its pods look at all others and at the nodes (Prometheus): egress is open, pods are not
+        collector: Whether its pods scrape all others and the nodes (Prometheus): egress is open, pods are not
             restricted.
     """
 
@@ -50,7 +50,7 @@ class NamespaceArgs(Args):
 @dataclass(frozen=True, kw_only=True)
 class ClusterBaselineArgs(Args):
     """Args:
-    service_cidr: Range of the VPC, in which databases, brokers and interface endpoints lie.
+    service_cidr: Range of the VPC, which contains databases, brokers and interface endpoints.
     namespaces: By name.
     """
 

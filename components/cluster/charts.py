@@ -22,8 +22,8 @@ def install(
 ) -> list[pulumi.Resource]:
     """A release, and what must wait for it.
 
-    Where objects are only written to files no release is made: the provider would hand it to Helm all the same, which
-    would look for a cluster. `groundplan render` writes each chart with its values then.
+    Where objects are only written to files, no release is created: the provider would still pass it to Helm, which
+    would look for a cluster. In that case, `groundplan render` writes each chart with its values.
     """
     if not cluster.applies:
         return list(after)

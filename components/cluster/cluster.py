@@ -1,4 +1,4 @@
-"""The Kubernetes cluster: EKS with a private endpoint, a small on-demand node group, add-ons, and who may enter."""
+"""The Kubernetes cluster: EKS with a private endpoint, a small on-demand node group, add-ons, and who has access."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "sch
 class ClusterArgs(Args):
     """Args:
     secrets_key_arn: Encrypts Kubernetes secrets in etcd and the nodes' volumes.
-    node_type: Of the system nodes.
-    nodes: How many of them.
+    node_type: EC2 type of the system nodes.
+    nodes: Number of system nodes.
     people: Role ARN and EKS access policy (its last part, for example ``AmazonEKSViewPolicy``) by name.
     manifests_folder: Where objects are written instead of being applied; empty to apply them.
     """
@@ -51,7 +51,7 @@ class ClusterArgs(Args):
 
 @dataclass(frozen=True)
 class ForeignCluster:
-    """A cluster that something else has made; its attributes are those of ``Cluster``."""
+    """A cluster that was created elsewhere; its attributes are those of ``Cluster``."""
 
     physical_name: str
     physical_node_role: str
@@ -61,12 +61,12 @@ class ForeignCluster:
 
     @property
     def cluster_name(self) -> str:
-        """As ``Cluster`` has it."""
+        """As in ``Cluster``."""
         return self.physical_name
 
     @property
     def node_role_name(self) -> str:
-        """As ``Cluster`` has it."""
+        """As in ``Cluster``."""
         return self.physical_node_role
 
 
@@ -75,11 +75,11 @@ class Cluster(Component):
 
     Attributes:
         physical_name, cluster_name: The cluster's name; the second waits for the cluster.
-        physical_node_role, node_role_name: Role of every node, in the same way; Karpenter's nodes take it, too.
+        physical_node_role, node_role_name: Role of every node, in the same way; Karpenter's nodes also use it.
         kubernetes: Provider that applies (or writes) Kubernetes objects.
         ready: What Kubernetes objects must wait for.
-        applies: Whether objects reach a cluster. Where they are only written, there is none for Helm to install charts
-            in.
+        applies: Whether objects are applied to a cluster. Where they are only written, Helm has no cluster to install
+            charts in.
     """
 
     def __init__(self, name: str, scope: Scope, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -132,7 +132,7 @@ class Cluster(Component):
                 configuration_values=json.dumps(values) if values else None,
                 resolve_conflicts_on_update="OVERWRITE",
                 tags=tags,
-                # CoreDNS is not healthy before it has a node; the network must be there before a node is.
+                # CoreDNS is not healthy before it has a node; the network must exist before a node does.
                 opts=self.child(depends_on=[nodes] if addon in ("coredns", "metrics-server") else []),
             )
         for person, (arn, access) in args.people.items():
@@ -187,7 +187,7 @@ class Cluster(Component):
         template = aws.ec2.LaunchTemplate(
             name,
             name=scope.name("system", limit=128),
-            # Bottlerocket's own system, then images and pods' files.
+            # The first volume is Bottlerocket's system, the second has images and pods' files.
             block_device_mappings=[
                 {
                     "device_name": device,
@@ -201,13 +201,14 @@ class Cluster(Component):
                 }
                 for device, size in (("/dev/xvda", 4), ("/dev/xvdb", 26))
             ],
-            # No pod reaches the node's credentials: tokens only, and they don't survive a hop.
+            # Pods can't get the node's credentials: tokens are required, and don't survive a hop.
             metadata_options={"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1},
             tag_specifications=[
                 {"resource_type": kind, "tags": {**tags, "Name": scope.name("system")}}
                 for kind in ("instance", "volume")
             ],
-            # The cluster's own group lets nodes and control plane talk; the services' group opens database and brokers.
+            # The cluster's own group connects nodes and control plane; the services' group gives access to
+            # database and brokers.
             vpc_security_group_ids=[cluster.vpc_config.cluster_security_group_id, args.security_group_id],
             update_default_version=True,
             tags=tags,
@@ -235,7 +236,7 @@ class Cluster(Component):
 
 
 def _kubeconfig(region: str, name: str, endpoint: str, authority: str) -> str:
-    """A kubeconfig that asks the AWS CLI for a token, so that no credential is in the state.
+    """A kubeconfig that gets a token from the AWS CLI, so that no credential is in the state.
 
     https://docs.aws.amazon.com/eks/latest/userguide/create-kubeconfig.html
     """

@@ -1,4 +1,4 @@
-"""Karpenter: nodes that come when pods ask for them and go when they don't, on spot wherever an interruption does no
+"""Karpenter: nodes that start when pods need them and stop when they don't, on spot wherever an interruption does no
 harm.
 
 https://karpenter.sh/docs/concepts/nodepools/ (karpenter.sh/v1, karpenter.k8s.aws/v1)
@@ -23,7 +23,7 @@ from components.foundation.roles import make_role, pod_trust
 CHART_VERSION = "1.8.1"
 NAMESPACE = "kube-system"
 GPU_TAINT = "nvidia.com/gpu"
-# What EC2 and AWS Health tell about nodes that will go.
+# What EC2 and AWS Health announce about nodes that will be interrupted.
 # https://karpenter.sh/docs/reference/cloudformation/#interruption-handling
 INTERRUPTIONS = {
     "spot": ("aws.ec2", "EC2 Spot Instance Interruption Warning"),
@@ -40,7 +40,7 @@ class KarpenterArgs(Args):
     zones: Letters of the zones nodes may be in.
     cpu_limit: Most vCPUs of the CPU pool.
     gpu_limit: Most GPUs of both GPU pools together; 0 for no GPU pools.
-    gpu_instance_types: EC2 types, the first is preferred by price.
+    gpu_instance_types: EC2 types, preferred in this order if prices are equal.
     """
 
     cluster: Cluster | ForeignCluster
@@ -52,7 +52,7 @@ class KarpenterArgs(Args):
 
 
 class Karpenter(Component):
-    """The controller with its queue and rights, and the pools.
+    """The controller with its queue and permissions, and the pools.
 
     Attributes:
         ready: What pods that need a pool must wait for.
@@ -75,7 +75,7 @@ class Karpenter(Component):
             tags=scope.tags("cluster"),
             opts=self.child(),
         )
-        # Karpenter's nodes join with the access entry that EKS makes for the role of the system nodes.
+        # Karpenter's nodes join with the access entry that EKS creates for the role of the system nodes.
         self.ready = install(
             self,
             cluster,
@@ -98,7 +98,7 @@ class Karpenter(Component):
             _requirement("karpenter.k8s.aws/instance-category", "c", "m", "r"),
             _requirement("karpenter.k8s.aws/instance-cpu", "2", "4", "8", "16"),
         ]
-        # Spot is taken where there is some, on demand where there is none: Karpenter tries the cheaper first.
+        # Spot where it is available, otherwise on demand: Karpenter tries the cheaper one first.
         self._node_pool("cpu-spot", "cpu", spot_first + sizes, {"cpu": str(args.cpu_limit)}, weight=10)
         if args.gpu_limit:
             self._node_class("gpu", 100)
@@ -167,7 +167,7 @@ class Karpenter(Component):
         return queue
 
     def _rights(self, queue_arn: pulumi.Output[str]) -> list[Statement]:
-        """Karpenter's own policy, held to this cluster's nodes by tag
+        """Karpenter's own policy, restricted to this cluster's nodes by tag
         (https://karpenter.sh/docs/reference/cloudformation/).
         """
         scope = self.scope
@@ -269,7 +269,7 @@ class Karpenter(Component):
                 "role": cluster.node_role_name,
                 "amiSelectorTerms": [{"alias": "bottlerocket@latest"}],
                 "subnetSelectorTerms": [discovery],
-                # The cluster's own group, which EKS tags so, and the services'.
+                # The cluster's own group, which EKS tags like this, and the services'.
                 "securityGroupSelectorTerms": [{"tags": {f"kubernetes.io/cluster/{cluster_name}": "owned"}}, discovery],
                 "metadataOptions": {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1},
                 "blockDeviceMappings": [
@@ -326,7 +326,7 @@ class Karpenter(Component):
                 "disruption": {
                     "consolidationPolicy": "WhenEmptyOrUnderutilized",
                     "consolidateAfter": "1m" if kind == "cpu" else "5m",
-                    # Never more than a tenth of the nodes at once, and by day only those that are empty.
+                    # Never more than a tenth of the nodes at once, and during the day only empty ones.
                     "budgets": [
                         {"nodes": "10%"},
                         {"nodes": "0", "schedule": "0 8 * * mon-fri", "duration": "10h", "reasons": ["Underutilized"]},

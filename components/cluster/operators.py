@@ -1,5 +1,5 @@
-"""Operators that models on the cluster need: certificates, Knative with Istio's network, KServe. Only made where the
-design asks.
+"""Operators that models on the cluster need: certificates, Knative with Istio's network, KServe. Only created where the
+design requires them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
-NAMESPACE = "knative-serving"  # of Knative and, since its chart makes the namespace, of its operator
+NAMESPACE = "knative-serving"  # of Knative and, since its chart creates the namespace, of its operator
 _ISTIO, _ON_SYSTEM_NODES = (
     "https://istio-release.storage.googleapis.com/charts",
     [{"key": SYSTEM_TAINT, "operator": "Exists"}],
@@ -50,7 +50,7 @@ _BEFORE: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
     ),
     ("knative-operator", "knative-operator", "v1.19.0", "https://knative.github.io/operator", NAMESPACE, {}),
 )
-# KServe looks for Knative's kinds once, when it starts: it comes after them.
+# KServe looks for Knative's kinds only once, when it starts, so it must start after them.
 _AFTER: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
     ("kserve-crd", "oci://ghcr.io/kserve/charts/kserve-crd", "v0.15.2", "", "kserve", {}),
     ("kserve", "oci://ghcr.io/kserve/charts/kserve", "v0.15.2", "", "kserve", {}),
@@ -109,13 +109,13 @@ class Operators(Component):
             metadata={
                 "name": "knative-serving",
                 "namespace": NAMESPACE,
-                # The operator says Ready once the kinds are there and the controllers run.
+                # The operator reports Ready once the kinds exist and the controllers run.
                 "annotations": {"pulumi.com/waitFor": "condition=Ready"},
             },
             spec={
                 "ingress": {"istio": {"enabled": True}},
                 "config": {
-                    # What a restricted pod on a chosen pool says, and Knative takes only when told to.
+                    # Fields of a restricted pod on a chosen pool, which Knative accepts only if configured to.
                     "features": {
                         f"kubernetes.podspec-{what}": "enabled"
                         for what in ("nodeselector", "securitycontext", "tolerations")

@@ -1,5 +1,5 @@
-"""Only images that the platform's own build has signed run in its namespaces: Sigstore's policy controller, and the
-policy it follows.
+"""Only images signed by the platform's own build run in its namespaces: Sigstore's policy controller, and the policy
+that it enforces.
 
 https://docs.sigstore.dev/policy-controller/overview/
 """
@@ -22,16 +22,16 @@ from components.foundation.roles import make_role, pod_trust
 NAMESPACE = "cosign-system"
 SERVICE_ACCOUNT = "policy-controller"
 CHART_VERSION = "0.10.4"
-INCLUDED = {"policy.sigstore.dev/include": "true"}  # label of the namespaces that are watched
+INCLUDED = {"policy.sigstore.dev/include": "true"}  # label of the namespaces that are checked
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedImagesArgs(Args):
     """Args:
     repository: Images that must be signed: the repository's address without a tag.
-    repository_arn: The same; signatures lie beside the images.
-    key: KMS key (ECDSA, P-256) that the build signs with, as Sigstore's tools name it.
-    key_arn: The same.
+    repository_arn: Its ARN; signatures are stored beside the images.
+    key: KMS key (ECDSA, P-256) that the build signs with, in the form of Sigstore's tools.
+    key_arn: Its ARN.
     """
 
     cluster: Cluster
@@ -86,8 +86,8 @@ class SignedImages(Component):
             repository_opts={"repo": "https://sigstore.github.io/helm-charts"},
             values={
                 "serviceAccount": {"create": True, "name": SERVICE_ACCOUNT},
-                # Images of other registries have no signature of ours; the policy pack says which registries may be
-                # used.
+                # Images from other registries don't have our signature; the policy pack determines which registries may
+                # be used.
                 "webhook": {"configData": {"no-match-policy": "allow"}},
                 "commonTolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
             },

@@ -1,9 +1,9 @@
-"""The cluster's part of a nightly switch-off: workloads to zero before the nodes go, and back once they are there
-again.
+"""The cluster's part of a nightly switch-off: workloads are scaled to zero before the nodes stop, and back once the
+nodes have returned.
 
-Karpenter runs on the system nodes. With them gone, nobody would take its own nodes away: so their pods go first,
-Karpenter removes the empty nodes within minutes, and only then `components.operations.schedules` scales the system
-nodes to nothing.
+Karpenter runs on the system nodes. Without them, nothing would remove the nodes that it started: so their pods stop
+first, Karpenter removes the empty nodes within minutes, and only then `components.operations.schedules` scales the
+system nodes to zero.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from components.foundation.base import Component, Scope
 from components.foundation.clock import Hours
 
 KUBECTL_IMAGE = f"registry.k8s.io/kubectl:v{KUBERNETES_VERSION}.0"
-MINUTES_BEFORE, MINUTES_AFTER = 30, 30  # the schedules' own minutes lie inside
+MINUTES_BEFORE, MINUTES_AFTER = 30, 30  # the schedules' own offsets lie within these
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSleepArgs(Args):
     """Args:
-    replicas: Of each deployment by day, by namespace.
+    replicas: Number of replicas of each deployment during the day, by namespace.
     """
 
     cluster: Cluster
@@ -37,7 +37,7 @@ class ClusterSleepArgs(Args):
 
 
 class ClusterSleep(Component):
-    """Two CronJobs a namespace, with the right to scale its deployments and no other."""
+    """Two CronJobs per namespace, which may only scale its deployments."""
 
     def __init__(
         self, name: str, scope: Scope, args: ClusterSleepArgs, opts: pulumi.ResourceOptions | None = None
@@ -116,7 +116,7 @@ class ClusterSleep(Component):
                                 "securityContext": RESTRICTED_POD,
                                 "containers": scale,
                                 "volumes": [SCRATCH],
-                                # On a system node, or it would start the very node that is to go.
+                                # On a system node, otherwise it would start the very node that must stop.
                                 "nodeSelector": {"groundplan/pool": "system"},
                                 "tolerations": [{"key": SYSTEM_TAINT, "operator": "Exists"}],
                             },

@@ -1,6 +1,4 @@
-"""Building blocks of Kubernetes workloads: the labels, security context and resources that every pod of the platform
-has.
-"""
+"""Building blocks of Kubernetes workloads: the labels, security context and resources of every pod of the platform."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ def labels(scope: Scope, name: str, **more: str) -> dict[str, str]:
 
 
 def resources(cpu: str, memory: str, limit_cpu: str = "", limit_memory: str = "") -> dict[str, dict[str, str]]:
-    """Requests and limits, Kubernetes quantities; the limit is the request where none is given."""
+    """Requests and limits, Kubernetes quantities; by default the limit equals the request."""
     return {
         "requests": {"cpu": cpu, "memory": memory},
         "limits": {"cpu": limit_cpu or cpu, "memory": limit_memory or memory},
@@ -63,7 +61,7 @@ def environment(**values: Any) -> list[dict[str, Any]]:
 
 
 def spread(name: str) -> list[dict[str, Any]]:
-    """Replicas in different zones, as far as there are some."""
+    """Replicas spread over the available zones."""
     return [
         {
             "maxSkew": 1,

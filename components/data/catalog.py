@@ -1,6 +1,4 @@
-"""The catalogue: what is in the lake, as tables that Athena reads, and a workgroup that no query can run up a bill
-in.
-"""
+"""The catalogue: the lake's contents as tables that Athena reads, and a workgroup that limits what a query can cost."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ class TableArgs(Args):
 
     Args:
         columns: Glue (Hive) type by column.
-        description: For people.
+        description: For users.
         partition_format: ``strftime`` form of the ``event_date`` that the files are partitioned by; empty where they
             are not.
     """
@@ -36,7 +34,7 @@ class TableArgs(Args):
 @dataclass(frozen=True, kw_only=True)
 class CatalogArgs(Args):
     """Args:
-    tables: By name of the topic, which is the prefix, too.
+    tables: By name of the topic, which is also the prefix.
     scan_limit_gb: Most that one query may read.
     """
 
@@ -48,7 +46,7 @@ class CatalogArgs(Args):
 
 
 def _projection(form: str) -> dict[str, str]:
-    """Partitions that Athena reckons instead of looking up, so that nobody registers them.
+    """Partitions that Athena computes instead of looking up, so that they need no registration.
 
     https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
     """
@@ -65,7 +63,7 @@ def _projection(form: str) -> dict[str, str]:
 
 
 class Catalog(Component):
-    """Glue database, a table a contract, Athena workgroup.
+    """Glue database, one table per contract, Athena workgroup.
 
     Attributes:
         database: Name of the Glue database.
@@ -74,7 +72,7 @@ class Catalog(Component):
 
     def __init__(self, name: str, scope: Scope, args: CatalogArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
-        # Hive names know no dash.
+        # Hive names can't contain dashes.
         database = aws.glue.CatalogDatabase(
             name,
             name=scope.name(limit=255).replace("-", "_"),

@@ -1,4 +1,4 @@
-"""The feature store as SageMaker Feature Groups: the alternative that objectives can ask for."""
+"""The feature store as SageMaker Feature Groups: the alternative that objectives can request."""
 
 from __future__ import annotations
 

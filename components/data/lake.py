@@ -21,11 +21,11 @@ class BucketArgs(Args):
     data_class: Tagged on the bucket.
     old_version_days: Days an overwritten or deleted object is still kept.
     lock_days: Days in which nobody can change or delete an object (S3 Object Lock); 0 for no lock.
-    lock_mode: GOVERNANCE (a right of its own lifts it) or COMPLIANCE (nothing does).
+    lock_mode: GOVERNANCE (a special permission lifts it) or COMPLIANCE (nothing does).
     expire_days: Days after which an object is deleted; 0 for never.
-    cold_days: After so many days to Standard-IA, then to Glacier Instant Retrieval; empty for neither.
-    prefixes: What expires and moves; everything if not said.
-    statements: More statements of the bucket's policy, made from its ARN.
+    cold_days: Days until objects move to Standard-IA, then to Glacier Instant Retrieval; empty for neither.
+    prefixes: What expires and moves; by default everything.
+    statements: Further statements of the bucket's policy, built from its ARN.
     """
 
     key_arn: pulumi.Input[str]
@@ -47,7 +47,7 @@ class SecureBucket(Component):
     ) -> None:
         super().__init__(name, scope, opts)
         physical = scope.bucket_name(purpose)
-        self.arn = (  # known before the bucket is there, and with it every policy that names it
+        self.arn = (  # known before the bucket exists, and so is every policy that names it
             f"arn:aws:s3:::{physical}"
         )
         bucket = aws.s3.Bucket(
@@ -98,7 +98,7 @@ class SecureBucket(Component):
                 ),
                 *args.statements(self.arn),
             ),
-            # S3 refuses a policy while the access block is still being made.
+            # S3 refuses a policy while the access block is still being created.
             opts=self.child(depends_on=[closed]),
         )
         aws.s3.BucketLifecycleConfiguration(
@@ -118,7 +118,7 @@ class SecureBucket(Component):
         self.register_outputs({"bucket": bucket.bucket, "arn": self.arn})
 
     def _lifecycle(self, args: BucketArgs) -> list[dict[str, object]]:
-        """Rules that don't name a storage class twice; Standard-IA takes nothing younger than 30 days."""
+        """Rules that don't name a storage class twice; Standard-IA accepts nothing younger than 30 days."""
         rules: list[dict[str, object]] = [
             {
                 "id": "old-versions",
@@ -128,7 +128,7 @@ class SecureBucket(Component):
                 "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
             }
         ]
-        # What is deleted before it would move needs no move.
+        # Objects that are deleted before they would move need no rule.
         moves = [
             (days, into)
             for days, into in zip(args.cold_days, ("STANDARD_IA", "GLACIER_IR"), strict=False)
@@ -155,7 +155,7 @@ class LakeArgs(Args):
     audit_lock_days: The same for the audit log.
     audit_lock_mode: COMPLIANCE where the law says that nobody may lift it.
     cold_days: When events move to colder storage classes.
-    dataset_prefixes: Prefixes of the curated zone that hold datasets.
+    dataset_prefixes: Prefixes of the curated zone that contain datasets.
     """
 
     key_arns: dict[DataClass, pulumi.Output[str]]
@@ -173,7 +173,7 @@ class Lake(Component):
     Attributes:
         buckets: Bucket name by zone.
         arns: Bucket ARN by zone.
-        policies: Bucket policy by zone; who writes by its leave waits for it.
+        policies: Bucket policy by zone; writers that need its permission wait for it.
     """
 
     def __init__(self, name: str, scope: Scope, args: LakeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -191,7 +191,7 @@ class Lake(Component):
         data_class = DATA_CLASS[zone]
         key_arn = args.key_arns[data_class]
         if zone is Zone.RAW:
-            # The lock ends before the retention does, or nothing could be deleted in time.
+            # The lock ends before the retention does, otherwise nothing could be deleted in time.
             return BucketArgs(
                 key_arn=key_arn,
                 data_class=data_class,
@@ -210,7 +210,7 @@ class Lake(Component):
                 statements=self._trail,
             )
         if zone is Zone.CURATED:
-            # Datasets go with the events they are made of; results of runs and the platform's outputs stay.
+            # Datasets are deleted with the events they come from; results of runs and the platform's outputs stay.
             return BucketArgs(
                 key_arn=key_arn,
                 data_class=data_class,
@@ -226,7 +226,7 @@ class Lake(Component):
 
 
 def let_service_write(service: str, bucket_arn: str, account_id: str) -> tuple[Statement, ...]:
-    """A service of this account may write below a prefix of its own name."""
+    """Allow a service of this account to write below a prefix with its own name."""
     who, own = {"Service": f"{service}.amazonaws.com"}, {"aws:SourceAccount": account_id}
     conditions = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control", **own}}
     return (

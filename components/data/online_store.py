@@ -1,4 +1,4 @@
-"""The feature store's online side on DynamoDB, in the layout Feast reads and writes."""
+"""The online feature store on DynamoDB, in the layout that Feast reads and writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 TTL_ATTRIBUTE = "expires_at"
-MOST_TIMES = 10  # how far above its start autoscaling may go
+MOST_TIMES = 10  # most that autoscaling may multiply its initial capacity
 TARGET_PERCENT = 70
 
 
@@ -21,9 +21,9 @@ class OnlineStoreArgs(Args):
     """Args:
     key_arn: KMS key that encrypts the tables.
     point_in_time_recovery: Whether any second of the last 35 days can be restored.
-    feature_views: Each has a table of its own, as Feast expects.
-    read_units, write_units: Capacity a second that is kept ready, shared by the tables; 0 to pay by request.
-    replica_region: Region that has a replica of each table; empty for none.
+    feature_views: Each has its own table, as Feast expects.
+    read_units, write_units: Provisioned capacity a second, shared by the tables; 0 to pay per request.
+    replica_region: Region with a replica of each table; empty for none.
     replica_key_arn: Key of the replicas.
     """
 
@@ -63,7 +63,7 @@ class OnlineStore(Component):
             kind: -(-total // max(1, len(args.feature_views)))
             for kind, total in (("Read", args.read_units), ("Write", args.write_units))
             if total
-        }  # a replica's streams need autoscaled or on-demand writes, which both are
+        }  # a replica's streams need autoscaled or on-demand writes; both modes here qualify
         for view in args.feature_views:
             table = aws.dynamodb.Table(
                 f"{name}-{view}",
@@ -81,7 +81,7 @@ class OnlineStore(Component):
                 replicas=[replica] if args.replica_region else None,
                 deletion_protection_enabled=scope.protect,
                 tags=scope.tags("online-store"),
-                # Autoscaling moves the capacity.
+                # Autoscaling changes the capacity.
                 opts=self.child(holds_data=True, ignore_changes=["readCapacity", "writeCapacity"] if units else []),
             )
             self.tables[view], self.table_arns[view] = table.name, table.arn

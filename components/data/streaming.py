@@ -109,7 +109,7 @@ class Streaming(Component):
                     name=full_name,
                     cluster_arn=cluster_arn,
                     partition_count=topic.partitions,
-                    # MSK keeps three copies where it has three brokers; serverless always does.
+                    # MSK keeps three copies if it has three brokers; serverless always does.
                     replication_factor=3 if args.kind == "serverless" else min(3, args.brokers),
                     configs=json.dumps({"retention.ms": str(args.retention_days * 86_400_000)}),
                     opts=self.child(holds_data=True),
@@ -132,7 +132,7 @@ class Streaming(Component):
             name,
             name=cluster_name,
             kafka_versions=[KAFKA_VERSION],
-            # Topics come from contracts, not from the first producer that names one.
+            # Topics are created from contracts, not by the first producer that names one.
             server_properties=(
                 "auto.create.topics.enable=false\nmin.insync.replicas=1\n"
                 if args.brokers < 3

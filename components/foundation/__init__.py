@@ -1,1 +1,1 @@
-"""What every other component stands on: names and tags, network, keys, secrets, identities."""
+"""What every other component builds on: names and tags, network, keys, secrets, identities."""

@@ -1,5 +1,5 @@
-"""Arguments of components: frozen, by keyword, and held to the ranges that AWS documents where they are made, before
-an engine sees them.
+"""Arguments of components: frozen, keyword-only, and checked against the ranges that AWS documents when they are
+created, before an engine sees them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NO_LIMIT = float("inf")
 
 @dataclass(frozen=True)
 class Between:
-    """Lowest and highest value that is allowed, both included; of a tuple each of its values.
+    """Lowest and highest allowed value, both inclusive; for a tuple, of each of its values.
 
     Attributes:
         unit: What is counted, for the message.
-        of: Whose limit it is, for example ``KMS``.
+        of: The service that sets the limit, for example ``KMS``.
     """
 
     low: float
@@ -40,10 +40,10 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The values that are allowed.
+    """The allowed values.
 
     Attributes:
-        of: Whose list it is.
+        of: The service that sets the list.
     """
 
     values: tuple[Any, ...]
@@ -73,14 +73,14 @@ class Args:
     """Base of every component's arguments.
 
     Raises:
-        UsageError: A value is out of its range.
+        UsageError: A value is out of range.
     """
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
         for name, limit in _limits(kind):
             if fault := limit.fault(getattr(self, name)):
-                raise UsageError(fault, where=f"{type(self).__name__}.{name}", fix="give a value in that range")
+                raise UsageError(fault, where=f"{type(self).__name__}.{name}", fix="use an allowed value")
 
 
 @cache
@@ -89,7 +89,7 @@ def _limits(kind: Any) -> tuple[tuple[str, Between | OneOf], ...]:
 
 
 def _found(kind: type) -> Iterator[tuple[str, Between | OneOf]]:
-    # Only these annotations are read: Pulumi's own name types that can't be looked up from elsewhere.
+    # Only these annotations are read: Pulumi's own refer to types that can't be resolved here.
     limited = {name: hint for name, hint in vars(kind)["__annotations__"].items() if _may_have_a_limit(hint)}
     holder = type(kind.__name__, (), {"__annotations__": limited, "__module__": kind.__module__})
     for name, hint in get_type_hints(holder, include_extras=True).items():
@@ -99,5 +99,5 @@ def _found(kind: type) -> Iterator[tuple[str, Between | OneOf]]:
 
 
 def _may_have_a_limit(hint: Any) -> bool:
-    """Whether an annotation, as text or as it is, is one of those."""
+    """Whether an annotation, as text or as an object, is one of these."""
     return hint.startswith(("Annotated[", "LogRetention")) if isinstance(hint, str) else hasattr(hint, "__metadata__")

@@ -1,4 +1,4 @@
-"""Where a component stands, and what every component shares: names, tags, protection."""
+"""The stack of a component, and what all components share: names, tags, protection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from spec.names import short_name
 
 @dataclass(frozen=True)
 class Scope:
-    """The stack a component belongs to, handed down to every component.
+    """The stack a component belongs to, passed to every component.
 
     Attributes:
-        account_id: Twelve digits; bucket names carry it, because they are global.
-        protect: Whether what holds data refuses to be deleted.
+        account_id: Twelve digits; bucket names contain it, because they are global.
+        protect: Whether resources that hold data are protected from deletion.
     """
 
     project: str
@@ -36,13 +36,11 @@ class Scope:
         return short_name("-".join((self.project, self.stack, *parts)), limit)
 
     def bucket_name(self, purpose: str) -> str:
-        """Name of a bucket: S3 allows 63 characters and one owner of a name in the world."""
+        """Name of a bucket: S3 allows 63 characters, and names are globally unique."""
         return f"{self.name(purpose, limit=63 - 13)}-{self.account_id}"
 
     def tags(self, component: str, **more: str) -> dict[str, str]:
-        """Tags of a resource; `Project`, `Environment` and `Owner` are meant to be activated as cost-allocation
-        tags.
-        """
+        """Tags of a resource; `Project`, `Environment` and `Owner` are intended as cost-allocation tags."""
         return {
             "Project": self.project,
             "Environment": self.stack,
@@ -56,7 +54,7 @@ class Scope:
 class Component(pulumi.ComponentResource):
     """Base of the platform's components.
 
-    A component takes ``(name, scope, args, opts)``, makes its children with ``self.child()``, sets its outputs
+    A component takes ``(name, scope, args, opts)``, creates its children with ``self.child()``, sets its outputs
     as typed attributes and calls ``register_outputs`` last. It reads no configuration and calls no cloud.
     """
 
@@ -65,7 +63,7 @@ class Component(pulumi.ComponentResource):
         self.scope = scope
 
     def child(self, *, holds_data: bool = False, **more: Any) -> pulumi.ResourceOptions:
-        """Options for a child. One that holds data is protected, and kept in the cloud, where the stack says so."""
+        """Options for a child. One that holds data is protected and retained in the cloud if the stack says so."""
         if holds_data and self.scope.protect:
             more = {"protect": True, "retain_on_delete": True, **more}
         return pulumi.ResourceOptions(parent=self, **more)
@@ -73,7 +71,7 @@ class Component(pulumi.ComponentResource):
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of an IAM policy. ``principals`` only in resource and trust policies."""
+    """One statement of an IAM policy. ``principals`` is only for resource and trust policies."""
 
     actions: tuple[str, ...]
     resources: tuple[pulumi.Input[str], ...] = ()
@@ -86,8 +84,8 @@ class Statement:
 def policy(*statements: Statement) -> Any:
     """A policy document (IAM policy language 2012-10-17).
 
-    JSON text where every part is known. Else the document as a structure, which the provider turns to text: so a
-    preview shows, and a review reads, all of it but the ARNs that only a deployment can tell.
+    JSON text where every part is known. Otherwise the document as a structure, which the provider converts to text, so
+    that a preview shows, and a review reads, all of it except the ARNs that are known only after deployment.
     """
     rendered = []
     for statement in statements:

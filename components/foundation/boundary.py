@@ -1,5 +1,5 @@
-"""The permission boundary: the most that any role of people or of pipelines can ever be allowed, whatever its own
-policy says.
+"""The permission boundary: the most that any role of people or pipelines can ever be allowed, whatever its own policy
+says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Boundary(Component):
     https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
 
     Attributes:
-        arn: Of the policy.
+        arn: ARN of the policy.
     """
 
     def __init__(self, name: str, scope: Scope, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -26,13 +26,13 @@ class Boundary(Component):
         def own(service: str, *kinds: str) -> tuple[str, ...]:
             return tuple(f"arn:aws:{service}:{region}:{account}:{kind}" for kind in kinds)
 
-        hive = prefix.replace("-", "_")  # Glue's databases know no dash
-        # By name, since a resource's type in an ARN may hold no wildcard:
+        hive = prefix.replace("-", "_")  # names of Glue databases can't contain dashes
+        # By name, since a resource's type in an ARN can't contain a wildcard:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards
         named = tuple(
             f"{kind}/{prefix}-*" for kind in ("endpoint", "endpoint-config", "feature-group", "model", "pipeline")
         )
-        # Wide in actions, narrow in resources: those whose names begin with the stack's.
+        # Broad in actions, narrow in resources: those whose names begin with the stack's.
         allowed = (
             Statement(("s3:*",), (f"arn:aws:s3:::{prefix}-*",)),
             Statement(("dynamodb:*",), own("dynamodb", f"table/{prefix}-*")),
@@ -85,7 +85,7 @@ class Boundary(Component):
                 ("*",),
                 conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}},
             ),
-            # These know no resources: https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html
+            # These don't support resources: https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html
             Statement(
                 (
                     "cloudtrail:DescribeTrails",
@@ -114,7 +114,7 @@ class Boundary(Component):
             ),
         )
         denied = (
-            # Nobody below this line may touch the record of what was done, or the keys.
+            # No role may change the audit trail, or the keys.
             Statement(
                 (
                     "cloudtrail:StopLogging",

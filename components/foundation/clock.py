@@ -1,4 +1,4 @@
-"""When things run by the clock, in the two dialects of cron that schedules here are written in."""
+"""Times of scheduled runs, in the two dialects of cron that schedules here use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEPS_HOURS = (1, 2, 3, 4, 6, 8, 12)
 
 @dataclass(frozen=True)
 class Hours:
-    """Hours of work, Monday to Friday, from ``start`` until ``end`` (1 to 24), in a time zone of the IANA database."""
+    """Working hours, Monday to Friday, from ``start`` until ``end`` (1 to 24), in a time zone of the IANA database."""
 
     start: int
     end: int
@@ -20,13 +20,13 @@ class Hours:
 
     @property
     def backup_window(self) -> str:
-        """Half an hour of UTC (``hh:mm-hh:mm``) in the first hour of work but one, by the zone's winter time."""
+        """Half an hour in UTC (``hh:mm-hh:mm``) in the second working hour, by the zone's winter time."""
         begin, end = self._utc(0)
         return f"{begin:%H:%M}-{end:%H:%M}"
 
     @property
     def maintenance_window(self) -> str:
-        """Half an hour of UTC on Wednesday (``wed:hh:mm-wed:hh:mm``), right after the backup."""
+        """Half an hour in UTC on Wednesday (``wed:hh:mm-wed:hh:mm``), right after the backup."""
         begin, end = self._utc(31)
         return "-".join(f"{moment:%a:%H:%M}".lower() for moment in (begin, end))
 
@@ -53,7 +53,7 @@ class Clock:
 
     @property
     def expression(self) -> str:
-        """EventBridge Scheduler's: six fields, and a question mark for the day that the other one decides.
+        """EventBridge Scheduler's form: six fields, and a question mark for the day that the other field decides.
 
         https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#cron-based
         """
@@ -62,10 +62,11 @@ class Clock:
 
 
 def clock(every_hours: float, hours: Hours | None = None) -> Clock:
-    """A clock that comes at least as often as ``every_hours`` asks, with equal gaps inside a day or week.
+    """A clock that runs at least once per ``every_hours``, with equal intervals within a day or week.
 
-    Cron knows no "every 5 hours": the gap is the next shorter one that divides the day, or whole days for longer ones.
-    Where work has hours, runs lie inside of them, the first an hour after their start, when everything has woken up.
+    Cron can't express "every 5 hours": the interval is the next shorter one that divides the day, or whole days for
+    longer ones. If there are working hours, runs are within them, the first an hour after their start, when everything
+    is up.
     """
     first, last = (hours.start + 1, hours.end - 1) if hours else (0, 23)
     first = min(first, last)

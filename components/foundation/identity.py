@@ -1,4 +1,4 @@
-"""Roles of people and of services, each allowed what its work needs and nothing else."""
+"""Roles of people and services, each allowed only what its work needs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 class IdentityArgs(Args):
     """Args:
     bucket_arns: Lake bucket ARN by zone.
-    tracking_bucket_arn: Where MLflow keeps artifacts.
+    tracking_bucket_arn: Bucket of MLflow's artifacts.
     key_arns: KMS key ARN by data class.
     online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
     boundary_arn: Permission boundary of every role.
@@ -91,8 +91,8 @@ class Identity(Component):
             ),
         ]
 
-        # Who approves reads the model's audit log and adds a line; nobody changes one, which the lock of the bucket
-        # sees to.
+        # Approvers read the model's audit log and add a line; the bucket's lock prevents changes to existing
+        # lines.
         log = args.bucket_arns[Zone.AUDIT]
         approve = [
             Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
@@ -126,7 +126,7 @@ class Identity(Component):
                     (endpoints, configs),
                 ),
                 Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
-                # A run that stopped at its sign-off goes on once both have approved.
+                # A run that stopped at its sign-off continues once both have approved.
                 Statement(
                     (
                         "sagemaker:RetryPipelineExecution",
@@ -155,7 +155,7 @@ class Identity(Component):
                 Statement(("guardduty:ListFindings", "guardduty:GetFindings", "securityhub:GetFindings"), ("*",)),
             ],
         }
-        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: nobody else, and no service, may
+        # Forgets a person (GDPR Art. 17) and decides about events in quarantine: no other person, and no service, may
         # delete old versions of data.
         erased = (
             *(args.bucket_arns[zone] for zone in (Zone.CURATED, Zone.FEATURES, Zone.MODELS)),
@@ -174,7 +174,7 @@ class Identity(Component):
                 (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*"),
             ),
             Statement(("dynamodb:DeleteItem",), (table,)),
-            *kafka,  # dead letters hold what was sent, personal data with it
+            *kafka,  # dead letters contain what was sent, including personal data
             masking_key,
         ]
         steps = [
@@ -199,13 +199,13 @@ class Identity(Component):
             ),
             Statement(
                 ("iam:PassRole",),
-                # Its own, too: the pipeline's steps run with the role that runs the pipeline.
+                # Including its own: the pipeline's steps run with the role that runs the pipeline.
                 tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             ),
             metrics,
         ]
-        jobs = [  # of SageMaker, one for each step
+        jobs = [  # SageMaker jobs, one for each step
             Statement(
                 (
                     "sagemaker:CreateProcessingJob",
@@ -247,7 +247,7 @@ class Identity(Component):
         pods = {
             "tracking": [
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
-                # RDS names the secret of the master user itself.
+                # RDS chooses the name of the master user's secret.
                 Statement(
                     ("secretsmanager:GetSecretValue",),
                     (f"arn:aws:secretsmanager:{region}:{account}:secret:rds!*",),
@@ -303,7 +303,7 @@ class Identity(Component):
         ]
 
     def _grants(self, *classes: DataClass) -> Statement:
-        """AWS may go on using a key for a volume that this role has asked for."""
+        """Allow AWS to keep using a key for a volume that this role has requested."""
         return Statement(
             ("kms:CreateGrant",),
             tuple(self._args.key_arns[c] for c in classes),

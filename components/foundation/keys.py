@@ -18,7 +18,7 @@ AUTO_SCALING_ROLE = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleFo
 @dataclass(frozen=True, kw_only=True)
 class KeysArgs(Args):
     """Args:
-    deletion_days: Days between asking for a key's deletion and losing it, 7 to 30 (KMS's own bounds).
+    deletion_days: Days between requesting a key's deletion and losing it, 7 to 30 (KMS's own bounds).
     multi_region: Classes whose key can have a replica in a standby region.
     """
 
@@ -67,7 +67,7 @@ class Keys(Component):
                         {"StringEquals": {"aws:SourceAccount": scope.account_id}},
                         sid="ServicesOfThisAccount",
                     ),
-                    # Nodes' volumes are made by EC2 Auto Scaling's own role, which has no other right to a key.
+                    # Nodes' volumes are created by EC2 Auto Scaling's own role, which has no other access to a key.
                     # https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
                     Statement(
                         (

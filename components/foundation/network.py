@@ -1,4 +1,4 @@
-"""The private network: subnets without a way in, a NAT as the way out, private ways to AWS services, and flow logs."""
+"""The private network: subnets without ingress, NAT for egress, private endpoints of AWS services, and flow logs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class NetworkArgs(Args):
     private_services: Services reached through interface endpoints, for example ``kms``. S3 and DynamoDB always have
         gateway endpoints, which cost nothing.
     log_key_arn: Encrypts the flow log.
-    private_ports: Of load balancers inside the VPC that services may call.
-    cidr: Address range of the VPC, a /16. Each zone gets a private /19; public /24s lie at its end.
+    private_ports: Ports of load balancers inside the VPC that services may call.
+    cidr: Address range of the VPC, a /16. Each zone gets a private /19; public /24s are at its end.
     """
 
     zones: tuple[str, ...]
@@ -43,9 +43,9 @@ class Network(Component):
 
     Attributes:
         vpc_id: The VPC.
-        subnet_ids: Private subnets, one a zone.
-        route_table_ids: Of the private subnets.
-        security_group_id: Of the platform's services, which may talk to each other.
+        subnet_ids: Private subnets, one per zone.
+        route_table_ids: Route tables of the private subnets.
+        security_group_id: Group of the platform's services, which may talk to each other.
     """
 
     def __init__(self, name: str, scope: Scope, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -60,7 +60,7 @@ class Network(Component):
             opts=self.child(),
         )
         self.vpc_id = vpc.id
-        # AWS makes this group with rules that let everything in it talk; taking it over without rules closes it.
+        # AWS creates this group with rules that allow its members to talk; adopting it without rules closes it.
         aws.ec2.DefaultSecurityGroup(
             name, vpc_id=vpc.id, tags={**self._tags, "Name": scope.name("closed")}, opts=self.child()
         )
@@ -69,7 +69,7 @@ class Network(Component):
         gateways = self._nat_gateways()
         private = islice(ipaddress.ip_network(args.cidr).subnets(new_prefix=19), len(args.zones))
         for index, (zone, block) in enumerate(zip(args.zones, private, strict=True)):
-            # Karpenter finds its subnets, Kubernetes those of its internal load balancers by tag.
+            # Karpenter finds its subnets by tag, and Kubernetes those of its internal load balancers.
             more = {
                 "Name": scope.name("private", zone),
                 "kubernetes.io/role/internal-elb": "1",
@@ -115,7 +115,7 @@ class Network(Component):
         )
 
     def _nat_gateways(self) -> list[aws.ec2.NatGateway]:
-        """Public subnets hold nothing but these."""
+        """Public subnets contain nothing else."""
         name, zones = self._name, self._args.zones[: self._args.nat_gateways]
         if not zones:
             return []
@@ -187,7 +187,7 @@ class Network(Component):
                 to_port=port,
                 opts=self.child(),
             )
-        # To the gateway endpoints, and through NAT for images and packages. Nothing but TLS leaves.
+        # To the gateway endpoints, and through NAT for images and packages. Only TLS may leave.
         aws.vpc.SecurityGroupEgressRule(
             f"{name}-services-tls",
             security_group_id=group.id,

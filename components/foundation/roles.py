@@ -1,4 +1,4 @@
-"""Roles of services: who may take them, what they may do."""
+"""Roles of services: who may assume them, and what they may do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IAM_ROLE_NAME_LIMIT = 64  # https://docs.aws.amazon.com/IAM/latest/UserGuide/ref
 
 @dataclass(frozen=True)
 class Role:
-    """A role; ``policies`` is what must be there before it may do anything."""
+    """A role; ``policies`` must exist before it may do anything."""
 
     arn: pulumi.Output[str]
     name: pulumi.Output[str]
@@ -23,7 +23,7 @@ class Role:
 
 
 def service_trust(account_id: str, service: str) -> Statement:
-    """A service of this account only: no other account's service can be tricked into using the role (confused
+    """Trust a service of this account only: no other account's service can be tricked into using the role (confused
     deputy).
     """
     return Statement(
@@ -53,7 +53,7 @@ def make_role(
     Args:
         name: Resource name; begins with the component's, so that a renamed component keeps its roles.
         purpose: Last part of the physical name.
-        managed: ARNs of AWS's own policies, where AWS asks for one by name.
+        managed: ARNs of AWS managed policies, where AWS requires one by name.
         boundary_arn: Permission boundary.
     """
     scope = owner.scope

@@ -1,6 +1,4 @@
-"""Secrets: the containers only. A value is put in by whoever owns it, never through the program, so none is in its
-state.
-"""
+"""Secrets: the containers only. The owner sets the value, never the program, so no value is in its state."""
 
 from __future__ import annotations
 

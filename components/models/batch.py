@@ -1,4 +1,4 @@
-"""A model that answers in batches: an hourly SageMaker transform job over what lies in the features zone."""
+"""A model that predicts in batches: an hourly SageMaker transform job over files in the features zone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode() 
 @dataclass(frozen=True, kw_only=True)
 class BatchTransformArgs(Args):
     """Args:
-    instance_type: SageMaker's.
-    bucket: Requests lie below ``batch/<model>/in/``, answers come below ``batch/<model>/out/``: a line each, a JSON
-        object as the endpoint takes and gives it.
+    instance_type: SageMaker instance type.
+    bucket: Requests are below ``batch/<model>/in/``, answers below ``batch/<model>/out/``: one JSON object per
+        line, in the endpoint's format.
     """
 
     model: str
@@ -39,10 +39,10 @@ class BatchTransformArgs(Args):
 class BatchTransform(Component):
     """A model and the schedule that starts its jobs.
 
-    The container reads the model that the pipeline has published last, so a schedule never names a version.
+    The container reads the model that the pipeline published last, so a schedule never names a version.
 
     Attributes:
-        model_name: SageMaker's name of it.
+        model_name: Its name in SageMaker.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class BatchTransform(Component):
     ) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("serving", Model=args.model)
-        # SageMaker makes no model of a package that is not there; this one is empty until the pipeline publishes
+        # SageMaker can't create a model without an existing package; this one is empty until the pipeline publishes
         # another in its place.
         empty = aws.s3.BucketObjectv2(
             name,
@@ -114,7 +114,7 @@ class BatchTransform(Component):
 
 
 def _request(job: str, name: str, instance_type: str, model: str, bucket: str, key: str) -> dict[str, object]:
-    """CreateTransformJob; the scheduler puts its execution's id in, since names of jobs must differ."""
+    """CreateTransformJob; the scheduler inserts its execution's id, since job names must be unique."""
     return {
         "TransformJobName": f"{job}-<aws.scheduler.execution-id>",
         "ModelName": model,

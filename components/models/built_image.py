@@ -1,7 +1,7 @@
 """A container image as a resource: the engine starts its build and waits for it.
 
 A dynamic provider (https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/): the one place in the
-components where AWS is called, and only by a deployment.
+components where AWS is called, and only in a deployment.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Builder(ResourceProvider):
     """Starts a build and waits for its end. Runs beside the engine, with the engine's AWS credentials."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Build the image, unless its tag is there already.
+        """Build the image, unless its tag already exists.
 
         Raises:
-            RuntimeError: The build failed, or took longer than its time.
+            RuntimeError: The build failed, or timed out.
         """
         import boto3
 
@@ -34,7 +34,7 @@ class Builder(ResourceProvider):
         )
         if found != account:
             raise RuntimeError(
-                f"the image belongs into account {account}, and these credentials are of {found}; set AWS_PROFILE to"
+                f"the image belongs in account {account}, but these credentials are for {found}; set AWS_PROFILE to"
                 " the stack's"
             )
         repository, _, tag = props["uri"].partition("/")[2].partition(":")
@@ -46,7 +46,7 @@ class Builder(ResourceProvider):
         return CreateResult(props["uri"], props)
 
     def _build(self, codebuild: Any, props: dict[str, Any]) -> None:
-        # A role that was made seconds ago may not be known everywhere yet; the build then ends before its first phase.
+        # A role created seconds ago may not have propagated yet; the build then ends before its first phase.
         for attempt in range(ATTEMPTS):
             build = self._wait(codebuild, codebuild.start_build(projectName=props["project"])["build"]["id"])
             if build["buildStatus"] == "SUCCEEDED":
@@ -54,7 +54,7 @@ class Builder(ResourceProvider):
             phases = {phase["phaseType"] for phase in build.get("phases", [])}
             if "BUILD" in phases or attempt == ATTEMPTS - 1:
                 raise RuntimeError(
-                    f"the image's build ended with {build['buildStatus']}; its log:"
+                    f"the image build ended with {build['buildStatus']}; its log:"
                     f" {build.get('logs', {}).get('deepLink', build['id'])}"
                 )
             time.sleep(POLL_SECONDS)
@@ -65,10 +65,10 @@ class Builder(ResourceProvider):
             if build["buildStatus"] != "IN_PROGRESS":
                 return build
             time.sleep(POLL_SECONDS)
-        raise RuntimeError(f"the image's build {build_id} has not ended in {2 * BUILD_MINUTES} minutes")
+        raise RuntimeError(f"the image build {build_id} has not finished in {2 * BUILD_MINUTES} minutes")
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        """Another tag is another image; the old one stays in the repository, so that a rollback finds it."""
+        """A new tag is a new image; the old one stays in the repository, so that a rollback finds it."""
         return DiffResult(
             changes=olds["uri"] != news["uri"],
             replaces=["uri"] if olds["uri"] != news["uri"] else [],
@@ -77,7 +77,7 @@ class Builder(ResourceProvider):
 
 
 class BuiltImage(Resource, module="groundplan", name="BuiltImage"):
-    """An image of one tag in the repository."""
+    """An image with one tag in the repository."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(Builder(), name, props, opts)

@@ -21,7 +21,7 @@ NAMESPACE = "pipelines"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 DEPLOYMENT_SECONDS = 3600
 RESUME_EVERY_HOURS = 1 / 6
-RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run asks for, and what is therefore kept free
+RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run requests, and what is therefore kept free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ class ClusterJob(Args):
     """When one model's pipeline runs, and on what.
 
     Args:
-        folder: That of the experiment in the image.
+        folder: Folder of the experiment in the image.
         every_hours: Time between two runs.
-        within_minutes: In so many a version must be trained and registered. A run may go on to deploy it for an hour
-            more.
+        within_minutes: Time in which a version must be trained and registered. A run may then take another hour to
+            deploy it.
     """
 
     folder: str
@@ -43,9 +43,8 @@ class ClusterJob(Args):
 @dataclass(frozen=True, kw_only=True)
 class ClusterJobsArgs(Args):
     """Args:
-    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, as far as a run comes before people
-        must agree.
-    resume: Module that deploys the newest version they have agreed on.
+    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, up to the sign-off.
+    resume: Module that deploys the newest approved version.
     outputs_uri: Where the steps read the platform's outputs.
     hours: When the cluster is up; None for always.
     """
@@ -61,11 +60,11 @@ class ClusterJobsArgs(Args):
 
 
 class ClusterJobs(Component):
-    """CronJobs, and pods that hold a node for them.
+    """CronJobs, and pods that keep a node for them.
 
-    The steps are init containers of one pod: they start without waiting for a node or an image each, run in order, and
-    the run fails where one does. They leave their results in the lake, as they do everywhere. A run ends with a version
-    in the registry; once two people have approved it, the second CronJob of the model deploys it.
+    The steps are init containers of one pod: they start without each waiting for a node or an image, run in order, and
+    the run fails if one does. They write their results to the lake, as everywhere. A run ends with a version in the
+    registry; once two people have approved it, the model's second CronJob deploys it.
     """
 
     def __init__(
@@ -169,7 +168,7 @@ class ClusterJobs(Component):
         )
 
     def _keep_warm(self, name: str, child: pulumi.ResourceOptions) -> None:
-        """A pod that anything may push aside keeps room for a run, and with it a node that has the image.
+        """A pod that any other may preempt keeps room for a run, and with it a node that has the image.
 
         https://karpenter.sh/docs/faq/#how-can-i-configure-overprovisioning
         """

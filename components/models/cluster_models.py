@@ -1,4 +1,4 @@
-"""Models on the cluster: a KServe InferenceService each, on CPU with the platform's own server, on GPU with Triton.
+"""Models on the cluster: one KServe InferenceService each, on CPU with the platform's own server, on GPU with Triton.
 
 https://kserve.github.io/website/docs/reference/crd-api (serving.kserve.io/v1beta1)
 """
@@ -36,7 +36,7 @@ class ClusterModel(Args):
 
     Args:
         gpu: Served by Triton on a GPU; else by the platform's server.
-        explanations: Whether an explainer stands beside the predictor.
+        explanations: Whether an explainer runs beside the predictor.
     """
 
     min_replicas: Annotated[int, Between(0)]
@@ -49,9 +49,9 @@ class ClusterModel(Args):
 class ClusterModelsArgs(Args):
     """Args:
     models: By name.
-    image_uri: The platform's image; it reads the model where the pipeline publishes it.
-    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, which KServe gives the files when it
-        starts, ``<model>/triton/``.
+    image_uri: The platform's image; it reads the model from where the pipeline publishes it.
+    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, to which KServe passes the files at
+        startup, ``<model>/triton/``.
     triton_image: Repository of Triton's image; the tag is added.
     """
 
@@ -127,7 +127,7 @@ class ClusterModels(Component):
             ["python", "-m", "pipelines.serving"],
             resources("1", "1Gi", "2", "2Gi"),
             env=environment(
-                # Looked at again and again: a version is served as soon as the pipeline has compared and published it.
+                # Polled: a version is served as soon as the pipeline has compared and published it.
                 GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
@@ -153,7 +153,7 @@ class ClusterModels(Component):
                 "securityContext": RESTRICTED_CONTAINER,
                 "ports": [{"containerPort": 8000, "protocol": "TCP"}],
             },
-            # Spot has the greater weight; a replica that finds none starts on demand.
+            # Spot has the greater weight; a replica that finds no spot node starts on demand.
             "tolerations": [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}],
             "nodeSelector": {"kubernetes.io/arch": "amd64"},
         }

@@ -30,8 +30,8 @@ class Edge(Component):
     https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html
 
     Attributes:
-        role_alias: Devices ask for credentials with it.
-        policy_name: To be attached to a device's certificate.
+        role_alias: Devices request credentials with it.
+        policy_name: Policy to attach to a device's certificate.
     """
 
     def __init__(self, name: str, scope: Scope, args: EdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:

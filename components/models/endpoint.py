@@ -15,8 +15,8 @@ from components.foundation.base import Component, Scope
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SERVERLESS_MEMORY_MB = 2048
-LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # of the types a design can choose
-BAKING_SECONDS = 60  # how long alarms watch before the rest of the traffic follows; one period of theirs
+LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # among the types that a design can choose
+BAKING_SECONDS = 60  # how long alarms observe the canary before the rest of the traffic follows; one alarm period
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class EndpointArgs(Args):
     role_arn: What the container may do.
     capture_bucket: Where requests and answers are captured, under ``capture/``.
     instance_type: Empty for a serverless endpoint.
-    min_instances, max_instances: Of the champion; for serverless ``max_instances`` is the most requests at once.
-    canary_percent: Share of the capacity that an update reaches first.
-    rollback_alarms: Alarms that take an update back.
+    min_instances, max_instances: Of the champion; for serverless ``max_instances`` is the most concurrent requests.
+    canary_percent: Share of the capacity that is updated first.
+    rollback_alarms: Alarms that roll an update back.
     """
 
     model: str
@@ -48,15 +48,15 @@ class EndpointArgs(Args):
 
 
 def endpoint_name(scope: Scope, model: str) -> str:
-    """Physical name of a model's endpoint; alarms need it before the endpoint is there."""
+    """Physical name of a model's endpoint; alarms need it before the endpoint exists."""
     return scope.name(model)
 
 
 class Endpoint(Component):
     """One model's endpoint.
 
-    The program makes the endpoint with an empty container in its variants. From then on deployments belong to the
-    pipeline: it makes models and configurations and moves the weights, and the program leaves those alone.
+    The program creates the endpoint with an empty container in its variants. From then on deployments belong to the
+    pipeline: it creates models and configurations and shifts the weights, and the program leaves those alone.
 
     Attributes:
         endpoint_name: Physical name.
@@ -83,7 +83,7 @@ class Endpoint(Component):
                 "image": args.image_uri,
                 "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region},
             },
-            # A serverless endpoint can't be put into a VPC, nor capture what it is asked.
+            # A serverless endpoint can't be put into a VPC, and can't capture its requests.
             # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works-exclusions
             vpc_config=(
                 {"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]}
@@ -91,7 +91,7 @@ class Endpoint(Component):
                 else None
             ),
             tags=tags,
-            # It answers 503 with any image; the pipeline's models take the one of their day.
+            # It answers 503 with any image; the pipeline's models use the image of their time.
             opts=self.child(ignore_changes=["primaryContainer.image"]),
         )
         configuration = aws.sagemaker.EndpointConfiguration(
@@ -112,8 +112,7 @@ class Endpoint(Component):
             # https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
             deployment_config=self._guardrails(args) if args.instance_type else None,
             tags=tags,
-            # Both belong to the pipeline's updates: a change of the second would bring the first, the empty one, with
-            # it.
+            # Both belong to the pipeline's updates: a change of the second would also apply the first, the empty one.
             opts=self.child(ignore_changes=["endpointConfigName", "deploymentConfig"]),
         )
         if args.instance_type:
@@ -157,7 +156,7 @@ class Endpoint(Component):
         }
 
     def _guardrails(self, args: EndpointArgs) -> dict[str, Any]:
-        """Blue/green with a canary, taken back by alarms; `pipelines.steps.deploy` says the same with each update."""
+        """Blue/green with a canary, rolled back by alarms; `pipelines.steps.deploy` sends the same with each update."""
         found: dict[str, Any] = {
             "blue_green_update_policy": {
                 "traffic_routing_configuration": {

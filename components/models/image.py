@@ -1,5 +1,5 @@
-"""The one container image of the platform: its repository, and a build in the account that signs it, so that nobody
-needs Docker.
+"""The platform's container image: its repository, and a build in the account that signs it, so that nobody needs
+Docker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COSIGN = "v2.4.3"
 _BUILDSPEC = {
     "version": 0.2,
     "phases": {
-        # Go's module proxy holds the tool's source to its checksum.
+        # Go's checksum database verifies the tool's source.
         "install": {
             "runtime-versions": {"golang": "latest"},
             "commands": [f"go install github.com/sigstore/cosign/v2/cmd/cosign@{_COSIGN}"],
@@ -33,7 +33,7 @@ _BUILDSPEC = {
             "commands": [
                 'test "$CODEBUILD_BUILD_SUCCEEDING" = 1',
                 'docker push "$IMAGE_URI"',
-                # What is signed is the digest. The key is the account's own, so nothing goes into a public log.
+                # The digest is signed. The key is the account's own, so nothing goes into a public log.
                 'IMAGE_DIGEST=$(docker inspect --format "{{index .RepoDigests 0}}" "$IMAGE_URI")',
                 '"$(go env GOPATH)/bin/cosign" sign --yes --tlog-upload=false --key "$SIGNING_KEY" "$IMAGE_DIGEST"',
             ]
@@ -45,9 +45,9 @@ _BUILDSPEC = {
 @dataclass(frozen=True, kw_only=True)
 class ImageArgs(Args):
     """Args:
-    files: What the image is built from: path on this machine, by path in the build's folder.
+    files: Sources of the image: path on this machine, by path in the build's folder.
     dockerfile: One of them.
-    tag: Names the files' content; another content needs another tag, since tags can't be moved.
+    tag: Identifies the files' content; other content needs another tag, since tags can't be moved.
     bucket, bucket_arn: Where the files are put for the build.
     bucket_key_arn: Encrypts that bucket.
     key_arn: Encrypts the repository.
@@ -64,13 +64,13 @@ class ImageArgs(Args):
 
 
 class Image(Component):
-    """The repository, a CodeBuild project, the key it signs with, and the image of this tag.
+    """The repository, a CodeBuild project, the key it signs with, and the image with this tag.
 
     Attributes:
         repository, repository_arn: Address without a tag, and ARN.
-        signing_key: KMS key (ECDSA, P-256) of the signatures, as Sigstore's tools name it; known in a preview.
-        signing_key_arn: The same.
-        uri: Repository and tag; what uses it waits until the image is there. Known in a preview.
+        signing_key: KMS key (ECDSA, P-256) of the signatures, in the form of Sigstore's tools; known in a preview.
+        signing_key_arn: Its ARN.
+        uri: Repository and tag; whatever uses it waits until the image exists. Known in a preview.
     """
 
     def __init__(self, name: str, scope: Scope, args: ImageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -133,7 +133,7 @@ class Image(Component):
         key = aws.kms.Key(
             name,
             description=f"{scope.project} {scope.stack}: signatures of container images",
-            # KMS rotates no asymmetric key; a new one is a new key, and images are signed anew.
+            # KMS does not rotate asymmetric keys; rotating means a new key, and signing images again.
             key_usage="SIGN_VERIFY",
             customer_master_key_spec="ECC_NIST_P256",
             deletion_window_in_days=30,

@@ -26,7 +26,7 @@ class MlflowServerArgs(Args):
     database_endpoint: ``host:port`` of PostgreSQL.
     database_secret_arn: Secret with user and password, which RDS rotates.
     artifact_bucket: S3 bucket.
-    replicas: At least so many; up to ``max_replicas`` at 80 % CPU.
+    replicas: Minimum number; scales up to ``max_replicas`` at 80 % CPU.
     """
 
     cluster: Cluster
@@ -120,10 +120,10 @@ class MlflowServer(Component):
                     },
                 },
             },
-            # From here on the autoscaler counts.
+            # From here on the autoscaler sets the number.
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(ignore_changes=["spec.replicas"])),
         )
-        # Jobs of SageMaker come through a load balancer that only the VPC reaches.
+        # SageMaker jobs use a load balancer that is reachable only from the VPC.
         internal = {
             "service.beta.kubernetes.io/aws-load-balancer-internal": "true",
             "service.beta.kubernetes.io/aws-load-balancer-type": "nlb",
@@ -167,6 +167,6 @@ class MlflowServer(Component):
 
 
 def _address(status: Any) -> str:
-    """Address behind the load balancer; empty as long as nothing has given it one."""
+    """Address of the load balancer; empty until it has one."""
     entries = status.load_balancer.ingress if status and status.load_balancer else None
     return f"http://{entries[0].hostname}:{PORT}" if entries else ""

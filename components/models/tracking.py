@@ -40,7 +40,7 @@ class TrackingArgs(Args):
 
 
 class Tracking(Component):
-    """MLflow's stores. RDS makes and rotates the master password itself, so the program never sees it.
+    """MLflow's stores. RDS creates and rotates the master password itself, so the program never sees it.
 
     Attributes:
         artifact_bucket, artifact_bucket_arn: The bucket.
@@ -65,7 +65,7 @@ class Tracking(Component):
             name,
             name=scope.name("tracking", limit=255),
             family=f"postgres{POSTGRES_VERSION}",
-            # Every statement that changes a table's form is on record; connections without TLS are refused.
+            # Every statement that changes a table's schema is logged; connections without TLS are refused.
             parameters=[{"name": "rds.force_ssl", "value": "1"}, {"name": "log_statement", "value": "ddl"}],
             tags=tags,
             opts=self.child(),
@@ -112,14 +112,14 @@ class Tracking(Component):
             tags=tags,
             opts=self.child(holds_data=True, depends_on=[logs]),
         )
-        # RDS rotates the password by itself; here only how often.
+        # RDS rotates the password by itself; this only sets how often.
         secret_arn = database.master_user_secrets[0].secret_arn
         aws.secretsmanager.SecretRotation(
             name,
             secret_id=secret_arn,
             rotate_immediately=False,
             rotation_rules={"automatically_after_days": ROTATION_DAYS},
-            # It ends with the database's secret, whose rotation RDS lets nobody else take back.
+            # It ends with the database's secret, whose rotation only RDS can cancel.
             opts=self.child(retain_on_delete=True),
         )
         self.database_secret_arn = secret_arn

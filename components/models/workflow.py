@@ -74,7 +74,7 @@ def _placed(step: dict[str, Any], network: dict[str, Any], key_arn: str, region:
         **arguments["ProcessingResources"],
         "ClusterConfig": {**arguments["ProcessingResources"]["ClusterConfig"], "VolumeKmsKeyId": key_arn},
     }
-    environment = {**arguments.get("Environment", {}), "AWS_DEFAULT_REGION": region}  # boto3 asks for this one
+    environment = {**arguments.get("Environment", {}), "AWS_DEFAULT_REGION": region}  # boto3 reads this one
     return {
         **step,
         "Arguments": {

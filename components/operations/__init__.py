@@ -1,1 +1,1 @@
-"""What watches, pays, schedules, records and recovers."""
+"""Monitoring, cost, schedules, audit and recovery."""

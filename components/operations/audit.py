@@ -1,4 +1,4 @@
-"""The record of who did what: CloudTrail into the locked audit bucket; and the services that watch an account."""
+"""The record of who did what: CloudTrail into the locked audit bucket; and the services that monitor an account."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class AuditArgs(Args):
     """Args:
     bucket: The audit zone; its policy lets CloudTrail write below ``cloudtrail/``.
     key_arn: Encrypts the record.
-    data_bucket_arns: Buckets whose reads and writes are on record, too; empty for none.
-    watch: Whether this stack makes GuardDuty, Config and Security Hub, which an account has only once a region.
-    standards: Security Hub's, for example ``standards/cis-aws-foundations-benchmark/v/3.0.0``.
+    data_bucket_arns: Buckets whose reads and writes are also recorded; empty for none.
+    watch: Whether this stack creates GuardDuty, Config and Security Hub, which exist once per account and region.
+    standards: Security Hub standards, for example ``standards/cis-aws-foundations-benchmark/v/3.0.0``.
     """
 
     bucket: pulumi.Input[str]
@@ -32,10 +32,10 @@ class AuditArgs(Args):
 
 
 class Audit(Component):
-    """Trail, and where asked Config, GuardDuty and Security Hub.
+    """Trail, and on request Config, GuardDuty and Security Hub.
 
     Attributes:
-        trail_arn: Of the trail.
+        trail_arn: ARN of the trail.
     """
 
     def __init__(self, name: str, scope: Scope, args: AuditArgs, opts: pulumi.ResourceOptions | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the environment may cost: budgets that warn before the money is spent, and a watch for what nobody expected."""
+"""What the environment may cost: budgets that warn before the money is spent, and anomaly detection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 
 TAGS = ("Project", "Environment", "Component", "Model", "Owner")
-ANOMALY_SHARE = 0.1  # of the budget: an unexpected cost of that much is worth a mail
+ANOMALY_SHARE = 0.1  # of the budget: an unexpected cost of that much is worth an e-mail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class CostArgs(Args):
     """Args:
     monthly_usd: The budget.
     alert_percent: Shares of it that alert; the last one also when it is only forecast.
-    addresses: Who is told.
-    topic_arn: SNS topic that is told, too.
+    addresses: E-mail addresses that are notified.
+    topic_arn: SNS topic that is also notified.
     model_usd: Budget of each model, on its tag.
     activate_tags: Whether to activate the cost-allocation tags, which belong to the account.
     """
@@ -39,7 +39,7 @@ class Cost(Component):
     """Budgets of the environment and of each model, anomaly detection, cost-allocation tags.
 
     Attributes:
-        budget_name: Of the environment's budget.
+        budget_name: Name of the environment's budget.
     """
 
     def __init__(self, name: str, scope: Scope, args: CostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -95,7 +95,7 @@ class Cost(Component):
             name,
             name=scope.name("anomalies", limit=1024),
             monitor_type="CUSTOM",
-            # With every key, as AWS gives it back: another text would replace the monitor, and what it has learned.
+            # With every key, as AWS returns it: other text would replace the monitor, and lose what it has learned.
             monitor_specification=json.dumps(
                 {
                     **dict.fromkeys(("And", "CostCategories", "Dimensions", "Not", "Or")),

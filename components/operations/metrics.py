@@ -39,7 +39,7 @@ RECORDED = {
 @dataclass(frozen=True, kw_only=True)
 class MetricsArgs(Args):
     """Args:
-    topic_arn: SNS topic that alerts go to.
+    topic_arn: SNS topic that receives alerts.
     key_arn: Encrypts the workspace.
     latency_ms: Promised latency by model served on the cluster.
     """
@@ -55,13 +55,13 @@ class Metrics(Component):
     """Workspace, rules, alert manager, collector and dashboards.
 
     Attributes:
-        workspace_id: Of Managed Prometheus.
+        workspace_id: ID of the Managed Prometheus workspace.
     """
 
     def __init__(self, name: str, scope: Scope, args: MetricsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("metrics")
-        # AWS wants the name to begin like this, and the ARN to end in a star.
+        # AWS requires the name to begin like this, and the ARN to end in a star.
         logs = aws.cloudwatch.LogGroup(
             name,
             name=f"/aws/vendedlogs/{scope.project}/{scope.stack}/metrics",
@@ -106,7 +106,7 @@ class Metrics(Component):
             version=STACK_CHART_VERSION,
             repository_opts={"repo": "https://prometheus-community.github.io/helm-charts"},
             values={
-                "alertmanager": {"enabled": False},  # the managed one tells people
+                "alertmanager": {"enabled": False},  # the managed one sends notifications
                 "grafana": {"sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard"}}},
                 "prometheus": {
                     "serviceAccount": {"name": "prometheus"},
@@ -171,16 +171,21 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
             "PodRestarts",
             "increase(kube_pod_container_status_restarts_total[15m]) > 3",
             "5m",
-            "A container of {{ $labels.namespace }}/{{ $labels.pod }} restarts again and again",
+            "A container of {{ $labels.namespace }}/{{ $labels.pod }} keeps restarting",
         ),
-        ("AutoscalerAtLimit", at_limit, "15m", "{{ $labels.horizontalpodautoscaler }} can't grow any more"),
+        (
+            "AutoscalerAtLimit",
+            at_limit,
+            "15m",
+            "{{ $labels.horizontalpodautoscaler }} is at its maximum number of replicas",
+        ),
         (
             "RetrainingFailed",
             'kube_job_status_failed{namespace="pipelines"} > 0',
             "0m",
-            "Job {{ $labels.job_name }} failed: the model was not trained anew",
+            "Job {{ $labels.job_name }} failed: the model was not retrained",
         ),
-        ("NodesPending", 'sum(kube_pod_status_phase{phase="Pending"}) > 0', "15m", "Pods wait for a node"),
+        ("NodesPending", 'sum(kube_pod_status_phase{phase="Pending"}) > 0', "15m", "Pods are waiting for a node"),
         (
             "QuotaAlmostUsed",
             f"{used} / on (namespace, resource, resourcequota) {hard} > 0.9",
@@ -195,7 +200,7 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
                 name,
                 f'model:latency_p95:ms{{service_name="{model}-predictor"}} > {limit:g}',
                 "5m",
-                f"{model} answers slower than the {limit:g} ms promised",
+                f"{model} is slower than the promised {limit:g} ms",
             )
         )
     return {
@@ -224,7 +229,7 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
 
 
 def _route(region: str, topic_arn: str) -> dict[str, Any]:
-    """Alert manager's configuration; Managed Prometheus knows SNS as a receiver."""
+    """Alert manager's configuration; Managed Prometheus supports SNS as a receiver."""
     receiver = {"name": "people", "sns_configs": [{"topic_arn": topic_arn, "sigv4": {"region": region}}]}
     return {
         "route": {"receiver": "people", "group_by": ["alertname"], "repeat_interval": "4h"},
@@ -233,7 +238,7 @@ def _route(region: str, topic_arn: str) -> dict[str, Any]:
 
 
 def dashboard(stack: str) -> dict[str, Any]:
-    """Grafana's dashboard model (schema version 39): what the recording rules say, one panel each."""
+    """Grafana's dashboard model (schema version 39): one panel per recording rule."""
     units = {"ratio": "percentunit", "rate5m": "reqps", "ms": "ms", "count": "short"}
     panels = [
         {

@@ -1,4 +1,4 @@
-"""Alarms on what the objectives promise, the topics that tell people, and a dashboard."""
+"""Alarms on what the objectives promise, the topics that notify people, and a dashboard."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ModelAlarms(Args):
     """Thresholds of one model.
 
     Args:
-        endpoint_name: Of SageMaker; empty for a model that answers elsewhere, whose latency and errors CloudWatch does
-            not see.
+        endpoint_name: SageMaker endpoint; empty for a model that is served elsewhere, whose latency and errors
+            CloudWatch does not see.
         latency_ms: Alarm when the endpoint's 95th percentile is above it.
         quality_metric, quality_worst: For example ``mae`` and 60. Errors alarm above, scores below.
         drift_share: Alarm when a larger share of the columns has drifted, 0 to 1.
@@ -37,14 +37,14 @@ class ModelAlarms(Args):
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs(Args):
     """Args:
-    addresses: Who is told of an alarm, e-mail addresses by stakeholder. Operations hears of everything, product of
-        quality and drift, finance of cost, legal of quality and drift where decisions about people can go wrong, and of
-        undeclared personal data.
+    addresses: Who is notified of an alarm, e-mail addresses by stakeholder. Operations gets every alarm, product
+        those on quality and drift, finance those on cost, legal those on quality and drift where decisions about
+        people can go wrong, and those on undeclared personal data.
     key_arn: Encrypts the messages.
-    events_per_second: What the stream is planned for; consumers behind by more than ten minutes of it raise an alarm. 0
-        for no stream.
+    events_per_second: What the stream is designed for; consumers more than ten minutes of it behind raise an
+        alarm. 0 for no stream.
     kafka_cluster: Name of the MSK cluster.
-    topics: Consumer groups by topic; there is an alarm on how far each is behind.
+    topics: Consumer groups by topic; each has an alarm on its lag.
     """
 
     models: dict[str, ModelAlarms]
@@ -55,7 +55,7 @@ class MonitoringArgs(Args):
     topics: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# Of what each stakeholder hears; operations of everything.
+# The subjects that each stakeholder is notified of; operations of all.
 SUBJECTS_OF: dict[str, tuple[str, ...]] = {
     "product": ("quality", "drift"),
     "legal": ("quality", "drift", "quarantined"),
@@ -65,8 +65,8 @@ LAG_MINUTES = 10
 
 
 class Monitoring(Component):
-    """Alarms per model: quality, drift, and of an endpoint latency and errors; of the stream: lag, events refused,
-    events in quarantine; a dashboard over all.
+    """Alarms per model: quality, drift, and an endpoint's latency and errors; of the stream: lag, rejected events,
+    events in quarantine; and one dashboard.
 
     Attributes:
         alarm_names: By model, then by subject.
@@ -150,7 +150,7 @@ class Monitoring(Component):
                         Metric("AWS/Kafka", "SumOffsetLag", dict(dimensions), "Maximum"),
                         lag,
                         3,
-                        f"consumers are behind by over {LAG_MINUTES} minutes of events",
+                        f"consumers are more than {LAG_MINUTES} minutes of events behind",
                     )
                     for subject, dimensions in behind_on.items()
                 ),
@@ -159,9 +159,9 @@ class Monitoring(Component):
                     Metric(namespace, "dead_letter_events", {}, "Sum"),
                     args.events_per_second * 300 * 0.01,
                     3,
-                    "over 1 % of the events hold not to their contract",
+                    "more than 1 % of the events violate their contract",
                 ),
-                # One is enough: personal data that nobody has declared has no purpose and no retention (GDPR Art. 5).
+                # One is enough: undeclared personal data has no purpose and no retention (GDPR Art. 5).
                 (
                     "quarantined",
                     Metric(namespace, "quarantined_events", {}, "Sum"),
@@ -196,7 +196,7 @@ class Monitoring(Component):
         self.register_outputs({"topic_arns": self.topic_arns, "alarm_names": self.alarm_names})
 
     def _publishers(self, topic_arn: pulumi.Output[str]) -> tuple[Statement, ...]:
-        """Alarms, budgets, Managed Prometheus and cost anomalies of this account may publish; nobody without TLS."""
+        """Alarms, budgets, Managed Prometheus and cost anomalies of this account may publish; never without TLS."""
         services = [f"{service}.amazonaws.com" for service in ("aps", "budgets", "cloudwatch", "costalerts")]
         own = {"StringEquals": {"aws:SourceAccount": self.scope.account_id}}
         return (

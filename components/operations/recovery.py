@@ -1,4 +1,4 @@
-"""Recovery: daily backups of what can't be made again, and copies in a standby region where one is asked for."""
+"""Recovery: daily backups of what can't be re-created, and copies in a standby region on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RecoveryArgs(Args):
     standby_region: Where copies go; empty for none.
     key_arns: Keys that have a replica in the standby region, by data class.
     buckets, bucket_arns: Zones of the lake.
-    data_classes: Class of each zone.
+    data_classes: Data class of each zone.
     """
 
     key_arn: pulumi.Input[str]
@@ -50,7 +50,7 @@ class StandbyKeys(Component):
     """A replica of each key in the standby region, so that data encrypted here can be read there.
 
     Attributes:
-        arns: By data class.
+        arns: ARN by data class.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Recovery(Component):
     """Vault, plan and selection; in the standby region a vault and a bucket for each zone that is replicated.
 
     Attributes:
-        vault_name: Of the vault.
+        vault_name: Name of the vault.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Where GitHub's workflows run inside of the network: a CodeBuild project that is started for each of their jobs, and
-ends with it.
+"""Where GitHub's workflows run inside the network: a CodeBuild project whose builds start and end with each of their
+jobs.
 
-The cluster's API and MLflow can't be reached from anywhere else. A job brings its own rights (its workflow's token, for
-the deployment's role): the runner has none but to run.
+The cluster's API and MLflow can't be reached from anywhere else. A job brings its own permissions (its workflow's
+token, for the deployment's role): the runner has only those that it needs to run.
 https://docs.aws.amazon.com/codebuild/latest/userguide/action-runner-overview.html
 """
 
@@ -25,10 +25,10 @@ _QUEUED = 8  # hours that a job may wait while another one deploys
 @dataclass(frozen=True, kw_only=True)
 class RunnerArgs(Args):
     """Args:
-    repository: On GitHub, as OWNER/NAME.
+    repository: GitHub repository, OWNER/NAME.
     connection_arn: The account's connection to GitHub.
-    workflows: Names of the workflows whose jobs may run here; no other is let in.
-    key_arn: Encrypts logs, and what a job leaves.
+    workflows: Names of the workflows whose jobs may run here; all others are refused.
+    key_arn: Encrypts logs, and what a job leaves behind.
     """
 
     repository: str
@@ -45,7 +45,7 @@ class Runner(Component):
     """The project, its role, its log, and the webhook that starts it.
 
     Attributes:
-        label: What a job's ``runs-on`` begins with; the run's number and attempt follow.
+        label: Prefix of a job's ``runs-on``; the run's number and attempt follow.
     """
 
     def __init__(self, name: str, scope: Scope, args: RunnerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -62,7 +62,7 @@ class Runner(Component):
         )
         service = args.connection_arn.split(":")[
             2
-        ]  # it has had two names, and an ARN keeps the one that it was made under
+        ]  # the service has had two names, and an ARN keeps the one that it was created with
         interface = f"arn:aws:ec2:{scope.region}:{scope.account_id}:network-interface/*"
         subnets = [
             pulumi.Output.concat(f"arn:aws:ec2:{scope.region}:{scope.account_id}:subnet/", subnet)

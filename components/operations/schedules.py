@@ -1,6 +1,4 @@
-"""What runs by the clock: retraining, and the nightly switch-off of an environment that sleeps (EventBridge
-Scheduler).
-"""
+"""Scheduled tasks: retraining, and the nightly switch-off of an environment that sleeps (EventBridge Scheduler)."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ class Sleepers(Args):
     """What is switched off at night.
 
     Args:
-        node_group: Physical name; scaled to nothing and back to ``nodes``.
+        node_group: Physical name; scaled to zero and back to ``nodes``.
         database: RDS identifier.
     """
 
@@ -46,7 +44,7 @@ class SchedulesArgs(Args):
 class Schedules(Component):
     """A schedule group with its role.
 
-    Targets are AWS's own API calls, so no code of ours runs for them:
+    Targets are AWS's own API calls, so none of our code runs for them:
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
     """
 
@@ -75,7 +73,7 @@ class Schedules(Component):
             name, name=scope.name(limit=64), tags=scope.tags("schedules"), opts=self.child()
         )
         for model, (pipeline, every_hours) in args.pipelines.items():
-            # Tokens must differ, as the scheduler's own id does, and have 32 characters at least.
+            # Tokens must be unique, as the scheduler's own id is, and have at least 32 characters.
             request = pulumi.Output.json_dumps(
                 {
                     "PipelineName": pipeline,
@@ -91,7 +89,7 @@ class Schedules(Component):
         self.register_outputs({"group": self._group.name})
 
     def _sleep(self, hours: Hours, sleepers: Sleepers) -> None:
-        """Nodes go first and come last: MLflow should not look for a database that sleeps."""
+        """Nodes stop first and start last: MLflow should not look for a database that sleeps."""
         scaling = {
             "on": {"MinSize": sleepers.nodes, "DesiredSize": sleepers.nodes},
             "off": {"MinSize": 0, "DesiredSize": 0},

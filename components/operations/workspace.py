@@ -16,9 +16,9 @@ from components.foundation.roles import make_role, service_trust
 @dataclass(frozen=True, kw_only=True)
 class WorkspaceArgs(Args):
     """Args:
-    scientists: Names, each a profile.
+    scientists: Names; each gets a profile.
     idle_minutes: Minutes after which an idle notebook is shut down, 60 to 525600 (SageMaker's own bounds).
-    bucket_arns: Buckets that scientists read: curated, features, models.
+    bucket_arns: Buckets that scientists may read: curated, features, models.
     scratch_bucket_arn: Bucket in which each writes below ``scratch/<name>/``.
     key_arn: Encrypts the home folders.
     key_arns: Keys of the buckets.
@@ -40,8 +40,8 @@ class Workspace(Component):
     """Studio.
 
     Attributes:
-        domain_id: Of the domain.
-        role_arns: By scientist.
+        domain_id: ID of the domain.
+        role_arns: Role ARN by scientist.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Workspace(Component):
             subnet_ids=args.subnet_ids,
             app_network_access_type="VpcOnly",
             kms_key_id=args.key_arn,
-            # Without a profile of one's own there is nothing to do here: the default role has no rights.
+            # Without a personal profile there is nothing to do here: the default role has no permissions.
             default_user_settings={
                 "execution_role": nobody.arn,
                 "security_groups": [args.security_group_id],

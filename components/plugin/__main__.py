@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2])
-)  # the engine starts this file alone, wherever the repository lies
+)  # the engine starts this file by itself, wherever the repository is
 
 from pulumi.provider.experimental import component_provider_host
 

@@ -1,6 +1,6 @@
-"""A few of the platform's components for programs of others, in any of Pulumi's languages.
+"""A few of the platform's components for other programs, in any of Pulumi's languages.
 
-Pulumi reads each component's schema from its annotations as they stand, so nothing of them may be postponed: this file
+Pulumi reads each component's schema from its evaluated annotations, so their evaluation can't be postponed: this file
 has no ``from __future__ import annotations``.
 https://www.pulumi.com/docs/iac/using-pulumi/extending-pulumi/build-a-component/
 """
@@ -42,13 +42,13 @@ class _Packaged(pulumi.ComponentResource):
 
 class _Where(TypedDict):
     region: str
-    """Where it lies, for example eu-central-1."""
+    """Region, for example eu-central-1."""
     account_id: str
-    """Twelve digits; names and policies carry it."""
+    """Twelve digits; part of names and policies."""
     owner: str
-    """Who answers for it: an address, as a tag of everything."""
+    """Who is responsible: an address, as a tag of every resource."""
     protect: bool | None
-    """Whether what holds data refuses to be deleted."""
+    """Whether resources that hold data are protected from deletion."""
 
 
 class LakeArgs(_Where):
@@ -57,7 +57,7 @@ class LakeArgs(_Where):
     retention_days: int
     """Days after which events are deleted."""
     raw_lock_days: int | None
-    """Days in which nobody can change or delete what came in (S3 Object Lock); none by default."""
+    """Days in which nobody can change or delete raw events (S3 Object Lock); none by default."""
     audit_lock_days: int | None
     """The same for the audit log; a year by default."""
 
@@ -100,20 +100,20 @@ class EndpointArgs(_Where):
     """Of an endpoint."""
 
     model: str
-    """Its name: lower case letters, digits and dashes."""
+    """Its name: lower-case letters, digits and dashes."""
     instance_type: str | None
-    """Of SageMaker; none for a serverless endpoint."""
+    """SageMaker instance type; none for a serverless endpoint."""
     min_instances: int
     max_instances: int
-    """Most instances; of a serverless endpoint, most requests at once."""
+    """Most instances; for a serverless endpoint, most concurrent requests."""
     canary_percent: int | None
-    """Share of the capacity that an update reaches first; 10 by default."""
+    """Share of the capacity that is updated first; 10 by default."""
     image_uri: pulumi.Input[str]
     """Container image of the model server."""
     role_arn: pulumi.Input[str]
     """What the container may do."""
     key_arn: pulumi.Input[str]
-    """Encrypts volumes and what is captured."""
+    """Encrypts volumes and captured requests."""
     capture_bucket: pulumi.Input[str]
     """Where requests and answers are kept, under capture/."""
     subnet_ids: pulumi.Input[list[str]]
@@ -121,7 +121,7 @@ class EndpointArgs(_Where):
 
 
 class Endpoint(_Packaged):
-    """A SageMaker endpoint with a canary, autoscaling, data capture and its log; a pipeline of yours deploys to it."""
+    """A SageMaker endpoint with a canary, autoscaling, data capture and its log; your own pipeline deploys to it."""
 
     endpoint_name: pulumi.Output[str]
 
@@ -156,17 +156,17 @@ class BudgetArgs(_Where):
 
     monthly_usd: float
     alert_percent: list[int]
-    """Shares of it that alert, four at most; the last one also when it is only forecast."""
+    """Percentages of it that alert, at most four; the last one also when it is only forecast."""
     addresses: list[str]
-    """Who is told by mail."""
+    """E-mail addresses that are notified."""
     topic_arn: pulumi.Input[str]
-    """SNS topic that is told, too."""
+    """SNS topic that is also notified."""
     model_usd: dict[str, float] | None
-    """A budget of its own for each model, on its tag `Model`."""
+    """A separate budget for each model, by its tag `Model`."""
 
 
 class Budget(_Packaged):
-    """A budget of everything with the stack's tag `Environment`, of each model, and anomaly detection."""
+    """A budget for everything with the stack's tag `Environment`, one for each model, and anomaly detection."""
 
     budget_name: pulumi.Output[str]
 
@@ -192,10 +192,10 @@ class ClusterPoolsArgs(_Where):
     """Of pools."""
 
     cluster_name: str
-    """An EKS cluster with the Pod Identity agent; its subnets and a security group bear the tag
+    """An EKS cluster with the Pod Identity agent; its subnets and a security group have the tag
     karpenter.sh/discovery with its name."""
     node_role: str
-    """Name of the role that nodes take; it may join the cluster."""
+    """Name of the nodes' role; it may join the cluster."""
     kubeconfig: pulumi.Input[str]
     node_key_arn: pulumi.Input[str]
     """Encrypts the nodes' volumes."""
@@ -208,7 +208,7 @@ class ClusterPoolsArgs(_Where):
 
 
 class ClusterPools(_Packaged):
-    """Karpenter with a pool of CPUs and pools of GPUs, spot first, its interruption queue and its rights."""
+    """Karpenter with a pool of CPUs and pools of GPUs, spot first, its interruption queue and its permissions."""
 
     def __init__(self, name: str, args: ClusterPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, args, opts)

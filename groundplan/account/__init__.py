@@ -1,3 +1,3 @@
-"""What an account must have before a stack can come up in it: looked for (``preflight``), and made where it may be
-(``bootstrap``).
+"""What an account must have before a stack can come up in it: checked by ``preflight``, created where possible by
+``bootstrap``.
 """

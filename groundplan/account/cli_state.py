@@ -1,4 +1,4 @@
-"""Pulumi's own side, as far as files tell: is there a CLI, which backend, can its secrets be opened, is the stack
+"""Pulumi's own side, as far as files show: is the CLI installed, which backend, can its secrets be opened, is the stack
 locked, whose state is it.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-_NAMED = 8  # resources that a message names
+_NAMED = 8  # most resources listed in a message
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def look(root: Path, project: str, stack: str, environment: Mapping[str, str], s
     """The findings.
 
     Args:
-        s3: Client that reads a backend in S3; without one such a backend is not looked into.
+        s3: Client that reads a backend in S3; without one such a backend is not checked.
     """
     wanted = (root / ".pulumi.version").read_text(encoding="utf-8").strip()
     found = _version()
@@ -97,7 +97,7 @@ def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Fo
     if locks:
         who = json.loads(store.read(locks[0]) or b"{}")
         by = (
-            f"{who.get('username', 'somebody')}@{who.get('hostname', '?')}, process {who.get('pid', '?')}, since"
+            f"{who.get('username', 'unknown user')}@{who.get('hostname', '?')}, process {who.get('pid', '?')}, since"
             f" {who.get('timestamp', '?')}"
         )
         yield Found(
@@ -136,11 +136,13 @@ def _state(store: _Store, project: str, stack: str, version: str) -> Iterator[Fo
 
 
 def _interrupted(pending: list[dict[str, Any]], stack: str) -> Found:
-    """Of what was being made nobody wrote down whether it is there; a refresh tells of the rest."""
+    """Whether a resource that was being created exists is not recorded; a refresh resolves the other operations."""
     resources = [item.get("resource") or {} for item in pending]
     names = [f"{str(item.get('urn', '?')).rpartition('::')[2]} ({item.get('type', '?')})" for item in resources]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    says = f"{len(pending)} operations were interrupted, with unknown outcome: {', '.join(names[:_NAMED])}{more}"
+    says = (
+        f"{len(pending)} operations were interrupted, and their outcome is unknown: {', '.join(names[:_NAMED])}{more}"
+    )
     fix = f"pulumi refresh -s {stack}, then pulumi up -s {stack}"
     if any(item.get("type") == "creating" for item in pending):
         fix = (
@@ -189,7 +191,7 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         if not root.is_dir():
-            raise FileNotFoundError(f"there is no folder {root}")
+            raise FileNotFoundError(f"folder not found: {root}")
 
     def names(self, folder: str) -> list[str]:
         return sorted(str(path.relative_to(self._root)) for path in (self._root / folder).glob("*.json"))

@@ -1,4 +1,4 @@
-"""What a stack asks of an account, read from the resources that its program makes."""
+"""What a stack needs in an account, read from the resources that its program creates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from groundplan.review.permissions.stack import Made
 
-# Karpenter has no right to make its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
+# Karpenter has no permission to create its role: https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role
 SPOT = "spot.amazonaws.com"
-# Roles that services make for themselves, by the type of resource that first needs them; all but that for spot are made
-# by the first use. https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
+# Roles that services create for themselves, by the type of resource that first needs them; all but the one for spot are
+# created on first use. https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
 SERVICE_LINKED = {
     "aws:eks/cluster:Cluster": ("eks.amazonaws.com", "AWSServiceRoleForAmazonEKS"),
     "aws:eks/nodeGroup:NodeGroup": ("eks-nodegroup.amazonaws.com", "AWSServiceRoleForAmazonEKSNodegroup"),
@@ -38,15 +38,15 @@ _SERVICES = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What there must be.
+    """What the account must have.
 
     Attributes:
         zones: Availability zones by name.
-        instance_types: Of EC2, that a node may be of; one of each tuple is enough.
-        endpoints: Of SageMaker: how many instances by type.
-        counts: How many of what else, by a quota's name.
+        instance_types: EC2 types that a node may have; one of each tuple is enough.
+        endpoints: Number of SageMaker instances by type.
+        counts: Numbers of other resources, by the quota's name.
         linked: Service-linked roles: service and name.
-        services: Of AWS, as IAM names them.
+        services: AWS services, as IAM names them.
         connections: ARNs of connections to a repository's host.
     """
 
@@ -62,7 +62,7 @@ class Needs:
 
 
 def needs(resources: Iterable[Made]) -> Needs:
-    """What the resources of a stack ask for; every input must be known."""
+    """What the resources of a stack need; every input must be known."""
     everything = list(resources)
     by_type = Counter(item.type for item in everything)
     zones = sorted(

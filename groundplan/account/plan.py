@@ -1,7 +1,7 @@
-"""``groundplan bootstrap``: what an account needs once, before any stack: where the state lies, and who may deploy.
+"""``groundplan bootstrap``: what an account needs once, before any stack: where the state is kept, and who may deploy.
 
-Made by boto3 and not by a stack, since the state of that stack would need it first. Each thing is looked for, and made
-only if it isn't there.
+Created with boto3 and not by a stack, since the state of that stack would need it first. Each item is looked up, and
+created only if it does not exist.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLICY_LIMIT = 6144  # characters of a managed policy, white space not counted
 
 @dataclass(frozen=True)
 class Names:
-    """Names of what is made."""
+    """Names of what is created."""
 
     bucket: str
     alias: str
@@ -40,7 +40,7 @@ def names_of(project: str, account: str, region: str) -> Names:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to be there: ``there`` says whether it is, ``make`` makes it."""
+    """One thing that must exist: ``there`` checks whether it does, ``make`` creates it."""
 
     what: str
     why: str
@@ -57,15 +57,15 @@ def steps(
     services: Iterable[str],
     client: Client,
 ) -> list[Step]:
-    """What is made, in order.
+    """What is created, in order.
 
     Args:
         repository: ``owner/name`` on GitHub, whose workflows may deploy.
-        stacks: Environments of the repository that may.
-        services: Of AWS, as IAM names them, that the program uses.
+        stacks: Environments of the repository that may deploy.
+        services: AWS services that the program uses, as IAM names them.
 
     Raises:
-        UsageError: The repository is no ``owner/name``.
+        UsageError: The repository is not ``owner/name``.
     """
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name or "*" in repository:
@@ -146,7 +146,7 @@ def steps(
         )
 
     def make_provider() -> None:
-        # AWS checks GitHub's certificate itself and ignores the thumbprint, which its API once asked for.
+        # AWS checks GitHub's certificate itself and ignores the thumbprint, which its API used to require.
         iam.create_open_id_connect_provider(
             Url=f"https://{OIDC_HOST}", ClientIDList=[_AUDIENCE], ThumbprintList=["0" * 40], Tags=tags
         )
@@ -190,7 +190,7 @@ def steps(
         ),
         Step(
             f"role {names.read_role}",
-            "detects drift each night, and changes nothing",
+            "detects drift each night and changes nothing",
             role_there(names.read_role),
             make_role(
                 names.read_role, state_policy(project, account, region), "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -230,11 +230,11 @@ def state_policy(project: str, account: str, region: str) -> dict[str, Any]:
 
 
 def deploy_policy(project: str, account: str, region: str, services: Iterable[str]) -> dict[str, Any]:
-    """What a deployment may do: everything in the services that the program uses, in IAM only with what bears the
+    """What a deployment may do: everything in the services that the program uses, in IAM only with what has the
     project's name.
 
     Raises:
-        GroundplanError: It is longer than AWS takes.
+        GroundplanError: It is longer than AWS allows.
     """
     own = [f"arn:aws:iam::{account}:{kind}/{project}-*" for kind in ("role", "policy", "instance-profile")]
     wide = sorted(f"{service}:*" for service in services if service != "iam")
@@ -246,7 +246,7 @@ def deploy_policy(project: str, account: str, region: str, services: Iterable[st
             "Action": ["iam:*"],
             "Resource": [*own, f"arn:aws:iam::{account}:oidc-provider/oidc.eks.{region}.amazonaws.com/*"],
         },
-        # Whoever deploys may not change what lets it deploy.
+        # The deploying role may not change its own permissions.
         {
             "Effect": "Deny",
             "Action": [
@@ -269,6 +269,6 @@ def deploy_policy(project: str, account: str, region: str, services: Iterable[st
     if len(json.dumps(document, separators=(",", ":"))) > _POLICY_LIMIT:
         raise GroundplanError(
             f"the policy of the deploying role is longer than {_POLICY_LIMIT} characters",
-            fix="give the role AWS's PowerUserAccess and IAM rights by hand",
+            fix="grant the role AWS's PowerUserAccess and IAM permissions manually",
         )
     return document

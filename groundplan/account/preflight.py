@@ -16,7 +16,7 @@ from groundplan.account.needs import SPOT, Needs
 from groundplan.account.plan import OIDC_HOST, linked_services, names_of
 
 Client = Callable[[str], Any]
-# Quotas by the name that AWS gives them: service, code, and how to count what is in use (None where nothing tells).
+# Quotas by AWS's name: service, code, and how to count what is in use (None where it can't be counted).
 _QUOTAS: dict[str, tuple[str, str]] = {
     "VPCs per Region": ("vpc", "L-F678F1CE"),
     "EC2-VPC Elastic IPs": ("ec2", "L-0263D0A3"),
@@ -40,10 +40,10 @@ def preflight(
     client: Client,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Found]:
-    """Everything that is looked for, in the order in which it is needed.
+    """All checks, in the order in which their results are needed.
 
     Args:
-        client: Makes a boto3 client of a service, with the caller's credentials.
+        client: Creates a boto3 client of a service, with the caller's credentials.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -64,7 +64,7 @@ def preflight(
     for what, look in looks:
         try:
             found += look()
-        except (BotoCoreError, ClientError) as error:  # a right that the caller lacks, a service that does not answer
+        except (BotoCoreError, ClientError) as error:  # a missing permission, a service that does not respond
             found.append(
                 Found(
                     what,
@@ -77,7 +77,7 @@ def preflight(
 
 
 def identity(account: str, client: Client) -> Found:
-    """Whether the caller's credentials are of the stack's account."""
+    """Whether the caller's credentials belong to the stack's account."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -122,7 +122,7 @@ def _made_once(project: str, account: str, region: str, client: Client) -> Itera
     }
     yield Found(
         "key for secrets of the state",
-        *(("ok", names.alias) if names.alias in aliases else ("missing", f"there is no {names.alias}", fix)),
+        *(("ok", names.alias) if names.alias in aliases else ("missing", f"{names.alias} does not exist", fix)),
     )
     providers = [item["Arn"] for item in client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     there = any(arn.endswith(f"/{OIDC_HOST}") for arn in providers)
@@ -138,7 +138,7 @@ def _made_once(project: str, account: str, region: str, client: Client) -> Itera
 
 
 def connected(wanted: Needs, client: Client) -> Iterator[Found]:
-    """Whether somebody has confirmed the connections to the repository's host."""
+    """Whether the connections to the repository's host have been confirmed."""
     for arn in wanted.connections:
         of = client(arn.split(":")[2])
         what, fix = "connection to the repository", "in the console: Developer Tools, Settings, Connections"
@@ -146,7 +146,7 @@ def connected(wanted: Needs, client: Client) -> Iterator[Found]:
             there = of.get_connection(ConnectionArn=arn)["Connection"]
         except of.exceptions.ResourceNotFoundException:
             yield Found(
-                what, "missing", f"there is no {arn}", f"create one {fix}, and name it in deploys_from.connection"
+                what, "missing", f"{arn} does not exist", f"create one {fix}, and name it in deploys_from.connection"
             )
             continue
         state = there["ConnectionStatus"]
@@ -193,7 +193,7 @@ def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
         "availability zones",
         "missing" if missing else "ok",
         says,
-        "set zones of the network to these" if missing else "",
+        "set the network's zones to these" if missing else "",
     )
     asked = sorted({kind for group in wanted.instance_types for kind in group})
     if not asked:
@@ -222,7 +222,7 @@ def _offered(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
 
 
 def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
-    """What the stack needs beside what is in use, held to what the account may have."""
+    """What the stack needs in addition to what is in use, compared with the account's quotas."""
     ec2 = client("ec2")
     needed = {name: float(count) for name, count in wanted.counts.items() if count}
     if wanted.gpus:
@@ -238,7 +238,7 @@ def quotas(wanted: Needs, region: str, client: Client) -> Iterator[Found]:
     listed: dict[str, dict[str, Any]] = {}
 
     def quota(service: str, name: str) -> dict[str, Any] | None:
-        """What the account may have; AWS's default where nobody has ever asked for another."""
+        """The account's quota; AWS's default where no other value was ever requested."""
         if service not in listed:
             listed[service] = {}
             for operation in ("list_aws_default_service_quotas", "list_service_quotas"):

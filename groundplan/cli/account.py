@@ -1,4 +1,4 @@
-"""Commands that ask an AWS account, or show that a stack works."""
+"""Commands that query an AWS account, or verify that a stack works."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def bootstrap(
     ],
     stack: Stack = "prod",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Create what is missing. Without it, the plan is only shown.")
+        bool, typer.Option("--yes", help="Create what is missing. Without it, only the plan is shown.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,7 +116,7 @@ def bootstrap(
 
 
 def _account(region: str) -> Any:
-    """Makes boto3 clients with the caller's own credentials."""
+    """Creates boto3 clients with the caller's own credentials."""
     from functools import cache
 
     @cache
@@ -143,7 +143,8 @@ def verify(
     ] = "",
     outputs: OutputsOption = "",
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Read only: no event, version, request or alarm.")
+        bool,
+        typer.Option("--read-only", help="Only read: send no event or request, create no version, set off no alarm."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the report. Default: the platform's reports.")

@@ -1,4 +1,4 @@
-"""The command line, one file a group of commands. Heavy libraries are imported by the commands that need them, never
+"""The command line, one file per group of commands. Heavy libraries are imported by the commands that need them, never
 at the top.
 """
 
@@ -35,7 +35,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """An MLOps platform on AWS, designed from business objectives; runs whole on one laptop, too."""
+    """An MLOps platform on AWS, designed from business objectives; it also runs in full on one laptop."""
 
 
 for group in (platform, project, models, data, contracts, objectives, changes, account):
@@ -43,14 +43,14 @@ for group in (platform, project, models, data, contracts, objectives, changes, a
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend become one message and an exit code (1 failure, 2 wrong use)."""
+    """Entry point: errors that a user can fix become one message and an exit code (1 failure, 2 usage error)."""
     try:
         app(standalone_mode=True)
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
         sys.exit(1)
 
 

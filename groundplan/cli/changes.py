@@ -1,4 +1,4 @@
-"""Commands that judge what a program would make or take away."""
+"""Commands that review what a program would create or delete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def review(
         raise UsageError(f"unknown format {output!r}", where="--format", fix=f"one of: {', '.join(FORMATS)}")
     if out and output == "text":
         raise UsageError(
-            "text goes to the terminal only", where="--out", fix="name a --format: markdown, sarif, html or json"
+            "text goes to the terminal only", where="--out", fix="choose a --format: markdown, sarif, html or json"
         )
     found = reviewed(
         path or find_home().root, stack, packs=tuple(pack or ()), config=tuple(config or ()), against=against
@@ -60,9 +60,11 @@ def review(
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(RENDERERS[output](found), encoding="utf-8")
-            print(f"wrote {out}: {'passed' if found.passed else 'not passed'}")
+            print(f"wrote {out}: {'passed' if found.passed else 'failed'}")
         except OSError as error:
-            raise UsageError(f"can't be written: {error.strerror}", where=str(out), fix="name another --out") from None
+            raise UsageError(
+                f"can't be written: {error.strerror}", where=str(out), fix="choose another --out"
+            ) from None
     else:
         print(RENDERERS[output](found), end="")
     raise typer.Exit(0 if found.passed else 1)
@@ -77,7 +79,7 @@ def render(
     as_json: AsJson = False,
 ) -> None:
     """Write every Kubernetes manifest of a stack, validated against Kubernetes and the custom resources it uses.
-    Exit code 1 if one is wrong.
+    Exit code 1 if one is invalid.
     """
     from groundplan.engine.kubernetes.manifests import render as rendered
     from groundplan.local.home import find_home
@@ -93,7 +95,7 @@ def render(
         for path in found.unknown:
             print(f"  known after deployment: {path}")
         for fault in found.faults:
-            print(f"  wrong: {fault}", file=sys.stderr)
+            print(f"  invalid: {fault}", file=sys.stderr)
     raise typer.Exit(1 if found.faults else 0)
 
 
@@ -213,7 +215,7 @@ def destroy(
         raise UsageError(
             "needs either --plan or --leftovers",
             where="groundplan destroy",
-            fix="--plan before, --leftovers after; `pulumi destroy -s STACK` does it",
+            fix="--plan before, --leftovers after; `pulumi destroy -s STACK` destroys the stack",
         )
     if left:
         _leftovers(root, stack, as_json=as_json)

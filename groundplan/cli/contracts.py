@@ -41,8 +41,8 @@ def contract_check(
     """Check data contracts (ODCS 3): that they follow their standard, that the platform can run them, and that they are
     compatible with another git revision.
 
-    Lists all faults of all files, and what a contract says that nothing here enforces. Exit code 1 if something must be
-    fixed.
+    Lists all errors in all files, and what a contract says that the platform does not enforce. Exit code 1 if something
+    must be fixed.
     """
     from groundplan.contracts import check as contracts
     from groundplan.local.home import find_home
@@ -78,7 +78,7 @@ def contract_import(
     out: Annotated[Path | None, typer.Option(help="New file to write. Default: print it.", show_default=False)] = None,
     outputs: OutputsOption = "",
 ) -> None:
-    """Draft a data contract (ODCS) from existing data. A sample shows what is there, not what its owner
+    """Draft a data contract (ODCS) from existing data. A sample shows what the data contains, not what its owner
     promises.
     """
     from groundplan.contracts import importing as made
@@ -93,7 +93,7 @@ def contract_import(
             fix="name a file, or give --topic",
         )
     if out is not None and out.exists():
-        raise UsageError("already exists", where=str(out), fix="name another file, or remove it first")
+        raise UsageError("already exists", where=str(out), fix="choose another file, or remove it first")
     if file is not None:
         document = made.contract_from(file, name)
     else:

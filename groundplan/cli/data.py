@@ -80,8 +80,8 @@ def forget(
         )
     if found["models"]:
         print(
-            f"trained on data that contained them: {', '.join(found['models'])}; legal and the data scientists decide"
-            " whether to train again"
+            f"trained on data that contained them: {', '.join(found['models'])}; legal and the data scientists must"
+            " decide whether to retrain them"
         )
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
 
@@ -94,7 +94,7 @@ commands.add_typer(dlq, name="dlq", rich_help_panel=PANEL)
 def dlq_list(
     model: TopicModelOption = "", topic: TopicOption = "", outputs: OutputsOption = "", as_json: AsJson = False
 ) -> None:
-    """List the dead letters: why each was refused, and where it is."""
+    """List the dead letters: why each was rejected, and where it is."""
     import base64
 
     from groundplan.local.experiments import run_dead_letters
@@ -135,7 +135,7 @@ def dlq_list(
 def dlq_replay(
     model: TopicModelOption = "",
     topic: TopicOption = "",
-    reason: Annotated[str, typer.Option(help="Only those refused for this reason, for example 'out of bounds'.")] = "",
+    reason: Annotated[str, typer.Option(help="Only those rejected for this reason, for example 'out of bounds'.")] = "",
     outputs: OutputsOption = "",
 ) -> None:
     """Send dead letters to their topics again, each once, after the contract or the sender of the events was fixed."""
@@ -213,7 +213,7 @@ def quarantine_release(
     home = find_home()
     ((path, _),) = topics_read(home.root, model, topic)
     found = run_decide(home, path, "release", topic, field or [], identity, reason, outputs)
-    print(f"{topic}: {found['rows']:,} events released; {found['left']:,} still wait")
+    print(f"{topic}: {found['rows']:,} events released; {found['left']:,} still await a decision")
 
 
 @quarantine.command("discard")
@@ -227,8 +227,8 @@ def quarantine_discard(
     model: TopicModelOption = "",
     outputs: OutputsOption = "",
 ) -> None:
-    """Never read quarantined events, and delete their objects in all versions. Run it again later to delete objects
-    that are locked now.
+    """Discard quarantined events: they are never read, and their objects are deleted in all versions. Run it again
+    later to delete objects that are locked now.
     """
     from groundplan.local.experiments import run_decide
     from groundplan.local.home import find_home
@@ -238,10 +238,10 @@ def quarantine_discard(
     found = run_decide(home, path, "discard", topic, field or [], identity, reason, outputs)
     print(
         f"{topic}: {found['rows']:,} events discarded, {found['deleted']} objects deleted; {found['left']:,} events"
-        " still wait"
+        " still await a decision"
     )
     if found["locked"]:
         print(
-            f"{found['locked']} objects are locked until their retention ends; they are never read, and this command"
-            " deletes them then"
+            f"{found['locked']} objects are locked until their retention ends; they are never read; run this command"
+            " again after that to delete them"
         )

@@ -1,4 +1,4 @@
-"""``groundplan explain``: what the objectives lead to, why, at what price, and what would change if one of them did."""
+"""``groundplan explain``: what the objectives lead to, why, at what cost, and what a changed objective would change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spec.objectives import StackConfig, load_config, parse
 
 @dataclass(frozen=True)
 class Explained:
-    """A stack's design, and the one it would have with some objectives changed (None if none was)."""
+    """A stack's design, and the design with some objectives changed (None if none was changed)."""
 
     stack: str
     config: StackConfig
@@ -57,7 +57,7 @@ def explain(root: Path, stack: str, changes: tuple[str, ...] = ()) -> Explained:
     """Design a stack, and design it again with ``changes``, each ``path=value`` below ``groundplan:objectives``.
 
     Raises:
-        UsageError: The objectives, or a change, are wrong or can't be met.
+        UsageError: The objectives, or a change, are invalid or can't be met.
     """
     where = f"stacks/Pulumi.{stack}.yaml"
     config, prices = load_config(root, stack), load_prices()
@@ -78,7 +78,7 @@ def _set(objectives: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise UsageError(
-            f"{change!r} is not PATH=VALUE", where="--set", fix="for example --set budget.monthly_usd=5000"
+            f"expected PATH=VALUE, got {change!r}", where="--set", fix="for example --set budget.monthly_usd=5000"
         )
     place: Any = objectives
     *parents, last = path.split(".")
@@ -118,7 +118,7 @@ def differences(before: Design, after: Design) -> list[dict[str, Any]]:
 
 
 def print_explained(found: Explained, *, alternatives: bool) -> None:
-    """The same for people; all turned-down options only if asked for."""
+    """The same for people; all rejected options only on request."""
     from rich.markup import escape
 
     from groundplan import terminal

@@ -33,14 +33,16 @@ def experiment(
     name: NameOption = "",
     run_name: Annotated[
         str,
-        typer.Option("--run", metavar="NAME", help="If the script logs several models: the one of this MLflow run."),
+        typer.Option(
+            "--run", metavar="NAME", help="If the script logs several models: use the one of this MLflow run."
+        ),
     ] = "",
     artifact: Annotated[
         str,
-        typer.Option(metavar="NAME", help="If the script logs several models: the one logged under this name."),
+        typer.Option(metavar="NAME", help="If the script logs several models: use the one logged under this name."),
     ] = "",
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take over a model that another script has produced so far.")
+        bool, typer.Option("--take-over", help="Take over a model that another script has produced until now.")
     ] = False,
     let_shrink: Annotated[
         bool, typer.Option("--let-shrink", help="Allow an online store to lose more than half of its rows.")
@@ -49,9 +51,9 @@ def experiment(
 ) -> None:
     """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy, take its model to an endpoint.
 
-    The model's name is that of --name, else of model.yaml, else the one under which the script registers its model,
-    else that of its MLflow experiment, else the file's. Of several logged models the registered one is taken, else the
-    best by the objective's metric.
+    The model's name comes from --name, else from model.yaml, else from the name under which the script registers its
+    model, else from its MLflow experiment, else from the file's name. Of several logged models the registered one is
+    used, else the best by the objective's metric.
     """
     from groundplan.local.experiments import run_experiment
     from groundplan.local.home import find_home
@@ -76,7 +78,7 @@ def experiment(
         print_results(found)
         state = home.load()
         if state is not None and (call := sample_call(found, state.services["router"].url)):
-            print(f"\nask it        {call}")
+            print(f"\ncall it       {call}")
 
 
 @commands.command(rich_help_panel=PANEL)

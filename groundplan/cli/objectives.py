@@ -1,4 +1,4 @@
-"""Commands about objectives, and the prices that designs are drawn with."""
+"""Commands about objectives, and the prices that designs use."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def explain(
         ),
     ] = None,
     alternatives: Annotated[
-        bool, typer.Option("--all", help="Print every alternative that was turned down, not only the telling ones.")
+        bool, typer.Option("--all", help="Print every rejected alternative, not only the most relevant ones.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what the objectives lead to: each decision, why, what it costs, and what was turned down."""
+    """Print what the objectives lead to: each decision, the reason, the cost, and the rejected alternatives."""
     from groundplan.cli.explain import explain as explained
     from groundplan.cli.explain import print_explained
     from groundplan.local.home import find_home

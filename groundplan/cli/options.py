@@ -24,9 +24,7 @@ OutputsOption = Annotated[
 ]
 NameOption = Annotated[
     str,
-    typer.Option(
-        "--name", metavar="MODEL", help="Name of the model, instead of the one that its folder or script gives it."
-    ),
+    typer.Option("--name", metavar="MODEL", help="Name of the model, instead of the one from its folder or script."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its folder, or a script.")]
@@ -46,13 +44,13 @@ TopicOption = Annotated[str, typer.Option(metavar="TOPIC", help="One topic. Defa
 
 
 def model_path(root: Path, text: str) -> Path:
-    """The folder or script that is meant.
+    """The folder or script that the user means.
 
     Args:
         text: A path, the name of a model of the project, or nothing for its only one.
 
     Raises:
-        UsageError: There is no such model, or several are there to choose from.
+        UsageError: There is no such model, or there are several and none was chosen.
     """
     if text and Path(text).exists():
         return Path(text)
@@ -75,11 +73,11 @@ def topics_read(root: Path, model: str, topic: str) -> list[tuple[Path, str]]:
     """Topics, each with the folder of a model that reads it.
 
     Args:
-        model: Name or folder of the only one that counts; empty for all.
-        topic: The only one that is meant; empty for all.
+        model: Name or folder of a single model; empty for all.
+        topic: A single topic; empty for all.
 
     Raises:
-        UsageError: Nobody reads such a topic.
+        UsageError: No model reads such a topic.
     """
     from spec.model_folders import load_contracts, model_folders
 

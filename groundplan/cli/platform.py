@@ -167,7 +167,7 @@ def env(as_json: AsJson = False) -> None:
 
 
 def _variables() -> dict[str, str]:
-    """What ordinary clients read.
+    """The environment variables that ordinary clients read.
 
     Raises:
         GroundplanError: Nothing is running.
@@ -252,4 +252,4 @@ def provider(
                 print(f"pulumi up -s {stack} --policy-pack policies\n# Ctrl-C stops it and the cloud", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
-        print("the local cloud is gone; `pulumi refresh` updates a stack's state", file=sys.stderr)
+        print("the local cloud has stopped; `pulumi refresh` updates a stack's state", file=sys.stderr)

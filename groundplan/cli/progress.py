@@ -1,4 +1,4 @@
-"""How far a long command is, as its user sees it."""
+"""Progress of a long command, as its user sees it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. Asked to end, the
+    """Lines for what is done, and a spinner on a terminal; plain lines where output is piped. On SIGTERM the
     command cleans up as after Ctrl-C.
     """
     from groundplan import terminal

@@ -1,4 +1,4 @@
-"""Commands that write a repository of your own, and what lies in it."""
+"""Commands that create your own repository, and add to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def init(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Create a repository of your own in an empty folder: stacks, models, tests, CI; groundplan is its dependency."""
+    """Create your own repository in an empty folder: stacks, models, tests, CI; groundplan is its dependency."""
     from groundplan.scaffold.repository import write_repository
 
     found = write_repository(Path.cwd(), name, requirement)
@@ -45,7 +45,7 @@ def init(
     print(f"wrote the project {found.name}: {len(found.files)} files, which depend on {found.requirement}")
     if found.only_here:
         print(
-            "that is a path on this machine: others can't install from it. Name a release in requirements.txt before"
+            "this is a path on this machine: others can't install from it. Name a release in requirements.txt before"
             " you share the repository"
         )
     print("next: make up")
@@ -53,7 +53,7 @@ def init(
 
 @commands.command(rich_help_panel=PANEL)
 def upgrade(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A version, an address, or a wheel.")],
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A version, a URL, or a wheel.")],
     yes: Annotated[bool, typer.Option("--yes", help="Upgrade without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -104,13 +104,13 @@ def add_model(
         str,
         typer.Option(
             metavar="COLUMN",
-            help="Column that identifies the rows. Default: one that does; else the rows are numbered.",
+            help="Column that identifies the rows. Default: a column with unique values, else a row number.",
         ),
     ] = "",
     stack: Annotated[str, typer.Option("--stack", "-s", help="Stack that gets the model's objectives.")] = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Write a model's folder (contract, event source, experiment, test) from a CSV file, and its objectives; all of
+    """Write a model's folder (contract, event source, experiment, test) from a CSV file, and its objectives: all of
     it or nothing.
     """
     from groundplan.local.home import find_home

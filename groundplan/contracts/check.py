@@ -1,5 +1,5 @@
-"""``groundplan contract check``: contracts held to the standard, to what the platform can run, and to another git
-revision.
+"""``groundplan contract check``: contracts validated against the standard, against what the platform can run, and
+compared with another git revision.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SKIPPED = {".git", ".venv", "node_modules", ".groundplan", "__pycache__"}
 
 @dataclass(frozen=True)
 class Checked:
-    """One object of a contract, or a file that is none.
+    """One object of a contract, or a file that is not a contract.
 
     Attributes:
-        path: Its file, from the project's folder where it lies in it.
+        path: Its file, relative to the project's folder if it is inside it.
         state: ``wrong``, ``valid`` (compared with nothing), ``new``, ``unchanged``, ``compatible`` or ``breaking``.
-        before: Version at the other revision; empty where it was not there.
+        before: Version at the other revision; empty where it did not exist.
         reasons: Why it is breaking.
-        faults: What must be mended; of the file, so with its first object only.
-        notes: What is kept and not enforced, and what is taken otherwise than it is written; of the file, too.
+        faults: What must be fixed; per file, so with its first object only.
+        notes: What is kept and not enforced, and what is interpreted differently than written; also per file.
     """
 
     path: str
@@ -47,19 +47,19 @@ class Checked:
 
     @property
     def bad(self) -> bool:
-        """Whether somebody must mend it."""
+        """Whether it must be fixed."""
         return self.state in ("wrong", "breaking")
 
 
 def check(root: Path, revision: str = "", paths: Sequence[Path] = ()) -> list[Checked]:
-    """Contracts, in the order of their files; all faults of all of them.
+    """Contracts, in the order of their files, with all errors of all of them.
 
     Args:
         revision: Git revision to compare with; empty for none.
         paths: Files, and folders that are searched; none for all of the project's models.
 
     Raises:
-        UsageError: There is no such file or revision, or a folder holds no contract.
+        UsageError: There is no such file or revision, or a folder contains no contract.
     """
     files = found_in(paths) if paths else all_files(root)
     found = [item for path in files for item in _checked(root, path, _Past(path, revision) if revision else None)]
@@ -75,7 +75,7 @@ def found_in(paths: Iterable[Path]) -> list[Path]:
     """Contract files of what the user named: files as they are, folders searched.
 
     Raises:
-        UsageError: A path is not there, or a folder has no contract in it.
+        UsageError: A path does not exist, or a folder contains no contract.
     """
     found: list[Path] = []
     for path in paths:
@@ -91,7 +91,7 @@ def found_in(paths: Iterable[Path]) -> list[Path]:
                 )
             found += below
         else:
-            raise UsageError("there is no such file or folder", where=str(path))
+            raise UsageError("no such file or folder", where=str(path))
     return list(dict.fromkeys(found))
 
 
@@ -104,7 +104,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_contract(file: Path) -> bool:
-    """Whether a file means to be one, by the line that says so; also one of another format or version."""
+    """Whether a file declares itself a contract, also one of another format or version."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -123,7 +123,7 @@ def in_git(root: Path) -> bool:
 
 
 def all_files(root: Path) -> list[Path]:
-    """Files of every example's contracts."""
+    """The contract files of every sample model."""
     return [path for folder in sorted(root.glob("models/*")) if folder.is_dir() for path in contract_files(folder)]
 
 
@@ -131,7 +131,7 @@ class _Past:
     """A contract's file as git has it at a revision.
 
     Raises:
-        UsageError: The file is in no checkout, or there is no such revision.
+        UsageError: The file is not in a checkout, or there is no such revision.
     """
 
     def __init__(self, path: Path, revision: str) -> None:
@@ -139,7 +139,7 @@ class _Past:
         self._commit = _commit(self._folder, revision)
 
     def contracts(self) -> tuple[Contract, ...] | None:
-        """Its objects; None if it was not there, or could not be read."""
+        """Its objects; None if it did not exist, or could not be read."""
         return self._at(self._commit)
 
     def earlier(self) -> list[tuple[Contract, ...]]:
@@ -180,7 +180,7 @@ def _checked(root: Path, path: Path, past: _Past | None) -> list[Checked]:
 
 
 def _not_runnable(path: str, contract: Contract) -> Fault | None:
-    """A contract that ingestion could not even begin with: better told here than by the first event."""
+    """A contract that ingestion could not even begin with: better reported here than by the first event."""
     from pipelines.data.decode import Decoder
 
     try:
@@ -213,7 +213,7 @@ def _compared(path: str, new: Contract, olds: tuple[Contract, ...], past: _Past 
 
 
 def _same(new: Contract, olds: Iterable[Contract]) -> Contract | None:
-    """What an object was before: by its name, or by its topic if it was renamed."""
+    """The previous version of an object: by its name, or by its topic if it was renamed."""
     olds = list(olds)
     return next((old for old in olds if old.object == new.object), None) or next(
         (old for old in olds if old.topic == new.topic), None
@@ -221,11 +221,11 @@ def _same(new: Contract, olds: Iterable[Contract]) -> Contract | None:
 
 
 def _lost(path: str, old: Contract) -> Checked:
-    return Checked(path, old.id, "", old.version, "breaking", ("the contract is gone, and its topic with it",))
+    return Checked(path, old.id, "", old.version, "breaking", ("the contract was removed, and its topic with it",))
 
 
 def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
-    """Contracts of the models that are no more; one that was moved is still the same."""
+    """Contracts of models that were removed; one that was moved is still the same."""
     commit = _commit(root, revision)
     known = _git(root, "ls-tree", "-r", "--name-only", commit, "--", "models", where=str(root)).splitlines()
     there = {str(path.relative_to(root)) for path in all_files(root)}
@@ -237,7 +237,7 @@ def _gone(root: Path, revision: str, ids: set[str]) -> Iterator[Checked]:
 
 
 def _as_a_model(root: Path, folder: Path, found: Sequence[Checked]) -> Iterator[Checked]:
-    """What is wrong with a model's contracts together, where each alone is right: two of one topic, no key for its
+    """What is wrong with a model's contracts together, where each alone is valid: two of one topic, no key for its
     features.
     """
     from spec.model_folders import load_contracts, read_model_file, views_of
@@ -256,7 +256,7 @@ def _as_a_model(root: Path, folder: Path, found: Sequence[Checked]) -> Iterator[
 
 
 def _commit(folder: Path, revision: str) -> str:
-    """The commit that a user's word means."""
+    """The commit that a user's revision means."""
     return _git(folder, "rev-parse", "--verify", f"{revision}^{{commit}}", where=f"--against {revision}")
 
 
@@ -283,9 +283,9 @@ def as_sarif(found: Sequence[Checked]) -> str:
     from importlib.metadata import version
 
     texts = {
-        "contract-valid": ("A data contract conforms to its standard and can be run", "error"),
+        "contract-valid": ("A data contract conforms to its standard, and the platform can run it", "error"),
         "contract-compatible": ("A data contract changes as its compatibility mode allows", "error"),
-        "contract-not-enforced": ("What a data contract says that nothing here enforces", "note"),
+        "contract-not-enforced": ("A data contract contains something that the platform does not enforce", "note"),
     }
     rows: list[tuple[str, str, int, str]] = []
     for item in found:
@@ -337,7 +337,7 @@ def _result(rule: str, level: str, file: str, line: int, text: str) -> dict[str,
 
 
 def as_text(found: Sequence[Checked], *, notes: bool = True) -> str:
-    """For people: a line for each contract, then what is wrong with it and what is kept and not enforced."""
+    """For people: a line for each contract, then its errors and what is kept and not enforced."""
     lines: list[str] = []
     for item in found:
         change = f"{item.before} -> " if item.before not in ("", item.version) else ""
@@ -361,7 +361,7 @@ def _lines(fault: Fault) -> list[str]:
 
 
 def _notes(notes: Iterable[Fault]) -> list[str]:
-    """What is only kept, in one line; what is taken otherwise than it is written, each in its own."""
+    """What is only kept, in one line; what is interpreted differently than written, one line each."""
     kept = [note.place for note in notes if note.says == "kept, not enforced"]
     lines = [f"not enforced: {', '.join(kept)}"] if kept else []
     return lines + [

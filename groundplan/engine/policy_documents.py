@@ -1,4 +1,4 @@
-"""The look-up that asks nobody: a policy's JSON from its statements.
+"""The look-up that needs no cloud: a policy's JSON from its statements.
 
 https://www.pulumi.com/registry/packages/aws/api-docs/iam/getpolicydocument/
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def policy_document(arguments: Mapping[str, Any]) -> str:
-    """The JSON that a program's statements make."""
+    """The JSON of a program's statements."""
     merged = [*(arguments.get("sourcePolicyDocuments") or []), *(arguments.get("overridePolicyDocuments") or [])]
     statements = [statement for text in merged for statement in json.loads(text).get("Statement", [])]
     for given in arguments.get("statements") or []:

@@ -1,4 +1,4 @@
-"""Runs a stack's program in preview semantics: nothing is made, and what only a deployment could tell is unknown.
+"""Runs a stack's program in preview semantics: nothing is created, and values known only after deployment are unknown.
 
 As in a first real preview, ids, ARNs and every other computed value are unknown; what depends on them is unknown, too,
 and ``apply`` does not run on it.
@@ -59,7 +59,7 @@ class _NoLookups(Mocks):
 
 
 class PreviewMonitor(MockMonitor):
-    """Answers with the inputs alone; Pulumi's SDK holds everything else for unknown."""
+    """Answers with the inputs alone; Pulumi's SDK treats everything else as unknown."""
 
     def __init__(self) -> None:
         super().__init__(_NoLookups())
@@ -75,12 +75,12 @@ class PreviewMonitor(MockMonitor):
         """Called with each resource as the program wants it, its transforms applied."""
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-        """What the program only reads is there already, and nothing of it is known."""
+        """What the program only reads exists already, but nothing about it is known."""
         urn = self.make_urn(request.parent, request.type, request.name)
         return resource_pb2.ReadResourceResponse(urn=urn, properties=request.properties)
 
     def Invoke(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-        """A resource that is another's input as a whole is told by its URN; the rest is a look-up."""
+        """A resource that is another's input as a whole is identified by its URN; the rest is a look-up."""
         if request.tok != "pulumi:pulumi:getResource":
             return super().Invoke(request)  # type: ignore[no-untyped-call]
         known = struct_pb2.Struct()
@@ -88,7 +88,7 @@ class PreviewMonitor(MockMonitor):
         return resource_pb2.ResourceInvokeResponse(**{"return": known})
 
     def Call(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-        """What a component's method returns, nobody knows before there is the component."""
+        """What a component's method returns is unknown until the component exists."""
         unknown = struct_pb2.Struct()
         unknown.update({"result": rpc.UNKNOWN})
         return provider_pb2.CallResponse(**{"return": unknown})
@@ -132,7 +132,7 @@ class PreviewMonitor(MockMonitor):
         answer = request.object
         for key in DOCUMENTS:
             if request.type.startswith("aws:") and key in answer.fields and answer.fields[key].HasField("struct_value"):
-                answer[key] = rpc.UNKNOWN  # text, of which the program could tell nothing but its parts
+                answer[key] = rpc.UNKNOWN  # text that the program could only build from parts
         for key, parts in COMPUTED_INSIDE.get(request.type, {}).items():
             for part in parts:
                 answer.get_or_create_struct(key)[part] = rpc.UNKNOWN
@@ -168,7 +168,7 @@ def preview(
         program: Instead of the project's ``__main__.py``.
 
     Raises:
-        UsageError: The objectives are wrong or can't be met.
+        UsageError: The objectives are invalid or can't be met.
     """
     from spec.objectives import load_config
 

@@ -1,4 +1,4 @@
-"""Runs a Pulumi program in this process, against a monitor that stands where the engine would be."""
+"""Runs a Pulumi program in this process, against a monitor in place of the engine."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pulumi.runtime.settings import get_project, get_stack
 from groundplan.engine import provider_imports
 from spec.errors import GroundplanError, UsageError
 
-# Inputs that may be structures, of which AWS's provider makes JSON text.
+# Inputs that may be structures, which AWS's provider converts to JSON text.
 DOCUMENTS = ("policy", "assumeRolePolicy")
-# Computed values inside of what was given: the provider adds them to its answer.
+# Computed values inside given structures: the provider adds them to its answer.
 COMPUTED_INSIDE = {"aws:eks/cluster:Cluster": {"vpcConfig": ("clusterSecurityGroupId", "vpcId")}}
-SECRET = "[secret]"  # noqa: S105 (what stands in its place)
+SECRET = "[secret]"  # noqa: S105 (its placeholder)
 
 
 def project_name(root: Path) -> str:
     """Name of the Pulumi project in a folder, with which the names of its resources begin.
 
     Raises:
-        UsageError: There is none, or it has no name.
+        UsageError: There is no project, or it has no name.
     """
     import yaml
 
@@ -38,7 +38,7 @@ def project_name(root: Path) -> str:
     try:
         name = yaml.safe_load(file.read_text(encoding="utf-8"))["name"]
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
-        raise UsageError("names no project", where=str(file), fix="it needs `name:` and `runtime:`") from None
+        raise UsageError("does not name a project", where=str(file), fix="it needs `name:` and `runtime:`") from None
     return str(name)
 
 
@@ -57,14 +57,14 @@ def run(
         project: Name of the Pulumi project.
 
     Raises:
-        GroundplanError: What the program or the monitor raised; other errors come through as they are.
+        GroundplanError: What the program or the monitor raised; other errors are passed on unchanged.
     """
     import pulumi
     from pulumi.runtime import resource, settings
     from pulumi.runtime.stack import run_pulumi_func
 
     logging.getLogger("pulumi").setLevel(logging.CRITICAL)
-    # A run that failed leaves its unfinished work behind, tied to an event loop that is gone.
+    # A failed run leaves unfinished work behind, tied to an event loop that no longer exists.
     settings.SETTINGS.rpc_manager.clear()
     settings.SETTINGS.outputs.clear()
     settings.set_root_resource(None)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def run(
     provider_imports.install()
 
     async def whole() -> None:
-        """Run the program and wait for its outputs: the SDK's own wait begins anew with all that are left after each
+        """Run the program and wait for its outputs: the SDK's own wait restarts with all remaining outputs after each
         one.
         """
         program()
@@ -88,10 +88,10 @@ def run(
             outputs.update(unfinished)
             if unfinished or any(task.cancelled() or task.exception() for task in done):
                 outputs.update(done)
-                return  # the SDK finds the failure and says so
+                return  # the SDK finds the failure and reports it
 
     async def main() -> dict[str, Any]:
-        # A failure is raised; asyncio would tell once more of every output that waited for it.
+        # A failure is raised; asyncio would report again every output that waited for it.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         pulumi.runtime.set_mocks(
             monitor.mocks, project=project, stack=stack, preview=preview, monitor=monitor, logger=said.logger
@@ -101,7 +101,7 @@ def run(
         exported = getattr(root, "outputs", {})
         return await pulumi.Output.all(**exported).future(with_unknowns=preview) or {}
 
-    # Thousands of classes are made while the provider's package is imported; looking for garbage among them took a
+    # Thousands of classes are created while the provider's package is imported; looking for garbage among them took a
     # third of the time.
     collecting = gc.isenabled()
     gc.disable()
@@ -109,7 +109,7 @@ def run(
         # asyncio.run also ends what a failure has left unfinished: coroutines that only the garbage collector would
         # find have crashed CPython 3.11.
         outputs = asyncio.run(main())
-        if said.errors:  # the engine, too, goes on to the end and then says that it failed
+        if said.errors:  # like the engine, which continues to the end and then reports the failure
             raise GroundplanError(
                 f"the program logged errors: {'; '.join(said.errors)}",
                 where="pulumi.log.error",
@@ -141,7 +141,7 @@ class _Errors(logging.Handler):
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """An error and what led to it, each once: the SDK raises some of its errors from one another."""
+    """An error and its causes, each once: the SDK raises some of its errors from one another."""
     found: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in found:
@@ -156,14 +156,14 @@ def run_file(folder: Path) -> None:
 
 
 def engine_urn(parent: str, type_: str, name: str) -> str:
-    """A resource's URN: it names every parent's type, and leaves the stack's out."""
+    """A resource's URN: it contains every parent's type except the stack's."""
     chain = parent.split("::")[2] if parent else "pulumi:pulumi:Stack"
     qualified = type_ if chain == "pulumi:pulumi:Stack" else f"{chain}${type_}"
     return f"urn:pulumi:{get_stack()}::{get_project()}::{qualified}::{name}"
 
 
 def _stack_trace() -> source_pb2.StackTrace:
-    """Where a resource is made; as the SDK tells it, which reads every file of the stack again for every resource: a
+    """Where a resource is created. The SDK's own way reads every file of the call stack again for every resource: a
     sixth of a preview.
     """
     frame, frames = sys._getframe(1), list[tuple[str, int]]()

@@ -1,8 +1,8 @@
-"""Imports of a provider's classes when they are asked for, not all of a service's at once.
+"""Imports a provider's classes when they are first used, instead of all of a service's classes at once.
 
-``import pulumi_aws.ec2`` runs the modules of two hundred resources, of which a program needs three: of a preview of 300
-resources that is half the time. The generated packages do nothing but gather names (``from .instance import *``), so
-here they give each name when it is first used, as the providers themselves do one level higher
+``import pulumi_aws.ec2`` runs the modules of two hundred resources, of which a program needs three: half the time of a
+preview of 300 resources. The generated packages only collect names (``from .instance import *``), so
+here they provide each name when it is first used, as the providers themselves do one level higher
 (``_utilities.lazy_import``).
 """
 
@@ -25,13 +25,13 @@ _NAMES = re.compile(r"^__all__ = (\[[^]]*\])", re.MULTILINE)
 
 
 def install() -> None:
-    """From here on, packages that Pulumi's generators wrote are imported by name. May be called again."""
+    """From now on, packages that Pulumi's generators wrote are imported by name. May be called again."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder):
-    """Finds what Python would find; only how a generated package is run differs."""
+    """Finds what Python would find; only the way a generated package is run differs."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -55,20 +55,20 @@ class _Loader(SourceFileLoader):
             told = _names(folder / f"{name}.py")
             if told is None:
                 eager.append(name)
-            # As with the imports themselves, the last to give a name wins.
+            # As with the imports themselves, the last one to provide a name wins.
             homes.update(dict.fromkeys(told or (), name))
         if not homes:
             return super().exec_module(module)
         kind = type(module)
         rest = _STAR.sub(lambda found: found[0] if found[1] in eager else "", source)
         exec(compile(rest, self.path, "exec"), module.__dict__)  # noqa: S102 (as any import does)
-        if type(module) is kind:  # else the package has made itself something of its own, as `config` does
+        if type(module) is kind:  # otherwise the package has replaced its own module class, as `config` does
             _defer(module, homes)
         return None
 
 
 def _defer(module: ModuleType, homes: dict[str, str]) -> None:
-    """Give a package's names when they are asked for (PEP 562)."""
+    """Provide a package's names when they are first used (PEP 562)."""
     space, modules = module.__dict__, set(homes.values())
 
     def give(name: str) -> Any:
@@ -95,7 +95,7 @@ class _Deferred(ModuleType):
 
 
 def _names(file: Path) -> list[str] | None:
-    """What ``import *`` takes from a module, or nothing where only running it would tell."""
+    """What ``import *`` takes from a module, or nothing where only running it would show."""
     with file.open(encoding="utf-8") as lines:
         head = ""
         for line in lines:

@@ -1,4 +1,4 @@
-"""What Pulumi's SDK tells of a type: its inputs, and what a provider adds to them."""
+"""What Pulumi's SDK says about a type: its inputs, and what a provider adds to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ResourceType:
     Attributes:
         inputs: Python type of each input, by Pulumi's name.
         required: Inputs that must be given.
-        computed: Python type of each output that is always there and can be no input, or need not be given.
+        computed: Python type of each output that always exists and either can't be an input or need not be given.
     """
 
     token: str
@@ -39,7 +39,7 @@ class ResourceType:
 
 @cache
 def resource_type(token: str) -> ResourceType | None:
-    """The type of a token such as ``aws:s3/bucket:Bucket``; None where the SDK has no class of it."""
+    """The type of a token such as ``aws:s3/bucket:Bucket``; None where the SDK has no class for it."""
     package, _, rest = token.partition(":")
     module, _, kind = rest.rpartition(":")
     name = module.partition("/")[0]
@@ -51,7 +51,7 @@ def resource_type(token: str) -> ResourceType | None:
             )
             of = getattr(home, kind)
             module_of = sys.modules[of.__module__]
-            # Where a structure of the package has the name already.
+            # Where a structure of the package already has the name.
             arguments = getattr(module_of, f"{kind}InitArgs", None) or getattr(module_of, f"{kind}Args")
         except (ImportError, AttributeError):
             return None
@@ -75,19 +75,19 @@ def _optional(hint: Any) -> bool:
 
 def faults(of: ResourceType, inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Inputs that the type does not have, and those that it lacks: name and what is wrong."""
-    found = [(key, f"is missing, and {of.token} needs it") for key in sorted(of.required - set(inputs))]
+    found = [(key, f"is missing, but {of.token} requires it") for key in sorted(of.required - set(inputs))]
     for key, value in inputs.items():
         if key.startswith("__"):
             continue
         if key not in of.inputs:
-            found.append((key, f"is no input of {of.token}; it has {', '.join(sorted(of.inputs))}"))
+            found.append((key, f"is not an input of {of.token}; its inputs are {', '.join(sorted(of.inputs))}"))
         else:
             found += [(f"{key}{path}", said) for path, said in _inside(of.inputs[key], value)]
     return found
 
 
 def _inside(hint: Any, value: Any) -> list[tuple[str, str]]:
-    """The same inside of structures whose type is known."""
+    """The same inside structures whose type is known."""
     arguments = typing.get_args(hint)
     of = next(
         (
@@ -106,7 +106,7 @@ def _inside(hint: Any, value: Any) -> list[tuple[str, str]]:
         known, place = _types.input_type_types(of), f"[{index}]" if isinstance(value, list) else ""
         for key, inner in item.items():
             if key not in known:
-                found.append((f"{place}.{key}", f"is not known there; known are {', '.join(sorted(known))}"))
+                found.append((f"{place}.{key}", f"is unknown there; known are {', '.join(sorted(known))}"))
             else:
                 found += [(f"{place}.{key}{path}", said) for path, said in _inside(known[key], inner)]
     return found
@@ -117,7 +117,7 @@ def _is_arguments(kind: Any) -> bool:
 
 
 def unknown_outputs(of: ResourceType, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a preview can't tell: each output that only the cloud gives, also inside of what was given."""
+    """What a preview can't know: each output that only the cloud provides, also inside given structures."""
     found: dict[str, Any] = {key: UNKNOWN for key in of.computed if key not in inputs}
     for key, parts in COMPUTED_INSIDE.get(of.token, {}).items():
         if isinstance(inputs.get(key), Mapping):
@@ -130,7 +130,7 @@ def _class(hint: Any) -> Any:
 
 
 def made_up(of: ResourceType, name: str, region: str, account: str) -> dict[str, Any]:
-    """A value of the right form for each output that the cloud gives; what it really gives replaces these."""
+    """A value of the right form for each output that the cloud provides; its real values replace these."""
     service = of.token.split(":")[1].partition("/")[0]
     found = {key: _made_up(hint, key, service, name, region, account) for key, hint in of.computed.items()}
     return {key: value for key, value in found.items() if value is not None}

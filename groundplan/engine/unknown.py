@@ -1,4 +1,4 @@
-"""What stands in the place of a value that a preview can't tell; a module of its own, since Pulumi takes a while to
+"""The placeholder for a value that a preview can't know; a separate module, since Pulumi takes a while to
 import.
 """
 

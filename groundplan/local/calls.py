@@ -1,7 +1,7 @@
-"""What the local cloud is asked for, and by whom: each process of the platform signs with a key that names it.
+"""Which calls the local cloud receives, and from whom: each process of the platform signs with a key that names it.
 
 Operations and parameters are read with moto's parsers of AWS's service models, whatever client sent them (boto3, Arrow,
-DuckDB, the broker's Rust). Nothing that is stored is read: of S3's requests, only address and headers.
+DuckDB, the broker's Rust). Stored data is never read: of S3's requests, only address and headers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ _LONGEST = 300  # characters of a parameter; names and ARNs are shorter
 
 
 def caller_key(caller: str) -> str:
-    """The access key of a process of the platform; nobody's, and its secret is not checked."""
+    """The access key of a process of the platform; it belongs to no account, and its secret is not checked."""
     return f"{CALLER_PREFIX}{caller}"
 
 
 def caller_in(authorization: str) -> tuple[str, str]:
-    """Who signed a request (SigV4) and for which service; empty where it is no process of the platform that has a
-    name.
-    """
+    """Who signed a request (SigV4) and for which service; empty where it is not a named process of the platform."""
     match = _CREDENTIAL.search(authorization)
     return (
         (match[1].removeprefix(CALLER_PREFIX), match[3]) if match and match[1].startswith(CALLER_PREFIX) else ("", "")
@@ -35,14 +33,14 @@ def caller_in(authorization: str) -> tuple[str, str]:
 
 
 class Recorder:
-    """WSGI middleware that notes each different call of a process that names itself."""
+    """WSGI middleware that records each distinct call of a process that identifies itself."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
         self._calls: set[str] = set()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer, then note what was asked and whether it was there."""
+        """Answer, then record what was called and whether it exists."""
         caller, service = caller_in(environ.get("HTTP_AUTHORIZATION", ""))
         if not caller:
             return self._application(environ, start_response)
@@ -96,13 +94,13 @@ def _parsed(service: str, environ: dict[str, Any], body: bytes) -> tuple[str, di
                 "url_params": matched,
             }
         )
-    except Exception:  # a request that moto can't read is refused by moto, not by what listens
+    except Exception:  # a request that moto can't read is refused by moto, not by this recorder
         return None
     return operation.name, _short(parsed)
 
 
 def _short(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Names, ARNs and switches; no bodies, and of structures only what they are named by."""
+    """Names, ARNs and switches; no bodies, and of structures only their names."""
     found: dict[str, Any] = {}
     for key, value in parameters.items():
         if isinstance(value, (bool, int)) or (isinstance(value, str) and len(value) <= _LONGEST and key != "Body"):

@@ -12,7 +12,7 @@ from groundplan.local.calls import caller_key
 from groundplan.local.home import Home, Service
 from groundplan.local.moto.aws import ACCESS_KEY, SECRET_KEY
 
-# Whatever these say was meant for other places: an account, a company's tracking server, a proxy to the outside.
+# These variables were meant for other places: an account, a company's tracking server, a proxy to the outside.
 _FOREIGN = ("AWS_", "MLFLOW_", "KAFKA_", "DATABRICKS_", "SAGEMAKER_", "SM_", "PULUMI_", "FEAST_", "BOTO_")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -71,7 +71,7 @@ def shadowing(environment: Mapping[str, str]) -> list[str]:
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Loopback added to what the user's shell sends past its proxy."""
+    """The user's ``no_proxy`` list with loopback added."""
     known = [part for part in (environment.get("NO_PROXY") or environment.get("no_proxy") or "").split(",") if part]
     hosts = ",".join(dict.fromkeys([*known, "127.0.0.1", "localhost"]))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
@@ -81,7 +81,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
     """The whole environment of a process of the local cloud: pinned addresses, test credentials, and the guard.
 
     Args:
-        caller: Whose work it does, as the record of calls names it; calls of a process without one are not recorded.
+        caller: The process's name in the record of calls; calls of a process without one are not recorded.
     """
     inherited = {
         key: value
@@ -96,7 +96,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
         **({"AWS_ACCESS_KEY_ID": caller_key(caller), "KAFKA_CLIENT_ID": caller_key(caller)} if caller else {}),
         "AWS_CONFIG_FILE": nothing,
         "AWS_SHARED_CREDENTIALS_FILE": nothing,
-        "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client asks for this before it speaks to loopback
+        "AWS_ALLOW_HTTP": "true",  # the Kafka broker's S3 client requires this before it talks to loopback
         "GROUNDPLAN_HOME": str(home.folder),
         "GROUNDPLAN_OUTPUTS": str(home.outputs_file),
         **({"KAFKA_VALIDATES": "1"} if home.schemas.is_dir() else {}),
@@ -104,7 +104,7 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
         "PYTHONPATH": os.pathsep.join((str(guard), str(home.root))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
-        # Nobody's laptop reports home because it tried a blueprint.
+        # Trying a blueprint must not send telemetry from a laptop.
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GX_ANALYTICS_ENABLED": "false",
@@ -117,6 +117,6 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "GIT_PYTHON_REFRESH": "quiet",
         "NO_PROXY": "127.0.0.1,localhost",
-        # Threads of numerical libraries that wait by spinning take the cores from the services beside them.
+        # Threads of numerical libraries that wait by spinning take the cores from the other services.
         "OMP_WAIT_POLICY": "PASSIVE",
     }

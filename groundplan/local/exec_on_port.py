@@ -1,7 +1,7 @@
-"""Runs a server on a port that an orphan of its own may still hold: ``python -m groundplan.local.exec_on_port PORT
+"""Runs a server on a port that its own orphan may still hold: ``python -m groundplan.local.exec_on_port PORT
 COMMAND ...``.
 
-``mlflow server`` serves in a child process. If the parent alone is killed, the child goes on holding the port, and
+``mlflow server`` serves in a child process. If the parent alone is killed, the child keeps holding the port, and
 every restart would fail. Only processes of the same platform (by ``GROUNDPLAN_HOME``) are ever stopped.
 """
 
@@ -28,7 +28,7 @@ def free(port: int) -> None:
                 process.terminate()
                 holders.append(process)
         except (psutil.Error, OSError):
-            continue  # gone by now, or somebody else's
+            continue  # it has ended, or belongs to another user
     _, alive = psutil.wait_procs(holders, timeout=5)
     for process in alive:
         with contextlib.suppress(psutil.Error):

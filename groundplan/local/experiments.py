@@ -48,7 +48,7 @@ def run_experiment(
     """Run the steps up to the experiment, or up to the endpoint.
 
     Args:
-        name: Of the model, instead of the one that the model gives it.
+        name: The model's name, instead of its own.
 
     Raises:
         StepError: A step failed.
@@ -85,7 +85,7 @@ def _steps(definition: ModelDefinition, *, deploy: bool) -> tuple[Step, ...]:
 
 
 def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
-    """Run the monitoring step against what was captured until now."""
+    """Run the monitoring step on what has been captured so far."""
     state, definition = running(home), load_definition(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
@@ -107,14 +107,14 @@ def run_approve(home: Home, path: Path, version: str, role: str, identity: str, 
 
 
 def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:
-    """Forget one person; the evidence."""
+    """Forget one person; returns the evidence."""
     from pipelines.steps.forget import forget
     from pipelines.steps.signoff import check_identity
 
     check_identity(identity)
     if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UsageError(
-            "without MLflow nobody tells which models the person's data trained",
+            "without MLflow it is unknown which models were trained on the person's data",
             where="MLFLOW_TRACKING_URI",
             fix="set it to the stack's server",
         )
@@ -131,7 +131,7 @@ def run_dead_letters(home: Home, path: Path, topic: str, outputs: str = "") -> l
 
 
 def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "") -> Any:
-    """Send a topic's dead letters to it again; what came of it."""
+    """Send a topic's dead letters to it again; returns the result."""
     from pipelines.data import dead_letters
 
     with _stack(home, path, outputs, "person.replay") as context:
@@ -149,7 +149,7 @@ def run_quarantine(home: Home, path: Path, topic: str, outputs: str = "") -> lis
 def run_decide(
     home: Home, path: Path, decision: str, topic: str, fields: list[str], identity: str, reason: str, outputs: str = ""
 ) -> dict[str, Any]:
-    """Release or discard what waits in a topic's quarantine; what came of it."""
+    """Release or discard what waits in a topic's quarantine; returns the result."""
     from pipelines.data import quarantine
     from pipelines.steps.signoff import check_identity
 
@@ -186,8 +186,8 @@ def _context(home: Home, path: Path, name: str = "") -> Context:
 
 @contextmanager
 def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
-    """A context on the running local platform; or on the stack whose outputs are named, as whoever calls and with
-    their credentials.
+    """A context on the running local platform; or on the stack whose outputs are named, with the caller's
+    credentials.
     """
     if not outputs:
         with inside(home, caller):

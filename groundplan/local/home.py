@@ -28,7 +28,7 @@ class State:
     """What is running.
 
     Attributes:
-        generation: Names this life of the local cloud, from ``up`` to ``down``.
+        generation: Identifies this run of the local cloud, from ``up`` to ``down``.
         supervisor_port, supervisor_password: Where supervisord answers; only this user can read the file.
     """
 
@@ -59,12 +59,12 @@ class Home:
 
     @property
     def environments(self) -> Path:
-        """Python environments of scripts that need more than the platform has; kept by ``down``."""
+        """Python environments of scripts that need more packages than the platform has; kept by ``down``."""
         return self.folder / "environments"
 
     @property
     def run(self) -> Path:
-        """What lives from ``up`` to ``down``: databases, model folders, state files."""
+        """What exists from ``up`` to ``down``: databases, model folders, state files."""
         return self.folder / "run"
 
     @property
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def resources_file(self) -> Path:
-        """What the program made."""
+        """What the program created."""
         return self.run / "resources.json"
 
     @property
@@ -89,7 +89,7 @@ class Home:
 
     @property
     def kafka_calls(self) -> Path:
-        """Which requests the platform's own clients make of Kafka."""
+        """Which requests the platform's own clients send to Kafka."""
         return self.run / "kafka-calls.json"
 
     @property
@@ -99,7 +99,7 @@ class Home:
 
     @property
     def schemas(self) -> Path:
-        """The contracts' schemas that the broker holds events to; not there if it holds them to none."""
+        """The contracts' schemas that the broker validates events against; absent if it does not validate."""
         return self.run / "schemas"
 
     @property
@@ -126,7 +126,7 @@ class Home:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the checkout while it changes; a second `up` or `down` is refused at once.
+        """Lock the checkout while it changes; a second `up` or `down` is refused immediately.
 
         Raises:
             GroundplanError: Another command is changing this platform.
@@ -148,7 +148,7 @@ def find_home(start: Path | None = None) -> Home:
     """The project that ``start`` (the working folder) is in.
 
     Raises:
-        UsageError: There is none.
+        UsageError: It is not in a project.
     """
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):
@@ -156,7 +156,7 @@ def find_home(start: Path | None = None) -> Home:
             return Home(candidate)
     raise UsageError(
         f"{folder} is not in a Groundplan project (no Pulumi.yaml with stacks/ here or above)",
-        fix="change into the clone",
+        fix="change into the project's folder",
     )
 
 

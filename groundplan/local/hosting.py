@@ -95,7 +95,7 @@ class Hosting:
         self._captured: list[tuple[HostedEndpoint, str, dict[str, Any]]] = []
         self._metrics: list[dict[str, Any]] = []
 
-    # What SageMaker's API says, made true.
+    # Reconciling with SageMaker's API.
 
     async def reconcile_forever(self) -> None:
         """Follow the SageMaker API's revision; restart what has died."""
@@ -108,7 +108,7 @@ class Hosting:
                 ):
                     await self.reconcile()
                     self._revision = revision
-            except Exception as error:  # the loop must live; what went wrong is logged and tried again
+            except Exception as error:  # the loop must keep running; errors are logged and retried
                 _log.warning("reconcile: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(1)
             await asyncio.sleep(POLL_S)
@@ -229,9 +229,9 @@ class Hosting:
         import httpx
 
         endpoint = self.endpoints.get(name)
-        if endpoint is None and self._revision < 0:  # clients try a 503 again by themselves
+        if endpoint is None and self._revision < 0:  # clients retry a 503 by themselves
             return _error(
-                503, "ServiceUnavailable", "The router has just started and is looking for its endpoints; ask again."
+                503, "ServiceUnavailable", "The router has just started and is loading its endpoints; try again."
             )
         if endpoint is None:
             return _error(400, "ValidationError", f"Endpoint {name} of account 123456789012 not found.")
@@ -266,7 +266,7 @@ class Hosting:
             )
         self._count(endpoint, variant, started, answer.status_code)
         if answer.status_code != 200:
-            # What the container refuses, SageMaker reports as a ModelError, with the original inside.
+            # SageMaker reports what the container refuses as a ModelError, with the original inside.
             message = f'Received client error ({answer.status_code}) from {variant.name} with message "{answer.text}".'
             more = {
                 "OriginalMessage": answer.text,
@@ -296,13 +296,13 @@ class Hosting:
         """Write captured requests and metrics once a second."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            # Swapped here, on the loop that fills them; the thread gets lists that nobody else has.
+            # Swapped here, on the loop that fills them; the thread gets lists that nothing else uses.
             captured, self._captured = self._captured, []
             metrics, self._metrics = self._metrics, []
             await asyncio.to_thread(self.flush, captured, metrics)
 
     def flush(self, captured: list[tuple[HostedEndpoint, str, dict[str, Any]]], metrics: list[dict[str, Any]]) -> None:
-        """Write what has gathered; what can't be written is logged as lost."""
+        """Write what has accumulated; what can't be written is logged as lost."""
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for endpoint, variant, event in captured:
             grouped.setdefault((endpoint.capture, endpoint.name, variant), []).append(event)

@@ -1,6 +1,4 @@
-"""Runs the pipeline's steps as processes, in the order of what they need, side by side where they don't need each
-other.
-"""
+"""Runs the pipeline's steps as processes, in the order of their dependencies, in parallel where possible."""
 
 from __future__ import annotations
 
@@ -22,15 +20,15 @@ from spec.errors import GroundplanError
 from spec.steps import Step
 
 PROGRESS_EVERY_S = 0.5
-STOP_TIMEOUT_S = 20.0  # a canary needs a while to go back
+STOP_TIMEOUT_S = 20.0  # a canary needs a while to roll back
 
 
 @dataclass(frozen=True)
 class Done:
-    """A step that ended well.
+    """A step that succeeded.
 
     Attributes:
-        waiting: What there must be before the steps behind it have anything to do; empty where they have.
+        waiting: What must exist before the following steps have anything to do; empty where they have.
     """
 
     step: Step
@@ -40,7 +38,7 @@ class Done:
 
 
 class StepError(GroundplanError):
-    """A step ended badly; the message is the step's own, with its name and its log."""
+    """A step failed; the message is the step's own, with its name and its log."""
 
 
 def run_steps(
@@ -56,22 +54,22 @@ def run_steps(
     on_done: Callable[[Done], None] = lambda done: None,
     on_progress: Callable[[Step, str], None] = lambda step, text: None,
 ) -> list[Done]:
-    """Run steps until all are done, one fails, or one says that there is nothing to do yet.
+    """Run steps until all are done, one fails, or one reports that there is nothing to do yet.
 
     Args:
         run: Name of this run of the pipeline.
-        arguments: More of them for every step, as ``pipelines.context.main`` takes them.
+        arguments: Further arguments for every step, as ``pipelines.context.main`` takes them.
         before: What a step must also wait for, for example a service that is still starting; it is given a function
             that raises once the run is stopped.
-        starter: Forks the processes; without one each is started from nothing.
-        on_progress: Told what a running step says of how far it is.
+        starter: Forks the processes; without one each is started from scratch.
+        on_progress: Called with the progress that a running step reports.
 
     Raises:
         StepError: A step failed; steps already running were stopped, later ones never started.
     """
     names = {step.name for step in steps}
     assert all(set(step.needs) <= names for step in steps), (
-        "a step that waits for one that never runs would wait for ever"
+        "a step that waits for one that never runs would wait forever"
     )
     done: list[Done] = []
     waiting, running = list(steps), dict[Future[Done], Step]()
@@ -105,7 +103,7 @@ def run_steps(
 
 
 class _Processes:
-    """The processes of running steps; once stopped, none is started any more."""
+    """The processes of running steps; once stopped, no more are started."""
 
     def __init__(self) -> None:
         self._lock, self._stopped = threading.Lock(), False
@@ -120,12 +118,12 @@ class _Processes:
             return process
 
     def check(self) -> None:
-        """Raise if stopped; what waits calls it now and then."""
+        """Raise if stopped; waiting code calls it regularly."""
         if self._stopped:
             raise GroundplanError("stopped before it began")
 
     def stop(self) -> None:
-        """Ask every process to end, so that it can clean up, then make it."""
+        """Ask every process to end, so that it can clean up, then kill it."""
         with self._lock:
             self._stopped = True
             for process in self._all:
@@ -171,7 +169,7 @@ def _run(
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for this command, which then asks the step to end
+                start_new_session=True,  # Ctrl-C is for this command, which then ends the step
             )
 
     process = processes.start(start)
@@ -188,7 +186,7 @@ def _run(
 
 
 def _python(home: Home, step: Step, folder: Path, on_progress: Callable[[Step, str], None]) -> str:
-    """The Python of a step: the one that runs a script of the user's may have packages of the script's own."""
+    """The Python of a step: the one that runs a user's script may have the script's own packages."""
     if step.name != "experiment":
         return sys.executable
     from groundplan.local.script_environment import python_for
@@ -198,7 +196,7 @@ def _python(home: Home, step: Step, folder: Path, on_progress: Callable[[Step, s
 
 
 def said_last(log: Path, what: str) -> str:
-    """The last of the lines of a step's log that begin with a word: ``progress:`` tells how far it is."""
+    """The last of the lines of a step's log that begin with a word: ``progress:`` reports its progress."""
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 2000))
@@ -239,7 +237,7 @@ def results(home: Home, state: State, model: str, run: str, steps: tuple[Step, .
 
 
 def newest_result(home: Home, state: State, model: str, step: str) -> dict[str, dict[str, Any]]:
-    """The result that a step left last, in whichever run of the model; empty where it has left none."""
+    """The result that a step left last, in any run of the model; empty where it has left none."""
     import json
 
     from groundplan.local.moto.aws import client

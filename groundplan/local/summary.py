@@ -1,4 +1,4 @@
-"""What people read in the terminal: the end of ``up``, ``status``, the results of an experiment, the design."""
+"""What users read in the terminal: the end of ``up``, ``status``, the results of an experiment, the design."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spec.steps import STEPS
 
 Rows = Iterator[tuple[str, str]]
 
-PSI_DRIFTED = 0.25  # the usual bound for a population that is another one
+PSI_DRIFTED = 0.25  # the usual threshold for a different population
 
 
 def print_summary(summary: Summary) -> None:
@@ -72,7 +72,7 @@ def _why_not(summary: Summary, model: str, folder: str) -> str:
     if model not in summary.applied.outputs["platform"]["models"]:
         return f"{stack} has no objectives for it; write them there, and run `groundplan up` again"
     if not folder:
-        return f"{stack} names it, and models/ has no folder for it"
+        return f"{stack} names it, but models/ has no folder for it"
     return f".venv/bin/groundplan experiment {model} --deploy"
 
 
@@ -80,7 +80,12 @@ def _changes(summary: Summary) -> str:
     counts = Counter(record.change for record in summary.applied.made)
     parts = [
         f"{counts[kind]} {text}"
-        for kind, text in (("created", "made"), ("updated", "updated"), ("replaced", "replaced"), ("same", "unchanged"))
+        for kind, text in (
+            ("created", "created"),
+            ("updated", "updated"),
+            ("replaced", "replaced"),
+            ("same", "unchanged"),
+        )
         if counts[kind]
     ]
     if summary.applied.deleted:
@@ -89,7 +94,7 @@ def _changes(summary: Summary) -> str:
 
 
 def print_results(found: dict[str, Any], console: Console | None = None) -> None:
-    """What the steps of one run came to."""
+    """The results of one run's steps."""
     console = console or terminal.console()
     shown = table("", "")
     for step in STEPS:
@@ -103,7 +108,7 @@ def print_results(found: dict[str, Any], console: Console | None = None) -> None
 def _ingest(step: dict[str, Any]) -> Rows:
     yield "events", _events_line(step)
     if step.get("waiting"):
-        yield "waits", f"{step['waiting']}; once there are, run `groundplan up` again"
+        yield "waiting", f"{step['waiting']}; once there are events, run `groundplan up` again"
     if step["quarantined"]:
         yield "quarantine", f"{step['quarantined']:,} events contain undeclared personal data; {WAY_OUT}"
 
@@ -205,7 +210,7 @@ def _kpi_line(kpi: dict[str, Any]) -> str:
         f" interval {low:.4g} to {high:.4g})"
     )
     if not kpi["monthly_usd"]:
-        return gain  # nobody has said what it is worth
+        return gain  # its worth is not set
     return (
         f"{gain}, worth {kpi['monthly_usd']:,.0f} USD a month ({kpi['monthly_usd_interval'][0]:,.0f} to"
         f" {kpi['monthly_usd_interval'][1]:,.0f})"
@@ -213,14 +218,14 @@ def _kpi_line(kpi: dict[str, Any]) -> str:
 
 
 def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
-    """Which model was taken, and how far what is served equals it."""
+    """Which model was used, and how closely the served model matches it."""
     rows, choice = [], step["choice"]
     if choice["others"]:
         others = "; ".join(
             item["name"] + "".join(f" {key} {value:.4g}" for key, value in item.items() if key != "name")
             for item in choice["others"]
         )
-        rows.append(("model", f"{choice['name']}, {choice['why']}; not taken: {others}"))
+        rows.append(("model", f"{choice['name']}, {choice['why']}; not used: {others}"))
     compared = ", ".join(f"{count} {kind}" for kind, count in step["parity"]["rows"].items())
     differences = ", ".join(f"{name} {value:.2g}" for name, value in step["parity"]["differences"].items())
     how = step.get("served_as", "onnx")
@@ -230,7 +235,7 @@ def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
         (title, f"compared with the model itself on {total} rows ({compared}); largest difference: {differences}")
     )
     if step.get("why_native"):
-        rows.append(("", f"in a process of its own, not as ONNX: {step['why_native']}"))
+        rows.append(("", f"in a separate process, not as ONNX: {step['why_native']}"))
     if step["no_probability"]:
         rows.append(("", f"no probabilities are served: {step['no_probability']}"))
     return rows
@@ -331,7 +336,7 @@ def _print_next(console: Console, summary: Summary) -> None:
 
 
 def print_status(found: dict[str, Any], *, resources: bool) -> None:
-    """``groundplan status``; with each resource where they are asked for."""
+    """``groundplan status``; with each resource on request."""
     console = terminal.console()
     if not found["services"]:
         console.print("nothing is running; `groundplan up` starts the platform")
@@ -438,7 +443,7 @@ def print_monitor(found: dict[str, Any]) -> None:
         console.print(shown)
 
 
-# What each step leaves, in rows for people; by the step's name (``spec.steps``).
+# What each step produces, as rows for users; by the step's name (``spec.steps``).
 _SUMMARIES: dict[str, Callable[[dict[str, Any]], Rows]] = {
     "ingest": _ingest,
     "quality": _quality,

@@ -1,4 +1,4 @@
-"""``groundplan up``: services, program, models; quick where something is there already, and gone where it fails."""
+"""``groundplan up``: services, program, models; reuses what is running, and stops what it started if it fails."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ START_TIMEOUT_S = 120.0
 
 
 class Talk:
-    """What the caller is told: lines for what is done, and how far the rest is. This one says nothing."""
+    """Progress reported to the caller: lines for what is done, and the progress of the rest. This one is silent."""
 
     def __call__(self, line: str) -> None:
         """Something is done."""
 
     def progress(self, text: str) -> None:
-        """How far something is; only the last text counts."""
+        """The progress of something; only the last text counts."""
 
 
 @dataclass
 class Summary:
-    """What ``up`` has to tell in the end."""
+    """What ``up`` reports at the end."""
 
     home: Home
     state: State
@@ -69,7 +69,7 @@ class Summary:
     timings: dict[str, float] = field(default_factory=dict)
     not_run: list[tuple[str, str]] = field(
         default_factory=list
-    )  # models of which no version serves, and their folders' names
+    )  # models without a serving version, and their folders' names
 
 
 def bring_up(
@@ -88,13 +88,13 @@ def bring_up(
     Args:
         external: Addresses of services the user already has, by service name; those are not started.
         ports: Wanted ports of own services, by name; others get a free one.
-        models: Names of those to run. Default: all that the stack names and that have a folder.
+        models: Names of the models to run. Default: all that the stack names and that have a folder.
         options: Arguments of the models' sources, by model and name.
-        validates: Whether the broker holds events to their contracts' schemas, and refuses the others when they are
-            sent.
+        validates: Whether the broker validates events against their contracts' schemas, and refuses the others when
+            they are sent.
 
     Raises:
-        UsageError: A wrong stack file, flag or port; nothing was started.
+        UsageError: An invalid stack file, flag or port; nothing was started.
         GroundplanError: A service, resource or step failed; what this call started is stopped again.
     """
     config = load(home.root, stack)
@@ -132,7 +132,7 @@ def bring_up(
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A model to run, and the arguments of its source that were given."""
+    """A model to run, and the given arguments of its source."""
 
     folder: ModelFolder
     options: dict[str, str]
@@ -219,7 +219,7 @@ def _check_disk(root: Path) -> None:
         )
     if not os.access(root, os.W_OK):
         raise GroundplanError(
-            "the folder can't be written to", where=str(root), fix="clone the project where you may write"
+            "the folder can't be written to", where=str(root), fix="move the project to a folder where you may write"
         )
 
 
@@ -240,8 +240,8 @@ def _check_flags(state: State, external: dict[str, str], ports: dict[str, int]) 
 
 
 def _write_schemas(home: Home) -> bool:
-    """A JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and its
-    value; whether any is another now.
+    """Write a JSON Schema for each contract's topic, in the form that the broker reads: of a message with its key and
+    its value. Returns whether any has changed.
     """
     from groundplan.contracts.check import all_files
     from spec.contracts import load_contracts
@@ -276,7 +276,7 @@ def _start_services(
             )
     scope = _scope(home.root, config, stack)
     buckets = {"mlflow": scope.bucket_name("mlflow"), "kafka": scope.bucket_name("kafka-storage")}
-    # The broker keeps its log in S3, so it starts when the bucket is there.
+    # The broker keeps its log in S3, so it starts once the bucket exists.
     supervisor = start_supervisor(
         home, commands(home, services, config.region, buckets), services, config.region, waits=("kafka",)
     )
@@ -368,7 +368,7 @@ def _run_program(
 
 
 def _marker(home: Home, model: str) -> Path:
-    """The file that says that a model has been brought up."""
+    """The file that marks a model as brought up."""
     return home.run / "models" / f"{model}.json"
 
 
@@ -377,7 +377,7 @@ def _location(region: str) -> dict[str, Any]:
 
 
 def _fill_secrets(endpoint: str, region: str, applied: Applied) -> None:
-    """Give each empty secret a random value, as its owner would; it goes from here to Secrets Manager and nowhere
+    """Give each empty secret a random value, as its owner would; the value is sent to Secrets Manager and nowhere
     else.
     """
     manager = client("secretsmanager", endpoint, region)
@@ -400,11 +400,11 @@ def _run_model(
     steps = steps_for(contract=bool(item.folder.contracts), joined=bool(item.folder.file.features))
     marker = _marker(home, model)
     if marker.is_file():
-        before["experiment"](lambda: None)  # the registry tells what serves
+        before["experiment"](lambda: None)  # the registry says which version serves
         found = summary.results[model] = now_serving(home, state, model, steps)
         summary.explanation[model] = explain_one(state, item.folder, found) if "deploy" in found else {}
         clock.say(
-            f"{model}: already there, serves {found['register']['version']}"
+            f"{model}: already running, serves {found['register']['version']}"
             if "register" in found
             else f"{model}: no version is in service"
         )
@@ -440,7 +440,7 @@ def _run_model(
         summary.explanation[model] = explanation[0].result() if explanation else {}
     summary.timings[f"model {model}"] = time.monotonic() - started
     summary.results[model] = found
-    if "deploy" in found:  # else it waits for events, and the next `up` looks again
+    if "deploy" in found:  # otherwise it waits for events, and the next `up` looks again
         write_private(marker, json.dumps({"run": run}))
 
 
@@ -458,7 +458,7 @@ def champion_tags(state: State, model: str) -> dict[str, str]:
         return {}
     if answer.status_code != 200:
         raise GroundplanError(
-            f"MLflow answered {answer.status_code} when asked for the version in service",
+            f"MLflow answered {answer.status_code} to the request for the version in service",
             where=address,
             fix="see `groundplan status`, and run it again",
         )
@@ -466,7 +466,7 @@ def champion_tags(state: State, model: str) -> dict[str, str]:
 
 
 def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -> dict[str, dict[str, Any]]:
-    """Results of the run that made the model's champion, and the newest of monitoring; empty where no version
+    """Results of the run that produced the model's champion, and the newest of monitoring; empty where no version
     serves.
     """
     tags = champion_tags(state, model)
@@ -478,7 +478,7 @@ def now_serving(home: Home, state: State, model: str, steps: tuple[Step, ...]) -
 
 
 def not_run(home: Home, state: State, named: Iterable[str], summary: Summary) -> list[tuple[str, str]]:
-    """Models of the stack and of ``models/`` of which no version serves and that this call has not run, each with
+    """Models of the stack and of ``models/`` that have no serving version and that this call has not run, each with
     its folder's name, if any.
     """
     folders = folder_names(home.root)
@@ -522,7 +522,7 @@ def explain_one(state: State, folder: ModelFolder, found: dict[str, dict[str, An
 
 
 class _Clock:
-    """Tells each phase when it is done, and keeps how long it took."""
+    """Reports each phase when it is done, and records how long it took."""
 
     def __init__(self, timings: dict[str, float], say: Talk) -> None:
         self.timings, self.say = timings, say
@@ -539,7 +539,7 @@ class _Clock:
 
 
 def status(home: Home) -> dict[str, Any]:
-    """What is running and what was made, for people and programs alike."""
+    """What is running and what was created, for users and programs."""
     state = home.load()
     if state is None:
         return {"running": False, "services": {}, "applied": [], "recorded": []}

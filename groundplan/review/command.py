@@ -1,5 +1,5 @@
-"""``groundplan review``: the program previewed and judged, its permissions linted, its cost reckoned, and held
-against another revision.
+"""``groundplan review``: the program previewed and judged, its permissions linted, its cost computed, and the result
+compared with another revision.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def review(
 
     Args:
         path: Folder with ``Pulumi.yaml``; this project or any other in Python.
-        stack: May be left away where there is one stack, or none.
-        packs: Policy packs; without any the project's own.
-        config: ``key=value``, before the stack file's.
+        stack: May be omitted where there is one stack, or none.
+        packs: Policy packs; by default the project's own.
+        config: ``key=value``, overriding the stack file's.
         against: A git revision to compare with.
 
     Raises:
-        UsageError: Wrong arguments, no such stack, configuration missing, objectives wrong.
+        UsageError: Invalid arguments, no such stack, missing configuration, invalid objectives.
         ReviewError: The program or a policy raised, or a pack can't be read.
     """
     started = time.monotonic()
@@ -64,8 +64,8 @@ def review(
 
 
 def _load(config: Mapping[str, str]) -> None:
-    """What is needed once the engine has answered, imported while it runs; nothing of Pulumi, which would take the
-    engine's time.
+    """What is needed once the engine has answered, imported while it runs; nothing from Pulumi, which would compete
+    with the engine.
     """
     import rich.console
     import rich.table  # noqa: F401
@@ -79,13 +79,13 @@ def _load(config: Mapping[str, str]) -> None:
 
 
 def _own_packs(project: Project) -> tuple[Path, ...]:
-    """This project's pack, and another project's own beside it: a pack of theirs takes nothing away."""
+    """This project's pack, and another project's own in addition: their pack does not replace ours."""
     own, ours = project.root / "policies", HOME / "policies"
     return (ours, own) if own != ours and (own / "PulumiPolicy.yaml").is_file() else (ours,)
 
 
 class _Engine:
-    """The process that runs the program; it is started at once, so that this one can load what it needs meanwhile."""
+    """The process that runs the program; it starts immediately, so that this one can load what it needs meanwhile."""
 
     def __init__(self, project: Project, stack: str, config: Mapping[str, str], packs: tuple[Path, ...]) -> None:
         self._process = process.start(
@@ -107,7 +107,7 @@ class _Engine:
 
         Raises:
             UsageError: Configuration is missing.
-            ReviewError: There is no review to be had.
+            ReviewError: The review could not be made.
         """
         out, said = self._process.communicate()
         try:
@@ -123,10 +123,10 @@ class _Engine:
                 else ""
             )
             raise UsageError(
-                f"the program requires configuration that nobody gives: {', '.join(missing)}{more}",
+                f"the program requires configuration that is not set: {', '.join(missing)}{more}",
                 where=str(self._root),
                 fix=(
-                    f"give all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the"
+                    f"set all of it: {' '.join(f'--config {key}=...' for key in missing)}; or write it into the"
                     " stack's file"
                 ),
             )
@@ -140,7 +140,7 @@ class _Engine:
 
 
 def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None:
-    """Where a stack would stand, if its program is this platform, whose calls are on record."""
+    """The account and region of a stack, if its program is this platform, whose calls are on record."""
     accounts = _parsed(config, "aws:allowedAccountIds")
     if "groundplan:objectives" not in config or not isinstance(accounts, list) or len(accounts) != 1:
         return None
@@ -150,7 +150,7 @@ def _place(project: Project, config: Mapping[str, str]) -> dict[str, str] | None
 def _permissions(
     project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], resources: tuple[Resource, ...]
 ) -> Any:
-    """The record of calls, held to the policies of the stack; None where the program is none of this platform's."""
+    """The record of calls, checked against the stack's policies; None where the program is not this platform's."""
     place = _place(project, config)
     if not answer["deployed"] or place is None:
         return None
@@ -165,7 +165,7 @@ def _permissions(
 
 
 def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
-    """Pods that the cluster would refuse, and connections that are closed and needed, or open and not."""
+    """Pods that the cluster would refuse, and connections that are needed but closed, or open but not needed."""
     from groundplan.engine.kubernetes.admission import refusals
     from groundplan.engine.kubernetes.connections import differences
     from groundplan.engine.kubernetes.images import unmatched_by
@@ -177,14 +177,14 @@ def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
     for policy, title, faults, fix, url in (
         (
             "k8s-pod-admitted",
-            "The cluster takes every pod",
+            "The cluster admits every pod",
             refusals(documents, unmatched),
             "Change the pod, or what its namespace and its node pool allow.",
             "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/",
         ),
         (
             "k8s-connections",
-            "Pods reach what they need, and nothing else",
+            "Pods can reach what they need, and nothing else",
             differences(documents) if documents else [],
             "Change the network policy; or the table of what is needed, groundplan/engine/kubernetes/connections.py.",
             "https://kubernetes.io/docs/concepts/services-networking/network-policies/",
@@ -225,7 +225,7 @@ def _complete(
     undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
     if why := answer.get("deployed_error"):
         undecided.append(
-            Undecided("iam-call-refused", "", f"the program does not run with values as AWS might give them: {why}")
+            Undecided("iam-call-refused", "", f"the program does not run with values such as AWS might return: {why}")
         )
     if held is not None:
         undecided += [
@@ -234,14 +234,14 @@ def _complete(
         ]
     cost, not_met = _cost(project, stack, config, resources)
     notes = [
-        f"{r.name} ({r.type}) is a component in another language: what it makes is not seen"
+        f"{r.name} ({r.type}) is a component in another language: what it creates is not reviewed"
         for r in resources
         if r.remote
     ]
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
     if unseen := _unseen(resources, answer["lookups"]):
-        notes.append(f"not rendered here, so what they make is not seen: {', '.join(unseen)}")
+        notes.append(f"not rendered, so what they create is not reviewed: {', '.join(unseen)}")
     from policies.settings import UNWAIVABLE
 
     policies = [policy for pack in answer["packs"] for policy in pack["policies"]]
@@ -263,7 +263,7 @@ def _complete(
 
 
 def _unseen(resources: tuple[Resource, ...], lookups: list[str]) -> list[str]:
-    """What makes Kubernetes objects by a tool that a review does not run."""
+    """What creates Kubernetes objects with a tool that a review does not run."""
     found = [
         f"Helm release {resource.name}" for resource in resources if resource.type == "kubernetes:helm.sh/v3:Release"
     ]
@@ -312,10 +312,10 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
     for manifest in collect(resources)[0]:
         found = by_document[id(manifest.document)]
         for fault in faults(manifest.document):
-            if "is neither of Kubernetes" not in fault:  # a custom resource that nobody here has a definition of
+            if "is neither part of Kubernetes" not in fault:  # a custom resource without a known definition
                 yield Finding(
                     "k8s-valid",
-                    "Kubernetes takes the object",
+                    "Kubernetes accepts the object",
                     "high",
                     True,
                     found.name,
@@ -330,14 +330,14 @@ def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
 
 
 def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
-    """Data contracts that the other revision's readers or events don't fit any more."""
+    """Data contracts that no longer fit the other revision's readers or events."""
     from groundplan.contracts.check import all_files, check
 
     for item in check(root, revision) if all_files(root) else ():
         for fault in item.faults:
             yield Finding(
                 "contract-valid",
-                "A data contract conforms to its standard and can be run",
+                "A data contract conforms to its standard, and the platform can run it",
                 "high",
                 True,
                 item.id,
@@ -359,7 +359,7 @@ def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
                 "data contract",
                 f"contract::{item.id}",
                 reason,
-                "Keep the old field, or give the new form a topic and a contract of its own.",
+                "Keep the old field, or give the new form its own topic and contract.",
                 ("GDPR 25", "SOC 2 PI1.2"),
                 "https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility",
                 f"{item.path}:1",
@@ -380,7 +380,7 @@ def _with(item: _T, **changes: Any) -> _T:
 def _cost(
     project: Project, stack: str, config: Mapping[str, str], resources: tuple[Resource, ...]
 ) -> tuple[Estimate, list[str]]:
-    """Of the design, where the stack has objectives that can be met; else of the resources."""
+    """The cost of the design, where the stack has objectives that can be met; else of the resources."""
     from groundplan.review.cost import of_design, of_resources
     from infra.design.price_book import load_prices
 
@@ -395,7 +395,7 @@ def _cost(
     plan = design(parsed.objectives, prices, parsed.region, within_budget=False)
     cost = of_design(plan, parsed.objectives, prices)
     not_met = (
-        [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, and the design costs {cost.monthly_usd:,.0f}"]
+        [f"budget.monthly_usd: {cost.budget_usd:,.0f} USD, but the design costs {cost.monthly_usd:,.0f}"]
         if cost.over_budget
         else []
     )
@@ -417,7 +417,7 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
     """A folder with the project as it was; removed afterwards.
 
     Raises:
-        UsageError: This is no git checkout, or there is no such revision.
+        UsageError: This is not a git checkout, or there is no such revision.
     """
 
     def git(*arguments: str, cwd: Path = root) -> str:
@@ -442,7 +442,7 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
         import tarfile
 
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            # Python before 3.11.4 has no filter; git writes no path that leads out.
+            # Python before 3.11.4 has no filter; git writes no path that leads outside.
             files.extraction_filter = getattr(tarfile, "data_filter", None)
             files.extractall(folder)  # noqa: S202
         yield Path(folder).resolve() / root.relative_to(top)
@@ -451,7 +451,7 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
 def _before(
     folder: Path, project: Project, stack: str, config: tuple[str, ...], packs: tuple[Path, ...], revision: str
 ) -> Review:
-    """The other revision under today's policies: what differs is the program's doing, not the pack's.
+    """The other revision under today's policies: differences come from the program, not from the pack.
 
     Raises:
         ReviewError: It can't be reviewed.
@@ -483,7 +483,7 @@ def compare(revision: str, before: Review, now: Review) -> Comparison:
     """What differs between two reviews of a stack.
 
     Args:
-        revision: What the one before is called.
+        revision: Name of the earlier one.
     """
     old, new = ({r.urn: r for r in item.resources if r.custom} for item in (before, now))
     changes = [Change("added", r.type, r.name) for urn, r in new.items() if urn not in old]

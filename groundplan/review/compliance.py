@@ -1,5 +1,5 @@
-"""``groundplan compliance``: for each rule of a framework what checks it, what satisfies it, who answers for
-exceptions, and what people must do.
+"""``groundplan compliance``: for each rule of a framework what checks it, what satisfies it, who approved exceptions,
+and what must be done manually.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from policies.settings import REGIMES, Settings
 from spec.errors import UsageError
 
 _STATES = {
-    "failing": ("bad", "a control finds something"),
+    "failing": ("bad", "a control reports a finding"),
     "waived": ("warn", "satisfied except for accepted exceptions"),
     "satisfied": ("good", "every control is satisfied"),
-    "nothing to check": ("dim", "the stack has no resource that a control looks at"),
-    "by people": ("warn", "no program can do it"),
+    "nothing to check": ("dim", "the stack has no resource that a control checks"),
+    "manual": ("warn", "no program can check it"),
 }
 _SEVERITIES = ("critical", "high", "medium", "low")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One row: a rule, and what is known of it.
+    """One row: a rule, and its status.
 
     Attributes:
-        satisfied: Names of resources that a control looked at and found nothing wrong with.
+        satisfied: Names of resources that a control checked without findings.
     """
 
     reference: str
@@ -51,10 +51,10 @@ class Evidence:
 
 
 def framework_named(text: str) -> str:
-    """The framework meant: gdpr, hipaa, sox, soc2.
+    """The framework with this name: gdpr, hipaa, sox, soc2.
 
     Raises:
-        UsageError: None of them.
+        UsageError: There is no such framework.
     """
     found = REGIMES.get(text.lower().replace(" ", "").replace("-", ""))
     if found is None:
@@ -102,7 +102,7 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
         }
     )
     if not held:
-        state = "by people"
+        state = "manual"
     elif open_:
         state = "failing"
     elif waived:
@@ -126,13 +126,13 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
 
 
 def as_csv(rows: Iterable[Evidence]) -> str:
-    """One line a rule."""
+    """One line per rule."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(
         (
             "rule",
-            "what it asks for",
+            "what it requires",
             "state",
             "controls",
             "resources that satisfy it",
@@ -166,9 +166,7 @@ def as_csv(rows: Iterable[Evidence]) -> str:
 
 
 def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Evidence]) -> str:
-    """One page without anything from elsewhere: the heat map first, then the rules, the check-list, and what people
-    must do.
-    """
+    """One self-contained page: the heat map first, then the rules, the check-list, and the manual duties."""
     e = html.escape
     counts = {state: sum(row.state == state for row in rows) for state in _STATES}
     summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -187,8 +185,8 @@ def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Eviden
         f"<h1>{e(title)}</h1>",
         f"<p>{e(review.project)}, stack {e(review.stack)}. {len(rows)} rules: {e(summary)}.</p>",
         (
-            "<p>What this page calls satisfied is what the program asks AWS to make, as it stands in this revision; it"
-            " is no certificate, and nobody has looked at the account itself.</p>"
+            '<p>"Satisfied" refers to what the program of this revision asks AWS to create. This page is not a'
+            " certificate, and the account itself was not checked.</p>"
         ),
         f"<ul>{legend}</ul>",
         "<h2>Risk by rule</h2>",
@@ -203,7 +201,7 @@ def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Eviden
             ("subject", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"),
             [_detail(row) for row in asked],
         ),
-        "<h2>What people must do</h2>",
+        "<h2>Manual duties</h2>",
         _table(("what", "who", "how often", "for"), todo),
     ]
     more = (

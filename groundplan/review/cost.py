@@ -1,6 +1,6 @@
-"""What a program's resources cost a month, at list prices, where the program says enough to tell.
+"""What a program's resources cost a month, at list prices, where the program contains enough to compute it.
 
-A stack with objectives is priced by its design, which knows how much is used; any other program by what it makes.
+A stack with objectives is priced by its design, which includes the usage; any other program by what it creates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # they take a while to import, and only a stack with objectiv
 
 Inputs = Mapping[str, Any]
 _ROOT_GIB = 8
-# What costs nothing by itself.
+# Types that cost nothing by themselves.
 _FREE = (
     "aws:iam/",
     "aws:vpc/",
@@ -85,7 +85,7 @@ _FREE = (
     "pulumi-python:",
     "kubernetes:",
 )
-# What costs by use, of which a program says nothing.
+# Types that are billed by usage, which a program does not state.
 _BY_USE = (
     "aws:s3/bucket:",
     "aws:s3/bucketV2:",
@@ -121,7 +121,7 @@ def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Estimate:
 
 
 def monthly_usd(type_: str, inputs: Inputs, prices: PriceBook) -> float | None:
-    """What one resource costs by itself; None where its use decides."""
+    """What one resource costs by itself; None where it depends on usage."""
     price = _PRICES.get(type_)
     if price is not None:
         return price(inputs, prices)

@@ -1,4 +1,4 @@
-"""Runs a program in preview semantics, and has policy packs judge each resource as it comes."""
+"""Runs a program in preview semantics, and has policy packs judge each resource as it is registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spec.names import HOME, PACKAGES
 
 _OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {
     "groundplan"
-}  # the program may be of another revision of this project
+}  # the program may be from another revision of this project
 
 
 _IDENTIFIERS = ("arn", "name", "bucket", "identifier", "clusterIdentifier")  # outputs by which others are found
@@ -64,7 +64,7 @@ class _ForPacks:
 
 
 class ReviewMonitor(PreviewMonitor):
-    """A preview that answers look-ups, and hands each resource to the packs."""
+    """A preview that answers look-ups, and passes each resource to the packs."""
 
     def __init__(self, root: Path, config: dict[str, str], region: str, asked: list[packs.Pack]) -> None:
         super().__init__()
@@ -134,8 +134,8 @@ def _for_packs(properties: struct_pb2.Struct) -> struct_pb2.Struct:
 
 
 def _opened(value: Any) -> Any:
-    """A secret's place is kept by a word, so that a policy sees that there is one; what it would hold after a
-    deployment is unknown.
+    """A secret is replaced by a placeholder, so that a policy sees that there is one; its value after a deployment is
+    unknown.
     """
     if isinstance(value, dict):
         if rpc._special_sig_key not in value:
@@ -150,7 +150,7 @@ def _opened(value: Any) -> Any:
 
 
 class _Missing:
-    """Keys of the configuration that the program requires and nobody gives, all of them at once."""
+    """All configuration keys that the program requires and that are not set."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -159,7 +159,7 @@ class _Missing:
         import pulumi
 
         stand_ins = {
-            "_require": "1",  # a number, too, and the name of a stack
+            "_require": "1",  # also valid as a number, and as the name of a stack
             "_require_bool": False,
             "_require_int": 0,
             "_require_float": 0.0,
@@ -180,9 +180,7 @@ class _Missing:
 
 
 def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]:
-    """Run the program; the answer holds its resources and what the packs say, or the error that kept it from being
-    run.
-    """
+    """Run the program; the answer contains its resources and what the packs report, or the error that stopped it."""
     root, main = Path(request["root"]), Path(request["main"])
     missing = _Missing()
     try:
@@ -222,7 +220,7 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
     except GroundplanError as error:
         found = {"what": error.what, "where": error.where, "fix": error.fix}
         return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
-    except BaseException as error:  # a program may end itself, too
+    except BaseException as error:  # a program may also exit
         found = _raised(error, root)
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
 
@@ -303,16 +301,16 @@ def _program(main: Path) -> None:
     try:
         runpy.run_path(str(main), run_name="__main__")
     except BaseException as error:
-        error.__dict__["_raised_at"] = error.__traceback__  # the SDK raises it again from places of its own
+        error.__dict__["_raised_at"] = error.__traceback__  # the SDK raises it again from its own code
         raise
 
 
 def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this: bool) -> None:
-    """Let the program's own modules be found first, as Pulumi's language host does; those of this project make way.
+    """Make the program's own modules found first, as Pulumi's language host does, instead of those of this project.
 
     Args:
-        built_on_this: The program is this platform's: of another revision, with modules of its own, or of a project
-            that uses those here.
+        built_on_this: The program is this platform's: of another revision, with its own modules, or of a project that
+            uses those here.
     """
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
@@ -334,8 +332,8 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
 
 
 class _NotOurs(MetaPathFinder):
-    """Finds a program's packages that are called like ours: where groundplan is installed beside what the program
-    needs, ours would be found as well, and before folders without ``__init__.py``.
+    """Finds a program's packages that have the same names as ours: where groundplan is installed beside the program's
+    dependencies, ours would be found, too, and before folders without ``__init__.py``.
     """
 
     def find_spec(
@@ -344,7 +342,7 @@ class _NotOurs(MetaPathFinder):
         """The specification of a package that is not ours.
 
         Raises:
-            ModuleNotFoundError: Only ours is there.
+            ModuleNotFoundError: Only ours exists.
         """
         if path is not None or fullname not in _OTHER_REVISIONS:
             return None

@@ -1,4 +1,4 @@
-"""What keeps a review from being made."""
+"""Errors that prevent a review."""
 
 from __future__ import annotations
 

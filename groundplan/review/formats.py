@@ -1,4 +1,4 @@
-"""A review as people and programs read it: terminal, Markdown for a pull request, SARIF 2.1.0, one HTML page, JSON."""
+"""A review for users and programs: terminal, Markdown for a pull request, SARIF 2.1.0, one HTML page, JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _summary(review: Review) -> str:
     ]
     parts += [f"{len(advisory)} advisory"] if advisory else []
     parts += [f"{len(waived)} waived"] if waived else []
-    parts += [f"{len(review.undecided)} checks that only a deployment can decide"] if review.undecided else []
+    parts += [f"{len(review.undecided)} checks that can be decided only after deployment"] if review.undecided else []
     return ", ".join(parts)
 
 
@@ -98,7 +98,7 @@ def _change(change: Change) -> str:
 
 
 def print_text(review: Review) -> None:
-    """To standard output, with colours where there are some."""
+    """To standard output, with colours on a terminal."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -191,7 +191,7 @@ def _counts(review: Review) -> str:
 
 
 def as_markdown(review: Review) -> str:
-    """For a comment on a pull request: what must be looked at first, the rest folded."""
+    """For a comment on a pull request: what needs attention first, the rest folded."""
     out = [
         f"## {'✅' if review.passed else '❌'} {review.project} / {review.stack}: {verdict(review)}",
         "",
@@ -234,7 +234,7 @@ def as_markdown(review: Review) -> str:
             f"- `{item.policy}` on {_md(item.resource or 'the stack')}: {_md(item.why)}"
             for item in review.undecided[:_MOST_ROWS]
         ]
-        out += _folded(f"{len(review.undecided)} checks that only a deployment can decide", rows)
+        out += _folded(f"{len(review.undecided)} checks that can be decided only after deployment", rows)
     if notes := (*review.notes, *review.objectives_not_met):
         out += ["", *(f"- {_md(note)}" for note in notes)]
     return "\n".join(out).rstrip() + "\n"
@@ -321,7 +321,7 @@ def _markdown_comparison(review: Review) -> list[str]:
 
 
 def as_sarif(review: Review) -> str:
-    """SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/): findings at the line of Python that made the
+    """SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/): findings at the line of Python that created the
     resource.
     """
     rules: dict[str, dict[str, Any]] = {}
@@ -358,7 +358,7 @@ def as_sarif(review: Review) -> str:
                     "logicalLocations": [{"fullyQualifiedName": finding.urn or "stack", "kind": "resource"}],
                 }
             ],
-            # The same finding has the same print, wherever its line moves.
+            # The same finding has the same fingerprint, wherever its line moves.
             "partialFingerprints": {"finding/v1": f"{finding.policy}|{finding.urn}|{finding.message}"},
         }
         if finding.waived:
@@ -407,7 +407,7 @@ details { margin-top: 1rem } summary { cursor: pointer; font-weight: 600 }
 
 
 def as_html(review: Review) -> str:
-    """One page without anything from elsewhere."""
+    """One self-contained page."""
     e = html.escape
     body = [
         f"<h1>{e(review.project)}, stack {e(review.stack)}: <span"
@@ -504,7 +504,7 @@ def _grants(grants: list[Grant] | tuple[Grant, ...]) -> str:
     e = html.escape
 
     def wide(text: str) -> str:
-        return f"<span class=a>{e(text)}</span>"  # ARNs, which have no place to break
+        return f"<span class=a>{e(text)}</span>"  # ARNs, which can't wrap by themselves
 
     rows = [
         (
@@ -530,7 +530,7 @@ def _html_comparison(review: Review) -> list[str]:
         body += [f"<h3>{title}</h3>", _grants(grants)] if grants else []
     for title, deeds in (("Roles that now may", found.may_added), ("Roles that no longer may", found.may_gone)):
         body += [f"<h3>{title}</h3><ul>", *(f"<li>{e(deed)}</li>" for deed in deeds), "</ul>"] if deeds else []
-    for title, findings in (("New findings", found.findings_added), ("Mended", found.findings_gone)):
+    for title, findings in (("New findings", found.findings_added), ("Fixed findings", found.findings_gone)):
         body += (
             [
                 f"<h3>{title}</h3><ul>"

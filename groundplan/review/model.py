@@ -14,9 +14,9 @@ class Resource:
     """One resource of the program, as a preview shows it.
 
     Attributes:
-        inputs: Camel case; what only a deployment can tell is ``groundplan.engine.preview.UNKNOWN``.
-        source: ``file:line`` of the Python that made it, below the project's folder.
-        dependencies: URNs of what its inputs come from.
+        inputs: Camel case; values known only after deployment are ``groundplan.engine.preview.UNKNOWN``.
+        source: ``file:line`` of the Python that created it, below the project's folder.
+        dependencies: URNs of the resources that its inputs come from.
     """
 
     urn: str
@@ -33,7 +33,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Waived:
-    """Who answers for a finding, why, and until when (ISO date)."""
+    """Who accepted a finding, why, and until when (ISO date)."""
 
     approver: str
     reason: str
@@ -42,7 +42,7 @@ class Waived:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One finding.
 
     Attributes:
         policy: Id of the control.
@@ -72,7 +72,7 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str, str, bool]:
-        """The same finding in another revision; one that has been waived since is another."""
+        """Identifies the same finding in another revision; one that has been waived since is a different one."""
         return self.policy, self.urn, self.message, self.waived is not None
 
 
@@ -98,7 +98,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class CostLine:
-    """A part of the monthly cost, in USD; of which model, if it is one's."""
+    """A part of the monthly cost, in USD; with its model, if it belongs to one."""
 
     name: str
     monthly_usd: float
@@ -110,10 +110,10 @@ class Estimate:
     """Monthly cost.
 
     Attributes:
-        basis: ``design`` (of the objectives) or ``resources`` (list prices of what the program makes).
-        budget_usd: None without one.
-        not_priced: Types the price book does not know, with how many there are.
-        by_use: Types that cost by use, of which a program says nothing.
+        basis: ``design`` (of the objectives) or ``resources`` (list prices of what the program creates).
+        budget_usd: None without a budget.
+        not_priced: Types that are not in the price book, with their numbers.
+        by_use: Types that are billed by usage, which a program does not state.
     """
 
     basis: str
@@ -137,7 +137,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Undecided:
-    """A control that could not be asked about a resource, since it needs a value that only a deployment can tell."""
+    """A control that could not judge a resource, since it needs a value that is known only after deployment."""
 
     policy: str
     resource: str
@@ -156,7 +156,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs from another revision; ``may_added`` and ``may_gone`` of who may do what."""
+    """What differs from another revision; ``may_added`` and ``may_gone`` for who may do what."""
 
     revision: str
     resources: tuple[Change, ...]
@@ -171,10 +171,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Review:
-    """The whole of it.
+    """The complete review.
 
     Attributes:
-        may: Who may do which of the deeds that matter, as sentences; empty where the project has no record of calls.
+        may: Who may do which sensitive operations, as sentences; empty where the project has no record of calls.
     """
 
     project: str
@@ -210,7 +210,7 @@ class Review:
 
 
 def by_severity(findings: tuple[Finding, ...] | list[Finding]) -> Iterator[Finding]:
-    """What blocks first, then by severity, policy and resource."""
+    """Blocking findings first, then by severity, policy and resource."""
     rank = {severity: index for index, severity in enumerate(SEVERITIES)}
     return iter(
         sorted(

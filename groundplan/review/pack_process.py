@@ -12,8 +12,8 @@ from typing import IO, Any, NamedTuple
 
 from groundplan.review.errors import ReviewError
 
-# As the CLI's `python -m pulumi.policy`; like the process above it, it does not look for garbage among imported
-# classes, and it ends with it.
+# As the CLI's `python -m pulumi.policy`; like its parent process, it does not look for garbage among imported classes,
+# and it ends with its parent.
 _PACK = """
 import gc, os, runpy, sys, threading
 gc.disable()
@@ -23,7 +23,7 @@ runpy.run_module("pulumi.policy", run_name="__main__", alter_sys=True)
 
 
 class PackProcess(NamedTuple):
-    """The process of one pack: it prints the port at which it can be asked.
+    """The process of one pack: it prints the port on which it can be called.
 
     Attributes:
         path: Folder with ``PulumiPolicy.yaml``.
@@ -52,13 +52,13 @@ def start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
     """Start a pack as the Pulumi CLI does.
 
     Raises:
-        ReviewError: The folder holds no pack in Python.
+        ReviewError: The folder contains no pack in Python.
     """
     import tempfile
 
     environment = {
         **os.environ,
-        # The stack's configuration, which the engine hands a pack, too.
+        # The stack's configuration, which the engine also passes to a pack.
         "PULUMI_CONFIG": json.dumps(request["config"]),
         "PULUMI_PROJECT": request["project"],
         "PULUMI_STACK": request["stack"],
@@ -66,9 +66,9 @@ def start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
         "PULUMI_DRY_RUN": "true",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
-        # The review shows waived findings, and who answers for them.
+        # The review shows waived findings, and who approved them.
         "GROUNDPLAN_POLICY_WAIVERS": "0",
-        # Our own pack then decodes each resource once; under the CLI the SDK stays as it came.
+        # Our own pack then decodes each resource once; under the CLI the SDK is unchanged.
         "GROUNDPLAN_POLICY_QUICK": "1",
     }
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pack)
@@ -81,13 +81,13 @@ def start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
         raise ReviewError(
             f"its Python can't be run: {error}",
             where=str(path),
-            fix="make the virtualenv that PulumiPolicy.yaml names anew",
+            fix="re-create the virtualenv that PulumiPolicy.yaml names",
         ) from None
     return PackProcess(path, process, errors)
 
 
 def _interpreter(path: Path) -> str:
-    """The pack's own virtualenv, if it names one that is there; else this one.
+    """The pack's own virtualenv, if it names one that exists; else this one.
 
     Raises:
         ReviewError: There is no pack, or it is not in Python.
@@ -95,7 +95,7 @@ def _interpreter(path: Path) -> str:
     file = path / "PulumiPolicy.yaml"
     if not file.is_file():
         raise ReviewError(
-            "is no policy pack: it has no PulumiPolicy.yaml",
+            "is not a policy pack: it has no PulumiPolicy.yaml",
             where=str(path),
             fix="name a folder with PulumiPolicy.yaml",
         )
@@ -106,11 +106,11 @@ def _interpreter(path: Path) -> str:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ReviewError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file)) from None
     if not isinstance(document, dict):
-        raise ReviewError("holds no mapping", where=str(file), fix="write at least `runtime: python`")
+        raise ReviewError("does not contain a mapping", where=str(file), fix="write at least `runtime: python`")
     runtime = document.get("runtime")
     kind = runtime.get("name") if isinstance(runtime, dict) else runtime
     if kind != "python":
-        raise ReviewError(f"is a pack in {kind}; only Python ones can be asked", where=str(file))
+        raise ReviewError(f"is a pack in {kind}; only Python packs are supported", where=str(file))
     options = runtime.get("options") if isinstance(runtime, dict) else None
     options = options if isinstance(options, dict) else {}
     own = path / str(options.get("virtualenv", "")) / "bin" / "python"

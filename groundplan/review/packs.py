@@ -1,4 +1,4 @@
-"""Policy packs, asked over Pulumi's own protocol (``analyzer.proto``) while the program runs.
+"""Policy packs, called over Pulumi's own protocol (``analyzer.proto``) while the program runs.
 
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
 """
@@ -38,7 +38,7 @@ STAND_INS = "(decided with stand-ins for what only a deployment can tell)"
 
 
 class Pack:
-    """A pack that runs, or is about to."""
+    """A pack that is running or starting."""
 
     def __init__(self, started: PackProcess) -> None:
         self.path = started.path
@@ -50,7 +50,7 @@ class Pack:
         self._thread.start()
 
     def _serve(self) -> None:
-        """Wait for the pack's port, then send what has gathered and whatever comes."""
+        """Wait for the pack's port, then send what has accumulated and everything that follows."""
         assert self._started.process.stdout is not None
         port = self._started.process.stdout.readline().strip()
         if not port.isdigit():
@@ -61,13 +61,13 @@ class Pack:
                 f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path)
             )
             return
-        # Kept: a channel that nobody holds cancels what was sent through it.
+        # Kept: a channel that is no longer referenced cancels what was sent through it.
         self._channel = grpc.insecure_channel(
             f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         )
         self.stub = analyzer_pb2_grpc.AnalyzerStub(self._channel)
         self._info = self.stub.GetAnalyzerInfo.future(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
-        # With thousands under way at once, gRPC cancels some.
+        # With thousands in flight at once, gRPC cancels some.
         room = threading.Semaphore(MOST_UNDER_WAY)
         while (request := self._queue.get()) is not None:
             room.acquire()
@@ -76,7 +76,7 @@ class Pack:
             self.answers.append((request, answer))
 
     def ask(self, request: Any) -> None:
-        """Have one resource judged; the answer comes with ``finish``."""
+        """Have one resource judged; ``finish`` returns the answer."""
         self._queue.put(request)
 
     def judge(self, resources: list[Any]) -> Any:
@@ -173,7 +173,7 @@ def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
             if not parts:
                 undecided.append({"policy": cant[1], "urn": urn, "why": cant[2].strip()})
             continue
-        # The SDK puts the policy's description before what it reports.
+        # The SDK puts the policy's description before its message.
         message = item.message.removeprefix(item.description).strip() or item.description
         findings.append(
             {
@@ -188,7 +188,7 @@ def _told(said: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it says nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _place(text: str) -> str:

@@ -1,8 +1,8 @@
 """The processes of a review: one that runs the program, and below it one for each policy pack.
 
-``python -m groundplan.review.process`` reads a request as JSON and writes the answer as JSON. A process of its own,
-because a program may bring modules of any name, those of another revision of this project among them. Starting is most
-of a short review, so everything here goes on side by side: the command line has the process started before it reads its
+``python -m groundplan.review.process`` reads a request as JSON and writes the answer as JSON. It is a separate process,
+because a program may bring modules of any name, including those of another revision of this project. A short review is
+mostly startup time, so everything here runs in parallel: the command line starts the process before it reads its
 arguments (``head_start``), and the packs start while Pulumi's SDK is imported.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 
 if __name__ == "__main__":
-    gc.disable()  # for the imports, too: they make thousands of classes, and the process lives for seconds
+    gc.disable()  # for the imports, too: they create thousands of classes, and the process lives for seconds
 
 import atexit
 import json
@@ -31,7 +31,7 @@ _waiting: list[subprocess.Popen[str]] = []
 
 
 def head_start() -> None:
-    """Start the process of the next review before it is known what is to be reviewed."""
+    """Start the process of the next review before it is known what to review."""
     _waiting.append(_start())
     atexit.register(_stop_waiting)
 
@@ -42,10 +42,10 @@ def _stop_waiting() -> None:
 
 
 def start(request: Mapping[str, Any]) -> subprocess.Popen[str]:
-    """A process that works on a request; its standard output will hold the answer."""
+    """A process that works on a request; its standard output will contain the answer."""
     process = _waiting.pop() if _waiting else _start()
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it has died; whoever waits for its answer tells why
+    with suppress(BrokenPipeError):  # it has died; the code that waits for its answer reports why
         process.stdin.write(json.dumps(request))
         process.stdin.close()
     process.stdin = None
@@ -58,7 +58,7 @@ def _start() -> subprocess.Popen[str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])),
         "PYTHONWARNINGS": "ignore",
     }
-    # -P: modules in the folder where it is called, of whatever name, are none of ours.
+    # -P: modules in the folder where it is called are not ours, whatever their names.
     command, pipe = [sys.executable, "-P", "-m", "groundplan.review.process"], subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -74,7 +74,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def _begin() -> tuple[dict[str, Any], list[PackProcess], ReviewError | None]:
-    """The request, and its packs, started; or what kept one of them from being started."""
+    """The request with its packs started, or the error that prevented one from starting."""
     request: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     started: list[PackProcess] = []
     try:
@@ -97,7 +97,7 @@ def main() -> None:
     from groundplan.review.engine import serve
 
     request, packs, error = begun.result()
-    if request:  # nobody asks, if the arguments were wrong
+    if request:  # empty if the arguments were invalid
         try:
             json.dump(
                 (

@@ -1,4 +1,4 @@
-"""A Pulumi project on disk: its ``Pulumi.yaml``, its stacks, and the configuration a program is given."""
+"""A Pulumi project on disk: its ``Pulumi.yaml``, its stacks, and the configuration that a program gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from spec.errors import UsageError
 
-SECRET_VALUE = "[secret]"  # noqa: S105 (what stands in the place of a value that only the stack's key opens)
+SECRET_VALUE = "[secret]"  # noqa: S105 (placeholder of a value that only the stack's key decrypts)
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Project:
     Attributes:
         root: Its folder.
         main: The program: a folder with ``__main__.py``, or a file.
-        stacks: Where stack files lie.
-        defaults: Values that ``Pulumi.yaml`` gives for keys of the configuration.
-        virtualenv: Of the project itself; None where it names none.
+        stacks: Where the stack files are.
+        defaults: Default values in ``Pulumi.yaml`` for configuration keys.
+        virtualenv: The project's own virtualenv; None where it names none.
     """
 
     root: Path
@@ -36,7 +36,7 @@ def read_project(path: Path) -> Project:
     """Read ``Pulumi.yaml``.
 
     Raises:
-        UsageError: There is none, it can't be read, or the program is not in Python.
+        UsageError: It does not exist, can't be read, or the program is not in Python.
     """
     import yaml
 
@@ -44,14 +44,14 @@ def read_project(path: Path) -> Project:
     file = next((root / name for name in ("Pulumi.yaml", "Pulumi.yml") if (root / name).is_file()), None)
     if file is None:
         raise UsageError(
-            "is no Pulumi project: it has no Pulumi.yaml", where=str(path), fix="name a folder with Pulumi.yaml"
+            "is not a Pulumi project: it has no Pulumi.yaml", where=str(path), fix="name a folder with Pulumi.yaml"
         )
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file)) from None
     if not isinstance(document, dict) or "name" not in document:
-        raise UsageError("names no project", where=str(file), fix="it needs `name:` and `runtime:`")
+        raise UsageError("does not name a project", where=str(file), fix="it needs `name:` and `runtime:`")
     runtime = document.get("runtime")
     kind, options = (runtime.get("name"), runtime.get("options") or {}) if isinstance(runtime, dict) else (runtime, {})
     if kind != "python":
@@ -89,10 +89,10 @@ def stacks_of(project: Project) -> list[str]:
 
 
 def choose_stack(project: Project, wanted: str) -> str:
-    """The stack that is meant: the one named, the only one there is, else ``dev``.
+    """The selected stack: the one named, the only one, else ``dev``.
 
     Raises:
-        UsageError: The one named has no file while others have, or there are several to choose from.
+        UsageError: The one named has no file while others have, or there are several and none was named.
     """
     known = stacks_of(project)
     if wanted:
@@ -112,7 +112,7 @@ def read_config(project: Project, stack: str, overrides: tuple[str, ...]) -> dic
     """The program's configuration: defaults, the stack file, then ``key=value`` overrides.
 
     Raises:
-        UsageError: The stack file can't be read, or an override is no ``key=value``.
+        UsageError: The stack file can't be read, or an override is not ``key=value``.
     """
     import yaml
 
@@ -130,7 +130,9 @@ def read_config(project: Project, stack: str, overrides: tuple[str, ...]) -> dic
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise UsageError(
-                f"{item!r} is not KEY=VALUE", where="--config", fix="for example --config aws:region=eu-central-1"
+                f"expected KEY=VALUE, got {item!r}",
+                where="--config",
+                fix="for example --config aws:region=eu-central-1",
             )
         config[key if ":" in key else f"{project.name}:{key}"] = text
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in config.items()}

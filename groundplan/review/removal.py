@@ -1,4 +1,4 @@
-"""What a ``pulumi destroy`` of a stack takes away, what stays, for how long, what that costs, and how it is let go."""
+"""What ``pulumi destroy`` of a stack deletes, what stays, for how long, what that costs, and how to release it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Staying:
-    """A resource that outlives a destroy.
+    """A resource that survives a destroy.
 
     Attributes:
         why: What keeps it.
         until: For how long.
-        release: What lets it go before; empty where nothing does.
-        monthly_usd: What it costs meanwhile, at list prices; None where that depends on what is in it.
+        release: How to release it earlier; empty where nothing does.
+        monthly_usd: What it costs meanwhile, at list prices; None where that depends on its content.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Removal:
     """The plan of a destroy.
 
     Attributes:
-        goes: Number of resources that go, by type.
+        goes: Number of resources that are deleted, by type.
         protected: Resources that the engine refuses to delete; while there is one, a destroy ends with an error after
-            all else is gone.
-        stays: What is left when a resource is deleted; of what is protected, after it was let go.
+            everything else is deleted.
+        stays: What is left when a resource is deleted; for a protected one, after it was released.
     """
 
     stack: str
@@ -58,10 +58,10 @@ class Removal:
 
 
 def removal(root: Path, stack: str, prices: PriceBook) -> Removal:
-    """What would happen, told from the program and its objectives; no account is asked.
+    """What would happen, derived from the program and its objectives; no account is queried.
 
     Raises:
-        UsageError: The objectives are wrong.
+        UsageError: The objectives are invalid.
     """
     found = [item for item in preview(root, stack) if item.custom and not item.type.startswith(_OF_ACCOUNT)]
     locks = {
@@ -77,7 +77,7 @@ def removal(root: Path, stack: str, prices: PriceBook) -> Removal:
 
 def _protected(item: Previewed, stack: str, prices: PriceBook) -> Staying:
     usd = monthly_usd(item.type, item.inputs, prices)
-    until = "somebody lets it go" + (
+    until = "it is released" + (
         "; then it leaves the state, and stays in the account until it is deleted there"
         if item.retain_on_delete
         else ""
@@ -85,7 +85,7 @@ def _protected(item: Previewed, stack: str, prices: PriceBook) -> Staying:
     return Staying(
         item.name,
         item.type,
-        "it holds data, and the stack protects what does",
+        "it holds data, which the stack protects",
         until,
         f"pulumi state unprotect -s {stack} '{item.urn}'",
         usd,
@@ -99,13 +99,15 @@ def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> It
         return Staying(item.name, item.type, why, until, release, usd)
 
     if item.retain_on_delete and not item.protect:
-        yield staying("it is left to what it belongs to", "that is deleted", "", monthly_usd(item.type, inputs, prices))
+        yield staying(
+            "it belongs to another resource", "that resource is deleted", "", monthly_usd(item.type, inputs, prices)
+        )
     if item.type in ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey"):
         days = inputs.get("deletionWindowInDays") or 30
         yield staying(
-            "a key can be used no more at once, and is deleted after its window",
+            "a key is disabled immediately, and deleted after its window",
             f"{days} days",
-            "none; `aws kms cancel-key-deletion` takes it back",
+            "none; `aws kms cancel-key-deletion` cancels the deletion",
             0.0,
         )
     elif item.type == "aws:secretsmanager/secret:Secret" and inputs.get("recoveryWindowInDays") != 0:
@@ -122,13 +124,13 @@ def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> It
     elif item.type == "aws:rds/instance:Instance" and not inputs.get("skipFinalSnapshot"):
         snapshot = inputs.get("finalSnapshotIdentifier", "its final snapshot")
         yield staying(
-            "a last snapshot is made",
+            "a final snapshot is created",
             "it is deleted",
             f"aws rds delete-db-snapshot --db-snapshot-identifier {snapshot}",
         )
     elif item.type == "aws:ecr/repository:Repository" and not inputs.get("forceDelete"):
         yield staying(
-            "AWS deletes no repository that holds images",
+            "AWS does not delete a repository that contains images",
             "its images are deleted",
             f"aws ecr delete-repository --force --repository-name {inputs.get('name', item.name)}",
         )
@@ -140,7 +142,7 @@ def _left(item: Previewed, locks: Mapping[Any, Inputs], prices: PriceBook) -> It
         )
     elif item.type == "aws:backup/vault:Vault" and not inputs.get("forceDestroy"):
         yield staying(
-            "AWS deletes no vault that holds recovery points",
+            "AWS does not delete a vault that contains recovery points",
             "they expire, or are deleted",
             "aws backup delete-recovery-point, for each",
         )
@@ -151,7 +153,7 @@ def _bucket(item: Previewed, lock: Inputs | None, staying: Any) -> Iterable[Stay
     if lock is not None:
         rule = lock["rule"]["defaultRetention"]
         release = (
-            "none, not for the account's root either"
+            "none, not even for the account's root user"
             if rule["mode"] == "COMPLIANCE"
             else "s3:BypassGovernanceRetention, which `force_destroy` uses"
         )
@@ -162,17 +164,17 @@ def _bucket(item: Previewed, lock: Inputs | None, staying: Any) -> Iterable[Stay
         )
     elif not item.inputs.get("forceDestroy"):
         yield staying(
-            "AWS deletes no bucket that holds objects",
+            "AWS does not delete a bucket that contains objects",
             "it is emptied",
             f"aws s3 rb --force s3://{name} (and its old versions)",
         )
 
 
 def leftovers(project: str, region: str, stack: str) -> list[str]:
-    """ARNs that carry the stack's tags still, by the account's own credentials.
+    """ARNs that still have the stack's tags, found with the account's own credentials.
 
     Raises:
-        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: The account can't be asked.
+        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: The account can't be queried.
     """
     import boto3
 
@@ -189,12 +191,12 @@ def print_removal(plan: Removal) -> None:
 
     console = terminal.console()
     console.print(
-        f"A destroy of stack {plan.stack}, told from its program; no account was asked. Prices: list, as of"
+        f"A destroy of stack {plan.stack}, derived from its program; no account was queried. List prices as of"
         f" {plan.prices_as_of}.\n"
     )
     total = sum(plan.goes.values())
     console.print(
-        f"[bold]{total} resources go[/bold]: "
+        f"[bold]{total} resources are deleted[/bold]: "
         + ", ".join(
             f"{count} {kind.rpartition(':')[2]}"
             for kind, count in sorted(plan.goes.items(), key=lambda item: -item[1])[:8]
@@ -202,7 +204,7 @@ def print_removal(plan: Removal) -> None:
         + ", ..."
     )
     for title, items in (
-        ("protected: the destroy ends with an error, and these stand", plan.protected),
+        ("protected: the destroy ends with an error, and these stay", plan.protected),
         ("that leave something when they are deleted", plan.stays),
     ):
         if items:
@@ -210,8 +212,7 @@ def print_removal(plan: Removal) -> None:
             console.print(_table(items))
     if plan.protected:
         console.print(
-            "\nTo let go of what is protected, one by one, after its data is where it should be (--json has the line of"
-            " each):"
+            "\nTo release protected resources one by one, once their data is safe (--json has the command for each):"
         )
         console.print(f"  {plan.protected[0].release}", soft_wrap=True)
     releases = list(
@@ -220,12 +221,12 @@ def print_removal(plan: Removal) -> None:
         )
     )
     if releases:
-        console.print("\nWhat lets go of the rest:")
+        console.print("\nTo release the rest:")
         for release in releases[:12]:
             console.print(f"  {release}", soft_wrap=True)
     console.print(
-        f"\nThen: pulumi destroy -s {plan.stack}; what is left by its tags: groundplan destroy --stack {plan.stack}"
-        " --leftovers",
+        f"\nThen: pulumi destroy -s {plan.stack}; to list what is left by its tags: groundplan destroy"
+        f" --stack {plan.stack} --leftovers",
         soft_wrap=True,
     )
 
@@ -242,7 +243,7 @@ def _table(items: Iterable[Staying]) -> Any:
     last = ("", "")
     for (type_, why, until), group in grouped.items():
         known = [item.monthly_usd for item in group if item.monthly_usd is not None]
-        usd = "by use" if not known else f"{sum(known):,.2f}" + (" and by use" if len(known) < len(group) else "")
+        usd = "by usage" if not known else f"{sum(known):,.2f}" + (" and by usage" if len(known) < len(group) else "")
         shown = ("", "") if (why, until) == last else (why, until)
         table.add_row(type_.rpartition(":")[2], ", ".join(item.name for item in group), *shown, usd)
         last = (why, until)

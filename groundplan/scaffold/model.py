@@ -39,8 +39,8 @@ class Added:
 
     Attributes:
         task: ``classification`` or ``regression``.
-        key: Field that tells the rows apart.
-        numbered: Whether the key is a number that the source gives each row.
+        key: Field that identifies the rows.
+        numbered: Whether the key is a number that the source assigns to each row.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class Added:
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV file, looked at."""
+    """A CSV file that was analyzed."""
 
     path: Path
     columns: list[str]
@@ -67,12 +67,12 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
 
     Args:
         target: Column that the model predicts.
-        key: Column that tells the rows apart. Default: one that does and is called so; else the rows are numbered.
-        stack: Whose stack file gets the objectives.
+        key: Column that identifies the rows. Default: one that does and is named like a key; else rows are numbered.
+        stack: The stack whose file gets the objectives.
 
     Raises:
-        UsageError: The name is taken or none, the file is no table that can be learned from, or the objectives can't be
-            met; nothing was written.
+        UsageError: The name is taken or invalid, the file is not a table that can be learned from, or the objectives
+            can't be met; nothing was written.
     """
     from pipelines.training.model_name import model_name
     from spec.objectives import load
@@ -112,14 +112,14 @@ def add_model(root: Path, name: str, source: Path, target: str = "", key: str = 
 
 
 def _look(source: Path) -> _Table:
-    """The file's columns and what they hold.
+    """The file's columns and their contents.
 
     Raises:
-        UsageError: It is no CSV file with rows, or none that a repository should hold.
+        UsageError: It is not a CSV file with rows, or too large for a repository.
     """
     where = str(source)
     if not source.is_file():
-        raise UsageError("there is no such file", where=where, fix="name a CSV file")
+        raise UsageError("no such file", where=where, fix="name a CSV file")
     if source.suffix.lower() not in (".csv", ".tsv"):
         raise UsageError(
             "is not a .csv or .tsv file",
@@ -248,7 +248,7 @@ def _values(table: _Table, name: str) -> list[str]:
 
 
 def _classes(table: _Table, target: str) -> list[str]:
-    """What a classifier tells apart; nothing where the target is an amount."""
+    """The classes of a classifier; empty where the target is an amount."""
     kind = next(item["logicalType"] for item in table.properties if item["name"] == target)
     values = sorted(set(_values(table, target)))
     if len(values) < 2:
@@ -320,7 +320,7 @@ def _kind(item: dict[str, Any], kinds: dict[str, str]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """As Python has it, with the quotes that formatters want."""
+    """As a Python literal, with the quotes that formatters expect."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -331,7 +331,7 @@ def _yaml(text: str) -> str:
 
 
 def _check(folder: Path) -> None:
-    """What was written is a model, and its events hold to the contract that was made of them.
+    """Check that what was written is a model, and that its events match the contract generated from them.
 
     Raises:
         UsageError: They do not.
@@ -349,7 +349,7 @@ def _check(folder: Path) -> None:
 
 
 def objectives(name: str, table: _Table, target: str, classes: list[str]) -> str:
-    """The model's objectives, as a stack file has them; the worst quality is what a model that learned nothing would
+    """The model's objectives, as lines of a stack file; the worst quality is what a model that learned nothing would
     reach.
     """
     if classes:
@@ -374,7 +374,7 @@ def objectives(name: str, table: _Table, target: str, classes: list[str]) -> str
         latency_ms: 100
         requests_per_second: {{average: 1, peak: 5}}
         retraining: {{every_hours: 24, within_minutes: 60}}
-        quality: {{metric: {quality[0]}, worst: {quality[1]}}} # as good as one that learned nothing: ask for more
+        quality: {{metric: {quality[0]}, worst: {quality[1]}}} # what a model that learned nothing reaches: require more
         drift_share: 0.5
         explanations: true
 """

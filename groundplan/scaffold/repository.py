@@ -1,4 +1,4 @@
-"""``groundplan init``: a company's own repository, with groundplan as a dependency and nothing of its code."""
+"""``groundplan init``: a company's own repository, with groundplan as a dependency and none of its code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from spec.errors import UsageError
 
 TEMPLATES = Path(__file__).parent / "templates" / "repository"
-MAY_BE_THERE = {".git", ".gitignore", "README.md", "LICENSE", ".venv"}  # what a new repository comes with
-LONGEST_NAME = 24  # it begins the names of buckets, which have 63 characters
-# Where each template goes. The workflows are those that this project runs itself.
+MAY_BE_THERE = {".git", ".gitignore", "README.md", "LICENSE", ".venv"}  # what a new repository may already contain
+LONGEST_NAME = 24  # names of buckets begin with it, and have at most 63 characters
+# The path of each template's file. The workflows are those that this project runs itself.
 FILES = {
     "Pulumi.yaml.txt": "Pulumi.yaml",
     "main.py.txt": "__main__.py",
@@ -35,7 +35,7 @@ FILES = {
     "requirements.lock": "requirements.lock",
     "requirements-tools.lock": "requirements-tools.lock",
 }
-_RUNNER = "codebuild-groundplan-"  # begins the name of a stack's own runner; then the stack's
+_RUNNER = "codebuild-groundplan-"  # prefix of the name of a stack's own runner, followed by the stack's name
 _COMMON = {"manifests": "", "hours": "", "region": "eu-central-1", "residency": "eu", "whose": "yours", "add_to": ""}
 STACKS: dict[str, dict[str, str]] = {
     "local": (
@@ -117,7 +117,7 @@ class Written:
 
     @property
     def only_here(self) -> bool:
-        """Whether what it depends on is a place of this machine."""
+        """Whether what it depends on is a path on this machine."""
         return "file://" in self.requirement
 
 
@@ -125,11 +125,11 @@ def write_repository(root: Path, name: str = "", requirement: str = "") -> Writt
     """Write a repository into an empty folder.
 
     Args:
-        name: Of the Pulumi project, with which names of resources begin. Default: the folder's.
-        requirement: Groundplan, as pip reads it. Default: this very one, from where it was installed.
+        name: Name of the Pulumi project, with which names of resources begin. Default: the folder's.
+        requirement: Groundplan, as pip reads it. Default: this installation, from where it was installed.
 
     Raises:
-        UsageError: Something is in the folder, or the name is none; nothing was written.
+        UsageError: The folder is not empty, or the name is invalid; nothing was written.
     """
     name = name or re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name) or len(name) > LONGEST_NAME:
@@ -182,8 +182,8 @@ def _filled(template: str, given: dict[str, str]) -> str:
 
 
 def own_requirement() -> str:
-    """This installation of groundplan as pip reads it (PEP 440, PEP 610): a version, an address with its hash, or a
-    place on this machine.
+    """This installation of groundplan as pip reads it (PEP 440, PEP 610): a version, a URL with its hash, or a path on
+    this machine.
     """
     from importlib.metadata import distribution
 
@@ -225,7 +225,7 @@ def write_policy_pack(folder: Path) -> Path:
     """Write the pack as Pulumi's engine starts it, from wherever groundplan is installed.
 
     Args:
-        folder: Of the project's state.
+        folder: Folder of the project's state.
 
     Returns:
         The pack's folder.

@@ -22,17 +22,17 @@ from spec.names import HOME
 LOCK, REQUIREMENTS = "requirements.lock", "requirements.txt"
 _LEFT_ALONE = re.compile(
     r"stacks/Pulumi\..*|models/.*|README\.md|requirements\.txt"
-)  # what is the company's own from the first day on
+)  # what belongs to the company from the first day
 _REVIEW_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
 class StackChange:
-    """What becomes of a stack.
+    """The result for one stack.
 
     Attributes:
-        review: By the newer release, held against this one's; None where it can't draw the stack.
-        refused: Why not.
+        review: By the newer release, compared with this one's; None where it rejects the stack.
+        refused: The reason for the rejection.
     """
 
     stack: str
@@ -45,10 +45,11 @@ class Upgrade:
     """A newer release, tried on a repository.
 
     Attributes:
-        requirement: It, as pip reads it.
-        packages: Locked packages that become others: name, version here, version there; empty where there is none.
-        objectives: What a stack file may say: sentences.
-        files: New text of each file of the repository that becomes another.
+        requirement: The release, as pip reads it.
+        packages: Locked packages that change: name, version here, version there; a version is empty where there is
+            none.
+        objectives: Changes in what a stack file may contain, as sentences.
+        files: New text of each file of the repository that changes.
         conflicts: New text of files that both the release and the company changed, with marks where they disagree.
     """
 
@@ -64,18 +65,18 @@ class Upgrade:
 
     @property
     def refused(self) -> bool:
-        """Whether a stack can't be drawn any more."""
+        """Whether the release rejects a stack."""
         return any(item.refused for item in self.stacks)
 
 
 def try_upgrade(root: Path, to: str) -> Upgrade:
-    """Install a release beside this one, and hold what it would make of each stack against what this one makes.
+    """Install a release beside this one, and compare what it would create for each stack with what this one creates.
 
     Args:
         to: A version, or a requirement as pip reads it, or a wheel's path.
 
     Raises:
-        UsageError: This is no repository with groundplan as a dependency, or there is no such release.
+        UsageError: This is not a repository with groundplan as a dependency, or there is no such release.
         GroundplanError: The release can't be installed or run.
     """
     if root == HOME:
@@ -125,10 +126,10 @@ def try_upgrade(root: Path, to: str) -> Upgrade:
 
 
 def take(upgrade: Upgrade) -> list[str]:
-    """Write the repository's files; the names of those that somebody must look at, whose new text lies beside them.
+    """Write the repository's files; returns the names of those that need a manual merge, with the new text beside them.
 
     Raises:
-        UsageError: The release can't draw every stack.
+        UsageError: The release rejects a stack.
     """
     for item in upgrade.stacks:
         if item.refused:
@@ -171,7 +172,7 @@ def _wanted(named: str, to: str) -> str:
         return to
     if not re.fullmatch(r"v?\d+(\.\d+)*\S*", to):
         raise UsageError(
-            f"expected a version, an address or a wheel, got {to!r}",
+            f"expected a version, a URL or a wheel, got {to!r}",
             where="RELEASE",
             fix="for example 0.2.0, or https://.../groundplan-0.2.0-py3-none-any.whl",
         )
@@ -180,10 +181,10 @@ def _wanted(named: str, to: str) -> str:
         return f"groundplan=={version}"
     if here not in named:
         raise UsageError(
-            f"the repository has it from {named.partition('@')[2].strip()}, so the version {version} alone does not"
-            " say where to find it",
+            f"the repository installs it from {named.partition('@')[2].strip()}, so the version {version} alone does"
+            " not say where to find it",
             where="RELEASE",
-            fix="give the whole address",
+            fix="give the full URL",
         )
     return named.partition("#")[0].strip().replace(here, version)
 
@@ -216,7 +217,7 @@ def _pip(folder: Path, *arguments: str) -> None:
 
 
 def _install(folder: Path, wanted: str) -> tuple[Path, str, str]:
-    """Where the release is now, its version, and how a repository names it."""
+    """Where the release is installed, its version, and how a repository names it."""
     release, report = folder / "release", folder / "report.json"
     _pip(release, "--no-build-isolation", "--report", str(report), wanted)
     (installed,) = json.loads(report.read_text(encoding="utf-8"))["install"]
@@ -225,7 +226,7 @@ def _install(folder: Path, wanted: str) -> tuple[Path, str, str]:
 
 
 def _locked(text: str) -> dict[str, tuple[str, str]]:
-    """Version and whole entry of each package that a lock names for this machine."""
+    """Version and full entry of each package that a lock names for this machine."""
     from packaging.requirements import Requirement
 
     found = {}
@@ -249,7 +250,7 @@ def _lock_of(release: Path) -> str:
 
 
 def _install_packages(folder: Path, release: Path) -> tuple[tuple[str, str, str], ...]:
-    """Install what the release wants of another version, beside the release; the rest is shared.
+    """Install the packages whose version differs, beside the release; the rest is shared.
 
     Returns:
         Name, version here, version there.
@@ -291,7 +292,7 @@ def _by_the_release(release: Path, root: Path, *arguments: str) -> str:
         text=True,
         timeout=_REVIEW_TIMEOUT_S,
     )
-    if done.returncode > 1 or not done.stdout:  # a review that finds something ends with 1
+    if done.returncode > 1 or not done.stdout:  # a review with findings ends with 1
         said = done.stderr.strip().removeprefix("error: ")
         raise GroundplanError(
             said if done.returncode == 2 else said[-500:] or "it printed nothing", where="the newer release"
@@ -309,7 +310,7 @@ def _stack(release: Path, root: Path, stack: str) -> StackChange:
         text = _by_the_release(release, root, "-m", "groundplan", "review", "--stack", stack, "--format", "json")
     except GroundplanError as error:
         return StackChange(stack, refused=error.what)
-    now = TypeAdapter(Review).validate_json(text)  # what a newer release says besides is left out
+    now = TypeAdapter(Review).validate_json(text)  # further fields of a newer release are ignored
     return StackChange(stack, dataclasses.replace(now, comparison=compare(_own_version(), review(root, stack), now)))
 
 
@@ -340,7 +341,7 @@ def _schema_changes(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 def _merged(
     root: Path, folder: Path, here: dict[str, str], there: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Files that both releases write: with the newer one's changes, and those that can't be told from the company's
+    """Files that both releases write: with the newer one's changes, and those whose changes conflict with the company's
     own.
     """
     files, conflicts = dict[str, str](), dict[str, str]()
@@ -357,7 +358,7 @@ def _merged(
 
 
 def _merge(folder: Path, own: str, base: str, new: str) -> tuple[str, bool]:
-    """Git's merge of three texts, and whether it needed nobody."""
+    """Git's merge of three texts, and whether it had no conflicts."""
     paths = [folder / name for name in ("own.txt", "base.txt", "new.txt")]
     for path, text in zip(paths, (own, base, new), strict=True):
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A newer release, tried on a repository, as people and programs read it."""
+"""The result of trying a newer release on a repository, for users and programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 12
 
 
 def print_upgrade(found: Upgrade) -> None:
-    """What it changes, shortest first."""
+    """What it changes, shortest part first."""
     console = terminal.console()
     console.print(f"[bold]groundplan {found.before} -> {found.version}[/bold]")
     packages = [f"{name} {here or '(new)'} -> {there}" for name, here, there in found.packages]
@@ -20,12 +20,12 @@ def print_upgrade(found: Upgrade) -> None:
     console.print(f"packages     {shown or 'no change'}", markup=False)
     console.print(f"objectives   {'; '.join(found.objectives) or 'no change'}", markup=False)
     console.print(
-        f"files        {', '.join([*found.files, *(f'{name} (yours differs, too)' for name in found.conflicts)])}",
+        f"files        {', '.join([*found.files, *(f'{name} (you also changed it)' for name in found.conflicts)])}",
         markup=False,
     )
     for item in found.stacks:
         if item.refused:
-            console.print(f"\n[bold]Stack {item.stack}[/bold] is rejected by it")
+            console.print(f"\n[bold]Stack {item.stack}[/bold] is rejected by this release")
             console.print(f"  {item.refused}", markup=False)
         else:
             console.print(f"\n[bold]Stack {item.stack}[/bold]", end="")

@@ -1,1 +1,1 @@
-"""``groundplan verify``: does a stack do what it is for, and hold what it promises? One dated report."""
+"""``groundplan verify``: does a stack work, and does it keep its promises? One dated report."""

@@ -20,7 +20,7 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
     """Verify the platform of this machine; or the stack on AWS whose outputs are named, with the caller's credentials.
 
     Args:
-        read_only: Look only: no event, no version, no request, no alarm.
+        read_only: Only read: no event, no version, no request, no alarm.
 
     Raises:
         GroundplanError: Nothing is running.
@@ -50,7 +50,7 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
         _where(local, outputs.account_id, outputs.region),
         _revision(home.root),
     )
-    say("reading back what is stored and set up")
+    say("reading back what is stored and configured")
     stored.look(report, outputs, client)
     stored.refusals(report, outputs, client, local=local)
     if read_only:
@@ -63,7 +63,7 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
 
 
 def _on_aws(report: Report, outputs: Any, client: Any) -> None:
-    """Endpoints are asked for nothing in particular: which entities there are, only their data tells."""
+    """Endpoints are not called for a prediction: only their data shows which entities exist."""
     report.checks.append(
         Check(
             working.AREA,
@@ -103,7 +103,7 @@ def write(report: Report, out: Path) -> list[Path]:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"can't be written: {error.strerror}", where=f"--out {out}", fix="name another folder"
+            f"can't be written: {error.strerror}", where=f"--out {out}", fix="choose another folder"
         ) from None
     return list(files)
 

@@ -1,4 +1,4 @@
-"""What a verification finds, and the report of it."""
+"""The findings of a verification, and its report."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STATES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         state: One of ``STATES``.
-        found: What was seen, in words.
-        wanted: What it is held to.
+        found: What was observed, in words.
+        wanted: The expected value.
         seconds: How long it took.
     """
 
@@ -39,7 +39,7 @@ class Check:
 
 
 def checked(area: str, what: str, holds: bool, found: str, wanted: str) -> Check:
-    """A check that passes where something holds."""
+    """A check that passes if a condition holds."""
     return Check(area, what, "passed" if holds else "failed", found, wanted)
 
 
@@ -49,7 +49,7 @@ class Report:
 
     Attributes:
         begun: When, ISO 8601, UTC.
-        where: Which cloud answered.
+        where: The cloud that was checked.
         left: What it left behind, and why.
     """
 
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and something was looked at."""
+        """Nothing failed, and something was checked."""
         return bool(self.checks) and not any(check.state == "failed" for check in self.checks)
 
     @property
@@ -79,24 +79,24 @@ class Report:
 
     @contextmanager
     def looking(self, area: str, what: str) -> Iterator[None]:
-        """What fails with an error is a failed check; the others go on."""
+        """An error makes the check fail; the others continue."""
         from spec.errors import GroundplanError
 
         try:
             yield
         except GroundplanError as error:
             self.checks.append(Check(area, what, "failed", str(error)))
-        except Exception as error:  # a library's own: whichever, nothing was seen
+        except Exception as error:  # any error of a library: nothing was observed
             self.checks.append(Check(area, what, "failed", f"{type(error).__name__}: {str(error)[:300]}"))
 
 
 def as_json(report: Report) -> str:
-    """All of it."""
+    """The complete report."""
     return json.dumps(report.document(), indent=1) + "\n"
 
 
 def as_html(report: Report) -> str:
-    """One page without anything from elsewhere."""
+    """One self-contained page."""
     e = html.escape
     title = f"Verification of stack {report.stack}"
     body = [

@@ -1,4 +1,4 @@
-"""What lies in an account, read back from AWS's APIs: encryption, access, retention, tags, endpoints, alarms."""
+"""What exists in an account, read back from AWS's APIs: encryption, access, retention, tags, endpoints, alarms."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from policies.iam import Policies, Request, evaluate, read
 from spec.outputs import Outputs
 
 Client = Callable[[str], Any]
-AREA = "Stored and set up"
+AREA = "Stored and configured"
 _check = partial(checked, AREA)
 _TAGS = ("Project", "Environment", "Owner")
 _LOCKED = ("raw", "audit")
 
 
 def look(report: Report, outputs: Outputs, client: Client) -> None:
-    """Add what is found to a report."""
+    """Add the findings to a report."""
     for zone in sorted(outputs.buckets):
         with report.looking(AREA, f"bucket {zone}"):
             report.checks += _bucket(zone, outputs, client("s3"))
@@ -47,9 +47,9 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
         there = {item["AlarmName"]: item for page in pages for item in page["MetricAlarms"]}
         silent = [name for name in alarms if name in there and not there[name]["AlarmActions"]]
         missing = [name for name in alarms if name not in there]
-        said = f"{len(alarms) - len(missing)} of {len(alarms)} there, {len(silent)} without an action"
+        said = f"{len(alarms) - len(missing)} of {len(alarms)} exist, {len(silent)} without an action"
         report.checks.append(
-            _check("every alarm exists and notifies somebody", not missing and not silent, said, "all of them")
+            _check("every alarm exists and has a recipient", not missing and not silent, said, "all of them")
         )
 
 
@@ -110,7 +110,7 @@ def _endpoint(model: str, name: str, sagemaker: Any) -> Iterator[Check]:
 
 
 def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -> None:
-    """What must not be possible: on AWS tried, on the local cloud reckoned from the policies that lie there."""
+    """What must not be possible: tried on AWS, computed from the deployed policies on the local cloud."""
     area, bucket = "Refused", outputs.buckets["curated"]
     with report.looking(area, "access to the lake"):
         policy = read(client("s3").get_bucket_policy(Bucket=bucket)["Policy"], f"policy of {bucket}")
@@ -119,7 +119,7 @@ def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -
             {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}, "every right"
         )
         cases = (
-            ("anybody reads an object", "anonymous", (), {"aws:SecureTransport": "true"}),
+            ("anyone reads an object", "anonymous", (), {"aws:SecureTransport": "true"}),
             (
                 "a role of the account with full access uses plain HTTP",
                 of_ours,
@@ -137,7 +137,7 @@ def refusals(report: Report, outputs: Outputs, client: Client, *, local: bool) -
             report.checks.append(Check(area, what, state, f"{decision.outcome}: {decision.reason}", "denied"))
     if local:
         return
-    for what, scheme in (("anybody reads over HTTPS", "https"), ("anybody reads by plain HTTP", "http")):
+    for what, scheme in (("anyone reads over HTTPS", "https"), ("anyone reads over plain HTTP", "http")):
         with report.looking(area, what):
             status = _status(f"{scheme}://{bucket}.s3.{outputs.region}.amazonaws.com/platform/outputs.json")
             report.checks.append(

@@ -1,6 +1,4 @@
-"""Whether a stack works: an event goes all the way to a prediction, and what was asked is captured, counted and
-watched.
-"""
+"""Whether a stack works: an event becomes a prediction, and requests are captured, counted and monitored."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ CAPTURE_TIMEOUT_S, METRIC_TIMEOUT_S = 30.0, 30.0
 
 
 def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Path, say: Callable[[str], None]) -> None:
-    """Send an event, run the model's pipeline, and ask the endpoint for it, on the platform of this machine."""
+    """Send an event, run the model's pipeline, and request its prediction, on the platform of this machine."""
     from groundplan.local.experiments import inside, run_experiment
     from pipelines.context import load_definition
     from pipelines.data.broker import producer, send
@@ -77,14 +75,16 @@ def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Pa
 
 
 def _event(outputs: Outputs, contract: Any) -> dict[str, Any]:
-    """An event like the first of the topic, of an entity that nobody has met."""
+    """An event like the first of the topic, for a new entity."""
     from pipelines.data.dead_letters import messages
 
     first = next((message.value() for message in messages(outputs, contract.topic) if message.value()), None)
     if first is None:
         from spec.errors import GroundplanError
 
-        raise GroundplanError(f"the topic {contract.topic} is empty", fix="send an event of its contract first")
+        raise GroundplanError(
+            f"the topic {contract.topic} is empty", fix="first send an event that matches its contract"
+        )
     event: dict[str, Any] = json.loads(first)
     own = contract.keys[0]
     number = random.SystemRandom().randrange(10**8, 10**9)
@@ -159,7 +159,7 @@ def answers_at(
     body: dict[str, Any],
     begun: float | None = None,
 ) -> None:
-    """Ask an endpoint, and hold its answers to the model's objectives."""
+    """Call an endpoint, and compare its answers with the model's objectives."""
     runtime, s3, bucket = client("sagemaker-runtime"), client("s3"), outputs.buckets["models"]
     request = {"EndpointName": name, "ContentType": "application/json", "Body": json.dumps(body)}
 
@@ -229,7 +229,7 @@ def answers_at(
 
 
 def _seen(what: str, count: Callable[[], float], of: str, timeout_s: float) -> Check:
-    """Look again and again: captures and metrics come a while later."""
+    """Check repeatedly: captures and metrics appear after a while."""
     started = time.monotonic()
     while not (found := count()) and time.monotonic() - started < timeout_s:
         time.sleep(0.5)
@@ -255,7 +255,7 @@ def _invocations(cloudwatch: Any, endpoint: str) -> float:
 
 
 def alarm_of(cloudwatch: Any, alarms: dict[str, str]) -> Check:
-    """Set one alarm off, see it, and put it back."""
+    """Set one alarm off, check its state, and reset it."""
     kind, name = next(iter(sorted(alarms.items())))
 
     def state() -> str:

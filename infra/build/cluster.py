@@ -31,7 +31,7 @@ class OnCluster:
     """The cluster layer.
 
     Attributes:
-        after: For what may only be made once namespaces are closed and images are held to their signature.
+        after: Options for what may only be created once namespaces are closed and image signatures are enforced.
     """
 
     cluster: Cluster
@@ -42,8 +42,8 @@ class OnCluster:
 def build_cluster(given: Given, base: Foundation, data: Data, models: Models) -> OnCluster:
     """The cluster of a stack."""
     scope, plan, roles = given.scope, given.plan, data.identity.role_arns
-    # Made by `groundplan bootstrap`. A refresh reads objects of every kind; who deploys is the cluster's maker, whom
-    # EKS lets in.
+    # Created by `groundplan bootstrap`. A refresh reads objects of every kind; the deploying role is the cluster's
+    # creator, to which EKS gives access.
     reader: pulumi.Input[str] = f"arn:aws:iam::{scope.account_id}:role/{scope.project}-drift"
     drift = {"drift": (reader, "AmazonEKSAdminViewPolicy")} if given.wanted.deploys_from else {}
     cluster = Cluster(
@@ -123,7 +123,7 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
         MetricsArgs(
             cluster=cluster,
             topic_arn=models.monitoring.topic_arns["operations"],
-            # Managed Prometheus takes no multi-region key, and this class never has one.
+            # Managed Prometheus does not accept multi-region keys, and this class never has one.
             key_arn=base.keys[DataClass.RESTRICTED],
             log_retention_days=plan.monitoring.log_retention_days,
             latency_ms={
@@ -158,7 +158,7 @@ def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str,
         "models": NamespaceArgs(
             cpu=limit,
             service_accounts={"serving": roles["cluster-serving"]},
-            # Requests come through Istio's gateway and Knative's activator; explainers go the same way.
+            # Requests come through Istio's gateway and Knative's activator; explainers use the same path.
             reachable_from=("istio-system", "knative-serving"),
             calls=("istio-system", "knative-serving"),
             gpus=plan.cluster.gpu_limit,

@@ -1,4 +1,4 @@
-"""Where data arrives and stays: lake, catalog, feature store, streaming, tracking, and the roles that may touch
+"""Where data arrives and stays: lake, catalog, feature store, streaming, tracking, and the roles that may access
 them.
 """
 
@@ -31,10 +31,10 @@ class FeatureStore:
     """Where features are read online.
 
     Attributes:
-        arn_pattern: Fits every table.
+        arn_pattern: Matches every table.
         tables: Name of the table of each view.
-        prefix: Of the tables' names.
-        backed_up: ARNs of tables that backups take in.
+        prefix: Prefix of the tables' names.
+        backed_up: ARNs of tables that are backed up.
     """
 
     arn_pattern: str
@@ -48,7 +48,7 @@ class Data:
     """The data layer.
 
     Attributes:
-        kafka: As the outputs have it; empty where nothing streams.
+        kafka: As in the outputs; empty where nothing is streamed.
     """
 
     lake: Lake
@@ -118,7 +118,7 @@ def _lake(given: Given, base: Foundation) -> Lake:
             retention_days=plan.retention_days,
             raw_lock_days=plan.raw_lock_days,
             audit_lock_days=plan.audit_retention_days,
-            # In production nobody, not even the account's root, may shorten what the law asks for.
+            # In production nobody, not even the account's root user, may shorten what the law requires.
             audit_lock_mode=(
                 "COMPLIANCE" if given.scope.protect and Regime.SOX in given.wanted.compliance else "GOVERNANCE"
             ),

@@ -17,7 +17,7 @@ from spec.zones import DATA_CLASS, DataClass
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """What every other layer stands on.
+    """What every other layer builds on.
 
     Attributes:
         keys: ARN of the KMS key of each class of data.

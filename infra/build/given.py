@@ -19,7 +19,7 @@ ON_SAGEMAKER = ("realtime", "serverless")
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """Everything that the layers are drawn from.
+    """Everything that the layers are built from.
 
     Attributes:
         root: The project's folder.

@@ -9,7 +9,7 @@ from spec.errors import UsageError
 from spec.names import HOME
 
 DOCKERFILE = "pipelines/Dockerfile"
-FOLDER = "/opt/groundplan"  # where the image holds the project
+FOLDER = "/opt/groundplan"  # the project's folder in the image
 _MODELS, _LOCK = "models", "requirements.lock"
 _TAG_LENGTH = 16
 
@@ -22,7 +22,7 @@ def image_files(root: Path) -> dict[str, str]:
         root: The project's folder.
 
     Raises:
-        UsageError: Nothing says which packages to install.
+        UsageError: There is no lock file with the packages to install.
     """
     allowed = [
         line[1:]
@@ -32,9 +32,9 @@ def image_files(root: Path) -> dict[str, str]:
     bases = dict.fromkeys(allowed, HOME) | {_MODELS: root, _LOCK: root if (root / _LOCK).is_file() else HOME}
     if not (bases[_LOCK] / _LOCK).is_file():
         raise UsageError(
-            f"there is no {_LOCK}, which names the packages of the container image",
+            f"{_LOCK} not found; it lists the packages of the container image",
             where=str(root),
-            fix="take the one of your release of groundplan",
+            fix="copy it from your release of groundplan",
         )
     found = {}
     for name, base in bases.items():
@@ -45,7 +45,7 @@ def image_files(root: Path) -> dict[str, str]:
 
 
 def image_tag(files: dict[str, str]) -> str:
-    """A name for the files' content, so that the same project is the same image, wherever it is built."""
+    """A name for the files' content, so that the same project gives the same image, wherever it is built."""
     digest = hashlib.sha256()
     for name, file in sorted(files.items()):
         digest.update(f"{name}\0{hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode())

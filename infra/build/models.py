@@ -1,4 +1,4 @@
-"""How models are served, and what watches them."""
+"""How models are served and monitored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Models:
     """The model layer.
 
     Attributes:
-        endpoints: SageMaker's, by model.
+        endpoints: SageMaker endpoints, by model.
     """
 
     image: Image

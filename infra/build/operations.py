@@ -1,4 +1,4 @@
-"""What watches, pays, schedules, records and recovers; and where people work."""
+"""Monitoring, cost, schedules, audit and recovery; and where people work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from infra.build.given import Given
 from infra.build.models import Models
 from spec.zones import DATA_CLASS, DataClass, Zone
 
-MODEL_BUDGET_MARGIN = 1.25  # a model's own budget against what its design costs
+MODEL_BUDGET_MARGIN = 1.25  # a model's own budget relative to what its design costs
 WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
 
 
@@ -55,7 +55,7 @@ def build_operations(
             watch=plan.audit.watch,
             standards=plan.audit.standards,
         ),
-        # CloudTrail tries to write before it is made.
+        # CloudTrail tries to write while it is being created.
         pulumi.ResourceOptions(depends_on=[lake.policies[Zone.AUDIT]]),
     )
     cost = Cost(
@@ -66,7 +66,7 @@ def build_operations(
             alert_percent=wanted.budget.alert_percent,
             addresses=(wanted.stakeholders.finance, wanted.owner),
             topic_arn=models.monitoring.topic_arns["finance"],
-            # A budget of less than ten dollars would alert at noise.
+            # A budget of less than ten dollars would alert on noise.
             model_usd={
                 model: max(10.0, round(MODEL_BUDGET_MARGIN * plan.model_usd(model), 2)) for model in wanted.models
             },

@@ -1,4 +1,4 @@
-"""What a stack tells the pipelines: the contract of ``spec.outputs``, filled in."""
+"""What a stack passes to the pipelines: the contract of ``spec.outputs``, filled in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def outputs(
     workflows: dict[str, Workflow],
     cost: Cost,
 ) -> dict[str, Any]:
-    """All that ``spec.outputs`` promises, exported and put where the pipelines read it."""
+    """Everything that ``spec.outputs`` promises, exported and stored where the pipelines read it."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
     exported = {
         "project": scope.project,

@@ -1,4 +1,4 @@
-"""The program: reads one stack's objectives, draws the design, makes the components, exports the outputs."""
+"""The program: reads one stack's objectives, computes the design, creates the components, exports the outputs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from spec.objectives import parse
 
 
 def build(root: Path) -> None:
-    """Make the platform of the current stack. Called once, by the engine or by the local cloud.
+    """Create the platform of the current stack. Called once, by the engine or by the local cloud.
 
     Args:
-        root: Of the project, with ``models/``.
+        root: The project's folder, with ``models/``.
 
     Raises:
-        UsageError: The objectives are wrong or can't be met.
+        UsageError: The objectives are invalid or can't be met.
     """
     stack = parse(
         _config(), where=f"stacks/Pulumi.{pulumi.get_stack()}.yaml", planned=bool(os.environ.get("GROUNDPLAN_PLANNED"))
@@ -46,7 +46,7 @@ def build(root: Path) -> None:
     )
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
-    # A review tells of a platform that is over its budget, and of all else that is wrong with it.
+    # A review reports a platform that is over its budget, together with everything else that is wrong with it.
     plan = design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW"))
     folders = folders_of(root, wanted.models)
     contracts, views = shared(folders)

@@ -1,4 +1,4 @@
-"""How models are trained again: SageMaker Pipelines, or CronJobs on the cluster."""
+"""How models are retrained: SageMaker Pipelines, or CronJobs on the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spec.zones import DataClass, Zone
 
 
 def build_retraining(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster) -> dict[str, Workflow]:
-    """What the design says for each model; the SageMaker Pipelines by model."""
+    """Retrain each model as its design says; returns the SageMaker Pipelines by model."""
     scope, plan = given.scope, given.plan
     outputs_uri = f"s3://{scope.bucket_name(Zone.CURATED)}/platform/outputs.json"
     definition = json.loads((Path(__file__).parent / "pipeline.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """From objectives to a design: for each layer the cheapest option that meets every objective.
 
-``design`` is a pure function: no Pulumi, no AWS, no clock. Each decision keeps what forced it and what was
-turned down, so that the platform can explain itself to the people who pay for it.
+``design`` is a pure function: no Pulumi, no AWS, no clock. Each decision records what forced it and what was
+rejected, so that the platform can explain itself to the people who pay for it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
     """The cheapest platform that meets every objective.
 
     Args:
-        within_budget: Whether one that costs more than the budget is refused.
+        within_budget: Whether a platform that costs more than the budget is refused.
 
     Raises:
         UsageError: No option meets the objectives of a layer, or the whole costs more than the budget;
@@ -111,7 +111,7 @@ def _within_budget(objectives: Objectives, result: Design) -> None:
     )
     raise UsageError(
         f"the cheapest platform that meets the objectives costs {result.monthly_usd:,.0f} USD a month;"
-        f" {objectives.budget.monthly_usd:,.0f} USD is allowed. What costs most:{causes}",
+        f" {objectives.budget.monthly_usd:,.0f} USD is allowed. The largest costs:{causes}",
         where="groundplan:objectives.budget.monthly_usd",
         fix=f"allow at least {math.ceil(result.monthly_usd)} USD, or relax one of these",
     )

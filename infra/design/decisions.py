@@ -1,4 +1,4 @@
-"""How a decision is made and kept: options, the cheapest feasible one, and what was turned down."""
+"""How a decision is made and recorded: options, the cheapest feasible one, and the rejected ones."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Decision:
 
     Attributes:
         objectives: What forced it, each ``path: value`` below ``groundplan:objectives``.
-        because: One sentence that leads from the objectives to the choice.
+        because: One sentence that explains how the objectives lead to the choice.
         monthly_usd: What it costs; a decision that saves has a negative amount.
-        model: The model it was made for; empty where it serves all.
+        model: The model it was made for; empty where it applies to all.
     """
 
     layer: str
@@ -43,11 +43,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why an option can't meet the objectives, and the nearest value of the objective that would let it.
+    """Why an option can't meet the objectives, and the nearest value of the objective with which it could.
 
     Attributes:
         objective: Path below ``groundplan:objectives``; empty where no objective could be relaxed.
-        given: The value it has.
+        given: Its current value.
     """
 
     why: str
@@ -57,7 +57,7 @@ class Obstacle:
 
     @property
     def distance(self) -> float:
-        """How far the nearest value is from the given one, as a factor's logarithm; 0 where they are no numbers."""
+        """How far the nearest value is from the given one, as a factor's logarithm; 0 where they are not numbers."""
         numbers = all(
             isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
             for value in (self.nearest, self.given)
@@ -116,8 +116,8 @@ def _infeasible(layer: str, ranked: list[Option[T]], objectives: tuple[str, ...]
         f"\n  {option.name}: {'; '.join(obstacle.why for obstacle in option.obstacles)}" for option in ranked
     )
     relaxable = [option for option in ranked if all(obstacle.objective for obstacle in option.obstacles)]
-    # The fewer objectives must give way, and the less, the nearer. Of options that ask for the same, the cheapest
-    # stands for all.
+    # The fewer objectives must change, and the less, the nearer. Of options that require the same changes, only the
+    # cheapest is listed.
     asked: dict[tuple[tuple[str, Any], ...], Option[T]] = {}
     for option in sorted(relaxable, key=lambda option: (len(option.obstacles), option.monthly_usd)):
         asked.setdefault(tuple((obstacle.objective, obstacle.nearest) for obstacle in option.obstacles), option)

@@ -1,6 +1,6 @@
 """The price book: list prices as dated data.
 
-Source and date of each file stand in ``infra/design/prices/README.md``.
+The source and date of each file are in ``infra/design/prices/README.md``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PriceBook:
     """List prices in USD.
 
     Attributes:
-        region: The region the prices hold for; other regions are estimated with them.
+        region: The region of the prices; other regions are estimated with them.
         as_of: Date of the newest figure.
         services: ``(service, item) -> USD`` per the unit of the source file.
     """

@@ -1,4 +1,4 @@
-"""``groundplan prices refresh``: the price book, read anew from the AWS Price List API.
+"""``groundplan prices refresh``: the price book, read again from the AWS Price List API.
 
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 An item whose price the API does not name clearly keeps its old figure and is reported: a wrong price is worse than an
@@ -22,7 +22,7 @@ from spec.errors import GroundplanError, UsageError
 from spec.regions import REGIONS
 
 FARTHEST = 5.0  # prices differ between regions by less than this factor; more means that the API counts in another unit
-API_REGION = "us-east-1"  # the API answers in few regions, for all of them
+API_REGION = "us-east-1"  # the API exists in few regions, and covers all of them
 LINUX = {"operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used"}
 
 
@@ -104,15 +104,15 @@ class Refreshed:
 
 
 def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refreshed:
-    """Read every price anew and write the price book.
+    """Read every price again and write the price book.
 
     Args:
         folder: Where the price book's files are.
-        client: A boto3 client of ``pricing``; None makes one.
+        client: A boto3 client of ``pricing``; None creates one.
 
     Raises:
         UsageError: No such region, or no price book in ``folder``.
-        GroundplanError: The API can't be asked (no credentials, no right, no way out); nothing is written then.
+        GroundplanError: The API can't be queried (no credentials, no permission, no network); nothing was written.
     """
     if region not in REGIONS:
         raise UsageError(f"{region!r} is not an AWS region", where="--region", fix="for example eu-central-1")
@@ -176,7 +176,7 @@ def _services(path: Path, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, 
 
 
 class _Api:
-    """GetProducts of one region; each service is asked for once."""
+    """GetProducts of one region; each service is queried once."""
 
     def __init__(self, client: Any, region: str) -> None:
         self._client, self._region = client, region
@@ -203,7 +203,7 @@ class _Api:
         return found
 
     def _of(self, service_code: str, usage: str) -> list[tuple[dict[str, str], float]]:
-        # EC2 alone has a hundred thousand products a region; its NAT gateways and volumes have groups of their own.
+        # EC2 alone has a hundred thousand products a region; its NAT gateways and volumes have separate groups.
         group = (
             {"NatGateway": "NAT Gateway", "EBS": "Storage"}.get(re.split(r"[-:]", usage)[0], "")
             if service_code == "AmazonEC2"

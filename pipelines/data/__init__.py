@@ -1,1 +1,1 @@
-"""Events on their way: read, decoded, masked, stored, set aside, forgotten."""
+"""Processing of events: reading, decoding, masking, storing, quarantine, forgetting."""

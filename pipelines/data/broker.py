@@ -13,7 +13,7 @@ from spec.outputs import Outputs
 SESSION_TIMEOUT_MS = 6000  # a member that was killed holds its partitions no longer than this; brokers refuse less
 FETCH_WAIT_MS = 100  # a topic's end is seen after it
 _FETCH_BYTES = 8 * 1024 * 1024
-MOST_BYTES = 10 * 1024 * 1024  # of one event; brokers take less by default
+MOST_BYTES = 10 * 1024 * 1024  # of one event; brokers accept less by default
 SEND_TIMEOUT_S = 60.0
 
 
@@ -26,14 +26,14 @@ def servers_of(outputs: Outputs) -> str:
     found = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or outputs.kafka.bootstrap_servers
     if not found:
         raise GroundplanError(
-            "this stack has no event stream", where="groundplan:objectives.events.per_second", fix="give a rate above 0"
+            "this stack has no event stream", where="groundplan:objectives.events.per_second", fix="set a rate above 0"
         )
     return found
 
 
 def client_config(outputs: Outputs) -> dict[str, Any]:
-    """What every client needs. A broker that the environment names is used as it is; the stack's own is MSK, with
-    IAM.
+    """The configuration of every client. A broker named by the environment is used as it is; the stack's own is MSK,
+    with IAM.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": servers_of(outputs),
@@ -86,18 +86,18 @@ def producer(outputs: Outputs) -> Any:
 
 
 def validates() -> bool:
-    """Whether the broker itself holds events to their contracts, as MSK never does."""
+    """Whether the broker itself validates events against their contracts, which MSK never does."""
     return bool(os.environ.get("KAFKA_VALIDATES"))
 
 
 def send(
     client: Any, messages: Iterable[Mapping[str, Any]], where: str, said: Callable[[int], None] = lambda count: None
 ) -> int:
-    """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; how many there
-    were.
+    """Send messages (arguments of ``Producer.produce``) and wait until the broker has acknowledged each; returns their
+    number.
 
     Raises:
-        GroundplanError: The broker refused one, or did not take them in time.
+        GroundplanError: The broker refused one, or did not accept them in time.
     """
     from confluent_kafka import KafkaException
 
@@ -117,7 +117,7 @@ def send(
                 client.poll(0.1)
             except KafkaException as error:
                 raise GroundplanError(
-                    f"the broker's client refuses an event: {error.args[0].str()}", where=where
+                    f"the Kafka client refuses an event: {error.args[0].str()}", where=where
                 ) from None
         count += 1
         if count % 1000 == 0:
@@ -135,10 +135,10 @@ def send(
 
 
 def good(messages: Iterable[Any], where: str) -> list[Any]:
-    """Events and ends of partitions among what a consumer was given.
+    """Events and ends of partitions among what a consumer received.
 
     Raises:
-        GroundplanError: The broker says something that waiting does not mend.
+        GroundplanError: The broker reported an error that waiting does not fix.
     """
     from confluent_kafka import KafkaError
 
@@ -176,7 +176,7 @@ def partitions(client: Any, topic: str) -> list[int]:
 
 
 def _quiet_logger() -> logging.Logger:
-    """Librdkafka's own lines (a broker that went away, and is back) go to the log at debug level."""
+    """Librdkafka's own messages (a broker that disappeared and returned) go to the log at debug level."""
     logger = logging.getLogger("groundplan.kafka")
     logger.setLevel(logging.ERROR)
     return logger

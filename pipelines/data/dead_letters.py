@@ -1,4 +1,4 @@
-"""Dead letters: events that hold not to their contract, with why, where they stood, and their original bytes."""
+"""Dead letters: events that violate their contract, with the reason, their position, and their original bytes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from spec.outputs import Outputs
 
 READ_TIMEOUT_S = 30.0
 READERS = "groundplan-dead-letters"  # a group that commits nothing
-OURS = "groundplan."  # begins the names of our headers: senders have their own, and they stay with their events
-REPLAYED = f"{OURS}replayed"  # of an event that came from the dead-letter topic
-ERASED = "forgotten-letters/"  # names of letters of people who were forgotten, below this prefix of the curated zone
-FIRST_SENT = (  # of such an event: when it was sent first, so that it doesn't come after what corrected it
+OURS = "groundplan."  # prefix of our headers: senders have their own, which stay with their events
+REPLAYED = f"{OURS}replayed"  # set on an event that came from the dead-letter topic
+ERASED = "forgotten-letters/"  # identifiers of forgotten people's letters, below this prefix of the curated zone
+FIRST_SENT = (  # of such an event: when it was first sent, so that it doesn't come after its correction
     f"{OURS}first_sent_ms"
 )
 
@@ -34,15 +34,15 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One event, as it stands in the dead-letter topic.
+    """One event in the dead-letter topic.
 
     Attributes:
-        partition, offset: Where it stood in its topic; this names it. A negative partition: the broker would not have
-            taken it there.
-        letter_partition, letter_offset: Where it stands among the dead letters.
-        timestamp_ms: When it was sent first, milliseconds since 1970.
-        value: Its bytes, as they came.
-        headers: Its sender's headers, in their order; a name may be there several times, and a value may be missing.
+        partition, offset: Its position in its topic, which identifies it. A negative partition: the broker would not
+            have accepted it there.
+        letter_partition, letter_offset: Its position among the dead letters.
+        timestamp_ms: When it was first sent, milliseconds since 1970.
+        value: Its original bytes.
+        headers: Its sender's headers, in order; a name may occur several times, and a value may be missing.
     """
 
     topic: str
@@ -65,8 +65,8 @@ def topic_of(topic: str) -> str:
 
 
 def headers(refused: Refused, contract: Contract, message: Any = None) -> list[tuple[str, Any]]:
-    """The sender's, and why and where it stood; an event that the broker would not have taken (``message`` None)
-    stood nowhere.
+    """The sender's headers, the reason, and its position; an event that the broker would not have accepted (``message``
+    None) has none.
     """
     stood = (
         {}
@@ -97,7 +97,7 @@ def senders(message: Any) -> Headers:
 
 
 def first_sent_ms(message: Any) -> int:
-    """When an event was sent first, milliseconds since 1970; for one that was a dead letter, before it became one."""
+    """When an event was first sent, milliseconds since 1970; for a replayed dead letter, before it became one."""
     for name, value in message.headers() or ():
         if name == FIRST_SENT and value and value.decode("ascii", "replace").removeprefix("-").isdigit():
             return int(value)
@@ -119,7 +119,7 @@ def read(context: Context, topic: str) -> Iterator[DeadLetter]:
 
 
 def messages(outputs: Outputs, topic: str) -> Iterator[Any]:
-    """Every message that a topic holds by now.
+    """Every message that a topic contains now.
 
     Raises:
         GroundplanError: There is no such topic, or the broker stopped answering.
@@ -143,22 +143,22 @@ def messages(outputs: Outputs, topic: str) -> Iterator[Any]:
 
 
 def shown(context: Context, topic: str) -> Iterator[DeadLetter]:
-    """All dead letters of a topic but those of people who were forgotten."""
+    """All dead letters of a topic except those of forgotten people."""
     erased = {tuple(name) for name in _erased(context, topic)}
     return (letter for letter in read(context, topic) if (letter.partition, letter.offset) not in erased)
 
 
 def erase(context: Context, topic: str, subject: str) -> int:
-    """Take the letters of one person out of sight, and where the broker can, out of the dead-letter topic; how many
-    there were.
+    """Hide the letters of one person, and where the broker can, delete them from the dead-letter topic; returns their
+    number.
 
-    A topic takes nothing out of its middle. So all other letters are sent again, each as it was, and then everything up
-    to where the topic ended is deleted. Whoever reads in between finds letters twice, and takes each once, by its name.
-    The local broker knows no such deletion (and others that were named may not): there the letters' bytes stay until
-    their retention ends, and nothing here shows or replays them.
+    Nothing can be deleted from the middle of a topic. So all other letters are sent again unchanged, and then
+    everything up to the topic's previous end is deleted. Readers in between find letters twice, and use each once, by
+    its identifier. The local broker does not support this deletion (and neither may others): there the letters' bytes
+    stay until their retention ends, but they are neither shown nor replayed.
 
     Args:
-        subject: The personal value, as it stands in the letters' bytes.
+        subject: The personal value, as in the letters' bytes.
     """
     sought, erased = subject.encode(), _erased(context, topic)
     theirs = [letter for letter in shown(context, topic) if sought in letter.value or sought == letter.key]
@@ -172,7 +172,7 @@ def erase(context: Context, topic: str, subject: str) -> int:
 
 
 def _erased(context: Context, topic: str) -> list[list[int]]:
-    """Partition and offset of the letters of people who were forgotten."""
+    """Partition and offset of the letters of forgotten people."""
     try:
         found: list[list[int]] = json.loads(context.get("curated", f"{ERASED}{topic}.json"))
     except context.s3.exceptions.NoSuchKey:
@@ -181,7 +181,7 @@ def _erased(context: Context, topic: str) -> list[list[int]]:
 
 
 def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> None:
-    """Send all letters again but some, then delete what was there before.
+    """Send all letters except some again, then delete what was there before.
 
     https://kafka.apache.org/protocol#The_Messages_DeleteRecords
     """
@@ -214,13 +214,13 @@ def _rewrite(context: Context, topic: str, without: set[tuple[int, ...]]) -> Non
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of sending a topic's dead letters again.
+    """The result of replaying a topic's dead letters.
 
     Attributes:
-        letters: How many were asked for.
+        letters: How many were requested.
         sent: How many of them were sent now.
         before: How many had been sent earlier.
-        refused: Where each one stood that the broker would refuse, and why.
+        refused: Position of each one that the broker would refuse, and why.
     """
 
     letters: int
@@ -232,14 +232,14 @@ class Replayed:
 def replay(context: Context, topic: str, reason: str = "") -> Replayed:
     """Send dead letters to their topic again, each once, however often this is called.
 
-    What is sent is told by a header, so a letter that was replayed before is known by it. Those that still violate the
-    contract come back as dead letters of their new position; where the broker would refuse them they are kept back.
+    A header marks what is sent, so that a letter that was replayed before is recognized. Those that still violate the
+    contract return as dead letters with their new position; where the broker would refuse them they are kept back.
 
     Args:
-        reason: Only those refused for this reason.
+        reason: Only those rejected for this reason.
 
     Raises:
-        GroundplanError: The broker does not take them.
+        GroundplanError: The broker does not accept them.
     """
     before = set(_replayed(context, topic))
     found = [letter for letter in shown(context, topic) if reason in ("", letter.reason)]
@@ -271,7 +271,7 @@ def replay(context: Context, topic: str, reason: str = "") -> Replayed:
 
 
 def _replayed(context: Context, topic: str) -> Iterator[str]:
-    """Names of the dead letters that were sent to their topic before."""
+    """Identifiers of the dead letters that were already replayed."""
     for message in messages(context.outputs, topic):
         for name, value in message.headers() or []:
             if name == REPLAYED and value:

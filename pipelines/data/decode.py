@@ -1,8 +1,7 @@
-"""Bytes of many events at once into columns, held to their contract; single events are looked at only where a batch is
-no JSON of it.
+"""Decodes the bytes of many events into columns and validates them against their contract; single events are checked
+only if a batch as a whole is invalid.
 
-What msgspec can check while it parses (types, bounds of numbers, lengths) it does; the rest is checked a column at a
-time.
+Msgspec checks what it can while parsing (types, bounds of numbers, lengths); the rest is checked column by column.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from spec.contracts.types import strptime_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A line break can't stand inside of a JSON string, so no text of one event can reach into the next.
+# A JSON string can't contain a line break, so no text of one event can extend into the next.
 _BETWEEN = b",\n"
 _YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _OPEN, _CLOSE = ord("{"), ord("}")
-MOST_DEEP = 500  # of lists and objects in one another, whatever Python itself would take
+MOST_DEEP = 500  # nesting of lists and objects, whatever Python itself would accept
 _TEXTS, _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[\[\]{}]")
 
 
@@ -40,21 +39,21 @@ class Decoder:
         event: Any = _struct("Event", contract.fields)
         self._one, self._many = msgspec.json.Decoder(event), msgspec.json.Decoder(list[event])
         self._faults = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
-        # Brackets of one event could be closed in the next, where a field may hold any of them.
+        # Brackets of one event could be closed in the next, if a field may contain any JSON.
         self._together = not any(item.parts or item.kind == "json" for item in contract.fields)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Columns of events as they came: the contract's fields in their order; timestamps in microseconds, UTC."""
+        """Columns of events as received: the contract's fields in order; timestamps in microseconds, UTC."""
         return arrow_schema(self.contract, stored=False)
 
     def decode(self, payloads: list[bytes], latest: datetime | None = None) -> tuple[pa.Table, list[Refused]]:
-        """Columns of the good events in their order, and the others with what is wrong with them.
+        """Columns of the valid events in order, and the others with what is wrong with them.
 
         Args:
-            latest: An event whose time lies after it comes from a clock that is wrong.
+            latest: An event with a later time comes from a wrong clock.
 
-        What a batch costs is one parse and one conversion a column. A batch that is not as a whole the contract's is
+        A batch costs one parse and one conversion per column. A batch that does not match the contract as a whole is
         parsed event by event.
         """
         import msgspec
@@ -90,11 +89,11 @@ class Decoder:
         return events, places
 
     def _event(self, body: bytes) -> Any:
-        """One event; 1.0 is a whole number, too (JSON Schema Validation 2020-12, 6.1.1), as columns with gaps are
-        written by pandas.
+        """One event; 1.0 is also a whole number (JSON Schema Validation 2020-12, 6.1.1), as pandas writes columns with
+        gaps.
 
         Raises:
-            msgspec.DecodeError: It is none of the contract's.
+            msgspec.DecodeError: It does not match the contract.
         """
         import msgspec
 
@@ -115,7 +114,7 @@ class Decoder:
 
 
 def _depth(body: bytes) -> int:
-    """How deep lists and objects lie in one another; an upper bound where that is no more than is allowed."""
+    """The nesting depth of lists and objects; an upper bound where that is within the limit."""
     if body.count(b"[") + body.count(b"{") <= MOST_DEEP:
         return 0
     deepest = depth = 0
@@ -152,7 +151,7 @@ class _Columns:
         """One field of all events.
 
         Args:
-            rows: Of which event each value is; None where each is of its own.
+            rows: The event of each value; None where each value belongs to a separate event.
         """
         import pyarrow as pa
 
@@ -193,9 +192,7 @@ class _Columns:
         if item.kind == "json":
             read = [_json_text(value) for value in values]
             self._refuse([text is _NO_TEXT for text in read], rows, "not JSON", lambda _: f"{path} is not valid UTF-8")
-            if (
-                item.required
-            ):  # no bytes at all: the object that it is part of is not there, or msgspec has refused the event
+            if item.required:  # no bytes at all: its parent object is missing, or msgspec has refused the event
                 null = [text is None and value is not None for text, value in zip(read, values, strict=True)]
                 self._refuse(null, rows, "missing field", lambda _: f"{path} is missing")
             values = [None if text is _NO_TEXT else text for text in read]
@@ -219,7 +216,7 @@ class _Columns:
                 rows,
                 "out of bounds",
                 lambda at: (
-                    f"{path} is {shown(item, values[at])}, and the field allows {item.digits} digits, {item.scale} of"
+                    f"{path} is {shown(item, values[at])}, but the field allows {item.digits} digits, {item.scale} of"
                     " them after the point"
                 ),
             )
@@ -240,7 +237,7 @@ class _Columns:
                 try:
                     return texts.cast(pa.timestamp("ns", "UTC")).cast(
                         kind, safe=False
-                    )  # Java's clocks tell nanoseconds
+                    )  # Java's clocks have nanoseconds
                 except pa.ArrowInvalid:
                     pass
         known = {text: _moment(item, text) for text in dict.fromkeys(values) if text is not None}
@@ -259,7 +256,7 @@ class _Columns:
         return pa.array([value.isoformat() if isinstance(value, time) else value for value in made], type=kind)
 
     def _check(self, item: Field, array: pa.Array, values: list[Any], path: str, rows: list[int] | None) -> None:
-        """Bounds that msgspec does not know, forms of texts, and lists of what is allowed."""
+        """Bounds that msgspec does not support, patterns of texts, and lists of allowed values."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -319,7 +316,7 @@ class _Columns:
                 self._refuse_where(
                     side, values, item, rows, lambda value: f"{path} is {value}, allowed is {_range(item, least, most)}"
                 )
-        # Only the event's own time can't lie ahead: other dates may well be of the future.
+        # Only the event's own time can't be in the future: other dates may well be.
         if self._latest is not None and rows is None and path == self._contract.event_time:
             late = pc.greater(array, _scalar(self._latest, array.type))
             self._refuse_where(
@@ -328,7 +325,7 @@ class _Columns:
                 item,
                 rows,
                 lambda value: (
-                    f"{path} is {value}, and the platform accepts nothing from {self._latest:%Y-%m-%d %H:%M} UTC on"
+                    f"{path} is {value}, but the platform accepts nothing from {self._latest:%Y-%m-%d %H:%M} UTC on"
                 ),
                 "in the future",
             )
@@ -342,7 +339,7 @@ class _Columns:
         says: Callable[[str], str],
         reason: str = "out of bounds",
     ) -> None:
-        """Those of the values, as they came, for which the mask is true; for a missing one it says nothing."""
+        """The original values for which the mask is true; it has no effect on missing ones."""
         import pyarrow.compute as pc
 
         if pc.any(mask).as_py():
@@ -357,9 +354,7 @@ class _Columns:
 
 
 def arrow_schema(contract: Contract, *, stored: bool = True) -> pa.Schema:
-    """The contract's fields as Arrow columns: as tables hold them, with tokens for what is personal, or as they
-    came.
-    """
+    """The contract's fields as Arrow columns: as in tables, with tokens for personal values, or as received."""
     import pyarrow as pa
 
     return pa.schema(
@@ -388,12 +383,12 @@ def _arrow_type(item: Field, *, stored: bool) -> pa.DataType:
 
 
 def _slots(fields: tuple[Field, ...]) -> list[str]:
-    """Names of a struct's attributes: fields may be called what no attribute may be."""
+    """Names of a struct's attributes: fields may have names that attributes can't."""
     return [f"f{place}" for place in range(len(fields))]
 
 
 def _settle(fields: tuple[Field, ...], event: Any) -> None:
-    """Makes whole numbers of those that are, in place."""
+    """Converts numbers that are whole to integers, in place."""
     for slot, item in zip(_slots(fields), fields, strict=True):
         setattr(event, slot, _settled(item, getattr(event, slot)))
 
@@ -414,7 +409,7 @@ def _struct(name: str, fields: tuple[Field, ...], *, loose: bool = False) -> Any
     """What msgspec decodes events into.
 
     Args:
-        loose: Whole numbers may be written with a point, and nothing is held to bounds.
+        loose: Whole numbers may be written with a decimal point, and bounds are not checked.
     """
     import msgspec
 
@@ -438,7 +433,7 @@ def _msgspec_type(item: Field, *, loose: bool = False) -> Any:
     from msgspec import Meta, Raw
 
     if item.kind == "json":
-        return Raw  # takes null, too
+        return Raw  # also accepts null
     if item.kind == "object":
         return _struct("Part", item.fields, loose=loose)
     kinds: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "decimal": Decimal}
@@ -463,7 +458,7 @@ def _numeric(item: Field) -> dict[str, Any]:
     if item.kind == "number":
         sides = {"gt" if limits.least_open else "ge": limits.least, "lt" if limits.most_open else "le": limits.most}
         return {name: None if side is None else float(side) for name, side in sides.items()}  # type: ignore[arg-type]
-    # Within what a column of 64 bits can hold; 0.5 is a bound of whole numbers, too.
+    # Within the range of a 64-bit column; 0.5 can also be a bound of whole numbers.
     least: Any = -(2**63) if limits.least is None else limits.least
     most: Any = 2**63 - 1 if limits.most is None else limits.most
     low = math.floor(least) + 1 if limits.least_open else math.ceil(least)
@@ -475,7 +470,7 @@ _NAMED = {"timestamp": "time", "date": "date", "time": "time of day"}
 
 
 def _moment(item: Field, text: str) -> datetime | date | time | None:
-    """One time as text; None if it is none."""
+    """One time as text; None if it is not a time."""
     try:
         if item.kind == "time":
             return datetime.strptime(text, strptime_of(item.format)).time() if item.format else time.fromisoformat(text)  # noqa: DTZ007 (of a day)
@@ -494,7 +489,7 @@ def _moment(item: Field, text: str) -> datetime | date | time | None:
 
 
 def _iso(item: Field, text: str) -> Any:
-    """By Arrow's reading, so that a text means the same alone and among others; without a zone by Python's."""
+    """Parsed by Arrow, so that a text means the same alone and among others; without a zone by Python."""
     import pyarrow as pa
 
     text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
@@ -508,7 +503,7 @@ _NO_TEXT = object()
 
 
 def _json_text(value: Any) -> Any:
-    """What a field holds that may hold anything; msgspec has not looked at its bytes."""
+    """The value of a field that may contain anything; msgspec has not checked its bytes."""
     if value is None:
         return None
     try:
@@ -519,7 +514,7 @@ def _json_text(value: Any) -> Any:
 
 
 def _is_multiple(number: Any, step: Any) -> bool:
-    """By the digits that were written: 0.07 is a multiple of 0.01, though no float of it is."""
+    """By the written digits: 0.07 is a multiple of 0.01, though as a float it is not."""
     from decimal import Decimal
 
     return number is None or Decimal(str(number)) % Decimal(str(step)) == 0
@@ -536,7 +531,7 @@ def _fits(value: Any, item: Field) -> bool:
 
 
 def _over_distinct(array: pa.Array, asked: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """An answer for each value, asked once for each different one."""
+    """A result for each value, computed once for each distinct one."""
     encoded = array.dictionary_encode()
     return asked(encoded.dictionary).take(encoded.indices)
 

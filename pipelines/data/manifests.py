@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Runs = tuple[tuple[int, int], ...]  # of offsets, first and last of each
+Runs = tuple[tuple[int, int], ...]  # of offsets: first and last of each run
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class RawFile:
 
     Attributes:
         quarantined: Findings for which its rows are in quarantine (``field: kind``); empty for ordinary files.
-        offsets: Which rows of the range a quarantined file holds.
+        offsets: Which rows of the range a quarantined file contains.
         deletion: Its rows are keys that messages without a value have deleted.
     """
 
@@ -29,15 +29,16 @@ class RawFile:
 
 @dataclass(frozen=True)
 class RangeManifest:
-    """What became of the events of one partition from ``first`` up to, not with, ``last``.
+    """What happened to the events of one partition from ``first`` up to, but not including, ``last``.
 
     Attributes:
-        contract: Id and version of the contract they were held to.
+        contract: Id and version of the contract they were validated against.
         events: Events in the range; each is a row of a file (of events or of deletions), or a dead letter.
-        quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; their files
-            repeat it when they are read.
-        latest: Events with a later time were refused (ISO 8601): whoever writes the range again decides alike, on
-            whatever day.
+        quarantined: Findings for which the whole range is in quarantine. Only older manifests have it; when they are
+            read, their files repeat it.
+        latest: Events with a later time were refused (ISO 8601), so that writing the range again on any day gives
+                the
+            same result.
     """
 
     topic: str

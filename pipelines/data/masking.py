@@ -1,7 +1,7 @@
-"""Personal data: tokens in the place of fields that the contract tags as personal.
+"""Personal data: tokens in place of fields that the contract tags as personal.
 
-The same value always has the same token, so it still joins. Without the keys (``people``) nobody can tell the value
-from the token, nor try values out.
+The same value always has the same token, so it still joins. Without the keys (``people``) nobody can derive the value
+from the token, or find it by trying values.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Masker:
     """Tokens for one contract; each value is computed once.
 
     Args:
-        tokens: The token of each of some values (``People.tokens``).
+        tokens: Returns the token of each of some values (``People.tokens``).
     """
 
     def __init__(self, contract: Contract, tokens: Callable[[list[str]], dict[str, str]]) -> None:
@@ -53,7 +53,7 @@ class Masker:
         self._tokens, self._known = tokens, dict[str, str]()
 
     def mask(self, table: pa.Table) -> pa.Table:
-        """The table with tokens in the place of personal values, wherever in a field they are."""
+        """The table with tokens in place of personal values, wherever in a field they are."""
         import pyarrow as pa
 
         for item in self._contract.fields:
@@ -84,7 +84,7 @@ class Masker:
 
 
 def as_text(value: Any) -> str:
-    """A personal value as its token is made of it: texts as they are, all else as JSON has it."""
+    """A personal value in the form from which its token is computed: texts unchanged, everything else as JSON."""
     if isinstance(value, str):
         return value
     return (

@@ -1,5 +1,5 @@
-"""The rules of a contract that are metrics of the standard or queries: what each gives on the data, and whether that is
-what it must be.
+"""The rules of a contract that are metrics of the standard or queries: the result of each on the data, and whether it
+is as required.
 
 https://bitol-io.github.io/open-data-contract-standard/latest/data-quality/
 """
@@ -21,7 +21,7 @@ MOST_SECONDS = 60  # of one query
 
 
 def measured(contract: Contract, tables: Mapping[str, tuple[Contract, pa.Table]]) -> list[dict[str, Any]]:
-    """The contract's metrics and queries: what each gives, and whether that is what it must be."""
+    """The contract's metrics and queries: the result of each, and whether it is as required."""
     rules = [rule for rule in contract.rules if rule.kind != "expectation"]
     if not rules:
         return []
@@ -53,13 +53,13 @@ def measured(contract: Contract, tables: Mapping[str, tuple[Contract, pa.Table]]
 
 
 def _called(rule: Rule) -> str:
-    """A rule for people."""
+    """A rule as text."""
     what = rule.metric if rule.kind == "library" else "query"
     return f"{what} {rule.compare} {rule.value}{' percent' if rule.percent else ''}"
 
 
 def _measure(rule: Rule, contract: Contract, database: Any, rows: int) -> tuple[Any, str]:
-    """What a metric or a query gives; None, and why, if it gives no single value."""
+    """The result of a metric or a query; None, and why, if it is not a single value."""
     import duckdb
 
     query = query_for(rule.query, contract, rule.about) if rule.kind == "sql" else _metric_query(rule, contract)
@@ -113,7 +113,7 @@ def _metric_query(rule: Rule, contract: Contract) -> str:
 
 
 def _literal(value: Any, item: Field | None) -> str:
-    """A value of a rule in the column's own type; one that is none of it equals nothing."""
+    """A value of a rule in the column's own type; one of another type equals nothing."""
     if isinstance(value, dict | list):
         value = json.dumps(value)
     text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,9 +1,8 @@
-"""Messages' keys: whether they are what the contract calls its key, and what a message without a value (a tombstone)
-deletes.
+"""Message keys: whether they match the contract's key, and what a message without a value (a tombstone) deletes.
 
-In a topic a key with no value says that the key's entity is gone (https://kafka.apache.org/documentation/#compaction).
-The raw zone keeps that, as it keeps events; every dataset that is made afterwards leaves the entity out, unless an
-event of it was sent later.
+In a topic a key with no value means that the key's entity was deleted (https://kafka.apache.org/documentation/#compaction).
+The raw zone keeps that, as it keeps events; every later dataset leaves the entity out, unless one of its events was
+sent later.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ BETWEEN = "|"  # the parts of a key of several fields, where it is a text
 
 
 def message_key(contract: Contract, event: dict[str, Any]) -> str | None:
-    """What keeps one entity's events in one partition, in their order."""
+    """The message key, which keeps one entity's events in one partition, in order."""
     parts = [str(event[name]) for name in contract.keys]
     if len(parts) > 1 and any(BETWEEN in part for part in parts):
         return json.dumps({name: event[name] for name in contract.keys})
@@ -33,7 +32,7 @@ def message_key(contract: Contract, event: dict[str, Any]) -> str | None:
 
 
 def keys_only(contract: Contract) -> Contract:
-    """The contract of what a deletion holds: the key, and nothing else."""
+    """The contract of a deletion: the key, and nothing else."""
     fields = [item for name in contract.keys for item in contract.fields if item.name == name]
     return replace(contract, fields=tuple(fields), event_time="", version_field="", rules=())
 
@@ -49,12 +48,10 @@ class KeyReader:
         self._decoder = Decoder(keys_only(contract)) if contract.keys else None
 
     def read(self, keys: Sequence[bytes | None]) -> tuple[pa.Table | None, list[Refused]]:
-        """Columns of the keys that can be read, in their order, and why the others can't; None where the contract
-        has no key.
-        """
+        """Columns of the keys that can be read, in order, and why the others can't; None if the contract has no key."""
         if self._decoder is None:
             return None, [
-                Refused(place, "tombstone", "it has no value, and the contract has no key that it could delete")
+                Refused(place, "tombstone", "it has no value, but the contract has no key that it could delete")
                 for place in range(len(keys))
             ]
         events = [self._event(key) for key in keys]
@@ -64,7 +61,7 @@ class KeyReader:
         return table, [replace(item, reason="tombstone", detail=said[bool(keys[item.index])]) for item in refused]
 
     def others(self, table: pa.Table, keys: Sequence[bytes | None]) -> int:
-        """How many of the rows came with another key than the contract's; those that came with none are not counted."""
+        """How many rows have a message key other than the contract's; those without one are not counted."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -78,7 +75,7 @@ class KeyReader:
             places = [place for place, other in enumerate(differ.to_pylist()) if other]
         else:
             places = [place for place, key in enumerate(keys) if key is not None]
-        # What differs as bytes may still be the same key, as JSON or a number.
+        # Different bytes may still be the same key, as JSON or a number.
         wanted = table.select([item.name for item in self._fields]).take(places).to_pylist()
         found, refused = self.read([keys[place] for place in places])
         bad = {item.index for item in refused}
@@ -87,7 +84,7 @@ class KeyReader:
         return len(bad) + sum(1 for one, other in zip(read, kept, strict=True) if one != other)
 
     def _event(self, key: bytes | None) -> bytes | None:
-        """The key as an event that has nothing else."""
+        """The key as an event without other fields."""
         import msgspec
 
         if not key:
@@ -112,7 +109,7 @@ class KeyReader:
 
 
 def _typed(kind: str, text: str) -> Any:
-    """A part of a key in its type; what is none is left as a text, which the decoder refuses."""
+    """A part of a key in its type; an invalid one stays text, which the decoder refuses."""
     if kind == "integer" and re.fullmatch(r"-?[0-9]+", text):
         return int(text)
     if kind == "boolean" and text in ("true", "false"):

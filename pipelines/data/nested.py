@@ -1,4 +1,4 @@
-"""Arrow columns of lists and objects, put together again around parts that have changed."""
+"""Arrow columns of lists and objects, rebuilt around changed parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def with_items(array: pa.ListArray, items: pa.Array) -> pa.ListArray:
-    """The same lists of other items, which stand in the order of ``pyarrow.compute.list_flatten``."""
+    """The same lists with other items, which are in the order of ``pyarrow.compute.list_flatten``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,9 +1,9 @@
-"""A key for each person. A token is made with it; once it is destroyed, what keeps the token leads to nobody any more.
+"""A key for each person, from which tokens are computed; once it is destroyed, tokens no longer identify anyone.
 
-What is locked (the raw zone) or kept for ever (audit, lineage) holds tokens only, and can't be cleaned when a person
+Locked data (the raw zone) and permanent data (audit, lineage) contain only tokens, and can't be cleaned when a person
 asks to be forgotten. So their key is destroyed instead (crypto-shredding; NIST SP 800-88 Rev. 1, "cryptographic
-erase"). Keys are kept in the curated zone, some people's in an object, under the person's number: HMAC-SHA-256 of the
-value under the masking key. A key alone makes no token: that takes the masking key, too.
+erase"). Keys are kept in the curated zone, several people's in each object, under the person's number: HMAC-SHA-256 of
+the value under the masking key. A key alone is not enough for a token: that also requires the masking key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PEOPLE = "people/"  # below this prefix of the curated zone
 SHARDS = 8
 TRIES = 20  # other writers may come first
 KEY_BYTES = 32
-TOKEN_BYTES = 16  # 128 bits: two of a billion values share a token with a chance of 1 in 10^21
+TOKEN_BYTES = 16  # 128 bits: the chance that two of a billion values share a token is 1 in 10^21
 
 
 def token(key: bytes, value: str) -> str:
@@ -38,20 +38,20 @@ class People:
     """The keys of people.
 
     Args:
-        masking_key: From Secrets Manager; only pipelines and whoever forgets people may read it.
+        masking_key: From Secrets Manager; only pipelines and the role that forgets people may read it.
     """
 
     def __init__(self, context: Context, masking_key: bytes) -> None:
         self._context, self._masking_key = context, masking_key
 
     def number(self, value: str) -> str:
-        """The number under which a person's key is kept; it stays when the key is gone, and tells nobody anything
+        """The number under which a person's key is kept; it remains after the key is destroyed, and is meaningless
         without the masking key.
         """
         return hmac.digest(self._masking_key, b"number:" + value.encode(), hashlib.sha256)[:TOKEN_BYTES].hex()
 
     def tokens(self, values: Iterable[str]) -> dict[str, str]:
-        """The token of each value; who has no key yet, or none any more, is given one.
+        """The token of each value; people without a key, or whose key was destroyed, get a new one.
 
         Raises:
             GroundplanError: Others write without end.
@@ -65,16 +65,16 @@ class People:
         }
 
     def token_of(self, value: str) -> str:
-        """The token of a value; empty where nobody has met it, or its key is destroyed."""
+        """The token of a value; empty where it is unknown, or its key is destroyed."""
         key = self._read(_shard(self.number(value)))[0].get(self.number(value), {}).get("key", "")
         return token(self._masking_key + bytes.fromhex(key), value) if key else ""
 
     def erased_on(self, value: str) -> str:
-        """When the person's key was destroyed last (ISO 8601); empty if never."""
+        """When the person's key was last destroyed (ISO 8601); empty if never."""
         return str(self._read(_shard(self.number(value)))[0].get(self.number(value), {}).get("erased_on", ""))
 
     def destroy(self, value: str, at: str) -> None:
-        """Destroy a person's key, in earlier versions of the object, too.
+        """Destroy a person's key, also in earlier versions of the object.
 
         Raises:
             GroundplanError: Others write without end.
@@ -107,9 +107,7 @@ class People:
         return json.loads(answer["Body"].read()), answer["ETag"]
 
     def _change(self, shard: int, change: Any) -> dict[str, Any]:
-        """Read, change and write; again where somebody else has written in between, so that two writers give one
-        person one key.
-        """
+        """Read, change and write; retried if another writer came first, so that two writers give one person one key."""
         for _ in range(TRIES):
             people, version = self._read(shard)
             changed: dict[str, Any] = change(people)
@@ -127,9 +125,9 @@ class People:
                 continue
             return changed
         raise GroundplanError(
-            f"{TRIES} times another run wrote first",
+            f"another run wrote first, {TRIES} times in a row",
             where=_address(shard),
-            fix="run it again, once fewer pipelines write",
+            fix="run it again when fewer pipelines are writing",
         )
 
 

@@ -1,5 +1,5 @@
-"""How one person is found in what the platform has written: by token, by the entities that are theirs alone, by rows
-that nobody else has.
+"""Finds one person in what the platform has written: by token, by the entities that belong only to them, by rows that
+nobody else has.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Person:
     """One person.
 
     Attributes:
-        subject: The personal value as it came in. It is in no log and no result.
-        token: What stands in its place; empty where the person has none any more.
+        subject: The personal value as received. It appears in no log and no result.
+        token: Its replacement; empty where the person no longer has one.
         entities: Values of key columns that would not be there without the person, by column. They count in objects of
             the same lineage only:
             elsewhere a column of that name may be about something else.
-        rows: Pairs of frames: feature rows of the person, and those of everybody else in the same data.
+        rows: Pairs of frames: feature rows of the person, and those of everyone else in the same data.
     """
 
     subject: str
@@ -42,7 +42,7 @@ class Person:
 
     @property
     def names(self) -> frozenset[str]:
-        """Texts that stand for the person."""
+        """Texts that identify the person."""
         return frozenset(text for text in (self.subject, self.token) if text)
 
     def within(self, entities: dict[str, set[Any]]) -> Person:
@@ -50,7 +50,7 @@ class Person:
         return Person(self.subject, self.token, entities, self.rows, self._known)
 
     def add(self, column: str, values: Iterable[Any]) -> None:
-        """Note entities that are the person's alone."""
+        """Note entities that belong only to the person."""
         self.entities.setdefault(column, set()).update(values)
 
     def mask(self, table: pa.Table) -> Any:
@@ -87,13 +87,11 @@ class Person:
         return found
 
     def may_own(self, columns: Iterable[str]) -> bool:
-        """Whether rows of these columns can be told to be the person's."""
+        """Whether these columns allow a row to be identified as the person's."""
         return any(set(columns) <= set(mine.columns) for mine, _ in self.rows)
 
     def owns(self, frame: Any) -> list[bool]:
-        """Which rows of a frame of features nobody but the person has. Rows that others have alike tell nothing of
-        anybody.
-        """
+        """Which rows of a frame of features only the person has. Rows that others share identify nobody."""
         columns = tuple(frame.columns)
         if columns not in self._known:
             own: set[int] = set()
@@ -127,8 +125,8 @@ def holds(array: Any, texts: Iterable[str]) -> Any:
 
 
 def row_digests(frame: Any) -> list[int]:
-    """One number a row, the same for the same values, whatever wrote them: numbers to nine digits (JSON of pandas
-    has ten), all else as text.
+    """One number per row, the same for the same values, whatever wrote them: numbers to nine digits (pandas' JSON has
+    ten), everything else as text.
     """
     import numpy as np
     import pandas as pd
@@ -148,19 +146,19 @@ def row_digests(frame: Any) -> list[int]:
 
 
 def without_person(name: str, body: bytes, person: Person) -> tuple[bytes, int]:
-    """The bytes of an object without the person, and how many rows or values there were; the object's kind is told
-    by its name.
+    """The bytes of an object without the person, and how many rows or values there were; the object's kind is
+    determined by its name.
     """
     kinds = {".parquet": _of_parquet, ".jsonl": _of_lines, ".json": _of_json, ".tar.gz": _of_package}
     kind = next((kinds[ending] for ending in kinds if name.endswith(ending)), _of_bytes)
     try:
         return kind(body, person)
-    except (ValueError, TypeError, OSError, tarfile.TarError):  # it is not what its name says
+    except (ValueError, TypeError, OSError, tarfile.TarError):  # its content does not match its name
         return _of_bytes(body, person)
 
 
 def _of_bytes(body: bytes, person: Person) -> tuple[bytes, int]:
-    """Anything else: the texts that stand for the person are overwritten."""
+    """Anything else: the texts that identify the person are overwritten."""
     count = 0
     for text in person.names:
         count += body.count(text.encode())
@@ -209,8 +207,8 @@ def _of_json(body: bytes, person: Person) -> tuple[bytes, int]:
 
 
 def _scalars(value: Any, person: Person, name: str) -> tuple[Any, int]:
-    """A document in which nothing stands for the person any more; a key of theirs is one where its name says so
-    (``sample_key``).
+    """A document in which nothing identifies the person any more; a value is treated as their key where its name says
+    so (``sample_key``).
     """
     if isinstance(value, dict):
         found = {key: _scalars(item, person, key) for key, item in value.items()}
@@ -256,7 +254,7 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
 
 
 def _text(side: dict[str, Any]) -> str:
-    """What a side of a captured request holds."""
+    """The content of one side of a captured request."""
     return (
         base64.b64decode(side["data"]).decode("utf-8", "replace")
         if side.get("encoding") == "BASE64"
@@ -342,7 +340,7 @@ def _of_package(body: bytes, person: Person) -> tuple[bytes, int]:
 
 
 def gone(with_person: pa.Table, without: pa.Table, key: str) -> set[Any]:
-    """Keys of rows that are there only because of the person."""
+    """Keys of rows that exist only because of the person."""
     return set(with_person[key].to_pylist()) - set(without[key].to_pylist())
 
 

@@ -1,6 +1,6 @@
-"""Finds personal data in fields that are not tagged as personal, and tells it from codes that look alike.
+"""Finds personal data in fields that are not tagged as personal, and distinguishes it from similar codes.
 
-Check digits and numbering plans are checked by python-stdnum and phonenumbers. A bare number whose only sign is one
+Check digits and numbering plans are checked by python-stdnum and phonenumbers. A bare number whose only evidence is one
 check digit (nine or eleven digits) is never reported: a tenth of all numbers would be. The time is linear in the length
 of the text: each pattern starts at a boundary and has a bounded length, and a library sees at most ``WINDOW``
 characters.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WAY_OUT = (  # of the quarantine; every message about it ends with this
-    "if the field holds no personal data, declare that in the contract (`customProperties: [{property: notPersonal,"
+    "if the field contains no personal data, declare that in the contract (`customProperties: [{property: notPersonal,"
     " value: REASON}]`) and run `groundplan quarantine release`; if it does, tag it `personal` or stop sending it, and"
     " run `groundplan quarantine discard`"
 )
@@ -30,15 +30,15 @@ WINDOW = 48  # characters: E.164 allows 15 digits and ISO 13616 34 characters; t
 E164_DIGITS = (7, 15)  # with the country's
 IBAN_LENGTH = (15, 34)
 
-# RFC 5321: at most 64 octets before the sign, labels of at most 63 behind it.
+# RFC 5321: at most 64 octets before the @, labels of at most 63 after it.
 _EMAIL = re.compile(
     r"(?:(?<![\w.+'-])|(?<=[^\x00-\x7f])(?=[\x00-\x7f]))"  # scripts without spaces end where ASCII begins
     r"[\w.+'-]{1,64}@((?:[\w-]{1,63}\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59}))(?![a-zA-Z0-9_-])"
 )
-_ACCOUNTS = ("git", "hg", "svn", "bzr")  # of repositories; nobody's own
+_ACCOUNTS = ("git", "hg", "svn", "bzr")  # of repositories, not of people
 _REMOTE_PATH = re.compile(r":(?:[/~.]|\d+/|[\w.-]{1,100}/|[\w.-]{1,100}\.git\b)")  # scp's form, host:path
 _USER_INFO = re.compile(r"[^\s/@]*")  # RFC 3986, section 3.2.1, between :// and @
-# A version as in name@1.2.3-rc.one, a file as in logo@2x.png: no domain ends so
+# A version as in name@1.2.3-rc.one, a file as in logo@2x.png: no domain ends like this
 # (https://data.iana.org/TLD/tlds-alpha-by-domain.txt).
 _NO_HOST = re.compile(
     r"[vV]?\d+\.\d+\..*|.*\.(?:png|jpe?g|gif|svg|webp|ico|pdf|js|jsx|ts|tsx|css|html?|json|ya?ml|xml|txt|csv|tgz|gz|tar|whl|jar)",
@@ -51,16 +51,16 @@ _NORTH_AMERICA = re.compile(
     r"(?<![\w.+-])(?:\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})(?![\w-]|\.\d)", re.ASCII
 )
 _TRUNK = re.compile(r"(?<![\w.+-])0\d{1,4}(?:[ /]\d[\d ]{5,10}\d|-\d{6,8})(?![\w-]|\.\d)", re.ASCII)
-_TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written with a 0 and the area code apart
+_TRUNK_REGIONS = ("DE", "AT", "CH", "GB")  # where national numbers are written with a 0 and a separate area code
 _GROUP = re.compile(r"\D*\d+")
-_DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709 writes places so
+_DECIMAL = re.compile(r"\+\d+\.\d+(?:-\d+\.\d+)?\D*")  # ISO 6709's form of places
 
 # In a look-ahead: the real account may begin at a later group of a match.
 _ACCOUNT = re.compile(
     r"(?<![^\W_])(?=([A-Z]{2}\d{2}(?:[A-Z0-9]| (?=[A-Z0-9])){11,44}))[A-Z]{2}", re.IGNORECASE | re.ASCII
 )
 _NUMBERS = re.compile(r"\d+(?:[ -]\d+)*", re.ASCII)
-LONGEST_LIST = 8  # groups of digits; more are a list of numbers
+LONGEST_LIST = 8  # groups of digits; more than that is a list of numbers
 # ISO/IEC 7812: issuers, and the lengths of their numbers. Those of 13 digits (Visa's until the nineties) are EAN codes
 # today.
 _ISSUERS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
@@ -103,11 +103,11 @@ _CARD_GROUPS = (
 
 @dataclass(frozen=True)
 class Identity:
-    """A national identity number with a distinctive form, so that its check digits are not the only sign.
+    """A national identity number with a distinctive form, so that its check digits are not the only evidence.
 
     Attributes:
-        module: Of python-stdnum.
-        form: In RE2's syntax, of a fixed number of groups.
+        module: Module of python-stdnum.
+        form: In RE2's syntax, with a fixed number of groups.
     """
 
     name: str
@@ -135,7 +135,7 @@ IDENTITIES = (
     Identity("Chinese resident identity number", "cn.ric", r"[1-9]\d{5}(?:19|20)\d{9}[0-9X]"),
     Identity("Mexican CURP", "mx.curp", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d"),
 )
-# A filter over the distinct values of a column, run by RE2, which is linear; ``kinds`` looks at what passes.
+# A filter over the distinct values of a column, run by RE2, which is linear; ``kinds`` checks what passes.
 CANDIDATES = "|".join(
     (
         r"[\pL\pN_.+'-]@[\pL\pN_-]",
@@ -152,8 +152,8 @@ CANDIDATES = "|".join(
 
 
 def kinds(text: str) -> tuple[str, ...]:
-    """Kinds of personal data that a text holds: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812), phone
-    number (ITU-T E.164), identity numbers.
+    """Kinds of personal data that a text contains: e-mail (RFC 5321), IBAN (ISO 13616), card number (ISO/IEC 7812),
+    phone number (ITU-T E.164), identity numbers.
 
     Lengths, check digits, issuers and numbering plans are checked. The time is linear in the length of the text.
     """
@@ -171,7 +171,7 @@ def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], lis
     """Indexes of rows with personal data in texts that are neither tagged as personal nor declared free of it, by
     findings (``field: kind``).
 
-    Texts inside of objects and lists, and JSON that is kept as text, are looked at, too.
+    Texts inside objects and lists, and JSON that is kept as text, are also checked.
 
     The result for a row depends on that row alone, so it does not matter where ranges begin and end.
     """
@@ -190,8 +190,8 @@ def undeclared(table: pa.Table, contract: Contract) -> dict[tuple[str, ...], lis
 def _texts(
     item: Field, values: pa.Array, path: str, rows: list[int] | None
 ) -> Iterator[tuple[str, pa.Array, list[int] | None]]:
-    """The texts of a field and of its parts that nobody has declared: their path, their values, and of which rows
-    these are (None: one of each).
+    """The undeclared texts of a field and of its parts: their path, their values, and the row of each value (None: one
+    value per row).
     """
     import pyarrow.compute as pc
 
@@ -229,7 +229,7 @@ def _has_email(text: str) -> bool:
 
 
 def _is_persons(text: str, found: re.Match[str]) -> bool:
-    """Whether it is an address, and not an account on a host (git, scp, a URL), a version or a file name."""
+    """Whether it is an address rather than an account on a host (git, scp, a URL), a version or a file name."""
     account = found.group().partition("@")[0].lower()
     if account in _ACCOUNTS or _NO_HOST.fullmatch(found[1]) or _REMOTE_PATH.match(text, found.end()):
         return False
@@ -250,7 +250,7 @@ def _has_iban(text: str) -> bool:
 
 
 def _ended(text: str, found: re.Match[str]) -> Iterator[str]:
-    """The account numbers that a match may be, without spaces: an account ends where a group ends."""
+    """The account numbers that a match may contain, without spaces: an account ends where a group ends."""
     groups = found[1].split(" ")
     if _glues(text[found.end(1) : found.end(1) + 1]):
         groups = groups[:-1]
@@ -339,7 +339,7 @@ def _phone_candidates(text: str) -> Iterator[tuple[str, str | None]]:
             yield found.group(), region
 
 
-@lru_cache(maxsize=1024)  # long texts repeat themselves
+@lru_cache(maxsize=1024)  # long texts contain repetitions
 def _is_phone(candidate: str, region: str | None) -> bool:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
@@ -364,8 +364,8 @@ def _identities(text: str) -> Iterator[str]:
 
 
 def _holds(is_valid: Callable[[str], bool], number: str) -> bool:
-    """Whether a number is valid. A library that stumbles over one (python-stdnum 2.2 over some Chinese counties)
-    must not block a topic for good.
+    """Whether a number is valid. A library that fails on one (python-stdnum 2.2 on some Chinese counties) must not
+    block a topic permanently.
     """
     try:
         return is_valid(number)
@@ -375,7 +375,7 @@ def _holds(is_valid: Callable[[str], bool], number: str) -> bool:
 
 @cache
 def _any_identity() -> re.Pattern[str]:
-    """One search instead of ten for the texts that hold none."""
+    """One search instead of ten for texts that contain none."""
     return re.compile(rf"(?<![\w.+-])(?:{'|'.join(item.form for item in IDENTITIES)})", re.ASCII)
 
 

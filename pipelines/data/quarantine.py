@@ -48,7 +48,7 @@ class Held:
 
 
 def totals(zone: RawZone) -> dict[str, Any]:
-    """In = rows + deletions + dead letters + quarantined + discarded, of all that was ever taken in of a topic."""
+    """In = rows + deletions + dead letters + quarantined + discarded, over everything ever ingested from a topic."""
     counts = {"events": 0, "rows": 0, "deletions": 0, "dead_letters": 0, "quarantined": 0, "discarded": 0, "files": 0}
     why, decided = set[str](), zone.decided()
     for manifest in zone.manifests():
@@ -101,8 +101,8 @@ def release(context: Context, contract: Contract, fields: Sequence[str], actor: 
 
 
 def discard(context: Context, contract: Contract, fields: Sequence[str], actor: str, reason: str) -> dict[str, Any]:
-    """Never read quarantined rows, and delete their objects in all versions. Idempotent; a later call deletes what was
-    locked.
+    """Discard quarantined rows, so that they are never read, and delete their objects in all versions. Idempotent; a
+    later call deletes what was locked.
 
     Args:
         fields: Only rows with a finding in one of these fields; all rows if empty.

@@ -1,14 +1,14 @@
-"""The raw zone: immutable Parquet files, and for each range of events a manifest that says which files hold it.
+"""The raw zone: immutable Parquet files, and for each range of events a manifest that lists its files.
 
-A manifest is written before its files, and names exactly the events it is about (topic, partition, offsets); an empty
-object beside it says that all of it is done. Whoever takes over after a kill finds a manifest that is not, reads the
-same events again, and writes what is missing: the same bytes under the same names. Nothing is ever rewritten: objects
-are put only where there is none (``If-None-Match: *``,
+A manifest is written before its files, and names exactly its events (topic, partition, offsets); an empty object beside
+it marks it as done. The run that takes over after a kill finds a manifest that is not done, reads the same events
+again, and writes what is missing: the same bytes under the same names. Nothing is ever rewritten: objects are put only
+where there is none (``If-None-Match: *``,
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 
-Rows with undeclared personal data are in files of their own below ``quarantine/``. The manifest lists them with the
-findings, so whoever finishes a range splits it in the same way, even if a newer version of a library would find more.
-Decisions about them (``quarantine``) are records of their own.
+Rows with undeclared personal data are in separate files below ``quarantine/``. The manifest lists them with the
+findings, so that the run that finishes a range splits it in the same way, even if a newer version of a library would
+find more. Decisions about them (``quarantine``) are separate records.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 SENT_AT, PARTITION, OFFSET = (f"{INTERNAL}{name}" for name in ("sent_at", "partition", "offset"))
-# Where a row came from, and when it was sent first (milliseconds since 1970): among events of one time, the order in
-# which they were sent.
+# Where a row came from, and when it was first sent (milliseconds since 1970): among events with the same time, the
+# order in which they were sent.
 POSITION = (SENT_AT, PARTITION, OFFSET)
 DECISIONS = "decisions/"  # prefix of the records; the rest of a record's key is that of the quarantined file
 RELEASE, DISCARD, ERASE = "release", "discard", "erase"
@@ -47,7 +47,7 @@ class Decided:
 
     Attributes:
         decisions: ``RELEASE`` or ``DISCARD``, by key of the file.
-        erased: Partition and offset of rows of people who were forgotten, by key of the file.
+        erased: Partition and offset of rows of forgotten people, by key of the file.
     """
 
     decisions: dict[str, str] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class RawZone:
         self._context, self._contract = context, contract
         self._bucket = context.outputs.buckets["raw"]
         self.topic, self.version = contract.topic, contract.label
-        self._kept = set[str]()  # versions of the contract that are known to lie beside the data
+        self._kept = set[str]()  # versions of the contract that are known to be stored beside the data
 
     def contract(self, version: str) -> Contract | None:
-        """The contract that a range was begun by, as it was kept then; None if it was not."""
+        """The contract under which a range was started, as it was stored then; None if it was not."""
         try:
             text = self._context.get("raw", self._contract_key(version)).decode()
         except self._context.s3.exceptions.NoSuchKey:
@@ -83,11 +83,11 @@ class RawZone:
         return next(found, None)
 
     def _contract_key(self, version: str) -> str:
-        """Below ``contracts/``: all versions that data was taken in by, so that whoever reads it later can."""
+        """Below ``contracts/``: all versions under which data was ingested, so that it can be read later."""
         return f"contracts/{self.topic}/{re.sub(r'[^A-Za-z0-9._-]+', '-', version)}.yaml"
 
     def done(self) -> dict[int, int]:
-        """For each partition the offset up to which its events are taken in."""
+        """For each partition, the offset up to which its events are ingested."""
         found: dict[int, int] = {}
         for key in self._keys():
             if key.endswith(".done"):
@@ -96,7 +96,7 @@ class RawZone:
         return found
 
     def finish(self, manifest: RangeManifest) -> None:
-        """Note that a range is done: its files are there, and its dead letters are sent."""
+        """Mark a range as done: its files exist, and its dead letters are sent."""
         self._put(
             f"{self._key(manifest.partition, manifest.first).removesuffix('.json')}-{manifest.last:020d}.done",
             b"",
@@ -107,7 +107,7 @@ class RawZone:
         return self._context.keys("raw", f"manifests/{self.topic}/")
 
     def manifest(self, partition: int, first: int) -> RangeManifest | None:
-        """The manifest of the range that begins at an offset, if somebody has begun it."""
+        """The manifest of the range that begins at an offset, if it was started."""
         try:
             body = self._context.get("raw", self._key(partition, first))
         except self._context.s3.exceptions.NoSuchKey:
@@ -115,7 +115,7 @@ class RawZone:
         return manifest_of(json.loads(body))
 
     def manifests(self) -> Iterator[RangeManifest]:
-        """Those that are done, by partition and offset; of one that is not, files may still be missing."""
+        """Finished ones, by partition and offset; of an unfinished one, files may still be missing."""
         keys = list(self._keys())
         done = {key.removesuffix(".done").rpartition("-")[0] for key in keys if key.endswith(".done")}
         for key in keys:
@@ -136,16 +136,16 @@ class RawZone:
         latest: str = "",
         deletions: pa.Table | None = None,
     ) -> RangeManifest:
-        """Write a range of events: the manifest, then the files; what is there already is left as it is.
+        """Write a range of events: the manifest, then the files; existing objects are left unchanged.
 
         Args:
             apart: Offsets of rows that go to quarantine, by findings.
             quarantined: Findings for which the whole range goes there; only for finishing a range that an older version
-                began so.
+                started like that.
             deletions: Keys that messages without a value have deleted, with their ``POSITION``.
 
         Raises:
-            GroundplanError: S3 refuses, or another has written other events under the same name.
+            GroundplanError: S3 refuses, or another run has written other events under the same name.
         """
         made = dict(self._all_files(partition, first, table, apart or {}, whole=bool(quarantined)))
         if deletions is not None and deletions.num_rows:
@@ -219,7 +219,7 @@ class RawZone:
             )
 
     def _put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
-        """Put an object where there is none; whether there was none."""
+        """Put an object where there is none; returns whether there was none."""
         try:
             self._context.s3.put_object(
                 Bucket=self._bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
@@ -240,8 +240,8 @@ class RawZone:
         return f"manifests/{self.topic}/p{partition:05d}-{first:020d}.json"
 
     def read(self) -> pa.Table:
-        """Every row that was taken in, of all manifests, without those in quarantine that were not released; each with
-        its ``POSITION``.
+        """Every ingested row of all manifests, without those in quarantine that were not released; each with its
+        ``POSITION``.
 
         Raises:
             GroundplanError: A file is missing or not what its manifest says.
@@ -360,7 +360,7 @@ def read_parquet(body: bytes) -> pa.Table:
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A table as the lake keeps it: the same bytes for the same rows."""
+    """A table as stored in the lake: the same bytes for the same rows."""
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
@@ -369,10 +369,10 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """A file of an older version of the contract with the columns of today's: those it lacks are empty, and types may
-    be wider now.
+    """A file of an older version of the contract with the columns of the current one: those it lacks are empty, and
+    types may be wider now.
 
-    What compatible versions don't explain is left as it is, for the gate to see.
+    Differences that compatible versions don't explain are left for the gate to detect.
     """
     import pyarrow as pa
 
@@ -391,7 +391,7 @@ def _as_now(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 def _widened(array: pa.Array, wished: pa.DataType) -> pa.Array:
     """A column in a wider type: whole numbers as numbers, more digits, objects with more fields. Any other change is
-    left for the gate to see.
+    left for the gate to detect.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -434,7 +434,7 @@ def _within(table: pa.Table, runs: Sequence[tuple[int, int]]) -> Any:
 
 
 def _without(table: pa.Table, positions: frozenset[tuple[int, int]]) -> pa.Table:
-    """The rows but those of some partitions and offsets."""
+    """The rows except those of some partitions and offsets."""
     import pyarrow as pa
 
     stood = zip(table[PARTITION].to_pylist(), table[OFFSET].to_pylist(), strict=True)

@@ -1,4 +1,4 @@
-"""Events that hold not to their contract: why, in words for whoever sent them."""
+"""Why events violate their contract, in words for their senders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CALLED = {
 
 @dataclass(frozen=True)
 class Refused:
-    """An event that is none of the contract's.
+    """An event that violates the contract.
 
     Attributes:
         index: Its place in the batch.
@@ -40,7 +40,7 @@ class Refused:
 
 
 def shown(item: Field, value: Any) -> str:
-    """A value for people; of a person only that there is one."""
+    """A value as text; for a personal value only that it exists."""
     if item.personal:
         return "a value that is not shown here"
     text = (
@@ -57,7 +57,7 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
     """Reason and detail of an event that msgspec refuses, in our words.
 
     Args:
-        said: What msgspec says (https://jcristharif.com/msgspec/).
+        said: Msgspec's message (https://jcristharif.com/msgspec/).
     """
     place = match[1] if (match := re.search(r"at `\$\.?(.*)`$", said)) else ""
     path = re.sub(r"\[(\d+|\.\.\.)\]", "[]", place)
@@ -75,8 +75,8 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
         wanted = " or ".join(
             _CALLED.get(part.strip(), part.strip()) for part in match[1].split("|") if part.strip() != "null"
         )
-        return ("missing field", f"{path} is null, and the contract requires it") if match[2] == "null" else (
-            "wrong type", f"{path} must be {wanted}, and is {_CALLED.get(match[2], match[2])}{_found(item, body, path)}"
+        return ("missing field", f"{path} is null, but the contract requires it") if match[2] == "null" else (
+            "wrong type", f"{path} must be {wanted}, but is {_CALLED.get(match[2], match[2])}{_found(item, body, path)}"
         )  # fmt: skip
     if match := re.search(r"Expected `(\w+)` (of length )?(<=|>=|<|>) ([-\d.e+]+)", said):
         sides = {"<=": "at most", ">=": "at least", "<": "below", ">": "above"}
@@ -88,11 +88,11 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
     if match := re.search(r"that's a multiple of ([-\d.e+]+)", said):
         return "out of bounds", f"{path} must be a multiple of {match[1]}{_found(item, body, path)}"
     if "out of range" in said:
-        return "out of bounds", f"{path} is a number beyond what 64 bits hold"
+        return "out of bounds", f"{path} is a number that does not fit in 64 bits"
     if "Invalid decimal" in said:
         return "wrong type", f"{path} must be a number{_found(item, body, path)}"
     if "surrogate" in said:
-        return "not JSON", "it has half a character (a lone surrogate)"
+        return "not JSON", "it contains half a character (a lone surrogate)"
     if "truncated" in said:
         return "not JSON", "it ends in the middle"
     if match := re.search(r"\((?:char|byte) (\d+)\)", said):
@@ -121,7 +121,7 @@ def _at(contract: Contract, path: str) -> Field | None:
 
 
 def _found(item: Field | None, body: bytes, path: str) -> str:
-    """The value that was there, where it may be shown and is easily found."""
+    """The given value, where it may be shown and is easily found."""
     import msgspec
 
     if item is None or item.personal or "[]" in path:

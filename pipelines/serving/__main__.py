@@ -2,11 +2,11 @@
 
 Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE``
 is where requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``).
-``GROUNDPLAN_PUBLISHED`` names a package in S3 that is served instead of the folder, and served anew whenever it
-changes. ``GROUNDPLAN_UNAVAILABLE`` says why there is no model. ``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the
-container has neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how many addresses a model's own
-process may use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a row is explained that nobody asked about: the
-first explanation loads and compiles for seconds.
+``GROUNDPLAN_PUBLISHED`` names a package in S3 that is served instead of the folder, and reloaded whenever it changes.
+``GROUNDPLAN_UNAVAILABLE`` says why there is no model. ``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the container has
+neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how much address space a model's own process may
+use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a warm-up explanation is computed: the first one loads and
+compiles for seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WARM_AFTER_S = "15"  # a canary's requests come first
 
 
 def main() -> None:
-    """Serve until told to stop, or until the process that asked for it is gone."""
+    """Serve until told to stop, or until the parent process ends."""
     if parent := os.environ.get("GROUNDPLAN_PARENT"):
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     capture = _capture(os.environ.get("GROUNDPLAN_CAPTURE", ""))
@@ -59,16 +59,16 @@ def main() -> None:
 
 
 def _warm(server: ModelServer) -> None:
-    """Explain a row that nobody asked about, so that the first one who asks need not wait for the libraries; others
-    go first.
+    """Compute a warm-up explanation, so that the first caller need not wait for the libraries; real requests have
+    priority.
     """
     if server.model is None:
         return
     from pipelines.serving.explain import explain
 
-    with contextlib.suppress(Exception):  # whoever asks is told
+    with contextlib.suppress(Exception):  # a real request reports the error
         if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread only
         explain(server.model, {name: values[:1] for name, values in server.model.background.items()})
 
 

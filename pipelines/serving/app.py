@@ -29,8 +29,8 @@ class ModelServer:
 
     Args:
         lookup: Finds features by entity key, if the model has an entity.
-        capture: Keeps what was asked and answered.
-        unavailable: Why there is no model, if somebody has said so.
+        capture: Keeps requests and answers.
+        unavailable: Why there is no model, if known.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ModelServer:
             status, document = await self._answer(scope, sent)
         except BadRequestError as error:
             status, document = error.status, {"error": error.sentence}
-        except Exception:  # a defect of ours: say so, keep serving, leave the details to the log
+        except Exception:  # our own bug: report it, keep serving, put the details in the log
             _log.exception("request failed")
             status, document = 500, {"error": "The model server failed on this request; its log says why."}
         body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -85,9 +85,9 @@ class ModelServer:
                 "version": self.model.version if self.model else None,
             }
         if path not in ("/invocations", "/explain"):
-            raise BadRequestError(f"There is nothing at {path[:100]}; use /ping, /invocations or /explain.", 404)
+            raise BadRequestError(f"{path[:100]} not found; use /ping, /invocations or /explain.", 404)
         if method != "POST":
-            raise BadRequestError(f"{path} takes POST, not {method}.", 405)
+            raise BadRequestError(f"{path} requires POST, not {method}.", 405)
         headers = dict(scope["headers"])
         if self.model is None:
             why = (
@@ -97,11 +97,11 @@ class ModelServer:
             )
             raise BadRequestError(why, 503)
         content_type = _content_type(headers)
-        # SageMaker forwards only /invocations; a caller of its API asks for an explanation with
+        # SageMaker forwards only /invocations; a caller of its API requests an explanation with
         # CustomAttributes="explain".
         explaining = path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain"
         if b'"entities"' in body or explaining or not self.model.engine.quick:
-            # Network, SHAP and a process of the model's own take milliseconds to seconds; the loop goes on answering
+            # Network, SHAP and the model's own process take milliseconds to seconds; the loop continues to answer
             # others.
             return 200, await asyncio.get_running_loop().run_in_executor(
                 None, self._work, self.model, content_type, body, explaining
@@ -118,10 +118,10 @@ class ModelServer:
 
 
 def predict(model: Model, columns: Columns) -> dict[str, Any]:
-    """The answer of ``/invocations``: predictions; of a classifier its classes, and its probabilities or scores, if it
+    """The answer of ``/invocations``: predictions; for a classifier its classes, and its probabilities or scores, if it
     has them.
 
-    Of several targets each row has a list of predictions, in the order of ``targets``; where each has two classes,
+    For several targets each row has a list of predictions, in the order of ``targets``; where each has two classes,
     probabilities and scores are the second's.
     """
     found = model.answers(columns)
@@ -142,7 +142,7 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BadRequestError("The client went away.")
+            raise BadRequestError("The client disconnected.")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:

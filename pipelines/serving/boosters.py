@@ -1,7 +1,7 @@
-"""XGBoost's, LightGBM's and CatBoost's own ways of training, seen and asked as scikit-learn's.
+"""XGBoost's, LightGBM's and CatBoost's own training APIs, observed and called like scikit-learn's.
 
-``xgboost.train`` and ``lightgbm.train`` take their rows in objects of their own and give a ``Booster``, whose
-``predict`` gives the objective's output: of a classification the probabilities.
+``xgboost.train`` and ``lightgbm.train`` take their rows in their own objects and return a ``Booster``, whose
+``predict`` returns the objective's output: for a classification the probabilities.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class ClassBooster(Booster):
 
 
 def shares_of(output: Any) -> Any:
-    """A booster's output as probabilities of each class, shape [n, classes]; of two classes it tells the second's
-    alone.
+    """A booster's output as probabilities of each class, shape [n, classes]; for two classes it only returns the
+    second's.
     """
     import numpy as np
 
@@ -59,7 +59,7 @@ def shares_of(output: Any) -> Any:
 
 
 def as_estimator(model: Any) -> Any:
-    """A booster as an estimator; any other model as it is."""
+    """A booster as an estimator; any other model unchanged."""
     if type(model).__name__ != "Booster":
         return model
     if type(model).__module__.startswith("xgboost"):

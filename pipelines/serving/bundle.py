@@ -1,5 +1,5 @@
-"""A model as it is served: its file, its description, and what it takes; loaded without running any code of the
-model's in this process.
+"""A served model: its file, its description, and its inputs; loaded without running any of the model's code in this
+process.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pipelines.serving.engines import Answers, Columns, Constant, Engine, Onnx
 
 @dataclass(frozen=True)
 class Model:
-    """What answers, and the columns it takes.
+    """The engine that answers, and the columns it accepts.
 
     Attributes:
         columns: ``name`` and ``type`` (long, double, boolean, string, timestamp) of each column, in order; ``nullable``
-            where a value may be missing, ``categories`` where the model knows no other values.
+            where a value may be missing, ``categories`` where the model accepts no other values.
         classes: A classifier's classes, in the order of its probabilities or scores; of several targets a list for
             each.
         targets: What each value of a prediction is; empty where a prediction is one value.
-        output: What is served beside a classifier's classes: ``probability``, ``score`` (scikit-learn's
+        output: What is served in addition to a classifier's classes: ``probability``, ``score`` (scikit-learn's
             ``decision_function``), or nothing.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
@@ -49,8 +49,8 @@ class Model:
         return [column["name"] for column in self.columns]
 
     def answers(self, columns: Columns) -> Answers:
-        """Predictions of n rows, and what is served beside them; classes as what they were (ONNX has integers and
-        texts only).
+        """Predictions of n rows, and what is served with them; classes in their original type (ONNX has only integers
+        and texts).
         """
         found = self.engine.answers(columns)
         if not self.classes:
@@ -70,18 +70,18 @@ class Model:
 
 
 def _originals(classes: list[Any]) -> dict[Any, Any]:
-    """Classes by themselves: equal values hash alike, so that True comes back for 1.0."""
+    """Classes by themselves: equal values have equal hashes, so that 1.0 becomes True."""
     return {value: value for value in classes}
 
 
 def unpack(package: bytes, folder: Path) -> None:
-    """Write a model's package (``model.tar.gz``) into a folder, which is all that it can write to.
+    """Unpack a model's package (``model.tar.gz``) into a folder, and nowhere else.
 
-    A package holds plain files side by side, so nothing else is taken out of one: no link, no device, no name that
+    A package contains only plain files at its top level, so nothing else is extracted: no link, no device, no name that
     leads elsewhere. (``tarfile`` has a filter for that only from Python 3.11.4 on.)
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: It contains something else.
     """
     with tarfile.open(fileobj=io.BytesIO(package), mode="r:gz") as archive:
         for member in archive:
@@ -90,7 +90,7 @@ def unpack(package: bytes, folder: Path) -> None:
             if source is not None and "/" not in name and name != "..":
                 (folder / name).write_bytes(source.read())
             elif name != ".":
-                raise ValueError(f"the package holds {member.name!r}, which is no plain file beside the others")
+                raise ValueError(f"the package contains {member.name!r}, which is not a plain file at its top level")
 
 
 def description(folder: Path) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def load(folder: Path) -> Model | None:
 
 
 def made(described: dict[str, Any], files: dict[str, bytes], background: Columns | None = None) -> Model:
-    """A model of its description (``model.json``) and its other files."""
+    """A model from its description (``model.json``) and its other files."""
     return Model(
         engine=_engine(described, files),
         columns=described["columns"],

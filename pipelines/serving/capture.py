@@ -1,5 +1,5 @@
-"""Requests and answers kept in S3, in the format of SageMaker's data capture, for the ways of serving where nobody else
-keeps them.
+"""Requests and answers kept in S3, in the format of SageMaker's data capture, for the ways of serving where SageMaker
+does not keep them.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
 """
@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 FLUSH_S = 60.0
-MOST_EVENTS = 10_000  # held between two writes; more are counted and lost, since a full memory would end the server
+MOST_EVENTS = (
+    10_000  # kept between two writes; more are counted and dropped, since running out of memory would end the server
+)
 _log = logging.getLogger("groundplan.capture")
 
 
@@ -58,7 +60,7 @@ def write_events(s3: Any, address: str, events: list[dict[str, Any]]) -> None:
 
 
 class Capture:
-    """Gathers what a model server answers and writes it.
+    """Collects a model server's requests and answers, and writes them.
 
     Args:
         address: ``s3://bucket/prefix/<endpoint>/<variant>``.
@@ -84,7 +86,7 @@ class Capture:
                 self._events.append(capture_event(content_type, request, answer))
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Write what has accumulated."""
         with self._lock:
             events, self._events = self._events, []
             lost, self._lost = self._lost, 0

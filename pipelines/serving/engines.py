@@ -1,6 +1,4 @@
-"""What answers inside of a served model: an ONNX graph in this process, a constant, or (``native``) a process of its
-own.
-"""
+"""What answers inside a served model: an ONNX graph in this process, a constant, or (``native``) a separate process."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ _DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": obj
 
 @dataclass(frozen=True)
 class Answers:
-    """Of n rows.
+    """Answers for n rows.
 
     Attributes:
-        predictions: Numbers or classes, n of them; of several targets n lists of them.
+        predictions: Numbers or classes, n of them; for several targets n lists of them.
         beside: A classifier's probabilities, shape [n, classes]; or its scores: [n] of two classes (for the second),
             else [n, classes]. Of several targets of two classes each those of the second, [n, targets]. None where
             nothing is served beside the predictions.
@@ -34,8 +32,8 @@ class Answers:
 
 
 def class_name(value: Any) -> str:
-    """A class as a text by which it is compared: ``True``, 1 and 1.0 are one class, however a label, a model or ONNX
-    writes it.
+    """A class as text for comparison: ``True``, 1 and 1.0 are the same class, however a label, a model or ONNX writes
+    it.
     """
     if isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and value.is_integer()):
         return str(int(value))
@@ -43,7 +41,7 @@ def class_name(value: Any) -> str:
 
 
 def class_names(values: Any) -> npt.NDArray[Any]:
-    """The same of an array of any shape."""
+    """The same for an array of any shape."""
     array = np.asarray(values)
     if array.dtype.kind == "U":
         return array
@@ -53,8 +51,8 @@ def class_names(values: Any) -> npt.NDArray[Any]:
 
 
 def by_row(found: Any) -> Any:
-    """What a model says as an array of n rows: [n], or [n, outputs]; of several targets, for each of which there is
-    an array, these side by side.
+    """A model's output as an array of n rows: [n], or [n, outputs]; several targets, each with its own array, are put
+    side by side.
     """
     if hasattr(found, "toarray"):
         return found.toarray()
@@ -65,22 +63,22 @@ def by_row(found: Any) -> Any:
 
 
 def as_predictions(found: Any) -> list[Any]:
-    """Predictions as plain values, one a row; of several targets a list a row."""
+    """Predictions as plain values, one per row; for several targets a list per row."""
     array = by_row(found)
     plain: list[Any] = (array.ravel() if array.ndim < 2 or array.shape[1] == 1 else array).tolist()
     return plain
 
 
 def of_labels(found: Any, targets: int) -> Any:
-    """Of several targets of two classes each: the second's probability or score, shape [n, targets]; whether it is
-    told alone or behind the first's.
+    """For several targets of two classes each: the second's probability or score, shape [n, targets], whether it is
+    given alone or after the first's.
     """
     array = by_row(found)
     return array[:, 1::2] if array.ndim == 2 and array.shape[1] == 2 * targets else array
 
 
 class Engine(ABC):
-    """Answers rows that have been checked.
+    """Answers validated rows.
 
     Attributes:
         quick: Whether it answers in less time than a thread takes to start.
@@ -89,20 +87,20 @@ class Engine(ABC):
     quick = True
 
     def start(self) -> None:  # noqa: B027 (a constant has nothing to load)
-        """Load what there is to load, before the first request."""
+        """Load everything before the first request."""
 
     @abstractmethod
     def answers(self, columns: Columns) -> Answers:
         """Columns of n values each; None is a missing value."""
 
     def close(self) -> None:  # noqa: B027 (most have started nothing)
-        """End what was started."""
+        """Stop what was started."""
 
 
 @dataclass(frozen=True)
 class Constant(Engine):
-    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares; of several
-    targets a list of each's.
+    """The model to beat: always the labels' mean, or the most frequent class with the classes' shares; for several
+    targets a list of these.
     """
 
     prediction: Any
@@ -110,7 +108,7 @@ class Constant(Engine):
 
     @classmethod
     def of(cls, labels: list[Any], classes: list[Any]) -> Constant:
-        """That of labels: of a regression where there are no classes."""
+        """The baseline of labels; for a regression where there are no classes."""
         if labels and isinstance(labels[0], list):
             each = [
                 cls.of(list(target), classes[place] if classes else [])
@@ -140,9 +138,9 @@ class Onnx(Engine):
             order.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
         classes: A classifier's classes; of several targets a list for each.
-        output: What its second output holds: ``probability``, ``score``, or nothing that is served.
-        most_probable: A row's class is that of the highest probability, the first of equal ones: ONNX's own choice
-            among equal ones is chance.
+        output: Its second output: ``probability``, ``score``, or nothing that is served.
+        most_probable: A row's class is the one with the highest probability, the first of equal ones: ONNX's own choice
+            among equal ones is arbitrary.
     """
 
     content: bytes
@@ -186,7 +184,7 @@ class Onnx(Engine):
 
     @cached_property
     def _session(self) -> Any:
-        """ONNX Runtime on one thread: the server answers requests side by side, not one faster."""
+        """ONNX Runtime on one thread: the server answers requests in parallel, instead of one faster."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""Why a prediction came out as it did: SHAP values over the served ONNX model itself, whatever kind of model it was."""
+"""Explanations of predictions: SHAP values of the served model itself, whatever kind of model it was."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
         background rows), and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the
         ``probability`` of the predicted class; where it has none, its ``score`` (of two classes the second's); where it
         has neither, whether the class is the predicted one, 1 or 0. Of several targets ``base_value``, ``shap_values``
-        and what is explained are objects with an entry for each; of a label that is there or not, the probability or
-        score that it is there.
+        and what is explained are objects with an entry for each; for a binary label, the probability or score of
+        its positive class.
 
     Raises:
         BadRequestError: More rows than are explained at once.
@@ -33,7 +33,7 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
 
     rows = len(next(iter(columns.values())))
     if rows > MAX_EXPLAINED_ROWS:
-        raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained at once.", 413)
+        raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained per request.", 413)
     coded = _Coding(model, columns)
     predictions = model.answers(columns).predictions
     results: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
 
 
 def _told(model: Model, values: Any) -> Any:
-    """A number; of several targets that of each."""
+    """A number; for several targets one for each."""
     return dict(zip(model.targets, map(float, values), strict=True)) if model.targets else float(values[0])
 
 
@@ -97,7 +97,7 @@ def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
 
 
 class _Coding:
-    """Columns as one matrix of numbers, as SHAP wants them; texts become numbers of their distinct values and come
+    """Columns as one matrix of numbers, as SHAP requires; texts are mapped to numbers of their distinct values and
     back.
     """
 

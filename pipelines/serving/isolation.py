@@ -1,11 +1,11 @@
-"""Closes the model process in before any of the model's code runs: it sees its own files, Python, and one socket.
+"""Sandboxes the model process before any of the model's code runs: it sees its own files, Python, and one socket.
 
-On Linux by namespaces of its own (user, mount, network, process ids, IPC; see namespaces(7)) with a file system that
-holds only what is named, and by limits on memory and files (setrlimit(2)); no privilege is needed or kept
+On Linux with its own namespaces (user, mount, network, process ids, IPC; see namespaces(7)), a file system that
+contains only what is named, and limits on memory and files (setrlimit(2)); no privilege is needed or kept
 (capabilities(7), PR_SET_NO_NEW_PRIVS). Where a system has no such namespaces (macOS, containers whose seccomp profile
 forbids them), ``why_not`` says so.
 
-Run as ``python -m pipelines.serving.isolation COMMAND...``: a launcher, which closes itself in and then becomes the
+Run as ``python -m pipelines.serving.isolation COMMAND...``: a launcher, which sandboxes itself and then becomes the
 command.
 """
 
@@ -33,18 +33,18 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 FILES_MB = 256  # what it may write, all in memory
 MEMORY_MB = int(
     os.environ.get("GROUNDPLAN_MODEL_MEMORY_MB", "8192")
-)  # of addresses; libraries ask for more than they use
+)  # of address space; libraries reserve more than they use
 MOST_PROCESSES = 256
-_HERE = Path(__file__).resolve().parents[1]  # this package, without what lies beside it
+_HERE = Path(__file__).resolve().parents[1]  # this package, without what is beside it
 
 
 class NotIsolatedError(Exception):
-    """The process could not be closed in."""
+    """The process could not be sandboxed."""
 
 
 @cache
 def why_not() -> str:
-    """Why no process can be closed in here; empty where it can. Found by trying."""
+    """Why processes can't be sandboxed here; empty where they can. Determined by trying."""
     if sys.platform != "linux":
         return f"{sys.platform} has no namespaces"
     with TemporaryDirectory() as root:
@@ -55,14 +55,14 @@ def why_not() -> str:
 
 
 def environment() -> dict[str, str]:
-    """All that the process is told: no credentials, no addresses."""
+    """The whole environment of the process: no credentials, no addresses."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     own = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONNOUSERSITE": "1"}  # noqa: S108
     return {**own, **one, "PYTHONPATH": str(_HERE.parent)}
 
 
 def command(argv: list[str], root: str, files: list[str]) -> list[str]:
-    """The command that runs another one closed in, with these files and folders to read.
+    """The command that runs another one in the sandbox, with these files and folders to read.
 
     Args:
         root: An empty folder, for the new file system.
@@ -72,7 +72,7 @@ def command(argv: list[str], root: str, files: list[str]) -> list[str]:
 
 
 def _python_files() -> list[str]:
-    """What Python needs to run this project's code, and nothing else of the folders around."""
+    """What Python needs to run this project's code, and nothing else from the surrounding folders."""
     packages = [path for path in sys.path if path.endswith("site-packages")]
     return list(
         dict.fromkeys([sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent), *packages, str(_HERE)])
@@ -96,7 +96,7 @@ class _Kernel:
             raise NotIsolatedError(f"the kernel refuses {name}: {os.strerror(ctypes.get_errno())}")
 
     def bind(self, source: str, root: str, flags: int = _READ_ONLY | _NO_SUID) -> None:
-        """Show a file or folder under a new root, at its own place; a link is made anew."""
+        """Mount a file or folder under a new root, at the same path; a link is re-created."""
         target = Path(root + source)
         if target.exists() or target.is_symlink():
             return
@@ -130,7 +130,7 @@ def _kept(source: str) -> int:
 
 
 def leave() -> None:
-    """Leave for namespaces of one's own; the next child is the first process of the new process ids.
+    """Enter new namespaces; the next child is the first process of the new process ids.
 
     Raises:
         NotIsolatedError: The kernel does not allow it.
@@ -143,10 +143,10 @@ def leave() -> None:
 
 
 def close_in(root: str, files: list[str]) -> None:
-    """Change to a file system that holds only what is named, and to no privileges and limited means.
+    """Switch to a file system that contains only what is named, without privileges and with limited resources.
 
     Args:
-        root: An empty folder for the new file system to be put on.
+        root: An empty folder on which the new file system is mounted.
 
     Raises:
         NotIsolatedError: The kernel does not allow it.
@@ -162,7 +162,7 @@ def close_in(root: str, files: list[str]) -> None:
         Path(root + path).mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(
         NotIsolatedError
-    ):  # of its own processes alone; a container may forbid it, and few libraries ask
+    ):  # of its own processes only; a container may forbid it, and few libraries need it
         kernel.call("mount", "proc", f"{root}/proc", "proc", _NO_SUID | _NO_DEVICES, None)
     os.chdir(root)
     kernel.call("syscall", _PIVOT_ROOT[os.uname().machine], ".", "before")
@@ -179,13 +179,13 @@ def close_in(root: str, files: list[str]) -> None:
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (most, most))
     for capability in range(_LAST_CAPABILITY + 1):
-        with contextlib.suppress(NotIsolatedError):  # the kernel knows fewer
+        with contextlib.suppress(NotIsolatedError):  # the kernel has fewer
             kernel.call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
     kernel.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def wait_for(child: int) -> None:
-    """End as the child does, and it with this process."""
+    """Exit like the child, which in turn ends with this process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
     _, status = os.waitpid(child, 0)
@@ -193,7 +193,7 @@ def wait_for(child: int) -> None:
 
 
 def main() -> None:
-    """Close in, then become the command; exit 71 (EX_OSERR) where that can't be."""
+    """Sandbox this process, then become the command; exit 71 (EX_OSERR) where that is impossible."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", required=True, help="an empty folder")
     parser.add_argument("--read", action="append", default=[], help="a file or folder that the command may read")

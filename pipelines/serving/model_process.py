@@ -1,8 +1,8 @@
-"""The process that holds a model which is no ONNX graph: it loads it, then answers rows that come through a socket, one
-request at a time.
+"""The process of a model that is not an ONNX graph: it loads the model, then answers rows from a socket, one request at
+a time.
 
-It is started closed in (``isolation``) by ``native.Native`` and knows nothing of requests, endpoints or other models.
-Messages are JSON behind a length of four bytes; the first one that it sends says that the model is loaded.
+``native.Native`` starts it in a sandbox (``isolation``); it has no access to requests, endpoints or other models.
+Messages are JSON after a length of four bytes; the first one that it sends reports that the model is loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import orjson
 from pipelines.serving.engines import as_predictions, by_row, of_labels
 
 MOST_BYTES = 256 * 1024 * 1024
-Ask = Callable[[str, Any], Any]  # method and rows, as the model takes them
+Ask = Callable[[str, Any], Any]  # method and rows, as the model accepts them
 
 
 def send(channel: socket.socket, document: dict[str, Any]) -> None:
@@ -35,14 +35,14 @@ def receive(channel: socket.socket) -> dict[str, Any] | None:
     """The next message; None when the other side has closed.
 
     Raises:
-        ValueError: It is longer than any should be.
+        ValueError: It is too long.
     """
     head = _exactly(channel, 4)
     if head is None:
         return None
     (size,) = struct.unpack(">I", head)
     if size > MOST_BYTES:
-        raise ValueError(f"a message of {size} bytes")
+        raise ValueError(f"a message of {size} bytes is too long")
     body = _exactly(channel, size)
     return None if body is None else orjson.loads(body)
 
@@ -105,7 +105,7 @@ def _pickle(folder: Path, described: dict[str, Any]) -> Ask:
     import cloudpickle
 
     with (folder / "model.pkl").open("rb") as file:
-        model = cloudpickle.load(file)  # the reason why this process is closed in
+        model = cloudpickle.load(file)  # the reason why this process is sandboxed
     return lambda method, rows: getattr(model, method)(rows)
 
 
@@ -170,7 +170,7 @@ def answer(ask: Ask, described: dict[str, Any], columns: dict[str, list[Any]]) -
 
 
 def _fail(channel: socket.socket, error: Exception, more: str = "") -> None:
-    """Say what went wrong; the server's log gets where."""
+    """Report the error; the server's log gets the traceback."""
     traceback.print_exc()
     send(channel, {"error": f"{type(error).__name__}: {error}{more}"})
 
@@ -199,4 +199,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # whoever has closed the other side need not wait until all that was imported is taken apart
+    os._exit(0)  # the other side need not wait until everything imported is torn down

@@ -1,5 +1,5 @@
-"""A model that is no ONNX graph, in a process of its own: the server asks it for rows through a socket, and loads
-none of its code.
+"""A model that is not an ONNX graph, in its own process: the server calls it over a socket, and loads none of its
+code.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Native(Engine):
         """Start the process, and wait until the model is loaded.
 
         Raises:
-            NativeError: It can't be loaded, or runs code of its own and can't be closed in here.
+            NativeError: It can't be loaded, or runs its own code and can't be sandboxed here.
         """
         with self._lock:
             self._start()
@@ -60,7 +60,7 @@ class Native(Engine):
             self._end()
 
     def answers(self, columns: Columns) -> Answers:
-        """Ask the process; one that does not answer in time is ended, and started anew by the next request.
+        """Call the process; one that does not answer in time is killed, and restarted by the next request.
 
         Raises:
             NativeError: The model raised, died or took too long.
@@ -76,7 +76,7 @@ class Native(Engine):
         why_not = isolation.why_not()
         if why_not and self._described.get("untrusted") and not _alone():
             raise NativeError(
-                f"the model may run any code when it is loaded, and its process can't be closed in here: {why_not}"
+                f"the model may run any code when it is loaded, but its process can't be sandboxed here: {why_not}"
             )
         self._folder = TemporaryDirectory(prefix="groundplan-model-")
         files, root = Path(self._folder.name) / "files", Path(self._folder.name) / "root"
@@ -121,10 +121,10 @@ class Native(Engine):
             found = receive(self._channel)
         except TimeoutError:
             self._end()
-            raise NativeError(f"the model did not answer within {timeout_s:g} s, and its process was ended") from None
+            raise NativeError(f"the model did not answer within {timeout_s:g} s, and its process was killed") from None
         except (OSError, ValueError) as error:
             self._end()
-            raise NativeError(f"the model's process broke off: {error}") from None
+            raise NativeError(f"the connection to the model's process was lost: {error}") from None
         if found is None:
             code = self._end()
             raise NativeError(f"the model's process ended with exit code {code}")

@@ -1,4 +1,4 @@
-"""Neural networks of PyTorch and Keras, asked as scikit-learn's estimators are."""
+"""Neural networks of PyTorch and Keras, called like scikit-learn's estimators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.serving.boosters import Note, shares_of
 
-Formats = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, more of the description
+Formats = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, further entries of the description
 _ROWS_ASKED = 1_000
 
 
@@ -23,7 +23,7 @@ class Network:
     Args:
         module: A ``torch.nn.Module`` (or one that TorchScript has compiled), or a Keras model, of one input of shape
             [n, columns].
-        outputs: How many numbers it gives for a row.
+        outputs: How many numbers it returns per row.
     """
 
     kind = "numbers"
@@ -33,7 +33,7 @@ class Network:
         self.outputs = outputs
 
     def told(self, rows: Any) -> Any:
-        """What the network gives, shape [n, outputs]."""
+        """The network's output, shape [n, outputs]."""
         return outputs_of(self.trained_network, rows)
 
     def predict(self, rows: Any) -> Any:
@@ -42,7 +42,7 @@ class Network:
 
 
 class ScoreNetwork(Network):
-    """A network with an output for each of the classes 0, 1, ...; the largest one tells."""
+    """A network with an output for each of the classes 0, 1, ...; the largest one decides."""
 
     kind = "scores"
 
@@ -85,13 +85,13 @@ class ShareNetwork(Network):
 
 
 class LabelNetwork(Network):
-    """A network that gives for each of several labels the probability that a row has it."""
+    """A network that returns, for each of several labels, the probability that a row has it."""
 
     kind = "labels"
 
     @property
     def classes_(self) -> Any:
-        """0 and 1 of each label."""
+        """0 or 1 for each label."""
         import numpy as np
 
         return [np.arange(2)] * self.outputs
@@ -133,7 +133,7 @@ def tensor_of(rows: Any) -> Any:
 
 
 def outputs_of(module: Any, rows: Any) -> Any:
-    """What a network gives for rows, shape [n, outputs]."""
+    """A network's output for rows, shape [n, outputs]."""
     import numpy as np
 
     if is_keras(module):
@@ -147,7 +147,7 @@ def outputs_of(module: Any, rows: Any) -> Any:
 
 
 def as_estimator(module: Any, features: Any, labels: Any) -> Any:
-    """A network as an estimator, by what it gives for its training rows.
+    """A network as an estimator, by its output for its training rows.
 
     A classifier is one whose outputs are probabilities: several that add up to 1, or that end in a sigmoid where the
     labels are 0 and 1; else one with as many outputs as there are whole numbers among the labels. Any other predicts
@@ -161,10 +161,8 @@ def as_estimator(module: Any, features: Any, labels: Any) -> Any:
         return Network(module)
     try:
         found = outputs_of(module, features[:_ROWS_ASKED])
-    except (
-        Exception
-    ) as error:  # it takes something else than rows of numbers; what that means is said when it is to be served
-        print(f"the network was not asked: {type(error).__name__}: {error}")
+    except Exception as error:  # it takes something other than rows of numbers; serving it reports what that means
+        print(f"the network could not be called: {type(error).__name__}: {error}")
         return Network(module)
     outputs, known = found.shape[1], np.asarray(labels)
     known = known.ravel() if known.ndim > 1 and known.shape[1] == 1 else known
@@ -186,7 +184,7 @@ def as_estimator(module: Any, features: Any, labels: Any) -> Any:
 
 
 def is_one_hot(labels: Any) -> bool:
-    """Whether labels of shape [n, classes] have a 1 at one place of each row, and 0 elsewhere."""
+    """Whether labels of shape [n, classes] have exactly one 1 in each row, and 0 elsewhere."""
     import numpy as np
 
     array = np.asarray(labels)
@@ -218,7 +216,7 @@ def _noted(fit: Callable[..., Any], note: Note) -> Callable[..., Any]:
     def watched(model: Any, *args: Any, **kwargs: Any) -> Any:
         found = fit(model, *args, **kwargs)
         given = dict(zip(("x", "y"), args, strict=False)) | kwargs
-        if given.get("x") is not None and given.get("y") is not None:  # a dataset of its own kind has both
+        if given.get("x") is not None and given.get("y") is not None:  # Keras datasets contain both
             note(model, given["x"], given["y"])
         return found
 
@@ -226,11 +224,11 @@ def _noted(fit: Callable[..., Any], note: Note) -> Callable[..., Any]:
 
 
 def stored(network: Network, rows: Any) -> Formats | None:
-    """The network in a format without code of Python's; None where its library has none for it.
+    """The network in a format without Python code; None where its library has none for it.
 
     Keras has ``.keras`` (https://keras.io/guides/serialization_and_saving/), PyTorch ``torch.export``
-    (https://docs.pytorch.org/docs/stable/export.html), a graph and its weights, and TorchScript, a language of its own,
-    for what is no graph.
+    (https://docs.pytorch.org/docs/stable/export.html), a graph and its weights, and TorchScript, a separate
+    language, for networks that are not graphs.
     """
     module, more = network.trained_network, {"network": network.kind, "outputs": network.outputs}
     if is_keras(module):
@@ -240,10 +238,7 @@ def stored(network: Network, rows: Any) -> Formats | None:
             if not type(layer).__module__.startswith("keras.")
         }
         if own:
-            print(
-                "stored by Keras: it has layers of the script's own,"
-                f" {', '.join(sorted(kind.__name__ for kind in own))}"
-            )
+            print(f"stored by Keras: it has custom layers, {', '.join(sorted(kind.__name__ for kind in own))}")
             return None
         return (
             "keras",
@@ -260,7 +255,7 @@ def stored(network: Network, rows: Any) -> Formats | None:
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
             return "torch", {"model.pt2": buffer.getvalue()}, more
-        except Exception as error:  # of control flow that depends on the rows there is no graph
+        except Exception as error:  # control flow that depends on the rows has no graph
             print(f"stored by torch.export: {type(error).__name__}: {error}")
     try:
         compiled = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module)
@@ -278,7 +273,7 @@ def _written(save: Callable[[str], Any], name: str) -> bytes:
 
 
 def loaded(folder: Path, described: dict[str, Any]) -> Network:
-    """A network from the files that ``stored`` has made."""
+    """A network from the files that ``stored`` has created."""
     if described["flavor"] == "keras":
         os.environ["KERAS_BACKEND"] = described["backend"]
         import keras

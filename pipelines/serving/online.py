@@ -1,7 +1,7 @@
 """Features of one entity by its key, straight from Feast's DynamoDB table.
 
 Feast's own reader takes five seconds to import; the table's layout and the key's hash are Feast's (its modules are
-used, without its package's ``__init__``), and a test holds both readers to the same answer.
+used, without its package's ``__init__``), and a test checks that both readers give the same answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model read from where the pipeline publishes it, and read anew when another one is published there."""
+"""A model read from where the pipeline publishes it, and reloaded when another one is published there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("groundplan.published")
 class Published:
     """The package at ``address`` (``s3://bucket/<model>/current/model.tar.gz``).
 
-    One object holds the whole model, so that no reader ever sees half of a new one.
+    One object contains the whole model, so that no reader ever sees half of a new one.
     """
 
     def __init__(self, address: str, s3: Any) -> None:
@@ -26,7 +26,7 @@ class Published:
         self._s3, self._etag = s3, ""
 
     def changed(self) -> tuple[bool, Model | None]:
-        """Whether there is another package than at the last call, and its model; None where there is none."""
+        """Whether the package has changed since the last call, and its model; None where there is none."""
         from botocore.exceptions import ClientError
 
         try:
@@ -44,8 +44,7 @@ class Published:
         return True, model
 
     def watch(self, use: Callable[[Model | None], None], every_s: float = EVERY_S) -> threading.Event:
-        """Hand the model over now and whenever it changes, from a thread; what can't be read leaves the last one in
-        use.
+        """Pass the model on now and whenever it changes, from a thread; if reading fails, the last one stays in use.
 
         Returns:
             An event that ends the watch when it is set.

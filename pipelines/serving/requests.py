@@ -1,4 +1,4 @@
-"""Request bodies into columns: MLflow's JSON forms, CSV, and rows looked up by key. What is wrong is said in one
+"""Request bodies into columns: MLflow's JSON forms, CSV, and rows looked up by key. Errors are reported in one
 sentence.
 """
 
@@ -26,7 +26,7 @@ _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entiti
 
 
 class BadRequestError(Exception):
-    """The client's fault: a status of 4xx and one sentence."""
+    """A client error: a 4xx status and one sentence."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
         super().__init__(sentence)
@@ -41,26 +41,24 @@ def parse(model: Model, content_type: str, body: bytes, lookup: Lookup | None = 
         lookup: Finds the features of entities by key.
 
     Raises:
-        BadRequestError: Anything the client can mend.
+        BadRequestError: Anything the client can fix.
     """
     if not body.strip():
         raise BadRequestError("The body is empty; send rows as JSON or CSV.")
     if len(body) > MAX_BODY_BYTES:
-        raise BadRequestError(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken.", 413)
+        raise BadRequestError(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are accepted.", 413)
     kind = content_type.partition(";")[0].strip().lower() or "application/json"
     if kind == "application/json":
         columns = _from_json(model, body, lookup)
     elif kind == "text/csv":
         columns = _from_csv(model, body)
     else:
-        raise BadRequestError(f"The content type {kind} is not taken; use application/json or text/csv.", 415)
+        raise BadRequestError(f"The content type {kind} is not supported; use application/json or text/csv.", 415)
     return _check(model, columns)
 
 
 def _ignores_more(document: dict[str, Any]) -> bool:
-    """Whether columns that the model does not know may be there: two versions with other inputs are compared on the
-    same rows.
-    """
+    """Whether unknown columns are allowed: two versions with different inputs are compared on the same rows."""
     return isinstance(params := document.get("params"), dict) and params.get("extra_columns") == "ignore"
 
 
@@ -88,11 +86,11 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
 
 
 def _with_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """The same where numbers are written as Python writes them: ``NaN`` is no JSON, and what ``json.dumps`` makes of a
-    missing number.
+    """The same where numbers are written as Python writes them: ``NaN`` is not valid JSON, but what ``json.dumps``
+    writes for a missing number.
 
     Raises:
-        BadRequestError: It is no JSON either way.
+        BadRequestError: It is not JSON either way.
     """
     if b"NaN" in body:
         with contextlib.suppress(ValueError, RecursionError):
@@ -158,7 +156,7 @@ def _from_csv(model: Model, body: bytes) -> Columns:
 
 
 def _cell(text: str, column: dict[str, Any]) -> Any:
-    """A CSV cell as the column's type would have it in JSON; what does not fit stays text and is refused later."""
+    """A CSV cell as JSON of the column's type; what does not fit stays text and is refused later."""
     text, kind = text.strip(), column["type"]
     if text == "" and (kind != "string" or column.get("nullable")):
         return None
@@ -179,12 +177,12 @@ def _from_entities(model: Model, value: Any, lookup: Lookup | None) -> Columns:
     if not isinstance(value, dict) or list(value) != [key] or not isinstance(value[key], list) or not value[key]:
         raise BadRequestError(f'entities must be {{"{key}": [...]}} with at least one key.')
     if len(value[key]) > MAX_ROWS:
-        raise BadRequestError(f"{len(value[key])} keys were sent; at most {MAX_ROWS} are taken at once.", 413)
+        raise BadRequestError(f"{len(value[key])} keys were sent; at most {MAX_ROWS} are accepted per request.", 413)
     for item in value[key]:
         if isinstance(item, int) and not isinstance(item, bool) and not -MAX_KEY <= item < MAX_KEY:
-            raise BadRequestError(f"entities.{key} holds {item}, which is no key of 64 bits.")
+            raise BadRequestError(f"entities.{key} contains {item}, which is not a 64-bit key.")
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise BadRequestError(f"entities.{key} must hold numbers or texts; found {_kind(item)}.")
+            raise BadRequestError(f"entities.{key} must contain numbers or texts; found {_kind(item)}.")
     return lookup(key, value[key])
 
 
@@ -194,16 +192,16 @@ def _check(model: Model, columns: Columns) -> Columns:
         raise BadRequestError(f"Missing column{_s(wanted - given)} {_list(wanted - given)}.")
     if given - wanted:
         raise BadRequestError(
-            f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model takes {_list(model.names)}."
+            f"Unknown column{_s(given - wanted)} {_list(given - wanted)}; the model accepts {_list(model.names)}."
         )
     counts = {len(values) for values in columns.values()}
     if len(counts) > 1:
         raise BadRequestError("The columns have different numbers of values.")
     rows = counts.pop() if counts else 0
     if rows == 0:
-        raise BadRequestError("There is no row to predict.")
+        raise BadRequestError("The request has no rows to predict.")
     if rows > MAX_ROWS:
-        raise BadRequestError(f"{rows} rows were sent; at most {MAX_ROWS} are taken at once.", 413)
+        raise BadRequestError(f"{rows} rows were sent; at most {MAX_ROWS} are accepted per request.", 413)
     return {column["name"]: _typed(column, columns[column["name"]]) for column in model.columns}
 
 
@@ -214,7 +212,8 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
         if value is None or value != value:  # NaN
             if not column.get("nullable"):
                 raise BadRequestError(
-                    f"Column {name!r}, row {index}: a value is missing, and the model takes none there."
+                    f"Column {name!r}, row {index}: a value is missing, but the model does not accept missing values"
+                    " there."
                 )
             gaps |= value is not None
             continue
@@ -235,11 +234,11 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
             good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
         if not good:
             if value in (math.inf, -math.inf):
-                raise BadRequestError(f"Column {name!r}, row {index}: {value} is no number to predict from.")
+                raise BadRequestError(f"Column {name!r}, row {index}: {value} is not a usable number.")
             raise BadRequestError(f"Column {name!r}, row {index}: {str(value)[:80]!r} is not a {_TYPE_NAMES[kind]}.")
         if known is not None and value not in known:
             raise BadRequestError(
-                f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it knows"
+                f"Column {name!r}, row {index}: the model was not trained on {str(value)[:80]!r}; it accepts"
                 f" {_list(known)}."
             )
     return [None if value != value else value for value in values] if gaps else values

@@ -1,3 +1,3 @@
-"""The steps from data to endpoint, one file a step; ``spec.steps`` declares them. Beside them what only steps use:
-the canary, the endpoint, drift.
+"""The steps from data to endpoint, one file per step; ``spec.steps`` declares them. Also what only steps use: the
+canary, the endpoint, drift.
 """

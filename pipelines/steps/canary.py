@@ -1,5 +1,5 @@
-"""How a canary is judged: what the endpoint shows of errors and latency, what held-out rows show of quality, and
-when one is worse than the other.
+"""How a canary is judged: errors and latency of the endpoint, quality on held-out rows, and when one version is worse
+than the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARGIN = 0.10  # the challenger may be this much worse, relative, before it coun
 
 @dataclass
 class Observed:
-    """What the canary showed of one variant."""
+    """The canary's observations of one variant."""
 
     requests: int = 0
     errors: int = 0
@@ -59,12 +59,12 @@ class Observed:
 
 @dataclass(frozen=True)
 class Loss:
-    """How wrong one prediction is: the absolute error, or 1 for a wrong class; of several targets the mean over them.
+    """The loss of one prediction: the absolute error, or 1 for a wrong class; for several targets the mean over them.
 
     Attributes:
-        weights: Of each class, where the objective counts every class alike (``balanced_accuracy``); their mean over
-            the rows is 1.
-        scales: Of each of several targets that are numbers, which may be of different sizes: its standard deviation.
+        weights: Weight of each class, where the objective gives every class the same weight (``balanced_accuracy``);
+            their mean over the rows is 1.
+        scales: Standard deviation of each of several numeric targets, which may have different magnitudes.
     """
 
     task: str
@@ -115,7 +115,7 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
         return f"{challenger.errors} of {challenger.requests} requests failed{other}"
     if challenger.p95_ms > objectives.latency_ms:
         return f"p95 latency {challenger.p95_ms:.1f} ms is over the {objectives.latency_ms:g} ms of the objectives"
-    if not challenger.loss <= champion.loss * (1 + MARGIN):  # a loss that is no number is worse, too
+    if not challenger.loss <= champion.loss * (1 + MARGIN):  # a loss that is not a number also counts as worse
         return (
             f"on the same {len(challenger.losses)} rows its error is {challenger.loss:.4g}, the {rival}'s"
             f" {champion.loss:.4g}"
@@ -124,16 +124,16 @@ def compare(champion: Observed, challenger: Observed, objectives: ModelObjective
 
 
 def verdict(seen: dict[str, Observed], rival: str) -> str:
-    """What the comparison came to, where nothing stands against the challenger."""
+    """The result of the comparison, where nothing speaks against the challenger."""
     ours, theirs = seen[CHALLENGER].loss, seen[CHAMPION].loss
     how = f"its error is {ours:.4g}, the {rival}'s {theirs:.4g}"
     known = "" if rival == "champion" else "; there was no champion to compare it with"
-    verdict = "not worse than" if ours > theirs else "as good as" if ours == theirs else "better than"
+    verdict = "not worse than" if ours > theirs else "equal to" if ours == theirs else "better than"
     return f"{verdict} the {rival}: {how} on {len(seen[CHALLENGER].losses)} rows{known}"
 
 
 def losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
-    """The loss of each row, by a model that is asked in this process."""
+    """The loss of each row, by a model that is called in this process."""
     predicted = model.answers(as_columns(rows.features, model.names)).predictions
     return [loss(guess, label) for guess, label in zip(predicted, each_row(rows.labels), strict=True)]
 
@@ -147,10 +147,11 @@ def watch(
     alone: bool,
     theirs: Labelled | None = None,
 ) -> dict[str, Observed]:
-    """What live traffic shows of errors and latency, and what held-out rows show of quality.
+    """Errors and latency from live traffic, and quality from held-out rows.
 
-    Rows go through the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered enough
-    of them. Then both variants answer all of them: on the few rows that 5 % of the traffic are, chance would decide.
+    Rows are sent to the endpoint one by one, and SageMaker chooses the variant, until the challenger has answered
+    enough
+    of them. Then both variants answer all of them: on the few rows of 5 % of the traffic, chance would decide.
 
     Args:
         alone: There is no champion: every request is for the challenger.
@@ -159,12 +160,12 @@ def watch(
     seen = {CHAMPION: Observed(), CHALLENGER: Observed()}
     for number in range(MOST_REQUESTS):
         answer = endpoint.ask(rows[number % len(rows)], CHALLENGER if alone else "")
-        seen[answer.variant or CHALLENGER].add(answer)  # a failure that names no variant counts against the new one
+        seen[answer.variant or CHALLENGER].add(answer)  # a failure without a variant counts against the new one
         if seen[CHALLENGER].requests >= WANTED_REQUESTS:
             break
     for variant, observed in seen.items():
         if (variant == CHAMPION and alone) or (variant == CHALLENGER and observed.errors == observed.requests):
-            continue  # it answers nothing; how many failed is what there is to say
+            continue  # it answers nothing; the number of failures is the only result
         own = variant == CHAMPION and theirs is not None
         asked, wanted = (theirs.records(), each_row(theirs.labels)) if own and theirs is not None else (rows, labels)
         for predicted, label in zip(endpoint.predict(asked, variant, CANARY), wanted, strict=True):

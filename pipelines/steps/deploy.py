@@ -23,12 +23,12 @@ MAX_ROWS = 1_000  # held-out rows that both variants answer
 def deploy(context: Context) -> dict[str, Any]:
     """Bring the registered version to the endpoint.
 
-    The first version has no champion to be compared with; its baseline is asked in this process and never answers
-    anybody.
+    The first version has no champion to be compared with; its baseline is called in this process and never answers
+    requests.
 
     Raises:
-        GroundplanError: The canary was worse, and the endpoint is back on what it served before; where that was
-            nothing, it says why.
+        GroundplanError: The canary was worse, and the endpoint serves the previous version again; if there was none, it
+            returns the reason.
     """
     mlflow = use_mlflow()
     approvals = context.result("signoff").get("approvals", {})  # no approval, no deployment
@@ -59,7 +59,7 @@ def deploy(context: Context) -> dict[str, Any]:
     before = serving_now or endpoint.create_empty("none", f"{version} is being tried")
 
     def take_back(why: str) -> None:
-        """No traffic may stay with a version that nobody compared, or that was found worse."""
+        """No traffic may stay with a version that was not compared, or that was worse."""
         stays = serving_now or endpoint.create_empty(f"without-{version}", f"{version} was rolled back: {why}")
         endpoint.point({CHAMPION: stays, CHALLENGER: stays}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
 
@@ -88,7 +88,7 @@ def deploy(context: Context) -> dict[str, Any]:
         "judged_on": (
             _judged_on(experiment)
             if theirs is None
-            else "rows of its own, and the champion on its own: it takes columns that this version does not have"
+            else "its own rows, and the champion on its own rows: it takes columns that this version does not have"
         ),
     }
     client = mlflow.MlflowClient()
@@ -110,17 +110,18 @@ def deploy(context: Context) -> dict[str, Any]:
             {CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}"
         )
     except BaseException:
-        take_back("its promotion was stopped")  # by an alarm: the canary's share goes back, too
+        take_back("its promotion was stopped")  # by an alarm: the canary's share is rolled back, too
         raise
     endpoint.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    _put_current(context, files)  # where every other way of serving reads it, should the objectives change
+    _put_current(context, files)  # where all other topologies read it, should the objectives change
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
 
 
 def _judged_on(experiment: dict[str, Any]) -> str:
-    # Out-of-fold rows are the training rows: a champion of other data would be judged more harshly than the challenger.
+    # Out-of-fold rows are the training rows: a champion trained on other data would be judged more harshly than the
+    # challenger.
     return (
         "rows the candidate was trained on, which flatters it"
         if "fold" in experiment["holdout"] or "trained on" in experiment["holdout"]
@@ -145,7 +146,7 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
 
 
 def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
-    """Rows that the champion answers, too: for columns that they don't have they get values of its own rows."""
+    """Rows that the champion can also answer: missing columns are filled with values of its own rows."""
     import numpy as np
 
     more = theirs.features[[name for name in theirs.features.columns if name not in rows.features.columns]]
@@ -154,8 +155,8 @@ def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
 
 
 def check_topology(topology: str, folder: Path, model: str) -> None:
-    """A model in its own format is served where its process can be, and runs code of its own only where nothing else is
-    in reach.
+    """Check that a model in its own format can be served: where its process can run, and custom code only where nothing
+    else is within reach.
 
     Raises:
         GroundplanError: It can't be served by this topology.
@@ -184,14 +185,14 @@ def _publish(
     experiment: dict[str, Any],
     approvals: dict[str, str],
 ) -> dict[str, Any]:
-    """Where there is one version at a time: compare in this process, then put the new one where it is read.
+    """Where there is one version at a time: compare in this process, then publish the new one.
 
-    A serverless endpoint gets a configuration of its own; batch jobs, the cluster and devices read
+    A serverless endpoint gets a new configuration; batch jobs, the cluster and devices read
     ``<model>/current/``, and Triton ``<model>/triton/``
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
 
     Raises:
-        GroundplanError: The new version is worse than the one that is there; nothing was put.
+        GroundplanError: The new version is worse than the current one; nothing was published.
     """
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     before = path / "before"

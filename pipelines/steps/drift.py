@@ -1,7 +1,7 @@
-"""Whether what a model is asked looks like what it was trained on, column by column.
+"""Whether a model's requests look like its training data, column by column.
 
 A column has drifted where the difference is both certain (a test's p-value) and large enough to matter (its effect
-size), so that neither a few odd rows nor a large number of rows make an alarm by themselves.
+size), so that neither a few odd rows nor a large number of rows raise an alarm by themselves.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-ALPHA = (
-    0.01  # of one column; a model with ten of them would see a false one in ten looks, were it not for the effect size
-)
+ALPHA = 0.01  # of one column; without the effect size, ten columns would raise a false alarm in one of ten checks
 LARGE_ENOUGH = 0.1  # of the largest distance between two distributions, or of a share, 0 to 1
-FEW_VALUES = 20  # a column of numbers with at most so many is one of categories
-RARE_SHARE = 0.01  # categories that have less of both sides are counted as one
-IDENTIFYING_SHARE = 0.5  # where more than this share of the training rows have a value of their own, values say nothing
-DIGITS = 6  # significant ones; the last digits of a number depend on the way it came
+FEW_VALUES = 20  # a column of numbers with at most this many values is treated as categories
+RARE_SHARE = 0.01  # categories with less than this share on both sides are counted as one
+IDENTIFYING_SHARE = 0.5  # where more than this share of the training rows have unique values, values say nothing
+DIGITS = 6  # significant ones; the last digits of a number depend on how it was transferred
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class ColumnDrift:
             missing values), or ``identifiers`` (not compared).
         effect: Largest distance of the cumulative distributions, total variation distance, or difference of shares: 0
             to 1.
-        p_value: Of the test that goes with it.
+        p_value: P-value of the corresponding test.
     """
 
     column: str
@@ -39,8 +37,8 @@ class ColumnDrift:
 
 
 def compare_columns(reference: Any, current: Any) -> list[ColumnDrift]:
-    """Compare two frames of n and m rows by the columns of the first; a column that the second lacks is missing in
-    each of its rows.
+    """Compare two frames of n and m rows by the columns of the first; a column that the second lacks counts as missing
+    in each of its rows.
     """
     return [_compare(name, reference[name], current.get(name), len(current)) for name in reference.columns]
 
@@ -88,7 +86,7 @@ def _values(reference: Any, current: Any) -> Difference:
         for side in (reference, current)
     ]
     counts = pd.concat([side.value_counts() for side in sides], axis=1).fillna(0)
-    # Those that training has not seen are one category, and those that are rare on both sides another.
+    # Categories not seen in training are combined into one, and those that are rare on both sides into another.
     unseen = (counts.iloc[:, 0] == 0).to_numpy()
     table = counts.to_numpy().T
     rare = (table / table.sum(axis=1, keepdims=True) < RARE_SHARE).all(axis=0) & ~unseen

@@ -19,22 +19,22 @@ from spec.names import short_name
 from spec.outputs import EndpointOutputs
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-CANARY = "canary"  # purpose of requests that nobody but the pipeline asks
+CANARY = "canary"  # purpose of requests that only the pipeline sends
 SERVERLESS_MEMORY_MB = 2048
 LOCAL_NVME = ("ml.g4dn.", "ml.g5.")  # encrypted in hardware; SageMaker refuses a key for them
 SANDBOX_INSTANCE_TYPE = "ml.c5.large"
-MOST_REQUEST_BYTES = 3 * 1024 * 1024  # half of what SageMaker takes: rows differ in size
+MOST_REQUEST_BYTES = 3 * 1024 * 1024  # half of what SageMaker accepts: rows differ in size
 IN_SERVICE_TIMEOUT_S = 1800
-MOST_OF_A_REASON = 900  # characters; SageMaker takes 1,024 in a variable
-BAKING_SECONDS = 60  # how long the alarms watch before the rest of the traffic follows; one period of theirs
+MOST_OF_A_REASON = 900  # characters; SageMaker accepts 1,024 in a variable
+BAKING_SECONDS = 60  # how long the alarms observe the canary before the rest of the traffic follows; one alarm period
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How one request went.
+    """The result of one request.
 
     Attributes:
-        variant: Which one answered; empty where a failure names none.
+        variant: Which variant answered; empty where a failure names none.
     """
 
     variant: str
@@ -63,11 +63,12 @@ class EndpointClient:
         )
 
     def create_model(self, folder: Path, version: str, approvals: dict[str, str] | None = None) -> str:
-        """Package a folder as ``model.tar.gz``, store it in the models zone and make a SageMaker model of it; its name.
+        """Package a folder as ``model.tar.gz``, store it in the models zone and create a SageMaker model from it;
+        returns its name.
 
         Args:
-            approvals: Who has signed the version off, by role; tags of the model, where an auditor of the account finds
-                them.
+            approvals: Who has signed the version off, by role; they become tags of the model, for auditors of the
+                account.
         """
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         address = self.context.put(
@@ -78,8 +79,8 @@ class EndpointClient:
         )
         environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
         if self.settings.topology == "serverless":
-            # SageMaker captures only what real-time endpoints are asked; here the container does, at once, since it is
-            # frozen between requests.
+            # SageMaker captures only requests to real-time endpoints; here the container does it, immediately, since it
+            # is frozen between requests.
             environment["GROUNDPLAN_CAPTURE"] = (
                 f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             )
@@ -98,7 +99,7 @@ class EndpointClient:
         return name
 
     def create_empty(self, label: str, why: str) -> str:
-        """Make a SageMaker model that answers 503 and says why nothing serves; its name."""
+        """Create a SageMaker model that answers 503 with the reason; returns its name."""
         name = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         environment = {
             "GROUNDPLAN_MODEL": self.context.model,
@@ -168,7 +169,7 @@ class EndpointClient:
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
         self._wait(
             until_it_exists=False
-        )  # an update that was interrupted goes on, and SageMaker takes no second one meanwhile
+        )  # an interrupted update continues, and SageMaker accepts no second one meanwhile
         try:
             self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
         except ClientError as error:
@@ -182,13 +183,13 @@ class EndpointClient:
             reason = self.sagemaker.describe_endpoint(EndpointName=self.name).get("FailureReason", str(error))
             raise GroundplanError(f"did not come into service: {reason}", where=self.name) from None
         serving = self.sagemaker.describe_endpoint(EndpointName=self.name)
-        if serving["EndpointConfigName"] != config:  # SageMaker has taken the update back, and is in service again
+        if serving["EndpointConfigName"] != config:  # SageMaker has rolled the update back, and is in service again
             raise GroundplanError(
                 f"an alarm rolled the update back: {serving.get('FailureReason', 'no reason given')}", where=self.name
             )
 
     def _wait(self, *, until_it_exists: bool = True) -> None:
-        """Until no update is under way and the endpoint is in service."""
+        """Wait until no update is in progress and the endpoint is in service."""
         from botocore.exceptions import ClientError, WaiterError
 
         delay = 0.25 if self.context.outputs.stack == "local" else 15
@@ -211,7 +212,7 @@ class EndpointClient:
                 raise
 
     def _guardrails(self) -> dict[str, Any]:
-        """The canary and the alarms that take an update back. They belong to the update: the program sets them only on
+        """The canary and the alarms that roll an update back. They belong to the update: the program sets them only on
         the first one.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
@@ -295,7 +296,7 @@ class EndpointClient:
 
 
 def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows in requests below the size that SageMaker takes."""
+    """Rows in requests below the size that SageMaker accepts."""
     size = max((len(_body([row])) for row in rows[:20]), default=1)
     most = max(1, MOST_REQUEST_BYTES // size)
     for start in range(0, len(rows), most):
@@ -303,7 +304,7 @@ def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _said(error: Exception) -> str:
-    """What a model server said itself, without what SageMaker puts around it."""
+    """A model server's own message, without what SageMaker adds around it."""
     original = getattr(error, "response", {}).get("OriginalMessage", "")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return str(json.loads(original)["error"])
@@ -311,11 +312,11 @@ def _said(error: Exception) -> str:
 
 
 def _body(rows: list[dict[str, Any]], purpose: str = "") -> str:
-    """Rows for either version: one takes what it knows of them. Monitoring leaves out what a canary asked."""
+    """Rows for either version: each uses the columns it needs. Monitoring leaves out a canary's requests."""
     params = {"extra_columns": "ignore"} | ({"purpose": purpose} if purpose else {})
     return json.dumps({"dataframe_records": rows, "params": params}, default=str)
 
 
 def _approval_tags(approvals: dict[str, str]) -> list[dict[str, str]]:
-    """``ApprovedByDataScience``, ``ApprovedByOperations``, as the policy pack asks for them."""
+    """``ApprovedByDataScience``, ``ApprovedByOperations``, as the policy pack requires them."""
     return [{"Key": f"ApprovedBy{role.title().replace('-', '')}", "Value": who} for role, who in approvals.items()]

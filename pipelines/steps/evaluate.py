@@ -15,13 +15,19 @@ from pipelines.training.metrics import answers, score, scores_of
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
-GENERAL = ("mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc")  # the others are higher for whoever always warns
+GENERAL = (
+    "mae",
+    "rmse",
+    "accuracy",
+    "balanced_accuracy",
+    "roc_auc",
+)  # the others are higher for a model that always warns
 RESAMPLES = 300
 FEW_ROWS = 100
 
 
 def evaluate(context: Context) -> dict[str, Any]:
-    """Score candidate and baseline, and refuse a candidate that breaks the quality objective.
+    """Score candidate and baseline, and reject a candidate that violates the quality objective.
 
     Raises:
         GroundplanError: The quality objective is not met, or its metric does not fit the model.
@@ -46,12 +52,12 @@ def evaluate(context: Context) -> dict[str, Any]:
             f" {f'without probabilities or scores ({why}) ' if (why := experiment['no_probability']) else ''}has no"
             f" {wanted.metric if wanted.metric not in scores else objectives.value.kpi}; it has {', '.join(scores)}",
             where=f"groundplan:objectives.models.{context.model}",
-            fix="name a metric that fits in quality.metric and value.kpi",
+            fix="choose a metric that the model has, in quality.metric and value.kpi",
         )
     found = scores[wanted.metric]
     if not (
         (found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)
-    ):  # what is no number meets nothing
+    ):  # a value that is not a number meets no objective
         raise GroundplanError(
             f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
             where=f"groundplan:objectives.models.{context.model}.quality",
@@ -101,8 +107,8 @@ def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[f
 
 
 def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -> tuple[float, float]:
-    """95 % interval of the lift in the KPI's units: the rows are drawn again ``RESAMPLES`` times (percentile
-    bootstrap, Efron 1979).
+    """95 % interval of the lift in the KPI's units: the rows are resampled ``RESAMPLES`` times (percentile bootstrap,
+    Efron 1979).
     """
     import numpy as np
 
@@ -127,7 +133,7 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
 
 
 def against(scores: dict[str, float], base: dict[str, float], low: float, rows: int, how: str) -> list[str]:
-    """What speaks against the figures, in sentences for people."""
+    """What speaks against the figures, as sentences."""
     found = []
     for name, value in scores.items():
         other = base.get(name, value)

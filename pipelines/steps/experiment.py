@@ -1,4 +1,4 @@
-"""Step: an ordinary MLflow script run as a job, and everything recorded around it that the script does not know of."""
+"""Step: an ordinary MLflow script run as a job, with everything recorded around it that the script does not record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_HOLDOUT_ROWS = 5_000
 FOLDS = 5
 BACKGROUND_ROWS = 50
-FEW_TEXTS = 20  # of a column, so that the most frequent one is nobody's own
+FEW_TEXTS = 20  # of a column, so that the most frequent one does not belong to a single person
 SEEN_BY_NONE = "rows the model has not seen"
 TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be refitted"
 
@@ -40,8 +40,8 @@ def run_experiment(context: Context) -> dict[str, Any]:
     """Run the script and record what it did.
 
     Raises:
-        UsageError: Another script makes the model of this name.
-        GroundplanError: The script failed, made no run or logged no model, or the model can't be served.
+        UsageError: Another script produces the model of this name.
+        GroundplanError: The script failed, created no run or logged no model, or the model can't be served.
     """
     check_owner(context, take_over=context.wishes.take_over)
     mlflow = use_mlflow()
@@ -79,10 +79,10 @@ def run_experiment(context: Context) -> dict[str, Any]:
 
 
 def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, Any]:
-    """Choose among the models that the script logged, and record all that serving it needs.
+    """Choose among the models that the script logged, and record everything needed to serve it.
 
     Raises:
-        GroundplanError: None can be taken, or it can't be served.
+        GroundplanError: None can be used, or it can't be served.
     """
     import mlflow
 
@@ -146,7 +146,7 @@ def _tags(context: Context, seconds: float) -> dict[str, str]:
 
 
 def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -> dict[str, Any]:
-    """The record of a run of which no model is served, where none was asked for."""
+    """The record of a run without a served model, where none was requested."""
     import mlflow
     from mlflow.entities import RunTag
 
@@ -167,7 +167,7 @@ def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -
 
 @contextmanager
 def _training_set(context: Context) -> Iterator[Any]:
-    """The training set, which the script finds by ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step
+    """The training set, which the script finds through ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step
     has joined it.
     """
     import pandas as pd
@@ -176,8 +176,8 @@ def _training_set(context: Context) -> Iterator[Any]:
     if not definition.contracts:
         yield None
         return
-    # Without a module of features the events that have passed the gate are the training set; how a script splits them,
-    # it says itself.
+    # Without a features module the events that have passed the gate are the training set; the script itself decides how
+    # to split them.
     address = (
         context.result("features")["training_set"] if definition.features else context.result("quality")["dataset"]
     )
@@ -204,8 +204,8 @@ def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
 
 
 def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:
-    """Write what serving, evaluation and monitoring need: the model and the one to beat, the training rows, rows
-    that it has not seen.
+    """Write what serving, evaluation and monitoring need: the model and its baseline, the training rows, rows that it
+    has not seen.
     """
     from pipelines.training.export import export
 
@@ -241,8 +241,8 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
 
 
 def _example(features: Any) -> dict[str, Any]:
-    """Values that a request may have: the middle of each number, the most frequent of few texts. No row of the data is
-    repeated, since it may be somebody's; where a column has many texts, there is no example.
+    """Example values of a request: the median of each number, the most frequent of few texts. No row of the data is
+    repeated, since it may belong to a person; where a column has many texts, there is no example.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -261,11 +261,11 @@ def _example(features: Any) -> dict[str, Any]:
 
 
 def write_served(folder: Path, exported: Exported, features: Any, labels: list[Any], shared: dict[str, Any]) -> None:
-    """Write the model (``candidate``) and the one to beat (``baseline``), each with its description and rows to compare
-    explanations with.
+    """Write the model (``candidate``) and the baseline, each with its description and rows to compare explanations
+    with.
 
     Args:
-        shared: More of both descriptions.
+        shared: Further entries of both descriptions.
     """
     from pipelines.serving.engines import Constant
 
@@ -291,7 +291,7 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
 
 def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     """Rows with labels for an honest evaluation: those of the dataset that no fit has seen, else out-of-fold
-    predictions; and how they were made.
+    predictions; and how they were obtained.
     """
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_predict
@@ -303,7 +303,7 @@ def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
         if (fresh := _unseen(features, labels, logged)) is not None:
             return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     known, frame = logged.known(logged.labels), logged.frame.reset_index(drop=True)
-    several = hasattr(known, "columns")  # folds can't be alike in each of several labels
+    several = hasattr(known, "columns")  # folds can't be stratified by several labels
     folds = min(
         FOLDS,
         len(known),
@@ -311,8 +311,8 @@ def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     )
     try:
         predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
-    except Exception as error:  # a class or a category of one row, a model that can't be fitted anew
-        print(f"not judged out of fold: {type(error).__name__}: {error}")
+    except Exception as error:  # a class or a category with one row, a model that can't be refitted
+        print(f"not evaluated out of fold: {type(error).__name__}: {error}")
         return Labelled(frame, known).sample(MAX_HOLDOUT_ROWS), TRAINED_ON
     return Labelled(frame, known, _like(known, predicted)).sample(MAX_HOLDOUT_ROWS), f"{folds}-fold, out of fold"
 
@@ -327,11 +327,11 @@ def _like(labels: Any, predicted: Any) -> Any:
 
 
 def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
-    """Rows of a dataset that the model was not fitted on; None where it was not fitted on rows of this dataset, as they
-    are and with these labels.
+    """Rows of a dataset that the model was not fitted on; None where it was not fitted on unchanged rows of this
+    dataset with these labels.
 
-    A script that has changed its training rows after the split (filled their gaps, say) has rows that can't be told
-    apart.
+    If a script has changed its training rows after the split (for example filled their gaps), they can't be
+    identified.
     """
     import pandas as pd
 
@@ -344,14 +344,14 @@ def _unseen(features: Any, labels: Any, logged: Logged) -> Labelled | None:
         parts = [part for _, part in by_target(of).items()]
         numbers = [
             pd.to_numeric(part, errors="coerce").astype(float) for part in parts
-        ]  # True, 1 and 1.0 are one label
+        ]  # True, 1 and 1.0 are the same label
         texts = {
             f"{_LABEL}{place}": (number if number.notna().all() else parts[place]).map(str).to_numpy()
             for place, number in enumerate(numbers)
         }
         return pd.util.hash_pandas_object(frame.reset_index(drop=True).assign(**texts), index=False)
 
-    # The same rows by features alone have no label of their own: a copy of a training row is seen, whatever its label.
+    # Rows with the same features count as the same: a copy of a training row has been seen, whatever its label.
     if not digests(training, known).isin(set(digests(whole, whole_labels))).all():
         return None
     seen = set(pd.util.hash_pandas_object(training, index=False))
@@ -363,10 +363,10 @@ _LABEL = "groundplan:label"
 
 
 def _with_more(rows: Labelled, how: str, recorder: Recorder) -> Labelled:
-    """The same rows with every feature of the dataset: a champion with other inputs is asked the same rows."""
+    """The same rows with every feature of the dataset: a champion with other inputs is called with the same rows."""
     if recorder.more is None or how != SEEN_BY_NONE:
         return rows
-    more = recorder.more.reset_index(drop=True)  # numbered as the whole dataset is, and the rows keep their numbers
+    more = recorder.more.reset_index(drop=True)  # numbered like the whole dataset, and the rows keep their numbers
     return replace(
         rows, features=rows.features.join(more[[name for name in more.columns if name not in rows.features.columns]])
     )
@@ -386,7 +386,7 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
             name = f"{name} (label)"
         named[name] = labels[column].to_numpy()
     frame = training.features.assign(**named)
-    # MLflow has room for one target.
+    # MLflow supports one target.
     dataset = from_pandas(
         frame,
         source=tags["groundplan.dataset"],
@@ -400,7 +400,7 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
 
 
 def code_version(script: Path) -> dict[str, str]:
-    """The commit the script is at (with ``-dirty`` if it was changed since), and its SHA-256."""
+    """The script's commit (with ``-dirty`` if it was changed since), and its SHA-256."""
     sha = hashlib.sha256(script.read_bytes()).hexdigest()
 
     def git(*arguments: str) -> str:
@@ -418,7 +418,7 @@ def code_version(script: Path) -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what a model is."""
+    """Versions of Python and of the packages that affect models."""
     from importlib.metadata import version
 
     from pipelines.training.native_export import used

@@ -2,7 +2,7 @@
 them.
 
 A model either declares feature views and the Ibis expressions behind them (``features`` in ``model.yaml``), or its one
-contract's events are the features. The expressions are run by DuckDB; at volume Athena runs the same ones
+contract's events are the features. DuckDB runs the expressions; at scale Athena runs the same ones
 (``athena_sql``).
 """
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FUTURE = timedelta(hours=FUTURE_TOLERANCE_HOURS)
-MOST_LOST = 0.5  # share of an online table's rows that a run takes away without asking
+MOST_LOST = 0.5  # share of an online table's rows that a run may remove without confirmation
 VERSION_TAG = "groundplan_dataset"
 
 
 def materialize(context: Context) -> dict[str, Any]:
     """Write the features to the offline store, register the views, fill the online store, join the training set.
 
-    Online are the rows that are not older than the view's ``ttl_days``; a run writes what has changed since the last
-    one.
+    The online store has the rows that are not older than the view's ``ttl_days``; a run writes what has changed since
+    the last one.
 
     Raises:
-        GroundplanError: The expressions don't make what ``model.yaml`` declares, rows have no key, or most of an online
-            table would go.
+        GroundplanError: The expressions don't produce what ``model.yaml`` declares, rows have no key, or most of an
+            online table would be removed.
     """
     quality = context.result("quality")
     views = {view.name: view for view in context.definition.views}
@@ -73,7 +73,7 @@ def materialize(context: Context) -> dict[str, Any]:
 
 
 def clock(context: Context, tables: Mapping[str, pa.Table]) -> datetime:
-    """What time it is: the platform's; for a recording of the past that of its newest event."""
+    """The current time: the platform's; for a recording of the past, that of its newest event."""
     import pyarrow.compute as pc
 
     if context.definition.recording:
@@ -115,7 +115,7 @@ def _computed(context: Context, quality: Mapping[str, Any]) -> tuple[dict[str, p
 
 
 def _as_features(table: pa.Table, view: View) -> pa.Table:
-    """The events as features: exact decimals as numbers, dates and times as texts, and no lists and objects."""
+    """The events as features: exact decimals as numbers, dates and times as texts, without lists and objects."""
     import pyarrow as pa
 
     kinds = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
@@ -124,7 +124,7 @@ def _as_features(table: pa.Table, view: View) -> pa.Table:
 
 
 def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
-    """Ibis tables of Parquet files, in a DuckDB database in memory.
+    """Ibis tables of Parquet files, in an in-memory DuckDB database.
 
     Args:
         folder: Where the files are put; they are read from there when an expression runs.
@@ -140,7 +140,7 @@ def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
 
 
 def athena_sql(context: Context) -> dict[str, str]:
-    """The views' SQL in Athena's dialect, over tables named as the contracts' are: dataset versions, each key once."""
+    """The views' SQL in Athena's dialect, over tables with the contracts' names: dataset versions, each key once."""
     import ibis
 
     from pipelines.data.decode import arrow_schema
@@ -168,7 +168,7 @@ def _check(view: View, table: pa.Table) -> None:
             raise GroundplanError(
                 f"{table[name].null_count} of the {table.num_rows} rows of the view {view.name} have {what} ({name})",
                 where="features",
-                fix="filter them out in the expression, if they belong to nobody",
+                fix="filter them out in the expression, if they belong to no entity",
             )
 
 
@@ -185,7 +185,7 @@ def open_store(
     Args:
         offline: ``s3://`` address of the Parquet file behind each view.
         folder: Scratch folder for the store's configuration.
-        dataset: Digest of the dataset version; a tag of each view, so that the registry says which data it holds.
+        dataset: Digest of the dataset version; a tag of each view, so that the registry shows its data.
     """
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.data_format import ParquetFormat
@@ -242,23 +242,23 @@ def open_store(
             )
         )
     service = FeatureService(name=service_name(model), features=made, tags={VERSION_TAG: dataset})
-    # Without its online store Feast writes its registry and leaves the tables alone: they are the program's, and it
-    # would take their tags away.
+    # Without its online store Feast writes its registry and leaves the tables alone: they belong to the program, and
+    # Feast would remove their tags.
     store(None).apply([*entities.values(), *made, service])
     return store(online)
 
 
 def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now: datetime) -> dict[str, int]:
-    """Bring the online table from what the last run left in it to the view's last days; how many items were written and
-    deleted.
+    """Update the online table from the state after the last run to the view's last days; returns how many items were
+    written and deleted.
 
-    Feast's own ``materialize_incremental`` goes by event time, and would leave out what came late or was corrected.
-    Here the rows of both runs are compared, so that what changed is written, what has become older than ``ttl_days`` is
-    deleted, and the rest is left alone. What is online is kept as an object; a run that ends in the middle leaves a
-    mark of it, and the next one writes everything.
+    Feast's own ``materialize_incremental`` uses the event time, and would leave out late and corrected rows. Here the
+    rows of both runs are compared: changed rows are written, those older than ``ttl_days`` are deleted, and the rest is
+    left alone. The online rows are also kept as an object; a run that ends in the middle leaves a marker, and the next
+    one writes everything.
 
     Raises:
-        GroundplanError: It would lose most of its rows, and nobody has said that it may; it is left as it is.
+        GroundplanError: It would lose most of its rows, which was not allowed; it is unchanged.
     """
     import boto3
 
@@ -299,7 +299,7 @@ def _fill_online(context: Context, store: Any, view: View, table: pa.Table, now:
 
 
 def _online_rows(view: View, table: pa.Table) -> list[tuple[Any, dict[str, Any], datetime, None]]:
-    """Rows as Feast writes them: key, values, time. Feast makes them of pandas frames itself, where whole numbers
+    """Rows as Feast writes them: key, values, time. Feast itself builds them from pandas frames, where whole numbers
     become floats.
     """
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -322,7 +322,7 @@ def _online_rows(view: View, table: pa.Table) -> list[tuple[Any, dict[str, Any],
 
 
 def _newest_rows(view: View, table: pa.Table, now: datetime) -> pa.Table:
-    """What belongs online: of each entity the newest row that is neither of the future nor older than ``ttl_days``."""
+    """The online rows: for each entity the newest row that is neither in the future nor older than ``ttl_days``."""
     import ibis
 
     rows, place = ibis.memtable(table), free_name("place", table.column_names)
@@ -362,7 +362,7 @@ def _delete_online(resource: Any, entities: set[tuple[str, Any]]) -> None:
 
 
 def _training_set(context: Context, tables: Mapping[str, pa.Table], labels: pa.Table) -> str:
-    """Labels with the features of the model's views as they were known when each was asked; its address."""
+    """Write the labels with the features of the model's views as known at each label's time; returns the address."""
     joined = as_of(labels, context.definition.views, tables)
     order = [(EVENT_TIME, "ascending"), *((name, "ascending") for name in labels.column_names if name != EVENT_TIME)]
     return context.put(
@@ -371,11 +371,11 @@ def _training_set(context: Context, tables: Mapping[str, pa.Table], labels: pa.T
 
 
 def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table]) -> pa.Table:
-    """A point-in-time join: to each label of each view the entity's newest row that is not later, nor older than
+    """A point-in-time join: for each label and view, the entity's newest row that is neither later nor older than
     ``ttl_days``.
 
-    Every label stays, and what was not known yet is empty. Feast's own join drops a label, with the features of all
-    other views, where one view has only later rows of its entity, and makes floats of whole numbers beside empty ones;
+    Every label stays, and unknown values are empty. Feast's own join drops a label, with the features of all other
+    views, where one view has only later rows of its entity, and turns whole numbers next to missing ones into floats;
     so DuckDB joins.
     """
     import duckdb
@@ -401,7 +401,7 @@ def as_of(labels: pa.Table, views: Sequence[View], tables: Mapping[str, pa.Table
 
 
 def _newest_key(views: Mapping[str, View], tables: Mapping[str, pa.Table], now: datetime) -> Any:
-    """Key of an entity that is in every view's online table: what to try the endpoint with."""
+    """Key of an entity that is in every view's online table, for an example request."""
     common = None
     for name, view in views.items():
         keys = set(_newest_rows(view, tables[name], now)[view.key].to_pylist())

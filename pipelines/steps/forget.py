@@ -1,11 +1,11 @@
 """Deletion of one person's data (GDPR Art. 17), wherever the platform writes, with evidence.
 
-What is the person's is told by lineage, not by names of columns: the views' expressions run once with the person's
-events and once without, and what is there only with them is the person's alone. Every object of the lake, the models
-and the tracking server's artifacts is then read, whoever wrote it, cleaned, and searched again. The raw zone is
-immutable and holds tokens only (``masking``): in the end the person's key is destroyed, and they lead to nobody
-(``people``). The token is kept on a list of those that no dataset may hold any more, so that the rows don't come back
-with the next dataset version.
+Lineage identifies the person's data, not names of columns: the views' expressions run once with the person's events and
+once without, and what exists only with them belongs to the person. Every object of the lake, the models and the
+tracking server's artifacts is then read, whoever wrote it, cleaned, and searched again. The raw zone is immutable and
+contains only tokens (``masking``): at the end the person's key is destroyed, so that they identify nobody (``people``).
+The token is kept on a list of those that datasets must no longer contain, so that the rows don't return with the next
+dataset version.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ZONES = ("curated", "features", "models", "mlflow")  # everything that may be changed
-# What ends by itself, and can't be changed before.
+# What expires by itself, and can't be changed before.
 KEPT = (
     (
         "raw zone: immutable until its retention ends; its tokens identify nobody, and every new dataset version omits"
@@ -45,8 +45,8 @@ KEPT = (
         " quarantine discard` deletes the file"
     ),
     (
-        "the topics: events as they came, until their retention ends; dead letters, too, where the broker deletes none"
-        " (they are not shown or replayed)"
+        "the topics: events as received, until their retention ends; dead letters, too, where the broker can't delete"
+        " them (they are not shown or replayed)"
     ),
     "rows of features that several people share: they identify nobody",
     "running model servers: the rows that explanations compare with, until the next deployment",
@@ -54,20 +54,19 @@ KEPT = (
 
 
 def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
-    """Forget one person. May be run again at any time; a run that died is finished by the next one, since the key is
+    """Forget one person. May be run again at any time; the next run finishes an interrupted one, since the key is
     destroyed last.
 
     Args:
-        subject: The personal value as it came in, for example a tail number. It is in no log and no result, only its
-            token is.
-        actor: Who asked for it; stands in the audit log.
+        subject: The personal value as received, for example a tail number. Logs and results contain only its token.
+        actor: Who requested it; recorded in the audit log.
 
     Returns:
-        The evidence: objects with the rows that were taken out, items of the online store, models whose training data
-        held the person, and what a search afterwards found (nothing).
+        The evidence: objects with the rows that were removed, items of the online store, models whose training data
+        contained the person, and what a search afterwards found (nothing).
 
     Raises:
-        GroundplanError: The model has no personal fields, or something of the person is still there afterwards.
+        GroundplanError: The model has no personal fields, or data of the person remains afterwards.
     """
     topics = {contract.topic for contract in context.definition.contracts if contract.personal}
     if not topics:
@@ -87,9 +86,9 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
         {*_models_of(context, related, [_address(context, *place) for place in held]), *_told_before(context, number)}
     )
     place = f"forgotten/{context.model}/{number}-{context.run}.json"
-    # Before anything is taken out: afterwards nobody could tell which models it had trained.
-    # The number and the token never stand in one place: who has the masking key could go from the person to the number,
-    # and on to the token.
+    # Before anything is removed: afterwards it is unknown which models were trained on it.
+    # The number and the token are never stored together: with the masking key one could get from the person to the
+    # number, and on to the token.
     begun = {
         "person": number,
         "asked_by": actor,
@@ -102,7 +101,7 @@ def forget(context: Context, subject: str, actor: str) -> dict[str, Any]:
     if person.token:
         context.put("curated", f"{FORGOTTEN}{person.token}.json", b"{}", "application/json")
     taken = _clean(context, person, scopes, held)
-    # Of an earlier run, too, that died before it came to this.
+    # Also those of an earlier run that was interrupted before this.
     versions = sum(
         _delete_old_versions(context, zone, person, scopes) for zone in ZONES if zone in context.outputs.buckets
     )
@@ -158,7 +157,7 @@ def _related(context: Context, topics: set[str]) -> list[ModelDefinition]:
 
 @dataclass(frozen=True)
 class Scope:
-    """Objects of one lineage, and the entities that are the person's alone in them, by column."""
+    """Objects of one lineage, and the entities in them that belong only to the person, by column."""
 
     zone: str
     prefix: str
@@ -166,8 +165,8 @@ class Scope:
 
 
 def _follow(context: Context, person: Person) -> list[Scope]:
-    """Which entities are the person's alone, and where: keys of their events, and of views' rows that would not be
-    there without them.
+    """Which entities belong only to the person, and where: keys of their events, and of views' rows that would not
+    exist without them.
     """
     import pyarrow.compute as pc
 
@@ -181,7 +180,8 @@ def _follow(context: Context, person: Person) -> list[Scope]:
             prepare(raw, contract, forgotten | {person.token}, deletions)[0],
         )
         if contract.personal:
-            # Of several keys together no one tells whose a row is; then the rows are found by their tokens alone.
+            # With a composite key no single field identifies a row's owner; then the rows are found only by their
+            # tokens.
             mine = raw.filter(person.mask(raw))
             keys = set(pc.unique(mine[contract.key]).to_pylist()) if len(contract.keys) == 1 else set()
             scopes.append(Scope("curated", f"{contract.topic}/", {contract.key: keys} if keys else {}))
@@ -218,7 +218,7 @@ def _follow(context: Context, person: Person) -> list[Scope]:
 
 
 def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person:
-    """The person with the entities that count in an object."""
+    """The person with the entities that apply to an object."""
     entities: dict[str, set[Any]] = {}
     for scope in scopes:
         if scope.zone == zone and key.startswith(scope.prefix):
@@ -228,7 +228,7 @@ def _seen_in(zone: str, key: str, person: Person, scopes: list[Scope]) -> Person
 
 
 def _compare_rows(context: Context, related: list[ModelDefinition], person: Person, scopes: list[Scope]) -> None:
-    """Note the person's rows of features, and everybody else's: artifacts of models and captured requests have no
+    """Note the person's rows of features, and everyone else's: artifacts of models and captured requests have no
     keys.
     """
     for definition in related:
@@ -246,7 +246,7 @@ def _compare_rows(context: Context, related: list[ModelDefinition], person: Pers
 
 
 def _objects(context: Context) -> Iterator[tuple[str, str]]:
-    """Zone and key of every object that may hold something of a person."""
+    """Zone and key of every object that may contain data of a person."""
     for zone in ZONES:
         for key in context.keys(zone, "") if zone in context.outputs.buckets else ():
             if not (zone == "curated" and key.startswith((FORGOTTEN, PEOPLE))):
@@ -256,12 +256,12 @@ def _objects(context: Context) -> Iterator[tuple[str, str]]:
 def _without(
     context: Context, zone: str, key: str, everywhere: Person, scopes: list[Scope]
 ) -> tuple[dict[str, bytes], int]:
-    """The objects to write in the place of one, by key, and how many rows or values are taken out. Some go with a
-    second one, row by row.
+    """The objects that replace one, by key, and how many rows or values are removed. Some have a second object with
+    matching rows.
     """
     body, person = context.get(zone, key), _seen_in(zone, key, everywhere, scopes)
     if "/out/" in key and key.endswith(".out"):
-        return {}, 0  # goes with what was asked
+        return {}, 0  # handled with the requests
     if zone == "features" and key.startswith("batch/") and "/in/" in key:
         return _of_batch(context, key, body, person)
     if key.endswith("-answers.parquet"):
@@ -296,7 +296,7 @@ def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[
 
 
 def _search(context: Context, person: Person, scopes: list[Scope]) -> Iterator[tuple[str, str]]:
-    """Zone and key of every object that holds something of the person."""
+    """Zone and key of every object that contains data of the person."""
     return ((zone, key) for zone, key in _objects(context) if _without(context, zone, key, person, scopes)[1])
 
 
@@ -305,7 +305,7 @@ def _address(context: Context, zone: str, key: str) -> str:
 
 
 def _clean(context: Context, person: Person, scopes: list[Scope], held: list[tuple[str, str]]) -> dict[str, int]:
-    """Write what a search has found without the person; rows that were taken out, by address."""
+    """Write the found objects without the person; returns the removed rows, by address."""
     taken = {}
     for zone, key in held:
         written, taken[_address(context, zone, key)] = _without(context, zone, key, person, scopes)
@@ -315,7 +315,7 @@ def _clean(context: Context, person: Person, scopes: list[Scope], held: list[tup
 
 
 def _delete_old_versions(context: Context, zone: str, person: Person, scopes: list[Scope]) -> int:
-    """Delete earlier versions of objects that hold something of the person; how many there were."""
+    """Delete earlier versions of objects that contain data of the person; returns how many there were."""
     count, bucket = 0, context.outputs.buckets[zone]
     for page in context.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for version in page.get("Versions", []):
@@ -334,7 +334,7 @@ def _delete_old_versions(context: Context, zone: str, person: Person, scopes: li
 
 
 def _delete_online(context: Context, view: View, scopes: list[Scope]) -> int:
-    """Delete the items of a view's entities; how many there were."""
+    """Delete the items of a view's entities; returns how many there were."""
     import boto3
 
     from pipelines.serving.online import entity_id
@@ -355,7 +355,7 @@ def _delete_online(context: Context, view: View, scopes: list[Scope]) -> int:
 
 
 def _delete_pages(context: Context, person: Person) -> int:
-    """Delete pages for people that name the person; they are made again by the next run. How many there were."""
+    """Delete report pages that name the person; the next run creates them again. Returns how many there were."""
     named = [
         page
         for page in context.reports.rglob("*.html")
@@ -367,8 +367,8 @@ def _delete_pages(context: Context, person: Person) -> int:
 
 
 def _models_of(context: Context, related: list[ModelDefinition], held: list[str]) -> list[str]:
-    """Versions of the models that were trained on a dataset that held the person: whether to train them again is for
-    people to say.
+    """Versions of the models that were trained on a dataset that contained the person: people decide whether to retrain
+    them.
     """
     from pipelines.tracking import use_mlflow
 
@@ -385,6 +385,6 @@ def _models_of(context: Context, related: list[ModelDefinition], held: list[str]
 
 
 def _told_before(context: Context, known: str) -> set[str]:
-    """Models that evidence of earlier deletions of the same person names."""
+    """Models named by the evidence of earlier deletions of the same person."""
     keys = list(context.keys("audit", f"forgotten/{context.model}/{known}-"))
     return {model for key in keys for model in json.loads(context.get("audit", key))["models"]}

@@ -1,11 +1,10 @@
 """Step: events from the topics into the raw zone, each exactly once. Events that violate their contract go to the
 dead-letter topic, events with undeclared personal data to quarantine.
 
-Exactly once, after any kill: events are taken in ranges of offsets. A range's manifest and files have names and bytes
-that follow from its events alone, so writing them twice is writing them once (``raw_zone``). Dead letters name the
-event they were; a run that finds a range which another had begun looks which of them are there already. The group's
-offsets are committed for whoever watches the lag; where a run begins is told by the raw zone, so that offsets and files
-can't disagree.
+Exactly once, after any kill: events are ingested in ranges of offsets. The names and bytes of a range's manifest and
+files depend only on its events, so writing them twice has no effect (``raw_zone``). Dead letters identify their event;
+a run that finds a range started by another checks which of them already exist. The group's offsets are committed only
+for monitoring the lag; the raw zone determines where a run begins, so that offsets and files can't disagree.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from spec.contracts import Contract
 from spec.errors import GroundplanError
 from spec.model_folders import consumer_group
 
-IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to be whole again
+IDLE_TIMEOUT_S = 60.0  # a group whose member was killed needs some seconds to rebalance
 RANGE_EVENTS = 131_072  # offsets of one range, which begins and ends at multiples of it
 BATCH_EVENTS = 10_000
 SAID_EVERY_S = 1.0
 
 
 class _Reader:
-    """What the events of one contract are read with."""
+    """The readers of one contract's events."""
 
     def __init__(self, context: Context, contract: Contract, people: People) -> None:
         self.contract = contract
@@ -51,16 +50,16 @@ class _Reader:
 
 @dataclass
 class _Partition:
-    """Where one partition stands.
+    """The progress of one partition.
 
     Attributes:
-        reader: Of the topic's contract; of the one that a begun range was begun by.
-        first: Offset of the first event of the range that is being gathered.
+        reader: Reader of the topic's contract, or of the contract under which a started range was begun.
+        first: Offset of the first event of the range that is being collected.
         last: Offset at which the range ends, at the latest.
         position: Offset of the next event.
         latest: Events with a later time are refused.
         begun: The manifest of another run that had begun this range.
-        done: Nothing more was there when its end was seen.
+        done: Nothing more was available when its end was reached.
     """
 
     reader: _Reader
@@ -78,10 +77,10 @@ class _Partition:
 
 
 def ingest(context: Context) -> dict[str, Any]:
-    """Take in what the topics of the model hold by now.
+    """Ingest what the model's topics contain now.
 
     Raises:
-        GroundplanError: No broker is known, a topic is missing, or S3 takes no objects; nothing is lost then.
+        GroundplanError: No broker is known, a topic is missing, or S3 accepts no objects; nothing is lost then.
     """
     contracts = {contract.topic: contract for contract in context.definition.contracts}
     _fill(context, contracts)
@@ -134,10 +133,10 @@ class _Ingestion:
         self.heard_at = time.monotonic()  # when the first event came; joining a group takes seconds
 
     def run(self) -> list[RangeManifest]:
-        """Until the end of every assigned partition was seen; the ranges it wrote."""
+        """Run until the end of every assigned partition was reached; returns the ranges it wrote."""
         outputs = self._context.outputs
-        # A partition's end is told by the broker as an event of its own: marks of transactions count as offsets, and
-        # hold no events.
+        # The broker reports a partition's end as a separate event: control records of transactions have offsets, but
+        # are not events.
         self._consumer = broker.consumer(outputs, consumer_group(self._context.model), **{"enable.partition.eof": True})
         try:
             self._starts = self._first_offsets()
@@ -168,7 +167,7 @@ class _Ingestion:
                     raise GroundplanError(
                         f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s",
                         where=broker.servers_of(outputs),
-                        fix="is it up? What was ingested stays, and the next run continues where this one stopped",
+                        fix="check that it is up; nothing is lost, and the next run continues where this one stopped",
                     )
                 if now - said > SAID_EVERY_S:
                     said = now
@@ -187,7 +186,7 @@ class _Ingestion:
         }
 
     def _begin(self, assigned: list[Any]) -> None:
-        """Go to where the raw zone ends in each partition. What another member had gathered and not written is read
+        """Seek to where the raw zone ends in each partition. What another member had collected but not written is read
         again.
         """
         done = {topic: reader.zone.done() for topic, reader in self._readers.items()}
@@ -197,15 +196,15 @@ class _Ingestion:
             start = done[place[0]].get(place[1], 0)
             if start < self._starts[place]:
                 print(
-                    f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, are gone"
-                    " from the topic and were never ingested"
+                    f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, were"
+                    " deleted from the topic and never ingested"
                 )
             self._partitions[place] = self._next_range(place[0], place[1], max(start, self._starts[place]))
         self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
 
     def _next_range(self, topic: str, number: int, first: int) -> _Partition:
-        """The range that begins there. One that another run had begun is finished by the contract that it was begun
-        by.
+        """The range that begins there. One that another run had started is finished under the contract under which it
+        was started.
         """
         reader = self._readers[topic]
         begun = reader.zone.manifest(number, first)
@@ -260,7 +259,7 @@ class _Ingestion:
                 self._write(partition, partition.last)
 
     def _end(self, place: tuple[str, int], offset: int) -> None:
-        """Nothing more is there: what was gathered becomes a range of its own."""
+        """Nothing more is available: what was collected becomes a separate range."""
         partition = self._partitions.get(place)
         if partition is None or partition.done:
             return
@@ -305,7 +304,7 @@ class _Ingestion:
             )
 
     def _write(self, partition: _Partition, last: int) -> None:
-        """One range, up to ``last``: files, then its dead letters, then that it is done."""
+        """One range, up to ``last``: files, then its dead letters, then the mark that it is done."""
         import pyarrow as pa
 
         reader = partition.reader
@@ -344,7 +343,7 @@ class _Ingestion:
             )
 
     def _send_dead_letters(self, partition: _Partition) -> None:
-        """Each once: those that a run before this one has sent are not sent again."""
+        """Send each once: those that an earlier run has sent are not sent again."""
         topic = partition.reader.contract.topic
         sent = set()
         if partition.begun and partition.refused:
@@ -372,11 +371,11 @@ class _Ingestion:
             self._consumer.commit(
                 offsets=[TopicPartition(partition.reader.contract.topic, partition.number, last)], asynchronous=False
             )
-        except KafkaException as error:  # another member has the partition by now; it begins where the raw zone ends
+        except KafkaException as error:  # another member has the partition now; it begins where the raw zone ends
             print(f"warning: the group's offset was not committed: {error.args[0].str()}")
 
     def _lag(self) -> int:
-        """Events that the broker has told of and that are still to come."""
+        """Events that the broker has reported but that have not arrived yet."""
         ends = [
             (self._consumer.get_watermark_offsets(self._at(item), cached=True), item.position)
             for item in self._partitions.values()
@@ -385,7 +384,7 @@ class _Ingestion:
         return sum(max(0, end[1] - position) for end, position in ends if end)
 
     def _say(self) -> None:
-        """For whoever shows progress: `groundplan up` reads these lines from the step's log."""
+        """For progress displays: `groundplan up` reads these lines from the step's log."""
         events = sum(item.events for item in self._written) + sum(
             partition.events for partition in self._partitions.values()
         )
@@ -395,8 +394,8 @@ class _Ingestion:
 
 
 def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
-    """Offsets of the rows that go to quarantine, by findings. A range that another run began is split as its
-    manifest says, not scanned again.
+    """Offsets of the rows that go to quarantine, by findings. A range that another run started is split as its manifest
+    says, not scanned again.
     """
     if partition.begun:
         return partition.begun.apart
@@ -407,16 +406,16 @@ def _apart(partition: _Partition, table: Any) -> dict[tuple[str, ...], Runs]:
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:
-    """The last moment that an event may be of: the end of the day up to which the contract tolerates wrong clocks.
+    """The latest allowed event time: the end of the day up to which the contract tolerates wrong clocks.
 
-    A whole day, so that two runs decide alike.
+    A whole day, so that two runs decide the same.
     """
     tolerated = now + timedelta(hours=contract.future_tolerance_hours)
     return datetime(tolerated.year, tolerated.month, tolerated.day, tzinfo=UTC) + timedelta(days=1)
 
 
 def _with_position(table: Any, number: int, messages: list[Any]) -> Any:
-    """The rows with where they came from and when they were sent first."""
+    """The rows with where they came from and when they were first sent."""
     import pyarrow as pa
 
     columns = (
@@ -432,7 +431,7 @@ def _with_position(table: Any, number: int, messages: list[Any]) -> Any:
 def _fill(context: Context, contracts: dict[str, Contract]) -> None:
     """On one machine: fill each topic that is empty from the model's own source."""
     if not context.definition.source or not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return  # nobody's own stream is filled with a model's events
+        return  # a user's own stream is not filled with a model's events
     client = broker.consumer(context.outputs, "groundplan-probe")
     try:
         from confluent_kafka import TopicPartition
@@ -460,11 +459,11 @@ def _fill(context: Context, contracts: dict[str, Contract]) -> None:
 def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any]]) -> int:
     """Send events, keyed so that one entity's keep their order.
 
-    A broker that holds them to the contract refuses a whole batch for one bad event; so those become dead letters
-    before they are sent.
+    A broker that validates them refuses a whole batch for one bad event; so bad events become dead letters before they
+    are sent.
 
     Raises:
-        GroundplanError: The broker does not take them.
+        GroundplanError: The broker does not accept them.
     """
     import orjson
 
@@ -495,7 +494,7 @@ def publish(context: Context, contract: Contract, events: Iterable[dict[str, Any
 def _checked(
     contract: Contract, messages: Iterable[dict[str, Any]], kept_out: list[Refused]
 ) -> Iterator[dict[str, Any]]:
-    """The messages, and in the place of bad ones their dead letters."""
+    """The messages, with bad ones replaced by their dead letters."""
     decoder, left = Decoder(contract), iter(messages)
     while batch := list(islice(left, BATCH_EVENTS)):
         refused = {item.index: item for item in decoder.decode([message["value"] for message in batch])[1]}
@@ -514,7 +513,7 @@ def _checked(
 
 
 def _count_refused(context: Context, refused: int) -> None:
-    """The metric that the stream's alarm looks at."""
+    """The metric that the stream's alarm uses."""
     import boto3
 
     boto3.client("cloudwatch").put_metric_data(

@@ -1,4 +1,4 @@
-"""Step: what was served, held against the training data: drift, quality, and the alarms that follow from them."""
+"""Step: compares what was served with the training data: drift, quality, and the alarms that follow from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER
 
 PSI_BINS, PSI_LEAST = 10, 1e-4
-ENDPOINTS = ("realtime", "serverless")  # each deployment asks them
+ENDPOINTS = ("realtime", "serverless")  # each deployment sends them requests
 
 
 def monitor(context: Context) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def monitor(context: Context) -> dict[str, Any]:
     known = context.outputs.endpoints.get(context.model)
     topology = known.topology if known else "realtime"
     served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
-    if not served.rows and topology not in ENDPOINTS:  # nobody need have asked yet
+    if not served.rows and topology not in ENDPOINTS:  # there may have been no requests yet
         return {
             "version": champion.tags["version"],
             "requests": 0,
@@ -106,7 +106,7 @@ def monitor(context: Context) -> dict[str, Any]:
 
 
 def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
-    """The data that came in, month by month, against the rows that the champion was trained on.
+    """The incoming data, month by month, compared with the rows that the champion was trained on.
 
     Returns:
         For each month its rows, the mean of the outcome, and the largest population stability index of a feature with
@@ -186,7 +186,7 @@ class Served:
             self.predictions += predictions
 
     def frame(self, columns: list[str]) -> Any:
-        """The rows as a frame; what a row does not have is missing in it."""
+        """The rows as a frame; a column that a row does not have is missing in it."""
         import pandas as pd
 
         return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
@@ -228,7 +228,7 @@ def in_batches(context: Context, columns: list[str], version: str) -> Served:
         try:
             requests, answers = (context.get("features", name).splitlines() for name in (asked, key))
         except context.s3.exceptions.NoSuchKey:
-            continue  # its requests were cleared away
+            continue  # its requests were deleted
         for request, answer in zip(requests, map(json.loads, answers), strict=False):
             if answer.get("model_version") == version:
                 served.add(json.loads(request), answer["predictions"], columns)
@@ -236,8 +236,8 @@ def in_batches(context: Context, columns: list[str], version: str) -> Served:
 
 
 def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
-    """Evidently's page of the columns, with this module's verdicts; a column that is wholly missing on one side has
-    nothing to draw.
+    """Evidently's page of the columns, with this module's verdicts; a column that is completely missing on one side is
+    not drawn.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.legacy.calculations.stattests import StatTest, register_stattest
@@ -283,7 +283,7 @@ _TITLES = {
 def _quality(
     current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str
 ) -> float | None:
-    """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is."""
+    """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is known."""
     import numpy as np
 
     kinds: dict[str, type] = {name: float if holdout.features[name].dtype.kind in "iufb" else str for name in columns}
@@ -297,7 +297,7 @@ def _quality(
 
 
 def _digests(frame: Any, kinds: dict[str, type]) -> list[int]:
-    """One number a row, the same for the same values."""
+    """One number per row, the same for the same values."""
     import pandas as pd
 
     texts = [name for name, kind in kinds.items() if kind is str]

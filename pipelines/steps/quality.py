@@ -1,10 +1,9 @@
 """Step: the quality gate. Great Expectations checks each table against its contract; only good ones become dataset
 versions.
 
-What ingestion has held every event to (types, form of texts) is not checked again row by row; the gate looks at the
-table as a whole:
-columns and their types, keys, bounds, and what the contract's owner has written by hand (``quality``): expectations,
-the standard's metrics, and queries.
+What ingestion has validated for every event (types, patterns of texts) is not checked again row by row; the gate checks
+the table as a whole: columns and their types, keys, bounds, and what the contract's owner has written manually
+(``quality``): expectations, the standard's metrics, and queries.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from spec.errors import GroundplanError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORGOTTEN = "forgotten/"  # tokens that no dataset may hold any more, below this prefix of the curated zone
+FORGOTTEN = "forgotten/"  # tokens that datasets must no longer contain, below this prefix of the curated zone
 
 
 def check_quality(context: Context) -> dict[str, Any]:
     """Gate every table and version it in the curated zone by its digest (SHA-256 of the Parquet file).
 
     Raises:
-        GroundplanError: A table is not its contract's, or an expectation failed; no version is written, operations are
-            told, and the message says which expectation and how often.
+        GroundplanError: A table does not match its contract, or an expectation failed; no version is written,
+            operations are notified, and the message says which expectation failed and how often.
     """
     forgotten = forgotten_tokens(context)
     contracts = context.definition.contracts
@@ -43,7 +42,7 @@ def check_quality(context: Context) -> dict[str, Any]:
             _refuse(
                 context,
                 contract,
-                f"schema drift: the raw zone's columns are not the contract's: {'; '.join(drift)}",
+                f"schema drift: the raw zone's columns don't match the contract: {'; '.join(drift)}",
                 None,
             )
         prepared[contract.view] = prepare(raw, contract, forgotten, RawZone(context, contract).deletions())
@@ -101,8 +100,8 @@ def _failure(item: Mapping[str, Any], rows: int) -> str:
 
 
 def as_pandas(table: pa.Table, **more: Any) -> Any:
-    """A pandas frame in which whole numbers stay whole, also beside missing values: as floats they would be others
-    beyond 2**53.
+    """A pandas frame in which whole numbers stay whole, also next to missing values: as floats they would change beyond
+    2**53.
     """
     import pandas as pd
     import pyarrow as pa
@@ -111,7 +110,7 @@ def as_pandas(table: pa.Table, **more: Any) -> Any:
 
 
 def _refuse(context: Context, contract: Contract, what: str, page: Path | None) -> None:
-    """Tell operations, and stop."""
+    """Notify operations, and stop."""
     import boto3
 
     boto3.client("cloudwatch").put_metric_data(
@@ -128,7 +127,7 @@ def _refuse(context: Context, contract: Contract, what: str, page: Path | None) 
     if topic := context.outputs.alert_topics.get("operations"):
         boto3.client("sns").publish(
             TopicArn=topic,
-            Subject=f"Quality gate: {contract.topic} refused"[:100],
+            Subject=f"Quality gate: {contract.topic} rejected"[:100],
             Message=f"{what}\nPage: {page or 'none'}"[:100_000],
         )
     raise GroundplanError(
@@ -156,16 +155,16 @@ def schema_drift(found: pa.Schema, contract: Contract) -> list[str]:
 def prepare(
     raw: pa.Table, contract: Contract, forgotten: frozenset[str], deletions: pa.Table | None = None
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The dataset's rows: of each key the newest, without those that were to be forgotten, in the order of their keys.
+    """The dataset's rows: the newest of each key, without forgotten ones, in the order of their keys.
 
-    Without a key every event is a row of its own.
+    Without a key every event is a separate row.
 
-    The newest has the highest value of the contract's version field, else of its event time; among equal ones it was
-    sent last. That is the same whenever and in how many runs the events were taken in.
+    The newest has the highest value of the contract's version field, else of its event time; among equal ones the one
+    sent last. The result does not depend on when and in how many runs the events were ingested.
 
     Args:
         raw: Rows with their ``POSITION``.
-        deletions: Keys that were deleted, with theirs: what was sent of them before is left out.
+        deletions: Keys that were deleted, with theirs: their earlier events are left out.
 
     Returns:
         The table, and how many rows were ``duplicates``, ``forgotten`` and ``deleted``.
@@ -185,7 +184,7 @@ def prepare(
     deleted = raw.num_rows - dropped - kept.num_rows
     newest = [name for name in (contract.version_field or contract.event_time,) if name]
     position = [name for name in POSITION if name in kept.column_names]
-    for name in position:  # files of before it was kept have none
+    for name in position:  # files from before it was stored have none
         kept = kept.set_column(kept.column_names.index(name), name, pc.fill_null(kept[name], -1))
     order = pc.sort_indices(kept, [(name, "ascending") for name in (*contract.keys, *newest, *position)])
     table = kept.take(order).drop_columns(position).combine_chunks()
@@ -220,10 +219,10 @@ def forgotten_tokens(context: Context) -> frozenset[str]:
 
 
 def expectations(contract: Contract) -> Sequence[Any]:
-    """The suite of a contract: what follows from its fields, then the expectations that are written in it by hand.
+    """The suite of a contract: what follows from its fields, then the expectations that its owner has written.
 
     Raises:
-        GroundplanError: An expectation is none of Great Expectations', or does not take what it is given.
+        GroundplanError: An expectation does not exist in Great Expectations, or does not accept its arguments.
     """
     import great_expectations.expectations as gxe
 
@@ -278,7 +277,7 @@ def _comparable(limit: Any) -> Any:
 
 
 def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
-    """An expectation that is written in the contract, marked with its place there."""
+    """An expectation from the contract, marked with its place there."""
     import great_expectations.expectations as gxe
 
     known = getattr(gxe, "".join(part.title() for part in rule.expectation.split("_")), None)
@@ -300,7 +299,7 @@ def _by_hand(rule: Rule, contract: Contract, place: int) -> Any:
         raise GroundplanError(
             f"{rule.expectation} does not take these kwargs: {', '.join(kwargs) or 'none'}",
             where=f"contract {contract.id}: quality",
-            fix="https://greatexpectations.io/expectations says what it takes",
+            fix="https://greatexpectations.io/expectations lists what it accepts",
         ) from None
 
 
@@ -314,7 +313,7 @@ def validate(
 
     Returns:
         One entry per expectation (column, expectation, success, count and sample of unexpected values, whether a
-        failure stops), and a page of Great Expectations' Data Docs for people.
+        failure stops), and a page of Great Expectations' Data Docs.
     """
     import great_expectations as gx
 
@@ -354,10 +353,9 @@ def validate(
 
 def _frame(table: pa.Table) -> Any:
     """The table as Great Expectations compares it: exact decimals as floats, dates as times, whole numbers as NumPy's
-    where that changes none.
+    where that changes none of them.
 
-    Of pandas' own whole numbers, which know missing ones, it looks at each by itself in Python, which takes ten times
-    as long.
+    It checks pandas' own nullable integers one by one in Python, which takes ten times as long.
     """
     import pandas as pd
     import pyarrow as pa
@@ -388,7 +386,7 @@ def _wide(column: pa.ChunkedArray) -> bool:
 
 
 def _beyond_floats(item: Field) -> bool:
-    """Whether its bounds are whole numbers that Great Expectations, which compares them as floats, would take for
+    """Whether its bounds are whole numbers that Great Expectations, which compares them as floats, would confuse with
     others.
     """
     return item.kind == "integer" and any(
@@ -416,7 +414,7 @@ def _held_exactly(values: Any, item: Field) -> dict[str, Any]:
 
 
 def _raised(result: Any) -> str:
-    """What an expectation raised, where it could not be checked at all."""
+    """The error of an expectation that could not be checked at all."""
     said = (result.exception_info or {}).get("exception_message") or [
         item.get("exception_message") for item in (result.exception_info or {}).values() if isinstance(item, dict)
     ]
@@ -433,7 +431,7 @@ def _page(outcome: Any, rules: Sequence[Mapping[str, Any]]) -> str:
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
-    for result in outcome.results:  # the page can't write NumPy's numbers
+    for result in outcome.results:  # the page can't render NumPy's numbers
         if hasattr(observed := result.result.get("observed_value"), "item"):
             result.result["observed_value"] = observed.item()
     page = str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome)))

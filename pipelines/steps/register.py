@@ -1,4 +1,4 @@
-"""Step: the candidate becomes a version in the MLflow registry, with all that is known of it."""
+"""Step: the candidate becomes a version in the MLflow registry, with everything known about it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Brings the newest version that two people have approved to where it serves: what a run that stopped at its sign-off
-left undone.
+"""Deploys the newest version that two people have approved: it completes a run that stopped at its sign-off.
 
 ``python -m pipelines.steps.resume --model-folder models/NAME``; on the cluster it runs every few minutes.
 """
@@ -49,7 +48,7 @@ def resume(context: Context) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Exit 0 when something was deployed or nothing waits, 1 on failure, 2 on wrong use."""
+    """Exit 0 when something was deployed or nothing is waiting, 1 on failure, 2 on a usage error."""
     parser = argparse.ArgumentParser(prog="pipelines.steps.resume")
     parser.add_argument("--model-folder", required=True, help="folder with experiment.py, or a script")
     parser.add_argument(
@@ -64,7 +63,7 @@ def main() -> None:
     try:
         if not arguments.outputs:
             raise UsageError(
-                "no platform outputs named", where="--outputs", fix="give --outputs, or set GROUNDPLAN_OUTPUTS"
+                "no platform outputs given", where="--outputs", fix="pass --outputs, or set GROUNDPLAN_OUTPUTS"
             )
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         run = waiting_run(use_mlflow().MlflowClient(), definition.model, outputs.approvals)

@@ -1,4 +1,4 @@
-"""Step: nobody's model goes live on one person's word. Data science and operations agree, and they are two people."""
+"""Step: no model goes live with only one approval. Data science and operations must both approve, and be two people."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipelines.context import Context, main
 from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError, UsageError
 
-# The identities that sign on one machine; everything that shows them says so.
+# The identities that sign off on one machine; everything that shows them says so.
 TEST_IDENTITIES = {"data-science": "scientist@test.local", "operations": "operator@test.local"}
 
 
 def signoff(context: Context) -> dict[str, Any]:
-    """Check that the version carries every approval the platform asks for.
+    """Check that the version has every required approval.
 
-    On the local stack two test identities sign by themselves, so that the run can go on.
+    On the local stack two test identities approve automatically, so that the run can continue.
 
     Raises:
         GroundplanError: An approval is missing, or one person gave two.
@@ -79,10 +79,10 @@ def approve(context: Context, client: Any, version: str, role: str, who: str) ->
 
 
 def check_identity(who: str) -> None:
-    """People are named by their e-mail addresses.
+    """Check that a person is identified by an e-mail address.
 
     Raises:
-        UsageError: This is none.
+        UsageError: It is not an e-mail address.
     """
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
         raise UsageError(f"{who!r} is not an e-mail address", where="--identity")
@@ -92,7 +92,7 @@ def find_version(client: Any, model: str, version: str) -> Any:
     """The registry's entry of a semantic version.
 
     Raises:
-        UsageError: There is none; the message lists what there is.
+        UsageError: There is no such version; the message lists those that exist.
     """
     found = {item.tags.get("version"): item for item in client.search_model_versions(f"name='{model}'")}
     if version not in found:

@@ -1,7 +1,7 @@
 """The steps compiled into a SageMaker Pipeline: ``python -m pipelines.steps.workflow > infra/build/pipeline.json``.
 
 Everything that differs between stacks is a parameter, so one definition serves all of them; the program fills the
-parameters' defaults in. Compiling needs no account: no call is made.
+parameters' defaults in. Compiling needs no account: it makes no AWS calls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PARAMETERS = ("ModelFolder", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri")
 
 def compile_pipeline() -> dict[str, Any]:
     """The pipeline's definition (SageMaker pipeline definition schema 2020-12-01)."""
-    # The SDK makes clients while it is imported; none of them is used.
+    # The SDK creates clients while it is imported; none of them is used.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     import boto3
     from sagemaker.core.processing import Processor

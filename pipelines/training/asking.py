@@ -1,4 +1,4 @@
-"""A model of the script's own, asked as the script would ask it."""
+"""The script's own model, called as the script would call it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """The kind of the estimator that predicts: of a pipeline the last step's."""
+        """The kind of the estimator that predicts: for a pipeline the last step's."""
         last = last_step(self.model)
         inner = (getattr(last, name, None) for name in ("trained_booster", "trained_network", "python_model"))
         return type(next((item for item in inner if item is not None), last)).__name__
@@ -49,25 +49,23 @@ class Asked:
         return hasattr(self.model, method)
 
     def ask(self, method: str, frame: Any) -> Any:
-        """What a method says of a frame's rows, as an array of shape [n] or [n, ...]."""
+        """A method's result for a frame's rows, as an array of shape [n] or [n, ...]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return by_row(getattr(self.model, method)(given(self.form, frame)))
 
     def takes(self, frame: Any) -> bool:
-        """Whether it predicts something of rows: no error, and no NaN, also where the class is told by what has
-        become one.
-        """
+        """Whether it predicts rows: no error, and no NaN, not even in a value from which the class is derived."""
         import pandas as pd
 
         methods = ("predict", *(method for method in ("predict_proba", "decision_function") if self.has(method)))
         try:
             return not any(bool(pd.isna(self.ask(method, frame)).any()) for method in methods)
-        except Exception:  # each estimator has its own way to refuse
+        except Exception:  # each estimator fails in its own way
             return False
 
     def parts(self) -> Iterator[Any]:
-        """The model and every estimator that it is made of, each once."""
+        """The model and every estimator that it contains, each once."""
         waiting, seen = [self.model], set[int]()
         while waiting:
             item = waiting.pop()
@@ -89,7 +87,7 @@ class Pyfunc:
         self.python_model = python_model
 
     def predict(self, rows: Any) -> Any:
-        """What it says of rows."""
+        """Its predictions for rows."""
         if not hasattr(self.python_model, "predict"):
             return self.python_model(rows)
         takes_context = "context" in inspect.signature(self.python_model.predict).parameters
@@ -97,7 +95,7 @@ class Pyfunc:
 
 
 def form_of(features: Any) -> str:
-    """The form of what a model was fitted on."""
+    """The form of the data that a model was fitted on."""
     import numpy as np
     import pandas as pd
 
@@ -109,7 +107,7 @@ def form_of(features: Any) -> str:
 
 
 def last_step(model: Any) -> Any:
-    """The estimator that predicts: of a pipeline the last step's, of a search the best one's."""
+    """The estimator that predicts: for a pipeline the last step's, for a search the best one's."""
     if hasattr(model, "steps"):
         return last_step(model.steps[-1][1])
     return last_step(model.best_estimator_) if hasattr(model, "best_estimator_") else model

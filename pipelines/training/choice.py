@@ -1,4 +1,4 @@
-"""Which of the models that a script logs is taken: the one that was asked for, the registered one, or else the best."""
+"""Which of the models that a script logs is used: the requested one, the registered one, or else the best."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def choose(
     run_name: str = "",
     artifact: str = "",
 ) -> tuple[Logged, dict[str, Any]]:
-    """The model to go on with.
+    """The model to continue with.
 
-    Of those that predict and were fitted in the script: the one that was asked for; else the one that the script
-    registers; else the best by the metric of the model's quality objective on rows that it has not seen.
+    Of those that predict and were fitted in the script: the requested one; else the one that the script registers; else
+    the best by the metric of the model's quality objective on rows that it has not seen.
 
     Args:
         held_out: Rows to compare a model on.
-        objectives: Of the model, given its task.
-        run_name, artifact: What was asked for; empty where nothing was.
+        objectives: The model's objectives, given its task.
+        run_name, artifact: What was requested; empty where nothing was.
 
     Returns:
-        The model, and for people: its ``name``, ``why`` it is this one, and the ``others``.
+        The model, and for users: its ``name``, ``why`` it is this one, and the ``others``.
 
     Raises:
         GroundplanError: There is no such model, or they can't be compared.
@@ -62,7 +62,7 @@ def choose(
     left = registered or asked
     others = [item for item in able if item not in left]
     if len(left) == 1:
-        why = "" if len(able) == 1 else "asked for" if len(asked) == 1 else "registered by the script"
+        why = "" if len(able) == 1 else "requested" if len(asked) == 1 else "registered by the script"
         return left[0], {"name": left[0].name, "why": why, "others": [{"name": item.name} for item in others]}
     _check_comparable(left, script)
     metric = objectives(task_of(left[0].model)).quality.metric
@@ -79,8 +79,8 @@ def choose(
 
 
 _FIX = (
-    "fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...); of one that is trained in a loop of"
-    " the script's own the rows are known by sklearn's train_test_split"
+    "fit a model in the script, and log it: mlflow.sklearn.log_model(model, ...); for one that is trained in the"
+    " script's own loop, the rows are known from sklearn's train_test_split"
 )
 
 
@@ -97,20 +97,18 @@ def _listed(logged: list[Logged]) -> str:
 
 
 def _check_comparable(left: list[Logged], script: Path) -> None:
-    """Models of other targets have no metric in common, even where it has one name.
+    """Models with different targets have no metric in common, even where it has the same name.
 
     Raises:
-        GroundplanError: Some have other targets than others.
+        GroundplanError: Their targets differ.
     """
     seen = [(task_of(item.model), set(class_names(item.known(item.labels)).ravel().tolist())) for item in left]
     first_task, first = seen[0]
     if any(task != first_task or len(labels & first) < min(len(labels), len(first)) / 2 for task, labels in seen[1:]):
         raise GroundplanError(
-            f"the script logged {len(left)} models, and not all of them predict the same: {_listed(left)}",
+            f"the script logged {len(left)} models with different targets: {_listed(left)}",
             where=str(script),
-            fix=(
-                "name the one to take by --run or --artifact, or register it: log_model(..., registered_model_name=...)"
-            ),
+            fix=("choose one with --run or --artifact, or register it: log_model(..., registered_model_name=...)"),
         )
 
 

@@ -1,5 +1,5 @@
-"""A fitted model as what is served of it: an ONNX graph where that gives the same answers, else its own format in a
-process of its own.
+"""A fitted model in the form in which it is served: an ONNX graph where that gives the same answers, else its own
+format in a separate process.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Exported:
     """What is served.
 
     Attributes:
-        files: By name, beside ``model.json``.
+        files: Files by name, in addition to ``model.json``.
         described: Most of ``model.json``: ``engine`` and what it needs, ``columns``, ``task``, ``classes``, ``output``.
-        parity: What was compared with the model itself.
-        why_native: Why it is no ONNX graph; empty where it is one.
+        parity: The comparison with the model itself.
+        why_native: Why it is not an ONNX graph; empty where it is one.
         no_probability: Why a classifier's probabilities are not served; empty where they are.
     """
 
@@ -43,12 +43,12 @@ def export(
 ) -> Exported:
     """The best way of serving that gives the model's own answers.
 
-    An ONNX graph that lacks the probabilities which the model has comes after its own format, and before a refusal.
+    An ONNX graph that lacks the model's probabilities is used only if its own format is not possible.
 
     Args:
         frame: The rows that it was fitted on.
         targets: Names of the labels, if a row has several.
-        untrusted: Whether a model may be served that runs code of its own when it is loaded.
+        untrusted: Whether a model may be served that runs its own code when it is loaded.
         graph_only: Whether only graphs can be served where it goes.
 
     Raises:
@@ -86,14 +86,14 @@ def _why_none(asked: Asked, truth: Truth, output: str, failures: list[Exception]
         if truth.targets and any(len(each) != 2 for each in truth.classes):
             return "not every one of its targets has two classes"
         return f"{asked.name} has no predict_proba"
-    return f"the probabilities of {asked.name} don't come through the conversion: {onnx_export.reason(asked, failures)}"
+    return f"the probabilities of {asked.name} are lost in the conversion: {onnx_export.reason(asked, failures)}"
 
 
 def describe(frame: Any, known: dict[str, list[Any]], gaps: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Columns of a frame as the model server checks them.
+    """Columns of a frame as the model server validates them.
 
     Raises:
-        GroundplanError: A column holds what no request can.
+        GroundplanError: A column contains what a request can't.
     """
     from pandas.api import types
 
@@ -133,7 +133,7 @@ def _of_objects(name: str, series: Any) -> str:
     """The type of a column of Python objects.
 
     Raises:
-        GroundplanError: It holds what no request can, or things of several kinds.
+        GroundplanError: It contains what a request can't, or values of several types.
     """
     kinds = {type(value) for value in series.dropna().unique().tolist()}
     if kinds <= {bool}:
@@ -145,7 +145,7 @@ def _of_objects(name: str, series: Any) -> str:
     if kinds <= {str}:
         return "string"
     raise GroundplanError(
-        f"column {name!r} holds {' and '.join(sorted(kind.__name__ for kind in kinds))}, and a request has one of:"
+        f"column {name!r} contains {' and '.join(sorted(kind.__name__ for kind in kinds))}, but a request has one of:"
         " numbers, booleans, texts, dates",
         where="the logged model",
         fix="give the column one type before the fit: frame[name].astype(str), or pd.to_datetime(frame[name])",

@@ -1,6 +1,4 @@
-"""Rows with what is known of them: features and labels side by side, never in one frame, so that no name of a column
-is taken.
-"""
+"""Rows with their labels: features and labels side by side, never in one frame, so that column names can't clash."""
 
 from __future__ import annotations
 
@@ -15,9 +13,8 @@ class Labelled:
 
     Attributes:
         features: A DataFrame of n rows, columns named as the script named them.
-        labels: A Series of n labels; of a model with several targets a DataFrame, a column for each.
-        predictions: Predictions of the same form that were made out of fold; None where the rows are for the model to
-            predict.
+        labels: A Series of n labels; for several targets a DataFrame with a column for each.
+        predictions: Out-of-fold predictions of the same form; None where the model still has to predict the rows.
     """
 
     features: Any
@@ -28,9 +25,7 @@ class Labelled:
         return len(self.features)
 
     def sample(self, rows: int) -> Labelled:
-        """So many rows by chance, always the same ones, in their order; all where there are no more. Their numbers
-        in the index stay.
-        """
+        """A reproducible random sample of this many rows, in order; all rows if there are fewer. The index is kept."""
         if len(self) <= rows:
             return self
         import numpy as np
@@ -68,7 +63,7 @@ class Labelled:
 
 
 def load_labelled(folder: Path, name: str) -> Labelled:
-    """What ``Labelled.save`` has written."""
+    """Read what ``Labelled.save`` has written."""
     import pandas as pd
 
     features, answers = (
@@ -124,7 +119,7 @@ def by_target(labels: Any, name: str = "label") -> Any:
 
 
 def each_row(labels: Any) -> list[Any]:
-    """Labels or predictions as plain values, one a row; of several targets a list a row."""
+    """Labels or predictions as plain values, one per row; for several targets a list per row."""
     if not hasattr(labels, "columns"):
         return list(labels.tolist())
     return [list(row) for row in zip(*(labels[target].tolist() for target in labels.columns), strict=True)]

@@ -1,4 +1,4 @@
-"""Metrics of a model on labelled rows, by the names that objectives give them."""
+"""Metrics of a model on labelled rows, by the names that objectives use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.training.labelled import Labelled, as_columns
 
 
 def score(model: Model, rows: Labelled) -> dict[str, float]:
-    """Metrics of a model on labelled rows; predictions that were made out of fold stand for the model's own."""
+    """Metrics of a model on labelled rows; out-of-fold predictions replace the model's own."""
     return scores_of(model.task, model.classes, *answers(model, rows))
 
 
@@ -32,8 +32,8 @@ def answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
 
 
 def scores_of(task: str, classes: list[Any], labels: Any, predicted: Any, ranks: Any = None) -> dict[str, float]:
-    """Metrics by name; of several targets the mean over them, but for ``accuracy``: the share of rows in which all of
-    them are right (as scikit-learn has it).
+    """Metrics by name; for several targets the mean over them, except ``accuracy``: the share of rows in which all of
+    them are right (as in scikit-learn).
 
     Args:
         classes: A classifier's classes; of several targets a list for each.
@@ -75,5 +75,5 @@ def scores_of(task: str, classes: list[Any], labels: Any, predicted: Any, ranks:
         if ranks is not None and 0 < positive.sum() < len(positive):
             from sklearn.metrics import roc_auc_score
 
-            scores["roc_auc"] = float(roc_auc_score(positive, ranks))  # a score ranks as a probability does
+            scores["roc_auc"] = float(roc_auc_score(positive, ranks))  # a score ranks like a probability
     return scores

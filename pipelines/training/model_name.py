@@ -1,4 +1,4 @@
-"""Which model a script makes: its name, where that comes from, and that no other script takes it over unnoticed."""
+"""Which model a script produces: its name, where that comes from, and a guard against unnoticed takeovers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MODEL_NAME_LIMIT = 40
 
 
 def model_name(text: str) -> str:
-    """A name as endpoints and Kubernetes objects allow it (RFC 1123 label)."""
+    """A name that endpoints and Kubernetes objects allow (RFC 1123 label)."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MODEL_NAME_LIMIT].strip("-") or "model"
 
 
 def named_in(script: Path) -> str:
-    """The name that a script gives its model itself, as text in its source: that under which it is registered, else
-    that of its experiment.
+    """The name that a script itself gives its model, as text in its source: the registered name, else that of its
+    experiment.
 
     Empty where there is none, or where there are several. Nothing is run.
     """
@@ -53,8 +53,8 @@ def _texts(node: ast.expr | None) -> set[str]:
 
 
 def owner_of(definition: ModelDefinition) -> str:
-    """What makes a model: the folder of those that ``model.yaml`` describes, else the script. Inside of the project
-    relative to it.
+    """What produces a model: the folder if it has a ``model.yaml``, else the script. Inside the project, relative to
+    it.
     """
     place = definition.folder if (definition.folder / "model.yaml").is_file() else definition.script
     root = project_root(place)
@@ -62,7 +62,7 @@ def owner_of(definition: ModelDefinition) -> str:
 
 
 def project_root(place: Path) -> Path | None:
-    """The project that a script or a model's folder lies in: the folder of ``Pulumi.yaml``, or in the image that of
+    """The project that contains a script or a model's folder: the folder of ``Pulumi.yaml``, or in the image that of
     ``models/``.
     """
     return next(
@@ -76,13 +76,13 @@ def project_root(place: Path) -> Path | None:
 
 
 def check_owner(context: Context, *, take_over: bool = False) -> None:
-    """Refuse to go on with a model that another script makes.
+    """Refuse to continue with a model that another script produces.
 
     Args:
-        take_over: Go on with it all the same.
+        take_over: Continue with it anyway.
 
     Raises:
-        UsageError: Another script has made a model of this name.
+        UsageError: Another script has produced a model of this name.
     """
     own = owner_of(context.definition)
     try:
@@ -91,17 +91,17 @@ def check_owner(context: Context, *, take_over: bool = False) -> None:
         return
     if other != own and not take_over:
         raise UsageError(
-            f"the model {context.model} is made by {other}, and this is {own}",
+            f"the model {context.model} is produced by {other}, but this is {own}",
             where="--name",
             fix=(
-                f"give this one a name of its own: --name {model_name(f'{context.model}-2')}; or add --take-over, if it"
+                f"give this one another name: --name {model_name(f'{context.model}-2')}; or add --take-over, if it"
                 " is the next version of that model"
             ),
         )
 
 
 def claim(context: Context) -> None:
-    """Note that the model makes the model of this name; called once it has made one."""
+    """Record that this script produces the model of this name; called once it has produced one."""
     context.put(
         "curated", _key(context), json.dumps({"script": owner_of(context.definition)}).encode(), "application/json"
     )

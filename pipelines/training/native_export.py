@@ -1,5 +1,5 @@
-"""Fitted models in a format of their own, for a process of their own (``serving.native``): data wherever there is
-such a format.
+"""Fitted models in their own format, for a separate process (``serving.native``): data wherever there is such a
+format.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.training.parity import DifferError, Parity, Sample, Truth, compar
 from pipelines.training.trusted_types import TRUSTED_TYPES
 from spec.errors import GroundplanError
 
-Stored = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, more of the description
+Stored = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, further entries of the description
 ALLOW = (
     "allow it by `untrusted_models: true` in the stack's objectives: it is loaded in a process without credentials and"
     " network"
@@ -33,14 +33,14 @@ def store(
     """Store a model in its own format, load it as it will be served, and compare.
 
     Args:
-        why: Why it is no ONNX graph.
+        why: Why it is not an ONNX graph.
         untrusted: Whether it may be pickled where there is no format that is only data.
 
     Returns:
         Files, description and comparison.
 
     Raises:
-        GroundplanError: There is no way, or its answers differ.
+        GroundplanError: It can't be served, or its answers differ.
     """
     flavor, files, more = _stored(asked, frame, why, untrusted=untrusted)
     described = {
@@ -61,16 +61,16 @@ def store(
         return files, described, compare(model, sample, truth)
     except (NativeError, DifferError) as error:
         raise GroundplanError(
-            f"{asked.name} can't be served: as ONNX not ({why}), and stored as {flavor} not ({error})",
+            f"{asked.name} can't be served: not as ONNX ({why}), and not as {flavor} ({error})",
             where="the logged model",
-            fix="does its predict give the same answers each time, and need nothing beside the model?",
+            fix="check that its predict is deterministic and needs nothing besides the model",
         ) from error
     finally:
         model.engine.close()
 
 
 def used() -> dict[str, str]:
-    """Versions of the libraries of models that the script has imported, beside scikit-learn."""
+    """Versions of the model libraries that the script has imported, besides scikit-learn."""
     found = (
         (name, getattr(sys.modules.get(name), "__version__", ""))
         for name in ("xgboost", "lightgbm", "catboost", "torch", "keras", "tensorflow")
@@ -79,12 +79,12 @@ def used() -> dict[str, str]:
 
 
 def _environment() -> dict[str, Any]:
-    """Where the script's own packages are, if it has an environment of its own; on AWS the image must have them."""
+    """Where the script's own packages are, if it has a separate environment; on AWS the image must have them."""
     return {"python": sys.executable, "read": [sys.prefix]} if (Path(sys.prefix) / "complete").is_file() else {}
 
 
 def _pandas(series: Any) -> dict[str, Any]:
-    """What a column has to be made of again: its type, its categories, and how it writes a missing value."""
+    """What is needed to rebuild a column: its type, its categories, and how it writes a missing value."""
     import pandas as pd
 
     found: dict[str, Any] = {"pandas": str(series.dtype)}
@@ -109,9 +109,9 @@ def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
         return "skops", {"model.skops": content}, {"trusted": types}
     if not untrusted:
         told = [name for name in unknown if not name.startswith(("pipelines.", "mlflow."))] or unknown
-        holds = f"it holds {', '.join(told[:5])}, which nobody has reviewed" if unknown else "skops can't store it"
+        holds = f"it contains {', '.join(told[:5])}, which is not reviewed" if unknown else "skops can't store it"
         raise GroundplanError(
-            f"{asked.name} can't be served: as ONNX not ({why}), and in a format that is only data not ({holds})",
+            f"{asked.name} can't be served: not as ONNX ({why}), and not in a data-only format ({holds})",
             where="the logged model",
             fix=ALLOW,
         )
@@ -119,21 +119,21 @@ def _stored(asked: Asked, frame: Any, why: str, *, untrusted: bool) -> Stored:
 
 
 def _skops(model: Any) -> tuple[bytes, list[str]]:
-    """The model as skops stores it, and the types in it that skops does not trust by itself; nothing where skops
-    can't.
+    """The model as skops stores it, and the types in it that skops does not trust by default; nothing where skops can't
+    store it.
     """
     import skops.io
 
     try:
         content = skops.io.dumps(model)
         return content, list(skops.io.get_untrusted_types(data=content))
-    except Exception as error:  # of functions, locks, generators, and what else there may be in a model
+    except Exception as error:  # because of functions, locks, generators, and whatever else a model may contain
         print(f"stored by skops: {type(error).__name__}: {error}")
         return b"", []
 
 
 def _pickled(model: Any) -> bytes:
-    """The model with the code of the script and of the modules beside it, which nobody else has."""
+    """The model with the code of the script and of the modules beside it, which exist nowhere else."""
     import cloudpickle
 
     buffer, beside = io.BytesIO(), [module for module in list(sys.modules.values()) if _is_beside(module)]

@@ -21,17 +21,17 @@ def convert(
     Inputs: one float tensor ``X`` of shape [n, columns] where all columns are numbers and the model takes them so, else
     one tensor of shape [n, 1] per column. The first output holds predictions, a classifier's second its probabilities
     or scores. Probabilities that the model does not have, or that the converter gets wrong, are not served: its scores
-    are instead, or its classes alone.
+    are served instead, or only its classes.
 
     Args:
-        columns: As ``export.describe`` gives them.
-        failures: Gets what went wrong on the way.
+        columns: As returned by ``export.describe``.
+        failures: Collects errors.
 
     Returns:
         Files, description and comparison; None where the answers differ, or there is no converter.
     """
     for output in truth.outputs:
-        # Whole numbers go in as integers where the converter takes that (categories do), else as floats.
+        # Whole numbers are passed as integers where the converter accepts that (for categories), else as floats.
         for layout, integers in (("matrix", "float"), ("columns", "int64"), ("columns", "float")):
             tensors = [{**column, **_tensor(place, column, integers)} for place, column in enumerate(columns)]
             if layout == "matrix" and any(column["tensor"] == "string" for column in tensors):
@@ -53,7 +53,7 @@ def convert(
 
 
 def _tensor(place: int, column: dict[str, Any], integers: str) -> dict[str, str]:
-    """What a column goes in as. ONNX's own names are of few characters, and some are taken by outputs."""
+    """A column's name as an ONNX input. ONNX names allow few characters, and some are taken by outputs."""
     return {
         "tensor": {"string": "string", "timestamp": "string", "double": "float"}.get(column["type"], integers),
         "input": f"c{place}",
@@ -63,12 +63,12 @@ def _tensor(place: int, column: dict[str, Any], integers: str) -> dict[str, str]
 def _compared(
     files: dict[str, bytes], described: dict[str, Any], columns: list[dict[str, Any]], sample: Sample, truth: Truth
 ) -> Attempt:
-    """The description by which the answers are the model's own.
+    """The description with which the answers equal the model's own.
 
-    Classes may have to be told by the probabilities, and values may be missing only where they were in training.
+    Classes may have to be derived from the probabilities, and values may be missing only where they were in training.
 
     Raises:
-        DifferError: The answers differ either way.
+        DifferError: The answers differ in either case.
     """
     only_known = [
         {key: value for key, value in column.items() if key != "nullable" or column["name"] not in sample.new_gaps}
@@ -83,13 +83,13 @@ def _compared(
     for attempt, without in attempts:
         try:
             return files, attempt, compare(made(attempt, files), sample, truth, without=without)
-        except Exception as error:  # an engine has many ways to refuse a value, too
+        except Exception as error:  # an engine can also refuse a value in many ways
             failure = error
     raise failure
 
 
 def reason(asked: Asked, failures: list[Exception]) -> str:
-    """Why there is no ONNX model, in our own words; the converter's go to the log."""
+    """Why there is no ONNX model, in our own words; the converter's messages go to the log."""
     for line in dict.fromkeys(
         f"{type(failure).__name__}: {(str(failure).strip().splitlines() or [''])[0]}" for failure in failures
     ):
@@ -102,7 +102,7 @@ def reason(asked: Asked, failures: list[Exception]) -> str:
     return f"there is no converter for {unknown}" if unknown else f"the converter fails on this {asked.name}"
 
 
-# How skl2onnx names an estimator that it has no converter for.
+# How skl2onnx reports an estimator without a converter.
 _UNKNOWN = re.compile(r"Unable to find a (?:shape calculator|converter) for type '<class '[\w.]*?(\w+)'>'")
 
 
@@ -124,7 +124,7 @@ def _convert(asked: Asked, columns: list[dict[str, Any]], layout: str, task: str
         model = _renamed(asked, {column["name"]: column["input"] for column in columns})
     if task == "regression":
         return bytes(to_onnx(model, initial_types=initial).SerializeToString())
-    # Which options a converter takes differs by estimator; one that gives arrays by itself has no ``zipmap``.
+    # Which options a converter accepts differs by estimator; one that returns arrays by default has no ``zipmap``.
     wanted = {"zipmap": False} | ({"raw_scores": True} if raw_scores else {})
     try:
         return bytes(to_onnx(model, initial_types=initial, options={id(last_step(model)): wanted}).SerializeToString())
@@ -134,7 +134,7 @@ def _convert(asked: Asked, columns: list[dict[str, Any]], layout: str, task: str
 
 
 def _renamed(asked: Asked, inputs: dict[str, str]) -> Any:
-    """A copy of the model that picks its columns by the names of ONNX's inputs."""
+    """A copy of the model that selects its columns by the names of ONNX's inputs."""
 
     def input_of(columns: Any) -> Any:
         if isinstance(columns, str):

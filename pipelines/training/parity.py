@@ -1,4 +1,4 @@
-"""Whether a converted model answers as the model itself does: every output that is served, on rows of all kinds."""
+"""Whether a converted model gives the model's own answers: every served output, on rows of all kinds."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _UNSEEN = "\N{SNOWMAN} no category of anybody's"
 
 
 class DifferError(Exception):
-    """The two give different answers."""
+    """The two models give different answers."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What was compared.
+    """The comparison.
 
     Attributes:
-        rows: Rows that were compared, by kind: ``gaps``, ``new gaps`` (in a column that had none), ``rare`` (a category
-            that few rows have, or none had), ``extremes`` (of a number, and beyond), ``others``.
-        differences: Of each output that is served the largest difference: of classes the share of rows with another
-            one, of probabilities absolute, of other numbers relative to their spread.
+        rows: Number of compared rows, by kind: ``gaps``, ``new gaps`` (in a column that had none), ``rare`` (a rare or
+            unseen category), ``extremes`` (of a number, and beyond), ``others``.
+        differences: The largest difference of each served output: for classes the share of rows with another class,
+                for
+            probabilities absolute, for other numbers relative to their spread.
     """
 
     rows: dict[str, int]
@@ -48,8 +49,8 @@ class Sample:
 
     Attributes:
         frame: n rows.
-        kinds: The kind of each.
-        gaps: Columns in which the model takes a missing value.
+        kinds: The kind of each row.
+        gaps: Columns in which the model accepts a missing value.
         new_gaps: Those of them in which no training row has one.
     """
 
@@ -61,7 +62,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Truth:
-    """What scikit-learn says of a sample's rows.
+    """The model's own answers for a sample's rows.
 
     Attributes:
         values: ``prediction`` of shape [n], or [n, targets]; of a classifier also ``probability`` [n, classes] and
@@ -80,14 +81,14 @@ class Truth:
 
 
 def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Truth:
-    """Ask the model itself.
+    """Call the model itself.
 
     Args:
         targets: Names of the labels that it was fitted on, if a row has several.
 
     Raises:
-        GroundplanError: It predicts nothing from rows that it was fitted on, or another number of values than it was
-            fitted on.
+        GroundplanError: It can't predict the rows that it was fitted on, or predicts another number of values than it
+            was fitted on.
     """
     rows = len(sample.frame)
     try:
@@ -97,13 +98,13 @@ def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Tru
             f"{asked.name} predicts nothing from the rows that it was fitted on: {type(error).__name__}:"
             f" {(str(error).strip().splitlines() or [''])[0][:300]}",
             where="the logged model",
-            fix="log a model that takes what the fit was given: rows of the same columns, as a frame or an array",
+            fix="log a model that accepts what the fit got: rows with the same columns, as a frame or an array",
         ) from error
     width = 1 if predicted.ndim < 2 else predicted.shape[1]
     if width != max(1, len(targets)):
         raise GroundplanError(
-            f"the model predicts {width} values a row and was fitted on {max(1, len(targets))}, so nobody can tell how"
-            " good they are",
+            f"the model predicts {width} values a row but was fitted on {max(1, len(targets))}, so they can't be"
+            " evaluated",
             where="the logged model",
             fix="log a model whose predict gives one value for each label",
         )
@@ -111,7 +112,7 @@ def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Tru
     if task == "regression":
         return Truth(task, values, [], ("",), targets)
     classes = asked.classes
-    if targets:  # of a label indicator scikit-learn's classes are the labels, each of which is there or not
+    if targets:  # for a label indicator, scikit-learn's classes are the labels, each of which is binary
         classes = classes if classes and isinstance(classes[0], list) else [[0, 1]] * width
         if any(len(each) != 2 for each in classes):
             return Truth(task, values, classes, ("",), targets)
@@ -129,13 +130,13 @@ def truth_of(asked: Asked, sample: Sample, task: str, targets: list[str]) -> Tru
 
 
 def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -> Parity:
-    """Ask the model as it is served, and compare.
+    """Call the served model, and compare.
 
     Args:
-        without: Rows of this kind do not count.
+        without: Kind of rows to ignore.
 
     Raises:
-        DifferError: It answers differently; the message says on which kind of rows.
+        DifferError: Its answers differ; the message says on which kind of rows.
     """
     import numpy as np
 
@@ -177,7 +178,7 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
 NEW_GAPS = "new gaps"
 _NAMES = {
     "gaps": "with missing values",
-    NEW_GAPS: "with a value missing where it never was",
+    NEW_GAPS: "with a value missing in a column that had none missing",
     "rare": "with rare or unseen categories",
     "extremes": "with extreme numbers",
     "others": "it was trained on",
@@ -185,7 +186,7 @@ _NAMES = {
 
 
 def _spread(values: Any) -> Any:
-    """What differences are relative to: the range of the values; of several targets that of each."""
+    """What differences are relative to: the range of the values; for several targets that of each."""
     import numpy as np
 
     if not len(values):
@@ -197,9 +198,8 @@ def _spread(values: Any) -> Any:
 def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample:
     """Rows of all kinds.
 
-    Of the training rows those with gaps, rare categories and extremes, and others by chance; and beyond them numbers
-    outside of what was seen, categories that nobody has seen, and gaps where there were none, where the model takes
-    them.
+    From the training rows those with gaps, rare categories and extremes, and random others; in addition unseen numbers
+    beyond the extremes, unseen categories, and gaps where there were none, where the model accepts them.
     """
     import pandas as pd
 
@@ -238,7 +238,7 @@ def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample
 
 
 def _stacked(parts: list[Any]) -> Any:
-    """Frames one upon the other; columns keep the type of the first one's, but for whole numbers that have gaps now."""
+    """Concatenated frames; columns keep the type of the first one's, except whole numbers that now have gaps."""
     import pandas as pd
 
     if len(parts) == 1:
@@ -296,11 +296,11 @@ def _with_values(series: Any, values: dict[int, Any]) -> Any:
 
 
 def _taken(asked: Asked, base: Any, changes: list[tuple[Any, Any]], *, each: bool = True) -> list[tuple[Any, Any]]:
-    """Those of some changes of one value that the model takes; asked all at once, and one by one where it does not take
-    them all.
+    """Those of some changes of one value that the model accepts; tried all at once, and one by one where it does not
+    accept them all.
 
     Args:
-        each: Whether they are asked one by one, too.
+        each: Whether they are also tried one by one.
     """
     taken = []
     for start in range(0, len(changes) if len(base) else 0, MOST_PROBED):
@@ -314,14 +314,12 @@ def _taken(asked: Asked, base: Any, changes: list[tuple[Any, Any]], *, each: boo
 
 
 def _taken_columns(asked: Asked, base: Any, changes: list[tuple[Any, Any]]) -> list[Any]:
-    """The columns of changes that the model takes. Of thousands they are not asked one by one, which would take
-    minutes.
-    """
+    """The columns of changes that the model accepts. Thousands are not tried one by one, which would take minutes."""
     return [column for column, _ in _taken(asked, base, changes, each=len(changes) <= MOST_PROBED)]
 
 
 def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> list[tuple[Any, list[str]]]:
-    """Frames of rows with one value that no training row has, if the model takes them, each with the kinds of its
+    """Frames of rows with one value that no training row has, if the model accepts them, each with the kinds of its
     rows.
     """
     import numpy as np
@@ -353,7 +351,7 @@ def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> 
     )  # what the model itself refuses need not be compared
 
 
-MOST_PROBED = 500  # rows at once, and columns that are asked one by one
+MOST_PROBED = 500  # rows at once, and columns that are tried one by one
 _LARGEST = 2**62
 
 
@@ -375,11 +373,11 @@ def _complete_row(frame: Any) -> Any:
 
 
 def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
-    """The values a column may have: of a column of categories, and of each column in which the model raises on any
+    """The allowed values of a column: for a column of categories, and for each column in which the model raises on any
     other value.
 
-    The latter (an encoder with ``handle_unknown="error"``) are found by asking the model with values that nobody has
-    seen: what it does with them is certain then, whatever it is made of.
+    The latter (an encoder with ``handle_unknown="error"``) are found by calling the model with unseen values, which
+    works whatever it consists of.
     """
     import pandas as pd
 
@@ -391,7 +389,7 @@ def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
         if pd.api.types.is_bool_dtype(series):
             if series.nunique() == 1:
                 probes[column] = not series.dropna().iloc[0]
-        elif pd.api.types.is_numeric_dtype(series):  # an encoder takes numbers for categories, too
+        elif pd.api.types.is_numeric_dtype(series):  # an encoder also accepts numbers as categories
             probes[column] = (
                 max((value for value in {series.max()} | _of_encoders(asked, series) if value == value), default=0) + 1
             )
@@ -411,7 +409,7 @@ def known_categories(asked: Asked, frame: Any) -> dict[str, list[Any]]:
 
 
 def _of_encoders(asked: Asked, series: Any) -> set[Any]:
-    """Values that an encoder within was told of, though no row has them; of the column's own kind."""
+    """Values that an inner encoder was configured with, though no row has them; of the column's own type."""
     import pandas as pd
 
     kind = (int, float) if pd.api.types.is_numeric_dtype(series) else str

@@ -17,9 +17,9 @@ class Project:
     """The entry point ``main`` of a project.
 
     Attributes:
-        script: What it runs by Python.
-        words: The command's words behind the script, with ``{parameter}`` where a value goes.
-        defaults: Of each parameter; None where a value must be given.
+        script: The Python script that it runs.
+        words: The command's words after the script, with ``{parameter}`` in place of values.
+        defaults: Default of each parameter; None where a value must be given.
     """
 
     where: str
@@ -32,14 +32,14 @@ class Project:
         without the ``-P``.
 
         Raises:
-            UsageError: One is missing, or is no ``name=value``.
+            UsageError: One is missing, or is not ``name=value``.
         """
         values = dict(self.defaults)
         for word in (word for word in given if word != "-P"):
             name, equals, told = word.removeprefix("-P").partition("=")
             if not equals:
                 raise UsageError(
-                    f"{word!r} is no parameter",
+                    f"{word!r} is not a parameter",
                     where=self.where,
                     fix=f"groundplan experiment FOLDER -- {next(iter(self.defaults), 'name')}=VALUE",
                 )
@@ -62,7 +62,7 @@ class Project:
             for name, value in values.items():
                 filled = filled.replace(f"{{{name}}}", value or "")
             found.append(filled)
-        # As MLflow does with what the file does not name.
+        # As MLflow does with parameters that the file does not name.
         more = [
             part
             for name, value in values.items()
@@ -73,10 +73,10 @@ class Project:
 
 
 def project_of(folder: Path) -> Project | None:
-    """The project in a folder; None where it is none.
+    """The project in a folder; None where it is not a project.
 
     Raises:
-        UsageError: The file is no project's, has no entry point ``main``, or runs something else than a Python script.
+        UsageError: The file is invalid, has no entry point ``main``, or runs something other than a Python script.
     """
     import yaml
 
@@ -97,13 +97,13 @@ def project_of(folder: Path) -> Project | None:
     if len(words) < 2 or words[0] not in ("python", "python3") or not words[1].endswith(".py"):
         fix = "name the script itself: groundplan experiment FOLDER/train.py"
         raise UsageError(
-            f"its entry point `main` runs {words[0] if words else 'nothing'!r}, and only `python SCRIPT` is run",
+            f"its entry point `main` runs {words[0] if words else 'nothing'!r}, but only `python SCRIPT` is supported",
             where=where,
             fix=fix,
         )
     script = folder / words[1]
     if not script.is_file():
-        raise UsageError(f"its entry point `main` runs {words[1]}, and there is no such file", where=where)
+        raise UsageError(f"its entry point `main` runs {words[1]}, but there is no such file", where=where)
     defaults = {str(name): _default(value) for name, value in declared.items()}
     return Project(where, script, tuple(words[2:]), defaults)
 

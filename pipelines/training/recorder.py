@@ -1,9 +1,9 @@
-"""Watches a plain MLflow script from the outside: what it was trained on, which model it logged, which run it made.
+"""Observes a plain MLflow script from the outside: what it was trained on, which model it logged, which run it created.
 
-The script knows nothing of it. While it runs these are wrapped: estimators' ``fit`` and ``partial_fit``,
+The script is unaware of it. While it runs, these are wrapped: estimators' ``fit`` and ``partial_fit``,
 ``train_test_split``, and ``mlflow.models.Model.log``, through which every flavour's ``log_model`` and every autolog
-goes. What they do stays; a model that is logged gets a signature, and scikit-learn's the types that it may hold, where
-the script says nothing of either.
+goes. Their behaviour is unchanged; a logged model gets a signature, and a scikit-learn model its trusted types, where
+the script sets neither.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipelines.training.labelled import Labelled, as_labels
 from pipelines.training.trusted_types import TRUSTED_TYPES
 from spec.errors import GroundplanError
 
-# What each flavour's ``log_model`` calls the model that it is given.
+# Each flavour's name of ``log_model``'s model argument.
 _MODELS = ("sk_model", "xgb_model", "lgb_model", "cb_model", "pytorch_model", "python_model", "model")
-MOST_CELLS = 50_000_000  # of a sparse matrix, written out
+MOST_CELLS = 50_000_000  # of a sparse matrix when made dense
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class Logged:
     """One model that the script logged.
 
     Attributes:
-        features, labels: What it was fitted on, arrays or pandas objects of n rows; None if its fit was not seen.
+        features, labels: What it was fitted on, arrays or pandas objects of n rows; None if its fit was not observed.
         columns: Names for the columns of a bare array, if the model's contract has as many features.
-        run_id, run_name: Of its MLflow run.
+        run_id, run_name: Its MLflow run.
         artifact: Name that the script gave it.
         registered: Whether the script registers it.
-        kept_apart: Rows that the script has split off before the fit; None where they are not known.
+        kept_apart: Rows that the script split off before the fit; None where they are not known.
     """
 
     model: Any
@@ -57,7 +57,7 @@ class Logged:
 
     @cached_property
     def asked(self) -> Asked:
-        """The model, to be asked as it was fitted; of a search its best one, which is what answers."""
+        """The model, called in the form in which it was fitted; for a search its best one, which answers."""
         return Asked(getattr(self.model, "best_estimator_", self.model), form_of(self.features))
 
     @property
@@ -71,8 +71,8 @@ class Logged:
         return as_frame(self.features, self.columns)
 
     def known(self, labels: Any) -> Any:
-        """Labels of the dataset as ``as_labels`` gives them; of a column for each class (one-hot) the class, where
-        the model answers with that.
+        """Labels of the dataset as returned by ``as_labels``; for one-hot labels the class, where the model answers
+        with that.
         """
         found = as_labels(labels)
         if isinstance(self.model, networks.ShareNetwork) and networks.is_one_hot(found):
@@ -82,12 +82,12 @@ class Logged:
 
 @dataclass
 class Recorder:
-    """What was seen.
+    """What was observed.
 
     Attributes:
         logged: Every model that the script logged, in order.
-        splits: What ``train_test_split`` was given, each time: features and labels of the whole dataset.
-        parts: Which rows of them it gave back: the places of the larger part, and of the rest.
+        splits: The input of each ``train_test_split``: features and labels of the whole dataset.
+        parts: Which rows of it were returned: the positions of the larger part, and of the rest.
         more: Every feature of the dataset, in the rows of the platform's own training set, where there is one.
         columns: Names for the columns of a bare array, if the model's contract has as many features.
     """
@@ -99,7 +99,7 @@ class Recorder:
     more: Any = None
     _fitted: dict[int, tuple[Any, Any]] = field(
         default_factory=dict
-    )  # by identity: some models are equal to others, or have no hash
+    )  # by identity: some models are equal to others, or not hashable
     _kept: list[Any] = field(default_factory=list)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
@@ -125,13 +125,13 @@ class Recorder:
 
         @functools.wraps(split)
         def train_test_split(*arrays: Any, **options: Any) -> Any:
-            if len(arrays) < 2 or recorder._depth > 0:  # an estimator's own keeps rows for early stopping
+            if len(arrays) < 2 or recorder._depth > 0:  # an estimator's own split sets rows aside for early stopping
                 return split(*arrays, **options)
             whole = (_as_it_is(arrays[0]), _as_it_is(arrays[1]))
             try:
                 *parts, larger, rest = split(*arrays, range(_rows(arrays[0])), **options)
             except (TypeError, ValueError):
-                return split(*arrays, **options)  # fails as it does without the places
+                return split(*arrays, **options)  # fails in the same way as without the recorder
             recorder.splits.append(whole)
             recorder.parts.append((larger, rest))
             return parts
@@ -148,7 +148,7 @@ class Recorder:
 
     @contextmanager
     def noting(self, method: str, estimator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
-        """Around a fit: of nested ones the outermost counts, and goes for the best of a search, too."""
+        """Around a fit: of nested ones only the outermost counts, also for the best estimator of a search."""
         with self._lock:
             outermost = self._depth == 0
             self._depth += 1
@@ -176,7 +176,7 @@ class Recorder:
         if id(model) not in self._fitted:
             try:
                 weakref.finalize(model, self._fitted.pop, id(model), None).atexit = False
-            except TypeError:  # it can't be followed, so it stays
+            except TypeError:  # it can't be weakly referenced, so it is kept
                 self._kept.append(model)
         self._fitted[id(model)] = (features, labels)
 
@@ -222,8 +222,8 @@ class Recorder:
         mlflow.register_model = platform_register_model
 
     def _seen(self, model: Any) -> Logged:
-        """What is known of a model's training: its own fit; else, where it has no such method, the only split of the
-        script.
+        """What is known about a model's training: its own fit; else, where it has no such method, the script's only
+        split.
         """
         features, labels = self._fitted.get(id(model), (None, None))
         if features is None and len(self.parts) == 1 and not hasattr(type(model), "get_params"):
@@ -235,7 +235,7 @@ class Recorder:
         return Logged(model, features, labels, self.columns)
 
     def _defaults(self, model: Any, features: Any, flavor: Any, given: dict[str, Any]) -> dict[str, Any]:
-        """What is said where the script says nothing."""
+        """Defaults where the script sets nothing."""
         import mlflow.sklearn
 
         found: dict[str, Any] = {}
@@ -254,16 +254,18 @@ class Recorder:
             found["pip_requirements"] = flavor.get_default_pip_requirements()
         if getattr(flavor, "__name__", "") == "mlflow.pytorch" and given.get("serialization_format") in (None, "pt2"):
             if given.get("input_example") is None and features is not None:
-                found["input_example"] = networks.rows_of(features[:2])  # MLflow's own format can't be written without
+                found["input_example"] = networks.rows_of(features[:2])  # MLflow's own format requires it
         elif networks.is_network(model):
-            pass  # MLflow wants tensors there, and does without
+            pass  # MLflow requires tensors there, but also works without
         elif (
             given.get("signature") is None
             and given.get("input_example") is None
             and features is not None
             and hasattr(model, "predict")
         ):
-            with contextlib.suppress(Exception):  # a signature is a description; a model without one is served as well
+            with contextlib.suppress(
+                Exception
+            ):  # a signature is only a description; a model without one can also be served
                 sample = as_frame(features[:100], self.columns)
                 found["signature"] = mlflow.models.infer_signature(sample, model.predict(features[:100]))
         return found
@@ -279,9 +281,7 @@ _REQUIREMENTS = ("pip_requirements", "extra_pip_requirements", "conda_env")
 
 
 def _logged(log: Callable[..., Any], given: dict[str, Any]) -> Any:
-    """Log a model; one that holds types that nobody has reviewed goes to MLflow as a pickle, if the script asks for
-    no other format.
-    """
+    """Log a model; one with unreviewed types goes to MLflow as a pickle, unless the script requests another format."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -293,13 +293,13 @@ def _logged(log: Callable[..., Any], given: dict[str, Any]) -> Any:
             or given["skops_trusted_types"] != list(TRUSTED_TYPES)
         ):
             raise
-    print("the model holds types that skops does not know: MLflow keeps it as a pickle")
+    print("the model contains types that skops does not know: MLflow stores it as a pickle")
     return log(**{**given, "serialization_format": "cloudpickle", "skops_trusted_types": None})
 
 
 def _watched(fit: Callable[..., Any], note: Any) -> Callable[..., Any]:
-    # A class of the script's own goes to other processes with its code, and this function with it: it must hold nothing
-    # but what can go.
+    # The script's own class is sent to other processes with its code, including this function: it must only contain
+    # what can be sent.
     @functools.wraps(fit)
     def watched(estimator: Any, *args: Any, **kwargs: Any) -> Any:
         with note((estimator, args, kwargs)):
@@ -309,7 +309,7 @@ def _watched(fit: Callable[..., Any], note: Any) -> Callable[..., Any]:
 
 
 class _Noting:
-    """Tells the recorder of a fit; in another process, where there is no recorder, it does nothing."""
+    """Reports a fit to the recorder; in another process, where there is no recorder, it does nothing."""
 
     def __init__(self, recorder: Recorder, method: str) -> None:
         self._recorder, self._method = recorder, method
@@ -325,12 +325,12 @@ def _copied(model: Any) -> Any:
     """A script may fit the same object again and log it again."""
     try:
         return copy.deepcopy(model)
-    except Exception:  # of locks and handles there are no copies
+    except Exception:  # locks and handles can't be copied
         return model
 
 
 def _joined(before: Any, after: Any) -> Any:
-    """What several calls of ``partial_fit`` were given."""
+    """The combined input of several calls of ``partial_fit``."""
     import numpy as np
     import pandas as pd
 
@@ -358,7 +358,7 @@ def _taken(data: Any, places: Any) -> Any:
 
 
 def _as_it_is(data: Any) -> Any:
-    """Data as it is now: scripts write into frames and arrays that they have fitted on."""
+    """A copy of the data: scripts write into frames and arrays that they have fitted on."""
     import numpy as np
     import pandas as pd
 
@@ -383,7 +383,7 @@ def as_frame(features: Any, columns: tuple[str, ...] = ()) -> Any:
         if features.shape[0] * features.shape[1] > MOST_CELLS:
             raise GroundplanError(
                 f"the model was fitted on a sparse matrix of {features.shape[0]} rows and {features.shape[1]} columns,"
-                " and a request names each column",
+                " but a request names each column",
                 where="the logged model",
                 fix="log a pipeline that begins with the texts: make_pipeline(TfidfVectorizer(), ...)",
             )

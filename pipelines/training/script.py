@@ -1,5 +1,5 @@
-"""Runs a script as ``python SCRIPT ARGS`` would: in its folder, as ``__main__``, with its neighbours to import,
-whatever they are called.
+"""Runs a script as ``python SCRIPT ARGS`` would: in its folder, as ``__main__``, able to import its neighbours,
+whatever their names.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from spec.names import PACKAGES
 
 
 def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | None = None) -> None:
-    """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may be of classes of
-    its own.
+    """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may have their own
+    classes.
 
     Args:
         folder: Where it is run. Default: its own.
@@ -53,7 +53,7 @@ def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | Non
 
 
 def _end_runs(*, failed: bool) -> None:
-    """A run that the script has left open is over with it."""
+    """End a run that the script has left open."""
     import mlflow
 
     while mlflow.active_run() is not None:
@@ -72,15 +72,12 @@ def _failed(script: Path, error: BaseException) -> GroundplanError:
         needs = (
             ""
             if isinstance(error.code, str) or error.code != 2
-            else "what it needs goes behind two dashes: groundplan experiment SCRIPT -- ARGUMENTS"
+            else "pass its arguments after two dashes: groundplan experiment SCRIPT -- ARGUMENTS"
         )
         return GroundplanError(f"the script ended{said}", where=where, fix=needs)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        fix = (
-            f"name {error.name.partition('.')[0]} in a requirements.txt beside the script, and its packages are"
-            " installed for it"
-        )
-        return GroundplanError(f"there is no module {error.name!r}", where=where, fix=fix)
+        fix = f"add {error.name.partition('.')[0]} to a requirements.txt beside the script; it will be installed for it"
+        return GroundplanError(f"no module named {error.name!r}", where=where, fix=fix)
     lines = str(error).strip().splitlines() or [""]
     return GroundplanError(
         f"the script raised {type(error).__name__}{f': {lines[0]}' if lines[0] else ''}", where=where
@@ -92,11 +89,10 @@ def _is_own(file: str) -> bool:
 
 
 def _code(script: Path) -> types.CodeType:
-    """The code of a script; of a notebook that of its cells, each line at its own place, without what only a notebook
-    knows.
+    """The code of a script; for a notebook that of its cells, each line at its own place, without notebook syntax.
 
     Raises:
-        GroundplanError: It is no Python, or no notebook.
+        GroundplanError: It is not Python, or not a notebook.
     """
     try:
         text = script.read_text(encoding="utf-8-sig")
@@ -104,17 +100,17 @@ def _code(script: Path) -> types.CodeType:
             text = _cells(json.loads(text))
         return compile(text, str(script), "exec")
     except SyntaxError as error:
-        raise GroundplanError(f"is no Python: {error.msg}", where=f"{script}:{error.lineno or 1}") from None
+        raise GroundplanError(f"is not valid Python: {error.msg}", where=f"{script}:{error.lineno or 1}") from None
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
         raise GroundplanError(
-            "can't be read as what its name says",
+            "does not match its file extension",
             where=str(script),
-            fix="is it a script in UTF-8, or a whole notebook?",
+            fix="use a UTF-8 script, or a complete notebook",
         ) from None
 
 
 def _cells(notebook: dict[str, Any]) -> str:
-    """Code of a notebook (https://nbformat.readthedocs.io); magics and shell commands are left out, and said."""
+    """Code of a notebook (https://nbformat.readthedocs.io); magics and shell commands are left out, with a message."""
     left, lines = list[str](), list[str]()
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] != "code":
@@ -138,7 +134,7 @@ def _cells(notebook: dict[str, Any]) -> str:
 
 @contextmanager
 def _neighbours(folder: Path) -> Iterator[None]:
-    """What lies beside the script comes first, also where it is called as a package of the platform's."""
+    """Modules beside the script come first, even if they have the name of one of the platform's packages."""
     sys.path.insert(0, str(folder))
     taken = [name for name in PACKAGES if (folder / f"{name}.py").is_file() or (folder / name).is_dir()]
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in taken}
@@ -155,17 +151,17 @@ def _neighbours(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _tracking() -> Iterator[None]:
-    """The run goes to the platform's tracking server, wherever the script wants it."""
+    """The run goes to the platform's tracking server, wherever the script would send it."""
     import mlflow
 
     ours = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(ours)  # said once, it counts more than a variable that the script sets
+    mlflow.set_tracking_uri(ours)  # set explicitly, it overrides a variable that the script sets
     found = (mlflow.set_tracking_uri, mlflow.set_registry_uri)
 
     def elsewhere(uri: Any) -> None:
         if str(uri) != ours:
             print(
-                f"the script names a tracking store of its own ({uri}): its runs go to the platform's instead",
+                f"the script names its own tracking store ({uri}): its runs go to the platform's instead",
                 flush=True,
             )
 

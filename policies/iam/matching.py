@@ -1,4 +1,4 @@
-"""Patterns of IAM: actions, ARNs, principals. Answers are True, False, or None where it can't be told.
+"""IAM patterns: actions, ARNs, principals. Answers are True, False, or None where it is undecided.
 
 Wildcards:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards
@@ -14,7 +14,7 @@ from functools import lru_cache
 from policies.iam.documents import UNKNOWN
 from policies.iam.request import Request
 
-# Services whose ARNs name the resource at once, without its type before it: there a wildcard may stand at the
+# Services whose ARNs name the resource directly, without its type before it: there a wildcard may be at the
 # beginning.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 _WITHOUT_TYPE = frozenset({"s3", "sns", "sqs", "execute-api", "apigateway", "codecommit", "transfer"})
@@ -24,7 +24,7 @@ _TYPE_WITH_WILDCARD = re.compile(r"[^/:]*[*?][^/:]*[/:].")
 
 
 def any_of(answers: Iterable[bool | None]) -> bool | None:
-    """True where one is; else None where one can't be told."""
+    """True where one is; else None where one is undecided."""
     undecided = False
     for answer in answers:
         if answer:
@@ -34,7 +34,7 @@ def any_of(answers: Iterable[bool | None]) -> bool | None:
 
 
 def all_of(answers: Iterable[bool | None]) -> bool | None:
-    """False where one is; else None where one can't be told."""
+    """False where one is; else None where one is undecided."""
     undecided = False
     for answer in answers:
         if answer is False:
@@ -44,7 +44,7 @@ def all_of(answers: Iterable[bool | None]) -> bool | None:
 
 
 def opposite(answer: bool | None) -> bool | None:
-    """What can't be told stays so."""
+    """Undecided stays undecided."""
     return None if answer is None else not answer
 
 
@@ -54,24 +54,23 @@ def _pattern(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
 
 
-# Wildcards that are meant as characters (`${*}`, those in values) are characters of their own while patterns are
-# matched.
+# Literal wildcards (`${*}`, those in values) are replaced by other characters while patterns are matched.
 _ESCAPED = {ord("*"): "\ue000", ord("?"): "\ue001"}
 _PLAIN = {ord(mark): chr(plain) for plain, mark in _ESCAPED.items()}
 
 
 def literal(text: str) -> str:
-    """A text as a pattern that fits nothing else."""
+    """A text as a pattern that matches nothing else."""
     return text.translate(_ESCAPED)
 
 
 def fits(pattern: str, value: str, *, ignore_case: bool = False) -> bool | None:
-    """Whether a text fits a pattern of literals, ``*`` and ``?``."""
+    """Whether a text matches a pattern of literals, ``*`` and ``?``."""
     if UNKNOWN in (pattern, value):
         return True if pattern == "*" else None
     if UNKNOWN in pattern or UNKNOWN in value:
-        # A part can't be told. What stands before and behind it can still show that they differ, or a wildcard may
-        # cover it whatever it is.
+        # A part is unknown. What is before and after it can still show that they differ, or a wildcard may cover it
+        # whatever it is.
         if UNKNOWN not in pattern and _pattern(pattern, ignore_case).fullmatch(
             value.replace(UNKNOWN, "\ue003\ue003\ue003")
         ):
@@ -84,8 +83,8 @@ def _matches(pattern: str, value: str, ignore_case: bool) -> bool:
     head = pattern[:-1] if pattern.endswith("*") else pattern
     if "*" in head or "?" in head:
         return _pattern(pattern, ignore_case).fullmatch(value) is not None
-    # Most patterns are a text, or its beginning: thousands of expressions would take longer to compile than all the
-    # rest.
+    # Most patterns are a text or a prefix: thousands of expressions would take longer to compile than everything
+    # else.
     head = head.translate(_PLAIN)
     if ignore_case:
         head, value = head.lower(), value.lower()
@@ -109,9 +108,9 @@ def patterns_meet(one: str, two: str) -> bool:
 
 
 def resolved(text: str, request: Request, *, variables: bool) -> list[str] | None:
-    """A text of a policy with its variables replaced: one text for each value; None where a key isn't there.
+    """A text of a policy with its variables replaced: one text for each value; None where a key is missing.
 
-    A value that can't be told becomes ``UNKNOWN`` in the text.
+    An unknown value becomes ``UNKNOWN`` in the text.
     """
     if not variables or "${" not in text:
         return [text]
@@ -136,14 +135,14 @@ def resolved(text: str, request: Request, *, variables: bool) -> list[str] | Non
 
 @lru_cache(maxsize=100_000)
 def action_fits(pattern: str, action: str) -> bool | None:
-    """Whether an action is meant by ``service:Name`` with wildcards; neither knows upper and lower case."""
+    """Whether an action matches ``service:Name`` with wildcards, ignoring case."""
     if pattern == UNKNOWN:
         return None
     return fits(pattern, action, ignore_case=True)
 
 
 def arn_fits(pattern: str, arn: str) -> bool | None:
-    """Whether an ARN fits a pattern: each of its first five parts by itself, then the rest as a whole.
+    """Whether an ARN matches a pattern: each of its first five parts by itself, then the rest as a whole.
 
     Undecided where the pattern has a wildcard in the type of the resource (``*/name``): the reference of ARNs forbids
     it, AWS's own examples for EC2 use it
@@ -152,13 +151,13 @@ def arn_fits(pattern: str, arn: str) -> bool | None:
     if pattern == "*":
         return True
     if arn == "*":
-        return False  # the action knows no resources
+        return False  # the action supports no resources
     if pattern == UNKNOWN or arn == UNKNOWN:
         return None
     wanted, found = pattern.split(":", 5), arn.split(":", 5)
     if len(wanted) < 6 or len(found) < 6:
-        # AWS checks each of the six parts; of a pattern that ends before them (`arn:aws:s3*`) its documents say
-        # nothing.
+        # AWS checks each of the six parts; its documentation says nothing about a pattern that ends before them
+        # (`arn:aws:s3*`).
         return True if pattern == arn else None if pattern.endswith("*") and fits(pattern, arn) is not False else False
     answer = all_of(fits(one, two) for one, two in zip(wanted, found, strict=True))
     if answer and wanted[2] not in _WITHOUT_TYPE and wanted[5] != found[5] and _TYPE_WITH_WILDCARD.match(wanted[5]):
@@ -167,17 +166,17 @@ def arn_fits(pattern: str, arn: str) -> bool | None:
 
 
 def resource_fits(pattern: str, request: Request, *, variables: bool) -> bool | None:
-    """Whether the request's resource fits a pattern of a statement."""
+    """Whether the request's resource matches a pattern of a statement."""
     texts = resolved(pattern, request, variables=variables)
     return False if texts is None else any_of(arn_fits(text, request.resource) for text in texts)
 
 
 def principal_fits(kind: str, value: str, request: Request) -> str | None:
-    """How a principal of a statement names who asks.
+    """How a principal of a statement names the caller.
 
     Returns:
         ``session``, ``user`` or ``service`` where it is named itself; ``role`` where its role is; ``everyone`` for
-        ``*``; ``account`` where its account is; ``unknown`` where it can't be told; None where it is another.
+        ``*``; ``account`` where its account is; ``unknown`` where it is undecided; None where it is another.
     """
     who = request.principal
     if value == UNKNOWN:
@@ -189,7 +188,7 @@ def principal_fits(kind: str, value: str, request: Request) -> str | None:
     if value == "*":
         return "everyone"
     if "." in who and not who.startswith("arn:"):
-        return None  # a service is named as one
+        return None  # a service is only matched by its own kind
     if _ACCOUNT.fullmatch(value) or (value.startswith("arn:") and value.endswith(":root")):
         account = value if _ACCOUNT.fullmatch(value) else value.split(":")[4]
         if account == UNKNOWN or request.account == UNKNOWN:

@@ -1,4 +1,4 @@
-"""A request as AWS evaluates it: who asks for which action on what, and what is known about it."""
+"""A request as AWS evaluates it: the caller, the action, the resource, and the known context."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ class Request:
 
     Args:
         action: ``service:Name``.
-        resource: ARN, or ``*`` where the action knows none.
+        resource: ARN, or ``*`` where the action supports none.
         principal: ARN of a user, a role or a role's session; a service (``sagemaker.amazonaws.com``); or ``anonymous``.
-        context: Values of condition keys; lower and upper case are alike. ``UNKNOWN`` where there is a value that can't
-            be told.
-        open_keys: Keys (beginnings of keys end in ``*``) of which it can't be told whether the request has them. Others
-            that are not in ``context`` are not in the request.
-        resource_account: Owner of the resource; the one in its ARN where not given, else the principal's.
+        context: Values of condition keys, case-insensitive. ``UNKNOWN`` where there is an unknown value.
+        open_keys: Keys (prefixes end in ``*``) that the request may or may not have. Others that are not in
+            ``context`` are not in the request.
+        resource_account: Owner of the resource; by default the account in its ARN, else the principal's.
     """
 
     action: str
@@ -45,7 +44,7 @@ class Request:
         return (UNKNOWN,) if found is None and self.may_have(key) else found
 
     def may_have(self, key: str) -> bool:
-        """Whether it can't be told if the request has the key."""
+        """Whether it is unknown if the request has the key."""
         lowered = key.lower()
         return any(
             lowered == one.lower() or (one.endswith("*") and lowered.startswith(one[:-1].lower()))
@@ -54,12 +53,12 @@ class Request:
 
     @property
     def account(self) -> str:
-        """Account of who asks; empty for a service."""
+        """Account of the caller; empty for a service."""
         return self.principal.split(":")[4] if self.principal.startswith("arn:") else ""
 
     @property
     def role(self) -> str:
-        """ARN of the role, where a role or its session asks. A session's ARN doesn't tell the role's path."""
+        """ARN of the role, where the caller is a role or its session. A session's ARN lacks the role's path."""
         if ":role/" in self.principal:
             return self.principal
         if ":assumed-role/" not in self.principal:

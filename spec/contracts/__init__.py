@@ -1,7 +1,7 @@
-"""Data contracts in the Open Data Contract Standard (ODCS): read as they are published, held to the standard, and what
-the platform takes from them.
+"""Data contracts in the Open Data Contract Standard (ODCS): read as published, validated against the standard, and what
+the platform uses of them.
 
-``reading`` brings a file to ``Contract``s; ``model`` is what the rest of the platform sees of it.
+``reading`` turns a file into ``Contract``s; ``model`` is what the rest of the platform sees.
 """
 
 from spec.contracts.model import FUTURE_TOLERANCE_HOURS, INTERNAL, REASON_LENGTH, Contract, Field, Limits, Rule

@@ -1,11 +1,11 @@
-"""Whether a new version of a data contract fits the old one, as its compatibility mode asks.
+"""Whether a new version of a data contract is compatible with the old one, as its compatibility mode requires.
 
 The modes are the schema registries'
 (https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility,
-https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html): BACKWARD: who reads by
-the new version can read events of the old one. FORWARD: who reads by the old version can read events of the new one.
-FULL: both. With ``_ALL`` (Glue) that holds for all earlier versions, not for the last alone. Events hold no unknown
-fields (``additionalProperties: false``), so that a field more or less is a change, too.
+https://docs.confluent.io/platform/current/schema-registry/fundamentals/schema-evolution.html): BACKWARD: readers of
+the new version can read events of the old one. FORWARD: readers of the old version can read events of the new one.
+FULL: both. With ``_ALL`` (Glue) that applies to all earlier versions, not only the last. Events contain no unknown
+fields (``additionalProperties: false``), so adding or removing a field is also a change.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 from spec.contracts.model import Contract, Field, Limit, Limits, as_text
 from spec.contracts.patterns import lengths, within
 
-# Each value of the one is a value of the other.
+# Each value of the first is a value of the second.
 _WIDER = {("integer", "number")}
 
 
 def breaks(old: Contract, new: Contract) -> list[str]:
-    """Why the new version must not follow the old one; empty if it may."""
+    """Why the new version must not replace the old one; empty if it may."""
     found = [*_of_the_table(old, new), *_of_people(old, new), *_of_units(old, new)]
     modes = {new.compatibility.removesuffix("_ALL"), old.compatibility.removesuffix("_ALL")}
     if {"BACKWARD", "FULL"} & modes:
@@ -34,25 +34,25 @@ def breaks(old: Contract, new: Contract) -> list[str]:
         ]
     if {"FORWARD", "FULL"} & modes:
         found += [
-            f"{why} ({_mode(old, new, 'FORWARD')}: readers by {old.version} would refuse the new events)"
+            f"{why} ({_mode(old, new, 'FORWARD')}: readers of {old.version} would reject the new events)"
             for why in unreadable(new, old)
         ]
     if not found and _bare(old) != _bare(new) and _number(new) <= _number(old):
         found.append(
-            f"the fields have changed, and the version is {'still' if old.version == new.version else 'now'}"
-            f" {new.version}: give it a higher one"
+            f"the fields have changed, but the version is {'still' if old.version == new.version else 'now'}"
+            f" {new.version}: increase it"
         )
     return list(dict.fromkeys(found))
 
 
 def _of_the_table(old: Contract, new: Contract) -> Iterator[str]:
     if old.topic != new.topic:
-        yield f"the topic was {old.topic} and is {new.topic}: that is another contract, with an id of its own"
+        yield f"the topic was {old.topic} and is {new.topic}: that makes it another contract, which needs its own id"
     elif old.view != new.view:
         yield f"the table was {old.view} and is {new.view}: views and datasets of the old name don't find it"
     if old.keys != new.keys:
         was, now = (" and ".join(keys) or "none" for keys in (old.keys, new.keys))
-        yield f"the key was {was} and is {now}: tables and views of the old key don't join any more"
+        yield f"the key was {was} and is {now}: tables and views with the old key no longer join"
     if old.event_time != new.event_time and old.event_time:
         yield f"the event time was {old.event_time} and is {new.event_time or 'none'}: what is newest changes with it"
 
@@ -63,9 +63,9 @@ def _of_people(old: Contract, new: Contract) -> list[str]:
     )
     shared = sorted(before.keys() & after.keys())
     return [
-        f"{name} was personal and would be stored as it comes" for name in shared if before[name] and not after[name]
+        f"{name} was personal and would be stored unmasked" for name in shared if before[name] and not after[name]
     ] + [
-        f"{name} becomes personal, and the raw zone holds it as it came"
+        f"{name} becomes personal, but the raw zone contains it unmasked"
         for name in shared
         if after[name] and not before[name]
     ]
@@ -83,7 +83,7 @@ def _of_units(old: Contract, new: Contract) -> list[str]:
 
 
 def _bare(contract: Contract) -> tuple[Field, ...]:
-    """The fields without what is for people: who writes and reads events sees no difference."""
+    """The fields without documentation, which makes no difference to writers and readers of events."""
 
     def bare(item: Field) -> Field:
         inner = bare(item.item) if item.item else None
@@ -110,7 +110,7 @@ def _number(contract: Contract) -> tuple[int, ...]:
 
 
 def unreadable(writer: Contract, reader: Contract) -> list[str]:
-    """What events of one version hold that the other refuses."""
+    """What events of one version contain that the other refuses."""
     return sorted(_of_fields(writer.fields, reader.fields, "", writer.version, reader.version))
 
 
@@ -126,17 +126,17 @@ def _of_fields(written: Iterable[Field], read: Iterable[Field], above: str, writ
             ),
             "",
         )
-        yield f"{above}{name} is in {writer} and not in {reader}" + (
+        yield f"{above}{name} is in {writer} but not in {reader}" + (
             f", which calls it {renamed}: a new name is another field" if renamed else ""
         )
-    yield from (f"{above}{name} is required by {reader} and not in {writer}" for name in come if other[name].required)
+    yield from (f"{above}{name} is required by {reader} but not in {writer}" for name in come if other[name].required)
     for name in one.keys() & other.keys():
         yield from _of_field(one[name], other[name], f"{above}{name}", writer, reader)
 
 
 def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> Iterator[str]:
     if other.required and not one.required:
-        yield f"{path} may be empty in {writer} and not in {reader}"
+        yield f"{path} may be empty in {writer} but not in {reader}"
     if one.kind != other.kind and (one.kind, other.kind) not in _WIDER:
         yield f"{path} is {one.kind} in {writer} and {other.kind} in {reader}"
         return
@@ -144,7 +144,7 @@ def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> 
         other.scale < one.scale or other.digits - other.scale < one.digits - one.scale
     ):
         yield (
-            f"{path} has {one.digits} digits, {one.scale} behind the point, in {writer}, and {other.digits},"
+            f"{path} has {one.digits} digits, {one.scale} after the decimal point, in {writer}, and {other.digits},"
             f" {other.scale}, in {reader}"
         )
     if (one.format, one.timezone) != (other.format, other.timezone) and not (
@@ -159,7 +159,7 @@ def _of_field(one: Field, other: Field, path: str, writer: str, reader: str) -> 
 
 
 def _beyond(mine: Any, mine_open: bool, limit: Any, limit_open: bool, *, below: bool) -> bool:
-    """Whether a side takes values that the limit of another refuses; both are of one kind."""
+    """Whether one side accepts values that the limit of the other refuses; both are of the same kind."""
     if mine is None:
         return True
     if mine == limit:
@@ -169,7 +169,7 @@ def _beyond(mine: Any, mine_open: bool, limit: Any, limit_open: bool, *, below: 
 
 def _form(item: Field) -> str:
     form = f"as {item.format}" if item.format else "in ISO 8601"
-    return f"{form}, {item.timezone} where it tells no zone" if item.timezone else form
+    return f"{form}, {item.timezone} where it has no zone" if item.timezone else form
 
 
 def _narrower(one: Limits, other: Limits) -> Iterator[str]:
@@ -177,7 +177,7 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
     if one.allowed:
         more = [value for value in one.allowed if not _takes(other, value)]
         if more:
-            yield f"{', '.join(as_text(value) for value in more[:5])} is allowed on one side and not on the other"
+            yield f"{', '.join(as_text(value) for value in more[:5])} is allowed on one side but not on the other"
         return
     if other.least is not None and _beyond(one.least, one.least_open, other.least, other.least_open, below=True):
         yield (
@@ -192,8 +192,8 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
     if other.pattern is not None and one.pattern != other.pattern:
         fits = None if one.pattern is None else within(one.pattern, other.pattern)
         if not fits:
-            unsure = ", and it can't be told which takes more" if one.pattern is not None and fits is None else ""
-            yield f"the form is {one.pattern or 'any'} on one side and {other.pattern} on the other{unsure}"
+            unsure = ", and it is undecidable which accepts more" if one.pattern is not None and fits is None else ""
+            yield f"the pattern is {one.pattern or 'any'} on one side and {other.pattern} on the other{unsure}"
     least, most = (
         lengths(one.pattern) if one.pattern is not None and (other.longest is not None or other.shortest) else (0, None)
     )
@@ -204,7 +204,7 @@ def _narrower(one: Limits, other: Limits) -> Iterator[str]:
         yield f"the length is from {one.shortest or 0} on one side and from {other.shortest} on the other"
     listed = f"^({'|'.join(re.escape(str(value)) for value in other.allowed)})$"
     if other.allowed and not (one.pattern is not None and within(one.pattern, listed)):
-        yield "any value is allowed on one side, and a list of them on the other"
+        yield "any value is allowed on one side, and only a list on the other"
     if other.multiple_of is not None and (
         one.multiple_of is None or Fraction(str(one.multiple_of)) % Fraction(str(other.multiple_of))
     ):

@@ -1,4 +1,4 @@
-"""A contract's file as it was written: its data, and on which line each part of it stands."""
+"""A contract's file as written: its data, and the line of each part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 Path = tuple[str | int, ...]
 MOST_DEPTH = 100
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
-MOST_PARTS = 200_000  # a contract of a thousand fields has a tenth of it
+MOST_PARTS = 200_000  # a contract with a thousand fields has a tenth of that
 
 
 @dataclass(frozen=True, order=True)
@@ -21,9 +21,9 @@ class Fault:
     """What is wrong with a contract, or (``note``) what its author should know.
 
     Attributes:
-        file: As the user named it.
-        line: From 1 on; 0 where the file as a whole is meant.
-        place: Path inside of the document, with fields by their names (``orders.order_id.logicalType``).
+        file: Path as the user gave it.
+        line: Counted from 1; 0 for the file as a whole.
+        place: Path in the document, with fields by their names (``orders.order_id.logicalType``).
     """
 
     file: str
@@ -40,7 +40,7 @@ class Fault:
 
 
 class NotReadableError(Exception):
-    """The file is no YAML, or no mapping; ``fault`` says why."""
+    """The file is not YAML, or not a mapping; ``fault`` says why."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -51,7 +51,7 @@ _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML's own, which leaves dates as the text that stands there: the standard has them as texts."""
+    """YAML's own loader, except that dates stay text, as in the standard."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -60,7 +60,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-# Sets, bytes and the like are nothing that a contract could hold.
+# Sets, bytes and the like can't occur in a contract.
 _Loader.yaml_constructors = {
     tag: make
     for tag, make in yaml.SafeLoader.yaml_constructors.items()
@@ -84,13 +84,13 @@ class Document:
         """What it holds.
 
         Raises:
-            NotReadableError: It is no YAML, a key is there twice, or it is no mapping.
+            NotReadableError: It is not YAML, has a duplicate key, or is not a mapping.
         """
         if (known := self._json()) is not None:
             return known
         node = self._node
         if not isinstance(node, yaml.MappingNode):
-            raise NotReadableError(Fault(self.file, 1, "", "is no data contract: it holds no `key: value` pairs"))
+            raise NotReadableError(Fault(self.file, 1, "", "is not a data contract: it contains no `key: value` pairs"))
         loader = _Loader("")
         try:
             made: dict[str, Any] = loader.construct_document(node)
@@ -101,13 +101,13 @@ class Document:
         return made
 
     def _json(self) -> dict[str, Any] | None:
-        """What a JSON file holds, by JSON's own rules: YAML 1.1 reads some numbers and escapes otherwise. None where
-        it is YAML.
+        """The content of a JSON file, by JSON's own rules: YAML 1.1 reads some numbers and escapes differently. None
+        where it is YAML.
         """
         if not self.text.lstrip("\ufeff \n\r\t").startswith("{"):
             return None
         try:
-            self._node  # noqa: B018 (keys that are there twice, and too many parts)
+            self._node  # noqa: B018 (duplicate keys, and too many parts)
         except NotReadableError as error:
             if "twice" in error.fault.says or "more than" in error.fault.says or "deep" in error.fault.says:
                 raise
@@ -126,20 +126,20 @@ class Document:
             raise NotReadableError(self._unreadable(error)) from None
         if _size(node, {}) > MOST_PARTS:
             raise NotReadableError(
-                Fault(self.file, 0, "", f"holds more than {MOST_PARTS:,} parts, once its aliases are written out")
+                Fault(self.file, 0, "", f"has more than {MOST_PARTS:,} parts, once its aliases are expanded")
             )
         for path, key in _twice(node):
             is_text = isinstance(key, yaml.ScalarNode) and key.tag in (_TEXT, _MERGE)
             says, fix = (
-                (f"`{key.value}` is there twice", "remove one of them")
+                (f"`{key.value}` appears twice", "remove one of them")
                 if is_text
-                else ("a key is no text", "put it in quotes")
+                else ("a key is not text", "put it in quotes")
             )
             raise NotReadableError(Fault(self.file, key.start_mark.line + 1, _place(node, path), says, fix))
         return node
 
     def _check_depth(self) -> None:
-        """Parsing is flat, and composing is not: a million brackets would end the process."""
+        """Parsing is iterative, but composing is recursive: a million brackets would end the process."""
         depth = 0
         try:
             for event in yaml.parse(self.text, _Loader):
@@ -160,27 +160,31 @@ class Document:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
         if "expected a single document" in str(error):
-            return Fault(self.file, line, "", "holds several documents", "one contract is one YAML document")
+            return Fault(self.file, line, "", "contains several documents", "one contract is one YAML document")
         if isinstance(error, yaml.constructor.ConstructorError):
             return Fault(
-                self.file, line, "", "has a part with a type of its own (`!`), which is not read", "write plain values"
+                self.file, line, "", "has a part with a custom type (`!`), which is not read", "write plain values"
             )
         written = self.text.splitlines()[line - 1 : line]
         tab = (
-            "a tab can't indent"
+            "tabs can't be used for indentation"
             if written and written[0].lstrip(" ").startswith("\t")
             else "a bracket, a quote or an indentation is wrong"
         )
         return Fault(
-            self.file, line, "", "is no YAML from here on", f"look here and at the lines before: {tab}" if line else ""
+            self.file,
+            line,
+            "",
+            "is not valid YAML from here on",
+            f"look here and at the lines before: {tab}" if line else "",
         )
 
     def line(self, path: Path) -> int:
-        """Line of the part, or of the last part above it that is there."""
+        """Line of the part, or of the nearest existing part above it."""
         try:
             node, line = self._node, 1
         except NotReadableError:
-            return 0  # JSON that YAML does not read
+            return 0  # JSON that YAML can't read
         for part in path:
             if isinstance(node, yaml.MappingNode):
                 found = next(((key, value) for key, value in node.value if key.value == part), None)
@@ -195,14 +199,14 @@ class Document:
         return line
 
     def place(self, path: Path) -> str:
-        """The path for people: what has a name is called by it."""
+        """The path for users: parts with a name are shown by it."""
         try:
             return _place(self._node, path)
         except NotReadableError:
             return ".".join(map(str, path))
 
     def fault(self, path: Path, says: str, fix: str = "") -> Fault:
-        """Something that is wrong at a place."""
+        """A fault at a place."""
         return Fault(self.file, self.line(path), self.place(path), says, fix)
 
 
@@ -228,7 +232,7 @@ def _place(node: yaml.Node | None, path: Path) -> str:
 
 
 def _name(node: yaml.Node | None) -> str:
-    """What the standard's lists call their items by."""
+    """The key that names the items of the standard's lists."""
     if isinstance(node, yaml.MappingNode):
         known = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
         return str(known.get("name") or known.get("property") or known.get("server") or "")
@@ -236,18 +240,18 @@ def _name(node: yaml.Node | None) -> str:
 
 
 def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """Parts that a document has with its aliases written out; a few lines of them can stand for billions."""
+    """Number of parts of a document with its aliases expanded; a few lines of them can stand for billions."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:
-        known[id(node)] = MOST_PARTS  # one that holds itself has no end
+        known[id(node)] = MOST_PARTS  # one that contains itself never ends
         parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
         known[id(node)] = 1 + sum(_size(part, known) for part in parts)
     return known[id(node)]
 
 
 def _twice(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, yaml.Node]]:
-    """Keys that a mapping has twice; YAML's own loader takes the last and says nothing."""
+    """Duplicate keys of a mapping; YAML's own loader silently takes the last."""
     if isinstance(node, yaml.MappingNode):
         seen = set[str]()
         for key, value in node.value:

@@ -1,5 +1,5 @@
-"""What the platform takes from a contract: one ``Contract`` for each object of its schema, which is a topic and a
-table here.
+"""What the platform uses of a contract: one ``Contract`` for each object of its schema, which is a topic and a table
+here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 COMPATIBILITIES = ("BACKWARD", "BACKWARD_ALL", "FORWARD", "FORWARD_ALL", "FULL", "FULL_ALL", "NONE", "DISABLED")
 FUTURE_TOLERANCE_HOURS = 24.0  # senders' clocks and time zones are wrong by hours, not by days
-REASON_LENGTH = 10  # characters; less tells nobody why
-INTERNAL = "groundplan:"  # begins the names of columns that the raw zone adds
+REASON_LENGTH = 10  # characters; less explains nothing
+INTERNAL = "groundplan:"  # prefix of the columns that the raw zone adds
 RETIRED = {
     "retired",
     "deleted",
@@ -32,7 +32,7 @@ RETIRED = {
 DRAFTS = {"draft", "proposed", "proposal", "development", "indevelopment", "test", "testing", "experimental", "planned"}
 PARTITIONS = {"day": "%Y-%m-%d", "month": "%Y-%m"}
 
-# ``decimal`` is a number of exact digits; ``json`` is anything that the contract does not describe further, kept as
+# ``decimal`` is a number with exact digits; ``json`` is anything that the contract does not describe further, kept as
 # JSON text.
 Kind = Literal[
     "integer", "number", "decimal", "string", "boolean", "timestamp", "date", "time", "object", "array", "json"
@@ -45,10 +45,10 @@ class Limits:
     """What values of a field may be (``logicalTypeOptions`` and ``enum``); None where there is no such rule.
 
     Attributes:
-        least, most: Of numbers and times; open ones (``exclusiveMinimum``) are no values themselves.
-        shortest, longest: Of texts in characters, of lists in items.
-        pattern: A text has it somewhere (RE2).
-        allowed: All there are.
+        least, most: For numbers and times; open bounds (``exclusiveMinimum``) are not allowed values themselves.
+        shortest, longest: For texts in characters, for lists in items.
+        pattern: Must match somewhere in a text (RE2).
+        allowed: All allowed values.
     """
 
     least: Limit | None = None
@@ -70,10 +70,10 @@ class Rule:
         kind: ``library`` (a metric of the standard), ``sql`` (a query that gives one number), ``expectation`` (of Great
             Expectations).
         about: Path of the field; empty where it is about the whole table.
-        metric, query, expectation, arguments: What is counted, asked or expected.
+        metric, query, expectation, arguments: What is counted, queried or expected.
         compare: The standard's comparison (``mustBe``, ``mustBeLessThan``, ...).
         percent: Whether the count is compared as a share of the rows.
-        stops: Whether data that breaks it go no further (``severity`` is not ``info`` or ``warning``).
+        stops: Whether data that breaks it is stopped (``severity`` is not ``info`` or ``warning``).
     """
 
     kind: Literal["library", "sql", "expectation"]
@@ -95,15 +95,15 @@ class Field:
 
     Attributes:
         name: In events and in the columns of tables: the contract's ``physicalName``, else its ``name``.
-        title: The contract's ``name``, by which its rules call it.
+        title: The contract's ``name``, which its rules use.
         personal: Why it is masked (the words that say so); empty where it is not.
-        not_personal: Why it holds no personal data, whatever it looks like; empty where nobody has said so.
-        unit: Of its values.
-        digits, scale: Of a ``decimal``.
-        format: Of a time as text, in the form of Java's ``DateTimeFormatter``; empty for ISO 8601.
-        timezone: Of times that tell none; empty where each must.
-        fields: Of an ``object``.
-        item: Of an ``array``.
+        not_personal: Why it contains no personal data, even if it looks like it; empty where this is not declared.
+        unit: Unit of its values.
+        digits, scale: For a ``decimal``.
+        format: For a time as text, in the form of Java's ``DateTimeFormatter``; empty for ISO 8601.
+        timezone: For times without a zone; empty where each must state it.
+        fields: Fields of an ``object``.
+        item: Items of an ``array``.
     """
 
     name: str
@@ -125,16 +125,16 @@ class Field:
 
     @property
     def stored(self) -> Kind:
-        """Kind of its column: a token is a text, whatever it stands for."""
+        """Kind of its column: a token is a text, whatever it replaces."""
         return "string" if self.personal and not self.parts else self.kind
 
     @property
     def parts(self) -> tuple[Field, ...]:
-        """What it is made of."""
+        """Its parts."""
         return self.fields or ((self.item,) if self.item else ())
 
     def leaves(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:
-        """Its innermost fields, itself where it has no parts; ``[]`` stands for the items of a list."""
+        """Its innermost fields, or itself where it has no parts; ``[]`` stands for the items of a list."""
         path = (*path, self.name)
         if not self.parts:
             yield path, self
@@ -148,19 +148,19 @@ class Contract:
 
     Attributes:
         id, version: The contract's; with the object's name where it has several.
-        name: For people.
-        topic: Kafka topic its events come on, and their prefix in the lake.
+        name: For users.
+        topic: Kafka topic of its events, and their prefix in the lake.
         view: Name of the table, and of the feature view where the events are the features.
-        object: What the contract calls it.
-        fields: Of one event, in order.
-        keys: Names of the fields that tell one entity from others; none where every event is a row of its own.
-        event_time: Name of the field that tells when the event was; empty where none does.
-        version_field: Name of the field whose highest value is an entity's newest event; empty where the event time
-            tells that.
-        rules: About the table as a whole.
+        object: Its name in the contract.
+        fields: Fields of one event, in order.
+        keys: Names of the fields that identify an entity; none where every event is a separate row.
+        event_time: Name of the field with the event's time; empty where there is none.
+        version_field: Name of the field whose highest value marks an entity's newest event; empty where the event time
+            does.
+        rules: Rules about the table as a whole.
         service_levels: Property, value and unit, as text.
-        source: The file's text, so that data can keep the contract that it was taken in by.
-        status: The contract's (``active``, ``draft``, ``deprecated``, ``retired``, ...), in small letters.
+        source: The file's text, so that data can keep the contract under which it was ingested.
+        status: The contract's (``active``, ``draft``, ``deprecated``, ``retired``, ...), in lower case.
     """
 
     id: str
@@ -184,18 +184,18 @@ class Contract:
 
     @property
     def retired(self) -> bool:
-        """Whether its owner has ended it: nothing is taken in any more."""
+        """Whether its owner has retired it: its events are no longer ingested."""
         return _letters(self.status) in RETIRED
 
     @property
     def draft(self) -> bool:
-        """Whether its owner promises nothing yet: no production takes it."""
+        """Whether its owner does not guarantee it yet: production refuses it."""
         return _letters(self.status) in DRAFTS
 
     @property
     def partition_format(self) -> str:
-        """``strftime`` form of the event date that the raw zone is partitioned by: days, or months where a day is
-        too little for a file.
+        """``strftime`` form of the event date by which the raw zone is partitioned: days, or months where a day has too
+        little data for a file.
         """
         return PARTITIONS[self.partition]
 
@@ -209,7 +209,7 @@ class Contract:
         """Name of the one field that identifies the entity.
 
         Raises:
-            ValueError: There is none, or several together do.
+            ValueError: There is none, or several together.
         """
         if len(self.keys) != 1:
             raise ValueError(f"the contract {self.id} has {len(self.keys)} key fields, not one")
@@ -266,7 +266,7 @@ _JSON_TYPES: dict[str, Any] = {
 def _json_schema(item: Field) -> dict[str, Any]:
     kind, limits = _JSON_TYPES.get(item.kind, "string"), item.limits
     schema: dict[str, Any] = {}
-    if item.kind == "decimal":  # exact digits may come as a text, too
+    if item.kind == "decimal":  # exact digits may also be sent as text
         kind = ["number", "string"]
     if item.kind == "object":
         schema = _object(item.fields)
@@ -306,7 +306,7 @@ def _json_schema(item: Field) -> dict[str, Any]:
 
 
 def as_text(limit: Limit | None) -> str:
-    """A bound for people: times in ISO 8601."""
+    """A bound for users: times in ISO 8601."""
     return limit.isoformat().replace("+00:00", "Z") if isinstance(limit, date | time) else str(limit)
 
 
@@ -314,7 +314,7 @@ def moment(text: Any) -> datetime:
     """A point in time of a contract, in UTC.
 
     Raises:
-        ValueError: It is no time in ISO 8601.
+        ValueError: It is not a time in ISO 8601.
     """
     found = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Whether every text that has one form has another, too."""
+"""Whether every text that matches one pattern also matches another."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any
 
 MOST_SECONDS, MOST_AT_ONCE = 3, 6
-MOST_REPEATS = 300  # what a form counts to; an automaton has a state for each
+MOST_REPEATS = 300  # largest repetition count in a pattern; an automaton has a state for each
 
 
 @cache
 def within(narrow: str, wide: str) -> bool | None:
-    """Whether the texts of the first form are all of the second; None where that can't be told (lookaheads, counts
-    in the thousands).
+    """Whether all texts of the first pattern match the second; None where that is undecided (lookaheads, counts in the
+    thousands).
     """
     if narrow == wide:
         return True
@@ -25,7 +25,7 @@ def within(narrow: str, wide: str) -> bool | None:
 
 
 def decided(narrow: str, wide: str) -> bool | None:
-    """The same without a limit of time."""
+    """The same without a time limit."""
     one, other = _automaton(narrow), _automaton(wide)
     if one is None or other is None:
         return None
@@ -34,7 +34,7 @@ def decided(narrow: str, wide: str) -> bool | None:
 
 @cache
 def lengths(pattern: str) -> tuple[int, int | None]:
-    """How long the texts of a form are, from and to; None where there is no end, or where that can't be told."""
+    """Shortest and longest text of a pattern; None where there is no limit, or where it is undecided."""
     automaton = None if _unlike(pattern) or _large(pattern) else _automaton(pattern)
     if automaton is None or automaton.empty():
         return 0, None
@@ -45,7 +45,7 @@ def lengths(pattern: str) -> tuple[int, int | None]:
     level, shortest = {automaton.initial}, None
     for length in range(
         len(automaton.states) + 1
-    ):  # a text of more letters than states has passed one of them twice, and may again
+    ):  # a text with more letters than states has visited one of them twice, and may do so again
         if shortest is None and level & automaton.finals:
             shortest = length
         level = {after for state in level for after in steps[state]}
@@ -60,14 +60,14 @@ def _unlike(pattern: str) -> bool:
 
 
 def _large(pattern: str) -> bool:
-    """Whether its automaton may grow with the power of what it counts: a count behind something of any length."""
+    """Whether its automaton may grow exponentially: a count after something of any length."""
     counts = [int(count) for count in re.findall(r"\{(?:\d*,)?(\d+)\}", pattern)]
     open_ended = not pattern.startswith("^") or re.search(r"[*+]|\{\d+,\}", pattern)
     return bool(open_ended) and max(counts, default=0) > MOST_AT_ONCE
 
 
 def _elsewhere(narrow: str, wide: str) -> bool | None:
-    """The same in a process that may be stopped."""
+    """The same in a process that can be stopped."""
     import subprocess
     import sys
 
@@ -86,7 +86,7 @@ def _elsewhere(narrow: str, wide: str) -> bool | None:
 
 
 def _automaton(pattern: str) -> Any:
-    """The finite automaton of whole texts that have the pattern somewhere."""
+    """The finite automaton of texts that contain the pattern."""
     import interegular
     from interegular.patterns import InvalidSyntax, Unsupported
 
@@ -107,7 +107,7 @@ _ANYTHING = r"(?:.|\n)*"
 
 
 def _anchored_choice(pattern: str) -> bool:
-    """Whether an anchor holds for one side of a choice only (``^a|b$``), or stands in the middle."""
+    """Whether an anchor applies to one side of an alternative only (``^a|b$``), or is in the middle."""
     bare = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
     depth, choices = 0, False
     for char in bare:

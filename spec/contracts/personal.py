@@ -1,6 +1,6 @@
-"""Which fields a contract says to be about a person, in the spellings that are in use.
+"""Which fields a contract declares as personal, in the spellings that are in use.
 
-In doubt a field is masked: a token can be explained, an address that got out can't be taken back.
+In doubt a field is masked: a token can be explained, a leaked address can't be taken back.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _TOGETHER = (
     {"sensitive", "personal"},
     {"data", "subject"},
 )
-_BEFORE = {"no", "non", "not", "without"}  # right before the word they turn it around: non-pii, not personal
-_AFTER = {"no", "none", "false", "free", "0"}  # as all that follows it, too: pii: false, pii-free
+_BEFORE = {"no", "non", "not", "without"}  # right before the word they negate it: non-pii, not personal
+_AFTER = {"no", "none", "false", "free", "0"}  # also as all that follows it: pii: false, pii-free
 _PROPERTY = re.compile(
     r"(?:x|is|has|contains)?(?:pii|personal(?:data|information)?|gdpr(?:relevant)?)(?:data)?(?:flag|category|type|class)?"
 )
@@ -59,7 +59,7 @@ _OTHER = {
 
 
 def said(item: dict[str, Any]) -> str:
-    """The words of a property or an object that say it is personal; empty if none does."""
+    """The words of a property or an object that declare it personal; empty if there are none."""
     for name in ("classification", "tags"):
         for text in _texts(item.get(name)):
             if _says(text):
@@ -76,7 +76,7 @@ def said(item: dict[str, Any]) -> str:
 
 
 def slip(item: dict[str, Any]) -> tuple[str, str]:
-    """A tag or a classification that masks nothing because of a slip, and what was meant; empty texts if there is
+    """A tag or a classification that masks nothing because of a typo, and what was meant; empty texts if there is
     none.
     """
     import difflib
@@ -98,7 +98,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """Its words, in small letters: also those of camelCase, and initials with their points (P.I.I.)."""
+    """Its words, in lower case: also those of camelCase, and initials with points (P.I.I.)."""
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}", lambda match: match[0].replace(".", "") + " ", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     return re.findall(r"[a-z]+|0", text.lower())
@@ -115,7 +115,7 @@ def _says(text: str) -> bool:
 
 
 def _turned(words: list[str], place: int) -> bool:
-    """Whether the words around one turn it around."""
+    """Whether the words around it negate it."""
     return (place > 0 and words[place - 1] in _BEFORE) or (
         bool(words[place + 1 :]) and set(words[place + 1 :]) <= _AFTER
     )

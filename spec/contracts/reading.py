@@ -1,5 +1,5 @@
-"""From a contract's document to what the platform takes from it, with all that is wrong in it and all that it says
-in vain.
+"""From a contract's document to what the platform uses of it, with everything that is wrong in it and everything
+that is not enforced.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from spec.contracts.model import (
 )
 from spec.errors import UsageError
 
-# What the platform reads itself out of `customProperties`, at a contract and at a field.
+# What the platform itself reads from `customProperties`, of a contract and of a field.
 OF_CONTRACT = ("compatibility", "owner", "partition", "version", "future_tolerance_hours")
 OF_FIELD = ("unit", "notPersonal")
-# Sections that would bind somebody, and that nothing here holds anybody to.
+# Sections with obligations that the platform does not enforce.
 _BINDING = ("servers", "roles", "price", "support", "team", "slaProperties")
 _OF_TABLE, _OF_FIELD = ("relationships",), ("transformLogic", "relationships")
 _STATUS = {
-    "retired": "no stack takes anything in by it",
-    "draft": "no production takes it until its owner promises it (`status: active`)",
-    "deprecated": "its readers should move on",
+    "retired": "no stack ingests its events",
+    "draft": "production refuses it until its owner activates it (`status: active`)",
+    "deprecated": "its readers should migrate",
 }
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_STRUCT = set("<>,:")  # what Hive writes types with
+_STRUCT = set("<>,:")  # characters with which Hive writes types
 MOST_NAME = 255
 
 
 @dataclass
 class Read:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         contracts: One for each object of its schema; none where there are faults.
-        faults: What must be mended.
-        notes: What is kept and not enforced, and what is taken otherwise than it is written.
+        faults: What must be fixed.
+        notes: What is kept and not enforced, and what is interpreted differently than written.
     """
 
     contracts: tuple[Contract, ...] = ()
@@ -75,7 +75,7 @@ def read(document: Document) -> Read:
 
 
 def _other_faults(document: Document) -> list[Fault]:
-    """What else is wrong with a contract that breaks the standard; nothing that could follow from that."""
+    """What else is wrong with a contract that violates the standard, except what could follow from that."""
     left = standard.without_faults(document)
     if left is None:
         return []
@@ -93,19 +93,19 @@ def load_contracts(path: File) -> tuple[Contract, ...]:
     """A contract file's objects.
 
     Raises:
-        UsageError: It can't be read, or something is wrong with it; all of it is told.
+        UsageError: It can't be read, or is invalid; all errors are reported.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"is no readable text: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}", where=str(path)
+            f"is not readable text: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}", where=str(path)
         ) from None
     return parse_contracts(text, str(path))
 
 
 def parse_contracts(text: str, where: str) -> tuple[Contract, ...]:
-    """The objects of a contract that is given as text.
+    """The objects of a contract given as text.
 
     Raises:
         UsageError: Something is wrong with it; all of it is told.
@@ -134,18 +134,18 @@ class _Reader:
         shared = self._shared()
         objects = data.get("schema") or []
         if not objects:
-            self._note((), "has no `schema`: there are no events to take in")
+            self._note((), "has no `schema`: there are no events to ingest")
         for name in _BINDING:
             if data.get(name):
                 self._note((name,), "kept, not enforced")
         described = [(place, item) for place, item in enumerate(objects) if item.get("properties")]
         for place in range(len(objects)):
             if not objects[place].get("properties"):
-                self._note(("schema", place), "has no properties: nothing is taken in of it")
+                self._note(("schema", place), "has no properties: nothing is ingested")
         found = tuple(self._contract(place, item, shared, several=len(described) > 1) for place, item in described)
         known = {"active", "current", "production", "live", "published", "approved", "deprecated", ""}
         if found and not (found[0].retired or found[0].draft) and found[0].status not in known:
-            self._note(("status",), f"{found[0].status} is no status that is known here: it is taken as active")
+            self._note(("status",), f"{found[0].status} is an unknown status: it is treated as active")
         if found and (
             says := _STATUS.get("retired" if found[0].retired else "draft" if found[0].draft else found[0].status)
         ):
@@ -156,15 +156,15 @@ class _Reader:
             if twice := next((name for name in names if name in seen), ""):
                 self._fault(
                     ("schema", place),
-                    f"is about the {twice}, and so is {seen[twice]}",
+                    f"describes the {twice}, and so does {seen[twice]}",
                     "give one of them another name and physicalName",
                 )
             seen |= {name: contract.object for name in names if name not in seen}
         return self._with_queries_that_run(found)
 
     def _with_queries_that_run(self, found: tuple[Contract, ...]) -> tuple[Contract, ...]:
-        """Without the rules whose queries don't run on the contract's objects, which many are not written for: a
-        note names each.
+        """Drop the rules whose queries don't run on the contract's objects, for which many were not written: a note
+        names each.
         """
         if self._found.faults or not any(rule.kind == "sql" for contract in found for rule in contract.rules):
             return found
@@ -185,27 +185,28 @@ class _Reader:
         for place, item in enumerate(data.get("customProperties") or ()):
             name, value, path = item.get("property"), item.get("value"), ("customProperties", place)
             if near := self._near(str(name), OF_CONTRACT):
-                # A slip there would change what is promised; names that are only alike are somebody's own.
+                # A typo there would change what is promised; names that are only similar may be the author's own.
                 tell = self._fault if near in ("compatibility", "future_tolerance_hours") else self._note
-                tell(path, f"{name!r} is read by nobody here", f"did you mean {near}?")
+                tell(path, f"{name!r} is not used", f"did you mean {near}?")
             elif name == "notPersonal" or self._near(str(name), ("notPersonal",)):
                 self._fault(
                     path,
-                    f"{name} is said of a field, and stands at the whole contract",
-                    "put it under the field's own customProperties",
+                    f"{name} is about a field, but is set on the whole contract",
+                    "move it to the field's own customProperties",
                 )
             if name == "compatibility" and value not in COMPATIBILITIES:
-                self._fault(path, f"compatibility {value!r} is none of {', '.join(COMPATIBILITIES)}")
+                self._fault(path, f"compatibility {value!r} is not one of {', '.join(COMPATIBILITIES)}")
             elif name == "future_tolerance_hours" and (
                 isinstance(value, bool) or not isinstance(value, int | float) or value < 0
             ):
                 self._fault(path, f"future_tolerance_hours is {value!r}; it must be a number of hours, 0 or more")
             elif name == "partition" and value not in PARTITIONS:
                 self._note(
-                    path, f"partition {value!r} is none of {', '.join(PARTITIONS)}: the raw zone is partitioned by day"
+                    path,
+                    f"partition {value!r} is not one of {', '.join(PARTITIONS)}: the raw zone is partitioned by day",
                 )
             elif name == "version" and not isinstance(value, str):
-                self._note(path, f"version {value!r} names no field, and orders nothing")
+                self._note(path, f"version {value!r} does not name a field, and has no effect")
             else:
                 own[str(name)] = value
         levels = tuple(
@@ -232,13 +233,13 @@ class _Reader:
         path: Path = ("schema", place)
         name, data = str(item["name"]), self._data
         if not name.strip():
-            self._fault((*path, "name"), "is empty: there is nothing to call its table by")
+            self._fault((*path, "name"), "is empty: its table needs a name")
         topic = str(item.get("physicalName") or name)
         if not _TOPIC.fullmatch(topic):
             slug = re.sub(r"[^a-z0-9._-]+", "-", topic.lower()).strip("-")[:200] or "events"
             self._note(
                 (*path, "physicalName" if item.get("physicalName") else "name"),
-                f"no topic can be called {topic!r}: it is {slug} here",
+                f"{topic!r} is not a valid topic name: {slug} is used instead",
             )
             topic = slug
         view = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "events"
@@ -278,7 +279,7 @@ class _Reader:
         if orders is not None and orders.personal:
             self._fault(
                 ("customProperties",),
-                f"the version field {contract.version_field!r} is masked, and tokens have no order",
+                f"the version field {contract.version_field!r} is masked, but tokens have no order",
             )
         if orders is None or not orders.required or orders.kind not in ("integer", "number", "decimal", "timestamp"):
             self._fault(
@@ -288,7 +289,7 @@ class _Reader:
             )
 
     def _check_names(self, path: Path, fields: tuple[Field, ...]) -> None:
-        """Names that no engine takes, and those that Athena and Glue take for one another."""
+        """Names that no engine accepts, and those that Athena and Glue confuse with each other."""
         seen = dict[str, str]()
         for index, one in enumerate(fields):
             place: Path = (*path, "properties", index)
@@ -296,7 +297,7 @@ class _Reader:
             if not name.strip() or len(name) > MOST_NAME or any(ord(char) < 32 for char in name):
                 self._fault(
                     place,
-                    f"{name!r} is no name of a column: 1 to {MOST_NAME} characters, no line breaks or other control"
+                    f"{name!r} is not a valid column name: 1 to {MOST_NAME} characters, no line breaks or other control"
                     " characters",
                 )
             elif name != name.strip():
@@ -306,21 +307,21 @@ class _Reader:
             elif name.lower() in seen:
                 first = seen[name.lower()]
                 what = (
-                    "is there twice"
+                    "appears twice"
                     if first == name
-                    else f"and {first} are one name for Athena and Glue, which know no capitals"
+                    else f"and {first} are the same name for Athena and Glue, which ignore case"
                 )
                 self._fault(place, f"the property {name} {what}", "give one of them another name")
             seen.setdefault(name.lower(), name)
 
     def _field(self, path: Path, item: dict[str, Any], *, inner: bool = False) -> Field:
-        """A property. A fault leaves it a text, so that the others are read, too."""
+        """A property. A fault makes it a text, so that the others are still read."""
         name = str(item.get("physicalName") or item.get("name") or "item")
         if inner and _STRUCT & set(name):
             self._fault(
                 path,
-                f"the name {name!r} of an inner field has one of the characters {' '.join(sorted(_STRUCT))}, by which"
-                " tables write their types",
+                f"the name {name!r} of an inner field contains one of the characters {' '.join(sorted(_STRUCT))}, which"
+                " tables use to write types",
             )
         made = Field(
             name,
@@ -373,16 +374,16 @@ class _Reader:
         for place, custom in enumerate(item.get("customProperties") or ()):
             name, value = str(custom.get("property")), custom.get("value")
             if near := self._near(name, OF_FIELD):
-                # A slip there would leave data in quarantine, or mask it; any other is somebody's own.
+                # A typo there would leave data in quarantine, or mask it; other names may be the author's own.
                 tell = self._fault if near == "notPersonal" else self._note
-                tell((*path, "customProperties", place), f"{name!r} is read by nobody here", f"did you mean {near}?")
+                tell((*path, "customProperties", place), f"{name!r} is not used", f"did you mean {near}?")
             if name == "unit":
                 made = replace(made, unit=str(value))
             elif name == "notPersonal":
                 if not isinstance(value, str) or len(value.strip()) < REASON_LENGTH:
                     self._fault(
                         (*path, "customProperties", place),
-                        "notPersonal must give the reason why the field holds nothing of a person",
+                        "notPersonal must give the reason why the field contains no personal data",
                         "a sentence",
                     )
                 else:
@@ -390,27 +391,29 @@ class _Reader:
         return made
 
     def _person(self, path: Path, item: dict[str, Any], made: Field) -> Field:
-        """Whether the field is masked, and all of its parts with it."""
+        """Whether the field is masked, with all of its parts."""
         slipped, meant = personal.slip(item)
         if slipped:
             self._fault((*path, "tags"), f"the tag {slipped!r} masks nothing", f"did you mean {meant}?")
         why = personal.said(item)
         if why and made.not_personal:
             self._fault(
-                path, f"is personal ({why}) and is said to be not (customProperties: notPersonal)", "remove one of them"
+                path,
+                f"is declared both personal ({why}) and not personal (customProperties: notPersonal)",
+                "remove one of them",
             )
         if not why and item.get("criticalDataElement") is True and not made.not_personal:
             if made.parts or _names_somebody(made):
                 why = "criticalDataElement"
                 self._note(
                     (*path, "criticalDataElement"),
-                    "is taken for personal, and masked",
-                    "say `notPersonal` and why under customProperties if it is not",
+                    "is treated as personal, and masked",
+                    "if it is not, add `notPersonal` with the reason under customProperties",
                 )
             else:
                 self._note(
                     (*path, "criticalDataElement"),
-                    f"kept as it comes: a {made.kind} alone tells nobody's name",
+                    f"kept unmasked: a {made.kind} alone identifies nobody",
                     "tag it `personal` to have it masked",
                 )
         return _masked(made, why) if why else made
@@ -418,7 +421,7 @@ class _Reader:
     def _all_texts(
         self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...], why: str
     ) -> tuple[Field, ...]:
-        """Where only the object as a whole is said to be personal, all its texts are, until somebody says which."""
+        """If only the object as a whole is declared personal, all its texts are, until its fields say which."""
         if not why or any(leaf.personal for one in fields for _, leaf in one.leaves()):
             return fields
 
@@ -430,10 +433,10 @@ class _Reader:
         )
         masked = [one.name for one in made if any(leaf.personal for _, leaf in one.leaves())]
         says = (
-            f"is personal as a whole ({why}), and no field is: all texts, dates and whole numbers are masked"
+            f"is personal as a whole ({why}), but no field is: all texts, dates and whole numbers are masked"
             f" ({', '.join(masked)})"
         )
-        self._note(path, says, "tag the fields that are of a person")
+        self._note(path, says, "tag the fields that are personal")
         return made
 
     def _keys(self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...]) -> tuple[str, ...]:
@@ -455,11 +458,11 @@ class _Reader:
             position = item.get("primaryKeyPosition")
             found.append((position if isinstance(position, int) and position > 0 else len(fields), index, one.name))
         if not found:
-            self._note(path, "has no primary key: every event is a row of its own, and features need a view with a key")
+            self._note(path, "has no primary key: every event is a separate row, and features need a view with a key")
         return tuple(name for _, _, name in sorted(found))
 
     def _event_time(self, path: Path, given: list[dict[str, Any]], fields: tuple[Field, ...]) -> str:
-        """The timestamp that the data is partitioned by tells when an event was."""
+        """The timestamp by which the data is partitioned is the event's time."""
         times = []
         for index, (item, one) in enumerate(zip(given, fields, strict=True)):
             if item.get("partitioned") is not True:
@@ -495,7 +498,9 @@ class _Reader:
             try:
                 rule = rules.rule_of(written, about)
                 if masked := rules.masked_by(rule, fields):
-                    raise rules.NotRunError(f"{masked} is masked, and a token has not the form of what it stands for")
+                    raise rules.NotRunError(
+                        f"{masked} is masked, but a token does not have the form of the value that it replaces"
+                    )
                 if problem := rules.problem(rule, fields):
                     self._fault(where, problem)
                 self._places[rule] = where
@@ -537,7 +542,7 @@ class _Reader:
         for place in range(len(item.get("quality") or ())) if inner else ():
             self._note((*path, "quality", place), "kept, not enforced")
         if made.limits == Limits() and made.kind == "json" and (item.get("logicalType") or item.get("physicalType")):
-            self._note(path, "is kept as JSON text: the contract does not say what it is made of")
+            self._note(path, "is kept as JSON text: the contract does not describe its parts")
         for name in _OF_FIELD:
             if item.get(name):
                 self._note((*path, name), "kept, not enforced")
@@ -560,5 +565,5 @@ def _texts_masked(one: Field, why: str) -> Field:
 
 
 def _names_somebody(one: Field) -> bool:
-    """Whether values of its kind may be names, numbers or birthdays of people, and not amounts."""
+    """Whether values of its kind may be names, numbers or birthdays of people, rather than amounts."""
     return one.kind in ("string", "json", "date", "integer") or (one.kind == "decimal" and one.scale == 0)

@@ -28,7 +28,7 @@ COMPARISONS = (
     "mustBeBetween",
     "mustNotBeBetween",
 )
-# The standard's metrics, and the names that its versions before v3.1.0 and their tools gave them (``rule``).
+# The standard's metrics, and their names in versions before v3.1.0 and their tools (``rule``).
 METRICS = {
     **{name: name for name in ("nullValues", "missingValues", "invalidValues", "duplicateValues", "rowCount")},
     **{
@@ -40,19 +40,19 @@ METRICS = {
     **{"unique": "duplicateValues", "countCheck": "rowCount", "row_count": "rowCount"},
 }
 _ENGINES = ("greatexpectations", "great-expectations", "great_expectations", "gx")
-_NONE_OF_THEM = ("nullCheck", "notNull", "unique")  # say what they compare with by their name
+_NONE_OF_THEM = ("nullCheck", "notNull", "unique")  # their name says what they compare with
 
 
 class NotRunError(Exception):
-    """A rule that nothing here runs; the text says why."""
+    """A rule that the platform does not run; the text says why."""
 
 
 def rule_of(written: dict[str, Any], about: str) -> Rule:
     """A rule as the gate runs it.
 
     Raises:
-        NotRunError: Nothing here does.
-        ValueError: It is wrong.
+        NotRunError: The platform does not run it.
+        ValueError: It is invalid.
     """
     kind = written.get("type") or ("library" if "metric" in written or "rule" in written else "")
     shared: dict[str, Any] = {
@@ -64,24 +64,26 @@ def rule_of(written: dict[str, Any], about: str) -> Rule:
         return Rule("expectation", **shared, **_expectation(written, about))
     if kind not in ("library", "sql"):
         raise NotRunError(
-            f"{kind or 'a rule without a type'} is for people" if kind == "text" else "says neither metric nor query"
+            f"{kind or 'a rule without a type'} is for readers"
+            if kind == "text"
+            else "has neither a metric nor a query"
         )
     compare = next((name for name in COMPARISONS if name in written), "")
     value = written.get(compare) if compare else None
     if kind == "sql":
         if not compare:
-            raise NotRunError("the query is compared with nothing (mustBe, mustBeLessThan, ...)")
+            raise NotRunError("the query has no comparison (mustBe, mustBeLessThan, ...)")
         return Rule("sql", query=str(written["query"]), compare=compare, value=json.dumps(value), **shared)
     name = str(written.get("metric") or written.get("rule"))
     metric = METRICS.get(name)
     if metric is None:
-        raise NotRunError(f"{name} is no metric of the standard ({', '.join(list(METRICS)[:5])})")
+        raise NotRunError(f"{name} is not a metric of the standard ({', '.join(list(METRICS)[:5])})")
     if not compare and name in _NONE_OF_THEM:
         compare, value = "mustBe", 0
     if not compare:
-        raise NotRunError("the metric is compared with nothing (mustBe, mustBeLessThan, ...)")
+        raise NotRunError("the metric has no comparison (mustBe, mustBeLessThan, ...)")
     if metric in ("nullValues", "missingValues", "invalidValues") and not about:
-        raise NotRunError(f"{metric} is about a field, and stands at the table")
+        raise NotRunError(f"{metric} is about a field, but is set on the table")
     arguments = written.get("arguments") or {}
     return Rule(
         "library",
@@ -100,13 +102,13 @@ def _expectation(written: dict[str, Any], about: str) -> dict[str, Any]:
 
     engine = str(written.get("engine", ""))
     if engine.lower() not in _ENGINES:
-        raise NotRunError(f"checks of {engine or 'an unnamed engine'} are not run here")
+        raise NotRunError(f"checks of {engine or 'an unnamed engine'} are not run")
     given = written.get("implementation")
     if isinstance(given, str):
         try:
             given = yaml.safe_load(given)
         except yaml.YAMLError:
-            raise ValueError("its `implementation` is a text that is no YAML") from None
+            raise ValueError("its `implementation` is not valid YAML") from None
     named = given if isinstance(given, dict) else {}
     kind = named.get("expectation_type") or named.get("type")
     kwargs = named.get("kwargs") or {}
@@ -121,7 +123,7 @@ def _expectation(written: dict[str, Any], about: str) -> dict[str, Any]:
 
 
 def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
-    """Why a rule would fail for reasons of its own, whatever the data; empty if it would not."""
+    """Why a rule would fail whatever the data; empty if it would not."""
     found = ""
     if rule.kind == "expectation":
         found = _problem_of_expectation(rule.expectation, json.loads(rule.arguments), fields)
@@ -135,7 +137,7 @@ def problem(rule: Rule, fields: tuple[Field, ...]) -> str:
         or len(bounds) != 2
         or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in bounds)
     ):
-        return f"{rule.compare} is {rule.value}, and takes two numbers"
+        return f"{rule.compare} is {rule.value}; expected two numbers"
     return f"{rule.compare}: {bounds[0]} is above {bounds[1]}" if bounds[0] > bounds[1] else ""
 
 
@@ -177,8 +179,8 @@ def _unknown_field(named: Iterable[Any], fields: tuple[Field, ...]) -> str:
 
 
 def masked_by(rule: Rule, fields: tuple[Field, ...]) -> str:
-    """The masked field that a rule looks into, so that it would judge tokens; empty if none. Counts of missing and
-    of equal values hold for tokens, too.
+    """The masked field that a rule reads, so that it would judge tokens; empty if none. Counts of missing and of equal
+    values are also valid for tokens.
     """
     masked = [one for one in fields if any(leaf.personal for _, leaf in one.leaves())]
     if rule.kind == "sql":
@@ -216,7 +218,7 @@ _OF_TOKENS = (
 
 @cache
 def _expectations() -> frozenset[str]:
-    """Names of all there are, by the package's source: importing it takes seconds."""
+    """Names of all expectations, from the package's source: importing it takes seconds."""
     return frozenset(
         node.module
         for node in _source("core/__init__.py")
@@ -237,8 +239,8 @@ def _classes(name: str) -> dict[str, ast.ClassDef]:
 
 @cache
 def _arguments(expectation: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The arguments that an expectation needs and those that it takes, by the fields of its class and of those it
-    comes from; empty if unknown.
+    """The required and the accepted arguments of an expectation, from the fields of its class and its base classes;
+    empty if unknown.
     """
     known = {**_classes("expectation.py"), **_classes(f"core/{expectation}.py")}
     named = expectation.replace("_", "")

@@ -1,5 +1,5 @@
-"""The Open Data Contract Standard itself: which version a contract names, and whether it holds to that version's own
-JSON Schema.
+"""The Open Data Contract Standard itself: which version a contract names, and whether it is valid in that version's
+own JSON Schema.
 
 https://bitol-io.github.io/open-data-contract-standard/
 """
@@ -35,15 +35,15 @@ _KINDS = {
 def check(document: Document) -> tuple[list[Fault], list[Fault]]:
     """Faults, and notes.
 
-    A contract that breaks the version it names and holds to a newer one is taken as that: many name an old version and
-    use what came later, the standard's own examples among them. A note says so.
+    A contract that is invalid in the version it names but valid in a newer one is treated as the newer one: many name
+    an old version and use later features, including the standard's own examples. A note reports it.
     """
     data = document.data
     if fault := _another_format(document, data):
         return [fault], []
     version = data["apiVersion"]
     faults = _faults(document, data, version)
-    if not faults or any(not fault.place for fault in faults):  # what a contract can't be without is missing
+    if not faults or any(not fault.place for fault in faults):  # something that every contract needs is missing
         return faults, []
     for newer in VERSIONS[VERSIONS.index(version) + 1 :]:
         left = _faults(document, data, newer)
@@ -52,21 +52,21 @@ def check(document: Document) -> tuple[list[Fault], list[Fault]]:
             return [], [
                 document.fault(
                     ("apiVersion",),
-                    f"{version} has not all that is used here ({first.place}: {first.says})",
+                    f"{version} does not have everything that is used here ({first.place}: {first.says})",
                     f"write {newer}",
                 )
             ]
-        faults = min(faults, left, key=len)  # what no version allows is what is wrong
+        faults = min(faults, left, key=len)  # the faults are what no version allows
     return faults, []
 
 
 def _another_format(document: Document, data: dict[str, Any]) -> Fault | None:
-    """What is no contract of version 3 at all gets one sentence."""
+    """A file that is not a contract of version 3 at all gets one sentence."""
     version = data.get("apiVersion")
     if "dataContractSpecification" in data:
         says = "is in another format (datacontract.com), not in the Open Data Contract Standard"
         return document.fault(
-            ("dataContractSpecification",), says, f"`groundplan contract import {document.file}` makes one of it"
+            ("dataContractSpecification",), says, f"`groundplan contract import {document.file}` converts it"
         )
     if isinstance(version, str) and re.match(r"v?2\.", version):
         says = (
@@ -84,7 +84,7 @@ def _another_format(document: Document, data: dict[str, Any]) -> Fault | None:
         near = f"v{version}" if f"v{version}" in VERSIONS else NEWEST
         return document.fault(
             ("apiVersion",),
-            f"{version!r} is no version of the standard that is known here ({', '.join(VERSIONS)})",
+            f"{version!r} is not a known version of the standard ({', '.join(VERSIONS)})",
             f"write {near}",
         )
     return None
@@ -131,13 +131,13 @@ _ODD = "unknown key"
 
 
 def _errors(data: dict[str, Any], version: str) -> list[tuple[Path, str, dict[str, Any], Any]]:
-    """Where a contract breaks a version of the standard, by which keyword of JSON Schema, and what is there."""
+    """Where a contract violates a version of the standard, by which keyword of JSON Schema, and the value there."""
     errors = [
         (tuple(error.instance_path), error.kind.name, error.kind.as_dict(), error.instance)
         for error in _validator(version).iter_errors(data)
     ]
-    # Where a part of a level is wrong, the schema takes its right neighbours for unknown, too: only keys that the
-    # standard has nowhere are.
+    # Where one part of a level is invalid, the schema also reports its valid neighbours as unknown: only keys that the
+    # standard has nowhere really are.
     told = [path for path, name, _, _ in errors if name not in ("unevaluatedProperties", "additionalProperties")]
     found: list[tuple[Path, str, dict[str, Any], Any]] = []
     for path, name, what, value in errors:
@@ -151,12 +151,12 @@ def _errors(data: dict[str, Any], version: str) -> list[tuple[Path, str, dict[st
     return found
 
 
-# What stands in for a part that every contract has.
+# Placeholders for parts that every contract has.
 _NEEDED = {"apiVersion": NEWEST, "kind": "DataContract", "id": "_", "version": "1.0.0", "status": "active"}
 
 
 def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] | None:
-    """The contract without what breaks the standard, so that the rest can be looked at, too.
+    """The contract without what violates the standard, so that the rest can be checked, too.
 
     Returns:
         Its data, with every part at its place, and the names of the fields that have lost something; None where too
@@ -170,13 +170,13 @@ def without_faults(document: Document) -> tuple[dict[str, Any], frozenset[str]] 
         try:
             _mend(data, (*path, what["property"]) if name == "required" else path, lost)
         except (KeyError, IndexError, TypeError, AttributeError):
-            continue  # what was there is gone already, with what stood around it
+            continue  # already removed, together with what was around it
     holds = any(_validator(newer).is_valid(data) for newer in VERSIONS[VERSIONS.index(version) :])
     return (data, frozenset(lost)) if holds else None
 
 
 def _mend(data: dict[str, Any], path: Path, lost: set[str]) -> None:
-    """Puts something harmless in the place of the part around a path."""
+    """Replaces the part around a path with something harmless."""
     match path:
         case ("schema", int(place), "properties", int(at), *_) if isinstance(
             field := data["schema"][place]["properties"][at], dict
@@ -200,12 +200,12 @@ def _unknown(key: str, version: str) -> tuple[str, str]:
     if key in names(version):
         return (
             f"the standard ({version}) has no {key!r} here",
-            "it stands in another section, or belongs to another type",
+            "it belongs in another section, or to another type",
         )
     if newer := next((item for item in VERSIONS if key in names(item)), ""):
         return f"the standard has {key!r} only in {newer}", f"write `apiVersion: {newer}`" if newer > version else ""
     return f"the standard has no {key!r}", (
-        f"did you mean {near[0]}?" if near else "what is your own goes under `customProperties`"
+        f"did you mean {near[0]}?" if near else "put your own keys under `customProperties`"
     )
 
 
@@ -219,19 +219,19 @@ def _said(name: str, what: dict[str, Any], value: Any) -> tuple[str, str]:
         )
     if name == "type":
         quotes = what["types"] == ["string"] and isinstance(value, int | float)
-        return f"must be {' or '.join(_KINDS.get(kind, kind) for kind in what['types'])}, and is {shown}", (
+        return f"must be {' or '.join(_KINDS.get(kind, kind) for kind in what['types'])}, but is {shown}", (
             "put it in quotes" if quotes else ""
         )
     if name in ("enum", "constant"):
         options = [str(item) for item in what.get("options", [what.get("expected_value")])]
         near = difflib.get_close_matches(str(value), options, 1, 0.6)
         listed = ", ".join(options[:MOST_SHOWN]) + (" and others" if options[MOST_SHOWN:] else "")
-        return f"{shown} is none of {listed}", f"did you mean {near[0]}?" if near else ""
+        return f"{shown} is not one of {listed}", f"did you mean {near[0]}?" if near else ""
     if name in ("oneOf", "anyOf") or name.startswith("oneOf"):
         return _choice(what, value)
     if name == "pattern":
-        form = what["pattern"] if len(what["pattern"]) < MOST_FORM else "that the standard asks for here"
-        return f"{shown} has not the form {form}", (
+        form = what["pattern"] if len(what["pattern"]) < MOST_FORM else "that the standard requires here"
+        return f"{shown} does not have the form {form}", (
             "for example orders.customer_id" if "[A-Za-z_]" in what["pattern"] else ""
         )
     limits = {
@@ -243,7 +243,7 @@ def _said(name: str, what: dict[str, Any], value: Any) -> tuple[str, str]:
         "maximum": "at most",
     }
     if name in limits:
-        return f"{shown} is outside of its bounds: {limits[name]} {what.get('limit')}", ""
+        return f"{shown} is out of bounds: {limits[name]} {what.get('limit')}", ""
     return f"{shown} is not what the standard allows here", ""
 
 

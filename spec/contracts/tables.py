@@ -1,6 +1,4 @@
-"""A contract's objects as tables: their columns in DuckDB's and in Glue's words, and queries tried on them while
-they are empty.
-"""
+"""A contract's objects as tables: their columns in DuckDB's and in Glue's types, and queries tried on empty tables."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ def duckdb_type(one: Field) -> str:
 
 
 def glue_type(one: Field) -> str:
-    """A column's type in Glue's catalogue (Hive's words)."""
+    """A column's type in Glue's catalogue (Hive's types)."""
     kind = one.stored
     if kind == "decimal":
         return f"decimal({one.digits},{one.scale})"
@@ -59,24 +57,24 @@ def glue_type(one: Field) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes any."""
+    """A quoted name, which SQL accepts in any form."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def query_for(query: str, contract: Contract, about: str) -> str:
-    """A rule's query with names in the place of the standard's ``${object}`` and ``${property}``."""
+    """A rule's query with names in place of the standard's ``${object}`` and ``${property}``."""
     names = {"object": contract.view, "table": contract.view, "property": about, "column": about, "field": about}
     return _PLACES.sub(lambda match: quoted(names[match[1]]), query).strip().rstrip(";")
 
 
 def names_of(contract: Contract) -> tuple[str, ...]:
-    """What a query may call the table."""
+    """Names that a query may use for the table."""
     return tuple(dict.fromkeys((contract.view, contract.topic, contract.object)))
 
 
 def columns_of(contract: Contract) -> dict[str, Field]:
-    """What a query may call the columns: the fields, and the contract's own names for them where no field is called
-    so.
+    """Names that a query may use for the columns: the fields, and the contract's own names for them where no field has
+    that name.
     """
     fields = {one.name: one for one in contract.fields}
     taken = {name.lower() for name in fields}
@@ -88,7 +86,7 @@ def columns_of(contract: Contract) -> dict[str, Field]:
 
 
 def connection(contracts: Iterable[Contract] = ()) -> Any:
-    """DuckDB in memory that reads no files and no network, with an empty table for each contract."""
+    """An in-memory DuckDB without access to files or the network, with an empty table for each contract."""
     import duckdb
 
     made = duckdb.connect(
@@ -116,7 +114,7 @@ def timed(database: Any, query: str, seconds: float) -> list[tuple[Any, ...]]:
     """A query's rows.
 
     Raises:
-        duckdb.InterruptException: It did not end in time.
+        duckdb.InterruptException: It timed out.
         duckdb.Error: It fails.
     """
     from threading import Timer
@@ -137,14 +135,14 @@ def why_not(query: str, contract: Contract, about: str, database: Any) -> str:
     try:
         statements = duckdb.extract_statements(query_for(query, contract, about))
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-            return "it is not one query"
+            return "it is not a single query"
         timed(database, f"EXPLAIN {query_for(query, contract, about)}", MOST_SECONDS)
     except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         return "the query takes too long, even on no data"
     except duckdb.CatalogException as error:
         missing = re.search(r"Table with name (\S+) does not exist", str(error))
         return (
-            f"the query is about {missing[1]}, which is no object of the contract"
+            f"the query is about {missing[1]}, which is not an object of the contract"
             if missing
             else "the query uses a function that DuckDB does not have"
         )
@@ -152,10 +150,10 @@ def why_not(query: str, contract: Contract, about: str, database: Any) -> str:
         missing = re.search(r'Referenced column "([^"]+)"|does not have a column named "([^"]+)"', str(error))
         name = next((part for part in (missing.groups() if missing else ()) if part), "")
         return (
-            f"the query is about {name}, which is no field of the object"
+            f"the query is about {name}, which is not a field of the object"
             if name
             else "the query does not fit the object's fields"
         )
     except duckdb.Error:
-        return "the query is not in the SQL of DuckDB"
+        return "the query is not valid DuckDB SQL"
     return ""

@@ -1,4 +1,4 @@
-"""The kind of a field and what its values may be, from the standard's logical and physical types."""
+"""The kind of a field and its allowed values, from the standard's logical and physical types."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PHYSICAL: tuple[tuple[str, Kind], ...] = (
 _DECIMAL = re.compile(r"\s*(?:dec(?:imal)?|numeric|number)\s*\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\)", re.IGNORECASE)
 _WIDTHS = {f"{sign}{bits}": bits for bits in (8, 16, 32, 64, 128) for sign in "iu"}
 _ISO_FORMS = re.compile(r"(yyyy-MM-dd)?[T' ]*(HH:mm(:ss)?(\.S+)?)?\s*'?(Z|X{1,3}|x{1,3}|xxx|ZZZZZ|VV)?'?")
-# Letters of Java's DateTimeFormatter by what Python's strptime calls them.
+# Letters of Java's DateTimeFormatter by their counterparts in Python's strptime.
 _FORMAT = {
     "yyyy": "%Y",
     "uuuu": "%Y",
@@ -103,13 +103,12 @@ def kind_of(item: dict[str, Any]) -> tuple[Kind, int, int]:
         digits, scale = int(exact[1]), int(exact[2] or 0)
         if not 0 < digits <= DIGITS or not 0 <= scale <= digits:
             raise TypeFaultError(
-                f"a decimal has 1 to {DIGITS} digits and no more of them behind the point than it has, and this is"
-                f" {physical}",
+                f"a decimal has 1 to {DIGITS} digits, and at most as many after the decimal point; this is {physical}",
                 "physicalType",
             )
         return "decimal", digits, scale
     if kind == "decimal":
-        kind = "number"  # how many digits nobody says
+        kind = "number"  # the number of digits is not given
     if kind == "number" and re.match(_WHOLE, physical.strip(), re.IGNORECASE):
         kind = "integer"
     if item.get("properties") and kind == "json":
@@ -122,13 +121,13 @@ def kind_of(item: dict[str, Any]) -> tuple[Kind, int, int]:
 
 
 def limits_of(kind: Kind, item: dict[str, Any], given_kind: str, digits: int = 0, scale: int = 0) -> Limits:
-    """What a property's values may be; bounds that no value of the type reaches are none.
+    """The allowed values of a property; bounds that no value of the type reaches are ignored.
 
     Args:
-        digits, scale: Of a decimal.
+        digits, scale: For a decimal.
 
     Raises:
-        TypeFaultError: Bounds that are none, that contradict each other, or that no value of the type reaches.
+        TypeFaultError: Bounds that are invalid, that contradict each other, or that no value of the type reaches.
     """
     options = item.get("logicalTypeOptions") or {}
     least, least_open = _bound(kind, options, "minimum", "exclusiveMinimum", max)
@@ -160,7 +159,7 @@ def limits_of(kind: Kind, item: dict[str, Any], given_kind: str, digits: int = 0
 def _reachable(
     kind: Kind, least: Limit | None, least_open: bool, most: Limit | None, most_open: bool, digits: int, scale: int
 ) -> tuple[Limit | None, bool, Limit | None, bool]:
-    """Bounds as values of the type: whole numbers of 64 bits, decimals of its digits, numbers that a float holds.
+    """Bounds as values of the type: 64-bit whole numbers, decimals with its digits, numbers that fit a float.
 
     Raises:
         TypeFaultError: No value lies within them.
@@ -195,7 +194,7 @@ def _reachable(
 
 
 def _up(value: Decimal, step: Any, is_open: bool) -> Decimal:
-    """The least multiple of a step that is not below a value; above it where the value itself is none."""
+    """The smallest multiple of a step that is not below a value; above it where the value itself is excluded."""
     found = (value / Decimal(step)).to_integral_value(ROUND_CEILING) * Decimal(step)
     return found + Decimal(step) if is_open and found == value else found
 
@@ -214,20 +213,20 @@ def _one_of_them(kind: Kind, value: Any) -> Any:
     if kind == "number":
         fits[kind] = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits.get(kind, True):
-        raise TypeFaultError(f"{value!r} is allowed, and is no {kind}", "enum")
+        raise TypeFaultError(f"{value!r} is listed as allowed, but the type is {kind}", "enum")
     return value if kind in fits else _limit(kind, value, "enum")
 
 
 def _bound(
     kind: Kind, options: dict[str, Any], closed: str, opened: str, tighter: Callable[..., Any]
 ) -> tuple[Limit | None, bool]:
-    """One side's bound, and whether it is no value itself; of an open and a closed one the tighter."""
+    """One side's bound, and whether it is excluded; of an open and a closed bound the tighter."""
     bounds = {
         name: _limit(kind, options[name], name)
         for name in (closed, opened)
         if name in options and not isinstance(options[name], bool)
     }
-    if options.get(opened) is True:  # before v3.1.0 it said how the other is meant
+    if options.get(opened) is True:  # before v3.1.0 it qualified the other bound
         return bounds.get(closed), closed in bounds
     if closed in bounds and opened in bounds:
         inner = tighter(bounds[closed], bounds[opened])
@@ -251,12 +250,12 @@ def _limit(kind: Kind, given: Any, name: str) -> Limit:
         what = {"timestamp": "time in ISO 8601", "date": "date (2024-12-31)", "time": "time of day (23:59:59)"}.get(
             kind, "number"
         )
-        raise TypeFaultError(f"the bound {given!r} is no {what}", name) from None
+        raise TypeFaultError(f"the bound {given!r} is not a valid {what}", name) from None
     raise TypeFaultError(f"a {kind} has no {name}", name)
 
 
 def check_pattern(pattern: str) -> None:
-    """Whether the one engine that reads patterns here takes it: RE2, which Arrow and DuckDB have.
+    """Check that RE2, which Arrow and DuckDB use, accepts the pattern.
 
     Raises:
         TypeFaultError: It does not.
@@ -266,7 +265,7 @@ def check_pattern(pattern: str) -> None:
 
     if re.search(r"(?<!\\)\{,\d+\}", pattern):  # for Python it counts from 0
         raise TypeFaultError(
-            f"{pattern!r} has a count without a beginning, which RE2 reads as text",
+            f"{pattern!r} has a count without a lower bound, which RE2 reads as text",
             "pattern",
             "write {0,3} instead of {,3}",
         )
@@ -274,19 +273,21 @@ def check_pattern(pattern: str) -> None:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid:
         why = (
-            " (it has no lookahead, lookbehind and backreferences)" if re.search(r"\(\?<?[=!]|\\[1-9]", pattern) else ""
+            " (it has no lookahead, lookbehind or backreferences)" if re.search(r"\(\?<?[=!]|\\[1-9]", pattern) else ""
         )
         raise TypeFaultError(
-            f"{pattern!r} is no regular expression of RE2{why}", "pattern", "https://github.com/google/re2/wiki/Syntax"
+            f"{pattern!r} is not valid RE2 syntax{why}",
+            "pattern",
+            "https://github.com/google/re2/wiki/Syntax",
         ) from None
 
 
 def format_of(kind: Kind, item: dict[str, Any]) -> tuple[str, str]:
-    """How times of a property are written (empty for ISO 8601), and the time zone of those that tell none (empty where
-    each must).
+    """The format of a property's times (empty for ISO 8601), and the time zone of those without one (empty where each
+    must state it).
 
     Raises:
-        TypeFaultError: The format has letters that no reader here knows, or there is no such time zone.
+        TypeFaultError: The format has letters that are not supported, or there is no such time zone.
     """
     options = item.get("logicalTypeOptions") or {}
     if kind not in ("timestamp", "date", "time"):
@@ -307,7 +308,7 @@ def format_of(kind: Kind, item: dict[str, Any]) -> tuple[str, str]:
 
             if zone not in available_timezones():
                 raise TypeFaultError(
-                    f"{zone!r} is no time zone of the IANA database", "defaultTimezone", "for example Europe/Berlin"
+                    f"{zone!r} is not a time zone of the IANA database", "defaultTimezone", "for example Europe/Berlin"
                 )
     if form and not _ISO_FORMS.fullmatch(form):
         strptime_of(form)
@@ -323,14 +324,14 @@ def strptime_of(form: str) -> str:
     """The format as Python's ``strptime`` reads it.
 
     Raises:
-        TypeFaultError: It has letters that can't be said with it.
+        TypeFaultError: It has letters without a counterpart.
     """
     found = ""
     for match in re.finditer(r"'([^']*)'|(([A-Za-z])\3*)|(.)", form, re.DOTALL):
         literal, letters, other = match[1], match[2], match[4]
         if letters and letters not in _FORMAT:
             raise TypeFaultError(
-                f"the format {form!r} has {letters!r}, which nothing here reads",
+                f"the format {form!r} has {letters!r}, which is not supported",
                 "format",
                 "for example yyyy-MM-dd HH:mm:ss",
             )

@@ -1,6 +1,6 @@
 """Business objectives of one environment, read from the stack's structured configuration.
 
-The stack file holds them under ``groundplan:objectives``; nothing else decides what the platform looks like.
+The stack file has them under ``groundplan:objectives``; nothing else determines what the platform looks like.
 """
 
 from spec.objectives.model import (

@@ -1,4 +1,4 @@
-"""What a user is told of a wrong objective: which file and key, what was given, what is allowed."""
+"""Messages about invalid objectives: which file and key, what was given, what is allowed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def messages(error: ValidationError, where: str) -> Iterator[str]:
 
 
 def _causes(errors: list[Any]) -> list[Any]:
-    """The mistakes themselves, without what only follows from them: a list's length without its wrong items, what a
-    wrong name holds.
+    """The mistakes themselves, without those that only follow from them: a list's length without its invalid items, the
+    contents of an invalid name.
     """
     names = [item["loc"][:-1] for item in errors if item["loc"][-1] == "[key]"]
 

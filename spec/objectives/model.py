@@ -1,4 +1,4 @@
-"""The objectives themselves: what may be written, in which range, and what each decides."""
+"""The objectives themselves: allowed fields, their ranges, and what each decides."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}
 
 
 class Objective(BaseModel):
-    """Base of every objective: immutable, and no unknown key passes silently."""
+    """Base of every objective: immutable, and unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Regime(StrEnum):
-    """Laws and audit standards the platform can be held to."""
+    """Laws and audit standards that the platform can be checked against."""
 
     GDPR = "gdpr"
     HIPAA = "hipaa"
@@ -40,7 +40,7 @@ class Availability(StrEnum):
 
 
 class Stakeholders(Objective):
-    """Who is told what: addresses for alerts and sign-off requests."""
+    """Who is notified of what: addresses for alerts and sign-off requests."""
 
     product: Email = Field(description="E-mail address notified of quality and drift.")
     operations: Email = Field(
@@ -51,14 +51,14 @@ class Stakeholders(Objective):
 
 
 class Target(StrEnum):
-    """Where a model answers."""
+    """Where a model is served."""
 
     CLOUD = "cloud"
     EDGE = "edge"
 
 
 class FeatureStore(StrEnum):
-    """Which feature store holds what models read online."""
+    """Which feature store has the features that models read online."""
 
     FEAST = "feast"
     SAGEMAKER = "sagemaker"
@@ -87,7 +87,7 @@ class Events(Objective):
 
 
 class Budget(Objective):
-    """Monthly spend the environment may reach, in USD, and the shares of it (percent) that alert."""
+    """Maximum monthly spend of the environment, in USD, and the percentages of it that alert."""
 
     monthly_usd: float = Field(
         gt=0,
@@ -95,14 +95,14 @@ class Budget(Objective):
             "USD a month that the environment may cost. Decides whether the design is feasible, and AWS Budgets' limit."
         ),
     )
-    # AWS takes five notifications a budget; one of them is the forecast's.
+    # AWS allows five notifications per budget; one of them is the forecast's.
     alert_percent: Annotated[tuple[Annotated[int, Field(gt=0, le=200)], ...], Field(min_length=1, max_length=4)] = (
         Field(
             default=(50, 80, 100),
             description="Percent of the budget at which finance and the owner are notified, at most four.",
         )
     )
-    # Budgets and cost reports by tag need the tags activated, which AWS refuses before a bill has seen them: about a
+    # Budgets and cost reports by tag need the tags activated, which AWS refuses before they appear in a bill: about a
     # day after the first deployment.
     activate_tags: bool = Field(
         default=False,
@@ -114,10 +114,10 @@ class Budget(Objective):
 
 
 class Research(Objective):
-    """People who experiment on the platform, and how many hours of one GPU they will need a month, all together.
+    """People who experiment on the platform, and how many hours of one GPU they will need a month in total.
 
-    The hours size the GPU pool and are part of the price; like an endpoint's requests they are expected, not allowed.
-    What stops a spending that nobody planned is the pool's limit of GPUs at a time, and the budget's alerts.
+    The hours size the GPU pool and are part of the price; like an endpoint's requests they are an estimate, not a
+    limit. Unplanned spending is stopped by the pool's limit of concurrent GPUs, and by the budget's alerts.
     """
 
     scientists: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ...] = Field(
@@ -129,7 +129,7 @@ class Research(Objective):
         ge=0,
         le=100_000,
         description=(
-            "Hours of one GPU that they need a month, all together. Decides the limit of the GPU pool, and its part of"
+            "Hours of one GPU that they need a month in total. Decides the limit of the GPU pool, and its part of"
             " the price."
         ),
     )
@@ -143,8 +143,8 @@ class Research(Objective):
 
 
 class OfficeHours(Objective):
-    """When the environment is used, Monday to Friday; outside of it compute is switched off. Hours of the day, local
-    time.
+    """When the environment is used, Monday to Friday; outside these hours compute is switched off. Hours of the day,
+    local time.
     """
 
     start: int = Field(
@@ -155,7 +155,7 @@ class OfficeHours(Objective):
         le=24,
         description="Hour of the day at which it is switched off. Decides the schedules of nodes and database.",
     )
-    timezone: str = Field(description="Time zone of these hours, as the IANA database names it.")
+    timezone: str = Field(description="Time zone of these hours, a name from the IANA database.")
 
     @field_validator("timezone")
     @classmethod
@@ -178,7 +178,7 @@ class OfficeHours(Objective):
 
     @property
     def share(self) -> float:
-        """Share of a week that these hours are, 0 to 1."""
+        """These hours as a share of the week, 0 to 1."""
         return 5 * (self.end - self.start) / (7 * 24)
 
 
@@ -186,16 +186,16 @@ class Value(Objective):
     """What the model is worth.
 
     One unit of improvement of ``kpi`` (an error falling by one ``unit``, or a score rising by one) is worth
-    ``usd_per_unit`` for each prediction. ``correct_warnings`` is the share of predictions that warn, and rightly so.
+    ``usd_per_unit`` for each prediction. ``correct_warnings`` is the share of predictions that are correct warnings.
     """
 
     kpi: Literal["mae", "rmse", "accuracy", "balanced_accuracy", "roc_auc", "correct_warnings"] = Field(
         description=(
             "The metric by which the model's worth is counted. `correct_warnings` is the share of predictions that"
-            " warn, and rightly so."
+            " are correct warnings."
         )
     )
-    unit: str = Field(min_length=1, description="What one unit of it is, in words for the reports.")
+    unit: str = Field(min_length=1, description="The name of its unit, for the reports.")
     usd_per_unit: float = Field(
         ge=0,
         description=(
@@ -209,14 +209,12 @@ class Value(Objective):
 
 
 class Rate(Objective):
-    """Requests per second an endpoint must answer."""
+    """Requests per second that an endpoint must answer."""
 
     average: float = Field(
         gt=0, description="Requests per second, on average. Decides the smallest number of instances."
     )
-    peak: float = Field(
-        gt=0, description="Requests per second at the busiest. Decides the largest number of instances."
-    )
+    peak: float = Field(gt=0, description="Requests per second at peak. Decides the largest number of instances.")
 
     @model_validator(mode="after")
     def _peak_is_highest(self) -> Rate:
@@ -226,18 +224,18 @@ class Rate(Objective):
 
 
 class Retraining(Objective):
-    """How often the model is trained anew, and in how many minutes it must be done."""
+    """How often the model is retrained, and within how many minutes."""
 
     every_hours: float = Field(gt=0, description="Hours between two trainings. Decides the schedule.")
     within_minutes: float = Field(
         gt=0,
         description=(
-            "Minutes in which a training must be done. Decides between a SageMaker Pipeline and jobs on the cluster."
+            "Minutes within which a training must finish. Decides between a SageMaker Pipeline and jobs on the cluster."
         ),
     )
 
 
-# Of every metric that objectives can name.
+# For every metric that objectives can name.
 HIGHER_IS_BETTER = {
     "mae": False,
     "rmse": False,
@@ -311,7 +309,7 @@ class ModelObjectives(Objective):
 
 
 def _in_the_form(pattern: str, says: str) -> AfterValidator:
-    """A text of this form; what is not is told in words, not by the pattern."""
+    """A text of this form; errors are described in words, not by the pattern."""
 
     def hold(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -322,9 +320,9 @@ def _in_the_form(pattern: str, says: str) -> AfterValidator:
 
 
 class DeploysFrom(Objective):
-    """The repository whose workflows deploy this environment, from inside of its network.
+    """The repository whose workflows deploy this environment, from inside its network.
 
-    ``connection`` is the ARN of the account's connection to GitHub, which somebody must confirm in the console once
+    ``connection`` is the ARN of the account's connection to GitHub, which must be confirmed once in the console
     (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-create-github.html).
     """
 
@@ -342,12 +340,12 @@ class DeploysFrom(Objective):
 
 
 class Objectives(Objective):
-    """Everything the business wants of one environment."""
+    """Everything the business wants from one environment."""
 
     environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")] = Field(
-        description="Name of the environment. What begins with `prod` is production: protected, and never asleep."
+        description="Name of the environment. If it begins with `prod`, it is production: protected, always on."
     )
-    owner: Email = Field(description="Who answers for the environment; on every resource's tags.")
+    owner: Email = Field(description="Who is responsible for the environment; in every resource's tags.")
     stakeholders: Stakeholders = Field(description="Who is notified of what. Decides the alert topics.")
     compliance: tuple[Regime, ...] = Field(
         default=(),
@@ -385,7 +383,7 @@ class Objectives(Objective):
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")
     feature_store: FeatureStore = Field(
-        default=FeatureStore.FEAST, description="What holds the features that models read online."
+        default=FeatureStore.FEAST, description="Where the features are that models read online."
     )
     untrusted_models: bool = Field(
         default=False,
@@ -393,8 +391,8 @@ class Objectives(Objective):
     )
     models: dict[ModelName, ModelObjectives] = Field(
         description=(
-            "The models by name; ``{}`` before there is one. Each gets data, endpoint, alarms, retraining and a budget"
-            " of its own."
+            "The models by name; ``{}`` before there is one. Each gets its own data, endpoint, alarms, retraining and"
+            " budget."
         )
     )
 
@@ -420,12 +418,12 @@ class Objectives(Objective):
 
     @property
     def production(self) -> bool:
-        """Whether losing this environment's data would hurt: its stores are then protected."""
+        """Whether losing this environment's data would do harm: its stores are then protected."""
         return self.environment.startswith("prod")
 
 
 class StackConfig(Objective):
-    """One stack file: where the stack lives and what is wanted of it."""
+    """One stack file: the stack's account and region, and its objectives."""
 
     region: str
     account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]

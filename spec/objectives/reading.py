@@ -41,7 +41,7 @@ def load_config(root: Path, stack: str) -> dict[str, Any]:
     import yaml
 
     class OnceEach(yaml.SafeLoader):
-        """YAML's own loader takes the last of two equal keys and says nothing."""
+        """YAML's own loader silently takes the last of two equal keys."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [key.value for key, _ in node.value]
@@ -81,7 +81,7 @@ def parse(config: dict[str, Any], *, where: str, planned: bool = False) -> Stack
     """Check a stack's configuration map (keys as in the stack file).
 
     Args:
-        planned: Take what is planned and not finished, for those who work on it.
+        planned: Accept planned, unfinished objectives, for those who work on them.
 
     Raises:
         UsageError: A value is missing, unknown or out of bounds.

@@ -8,7 +8,7 @@ from spec.objectives.model import ModelObjectives, Objectives
 from spec.objectives.planned import PLANNED
 from spec.regions import ANYWHERE, JURISDICTIONS, REGIONS
 
-# A finding of the policy pack that somebody answers for; the pack itself reads it (policies/settings.py).
+# An accepted exception to the policy pack; the pack itself reads it (policies/settings.py).
 _WAIVER = {
     "type": "object",
     "required": ["policy", "resource", "reason", "approver", "expires"],
@@ -21,13 +21,13 @@ _WAIVER = {
         },
         "reason": {"type": "string"},
         "approver": {"type": "string"},
-        "expires": {"type": "string", "format": "date", "description": "Last day it holds"},
+        "expires": {"type": "string", "format": "date", "description": "Last day on which it is valid"},
     },
 }
 
 
 def stack_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a stack file, for editors. Rules over several keys are not in it."""
+    """JSON Schema (draft 2020-12) of a stack file, for editors. It does not contain rules over several keys."""
     objectives = Objectives.model_json_schema(ref_template="#/$defs/{model}")
     definitions = objectives.pop("$defs")
     objectives["properties"]["residency"]["enum"] = [ANYWHERE, *JURISDICTIONS]

@@ -1,4 +1,4 @@
-"""A platform for each file of end-to-end tests, brought up as a newcomer would, on a laptop that has a job."""
+"""A platform for each file of end-to-end tests, brought up as a newcomer would, on a laptop with other settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from groundplan.review.permissions import record
 from spec.names import HOME
 from tests.platform import assert_ok, copy_project, groundplan, processes_of
 
-# What a laptop with a job may have in its environment; none of it may be used.
+# What a work laptop may have in its environment; none of it may be used.
 FOREIGN = {
     "AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL",
     "AWS_SECRET_ACCESS_KEY": "real",
@@ -48,9 +48,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _hold_to_record(folder: Path) -> None:
-    """Every call that the platform made is on record (calls.json), or is put there, if that is what was asked for
-    (`make calls`).
-    """
+    """Every call that the platform made is on record (calls.json), or is added to it by `make calls`."""
     if target := os.environ.get("RECORD_CALLS_INTO"):
         assert_ok(groundplan(folder, "permissions", "--record"), folder)
         name = record.FILE.relative_to(HOME)

@@ -1,4 +1,4 @@
-"""MLflow scripts the project has never seen, as data scientists would write them."""
+"""MLflow scripts unknown to the project, as data scientists would write them."""
 
 GRADIENT_BOOSTED_CLASSIFIER = """
 import mlflow

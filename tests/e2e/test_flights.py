@@ -1,4 +1,4 @@
-"""The stream of real flights, on the whole platform: what stands in the README's table about it."""
+"""The stream of real flights, on the whole platform."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def test_the_hour_with_an_impossible_wind_is_a_dead_letter_that_can_be_replayed(
         project, "dlq", "list", "--json", "--outputs", str(project / ".groundplan" / "run" / "outputs.json"), **shell
     )
     assert [item["offset"] for item in json.loads(as_on_aws.stdout)] == [letter["offset"]]
-    for number, field in enumerate(
-        ("manufacturer", "model")
-    ):  # what the next run finds in them is decided further down
+    for number, field in enumerate(("manufacturer", "model")):  # what the next run finds in them is tested further down
         plane = {
             "tailnum": f"N{number}TEST",
             "manufacturer": "BOEING",
@@ -114,9 +112,7 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     done = groundplan(project, "monitor", "models/flights-late")
     text = done.stdout
-    assert done.returncode == 0 or "latency ALARM" in text, (
-        text + done.stderr
-    )  # which a machine that has much else to do may raise
+    assert done.returncode == 0 or "latency ALARM" in text, text + done.stderr  # which a busy machine may raise
     assert "Data by month, compared with the training data" in text and "balanced_accuracy 0." in text
     months = re.findall(r"(?m)^(2013-\d\d) +([\d,]+) +(0\.\d+) +(\d+\.\d\d)( drifted)? +(\w+)", text)
     assert [month for month, *_ in months] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
@@ -155,7 +151,7 @@ def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(
     assert listed.returncode == 0 and found == {"manufacturer": 1, "model": 1}
     who = ("--identity", "dpo@example.com", "--reason", "looked at by hand")
     assert (
-        "planes: 1 events released; 1 still wait"
+        "planes: 1 events released; 1 still await a decision"
         in assert_ok(groundplan(project, "quarantine", "release", "planes", "--field", "model", *who), project).stdout
     )
     assert (
@@ -167,7 +163,7 @@ def test_personal_data_in_fields_that_declare_none_waits_for_somebody_to_decide(
 
 @pytest.mark.drill
 def test_the_first_version_can_follow_the_second(project: Path) -> None:
-    """The champion has an input that the candidate has not: both are asked the same rows all the same."""
+    """The champion has an input that the candidate lacks: both are still called with the same rows."""
     assert_ok(groundplan(project, "experiment", "models/flights-late/after_departure.py", "--deploy"), project)
     found = groundplan(project, "experiment", "models/flights-late", "--deploy")
     assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, (
@@ -192,11 +188,12 @@ def test_a_person_is_forgotten_with_evidence(project: Path, shell: dict[str, str
     assert any("/flights/version=" in key for key in found["objects"]) and any(
         "training/flights-late/" in key for key in found["objects"]
     )
-    # As on AWS: the stack by its outputs, and whoever calls by the environment.
+    # As on AWS: the stack comes from its outputs, the caller's identity from the environment.
     outputs = ("--outputs", str(project / ".groundplan" / "run" / "outputs.json"))
     blind = groundplan(project, "forget", TAILNUM, "--identity", "dpo@example.com", *outputs, MLFLOW_TRACKING_URI="")
     assert (
-        blind.returncode == 2 and "without MLflow nobody tells which models the person's data trained" in blind.stderr
+        blind.returncode == 2
+        and "without MLflow it is unknown which models were trained on the person's data" in blind.stderr
     )
     again = json.loads(
         assert_ok(

@@ -1,4 +1,4 @@
-"""docs/own-model.md as its reader types it: from an empty folder and a CSV file to an endpoint, a second version,
+"""docs/own-model.md as a reader would type it: from an empty folder and a CSV file to an endpoint, a second version,
 and a review.
 """
 
@@ -55,6 +55,6 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
             subprocess.run([".venv/bin/groundplan", "down"], cwd=project, capture_output=True)
     assert "569 = 569 raw + 0 dead letters" in said
     assert '"predictions"' in said, "the endpoint answers an ordinary client"
-    assert re.search(r"v1\.0\.1 in the MLflow registry", said) and "ask it        curl -s" in said
+    assert re.search(r"v1\.0\.1 in the MLflow registry", said) and "call it       curl -s" in said
     assert re.search(r"(promote|rollback) +pipeline +v1\.0\.1", said), "the audit log has the second version"
     assert "acme, stack local" in said and "passed" in said

@@ -1,4 +1,4 @@
-"""The whole platform as its users meet it: one `up`, ordinary clients, other people's scripts, one `down`."""
+"""The whole platform as users see it: one `up`, ordinary clients, other people's scripts, one `down`."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it
     assert client.get_experiment_by_name("company-experiment") is None
 
 
-@pytest.mark.drill  # importing mlflow takes longer than all else that is asked here
+@pytest.mark.drill  # importing mlflow takes longer than everything else in this test
 def test_the_mlflow_command_line_simply_works(shell: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mlflow", "experiments", "search"],
@@ -261,7 +261,7 @@ def test_up_again_is_quick_and_says_what_is_there(project: Path, status: Any) ->
     assert (
         "The platform was already up" in done.stdout
         and "unchanged" in done.stdout
-        and "diabetes-rf: already there" in done.stdout
+        and "diabetes-rf: already running" in done.stdout
     )
     after = json.loads(groundplan(project, "status", "--json").stdout)
     assert {name: service["pid"] for name, service in after["services"].items()} == {
@@ -289,7 +289,7 @@ def test_a_killed_service_is_restarted(project: Path, service: str) -> None:
     before = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
     psutil.Process(before["pid"]).kill()
     deadline = time.monotonic() + 90
-    while True:  # back, and up for longer than a server needs that fails to get its port
+    while True:  # back, and up for longer than a server takes that fails to get its port
         after = json.loads(groundplan(project, "status", "--json").stdout)["services"][service]
         if after["state"] == "healthy" and after["pid"] != before["pid"] and (after["uptime_s"] or 0) > 15:
             break

@@ -1,6 +1,6 @@
-"""``make pulumi``: the Pulumi CLI from its published Go modules, for machines that have Go and no CLI.
+"""``make pulumi``: the Pulumi CLI from its published Go modules, for machines that have Go but no CLI.
 
-It lands in ``.groundplan/pulumi/bin``, which ``make engine`` puts on its PATH. Anybody who deploys installs Pulumi's
+It is written to ``.groundplan/pulumi/bin``, which ``make engine`` puts on its PATH. For deployments, install Pulumi's
 own release instead (https://www.pulumi.com/docs/iac/download-install/).
 """
 
@@ -36,7 +36,7 @@ import _ "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 
 
 def main() -> int:
-    """Build what is not there; 0 if it is there then."""
+    """Build what is missing; returns 0 if it exists afterwards."""
     binary = FOLDER / "bin" / "pulumi"
     if binary.is_file() and _version(binary) == VERSION and (FOLDER / "bin" / "pulumi-language-python").is_file():
         print(f"{binary}: Pulumi {VERSION}")

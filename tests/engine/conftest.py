@@ -1,4 +1,4 @@
-"""The CLI in a copy of the project, on a local cloud of its own."""
+"""The CLI in a copy of the project, on its own local cloud."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cli:
 
     Attributes:
         project: The copy's root.
-        variables: What it has in its environment.
+        variables: Its environment variables.
     """
 
     def __init__(self, folder: Path, provider: dict[str, str]) -> None:
@@ -66,7 +66,7 @@ class Cli:
         )
 
     def good(self, *arguments: str) -> str:
-        """What it says; it must succeed."""
+        """Its output; it must succeed."""
         done = self(*arguments)
         assert done.returncode == 0, (
             "pulumi"
@@ -75,7 +75,7 @@ class Cli:
         return done.stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Let it run."""
+        """Run it."""
         return subprocess.Popen(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.project,
@@ -86,7 +86,7 @@ class Cli:
         )
 
     def start_and_wait(self, stack: str, made: int) -> subprocess.Popen[str]:
-        """An `up` that runs, and has made so much of the stack."""
+        """A running `up` that has created this many resources of the stack."""
         process = self.start("up", "-s", stack, "--yes", "--skip-preview")
         assert process.stdout is not None
         for number, line in enumerate(process.stdout):
@@ -102,7 +102,7 @@ class Cli:
                     other.kill()
 
     def stack(self, name: str, like: str = "", without: tuple[str, ...] = ()) -> None:
-        """A new stack, in the account that the cloud plays."""
+        """A new stack, in the account that the cloud acts as."""
         folder = self.project / "stacks"
         document = yaml.safe_load((folder / f"Pulumi.{like or name}.yaml").read_text(encoding="utf-8"))
         document["config"]["aws:allowedAccountIds"] = [ACCOUNT]
@@ -112,7 +112,7 @@ class Cli:
         self.good("stack", "init", name)
 
     def pack(self) -> str:
-        """The pack's folder as a repository without a clone names it."""
+        """The pack's folder as named in a repository without a clone."""
         command = [sys.executable, "-m", "groundplan", "policy-pack"]
         return subprocess.run(
             command,
@@ -154,7 +154,7 @@ class Cli:
 
 @contextmanager
 def providers(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """`groundplan provider`: the process, and the variables that it tells; by its options on a cloud that runs
+    """`groundplan provider`: the process, and the variables that it prints; with options on a cloud that runs
     already.
     """
     command = [sys.executable, "-m", "groundplan", "provider", "--json", *options]

@@ -1,7 +1,7 @@
-"""Keeps the state of stack dev as this program leaves it, for the next release's previews: ``python -m
+"""Stores the state of stack dev as this program leaves it, for the next release's previews: ``python -m
 tests.engine.keep_state``.
 
-To be run before a release: what users have deployed then is what their next ``pulumi up`` begins from.
+Run it before a release: the next ``pulumi up`` of users starts from the state that this release deployed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILE = Path(__file__).parent / "released_state.json.gz"
 
 
 def read() -> dict[str, Any]:
-    """The state that is kept, as ``pulumi stack export`` writes it."""
+    """The stored state, as ``pulumi stack export`` writes it."""
     found: dict[str, Any] = json.loads(gzip.decompress(FILE.read_bytes()))
     return found
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _without_this_machine(state: dict[str, Any], project: str) -> bytes:
-    """Without where it was made: folders, and lines of the program that an engine keeps for its messages."""
+    """Without its origin: folders, and lines of the program that an engine keeps for its messages."""
     for item in state["deployment"]["resources"]:
         for key in ("sourcePosition", "stackTrace"):
             item.pop(key, None)

@@ -1,8 +1,8 @@
-"""A language host of Python for the CLI where Pulumi's own can't be had: a small part of what that one does.
+"""A Python language host for the CLI where Pulumi's own is not available: a small subset of it.
 
-``make pulumi`` puts it on the PATH as ``pulumi-language-python``: the host is no Go module of its own that could be
-built, and programs that people type `pulumi up` for don't start without one. It starts a program and a policy pack as
-Pulumi's host does: by the project's virtual environment, with the program's folder first on ``sys.path`` and as the
+``make pulumi`` puts it on the PATH as ``pulumi-language-python``: Pulumi's host is not a separate Go module that could
+be built, and programs don't start without one. It starts a program and a policy pack as
+Pulumi's host does: with the project's virtual environment, with the program's folder first on ``sys.path`` and as the
 working folder. (https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto)
 """
 
@@ -24,7 +24,7 @@ from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import analyzer_pb2, language_pb2, language_pb2_grpc, plugin_pb2
 
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-_SHOWN = 32  # the exit code of a program that has told its error itself
+_SHOWN = 32  # the exit code of a program that has reported its error itself
 
 
 def _python(info: Any) -> str:
@@ -110,7 +110,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 class _Pack(grpc.GenericRpcHandler):
-    """A policy pack, started once the engine has told the stack's configuration: packs read it from their
+    """A policy pack, started once the engine has sent the stack's configuration: packs read it from their
     environment, from the first line on.
     """
 
@@ -170,7 +170,7 @@ def _configuration(told: Any) -> dict[str, str]:
 
 def main() -> None:
     """Serve until the engine ends the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine's own Ctrl-C comes to the whole group
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine's own Ctrl-C reaches the whole group
     server = grpc.server(futures.ThreadPoolExecutor(8), options=_ANY_SIZE)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(sys.argv[-1]), server)
     port = server.add_insecure_port("127.0.0.1:0")

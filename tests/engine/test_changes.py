@@ -1,4 +1,4 @@
-"""The real engine, day 2: changes, a hand that meddles, an interruption, a control that stops it."""
+"""The real engine, day 2: changes, manual changes, an interruption, a control that stops it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ DATA = {
 BUCKET, ALARM = "aws:s3/bucket:Bucket", "aws:cloudwatch/metricAlarm:MetricAlarm"
 LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 PACK = ("--policy-pack", "policies")
-# Made up anew in every cloud: numbers of things, ports, ends of secrets' ARNs; and the region of a cluster's load
-# balancer, which nobody names.
+# Different in every cloud: numbers of things, ports, suffixes of secrets' ARNs; and the region of a cluster's load
+# balancer, which is not named anywhere.
 RANDOM = (
     r"[0-9a-f]{8}-[0-9a-f-]{27}",
     r"(?<=[a-z]-)[0-9a-f]{17}",
@@ -100,7 +100,7 @@ def test_the_state_and_the_program_in_process_hold_the_same_resources(live: Cli)
 
 
 def test_groundplan_up_leaves_the_same_in_the_cloud(live: Cli, tmp_path: Path) -> None:
-    """Each resource asked for in both clouds, the topics of both brokers, the Kubernetes objects of both."""
+    """Each resource read from both clouds, the topics of both brokers, the Kubernetes objects of both."""
     from groundplan.local.moto.apply import apply
 
     with providers() as (_, other):
@@ -143,7 +143,7 @@ def told(
 
 
 def even(value: Any) -> Any:
-    """Numbers as floats, documents as what they say, sets in one order."""
+    """Numbers as floats, documents parsed, sets sorted."""
     if isinstance(value, dict):
         return {key: even(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -237,7 +237,7 @@ def test_the_state_survives_providers_that_die_half_way(cli: Cli) -> None:
         said = update.communicate(timeout=300)[0]
         assert update.returncode != 0 and "error:" in said
     cli.variables = kept
-    # What the provider was about to tell, nobody wrote down: as on AWS, it stands in the way until it is deleted.
+    # The provider's answer was not recorded: as on AWS, the resource is in the way until it is deleted.
     inputs = {item.name: item.inputs for item in preview(cli.project, "orphan", config=configuration(cli, "orphan"))}
     for _ in range(5):
         again = cli("up", "-s", "orphan", "--yes", "--skip-preview")
@@ -278,7 +278,7 @@ def test_the_state_survives_a_cli_that_is_killed(cli: Cli) -> None:
 
 
 def delete(cli: Cli, resources: list[tuple[str, dict[str, Any]]]) -> None:
-    """By hand, as far as they are there: what has a name of its own can't be made twice."""
+    """Delete manually what exists: a resource with its own name can't be created twice."""
     for type_, inputs in resources:
         with suppress(GroundplanError, BotoCoreError, ClientError):
             maker(cli.variables).delete(type_, "by hand", {**inputs, "forceDestroy": True}, physical_name(inputs))
@@ -295,7 +295,7 @@ def configuration(cli: Cli, stack: str) -> dict[str, Any]:
 
 
 def maker(variables: dict[str, str]) -> Any:
-    """What asks a local cloud."""
+    """A client of a local cloud."""
     from groundplan.local.moto.maker import Maker
     from groundplan.local.moto.rules import Cloud
     from groundplan.local.moto.sending import sender
@@ -312,7 +312,7 @@ def maker(variables: dict[str, str]) -> Any:
 
 
 def preflight(cli: Cli, stack: str) -> str:
-    """What `groundplan preflight` says of the state."""
+    """What `groundplan preflight` reports about the state."""
     from groundplan.account import cli_state
 
     return "; ".join(
@@ -321,7 +321,7 @@ def preflight(cli: Cli, stack: str) -> str:
 
 
 def continued(cli: Cli, stack: str) -> None:
-    """The next `up` goes on from what is there."""
+    """The next `up` continues from what exists."""
     begun = len(cli.resources(stack))
     assert begun > 20
     cli.good("up", "-s", stack, "--yes", "--skip-preview")

@@ -1,4 +1,4 @@
-"""What users have deployed of the last release is what their next update begins from."""
+"""The next update of users starts from what they have deployed of the last release."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def test_nothing_that_holds_data_is_replaced_in_a_stack_of_the_last_release(
         cli.good("stack", "import", "-s", "dev", "--file", str(folder / "state.json"))
         planned = cli.planned("-s", "dev")
     assert not types(lost(planned)) & DATA, planned
-    # An update of a release changes something, and not everything.
+    # A release's update changes something, but not everything.
     assert len(set().union(*planned.values())) < len(made) / 2, planned

@@ -1,4 +1,4 @@
-"""Components for programs of others, started by the engine as a plugin of the folder."""
+"""Components for other programs, started by the engine as a plugin from the folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
     ),
 ]
 
-# As a generated SDK of any language asks for it: the engine has the plugin construct the component.
+# As a generated SDK of any language does: the engine has the plugin construct the component.
 PROGRAM = """
 import pulumi
 

@@ -1,4 +1,4 @@
-"""The real engine: every stack as people type it, on the local cloud as its providers. It needs the Pulumi CLI on
+"""The real engine: every stack as users deploy it, on the local cloud as its providers. It needs the Pulumi CLI on
 the PATH, and no account.
 """
 
@@ -29,7 +29,7 @@ def test_a_stack_comes_up_with_the_pack_stays_as_it_is_and_is_destroyed(
         planned = re.search(r"\+ (\d+) to create", cli.good("preview", "-s", stack))
         assert planned
         pack = ("--policy-pack", cli.pack())
-        up = cli.good("up", "-s", stack, "--yes", *pack)  # after a preview of its own, in which much is unknown
+        up = cli.good("up", "-s", stack, "--yes", *pack)  # after its own preview, in which much is unknown
         assert f"+ {planned[1]} created" in up and int(planned[1]) > 250
         made = cli.resources(stack)
         builds = cli.aws("codebuild").list_builds_for_project(projectName=f"groundplan-{stack}-image")["ids"]
@@ -45,7 +45,7 @@ def test_a_stack_comes_up_with_the_pack_stays_as_it_is_and_is_destroyed(
         tagged = cli.aws("resourcegroupstaggingapi").get_resources(
             TagFilters=[{"Key": "Project", "Values": ["groundplan"]}]
         )["ResourceTagMappingList"]
-        # A deleted NAT gateway is told of for an hour; moto remembers tags of what Glue has no more.
+        # A deleted NAT gateway is reported for an hour; moto keeps tags of what no longer exists in Glue.
         gateways = {
             item["NatGatewayId"]
             for item in cli.aws("ec2").describe_nat_gateways()["NatGateways"]

@@ -1,4 +1,4 @@
-"""Libraries that the platform does not bring: installed for a script that asks for them, and served in their own
+"""Libraries that the platform does not include: installed for a script that requires them, and served in their own
 format. PyTorch alone is gigabytes.
 """
 

@@ -1,4 +1,4 @@
-"""What an account must have: looked for, made once, and found when it is asked for again."""
+"""What an account must have: checked, created once, and found on the next check."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_whoever_deploys_can_do_it_and_can_not_change_what_lets_it(wanted: Needs
 
 
 def test_a_quota_that_is_too_small_comes_with_its_request(aws: Any) -> None:
-    """moto knows no quotas: botocore's own stubber answers in AWS's form."""
+    """moto has no quotas: botocore's own stubber answers in AWS's form."""
     from botocore.stub import Stubber
 
     def answer(**values: float) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def test_a_connection_that_nobody_confirmed_is_told(aws: Any, wanted: Needs) -> 
     assert [(item.state, item.says) for item in found] == [
         ("missing", "it is pending"),
         ("ok", "github"),
-        ("missing", f"there is no {arn}"),
+        ("missing", f"{arn} does not exist"),
     ]
     assert "confirm it in the console" in found[0].fix and "deploys_from.connection" in found[2].fix
 
@@ -264,4 +264,4 @@ def test_a_state_in_a_bucket_is_looked_into(project: Path, aws: Any) -> None:
         )
         if item.what == "state"
     ]
-    assert found[0].startswith("stack prod is locked by somebody@?")
+    assert found[0].startswith("stack prod is locked by unknown user@?")

@@ -1,5 +1,5 @@
-"""One person is forgotten wherever the platform has written: views keyed by the person, training sets, what was
-asked, artifacts, letters.
+"""One person is forgotten wherever the platform has written: views keyed by the person, training sets,
+requests, artifacts, letters.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     letters = {orjson.loads(letter.value)["guest"] for letter in dead_letters.shown(context, topic)}
     assert letters == {"guest-8"}, "other people's letters stay"
 
-    # What is locked leads to nobody any more: neither the evidence nor the keys tell the token.
+    # Locked data no longer identifies anyone: neither the evidence nor the keys reveal the token.
     evidence = context.get_address(found["evidence"]).decode()
     assert known not in evidence and SUBJECT not in evidence and people.number(SUBJECT) in evidence
     assert people.token_of(SUBJECT) == "" and people.erased_on(SUBJECT) == found["at"]
@@ -217,7 +217,7 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
     assert known.encode() not in keys and people.tokens([SUBJECT])[SUBJECT] != known, "who comes back is somebody else"
     people.destroy(SUBJECT, found["at"])
 
-    # Another run brings nothing back, and others are as they were.
+    # Another run restores nothing, and others are unchanged.
     again = Context(context.outputs, context.definition, f"{context.run}-2", context.reports)
     again.write_result("quality", check_quality(again))
     view = next(iter(materialize(again)["views"].values()))

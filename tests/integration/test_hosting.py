@@ -1,4 +1,4 @@
-"""Local SageMaker hosting: variants and weights obeyed, failures told as SageMaker tells them, containers restarted."""
+"""Local SageMaker hosting: variants and weights obeyed, failures reported as SageMaker does, containers restarted."""
 
 from __future__ import annotations
 

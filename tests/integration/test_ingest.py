@@ -1,5 +1,5 @@
 """Ingestion against the real broker: exactly once whatever is killed, bad events to the dead letters, personal data
-masked or kept apart.
+masked or quarantined.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BAD = [
 
 @pytest.fixture
 def context(outputs: Outputs, tmp_path: Path, inside: None) -> Iterator[Context]:
-    """A model with topics of its own: flights, under another name."""
+    """A model with its own topics: flights, under another name."""
     topic = f"flights-{uuid.uuid4().hex[:8]}"
     folder = tmp_path / "flights"
     shutil.copytree(flights.FOLDER, folder, ignore=shutil.ignore_patterns("sample", "__pycache__", "contracts"))
@@ -91,7 +91,7 @@ def run(context: Context, home: Home, state: State) -> Run:
 
 @pytest.fixture
 def strict(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
-    """The same against a broker that holds events to the contract's schema."""
+    """The same against a broker that validates events against the contract's schema."""
     home = Home(tmp_path / "strict")
     shutil.copytree(context.definition.folder / "contracts", home.root / "models" / "flights-late" / "contracts")
     _write_schemas(home)
@@ -128,7 +128,7 @@ def make_topics(topic: str) -> None:
 def send(context: Context, payloads: list[bytes]) -> None:
     producer = broker.producer(context.outputs)
     for number, payload in enumerate(payloads):
-        # A time of its own: the same events have the same bytes.
+        # A fixed time: the same events have the same bytes.
         producer.produce(
             context.definition.contracts[0].topic,
             payload,
@@ -293,7 +293,7 @@ def test_bad_late_and_repeated_events_and_undeclared_personal_data(context: Cont
     before = lake(context)
     dirty = {**first, "flight_id": "2013-02-10-UA-2-EWR-0600", "tailnum": "N1"}
     send(context, [orjson.dumps(dirty)])
-    # Fields with a form of their own can't hold an address; one without can.
+    # Fields with a pattern can't contain an address; one without can.
     contract = context.definition.contracts[0]
     open_ended = tuple(
         dataclasses.replace(item, limits=Limits()) if item.name == "dest" else item for item in contract.fields
@@ -385,8 +385,8 @@ def test_a_missing_topic_and_one_made_anew_are_named(context: Context, monkeypat
         ingest(lost)
     send(context, real(100))
     ingest(context)
-    # As if the topic had been made anew since: the raw zone is further than the topic is. Kafka says so, this broker
-    # says nothing.
+    # As if the topic had been re-created since: the raw zone is ahead of the topic. Kafka reports that, this broker
+    # does not.
     for partition in (0, 1):
         end = zone(context).done()[partition]
         later = zone(context).write(
@@ -432,7 +432,7 @@ def test_a_broker_killed_in_the_middle_loses_nothing_acknowledged_and_brings_not
         kill()
         sending.result(60)
         assert producer.flush(60) == 0
-        taking.result(120)  # it goes on, or ends with an error; either way nothing is lost
+        taking.result(120)  # it continues, or ends with an error; either way nothing is lost
     wait_healthy(home, supervisor_of(state), state.services["kafka"], 60)
     done = run()
     assert done.returncode == 0, done.stderr
@@ -469,7 +469,7 @@ def test_a_message_without_a_value_deletes_its_key_until_it_is_sent_again(contex
     produce(names[1], {**sent[1], "distance": 7}, 2)  # sent again after it was deleted
     produce(None, None, 3)
     produce(b"\xff", None, 3)
-    produce("no flight", None, 3)  # has not the form of the key
+    produce("no flight", None, 3)  # does not have the form of the key
     assert producer.flush(30) == 0
     counts = ingest(context)["topics"][contract.topic]
     assert {name: counts[name] for name in ("events", "rows", "deletions", "dead_letters")} == {

@@ -77,7 +77,7 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
     from pipelines.steps.ingest import publish
     from pipelines.steps.quality import check_quality
 
-    # Each value is within its bounds; that a patient is there who has no sex is for the gate to see.
+    # Each value is within its bounds; the gate must detect the patient without a sex.
     contract = context.definition.contracts[0]
     rule = Rule(
         "expectation", expectation="expect_column_mean_to_be_between", arguments='{"column": "bmi", "min_value": 1}'
@@ -203,9 +203,9 @@ def test_the_online_store_is_brought_from_run_to_run(context: Context, tmp_path:
         run("f", [(3, 1, 99.0, 9), (3, 2, 99.0, 9)])
     done, found = run("g", third)
     assert (done, found["bmi"]) == ({"items": 4, "written": 4, "deleted": 1}, [None, 30.0, 22.0, 23.0, 24.0])
-    # The table was made anew.
+    # The table was re-created.
     aws("dynamodb").delete_table(TableName=table_name)
-    time.sleep(1.1)  # moto tells the time of creation in seconds
+    time.sleep(1.1)  # moto reports the time of creation in seconds
     make_table()
     assert run("h", third)[0] == {"items": 4, "written": 4, "deleted": 0}
 
@@ -256,7 +256,7 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
         return done
 
     assert run("a", [1, 1, 1, 1]) == {"items": 4, "written": 4, "deleted": 0}
-    # An event of the year 2031 takes nobody else's place, and isn't online itself.
+    # An event from 2031 replaces no other, and isn't online itself.
     assert run("b", [1, 1, 1, 1, -1900]) == {"items": 4, "written": 0, "deleted": 0}
     with pytest.raises(
         GroundplanError, match=r"has 4 rows and would keep 0: the others are older than 2 days before 2026-03-01"
@@ -274,7 +274,7 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
 def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:
     context = Context(
         context.outputs, load_definition(context.definition.script), context.run, context.reports
-    )  # a model of its own name
+    )  # a model with its own name
     bucket = context.outputs.buckets["audit"]
     for number in range(3):
         audit.append(context, "somebody@test.local", "approve", number=number)

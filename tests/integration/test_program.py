@@ -1,4 +1,4 @@
-"""The program, applied: what it made is there for any client, and applying it again changes nothing."""
+"""The program, applied: any client can see what it created, and applying it again changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spec.outputs import Outputs, read
 
 @pytest.fixture
 def run(state: State, home: Home, tmp_path: Path) -> Any:
-    """Apply a program of the test's own, beside the platform's."""
+    """Apply the test's own program, in addition to the platform's."""
 
     def make(program: Any) -> Applied:
         services = state.services
@@ -369,7 +369,7 @@ def test_a_change_that_would_lose_data_is_refused_and_nothing_is_lost(
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         with pytest.raises(
             GroundplanError,
-            match=r"changed, and the local cloud can't change that where it stands[\s\S]*groundplan down",
+            match=r"changed, and the local cloud can't change that in place[\s\S]*groundplan down",
         ):
             apply(
                 home.root,

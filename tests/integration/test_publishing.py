@@ -1,4 +1,4 @@
-"""Ways of serving that have one version at a time: published, refused if worse, and watched."""
+"""Ways of serving that have one version at a time: published, rejected if worse, and monitored."""
 
 from __future__ import annotations
 

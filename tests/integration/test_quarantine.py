@@ -1,6 +1,4 @@
-"""Quarantine against the real broker: single events are set apart, and what a named person decides of them holds,
-once.
-"""
+"""Quarantine against the real broker: single events are quarantined, and a named person's decision is final."""
 
 from __future__ import annotations
 
@@ -59,7 +57,7 @@ def document(topic: str, **note: Any) -> dict[str, Any]:
 
 
 def orders(count: int = 40) -> list[dict[str, Any]]:
-    """Orders of two days; a few say something of people, and one key comes twice."""
+    """Orders of two days; a few contain personal data, and one key occurs twice."""
     notes = {3: "ask joe@example.com", 4: "call +49 30 901820", 17: "ask joe@example.com", 30: "from guest-7"}
     return [
         {
@@ -123,7 +121,7 @@ def dataset(context: Context) -> bytes:
 
 
 def renamed(context: Context, **note: Any) -> Context:
-    """The same on a topic of its own, with another field ``note``."""
+    """The same on a separate topic, with another field ``note``."""
     topic = f"orders-{uuid.uuid4().hex[:8]}"
     make_topics(topic)
     return replace(
@@ -373,7 +371,7 @@ def test_a_forgotten_person_is_taken_out_of_the_quarantine(context: Context) -> 
     ingest(context)
     assert counts(context) == (41, 37, 0, 4, 0)
     assert context.definition in _related(context, {contract.topic})
-    # guest-3's own order with an address, and one that only speaks of guest-3
+    # guest-3's own order with an address, and one that only mentions guest-3
     assert forget(context, "guest-3", "dpo@example.com")["quarantined"] == 2
     assert counts(context) == (41, 37, 0, 2, 2)
     assert forget(context, "guest-3", "dpo@example.com")["quarantined"] == 0
@@ -419,10 +417,12 @@ def test_the_commands_list_release_and_discard(context: Context, home: Home) -> 
     )
     assert groundplan("release", topic, "--field", "note", "--identity", WHO, "--reason", WHY) == (
         0,
-        f"{topic}: 2 events released; 2 still wait\n",
+        f"{topic}: 2 events released; 2 still await a decision\n",
     )
     code, said = groundplan("discard", topic, "--identity", WHO, "--reason", "real cards of real people")
-    assert code == 0 and said.startswith(f"{topic}: 2 events discarded, ") and "; 0 events still wait" in said
+    assert (
+        code == 0 and said.startswith(f"{topic}: 2 events discarded, ") and "; 0 events still await a decision" in said
+    )
     assert groundplan("list") == (0, "nothing is in quarantine\n")
     code, said = groundplan("release", "nope", "--identity", WHO, "--reason", WHY)
     assert code == 2 and f"TOPIC: no contract describes topic 'nope'\n  -> one of: {topic}" in said

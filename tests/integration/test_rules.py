@@ -1,5 +1,5 @@
-"""Whatever a stack can hold is read back as it was given, takes other tags, shows a change that somebody made by
-hand, and goes without a trace.
+"""Every resource of a stack is read back as given, accepts other tags, shows manual changes, and is deleted without a
+trace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.conftest import everything
 from tests.integration.test_stacks import ACCOUNT, InProcess
 
 REGION = "eu-central-1"
-# What stays, as with Pulumi's own provider: it belongs to something else, or has no way back.
+# What stays, as with Pulumi's own provider: it belongs to something else, or can't be reverted.
 STAY = {
     "aws:cfg/recorderStatus:RecorderStatus",
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
@@ -98,14 +98,14 @@ def test_every_type_takes_other_tags_or_is_told_to_take_none(made: Made) -> None
 
 
 def test_what_is_imported_by_its_id_is_as_it_was_given_or_refused(made: Made) -> None:
-    """`pulumi import`, of a resource of which nothing else is known."""
+    """`pulumi import` of a resource about which nothing else is known."""
     provider, whole, structures, refused = Aws(made.maker.cloud), 0, set[str](), set[str]()
     for record in made.records:
         region = str(record.inputs.get("region", REGION))
         try:
             found = of_region(provider, region).read(record.type, record.name, record.id, {}, {})
         except UsageError as error:
-            assert "by its id" in str(error) and "let the program make it" in str(error)
+            assert "by its id" in str(error) and "let the program create it" in str(error)
             refused.add(record.type)
             continue
         assert found is not None, record.name
@@ -137,7 +137,7 @@ def of_region(provider: Aws, region: str) -> Aws:
 
 
 def alike(told: Any, given: Any) -> bool:
-    """Whether they are one value; texts of JSON by what they say."""
+    """Whether they are the same value; JSON texts by their content."""
     if isinstance(told, str) and isinstance(given, str) and given[:1] == "{":
         return bool(json.loads(told) == json.loads(given))
     return bool(told == given)
@@ -234,7 +234,7 @@ def test_a_lock_that_moto_can_not_change_is_told(made: Made) -> None:
     )
     version = s3.put_object(Bucket="locked", Key="k", Body=b"v")["VersionId"]
     inputs = {"bucket": "locked", "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1}}}
-    with pytest.raises(GroundplanError, match="the lock of a bucket that holds objects changed") as raised:
+    with pytest.raises(GroundplanError, match="the lock of a bucket that contains objects changed") as raised:
         made.maker.make("aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "lock", inputs)
     assert "groundplan down" in str(raised.value)
     s3.delete_object(Bucket="locked", Key="k", VersionId=version)
@@ -253,9 +253,7 @@ def test_what_is_deleted_by_hand_is_gone_and_everything_goes(made: Made) -> None
                 record.id,
                 record.outputs,
             )
-        if (
-            record.type == "aws:secretsmanager/secretRotation:SecretRotation"
-        ):  # the program leaves it to the secret's end
+        if record.type == "aws:secretsmanager/secretRotation:SecretRotation":  # it is deleted together with the secret
             continue
         made.maker.delete(record.type, record.name, inputs, record.id)
         if record.type not in STAY and (rule := rule_for(record.type)) and rule.read is not None:

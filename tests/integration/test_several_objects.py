@@ -153,7 +153,7 @@ def test_every_part_of_a_contract_reaches_the_features(context: Context, capsys:
         and taken["topics"][lines.topic]["deletions"] == 1
     )
     (letter,) = dead_letters.read(context, orders.topic)
-    assert letter.detail == "total is 1.234, and the field allows 10 digits, 2 of them after the point"
+    assert letter.detail == "total is 1.234, but the field allows 10 digits, 2 of them after the point"
     context.write_result("quality", checked := check_quality(context))
     assert checked["deleted"] == 1 and "warning: contract" in capsys.readouterr().out, (
         "a rule that only warns stops nothing"

@@ -26,7 +26,7 @@ from tests.conftest import ROOT, everything
 from tests.unit.infra.test_program import STACKS
 
 ACCOUNT = "123456789012"  # moto's
-_turn = threading.RLock()  # moto's backends are not made for many threads
+_turn = threading.RLock()  # moto's backends are not thread-safe
 
 
 class InProcess:
@@ -48,7 +48,7 @@ class InProcess:
         self._send = send
 
     def apply(self, stack: str, config: dict[str, Any], project: str = "groundplan") -> list[Record]:
-        """Make a stack; the account is moto's, whatever the stack's file says."""
+        """Create a stack; the account is moto's, whatever the stack's file says."""
         config = json.loads(json.dumps(config).replace(config["aws:allowedAccountIds"][0], ACCOUNT))
         region = parse(config, where="test", planned=True).region
         monitor = LocalMonitor(Cloud(region, ACCOUNT, self._send, "127.0.0.1:1", lambda manifest: None), {})
@@ -116,7 +116,7 @@ def _check_role(record: Record) -> None:
 
 
 def _names(records: list[Record]) -> set[tuple[str, str]]:
-    """Physical names, by type; names inside of something that is named itself may be equal."""
+    """Physical names, by type; names inside a named resource may be equal."""
     inside = {
         "aws:iam/rolePolicy:RolePolicy",
         "aws:amp/ruleGroupNamespace:RuleGroupNamespace",

@@ -43,7 +43,7 @@ def wheel(source: Path, into: Path) -> Path:
 
 
 def last_release(folder: Path) -> Path:
-    """Its source; a release from before `groundplan init` is none that a repository depends on."""
+    """Its source; no repository depends on a release from before `groundplan init`."""
     tag = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0", "--match", "v*"], cwd=ROOT, capture_output=True, text=True
     )
@@ -69,8 +69,8 @@ def change(source: Path, file: str, before: str, now: str) -> None:
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """The last release, installed; and the wheels of two that follow it: one that adds, and one that takes away what
-    a stack says.
+    """The last release, installed; and the wheels of two that follow it: one that adds an objective, and one that
+    removes one that a stack uses.
     """
     folder = tmp_path_factory.mktemp("releases")
     installed = folder / "installed"
@@ -91,7 +91,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     change(
         source,
         "groundplan/scaffold/templates/repository/Makefile.txt",
-        "## stop every process of it",
+        "## stop the platform and all of its processes",
         "## stop all of it",
     )
     newer = wheel(source, folder / "newer")
@@ -138,7 +138,7 @@ def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], rel
     before = contents(project)
     shown = run("upgrade", str(releases[1]))
     assert shown.returncode == 0, shown.stderr
-    assert contents(project) == before, "nothing is changed before somebody agrees"
+    assert contents(project) == before, "nothing is changed before it is confirmed"
     for part in (
         NEWER,
         'new: Objectives.motto (default "none")',
@@ -164,7 +164,9 @@ def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], rel
 
 def test_a_line_that_both_changed_is_left_to_people(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
     project, run = acme
-    text = (project / "Makefile").read_text().replace("## stop every process of it", "## our own words")
+    text = (
+        (project / "Makefile").read_text().replace("## stop the platform and all of its processes", "## our own words")
+    )
     (project / "Makefile").write_text(text)
     done = run("upgrade", str(releases[1]), "--yes")
     assert done.returncode == 0 and "Makefile.new: you and the release both changed it" in done.stdout
@@ -190,7 +192,7 @@ def test_a_release_that_can_not_draw_a_stack_is_not_taken(
 @pytest.mark.parametrize(
     ("release", "says"),
     [
-        ("latest", "expected a version, an address or a wheel, got 'latest'"),
+        ("latest", "expected a version, a URL or a wheel, got 'latest'"),
         ("file:///nowhere/groundplan-2.0.0-py3-none-any.whl", "can't be installed"),
         ("groundplan @ file:///nowhere", "can't be installed"),
     ],

@@ -1,4 +1,4 @@
-"""What a verification reads back from the local cloud, and that it tells what is wrong there."""
+"""What a verification reads back from the local cloud, and that it reports what is wrong there."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_was_changed_behind_its_back_is_told(outputs: Outputs, aws: Any) ->
         aws("s3").delete_bucket_tagging(Bucket=bucket)
         told = {check.what: check.found for check in looked(outputs, aws).checks if check.state == "failed"}
         assert told["bucket curated is closed to the public"] == "3 of 4 blocks"
-        assert told["anybody reads an object"].startswith("allowed") and told[
+        assert told["anyone reads an object"].startswith("allowed") and told[
             "a role of the account with full access uses plain HTTP"
         ].startswith("allowed")
         assert told["bucket curated"].startswith("ClientError"), (

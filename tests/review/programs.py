@@ -1,7 +1,7 @@
 """Deliberately bad programs, and the findings each must yield: no more, no fewer.
 
-Each is whole but for what it does wrong. ``GOOD`` is in front of every one: a bucket and others as they should be, so
-that a program shows only its own mistake. Every program has a budget, since otherwise each would be told of it.
+Each is complete except for its mistake. ``GOOD`` precedes every one: a bucket and others as they should be, so that a
+program shows only its own mistake. Every program has a budget, since otherwise each would have a finding about it.
 """
 
 from __future__ import annotations

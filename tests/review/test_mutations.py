@@ -1,8 +1,8 @@
-"""For each control that is mandatory for a stack under every regime: breaking the platform in the one way it guards
-against is found.
+"""For each control that is mandatory for a stack under every regime: breaking the platform in the way it guards
+against is detected.
 
-The platform is that of a stack that asks for everything there is. It is previewed once; a mutation changes, adds or
-takes away what a careless change of the program would, and the pack's own functions judge the result.
+The platform is that of a stack with every option. It is previewed once; a mutation changes, adds or removes what a
+careless change of the program would, and the pack's own functions judge the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.unit.policies.test_policies import RESOURCES, STACKS
 
 SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
-# Guarding what the platform does not have at all; programs of others do, and tests/review/programs.py breaks them.
+# Controls for what the platform does not have at all; other programs do, and tests/review/programs.py breaks them.
 NOT_OURS = {
     "rds-cluster-encrypted",
     "ebs-volume-encrypted",

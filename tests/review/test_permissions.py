@@ -1,4 +1,4 @@
-"""The record of calls, held to every stack, and to programs that allow less or more than they should."""
+"""The record of calls, checked against every stack, and against programs that allow less or more than they should."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def bent(folder: Path, file: str, change: Callable[[str], str]) -> Path:
             "components/foundation/identity.py",
             '("sagemaker:InvokeEndpoint", "sagemaker:DescribeEndpoint"), (endpoints,)',
             '("sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint"), (endpoints, configs)',
-            "data-scientist may promote, and is not meant to",
+            "data-scientist may promote, but is not meant to",
         ),
     ],
 )
@@ -211,5 +211,5 @@ def test_a_policy_of_the_organization_counts(tmp_path: Path) -> None:
     }
     assert refused == {"s3:DeleteObjectVersion"}
     (tmp_path / "none").write_text("{")
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not valid JSON"):
         of_project(ROOT, "prod", [tmp_path / "none"])

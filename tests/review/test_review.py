@@ -1,4 +1,4 @@
-"""The review, whole: programs run in its engine, judged by the pack in its own process."""
+"""The complete review: programs run in its engine, judged by the pack in its own process."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_every_way_to_give_a_right_is_listed(pulumi_program: Program) -> None:
         ("role app", "Managed policy", ("arn:aws:iam::aws:policy/PowerUserAccess",), ("what that policy names",)),
         ("role app", "Write", ("dynamodb:DeleteTable",), ("*",)),
         ("role other", "Write", ("dynamodb:DeleteTable",), ("*",)),
-        ("whoever has the policy idle", "Write", ("sqs:DeleteQueue",), ("*",)),
+        ("holders of the policy idle", "Write", ("sqs:DeleteQueue",), ("*",)),
         ("role app", "Everything else", ("all but organizations:*",), ("*",)),
         ("role app", "Write", ("s3:DeleteObject",), ("all but arn:aws:s3:::keep/*",)),
     }
@@ -129,7 +129,7 @@ def test_a_stack_over_its_budget_is_reviewed_and_fails() -> None:
     config["groundplan:objectives"]["budget"]["monthly_usd"] = 3000
     found = review(ROOT, "prod", config=(f"groundplan:objectives={json.dumps(config['groundplan:objectives'])}",))
     assert found.cost.over_budget and not found.passed and not found.blocking and len(found.resources) > 300
-    assert found.objectives_not_met[0].startswith("budget.monthly_usd: 3,000 USD, and the design costs 3,")
+    assert found.objectives_not_met[0].startswith("budget.monthly_usd: 3,000 USD, but the design costs 3,")
     assert "over budget" in as_markdown(found).splitlines()[0]
 
 
@@ -226,7 +226,7 @@ def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
         'bucket("b", tls=False)\nrole("r", allow(["s3:GetObject", "s3:PutObject"],'
         ' "arn:aws:s3:::b/*"))\ndatabase("d")\n'
     )
-    # Modules of the same names as this project's, and different in the two revisions.
+    # Modules with the same names as this project's, but different in the two revisions.
     write(tmp_path / "deep", f"from infra.helper import *\n{before}", helper="")
     (tmp_path / "deep" / "infra").mkdir()
     (tmp_path / "deep" / "infra" / "helper.py").write_text(GOOD)
@@ -301,7 +301,7 @@ pulumi.Config("aws").require("region")
 x = {"a": 1}[k]
 """
     folder = write(tmp_path, code, "name: tried\nruntime: {name: python}\nconfig:\n  given: {default: 5}\n")
-    with pytest.raises(UsageError, match="configuration that nobody gives: tried:count, tried:key, aws:region"):
+    with pytest.raises(UsageError, match="configuration that is not set: tried:count, tried:key, aws:region"):
         review(folder)
     assert review(folder, config=("count=2", "key=a", "aws:region=eu-west-1")).passed
 
@@ -346,7 +346,7 @@ PolicyPack('tried', policies=[ResourceValidationPolicy('mine', 'Mine', check)])
         ("pass\n1 / 0", "runtime: python", r"__main__\.py:6: the policy pack does not start: ZeroDivisionError"),
         ("pass", "runtime: nodejs", "is a pack in nodejs"),
         ("pass", "runtime: [", "not readable as YAML"),
-        ("pass", "- runtime: python", "holds no mapping"),
+        ("pass", "- runtime: python", "does not contain a mapping"),
         ("pass", "runtime: {name: python, options: {virtualenv: broken}}", "its Python can't be run"),
     ],
 )
@@ -369,7 +369,7 @@ def test_a_review_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     while len(below := psutil.Process(started.pid).children(recursive=True)) < 2:
         assert time.monotonic() < deadline, "it starts the program's process and the pack's"
         time.sleep(0.05)
-    for process in (started, below[0]):  # the pack's goes with the program's
+    for process in (started, below[0]):  # the pack's ends with the program's
         process.kill()
     started.wait()
     _, alive = psutil.wait_procs(below, timeout=10)
@@ -392,7 +392,7 @@ def test_another_pack_is_asked_as_it_is(tmp_path: Path) -> None:
     ("pulumi", "says"),
     [
         ("name: x\nruntime: nodejs\n", "is a program in nodejs; only Python ones"),
-        ("runtime: python\n", "names no project"),
+        ("runtime: python\n", "does not name a project"),
         ("name: [\n", "not readable as YAML"),
     ],
 )
@@ -402,13 +402,13 @@ def test_a_project_that_is_none_is_named(pulumi: str, says: str, pulumi_program:
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no Pulumi project: it has no Pulumi\.yaml"):
+    with pytest.raises(UsageError, match=r"is not a Pulumi project: it has no Pulumi\.yaml"):
         review(tmp_path)
     with pytest.raises(UsageError, match=r"has 4 stacks\n  -> name one with --stack: dev, local, prod, staging"):
         review(ROOT)
     with pytest.raises(UsageError, match=r"unknown stack 'production'\n  -> use one of: dev, local, prod, staging"):
         review(ROOT, "production")
-    with pytest.raises(UsageError, match="'region' is not KEY=VALUE"):
+    with pytest.raises(UsageError, match="expected KEY=VALUE, got 'region'"):
         review(write(tmp_path, ""), config=("region",))
 
 
@@ -470,14 +470,14 @@ k8s.helm.v3.Release("h", chart="redis")
         resource.type for resource in found.resources
     }
     assert "k8s-pod-security open" in told(found) and not any("k8s-valid" in item for item in told(found))
-    assert any("not rendered here, so what they make is not seen: Helm release h" in note for note in found.notes)
+    assert any("not rendered, so what they create is not reviewed: Helm release h" in note for note in found.notes)
 
 
 def test_a_key_that_the_program_ends_without_is_said_not_to_be_all(pulumi_program: Program) -> None:
     code = 'import pulumi\nopen(pulumi.Config().require("file"))\npulumi.Config().require("later")\n'
     with pytest.raises(
         UsageError,
-        match=r"nobody gives: tried:file; without it the program ended at .*__main__.py:2, so there may be more",
+        match=r"that is not set: tried:file; without it the program ended at .*__main__.py:2, so there may be more",
     ):
         pulumi_program(code)
 

@@ -1,4 +1,4 @@
-"""Imports point one way, as docs/architecture.md draws them, and nothing imports in a circle."""
+"""Imports point one way, as in docs/architecture.md, and there are no import cycles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from spec.names import PACKAGES
 from tests.conftest import ROOT
 
-# What a folder may import of the project, beside itself.
+# What a folder may import from the project, besides itself.
 ARROWS = {
     "spec": set[str](),
     "components": {"spec"},
@@ -21,7 +21,7 @@ ARROWS = {
     "infra": {"spec", "components"},
     "groundplan": {"spec", "components", "policies", "pipelines", "infra"},
 }
-# And inside of three of them: each folder may import those before it.
+# And inside three of them: each folder may import those before it.
 LAYERS = {
     "components": ("foundation", "data", "cluster", "models", "operations", "plugin"),
     "infra": ("design", "build"),
@@ -31,7 +31,7 @@ LAYERS = {
 
 
 def imported(source: str, modules: set[str]) -> Iterator[str]:
-    """Modules of the project that a source imports, wherever in it, but for what only the type checker sees."""
+    """Modules of the project that a source imports, anywhere in it, except what only the type checker sees."""
     tree = ast.parse(source)
     unseen = {
         child

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md work as they stand."""
+"""The recipes of CONTRIBUTING.md work as written."""
 
 from __future__ import annotations
 

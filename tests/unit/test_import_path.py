@@ -1,4 +1,4 @@
-"""Folders that come first on an import path hide no module that others import by its top-level name."""
+"""Folders that come first on an import path don't hide modules that others import by their top-level name."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_a_map_becomes_what_the_service_wants_of_it(service: str, operation: str
 
 
 def test_an_input_without_counterpart_is_never_dropped_silently() -> None:
-    with pytest.raises(GroundplanError, match="'colour' is no parameter of"):
+    with pytest.raises(GroundplanError, match="'colour' is not a parameter of"):
         to_request(input_shape("kms", "CreateKey"), {"colour": "red"}, "key")
 
 

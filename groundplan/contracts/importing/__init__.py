@@ -1,7 +1,6 @@
-"""``groundplan contract import``: a first contract from what is there: data, a schema, a topic, or a contract of
-another format.
+"""``groundplan contract import``: a first contract from data, a schema, a topic, or a contract of another format.
 
-What comes out is a draft for a person to finish: what a sample shows is not what is promised.
+The result is a draft for a person to finish: what a sample shows is not what its owner promises.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ def contract_from(path: Path, name: str = "") -> dict[str, Any]:
         return _contract_from(path, name)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise UsageError(
-            "begins like a schema, and is none that holds to its own standard",
+            "begins like a schema, but is not valid in that schema's own standard",
             where=str(path),
-            fix="check it with its own tools first",
+            fix="validate it with that standard's own tools first",
         ) from None
 
 
 def _contract_from(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
-        raise UsageError("there is no such file", where=str(path))
+        raise UsageError("no such file", where=str(path))
     name = name or re.sub(r"[^a-z0-9]+", "_", path.name.split(".")[0].lower()).strip("_") or "events"
     if path.suffix.lower() in DATA:
         return contract(name, tables.properties_of_file(path, DATA[path.suffix.lower()]))
@@ -65,12 +64,12 @@ def _contract_from(path: Path, name: str) -> dict[str, Any]:
         )
     if document.get("kind") == "DataContract":
         raise UsageError(
-            "is a data contract of the standard already", where=str(path), fix=f"groundplan contract check {path}"
+            "is already a data contract of the standard", where=str(path), fix=f"groundplan contract check {path}"
         )
     raise UsageError(
         "is neither data (CSV, Parquet, JSON lines) nor a schema (Avro, JSON Schema, datacontract.com)",
         where=str(path),
-        fix="name a file with one of these endings: .csv, .tsv, .parquet, .jsonl, .ndjson, .avsc, .json, .yaml",
+        fix="use a file with one of these extensions: .csv, .tsv, .parquet, .jsonl, .ndjson, .avsc, .json, .yaml",
     )
 
 
@@ -92,7 +91,7 @@ def contract(
     topic: str = "",
     version: str = "1.0.0",
 ) -> dict[str, Any]:
-    """A contract of one object."""
+    """A contract with one object."""
     return {
         "apiVersion": VERSION,
         "kind": "DataContract",
@@ -119,11 +118,11 @@ def as_yaml(document: dict[str, Any]) -> str:
 
 
 def _document(path: Path) -> dict[str, Any] | None:
-    """A schema's file; None where it holds a line of JSON each."""
+    """A schema's file; None where it is JSON lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UsageError("is no text in UTF-8, and no Parquet by its name", where=str(path)) from None
+        raise UsageError("is not UTF-8 text, and its name is not that of a Parquet file", where=str(path)) from None
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and path.suffix == ".json" and all(_is_object(line) for line in lines[:3]):
         return None

@@ -109,7 +109,7 @@ def _avro(kind: Any) -> dict[str, Any]:
     if isinstance(kind, str):
         return {"logicalType": _AVRO.get(kind, "object")}
     name = kind.get("logicalType") or kind["type"]
-    if name == "decimal" and "precision" not in kind:  # which Avro asks for, and not everybody gives
+    if name == "decimal" and "precision" not in kind:  # which Avro requires, but some schemas omit
         return {"logicalType": "number"}
     if name == "decimal":
         return {"logicalType": "number", "physicalType": f"decimal({kind['precision']}, {kind.get('scale', 0)})"}
@@ -129,7 +129,7 @@ def _one_of(values: list[Any]) -> str:
 
 
 def of_json_schema(part: dict[str, Any], whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """Properties of a JSON Schema of an object; references inside of the document are followed."""
+    """Properties of a JSON Schema of an object; references inside the document are followed."""
     properties: list[dict[str, Any]] = _json({"type": "object", **part}, whole).get("properties", [])
     return properties
 
@@ -186,16 +186,16 @@ def _json(part: Any, whole: dict[str, Any], depth: int = 0, seen: tuple[str, ...
 def _together(
     part: dict[str, Any], whole: dict[str, Any], seen: tuple[str, ...]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A schema with what it refers to (``$ref``) and what it is put together of (``allOf``) in one, and the references
+    """A schema merged with what it refers to (``$ref``) and what it is composed of (``allOf``), and the references
     that led there.
 
-    Of each of its ``properties`` stand there the schema and the references that led to that.
+    Each of its ``properties`` is a pair: the schema, and the references that led to it.
     """
     own = {key: value for key, value in part.items() if key not in ("$ref", "allOf")}
     parts = [{**own, "properties": {name: (inner, seen) for name, inner in (part.get("properties") or {}).items()}}]
     after = seen
     if reference := part.get("$ref"):
-        if reference in seen or reference == "#":  # what refers to itself has no end
+        if reference in seen or reference == "#":  # a schema that refers to itself would never end
             return {"type": "object", "properties": {}}, seen
         found: Any = whole
         for name in str(reference).removeprefix("#/").split("/"):
@@ -215,7 +215,7 @@ def _together(
 
 
 def _only(kinds: list[Any]) -> str:
-    """The one type that values of all these have; none where they differ, and a field of any form is an object."""
+    """The type that the values of all these share; none where they differ: a field of any form is an object."""
     if set(kinds) == {"integer", "number"}:
         return "number"
     return str(kinds[0]) if len(kinds) == 1 else ""
@@ -230,7 +230,7 @@ def of_specification(document: dict[str, Any], make: Made) -> dict[str, Any]:
     """
     models, info = document.get("models"), document.get("info") or {}
     if not isinstance(models, dict) or not models:
-        raise UsageError("has no models, so there is nothing to make a contract of", where="dataContractSpecification")
+        raise UsageError("has no models, so there is nothing to import", where="dataContractSpecification")
     first = make(
         next(iter(models)),
         [],

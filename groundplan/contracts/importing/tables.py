@@ -1,4 +1,4 @@
-"""Properties of data: DuckDB finds the columns and their types, the rest is counted."""
+"""Properties of data: DuckDB detects the columns and their types, the rest is counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def properties_of_file(path: Path, form: str) -> list[dict[str, Any]]:
     """Columns of a file, in order.
 
     Raises:
-        UsageError: It can't be read as what its name says, or holds no rows.
+        UsageError: It can't be read as the format that its name suggests, or contains no rows.
     """
     import duckdb
 
@@ -50,11 +50,13 @@ def properties_of_file(path: Path, form: str) -> list[dict[str, Any]]:
     try:
         rows = duckdb.connect().sql(f"SELECT * FROM {reader}('{text}'{options}) LIMIT {MOST_ROWS}").to_arrow_table()  # noqa: S608 (quoted)
     except duckdb.Error:
-        raise UsageError(f"can't be read as {form}", where=str(path), fix="is it what its name says?") from None
+        raise UsageError(
+            f"can't be read as {form}", where=str(path), fix="does its extension match its format?"
+        ) from None
     if (
         form == "JSON lines" and rows.column_names == ["json"] and not path.read_bytes().lstrip().startswith(b"{")
-    ):  # so DuckDB calls what has no fields
-        raise UsageError("holds values that are no JSON objects", where=str(path))
+    ):  # DuckDB's name for a column without fields
+        raise UsageError("contains values that are not JSON objects", where=str(path))
     return _properties(rows, where=str(path))
 
 
@@ -65,21 +67,21 @@ def properties_of_events(topic: str, events: list[bytes]) -> list[dict[str, Any]
         UsageError: There are none, or they are not JSON objects.
     """
     if not events:
-        raise UsageError("holds no events to take a sample of", where=f"topic {topic}")
+        raise UsageError("contains no events to sample", where=f"topic {topic}")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "events.jsonl"
         file.write_bytes(b"\n".join(b" ".join(event.splitlines()) for event in events))
         try:
             return properties_of_file(file, "JSON lines")
         except UsageError:
-            raise UsageError("holds events that are not JSON objects", where=f"topic {topic}") from None
+            raise UsageError("contains events that are not JSON objects", where=f"topic {topic}") from None
 
 
 def _properties(rows: Any, where: str) -> list[dict[str, Any]]:
     import duckdb
 
     if not rows.num_rows:
-        raise UsageError("holds no rows to learn from", where=where)
+        raise UsageError("contains no rows to sample", where=where)
     database = duckdb.connect()
     database.register("rows", rows)
     kinds = database.sql("SELECT * FROM rows").types
@@ -100,7 +102,7 @@ def _properties(rows: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _type(kind: Any) -> dict[str, Any]:
-    """A DuckDB type in the standard's words."""
+    """A DuckDB type in the standard's terms."""
     name = str(kind.id).lower()
     if name == "struct":
         return {
@@ -122,7 +124,7 @@ def _type(kind: Any) -> dict[str, Any]:
 
 
 def _name_the_key(found: list[tuple[dict[str, Any], bool]]) -> None:
-    """The first field that tells all rows apart and is called so, or comes first."""
+    """The first field that identifies all rows and is named like a key, or else the first that identifies them."""
     unique = [item for item, alone in found if alone and item["logicalType"] in ("string", "integer")]
     named = [
         item for item in unique if item["name"].lower().rstrip("_").endswith(("id", "key", "uuid", "number", "no"))
@@ -133,7 +135,7 @@ def _name_the_key(found: list[tuple[dict[str, Any], bool]]) -> None:
 
 
 def _personal(rows: Any, name: str, item: dict[str, Any]) -> str:
-    """What kinds of personal data a column of texts holds."""
+    """The kinds of personal data that a text column contains."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,7 +1,7 @@
-"""Whether a cluster would take the pods of a program, and whether they reach what they need and nothing else.
+"""Whether a cluster would admit a program's pods, and whether they can reach what they need and nothing else.
 
-A pod is held to its namespace's Pod Security level, LimitRange and ResourceQuota, to the policies of images, to a node
-pool that fits it, to its service account and its priority. Specifications:
+A pod is checked against its namespace's Pod Security level, LimitRange and ResourceQuota, against image policies, and
+for a node pool that fits it, its service account and its priority class. Specifications:
 https://kubernetes.io/docs/concepts/security/pod-security-standards/, .../policy/limit-range/,
 .../policy/resource-quotas/, .../services-networking/network-policies/; node pools are Karpenter's
 (https://karpenter.sh/docs/concepts/nodepools/).
@@ -51,7 +51,7 @@ _GPU = "nvidia.com/gpu"
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as a workload asks for it, and how many there are at most."""
+    """A pod as a workload requests it, and how many there are at most."""
 
     kind: str
     name: str
@@ -70,17 +70,17 @@ def quantity(text: object) -> float:
     """A Kubernetes quantity as a number: CPUs, bytes, pieces.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a quantity.
     """
     value = str(text)
     unit = value.lstrip("+-0123456789.eE") if not value[-1:].isdigit() else ""
     if unit not in _UNITS:
-        raise ValueError(f"{value!r} is no quantity")
+        raise ValueError(f"{value!r} is not a quantity")
     return float(value.removesuffix(unit)) * _UNITS[unit]
 
 
 def pods(documents: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """The pods that workloads make."""
+    """The pods that workloads create."""
     everything = list(documents)
     most = {
         (item["metadata"].get("namespace"), item["spec"]["scaleTargetRef"]["name"]): int(item["spec"]["maxReplicas"])
@@ -126,10 +126,10 @@ def _pods(item: Mapping[str, Any], most: Mapping[tuple[str, str], int]) -> Itera
 
 
 def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> list[str]:
-    """Why a cluster would refuse pods, never start them, or start them unchecked; empty where it takes them all.
+    """Why a cluster would refuse pods, never start them, or start them unchecked; empty where it admits them all.
 
     Args:
-        unmatched: What its admission controller does with images of which no policy speaks (``images.unmatched_by``).
+        unmatched: What its admission controller does with images that no policy matches (``images.unmatched_by``).
     """
     everything = list(documents)
     policies = [item["spec"] for item in everything if item["kind"] == "ClusterImagePolicy"]
@@ -139,7 +139,7 @@ def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> lis
         where = f"{pod.kind} {pod.namespace}/{pod.name}"
         space = named.get(("Namespace", None, pod.namespace))
         if space is None:
-            found.append(f"{where}: there is no namespace {pod.namespace}")
+            found.append(f"{where}: namespace {pod.namespace} does not exist")
             continue
         labels = space["metadata"].get("labels") or {}
         level = labels.get("pod-security.kubernetes.io/enforce", "privileged")
@@ -148,10 +148,10 @@ def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> lis
         found += [f"{where}: not {level}: {why}" for why in insecure(pod.spec, level)]
         account = pod.spec.get("serviceAccountName")
         if account and account != "default" and ("ServiceAccount", pod.namespace, account) not in named:
-            found.append(f"{where}: there is no service account {account}")
+            found.append(f"{where}: service account {account} does not exist")
         priority = pod.spec.get("priorityClassName")
         if priority and not priority.startswith("system-") and ("PriorityClass", None, priority) not in named:
-            found.append(f"{where}: there is no priority class {priority}")
+            found.append(f"{where}: priority class {priority} does not exist")
         limits = [
             item for (kind, namespace, _), item in named.items() if kind == "LimitRange" and namespace == pod.namespace
         ]
@@ -169,7 +169,7 @@ def refusals(documents: Iterable[Mapping[str, Any]], unmatched: str = "") -> lis
 
 
 def insecure(spec: Mapping[str, Any], level: str) -> list[str]:
-    """What a level of the Pod Security Standards (1.34) forbids of a pod."""
+    """What a level of the Pod Security Standards (1.34) forbids in a pod."""
     if level == "privileged":
         return []
     found = [f"{key} is true" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
@@ -180,9 +180,7 @@ def insecure(spec: Mapping[str, Any], level: str) -> list[str]:
         context, name = item.get("securityContext") or {}, item.get("name")
         capabilities = context.get("capabilities") or {}
         found += [f"{name} is privileged"] if context.get("privileged") else []
-        found += (
-            [f"{name} has a port of its host"] if any(port.get("hostPort") for port in item.get("ports", ())) else []
-        )
+        found += [f"{name} uses a host port"] if any(port.get("hostPort") for port in item.get("ports", ())) else []
         found += (
             [f"{name} adds {', '.join(more)}"]
             if (more := sorted(set(capabilities.get("add", ())) - _CAPABILITIES))
@@ -191,7 +189,7 @@ def insecure(spec: Mapping[str, Any], level: str) -> list[str]:
         if level != "restricted":
             continue
         found += [f"{name} may gain privileges"] if context.get("allowPrivilegeEscalation") is not False else []
-        found += [f"{name} keeps capabilities"] if "ALL" not in capabilities.get("drop", ()) else []
+        found += [f"{name} does not drop all capabilities"] if "ALL" not in capabilities.get("drop", ()) else []
         found += (
             [f"{name} adds {', '.join(more)}"]
             if (more := sorted(set(capabilities.get("add", ())) & _CAPABILITIES - {"NET_BIND_SERVICE"}))
@@ -210,7 +208,7 @@ def insecure(spec: Mapping[str, Any], level: str) -> list[str]:
 
 
 def _asked(pod: Pod, ranges: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float], list[str]]:
-    """What a pod requests and is limited to, defaults of the namespace filled in, and what speaks against it."""
+    """What a pod requests and is limited to, with the namespace's defaults, and what violates its limits."""
     rules = [limit for item in ranges for limit in item["spec"]["limits"] if limit.get("type") == "Container"]
     faults, together = list[str](), {"requests": dict[str, float](), "limits": dict[str, float]()}
     first = {"requests": dict[str, float](), "limits": dict[str, float]()}
@@ -236,7 +234,7 @@ def _asked(pod: Pod, ranges: Sequence[Mapping[str, Any]]) -> tuple[dict[str, flo
             for word, kind, wrong in (("max", "limits", float.__gt__), ("min", "requests", float.__lt__)):
                 for key, value in (rule.get(word) or {}).items():
                     if wrong(asked[kind].get(key, 0.0), quantity(value)):
-                        faults.append(f"{item['name']} asks for {key} beyond the {word} of its namespace, {value}")
+                        faults.append(f"{item['name']} has {key} beyond the {word} of its namespace, {value}")
         for key, value in asked["limits"].items():
             asked["requests"].setdefault(key, value)
             if asked["requests"][key] > value:
@@ -266,11 +264,11 @@ def _over(hard: Mapping[str, Any], used: Sequence[tuple[Pod, dict[str, float], d
             )
             for pod, requests, limits in used:
                 if resource not in (requests if kind == "requests" else limits) and resource in ("cpu", "memory"):
-                    yield f"{pod.name} says nothing of {key}, which the quota asks for"
+                    yield f"{pod.name} does not set {key}, which the quota requires"
         else:
             continue
         if total > quantity(limit) + 1e-9:
-            yield f"at their most its pods ask for {key} {total:g}, and the quota is {limit}"
+            yield f"its pods need up to {key} {total:g}, but the quota is {limit}"
 
 
 def _no_node(pod: Pod, requests: Mapping[str, float], pools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -281,7 +279,7 @@ def _no_node(pod: Pod, requests: Mapping[str, float], pools: Sequence[Mapping[st
         if not refused:
             return []
         why.append(f"{pool['metadata']['name']} ({refused})")
-    # Node groups, which are no objects of the cluster, are for what the cluster itself needs.
+    # Node groups, which are not objects of the cluster, are for what the cluster itself needs.
     return [f"no node pool fits: {', '.join(why)}"] if pools and wanted.get("groundplan/pool") != "system" else []
 
 
@@ -306,7 +304,7 @@ def _unfit(pod: Pod, wanted: Mapping[str, str], requests: Mapping[str, float], p
     )
     if sizes:
         largest = max(float(size) for size in sizes)
-        # A node keeps a part of itself for its own work; a tenth is more than EKS takes of the sizes used here.
+        # A node reserves a part of its resources; a tenth is more than EKS reserves for the sizes used here.
         if requests.get("cpu", 0) > 0.9 * largest:
             return f"its largest node has {largest:g} CPUs"
         memory = max((_MEMORY.get(category, 0) for category in categories or ()), default=0) * largest * 2**30
@@ -316,7 +314,7 @@ def _unfit(pod: Pod, wanted: Mapping[str, str], requests: Mapping[str, float], p
         return "has no GPU"
     for key, limit in pool["spec"].get("limits", {}).items():
         if requests.get(key, 0) > quantity(limit):
-            return f"may have {key} {limit} in all"
+            return f"is limited to {key} {limit} in total"
     return ""
 
 
@@ -325,10 +323,10 @@ def _unfit(pod: Pod, wanted: Mapping[str, str], requests: Mapping[str, float], p
 
 @dataclass(frozen=True)
 class End:
-    """One end of a connection: a pod of a namespace, or an address outside of the cluster.
+    """One end of a connection: a pod of a namespace, or an address outside the cluster.
 
     Attributes:
-        labels: Of the pod, as far as policies ask for them.
+        labels: The pod's labels, as far as policies use them.
     """
 
     namespace: str = ""
@@ -342,9 +340,9 @@ class End:
 def connects(
     documents: Iterable[Mapping[str, Any]], source: End, target: End, port: int, protocol: str = "TCP"
 ) -> bool:
-    """Whether network policies let a pod or an address call another on a port.
+    """Whether network policies allow a pod or an address to call another on a port.
 
-    Namespaces without a policy are open, as Kubernetes has it.
+    Namespaces without a policy are open, as in Kubernetes.
     """
     everything = list(documents)
     out = _allows(everything, source, target, port, protocol, "Egress") if source.namespace else True

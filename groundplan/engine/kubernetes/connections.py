@@ -17,14 +17,14 @@ _PLACES = {
     METADATA.address: "the node's metadata",
     AGENT.address: "the node's agent for Pod Identity",
 }
-# Ports at which something may listen somewhere: DNS, plain HTTP, TLS, SSH, MLflow, PostgreSQL, model servers, Knative,
+# Ports on which something may listen: DNS, plain HTTP, TLS, SSH, MLflow, PostgreSQL, model servers, Knative,
 # kubelet, Prometheus, Kafka.
 PORTS = (22, 53, 80, 443, 5000, 5432, 6443, 8012, 8080, 9090, 9098, 10250)
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One connection; ``ports`` of which any may be called, empty for all."""
+    """One connection; any of ``ports`` may be called, empty for all."""
 
     source: str
     target: str
@@ -38,16 +38,19 @@ def wanted(namespaces: Iterable[str]) -> list[Connection]:
     for name in namespaces:
         found.append(Connection(name, name, (), "among themselves"))
         if name == "monitoring":
-            found += [Connection(name, target, (), "Prometheus looks at every pod and node") for target in ("*",)]
+            found += [Connection(name, target, (), "Prometheus scrapes every pod and node") for target in ("*",)]
             continue
         found += [
             Connection(name, "kube-system", (53,), "names"),
             Connection(name, "the VPC", (443,), "AWS's private endpoints"),
             Connection(
-                name, "the internet", (443,), "S3 and DynamoDB by their gateway endpoints, and what the way out allows"
+                name,
+                "the internet",
+                (443,),
+                "S3 and DynamoDB through their gateway endpoints, and what egress rules allow",
             ),
             Connection(name, "the node's agent for Pod Identity", (80,), "credentials of the pod's role"),
-            Connection("monitoring", name, (), "Prometheus looks at every pod"),
+            Connection("monitoring", name, (), "Prometheus scrapes every pod"),
         ]
     return [
         *found,
@@ -57,7 +60,7 @@ def wanted(namespaces: Iterable[str]) -> list[Connection]:
         Connection("the VPC", "tracking", (5000,), "jobs of SageMaker reach MLflow through the load balancer"),
         Connection("istio-system", "models", (), "requests come through the gateway, at ports that Knative chooses"),
         Connection("knative-serving", "models", (), "requests to a model that is starting come through the activator"),
-        Connection("models", "istio-system", (), "an explainer asks its predictor through the gateway"),
+        Connection("models", "istio-system", (), "an explainer calls its predictor through the gateway"),
         Connection("models", "knative-serving", (), "the same, through the activator"),
     ]
 
@@ -74,7 +77,7 @@ def allowed(documents: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], tup
     for source in ends:
         for target in ends:
             if source.namespace not in spaces and target.namespace not in spaces:
-                continue  # none of ours
+                continue  # not one of ours
             ports = tuple(port for port in PORTS if connects(everything, source, target, port))
             if ports:
                 found[_named(source), _named(target)] = ports
@@ -86,7 +89,7 @@ def _named(end: End) -> str:
 
 
 def differences(documents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Connections that are needed and closed, or open and needed by nobody."""
+    """Connections that are needed but closed, or open but not needed."""
     everything = list(documents)
     spaces = sorted({item["metadata"]["name"] for item in everything if item["kind"] == "Namespace"})
     is_open, needed, found = allowed(everything), dict[tuple[str, str], set[int]](), list[str]()

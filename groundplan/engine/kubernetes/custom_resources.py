@@ -1,9 +1,9 @@
-"""Typed models of the custom resources the program makes: the fields it uses, with the bounds of their definitions.
+"""Typed models of the custom resources the program creates: the fields it uses, with the bounds of their definitions.
 
-Followed: karpenter.sh/v1 NodePool, karpenter.k8s.aws/v1 EC2NodeClass, serving.kserve.io/v1beta1 InferenceService,
+Modelled after: karpenter.sh/v1 NodePool, karpenter.k8s.aws/v1 EC2NodeClass, serving.kserve.io/v1beta1 InferenceService,
 monitoring.coreos.com/v1 PrometheusRule and PodMonitor, operator.knative.dev/v1beta1 KnativeServing,
 policy.sigstore.dev/v1beta1 ClusterImagePolicy. A field that is not
-here is refused, so that a typo can't reach a cluster, where an unknown field would be dropped without a word.
+here is refused, so that a typo can't reach a cluster, where an unknown field would be silently dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which images run in a cluster unsigned: namespaces, Sigstore's policies, and what its admission controller does with
+"""Which images run unsigned in a cluster: namespaces, Sigstore's policies, and what its admission controller does with
 the rest.
 
 https://docs.sigstore.dev/policy-controller/overview/
@@ -16,7 +16,7 @@ _DOCKER = ("index.docker.io/", "docker.io/", "registry-1.docker.io/")
 
 
 def unmatched_by(releases: Iterable[Mapping[str, Any]]) -> str:
-    """What the admission controller does with an image of which no policy speaks; empty where none is installed.
+    """What the admission controller does with an image that no policy matches; empty where none is installed.
 
     Args:
         releases: Inputs of the program's Helm releases.
@@ -29,7 +29,7 @@ def unmatched_by(releases: Iterable[Mapping[str, Any]]) -> str:
 
 
 def matches(glob: str, image: str) -> bool:
-    """Whether an image is one of a policy's pattern: ``*`` stands for a part of a path, ``**`` for any number of
+    """Whether an image matches a policy's pattern: ``*`` stands for one segment of a path, ``**`` for any number of
     them.
     """
     parts = re.split(r"(\*\*|\*)", _full(glob))
@@ -45,7 +45,7 @@ def matches(glob: str, image: str) -> bool:
 
 
 def _full(image: str) -> str:
-    """With the registry that an image without one comes from."""
+    """The image with the default registry added where it names none."""
     name = next((image.removeprefix(prefix) for prefix in _DOCKER if image.startswith(prefix)), image)
     first, slash, _ = name.partition("/")
     if name == image and (first.startswith("*") or first == "localhost" or (slash and re.search(r"[.:]", first))):
@@ -54,25 +54,25 @@ def _full(image: str) -> str:
 
 
 def unchecked(image: str, labels: Mapping[str, str], policies: Iterable[Mapping[str, Any]], unmatched: str) -> str:
-    """Why an image runs unchecked or is refused; empty where its signature is asked for, or nobody asks for any.
+    """Why an image runs unchecked or is refused; empty where its signature is required, or none is required at all.
 
     Args:
         labels: Of its namespace.
         policies: ``spec`` of each ClusterImagePolicy.
-        unmatched: As ``unmatched_by`` tells.
+        unmatched: As returned by ``unmatched_by``.
     """
     asked = [
         spec for spec in policies if any(matches(str(item.get("glob", "")), image) for item in spec.get("images", ()))
     ]
     watched = labels.get(_INCLUDE) == "true"
     if asked and not watched:
-        return f"{image} must be signed, and nobody looks: its namespace has no label {_INCLUDE}"
+        return f"{image} must be signed, but is not checked: its namespace has no label {_INCLUDE}"
     if any(spec.get("mode", "enforce") == "enforce" for spec in asked):
         return ""
     if asked:
         return f"{image} may be unsigned: the policy only warns"
     return (
-        f"no image policy speaks of {image}, and the admission controller refuses such"
+        f"no image policy matches {image}, so the admission controller refuses it"
         if watched and unmatched == "deny"
         else ""
     )

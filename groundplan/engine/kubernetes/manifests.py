@@ -1,4 +1,4 @@
-"""Manifests of a stack: what the program gives to Kubernetes, validated, one file an object."""
+"""Manifests of a stack: what the program gives to Kubernetes, validated, one file per object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
 
 
 class Made(Protocol):
-    """What of a resource a manifest is made of."""
+    """The parts of a resource that a manifest is built from."""
 
     @property
     def type(self) -> str:
@@ -36,7 +36,7 @@ class Made(Protocol):
 
 @dataclass(frozen=True)
 class Manifest:
-    """One object; ``resource`` is the Pulumi resource that makes it."""
+    """One object; ``resource`` is the Pulumi resource that creates it."""
 
     resource: str
     document: dict[str, Any]
@@ -67,7 +67,7 @@ class Rendered:
     """What ``groundplan render`` wrote.
 
     Attributes:
-        unknown: File and path of values that only a deployment can tell.
+        unknown: File and path of values that are known only after deployment.
         faults: File and reason of what Kubernetes would refuse.
     """
 
@@ -92,11 +92,11 @@ def render(root: Path, stack: str, out: Path) -> Rendered:
     """Preview a stack, validate its Kubernetes objects and write them below ``out``.
 
     Raises:
-        UsageError: The objectives are wrong, or ``out`` is a file.
+        UsageError: The objectives are invalid, or ``out`` is a file.
     """
     _check_folder(out)
     config = load_config(root, stack)
-    config.pop("kubernetes:renderYamlToDirectory", None)  # with it a program makes no charts
+    config.pop("kubernetes:renderYamlToDirectory", None)  # with it a program creates no charts
     manifests, charts = collect(preview(root, stack, config=config))
     items: list[Manifest | Chart] = [*manifests, *charts]
     found = Rendered(
@@ -142,8 +142,8 @@ def faults(document: dict[str, Any]) -> list[str]:
             return _against_schema(document)
         except kubernetes_validate.SchemaNotFoundError:
             return [
-                f"{document['apiVersion']} {document['kind']} is neither of Kubernetes {KUBERNETES_VERSION} nor a"
-                " custom resource known here"
+                f"{document['apiVersion']} {document['kind']} is neither part of Kubernetes {KUBERNETES_VERSION} nor a"
+                " known custom resource"
             ]
     found = []
     for model, part in ((Metadata, "metadata"), (known, "spec")):
@@ -159,7 +159,7 @@ def faults(document: dict[str, Any]) -> list[str]:
 
 
 def _against_schema(document: dict[str, Any]) -> list[str]:
-    """The first fault that is not a value known after deployment."""
+    """The first error that is not caused by a value known only after deployment."""
     import copy
 
     import kubernetes_validate
@@ -184,7 +184,7 @@ def _against_schema(document: dict[str, Any]) -> list[str]:
 
 
 def _pod_faults(spec: dict[str, Any], part: str) -> list[str]:
-    """A predictor is a PodSpec with more: its pod's own fields are held to Kubernetes' schema."""
+    """A predictor is a PodSpec with more fields: those of the pod are validated against Kubernetes' schema."""
     if not spec.get("containers"):
         return []
     pod = {
@@ -199,8 +199,8 @@ def _pod_faults(spec: dict[str, Any], part: str) -> list[str]:
 
 
 def write(folder: Path, manifests: list[Manifest], charts: list[Chart]) -> list[Path]:
-    """Write every object, and every chart's values, below ``folder``; files of an earlier run (they say so) that are
-    no more are removed.
+    """Write every object, and every chart's values, below ``folder``; files that an earlier run wrote (they are
+    marked) and that no longer exist are removed.
     """
     items: list[Manifest | Chart] = [*manifests, *charts]
     wanted = {item.file_name for item in items}
@@ -222,7 +222,7 @@ def write_one(folder: Path, item: Manifest | Chart) -> Path:
 
 
 def _ordered(value: Any) -> Any:
-    """Keys in an order that is always the same: what names an object first, the rest by the alphabet."""
+    """Keys in a fixed order: what identifies an object first, the rest alphabetically."""
     if isinstance(value, dict):
         first = [key for key in ("apiVersion", "kind", "metadata", "name", "namespace") if key in value]
         return {key: _ordered(value[key]) for key in (*first, *sorted(set(value) - set(first)))}
@@ -230,7 +230,7 @@ def _ordered(value: Any) -> Any:
 
 
 def unknowns(document: Any, path: str = "") -> list[str]:
-    """Paths of values that only a deployment can tell."""
+    """Paths of values that are known only after deployment."""
     if isinstance(document, dict):
         return [found for key, value in document.items() for found in unknowns(value, f"{path}.{key}".lstrip("."))]
     if isinstance(document, list):

@@ -1,8 +1,8 @@
 """Loaded by every Python child of the local cloud (it is on their PYTHONPATH): AWS itself can't be reached from them.
 
-It works below boto3, requests, urllib3 and their like, by refusing to resolve AWS's names and to connect to the
-addresses that hand out credentials. Libraries with sockets of their own (librdkafka, pyarrow's S3) are held back by the
-pinned environment alone.
+It works below boto3, requests, urllib3 and similar libraries, by refusing to resolve AWS's names and to connect to the
+addresses that hand out credentials. Libraries with their own sockets (librdkafka, pyarrow's S3) are restricted only by
+the pinned environment.
 """
 
 import os

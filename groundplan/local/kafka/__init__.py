@@ -1,1 +1,1 @@
-"""What stands before the local Kafka broker."""
+"""The proxy in front of the local Kafka broker."""

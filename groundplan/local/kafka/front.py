@@ -1,18 +1,19 @@
-"""Stands before the Kafka broker, for what it does otherwise than MSK.
+"""A proxy in front of the Kafka broker, for what the broker does differently from MSK.
 
 It ends its ApiVersions answer with tagged fields, as the protocol allows (KIP-482, KIP-511). Clients built on
 librdkafka before 2.1, kcat as distributions ship it among them, count their bytes wrongly and give up. The fields are
-optional, so they are taken out.
+optional, so they are removed.
 
-It makes each topic that a producer asks for. MSK is told not to (``auto.create.topics.enable=false``), so a misspelt
-name is an error there: here the wish is taken out of Metadata requests (KIP-204).
+It creates each topic that a producer requests. MSK is configured not to (``auto.create.topics.enable=false``), so a
+misspelt name is an error there: here that flag is cleared in Metadata requests (KIP-204).
 
-And it names no aborted transactions to who reads committed events only (KIP-98): ``aborted_transactions`` finds them by
-the marks that the broker writes into the log, and they are put into the answers to Fetch requests. Everything else
+And it does not report aborted transactions to clients that read committed events only (KIP-98):
+``aborted_transactions`` finds them by the control records that the broker writes into the log, and they are added to
+the answers to Fetch requests. Everything else
 passes through untouched and unread.
 
-Of clients that name themselves (client id ``groundplan.CALLER``) it notes which requests they make, not what is in
-them.
+For clients that identify themselves (client id ``groundplan.CALLER``) it records which requests they send, not their
+content.
 
 Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE``.
 """
@@ -32,7 +33,7 @@ from groundplan.local.calls import CALLER_PREFIX
 from groundplan.local.kafka import transactions
 
 METADATA, API_VERSIONS, INIT_PRODUCER_ID = 3, 18, 22
-# Requests by their key, as far as clients make them (https://kafka.apache.org/protocol#protocol_api_keys).
+# Requests by their key, as far as clients send them (https://kafka.apache.org/protocol#protocol_api_keys).
 NAMES = {
     0: "Produce",
     1: "Fetch",
@@ -62,8 +63,8 @@ NAMES = {
     44: "IncrementalAlterConfigs",
     60: "DescribeCluster",
 }
-_FREE = (API_VERSIONS, 71, 72)  # what every client may ask: versions, and whether its metrics are wanted (KIP-714)
-HEAD = 12  # bytes of a request that tell what it is: length, key, version and correlation id
+_FREE = (API_VERSIONS, 71, 72)  # what every client may request: versions, and whether its metrics are wanted (KIP-714)
+HEAD = 12  # bytes of a request that identify it: length, key, version and correlation id
 _log = logging.getLogger("groundplan.kafka")
 FIRST_FLEXIBLE = 3  # from this version on the answer has tagged fields
 
@@ -78,7 +79,7 @@ class _Side(asyncio.Protocol):
         self.waiting: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are not a subclass
         for data in self.waiting:
             self.transport.write(data)
         self.waiting.clear()
@@ -135,10 +136,10 @@ class _Link:
         self._kept = b""
         self._answer = bytearray()
         self._work: asyncio.Task[None] | None = None
-        self._passing = 0  # bytes of a request that are still to come and of no interest
+        self._passing = 0  # remaining bytes of a request that can be ignored
 
     def requests(self, data: bytes) -> bytes:
-        """Note whose answers are to be changed, let no Metadata request make a topic, and pass everything on."""
+        """Note whose answers must be changed, let no Metadata request create a topic, and pass everything on."""
         if self._passing >= len(data):
             self._passing -= len(data)
             return data
@@ -146,7 +147,7 @@ class _Link:
         self._passing, self._kept = 0, b""
         while len(rest) >= HEAD:
             size, key, version, correlation = struct.unpack_from(">ihhi", rest)
-            if size < HEAD - 4:  # no Kafka: for the broker to refuse
+            if size < HEAD - 4:  # not Kafka: the broker will refuse it
                 self._passing = sys.maxsize
                 return out + rest
             request = rest[: 4 + size]
@@ -164,7 +165,7 @@ class _Link:
         return out
 
     def answers(self, data: bytes) -> None:
-        """Change the answers that are to be changed, and pass everything on, in order."""
+        """Change the answers that must be changed, and pass everything on, in order."""
         if self._work is None and not self._pending:
             self.client.send(data)
             return
@@ -183,7 +184,7 @@ class _Link:
                 elif key == transactions.FETCH and self._log is not None:
                     frame = await transactions.with_aborted(frame, version, self._ends, self._log)
                 self.client.send(struct.pack(">i", len(frame)) + frame)
-        except (OSError, EOFError, struct.error) as error:  # better no answer than one that names none
+        except (OSError, EOFError, struct.error) as error:  # better no answer than one without aborted transactions
             _log.warning("an answer could not be read: %s: %s", type(error).__name__, error)
             self.client.close()
         finally:
@@ -197,16 +198,16 @@ _FIELD = 2  # bytes in which a request's first field says whether it is null
 
 
 class Calls:
-    """Which requests the platform's own clients make: client and request, each once, in a file."""
+    """Which requests the platform's own clients send: client and request, each once, in a file."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._seen = file, set[tuple[str, str]]()
 
     def note(self, request: bytes, key: int, version: int) -> None:
-        """Note a request by its head, as far as it is there."""
+        """Record a request by its header, as far as it has arrived."""
         (size,) = struct.unpack_from(">h", request, HEAD) if len(request) >= HEAD + 2 else (-1,)
         if size < 0 or len(request) < HEAD + 2 + size + _FIELD:
-            return  # no client id, or not all of it yet; the same client asks the same again
+            return  # no client id, or not all of it yet; the same client repeats the request
         client = request[HEAD + 2 : HEAD + 2 + size].decode("utf-8", "replace")
         if not client.startswith(CALLER_PREFIX) or key in _FREE:
             return
@@ -231,11 +232,11 @@ def _in_a_transaction(body: bytes, version: int) -> bool:
     """Whether an InitProducerId request names a transactional id: its first field, which may be null."""
     if version < 2:
         return body[:_FIELD] != b"\xff\xff"
-    return body[1:_FIELD] != b"\0"  # behind the head's tagged fields, of which there are none
+    return body[1:_FIELD] != b"\0"  # after the header's tagged fields, which are empty
 
 
 class _Log:
-    """Reads the broker's log for itself."""
+    """Reads the broker's log directly."""
 
     def __init__(self, port: int) -> None:
         self._port, self._lock = port, asyncio.Lock()
@@ -258,7 +259,7 @@ class _Log:
 
 
 def _frame(buffer: bytearray) -> bytes | None:
-    """The first whole frame of a buffer, without its length; None if it is not all there."""
+    """The first complete frame of a buffer, without its length; None if it is incomplete."""
     if len(buffer) < 4:
         return None
     (size,) = struct.unpack_from(">i", buffer)
@@ -266,12 +267,12 @@ def _frame(buffer: bytearray) -> bytes | None:
 
 
 def without_creation(request: bytes, version: int) -> bytes:
-    """A Metadata request that asks for no topic to be made; before version 4 none can say so.
+    """A Metadata request with topic creation switched off; versions before 4 have no such flag.
 
     https://kafka.apache.org/protocol#The_Messages_Metadata
     """
-    # Behind the wish stand whether to tell operations of the cluster (8 to 10) and of topics (from 8 on), and tagged
-    # fields (from 9 on).
+    # After this flag come those for authorized operations of the cluster (8 to 10) and of topics (from 8 on), and
+    # tagged fields (from 9 on).
     place = {4: 1, 5: 1, 6: 1, 7: 1, 8: 3, 9: 4, 10: 4}.get(version, 3 if version > 10 else 0)
     tagged = version >= 9 and request[-1] != 0
     if not place or tagged or len(request) < HEAD + place or request[-place] != 1:
@@ -282,7 +283,7 @@ def without_creation(request: bytes, version: int) -> bytes:
 def readable(frame: bytes, version: int) -> bytes:
     """An ApiVersions answer with no tagged fields at its end, and no newer Fetch than ``transactions`` can read.
 
-    Of version 3 and newer it is: correlation id, error, keys, throttle time, tagged fields. An answer that has another
+    From version 3 on it consists of: correlation id, error, keys, throttle time, tagged fields. An answer of another
     form, such as the version 0 that reports an unsupported version, is returned as it is.
     """
     (error,) = struct.unpack_from(">h", frame, 4)
@@ -350,7 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broker-port", type=int, required=True)
-    parser.add_argument("--calls", type=Path, help="where to note what the platform's own clients ask for")
+    parser.add_argument("--calls", type=Path, help="file that records what the platform's own clients request")
     arguments = parser.parse_args()
     import uvloop
 

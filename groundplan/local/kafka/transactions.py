@@ -1,11 +1,11 @@
-"""Names the aborted transactions in answers to Fetch requests, as Kafka does for who reads committed events only
-(KIP-98).
+"""Adds the aborted transactions to answers to Fetch requests, as Kafka does for clients that read committed events
+only (KIP-98).
 
-A consumer can't know by itself which events of a transaction to leave out: the mark that ends it stands behind them in
-the log. The marks that the broker has written are looked up ahead, first from the beginning of the log, then from where
-the last look ended.
+A consumer can't know by itself which events of a transaction to leave out: the control record that ends it comes after
+them in the log. The control records that the broker has written are read ahead, first from the beginning of the log,
+then from where the last read ended.
 
-Only Fetch of versions 4 to 11 is read; the front tells its clients that there are no newer ones. Formats:
+Only Fetch of versions 4 to 11 is read; the proxy reports to its clients that there are no newer ones. Formats:
 https://kafka.apache.org/protocol#The_Messages_Fetch and https://kafka.apache.org/documentation/#messageformat
 """
 
@@ -29,7 +29,7 @@ Log = Callable[[str, int, int], Awaitable[bytes]]
 
 @dataclass(frozen=True)
 class Batch:
-    """The head of a batch of records, and of a mark what it marks."""
+    """The header of a batch of records, and the type of a control record."""
 
     first: int
     last: int
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Aborted:
-    """A transaction of which no event counts: from ``first`` to the offset of its mark."""
+    """An aborted transaction: from ``first`` to the offset of its control record."""
 
     producer: int
     first: int
@@ -49,7 +49,7 @@ class Aborted:
 
 @dataclass
 class Ends:
-    """How the transactions of one partition ended, as far as its log has been looked through."""
+    """How the transactions of one partition ended, as far as its log has been read."""
 
     next: int = 0
     aborted: list[Aborted] = field(default_factory=list)
@@ -57,11 +57,11 @@ class Ends:
 
     @property
     def open(self) -> bool:
-        """Whether there are transactions whose end was not seen yet."""
+        """Whether there are transactions whose end has not been read yet."""
         return bool(self._begun)
 
     def look(self, records: bytes) -> bool:
-        """Go on with what follows in the log; whether there was anything new."""
+        """Continue with what follows in the log; returns whether there was anything new."""
         before = self.next
         for batch in batches(records):
             if batch.first < self.next or not batch.transactional:
@@ -76,7 +76,7 @@ class Ends:
 
 
 def batches(records: bytes) -> Iterator[Batch]:
-    """The heads of all whole batches of format 2; older formats know no transactions."""
+    """The headers of all complete batches of format 2; older formats have no transactions."""
     place = 0
     while place + _HEAD.size <= len(records):
         base, length, _, magic, _, attributes, last, _, _, producer, _, _, _ = _HEAD.unpack_from(records, place)
@@ -94,7 +94,7 @@ def _mark(record: bytes) -> int | None:
     """What a control record says: its key is a version and a type, 0 for an abort and 1 for a commit."""
     _, place = _zigzag(record, 0)  # its length
     place += 1  # attributes
-    for _ in range(2):  # how much later and how much further than the batch's first
+    for _ in range(2):  # timestamp and offset relative to the batch's first
         _, place = _zigzag(record, place)
     size, place = _zigzag(record, place)
     return struct.unpack_from(">hh", record, place)[1] if size >= 4 and place + 4 <= len(record) else None
@@ -114,13 +114,13 @@ def varint(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _zigzag(data: bytes, place: int) -> tuple[int, int]:
-    """The same with a sign, as records have it."""
+    """The same with a sign, as records encode it."""
     value, place = varint(data, place)
     return (value >> 1) ^ -(value & 1), place
 
 
 def reads_committed(request: bytes, version: int) -> bool:
-    """Whether a Fetch request (with its length) asks for committed events only."""
+    """Whether a Fetch request (with its length) requests committed events only."""
     if not FIRST <= version <= NEWEST or len(request) < 14:
         return False
     client: int = struct.unpack_from(">h", request, 12)[0]
@@ -129,11 +129,11 @@ def reads_committed(request: bytes, version: int) -> bool:
 
 
 async def with_aborted(answer: bytes, version: int, ends: dict[tuple[str, int], Ends], log: Log) -> bytes:
-    """A Fetch answer (without its length) that names the aborted transactions of the events in it.
+    """A Fetch answer (without its length) that lists the aborted transactions of the events in it.
 
     Args:
         ends: What is known of each topic's partitions; it grows.
-        log: Gives records of a topic's partition from an offset on.
+        log: Reads records of a topic's partition from an offset on.
     """
     read = _Reader(answer)
     read.skip(4 + 4 + (6 if version >= 7 else 0))  # correlation id, throttle time; error and session
@@ -172,7 +172,7 @@ async def _among(
     """The aborted transactions that have events among these, in the order in which they began.
 
     Args:
-        reach: The log's first offset, and the one behind its last.
+        reach: The log's first offset, and the one after its last.
     """
     lowest, highest = heads[0].first, heads[-1].last
     known.next = max(known.next, reach[0])
@@ -184,7 +184,7 @@ async def _among(
 
 
 def request(topic: str, partition: int, offset: int) -> bytes:
-    """A Fetch request (version 4, with its length) for whatever stands in a partition from an offset on."""
+    """A Fetch request (version 4, with its length) for a partition's records from an offset on."""
     name = topic.encode()
     body = struct.pack(">hhih", FETCH, FIRST, 0, -1) + struct.pack(">iiiib", -1, WAIT_MS, 1, AT_ONCE, 0)
     body += struct.pack(">ih", 1, len(name)) + name + struct.pack(">iiqi", 1, partition, offset, AT_ONCE)
@@ -192,7 +192,7 @@ def request(topic: str, partition: int, offset: int) -> bytes:
 
 
 def records(answer: bytes) -> bytes:
-    """What came back for it (without its length)."""
+    """The records of its answer (without its length)."""
     read = _Reader(answer)
     read.skip(4 + 4)  # correlation id, throttle time
     if not read.number(">i"):
@@ -204,7 +204,7 @@ def records(answer: bytes) -> bytes:
 
 
 class _Reader:
-    """Numbers and texts of an answer, one after the other."""
+    """Reads numbers and texts of an answer, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self.place = data, 0

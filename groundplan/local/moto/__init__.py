@@ -1,1 +1,1 @@
-"""The local cloud: the Pulumi program applied in process, its AWS resources made in a moto server."""
+"""The local cloud: the Pulumi program applied in process, its AWS resources created in a moto server."""

@@ -21,7 +21,7 @@ class Applied:
     """What one run of the program did.
 
     Attributes:
-        records: Every resource and component, in the order they were made.
+        records: Every resource and component, in the order they were created.
         outputs: The stack's outputs.
         deleted: Records that the program no longer has.
     """
@@ -32,12 +32,12 @@ class Applied:
 
     @property
     def made(self) -> list[Record]:
-        """Resources made for real."""
+        """Resources that were really created."""
         return [record for record in self.records if record.applied]
 
     @property
     def recorded(self) -> list[Record]:
-        """Resources that the local cloud can't make and only lists."""
+        """Resources that the local cloud can't create and only lists."""
         return [record for record in self.records if not record.applied and record.id]
 
 
@@ -51,19 +51,19 @@ def apply(
     generation: str,
     program: Callable[[], None] | None = None,
 ) -> Applied:
-    """Run the program and make its resources at ``endpoint``.
+    """Run the program and create its resources at ``endpoint``.
 
     Args:
         root: The project's folder (``Pulumi.yaml``, ``stacks/``, ``__main__.py``).
         endpoint: Address of the AWS API that plays the cloud.
         state_file: Where records are kept between runs, JSON.
         manifests: Folder for rendered Kubernetes objects.
-        generation: Names this life of the cloud; records of another life are worthless, since moto forgets.
+        generation: Identifies this run of the cloud; records of another run are useless, since moto forgets.
         program: What to run instead of the project's ``__main__.py``.
 
     Raises:
-        GroundplanError: A resource could not be made; nothing after it was.
-        UsageError: The objectives are wrong.
+        GroundplanError: A resource could not be created; nothing after it was.
+        UsageError: The objectives are invalid.
     """
     from groundplan.engine.kubernetes.manifests import write_one
 
@@ -84,7 +84,7 @@ def apply(
     try:
         outputs = run(entry, monitor, stack, settings, project=project_name(root))
     finally:
-        # What was made before a failure is kept on record, so that the next run goes on from there.
+        # What was created before a failure stays on record, so that the next run continues from there.
         _save_records(state_file, generation, {**{record.urn: record for record in monitor.gone}, **monitor.records})
     gone = monitor.gone
     for record in reversed(gone):

@@ -1,4 +1,4 @@
-"""boto3 clients of the local cloud: they know one address, one pair of test credentials, and refuse every other."""
+"""boto3 clients of the local cloud: they use one address and one pair of test credentials, and refuse all others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from groundplan.local.calls import CALLER_PREFIX
 from spec.errors import GroundplanError
 
-ACCESS_KEY, SECRET_KEY = "testing", "testing"  # moto accepts any pair; these are nobody's
+ACCESS_KEY, SECRET_KEY = "testing", "testing"  # moto accepts any pair; these belong to no account
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_making = threading.Lock()  # a botocore session is not safe to make clients from in several threads
+_making = threading.Lock()  # creating clients from a botocore session is not thread-safe
 
 
 @cache
@@ -25,7 +25,7 @@ def session() -> Any:
     # Without profile, so that a profile named in the environment is not even looked for.
     made = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
     own = os.environ.get("AWS_ACCESS_KEY_ID", "")
-    key = own if own.startswith(CALLER_PREFIX) else ACCESS_KEY  # a process of the platform is named by its key
+    key = own if own.startswith(CALLER_PREFIX) else ACCESS_KEY  # a process of the platform is identified by its key
     return boto3.Session(aws_access_key_id=key, aws_secret_access_key=SECRET_KEY, botocore_session=made)
 
 

@@ -1,5 +1,5 @@
-"""A cloud to which nothing is sent: requests are held to AWS's models, and answered with what the models say an
-answer has.
+"""A cloud to which nothing is sent: requests are validated against AWS's models, and answered with what the models
+say an answer contains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from groundplan.local.moto.rules import Cloud
 from groundplan.local.moto.shapes import model, refuse_wrong
 
-_DEEPEST = 8  # some shapes hold themselves
+_DEEPEST = 8  # some shapes contain themselves
 
 
 def dry(cloud: Cloud) -> Cloud:

@@ -1,4 +1,4 @@
-"""What a program asks of AWS while it runs."""
+"""What a program looks up in AWS while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def look_up(cloud: Cloud, token: str, arguments: Mapping[str, Any]) -> Answer:
     """The answer to a look-up (``aws:index/getRegion:getRegion``).
 
     Raises:
-        GroundplanError: The local cloud does not know this one.
+        GroundplanError: The local cloud does not support this look-up.
     """
     if token not in _ANSWERS:
         raise GroundplanError(

@@ -1,7 +1,7 @@
-"""Makes, changes, reads and deletes single resources of the local cloud, each by the rule of its type.
+"""Creates, changes, reads and deletes single resources of the local cloud, each by the rule of its type.
 
-Whoever asks (the program run in this process, or Pulumi's engine through ``groundplan provider``), the calls are the
-same.
+The calls are the same for every caller (the program run in this process, or Pulumi's engine through ``groundplan
+provider``).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _NOT_THERE = (
 
 
 class Maker:
-    """Knows the cloud, and nothing of what was made before."""
+    """Has access to the cloud, but no record of what was created before."""
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
 
     def make(self, type_: str, name: str, inputs: Inputs) -> Made:
-        """Make one resource; a type without a rule is given a name, and what others need of it.
+        """Create one resource; a type without a rule gets a name, and the outputs that others need.
 
         Args:
             type_: Pulumi's type token.
@@ -64,7 +64,7 @@ class Maker:
             return rule.make(cloud, plain) if rule.make else self._call(cloud, rule, plain, name)
 
     def can_change(self, type_: str, changed: set[str]) -> bool:
-        """Whether these inputs can be changed where the resource stands."""
+        """Whether these inputs can be changed in place."""
         rule = rule_for(type_)
         if rule is None or rule.idempotent:
             return True
@@ -73,12 +73,12 @@ class Maker:
     def change(
         self, type_: str, name: str, before: Mapping[str, Any], inputs: Inputs, physical: str, outputs: dict[str, Any]
     ) -> Made:
-        """Change one resource where it stands; ``can_change`` was asked.
+        """Change one resource in place; ``can_change`` was called before.
 
         Args:
             before: Its inputs until now.
             physical: Its physical id.
-            outputs: What it had beside its inputs.
+            outputs: Its outputs in addition to its inputs.
         """
         rule = rule_for(type_)
         if rule is None:
@@ -106,7 +106,7 @@ class Maker:
         return physical, outputs
 
     def delete(self, type_: str, name: str, inputs: Mapping[str, Any], physical: str) -> None:
-        """Undo one resource, if its rule knows how; what can't be undone stays until the cloud is stopped."""
+        """Delete one resource, if its rule says how; what can't be deleted stays until the cloud is stopped."""
         rule = rule_for(type_)
         if rule is None or rule.delete is None:
             return
@@ -118,10 +118,10 @@ class Maker:
                 cloud.call(rule.service, rule.delete[0], self._request(cloud, rule, *rule.delete, inputs, physical))
 
     def read(self, type_: str, inputs: Mapping[str, Any], physical: str, outputs: Mapping[str, Any]) -> Inputs | None:
-        """A resource's inputs as the cloud has them now, as far as it tells: what was given and is otherwise now.
+        """A resource's inputs as the cloud has them now, as far as it reports them: the given ones, with changes.
 
         Returns:
-            None where the resource is there no more.
+            None where the resource no longer exists.
         """
         rule = rule_for(type_)
         if rule is None or rule.read is None:
@@ -136,10 +136,10 @@ class Maker:
         return actual if there is None else {**actual, "tags": there}
 
     def told(self, type_: str, inputs: Mapping[str, Any], physical: str) -> Any:
-        """What the cloud tells of a resource, in its own form; None where it is there no more.
+        """What the cloud reports about a resource, in its own form; None where it no longer exists.
 
         Args:
-            inputs: What the rule's request needs beside the id.
+            inputs: What the rule's request needs in addition to the id.
         """
         import jmespath
         from botocore.exceptions import ClientError
@@ -166,7 +166,7 @@ class Maker:
     def tags(
         self, type_: str, inputs: Mapping[str, Any], physical: str, outputs: Mapping[str, Any]
     ) -> dict[str, str] | None:
-        """A resource's tags without AWS's own; None where the cloud keeps none of this type."""
+        """A resource's tags without AWS's own; None where the cloud keeps no tags of this type."""
         rule = rule_for(type_)
         found = (
             None
@@ -214,8 +214,8 @@ class Maker:
         inputs: Mapping[str, Any],
         physical: str,
     ) -> dict[str, Any]:
-        """A request of the templates' values, each in the form that the operation takes: a dot makes a nested one, a
-        list is made of one.
+        """A request with the templates' values, each in the form that the operation takes: a dot creates a nested one,
+        and a single value becomes a list.
         """
         shape = input_shape(rule.service, operation)
         request: dict[str, Any] = {}

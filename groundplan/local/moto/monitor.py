@@ -1,4 +1,4 @@
-"""Pulumi's resource monitor for the local cloud: what the engine would plan, made at once with boto3.
+"""Pulumi's resource monitor for the local cloud: what the engine would plan, created immediately with boto3.
 
 It extends ``pulumi.runtime.mocks.MockMonitor``, Pulumi's own extension point for programs that run without an engine.
 """
@@ -54,23 +54,23 @@ class LocalMocks(Mocks):
         self._cloud = cloud
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        """Never called: the monitor makes resources itself."""
-        raise AssertionError("LocalMonitor makes the resources")
+        """Never called: the monitor creates resources itself."""
+        raise AssertionError("LocalMonitor creates the resources")
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], Any]:
         """Answer a look-up.
 
         Raises:
-            GroundplanError: The local cloud does not know this one.
+            GroundplanError: The local cloud does not support this look-up.
         """
         return look_up(self._cloud, args.token, args.args), []
 
 
 class LocalMonitor(MockMonitor):
-    """Makes every resource that has a rule, records the others, and reuses what is already there.
+    """Creates every resource that has a rule, records the others, and reuses what already exists.
 
     Args:
-        cloud: Where resources are made.
+        cloud: Where resources are created.
         known: Records of the last run against the same cloud, by URN.
     """
 
@@ -99,7 +99,7 @@ class LocalMonitor(MockMonitor):
         return empty_pb2.Empty()
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-        """Make or record one resource and answer with its outputs."""
+        """Create or record one resource and answer with its outputs."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
@@ -110,7 +110,9 @@ class LocalMonitor(MockMonitor):
         wrapped = rpc.deserialize_properties(request.object)
         for key in DOCUMENTS:
             if isinstance(wrapped.get(key), Mapping) and request.type.startswith("aws:"):
-                wrapped[key] = json.dumps(_unwrap(wrapped[key]), sort_keys=True)  # the wire format keeps no order
+                wrapped[key] = json.dumps(
+                    _unwrap(wrapped[key]), sort_keys=True
+                )  # the wire format does not keep the order
         ignored = set(request.ignoreChanges)
         inputs = {key: _unwrap(value) for key, value in wrapped.items()}
         shown = {key: _redact(value) for key, value in wrapped.items()}
@@ -148,7 +150,7 @@ class LocalMonitor(MockMonitor):
         return resource_pb2.RegisterResourceResponse(urn=urn, id=record.id, object=answer)
 
     def _former_urns(self, request: Any) -> list[str]:
-        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine reckons
+        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine computes
         them.
 
         https://www.pulumi.com/docs/iac/concepts/resources/options/aliases/
@@ -188,14 +190,13 @@ class LocalMonitor(MockMonitor):
             record.id, record.outputs = self._maker.make(record.type, record.name, inputs)
         else:
             raise GroundplanError(
-                f"{', '.join(sorted(changed)) or 'a secret'} changed, and the local cloud can't change that where it"
-                " stands",
+                f"{', '.join(sorted(changed)) or 'a secret'} changed, and the local cloud can't change that in place",
                 where=f"resource {record.name} ({record.type})",
-                fix="run `groundplan down`, then `groundplan up`; or take the change back",
+                fix="run `groundplan down`, then `groundplan up`; or undo the change",
             )
 
     def delete(self, record: Record) -> None:
-        """Undo one resource, if its rule knows how; what can't be undone stays until the cloud is stopped."""
+        """Delete one resource, if its rule says how; what can't be deleted stays until the cloud is stopped."""
         if record.applied:
             self._maker.delete(record.type, record.name, record.inputs, record.id)
 
@@ -218,7 +219,7 @@ def _unwrap(value: Any) -> Any:
     if isinstance(value, list):
         return [_unwrap(item) for item in value]
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # the wire format knows no whole numbers
+        return int(value)  # the wire format has no whole numbers
     return value
 
 

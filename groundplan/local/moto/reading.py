@@ -1,7 +1,7 @@
-"""What AWS tells of a resource, in the form of what was asked for.
+"""What AWS reports about a resource, in the form in which it was requested.
 
-The way back of ``shapes.to_request``. It is led by what was given: AWS fills in defaults and spells in its own way, and
-neither is a change.
+The inverse of ``shapes.to_request``. It is guided by the given inputs: AWS fills in defaults and uses its own spelling,
+and neither is a change.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def as_inputs(
 
     Args:
         given: Inputs as they were given, in Pulumi's spelling.
-        found: What AWS tells, in AWS's.
+        found: What AWS reports, in AWS's spelling.
         rename: Pulumi's name -> AWS's, where they differ in more than spelling.
 
     Returns:
-        ``given``, but for values that AWS tells otherwise.
+        ``given``, except for values that differ in AWS.
     """
     members = {name.lower(): name for name in found}
     actual: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def as_inputs(
 def of_type(
     hints: Mapping[str, Any], found: Mapping[str, Any], rename: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
-    """Inputs of a resource of which nobody gave any: whatever of its type AWS tells.
+    """Inputs of a resource for which none were given: everything of its type that AWS reports.
 
     Args:
         hints: Python type of each input, by Pulumi's name.
@@ -58,8 +58,8 @@ def of_type(
 
 
 def _member(members: Mapping[str, str], key: str, rename: Mapping[str, str | None]) -> str | None:
-    """How AWS calls an input in what it tells."""
-    # A name that only orders a change (`GroupName`) is told under the plain one.
+    """AWS's name of an input in its responses."""
+    # A name that only requests a change (`GroupName`) is returned under the plain one.
     names = [spelled for part in (rename.get(key, key), key) if part for spelled in spellings(part.rpartition(".")[2])]
     return next((members[spelled] for spelled in names if spelled in members), None)
 
@@ -97,7 +97,7 @@ def _typed(hint: Any, found: Any) -> Any:
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """What a value may be once it is there: no promises of it."""
+    """A value with its outputs resolved: it is known."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
     return [
         kind
@@ -165,7 +165,7 @@ def _listed(given: list[Any], found: Any) -> Any:
 
 
 def as_map(found: list[Any]) -> dict[str, Any] | None:
-    """AWS's list of pairs as a map; None where it is none."""
+    """AWS's list of pairs as a map; None where it is not one."""
     for key, value in (
         ("Key", "Value"),
         ("key", "value"),

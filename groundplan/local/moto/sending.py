@@ -1,4 +1,4 @@
-"""Requests to the local cloud's AWS API: held to AWS's models, and sent by clients that are kept."""
+"""Requests to the local cloud's AWS API: validated against AWS's models, and sent by clients that are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from groundplan.local.moto.shapes import refuse_wrong
 def sender(endpoint: str) -> Callable[[str, str, str, Mapping[str, Any]], dict[str, Any]]:
     """A function that checks and sends AWS requests: of a region, service, operation and its parameters.
 
-    Clients are kept, since making one costs more than a call.
+    Clients are kept, since creating one costs more than a call.
     """
     from botocore import xform_name
 

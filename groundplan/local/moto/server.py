@@ -1,10 +1,10 @@
-"""The moto server, completed where the platform needs more of AWS than moto has.
+"""The moto server, extended where the platform needs more of AWS than moto has.
 
 - SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
   until the local hosting (``groundplan.local.hosting``) says that its containers answer.
-- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once a period; here what
-  comes in one request is a period.)
-- Requests take turns: moto's backends are not safe to use from several threads at once.
+- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once per period; here each
+  request is one period.)
+- Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
@@ -39,7 +39,7 @@ def complete_moto() -> None:
 
 
 class _Revision:
-    """Counts changes of endpoints, so that the hosting sees cheaply that something is new."""
+    """Counts changes of endpoints, so that the hosting can cheaply detect changes."""
 
     number = 0
 
@@ -97,11 +97,11 @@ def _add_update_endpoint() -> None:
 
 
 def _hosting_api(application: Any) -> Any:
-    """Moto's WSGI application, one request at a time, with paths of our own: the revision, an endpoint's state, the
+    """Moto's WSGI application, one request at a time, with our own paths: the revision, an endpoint's state, the
     calls that were made.
     """
-    # Moto's backends are plain dictionaries that fail when one thread walks what another changes. Its work is all
-    # computing, so nothing is lost by taking turns; only SQS's long polling waits.
+    # Moto's backends are plain dictionaries that fail when one thread iterates over what another changes. Its work
+    # is all computing, so serializing loses nothing; only SQS's long polling waits.
     turn = threading.Lock()
     recorder = Recorder(application)
 
@@ -128,7 +128,7 @@ def _set_state(name: str, state: dict[str, Any]) -> None:
 
     for account in sagemaker_backends.values():
         for backend in account.values():
-            # A state that was found for an older configuration says nothing about the one that came since.
+            # A state that was found for an older configuration says nothing about the current one.
             if (
                 name in backend.endpoints
                 and backend.endpoints[name].endpoint_config_name == state["EndpointConfigName"]

@@ -1,8 +1,8 @@
 """Requests shaped and checked by botocore's service models.
 
-Pulumi's inputs and AWS's parameters name the same things in two spellings (``kmsMasterKeyId``, ``KMSMasterKeyID``).
+Pulumi's inputs and AWS's parameters spell the same names differently (``kmsMasterKeyId``, ``KMSMasterKeyID``).
 ``to_request`` translates by the service model, so that a rule has to name only what really differs, and ``check``
-holds a request to the model's enums, patterns and lengths, which neither boto3 nor moto does.
+validates a request against the model's enums, patterns and lengths, which neither boto3 nor moto does.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def to_request(shape: Any, value: Any, where: str) -> Any:
                 continue
             name = next((members[spelling] for spelling in spellings(key) if spelling in members), None)
             if name is None:
-                raise GroundplanError(f"{key!r} is no parameter of {shape.name}", where=where)
+                raise GroundplanError(f"{key!r} is not a parameter of {shape.name}", where=where)
             request[name] = to_request(shape.members[name], item, f"{where}.{key}")
         return request
     if shape.type_name == "list":
@@ -85,7 +85,7 @@ def _scalar(shape: Any, value: Any) -> Any:
 
 
 def refuse_wrong(service: str, operation: str, request: Mapping[str, Any]) -> None:
-    """Hold a request to its model.
+    """Validate a request against its model.
 
     Raises:
         GroundplanError: AWS would refuse it.
@@ -93,7 +93,7 @@ def refuse_wrong(service: str, operation: str, request: Mapping[str, Any]) -> No
     shape = input_shape(service, operation)
     if shape is not None and (faults := check(shape, request)):
         raise GroundplanError(
-            f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="mend the component's arguments"
+            f"AWS would refuse this {operation}: {'; '.join(faults)}", fix="fix the component's arguments"
         )
 
 
@@ -138,7 +138,7 @@ def _length(shape: Any, size: float, path: str, unit: str) -> list[str]:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str] | None:
-    # The models hold Java patterns. Their Unicode classes (\\p{L}) have no counterpart in Python; those go unchecked.
+    # The models have Java patterns. Their Unicode classes (\\p{L}) have no counterpart in Python; those go unchecked.
     if r"\p{" in pattern or r"\P{" in pattern:
         return None
     try:

@@ -1,8 +1,8 @@
 """Tags of any resource: read and changed by the operations that the service's model has for it.
 
-Services name these operations alike, and spell them in many ways (``TagResource``, ``AddTags``, ``TagQueue``; a list of
-pairs, a map; the resource's ARN, its id). What they are is read from botocore's models; only what no model tells stands
-in ``_OF_TYPE``.
+Services have similar operations, spelled in many ways (``TagResource``, ``AddTags``, ``TagQueue``; a list of pairs, a
+map; the resource's ARN, its id). They are read from botocore's models; only what no model contains is listed in
+``_OF_TYPE``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LACKING = (
     "aws:iot/roleAlias:RoleAlias",
 )
 _BUCKET = "aws:s3/bucket:Bucket"
-_BY_ID = ("ec2", "iam", "sqs", "kms", "secretsmanager")  # the others ask for the ARN
+_BY_ID = ("ec2", "iam", "sqs", "kms", "secretsmanager")  # the others require the ARN
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _by_model(type_: str, service: str) -> _Operations | None:
         "s3",
         "iam",
         "cloudtrail",
-    ):  # no operation of theirs is for every kind of resource, or it takes lists
+    ):  # they have no operation for every kind of resource, or it takes lists
         return None
     known = set(model(service).operation_names)
     found = [next((name for name in names if name in known), "") for names in (_ADD, _REMOVE, _LIST)]
@@ -71,7 +71,7 @@ def _by_model(type_: str, service: str) -> _Operations | None:
 
 
 def can_change(type_: str, service: str) -> bool:
-    """Whether the local cloud can give a resource of this type other tags where it stands."""
+    """Whether the local cloud can change the tags of a resource of this type in place."""
     if type_ in LACKING:
         return False
     return type_ == _BUCKET or service == "ec2" or _by_model(type_, service) is not None
@@ -80,7 +80,7 @@ def can_change(type_: str, service: str) -> bool:
 def change(
     cloud: Cloud, type_: str, service: str, physical: str, arn: str, before: Mapping[str, str], tags: Mapping[str, str]
 ) -> None:
-    """Give a resource these tags, and take the others of ``before`` from it."""
+    """Give a resource these tags, and remove those of ``before`` that are not among them."""
     gone = sorted(set(before) - set(tags))
     if type_ == _BUCKET:
         pairs = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
@@ -114,7 +114,7 @@ def change(
 
 
 def read(cloud: Cloud, type_: str, service: str, physical: str, arn: str) -> dict[str, str] | None:
-    """The tags that a resource has; None where the service does not tell."""
+    """The tags that a resource has; None where the service does not report them."""
     from botocore.exceptions import ClientError
 
     if type_ in LACKING:

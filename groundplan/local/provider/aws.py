@@ -1,4 +1,4 @@
-"""AWS as a provider of Pulumi's, on the local cloud."""
+"""Pulumi's AWS provider, on the local cloud."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _AUTONAMED = (
     "domainName",
     "dashboardName",
     "topicName",
-)  # inputs that are given a name where they have none
-_OWN_NAMES = {"aws:s3/bucket:Bucket": 63, "aws:iam/role:Role": 64}  # longest names that AWS takes
-_HEX = 7  # as the real provider has it: the resource's name, and so many digits
+)  # inputs that get a generated name where none is given
+_OWN_NAMES = {"aws:s3/bucket:Bucket": 63, "aws:iam/role:Role": 64}  # longest names that AWS allows
+_HEX = 7  # as in the real provider: the resource's name, followed by this many digits
 
 
 class Aws:
@@ -53,13 +53,13 @@ class Aws:
         """The provider of a region.
 
         Raises:
-            UsageError: The account is none that the configuration allows.
+            UsageError: The configuration does not allow the account.
         """
         cloud = self._maker.cloud
         allowed = [str(account) for account in _parsed(config.get("allowedAccountIds")) or []]
         if allowed and cloud.account_id not in allowed:
             raise UsageError(
-                f"the local cloud plays account {cloud.account_id}, and the stack allows {', '.join(allowed)} only",
+                f"the local cloud acts as account {cloud.account_id}, but the stack allows only {', '.join(allowed)}",
                 where="aws:allowedAccountIds",
                 fix="start it for that stack: groundplan provider --stack NAME",
             )
@@ -98,7 +98,7 @@ class Aws:
         inputs["__named"] = key
 
     def _refusals(self, token: str, name: str, inputs: Properties) -> list[tuple[str, str]]:
-        """What AWS's API would refuse, as far as its models tell; nothing is sent."""
+        """What AWS's API would refuse, as far as its models show; nothing is sent."""
         if rule_for(token) is None or _has_unknown(inputs):
             return []
         try:
@@ -108,20 +108,20 @@ class Aws:
         return []
 
     def diff(self, token: str, path: str) -> bool:
-        """Whether a change there makes another resource."""
+        """Whether a change there replaces the resource."""
         return replacing.replaces(token, path)
 
     def deletes_first(self, inputs: Properties) -> bool:
-        """A name that was not made up can't be had twice."""
+        """A name that was not generated can't be used twice."""
         return "__named" not in inputs and any(key in inputs for key in _AUTONAMED)
 
     def preview(self, token: str, name: str, inputs: Properties) -> Properties:
-        """Inputs and outputs as far as they are known before there is a resource."""
+        """Inputs and outputs as far as they are known before the resource exists."""
         of = resource_type(token)
         return {**inputs, **(unknown_outputs(of, inputs) if of else {}), **self._tags_all(token, inputs)}
 
     def create(self, token: str, name: str, inputs: Properties) -> tuple[str, Properties]:
-        """Make it; id and outputs."""
+        """Create it; returns id and outputs."""
         physical, outputs = self._maker.make(token, name, self._sent(token, inputs))
         return physical, self._state(token, name, inputs, outputs)
 
@@ -135,7 +135,7 @@ class Aws:
         news: Properties,
         warn: Callable[[str], None],
     ) -> Properties:
-        """Change it where it stands; its state after that."""
+        """Change it in place; returns its new state."""
         before, after = self._sent(token, olds), self._sent(token, news)
         changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
         rule = rule_for(token)
@@ -148,8 +148,8 @@ class Aws:
                 _, told = self._maker.make(token, name, after)
             else:
                 warn(
-                    f"the local cloud can't change {', '.join(sorted(changed))} of {token} where it stands; the change"
-                    " is in the stack's state alone"
+                    f"the local cloud can't change {', '.join(sorted(changed))} of {token} in place; the change"
+                    " is only in the stack's state"
                 )
         return {
             **self._state(token, name, news, {}),
@@ -162,7 +162,7 @@ class Aws:
     def read(
         self, token: str, name: str, physical: str, state: Properties, inputs: Properties
     ) -> tuple[Properties, Properties] | None:
-        """State and inputs as they are now; None where it is gone."""
+        """Current state and inputs; None if it no longer exists."""
         if not inputs and not state:
             return self._import(token, name, physical)
         sent = self._sent(token, inputs)
@@ -176,7 +176,7 @@ class Aws:
             actual["tags"] = {
                 key: value for key, value in actual["tags"].items() if self._tags.get(key) != value or key in own
             }
-        # Of files only their hashes come, and go back.
+        # For files, only their hashes are received and returned.
         kept = {key: value if _is_file(value) else actual.get(key, value) for key, value in inputs.items()}
         if actual.get("tags"):
             kept["tags"] = actual["tags"]
@@ -193,15 +193,15 @@ class Aws:
             raise UsageError(
                 f"the local cloud can't read a {token} by its id",
                 where=f"import of {name}",
-                fix="let the program make it",
+                fix="let the program create it",
             )
-        # What requests ask for beside the id is mostly the id itself: a name.
+        # What requests need in addition to the id is mostly the id itself: a name.
         guess = {key: physical.rpartition(":")[2] for key in _AUTONAMED if key in of.inputs}
         try:
             found = self._maker.told(token, guess, physical)
         except (KeyError, ParamValidationError):
             raise UsageError(
-                f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program make it"
+                f"a {token} can't be found by its id alone", where=f"import of {name}", fix="let the program create it"
             ) from None
         if found is None:
             return None
@@ -219,9 +219,9 @@ class Aws:
             told["tags"] = tags
         if lacking := sorted(of.required - set(told)):
             raise UsageError(
-                f"the local cloud tells a {token} by its id without {', '.join(lacking)}",
+                f"the local cloud finds a {token} by its id, but without {', '.join(lacking)}",
                 where=f"import of {name}",
-                fix="let the program make it",
+                fix="let the program create it",
             )
         outputs = {**of_type(of.computed, found), **({"arn": arns[0]} if arns and "arn" in of.computed else {})}
         return self._state(token, name, told, outputs), told
@@ -264,7 +264,7 @@ def _is_file(value: Any) -> bool:
 
 
 def _content(value: Any) -> Any:
-    """Files and archives as rules take them: a text, a path, or paths by the name in the archive."""
+    """Files and archives as rules expect them: a text, a path, or paths by the name in the archive."""
     if not _is_file(value):
         return value
     if "assets" in value:
@@ -273,7 +273,7 @@ def _content(value: Any) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """Configuration that is no text comes as JSON."""
+    """Configuration that is not text is passed as JSON."""
     return json.loads(value) if isinstance(value, str) and value[:1] in "[{" and value else value
 
 

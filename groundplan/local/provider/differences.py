@@ -18,7 +18,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str
 
 
 def carried(state: Mapping[str, Any], olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
-    """A resource's state with new inputs: what the cloud had added to the old ones stays, inside of structures, too."""
+    """A resource's state with new inputs: what the cloud had added to the old ones stays, also inside structures."""
     found = {key: value for key, value in state.items() if key not in olds}
     for key, value in news.items():
         whole, given = state.get(key), olds.get(key)

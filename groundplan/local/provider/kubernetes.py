@@ -1,4 +1,4 @@
-"""Kubernetes as a provider of Pulumi's, on the local cloud: objects are validated and kept as manifests."""
+"""Pulumi's Kubernetes provider, on the local cloud: objects are validated and kept as manifests."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class Kubernetes:
         self._maker = Maker(replace(cloud, manifests=lambda manifest: write_one(folder, manifest)))
 
     def configure(self, config: Mapping[str, Any]) -> Kubernetes:
-        """The provider of a cluster: each has manifests of its own, in the folder that the program names, if it
-        does.
-        """
+        """The provider of a cluster: each has its own manifests, in the folder that the program names, if any."""
         given = config.get("renderYamlToDirectory")
         folder = Path(str(given)) if given and given != UNKNOWN else self._folder / _cluster(config.get("kubeconfig"))
         return Kubernetes(self._maker.cloud, folder)
@@ -87,7 +85,7 @@ class Kubernetes:
         return inputs, [("", said) for said in faults(inputs)]
 
     def diff(self, token: str, path: str) -> bool:
-        """Whether a change there makes another object."""
+        """Whether a change there replaces the object."""
         kind = token.rpartition(":")[2]
         return any(
             path == known or path.startswith((f"{known}.", f"{known}["))
@@ -95,15 +93,15 @@ class Kubernetes:
         )
 
     def deletes_first(self, inputs: Properties) -> bool:
-        """A name that was not made up can't be had twice."""
+        """A name that was not generated can't be used twice."""
         return not (inputs.get("metadata") or {}).get("annotations", {}).get(_AUTONAMED)
 
     def preview(self, token: str, name: str, inputs: Properties) -> Properties:
-        """Inputs, and a state that only a cluster can tell."""
+        """Inputs, and a state that only a cluster knows."""
         return inputs if token.startswith(_CHART) else {**inputs, "status": UNKNOWN}
 
     def create(self, token: str, name: str, inputs: Properties) -> tuple[str, Properties]:
-        """Write it; id and outputs."""
+        """Write it; returns id and outputs."""
         physical, outputs = self._maker.make(token, name, inputs)
         return physical, {**inputs, **outputs}
 
@@ -117,13 +115,13 @@ class Kubernetes:
         news: Properties,
         warn: Callable[[str], None],
     ) -> Properties:
-        """Write it anew; its state after that."""
+        """Write it again; returns its new state."""
         return self.create(token, name, news)[1]
 
     def read(
         self, token: str, name: str, physical: str, state: Properties, inputs: Properties
     ) -> tuple[Properties, Properties] | None:
-        """State and inputs as the manifest has them; None where it is gone."""
+        """State and inputs as the manifest has them; None if it no longer exists."""
         if token.startswith(_CHART):
             return state, inputs
         kind = token.rpartition(":")[2]
@@ -136,7 +134,7 @@ class Kubernetes:
                 return {**state, **found}, found
         if not inputs:
             raise UsageError(
-                f"there is no {kind} {physical} in {self._folder}",
+                f"no {kind} {physical} in {self._folder}",
                 where=f"import of {name}",
                 fix="the id is NAMESPACE/NAME",
             )
@@ -148,7 +146,7 @@ class Kubernetes:
             (self._folder / Manifest("", inputs).file_name).unlink(missing_ok=True)
 
     def invoke(self, token: str, arguments: Properties) -> Properties:
-        """Look-ups of files and charts are the real provider's alone.
+        """Only the real provider can look up files and charts.
 
         Raises:
             UsageError: Always.
@@ -157,7 +155,7 @@ class Kubernetes:
 
 
 def _cluster(kubeconfig: Any) -> str:
-    """A folder's name for a cluster: of its address, which stays."""
+    """A folder's name for a cluster, derived from its address, which does not change."""
     try:
         server = str(yaml.safe_load(str(kubeconfig))["clusters"][0]["cluster"]["server"])
     except (yaml.YAMLError, LookupError, TypeError):

@@ -1,9 +1,9 @@
-"""Which inputs can't be changed where the resource stands: AWS makes another one instead.
+"""Which inputs can't be changed in place: AWS creates another resource instead.
 
-AWS tells it in the schema of each CloudFormation type (``createOnlyProperties``,
-https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which ``cfn-lint`` carries.
-Pulumi's types are found by their names; those that are called otherwise stand in ``_TYPES``. Where a type of Pulumi's
-has no counterpart, ``_INPUTS`` tells; where neither does, every change is taken to be possible in place, and
+AWS lists them in the schema of each CloudFormation type (``createOnlyProperties``,
+https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which ``cfn-lint`` ships.
+Pulumi's types are found by their names; those with other names are listed in ``_TYPES``. A type of Pulumi's without a
+counterpart is listed in ``_INPUTS``; for types in neither, every change is assumed to be possible in place, and
 docs/resource-types.md lists the type.
 """
 
@@ -52,7 +52,7 @@ _TYPES = {
     "aws:securityhub/standardsSubscription:StandardsSubscription": "AWS::SecurityHub::Standard",
     "aws:sns/topicSubscription:TopicSubscription": "AWS::SNS::Subscription",
 }
-# Parts of what is one type in CloudFormation, and types that it does not have: what names the thing that they belong
+# Parts of what is one type in CloudFormation, and types that it does not have: the inputs that name what they belong
 # to.
 _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:amp/alertManagerDefinition:AlertManagerDefinition": ("workspaceId",),
@@ -79,7 +79,7 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": ("securityGroupId",),
     "aws:sns/topicPolicy:TopicPolicy": ("arn",),
 }
-# What CloudFormation calls otherwise, in lower case, for any type; and a name with its kind (`TableName`) is Pulumi's
+# CloudFormation's other names, in lower case, for any type; and a name with its kind (`TableName`) is Pulumi's
 # `name`.
 _NAMES = {
     "dbinstanceidentifier": "identifier",
@@ -95,7 +95,7 @@ _NAMES = {
     "kmskeyid": "kmskeyarn",
     "deliverlogspermissionarn": "iamrolearn",
 }
-# Besides what the schema tells: tables are described in a list there, and some is refused though it is not told.
+# In addition to the schema: tables are described in a list there, and some changes are refused but not listed.
 _AND: dict[str, tuple[str, ...]] = {
     "aws:dynamodb/table:Table": ("hashKey", "rangeKey", "localSecondaryIndexes"),
     "aws:ec2/flowLog:FlowLog": ("vpcId", "subnetId"),
@@ -113,8 +113,8 @@ _BUT: dict[str, tuple[str, ...]] = {
 
 @cache
 def never_changed(token: str) -> frozenset[str] | None:
-    """Paths of inputs (lower case, dots between, no indices) whose change makes another resource; None where nobody
-    tells of this type.
+    """Paths of inputs (lower case, dots between, no indices) whose change replaces the resource; None where nothing is
+    known about this type.
     """
     found = {path.lower() for path in (*_AND.get(token, ()), *_INPUTS.get(token, ()))}
     schema = None if token in _INPUTS else _schema(token)
@@ -129,7 +129,7 @@ def never_changed(token: str) -> frozenset[str] | None:
 
 
 def replaces(token: str, path: str) -> bool:
-    """Whether a change at this path (``vpcConfig.subnetIds[0]``) makes another resource."""
+    """Whether a change at this path (``vpcConfig.subnetIds[0]``) replaces the resource."""
     parts = [part.partition("[")[0].lower() for part in path.split(".")]
     for known in never_changed(token) or ():
         wanted = known.split(".")

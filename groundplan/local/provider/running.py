@@ -1,4 +1,4 @@
-"""``groundplan provider``: a local cloud of its own, and the providers on it."""
+"""``groundplan provider``: a separate local cloud, and the providers on it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Running:
-    """Providers that serve.
+    """Running providers.
 
     Attributes:
-        variables: What the shell needs in which ``pulumi`` is called.
+        variables: Environment variables for the shell in which ``pulumi`` is called.
         manifests: Where Kubernetes objects are written.
     """
 
@@ -43,13 +43,13 @@ def running(home: Home, stack: str, *, aws: str = "", kafka: str = "") -> Iterat
     """Serve both providers until the block ends.
 
     Args:
-        stack: Whose account the cloud plays, and whose region it is in, where the program names none.
+        stack: The stack whose account the cloud acts as, and whose region it uses where the program names none.
         aws, kafka: Addresses of a local cloud that runs already; without them an empty one is started, which ends with
             the block.
 
     Raises:
         GroundplanError: A service did not come up.
-        UsageError: The stack's file is wrong.
+        UsageError: The stack's file is invalid.
     """
     from groundplan.local.provider.aws import Aws
     from groundplan.local.provider.kubernetes import Kubernetes
@@ -59,7 +59,7 @@ def running(home: Home, stack: str, *, aws: str = "", kafka: str = "") -> Iterat
     config = load(home.root, stack)
     (home.folder / "provider").mkdir(parents=True, exist_ok=True)
     with ExitStack() as ending:
-        # Of this cloud alone, and gone with it: several may run in one checkout.
+        # Belongs to this cloud only, and is removed with it: several may run in one checkout.
         folder = Path(
             ending.enter_context(tempfile.TemporaryDirectory(dir=home.folder / "provider", ignore_cleanup_errors=True))
         )
@@ -137,7 +137,7 @@ def _wait(service: Service, folder: Path) -> None:
             told = log_tail(folder / f"{service.name}.log") if service.owned else ""
             raise GroundplanError(
                 f"{service.name} did not answer at {service.url} within {_START_TIMEOUT_S:g} s{told}",
-                fix="see the address, or its log",
+                fix="check the address, or read its log",
             )
         time.sleep(0.1)
 

@@ -19,7 +19,7 @@ from groundplan.engine.unknown import UNKNOWN
 from groundplan.local.provider.differences import ADDED, REMOVED, carried, differences
 from spec.errors import GroundplanError
 
-VERSION = "999.0.0"  # newer than any that a program asks for
+VERSION = "999.0.0"  # newer than any that a program requires
 Properties = dict[str, Any]
 
 
@@ -32,19 +32,19 @@ class Provider(Protocol):
     def check(
         self, token: str, name: str, olds: Properties, news: Properties, seed: bytes
     ) -> tuple[Properties, list[tuple[str, str]]]:
-        """Inputs as they are kept, and what is wrong with them."""
+        """Inputs as they are stored, and what is wrong with them."""
 
     def diff(self, token: str, path: str) -> bool:
-        """Whether a change there makes another resource."""
+        """Whether a change there replaces the resource."""
 
     def deletes_first(self, inputs: Properties) -> bool:
-        """Whether the old one must be gone before there can be another."""
+        """Whether the old one must be deleted before another can be created."""
 
     def preview(self, token: str, name: str, inputs: Properties) -> Properties:
-        """Outputs as far as they are known before there is a resource."""
+        """Outputs as far as they are known before the resource exists."""
 
     def create(self, token: str, name: str, inputs: Properties) -> tuple[str, Properties]:
-        """Make it: id and state."""
+        """Create it; returns id and state."""
 
     def update(
         self,
@@ -56,12 +56,12 @@ class Provider(Protocol):
         news: Properties,
         warn: Callable[[str], None],
     ) -> Properties:
-        """Change it: its state after that."""
+        """Change it; returns its new state."""
 
     def read(
         self, token: str, name: str, physical: str, state: Properties, inputs: Properties
     ) -> tuple[Properties, Properties] | None:
-        """State and inputs as they are now; None where it is gone."""
+        """Current state and inputs; None if it no longer exists."""
 
     def delete(self, token: str, name: str, physical: str, inputs: Properties) -> None:
         """Delete it."""
@@ -74,7 +74,7 @@ def serve(provider: Provider, port: int = 0) -> tuple[grpc.Server, int]:
     """Serve a provider on this machine.
 
     Returns:
-        The server, which runs, and its port.
+        The running server, and its port.
     """
     server = grpc.server(
         futures.ThreadPoolExecutor(8),
@@ -89,8 +89,8 @@ def serve(provider: Provider, port: int = 0) -> tuple[grpc.Server, int]:
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, provider: Provider) -> None:
         self._unconfigured = provider
-        # Attached by port, every provider of a program (of two regions, of two clusters) comes to this one server, each
-        # over a connection of its own.
+        # Attached by port, every provider of a program (of two regions, of two clusters) uses this one server, each
+        # over its own connection.
         self._of: dict[str, Provider] = {}
         self._engines: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -208,7 +208,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
 
 class _told:  # noqa: N801 (used as a function)
-    """What fails in here is told to the engine as one sentence."""
+    """Errors inside are reported to the engine as one sentence."""
 
     def __init__(self, context: Any) -> None:
         self._context = context

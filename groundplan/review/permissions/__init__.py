@@ -1,3 +1,3 @@
-"""Whether what the platform calls is allowed by what its program makes: the record of calls, held to the policies of
-a stack.
+"""Whether the platform's calls are allowed by what its program creates: the record of calls, checked against the
+policies of a stack.
 """

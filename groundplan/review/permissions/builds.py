@@ -1,6 +1,6 @@
-"""What a build of CodeBuild's asks AWS for: its source, its log, its network, and what its commands do.
+"""What a CodeBuild build needs from AWS: its source, its log, its network, and what its commands do.
 
-No record of the local cloud shows it, since nothing is built there; the project itself says it.
+No record of the local cloud shows it, since nothing is built there; the project itself declares it.
 https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-service-role.html
 """
 
@@ -36,7 +36,7 @@ def needs_of(stack: Stack, project: Mapping[str, Any]) -> Iterator[Need]:
     source = project.get("source") or {}
     if source.get("type") == "S3":
         bucket, _, key = str(source.get("location", "")).partition("/")
-        for action in ("s3:GetObject", "s3:GetObjectVersion"):  # what is there when the build is queued
+        for action in ("s3:GetObject", "s3:GetObjectVersion"):  # what exists when the build is queued
             yield Need(action, f"arn:aws:s3:::{bucket}/{key}", because="the build's source")
     connection = (source.get("auth") or {}).get("resource", "")
     if ":connection/" in connection:
@@ -69,7 +69,7 @@ def _network(stack: Stack, network: Mapping[str, Any]) -> Iterator[Need]:
 
 
 def _commands(text: str) -> list[str]:
-    """Commands of a buildspec; none of one that is a file of the source, or not readable."""
+    """Commands of a buildspec; none if it is a file of the source, or not readable."""
     import yaml
 
     try:

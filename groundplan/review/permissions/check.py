@@ -1,5 +1,5 @@
-"""Each recorded call, and what a program itself has AWS call, held to the policies of a stack; and the grants that
-nothing used.
+"""Checks each recorded call, and what a program itself has AWS call, against the policies of a stack; and lists the
+grants that nothing used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "server.router": (
         "serving",
         "cluster-serving",
-    ),  # the model is read, and what is captured written, with the role of the endpoint or of the pod
+    ),  # the role of the endpoint or of the pod reads the model, and writes captured requests
     "person.approve": ("data-scientist", "operations"),
     "person.audit": ("auditor",),
     "person.forget": ("privacy",),
@@ -33,7 +33,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.dead-letters": ("privacy",),
     "person.replay": ("privacy",),
 }
-# What AWS does with a role that is given to one of its services, so that no call of ours shows it.
+# What AWS does with a role that is passed to one of its services, so that no call of ours shows it.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html,
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 _BY_SERVICES = {
@@ -50,11 +50,11 @@ _BY_SERVICES = {
         "sagemaker:*ProcessingJob",
         "kms:*",
     ),
-    # MLflow reads its database's password, which a file has none of; KServe lists a model's files before it starts a
-    # server.
+    # MLflow reads its database's password, which a local file does not have; KServe lists a model's files before it
+    # starts a server.
     "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue", "s3:ListBucket"),
 }
-# Of clients when a large upload fails, and of the gate when it refuses a batch: a record of good runs has none of them.
+# By clients when a large upload fails, and by the gate when it rejects a batch: successful runs record none of them.
 _UNSEEN = ("s3:AbortMultipartUpload", "sns:Publish")
 
 
@@ -75,7 +75,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Unused:
-    """Actions that a role is allowed and no call used."""
+    """Actions that a role is allowed but no call used."""
 
     role: str
     actions: tuple[str, ...]
@@ -83,7 +83,7 @@ class Unused:
 
 
 def roles_of(caller: str) -> tuple[str, ...]:
-    """Names of the roles that make a caller's calls on AWS; empty where it is nobody's."""
+    """Names of the roles that make a caller's calls on AWS; empty where no role does."""
     return ROLES.get(caller) or ROLES.get(caller.partition(".")[0], ())
 
 
@@ -91,7 +91,7 @@ def check(stack: Stack, calls: Iterable[Call], resources: Iterable[Made] = ()) -
     """Evaluate every call for every role that makes it.
 
     Args:
-        resources: Of the program: its schedules, pipelines and builds have AWS call, too.
+        resources: The program's resources: its schedules, pipelines and builds have AWS make calls, too.
     """
     found: dict[tuple[str, str, str, str, str], Result] = {}
     for call in calls:
@@ -126,7 +126,7 @@ def _needs(stack: Stack, call: Call) -> Iterator[Need]:
     try:
         parameters = call.filled(stack.names)
     except KeyError:
-        return  # the stack has no such key, so nothing of it is asked for
+        return  # the stack has no such key, so nothing needs it
     if call.service == kafka.SERVICE:
         yield from kafka.needs_of(call.operation, stack.kafka)
         return
@@ -148,7 +148,7 @@ def _needs(stack: Stack, call: Call) -> Iterator[Need]:
 
 
 def of_keys(stack: Stack, need: Need) -> Iterator[Need]:
-    """What the encryption of a resource needs of who uses it."""
+    """The permissions that a resource's encryption requires of its users."""
     service, _, name = need.action.partition(":")
     target = need.resource.partition("/")[0] if service == "s3" else need.resource
     key = stack.key_for(target)
@@ -184,7 +184,7 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
     everywhere = {
         "aws:RequestedRegion": stack.region,
         "aws:SecureTransport": "true",
-    }  # boto3 comes by TLS, to the stack's region
+    }  # boto3 uses TLS, in the stack's region
     request = Request(
         need.action, need.resource, role.arn, {**everywhere, **tags, **own, **need.context}, open_keys, stack.account
     )
@@ -195,7 +195,7 @@ def decide(stack: Stack, role: Role, need: Need) -> Decision:
 
 
 def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]:
-    """Schedules start what they name; pipelines make a job of each step; builds fetch, build and push."""
+    """Schedules start what they name; pipelines create a job for each step; builds fetch, build and push."""
     by_arn = {role.arn: role for role in stack.roles.values()}
     for item in resources:
         if item.type == "aws:scheduler/schedule:Schedule":
@@ -253,10 +253,9 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
 
 
 def unused(stack: Stack, results: Iterable[Result]) -> list[Unused]:
-    """Actions of the platform's own roles that are allowed, and that no call used.
+    """Actions of the platform's own roles that are allowed, but that no call used.
 
-    Only of roles of which there is a record, and not of people's: they look at things in consoles, which no record
-    shows.
+    Only for roles with a record, and not for people's: they use consoles, which no record shows.
     """
     by_role: dict[str, list[Need]] = {}
     for result in results:

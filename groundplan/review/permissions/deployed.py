@@ -1,7 +1,7 @@
-"""A stack's program as if it were deployed: what only AWS can tell is made up, each resource's own, in the form that
-AWS gives.
+"""A stack's program as if it were deployed: values that only AWS knows are made up, unique for each resource, in AWS's
+form.
 
-A preview leaves ARNs unknown, and a policy that names a key by one can't be evaluated. Here each has its own.
+A preview leaves ARNs unknown, so a policy that names a key by its ARN can't be evaluated. Here each resource has one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from groundplan.engine.program import DOCUMENTS, project_name, run, run_file
 from groundplan.engine.resource_types import made_up, resource_type
 
 # What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name,
-# `{id}` a number of its own.
+# `{id}` a unique number.
 _ARNS = {
     "aws:s3/bucket:Bucket": ("bucket", "arn:aws:s3:::{name}"),
     "aws:kms/key:Key": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
@@ -47,7 +47,7 @@ _ARNS = {
 
 
 def arn_of(found: Any, region: str, account: str) -> str:
-    """ARN of a resource; empty for types of which no permission speaks."""
+    """ARN of a resource; empty for types that no permission names."""
     if found.type not in _ARNS:
         return ""
     key, form = _ARNS[found.type]
@@ -66,7 +66,7 @@ def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
         outputs["arn"] = arn
         if key := _ARNS[found.type][0]:
             outputs[key] = found.name  # where the program gives none
-    if found.type.startswith("aws:rds/"):  # RDS makes the master user's secret, and names it
+    if found.type.startswith("aws:rds/"):  # RDS creates the master user's secret, and names it
         outputs["masterUserSecrets"] = [
             {
                 "secretArn": f"arn:aws:secretsmanager:{region}:{account}:secret:rds!db-{number}-AbCdEf",
@@ -79,14 +79,14 @@ def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
 
 
 class DeployedMonitor(PreviewMonitor):
-    """Answers with what AWS might give."""
+    """Answers with what AWS might return."""
 
     def __init__(self, region: str, account: str) -> None:
         super().__init__()
         self._region, self._account = region, account
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-        """Note the resource, and answer with what AWS might."""
+        """Note the resource, and answer with what AWS might return."""
         given = struct_pb2.Struct()
         given.CopyFrom(request.object)
         answer = super().RegisterResource(request)
@@ -96,7 +96,7 @@ class DeployedMonitor(PreviewMonitor):
         outputs = _outputs(found, self._region, self._account)
         for key, value in outputs.items():
             _fill(given, key, value)
-        for key in DOCUMENTS:  # the provider makes text of a structure
+        for key in DOCUMENTS:  # the provider converts a structure to text
             if key in given.fields and given.fields[key].HasField("struct_value"):
                 given[key] = "{}"
         name = _ARNS.get(found.type, ("", ""))[0]
@@ -123,7 +123,7 @@ def deployed(root: Path, stack: str, config: Mapping[str, Any] | None = None) ->
         config: Instead of the stack file's.
 
     Raises:
-        UsageError: The objectives are wrong or can't be met.
+        UsageError: The objectives are invalid or can't be met.
     """
     from spec.objectives import load_config
 

@@ -1,4 +1,4 @@
-"""What a request to MSK needs to be allowed, where clients come with IAM.
+"""Which permissions a request to MSK needs, where clients use IAM.
 
 https://docs.aws.amazon.com/msk/latest/developerguide/kafka-actions.html
 """
@@ -11,7 +11,7 @@ from policies.iam.actions import Need
 
 SERVICE = "kafka-cluster"
 CLUSTER, TOPIC, GROUP, TRANSACTION = "cluster", "topic", "group", "transactional-id"
-# Each request's actions, and what they are on. Whoever reads or writes must see the topic, too.
+# Each request's actions, and their resources. A client that reads or writes must also be able to see the topic.
 _NEEDED: dict[str, tuple[tuple[str, str], ...]] = {
     "Produce": (("WriteData", TOPIC), ("DescribeTopic", TOPIC)),
     "Fetch": (("ReadData", TOPIC), ("DescribeTopic", TOPIC)),
@@ -51,14 +51,14 @@ def needs_of(operation: str, cluster: str) -> Iterator[Need]:
     """The actions that one request needs, on a topic or a group of any name.
 
     Args:
-        operation: As Kafka's protocol calls it.
-        cluster: ARN of the MSK cluster; empty where the stack has none, which then asks nothing.
+        operation: Its name in Kafka's protocol.
+        cluster: ARN of the MSK cluster; empty where the stack has none and nothing is needed.
 
     Raises:
-        ValueError: The request is none that the platform's clients are known to make.
+        ValueError: The platform's clients are not known to make such a request.
     """
     if operation not in _NEEDED:
-        raise ValueError(f"nobody says which permission Kafka's {operation} needs")
+        raise ValueError(f"it is not known which permission Kafka's {operation} needs")
     if not cluster:
         return
     yield Need(f"{SERVICE}:Connect", cluster)

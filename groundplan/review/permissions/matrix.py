@@ -1,4 +1,4 @@
-"""Who may do what: each role of a stack against the deeds that matter, and what is wanted of each."""
+"""Who may do what: each role of a stack against the sensitive operations, and what each role is meant to do."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ DEEDS = (
 _WORK = frozenset(
     {"read raw", "read features", "train", "register", "approve", "promote", "read audit", "decrypt", "pass roles"}
 )
-# What each role is for. A role that is not named here, such as a service's own, is wanted to do none of it but use a
-# key.
+# What each role is for. A role that is not named here, such as a service's own, is meant to do none of it except use
+# a key.
 WANTED: Mapping[str, frozenset[str]] = {
     "data-scientist": frozenset({"read features", "train", "approve", "read audit", "decrypt"}),
     "operations": frozenset({"approve", "promote", "read audit", "decrypt"}),
     "auditor": frozenset({"read audit", "decrypt"}),
     "privacy": frozenset({"read raw", "read features", "register", "approve", "read audit", "decrypt"}),
     "pipeline": _WORK,
-    "cluster-pipeline": _WORK - {"train"},  # its training is a pod, not a job of SageMaker
+    "cluster-pipeline": _WORK - {"train"},  # its training is a pod, not a SageMaker job
     "serving": frozenset({"decrypt"}),
     "scheduler": frozenset({"train", "decrypt"}),
     "scientist": frozenset({"read features", "train", "decrypt"}),  # one for each person of the workspace
@@ -60,15 +60,15 @@ class Row:
 
     @property
     def faults(self) -> list[str]:
-        """Deeds that it may do and should not, or the other way round."""
+        """Operations that it may do but should not, or the other way round."""
         found = []
         for deed, outcome in self.may.items():
             if outcome == "allowed" and deed not in self.wanted and (deed != _KEYS or self.role in WANTED):
-                found.append(f"{self.role} may {deed}, and is not meant to")
+                found.append(f"{self.role} may {deed}, but is not meant to")
             elif outcome != "allowed" and deed in self.wanted:
                 found.append(
-                    f"{self.role} is meant to {deed}, and"
-                    f" {'may not' if outcome == 'denied' else 'it can not be told whether it may'}"
+                    f"{self.role} is meant to {deed}, but"
+                    f" {'may not' if outcome == 'denied' else 'it is undecided whether it may'}"
                 )
         return found
 
@@ -105,7 +105,7 @@ def _row(stack: Stack, role: Role) -> Row:
         return "allowed" if "allowed" in outcomes else "undecided" if "undecided" in outcomes else "denied"
 
     passed = {"iam:PassedToService": "sagemaker.amazonaws.com"}
-    # Most roles say nothing of other roles; each against each would be most of the work.
+    # Most roles do not mention other roles; comparing each with each would be most of the work.
     others = stack.roles.values()
     named = [
         other

@@ -1,7 +1,7 @@
-"""The record of calls: what steps, servers and people's commands ask of AWS, with names that fit every stack.
+"""The record of calls: what steps, servers and people's commands call in AWS, with names that fit every stack.
 
-``calls.json`` beside this file holds a line for each different call of the local runs. A name that differs from stack
-to stack or from run to run is a placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``,
+``calls.json`` beside this file has a line for each distinct call of the local runs. A name that differs between stacks
+or runs is a placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``,
 ``{key:models}`` (a KMS key by its class of data), ``{name}`` for what a run or a model names.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("calls.json")
-# What is AWS's own work on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a
+# What AWS itself does on AWS: Kafka keeps its log, hosting its endpoints; of the latter only what it does with a
 # model's role counts.
 _BY_AWS = frozenset({"server.kafka", "server.kafka-front", "server.aws"})
-# Endpoints of models that the stack does not name are for one machine: on AWS a stack makes its endpoints itself, and
-# no step may make more.
+# Endpoints of models that the stack does not name exist only locally: on AWS a stack creates its endpoints itself, and
+# no step may create more.
 _SANDBOX = frozenset({("sagemaker", "CreateEndpoint")})
-# First parts of keys that the platform gives; others are names of topics, views and models.
+# First parts of keys that the platform assigns; others are names of topics, views and models.
 _OWN = frozenset(
     {
         "manifests",
@@ -58,7 +58,7 @@ class Call:
         caller: ``step.ingest``, ``server.mlflow``, ``person.approve``.
         service: Name that the request is signed with.
         parameters: Those that decide what is allowed, as JSON text with sorted keys.
-        missing: Whether there was no such thing.
+        missing: Whether the resource did not exist.
     """
 
     caller: str
@@ -89,7 +89,7 @@ class Names:
 
 
 def generalised(raw: Iterable[Mapping[str, Any]], names: Names) -> list[Call]:
-    """Calls as the record holds them, each once, sorted."""
+    """Calls in the form of the record, each once, sorted."""
     found = set()
     for item in raw:
         caller, service = item["caller"], item["service"]
@@ -157,7 +157,7 @@ def read(file: Path = FILE) -> list[Call]:
 
 
 def write(calls: Iterable[Call], file: Path = FILE) -> None:
-    """Write the record, a line for each call."""
+    """Write the record, one line per call."""
     lines = []
     for call in sorted(set(calls)):
         item: dict[str, Any] = {
@@ -177,10 +177,10 @@ def of_running(aws_url: str, router_url: str, kafka: Path, names: Names) -> list
     """The calls that the running local platform has seen.
 
     Args:
-        kafka: Where the Kafka broker's front notes them.
+        kafka: Where the Kafka broker's proxy records them.
 
     Raises:
-        OSError: It does not answer.
+        OSError: The platform does not answer.
     """
     import urllib.request
 

@@ -1,4 +1,4 @@
-"""The permissions of a stack as people and the review read them."""
+"""The permissions of a stack, for users and for the review."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _MARKS = {"allowed": "yes", "denied": "", "undecided": "?"}
 
 @dataclass(frozen=True)
 class Permissions:
-    """What holds in a stack.
+    """The permissions of a stack.
 
     Attributes:
         results: Each need of each recorded call, for each role that makes it.
         left: Grants that no call used.
-        rows: Roles and deeds.
+        rows: Roles and operations.
     """
 
     stack: Stack
@@ -50,12 +50,12 @@ class Permissions:
 
     @property
     def undecided(self) -> list[Result]:
-        """Needs of which it can't be told."""
+        """Needs that can't be decided."""
         return [result for result in self.results if result.decision.outcome == "undecided"]
 
     @property
     def faults(self) -> list[str]:
-        """Deeds that a role may do and should not, or the other way round."""
+        """Operations that a role may do but should not, or the other way round."""
         return [fault for row in self.rows for fault in row.faults]
 
     @property
@@ -101,7 +101,7 @@ def permissions(
     """Evaluate the record of calls against the resources of a stack.
 
     Args:
-        resources: As a deployment would know them (``groundplan.review.permissions.deployed``).
+        resources: With the values of a deployment (``groundplan.review.permissions.deployed``).
         service_control: Policies of the organization.
     """
     found, calls = stack_of(resources, project, stack, account, region), tuple(read())
@@ -149,7 +149,7 @@ def findings(found: Permissions, sources: dict[str, str]) -> Iterator[Finding]:
             type=item.source.type,
             urn=item.source.urn,
             message=f"No recorded call used {'; '.join(item.actions)}",
-            remediation="Remove it, or name its user in the record.",
+            remediation="Remove it, or add its user to the record.",
             law=_LAW,
             url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
             source=sources.get(item.source.urn, ""),
@@ -177,7 +177,7 @@ def findings(found: Permissions, sources: dict[str, str]) -> Iterator[Finding]:
 
 
 def page(found: Permissions, namespaces: Iterable[str]) -> str:
-    """The page of docs: who may do what, what is called, and what pods may reach.
+    """The documentation page: who may do what, what is called, and what pods may reach.
 
     Args:
         namespaces: Of the cluster.
@@ -280,10 +280,10 @@ def of_project(root: Path, stack: str, service_control: Iterable[Path] = ()) -> 
     """The permissions of one of this project's stacks.
 
     Args:
-        service_control: Files of policies of the organization, a level each.
+        service_control: Files of policies of the organization, one per level.
 
     Raises:
-        UsageError: The objectives are wrong or can't be met, or a file holds no policy.
+        UsageError: The objectives are invalid or can't be met, or a file contains no policy.
     """
     from groundplan.engine.program import project_name
     from groundplan.review.permissions.deployed import deployed
@@ -310,7 +310,7 @@ def _policy_in(path: Path) -> Policy:
             else str(error).removeprefix(f"{path.name}: ")
         )
         raise UsageError(
-            why, where=str(path), fix="name a file with a policy in JSON, as AWS Organizations has it"
+            why, where=str(path), fix="name a file with a policy in AWS Organizations' JSON format"
         ) from None
 
 
@@ -388,7 +388,7 @@ def print_permissions(found: Permissions) -> None:
 
 
 def new_calls(seen: Iterable[Call], file: Path = FILE) -> list[Call]:
-    """Calls that are not on record, of those that somebody makes on AWS."""
+    """Calls that are not on record, of those that some role makes on AWS."""
     known = set(read(file))
     return [call for call in seen if call not in known and roles_of(call.caller)]
 

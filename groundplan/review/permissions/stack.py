@@ -1,5 +1,5 @@
-"""What a stack's program makes, as the evaluation of permissions needs it: roles and their policies, policies of
-resources, keys.
+"""What a stack's program creates, as the evaluation of permissions needs it: roles and their policies, resource
+policies, keys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from policies.iam import Policies, Policy, read
 from policies.iam.actions import service_of
 
 _ATTACHMENTS = ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment")
-# Policies of resources: the input that names whose it is, and how an ARN is made of it.
+# Policies of resources: the input that names the resource, and how its ARN is formed.
 _OF_RESOURCES = {
     "aws:s3/bucketPolicy:BucketPolicy": ("bucket", "arn:aws:s3:::{}"),
     "aws:sns/topicPolicy:TopicPolicy": ("arn", "{}"),
@@ -24,7 +24,7 @@ _OF_RESOURCES = {
     "aws:kms/keyPolicy:KeyPolicy": ("keyId", "arn:aws:kms:{region}:{account}:key/{}"),
 }
 _KEYS = ("aws:kms/key:Key", "aws:kms/replicaKey:ReplicaKey")
-# Resources that may have theirs inside.
+# Resources that may contain their policy.
 _WITH_A_POLICY = (
     "aws:s3/bucket:Bucket",
     "aws:sns/topic:Topic",
@@ -43,7 +43,7 @@ class Made(manifests.Made, Protocol):
 
     @property
     def dependencies(self) -> Sequence[str]:
-        """URNs of what its inputs come from."""
+        """URNs of the resources that its inputs come from."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class Role:
 
 @dataclass
 class Stack:
-    """What the evaluation asks of a stack.
+    """What the evaluation needs to know about a stack.
 
     Attributes:
-        keys: KMS key's ARN by its alias's last part (a class of data).
-        key_of: KMS key's ARN by the ARN of what is encrypted with it.
+        keys: ARN of the KMS key by the last part of its alias (a class of data).
+        key_of: ARN of the KMS key by the ARN of what is encrypted with it.
         policy_of: Policy by the ARN of its resource.
         tags_of: Tags by ARN.
-        way_of: Policy of the VPC endpoint by service, as IAM names it; services go that way, people don't.
+        way_of: Policy of the VPC endpoint by service, as IAM names it; services use it, people don't.
         kafka: ARN of the MSK cluster; empty without one.
-        service_control: Policies of the organization that the account is held to; empty where nobody names any.
+        service_control: Policies of the organization that apply to the account; empty where none are given.
     """
 
     project: str
@@ -88,7 +88,7 @@ class Stack:
 
     @property
     def prefix(self) -> str:
-        """Beginning of every name."""
+        """Prefix of every name."""
         return f"{self.project}-{self.name}"
 
     @property
@@ -106,12 +106,12 @@ class Stack:
         return own | keys
 
     def policies(self, role: Role, action: str, resource: str) -> Policies:
-        """What a request of a role for an action on a resource is held to."""
+        """What applies to a role's request for an action on a resource."""
         people = not any(
             kind == "Service" for statement in role.trust.statements for kind, _ in statement.principals or ()
         )
         way = None if people else self.way_of.get(action.partition(":")[0])
-        # Each file may be another level's: AWS asks every level to allow.
+        # Each file may be of another level: AWS requires every level to allow the request.
         levels = tuple((policy,) for policy in self.service_control) or None
         return Policies(
             identity=role.policies,
@@ -122,8 +122,8 @@ class Stack:
         )
 
     def key_for(self, arn: str) -> str:
-        """ARN of the key that encrypts something; that of its kind where the record names it by a placeholder. Empty
-        without one.
+        """ARN of the key that encrypts a resource; that of its kind where the record names it by a placeholder. Empty
+        if there is none.
         """
         if arn in self.key_of:
             return self.key_of[arn]
@@ -146,7 +146,7 @@ class Stack:
 
 @cache
 def _all_by_aws() -> dict[str, Any]:
-    """AWS's own policies, as moto has them; its file is read alone, since importing moto takes longer than a review
+    """AWS managed policies, as moto has them; only its file is read, since importing moto takes longer than a review
     may.
     """
     import importlib.util
@@ -165,16 +165,14 @@ def _all_by_aws() -> dict[str, Any]:
 
 
 def _by_aws(arn: str) -> Policy:
-    """A policy of AWS's own, as moto has it; unreadable where moto does not."""
+    """An AWS managed policy, as moto has it; unreadable where moto does not have it."""
     name = arn.rpartition("/")[2]
     found = _all_by_aws().get(name)
     return read(found["Document"], name) if found else Policy(name, (), readable=False)
 
 
 def _read(document: Any, name: str) -> Policy:
-    """A policy; one that AWS would refuse is one that says nothing for sure, and the lint tells what is wrong with
-    it.
-    """
+    """A policy; one that AWS would refuse is treated as undecided, and the lint reports what is wrong with it."""
     try:
         return read(document, name)
     except ValueError:
@@ -235,7 +233,7 @@ def stack_of(resources: Iterable[Made], project: str, name: str, account: str, r
             found.way_of[service_of(service)] = _read(item.inputs["policy"], f"policy of the VPC endpoint {item.name}")
         if item.type in _WITH_A_POLICY and item.inputs.get("policy"):
             found.policy_of[arns[item.urn]] = _read(item.inputs["policy"], f"policy of {item.name}")
-        elif item.type in _KEYS:  # AWS gives it one by which the account's own policies decide
+        elif item.type in _KEYS:  # AWS gives it a default under which the account's own policies decide
             found.policy_of.setdefault(
                 arns[item.urn], read(_default_key_policy(account), f"default policy of {item.name}")
             )
@@ -273,7 +271,7 @@ def _default_key_policy(account: str) -> dict[str, Any]:
 
 
 def _name(item: Made) -> str:
-    """Its physical name; Pulumi's where the program gives none."""
+    """Its physical name; Pulumi's where the program sets none."""
     return str(item.inputs.get("name", item.name))
 
 

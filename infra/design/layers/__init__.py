@@ -1,1 +1,1 @@
-"""The layers of a design: for each one its options, what they cost, and what keeps them from meeting the objectives."""
+"""The layers of a design: for each one its options, what they cost, and why they can't meet the objectives."""

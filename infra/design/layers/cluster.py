@@ -1,4 +1,4 @@
-"""Cluster: the nodes that are always there, the pools that come and go, and the hours it is switched off."""
+"""Cluster: the permanent nodes, the pools that grow and shrink, and the hours it is switched off."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ClusterDesign:
     """The cluster.
 
     Attributes:
-        system_nodes: On-demand nodes that carry Karpenter, DNS and the operators.
+        system_nodes: On-demand nodes that run Karpenter, DNS and the operators.
         cpu_limit: Most vCPUs that Karpenter may start.
         gpu_limit: Most GPUs; 0 means that there are no GPU pools.
-        tracking_replicas: Of the MLflow server.
+        tracking_replicas: Replicas of the MLflow server.
     """
 
     system_node_type: str
@@ -36,7 +36,7 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
     """System nodes, CPU and GPU pools."""
     availability, production = objectives.availability, objectives.production
     forced = (f"availability: {availability}", f"environment: {objectives.environment}")
-    # Each zone has one, so that Karpenter and DNS outlive a zone; never fewer than two, so that they outlive a node.
+    # Each zone has one, so that Karpenter and DNS survive a zone; never fewer than two, so that they survive a node.
     nodes = max(2, zones if availability is not Availability.ONE_ZONE else 2)
     control_plane = prices.hourly("eks", "cluster")
     node_type = chooser.choose(
@@ -59,7 +59,7 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
             for kind, burst in (("t3.large", True), ("m5.large", False), ("m5.xlarge", False))
         ],
         forced,
-        "MLflow and the operators run on it; everything else comes and goes with Karpenter",
+        "MLflow and the operators run on it; Karpenter starts and stops everything else",
     )
     replicas = 1 if availability is Availability.ONE_ZONE else 2
     spot = prices.hourly("ec2", "m5.large") / 2 * SPOT_SHARE
@@ -72,7 +72,7 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
         replicas * TRACKING_VCPUS * spot,
     )
     gpus = _gpus(objectives, prices, chooser)
-    # Karpenter's limit is a brake for mistakes: four times what is planned, and never under 64 vCPUs.
+    # Karpenter's limit protects against mistakes: four times what is planned, and never under 64 vCPUs.
     wanted = sum(math.ceil(model.requests_per_second.peak / 100) for model in objectives.models.values())
     return ClusterDesign(node_type, nodes, max(64, 4 * wanted), gpus, replicas, max_replicas=20)
 
@@ -86,12 +86,12 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
         chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment needs one", 0.0)
         return 0
     on_demand = prices.services["ec2", GPU_TYPE]
-    # A GPU that serves stays; its own cost is part of the model's serving. Here: the experiments' hours.
+    # A serving GPU stays; its cost is part of the model's serving. This covers the experiments' hours.
     limit = len(serving) * 4 + math.ceil(hours / 160) * 2
     chooser.choose(
         "cluster: GPU pools",
         [
-            Option(f"{GPU_TYPE} on spot, on demand where there is none", hours * on_demand * SPOT_SHARE, None),
+            Option(f"{GPU_TYPE} on spot, on demand if spot is unavailable", hours * on_demand * SPOT_SHARE, None),
             Option(f"{GPU_TYPE} on demand only", hours * on_demand, None),
         ],
         forced,
@@ -103,14 +103,14 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
 def schedule(
     objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser
 ) -> OfficeHours | None:
-    """When compute is switched off; ``running_usd`` is what can be, a month. Models on the cluster keep it awake."""
+    """When compute is switched off; ``running_usd`` is its monthly cost. Models on the cluster keep it running."""
     hours = objectives.office_hours
     if hours is not None and answers_on_cluster:
         chooser.note(
             "schedule",
             "always on",
             ("office_hours",),
-            f"{', '.join(answers_on_cluster)} answers from the cluster, also at night",
+            f"{', '.join(answers_on_cluster)} is served from the cluster, also at night",
             0.0,
         )
         return None
@@ -120,7 +120,7 @@ def schedule(
     saved = running_usd * (1 - hours.share)
     chooser.note(
         "schedule",
-        f"nodes and database off outside {hours.start}:00 to {hours.end}:00, and at weekends",
+        f"nodes and database off outside {hours.start}:00 to {hours.end}:00, and on weekends",
         (f"office_hours: {hours.start}-{hours.end} {hours.timezone}",),
         f"used {hours.share:.0%} of the week; endpoints stay",
         -saved,

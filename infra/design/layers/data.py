@@ -10,15 +10,15 @@ from infra.design.layers.streaming import MEAN_EVENT_KB
 from infra.design.price_book import PriceBook
 from spec.objectives import Availability, FeatureStore, Objectives, Regime
 
-COLD_DAYS = (30, 90)  # after so many days to Standard-IA, then to Glacier Instant Retrieval
-PARQUET_SHARE = 0.25  # columnar and compressed, against the events' JSON
+COLD_DAYS = (30, 90)  # days until objects move to Standard-IA, then to Glacier Instant Retrieval
+PARQUET_SHARE = 0.25  # columnar and compressed, relative to the events' JSON
 CAPACITY_USED = 0.7  # DynamoDB's autoscaling target, so that a rise is met before it throttles
 SCAN_LIMIT_GB = {True: 1_000, False: 100}  # most that one Athena query may read, in production and elsewhere
 
 
 @dataclass(frozen=True)
 class LakeDesign:
-    """Days are counted from an object's making; ``raw_lock_days`` is how long nobody can change or delete a raw
+    """Days are counted from an object's creation; ``raw_lock_days`` is how long nobody can change or delete a raw
     object.
     """
 
@@ -35,8 +35,8 @@ class FeatureStoreDesign:
 
     Attributes:
         kind: feast (its tables on DynamoDB) or sagemaker (Feature Groups).
-        read_units, write_units: Capacity kept ready, a second, from which autoscaling starts; 0 where requests are paid
-            one by one.
+        read_units, write_units: Provisioned capacity a second, from which autoscaling starts; 0 where each request is
+            paid.
     """
 
     kind: str
@@ -108,16 +108,16 @@ def _audit_retention(objectives: Objectives) -> int:
 
 def _audit_reason(objectives: Objectives) -> str:
     if Regime.SOX in objectives.compliance:
-        return "SOX section 802: records of an audit seven years"
+        return "SOX section 802: audit records are kept for seven years"
     if Regime.HIPAA in objectives.compliance:
-        return "45 CFR 164.316(b)(2)(i): documentation six years"
-    return "a year for audits" if objectives.compliance else "no regime requires more than a quarter"
+        return "45 CFR 164.316(b)(2)(i): documentation is kept for six years"
+    return "a year for audits" if objectives.compliance else "no regulation requires more than a quarter"
 
 
 def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> FeatureStoreDesign:
-    """What answers for features online."""
+    """What serves features online."""
     reads_per_second = sum(model.requests_per_second.average for model in objectives.models.values())
-    writes_per_second = objectives.events.per_second  # every event may change what is known of its entity
+    writes_per_second = objectives.events.per_second  # every event may change its entity's features
     reads, writes = (rate * 86_400 * 30 / 1e6 for rate in (reads_per_second, writes_per_second))
     read_units, write_units = (
         max(1, math.ceil(rate / CAPACITY_USED)) for rate in (reads_per_second, writes_per_second)
@@ -134,13 +134,13 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
         "feature store",
         [
             Option(
-                "Feast on DynamoDB, paid by request",
+                "Feast on DynamoDB, paid per request",
                 prices.per_unit("dynamodb", "read", reads) + prices.per_unit("dynamodb", "write", writes),
                 FeatureStoreDesign("feast", recovery),
                 only(FeatureStore.FEAST),
             ),
             Option(
-                f"Feast on DynamoDB, {read_units:,} read and {write_units:,} write units kept ready",
+                f"Feast on DynamoDB, {read_units:,} read and {write_units:,} write units provisioned",
                 prices.hourly("dynamodb", "rcu", read_units) + prices.hourly("dynamodb", "wcu", write_units),
                 FeatureStoreDesign("feast", recovery, read_units, write_units),
                 only(FeatureStore.FEAST),

@@ -23,14 +23,14 @@ BACKED_UP_GB = 40.0
 
 @dataclass(frozen=True)
 class MonitoringDesign:
-    """Retention in days, one of those CloudWatch Logs takes."""
+    """Retention in days, one of the values that CloudWatch Logs accepts."""
 
     log_retention_days: int
 
 
 @dataclass(frozen=True)
 class AuditDesign:
-    """``data_events``: reads and writes of model and audit objects are kept, too. ``watch``: GuardDuty, Config,
+    """``data_events``: reads and writes of model and audit objects are also recorded. ``watch``: GuardDuty, Config,
     Security Hub.
     """
 
@@ -41,7 +41,7 @@ class AuditDesign:
 
 @dataclass(frozen=True)
 class WorkspaceDesign:
-    """SageMaker Studio for the scientists named; no scientists, no Studio."""
+    """SageMaker Studio for the named scientists; without scientists, no Studio."""
 
     scientists: tuple[str, ...]
     idle_minutes: int
@@ -62,10 +62,10 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
         "keys and secrets",
         f"{KEYS} keys, {SECRETS} secret",
         ("compliance",),
-        "one key for each class of data, so that access can be cut for one class alone",
+        "one key for each class of data, so that access to a single class can be revoked",
         prices.per_unit("kms", "key", KEYS) + prices.per_unit("secretsmanager", "secret", SECRETS),
     )
-    days = 365 if objectives.production else 30  # CloudWatch Logs takes only fixed values; both are among them
+    days = 365 if objectives.production else 30  # CloudWatch Logs accepts only fixed values; both are among them
     cost = (
         prices.per_unit("cloudwatch", "alarm", alarms)
         + prices.per_unit("cloudwatch", "dashboard", 1)
@@ -84,7 +84,7 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
 
 
 def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditDesign:
-    """The trail of who did what, and who watches the account."""
+    """The trail of who did what, and who monitors the account."""
     regimes = objectives.compliance
     strict = bool(regimes) or objectives.production
     data = prices.per_unit("cloudtrail", "data-events", DATA_EVENTS / 100_000)
@@ -105,7 +105,7 @@ def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditD
             () if not strict or watched else (Obstacle("another stack owns this account", "owns_account", True),),
         ),
         Option(
-            "CloudTrail with data events; the account's owner watches",
+            "CloudTrail with data events; another stack monitors the account",
             data,
             AuditDesign(True, False, ()),
             () if not watched else (*unwatched,),
@@ -116,9 +116,7 @@ def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditD
         f"environment: {objectives.environment}",
         f"owns_account: {str(objectives.owns_account).lower()}",
     )
-    return chooser.choose(
-        "audit", options, forced, "who read or changed a model, or the log itself, is on record for the auditor"
-    )
+    return chooser.choose("audit", options, forced, "auditors can see who read or changed a model, or the log itself")
 
 
 def _standards(objectives: Objectives) -> tuple[str, ...]:
@@ -140,7 +138,7 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
     if not people:
         chooser.note("workspace", "none", forced, "no scientists are named", 0.0)
         return WorkspaceDesign((), IDLE_MINUTES)
-    # Ties go by name; the option that shuts down is never dearer.
+    # Ties are broken by name; the option that shuts down is never more expensive.
     return chooser.choose(
         "workspace",
         [
@@ -152,12 +150,12 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
             Option("the same, never shut down", always, WorkspaceDesign(people, 0)),
         ],
         forced,
-        f"{SCIENTIST_HOURS} hours a month at work each; everybody has a role of their own",
+        f"{SCIENTIST_HOURS} hours of work a month each; everyone has their own role",
     )
 
 
 def deployment(objectives: Objectives, chooser: Chooser) -> None:
-    """Where changes come from. A runner's minutes are paid as they are used, a few cents a job; they are in no
+    """Where deployments run. A runner's minutes are paid as they are used, a few cents per job; they are not in the
     estimate.
     """
     source = objectives.deploys_from
@@ -172,12 +170,12 @@ def deployment(objectives: Objectives, chooser: Chooser) -> None:
             f"a runner inside the network for {source.repository}",
             f"deploys_from.repository: {source.repository}",
         )
-        why = "started for each job of its workflows, gone after it; the job brings its own permissions"
+        why = "started for each job of its workflows and removed after it; the job brings its own permissions"
     chooser.note("deployment", chosen, (forced,), why, 0.0)
 
 
 def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Chooser) -> RecoveryDesign:
-    """Backups, and a standby region where one is asked for."""
+    """Backups, and a standby region on request."""
     days = 35 if Regime.SOX in objectives.compliance or objectives.production else 7
     standby = REGIONS[region].standby if objectives.availability is Availability.TWO_REGIONS else ""
     storage = prices.per_unit("backup", "storage", BACKED_UP_GB)
@@ -189,7 +187,7 @@ def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Ch
         f"daily backups for {days} days{f', copied to {standby}' if standby else ''}",
         (f"availability: {objectives.availability}", f"residency: {objectives.residency}"),
         (
-            f"data is ready in {standby}; the program builds the rest there"
+            f"data is available in {standby}; the program builds the rest there"
             if standby
             else "database and tables can be restored"
         ),

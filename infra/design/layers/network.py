@@ -1,4 +1,4 @@
-"""Network: how many zones, the way out, and the private ways to AWS services."""
+"""Network: how many zones, egress, and private endpoints of AWS services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives
 from spec.regions import REGIONS
 
-# What the platform calls; with these the traffic of regulated data never leaves AWS's network.
+# Services that the platform calls; with these endpoints regulated data never leaves AWS's network.
 PRIVATE_SERVICES = (
     "ecr.api",
     "ecr.dkr",
@@ -27,7 +27,7 @@ NAT_GB = 50.0  # container images and packages, GB a month
 
 @dataclass(frozen=True)
 class NetworkDesign:
-    """``zones`` are letters, so that no look-up is needed; ``nat_gateways`` is 1, or one a zone."""
+    """``zones`` are letters, so that no look-up is needed; ``nat_gateways`` is 1, or one per zone."""
 
     zones: tuple[str, ...]
     nat_gateways: int
@@ -38,14 +38,14 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
     """Zones, NAT gateways and interface endpoints."""
     availability = objectives.availability
     forced = (f"availability: {availability}",)
-    # Two even where one would do: MSK and EKS both ask for subnets in two zones.
+    # Two even where one would do: MSK and EKS both require subnets in two zones.
     # https://docs.aws.amazon.com/msk/latest/developerguide/msk-create-cluster.html
     zones = tuple(REGIONS[region].zones)[: 2 if availability is Availability.ONE_ZONE else 3]
     chooser.note(
         "network",
         f"private subnets in {len(zones)} zones",
         forced,
-        "MSK and EKS require two zones; a zone may fail only if there are more",
+        "MSK and EKS require two zones; surviving the failure of a zone requires more",
         0.0,
     )
     hourly, traffic = prices.hourly("ec2", "nat-gateway"), prices.per_unit("ec2", "nat-gateway-data", NAT_GB)
@@ -76,7 +76,7 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
             Option(f"{len(PRIVATE_SERVICES)} interface endpoints in {len(zones)} zones", cost, PRIVATE_SERVICES),
         ],
         (f"compliance: [{_regimes(objectives)}]",),
-        "regulated data is kept off the public addresses of AWS",
+        "regulated data does not use AWS's public addresses",
     )
     return NetworkDesign(zones, gateways, services)
 

@@ -1,4 +1,4 @@
-"""Serving and retraining of one model: where it answers, on what, how many, and where it is trained anew."""
+"""Serving and retraining of one model: where it is served, on what, how many, and where it is retrained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spec.objectives import Availability, ModelObjectives, Objectives, Target
 from spec.steps import STEPS
 
 # One vCPU of a serving instance answers at least this many single-row requests a second with ONNX Runtime.
-# Deliberately low against what bench/ measures, so that a design holds for models ten times larger.
+# Deliberately low compared with what bench/ measures, so that a design also works for models ten times larger.
 REQUESTS_PER_SECOND_PER_VCPU = 100
 REQUESTS_PER_SECOND_PER_GPU = 1_000
 # What each way of serving adds to the model's own time, at the 95th percentile, ms.
@@ -23,10 +23,10 @@ REALTIME_LATENCY_MS = 30  # SageMaker's public API, authentication, the containe
 SERVERLESS_LATENCY_MS = 4_000  # a cold start of a container with a scientific Python environment
 BATCH_LATENCY_MS = 3_600_000  # an hourly transform job
 CANARY_PERCENT = 5
-# Starting a SageMaker processing job, and the steps' own work altogether (45 s for the small example here), minutes.
+# Starting a SageMaker processing job, and the steps' own work in total (45 s for the small example here), minutes.
 JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
-POD_START_MINUTES = 0.5  # on a node that is already there
-# Peak, hot spots and one instance failing: the load that instances are planned for against what they could take.
+POD_START_MINUTES = 0.5  # on a node that already exists
+# Peak, hot spots and one instance failing: the load that instances are planned for, relative to their capacity.
 UTILISATION = 0.7
 
 INSTANCES = (
@@ -40,13 +40,13 @@ INSTANCES = (
 
 @dataclass(frozen=True)
 class ServingDesign:
-    """How one model answers.
+    """How one model is served.
 
     Attributes:
         topology: realtime, serverless, batch (SageMaker), cluster (KServe on CPU), cluster-gpu (KServe with Triton),
             edge.
         instance_type: SageMaker's, or the node's; empty where there is none.
-        min_instances: Instances or replicas that are always there, and
+        min_instances: Instances or replicas that always run, and
         max_instances: the most that autoscaling may start.
         canary_percent: Share of traffic a new version gets at first; 0 where there is one version at a time.
         target_invocations_per_minute: Load of one instance at which autoscaling adds another.
@@ -69,7 +69,7 @@ class RetrainingDesign:
 
 
 def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> ServingDesign:
-    """The cheapest way to answer within the model's latency."""
+    """The cheapest way to serve within the model's latency."""
     model = objectives.models[name]
     rate = model.requests_per_second
     forced = [
@@ -166,14 +166,14 @@ def _options(
         capacity = (REQUESTS_PER_SECOND_PER_GPU if gpu else vcpus * REQUESTS_PER_SECOND_PER_VCPU) * UTILISATION
         least = max(2 if spread else 1, math.ceil(rate.average / capacity))
         most = max(least, math.ceil(rate.peak / capacity)) + 1
-        # The champion's instances and one for the challenger: both variants are always there.
+        # The champion's instances and one for the challenger: both variants always run.
         yield Option(
             f"SageMaker real-time, {least} + 1 x {instance}, up to {most}",
             prices.hourly("sagemaker", instance, least + 1),
             ServingDesign("realtime", instance, least, most, CANARY_PERCENT, round(capacity * 60)),
             obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu),
         )
-    # KServe's, Knative's and Istio's controllers ask for 2 vCPUs and 4 GiB; the load balancer stands in front.
+    # KServe's, Knative's and Istio's controllers request 2 vCPUs and 4 GiB; plus the load balancer in front.
     controllers = (
         prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
     )
@@ -199,7 +199,7 @@ def _options(
 
 
 def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> RetrainingDesign:
-    """Where the pipeline runs when its time has come."""
+    """Where the pipeline runs when it is due."""
     wanted = objectives.models[name].retraining
     runs = 24 * 30 / wanted.every_hours
 
@@ -232,7 +232,7 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
                 f"SageMaker Pipeline, {len(STEPS)} jobs",
                 runs * jobs / 60 * prices.services["sagemaker", "ml.m5.large"],
                 RetrainingDesign("sagemaker-pipeline", wanted.every_hours),
-                obstacles(jobs, "every step starts a job of its own"),
+                obstacles(jobs, "every step starts its own job"),
             ),
             Option(
                 "CronJob on the cluster, on a node that is kept warm",

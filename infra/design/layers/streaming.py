@@ -10,15 +10,13 @@ from infra.design.price_book import PriceBook
 from spec.objectives import Objectives
 
 MEAN_EVENT_KB = 1.0
-TOPIC_DAYS = 7  # a consumer that was down over a long weekend finds everything; the lake keeps the rest
+TOPIC_DAYS = 7  # a consumer that was down over a long weekend misses nothing; the lake keeps the rest
 COPIES = 3
 
 
 @dataclass(frozen=True)
 class StreamingDesign:
-    """``kind`` is none, serverless or provisioned; ``brokers`` and ``storage_gb`` (each broker's) hold for
-    provisioned.
-    """
+    """``kind`` is none, serverless or provisioned; ``brokers`` and ``storage_gb`` (per broker) are for provisioned."""
 
     kind: str
     broker_type: str = ""
@@ -29,7 +27,7 @@ class StreamingDesign:
 
 
 def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Chooser) -> StreamingDesign:
-    """The cheapest cluster that takes the events."""
+    """The cheapest cluster that can take the events."""
     events = wanted.events
     objectives = (f"events.per_second: {events.per_second:g}", f"events.retention_days: {events.retention_days}")
     if events.per_second == 0:
@@ -57,7 +55,7 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
             ),
         )
     ]
-    # Sustained ingress a broker takes with replication, MB/s (MSK best practices).
+    # Sustained ingress that a broker handles with replication, MB/s (MSK best practices).
     for broker, capacity in (("kafka.t3.small", 2.0), ("kafka.m7g.large", 15.6), ("kafka.m7g.xlarge", 31.2)):
         brokers = zones * max(1, math.ceil(mb_per_second / (capacity * zones)))
         copies = min(COPIES, brokers)
@@ -67,7 +65,7 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
             obstacles.append(
                 Obstacle("its CPU credits run out under steady load, which production has", "environment", "staging")
             )
-        # 30 brokers a cluster and 16,384 GiB of storage a broker are MSK's own limits.
+        # 30 brokers per cluster and 16,384 GiB of storage per broker are MSK's own limits.
         if brokers > 30:
             obstacles.append(
                 Obstacle(

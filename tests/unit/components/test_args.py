@@ -1,4 +1,4 @@
-"""Arguments of components are held to their ranges where they are made."""
+"""Arguments of components are checked against their ranges when they are created."""
 
 from __future__ import annotations
 

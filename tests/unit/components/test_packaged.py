@@ -1,4 +1,4 @@
-"""The components for programs of others: the schema that Pulumi reads, and what each makes."""
+"""The components for other programs: the schema that Pulumi reads, and what each creates."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_a_component_makes_holds_to_awss_types_and_lies_below_it(kind: str)
 
 
 def given_as_text(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Policies as the provider has them."""
+    """Policies in the provider's form."""
     return {
         key: json.dumps(value) if key in DOCUMENTS and isinstance(value, dict) else value
         for key, value in inputs.items()

@@ -109,9 +109,9 @@ def test_a_good_pod_is_taken() -> None:
 @pytest.mark.parametrize(
     ("change", "pod", "says"),
     [
-        (lambda d: d.pop(0), {}, "there is no namespace n"),
-        (lambda d: d.pop(1), {}, "there is no service account worker"),
-        (nothing, {"priorityClassName": "first"}, "there is no priority class first"),
+        (lambda d: d.pop(0), {}, "namespace n does not exist"),
+        (lambda d: d.pop(1), {}, "service account worker does not exist"),
+        (nothing, {"priorityClassName": "first"}, "priority class first does not exist"),
         (nothing, {"containers": [container(securityContext={})]}, "not restricted: c may gain privileges"),
         (
             nothing,
@@ -132,13 +132,13 @@ def test_a_good_pod_is_taken() -> None:
         (
             lambda d: d[-1]["spec"].update(replicas=5),
             {},
-            "at their most its pods ask for requests.cpu 5, and the quota is 4",
+            "its pods need up to requests.cpu 5, but the quota is 4",
         ),
-        (lambda d: d[-1]["spec"].update(replicas=5), {}, "at their most its pods ask for pods 5, and the quota is 4"),
+        (lambda d: d[-1]["spec"].update(replicas=5), {}, "its pods need up to pods 5, but the quota is 4"),
         (
             lambda d: d.pop(2),
             {"containers": [container(resources={})]},
-            "d says nothing of requests.cpu, which the quota asks for",
+            "d does not set requests.cpu, which the quota requires",
         ),
         (
             nothing,
@@ -170,7 +170,7 @@ def test_a_good_pod_is_taken() -> None:
                 }
             ),
             {},
-            "its pods ask for pods 9",
+            "its pods need up to pods 9",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_quantities() -> None:
         1000,
         5000,
     ]
-    with pytest.raises(ValueError, match="'1GB' is no quantity"):
+    with pytest.raises(ValueError, match="'1GB' is not a quantity"):
         quantity("1GB")
 
 
@@ -382,14 +382,14 @@ INCLUDED = {"policy.sigstore.dev/include": "true"}
     [
         ("ghcr.io/team/app:1", INCLUDED, {}, "deny", ""),
         ("ghcr.io/team/app@sha256:" + "0" * 64, INCLUDED, {}, "deny", ""),
-        ("ghcr.io/team/app:1", {}, {}, "deny", "ghcr.io/team/app:1 must be signed, and nobody looks"),
+        ("ghcr.io/team/app:1", {}, {}, "deny", "ghcr.io/team/app:1 must be signed, but is not checked"),
         ("ghcr.io/team/app:1", INCLUDED, {"mode": "warn"}, "deny", "the policy only warns"),
-        ("quay.io/other/app:1", INCLUDED, {}, "deny", "no image policy speaks of quay.io/other/app:1"),
+        ("quay.io/other/app:1", INCLUDED, {}, "deny", "no image policy matches quay.io/other/app:1"),
         ("quay.io/other/app:1", INCLUDED, {}, "allow", ""),
         ("quay.io/other/app:1", {}, {}, "deny", ""),
         ("nginx", INCLUDED, {"images": [{"glob": "index.docker.io/library/*"}]}, "deny", ""),
         ("bitnami/redis:7", INCLUDED, {"images": [{"glob": "docker.io/bitnami/*"}]}, "deny", ""),
-        ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "gcr.io/a/*"}]}, "deny", "no image policy speaks"),
+        ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "gcr.io/a/*"}]}, "deny", "no image policy matches"),
         ("gcr.io/a/b/c:1", INCLUDED, {"images": [{"glob": "**"}]}, "deny", ""),
     ],
 )  # fmt: skip

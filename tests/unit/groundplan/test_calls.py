@@ -1,4 +1,4 @@
-"""What the local cloud notes of the calls of processes that name themselves, whatever client sent them."""
+"""What the local cloud records of the calls of processes that identify themselves, whatever client sent them."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_explain_says_what_would_change(project: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("latency", "'latency' is not PATH=VALUE"),
+        ("latency", "expected PATH=VALUE, got 'latency'"),
         ("models.diabetes-rf.latencyms=20", "did you mean `latency_ms`?"),
         ("models.diabetes-rf.latency_ms.x=20", "models.diabetes-rf.latency_ms has no objectives below it"),
         ("compliance=[gdpr", "is not a YAML value"),

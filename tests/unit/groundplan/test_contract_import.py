@@ -1,4 +1,4 @@
-"""A first contract from what is there: what comes out holds to the standard, and to the data it was made of."""
+"""A first contract from data or a schema: the result is valid in the standard, and for its source data."""
 
 from __future__ import annotations
 
@@ -260,15 +260,15 @@ def test_a_contract_of_datacontract_com_becomes_one_of_the_standard(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("nothing.csv", None, "there is no such file"),
+        ("nothing.csv", None, "no such file"),
         ("a.parquet", b"no parquet", "can't be read as Parquet"),
-        ("a.csv", b"a,b\n", "holds no rows to learn from"),
-        ("a.json", b"[1, 2", "is no YAML from here on"),
+        ("a.csv", b"a,b\n", "contains no rows to sample"),
+        ("a.json", b"[1, 2", "is not valid YAML from here on"),
         ("a.yaml", b"hello: 1", "is neither data (CSV, Parquet, JSON lines) nor a schema"),
-        ("a.bin", b"\xff\xfe\x00", "is no text in UTF-8"),
-        ("a.yaml", b"kind: DataContract", "is a data contract of the standard already"),
+        ("a.bin", b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("a.yaml", b"kind: DataContract", "is already a data contract of the standard"),
         ("a.yaml", b"dataContractSpecification: 1.1.0", "has no models"),
-        ("a.jsonl", b"1\n2\n", "holds values that are no JSON objects"),
+        ("a.jsonl", b"1\n2\n", "contains values that are not JSON objects"),
     ],
 )
 def test_what_no_contract_can_be_made_of_is_told(name: str, content: bytes | None, says: str, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_what_no_contract_can_be_made_of_is_told(name: str, content: bytes | Non
 
 def test_events_that_are_no_objects_are_told() -> None:
     for events in ([], [b"not json"], [b"[1]"]):
-        with pytest.raises(UsageError, match="topic t: holds"):
+        with pytest.raises(UsageError, match="topic t: contains"):
             contract_of_events("t", events)
 
 
@@ -318,5 +318,5 @@ def test_what_refers_to_itself_or_may_be_null_becomes_a_contract(tmp_path: Path)
 )
 def test_a_schema_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(UsageError, match="begins like a schema, and is none that holds to its own standard"):
+    with pytest.raises(UsageError, match="begins like a schema, but is not valid in that schema's own standard"):
         contract_from(tmp_path / "x.yaml")

@@ -1,5 +1,5 @@
-"""Roles as programs write them, held to calls: names that Pulumi gives, policies inside of roles, documents that are
-none.
+"""Roles as programs write them, checked against calls: names that Pulumi generates, policies inside roles, invalid
+documents.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ def test_what_is_asked_of_kafka_needs_its_own_permissions() -> None:
     assert check(stack(role()), reads) == [], "a stack without a stream"
     unknown = check(stack(cluster, role()), [Call("step.ingest", "kafka-cluster", "request 77", "{}")])
     assert [(item.decision.outcome, item.decision.reason) for item in unknown] == [
-        ("undecided", "nobody says which permission Kafka's request 77 needs")
+        ("undecided", "it is not known which permission Kafka's request 77 needs")
     ]
 
 

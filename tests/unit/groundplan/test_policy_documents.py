@@ -1,4 +1,4 @@
-"""What every policy document of every stack holds to, and that the permission boundary leaves its roles what they
+"""What is true of every policy document of every stack, and that the permission boundary leaves its roles what they
 are granted.
 """
 
@@ -126,7 +126,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def outside(grants: list[dict[str, Any]], boundary: list[dict[str, Any]]) -> list[str]:
-    """Rights that the boundary takes away, as far as a preview knows their resources."""
+    """Permissions that the boundary removes, as far as a preview knows their resources."""
     pairs = [
         (action, resource)
         for one in boundary

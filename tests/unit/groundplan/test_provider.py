@@ -58,12 +58,16 @@ def test_a_policy_given_as_a_structure_is_text_or_unknown_while_a_part_is(aws: A
 @pytest.mark.parametrize(
     ("token", "inputs", "says"),
     [
-        (BUCKET, {"bucket": "b-1", "versoning": True}, "versoning is no input of aws:s3/bucket:Bucket; it has"),
+        (
+            BUCKET,
+            {"bucket": "b-1", "versoning": True},
+            "versoning is not an input of aws:s3/bucket:Bucket; its inputs are",
+        ),
         ("aws:iam/rolePolicy:RolePolicy", {"role": "r"}, "policy is missing"),
         (
             "aws:dynamodb/table:Table",
             {"name": "t", "ttl": {"on": True}},
-            "ttl.on is not known there; known are attributeName, enabled",
+            "ttl.on is unknown there; known are attributeName, enabled",
         ),
         (
             "aws:ecr/repository:Repository",
@@ -185,7 +189,7 @@ def test_what_the_cloud_added_stays_with_new_inputs(
 
 
 def test_an_account_that_is_not_the_stacks_is_refused(aws: Aws) -> None:
-    with pytest.raises(UsageError, match="plays account 123456789012, and the stack allows 111122223333 only"):
+    with pytest.raises(UsageError, match="acts as account 123456789012, but the stack allows only 111122223333"):
         aws.configure({"allowedAccountIds": '["111122223333"]'})
     assert (
         aws.configure({"allowedAccountIds": '["123456789012"]', "region": "eu-west-1"}).invoke(

@@ -1,4 +1,4 @@
-"""Pages made from code are current, and say something of everything."""
+"""Generated pages are current, and describe everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a destroy: what goes, what is protected, what stays for how long."""
+"""The plan of a destroy: what is deleted, what is protected, what stays and for how long."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_everything_goes_but_what_holds_data_in_production(stack: str, protected
         and stays["Key", "keys-internal"].monthly_usd == 0.0
     )
     audit = stays["Bucket", "lake-audit"]
-    assert ("not for the account's root" in audit.release) is bool(protected) and "Object Lock" in audit.why
+    assert ("not even for the account's root" in audit.release) is bool(protected) and "Object Lock" in audit.why
     assert (("Bucket", "lake-curated") in stays) is bool(protected), "outside of production a destroy empties buckets"
     assert (("Instance", "tracking") in stays) is bool(protected), "and makes no last snapshot"
     if protected:

@@ -1,4 +1,4 @@
-"""`groundplan init`: a repository in an empty folder, or one clear sentence and nothing."""
+"""`groundplan init`: a repository in an empty folder, or one clear message and no files."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_the_command_says_what_only_this_machine_has(tmp_path: Path, monkeypatch
     assert (
         done.exit_code == 0
         and "wrote the project acme" in done.output
-        and "that is a path on this machine" in done.output
+        and "this is a path on this machine" in done.output
     )
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")

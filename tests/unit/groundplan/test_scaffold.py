@@ -1,4 +1,4 @@
-"""`groundplan add model`: a folder and objectives from a CSV file, or one clear sentence and nothing."""
+"""`groundplan add model`: a folder and objectives from a CSV file, or one clear message and no files."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
 
 
 def test_a_file_that_is_none_or_too_large_is_named(project: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         add_model(project, "churn", project / "nope.csv", "a")
     with pytest.raises(UsageError, match=r"is not a \.csv or \.tsv file"):
         add_model(project, "churn", given(project, CHURN, "data.xlsx"), "a")

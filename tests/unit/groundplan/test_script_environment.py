@@ -1,5 +1,5 @@
-"""What a script asks for is found wherever people write it, and installed beside the platform's packages, not over
-them.
+"""A script's requirements are found wherever they are written, and installed in addition to the platform's packages,
+not over them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def test_a_script_that_asks_for_nothing_new_runs_in_the_platforms_environment(tm
         assert python_for(script, kept) == sys.executable and not kept.exists()
     (tmp_path / "requirements.txt").unlink()
     (tmp_path / "pyproject.toml").write_text("[tool")
-    with pytest.raises(UsageError, match=r"pyproject.toml: is no TOML"):
+    with pytest.raises(UsageError, match=r"pyproject.toml: is not valid TOML"):
         python_for(script, kept)
 
 
@@ -96,7 +96,7 @@ def test_what_is_missing_is_installed_once_and_the_platforms_packages_stay_in_re
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.startswith("1.0 ") and sys.prefix in done.stdout, "numpy is the platform's"
     assert python_for(tmp_path / "train.py", tmp_path / "kept", said.append) == python
-    assert len(said) == 1 and "installing what" in said[0] and "requirements.txt asks for (once)" in said[0]
+    assert len(said) == 1 and "installing the requirements" in said[0] and "requirements.txt (once)" in said[0]
 
 
 def test_what_can_not_be_installed_is_said_and_leaves_nothing_half_made(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_can_not_be_installed_is_said_and_leaves_nothing_half_made(tmp_path
     (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package-of-anybody\n")
     with pytest.raises(
         GroundplanError,
-        match=r"requirements.txt: what the script asks for can't be installed: Could not find a version",
+        match=r"requirements.txt: the script's requirements can't be installed: Could not find a version",
     ):
         python_for(tmp_path / "train.py", tmp_path / "kept")
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".log"]

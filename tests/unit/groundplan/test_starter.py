@@ -87,7 +87,7 @@ def test_a_step_that_is_asked_to_end_ends_and_one_that_dies_is_told(starter: Sta
         time.sleep(0.02)
     step.terminate()
     assert step.wait(10) == 143
-    step.terminate()  # of one that has ended nothing happens
+    step.terminate()  # for one that has ended, nothing happens
     dead = starter.start("a_step", ["abort"], environment(folder), folder / "dead.log")
     assert dead.wait(60) == -signal.SIGABRT
     killed = starter.start("a_step", ["wait"], environment(folder), folder / "killed.log")

@@ -1,4 +1,4 @@
-"""The pytest plugin, as somebody uses it who has a program and a pack of their own."""
+"""The pytest plugin, used with a separate program and pack."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_wrong_name_is_found(pulumi_program):
     assert found.violations == found.blocking == {("queue-named", "jobs")}
     assert found.one("Queue", "more").inputs["visibilityTimeoutSeconds"] == 30
     assert len(found.of_type("aws:sqs/queue:Queue")) == 2 and found.of_type("Topic") == []
-    with pytest.raises(AssertionError, match="2 resources are of type Queue; the program makes .*jobs"):
+    with pytest.raises(AssertionError, match="2 resources are of type Queue; the program creates .*jobs"):
         found.one("Queue")
 
 

@@ -33,7 +33,7 @@ PROPS = {"region": "eu-central-1", "project": "groundplan-prod-image", "uri": UR
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as the image holds it, and nothing else of it."""
+    """The project as in the image, and nothing else."""
     folder = tmp_path_factory.mktemp("image")
     for name, file in image_files(ROOT).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def product(usage: str, usd: str, *, begin: str = "0", **attributes: str) -> str
 
 
 class Pricing:
-    """Stands for boto3's client of ``pricing``: what it was asked, and pages of what it answers."""
+    """Stands in for boto3's ``pricing`` client: its requests, and the pages of its answers."""
 
     def __init__(self, answers: dict[str, list[str]]) -> None:
         self.answers, self.asked = answers, list[tuple[str, dict[str, str]]]()
@@ -91,7 +91,7 @@ def test_prices_are_read_and_what_is_not_clear_keeps_its_figure(book: Path) -> N
     assert json.loads((book / "source.json").read_text()) == {"region": "eu-central-1", "as_of": "2026-11-24"}
     assert all(filters["regionCode"] == "eu-central-1" for _, filters in api.asked)
     assert len(api.asked) == len({(code, tuple(sorted(filters.items()))) for code, filters in api.asked}), (
-        "nothing is asked twice"
+        "nothing is requested twice"
     )
 
 

@@ -1,4 +1,4 @@
-"""The program of every stack, previewed: what it would make, with everything computed unknown."""
+"""The program of every stack, previewed: what it would create, with every computed value unknown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def previewed(stack: str) -> tuple[Previewed, ...]:
 
 @cache
 def everything() -> tuple[Previewed, ...]:
-    """Resources of a stack that asks for all there is."""
+    """Resources of a stack with every option."""
     return tuple(preview(ROOT, "prod", config=conftest.everything()))
 
 
@@ -58,13 +58,13 @@ def resources(request: pytest.FixtureRequest) -> tuple[Previewed, ...]:
 
 def test_every_stack_previews_with_unknown_values(resources: tuple[Previewed, ...]) -> None:
     assert len(resources) > 250
-    assert any(UNKNOWN in json.dumps(item.inputs) for item in resources), "a preview knows no ARN of a key"
+    assert any(UNKNOWN in json.dumps(item.inputs) for item in resources), "a preview does not know a key's ARN"
 
 
 @pytest.mark.parametrize("stack", ALL)
 def test_names_are_those_on_record(stack: str) -> None:
     found, recorded = resource_names.names(ALL[stack]()), resource_names.recorded(stack)
-    assert found == recorded, "meant so? `make docs` writes them anew; the change shows what would be deleted and made"
+    assert found == recorded, "if intended, run `make docs`; the change shows what would be deleted and created"
 
 
 def test_a_stack_gets_the_data_of_the_models_that_it_names_and_no_other() -> None:
@@ -121,7 +121,7 @@ def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
         ({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x"}, "spec": {"schedule": 5}}, "schedule"),
         (
             {"apiVersion": "v2", "kind": "Thing", "metadata": {"name": "x"}},
-            "v2 Thing is neither of Kubernetes 1.34 nor a custom resource known here",
+            "v2 Thing is neither part of Kubernetes 1.34 nor a known custom resource",
         ),
         (
             {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "x"}, "spec": {"weight": 500}},
@@ -165,7 +165,7 @@ def test_nothing_in_components_reads_configuration_or_calls_a_cloud() -> None:
         }
         if (
             path.name == "built_image.py" or path.parent.name == "plugin"
-        ):  # a provider, which the engine calls; the edge to programs of others
+        ):  # a provider, which the engine calls; the interface to other programs
             continue
         assert not names & {"Config", "get_stack", "get_project", "boto3", "environ", "invoke"}, path
         assert not any(name.startswith("get_") and name != "get_type_hints" for name in names), f"{path}: a look-up"
@@ -308,7 +308,7 @@ def test_what_an_account_has_only_once_is_left_to_its_owner() -> None:
     once = ("Detector", "Recorder", "Account", "CostAllocationTag")
     assert all(of_type(changed("prod", budget__activate_tags=True), kind) for kind in once)
     assert not any(of_type(changed("prod", owns_account=False, budget__activate_tags=True), kind) for kind in once)
-    assert not of_type(previewed("prod"), "CostAllocationTag"), "AWS knows no tag on the first day"
+    assert not of_type(previewed("prod"), "CostAllocationTag"), "AWS has no tags on the first day"
 
 
 def test_stakeholders_are_told_what_concerns_them() -> None:

@@ -1,4 +1,4 @@
-"""Which of the models that a script logs is taken, and what is said where none can be."""
+"""Which of the models that a script logs is used, and the message where none can be."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_what_only_prepares_is_not_taken() -> None:
             r"no model with --run 'bush'\n  -> it logged: model of run line \(LinearRegression\); model of run tree",
         ),
         ((LINE, TREE), {"artifact": "other"}, "no model with --artifact 'other'"),
-        ((LINE, logged(LinearRegression(), "other", labels=Y * 1000 + 7)), {}, "not all of them predict the same"),
-        ((LINE, logged(LogisticRegression(), "classes", labels=Y > 0)), {}, "not all of them predict the same"),
+        ((LINE, logged(LinearRegression(), "other", labels=Y * 1000 + 7)), {}, "with different targets"),
+        ((LINE, logged(LogisticRegression(), "classes", labels=Y > 0)), {}, "with different targets"),
     ],
 )
 def test_what_can_not_be_chosen_is_said(items: tuple[Logged, ...], asked: dict[str, str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""Events into columns: what is good comes through whole, and of what is not it is said why."""
+"""Events into columns: valid events come through complete, invalid ones get a reason."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ BAD: list[tuple[bytes, str, str]] = [
     (body() + body(), "not JSON", "it is not JSON from byte"),
     (body() + b",\n" + body(), "not JSON", "it is not JSON from byte"),
     (b'{"flight_id":"\xff"}', "not JSON", "it is not UTF-8"),
-    (body(flight="12"), "wrong type", "flight must be a whole number, and is a text ('12')"),
-    (body(flight=12.5), "wrong type", "flight must be a whole number, and is a number (12.5)"),
-    (body(flight=True), "wrong type", "flight must be a whole number, and is true or false (True)"),
+    (body(flight="12"), "wrong type", "flight must be a whole number, but is a text ('12')"),
+    (body(flight=12.5), "wrong type", "flight must be a whole number, but is a number (12.5)"),
+    (body(flight=True), "wrong type", "flight must be a whole number, but is true or false (True)"),
     (body().replace(b'"flight":', b'"flight":99999999999999999999'), "out of bounds", "flight must be at most 9999"),
-    (body(carrier=None), "missing field", "carrier is null, and the contract requires it"),
+    (body(carrier=None), "missing field", "carrier is null, but the contract requires it"),
     (
         body(scheduled_departure="yesterday"),
         "wrong type",
@@ -66,7 +66,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (
         body(scheduled_departure=1357034100),
         "wrong type",
-        "scheduled_departure must be a text, and is a whole number (1357034100)",
+        "scheduled_departure must be a text, but is a whole number (1357034100)",
     ),
     (body(surprise=1), "unknown field", "surprise is not in the contract"),
     (body(origin=...), "missing field", "origin is missing"),
@@ -202,10 +202,10 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
         }
     ]
     assert [item.detail for item in refused] == [
-        "n must be a whole number, and is a number (1.5)",
+        "n must be a whole number, but is a number (1.5)",
         "n must be at most 9 (10.0)",
-        "o.n must be a whole number, and is a number (1e+300)",
-        "d must be a number, and is true or false (True)",
+        "o.n must be a whole number, but is a number (1e+300)",
+        "d must be a number, but is true or false (True)",
     ]
 
 

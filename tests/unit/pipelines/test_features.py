@@ -81,7 +81,7 @@ def test_a_feature_is_what_one_would_count_by_hand(known: pa.Table) -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_no_feature_sees_its_future(known: pa.Table, tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    """Whatever happens after a moment, the features that are asked until then stay as they are."""
+    """Whatever happens after a moment, features as of earlier times are unchanged."""
     times = known["event_timestamp"].to_pandas()
     moment = times.min() + (times.max() - times.min()) * data.draw(st.floats(0.05, 0.95))
     frame = TABLES["flights"].to_pandas()

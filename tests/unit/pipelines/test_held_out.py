@@ -1,4 +1,4 @@
-"""Rows that a model is judged on: its own dataset's, with its own labels, and none that it was fitted on."""
+"""Rows on which a model is evaluated: from its own dataset, with its own labels, and none that it was fitted on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_of_several_splits_that_of_the_models_own_labels_counts() -> None:
         rows, how = _holdout(Recorder(splits=splits), model)
         assert how == SEEN_BY_NONE and len(rows) == 40 and np.allclose(rows.labels, one[60:])
     assert _holdout(Recorder(splits=[(features, other)]), model)[1] == "5-fold, out of fold", (
-        "no labels of its own are there"
+        "it has no labels of its own"
     )
 
 

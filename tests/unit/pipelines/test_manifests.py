@@ -1,4 +1,4 @@
-"""Manifests: what they say of rows that are kept apart, and that those of before are read and written as they were."""
+"""Manifests: their entries for quarantined rows, and that older ones are read and written unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models in a process of their own: the same answers, and no way out of it."""
+"""Models in a separate process: the same answers, and no way to escape."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_model_in_its_own_format_answers_as_itself_and_is_explained(name: str)
 
 
 class Prying(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Tries to get out, and tells by numbers how far it came."""
+    """Tries to escape, and reports as numbers how far it got."""
 
     def __init__(self, port: int = 0, files: tuple[str, ...] = ()) -> None:
         self.port, self.files = port, files
@@ -200,7 +200,7 @@ def pickled(model: Any) -> Model:
 
 
 class Behaving(Prying):
-    """Does what its name says, by the first value: 1 waits, 2 asks for memory, 3 raises, 4 dies."""
+    """Does what its name says, by the first value: 1 waits, 2 allocates memory, 3 raises, 4 dies."""
 
     def predict(self, rows: Any) -> Any:
         import os
@@ -222,7 +222,7 @@ def test_what_the_process_does_wrong_is_said_and_the_next_request_is_answered(mo
     monkeypatch.setattr(native, "ANSWER_TIMEOUT_S", 3.0)
     with running(pickled(Behaving())) as model:
         for value, says in (
-            (1, "the model did not answer within 3 s, and its process was ended"), (2, "the model raised MemoryError"),
+            (1, "the model did not answer within 3 s, and its process was killed"), (2, "the model raised MemoryError"),
             (3, "the model raised ValueError: not these rows"), (4, "the model's process ended with exit code 3"),
         ):  # fmt: skip
             with pytest.raises(NativeError, match=says):
@@ -234,12 +234,10 @@ def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_clos
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline = make_pipeline(FunctionTransformer(lambda rows: rows * 2), LogisticRegression()).fit(X, SIGNAL > 0)
-    with pytest.raises(
-        GroundplanError, match=r"in a format that is only data not .*\n.*allow it by `untrusted_models: true`"
-    ):
+    with pytest.raises(GroundplanError, match=r"not in a data-only format .*\n.*allow it by `untrusted_models: true`"):
         exported(pipeline, X, "classification")
     monkeypatch.setattr(isolation, "why_not", lambda: "darwin has no namespaces")
-    with pytest.raises(NativeError, match="its process can't be closed in here: darwin has no namespaces"):
+    with pytest.raises(NativeError, match="its process can't be sandboxed here: darwin has no namespaces"):
         pickled(Behaving()).engine.start()
     estimator = NearestCentroid().fit(X, SIGNAL > 0)
     with running(served(estimator, X)) as model:

@@ -117,7 +117,7 @@ def test_every_part_of_an_event_has_its_type(contract: Contract) -> None:
         (
             {"total": "12.345"},
             "out of bounds",
-            "total is 12.345, and the field allows 9 digits, 2 of them after the point",
+            "total is 12.345, but the field allows 9 digits, 2 of them after the point",
         ),
         ({"total": 123456789.0}, "out of bounds", "the field allows 9 digits"),
         ({"total": "-1"}, "out of bounds", "total is -1, allowed is from 0"),
@@ -134,7 +134,7 @@ def test_every_part_of_an_event_has_its_type(contract: Contract) -> None:
         ({"told": "2024-12-31 23:00:00"}, "wrong type", "told is not a time as dd.MM.yyyy HH:mm:ss"),
         ({"to": {"city": "x"}}, "unknown field", "to has a field that is not in the contract"),
         ({"to": {"lived": ["x"]}}, "wrong type", "to.lived[] is not a date in ISO 8601: 'x'"),
-        ({"to": "Main 1"}, "wrong type", "to must be an object, and is a text"),
+        ({"to": "Main 1"}, "wrong type", "to must be an object, but is a text"),
         ({"lines": [{"n": 1}]}, "missing field", "lines[].sku is missing"),
         ({"lines": [{"sku": "a1"}]}, "out of bounds", "lines[].sku is 'a1', which does not match ^[A-Z]+$"),
         ({"lines": [{"sku": "A", "n": 0}]}, "out of bounds", "lines[].n must be at least 1"),

@@ -40,7 +40,7 @@ def contract(*more: dict[str, Any], custom: list[dict[str, Any]] | None = None, 
 
 @dataclass
 class Message:
-    """What confluent-kafka's message tells."""
+    """The interface of confluent-kafka's message."""
 
     body: bytes
     place: int
@@ -178,7 +178,7 @@ def test_an_event_of_the_future_is_refused_and_other_dates_may_lie_there() -> No
     table, (refused,) = Decoder(wanted).decode([orjson.dumps(event) for event in events], latest)
     assert table["id"].to_pylist() == ["a", "c"] and (refused.index, refused.reason) == (1, "in the future")
     assert (
-        refused.detail == "at is '2031-01-01T00:00:00Z', and the platform accepts nothing from 2026-05-03 00:00 UTC on"
+        refused.detail == "at is '2031-01-01T00:00:00Z', but the platform accepts nothing from 2026-05-03 00:00 UTC on"
     )
     patient = contract(custom=[{"property": "future_tolerance_hours", "value": 24 * 365 * 10}])
     assert Decoder(patient).decode([orjson.dumps(events[1])], latest_time(patient, TIME))[1] == []

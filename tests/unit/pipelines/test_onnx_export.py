@@ -113,7 +113,7 @@ def test_a_model_that_can_not_be_converted_is_named() -> None:
     with pytest.raises(
         GroundplanError,
         match=(
-            r"Guess can't be served: as ONNX not \(.*\), and in a format that is only data not \(it holds .*Guess,"
+            r"Guess can't be served: not as ONNX \(.*\), and not in a data-only format \(it contains .*Guess,"
             r" which"
         ),
     ):

@@ -1,6 +1,4 @@
-"""What is served equals what the model says: classes, probabilities, scores, and what becomes of values that it has
-never seen.
-"""
+"""What is served equals the model's own answers: classes, probabilities, scores, and unseen values."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ def test_probabilities_are_the_models_own_or_none(estimator: Any, target: str) -
 
 
 def test_a_refusal_names_its_cause_in_our_own_words() -> None:
-    with pytest.raises(
-        GroundplanError, match="the model predicts 2 values a row and was fitted on 1, so nobody can tell"
-    ):
+    with pytest.raises(GroundplanError, match="the model predicts 2 values a row but was fitted on 1, so they can"):
         exported(LinearRegression().fit(X, X[["a", "b"]]), X, "regression")
 
 
@@ -196,7 +192,7 @@ def test_categories_that_the_model_knows_are_part_of_its_signature(
     if known:
         assert (
             answer.status_code == 400
-            and f"Column 'kind', row 0: the model was not trained on 'never'; it knows {', '.join(known['kind'])}."
+            and f"Column 'kind', row 0: the model was not trained on 'never'; it accepts {', '.join(known['kind'])}."
             in answer.text
         )
     else:

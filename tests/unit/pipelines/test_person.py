@@ -1,5 +1,5 @@
-"""Whatever is written about a person, in whatever schema: cleaned, nothing of them is found, and everybody else is
-as before.
+"""Whatever is written about a person, in whatever schema: after cleaning, nothing of them is found, and everyone
+else's data is unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Personal data is found, and what only looks like it is not; every number of these lists is made here, from a seed."""
+"""Personal data is found, and what only looks like it is not; every number in these lists is generated from a seed."""
 
 from __future__ import annotations
 
@@ -514,7 +514,7 @@ def test_a_declaration_says_why_and_excludes_the_tag() -> None:
         "tags": ["personal"],
         "customProperties": [{"property": "notPersonal", "value": "codes of products"}],
     }
-    with pytest.raises(UsageError, match=r"is personal \(tags: personal\) and is said to be not"):
+    with pytest.raises(UsageError, match=r"is declared both personal \(tags: personal\) and not personal"):
         contract_of(small(item))
 
 
@@ -545,7 +545,7 @@ def test_texts_inside_of_objects_lists_and_json_are_looked_at() -> None:
 
 
 def test_no_number_makes_the_search_stumble() -> None:
-    """Numbers in the form of each identity, most of them of nobody and of nowhere."""
+    """Numbers in the form of each identity, most of them invalid."""
     chance = random.Random(7)
     for _ in range(20_000):
         born = f"{chance.randint(1900, 2099)}{chance.randint(1, 12):02}{chance.randint(1, 28):02}"

@@ -133,9 +133,9 @@ def test_a_contract_becomes_a_json_schema(root: Path) -> None:
     ("change", "says"),
     [
         (("kind: DataContract", "kind: Contract"), 'kind: "Contract" is none of DataContract'),
-        (("logicalType: integer", "logicalType: int"), 'logicalType: "int" is none of string, date, timestamp'),
+        (("logicalType: integer", "logicalType: int"), 'logicalType: "int" is not one of string, date, timestamp'),
         (("schema:", "schemas:"), "schemas: the standard has no 'schemas'\n  -> did you mean schema?"),
-        (("apiVersion: v3.1.0", "apiVersion: [v3"), "is no YAML from here on"),
+        (("apiVersion: v3.1.0", "apiVersion: [v3"), "is not valid YAML from here on"),
         (("value: BACKWARD}", "value: SIDEWAYS}"), "compatibility 'SIDEWAYS' is none of BACKWARD"),
     ],
 )

@@ -51,7 +51,7 @@ def test_parameters_go_where_the_command_has_them(
     ("given", "says"),
     [
         ((), "the parameter data must be given\n  -> groundplan experiment FOLDER -- data=VALUE"),
-        (("--alpha", "1"), "'--alpha' is no parameter"),
+        (("--alpha", "1"), "'--alpha' is not a parameter"),
     ],
 )
 def test_a_parameter_that_is_missing_or_none_is_said(tmp_path: Path, given: tuple[str, ...], says: str) -> None:
@@ -70,11 +70,11 @@ def test_a_parameter_that_is_missing_or_none_is_said(tmp_path: Path, given: tupl
         ("a: [", "has no entry point `main`"),
         (
             'entry_points: {main: {command: "bash run.sh"}}',
-            "its entry point `main` runs 'bash', and only `python SCRIPT` is run",
+            "its entry point `main` runs 'bash', but only `python SCRIPT` is supported",
         ),
         (
             'entry_points: {main: {command: "python gone.py"}}',
-            "its entry point `main` runs gone.py, and there is no such file",
+            "its entry point `main` runs gone.py, but there is no such file",
         ),
     ],
 )

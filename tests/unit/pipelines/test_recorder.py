@@ -1,4 +1,4 @@
-"""The recorder wraps scikit-learn for good, so the cases run in a process of their own."""
+"""The recorder wraps scikit-learn permanently, so the cases run in a separate process."""
 
 from __future__ import annotations
 

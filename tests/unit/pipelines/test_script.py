@@ -1,4 +1,4 @@
-"""A script runs as Python would run it, and what goes wrong in it is said with its own line. All in one process:
+"""A script runs as Python would run it, and errors in it are reported with its own line. All in one process:
 MLflow takes seconds to import.
 """
 
@@ -73,7 +73,7 @@ ENDS = {
     "neighbours": "mine 1,2 ['--alpha', '1'] __main__",
     "its own classes": "Own\n[2, 4]",
     "a store of its own": (
-        "the script names a tracking store of its own (sqlite:///own.db): its runs go to the platform's instead"
+        "the script names its own tracking store (sqlite:///own.db): its runs go to the platform's instead"
     ),
     "a good end": "all done",
     "a notebook": (
@@ -82,14 +82,14 @@ ENDS = {
     ),
     "a fault": "helper.py:2: the script raised ValueError: no rows",
     "a bad end": "train.py:2: the script ended: no data",
-    "arguments that are missing": "-> what it needs goes behind two dashes: groundplan experiment SCRIPT -- ARGUMENTS",
+    "arguments that are missing": "-> pass its arguments after two dashes: groundplan experiment SCRIPT -- ARGUMENTS",
     "a module that is missing": (
-        "train.py:2: there is no module 'no_such_module_of_anybody'\n"
-        "  -> name no_such_module_of_anybody in a requirements.txt beside the script"
+        "train.py:2: no module named 'no_such_module_of_anybody'\n"
+        "  -> add no_such_module_of_anybody to a requirements.txt beside the script"
     ),
-    "no Python": "train.py:1: is no Python: '(' was never closed",
-    "no notebook": "train.ipynb: can't be read as what its name says",
-    "no text": "train.py: can't be read as what its name says",
+    "no Python": "train.py:1: is not valid Python: '(' was never closed",
+    "no notebook": "train.ipynb: does not match its file extension",
+    "no text": "train.py: does not match its file extension",
 }
 DRIVER = """
 import contextlib, io, json, os, sys

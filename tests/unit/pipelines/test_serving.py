@@ -1,4 +1,4 @@
-"""The model server as its clients see it: SageMaker's contract, and what it says to bad requests."""
+"""The model server as its clients see it: SageMaker's contract, and its answers to bad requests."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_column_of_any_type_is_asked_for_as_it_was_learnt(name: str) -> None:
             b'{"inputs": {"a": [1], "b": [null]}}',
             "application/json",
             400,
-            "Column 'b', row 0: a value is missing, and the model takes none there.",
+            "Column 'b', row 0: a value is missing, but the model does not accept missing values there.",
         ),
         (b'{"inputs": {"a": [1], "b": [NaN]}}', "application/json", 400, "Column 'b', row 0: a value is missing"),
         (b'{"inputs": {"a": [Infinity], "b": [1]}}', "application/json", 400, "not valid JSON"),
@@ -198,7 +198,7 @@ BAD = [
     (b"{}", "application/json", 400, "exactly one of dataframe_split"),
     (b'{"rows": []}', "application/json", 400, "found rows"),
     (b'{"instances": [], "inputs": []}', "application/json", 400, "found instances, inputs"),
-    (b'{"instances": []}', "application/json", 400, "no row to predict"),
+    (b'{"instances": []}', "application/json", 400, "no rows to predict"),
     (b'{"instances": 5}', "application/json", 400, "instances must be a list of rows; found a number"),
     (b'{"instances": [[1, 2]]}', "application/json", 400, "Row 0 has 2 values; 3 columns are expected"),
     (b'{"instances": [[1, 2, 3], 7]}', "application/json", 400, "Row 1 must be a list of values; found a number"),
@@ -212,7 +212,7 @@ BAD = [
         b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3, "d": 4}]}',
         "application/json",
         400,
-        "Unknown column d; the model takes a, b, c",
+        "Unknown column d; the model accepts a, b, c",
     ),
     (
         b'{"dataframe_records": [{"a": 1, "b": 2, "c": 3}, {"a": 1}]}',
@@ -238,8 +238,8 @@ BAD = [
     (b"a,b,c\n1,x,3", "text/csv", 400, "'x' is not a number"),
     (b'a,b,c\n1,"2,3', "text/csv", 400, "not valid CSV"),
     (b"\xff\xfe", "text/csv", 400, "not valid CSV"),
-    (b"a,b,c", "text/csv", 400, "no row to predict"),
-    (b"<x/>", "application/xml", 415, "content type application/xml is not taken"),
+    (b"a,b,c", "text/csv", 400, "no rows to predict"),
+    (b"<x/>", "application/xml", 415, "content type application/xml is not supported"),
     (b"1" * (MAX_BODY_BYTES + 1), "text/csv", 413, "more than 6291456 bytes"),
     (json.dumps({"instances": [[1, 2, 3]] * 10_001}).encode(), "application/json", 413, "at most 10000"),
 ]
@@ -342,7 +342,7 @@ def test_a_whole_number_that_is_none_is_refused(value: Any, mixed: Any) -> None:
 def test_a_key_of_more_than_64_bits_is_refused(numbers: Any) -> None:
     model = served(*numbers, "regression", entity={"key": "id", "view": "v", "table": "t"})
     answer = call(model, "/invocations", b'{"entities": {"id": [18446744073709551615]}}')
-    assert answer.status_code == 400 and "no key of 64 bits" in answer.json()["error"]
+    assert answer.status_code == 400 and "not a 64-bit key" in answer.json()["error"]
     assert call(model, "/invocations", json.dumps({"entities": {"id": [1] * 10_001}}).encode()).status_code == 413
 
 
@@ -386,6 +386,6 @@ def test_a_package_made_by_tar_is_unpacked(tmp_path: Path) -> None:
 def test_nothing_of_a_package_gets_out_of_its_folder(member: tuple[str, bytes, bytes], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(ValueError, match="which is no plain file beside the others"):
+    with pytest.raises(ValueError, match="which is not a plain file at its top level"):
         unpack(_archive(("model.json", tarfile.REGTYPE, b"b"), member), folder)
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "model.json"]

@@ -1,4 +1,4 @@
-"""Models that predict several values a row: numbers, labels that are there or not, classes of several kinds."""
+"""Models that predict several values per row: numbers, binary labels, classes of several kinds."""
 
 from __future__ import annotations
 

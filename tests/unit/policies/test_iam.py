@@ -1,6 +1,4 @@
-"""The evaluation of permissions where AWS's examples don't lead: what can't be told, what is wrong, what a call
-needs.
-"""
+"""The evaluation of permissions beyond AWS's examples: undecided cases, invalid documents, what a call needs."""
 
 from __future__ import annotations
 
@@ -121,7 +119,7 @@ def test_an_operator_that_iam_does_not_know_is_an_error(operator: str) -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ("{", "own: is no JSON"),
+        ("{", "own: is not valid JSON"),
         ([], "own: has no Statement"),
         ({"Statement": [{"Effect": "allow"}]}, "neither the effect Allow nor Deny"),
     ],
@@ -143,7 +141,7 @@ def test_a_decision_names_the_statement() -> None:
     )
     assert (
         evaluate(Request("s3:GetObject", "arn:aws:s3:::b/k", ROLE), Policies(identity=(policy,))).reason
-        == "own, statement No denies it (a policy of its own)"
+        == "own, statement No denies it (its own policy)"
     )
     reason = evaluate(
         Request("kms:Decrypt", KEY, ROLE), Policies(identity=(read({"Statement": allow("*", "kms:*")}, "own"),))

@@ -1,6 +1,6 @@
-"""AWS's documented examples of policies, each with requests of which the documentation tells the outcome.
+"""AWS's documented examples of policies, each with requests whose outcome is documented.
 
-Policies are written anew from what each page describes; names and numbers are of the pages.
+Policies are rewritten from what each page describes; names and numbers come from the pages.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ EXAMPLES = [
     ),
     Example(
         OPERATORS,
-        "keys know no upper and lower case",
+        "keys are not case-sensitive",
         "allowed",
         "iam:CreateAccessKey",
         USER,
@@ -628,7 +628,7 @@ EXAMPLES = [
     # Elements.
     Example(
         ACTION,
-        "actions know no upper and lower case",
+        "actions are not case-sensitive",
         "allowed",
         "s3:GetObject",
         _OBJECT,

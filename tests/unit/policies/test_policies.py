@@ -1,4 +1,4 @@
-"""Every control passes the good and finds the bad; the pack is an ordinary one; waivers hold until their day."""
+"""Every control passes good resources and finds bad ones; the pack works like any other; waivers expire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from policies.pack import waiver_faults
 from policies.settings import read_settings
 from policies.stack import Item, Stack
 
-U = UNKNOWN_STRING_VALUE  # what only a deployment can tell
+U = UNKNOWN_STRING_VALUE  # a value known only after deployment
 TAGS = {"Project": "p", "Environment": "e", "Owner": "o"}
 SETTINGS = [control for control in CONTROLS.values() if control.remedy]
 PRESENT = [control for control in CONTROLS.values() if control.path and not control.remedy]

@@ -1,4 +1,4 @@
-"""The pack as a review runs it says what the pack under the engine says, and only a review has it changed."""
+"""The pack in a review gives the same results as under the engine, and only a review changes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STACKS = {
 
 @pytest.fixture(autouse=True)
 def as_it_came(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test replaces in the SDK is put back."""
+    """What a test replaces in the SDK is restored."""
     before = dict(vars(sdk))
     yield
     vars(sdk).clear()
@@ -52,7 +52,7 @@ def requests(resources: list[Any]) -> list[Any]:
 
 
 def said(resources: list[Any]) -> tuple[list[str], list[str]]:
-    """Findings about each resource, and about the stack, by the SDK as it now is."""
+    """Findings about each resource, and about the stack, with the SDK in its current state."""
     servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
     single = [servicer.Analyze(request, None) for request in requests(resources)]
     whole = servicer.AnalyzeStack(
@@ -90,7 +90,7 @@ def test_what_a_preview_knows_nothing_of_is_undecided_not_wrong(
 ) -> None:
     if quickly:
         quick.quicken()
-    # As the engine sends objects of a cluster that is not there yet.
+    # As the engine sends objects of a cluster that does not exist yet.
     objects = [(f"kubernetes:{kind}", "n", {}) for kind in kinds]
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
     previewed = said([*objects, SECRET])[1]

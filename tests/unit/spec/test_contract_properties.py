@@ -1,5 +1,5 @@
-"""What must hold for any contract: an event is the same alone and among others, and a compatible version reads what
-the one before it wrote.
+"""What must be true of any contract: an event gives the same result alone and among others, and a compatible version
+reads what the previous one wrote.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Contracts: what the standard allows is taken, what is wrong in one is told whole, and changes that would break who
-reads the data are refused.
+"""Contracts: what the standard allows is accepted, all errors in one are reported, and changes that would break readers
+of the data are refused.
 """
 
 from __future__ import annotations
@@ -66,37 +66,40 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (field("distance", logicalTypeOptions={"minmum": 1}), "did you mean minimum?"),
     (lambda d: d["schema"][0].update(propertis=[]), "did you mean properties?"),
-    (lambda d: d.update(version=1.0), "version: must be a text, and is 1.0\n  -> put it in quotes"),
+    (lambda d: d.update(version=1.0), "version: must be a text, but is 1.0\n  -> put it in quotes"),
     (lambda d: d.pop("status"), "`status` is missing\n  -> add it; for example `status: active`"),
     (lambda d: d.pop("apiVersion"), "apiVersion is missing: which version of the standard is it?"),
     (lambda d: d.update(apiVersion="v2.2.2"), "v2.2.2 of the standard has other sections than version 3"),
-    (lambda d: d.update(apiVersion="3.1.0"), "'3.1.0' is no version of the standard that is known here"),
+    (lambda d: d.update(apiVersion="3.1.0"), "'3.1.0' is not a known version of the standard"),
     (
         lambda d: d.update(apiVersion="v9.0.0"),
-        "is no version of the standard that is known here (v3.0.0, v3.0.1, v3.0.2, v3.1.0, v3.2.0)",
+        "is not a known version of the standard (v3.0.0, v3.0.1, v3.0.2, v3.1.0, v3.2.0)",
     ),
     (lambda d: d.update(dataContractSpecification="1.1.0"), "is in another format (datacontract.com)"),
     (
         field("origin", logicalType="text"),
-        'logicalType: "text" is none of string, date, timestamp, time, number, integer, object, array, boolean',
+        'logicalType: "text" is not one of string, date, timestamp, time, number, integer, object, array, boolean',
     ),
     (field("origin", logicalTypeOptions={"minimum": 1}), "'minimum'"),
-    (field("scheduled_departure", logicalTypeOptions={"minimum": "soon"}), "the bound 'soon' is no time in ISO 8601"),
+    (
+        field("scheduled_departure", logicalTypeOptions={"minimum": "soon"}),
+        "the bound 'soon' is not a valid time in ISO 8601",
+    ),
     (
         lambda d: d["schema"][0]["properties"].append(dict(d["schema"][0]["properties"][5])),
-        "the property flight is there twice",
+        "the property flight appears twice",
     ),
     (
         lambda d: d["schema"][0]["properties"].append({"name": "Flight", "logicalType": "string"}),
-        "Flight and flight are one name for Athena and Glue",
+        "Flight and flight are the same name for Athena and Glue",
     ),
-    (added(name="two\nlines"), "is no name of a column"),
+    (added(name="two\nlines"), "is not a valid column name"),
     (added(name=" gate"), "begins or ends with a blank"),
     (added(name="groundplan:offset"), "names that begin with 'groundplan:' are the platform's own"),
-    (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is no regular expression of RE2"),
+    (field("origin", logicalTypeOptions={"pattern": "^[A-Z{2}$("}), "is not valid RE2 syntax"),
     (
         field("origin", logicalTypeOptions={"pattern": "^(?!EWR)"}),
-        "is no regular expression of RE2 (it has no lookahead, lookbehind and backreferences)",
+        "is not valid RE2 syntax (it has no lookahead, lookbehind or backreferences)",
     ),
     (
         field("distance", logicalTypeOptions={"minimum": 9, "maximum": 1}),
@@ -122,22 +125,22 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         lambda d: (d.update(apiVersion="v3.2.0"), added(logicalType="integer", enum=[{"value": "a"}])(d)),
-        "'a' is allowed, and is no integer",
+        "'a' is listed as allowed, but the type is integer",
     ),
     (
         field("origin", logicalTypeOptions={"pattern": "^[A-Z]{,3}$"}),
-        "has a count without a beginning, which RE2 reads as text\n  -> write {0,3}",
+        "has a count without a lower bound, which RE2 reads as text\n  -> write {0,3}",
     ),
     (
         added(logicalType="timestamp", logicalTypeOptions={"format": "yyyy-MM-dd HH:mm z"}),
-        "has 'z', which nothing here reads",
+        "has 'z', which is not supported",
     ),
     (
         lambda d: (
             d["customProperties"].append({"property": "version", "value": "tailnum"}),
             field("tailnum", required=True)(d),
         ),
-        "is masked, and tokens have no order",
+        "is masked, but tokens have no order",
     ),
     (
         field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": "JFK"}}]),
@@ -145,7 +148,7 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         field("origin", quality=[{"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "(?=x)"}}]),
-        "is no regular expression of RE2",
+        "is not valid RE2 syntax",
     ),
     (
         lambda d: d["schema"][0].update(
@@ -155,16 +158,16 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         added(logicalType="timestamp", logicalTypeOptions={"defaultTimezone": "Mars/Base"}),
-        "'Mars/Base' is no time zone of the IANA database",
+        "'Mars/Base' is not a time zone of the IANA database",
     ),
     (
         added(logicalType="date", logicalTypeOptions={"format": "QQQ yyyy"}),
-        "the format 'QQQ yyyy' has 'QQQ', which nothing here reads",
+        "the format 'QQQ yyyy' has 'QQQ', which is not supported",
     ),
     (field("tailnum", tags=["personel"]), "the tag 'personel' masks nothing\n  -> did you mean personal?"),
     (
         field("tailnum", customProperties=[{"property": "notPersonal", "value": "a plane, not a person"}]),
-        "is personal (tags: personal) and is said to be not",
+        "is declared both personal (tags: personal) and not personal",
     ),
     (field("dest", customProperties=[{"property": "notPersonal", "value": "no"}]), "notPersonal must give the reason"),
     (
@@ -177,7 +180,7 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         added(name="a", logicalType="object", properties=[{"name": "x:y", "logicalType": "string"}]),
-        "by which tables write their types",
+        "which tables use to write types",
     ),
     (field("origin", quality=[{"metric": "rowCount"}]), "has no comparison\n  -> give one of mustBe, mustNotBe"),
     (
@@ -191,11 +194,11 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (
         lambda d: (d.update(apiVersion="v3.0.2"), added(logicalType="binary")(d)),
-        'gate.logicalType: "binary" is none of',
+        'gate.logicalType: "binary" is not one of',
     ),
     (
         lambda d: d["schema"][0].update(relationships=[{"from": "a b", "to": "c.d"}]),
-        '"a b" has not the form that the standard asks for here',
+        '"a b" does not have the form that the standard requires here',
     ),
     (
         field("origin", quality=[{"metric": "invalidValues", "mustBe": 0}]),
@@ -234,24 +237,28 @@ def test_all_faults_are_told_at_once_with_their_lines() -> None:
         (
             "a: [1\nb: 2",
             (
-                "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a bracket, a quote or an"
-                " indentation is wrong"
+                "c.yaml:2: is not valid YAML from here on\n  -> look here and at the lines before: a bracket, a quote"
+                " or an indentation is wrong"
             ),
         ),
-        ("- a\n- b", "c.yaml:1: is no data contract: it holds no `key: value` pairs"),
-        ("", "c.yaml:1: is no data contract"),
-        ("id: a\nname: b\nid: c", "c.yaml:3: `id` is there twice\n  -> remove one of them"),
-        ("a: 1\n---\nb: 2", "holds several documents"),
-        ("tags: !!set {pii}", "has a part with a type of its own"),
-        ("1: a", "c.yaml:1: a key is no text\n  -> put it in quotes"),
+        ("- a\n- b", "c.yaml:1: is not a data contract: it contains no `key: value` pairs"),
+        ("", "c.yaml:1: is not a data contract"),
+        ("id: a\nname: b\nid: c", "c.yaml:3: `id` appears twice\n  -> remove one of them"),
+        ("a: 1\n---\nb: 2", "contains several documents"),
+        ("tags: !!set {pii}", "has a part with a custom type"),
+        ("1: a", "c.yaml:1: a key is not text\n  -> put it in quotes"),
         ("a: " + "[" * 100_000, "c.yaml:1: is more than 100 levels deep"),
-        ('{"id": "a", "id": "b"}', "c.yaml:1: `id` is there twice"),
-        ("a: !!python/object:os.system x", "c.yaml:1: has a part with a type of its own (`!`), which is not read"),
-        ("a:\n\t- b", "c.yaml:2: is no YAML from here on\n  -> look here and at the lines before: a tab can't indent"),
+        ('{"id": "a", "id": "b"}', "c.yaml:1: `id` appears twice"),
+        ("a: !!python/object:os.system x", "c.yaml:1: has a part with a custom type (`!`), which is not read"),
+        (
+            "a:\n\t- b",
+            "c.yaml:2: is not valid YAML from here on\n  -> look here and at the lines before: tabs can't be used for"
+            " indentation",
+        ),
         (
             "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
             + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)),
-            "holds more than 200,000 parts, once its aliases are written out",
+            "has more than 200,000 parts, once its aliases are expanded",
         ),
     ],
 )
@@ -266,7 +273,9 @@ def test_a_contract_of_an_old_version_may_use_what_came_later_and_is_told_so() -
     assert not found.faults and found.contracts
     note = next(note for note in found.notes if note.place == "apiVersion")
     assert (
-        note.says.startswith("v3.0.2 has not all that is used here (flights.scheduled_departure.logicalType: ")
+        note.says.startswith(
+            "v3.0.2 does not have everything that is used here (flights.scheduled_departure.logicalType: "
+        )
         and note.fix == "write v3.1.0"
     )
     for version in VERSIONS[VERSIONS.index("v3.1.0") :]:
@@ -384,9 +393,11 @@ def test_several_objects_are_several_topics_and_physical_names_are_those_of_even
         "Line Items",
     )
     assert first.field("customer") is first.field("cust_id"), "rules call it by its name"
-    assert any("no topic can be called 'Line Items': it is line-items here" in note.says for note in found.notes)
+    assert any(
+        "'Line Items' is not a valid topic name: line-items is used instead" in note.says for note in found.notes
+    )
     document["schema"].append({"name": "C", "properties": [KEY]})
-    assert any("is about the topic c, and so is c" in fault.says for fault in told(document).faults)
+    assert any("describes the topic c, and so does c" in fault.says for fault in told(document).faults)
 
 
 def test_what_is_kept_and_not_enforced_is_listed() -> None:
@@ -412,10 +423,11 @@ def test_what_is_kept_and_not_enforced_is_listed() -> None:
         "c.id.logicalTypeOptions.format",
         "c.tags.logicalTypeOptions.uniqueItems",
     } <= set(says)
-    assert says["c.quality[0]"] == "kept, not enforced: text is for people"
-    assert says["c.quality[1]"] == "kept, not enforced: checks of soda are not run here"
+    assert says["c.quality[0]"] == "kept, not enforced: text is for readers"
+    assert says["c.quality[1]"] == "kept, not enforced: checks of soda are not run"
     assert (
-        says["c.quality[2]"] == "kept, not enforced: the query is about elsewhere, which is no object of the contract"
+        says["c.quality[2]"]
+        == "kept, not enforced: the query is about elsewhere, which is not an object of the contract"
     )
 
 
@@ -487,7 +499,7 @@ def test_all_of_a_personal_object_is_personal_and_texts_of_a_personal_table() ->
     found = told(document)
     assert [item.name for item in found.contracts[0].fields if item.personal] == ["id"]
     assert any(
-        "is personal as a whole (tags: pii), and no field is: all texts, dates and whole numbers are masked (id)"
+        "is personal as a whole (tags: pii), but no field is: all texts, dates and whole numbers are masked (id)"
         in note.says
         for note in found.notes
     )
@@ -505,15 +517,15 @@ CHANGES: list[tuple[Contract, str]] = [
     (changed(field("dest", logicalTypeOptions={})), ""),
     (
         changed(added(required=True)),
-        "gate is required by 1.1.0 and not in 1.0.0 (BACKWARD: events of 1.0.0 are still in the topic)",
+        "gate is required by 1.1.0 but not in 1.0.0 (BACKWARD: events of 1.0.0 are still in the topic)",
     ),
-    (changed(without("air_time")), "air_time is in 1.0.0 and not in 1.1.0"),
+    (changed(without("air_time")), "air_time is in 1.0.0 but not in 1.1.0"),
     (
         changed(field("air_time", name="time_in_air")),
-        "air_time is in 1.0.0 and not in 1.1.0, which calls it time_in_air: a new name is another field",
+        "air_time is in 1.0.0 but not in 1.1.0, which calls it time_in_air: a new name is another field",
     ),
     (changed(field("air_time", physicalName="air_time", name="time_in_air")), ""),
-    (changed(field("air_time", required=True)), "air_time may be empty in 1.0.0 and not in 1.1.0"),
+    (changed(field("air_time", required=True)), "air_time may be empty in 1.0.0 but not in 1.1.0"),
     (
         changed(field("distance", logicalTypeOptions={"minimum": 100, "maximum": 6000})),
         "distance: the least value is 1 on one side and 100 on the other",
@@ -526,7 +538,10 @@ CHANGES: list[tuple[Contract, str]] = [
         changed(field("flight", logicalType="string", logicalTypeOptions={})),
         "flight is integer in 1.0.0 and string in 1.1.0",
     ),
-    (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})), "dest: the form is ^[A-Z]{3}$ on one side"),
+    (
+        changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{4}$"})),
+        "dest: the pattern is ^[A-Z]{3}$ on one side",
+    ),
     (changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 3, "maxLength": 3})), ""),
     (
         changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "maxLength": 2})),
@@ -536,8 +551,8 @@ CHANGES: list[tuple[Contract, str]] = [
         changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3}$", "minLength": 4})),
         "dest: the length is from 0 on one side and from 4 on the other",
     ),
-    (changed(field("tailnum", tags=[])), "tailnum was personal and would be stored as it comes"),
-    (changed(field("dest", tags=["personal"])), "dest becomes personal, and the raw zone holds it as it came"),
+    (changed(field("tailnum", tags=[])), "tailnum was personal and would be stored unmasked"),
+    (changed(field("dest", tags=["personal"])), "dest becomes personal, but the raw zone contains it unmasked"),
     (
         changed(field("distance", customProperties=[{"property": "unit", "value": "km"}])),
         "distance was in miles and is in km",
@@ -548,15 +563,15 @@ CHANGES: list[tuple[Contract, str]] = [
     ),
     (changed(lambda d: d["schema"][0].update(physicalName="flights-2")), "the topic was flights and is flights-2"),
     (changed(lambda d: d["schema"][0].update(name="departures")), "the table was flights and is departures"),
-    (changed(added(), version="1.0.0"), "the fields have changed, and the version is still 1.0.0"),
+    (changed(added(), version="1.0.0"), "the fields have changed, but the version is still 1.0.0"),
     (
         changed(added(), mode="FORWARD"),
-        "gate is in 1.1.0 and not in 1.0.0 (FORWARD: readers by 1.0.0 would refuse the new events)",
+        "gate is in 1.1.0 but not in 1.0.0 (FORWARD: readers of 1.0.0 would reject the new events)",
     ),
-    (changed(added(), mode="FULL"), "readers by 1.0.0 would refuse the new events"),
+    (changed(added(), mode="FULL"), "readers of 1.0.0 would reject the new events"),
     (
         changed(field("dest", logicalTypeOptions={"pattern": "^[A-Z]{3,4}$"}), mode="FORWARD"),
-        "dest: the form is ^[A-Z]{3,4}$ on one side",
+        "dest: the pattern is ^[A-Z]{3,4}$ on one side",
     ),
 ]
 
@@ -582,14 +597,14 @@ def test_a_form_may_become_a_list_of_all_that_has_it() -> None:
         *({"enum": [{"value": value} for value in names]} for names in (("on", "off", "a.b"), ("on",))),
     )
     assert not breaks(version("1.0.0", form), version("1.1.0", listed))
-    assert "a list of them on the other" in breaks(version("1.0.0", form), version("1.1.0", fewer))[0]
+    assert "only a list on the other" in breaks(version("1.0.0", form), version("1.1.0", fewer))[0]
 
 
 @pytest.mark.parametrize(
     ("kind", "limits", "values", "says"),
     [
         ("string", {"pattern": "^[a-c]$"}, ["a", "b"], ""),
-        ("string", {"pattern": "^[a-c]$"}, ["a", "z"], "z is allowed on one side and not"),
+        ("string", {"pattern": "^[a-c]$"}, ["a", "z"], "z is allowed on one side but not"),
         ("string", {"maxLength": 3}, ["abc"], ""),
         ("string", {"minLength": 3}, ["abc", "d"], "d is allowed"),
         ("integer", {"maximum": 5}, [1, 5], ""),
@@ -618,7 +633,7 @@ def test_a_list_of_values_may_become_limits_that_hold_all_of_them(
     ("old", "new", "says"),
     [
         (("a",), ("a", "b"), ""),
-        (("a", "b"), ("a",), "b is allowed on one side and not on the other"),
+        (("a", "b"), ("a",), "b is allowed on one side but not on the other"),
         ((), ("a",), "any value is allowed on one side"),
         (("a",), (), ""),
     ],
@@ -638,7 +653,11 @@ def test_a_list_of_values_may_grow(old: tuple[str, ...], new: tuple[str, ...], s
     ("old", "new", "says"),
     [
         ({"physicalType": "decimal(9,2)"}, {"physicalType": "decimal(12,3)"}, ""),
-        ({"physicalType": "decimal(9,2)"}, {"physicalType": "decimal(9,3)"}, "x has 9 digits, 2 behind the point"),
+        (
+            {"physicalType": "decimal(9,2)"},
+            {"physicalType": "decimal(9,3)"},
+            "x has 9 digits, 2 after the decimal point",
+        ),
         (
             {"logicalType": "object", "properties": [{"name": "a", "logicalType": "integer"}]},
             {"logicalType": "object", "properties": [{"name": "a", "logicalType": "string"}]},
@@ -663,7 +682,7 @@ def test_a_list_of_values_may_grow(old: tuple[str, ...], new: tuple[str, ...], s
         (
             {"logicalType": "timestamp", "logicalTypeOptions": {"defaultTimezone": "UTC"}},
             {"logicalType": "timestamp"},
-            "is written in ISO 8601, UTC where it tells no zone",
+            "is written in ISO 8601, UTC where it has no zone",
         ),
         (
             {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 10}},
@@ -780,7 +799,7 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
         if result["level"] == "error"
     }
     assert {place.rpartition("/")[2] for place in places} == {"bad.yaml", "by%20tes.json"}
-    for wrong, says in ((tmp_path / "nowhere", "there is no such file or folder"), (tmp_path / ".git", "")):
+    for wrong, says in ((tmp_path / "nowhere", "no such file or folder"), (tmp_path / ".git", "")):
         if says:
             with pytest.raises(UsageError, match=says):
                 check(tmp_path, "", [wrong])
@@ -793,7 +812,7 @@ def test_files_and_folders_anywhere_are_checked_and_all_faults_of_all_are_told(t
     ("files", "says"),
     [
         ({}, "is a model's folder but has no data contract, so nothing would validate its data"),
-        ({"contract.yml": "kind: [DataContract"}, "contract.yml:2: is no YAML"),
+        ({"contract.yml": "kind: [DataContract"}, "contract.yml:2: is not valid YAML"),
         (
             {"contracts/a.json": json.dumps(small({"name": "x", "logicalType": "integer"}))},
             "has no primary key, but a feature view needs one",
@@ -1032,7 +1051,7 @@ def test_rules_that_would_judge_tokens_are_kept_and_not_run() -> None:
         "nullValues",
         "expect_column_values_to_not_be_null",
     ]
-    assert sum("mail is masked, and a token has not the form" in note.says for note in found.notes) == 3
+    assert sum("mail is masked, but a token does not have the form" in note.says for note in found.notes) == 3
 
 
 def test_what_is_somebodys_own_is_no_fault_and_inner_rules_are_listed() -> None:
@@ -1058,18 +1077,15 @@ def test_what_is_somebodys_own_is_no_fault_and_inner_rules_are_listed() -> None:
     assert (
         not found.faults and {"c.o.a.unique", "c.o.a.primaryKey", "c.o.a.quality[0]", "c.o.unique", "status"} <= places
     )
-    assert (
-        any("'units' is read by nobody here" in note.says for note in found.notes)
-        and found.contracts[0].partition == "day"
-    )
+    assert any("'units' is not used" in note.says for note in found.notes) and found.contracts[0].partition == "day"
 
 
 @pytest.mark.parametrize("name", ["notPersonal", "not_personal", "notPersonnal"])
 def test_a_whole_contract_is_not_said_to_be_free_of_personal_data(name: str) -> None:
     (fault,) = told(small(KEY, customProperties=[{"property": name, "value": "numbers of our own orders"}])).faults
     assert (
-        f"{name} is said of a field, and stands at the whole contract" in fault.says
-        and fault.fix == "put it under the field's own customProperties"
+        f"{name} is about a field, but is set on the whole contract" in fault.says
+        and fault.fix == "move it to the field's own customProperties"
     )
 
 
@@ -1127,9 +1143,9 @@ customProperties:
             "",
             "",
             [
-                (10, "is none of string"),
+                (10, "is not one of string"),
                 (11, "minLength 9 is above"),
-                (12, "is no regular expression"),
+                (12, "is not valid RE2"),
                 (16, "compatibility 'UPWARD'"),
             ],
         ),
@@ -1138,9 +1154,9 @@ customProperties:
             "version: 1.0",
             [
                 (4, "must be a text"),
-                (10, "is none of"),
+                (10, "is not one of"),
                 (11, "minLength 9"),
-                (12, "is no regular"),
+                (12, "is not valid RE2"),
                 (16, "compatibility"),
             ],
         ),
@@ -1149,9 +1165,9 @@ customProperties:
             "",
             [
                 (1, "`kind` is missing"),
-                (9, "is none of"),
+                (9, "is not one of"),
                 (10, "minLength 9"),
-                (11, "is no regular"),
+                (11, "is not valid RE2"),
                 (15, "compatibility"),
             ],
         ),
@@ -1160,16 +1176,16 @@ customProperties:
             "-",
             [
                 (7, "`name` is missing"),
-                (9, "is none of"),
+                (9, "is not one of"),
                 (10, "minLength 9"),
-                (11, "is no regular"),
+                (11, "is not valid RE2"),
                 (15, "compatibility"),
             ],
         ),
         (
             "logicalType: strng",
             "logicalType: integer, typ: x",
-            [(10, "the standard has no 'typ'"), (11, "minLength 9"), (12, "is no regular"), (16, "compatibility")],
+            [(10, "the standard has no 'typ'"), (11, "minLength 9"), (12, "is not valid RE2"), (16, "compatibility")],
         ),
     ],
 )

@@ -1,6 +1,4 @@
-"""Folders of models side by side: what they say alike they share, what differs under one name is refused with both
-places.
-"""
+"""Several model folders: equal definitions are shared, different ones under one name are refused with both places."""
 
 from __future__ import annotations
 

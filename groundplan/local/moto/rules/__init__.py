@@ -1,4 +1,4 @@
-"""One rule per Pulumi resource type: which AWS call makes it for real, and what comes back.
+"""One rule per Pulumi resource type: which AWS call really creates it, and what it returns.
 
 A type without a rule is recorded, never faked.
 """
@@ -19,7 +19,7 @@ RULES: dict[str, Rule] = {
     **governance.RULES,
 }
 
-# Types the local cloud can't make, with the outputs that others need to be well formed. They are listed as recorded.
+# Types the local cloud can't create, with the outputs that others need to be well formed. They are listed as recorded.
 RECORDED_OUTPUTS: dict[str, dict[str, str]] = {
     "aws:msk/configuration:Configuration": {
         "arn": "arn:aws:kafka:{region}:{account}:configuration/{inputs[name]}/00000000-0000-0000-0000-000000000000-1",
@@ -27,7 +27,7 @@ RECORDED_OUTPUTS: dict[str, dict[str, str]] = {
     },
     "aws:costexplorer/anomalyMonitor:AnomalyMonitor": {"arn": "arn:aws:ce::{account}:anomalymonitor/{inputs[name]}"},
 }
-_CHARTS = "kubernetes:helm.sh/"  # a chart is no object of Kubernetes; a cluster's Helm makes objects of it
+_CHARTS = "kubernetes:helm.sh/"  # a chart is not a Kubernetes object; a cluster's Helm creates objects from it
 
 
 def rule_for(type_: str) -> Rule | None:

@@ -1,4 +1,4 @@
-"""The cluster as EKS's API knows it; its Kubernetes objects are written as manifests, after they were validated."""
+"""The cluster as EKS's API shows it; its Kubernetes objects are validated, then written as manifests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
             {"resources": encryption["resources"], "provider": {"keyArn": encryption["provider"]["keyArn"]}}
         ]
     answer = cloud.call("eks", "CreateCluster", request)["cluster"]
-    # moto makes no security group for the cluster; EKS does.
+    # moto creates no security group for the cluster; EKS does.
     group = cloud.call("ec2", "DescribeSecurityGroups", {"GroupIds": vpc["securityGroupIds"]})["SecurityGroups"][0]
     return inputs["name"], {
         "arn": answer["arn"],
@@ -39,7 +39,7 @@ def _cluster(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 def _read_nodes(cloud: Cloud, inputs: Inputs, group: str) -> Inputs:
-    """Without what moto can't change in a group that stands: its template's version, its tags."""
+    """Without what moto can't change in an existing group: its template's version, its tags."""
     asked = {"clusterName": inputs["clusterName"], "nodegroupName": inputs["nodeGroupName"]}
     found = cloud.call("eks", "DescribeNodegroup", asked)["nodegroup"]
     return {key: value for key, value in found.items() if key not in ("launchTemplate", "tags")}
@@ -58,14 +58,14 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
     """Write a Kubernetes object.
 
     Raises:
-        GroundplanError: It does not hold to Kubernetes' API, or to the definition of its custom resource.
+        GroundplanError: It violates Kubernetes' API, or the definition of its custom resource.
     """
     from groundplan.engine.kubernetes.manifests import Manifest, faults
 
     if problems := faults(inputs):
         raise GroundplanError(
             f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}",
-            fix="mend the component's arguments",
+            fix="fix the component's arguments",
         )
     cloud.manifests(Manifest("", inputs))
     metadata = inputs["metadata"]
@@ -77,7 +77,7 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 def _balanced(cloud: Cloud, inputs: Inputs) -> dict[str, Any]:
-    """What a cluster tells of a service behind a load balancer of its own."""
+    """What a cluster reports about a service with its own load balancer."""
     return {
         "loadBalancer": {"ingress": [{"hostname": f"{inputs['metadata']['name']}.elb.{cloud.region}.amazonaws.com"}]}
     }

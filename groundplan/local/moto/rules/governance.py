@@ -149,7 +149,7 @@ def _read_policy(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs:
 
 
 def _new_policy(cloud: Cloud, inputs: Inputs, arn: str) -> None:
-    """A policy keeps five versions: the oldest makes room."""
+    """A policy keeps five versions: the oldest is deleted to make room."""
     versions = cloud.call("iam", "ListPolicyVersions", {"PolicyArn": arn})["Versions"]
     if len(versions) >= _POLICY_VERSIONS:
         oldest = min(

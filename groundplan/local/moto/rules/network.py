@@ -24,7 +24,7 @@ def _vpc_dns(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
 
 
 def _group_rule(operation: str) -> Callable[[Cloud, Inputs], Made]:
-    """How a rule of a security group is made; ingress and egress differ in the operation alone."""
+    """How a rule of a security group is created; ingress and egress differ only in the operation."""
 
     def make(cloud: Cloud, inputs: Inputs) -> Made:
         permission: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _delete_gateway(cloud: Cloud, inputs: Inputs, gateway: str) -> None:
 
 
 def _read_nat(cloud: Cloud, inputs: Inputs, gateway: str) -> Inputs | None:
-    """A deleted one is told of for an hour."""
+    """A deleted one is still reported for an hour."""
     found: list[Inputs] = cloud.call("ec2", "DescribeNatGateways", {"NatGatewayIds": [gateway]})["NatGateways"]
     return next((item for item in found if item.get("State") not in ("deleted", "deleting")), None)
 
@@ -184,7 +184,7 @@ RULES: dict[str, Rule] = {
         "ec2",
         "CreateSubnet",
         rename={"mapPublicIpOnLaunch": None},
-        tag_type="subnet",  # moto's and AWS's default is no public address
+        tag_type="subnet",  # by default neither moto nor AWS assigns a public address
         id="{answer[Subnet][SubnetId]}",
         outputs={"arn": "{answer[Subnet][SubnetArn]}"},
         delete=("DeleteSubnet", {"SubnetId": "{id}"}),

@@ -1,7 +1,7 @@
-"""One rule per Pulumi resource type: which AWS call makes it for real, and what comes back.
+"""One rule per Pulumi resource type: which AWS call really creates it, and what it returns.
 
 A type without a rule is recorded, never faked. ``Rule`` is data wherever the API and Pulumi differ only in spelling
-(``shapes.to_request`` sees to that); a function stands where they differ in form.
+(``shapes.to_request`` handles that); a function is used where they differ in form.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Cloud:
         send: ``send(region, service, operation, request)`` checks and sends one AWS request, and returns the answer.
         kafka_bootstrap: The local broker.
         manifests: Keeps one Kubernetes object.
-        applies: Whether objects have a status. In process none has where the program has them written only; under the
-            engine all have, since its previews take what a state lacks for unknown, and would see a change in whatever
-            comes from it.
+        applies: Whether objects have a status. In process none has one where the program only has them written; under
+            the engine all have one, since its previews treat what a state lacks as unknown, and would see a change in
+            everything that depends on it.
     """
 
     region: str
@@ -51,7 +51,7 @@ Made = tuple[str, dict[str, Any]]  # physical id, outputs beyond the echoed inpu
 
 @dataclass(frozen=True)
 class Rule:
-    """How one resource type is made.
+    """How one resource type is created.
 
     Attributes:
         operation: The API operation, for example ``CreateKey``.
@@ -60,16 +60,15 @@ class Rule:
         tag_type: EC2 only: the resource type its tags are specified for.
         id: Template of the physical id over ``inputs``, ``answer``, ``region`` and ``account``.
         outputs: Templates of further outputs.
-        more: Outputs that are no text, made from the answer.
+        more: Outputs that are not text, built from the answer.
         then: Calls after the first: (operation, request template).
-        read: Operation, request template and the path (JMESPath) to what its answer tells of the resource; or a
+        read: Operation, request template and the path (JMESPath) to the resource in its answer; or a
             function of the cloud, inputs and physical id that returns it in AWS's spelling. Without one, nothing is
             known of changes behind the engine's back.
         delete: Operation and request template that undo it, or a function of the cloud, inputs and physical id.
-        idempotent: Making it again with other inputs changes it in place (a ``Put``).
-        update: By input that may change where the resource stands: the call that changes it, given the inputs and the
-            physical id.
-        replaceable: It holds nothing and nothing refers to it, so that a change may delete it and make it anew.
+        idempotent: Creating it again with other inputs changes it in place (a ``Put``).
+        update: By input that may change in place: the call that changes it, given the inputs and the physical id.
+        replaceable: It holds nothing and nothing refers to it, so a change may delete it and create it again.
         make: Replaces all of the above where data is not enough.
     """
 

@@ -29,7 +29,7 @@ def _domain(cloud: Cloud, inputs: Inputs) -> Made:
 
 def _read_project(cloud: Cloud, inputs: Inputs, project: str) -> Inputs | None:
     found: list[Inputs] = cloud.call("codebuild", "BatchGetProjects", {"names": [project]})["projects"]
-    # moto takes a key of one's own, and tells AWS's.
+    # moto accepts a customer managed key, but reports AWS's key.
     return next(({key: value for key, value in item.items() if key != "encryptionKey"} for item in found), None)
 
 
@@ -46,7 +46,7 @@ def _read_scaling(cloud: Cloud, inputs: Inputs, policy: str) -> Inputs | None:
 
 
 def _delete_repository(cloud: Cloud, inputs: Inputs, repository: str) -> None:
-    """AWS refuses one that holds images, unless they may go with it."""
+    """AWS refuses to delete one that contains images, unless it is forced."""
     cloud.call("ecr", "DeleteRepository", {"repositoryName": repository, "force": bool(inputs.get("forceDelete"))})
 
 

@@ -153,7 +153,7 @@ def _lifecycle(cloud: Cloud, inputs: Inputs) -> Made:
 
 
 def _replica_key(cloud: Cloud, inputs: Inputs) -> Made:
-    """Asked for in the primary's region, which its ARN names."""
+    """Requested in the primary's region, which its ARN names."""
     _, _, _, home, _, key = inputs["primaryKeyArn"].split(":")
     answer = cloud.at(home).call(
         "kms", "ReplicateKey", {"KeyId": key.removeprefix("key/"), "ReplicaRegion": cloud.region}
@@ -179,10 +179,10 @@ def _object_lock(cloud: Cloud, inputs: Inputs) -> Made:
     except ClientError as error:
         if error.response["Error"]["Code"] != "InvalidBucket":
             raise
-        # AWS changes it at any time, moto in an empty bucket alone.
+        # AWS can change it at any time, moto only in an empty bucket.
         raise GroundplanError(
-            "the lock of a bucket that holds objects changed, and the local cloud can't change that where it stands",
-            fix="run `groundplan down`, then `groundplan up`; or take the change back",
+            "the lock of a bucket that contains objects changed, and the local cloud can't change that in place",
+            fix="run `groundplan down`, then `groundplan up`; or undo the change",
         ) from error
     return inputs["bucket"], {}
 
@@ -244,7 +244,7 @@ def _database_secret(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _new_schema_version(cloud: Cloud, inputs: Inputs, schema: str) -> None:
-    """A changed contract is a further version of its schema; the registry refuses one that its compatibility mode
+    """A changed contract is a new version of its schema; the registry refuses one that its compatibility mode
     forbids.
     """
     cloud.call(
@@ -269,7 +269,7 @@ def _read_key(cloud: Cloud, inputs: Inputs, key: str) -> Inputs | None:
 
 
 def _delete_key(cloud: Cloud, inputs: Inputs, key: str) -> None:
-    """As on AWS it is gone for its users at once, and for good after its window."""
+    """As on AWS it is immediately unavailable to its users, and permanently deleted after its window."""
     cloud.call(
         "kms",
         "ScheduleKeyDeletion",
@@ -304,7 +304,7 @@ def _delete_versions(cloud: Cloud, bucket: str, prefix: str = "", key: str = "")
 
 
 def _delete_bucket(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
-    """AWS refuses one that holds objects, unless they may go with it."""
+    """AWS refuses to delete one that contains objects, unless it is forced."""
     if inputs.get("forceDestroy"):
         _delete_versions(cloud, bucket)
     cloud.call("s3", "DeleteBucket", {"Bucket": bucket})
@@ -315,7 +315,7 @@ def _delete_object(cloud: Cloud, inputs: Inputs, key: str) -> None:
 
 
 def _suspend_versions(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
-    """There is no way back to a bucket that never had versions, nor one under Object Lock to one without."""
+    """A bucket that has had versions can't go back to having none, nor one with Object Lock to one without."""
     from botocore.exceptions import ClientError
 
     with contextlib.suppress(ClientError):
@@ -323,7 +323,7 @@ def _suspend_versions(cloud: Cloud, inputs: Inputs, bucket: str) -> None:
 
 
 def _read_lifecycle(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
-    """Lengths of time by their rules' names; a rule that is no more has none."""
+    """Retention times by the names of their rules; a removed rule has none."""
     found = {
         rule.get("ID"): rule
         for rule in cloud.call("s3", "GetBucketLifecycleConfiguration", {"Bucket": bucket})["Rules"]
@@ -345,7 +345,7 @@ def _read_lifecycle(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
 
 def _read_replication(cloud: Cloud, inputs: Inputs, bucket: str) -> Inputs:
     found = cloud.call("s3", "GetBucketReplication", {"Bucket": bucket})["ReplicationConfiguration"]
-    # moto takes "Enabled" for delete markers, and tells "Disabled".
+    # moto accepts "Enabled" for delete markers, but reports "Disabled".
     return {
         **found,
         "Rules": [
@@ -415,7 +415,7 @@ def _new_recovery(cloud: Cloud, inputs: Inputs, table: str) -> None:
 
 
 def _nothing_to_do(cloud: Cloud, inputs: Inputs, physical: str) -> None:
-    """What matters to the provider alone."""
+    """What matters only to the provider."""
 
 
 RULES: dict[str, Rule] = {

@@ -1,4 +1,4 @@
-"""Kafka and what else carries events."""
+"""Kafka and everything else that carries events."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _kafka_topic(cloud: Cloud, inputs: Inputs) -> Made:
     if not cloud.kafka_bootstrap:  # a dry cloud
         return inputs["name"], {}
     admin = AdminClient({"bootstrap.servers": cloud.kafka_bootstrap, "log_level": 0})
-    # One broker runs here, whatever the cluster has on AWS, so one copy is all there can be.
+    # Only one broker runs here, however many the cluster has on AWS, so there can be only one copy.
     topic = NewTopic(
         inputs["name"],
         num_partitions=int(inputs["partitionCount"]),
@@ -118,7 +118,7 @@ def _event_target(cloud: Cloud, inputs: Inputs) -> Made:
 
 def _read_kafka(cloud: Cloud, inputs: Inputs, arn: str) -> Inputs | None:
     found: list[Inputs] = cloud.call("kafka", "ListClustersV2", {})["ClusterInfoList"]
-    # moto takes a level of monitoring, and tells the default.
+    # moto accepts a level of monitoring, but reports the default.
     provisioned = (
         {**item, **item.get("Provisioned", {}), "EnhancedMonitoring": None}
         for item in found

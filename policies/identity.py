@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from policies.control import Family, at, given, listed
 from policies.documents import (
@@ -121,7 +123,7 @@ def no_star_action(props: Props) -> Iterator[str]:
 )
 def passrole_limited(props: Props) -> Iterator[str]:
     """iam:PassRole on every role is the way to every right in the account."""
-    if any(allows(item, "iam:PassRole") and on_everything(item, "iam") for item in granted(props)):
+    if any(_only_named(item, "iam:PassRole") and on_everything(item, "iam") for item in granted(props)):
         yield "Any role may be passed to a service"
 
 
@@ -172,7 +174,11 @@ def secrets_named(props: Props) -> Iterator[str]:
 def cant_widen_itself(props: Props) -> Iterator[str]:
     """No writing of IAM on every resource."""
     for statement in granted(props):
-        found = [action for action in _WIDENING if allows(statement, action)] if on_everything(statement, "iam") else []
+        found = (
+            [action for action in _WIDENING if _only_named(statement, action)]
+            if on_everything(statement, "iam")
+            else []
+        )
         if found:
             named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
             yield f"{named} on every resource leads to full access"
@@ -411,7 +417,7 @@ def key_use_separate(props: Props) -> Iterator[str]:
     statements = list(granted(props))
     if not any(allows(item, action) for item in statements for action in _USING_KEYS):
         return  # an administrator's
-    destroying = [action for action in _DESTROYING_KEYS if any(allows(item, action) for item in statements)]
+    destroying = [action for action in _DESTROYING_KEYS if any(_only_named(item, action) for item in statements)]
     if destroying:
         yield f"{', '.join(destroying)} lets whoever uses the key destroy what it encrypts"
 
@@ -430,10 +436,19 @@ def document_valid(props: Props) -> Iterator[str]:
     for key in ("policy", "assumeRolePolicy"):
         if given(props, key):
             document = props[key]
-            if not policy_of(props, key).statements:
+            if not _has_statements(document):
                 yield f"{key} has no statements"
             elif "2012-10-17" not in str(document if isinstance(document, str) else document.get("Version")):
                 yield f"{key} is not of version 2012-10-17"
+
+
+def _has_statements(document: Any) -> bool:
+    """Whether it is JSON, or a structure, with a statement; what is wrong with one is another check's matter."""
+    try:
+        found = json.loads(document) if isinstance(document, str) else document
+        return isinstance(found, Mapping) and bool(len(listed(found["Statement"])))
+    except (ValueError, KeyError):
+        return False
 
 
 def _whole_service(action: str) -> bool:

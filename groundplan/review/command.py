@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from groundplan.review.permissions.stack import Made
 
 _T = TypeVar("_T", Review, Finding)
+_WITH_STAND_INS = " (decided with stand-ins for values known after deployment)"
 
 
 def review(
@@ -223,7 +224,8 @@ def _complete(
         for item in pack["undecided"]
     ]
     undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
-    if why := answer.get("deployed_error"):
+    why = answer["deployed_error"]
+    if why and _place(project, config):
         undecided.append(
             Undecided("iam-call-refused", "", f"the program does not run with values such as AWS might return: {why}")
         )
@@ -238,6 +240,8 @@ def _complete(
         for r in resources
         if r.remote
     ]
+    if why and not _place(project, config):
+        notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
     if unseen := _unseen(resources, answer["lookups"]):
@@ -295,7 +299,7 @@ def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator
             resource.name if resource else "stack",
             resource.type if resource else "",
             item["urn"],
-            message.rstrip("."),
+            message.rstrip(".") + (_WITH_STAND_INS if item.get("stand_ins") else ""),
             policy["remediation"],
             tuple(policy["law"]),
             policy["url"],

@@ -34,7 +34,6 @@ _SEVERITIES = {
 _CANT = re.compile(r"can't run policy '([^']+)' from policy pack '[^']+' during preview: (.*)", re.DOTALL)
 
 _OF_URN = re.compile(r"(\S.*?) of (urn:pulumi:.+?)(?:; | can't be known)")  # as policies/stack.py says it
-STAND_INS = "(decided with stand-ins for what only a deployment can tell)"
 
 
 class Pack:
@@ -135,7 +134,7 @@ class Pack:
             if (item["policy"], item["urn"]) in still or not (item["urn"] in requests or not item["urn"])
         ]
         said["findings"] += [
-            {**item, "message": f"{item['message']} {STAND_INS}"}
+            {**item, "stand_ins": True}
             for item in found["findings"]
             if (item["policy"], item["urn"]) in wanted or (item["policy"], "") in wanted
         ]

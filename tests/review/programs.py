@@ -28,7 +28,7 @@ def bucket(name, *, block=True, tls=True, versions=True, lifecycle=True, algorit
     if block:
         aws.s3.BucketPublicAccessBlock(name, bucket=name, block_public_acls=True, block_public_policy=True, ignore_public_acls=True, restrict_public_buckets=True)
     if tls:
-        deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{name}/*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+        deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"], "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
         aws.s3.BucketPolicy(name, bucket=name, policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
     if versions:
         aws.s3.BucketVersioning(name, bucket=name, versioning_configuration={"status": "Enabled"})

@@ -286,9 +286,10 @@ aws.s3.BucketPolicy("p", bucket="b", policy=made.id.apply(lambda name: 1 / 0))
     found = pulumi_program(code).review
     assert {(item.policy, item.resource) for item in found.undecided} == {
         ("policy-not-public", "p"),
-        ("s3-tls-only", ""),
+        ("s3-tls-only", "b"),
         ("iam-lint", "p"),
     }
+    assert any("the program raises ZeroDivisionError" in note for note in found.notes)
 
 
 def test_missing_configuration_is_asked_for_all_at_once(tmp_path: Path) -> None:

@@ -132,11 +132,11 @@ def test_a_contract_becomes_a_json_schema(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("kind: DataContract", "kind: Contract"), 'kind: "Contract" is none of DataContract'),
+        (("kind: DataContract", "kind: Contract"), 'kind: "Contract" is not one of DataContract'),
         (("logicalType: integer", "logicalType: int"), 'logicalType: "int" is not one of string, date, timestamp'),
         (("schema:", "schemas:"), "schemas: the standard has no 'schemas'\n  -> did you mean schema?"),
         (("apiVersion: v3.1.0", "apiVersion: [v3"), "is not valid YAML from here on"),
-        (("value: BACKWARD}", "value: SIDEWAYS}"), "compatibility 'SIDEWAYS' is none of BACKWARD"),
+        (("value: BACKWARD}", "value: SIDEWAYS}"), "compatibility 'SIDEWAYS' is not one of BACKWARD"),
     ],
 )
 def test_a_wrong_contract_is_named(tmp_path: Path, root: Path, change: tuple[str, str], says: str) -> None:

@@ -69,7 +69,7 @@ def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
         ("iam-passrole-limited", allow("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/app-*"), False),
         ("iam-passrole-limited", allow("iam:PassRole", U), False),
         ("iam-passrole-limited", allow("iam:GetRole"), False),
-        ("iam-passrole-limited", {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}, True),
+        ("iam-passrole-limited", {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}, False),
         ("iam-passrole-limited", {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, False),
         ("iam-cant-widen-itself", allow("iam:Attach*"), True),
         ("iam-cant-widen-itself", allow("iam:attachrolepolicy", "arn:aws:iam::*:role/*"), True),

@@ -56,15 +56,15 @@ def _server() -> Iterator[str]:
 def _apply(calls: list[Call]) -> float:
     """Seconds that a separate process takes to apply the program, without its imports."""
     from groundplan.local.moto import apply, aws, rules, shapes
+    from groundplan.local.moto.sending import sender
 
     # What a first application in a new process would have to load is loaded again.
     aws.session.cache_clear()
     shapes.input_shape.cache_clear()
-    shapes._service_model.cache_clear()
+    shapes.model.cache_clear()
     rules.RULES["aws:msk/topic:Topic"] = replace(
         rules.RULES["aws:msk/topic:Topic"], make=lambda cloud, inputs: (inputs["name"], {})
     )  # no AWS call
-    sender = apply._sender
 
     def recording(endpoint: str) -> Any:
         send = sender(endpoint)
@@ -76,7 +76,7 @@ def _apply(calls: list[Call]) -> float:
 
         return note
 
-    apply._sender = recording
+    vars(apply)["sender"] = recording
     try:
         with _server() as url, TemporaryDirectory() as folder:
             started = time.perf_counter()
@@ -85,7 +85,7 @@ def _apply(calls: list[Call]) -> float:
             )
             return time.perf_counter() - started
     finally:
-        apply._sender = sender
+        vars(apply)["sender"] = sender
 
 
 def _replay(calls: list[Call]) -> float:

@@ -61,8 +61,8 @@ import time, warnings
 import numpy as np, pandas as pd
 from sklearn.ensemble import RandomForestRegressor
 from pipelines.training import onnx_export
-from pipelines.asking import Asked
-from pipelines.export import export
+from pipelines.training.asking import Asked
+from pipelines.training.export import export
 warnings.simplefilter("ignore")
 random = np.random.default_rng(0)
 X = pd.DataFrame(random.normal(size=(100_000, 10)), columns=[f"x{i}" for i in range(10)])

@@ -9,6 +9,7 @@ import gc
 import importlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from groundplan.engine.preview import Previewed, preview
 from spec.objectives import load_config
 
 ROOT = Path(__file__).parent.parent
+
+
+def _into(found: list[Previewed], config: dict[str, Any]) -> None:
+    found.extend(preview(ROOT, "prod", config=config))
 
 
 def main() -> None:
@@ -39,7 +44,7 @@ def main() -> None:
     for models in (1, 30, 200):
         large = _with_models(config, models)
         found: list[Previewed] = []
-        seconds = _seconds(lambda large=large, found=found: found.extend(preview(ROOT, "prod", config=large)))
+        seconds = _seconds(partial(_into, found, large))
         print(
             f"  {models:4d} models  {len(found):5d} resources  {seconds:6.2f} s  {1000 * seconds / len(found):5.2f} ms"
             " a resource"

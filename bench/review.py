@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from bench.pairs import compare
@@ -118,11 +119,11 @@ def main() -> None:
                 f"Reviewing {resources} resources",
                 (
                     "groundplan review",
-                    lambda ours=ours, resources=resources: _seconds(
-                        [sys.executable, "-m", "groundplan", "review", str(ours)], f"{resources} resources"
+                    partial(
+                        _seconds, [sys.executable, "-m", "groundplan", "review", str(ours)], f"{resources} resources"
                     ),
                 ),
-                ("checkov", lambda theirs=theirs: _seconds([checkov, "-d", str(theirs), *_QUIETLY], "Passed checks")),
+                ("checkov", partial(_seconds, [checkov, "-d", str(theirs), *_QUIETLY], "Passed checks")),
                 runs,
                 budget,
             )

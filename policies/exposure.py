@@ -8,7 +8,8 @@ from typing import Any
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.control import BUCKET, Family, at, given, is_list, listed
-from policies.documents import lets_strangers_in, policy_of
+from policies.documents import known, lets_strangers_in, policy_of
+from policies.iam.documents import UNKNOWN
 from policies.networks import internet_among
 from policies.stack import Item, Props, Stack
 
@@ -121,19 +122,51 @@ def policy_not_public(props: Props) -> Iterator[str]:
         yield f"Everybody is allowed {', '.join(statement.actions or ('everything but what it names',))}"
 
 
-@EXPOSURE.resource(
-    "no-open-ingress",
-    "No security group allows traffic from the internet",
+_RULES = (
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
     "aws:ec2/securityGroup:SecurityGroup",
     "aws:ec2/securityGroupRule:SecurityGroupRule",
+)
+_WEB = (80, 443)  # what FSBP EC2.18 leaves open to everybody
+
+
+@EXPOSURE.resource(
+    "no-open-ingress",
+    "No security group lets the internet in",
+    *_RULES,
     severity="critical",
     law=(*EXPOSURE.law, "CIS AWS 5.3"),
     fix="Name the security group or the private range that is allowed.",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
 )
 def no_open_ingress(props: Props) -> Iterator[str]:
-    """No rule takes traffic from anywhere."""
+    """No rule takes traffic from anywhere, except for a web server's."""
+    for text, ports, is_web in _open_rules(props):
+        if not is_web:
+            yield f"Traffic from {text} to {ports} is allowed in"
+
+
+@EXPOSURE.resource(
+    "web-ingress-intended",
+    "What the internet may request is meant to be public",
+    *_RULES,
+    severity="low",
+    fix="Name the range that is allowed; if it serves the public, waive this with the reason.",
+    url="https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-18",
+)
+def web_ingress(props: Props) -> Iterator[str]:
+    """Ports 80 and 443 alone."""
+    for text, ports, is_web in _open_rules(props):
+        if is_web:
+            yield f"Traffic from {text} to {ports} is allowed in"
+
+
+def _open_rules(props: Props) -> Iterator[tuple[str, str, bool]]:
+    """Rules that take traffic from the internet: the range, the ports, and whether they are a web server's.
+
+    Raises:
+        UnknownValueError: A range is known only after deployment; those that are known have been yielded.
+    """
     inside = listed(props.get("ingress")) if given(props, "ingress") else []
     own = props.get("type") == "ingress" or given(props, "cidrIpv4") or given(props, "cidrIpv6")
     unknown: list[UnknownValueError] = []
@@ -142,9 +175,25 @@ def no_open_ingress(props: Props) -> Iterator[str]:
         for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks"):
             ranges += _each(place, key, unknown)
         for text in internet_among(ranges):
-            yield f"Traffic from {text} is allowed in"
+            yield text, *_ports(place)
     if unknown:
-        raise unknown[0]  # what is known has been judged
+        raise unknown[0]
+
+
+def _ports(rule: Props) -> tuple[str, bool]:
+    """The ports of a rule, as a message calls them, and whether they are a web server's."""
+    plain = known(rule)
+    protocol = str(plain.get("protocol", plain.get("ipProtocol", "-1"))).lower()
+    first, last = plain.get("fromPort"), plain.get("toPort")
+    if protocol in ("-1", "all"):
+        return "every port", False
+    if UNKNOWN in (protocol, first, last) or first is None or last is None:
+        return f"{protocol} ports", False
+    if protocol.startswith("icmp") or protocol in ("1", "58"):
+        return "ICMP", False
+    name = {"6": "TCP", "17": "UDP"}.get(protocol, protocol.upper())
+    ports = f"{name} port {first:g}" if first == last else f"{name} ports {first:g} to {last:g}"
+    return ports, name == "TCP" and first == last and first in _WEB
 
 
 def _only_from_offices(props: Props) -> bool:

@@ -37,6 +37,9 @@ def review(
     ] = None,
     output: Annotated[str, typer.Option("--format", help="text, markdown, sarif, html or json.")] = "text",
     out: Annotated[Path | None, typer.Option("--out", help="File to write instead of standard output.")] = None,
+    limit_s: Annotated[
+        float, typer.Option("--time-limit", metavar="SECONDS", min=1, help="What the program may take.")
+    ] = 300,
 ) -> None:
     """Review what a program would create, offline: policies, permissions, manifests, cost. Exit code 1 on a mandatory
     finding or over budget.
@@ -52,7 +55,12 @@ def review(
             "text goes to the terminal only", where="--out", fix="choose a --format: markdown, sarif, html or json"
         )
     found = reviewed(
-        path or find_home().root, stack, packs=tuple(pack or ()), config=tuple(config or ()), against=against
+        path or find_home().root,
+        stack,
+        packs=tuple(pack or ()),
+        config=tuple(config or ()),
+        against=against,
+        limit_s=limit_s,
     )
     if output == "text":
         print_text(found)

@@ -4,9 +4,11 @@ compared with another revision.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,12 +27,19 @@ from spec.names import HOME
 if TYPE_CHECKING:
     from groundplan.review.permissions.stack import Made
 
-_T = TypeVar("_T", Review, Finding)
+_T = TypeVar("_T", Review, Finding, Resource)
+TIME_LIMIT_S = 300.0
 _WITH_STAND_INS = " (decided with stand-ins for values known after deployment)"
 
 
 def review(
-    path: Path, stack: str = "", *, packs: tuple[Path, ...] = (), config: tuple[str, ...] = (), against: str = ""
+    path: Path,
+    stack: str = "",
+    *,
+    packs: tuple[Path, ...] = (),
+    config: tuple[str, ...] = (),
+    against: str = "",
+    limit_s: float = TIME_LIMIT_S,
 ) -> Review:
     """Review a project.
 
@@ -40,6 +49,7 @@ def review(
         packs: Policy packs; by default the project's own.
         config: ``key=value``, overriding the stack file's.
         against: A git revision to compare with.
+        limit_s: Seconds that the program and its policies may take.
 
     Raises:
         UsageError: Invalid arguments, no such stack, missing configuration, invalid objectives.
@@ -54,10 +64,10 @@ def review(
     try:
         _load(settings)
         if not against:
-            return _complete(project, chosen, settings, running.answer(), started)
+            return _complete(project, chosen, settings, running.answer(limit_s), started)
         with _revision(project.root, against) as folder:
-            before = _before(folder, project, chosen, config, asked, against)
-            now = _complete(project, chosen, settings, running.answer(), started)
+            before = _before(folder, project, chosen, config, asked, against, limit_s)
+            now = _complete(project, chosen, settings, running.answer(limit_s), started)
             now = _with(now, findings=(*now.findings, *_contract_findings(project.root, against)))
             return _with(now, seconds=time.monotonic() - started, comparison=compare(against, before, now))
     finally:
@@ -103,14 +113,21 @@ class _Engine:
         )
         self._root = project.root
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, limit_s: float) -> dict[str, Any]:
         """What it found.
 
         Raises:
             UsageError: Configuration is missing.
             ReviewError: The review could not be made.
         """
-        out, said = self._process.communicate()
+        try:
+            out, said = self._process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            raise ReviewError(
+                f"the program has not ended after {limit_s:g} s",
+                where=self._place(),
+                fix="find out what it waits for, or allow more with --time-limit",
+            ) from None
         try:
             found: dict[str, Any] = json.loads(out)
         except ValueError:
@@ -134,6 +151,17 @@ class _Engine:
         if error := found.get("error"):
             raise ReviewError(error["what"], where=error["where"], fix=error["fix"])
         return found
+
+    def _place(self) -> str:
+        """Where the program is, as far as its own files go."""
+        self._process.send_signal(process.WHERE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=1)  # it writes its frames, the innermost first
+        self._process.kill()
+        _, said = self._process.communicate()
+        frames = re.findall(r'File "([^"]+)", line (\d+)', said)
+        inside = [f"{file}:{line}" for file, line in frames if file.startswith(f"{self._root}/")]
+        return inside[0] if inside else str(self._root)
 
     def stop(self) -> None:
         """End it, if it still runs."""
@@ -205,7 +233,13 @@ def _complete(
     resources = tuple(Resource(**item) for item in answer["resources"])
     findings = [finding for pack in answer["packs"] for finding in _findings(pack, resources)]
     linted, unread = iam.lint(resources)
-    findings += [*linted, *_manifest_faults(resources)]
+    later = {item["urn"]: item["inputs"] for item in answer["deployed"]}
+    told = {item.urn: _with(item, inputs=later[item.urn]) for item in unread if item.urn in later}
+    with_stand_ins, unread = iam.lint(tuple(told.get(item.urn, item) for item in unread))
+    linted += [_with(finding, message=f"{finding.message}{_WITH_STAND_INS}") for finding in with_stand_ins]
+    ours = "groundplan:objectives" in config
+    faulty, custom = _manifest_faults(resources, ours=ours)
+    findings += [*linted, *faulty]
     held = _permissions(project, stack, config, answer, resources)
     if held is not None:
         from groundplan.review.permissions.report import findings as of_permissions
@@ -217,13 +251,17 @@ def _complete(
 
         settings, today = read_settings(None, waivers, stack), datetime.datetime.now(datetime.UTC).date()
         findings = [_waived(finding, settings, today) for finding in findings]
+    findings = _counted(findings)
     names = {resource.urn: resource.name for resource in resources}
     undecided = [
         Undecided(item["policy"], names.get(item["urn"], ""), item["why"])
         for pack in answer["packs"]
         for item in pack["undecided"]
     ]
-    undecided += [Undecided("iam-lint", name, "the document is known after deployment") for name in unread]
+    undecided += [
+        Undecided("iam-lint", name, "the document is known after deployment")
+        for name in dict.fromkeys(item.name for item in unread)
+    ]
     why = answer["deployed_error"]
     if why and _place(project, config):
         undecided.append(
@@ -242,6 +280,12 @@ def _complete(
     ]
     if why and not _place(project, config):
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
+    if not answer["enforced"]:
+        notes.append("this system can't take the network from a process: only connections from Python were refused")
+    if answer["tried"]:
+        notes.append(f"requested from the network, and refused: {', '.join(answer['tried'])}")
+    if custom:
+        notes.append(f"custom resources, whose fields only the cluster can check: {', '.join(custom)}")
     if answer["lookups"]:
         notes.append(f"looked up, and answered with stand-ins: {', '.join(answer['lookups'])}")
     if unseen := _unseen(resources, answer["lookups"]):
@@ -256,7 +300,7 @@ def _complete(
         resources,
         tuple(findings),
         tuple(undecided),
-        iam.grants(resources),
+        iam.grants(tuple(told.get(item.urn, item) for item in resources)),
         cost,
         tuple(not_met),
         tuple(notes),
@@ -264,6 +308,14 @@ def _complete(
         time.monotonic() - started,
         may=held.may if held is not None else (),
     )
+
+
+def _counted(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that say the same of one resource as one, with how often."""
+    found: dict[Finding, int] = {}
+    for finding in findings:
+        found[finding] = found.get(finding, 0) + 1
+    return [item if n == 1 else _with(item, message=f"{item.message} ({n} times)") for item, n in found.items()]
 
 
 def _unseen(resources: tuple[Resource, ...], lookups: list[str]) -> list[str]:
@@ -307,30 +359,36 @@ def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator
         )
 
 
-def _manifest_faults(resources: tuple[Resource, ...]) -> Iterator[Finding]:
+def _manifest_faults(resources: tuple[Resource, ...], *, ours: bool) -> tuple[list[Finding], list[str]]:
+    """What Kubernetes would refuse, and the kinds of custom resources, of which only the cluster can tell."""
     if not any(resource.type.startswith("kubernetes:") for resource in resources):
-        return
-    from groundplan.engine.kubernetes.manifests import collect, faults
+        return [], []
+    from groundplan.engine.kubernetes.manifests import collect, faults, is_custom
 
     by_document = {id(resource.inputs): resource for resource in resources}
+    findings, custom = [], dict[str, None]()
     for manifest in collect(resources)[0]:
         found = by_document[id(manifest.document)]
-        for fault in faults(manifest.document):
-            if "is neither part of Kubernetes" not in fault:  # a custom resource without a known definition
-                yield Finding(
-                    "k8s-valid",
-                    "Kubernetes accepts the object",
-                    "high",
-                    True,
-                    found.name,
-                    found.type,
-                    found.urn,
-                    fault,
-                    "Correct the object.",
-                    ("SOC 2 CC8.1",),
-                    "https://kubernetes.io/docs/reference/kubernetes-api/",
-                    found.source,
-                )
+        if not ours and is_custom(manifest.document):
+            custom[str(manifest.document["kind"])] = None
+        findings += [
+            Finding(
+                "k8s-valid",
+                "Kubernetes accepts the object",
+                "high",
+                True,
+                found.name,
+                found.type,
+                found.urn,
+                fault,
+                "Correct the object.",
+                ("SOC 2 CC8.1",),
+                "https://kubernetes.io/docs/reference/kubernetes-api/",
+                found.source,
+            )
+            for fault in faults(manifest.document, ours=ours)
+        ]
+    return findings, list(custom)
 
 
 def _contract_findings(root: Path, revision: str) -> Iterator[Finding]:
@@ -453,7 +511,13 @@ def _revision(root: Path, revision: str) -> Iterator[Path]:
 
 
 def _before(
-    folder: Path, project: Project, stack: str, config: tuple[str, ...], packs: tuple[Path, ...], revision: str
+    folder: Path,
+    project: Project,
+    stack: str,
+    config: tuple[str, ...],
+    packs: tuple[Path, ...],
+    revision: str,
+    limit_s: float,
 ) -> Review:
     """The other revision under today's policies: differences come from the program, not from the pack.
 
@@ -474,7 +538,7 @@ def _before(
             )  # a new stack: everything is added
         engine = _Engine(there, stack, settings, packs)
         try:
-            return _complete(there, stack, settings, engine.answer(), time.monotonic())
+            return _complete(there, stack, settings, engine.answer(limit_s), time.monotonic())
         finally:
             engine.stop()
     except UsageError as error:

@@ -20,6 +20,7 @@ from groundplan.engine.preview import Previewed, PreviewMonitor
 from groundplan.engine.program import SECRET, causes, run
 from groundplan.review import lookups, packs
 from groundplan.review.default_tags import DefaultTags
+from groundplan.review.offline import Offline
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 from spec.names import HOME, PACKAGES
@@ -179,7 +180,7 @@ class _Missing:
             setattr(pulumi.Config, name, ask)
 
 
-def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]:
+def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline) -> dict[str, Any]:
     """Run the program; the answer contains its resources and what the packs report, or the error that stopped it."""
     root, main = Path(request["root"]), Path(request["main"])
     missing = _Missing()
@@ -216,12 +217,16 @@ def serve(request: dict[str, Any], started: list[PackProcess]) -> dict[str, Any]
             "packs": said,
             "deployed": second.resources if second else [],
             "deployed_error": second.error if second else "",
+            "enforced": offline.enforced,
+            "tried": offline.tried,
         }
     except GroundplanError as error:
         found = {"what": error.what, "where": error.where, "fix": error.fix}
         return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
     except BaseException as error:  # a program may also exit
         found = _raised(error, root)
+        if offline.tried:
+            found["fix"] = f"a review has no network, and the program requested {', '.join(offline.tried)}"
         return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
 
 

@@ -81,10 +81,9 @@ def expand(action: str) -> tuple[str, ...]:
         return (action,)
     if not reference().services.service_exists(service.lower()):
         return ()
-    return tuple(
-        f"{service}:{found}"
-        for found in fnmatch.filter(reference().actions.get_actions_for_service(service.lower()), name)
-    )
+    named = re.compile(fnmatch.translate(name), re.IGNORECASE)  # IAM does not tell upper and lower case apart
+    actions = reference().actions.get_actions_for_service(service.lower())
+    return tuple(f"{service}:{found}" for found in actions if named.match(found))
 
 
 def _listed(value: Any) -> list[str]:
@@ -218,23 +217,23 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
         yield Grant(who, service, level, tuple(sorted(set(actions))), targets, conditions, resource.source)
 
 
-def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[str]]:
-    """What is wrong with the documents, and the names of those that are known only after deployment."""
+def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[Resource]]:
+    """What is wrong with the documents, and the resources of those that are known only after deployment."""
     findings: list[Finding] = []
-    unread = []
+    unread: dict[str, Resource] = {}
     for resource in resources:
         for kind, document in _documents(resource):
             statements = _statements(document)
             if statements is None:
                 if document is not None:
-                    unread.append(resource.name)
+                    unread[resource.urn] = resource
                 continue
             for statement in statements:
                 findings += _malformed(resource, statement, kind)
                 findings += _faults(resource, statement)
             if kind == "identity":
                 findings += _escalations(resource, statements)
-    return findings, list(dict.fromkeys(unread))
+    return findings, list(unread.values())
 
 
 def _finding(resource: Resource, policy: str, title: str, severity: str, message: str, fix: str) -> Finding:
@@ -417,6 +416,7 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
         ):
             for action in _listed(statement.get("Action")):
                 everywhere |= {found.lower() for found in expand(action)}
+    ways = []
     for way in _ESCALATIONS:
         # Passing any role is what makes the others dangerous; they may themselves be allowed on named resources.
         held = (
@@ -426,11 +426,14 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
             | {a.lower() for s in statements for action in _listed(s.get("Action")) for a in expand(action)}
         )
         if way[0].lower() in everywhere and all(action.lower() in held for action in way):
-            yield _finding(
-                resource,
-                "iam-escalation",
-                "No set of permissions leads to full access",
-                "critical",
-                f"{' with '.join(way)} on every resource leads to full access to the account",
-                "Name the resources.",
-            )
+            ways.append(" with ".join(way))
+    if ways:
+        more = f" and {len(ways) - 3} other ways" if len(ways) > 3 else ""
+        yield _finding(
+            resource,
+            "iam-escalation",
+            "No set of permissions leads to full access",
+            "critical",
+            f"{', '.join(ways[:3])}{more} on every resource: full access to the account",
+            "Name the resources.",
+        )

@@ -10,16 +10,26 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
+
 from groundplan.engine.policy_documents import policy_document
+from groundplan.engine.unknown import UNKNOWN
 
 ACCOUNT = "123456789012"
 MOST_NESTED = 4  # depth of nested objects in a stand-in
 
 
 def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]:
-    """The result of one look-up (``aws:ec2/getAmi:getAmi``), camel case."""
+    """The result of one look-up (``aws:ec2/getAmi:getAmi``), camel case.
+
+    Args:
+        arguments: As the SDK has read them; what only a deployment can tell is told by the placeholder.
+    """
+    arguments = _told(arguments)
     name = token.rpartition(":")[2]
     if token.startswith("aws:"):
         zones = [f"{region}{letter}" for letter in "abc"]
@@ -58,12 +68,34 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
             }
         if name in known:
             return {**arguments, **known[name]}
+        if name == "getPolicy" and (found := aws_policy(arguments)):
+            return {**arguments, **found}
     if token == "kubernetes:yaml:decode":  # noqa: S105 (of a look-up)
         import yaml
 
         return {"result": [document for document in yaml.safe_load_all(arguments["text"]) if document]}
     known_types = _unknown(token)
     return {**known_types, **{key: _coerced(value, known_types.get(key)) for key, value in arguments.items()}}
+
+
+def _told(value: Any) -> Any:
+    """Without the SDK's marks of unknown and secret values."""
+    if isinstance(value, Unknown):
+        return UNKNOWN
+    if isinstance(value, Mapping):
+        if value.get(rpc._special_sig_key) == rpc._special_secret_sig:
+            return _told(value.get("value", UNKNOWN))
+        return {key: _told(item) for key, item in value.items()}
+    return [_told(item) for item in value] if isinstance(value, list) else value
+
+
+def aws_policy(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """One of AWS's managed policies, by name or ARN; empty for a policy of the account's own."""
+    from pulumi_aws.iam import ManagedPolicy
+
+    name = str(arguments.get("name") or arguments.get("arn") or "").rpartition("/")[2]
+    found = next((item.value for item in ManagedPolicy if item.value.rpartition("/")[2] == name), "")
+    return {"arn": found, "id": found, "name": name, "path": "/"} if found else {}
 
 
 def _unknown(token: str) -> dict[str, Any]:

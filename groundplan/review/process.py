@@ -14,8 +14,10 @@ if __name__ == "__main__":
     gc.disable()  # for the imports, too: they create thousands of classes, and the process lives for seconds
 
 import atexit
+import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,8 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.review.errors import ReviewError
+from groundplan.review.offline import Offline, without_credentials
 from groundplan.review.pack_process import PackProcess, start_pack
 from spec.names import HOME
+
+WHERE = signal.SIGUSR1  # has the process write to standard error where it is
 
 _waiting: list[subprocess.Popen[str]] = []
 
@@ -54,7 +59,7 @@ def start(request: Mapping[str, Any]) -> subprocess.Popen[str]:
 
 def _start() -> subprocess.Popen[str]:
     environment = {
-        **os.environ,
+        **without_credentials(os.environ),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])),
         "PYTHONWARNINGS": "ignore",
     }
@@ -93,6 +98,8 @@ def main() -> None:
 
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    faulthandler.register(WHERE)
+    offline = Offline()  # before there is a second thread
     begun = ThreadPoolExecutor(1).submit(_begin)
     from groundplan.review.engine import serve
 
@@ -101,7 +108,7 @@ def main() -> None:
         try:
             json.dump(
                 (
-                    serve(request, packs)
+                    serve(request, packs, offline)
                     if error is None
                     else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
                 ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -32,10 +33,12 @@ def test_nothing_that_holds_data_is_replaced_in_a_stack_of_the_last_release(
     with running(folder) as cli:
         cli.stack("dev")
         (folder / "state.json").write_text(
-            json.dumps(state).replace(keep_state.PROJECT, str(cli.project)), encoding="utf-8"
+            re.sub(rf"(?<!\w){keep_state.PROJECT}\b", str(cli.project), json.dumps(state)), encoding="utf-8"
         )
         cli.good("stack", "import", "-s", "dev", "--file", str(folder / "state.json"))
         planned = cli.planned("-s", "dev")
-    assert not types(lost(planned)) & DATA, planned
+    # That release gave each stack the stores of every sample; the stack names one model, and loses the other's.
+    gone = {urn for urn in lost(planned) if not re.search("flight|plane|weather", urn.rpartition("::")[2])}
+    assert not types(gone) & DATA, planned
     # A release's update changes something, but not everything.
     assert len(set().union(*planned.values())) < len(made) / 2, planned

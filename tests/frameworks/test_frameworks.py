@@ -162,8 +162,8 @@ recorder = Recorder()
 recorder.install()
 from pipelines.training.script import run_script
 run_script(Path(sys.argv[1]))
-from pipelines.choice import task_of
-from pipelines.export import export
+from pipelines.training.choice import task_of
+from pipelines.training.export import export
 seen = recorder.logged[-1]
 labels = seen.known(seen.labels)
 found = export(seen.asked, seen.frame, task_of(seen.model), targets=[str(name) for name in getattr(labels, "columns", [])])

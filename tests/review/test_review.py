@@ -439,7 +439,7 @@ there = aws.s3.Bucket.get("there", "a-bucket")
 aws.s3.BucketVersioning("v", bucket=there.id, versioning_configuration={"status": "Enabled"})
 other = pulumi.StackReference("org/project/stack")
 aws.ec2.SecurityGroup("g", vpc_id=other.get_output("vpc"), ingress=[
-    {"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": [there.arn, "0.0.0.0/0"]}])
+    {"protocol": "tcp", "from_port": 22, "to_port": 22, "cidr_blocks": [there.arn, "0.0.0.0/0"]}])
 everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 nobody = {"Version": "2012-10-17", "Statement": []}
 aws.iam.Role("r", assume_role_policy=json.dumps(nobody), inline_policies=[{"name": "i", "policy": json.dumps(everything)}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -112,3 +113,15 @@ def test_nothing_imports_in_a_circle() -> None:
 )
 def test_an_import_is_seen_wherever_it_stands(source: str, found: list[str]) -> None:
     assert list(imported(source, {"spec", "spec.errors"})) == found
+
+
+def test_code_in_texts_imports_modules_that_exist() -> None:
+    """Tests and measurements start other processes with code of their own, which no other check reads."""
+    named = re.compile(rf"^\s*(?:from|import) ((?:{'|'.join(ARROWS)})(?:\.\w+)*)", re.MULTILINE)
+    gone = []
+    for path in [*ROOT.glob("bench/*.py"), *ROOT.rglob("tests/**/*.py")]:
+        for module in named.findall(path.read_text(encoding="utf-8")):
+            place = ROOT.joinpath(*module.split("."))
+            if not place.is_dir() and not place.with_suffix(".py").is_file():
+                gone.append(f"{path.relative_to(ROOT)}: {module}")
+    assert gone == []

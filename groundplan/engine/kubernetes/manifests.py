@@ -103,7 +103,7 @@ def render(root: Path, stack: str, out: Path) -> Rendered:
         manifests,
         charts,
         [f"{item.file_name}: {path}" for item in items for path in unknowns(item.document)],
-        [f"{item.file_name}: {fault}" for item in manifests for fault in faults(item.document)],
+        [f"{item.file_name}: {fault}" for item in manifests for fault in faults(item.document, ours=True)],
     )
     write(out, manifests, charts)
     return found
@@ -131,20 +131,21 @@ def collect(resources: Iterable[Made]) -> tuple[list[Manifest], list[Chart]]:
     return manifests, charts
 
 
-def faults(document: dict[str, Any]) -> list[str]:
-    """What is wrong with an object: against the Kubernetes API, or against the definition of its custom resource."""
+def faults(document: dict[str, Any], *, ours: bool = False) -> list[str]:
+    """What is wrong with an object of Kubernetes' own API; of a custom resource only its API server can tell.
+
+    Args:
+        ours: The object is this platform's, whose custom resources have only the fields that it has a type of.
+    """
     import kubernetes_validate
     from pydantic import ValidationError
 
-    known = SPECS.get((document["apiVersion"], document["kind"]))
+    known = SPECS.get((document["apiVersion"], document["kind"])) if ours else None
     if known is None:
         try:
             return _against_schema(document)
         except kubernetes_validate.SchemaNotFoundError:
-            return [
-                f"{document['apiVersion']} {document['kind']} is neither part of Kubernetes {KUBERNETES_VERSION} nor a"
-                " known custom resource"
-            ]
+            return [_unknown_kind(document)] if ours else []
     found = []
     for model, part in ((Metadata, "metadata"), (known, "spec")):
         try:
@@ -156,6 +157,26 @@ def faults(document: dict[str, Any]) -> list[str]:
             fault for part in ("predictor", "explainer") for fault in _pod_faults(document["spec"].get(part, {}), part)
         ]
     return found
+
+
+def is_custom(document: dict[str, Any]) -> bool:
+    """Whether an object is of none of Kubernetes' own kinds."""
+    import kubernetes_validate
+
+    try:
+        kubernetes_validate.validate(document, KUBERNETES_VERSION)
+    except kubernetes_validate.SchemaNotFoundError:
+        return True
+    except kubernetes_validate.ValidationError:
+        pass
+    return False
+
+
+def _unknown_kind(document: dict[str, Any]) -> str:
+    return (
+        f"{document['apiVersion']} {document['kind']} is neither part of Kubernetes {KUBERNETES_VERSION} nor a known"
+        " custom resource"
+    )
 
 
 def _against_schema(document: dict[str, Any]) -> list[str]:

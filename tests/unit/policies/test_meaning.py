@@ -232,8 +232,9 @@ def test_the_internet_is_known_in_any_spelling(ranges: list[str], internet: list
 def test_a_rule_beside_an_unknown_one_is_judged() -> None:
     check = CONTROLS["no-open-ingress"].check
     assert check is not None
-    faults = check(unknown_checking_proxy({"ingress": [{"cidrBlocks": [U, "0.0.0.0/0"]}], "tags": {"a": U}}))
-    assert next(iter(faults)) == "Traffic from 0.0.0.0/0 is allowed in"
+    rule = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "cidrBlocks": [U, "0.0.0.0/0"]}
+    faults = iter(check(unknown_checking_proxy({"ingress": [rule], "tags": {"a": U}})))
+    assert next(faults) == "Traffic from 0.0.0.0/0 to TCP port 22 is allowed in"
     with pytest.raises(UnknownValueError):
         list(faults)
 

@@ -175,6 +175,16 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             granted("s3:GetObject", Principal="*", Condition={"Bool": {"aws:SecureTransport": "true"}}),
         ],
     ),
+    "web-ingress-intended": (
+        [
+            {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp", "fromPort": 22, "toPort": 22},
+            {"cidrIpv4": "10.0.0.0/8", "ipProtocol": "tcp", "fromPort": 443, "toPort": 443},
+        ],
+        [
+            {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp", "fromPort": 443, "toPort": 443},
+            {"ingress": [{"cidrBlocks": ["::/0"], "protocol": "6", "fromPort": 80, "toPort": 80}]},
+        ],
+    ),
     "no-open-ingress": (
         [
             {"cidrIpv4": "10.0.0.0/8"},

@@ -62,7 +62,7 @@ def manifest(cloud: Cloud, inputs: Inputs) -> Made:
     """
     from groundplan.engine.kubernetes.manifests import Manifest, faults
 
-    if problems := faults(inputs):
+    if problems := faults(inputs, ours=True):
         raise GroundplanError(
             f"Kubernetes would refuse this {inputs['kind']}: {'; '.join(problems)}",
             fix="fix the component's arguments",

@@ -280,6 +280,12 @@ def _complete(
     ]
     if why and not _place(project, config):
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
+    if answer["differences"]:
+        notes.append(f"the project's own environment has {'; '.join(answer['differences'])}")
+    if project.virtualenv and not project.virtualenv.is_dir():
+        notes.append(
+            f"no virtualenv at {project.virtualenv}, which Pulumi.yaml names: reviewed with groundplan's packages"
+        )
     if not answer["enforced"]:
         notes.append("this system can't take the network from a process: only connections from Python were refused")
     if answer["tried"]:
@@ -526,6 +532,8 @@ def _before(
     """
     try:
         there = read_project(folder)
+        if there.virtualenv is None or not there.virtualenv.is_dir():  # git keeps none
+            there = dataclasses.replace(there, virtualenv=project.virtualenv)
         settings = read_config(there, stack, config)
         if (
             not (there.stacks / f"Pulumi.{stack}.yaml").is_file()

@@ -217,6 +217,7 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline)
             "packs": said,
             "deployed": second.resources if second else [],
             "deployed_error": second.error if second else "",
+            "differences": _differences(request.get("virtualenv")),
             "enforced": offline.enforced,
             "tried": offline.tried,
         }
@@ -328,12 +329,28 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
             sys.meta_path.insert(0, _NotOurs())
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
             del sys.modules[name]
-    sys.path[:0] = [str(folder), str(root)]
+    ours = list(sys.path)
     if virtualenv and Path(virtualenv).is_dir():
         import site
 
         for packages in Path(virtualenv).glob("lib/python3.*/site-packages"):
             site.addsitedir(str(packages))
+    # The project's packages go before those here: a provider of another version has other inputs.
+    sys.path[:] = [str(folder), str(root), *(entry for entry in sys.path if entry not in ours), *ours]
+
+
+def _differences(virtualenv: str | None) -> list[str]:
+    """How the project's own environment differs from the one that it is reviewed in."""
+    found = []
+    for packages in Path(virtualenv).glob("lib/python3.*/site-packages") if virtualenv else ():
+        python = packages.parent.name.removeprefix("python")
+        if python != f"{sys.version_info.major}.{sys.version_info.minor}":
+            found.append(f"Python {python}, reviewed with {sys.version_info.major}.{sys.version_info.minor}")
+        from importlib.metadata import version
+
+        theirs = [item.stem.removeprefix("pulumi-") for item in packages.glob("pulumi-[0-9]*.dist-info")]
+        found += [f"Pulumi's SDK {one}, reviewed with {ours}" for one in theirs if one != (ours := version("pulumi"))]
+    return found
 
 
 class _NotOurs(MetaPathFinder):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,17 +62,35 @@ def read_project(path: Path) -> Project:
     main = root / str(document.get("main") or ".")
     if not (main / "__main__.py").is_file() and not main.is_file():
         raise UsageError("has no program", where=str(main), fix="it needs a __main__.py")
-    virtualenv = main.parent / options["virtualenv"] if options.get("virtualenv") and main.is_file() else None
-    if options.get("virtualenv") and virtualenv is None:
-        virtualenv = root / options["virtualenv"]
     return Project(
         root,
         str(document["name"]),
         main,
         root / str(document.get("stackConfigDir") or "."),
         _defaults(document),
-        virtualenv,
+        _virtualenv(root, main, options),
     )
+
+
+def _virtualenv(root: Path, main: Path, options: dict[str, Any]) -> Path | None:
+    """The project's own virtualenv, where the Pulumi CLI would look for it.
+
+    https://www.pulumi.com/docs/iac/languages-sdks/python/#toolchain
+    """
+    if named := options.get("virtualenv"):
+        return (main.parent if main.is_file() else root) / str(named)
+    toolchain = options.get("toolchain")
+    if toolchain not in ("uv", "poetry"):
+        return None
+    folders = [folder for folder in (root, *root.parents) if (folder / "pyproject.toml").is_file()]
+    inside = [folder / ".venv" for folder in (root, *folders[:1])]
+    if toolchain == "uv":
+        inside.insert(0, root / os.environ.get("UV_PROJECT_ENVIRONMENT", ".venv"))
+    found = next((folder for folder in inside if folder.is_dir()), None)
+    if found is None and toolchain == "poetry" and (poetry := shutil.which("poetry")):
+        done = subprocess.run([poetry, "env", "info", "--path"], cwd=root, capture_output=True, text=True)
+        return Path(done.stdout.strip()) if done.returncode == 0 and done.stdout.strip() else inside[0]
+    return found or inside[0]
 
 
 def _defaults(document: dict[str, Any]) -> dict[str, Any]:

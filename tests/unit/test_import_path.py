@@ -63,3 +63,32 @@ def test_the_virtualenv_is_found_from_where_the_engine_starts_the_program() -> N
     project = read_project(ROOT)
     options = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["runtime"]["options"]
     assert project.main.resolve() / options["virtualenv"] == ROOT / ".venv" == project.virtualenv
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "found"),
+    [
+        ("{virtualenv: venv}", ".venv", "venv"),
+        ("{toolchain: uv}", ".venv", ".venv"),
+        ("{toolchain: poetry}", ".venv", ".venv"),
+        ("{toolchain: pip}", ".venv", None),
+        ("{}", ".venv", None),
+    ],
+)
+def test_a_projects_own_environment_is_where_its_toolchain_puts_it(
+    tmp_path: Path, options: str, there: str, found: str | None
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text(f"name: a\nruntime: {{name: python, options: {options}}}\n")
+    (tmp_path / "__main__.py").touch()
+    (tmp_path / there).mkdir()
+    assert read_project(tmp_path).virtualenv == (tmp_path / found if found else None)
+
+
+def test_a_workspace_of_uv_has_one_environment(tmp_path: Path) -> None:
+    inner = tmp_path / "infra"
+    inner.mkdir()
+    (inner / "Pulumi.yaml").write_text("name: a\nruntime: {name: python, options: {toolchain: uv}}\n")
+    (inner / "__main__.py").touch()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".venv").mkdir()
+    assert read_project(inner).virtualenv == tmp_path / ".venv"

@@ -100,7 +100,7 @@ def test_the_check_of_types_finds_what_is_wrong() -> None:
 
 def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
     manifests, charts = collect(resources)
-    wrong = [f"{item.file_name}: {fault}" for item in manifests for fault in faults(item.document)]
+    wrong = [f"{item.file_name}: {fault}" for item in manifests for fault in faults(item.document, ours=True)]
     assert not wrong, "\n".join(wrong)
     assert len(manifests) > 30
     installed = {chart.document["name"] for chart in charts}
@@ -139,15 +139,15 @@ def test_manifests_are_valid(resources: tuple[Previewed, ...]) -> None:
     ],
 )
 def test_a_wrong_manifest_is_named(document: dict[str, Any], says: str) -> None:
-    assert any(says in fault for fault in faults(document)), faults(document)
+    assert any(says in fault for fault in faults(document, ours=True)), faults(document, ours=True)
 
 
 def test_a_wrong_pod_inside_an_inference_service_is_named() -> None:
     document = next(item.document for item in collect(everything())[0] if item.document["metadata"]["name"] == "quick")
-    assert not faults(document)
+    assert not faults(document, ours=True)
     document = json.loads(json.dumps(document))
     document["spec"]["predictor"]["containers"][0]["imagePullPolice"] = "Always"
-    assert "imagePullPolice" in faults(document)[0]
+    assert "imagePullPolice" in faults(document, ours=True)[0]
 
 
 def test_every_resource_has_a_component_above_it_and_components_are_registered(

@@ -108,7 +108,7 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
         == before
     )
     told = aws("sqs").receive_message(QueueUrl=queue)["Messages"][0]["Body"]
-    assert "Quality gate: diabetes-patients refused" in told and "expect_column_mean_to_be_between" in told
+    assert "Quality gate: diabetes-patients rejected" in told and "expect_column_mean_to_be_between" in told
     assert "bmi" in (context.reports / "diabetes-patients-quality.html").read_text(encoding="utf-8")
 
 

@@ -16,6 +16,11 @@ _NAMES = re.compile(
     r"(password|passwd|secret|(?:^|_)pass(?:$|_)|(?:^|_|[a-z])token$|api_?key|access_?key|private_?key|credential)",
     re.IGNORECASE,
 )
+# Numbers, switches, and what people write where a program wants a value and there is none.
+_NONE_AT_ALL = re.compile(
+    r"[\d.]+|true|false|none|null|nil|empty|unused|dummy|placeholder|n/?a|not[-_ ]?(needed|used|required|set)|-",
+    re.IGNORECASE,
+)
 _POINTERS = re.compile(
     r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE
 )  # they say where a secret is, not what it is
@@ -46,7 +51,7 @@ SECRETS.setting(
 
 def looks_secret(name: str, value: Any) -> bool:
     """Whether a variable seems to contain a secret's value: by its name, or by the form of the value."""
-    if not isinstance(value, str) or not value or re.fullmatch(r"[\d.]+|true|false", value, re.IGNORECASE):
+    if not isinstance(value, str) or not value or _NONE_AT_ALL.fullmatch(value):
         return False
     return bool(_VALUES.search(value)) or bool(
         _NAMES.search(name) and not _POINTERS.search(name) and not value.startswith(("arn:", "/", "$(", "{{"))

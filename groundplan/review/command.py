@@ -236,7 +236,11 @@ def _complete(
     later = {item["urn"]: item["inputs"] for item in answer["deployed"]}
     told = {item.urn: _with(item, inputs=later[item.urn]) for item in unread if item.urn in later}
     with_stand_ins, unread = iam.lint(tuple(told.get(item.urn, item) for item in unread))
-    linted += [_with(finding, message=f"{finding.message}{_WITH_STAND_INS}") for finding in with_stand_ins]
+    linted += [
+        _with(finding, message=f"{finding.message}{_WITH_STAND_INS}")
+        for finding in with_stand_ins
+        if not finding.policy.startswith("iam-resource-")  # an ARN that is made up says nothing of the one to come
+    ]
     ours = "groundplan:objectives" in config
     faulty, custom = _manifest_faults(resources, ours=ours)
     findings += [*linted, *faulty]

@@ -107,6 +107,17 @@ aws.s3.BucketPolicy("p", bucket=bucket.id, policy={document})
     assert not found.undecided
 
 
+def test_the_form_of_an_arn_that_is_made_up_is_no_fault(reviewing: Reviewing) -> None:
+    found = reviewing("""
+parameter = aws.ssm.Parameter("p", type="SecureString", value="x")
+trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
+role = aws.iam.Role("r", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))
+aws.iam.RolePolicy("rp", role=role.id, policy=parameter.arn.apply(lambda arn: json.dumps({"Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["ssm:GetParameters", "ssm:GetNothing"], "Resource": arn}]})))
+""")
+    assert not of(found, "iam-resource-mismatch") and "rp" in of(found, "iam-unknown-action")
+
+
 def test_unknown_values_inside_a_look_up_are_the_documents(reviewing: Reviewing) -> None:
     found = reviewing("""
 role = aws.iam.Role("r", assume_role_policy="{}")

@@ -560,6 +560,8 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
                         {"name": "TOKEN", "valueFrom": {}},
                         {"name": "SECRET_ARN", "value": "arn:aws:x"},
                         {"name": "PASSWORD", "value": U},
+                        {"name": "OPENAI_API_KEY", "value": "not-needed"},
+                        {"name": "API_TOKEN", "value": "none"},
                     ]
                 }
             )

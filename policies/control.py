@@ -15,7 +15,12 @@ from pulumi_policy.proxy import UnknownValueError
 
 from policies.stack import Item, Props, Stack, UndecidedError
 
+# Types that controls of several families look at.
 BUCKET = "aws:s3/bucket:Bucket"
+ENDPOINT, ENDPOINT_CONFIGURATION = (
+    "aws:sagemaker/endpoint:Endpoint",
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+)
 Check = Callable[[Props], Iterable[str]]
 Remedy = Callable[[dict[str, Any]], None]
 
@@ -103,11 +108,7 @@ class Family:
         """
 
         def register(check: Check) -> Check:
-            self._add(
-                Control(
-                    control_id, self.name, title, types, severity, law or self.law, fix, url, production, check=check
-                )
-            )
+            self._add(control_id, title, types, severity, law, fix, url, production, check=check)
             return check
 
         return register
@@ -130,11 +131,7 @@ class Family:
         """
 
         def register(check: StackCheck) -> StackCheck:
-            self._add(
-                Control(
-                    control_id, self.name, title, (), severity, law or self.law, fix, url, production, stack_check=check
-                )
-            )
+            self._add(control_id, title, (), severity, law, fix, url, production, stack_check=check)
             return check
 
         return register
@@ -168,20 +165,7 @@ class Family:
                 if undecided:
                     raise UndecidedError(undecided)
 
-            self._add(
-                Control(
-                    control_id,
-                    self.name,
-                    title,
-                    types,
-                    severity,
-                    law or self.law,
-                    fix,
-                    url,
-                    production,
-                    stack_check=whole,
-                )
-            )
+            self._add(control_id, title, types, severity, law, fix, url, production, stack_check=whole)
             return check
 
         return register
@@ -225,22 +209,8 @@ class Family:
             place[last] = value
 
         fix = f"Set {path} to {value!r}."
-        self._add(
-            Control(
-                control_id,
-                self.name,
-                title,
-                (resource_type,),
-                severity,
-                law or self.law,
-                fix,
-                url,
-                production,
-                check=check,
-                remedy=remedy,
-                path=path,
-            )
-        )
+        types = (resource_type,)
+        self._add(control_id, title, types, severity, law, fix, url, production, check=check, remedy=remedy, path=path)
 
     def present(
         self,
@@ -266,23 +236,23 @@ class Family:
             if not given(place, last):
                 yield f"{path} is not set"
 
-        self._add(
-            Control(
-                control_id,
-                self.name,
-                title,
-                types,
-                severity,
-                law or self.law,
-                fix,
-                url,
-                production,
-                check=check,
-                path=path,
-            )
-        )
+        self._add(control_id, title, types, severity, law, fix, url, production, check=check, path=path)
 
-    def _add(self, control: Control) -> None:
+    def _add(
+        self,
+        control_id: str,
+        title: str,
+        types: tuple[str, ...],
+        severity: str,
+        law: tuple[str, ...],
+        fix: str,
+        url: str,
+        production: bool,
+        **checks: Any,
+    ) -> None:
+        control = Control(
+            control_id, self.name, title, types, severity, law or self.law, fix, url, production, **checks
+        )
         if control.id in CONTROLS:
             raise ValueError(f"two controls are named {control.id}")
         _ = control.frameworks  # every reference names a framework

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, at, given, listed
+from policies.control import ENDPOINT, ENDPOINT_CONFIGURATION, Family, at, given, listed
 from policies.stack import Item, Props, Stack
 
 COST = Family("cost and ownership", ("SOX 404", "SOC 2 CC1.3"))
@@ -27,10 +27,6 @@ _TAGGED = (
     "aws:ec2/instance:Instance",
     "aws:ec2/vpc:Vpc",
     "aws:lambda/function:Function",
-)
-CONFIGURATION, ENDPOINT = (
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
-    "aws:sagemaker/endpoint:Endpoint",
 )
 _ACCELERATED = re.compile(r"^(ml\.)?(p\d|g\d|gr\d|inf\d|trn\d|dl\d)")
 # Large instances are requested deliberately, not by accident.
@@ -101,7 +97,7 @@ def _types(props: Props) -> list[str]:
     "aws:ec2/instance:Instance",
     "aws:rds/instance:Instance",
     "aws:eks/nodeGroup:NodeGroup",
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    ENDPOINT_CONFIGURATION,
     "aws:sagemaker/notebookInstance:NotebookInstance",
     severity="medium",
     fix="Use a smaller one, or have the budget's owner waive it.",
@@ -120,7 +116,7 @@ def size_allowed(props: Props) -> Iterator[str]:
     "aws:ec2/instance:Instance",
     "aws:rds/instance:Instance",
     "aws:eks/nodeGroup:NodeGroup",
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
+    ENDPOINT_CONFIGURATION,
     "aws:sagemaker/notebookInstance:NotebookInstance",
     severity="low",
     fix="Use the current generation of the same family.",
@@ -238,7 +234,7 @@ def volume_gp3(props: Props) -> Iterator[str]:
 @COST.each(
     "endpoint-scales",
     "Real-time endpoints scale with their load",
-    CONFIGURATION,
+    ENDPOINT_CONFIGURATION,
     severity="low",
     fix="Register the variant with Application Auto Scaling.",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html",

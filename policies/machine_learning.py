@@ -9,16 +9,12 @@ from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, at, given, listed
+from policies.control import ENDPOINT, ENDPOINT_CONFIGURATION, Family, at, given, listed
 from policies.stack import Item, Props, Stack
 
 ML = Family("machine learning", ("SOX 404", "SOC 2 CC8.1"))
 _DATA = ("GDPR 5(1)(d)", "SOC 2 PI1.2")
 _CLOSED = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
-_CONFIGURATION, _ENDPOINT = (
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
-    "aws:sagemaker/endpoint:Endpoint",
-)
 _ALARM, _TOPIC = "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:msk/topic:Topic"
 DEAD_LETTERS = (".dlq", "-dlq")
 _NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
@@ -80,7 +76,7 @@ def _serverless(props: Props) -> bool:
 @ML.resource(
     "endpoint-captures",
     "Endpoints capture requests and answers",
-    _CONFIGURATION,
+    ENDPOINT_CONFIGURATION,
     severity="high",
     law=("GDPR 22", "SOX 404", "SOC 2 CC7.2"),
     fix="Set data_capture_config with enable_capture; a serverless endpoint's container captures them itself.",
@@ -95,7 +91,7 @@ def captures(props: Props) -> Iterator[str]:
 @ML.resource(
     "capture-own-key",
     "Captured requests are encrypted with a key of the stack",
-    _CONFIGURATION,
+    ENDPOINT_CONFIGURATION,
     severity="high",
     law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"),
     fix="Set data_capture_config.kms_key_id.",
@@ -111,7 +107,7 @@ def capture_encrypted(props: Props) -> Iterator[str]:
 @ML.each(
     "endpoint-canary",
     "Production's endpoints are updated by a canary that alarms roll back",
-    _ENDPOINT,
+    ENDPOINT,
     severity="high",
     production=True,
     fix=(
@@ -122,7 +118,7 @@ def capture_encrypted(props: Props) -> Iterator[str]:
 )
 def canary(endpoint: Item, stack: Stack) -> Iterator[str]:
     """Serverless endpoints take no deployment configuration."""
-    if any(_serverless(item.props) for item in stack.about(endpoint, "endpointConfigName", _CONFIGURATION)):
+    if any(_serverless(item.props) for item in stack.about(endpoint, "endpointConfigName", ENDPOINT_CONFIGURATION)):
         return
     routing = at(endpoint.props, "deploymentConfig.blueGreenUpdatePolicy.trafficRoutingConfiguration") or {}
     share = at(routing, "canarySize.value")
@@ -137,7 +133,7 @@ def canary(endpoint: Item, stack: Stack) -> Iterator[str]:
 @ML.each(
     "endpoint-alarmed",
     "Every endpoint has an alarm",
-    _ENDPOINT,
+    ENDPOINT,
     severity="high",
     law=("SOC 2 CC7.2", "SOX 404"),
     fix="Create an alarm on its latency and its errors.",

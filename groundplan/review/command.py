@@ -125,7 +125,7 @@ class _Engine:
         except subprocess.TimeoutExpired:
             raise ReviewError(
                 f"the program has not ended after {limit_s:g} s",
-                where=self._place(),
+                where=self._where(),
                 fix="find out what it waits for, or allow more with --time-limit",
             ) from None
         try:
@@ -152,7 +152,7 @@ class _Engine:
             raise ReviewError(error["what"], where=error["where"], fix=error["fix"])
         return found
 
-    def _place(self) -> str:
+    def _where(self) -> str:
         """Where the program is, as far as its own files go."""
         self._process.send_signal(process.WHERE)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -266,8 +266,8 @@ def _complete(
         Undecided("iam-lint", name, "the document is known after deployment")
         for name in dict.fromkeys(item.name for item in unread)
     ]
-    why = answer["deployed_error"]
-    if why and _place(project, config):
+    why, of_platform = answer["deployed_error"], _place(project, config) is not None
+    if why and of_platform:
         undecided.append(
             Undecided("iam-call-refused", "", f"the program does not run with values such as AWS might return: {why}")
         )
@@ -282,7 +282,7 @@ def _complete(
         for r in resources
         if r.remote
     ]
-    if why and not _place(project, config):
+    if why and not of_platform:
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
     if answer["differences"]:
         notes.append(f"the project's own environment has {'; '.join(answer['differences'])}")
@@ -379,8 +379,9 @@ def _manifest_faults(resources: tuple[Resource, ...], *, ours: bool) -> tuple[li
     findings, custom = [], dict[str, None]()
     for manifest in collect(resources)[0]:
         found = by_document[id(manifest.document)]
-        if not ours and is_custom(manifest.document):
-            custom[str(manifest.document["kind"])] = None
+        api_version, kind = str(manifest.document["apiVersion"]), str(manifest.document["kind"])
+        if not ours and is_custom(api_version, kind):
+            custom[kind] = None
         findings += [
             Finding(
                 "k8s-valid",

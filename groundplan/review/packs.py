@@ -116,9 +116,9 @@ class Pack:
             resources: ``AnalyzerResource`` of the whole stack, with stand-ins.
         """
         wanted = {(item["policy"], item["urn"]) for item in said["undecided"]}
-        urns = dict.fromkeys(urn for _, urn in wanted if urn in requests)
         if not wanted:
             return
+        urns = {urn for _, urn in wanted if urn in requests}
         asked = [(urn, self.stub.Analyze.future(requests[urn], timeout=ASK_TIMEOUT_S)) for urn in urns]
         whole = self._stack(resources)
         try:
@@ -131,7 +131,7 @@ class Pack:
         said["undecided"] = [
             item
             for item in said["undecided"]
-            if (item["policy"], item["urn"]) in still or not (item["urn"] in requests or not item["urn"])
+            if (item["policy"], item["urn"]) in still or (item["urn"] and item["urn"] not in requests)
         ]
         said["findings"] += [
             {**item, "stand_ins": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,16 +160,17 @@ def faults(document: dict[str, Any], *, ours: bool = False) -> list[str]:
     return found
 
 
-def is_custom(document: dict[str, Any]) -> bool:
-    """Whether an object is of none of Kubernetes' own kinds."""
+@cache
+def is_custom(api_version: str, kind: str) -> bool:
+    """Whether Kubernetes itself has no such kind."""
     import kubernetes_validate
 
     try:
-        kubernetes_validate.validate(document, KUBERNETES_VERSION)
+        kubernetes_validate.validate({"apiVersion": api_version, "kind": kind}, KUBERNETES_VERSION)
     except kubernetes_validate.SchemaNotFoundError:
         return True
     except kubernetes_validate.ValidationError:
-        pass
+        return False  # there is a schema, and an object without content violates it
     return False
 
 

@@ -7,9 +7,10 @@ could not run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from pulumi_policy.proxy import UnknownValueError
 
@@ -40,6 +41,7 @@ class Control:
             the framework.
         remediation: How to mend what it finds.
         url: What it follows.
+        risk: What may happen where it isn't kept, in one sentence.
         production: Whether only production is held to it.
         check, stack_check: One of the two; the second where other resources decide, too.
         remedy: Mends the inputs in place, where that can be done without knowing the program.
@@ -54,6 +56,7 @@ class Control:
     law: tuple[str, ...]
     remediation: str
     url: str
+    risk: str = ""
     production: bool = False
     check: Check | None = None
     stack_check: StackCheck | None = None
@@ -62,12 +65,12 @@ class Control:
 
     @property
     def frameworks(self) -> frozenset[str]:
-        """Names of the frameworks: GDPR, HIPAA, SOX, SOC 2, CIS AWS, CIS EKS."""
+        """Names of the frameworks, of ``FRAMEWORKS``."""
         return frozenset(framework(reference) for reference in self.law)
 
 
 CONTROLS: dict[str, Control] = {}
-FRAMEWORKS = ("GDPR", "HIPAA", "SOX", "SOC 2", "CIS AWS", "CIS EKS")
+FRAMEWORKS = ("GDPR", "HIPAA", "SOX", "SOC 2", "CIS AWS", "CIS EKS", "FSBP")
 
 
 def framework(reference: str) -> str:
@@ -82,6 +85,21 @@ def framework(reference: str) -> str:
     raise ValueError(f"{reference!r} names none of {', '.join(FRAMEWORKS)}")
 
 
+class Facts(TypedDict):
+    """What every control says of itself; ``Control`` has their meaning.
+
+    ``law`` is the family's where it isn't given; ``rules`` are the benchmarks' rules (CIS, FSBP) that it checks.
+    """
+
+    severity: str
+    fix: NotRequired[str]
+    url: str
+    risk: NotRequired[str]
+    law: NotRequired[tuple[str, ...]]
+    rules: NotRequired[tuple[str, ...]]
+    production: NotRequired[bool]
+
+
 @dataclass(frozen=True)
 class Family:
     """The controls of one file, with what they have in common."""
@@ -90,17 +108,7 @@ class Family:
     law: tuple[str, ...] = ()
     ids: list[str] = field(default_factory=list)
 
-    def resource(
-        self,
-        control_id: str,
-        title: str,
-        *types: str,
-        severity: str,
-        fix: str,
-        url: str,
-        law: tuple[str, ...] = (),
-        production: bool = False,
-    ) -> Callable[[Check], Check]:
+    def resource(self, control_id: str, title: str, *types: str, **facts: Unpack[Facts]) -> Callable[[Check], Check]:
         """Register a function that checks one resource.
 
         Raises:
@@ -108,22 +116,12 @@ class Family:
         """
 
         def register(check: Check) -> Check:
-            self._add(control_id, title, types, severity, law, fix, url, production, check=check)
+            self._add(control_id, title, types, facts, check=check)
             return check
 
         return register
 
-    def stack(
-        self,
-        control_id: str,
-        title: str,
-        *,
-        severity: str,
-        fix: str,
-        url: str,
-        law: tuple[str, ...] = (),
-        production: bool = False,
-    ) -> Callable[[StackCheck], StackCheck]:
+    def stack(self, control_id: str, title: str, **facts: Unpack[Facts]) -> Callable[[StackCheck], StackCheck]:
         """Register a function that checks all resources of a stack.
 
         Raises:
@@ -131,21 +129,13 @@ class Family:
         """
 
         def register(check: StackCheck) -> StackCheck:
-            self._add(control_id, title, (), severity, law, fix, url, production, stack_check=check)
+            self._add(control_id, title, (), facts, stack_check=check)
             return check
 
         return register
 
     def each(
-        self,
-        control_id: str,
-        title: str,
-        *types: str,
-        severity: str,
-        fix: str,
-        url: str,
-        law: tuple[str, ...] = (),
-        production: bool = False,
+        self, control_id: str, title: str, *types: str, **facts: Unpack[Facts]
     ) -> Callable[[EachCheck], EachCheck]:
         """Register a function that looks at one resource, with the stack beside it: what it lacks may be a resource of
         its own.
@@ -165,7 +155,7 @@ class Family:
                 if undecided:
                     raise UndecidedError(undecided)
 
-            self._add(control_id, title, types, severity, law, fix, url, production, stack_check=whole)
+            self._add(control_id, title, types, facts, stack_check=whole)
             return check
 
         return register
@@ -178,11 +168,8 @@ class Family:
         path: str,
         value: Any,
         *,
-        severity: str,
-        url: str,
-        law: tuple[str, ...] = (),
-        production: bool = False,
         applies: Callable[[Props], bool] = lambda props: True,
+        **facts: Unpack[Facts],
     ) -> None:
         """Register "this input must have this value", with the remedy that sets it.
 
@@ -193,11 +180,12 @@ class Family:
         Raises:
             ValueError: Another control has the same id.
         """
+        name = snake_case(path)
 
         def check(props: Props) -> Iterator[str]:
             found = at(props, path)
             if found != value and applies(props):
-                yield f"{path} is {'not set' if found is None else repr(found)}, not {value!r}"
+                yield f"{name} is {'not set' if found is None else repr(found)}, not {value!r}"
 
         def remedy(props: dict[str, Any]) -> None:
             if not applies(props):
@@ -208,22 +196,10 @@ class Family:
                 place = place.setdefault(part, {})
             place[last] = value
 
-        fix = f"Set {path} to {value!r}."
-        types = (resource_type,)
-        self._add(control_id, title, types, severity, law, fix, url, production, check=check, remedy=remedy, path=path)
+        facts["fix"] = f"Set {name} to {value!r}."
+        self._add(control_id, title, (resource_type,), facts, check=check, remedy=remedy, path=path)
 
-    def present(
-        self,
-        control_id: str,
-        title: str,
-        *types: str,
-        path: str,
-        severity: str,
-        fix: str,
-        url: str,
-        law: tuple[str, ...] = (),
-        production: bool = False,
-    ) -> None:
+    def present(self, control_id: str, title: str, *types: str, path: str, **facts: Unpack[Facts]) -> None:
         """Register "this input must be set"; its value may be unknown.
 
         Raises:
@@ -234,30 +210,34 @@ class Family:
         def check(props: Props) -> Iterator[str]:
             place = at(props, ".".join(parents)) if parents else props
             if not given(place, last):
-                yield f"{path} is not set"
+                yield f"{snake_case(path)} is not set"
 
-        self._add(control_id, title, types, severity, law, fix, url, production, check=check, path=path)
+        self._add(control_id, title, types, facts, check=check, path=path)
 
-    def _add(
-        self,
-        control_id: str,
-        title: str,
-        types: tuple[str, ...],
-        severity: str,
-        law: tuple[str, ...],
-        fix: str,
-        url: str,
-        production: bool,
-        **checks: Any,
-    ) -> None:
+    def _add(self, control_id: str, title: str, types: tuple[str, ...], facts: Facts, **checks: Any) -> None:
         control = Control(
-            control_id, self.name, title, types, severity, law or self.law, fix, url, production, **checks
+            control_id,
+            self.name,
+            title,
+            types,
+            facts["severity"],
+            (*facts.get("law", self.law), *facts.get("rules", ())),
+            facts["fix"],
+            facts["url"],
+            facts.get("risk", ""),
+            facts.get("production", False),
+            **checks,
         )
         if control.id in CONTROLS:
             raise ValueError(f"two controls are named {control.id}")
         _ = control.frameworks  # every reference names a framework
         CONTROLS[control.id] = control
         self.ids.append(control.id)
+
+
+def snake_case(path: str) -> str:
+    """An input as a Python program names it: ``vpcConfig.endpointPublicAccess`` is ``vpc_config.endpoint_public_access``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path).lower()
 
 
 def given(props: Any, key: str) -> bool:

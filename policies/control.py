@@ -236,7 +236,9 @@ class Family:
 
 
 def snake_case(path: str) -> str:
-    """An input as a Python program names it: ``vpcConfig.endpointPublicAccess`` is ``vpc_config.endpoint_public_access``."""
+    """An input as a Python program names it: ``vpc_config.endpoint_public_access`` for
+    ``vpcConfig.endpointPublicAccess``.
+    """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path).lower()
 
 

@@ -4,13 +4,18 @@ Importing this registers every control in ``CONTROLS``; ``policies.pack`` turns 
 """
 
 from policies import (  # noqa: F401 (importing a family registers its controls)
+    account,
     audit,
+    containers,
     cost,
+    data_services,
     encryption,
     exposure,
+    functions,
     identity,
     kubernetes,
     machine_learning,
+    public_web,
     resilience,
     retention,
     secret_values,

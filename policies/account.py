@@ -1,0 +1,93 @@
+"""What is set once for a network or an account: access lists, gateways, passwords, the default for new disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policies.control import Family, given, listed
+from policies.networks import internet_among
+from policies.stack import Props
+
+ACCOUNT = Family("account and network", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
+_REST = ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
+
+
+@ACCOUNT.resource(
+    "network-acl-closed",
+    "Network access lists don't open remote administration to the internet",
+    "aws:ec2/networkAclRule:NetworkAclRule",
+    "aws:ec2/networkAcl:NetworkAcl",
+    severity="medium",
+    fix="Name the range that is allowed, or omit ports 22 and 3389.",
+    risk="Anyone on the internet can try passwords on the machines of the subnet, if a security group allows it, too",
+    rules=("CIS AWS 6.2", "FSBP EC2.21"),
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html",
+)
+def network_acl_closed(props: Props) -> Iterator[str]:
+    """Rules that allow anyone in to port 22 or 3389."""
+    inside = listed(props.get("ingress"))
+    own = [props] if given(props, "ruleAction") and props.get("egress") is not True else []
+    for rule in [*own, *inside]:
+        action = rule.get("ruleAction") or rule.get("action")
+        ranges = [rule.get("cidrBlock"), rule.get("ipv6CidrBlock")]
+        if action != "allow" or not internet_among([str(text) for text in ranges if text]):
+            continue
+        if str(rule.get("protocol")).lower() not in ("-1", "all", "6", "tcp", "17", "udp"):
+            continue
+        everything = str(rule.get("protocol")).lower() in ("-1", "all")
+        first, last = rule.get("fromPort") or 0, rule.get("toPort") or 65535
+        for port in (22, 3389):
+            if everything or first <= port <= last:
+                yield f"Port {port} is open to the internet"
+                break
+
+
+@ACCOUNT.resource(
+    "transit-named",
+    "Transit gateways connect no network unasked",
+    "aws:ec2transitgateway/transitGateway:TransitGateway",
+    severity="high",
+    fix="Set auto_accept_shared_attachments to disable.",
+    risk="Another account's network is connected to the company's without anybody's consent",
+    rules=("FSBP EC2.23",),
+    url="https://docs.aws.amazon.com/vpc/latest/tgw/tgw-transit-gateways.html",
+)
+def transit_named(props: Props) -> Iterator[str]:
+    """Not automatically."""
+    if props.get("autoAcceptSharedAttachments") == "enable":
+        yield "It accepts every network that is shared with it"
+
+
+@ACCOUNT.resource(
+    "password-policy-strong",
+    "The account's passwords are long, and not used again",
+    "aws:iam/accountPasswordPolicy:AccountPasswordPolicy",
+    severity="medium",
+    fix="Set minimum_password_length to 14 or more, and password_reuse_prevention to 24.",
+    risk="A password can be guessed, or an old one that has leaked still opens the account",
+    law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"),
+    rules=("FSBP IAM.7",),
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_passwords_account-policy.html",
+)
+def password_policy(props: Props) -> Iterator[str]:
+    """Length and history."""
+    length, history = props.get("minimumPasswordLength", 6), props.get("passwordReusePrevention", 0)
+    if length < 14:
+        yield f"{length:g} characters are enough"
+    if history < 24:
+        yield f"Only the last {history:g} passwords are refused" if history else "Old passwords may be used again"
+
+
+ACCOUNT.setting(
+    "disks-encrypted-by-default",
+    "The account encrypts every new disk",
+    "aws:ebs/encryptionByDefault:EncryptionByDefault",
+    "enabled",
+    True,
+    severity="high",
+    risk="A disk that a program or a person makes without a thought can be read by whoever obtains it",
+    law=_REST,
+    rules=("CIS AWS 5.1.1", "FSBP EC2.7"),
+    url="https://docs.aws.amazon.com/ebs/latest/userguide/encryption-by-default.html",
+    applies=lambda props: given(props, "enabled"),
+)

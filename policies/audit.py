@@ -18,7 +18,8 @@ AUDIT.setting(
     "isMultiRegionTrail",
     True,
     severity="high",
-    law=(*AUDIT.law, "CIS AWS 3.1"),
+    risk="Actions in regions that nobody watches, where intruders like to hide, are missing from the archive",
+    rules=("CIS AWS 4.1", "FSBP CloudTrail.1"),
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/receive-cloudtrail-log-files-from-multiple-regions.html",
 )
 AUDIT.setting(
@@ -28,7 +29,8 @@ AUDIT.setting(
     "enableLogFileValidation",
     True,
     severity="high",
-    law=(*AUDIT.law, "CIS AWS 3.2"),
+    risk="Records of who did what can be altered or deleted, and nobody can prove that they are complete",
+    rules=("CIS AWS 4.2", "FSBP CloudTrail.4"),
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-log-file-validation-intro.html",
 )
 AUDIT.present(
@@ -37,8 +39,9 @@ AUDIT.present(
     _TRAIL,
     path="kmsKeyId",
     severity="high",
-    law=(*AUDIT.law, "CIS AWS 3.5"),
+    rules=("CIS AWS 4.5", "FSBP CloudTrail.2"),
     fix="Set kms_key_id.",
+    risk="Permission to read the storage is enough to read every record; no second permission protects them",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/encrypting-cloudtrail-log-files-with-aws-kms.html",
 )
 AUDIT.setting(
@@ -48,7 +51,8 @@ AUDIT.setting(
     "recordingGroup.allSupported",
     True,
     severity="medium",
-    law=(*AUDIT.law, "CIS AWS 3.3"),
+    risk="Nobody can tell how a resource of a type left out was configured at the time of an incident",
+    rules=("CIS AWS 4.3",),
     url="https://docs.aws.amazon.com/config/latest/developerguide/select-resources.html",
 )
 AUDIT.setting(
@@ -58,7 +62,9 @@ AUDIT.setting(
     "enable",
     True,
     severity="high",
+    risk="Nobody is warned of stolen credentials or an intruder, and a breach may go unnoticed for months",
     law=("GDPR 33", "HIPAA 164.308(a)(6)", "SOC 2 CC7.3"),
+    rules=("FSBP GuardDuty.1",),
     url="https://docs.aws.amazon.com/guardduty/latest/ug/what-is-guardduty.html",
 )
 
@@ -68,7 +74,9 @@ AUDIT.setting(
     "The trail writes",
     _TRAIL,
     severity="critical",
+    rules=("CIS AWS 4.1", "FSBP CloudTrail.1"),
     fix="Omit enable_logging, or set it to True.",
+    risk="What is done while the trail is off is missing from the archive that auditors and investigators use",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-turning-off-logging.html",
 )
 def trail_writes(props: Props) -> Iterator[str]:
@@ -82,8 +90,10 @@ def trail_writes(props: Props) -> Iterator[str]:
     "The trail records who read and wrote data",
     _TRAIL,
     severity="medium",
-    law=("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2", "CIS AWS 3.8"),
+    law=("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2"),
+    rules=("CIS AWS 4.8", "CIS AWS 4.9"),
     fix="Add event selectors with S3 objects of the buckets that hold models and the audit log.",
+    risk="After a leak nobody can say which files were read or changed, and all must be presumed leaked",
     production=True,
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html",
 )
@@ -97,9 +107,10 @@ def trail_data(props: Props) -> Iterator[str]:
     "trail-present",
     "A trail exists",
     severity="high",
-    law=(*AUDIT.law, "CIS AWS 3.1"),
+    rules=("CIS AWS 4.1", "FSBP CloudTrail.1"),
     production=True,
     fix="Create a CloudTrail trail, or rely on the organization's and waive this finding.",
+    risk="Evidence of who did what is gone after 90 days, the time for which AWS keeps it by itself",
     url="https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-create-a-trail-using-the-console-first-time.html",
 )
 def trail_present(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -115,6 +126,7 @@ def trail_present(stack: Stack) -> Iterator[tuple[str, str]]:
     severity="medium",
     law=("GDPR 5(1)(e)", "SOX 404", "SOC 2 CC7.2"),
     fix="Set retention_in_days.",
+    risk="Personal data in logs may be kept longer than the law allows, and storage costs grow without end",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )
 def logs_kept(props: Props) -> Iterator[str]:
@@ -131,6 +143,7 @@ def logs_kept(props: Props) -> Iterator[str]:
     production=True,
     law=("SOX 404", "SOC 2 CC7.2"),
     fix="Set retention_in_days to 365 or more.",
+    risk="When auditors ask about the last financial year, or an intrusion is found late, the logs are gone",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )
 def logs_a_year(props: Props) -> Iterator[str]:
@@ -144,8 +157,9 @@ def logs_a_year(props: Props) -> Iterator[str]:
     "Traffic of every VPC is logged",
     "aws:ec2/vpc:Vpc",
     severity="medium",
-    law=(*AUDIT.law, "CIS AWS 3.7"),
+    rules=("CIS AWS 4.7", "FSBP EC2.6"),
     fix="Create a FlowLog for it.",
+    risk="After an intrusion nobody can tell which systems the intruder reached, or where data was sent",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs.html",
 )
 def vpc_flow_logged(vpc: Item, stack: Stack) -> Iterator[str]:
@@ -159,8 +173,9 @@ def vpc_flow_logged(vpc: Item, stack: Stack) -> Iterator[str]:
     "The cluster's control plane logs",
     "aws:eks/cluster:Cluster",
     severity="high",
-    law=(*AUDIT.law, "CIS EKS 2.1.1"),
+    rules=("CIS EKS 2.1.1", "FSBP EKS.8"),
     fix="Set enabled_cluster_log_types to api, audit, authenticator, controllerManager, scheduler.",
+    risk="Nobody can find out who changed a workload, read a secret or was refused access in the cluster",
     url="https://docs.aws.amazon.com/eks/latest/userguide/control-plane-logs.html",
 )
 def control_plane_logs(props: Props) -> Iterator[str]:
@@ -175,6 +190,7 @@ def control_plane_logs(props: Props) -> Iterator[str]:
     "aws:msk/cluster:Cluster",
     severity="medium",
     fix="Set logging_info.broker_logs to CloudWatch or S3.",
+    risk="Why messages were lost, or a client was refused, can't be found out afterwards",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-logging.html",
 )
 def broker_logs(props: Props) -> Iterator[str]:
@@ -189,7 +205,9 @@ def broker_logs(props: Props) -> Iterator[str]:
     "The database's log is exported",
     "aws:rds/instance:Instance",
     severity="medium",
+    rules=("FSBP RDS.9", "FSBP RDS.36"),
     fix="Set enabled_cloudwatch_logs_exports (postgresql, upgrade).",
+    risk="The log disappears with the database, or after some days, and with it the trace of errors and misuse",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_LogAccess.Procedural.UploadtoCloudWatch.html",
 )
 def database_logs(props: Props) -> Iterator[str]:
@@ -204,7 +222,9 @@ def database_logs(props: Props) -> Iterator[str]:
     "aws:apigatewayv2/stage:Stage",
     "aws:apigateway/stage:Stage",
     severity="medium",
+    rules=("CIS AWS 4.10", "FSBP APIGateway.9"),
     fix="Set access_log_settings.",
+    risk="Misuse of the interface can't be traced: neither who called it nor how often is on record",
     url="https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html",
 )
 def api_logged(props: Props) -> Iterator[str]:

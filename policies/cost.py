@@ -40,6 +40,7 @@ _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\."
     *_TAGGED,
     severity="medium",
     fix="Pass the tags of the stack's scope.",
+    risk="Costs and incidents can't be assigned to anybody, and what nobody owns is neither maintained nor deleted",
     url="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
 )
 def tagged(props: Props) -> Iterator[str]:
@@ -54,6 +55,7 @@ def tagged(props: Props) -> Iterator[str]:
     "The environment has a budget",
     severity="medium",
     fix="Create a monthly cost budget.",
+    risk="Overspending, by mistake or by an intruder, is noticed only when the bill arrives",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-managing-costs.html",
 )
 def budget_present(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -68,6 +70,7 @@ def budget_present(stack: Stack) -> Iterator[tuple[str, str]]:
     "aws:budgets/budget:Budget",
     severity="medium",
     fix="Add notifications with addresses or a topic.",
+    risk="The budget is exceeded and nobody is told, so that the spending goes on",
     url="https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-create.html",
 )
 def budget_alerts(props: Props) -> Iterator[str]:
@@ -101,6 +104,7 @@ def _types(props: Props) -> list[str]:
     "aws:sagemaker/notebookInstance:NotebookInstance",
     severity="medium",
     fix="Use a smaller one, or have the budget's owner waive it.",
+    risk="A large machine started by mistake can cost thousands a month until somebody notices",
     url="https://docs.aws.amazon.com/wellarchitected/latest/cost-optimization-pillar/select-the-correct-resource-type-size-and-number.html",
 )
 def size_allowed(props: Props) -> Iterator[str]:
@@ -120,6 +124,7 @@ def size_allowed(props: Props) -> Iterator[str]:
     "aws:sagemaker/notebookInstance:NotebookInstance",
     severity="low",
     fix="Use the current generation of the same family.",
+    risk="Older machines cost more for the same work, and AWS may retire them or run short of them",
     url="https://aws.amazon.com/ec2/previous-generation/",
 )
 def not_outdated(props: Props) -> Iterator[str]:
@@ -134,6 +139,7 @@ def not_outdated(props: Props) -> Iterator[str]:
     "No accelerator idles outside production",
     severity="medium",
     fix="Use spot nodes that start on demand (Karpenter), a serverless endpoint, or a smaller type.",
+    risk="Machines for machine learning, among the dearest there are, are paid for while nobody uses them",
     url="https://docs.aws.amazon.com/wellarchitected/latest/machine-learning-lens/cost-optimization-pillar.html",
 )
 def no_idle_accelerator(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -165,6 +171,7 @@ def _known_types(props: Props) -> list[str]:
     "Pools of GPU nodes use spot, and fall back to on-demand",
     severity="low",
     fix="Give a NodePool of capacity type spot the greater weight, and an on-demand one the lesser.",
+    risk="Work pays the full price without need, or stops when AWS takes the discounted machines back",
     url="https://karpenter.sh/docs/concepts/nodepools/",
 )
 def spot_with_fallback(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -192,6 +199,7 @@ def _capacity_types(item: Item) -> list[str]:
     "kubernetes:karpenter.sh/v1:NodePool",
     severity="medium",
     fix="Set spec.limits.",
+    risk="A faulty program or an intruder can start, and have billed, any number of machines",
     url="https://karpenter.sh/docs/concepts/nodepools/#speclimits",
 )
 def pool_limited(props: Props) -> Iterator[str]:
@@ -206,6 +214,7 @@ def pool_limited(props: Props) -> Iterator[str]:
     "aws:athena/workgroup:Workgroup",
     severity="medium",
     fix="Set configuration.bytes_scanned_cutoff_per_query.",
+    risk="A careless query may read all stored data, and every byte that is read is billed",
     url="https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html",
 )
 def scan_limited(props: Props) -> Iterator[str]:
@@ -222,6 +231,7 @@ def scan_limited(props: Props) -> Iterator[str]:
     "aws:ec2/instance:Instance",
     severity="low",
     fix="Use gp3.",
+    risk="Disks may cost a quarter more than they must, and small ones are slower as well",
     url="https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html",
 )
 def volume_gp3(props: Props) -> Iterator[str]:
@@ -237,6 +247,7 @@ def volume_gp3(props: Props) -> Iterator[str]:
     ENDPOINT_CONFIGURATION,
     severity="low",
     fix="Register the variant with Application Auto Scaling.",
+    risk="Requests fail or wait at busy times, and machines without work are paid for at quiet ones",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html",
 )
 def endpoint_scales(configuration: Item, stack: Stack) -> Iterator[str]:

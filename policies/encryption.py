@@ -34,7 +34,8 @@ REST.setting(
     "enableKeyRotation",
     True,
     severity="high",
-    law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iv)", "GDPR 32(1)(a)", "CIS AWS 3.6"),
+    risk="The same key protects ever more data for years; if it were broken, all of it could be read",
+    rules=("CIS AWS 4.6",),
     url="https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html",
     applies=lambda props: at(props, "keyUsage") in (None, "ENCRYPT_DECRYPT"),  # KMS does not rotate signing keys
 )
@@ -45,6 +46,8 @@ REST.setting(
     "storageEncrypted",
     True,
     severity="critical",
+    risk="Whoever obtains a snapshot or a disk of the database can read the data",
+    rules=("CIS AWS 3.2.1", "FSBP RDS.3"),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html",
 )
 REST.setting(
@@ -54,6 +57,8 @@ REST.setting(
     "storageEncrypted",
     True,
     severity="critical",
+    risk="Whoever obtains a snapshot or a disk can read the data, and encryption can't be switched on later",
+    rules=("FSBP RDS.27",),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html",
 )
 REST.setting(
@@ -63,7 +68,8 @@ REST.setting(
     "encrypted",
     True,
     severity="critical",
-    law=(*REST.law, "CIS AWS 5.1.1"),
+    risk="Whoever obtains a snapshot or a disk can read the data on it",
+    rules=("FSBP EC2.3",),
     url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
 )
 REST.setting(
@@ -73,6 +79,8 @@ REST.setting(
     "encrypted",
     True,
     severity="critical",
+    risk="Files can be read by whoever gets hold of the disks, and encryption can't be switched on later",
+    rules=("CIS AWS 3.3.1", "FSBP EFS.1", "FSBP EFS.8"),
     url="https://docs.aws.amazon.com/efs/latest/ug/encryption-at-rest.html",
 )
 REST.setting(
@@ -82,6 +90,8 @@ REST.setting(
     "encrypted",
     True,
     severity="critical",
+    risk="Whoever obtains a snapshot or a disk of the warehouse can read everything collected in it",
+    rules=("FSBP Redshift.10",),
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/working-with-db-encryption.html",
 )
 REST.setting(
@@ -91,6 +101,8 @@ REST.setting(
     "atRestEncryptionEnabled",
     True,
     severity="high",
+    risk="Personal data and sessions held in the cache can be read from its disks and backups",
+    rules=("FSBP ElastiCache.4",),
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/at-rest-encryption.html",
 )
 REST.present(
@@ -100,6 +112,7 @@ REST.present(
     path="kmsMasterKeyId",
     severity="medium",
     fix="Set kms_master_key_id.",
+    risk="Access to messages that wait for delivery can't be limited, recorded or cut off by means of a key",
     url="https://docs.aws.amazon.com/sns/latest/dg/sns-server-side-encryption.html",
 )
 REST.present(
@@ -109,6 +122,7 @@ REST.present(
     path="kmsKeyId",
     severity="high",
     fix="Set kms_key_id.",
+    risk="Whoever may read the secret needs no second permission, and no key can be withdrawn to stop it",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html",
 )
 REST.present(
@@ -118,6 +132,7 @@ REST.present(
     path="kmsKeyId",
     severity="medium",
     fix="Set kms_key_id; the key's policy must let CloudWatch Logs use it.",
+    risk="Access to the logs, which may hold personal data, can't be cut off by withdrawing a key",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html",
 )
 REST.present(
@@ -126,8 +141,9 @@ REST.present(
     "aws:eks/cluster:Cluster",
     path="encryptionConfig",
     severity="high",
-    law=(*REST.law, "CIS EKS 5.3.1"),
+    rules=("CIS EKS 5.3.1", "FSBP EKS.3"),
     fix="Set encryption_config with a KMS key for secrets.",
+    risk="The company can neither withdraw the key to passwords kept in the cluster nor see when it is used",
     url="https://docs.aws.amazon.com/eks/latest/userguide/enable-kms.html",
 )
 REST.present(
@@ -137,6 +153,7 @@ REST.present(
     path="encryptionInfo.encryptionAtRestKmsKeyArn",
     severity="high",
     fix="Set encryption_info.encryption_at_rest_kms_key_arn.",
+    risk="In an emergency the stored messages can't be made unreadable by withdrawing a key",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
 )
 REST.present(
@@ -146,6 +163,7 @@ REST.present(
     path="kmsKeyArn",
     severity="high",
     fix="Set kms_key_arn.",
+    risk="Access to the backups can't be limited to a few people, or cut off, by controlling their key",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/encryption.html",
 )
 REST.present(
@@ -155,6 +173,7 @@ REST.present(
     path="kmsKeyId",
     severity="high",
     fix="Set kms_key_id.",
+    risk="Notebooks and data that people keep in the studio can't be locked away by withdrawing a key",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-studio.html",
 )
 REST.present(
@@ -164,6 +183,7 @@ REST.present(
     path="kmsKeyId",
     severity="high",
     fix="Set kms_key_id.",
+    risk="Data that was copied to a notebook's disk can't be locked away by withdrawing a key",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest-nbi.html",
 )
 REST.present(
@@ -173,6 +193,7 @@ REST.present(
     path="kmsKeyArn",
     severity="medium",
     fix="Set kms_key_arn.",
+    risk="Measurements of systems and business can't be made unreadable by withdrawing a key",
     url="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
 )
 
@@ -185,6 +206,7 @@ REST.present(
     severity="medium",
     law=("GDPR 32(1)(c)", "SOC 2 A1.2"),
     fix=f"Set deletion_window_in_days to {LEAST_DELETION_DAYS} or more (up to 30).",
+    risk="A key deleted by mistake or in malice is gone for good, and with it all data that it encrypted",
     url="https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html",
 )
 def key_deletion(props: Props) -> Iterator[str]:
@@ -200,6 +222,7 @@ def key_deletion(props: Props) -> Iterator[str]:
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     severity="high",
     fix="Use sse_algorithm aws:kms with a key of the stack.",
+    risk="Whoever may read the bucket can read everything in it; no key can be withheld or withdrawn",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )
 def bucket_encrypted(props: Props) -> Iterator[str]:
@@ -218,6 +241,7 @@ def bucket_encrypted(props: Props) -> Iterator[str]:
     BUCKET,
     severity="high",
     fix="Create a BucketServerSideEncryptionConfiguration for it.",
+    risk="AWS's own key encrypts the data, and the company can neither withdraw it nor see when it is used",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
 )
 def bucket_names_key(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -234,6 +258,7 @@ def bucket_names_key(bucket: Item, stack: Stack) -> Iterator[str]:
     "aws:dynamodb/table:Table",
     severity="high",
     fix="Set server_side_encryption with enabled and a kms_key_arn.",
+    risk="The company can neither withdraw the key to the table's records nor see when it is used",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/EncryptionAtRest.html",
 )
 def table_encrypted(props: Props) -> Iterator[str]:
@@ -249,8 +274,9 @@ def table_encrypted(props: Props) -> Iterator[str]:
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     severity="critical",
-    law=(*REST.law, "CIS AWS 5.1.1"),
+    rules=("FSBP EC2.3", "FSBP EC2.181"),
     fix="Set encrypted on every block device.",
+    risk="Whoever obtains a snapshot or a disk of the machine can read the data and passwords on it",
     url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
 )
 def volumes_encrypted(props: Props) -> Iterator[str]:
@@ -269,7 +295,9 @@ def volumes_encrypted(props: Props) -> Iterator[str]:
     "Queues are encrypted",
     "aws:sqs/queue:Queue",
     severity="medium",
+    rules=("FSBP SQS.1",),
     fix="Set kms_master_key_id, or set sqs_managed_sse_enabled.",
+    risk="Messages that wait in the queue can be read by whoever gets at the disks they lie on",
     url="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-server-side-encryption.html",
 )
 def queue_encrypted(props: Props) -> Iterator[str]:
@@ -284,6 +312,7 @@ def queue_encrypted(props: Props) -> Iterator[str]:
     "aws:ecr/repository:Repository",
     severity="medium",
     fix="Set encryption_configurations of type KMS with a key.",
+    risk="Software and models in the images can't be locked away by withdrawing a key in an emergency",
     url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html",
 )
 def images_encrypted(props: Props) -> Iterator[str]:
@@ -299,6 +328,7 @@ def images_encrypted(props: Props) -> Iterator[str]:
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
     severity="high",
     fix="Set kms_key_arn; instances with local NVMe are encrypted in hardware and accept no key.",
+    risk="Models and requests stored on the endpoint's disks can't be locked away by withdrawing a key",
     url="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html",
 )
 def endpoint_encrypted(props: Props) -> Iterator[str]:
@@ -314,6 +344,7 @@ def endpoint_encrypted(props: Props) -> Iterator[str]:
     "aws:athena/workgroup:Workgroup",
     severity="high",
     fix="Set configuration.result_configuration.encryption_configuration, and enforce the workgroup's configuration.",
+    risk="Whoever may read the storage can read results of queries, which often hold personal data",
     url="https://docs.aws.amazon.com/athena/latest/ug/encrypting-query-results-stored-in-s3.html",
 )
 def results_encrypted(props: Props) -> Iterator[str]:
@@ -333,6 +364,7 @@ def results_encrypted(props: Props) -> Iterator[str]:
     "aws:sagemaker/featureGroup:FeatureGroup",
     severity="high",
     fix="Give a KMS key for the online and the offline store.",
+    risk="The data that models learn from, often about persons, can't be locked away by withdrawing a key",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-security.html",
 )
 def features_encrypted(props: Props) -> Iterator[str]:
@@ -350,7 +382,9 @@ def features_encrypted(props: Props) -> Iterator[str]:
     "Kafka accepts TLS only",
     "aws:msk/cluster:Cluster",
     severity="critical",
+    rules=("FSBP MSK.1",),
     fix="Set encryption_in_transit to client_broker TLS and in_cluster True.",
+    risk="Messages can be read and altered by whoever gets into the network between clients and brokers",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/msk-encryption.html",
 )
 def kafka_tls(props: Props) -> Iterator[str]:
@@ -365,7 +399,9 @@ def kafka_tls(props: Props) -> Iterator[str]:
     "Load balancers listen with TLS",
     "aws:lb/listener:Listener",
     severity="high",
+    rules=("FSBP ELB.1", "FSBP ELB.17"),
     fix="Use HTTPS or TLS with ssl_policy ELBSecurityPolicy-TLS13-1-2-2021-06; a listener on HTTP may redirect to it.",
+    risk="Passwords and personal data can be read or altered on their way between users and the service",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/create-https-listener.html",
 )
 def listener_tls(props: Props) -> Iterator[str]:
@@ -389,7 +425,9 @@ def _to_https(action: Props) -> bool:
     "CloudFront serves HTTPS only",
     "aws:cloudfront/distribution:Distribution",
     severity="high",
+    rules=("FSBP CloudFront.3",),
     fix="Set viewer_protocol_policy to redirect-to-https or https-only.",
+    risk="What visitors send and receive, passwords included, can be read or altered on the way",
     url="https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-https-viewers-to-cloudfront.html",
 )
 def cdn_https(props: Props) -> Iterator[str]:
@@ -404,7 +442,9 @@ def cdn_https(props: Props) -> Iterator[str]:
     "Caches accept TLS only",
     "aws:elasticache/replicationGroup:ReplicationGroup",
     severity="high",
+    rules=("FSBP ElastiCache.5",),
     fix="Set transit_encryption_enabled to True.",
+    risk="Whoever gets into the network can read and alter what programs keep in the cache",
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
 )
 def cache_tls(props: Props) -> Iterator[str]:
@@ -419,6 +459,7 @@ def cache_tls(props: Props) -> Iterator[str]:
     "aws:rds/parameterGroup:ParameterGroup",
     severity="high",
     fix="Set the parameter rds.force_ssl to 1.",
+    risk="Personal data can be read by whoever listens on the network between programs and the database",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
 )
 def postgres_tls(props: Props) -> Iterator[str]:
@@ -434,8 +475,9 @@ def postgres_tls(props: Props) -> Iterator[str]:
     "Buckets refuse requests without TLS",
     BUCKET,
     severity="high",
-    law=(*TRANSIT.law, "CIS AWS 2.1.1"),
+    rules=("CIS AWS 3.1.1", "FSBP S3.5"),
     fix="Give the bucket a policy that denies s3:* where aws:SecureTransport is false.",
+    risk="Files can be read or altered on their way by whoever listens on a network in between",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
 )
 def bucket_tls(bucket: Item, stack: Stack) -> Iterator[str]:

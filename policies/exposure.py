@@ -23,7 +23,8 @@ EXPOSURE.setting(
     "vpcConfig.endpointPublicAccess",
     False,
     severity="high",
-    law=(*EXPOSURE.law, "CIS EKS 5.4.2"),
+    risk="Anybody on the internet can try stolen credentials or a flaw of Kubernetes against the cluster",
+    rules=("CIS EKS 5.4.1", "CIS EKS 5.4.2", "FSBP EKS.1"),
     url="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
     applies=lambda props: not _only_from_offices(props),
 )
@@ -34,6 +35,8 @@ EXPOSURE.setting(
     "publiclyAccessible",
     False,
     severity="critical",
+    risk="With one wrong firewall rule, anybody on the internet can try passwords against the warehouse",
+    rules=("FSBP Redshift.1",),
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/managing-clusters-vpc.html",
 )
 
@@ -44,8 +47,9 @@ EXPOSURE.setting(
     "aws:rds/instance:Instance",
     "aws:rds/clusterInstance:ClusterInstance",
     severity="critical",
-    law=(*EXPOSURE.law, "CIS AWS 2.2.3"),
+    rules=("CIS AWS 3.2.3", "FSBP RDS.2"),
     fix="Set publicly_accessible to False.",
+    risk="One firewall rule too many, and anybody on the internet can attack the database directly",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html",
 )
 def database_private(props: Props) -> Iterator[str]:
@@ -60,8 +64,9 @@ def database_private(props: Props) -> Iterator[str]:
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
     severity="critical",
-    law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
+    rules=("CIS AWS 3.1.4", "FSBP S3.1", "FSBP S3.8"),
     fix="Set all four blocks to True.",
+    risk="One careless permission may publish a bucket's files to everybody on the internet",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def public_access_blocked(props: Props) -> Iterator[str]:
@@ -75,8 +80,9 @@ def public_access_blocked(props: Props) -> Iterator[str]:
     "Every bucket has a public access block",
     BUCKET,
     severity="high",
-    law=(*EXPOSURE.law, "CIS AWS 2.1.4"),
+    rules=("CIS AWS 3.1.4", "FSBP S3.8"),
     fix="Create a BucketPublicAccessBlock for it.",
+    risk="Only AWS's default keeps a mistake from publishing the files, and it may be switched off unnoticed",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -93,7 +99,9 @@ def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
     "aws:s3/bucketAcl:BucketAcl",
     BUCKET,
     severity="critical",
+    rules=("FSBP S3.2", "FSBP S3.3"),
     fix="Omit acl; grant access by policy.",
+    risk="Everybody on the internet, or with an AWS account, can see what the bucket holds, or even change it",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
 )
 def no_public_acl(props: Props) -> Iterator[str]:
@@ -113,7 +121,9 @@ def no_public_acl(props: Props) -> Iterator[str]:
     "aws:ecr/repositoryPolicy:RepositoryPolicy",
     "aws:secretsmanager/secretPolicy:SecretPolicy",
     severity="critical",
+    rules=("CIS AWS 2.21", "FSBP S3.2", "FSBP S3.3", "FSBP SNS.4", "FSBP SQS.3", "FSBP KMS.5"),
     fix="Name the principals, or add a condition on account or organization.",
+    risk="Strangers can do what the policy allows: read data, send messages, use keys or fetch software",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
 )
 def policy_not_public(props: Props) -> Iterator[str]:
@@ -135,8 +145,9 @@ _WEB = (80, 443)  # what FSBP EC2.18 leaves open to everybody
     "No security group lets the internet in",
     *_RULES,
     severity="critical",
-    law=(*EXPOSURE.law, "CIS AWS 5.3"),
+    rules=("CIS AWS 6.1.2", "CIS AWS 6.3", "CIS AWS 6.4", "FSBP EC2.18", "FSBP EC2.19"),
     fix="Name the security group or the private range that is allowed.",
+    risk="Attackers, who scan the whole internet, find the service and try its flaws and weak passwords",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
 )
 def no_open_ingress(props: Props) -> Iterator[str]:
@@ -152,6 +163,7 @@ def no_open_ingress(props: Props) -> Iterator[str]:
     *_RULES,
     severity="low",
     fix="Name the range that is allowed; if it serves the public, waive this with the reason.",
+    risk="An internal website may be open to everybody on the internet without anybody having decided so",
     url="https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-18",
 )
 def web_ingress(props: Props) -> Iterator[str]:
@@ -223,8 +235,9 @@ def _each(place: Props, key: str, unknown: list[UnknownValueError]) -> Iterator[
     "A VPC's default security group is closed",
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
     severity="medium",
-    law=(*EXPOSURE.law, "CIS AWS 5.5"),
+    rules=("CIS AWS 6.5", "FSBP EC2.2"),
     fix="Omit ingress and egress.",
+    risk="A machine created without choosing a group gets this one, with connections that nobody meant to allow",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
 )
 def default_closed(props: Props) -> Iterator[str]:
@@ -239,8 +252,9 @@ def default_closed(props: Props) -> Iterator[str]:
     "Every VPC's default security group is taken over and closed",
     "aws:ec2/vpc:Vpc",
     severity="medium",
-    law=(*EXPOSURE.law, "CIS AWS 5.5"),
+    rules=("CIS AWS 6.5", "FSBP EC2.2"),
     fix="Create a DefaultSecurityGroup without rules for the VPC.",
+    risk="A machine created without choosing a group can reach, and be reached by, all others like it",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html",
 )
 def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
@@ -254,7 +268,9 @@ def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
     "Instances have no public address",
     "aws:ec2/instance:Instance",
     severity="high",
+    rules=("FSBP EC2.9",),
     fix="Set associate_public_ip_address to False, and reach it through Session Manager or a load balancer.",
+    risk="One wrong firewall rule is enough for anybody on the internet to attack the machine directly",
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html",
 )
 def instance_private(props: Props) -> Iterator[str]:
@@ -268,7 +284,9 @@ def instance_private(props: Props) -> Iterator[str]:
     "Subnets assign no public addresses",
     "aws:ec2/subnet:Subnet",
     severity="medium",
+    rules=("FSBP EC2.15",),
     fix="Set map_public_ip_on_launch to False.",
+    risk="Machines get addresses on the internet without anybody having decided that they should",
     url="https://docs.aws.amazon.com/vpc/latest/userguide/subnet-public-ip.html",
 )
 def subnet_private(props: Props) -> Iterator[str]:
@@ -283,8 +301,9 @@ def subnet_private(props: Props) -> Iterator[str]:
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     severity="high",
-    law=(*EXPOSURE.law, "CIS AWS 5.6"),
+    rules=("CIS AWS 6.7", "FSBP EC2.8", "FSBP EC2.170"),
     fix="Set metadata_options.http_tokens to required.",
+    risk="A flaw in a web program on the machine is enough to steal its credentials and act in its name",
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html",
 )
 def metadata_tokens(props: Props) -> Iterator[str]:
@@ -298,7 +317,9 @@ def metadata_tokens(props: Props) -> Iterator[str]:
     "Kafka can't be reached from the internet",
     "aws:msk/cluster:Cluster",
     severity="critical",
+    rules=("FSBP MSK.4",),
     fix="Omit broker_node_group_info.connectivity_info.public_access.",
+    risk="Anybody on the internet can try stolen or guessed credentials against the message brokers",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/public-access.html",
 )
 def kafka_private(props: Props) -> Iterator[str]:
@@ -313,6 +334,7 @@ def kafka_private(props: Props) -> Iterator[str]:
     "aws:lambda/functionUrl:FunctionUrl",
     severity="critical",
     fix="Set authorization_type to AWS_IAM.",
+    risk="Strangers can run the function as often as they like, with its permissions and at the company's cost",
     url="https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html",
 )
 def function_url(props: Props) -> Iterator[str]:
@@ -327,6 +349,7 @@ def function_url(props: Props) -> Iterator[str]:
     "aws:lb/loadBalancer:LoadBalancer",
     severity="medium",
     fix="Set internal to True; if it is intended for the public, waive it and put a web application firewall in front.",
+    risk="An internal service may be open to attacks from the whole internet without anybody wanting it",
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
 )
 def balancer_internal(props: Props) -> Iterator[str]:

@@ -82,8 +82,9 @@ _AUDIENCE_IS_ENOUGH = ("cognito-identity.amazonaws.com", "accounts.google.com", 
     "No policy allows all actions of a service on every resource",
     *_GRANTS,
     severity="critical",
-    law=(*IDENTITY.law, "CIS AWS 1.16"),
+    rules=("CIS AWS 2.14", "FSBP IAM.1"),
     fix="Name the actions and the resources that the work needs.",
+    risk="Whoever gets hold of the identity can read, change or delete everything that the service holds",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def no_wildcards(props: Props) -> Iterator[str]:
@@ -100,8 +101,9 @@ def no_wildcards(props: Props) -> Iterator[str]:
     "No policy allows every action of AWS",
     *_GRANTS,
     severity="critical",
-    law=(*IDENTITY.law, "CIS AWS 1.16"),
+    rules=("CIS AWS 2.14", "FSBP IAM.1"),
     fix="Name the services and actions.",
+    risk="Permissions include actions that nobody thought of, also those that AWS adds later",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def no_star_action(props: Props) -> Iterator[str]:
@@ -119,6 +121,7 @@ def no_star_action(props: Props) -> Iterator[str]:
     *_GRANTS,
     severity="critical",
     fix="Name the roles in Resource, and the service in iam:PassedToService.",
+    risk="Whoever holds the permission may start a program under a stronger role, and so gain that role's rights",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html",
 )
 def passrole_limited(props: Props) -> Iterator[str]:
@@ -133,6 +136,7 @@ def passrole_limited(props: Props) -> Iterator[str]:
     *_GRANTS,
     severity="high",
     fix="Name the roles in Resource.",
+    risk="Whoever holds the permission can act as any role that trusts this account, also in another account",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_permissions-to-switch.html",
 )
 def assumed_roles_named(props: Props) -> Iterator[str]:
@@ -146,7 +150,9 @@ def assumed_roles_named(props: Props) -> Iterator[str]:
     "No policy reads every secret or decrypts with every key",
     *_GRANTS,
     severity="high",
+    rules=("FSBP KMS.1", "FSBP KMS.2"),
     fix="Name the secrets, parameters and keys in Resource.",
+    risk="One stolen identity may be enough to read every password and decrypt all data of the account",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_examples.html",
 )
 def secrets_named(props: Props) -> Iterator[str]:
@@ -169,6 +175,7 @@ def secrets_named(props: Props) -> Iterator[str]:
     *_GRANTS,
     severity="critical",
     fix="Leave changes of policies, roles and access keys to the deployment's own identity.",
+    risk="Whoever gets hold of the identity can give it any permission, up to full control of the account",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html",
 )
 def cant_widen_itself(props: Props) -> Iterator[str]:
@@ -190,8 +197,9 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
     *_ATTACHMENTS,
     "aws:iam/role:Role",
     severity="critical",
-    law=(*IDENTITY.law, "CIS AWS 1.16"),
+    rules=("CIS AWS 2.14",),
     fix="Attach a policy of what the work needs.",
+    risk="One stolen identity or one mistake can destroy nearly everything in the account, backups included",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_managed-vs-inline.html",
 )
 def no_administrator(props: Props) -> Iterator[str]:
@@ -206,7 +214,9 @@ def no_administrator(props: Props) -> Iterator[str]:
     "Roles name who may assume them",
     "aws:iam/role:Role",
     severity="critical",
+    rules=("CIS AWS 2.21",),
     fix="Name accounts, roles or services.",
+    risk="Any customer of AWS, anywhere, can take on the role and use its permissions",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
 )
 def trust_named(props: Props) -> Iterator[str]:
@@ -221,6 +231,7 @@ def trust_named(props: Props) -> Iterator[str]:
     "aws:iam/role:Role",
     severity="medium",
     fix="Add a condition on aws:SourceAccount or aws:SourceArn.",
+    risk="Another customer of AWS may get the service to use this role for them, and so reach the data",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
 )
 def no_confused_deputy(props: Props) -> Iterator[str]:
@@ -256,8 +267,8 @@ def _strangers(pattern: str) -> str:
     "People assume roles with a second factor",
     "aws:iam/role:Role",
     severity="high",
-    law=(*IDENTITY.law, "CIS AWS 1.10"),
     fix="Add the condition Bool aws:MultiFactorAuthPresent true, or federate people through IAM Identity Center.",
+    risk="A stolen password or access key is enough to gain the role's permissions",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-api-require.html",
 )
 def people_use_mfa(props: Props) -> Iterator[str]:
@@ -281,6 +292,7 @@ def people_use_mfa(props: Props) -> Iterator[str]:
     "aws:iam/role:Role",
     severity="critical",
     fix="Add a condition on the token's subject (…:sub) without a leading wildcard.",
+    risk="A stranger's project at the same provider can take on the role, and deploy or read in its name",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html",
 )
 def federation_narrow(props: Props) -> Iterator[str]:
@@ -331,8 +343,9 @@ def _may_assume(statement: Statement, request: Request) -> bool:
     "Nobody has a long-lived access key",
     "aws:iam/accessKey:AccessKey",
     severity="critical",
-    law=(*IDENTITY.law, "CIS AWS 1.14"),
+    rules=("CIS AWS 2.12", "FSBP IAM.3"),
     fix="Let people use IAM Identity Center, and programs roles.",
+    risk="A leaked key works for whoever finds it, from anywhere, until somebody notices and revokes it",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-workloads-use-roles",
 )
 def no_access_keys(_props: Props) -> Iterator[str]:
@@ -346,8 +359,9 @@ def no_access_keys(_props: Props) -> Iterator[str]:
     "aws:iam/user:User",
     "aws:iam/userLoginProfile:UserLoginProfile",
     severity="high",
-    law=(*IDENTITY.law, "CIS AWS 1.15"),
+    rules=("CIS AWS 2.19",),
     fix="Let people use IAM Identity Center.",
+    risk="People who leave the company may keep their access, which its directory knows nothing of",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#bp-users-federation-idp",
 )
 def no_users(_props: Props) -> Iterator[str]:
@@ -361,8 +375,9 @@ def no_users(_props: Props) -> Iterator[str]:
     "aws:iam/userPolicy:UserPolicy",
     "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     severity="medium",
-    law=(*IDENTITY.law, "CIS AWS 1.15"),
+    rules=("CIS AWS 2.13", "FSBP IAM.2"),
     fix="Attach them to a role or a group.",
+    risk="Permissions of single people may be overlooked in reviews, and outlive a change of job",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html",
 )
 def groups_not_users(_props: Props) -> Iterator[str]:
@@ -377,6 +392,7 @@ def groups_not_users(_props: Props) -> Iterator[str]:
     severity="low",
     law=("SOC 2 CC6.1", "HIPAA 164.312(a)(2)(iii)"),
     fix=f"Set max_session_duration to {_LONGEST_SESSION} seconds at most.",
+    risk="Somebody who takes over a session left open can work with it for up to twelve hours",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html",
 )
 def session_ends(props: Props) -> Iterator[str]:
@@ -390,8 +406,9 @@ def session_ends(props: Props) -> Iterator[str]:
     "Nobody is a permanent administrator of the cluster",
     "aws:eks/accessPolicyAssociation:AccessPolicyAssociation",
     severity="high",
-    law=(*IDENTITY.law, "CIS EKS 4.1.1"),
+    rules=("CIS EKS 4.1.1",),
     fix="Use AmazonEKSEditPolicy or AmazonEKSViewPolicy.",
+    risk="One stolen identity is enough to read, change or delete everything that runs in the cluster",
     url="https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html",
 )
 def no_cluster_admin(props: Props) -> Iterator[str]:
@@ -410,6 +427,7 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
     severity="high",
     law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
     fix="Leave kms:ScheduleKeyDeletion and kms:DisableKey to an administrator's role.",
+    risk="One person, or one stolen identity, can make data unreadable for good by deleting its key",
     url="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
 )
 def key_use_separate(props: Props) -> Iterator[str]:
@@ -429,6 +447,7 @@ def key_use_separate(props: Props) -> Iterator[str]:
     severity="high",
     law=("SOX 404", "SOC 2 CC8.1"),
     fix="Write Version 2012-10-17 and statements with Effect, Action and Resource.",
+    risk="AWS refuses the deployment, or the policy allows or forbids something else than was intended",
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html",
 )
 def document_valid(props: Props) -> Iterator[str]:

@@ -70,8 +70,12 @@ def _context(pod: Props, container: Props, key: str) -> Any:
     "No container is privileged",
     *WORKLOADS,
     severity="critical",
-    law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
+    rules=("CIS EKS 4.2.1",),
     fix="Omit securityContext.privileged.",
+    risk=(
+        "Whoever breaks into this program controls the whole machine it runs on, and every other program and"
+        " its data there"
+    ),
     url=_STANDARDS,
 )
 def no_privileged(props: Props) -> Iterator[str]:
@@ -86,8 +90,12 @@ def no_privileged(props: Props) -> Iterator[str]:
     "No container may gain privileges",
     *WORKLOADS,
     severity="high",
-    law=(*KUBERNETES.law, "CIS EKS 4.2.5"),
+    rules=("CIS EKS 4.2.5",),
     fix="Set securityContext.allowPrivilegeEscalation to false.",
+    risk=(
+        "An intruder can turn a small flaw in one program into full rights over it, and go on from there to"
+        " its neighbours"
+    ),
     url=_STANDARDS,
 )
 def no_escalation(props: Props) -> Iterator[str]:
@@ -103,6 +111,10 @@ def no_escalation(props: Props) -> Iterator[str]:
     *WORKLOADS,
     severity="high",
     fix="Set runAsNonRoot to true, on the pod or the container.",
+    risk=(
+        "A flaw in the program gives an intruder an administrator's rights at once, and makes it far easier"
+        " to take over the machine"
+    ),
     url=_STANDARDS,
 )
 def not_root(props: Props) -> Iterator[str]:
@@ -118,6 +130,10 @@ def not_root(props: Props) -> Iterator[str]:
     *WORKLOADS,
     severity="medium",
     fix="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir for scratch.",
+    risk=(
+        "An intruder can replace the program's files or leave tools behind, and nobody notices that something"
+        " else is running"
+    ),
     url="https://kubernetes.io/docs/tasks/configure-pod-container/security-context/",
 )
 def read_only(props: Props) -> Iterator[str]:
@@ -133,6 +149,10 @@ def read_only(props: Props) -> Iterator[str]:
     *WORKLOADS,
     severity="medium",
     fix="Set securityContext.capabilities.drop to [ALL].",
+    risk=(
+        "A hijacked program has powers it never needed, for example to forge network traffic or to change"
+        " other users' files"
+    ),
     url=_STANDARDS,
 )
 def capabilities_dropped(props: Props) -> Iterator[str]:
@@ -151,7 +171,11 @@ def capabilities_dropped(props: Props) -> Iterator[str]:
     *WORKLOADS,
     severity="medium",
     fix="Set seccompProfile.type to RuntimeDefault.",
-    law=(*KUBERNETES.law, "CIS EKS 4.6.2"),
+    risk=(
+        "A hijacked program can reach rarely used parts of the operating system, where flaws that let it"
+        " break out keep being found"
+    ),
+    rules=("CIS EKS 4.6.2",),
     url="https://kubernetes.io/docs/tutorials/security/seccomp/",
 )
 def seccomp(props: Props) -> Iterator[str]:
@@ -168,6 +192,10 @@ def seccomp(props: Props) -> Iterator[str]:
     severity="medium",
     law=("SOC 2 A1.1", "HIPAA 164.308(a)(7)(ii)"),
     fix="Set resources.limits for cpu and memory.",
+    risk=(
+        "One faulty or overloaded program takes all memory and computing time of its machine, and unrelated"
+        " services beside it fail"
+    ),
     url="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
 )
 def limits(props: Props) -> Iterator[str]:
@@ -191,6 +219,10 @@ def _images(props: Props) -> Iterator[str]:
     severity="high",
     law=("SOX 404", "SOC 2 CC8.1"),
     fix="Name a version or a digest, never latest.",
+    risk=(
+        "After a restart, different software may run than was tested and approved, and nobody can say"
+        " afterwards which version did what"
+    ),
     url="https://kubernetes.io/docs/concepts/containers/images/#image-names",
 )
 def image_fixed(props: Props) -> Iterator[str]:
@@ -206,8 +238,13 @@ def image_fixed(props: Props) -> Iterator[str]:
     "Images come from the company's registry, or from an allowed one",
     *WORKLOADS,
     severity="high",
-    law=("SOX 404", "SOC 2 CC6.8", "CIS EKS 5.1.4"),
+    law=("SOX 404", "SOC 2 CC6.8"),
+    rules=("CIS EKS 5.1.4",),
     fix="Push it to the account's ECR (a pull-through cache does), or name it with its registry.",
+    risk=(
+        "Software that a stranger has tampered with may run beside customers' data, or can't be fetched on"
+        " the day it is needed"
+    ),
     url="https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache.html",
 )
 def our_registry(props: Props) -> Iterator[str]:
@@ -244,6 +281,7 @@ def _verified(item: Item) -> list[str]:
         "Sign images as they are built, and create a ClusterImagePolicy (Sigstore) or an ImageValidatingPolicy"
         " (Kyverno) for the registry."
     ),
+    risk="Somebody who can upload software to the company's store can bring it into production, past every review",
     url="https://docs.sigstore.dev/policy-controller/overview/",
 )
 def image_signed(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -261,8 +299,12 @@ def image_signed(stack: Stack) -> Iterator[tuple[str, str]]:
     "Pods have no access to their node",
     *WORKLOADS,
     severity="critical",
-    law=(*KUBERNETES.law, "CIS EKS 4.2.2"),
+    rules=("CIS EKS 4.2.2",),
     fix="Omit hostNetwork, hostPID, hostIPC and volumes of type hostPath.",
+    risk=(
+        "An intruder in one program can read the files or traffic of every other program on that machine,"
+        " passwords included"
+    ),
     url=_STANDARDS,
 )
 def no_host(props: Props) -> Iterator[str]:
@@ -281,8 +323,12 @@ def no_host(props: Props) -> Iterator[str]:
     "Pods that don't call Kubernetes have no token for it",
     *WORKLOADS,
     severity="low",
-    law=(*KUBERNETES.law, "CIS EKS 4.1.6"),
+    rules=("CIS EKS 4.1.6",),
     fix="Set automountServiceAccountToken to false, on the pod or its service account.",
+    risk=(
+        "A hijacked program holds a pass to the interface that controls the cluster, and can explore or"
+        " change other services with it"
+    ),
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
 )
 def no_token(props: Props) -> Iterator[str]:
@@ -301,6 +347,7 @@ def no_token(props: Props) -> Iterator[str]:
     severity="low",
     law=("SOC 2 A1.1",),
     fix="Add a readinessProbe.",
+    risk="During updates users get errors, since their requests are sent to a program that has not finished starting",
     url="https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
 )
 def probed(props: Props) -> Iterator[str]:
@@ -315,8 +362,13 @@ def probed(props: Props) -> Iterator[str]:
     "No secret is in a container's environment",
     *WORKLOADS,
     severity="critical",
-    law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1", "CIS EKS 4.4.1"),
+    law=("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"),
+    rules=("CIS EKS 4.4.1",),
     fix="Read it from Secrets Manager when the program starts, or use valueFrom.",
+    risk=(
+        "The password is readable in configuration and error reports, and whoever sees it can use it"
+        " unnoticed until somebody changes it"
+    ),
     url="https://kubernetes.io/docs/concepts/security/secrets-good-practices/",
 )
 def no_secret_in_pod(props: Props) -> Iterator[str]:
@@ -338,8 +390,13 @@ def no_secret_in_pod(props: Props) -> Iterator[str]:
     "The program writes no secret into the cluster",
     "kubernetes:core/v1:Secret",
     severity="high",
-    law=("GDPR 32(1)(b)", "SOC 2 CC6.1", "CIS EKS 4.4.2"),
+    law=("GDPR 32(1)(b)", "SOC 2 CC6.1"),
+    rules=("CIS EKS 4.4.2",),
     fix="Let the pod read it from Secrets Manager with its role (EKS Pod Identity).",
+    risk=(
+        "The password is kept in the deployment's files and within reach of every program nearby, so that a"
+        " single leak exposes it"
+    ),
     url="https://docs.aws.amazon.com/eks/latest/userguide/manage-secrets.html",
 )
 def no_secret_object(props: Props) -> Iterator[str]:
@@ -354,8 +411,9 @@ def no_secret_object(props: Props) -> Iterator[str]:
     "Namespaces enforce a pod security standard",
     "kubernetes:core/v1:Namespace",
     severity="high",
-    law=(*KUBERNETES.law, "CIS EKS 4.2.1"),
+    rules=("CIS EKS 4.2.1",),
     fix="Label the namespace pod-security.kubernetes.io/enforce: restricted (privileged needs a waiver).",
+    risk="Anyone who may start a program here can start one that takes over the machine, and nothing stops it",
     url="https://kubernetes.io/docs/concepts/security/pod-security-admission/",
 )
 def pod_security(props: Props) -> Iterator[str]:
@@ -384,8 +442,9 @@ def _namespaces(stack: Stack) -> Iterator[tuple[Item, str]]:
     "k8s-namespace-closed",
     "Namespaces deny traffic by default",
     severity="high",
-    law=(*KUBERNETES.law, "CIS EKS 4.3.2"),
+    rules=("CIS EKS 4.3.2",),
     fix="Create a NetworkPolicy with an empty podSelector, both policy types and no rules.",
+    risk="An intruder in one program can reach every other one, and can send stolen data anywhere on the internet",
     url="https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-policies",
 )
 def namespace_closed(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -409,6 +468,10 @@ def namespace_closed(stack: Stack) -> Iterator[tuple[str, str]]:
     severity="low",
     law=("SOC 2 A1.1",),
     fix="Create a ResourceQuota.",
+    risk=(
+        "One team's mistake can use up everybody's capacity, so that other teams' services stop and costs"
+        " grow unnoticed"
+    ),
     url="https://kubernetes.io/docs/concepts/policy/resource-quotas/",
 )
 def namespace_quota(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -426,6 +489,10 @@ def namespace_quota(stack: Stack) -> Iterator[tuple[str, str]]:
     severity="high",
     law=("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"),
     fix="Annotate it as internal, or use a ClusterIP.",
+    risk=(
+        "Strangers can reach a service that is meant for colleagues only, and try known flaws and guessed"
+        " passwords on it"
+    ),
     url="https://docs.aws.amazon.com/eks/latest/userguide/network-load-balancing.html",
 )
 def service_internal(props: Props) -> Iterator[str]:
@@ -443,8 +510,13 @@ def service_internal(props: Props) -> Iterator[str]:
     "kubernetes:rbac.authorization.k8s.io/v1:Role",
     "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
     severity="high",
-    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.3"),
+    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3"),
+    rules=("CIS EKS 4.1.3",),
     fix="Name verbs, resources and API groups.",
+    risk=(
+        "Whoever obtains this identity can do far more harm than its work requires, such as reading passwords"
+        " or deleting services"
+    ),
     url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
 )
 def rbac_narrow(props: Props) -> Iterator[str]:
@@ -460,8 +532,13 @@ def rbac_narrow(props: Props) -> Iterator[str]:
     "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
     "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding",
     severity="critical",
-    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3", "CIS EKS 4.1.1"),
+    law=("GDPR 32(4)", "SOX 404", "SOC 2 CC6.3"),
+    rules=("CIS EKS 4.1.1",),
     fix="Bind a role that names what the work needs.",
+    risk=(
+        "One stolen account is enough to read, change or delete everything within its reach, and to cover the"
+        " thief's tracks"
+    ),
     url="https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
 )
 def not_cluster_admin(props: Props) -> Iterator[str]:

@@ -27,7 +27,12 @@ ML.setting(
     "rootAccess",
     "Disabled",
     severity="high",
+    risk=(
+        "A user, or whoever takes over the session, can switch off protections and copy sensitive training"
+        " data without a trace"
+    ),
     law=("GDPR 32(4)", "SOC 2 CC6.3", "HIPAA 164.312(a)(1)"),
+    rules=("FSBP SageMaker.3",),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/nbi-root-access.html",
 )
 ML.setting(
@@ -37,7 +42,12 @@ ML.setting(
     "directInternetAccess",
     "Disabled",
     severity="high",
+    risk=(
+        "Personal data used for training can be copied to any place outside, past the company's network"
+        " controls and records"
+    ),
     law=_CLOSED,
+    rules=("FSBP SageMaker.1",),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/appendix-notebook-and-internet-access.html",
 )
 ML.setting(
@@ -47,6 +57,7 @@ ML.setting(
     "appNetworkAccessType",
     "VpcOnly",
     severity="high",
+    risk="Data scientists' workspaces can send company data outside by a route that nobody watches or can block",
     law=_CLOSED,
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/studio-notebooks-and-internet-access.html",
 )
@@ -58,6 +69,7 @@ ML.setting(
     "aws:sagemaker/domain:Domain",
     severity="low",
     fix="Set app_lifecycle_management.idle_settings on the default user settings.",
+    risk="Expensive machines run for weeks after their last use, and unattended sessions with access to data stay open",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-idle-shutdown.html",
 )
 def studio_stops(props: Props) -> Iterator[str]:
@@ -80,6 +92,10 @@ def _serverless(props: Props) -> bool:
     severity="high",
     law=("GDPR 22", "SOX 404", "SOC 2 CC7.2"),
     fix="Set data_capture_config with enable_capture; a serverless endpoint's container captures them itself.",
+    risk=(
+        "The company can't explain a contested automated decision to the person it concerns, or notice that"
+        " the model's answers get worse"
+    ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html",
 )
 def captures(props: Props) -> Iterator[str]:
@@ -95,6 +111,9 @@ def captures(props: Props) -> Iterator[str]:
     severity="high",
     law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"),
     fix="Set data_capture_config.kms_key_id.",
+    risk=(
+        "The company itself can't withdraw access to recorded requests about people, or prove who was able to read them"
+    ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html",
 )
 def capture_encrypted(props: Props) -> Iterator[str]:
@@ -114,6 +133,7 @@ def capture_encrypted(props: Props) -> Iterator[str]:
         f"Set deployment_config with a canary of {MOST_CANARY_PERCENT} % at most and auto_rollback_configuration with"
         " alarms."
     ),
+    risk="A faulty model decides about all customers at once, and goes on doing so until somebody notices and steps in",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html",
 )
 def canary(endpoint: Item, stack: Stack) -> Iterator[str]:
@@ -137,6 +157,7 @@ def canary(endpoint: Item, stack: Stack) -> Iterator[str]:
     severity="high",
     law=("SOC 2 CC7.2", "SOX 404"),
     fix="Create an alarm on its latency and its errors.",
+    risk="Predictions fail or take too long for hours, and the company learns of it from its customers",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html",
 )
 def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
@@ -152,6 +173,7 @@ def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
     fix="Set alarm_actions.",
+    risk="A failure is detected but nobody learns of it, so the damage grows until customers or auditors report it",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
 )
 def alarm_tells(props: Props) -> Iterator[str]:
@@ -170,6 +192,7 @@ def alarm_tells(props: Props) -> Iterator[str]:
         "Set vpc_config, or set enable_network_isolation; a serverless model can't be in a VPC and needs isolation"
         " or a waiver."
     ),
+    risk="Manipulated software inside a model can send customers' data to a stranger unnoticed",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html",
 )
 def model_isolated(props: Props) -> Iterator[str]:
@@ -185,6 +208,7 @@ def model_isolated(props: Props) -> Iterator[str]:
     severity="high",
     law=_CLOSED,
     fix="Give each step a NetworkConfig with a VpcConfig, and a VolumeKmsKeyId.",
+    risk="Training data, often about people, leaves the company's network, and nobody can control or see where it goes",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html",
 )
 def training_isolated(props: Props) -> Iterator[str]:
@@ -208,6 +232,10 @@ def training_isolated(props: Props) -> Iterator[str]:
     severity="high",
     law=_DATA,
     fix="Register the topic's contract as a Glue schema of the same name.",
+    risk=(
+        "Malformed or unexpected data enters unnoticed, and models and reports go wrong because of it,"
+        " perhaps for weeks"
+    ),
     url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html",
 )
 def topic_contract(topic: Item, stack: Stack) -> Iterator[str]:
@@ -223,6 +251,7 @@ def topic_contract(topic: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     law=_DATA,
     fix="Create a topic <name>.dlq.",
+    risk="A single malformed message stops the processing of all others, or vanishes before anybody can correct it",
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-kafka-client.html",
 )
 def topic_dead_letters(topic: Item, stack: Stack) -> Iterator[str]:
@@ -239,6 +268,7 @@ def topic_dead_letters(topic: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     law=_DATA,
     fix="Set compatibility to BACKWARD, FORWARD or FULL.",
+    risk="One team's harmless-looking change of format makes other teams' programs stop or misread the data",
     url="https://docs.aws.amazon.com/glue/latest/dg/schema-registry.html#schema-registry-compatibility",
 )
 def schema_compatible(props: Props) -> Iterator[str]:
@@ -253,6 +283,10 @@ def schema_compatible(props: Props) -> Iterator[str]:
     "aws:sagemaker/model:Model",
     severity="high",
     fix="Tag it with Version, ApprovedByDataScience and ApprovedByOperations; the deploy step does.",
+    risk=(
+        "A model that nobody or only its author has checked decides about customers, and auditors find no"
+        " proof of a review"
+    ),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html",
 )
 def model_approved(props: Props) -> Iterator[str]:

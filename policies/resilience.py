@@ -27,6 +27,11 @@ RESILIENCE.setting(
     "multiAz",
     True,
     severity="high",
+    risk=(
+        "When one data centre fails, the database and everything that relies on it may be down for hours, and"
+        " recent data may be lost"
+    ),
+    rules=("CIS AWS 3.2.4", "FSBP RDS.5"),
     production=True,
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZ.html",
 )
@@ -37,6 +42,8 @@ RESILIENCE.setting(
     "deletionProtection",
     True,
     severity="high",
+    risk="One wrong command removes the database, and the service is down until the data is restored, if it can be",
+    rules=("FSBP RDS.8",),
     production=True,
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html",
 )
@@ -47,6 +54,8 @@ RESILIENCE.setting(
     "deletionProtectionEnabled",
     True,
     severity="high",
+    risk="One wrong command removes all records at once, and every service that reads them fails",
+    rules=("FSBP DynamoDB.6",),
     production=True,
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithTables.Basics.html",
 )
@@ -57,6 +66,7 @@ RESILIENCE.setting(
     "deletionProtection",
     True,
     severity="medium",
+    risk="One wrong command removes the platform that all services run on, and rebuilding it takes hours or days",
     production=True,
     url="https://docs.aws.amazon.com/eks/latest/userguide/deletion-protection.html",
 )
@@ -67,6 +77,8 @@ RESILIENCE.setting(
     "pointInTimeRecovery.enabled",
     True,
     severity="medium",
+    risk="After a faulty program has overwritten records, their state from before the mistake can't be brought back",
+    rules=("FSBP DynamoDB.2",),
     production=True,
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Point-in-time-recovery.html",
 )
@@ -77,6 +89,8 @@ RESILIENCE.setting(
     "backupPolicy.status",
     "ENABLED",
     severity="medium",
+    risk="Files that are deleted, overwritten or encrypted by an extortionist can't be recovered",
+    rules=("FSBP EFS.7",),
     url="https://docs.aws.amazon.com/efs/latest/ug/awsbackup.html",
 )
 
@@ -86,8 +100,10 @@ RESILIENCE.setting(
     "Backups of databases are kept for at least a week",
     _DATABASE,
     severity="high",
+    rules=("FSBP RDS.11",),
     production=True,
     fix=f"Set backup_retention_period to {LEAST_BACKUP_DAYS} or more.",
+    risk="Damage that is noticed only after some days can't be undone, because every copy that is left contains it too",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithAutomatedBackups.html",
 )
 def database_backed_up(props: Props) -> Iterator[str]:
@@ -104,6 +120,10 @@ def database_backed_up(props: Props) -> Iterator[str]:
     severity="medium",
     production=True,
     fix="Set skip_final_snapshot to False, and give final_snapshot_identifier.",
+    risk=(
+        "Removing a database, even by mistake, destroys its data for good, with records that the law may"
+        " require to be kept"
+    ),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_DeleteInstance.html",
 )
 def final_snapshot(props: Props) -> Iterator[str]:
@@ -119,6 +139,7 @@ def final_snapshot(props: Props) -> Iterator[str]:
     severity="medium",
     law=(*RESILIENCE.law, "SOX 404"),
     fix="Create a BucketVersioning with status Enabled.",
+    risk="A file that is overwritten or deleted, by mistake or by an extortionist, is gone for good",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html",
 )
 def versioned(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -140,6 +161,7 @@ def versioned(bucket: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     production=True,
     fix="Create a backup plan and select them.",
+    risk="No independent copy exists, so a mistake or an intruder may cost the company all of this data",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/about-backup-plans.html",
 )
 def backup_plan(item: Item, stack: Stack) -> Iterator[str]:
@@ -174,6 +196,10 @@ def _selects(selection: Props, props: Props) -> bool:
     production=True,
     law=(*RESILIENCE.law, "SOX 404"),
     fix="Pass ResourceOptions(protect=True).",
+    risk=(
+        "A mistake in the program, such as a changed name, makes the next update delete customers' data or"
+        " the key that opens it"
+    ),
     url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
 )
 def data_protected(item: Item, _stack: Stack) -> Iterator[str]:
@@ -189,6 +215,10 @@ def data_protected(item: Item, _stack: Stack) -> Iterator[str]:
     severity="medium",
     production=True,
     fix="Use client subnets in two or three zones, and as many brokers or a multiple.",
+    risk=(
+        "When a single machine or data centre fails, the stream of events stops, and events not yet processed"
+        " may be lost"
+    ),
     url="https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html",
 )
 def brokers_in_zones(props: Props) -> Iterator[str]:
@@ -204,6 +234,7 @@ def brokers_in_zones(props: Props) -> Iterator[str]:
     severity="medium",
     production=True,
     fix="Use subnets in two zones or more.",
+    risk="When one data centre fails, every service in the cluster stops with it",
     url="https://docs.aws.amazon.com/eks/latest/best-practices/reliability.html",
 )
 def nodes_in_zones(props: Props) -> Iterator[str]:
@@ -219,7 +250,9 @@ def nodes_in_zones(props: Props) -> Iterator[str]:
     severity="medium",
     production=True,
     law=("SOC 2 A1.2",),
+    rules=("FSBP SageMaker.4",),
     fix="Set initial_instance_count of the variant that takes the traffic to 2 or more.",
+    risk="When one machine fails or is serviced, no predictions are made, and whatever waits for them stands still",
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/best-practices.html",
 )
 def two_instances(props: Props) -> Iterator[str]:

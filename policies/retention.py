@@ -22,6 +22,10 @@ _LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
     severity="high",
     law=("SOX 404", "HIPAA 164.312(c)(1)", "SOC 2 CC7.2", "GDPR 5(2)"),
     fix="Create the bucket with object_lock_enabled, and a BucketObjectLockConfiguration with a default retention.",
+    risk=(
+        "An intruder or a dishonest administrator can delete the record of what they did, and the company"
+        " can't prove what happened"
+    ),
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html",
 )
 def audit_locked(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -38,6 +42,10 @@ def audit_locked(bucket: Item, stack: Stack) -> Iterator[str]:
     production=True,
     law=("SOX 404", "SOC 2 CC7.2"),
     fix="Set the mode of the audit bucket's default retention to COMPLIANCE.",
+    risk=(
+        "An administrator with a special permission can still erase the audit record, so auditors need not"
+        " accept it as evidence"
+    ),
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html#object-lock-retention-modes",
 )
 def lock_compliance(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -61,7 +69,12 @@ def _mode(lock: Item) -> Any:
     BUCKET,
     severity="medium",
     law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
+    rules=("FSBP S3.13",),
     fix="Create a BucketLifecycleConfiguration with an expiration or a transition.",
+    risk=(
+        "Personal data is kept longer than the law allows, and storage costs grow every year for files that"
+        " nobody needs"
+    ),
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html",
 )
 def lifecycle(bucket: Item, stack: Stack) -> Iterator[str]:
@@ -78,6 +91,7 @@ def lifecycle(bucket: Item, stack: Stack) -> Iterator[str]:
     severity="low",
     law=("SOC 2 C1.2",),
     fix="Add abort_incomplete_multipart_upload to a rule that covers the whole bucket.",
+    risk="Fragments of files, perhaps with personal data, stay stored and paid for, where no ordinary list shows them",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config.html",
 )
 def cleans_up(props: Props) -> Iterator[str]:
@@ -93,6 +107,7 @@ def cleans_up(props: Props) -> Iterator[str]:
     severity="low",
     law=("GDPR 5(1)(e)",),
     fix="Set ttl with the attribute that contains the time.",
+    risk="Personal data is kept longer than its purpose allows, and any later leak exposes all of it",
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html",
 )
 def expires(props: Props) -> Iterator[str]:
@@ -108,6 +123,10 @@ def expires(props: Props) -> Iterator[str]:
     severity="high",
     law=("GDPR 44",),
     fix="Replicate into a region under the same law.",
+    risk=(
+        "Personal data is copied to a country that may not protect it equally, which can be an unlawful"
+        " transfer and lead to fines"
+    ),
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GlobalTables.html",
 )
 def replicas_in_law(props: Props) -> Iterator[str]:
@@ -124,6 +143,10 @@ def replicas_in_law(props: Props) -> Iterator[str]:
     severity="high",
     law=("GDPR 44",),
     fix="Omit region, or name one of the Union's.",
+    risk=(
+        "Personal data of Europeans may be stored or processed abroad without the safeguards that the law"
+        " demands for a transfer"
+    ),
     url="https://gdpr-info.eu/art-44-gdpr/",
 )
 def in_one_law(stack: Stack) -> Iterator[tuple[str, str]]:
@@ -153,6 +176,7 @@ def _text(item: Item, key: str) -> str:
     severity="low",
     law=("GDPR 5(1)(e)", "SOC 2 C1.2"),
     fix="Set lifecycle.delete_after on every rule.",
+    risk="Data that a person has had deleted lives on in old copies, against the right to be forgotten",
     url="https://docs.aws.amazon.com/aws-backup/latest/devguide/creating-a-backup-plan.html",
 )
 def backups_expire(props: Props) -> Iterator[str]:

@@ -36,6 +36,7 @@ SECRETS.setting(
     "manageMasterUserPassword",
     True,
     severity="high",
+    risk="People know the password and it seldom changes, so a former employee or a leaked file opens the database",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html",
 )
 SECRETS.setting(
@@ -45,6 +46,7 @@ SECRETS.setting(
     "manageMasterUserPassword",
     True,
     severity="high",
+    risk="The password lies in code or in somebody's notes, and whoever finds it can read all of the data unnoticed",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html",
 )
 
@@ -86,7 +88,12 @@ def _known(key: str, found: Mapping[str, Any], name: str = "") -> Iterator[tuple
     "aws:sagemaker/model:Model",
     "aws:codebuild/project:Project",
     severity="critical",
+    rules=("FSBP CodeBuild.2",),
     fix="Pass the ARN of a secret, and read it when the program starts.",
+    risk=(
+        "Everyone who may look at the service's settings sees the password, and can use it elsewhere without"
+        " being noticed"
+    ),
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
 )
 def no_secret_in_environment(props: Props) -> Iterator[str]:
@@ -103,6 +110,10 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
     "aws:ec2/launchTemplate:LaunchTemplate",
     severity="critical",
     fix="Let the instance read the secret with its role.",
+    risk=(
+        "Every program on the machine and many employees can read the password, and copies of it remain in"
+        " machine templates"
+    ),
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html",
 )
 def no_secret_in_user_data(props: Props) -> Iterator[str]:
@@ -119,6 +130,10 @@ def no_secret_in_user_data(props: Props) -> Iterator[str]:
     "aws:secretsmanager/secretVersion:SecretVersion",
     severity="high",
     fix="Let the secret's owner set its value, or have it generated (random_password, a rotation).",
+    risk=(
+        "The password stays in source code or stored configuration, where any reader or thief of the files"
+        " finds it years later"
+    ),
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
 )
 def not_in_program(props: Props) -> Iterator[str]:
@@ -137,6 +152,7 @@ def not_in_program(props: Props) -> Iterator[str]:
     "aws:ssm/parameter:Parameter",
     severity="high",
     fix="Set type to SecureString, with a key of the stack.",
+    risk="A password is stored unencrypted, and everyone with general permission to read settings sees it",
     url="https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-securestring.html",
 )
 def parameter_secure(props: Props) -> Iterator[str]:
@@ -153,6 +169,7 @@ def parameter_secure(props: Props) -> Iterator[str]:
     severity="low",
     law=("SOC 2 A1.2", "GDPR 32(1)(c)"),
     fix="Set recovery_window_in_days to 7 or more.",
+    risk="A password deleted by mistake is lost at once, and services or encrypted data that need it become unusable",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_delete-secret.html",
 )
 def can_be_restored(props: Props) -> Iterator[str]:
@@ -168,7 +185,9 @@ def can_be_restored(props: Props) -> Iterator[str]:
     "aws:secretsmanager/secret:Secret",
     severity="medium",
     law=(*SECRETS.law, "SOX 404"),
+    rules=("FSBP SecretsManager.1",),
     fix="Create a SecretRotation for it, or waive it with the reason why its value must stay.",
+    risk="A password that leaked once, perhaps years ago through a former employee, still opens the door today",
     url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets.html",
 )
 def rotates(secret: Item, stack: Stack) -> Iterator[str]:

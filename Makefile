@@ -87,6 +87,7 @@ docs: $(VENV)/.installed-test ## regenerate the schema for editors, the referenc
 	@$(BIN)/python -m groundplan.cli.reference > docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@$(BIN)/python -m spec.objectives.reference > docs/objectives.md.new && mv docs/objectives.md.new docs/objectives.md
 	@$(BIN)/python -m policies.catalogue > docs/controls.md.new && mv docs/controls.md.new docs/controls.md
+	@$(BIN)/python -m policies.coverage > docs/coverage.md.new && mv docs/coverage.md.new docs/coverage.md
 	@$(BIN)/python -m groundplan.review.permissions.report > docs/permissions.md.new && mv docs/permissions.md.new docs/permissions.md
 	@$(BIN)/python -m groundplan.local.moto.table > docs/resource-types.md.new && mv docs/resource-types.md.new docs/resource-types.md
 	@$(BIN)/python -m tests.resource_names

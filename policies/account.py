@@ -6,40 +6,57 @@ from collections.abc import Iterator
 
 from policies.control import Family, given, listed
 from policies.networks import internet_among
-from policies.stack import Props
+from policies.stack import Item, Props, Stack
 
 ACCOUNT = Family("account and network", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
+_ACL, _ACL_RULE = "aws:ec2/networkAcl:NetworkAcl", "aws:ec2/networkAclRule:NetworkAclRule"
+_ADMINISTRATION = (22, 3389)
 _REST = ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
 
 
-@ACCOUNT.resource(
+@ACCOUNT.each(
     "network-acl-closed",
     "Network access lists don't open remote administration to the internet",
-    "aws:ec2/networkAclRule:NetworkAclRule",
-    "aws:ec2/networkAcl:NetworkAcl",
+    _ACL,
+    _ACL_RULE,
+    "aws:ec2/defaultNetworkAcl:DefaultNetworkAcl",
     severity="medium",
     fix="Name the range that is allowed, or omit ports 22 and 3389.",
     risk="Anyone on the internet can try passwords on the machines of the subnet, if a security group allows it, too",
     rules=("CIS AWS 6.2", "FSBP EC2.21"),
     url="https://docs.aws.amazon.com/vpc/latest/userguide/nacl-rules.html",
 )
-def network_acl_closed(props: Props) -> Iterator[str]:
-    """Rules that allow anyone in to port 22 or 3389."""
-    inside = listed(props.get("ingress"))
-    own = [props] if given(props, "ruleAction") and props.get("egress") is not True else []
-    for rule in [*own, *inside]:
-        action = rule.get("ruleAction") or rule.get("action")
-        ranges = [rule.get("cidrBlock"), rule.get("ipv6CidrBlock")]
-        if action != "allow" or not internet_among([str(text) for text in ranges if text]):
-            continue
-        if str(rule.get("protocol")).lower() not in ("-1", "all", "6", "tcp", "17", "udp"):
-            continue
-        everything = str(rule.get("protocol")).lower() in ("-1", "all")
-        first, last = rule.get("fromPort") or 0, rule.get("toPort") or 65535
-        for port in (22, 3389):
-            if everything or first <= port <= last:
+def network_acl_closed(item: Item, stack: Stack) -> Iterator[str]:
+    """The first rule that fits decides, by its number."""
+    if item.type != _ACL_RULE:
+        rules = [*listed(item.props.get("ingress"))]
+        rules += [rule.props for rule in stack.companions(item, _ACL_RULE, "networkAclId") if _inward(rule.props)]
+    elif _inward(item.props) and not stack.about(item, "networkAclId", _ACL):  # else it is judged with its list
+        rules = [item.props]
+    else:
+        return
+    for port in _ADMINISTRATION:
+        for rule in sorted(rules, key=lambda rule: float(rule.get("ruleNo") or rule.get("ruleNumber") or 0)):
+            if not _from_internet(rule) or not _covers(rule, port):
+                continue
+            if (rule.get("ruleAction") or rule.get("action")) == "allow":
                 yield f"Port {port} is open to the internet"
-                break
+            break
+
+
+def _inward(rule: Props) -> bool:
+    return rule.get("egress") is not True
+
+
+def _from_internet(rule: Props) -> bool:
+    return bool(internet_among([str(rule[key]) for key in ("cidrBlock", "ipv6CidrBlock") if given(rule, key)]))
+
+
+def _covers(rule: Props, port: int) -> bool:
+    protocol = str(rule.get("protocol")).lower()
+    if protocol in ("-1", "all"):
+        return True
+    return protocol in ("6", "tcp") and (rule.get("fromPort") or 0) <= port <= (rule.get("toPort") or 65535)
 
 
 @ACCOUNT.resource(
@@ -84,10 +101,10 @@ ACCOUNT.setting(
     "aws:ebs/encryptionByDefault:EncryptionByDefault",
     "enabled",
     True,
+    absent=True,
     severity="high",
     risk="A disk that a program or a person makes without a thought can be read by whoever obtains it",
     law=_REST,
-    rules=("CIS AWS 5.1.1", "FSBP EC2.7"),
+    rules=("CIS AWS 6.1.1", "FSBP EC2.7"),
     url="https://docs.aws.amazon.com/ebs/latest/userguide/encryption-by-default.html",
-    applies=lambda props: given(props, "enabled"),
 )

@@ -297,7 +297,6 @@ def batch_container(props: Props) -> dict[str, Any]:
     severity="medium",
     fix="Omit environment.privileged_mode unless the build makes images with Docker; then waive this.",
     risk="Code of a pull request may reach the machine that builds, and what else it has access to",
-    rules=("FSBP CodeBuild.5",),
     url="https://docs.aws.amazon.com/codebuild/latest/userguide/create-project.html",
 )
 def build_not_privileged(props: Props) -> Iterator[str]:

@@ -168,6 +168,7 @@ class Family:
         path: str,
         value: Any,
         *,
+        absent: Any = None,
         applies: Callable[[Props], bool] = lambda props: True,
         **facts: Unpack[Facts],
     ) -> None:
@@ -175,6 +176,7 @@ class Family:
 
         Args:
             path: Input, dotted where it is nested, for example ``ttl.enabled``.
+            absent: What AWS takes where the input isn't given.
             applies: Which resources of the type it is for.
 
         Raises:
@@ -184,7 +186,7 @@ class Family:
 
         def check(props: Props) -> Iterator[str]:
             found = at(props, path)
-            if found != value and applies(props):
+            if (absent if found is None else found) != value and applies(props):
                 yield f"{name} is {'not set' if found is None else repr(found)}, not {value!r}"
 
         def remedy(props: dict[str, Any]) -> None:
@@ -243,8 +245,15 @@ def snake_case(path: str) -> str:
 
 
 def given(props: Any, key: str) -> bool:
-    """Whether there is such an input; its value may be unknown, and ``in`` would have to read it."""
-    return isinstance(props, Mapping) and any(name == key for name in props)
+    """Whether there is such an input, and not an empty text; its value may be unknown, and ``in`` would have to read
+    it.
+    """
+    if not isinstance(props, Mapping) or not any(name == key for name in props):
+        return False
+    try:
+        return bool(props[key] != "")
+    except UnknownValueError:
+        return True
 
 
 def at(props: Any, path: str) -> Any:

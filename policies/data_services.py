@@ -228,6 +228,39 @@ def accelerator_encrypted(props: Props) -> Iterator[str]:
 
 
 @DATA.resource(
+    "copy-encrypted",
+    "Copies of images and disks are encrypted",
+    "aws:ec2/amiCopy:AmiCopy",
+    "aws:ebs/snapshotCopy:SnapshotCopy",
+    severity="high",
+    fix="Set encrypted to True, and kms_key_id.",
+    risk="Whoever obtains the copy can read the data on it",
+    law=_REST,
+    url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/AMIEncryption.html",
+)
+def copy_encrypted(props: Props) -> Iterator[str]:
+    """Whatever the original is."""
+    if props.get("encrypted") is not True:
+        yield "The copy is not set to be encrypted"
+
+
+@DATA.resource(
+    "memory-tls",
+    "Databases in memory accept TLS only",
+    "aws:memorydb/cluster:Cluster",
+    severity="high",
+    fix="Omit tls_enabled, or set it to True.",
+    risk="What programs read and write can be read on its way",
+    law=_TRANSIT,
+    url="https://docs.aws.amazon.com/memorydb/latest/devguide/in-transit-encryption.html",
+)
+def memory_tls(props: Props) -> Iterator[str]:
+    """On unless it is switched off."""
+    if props.get("tlsEnabled") is False:
+        yield "Clients connect without TLS"
+
+
+@DATA.resource(
     "copy-not-public",
     "No snapshot, image or document is shared with everybody",
     "aws:rds/snapshot:Snapshot",
@@ -255,12 +288,13 @@ def copy_not_public(props: Props) -> Iterator[str]:
 
 @DATA.resource(
     "service-private",
-    "Replication, brokers and serverless warehouses have no public address",
+    "Replication, brokers, serverless warehouses and Airflow have no public address",
     "aws:dms/replicationInstance:ReplicationInstance",
     "aws:mq/broker:Broker",
     "aws:redshiftserverless/workgroup:Workgroup",
+    "aws:mwaa/environment:Environment",
     severity="critical",
-    fix="Set publicly_accessible to False.",
+    fix="Set publicly_accessible to False, or webserver_access_mode to PRIVATE_ONLY.",
     risk="Anyone on the internet can try to sign in to it",
     law=_NETWORK,
     rules=("FSBP DMS.1", "FSBP RedshiftServerless.3"),
@@ -270,6 +304,8 @@ def service_private(props: Props) -> Iterator[str]:
     """Not public; replication instances are public unless told not to be."""
     if props.get("publiclyAccessible", given(props, "replicationInstanceClass")) is True:
         yield "It can be reached from the internet"
+    if props.get("webserverAccessMode") == "PUBLIC_ONLY":
+        yield "Its web page can be reached from the internet"
 
 
 @DATA.resource(
@@ -536,7 +572,7 @@ def model_own_key(props: Props) -> Iterator[str]:
     " job_resources.cluster_config.",
     risk="Requests that were captured, with what is in them about people, can be read on the job's disks or network",
     law=_REST,
-    rules=("FSBP SageMaker.9", "FSBP SageMaker.10"),
+    rules=("FSBP SageMaker.9",),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor.html",
 )
 def monitor_isolated(props: Props) -> Iterator[str]:

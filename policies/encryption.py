@@ -27,6 +27,16 @@ LEAST_DELETION_DAYS = 7
 _DEFAULT_TLS = "ELBSecurityPolicy-2016-08"  # of a listener made by the API that names none
 _TLS_12 = re.compile(r"-(TLS13-1-[23]|TLS-1-2|FS-1-2)-")
 
+
+def _copied(props: Props) -> bool:
+    """Whether it is a replica, or restored from a snapshot: its encryption is its source's."""
+    return (
+        given(props, "replicateSourceDb")
+        or given(props, "replicationSourceIdentifier")
+        or given(props, "snapshotIdentifier")
+    )
+
+
 REST.setting(
     "kms-key-rotates",
     "KMS keys rotate every year",
@@ -49,6 +59,7 @@ REST.setting(
     risk="Whoever obtains a snapshot or a disk of the database can read the data",
     rules=("CIS AWS 3.2.1", "FSBP RDS.3"),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.html",
+    applies=lambda props: not _copied(props),
 )
 REST.setting(
     "rds-cluster-encrypted",
@@ -60,17 +71,7 @@ REST.setting(
     risk="Whoever obtains a snapshot or a disk can read the data, and encryption can't be switched on later",
     rules=("FSBP RDS.27",),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html",
-)
-REST.setting(
-    "ebs-volume-encrypted",
-    "Volumes are encrypted",
-    "aws:ebs/volume:Volume",
-    "encrypted",
-    True,
-    severity="critical",
-    risk="Whoever obtains a snapshot or a disk can read the data on it",
-    rules=("FSBP EC2.3",),
-    url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
+    applies=lambda props: not _copied(props),
 )
 REST.setting(
     "efs-encrypted",
@@ -268,22 +269,50 @@ def table_encrypted(props: Props) -> Iterator[str]:
         yield "The table is encrypted with a key that AWS owns"
 
 
-@REST.resource(
+def _by_default(stack: Stack) -> bool:
+    """Whether the account encrypts every new disk, whatever a program says of it."""
+    return any(
+        item.props.get("enabled", True) is True for item in stack.of("aws:ebs/encryptionByDefault:EncryptionByDefault")
+    )
+
+
+@REST.each(
+    "ebs-volume-encrypted",
+    "Volumes are encrypted",
+    "aws:ebs/volume:Volume",
+    severity="critical",
+    fix="Set encrypted to True.",
+    risk="Whoever obtains a snapshot or a disk can read the data on it",
+    rules=("FSBP EC2.3",),
+    url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
+)
+def volume_encrypted(volume: Item, stack: Stack) -> Iterator[str]:
+    """Its own setting, or the account's."""
+    if volume.props.get("encrypted") is not True and not _by_default(stack):
+        yield "The volume is not set to be encrypted"
+
+
+@REST.each(
     "instance-volumes-encrypted",
     "Volumes of instances are encrypted",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/launchConfiguration:LaunchConfiguration",
     severity="critical",
     rules=("FSBP EC2.3", "FSBP EC2.181"),
     fix="Set encrypted on every block device.",
     risk="Whoever obtains a snapshot or a disk of the machine can read the data and passwords on it",
     url="https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html",
 )
-def volumes_encrypted(props: Props) -> Iterator[str]:
-    """Set on root and further devices; the account's default can be switched off."""
+def volumes_encrypted(machine: Item, stack: Stack) -> Iterator[str]:
+    """Set on root and further devices, or the account's default."""
+    props = machine.props
+    if _by_default(stack):
+        return
     devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
     devices += [mapping["ebs"] for mapping in listed(props.get("blockDeviceMappings")) if given(mapping, "ebs")]
-    if given(props, "ami") and not listed(props.get("rootBlockDevice")):
+    whole = given(props, "ami") or machine.type.startswith("aws:ec2/launchConfiguration:")
+    if whole and not listed(props.get("rootBlockDevice")):
         yield "The root volume is not set to be encrypted"
     for device in devices:
         if device.get("encrypted") not in (True, "true"):

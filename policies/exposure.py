@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,45 @@ from policies.networks import internet_among
 from policies.stack import Item, Props, Stack
 
 EXPOSURE = Family("network exposure", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#specifying-grantee
+_EVERYONE = re.compile(r"/groups/global/(AllUsers|AuthenticatedUsers)$")
 _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+
+# Further types that hold a policy of who may use them.
+_WITH_POLICY = (
+    BUCKET,
+    "aws:sns/topic:Topic",
+    "aws:kms/keyPolicy:KeyPolicy",
+    "aws:kms/replicaKey:ReplicaKey",
+    "aws:kms/externalKey:ExternalKey",
+    "aws:secretsmanager/secret:Secret",
+    "aws:efs/fileSystemPolicy:FileSystemPolicy",
+    "aws:backup/vaultPolicy:VaultPolicy",
+    "aws:ecr/registryPolicy:RegistryPolicy",
+    "aws:glacier/vault:Vault",
+    "aws:opensearch/domain:Domain",
+    "aws:opensearch/domainPolicy:DomainPolicy",
+    "aws:elasticsearch/domain:Domain",
+    "aws:elasticsearch/domainPolicy:DomainPolicy",
+    "aws:cloudwatch/eventBusPolicy:EventBusPolicy",
+    "aws:apigateway/restApi:RestApi",
+    "aws:apigateway/restApiPolicy:RestApiPolicy",
+    "aws:dynamodb/resourcePolicy:ResourcePolicy",
+    "aws:kinesis/resourcePolicy:ResourcePolicy",
+    "aws:glue/resourcePolicy:ResourcePolicy",
+    "aws:redshift/resourcePolicy:ResourcePolicy",
+    "aws:codebuild/resourcePolicy:ResourcePolicy",
+    "aws:sagemaker/modelPackageGroupPolicy:ModelPackageGroupPolicy",
+    "aws:s3/accessPoint:AccessPoint",
+    "aws:s3control/accessPointPolicy:AccessPointPolicy",
+    "aws:s3tables/tableBucketPolicy:TableBucketPolicy",
+    "aws:codeartifact/domainPermissions:DomainPermissions",
+    "aws:codeartifact/repositoryPermissionsPolicy:RepositoryPermissionsPolicy",
+    "aws:mediastore/containerPolicy:ContainerPolicy",
+    "aws:ses/identityPolicy:IdentityPolicy",
+    "aws:sesv2/emailIdentityPolicy:EmailIdentityPolicy",
+    "aws:lambda/resourcePolicy:ResourcePolicy",
+)
 
 EXPOSURE.setting(
     "eks-private-endpoint",
@@ -63,6 +102,7 @@ def database_private(props: Props) -> Iterator[str]:
     "Public access blocks are complete",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
+    "aws:s3/accessPoint:AccessPoint",
     severity="critical",
     rules=("CIS AWS 3.1.4", "FSBP S3.1", "FSBP S3.8"),
     fix="Set all four blocks to True.",
@@ -70,7 +110,11 @@ def database_private(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def public_access_blocked(props: Props) -> Iterator[str]:
-    """All four blocks are on."""
+    """All four blocks are on; an access point has all of them unless it says otherwise."""
+    if given(props, "publicAccessBlockConfiguration"):
+        props = dict.fromkeys(_BLOCKS, True) | known(at(props, "publicAccessBlockConfiguration"))
+    elif not any(given(props, block) for block in _BLOCKS) and given(props, "name"):
+        return
     if off := [block for block in _BLOCKS if props.get(block) is not True]:
         yield f"{', '.join(off)} {'is' if len(off) == 1 else 'are'} off"
 
@@ -105,7 +149,11 @@ def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html",
 )
 def no_public_acl(props: Props) -> Iterator[str]:
-    """No canned list that includes everyone."""
+    """No canned list that includes everyone, and no grant to a group of everyone."""
+    grants = [*listed(at(props, "accessControlPolicy.grants")), *listed(props.get("grants"))]
+    for grant in grants:
+        if _EVERYONE.search(str(at(grant, "grantee.uri") or grant.get("uri") or "")):
+            yield "A grant of its access control list opens the bucket to everybody"
     if str(props.get("acl", "")).startswith("public-") or props.get("acl") == "authenticated-read":
         yield f"The access control list {props['acl']!r} opens the bucket"
 
@@ -120,6 +168,7 @@ def no_public_acl(props: Props) -> Iterator[str]:
     "aws:kms/key:Key",
     "aws:ecr/repositoryPolicy:RepositoryPolicy",
     "aws:secretsmanager/secretPolicy:SecretPolicy",
+    *_WITH_POLICY,
     severity="critical",
     rules=("CIS AWS 2.21", "FSBP S3.2", "FSBP S3.3", "FSBP SNS.4", "FSBP SQS.3", "FSBP KMS.5"),
     fix="Name the principals, or add a condition on account or organization.",
@@ -128,8 +177,9 @@ def no_public_acl(props: Props) -> Iterator[str]:
 )
 def policy_not_public(props: Props) -> Iterator[str]:
     """No statement lets a stranger in; conditions count as AWS evaluates them."""
-    for statement in lets_strangers_in(policy_of(props)) if given(props, "policy") else ():
-        yield f"Everybody is allowed {', '.join(statement.actions or ('everything but what it names',))}"
+    for key in ("policy", "accessPolicies", "accessPolicy", "resourcePolicy"):
+        for statement in lets_strangers_in(policy_of(props, key)) if given(props, key) else ():
+            yield f"Everybody is allowed {', '.join(statement.actions or ('everything but what it names',))}"
 
 
 _RULES = (
@@ -267,6 +317,8 @@ def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
     "instance-no-public-ip",
     "Instances have no public address",
     "aws:ec2/instance:Instance",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/launchConfiguration:LaunchConfiguration",
     severity="high",
     rules=("FSBP EC2.9",),
     fix="Set associate_public_ip_address to False, and reach it through Session Manager or a load balancer.",
@@ -274,9 +326,10 @@ def default_taken_over(vpc: Item, stack: Stack) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html",
 )
 def instance_private(props: Props) -> Iterator[str]:
-    """No public address."""
-    if props.get("associatePublicIpAddress"):
-        yield "The instance gets a public address"
+    """No public address, of its own or of one of its network interfaces."""
+    for place in [props, *listed(props.get("networkInterfaces"))]:
+        if place.get("associatePublicIpAddress") in (True, "true"):
+            yield "The instance gets a public address"
 
 
 @EXPOSURE.resource(
@@ -300,6 +353,7 @@ def subnet_private(props: Props) -> Iterator[str]:
     "The metadata service requires a token",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/launchConfiguration:LaunchConfiguration",
     severity="high",
     rules=("CIS AWS 6.7", "FSBP EC2.8", "FSBP EC2.170"),
     fix="Set metadata_options.http_tokens to required.",

@@ -132,17 +132,20 @@ def cdn_bucket_behind(props: Props) -> Iterator[str]:
     "balancer-drops-bad-headers",
     "Load balancers drop invalid headers",
     BALANCER,
+    "aws:elb/loadBalancer:LoadBalancer",
     severity="medium",
-    fix="Set drop_invalid_header_fields to True.",
+    fix="Set drop_invalid_header_fields to True (application load balancers), and desync_mitigation_mode to"
+    " defensive or strictest.",
     risk="A forged header can make two servers read one request differently, and so smuggle in a second one",
-    rules=("FSBP ELB.4", "FSBP ELB.12"),
+    rules=("FSBP ELB.4", "FSBP ELB.12", "FSBP ELB.14"),
     url=f"{_ELB}/application/edit-load-balancer-attributes.html",
 )
 def balancer_headers(props: Props) -> Iterator[str]:
-    """Only application load balancers read headers."""
-    if props.get("loadBalancerType", "application") != "application":
+    """Only application load balancers and classic ones read headers."""
+    classic = given(props, "listeners")
+    if not classic and props.get("loadBalancerType", "application") != "application":
         return
-    if props.get("dropInvalidHeaderFields") is not True:
+    if not classic and props.get("dropInvalidHeaderFields") is not True:
         yield "It passes on invalid headers"
     if props.get("desyncMitigationMode") == "monitor":
         yield "It passes on ambiguous requests"
@@ -213,7 +216,6 @@ def classic_tls(props: Props) -> Iterator[str]:
     fix="Create a WebAclLoggingConfiguration for it.",
     risk="Nobody can tell which attacks were tried, or which rightful users were refused",
     law=_LOGGING,
-    rules=("FSBP WAF.11",),
     url="https://docs.aws.amazon.com/waf/latest/developerguide/logging.html",
 )
 def firewall_logged(acl: Item, stack: Stack) -> Iterator[str]:

@@ -96,7 +96,8 @@ def lifecycle(bucket: Item, stack: Stack) -> Iterator[str]:
 )
 def cleans_up(props: Props) -> Iterator[str]:
     """Parts that nobody sees cost money, and may contain personal data."""
-    if not any(given(rule, "abortIncompleteMultipartUpload") for rule in listed(props.get("rules"))):
+    rules = [rule for rule in listed(props.get("rules")) if rule.get("status", "Enabled") == "Enabled"]
+    if not any(given(rule, "abortIncompleteMultipartUpload") for rule in rules):
         yield "Parts of incomplete uploads stay, unnoticed"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
-from policies.control import Family, at, listed
+from policies.containers import environment
+from policies.control import Family, at, given, listed
 from policies.stack import Item, Props, Stack
 
 SECRETS = Family("secrets", ("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"))
@@ -24,6 +25,7 @@ _NONE_AT_ALL = re.compile(
 _POINTERS = re.compile(
     r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE
 )  # they say where a secret is, not what it is
+LONGEST_ROTATION_DAYS = 90  # FSBP SecretsManager.4
 _VALUES = re.compile(
     r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE"
     r" KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}|://[^/:@\s]+:[^/@\s]+@"
@@ -61,8 +63,13 @@ def looks_secret(name: str, value: Any) -> bool:
 
 
 def _variables(props: Props) -> Iterator[tuple[str, Any]]:
-    """Environment variables of Lambda, SageMaker and CodeBuild, where their values are known."""
-    maps = [at(props, "environment.variables"), at(props, "primaryContainer.environment"), props.get("environment")]
+    """Environment variables of functions, models, builds, tasks and jobs, where their values are known."""
+    if given(props, "containerDefinitions") or given(props, "containerProperties"):
+        yield from environment(props)
+    image = at(props, "sourceConfiguration.imageRepository.imageConfiguration.runtimeEnvironmentVariables")
+    code = at(props, "sourceConfiguration.codeRepository.codeConfiguration.codeConfigurationValues")
+    maps: list[Any] = [image, at(code, "runtimeEnvironmentVariables")]
+    maps += [at(props, "environment.variables"), at(props, "primaryContainer.environment"), props.get("environment")]
     maps += [container.get("environment") for container in listed(props.get("containers"))]
     for found in maps:
         for name in (
@@ -87,6 +94,9 @@ def _known(key: str, found: Mapping[str, Any], name: str = "") -> Iterator[tuple
     "aws:lambda/function:Function",
     "aws:sagemaker/model:Model",
     "aws:codebuild/project:Project",
+    "aws:ecs/taskDefinition:TaskDefinition",
+    "aws:batch/jobDefinition:JobDefinition",
+    "aws:apprunner/service:Service",
     severity="critical",
     rules=("FSBP CodeBuild.2",),
     fix="Pass the ARN of a secret, and read it when the program starts.",
@@ -108,6 +118,7 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
     "No secret is in an instance's start script",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/launchConfiguration:LaunchConfiguration",
     severity="critical",
     fix="Let the instance read the secret with its role.",
     risk=(
@@ -192,5 +203,16 @@ def can_be_restored(props: Props) -> Iterator[str]:
 )
 def rotates(secret: Item, stack: Stack) -> Iterator[str]:
     """A rotation of its own."""
-    if not stack.companions(secret, "aws:secretsmanager/secretRotation:SecretRotation", "secretId"):
+    rotations = stack.companions(secret, "aws:secretsmanager/secretRotation:SecretRotation", "secretId")
+    if not rotations:
         yield "Its value stays as it is until somebody changes it"
+    for rotation in rotations:
+        days = _days(rotation.props)
+        if days > LONGEST_ROTATION_DAYS:
+            yield f"Its value stays the same for {days:g} days"
+
+
+def _days(rotation: Props) -> float:
+    """Days between two rotations, as far as they are written as days; 0 otherwise."""
+    every = re.fullmatch(r"rate\((\d+) days?\)", str(at(rotation, "rotationRules.scheduleExpression") or ""))
+    return float(every[1]) if every else float(at(rotation, "rotationRules.automaticallyAfterDays") or 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import keyword
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,8 @@ def faults(token: str, inputs: Mapping[str, Any]) -> list[str]:
     ``aws:s3/bucket:Bucket``.
     """
     package, module, name = token.split(":")
-    found = importlib.import_module(f"pulumi_{package}.{module.partition('/')[0]}")
+    folder = module.partition("/")[0]
+    found = importlib.import_module(f"pulumi_{package}.{folder}{'_' if keyword.iskeyword(folder) else ''}")
     return _check(getattr(found, name), inputs, name)
 
 

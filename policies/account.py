@@ -28,20 +28,21 @@ _REST = ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
 )
 def network_acl_closed(item: Item, stack: Stack) -> Iterator[str]:
     """The first rule that fits decides, by its number."""
-    if item.type != _ACL_RULE:
-        rules = [*listed(item.props.get("ingress"))]
-        rules += [rule.props for rule in stack.companions(item, _ACL_RULE, "networkAclId") if _inward(rule.props)]
-    elif _inward(item.props) and not stack.about(item, "networkAclId", _ACL):  # else it is judged with its list
-        rules = [item.props]
-    else:
-        return
+    lists = [item] if item.type != _ACL_RULE else stack.about(item, "networkAclId", _ACL)
+    rules = [(item, item.props)] if not lists and _inward(item.props) else []
+    for whole in lists:
+        rules += [(whole, rule) for rule in listed(whole.props.get("ingress"))]
+        separate = stack.companions(whole, _ACL_RULE, "networkAclId")
+        rules += [(rule, rule.props) for rule in separate if _inward(rule.props)]
     for port in _ADMINISTRATION:
-        for rule in sorted(rules, key=lambda rule: float(rule.get("ruleNo") or rule.get("ruleNumber") or 0)):
-            if not _from_internet(rule) or not _covers(rule, port):
-                continue
-            if (rule.get("ruleAction") or rule.get("action")) == "allow":
-                yield f"Port {port} is open to the internet"
-            break
+        fitting = [(owner, rule) for owner, rule in rules if _from_internet(rule) and _covers(rule, port)]
+        owner, first = min(fitting, key=lambda found: _number(found[1]), default=(None, {}))
+        if owner is item and (first.get("ruleAction") or first.get("action")) == "allow":
+            yield f"Port {port} is open to the internet"
+
+
+def _number(rule: Props) -> float:
+    return float(rule.get("ruleNo") or rule.get("ruleNumber") or 0)
 
 
 def _inward(rule: Props) -> bool:

@@ -108,6 +108,7 @@ def trail_data(props: Props) -> Iterator[str]:
 @AUDIT.stack(
     "trail-present",
     "A trail exists",
+    beside=("aws:cloudtrail/trail:Trail",),
     severity="high",
     rules=("CIS AWS 4.1", "FSBP CloudTrail.1"),
     production=True,
@@ -158,6 +159,7 @@ def logs_a_year(props: Props) -> Iterator[str]:
     "vpc-flow-logged",
     "Traffic of every VPC is logged",
     "aws:ec2/vpc:Vpc",
+    beside=("aws:ec2/flowLog:FlowLog",),
     severity="medium",
     rules=("CIS AWS 4.7", "FSBP EC2.6"),
     fix="Create a FlowLog for it.",

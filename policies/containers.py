@@ -227,6 +227,7 @@ def exec_logged(props: Props) -> Iterator[str]:
     "ecr-scanned",
     "Images are scanned for known weaknesses",
     REPOSITORY,
+    beside=("aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration",),
     severity="high",
     fix="Set image_scanning_configuration with scan_on_push, or a RegistryScanningConfiguration for the account.",
     risk="An image with a publicly known weakness goes into production unnoticed",
@@ -288,21 +289,6 @@ def batch_container(props: Props) -> dict[str, Any]:
             raise UnknownValueError(UNKNOWN_STRING_VALUE, ["containerProperties"]) from None
         return {}
     return found if isinstance(found, dict) else {}
-
-
-@CONTAINERS.resource(
-    "codebuild-not-privileged",
-    "Builds are not privileged",
-    "aws:codebuild/project:Project",
-    severity="medium",
-    fix="Omit environment.privileged_mode unless the build makes images with Docker; then waive this.",
-    risk="Code of a pull request may reach the machine that builds, and what else it has access to",
-    url="https://docs.aws.amazon.com/codebuild/latest/userguide/create-project.html",
-)
-def build_not_privileged(props: Props) -> Iterator[str]:
-    """Docker in a build needs it; nothing else does."""
-    if at(props, "environment.privilegedMode") is True:
-        yield "The build runs privileged"
 
 
 @CONTAINERS.resource(

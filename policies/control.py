@@ -41,6 +41,7 @@ class Control:
             the framework.
         remediation: How to mend what it finds.
         url: What it follows.
+        beside: Types that it looks for beside those that it judges.
         risk: What may happen where it isn't kept, in one sentence.
         production: Whether only production is held to it.
         check, stack_check: One of the two; the second where other resources decide, too.
@@ -57,6 +58,7 @@ class Control:
     remediation: str
     url: str
     risk: str = ""
+    beside: tuple[str, ...] = ()
     production: bool = False
     check: Check | None = None
     stack_check: StackCheck | None = None
@@ -88,13 +90,15 @@ def framework(reference: str) -> str:
 class Facts(TypedDict):
     """What every control says of itself; ``Control`` has their meaning.
 
-    ``law`` is the family's where it isn't given; ``rules`` are the benchmarks' rules (CIS, FSBP) that it checks.
+    ``beside`` are types that it looks for beside those that it judges; ``law`` is the family's where it isn't given;
+    ``rules`` are the benchmarks' rules (CIS, FSBP) that it checks.
     """
 
     severity: str
     fix: NotRequired[str]
     url: str
     risk: NotRequired[str]
+    beside: NotRequired[tuple[str, ...]]
     law: NotRequired[tuple[str, ...]]
     rules: NotRequired[tuple[str, ...]]
     production: NotRequired[bool]
@@ -227,6 +231,7 @@ class Family:
             facts["fix"],
             facts["url"],
             facts.get("risk", ""),
+            facts.get("beside", ()),
             facts.get("production", False),
             **checks,
         )

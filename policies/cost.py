@@ -53,6 +53,7 @@ def tagged(props: Props) -> Iterator[str]:
 @COST.stack(
     "budget-present",
     "The environment has a budget",
+    beside=("aws:budgets/budget:Budget",),
     severity="medium",
     fix="Create a monthly cost budget.",
     risk="Overspending, by mistake or by an intruder, is noticed only when the bill arrives",
@@ -169,6 +170,7 @@ def _known_types(props: Props) -> list[str]:
 @COST.stack(
     "spot-with-fallback",
     "Pools of GPU nodes use spot, and fall back to on-demand",
+    beside=("kubernetes:karpenter.sh/v1:NodePool",),
     severity="low",
     fix="Give a NodePool of capacity type spot the greater weight, and an on-demand one the lesser.",
     risk="Work pays the full price without need, or stops when AWS takes the discounted machines back",
@@ -245,6 +247,10 @@ def volume_gp3(props: Props) -> Iterator[str]:
     "endpoint-scales",
     "Real-time endpoints scale with their load",
     ENDPOINT_CONFIGURATION,
+    beside=(
+        "aws:appautoscaling/target:Target",
+        "aws:sagemaker/endpoint:Endpoint",
+    ),
     severity="low",
     fix="Register the variant with Application Auto Scaling.",
     risk="Requests fail or wait at busy times, and machines without work are paid for at quiet ones",

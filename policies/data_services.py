@@ -349,6 +349,7 @@ def warehouse_tls(props: Props) -> Iterator[str]:
     "warehouse-audited",
     "Warehouses log who signed in",
     "aws:redshift/cluster:Cluster",
+    beside=("aws:redshift/logging:Logging",),
     severity="medium",
     fix="Create a redshift Logging for it.",
     risk="Nobody can tell who read which data",

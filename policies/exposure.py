@@ -123,6 +123,10 @@ def public_access_blocked(props: Props) -> Iterator[str]:
     "s3-public-access-block",
     "Every bucket has a public access block",
     BUCKET,
+    beside=(
+        "aws:s3/accountPublicAccessBlock:AccountPublicAccessBlock",
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    ),
     severity="high",
     rules=("CIS AWS 3.1.4", "FSBP S3.8"),
     fix="Create a BucketPublicAccessBlock for it.",
@@ -301,6 +305,7 @@ def default_closed(props: Props) -> Iterator[str]:
     "default-group-taken-over",
     "Every VPC's default security group is taken over and closed",
     "aws:ec2/vpc:Vpc",
+    beside=("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",),
     severity="medium",
     rules=("CIS AWS 6.5", "FSBP EC2.2"),
     fix="Create a DefaultSecurityGroup without rules for the VPC.",

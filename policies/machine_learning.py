@@ -229,6 +229,7 @@ def training_isolated(props: Props) -> Iterator[str]:
     "topic-has-contract",
     "Every topic has a schema in the registry",
     _TOPIC,
+    beside=("aws:glue/schema:Schema",),
     severity="high",
     law=_DATA,
     fix="Register the topic's contract as a Glue schema of the same name.",

@@ -27,7 +27,8 @@ from policies.control import Control
 from policies.controls import CONTROLS
 from policies.quick import SWITCH
 from policies.settings import LONGEST_DAYS, UNWAIVABLE, Settings, read_settings
-from policies.stack import Item, Stack, canonical
+from policies.stack import Item, Stack
+from policies.type_names import canonical
 
 WAIVERS_APPLY = (  # the review sets it to 0: it shows waived findings, and who approved them
     "GROUNDPLAN_POLICY_WAIVERS"
@@ -44,7 +45,10 @@ def policies() -> list[Policy]:
 def _settings() -> Settings:
     config = pulumi.Config("groundplan")
     return read_settings(
-        config.get_object("objectives"), config.get_object("waivers"), os.environ.get("PULUMI_STACK", "")
+        config.get_object("objectives"),
+        config.get_object("waivers"),
+        os.environ.get("PULUMI_STACK", ""),
+        config.get_object("regimes"),
     )
 
 
@@ -52,13 +56,13 @@ def _as_policy(control: Control, settings: Settings) -> Policy:
     level = EnforcementLevel.MANDATORY if settings.mandatory(control) else EnforcementLevel.ADVISORY
     common: dict[str, Any] = {
         "name": control.id,
-        "description": control.title,
+        "description": f"{control.title}. {control.risk}.",
         "enforcement_level": level if settings.applies(control) else EnforcementLevel.DISABLED,
         "severity": Severity[control.severity.upper()],
         "framework": PolicyComplianceFramework(
             name=", ".join(sorted(control.frameworks)), reference=", ".join(control.law)
         ),
-        "tags": [control.family],
+        "tags": [control.family, *control.types, *control.beside],
         "remediation_steps": control.remediation,
         "url": control.url,
     }

@@ -16,7 +16,7 @@ from typing import Any
 import pulumi_policy.policy as sdk
 
 from policies.controls import CONTROLS
-from policies.stack import canonical
+from policies.type_names import canonical
 
 SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack only
 # What is replaced, and what that relies on.

@@ -194,6 +194,7 @@ def can_be_restored(props: Props) -> Iterator[str]:
     "secret-rotates",
     "Secrets rotate",
     "aws:secretsmanager/secret:Secret",
+    beside=("aws:secretsmanager/secretRotation:SecretRotation",),
     severity="medium",
     law=(*SECRETS.law, "SOX 404"),
     rules=("FSBP SecretsManager.1",),

@@ -12,9 +12,10 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from policies.control import Control
+if TYPE_CHECKING:  # loads the SDK
+    from policies.control import Control
 
 UNWAIVABLE = "waiver-holds"  # the control of the waivers themselves
 LONGEST_DAYS = 400  # a year, and time to renew it
@@ -69,25 +70,32 @@ class Settings:
         return control.severity == "critical" or bool(control.frameworks & self.regimes)
 
 
-def read_settings(objectives: Mapping[str, Any] | None, waivers: Iterable[Any] | None, stack: str = "") -> Settings:
-    """Settings from ``groundplan:objectives`` and ``groundplan:waivers``.
+def read_settings(
+    objectives: Mapping[str, Any] | None,
+    waivers: Iterable[Any] | None,
+    stack: str = "",
+    regimes: Iterable[Any] | None = None,
+) -> Settings:
+    """Settings from ``groundplan:objectives``, ``groundplan:waivers`` and, for programs without objectives,
+    ``groundplan:regimes``.
 
-    An invalid waiver is kept as a fault: it waives nothing, and is itself a finding.
+    An invalid waiver, or an unknown regime, is kept as a fault: it does nothing, and is itself a finding.
     """
     wanted = objectives if isinstance(objectives, Mapping) else {}
-    regimes = frozenset(
-        REGIMES[str(name).lower().replace(" ", "")]
-        for name in wanted.get("compliance") or ()
-        if str(name).lower().replace(" ", "") in REGIMES
-    )
+    named = [str(name).lower().replace(" ", "") for name in (*(wanted.get("compliance") or ()), *(regimes or ()))]
     read: list[Waiver] = []
-    faults: list[str] = []
+    faults = [
+        f"groundplan:regimes: unknown regime {name!r}; known: {', '.join(REGIMES)}"
+        for name in regimes or ()
+        if str(name).lower().replace(" ", "") not in REGIMES
+    ]
     for index, entry in enumerate(waivers or ()):
         try:
             read.append(_waiver(entry))
         except ValueError as error:
             faults.append(f"groundplan:waivers[{index}]: {error}")
-    return Settings(regimes, str(wanted.get("environment") or stack), tuple(read), tuple(faults))
+    known = frozenset(REGIMES[name] for name in named if name in REGIMES)
+    return Settings(known, str(wanted.get("environment") or stack), tuple(read), tuple(faults))
 
 
 def _waiver(entry: Any) -> Waiver:

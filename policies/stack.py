@@ -6,7 +6,6 @@ by the engine, which notes for each input the resources that it comes from; and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +14,6 @@ from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
 Props = Mapping[str, Any]
 _IDENTIFIERS = ("id", "arn", "name", "bucket", "identifier", "clusterIdentifier", "topicName")
-# https://www.pulumi.com/registry/packages/aws/how-to-guides/7-0-migration/ and the older names of load balancers
-_BALANCERS = re.compile(r"^aws:(alb|applicationloadbalancing|elasticloadbalancingv2)/")
-
-
-def canonical(resource_type: str) -> str:
-    """A type's name in the provider's current version: ``aws:s3/bucketV2:BucketV2`` is ``aws:s3/bucket:Bucket``."""
-    if resource_type.startswith("aws:s3/"):
-        return resource_type.replace("V2:", ":").removesuffix("V2")
-    return _BALANCERS.sub("aws:lb/", resource_type)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,26 @@ def review(
         list[Path] | None,
         typer.Option("--policy-pack", help="Policy pack to run instead of the project's. Repeatable."),
     ] = None,
+    regime: Annotated[
+        list[str] | None,
+        typer.Option("--regime", help="Hold it to a regime, too: gdpr, hipaa, sox or soc2. Repeatable."),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="SEVERITY",
+            help="Fail on findings of this severity or worse: critical, high, medium, low; or never. Default: what is"
+            " mandatory.",
+        ),
+    ] = "",
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORDS",
+            help="Only findings of a family, a severity or worse, a framework or a control (s3-*); commas between"
+            " alternatives, repeat to narrow.",
+        ),
+    ] = None,
     output: Annotated[str, typer.Option("--format", help="text, markdown, sarif, html or json.")] = "text",
     out: Annotated[Path | None, typer.Option("--out", help="File to write instead of standard output.")] = None,
     limit_s: Annotated[
@@ -46,7 +66,8 @@ def review(
     """
     from groundplan.local.home import find_home
     from groundplan.review.command import review as reviewed
-    from groundplan.review.formats import FORMATS, RENDERERS, print_text
+    from groundplan.review.formats import FORMATS, RENDERERS
+    from groundplan.review.formats.text import print_text
 
     if output not in FORMATS:
         raise UsageError(f"unknown format {output!r}", where="--format", fix=f"one of: {', '.join(FORMATS)}")
@@ -61,6 +82,9 @@ def review(
         config=tuple(config or ()),
         against=against,
         limit_s=limit_s,
+        regimes=tuple(regime or ()),
+        fail_on=fail_on,
+        select=tuple(select or ()),
     )
     if output == "text":
         print_text(found)

@@ -11,16 +11,17 @@ import json
 import re
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from groundplan.review import process
+from groundplan.review.demands import Demands, check_selected, read_demands
 from groundplan.review.errors import ReviewError
-from groundplan.review.model import Change, Comparison, Estimate, Finding, Resource, Review, Undecided, Waived
+from groundplan.review.model import Estimate, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
+from groundplan.review.revisions import below_repository, checked_out, compare
 from spec.errors import UsageError
 from spec.names import HOME
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T", Review, Finding, Resource)
 TIME_LIMIT_S = 300.0
+_ALWAYS_CHECKED = ("pulumi:", "pulumi-python:", "kubernetes:", "random:", "tls:", "command:", "time:", "aws:iam/")
 _WITH_STAND_INS = " (decided with stand-ins for values known after deployment)"
 
 
@@ -40,6 +42,9 @@ def review(
     config: tuple[str, ...] = (),
     against: str = "",
     limit_s: float = TIME_LIMIT_S,
+    regimes: tuple[str, ...] = (),
+    fail_on: str = "",
+    select: tuple[str, ...] = (),
 ) -> Review:
     """Review a project.
 
@@ -50,6 +55,7 @@ def review(
         config: ``key=value``, overriding the stack file's.
         against: A git revision to compare with.
         limit_s: Seconds that the program and its policies may take.
+        regimes, fail_on, select: See ``groundplan.review.demands``.
 
     Raises:
         UsageError: Invalid arguments, no such stack, missing configuration, invalid objectives.
@@ -59,16 +65,18 @@ def review(
     project = read_project(path)
     chosen = choose_stack(project, stack)
     asked = tuple(pack.resolve() for pack in packs) or _own_packs(project)
-    settings = read_config(project, chosen, config)
+    demands = read_demands(project.root, regimes=regimes, fail_on=fail_on, select=select)
+    settings = demands.config(read_config(project, chosen, config))
     running = _Engine(project, chosen, settings, asked)
     try:
         _load(settings)
         if not against:
-            return _complete(project, chosen, settings, running.answer(limit_s), started)
-        with _revision(project.root, against) as folder:
-            before = _before(folder, project, chosen, config, asked, against, limit_s)
-            now = _complete(project, chosen, settings, running.answer(limit_s), started)
-            now = _with(now, findings=(*now.findings, *_contract_findings(project.root, against)))
+            return _complete(project, chosen, settings, demands, running.answer(limit_s), started)
+        with checked_out(project.root, against) as folder:
+            before = _before(folder, project, chosen, config, demands, asked, against, limit_s)
+            now = _complete(project, chosen, settings, demands, running.answer(limit_s), started)
+            contracts = [demands.judged(found) for found in _contract_findings(project.root, against)]
+            now = _with(now, findings=(*now.findings, *(found for found in contracts if _wanted(demands, found))))
             return _with(now, seconds=time.monotonic() - started, comparison=compare(against, before, now))
     finally:
         running.stop()
@@ -226,7 +234,12 @@ def _pod_faults(resources: Iterable[Made]) -> Iterator[Finding]:
 
 
 def _complete(
-    project: Project, stack: str, config: Mapping[str, str], answer: dict[str, Any], started: float
+    project: Project,
+    stack: str,
+    config: Mapping[str, str],
+    demands: Demands,
+    answer: dict[str, Any],
+    started: float,
 ) -> Review:
     from groundplan.review import iam
 
@@ -255,16 +268,25 @@ def _complete(
 
         settings, today = read_settings(None, waivers, stack), datetime.datetime.now(datetime.UTC).date()
         findings = [_waived(finding, settings, today) for finding in findings]
-    findings = _counted(findings)
+    policies = [policy for pack in answer["packs"] for policy in pack["policies"]]
+    check_selected(demands, [*policies, *({"id": f.policy, "family": f.family, "law": f.law} for f in findings)])
+    findings = [demands.judged(finding) for finding in _counted(findings) if _wanted(demands, finding)]
+    wanted = {
+        policy["id"]
+        for policy in policies
+        if demands.wants(policy["id"], policy["severity"], policy["family"], policy["law"])
+    }
     names = {resource.urn: resource.name for resource in resources}
     undecided = [
         Undecided(item["policy"], names.get(item["urn"], ""), item["why"])
         for pack in answer["packs"]
         for item in pack["undecided"]
+        if item["policy"] in wanted
     ]
     undecided += [
         Undecided("iam-lint", name, "the document is known after deployment")
         for name in dict.fromkeys(item.name for item in unread)
+        if not demands.select
     ]
     why, of_platform = answer["deployed_error"], _place(project, config) is not None
     if why and of_platform:
@@ -302,8 +324,9 @@ def _complete(
         notes.append(f"not rendered, so what they create is not reviewed: {', '.join(unseen)}")
     from policies.settings import UNWAIVABLE
 
-    policies = [policy for pack in answer["packs"] for policy in pack["policies"]]
-    controls = sum(policy["level"] != "disabled" and policy["id"] != UNWAIVABLE for policy in policies)
+    controls = sum(
+        policy["level"] != "disabled" and policy["id"] != UNWAIVABLE and policy["id"] in wanted for policy in policies
+    )
     return Review(
         project.name,
         stack,
@@ -317,6 +340,23 @@ def _complete(
         controls,
         time.monotonic() - started,
         may=held.may if held is not None else (),
+        uncovered=_uncovered(resources, policies),
+        folder=below_repository(project.root),
+    )
+
+
+def _wanted(demands: Demands, finding: Finding) -> bool:
+    return demands.wants(finding.policy, finding.severity, finding.family, finding.law)
+
+
+def _uncovered(resources: tuple[Resource, ...], policies: list[dict[str, Any]]) -> tuple[tuple[str, int], ...]:
+    """The provider's types that no control looks at; what Kubernetes has is all checked against its schemas."""
+    from policies.type_names import canonical
+
+    looked_at = {kind for policy in policies for kind in policy["types"]}
+    counts = Counter(item.type for item in resources if item.custom and not item.type.startswith(_ALWAYS_CHECKED))
+    return tuple(
+        sorted((kind, count) for kind, count in counts.items() if looked_at and canonical(kind) not in looked_at)
     )
 
 
@@ -366,6 +406,8 @@ def _findings(pack: dict[str, Any], resources: tuple[Resource, ...]) -> Iterator
             tuple(policy["law"]),
             policy["url"],
             resource.source if resource else "",
+            risk=policy["risk"],
+            family=policy["family"],
         )
 
 
@@ -485,47 +527,12 @@ def _loaded(value: str) -> Any:
 # Another revision.
 
 
-@contextmanager
-def _revision(root: Path, revision: str) -> Iterator[Path]:
-    """A folder with the project as it was; removed afterwards.
-
-    Raises:
-        UsageError: This is not a git checkout, or there is no such revision.
-    """
-
-    def git(*arguments: str, cwd: Path = root) -> str:
-        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["failed"])[-1]
-            raise UsageError(
-                f"unknown revision {revision!r}"
-                if said.endswith("Needed a single revision")
-                else f"git {arguments[0]}: {said}",
-                where=f"--against {revision}",
-            )
-        return done.stdout.strip()
-
-    top = Path(git("rev-parse", "--show-toplevel"))
-    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
-    with TemporaryDirectory(prefix="groundplan-review-") as folder:
-        archive = subprocess.run(
-            ["git", "archive", "--format=tar", commit], cwd=top, capture_output=True, check=True
-        ).stdout
-        import io
-        import tarfile
-
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            # Python before 3.11.4 has no filter; git writes no path that leads outside.
-            files.extraction_filter = getattr(tarfile, "data_filter", None)
-            files.extractall(folder)  # noqa: S202
-        yield Path(folder).resolve() / root.relative_to(top)
-
-
 def _before(
     folder: Path,
     project: Project,
     stack: str,
     config: tuple[str, ...],
+    demands: Demands,
     packs: tuple[Path, ...],
     revision: str,
     limit_s: float,
@@ -539,7 +546,7 @@ def _before(
         there = read_project(folder)
         if there.virtualenv is None or not there.virtualenv.is_dir():  # git keeps none
             there = dataclasses.replace(there, virtualenv=project.virtualenv)
-        settings = read_config(there, stack, config)
+        settings = demands.config(read_config(there, stack, config))
         if (
             not (there.stacks / f"Pulumi.{stack}.yaml").is_file()
             and (project.stacks / f"Pulumi.{stack}.yaml").is_file()
@@ -551,46 +558,10 @@ def _before(
             )  # a new stack: everything is added
         engine = _Engine(there, stack, settings, packs)
         try:
-            return _complete(there, stack, settings, engine.answer(limit_s), time.monotonic())
+            return _complete(there, stack, settings, demands, engine.answer(limit_s), time.monotonic())
         finally:
             engine.stop()
     except UsageError as error:
         raise ReviewError(
             f"revision {revision} can't be reviewed: {error.what}", where=error.where, fix=error.fix
         ) from None
-
-
-def compare(revision: str, before: Review, now: Review) -> Comparison:
-    """What differs between two reviews of a stack.
-
-    Args:
-        revision: Name of the earlier one.
-    """
-    old, new = ({r.urn: r for r in item.resources if r.custom} for item in (before, now))
-    changes = [Change("added", r.type, r.name) for urn, r in new.items() if urn not in old]
-    changes += [Change("gone", r.type, r.name) for urn, r in old.items() if urn not in new]
-    for urn, resource in new.items():
-        if urn in old and old[urn].inputs != resource.inputs:
-            keys = sorted({*old[urn].inputs, *resource.inputs})
-            changed = tuple(
-                key for key in keys if old[urn].inputs.get(key) != resource.inputs.get(key) and not key.startswith("__")
-            )
-            if changed:
-                changes.append(Change("changed", resource.type, resource.name, changed))
-
-    def grants(item: Review) -> dict[Any, Any]:
-        return {(g.who, g.service, g.access, g.actions, g.resources, g.conditions): g for g in item.grants}
-
-    old_grants, new_grants = grants(before), grants(now)
-    old_findings, new_findings = ({finding.key: finding for finding in item.findings} for item in (before, now))
-    return Comparison(
-        revision,
-        tuple(sorted(changes, key=lambda change: (change.what, change.type, change.name))),
-        tuple(grant for key, grant in new_grants.items() if key not in old_grants),
-        tuple(grant for key, grant in old_grants.items() if key not in new_grants),
-        tuple(finding for key, finding in new_findings.items() if key not in old_findings),
-        tuple(finding for key, finding in old_findings.items() if key not in new_findings),
-        round(before.cost.monthly_usd, 2),
-        tuple(sorted(set(now.may) - set(before.may))) if before.may else (),
-        tuple(sorted(set(before.may) - set(now.may))) if now.may else (),
-    )

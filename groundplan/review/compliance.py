@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from groundplan.review.formats import _STYLE, _table
+from groundplan.review.formats.page import STYLE, html_table
 from groundplan.review.model import Finding, Review
 from policies.control import Control
 from policies.controls import CONTROLS
@@ -190,19 +190,19 @@ def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Eviden
         ),
         f"<ul>{legend}</ul>",
         "<h2>Risk by rule</h2>",
-        _table(("rule", "state", *_SEVERITIES, "people"), heat),
+        html_table(("rule", "state", *_SEVERITIES, "people"), heat),
         "<h2>Rule by rule</h2>",
-        _table(
+        html_table(
             ("rule", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"),
             [_detail(row) for row in rows],
         ),
         "<h2>Security check-list</h2>",
-        _table(
+        html_table(
             ("subject", "state", "controls", "resources that satisfy it", "open", "waived", "not covered by code"),
             [_detail(row) for row in asked],
         ),
         "<h2>Manual duties</h2>",
-        _table(("what", "who", "how often", "for"), todo),
+        html_table(("what", "who", "how often", "for"), todo),
     ]
     more = (
         ".heat0 { background: #2e7d3222 } .heat1 { background: #f9a82566 } .heat2 { background: #ef6c0088 } .heat3 {"
@@ -210,7 +210,7 @@ def as_html(title: str, review: Review, rows: list[Evidence], asked: list[Eviden
     )
     head = (
         "<meta charset='utf-8'><meta name='viewport'"
-        f" content='width=device-width'><title>{e(title)}</title><style>{_STYLE}{more}</style>"
+        f" content='width=device-width'><title>{e(title)}</title><style>{STYLE}{more}</style>"
     )
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
 

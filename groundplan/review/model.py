@@ -49,6 +49,8 @@ class Finding:
         resource: Name of the resource; ``stack`` where it is about the whole stack.
         law: For example ``GDPR 32(1)(a)``.
         source: ``file:line``.
+        risk: What may happen where it stays so, in one sentence.
+        family: Of the control, for example ``encryption at rest``.
     """
 
     policy: str
@@ -64,6 +66,8 @@ class Finding:
     url: str = ""
     source: str = ""
     waived: Waived | None = None
+    risk: str = ""
+    family: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -114,6 +118,7 @@ class Estimate:
         budget_usd: None without a budget.
         not_priced: Types that are not in the price book, with their numbers.
         by_use: Types that are billed by usage, which a program does not state.
+        factor: What the prices of ``region`` were multiplied by, in words; empty where they are its own.
     """
 
     basis: str
@@ -123,6 +128,17 @@ class Estimate:
     budget_usd: float | None = None
     not_priced: tuple[tuple[str, int], ...] = ()
     by_use: tuple[tuple[str, int], ...] = ()
+    factor: str = ""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether there is something that it does not include."""
+        return bool(self.not_priced or (self.by_use and self.basis == "resources"))
+
+    @property
+    def source(self) -> str:
+        """Which prices they are."""
+        return f"of {self.region} as of {self.as_of}{f' ({self.factor})' if self.factor else ''}"
 
     @property
     def monthly_usd(self) -> float:
@@ -146,12 +162,26 @@ class Undecided:
 
 @dataclass(frozen=True)
 class Change:
-    """A resource that differs: ``what`` is added, gone or changed; ``inputs`` names the inputs that differ."""
+    """A resource that differs.
+
+    Attributes:
+        what: added, gone or changed.
+        inputs: Names of the inputs that differ.
+        replacing: Those of them that AWS can't change in place, so that the resource is made anew.
+        holds_data: Whether what it holds is lost when it is deleted or made anew.
+    """
 
     what: str
     type: str
     name: str
     inputs: tuple[str, ...] = ()
+    replacing: tuple[str, ...] = ()
+    holds_data: bool = False
+
+    @property
+    def destroys_data(self) -> bool:
+        """Whether data is lost by it."""
+        return self.holds_data and (self.what == "gone" or bool(self.replacing))
 
 
 @dataclass(frozen=True)
@@ -175,6 +205,8 @@ class Review:
 
     Attributes:
         may: Who may do which sensitive operations, as sentences; empty where the project has no record of calls.
+        uncovered: Types of the program that no control looks at, with their numbers.
+        folder: The project's folder below the root of its repository; empty where it is the root.
     """
 
     project: str
@@ -190,6 +222,8 @@ class Review:
     seconds: float = 0.0
     comparison: Comparison | None = field(default=None)
     may: tuple[str, ...] = ()
+    uncovered: tuple[tuple[str, int], ...] = ()
+    folder: str = ""
 
     @property
     def blocking(self) -> list[Finding]:
@@ -205,7 +239,11 @@ class Review:
         """For programs."""
         found = asdict(self)
         found["passed"] = self.passed
-        found["cost"] |= {"monthly_usd": round(self.cost.monthly_usd, 2), "over_budget": self.cost.over_budget}
+        found["cost"] |= {
+            "incomplete": self.cost.incomplete,
+            "monthly_usd": round(self.cost.monthly_usd, 2),
+            "over_budget": self.cost.over_budget,
+        }
         return found
 
 

@@ -20,6 +20,7 @@ from groundplan.review.pack_process import PackProcess
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
 MOST_UNDER_WAY = 200
+OWN = "groundplan"  # the name of our pack, as policies/__main__.py has it
 _LEVELS = {
     analyzer_pb2.MANDATORY: "mandatory",
     analyzer_pb2.REMEDIATE: "mandatory",
@@ -105,7 +106,8 @@ class Pack:
             info = self._info.result()
         except grpc.RpcError as error:
             raise self._raised(error) from None
-        return {"pack": info.name, "policies": [_policy(item) for item in info.policies], **_told(said)}
+        own = info.name == OWN
+        return {"pack": info.name, "policies": [_policy(item, own=own) for item in info.policies], **_told(said)}
 
     def again(self, said: dict[str, Any], requests: Mapping[str, Any], resources: list[Any]) -> None:
         """Decide what could not be decided, by values that stand in for those that only a deployment can tell.
@@ -150,10 +152,14 @@ class Pack:
         return ReviewError(what, where=_place(text) or str(self.path))
 
 
-def _policy(item: Any) -> dict[str, Any]:
+def _policy(item: Any, *, own: bool) -> dict[str, Any]:
+    """What a pack says of a policy; ours adds its risk to the title, and the types that it looks at to the family."""
+    title, _, risk = item.description.partition(". ") if own else (item.description, "", "")
     return {
         "id": item.name,
-        "title": item.description,
+        "title": title,
+        "risk": risk.rstrip("."),
+        "types": list(item.tags[1:]) if own else [],
         "level": _LEVELS[item.enforcementLevel],
         "severity": _SEVERITIES.get(item.severity, "low"),
         "law": [part.strip() for part in item.framework.reference.split(",") if part.strip()],

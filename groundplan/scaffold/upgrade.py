@@ -303,8 +303,9 @@ def _by_the_release(release: Path, root: Path, *arguments: str) -> str:
 def _stack(release: Path, root: Path, stack: str) -> StackChange:
     from pydantic import TypeAdapter
 
-    from groundplan.review.command import compare, review
+    from groundplan.review.command import review
     from groundplan.review.model import Review
+    from groundplan.review.revisions import compare
 
     try:
         text = _by_the_release(release, root, "-m", "groundplan", "review", "--stack", stack, "--format", "json")

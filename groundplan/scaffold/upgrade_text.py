@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from groundplan import terminal
-from groundplan.review.formats import print_comparison
+from groundplan.review.formats.text import print_comparison
 from groundplan.scaffold.upgrade import Upgrade
 
 _MOST = 12

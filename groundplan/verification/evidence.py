@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from groundplan.review.formats import _STYLE, _table
+from groundplan.review.formats.page import STYLE, html_table
 
 STATES = {
     "passed": ("good", "observed as expected"),
@@ -122,11 +122,11 @@ def as_html(report: Report) -> str:
         body += [
             f"<h2>{e(area)}</h2>",
             "<div class='wide'>",
-            _table(("what", "", "found", "wanted", "seconds"), rows, (4,)),
+            html_table(("what", "", "found", "wanted", "seconds"), rows, (4,)),
             "</div>",
         ]
     if report.left:
         body += ["<h2>What it left behind</h2><ul>", *(f"<li>{e(line)}</li>" for line in report.left), "</ul>"]
-    style = f"<style>{_STYLE} .wide {{ overflow-x: auto }}</style>"
+    style = f"<style>{STYLE} .wide {{ overflow-x: auto }}</style>"
     head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{e(title)}</title>{style}"
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>\n" + "\n".join(body) + "\n</body></html>\n"

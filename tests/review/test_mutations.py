@@ -22,6 +22,7 @@ from policies.stack import Item, Stack, UndecidedError
 from tests import conftest
 from tests.conftest import ROOT
 from tests.unit.policies.test_policies import RESOURCES, STACKS
+from tests.unit.policies.test_services import PAIRS, TOGETHER
 
 SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
 # Controls for what the platform does not have at all; other programs do, and tests/review/programs.py breaks them.
@@ -38,7 +39,6 @@ NOT_OURS = {
     "redshift-private",
     "function-url-authenticated",
     "load-balancer-internal",
-    "instance-no-public-ip",
     "iam-no-access-keys",
     "iam-no-users",
     "iam-groups-not-users",
@@ -53,6 +53,76 @@ NOT_OURS = {
     "k8s-no-cluster-admin",
     "k8s-rbac-narrow",
     "feature-store-encrypted",
+    "network-acl-closed",
+    "transit-named",
+    "password-policy-strong",
+    "disks-encrypted-by-default",
+    "ecs-not-privileged",
+    "ecs-not-root",
+    "ecs-own-namespaces",
+    "ecs-read-only-root",
+    "ecs-logged",
+    "ecs-volume-tls",
+    "ecs-no-public-ip",
+    "ecs-platform-current",
+    "ecs-insights",
+    "ecs-exec-logged",
+    "batch-not-privileged",
+    "search-encrypted",
+    "search-private",
+    "search-tls",
+    "search-audited",
+    "stream-encrypted",
+    "delivery-encrypted",
+    "cluster-encrypted",
+    "cluster-backed-up",
+    "cluster-deletion-protected",
+    "cluster-audited",
+    "accelerator-encrypted",
+    "copy-encrypted",
+    "memory-tls",
+    "copy-not-public",
+    "service-private",
+    "broker-audited",
+    "warehouse-tls",
+    "warehouse-audited",
+    "warehouse-in-vpc",
+    "glue-secured",
+    "glue-security-complete",
+    "glue-connection-no-secret",
+    "emr-configured",
+    "emr-security-complete",
+    "transfer-no-ftp",
+    "access-point-own-root",
+    "desktop-encrypted",
+    "model-agent-guarded",
+    "model-own-key",
+    "monitor-job-isolated",
+    "lambda-not-public",
+    "lambda-caller-named",
+    "lambda-layer-not-public",
+    "lambda-runtime-supported",
+    "function-url-origins",
+    "api-authorized",
+    "api-tls",
+    "api-cache-encrypted",
+    "api-behind-firewall",
+    "workflow-logged",
+    "graphql-logged",
+    "graphql-authorized",
+    "identity-pool-known-users",
+    "user-pool-second-factor",
+    "cdn-tls-version",
+    "cdn-origin-tls",
+    "cdn-logged",
+    "cdn-behind-firewall",
+    "cdn-bucket-behind",
+    "balancer-drops-bad-headers",
+    "balancer-logged",
+    "balancer-deletion-protected",
+    "classic-listener-tls",
+    "firewall-logged",
+    "certificate-strong",
 }
 
 
@@ -106,22 +176,23 @@ def _asked(control: Control, item: Item) -> list[str]:
 def broken(control: Control, resources: list[Any]) -> list[Any]:
     """The platform with the control's own mistake in it."""
     made = copy.deepcopy(resources)
-    if control.stack_check:
-        return MUTATIONS.get(control.id, lambda found: _take_away(control, found))(made)
     if control.id in MUTATIONS:
         return MUTATIONS[control.id](made)
+    if control.stack_check and control.id not in RESOURCES and control.id not in PAIRS:
+        return _take_away(control, made)
     # The order in which a program makes resources is not fixed, and a control is not for each one of a type.
     for target in (item for item in made if item[0] in control.types and not judged(control, [item])):
-        _break(control, target[2])
+        _break(control, target[0], target[2])
         if judged(control, [target]):
             break
     return made
 
 
-def _break(control: Control, inputs: dict[str, Any]) -> None:
+def _break(control: Control, kind: str, inputs: dict[str, Any]) -> None:
     if not control.path:  # what the control's own test has as bad
+        bad = [props for of, props in PAIRS[control.id][1] if of == kind] if control.id in PAIRS else []
         inputs.clear()
-        inputs.update(copy.deepcopy(RESOURCES[control.id][1][-1]))
+        inputs.update(copy.deepcopy((RESOURCES[control.id][1] if control.id in RESOURCES else bad)[-1]))
         return
     *parents, last = control.path.split(".")
     place = inputs
@@ -134,7 +205,7 @@ def _break(control: Control, inputs: dict[str, Any]) -> None:
 
 def _take_away(control: Control, found: list[Any]) -> list[Any]:
     """Without the resources that the control's test has in the good stack and not in the bad one."""
-    good, bad = STACKS[control.id]
+    good, bad = STACKS[control.id] if control.id in STACKS else TOGETHER[control.id][0]
     missing = {item[0] for item in good} - {item[0] for item in bad}
     return [item for item in found if item[0] not in missing]
 

@@ -181,12 +181,21 @@ def _unknown_kind(document: dict[str, Any]) -> str:
     )
 
 
+@cache
+def _validator() -> Any:
+    """The validator, which from here on reads each schema once and not for each object."""
+    import kubernetes_validate
+    from kubernetes_validate import utils
+
+    utils.schema_contents = cache(utils.schema_contents)
+    return kubernetes_validate
+
+
 def _against_schema(document: dict[str, Any]) -> list[str]:
     """The first error that is not caused by a value known only after deployment."""
     import copy
 
-    import kubernetes_validate
-
+    kubernetes_validate = _validator()
     judged, unknown = copy.deepcopy(document), set[tuple[Any, ...]]()
     while True:
         try:

@@ -12,7 +12,8 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown
 
 from policies.controls import CONTROLS
 from policies.networks import internet_among
-from policies.stack import Item, Stack, UndecidedError, canonical
+from policies.stack import Item, Stack, UndecidedError
+from policies.type_names import canonical
 
 U = UNKNOWN_STRING_VALUE
 ACCOUNT = "123456789012"

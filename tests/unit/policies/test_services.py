@@ -121,10 +121,6 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
         [("aws:batch/jobDefinition:JobDefinition", {"containerProperties": json.dumps(container())})],
         [("aws:batch/jobDefinition:JobDefinition", {"containerProperties": json.dumps(container(privileged=True))})],
     ),
-    "codebuild-not-privileged": (
-        [("aws:codebuild/project:Project", {"environment": {"type": "LINUX_CONTAINER"}})],
-        [("aws:codebuild/project:Project", {"environment": {"privilegedMode": True}})],
-    ),
     "codebuild-logged": (
         [("aws:codebuild/project:Project", {})],
         [("aws:codebuild/project:Project", {"logsConfig": {"cloudwatchLogs": {"status": "DISABLED"}}})],

@@ -191,7 +191,7 @@ class Family:
         def check(props: Props) -> Iterator[str]:
             found = at(props, path)
             if (absent if found is None else found) != value and applies(props):
-                yield f"{name} is {'not set' if found is None else repr(found)}, not {value!r}"
+                yield f"{name} is {'not set' if found is None else repr(found)}"
 
         def remedy(props: dict[str, Any]) -> None:
             if not applies(props):

@@ -39,7 +39,7 @@ _OLD = re.compile(r"^(ml\.|db\.|cache\.|kafka\.)?(m[1-4]|c[1-4]|r[1-4]|t[12])\."
     "Billed resources are tagged with project, environment and owner",
     *_TAGGED,
     severity="medium",
-    fix="Pass the tags of the stack's scope.",
+    fix="Set tags with Project, Environment and Owner, or have the provider add them (default_tags).",
     risk="Costs and incidents can't be assigned to anybody, and what nobody owns is neither maintained nor deleted",
     url="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
 )

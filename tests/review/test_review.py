@@ -18,6 +18,7 @@ from groundplan.review.errors import ReviewError
 from groundplan.review.formats import as_html, as_json, as_markdown, as_sarif
 from groundplan.review.model import Review
 from groundplan.testing import Reviewed
+from policies.controls import CONTROLS
 from spec.errors import UsageError
 from spec.objectives import load_config
 from tests.conftest import ROOT
@@ -208,8 +209,10 @@ def test_the_other_formats_say_the_same(prod: Review, pulumi_program: Program) -
     text = as_markdown(bad)
     assert (
         text.startswith("## ❌ tried / dev: failed: 2 mandatory findings")
-        and "| `iam-no-star-action` (**mandatory**) | critical | r<br>`__main__.py:" in text
+        and "| r<br>`__main__.py:" in text
+        and "| `iam-no-star-action` critical |" in text
     )
+    assert CONTROLS["iam-no-star-action"].risk in text and CONTROLS["iam-no-star-action"].risk in as_html(bad)
 
 
 def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
@@ -251,7 +254,14 @@ def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
     ]
     assert [(finding.policy, finding.resource) for finding in compared.findings_added] == [("s3-tls-only", "b")]
     assert found.cost.monthly_usd > compared.monthly_usd_before == 0
-    assert "Against `HEAD`" in as_markdown(found) and "s3:PutObject" in as_markdown(found)
+    text = as_markdown(found)
+    assert "against `HEAD`: resources: " in text and text.splitlines()[0].count("USD a month")
+    decide = text[: text.index("<details>")]
+    assert "- **Data is lost**: old (aws:s3/bucket:Bucket) is deleted" in decide
+    assert "- **1 new right to write or decrypt** for role r: `s3:PutObject`" in decide
+    sarif = json.loads(as_sarif(found))["runs"][0]["results"]
+    uris = {item["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for item in sarif}
+    assert found.folder == "deep" and uris and all(uri.startswith("deep/") for uri in uris)
     assert not list(Path(tmp_path).glob("groundplan-review-*"))
     with pytest.raises(UsageError, match="--against nowhere"):
         review(tmp_path / "deep", against="nowhere")

@@ -16,7 +16,7 @@ from groundplan.review.formats.wording import (
     usd,
     verdict,
 )
-from groundplan.review.model import Finding, Review
+from groundplan.review.model import Finding, Review, by_severity
 
 _MOST_ACTIONS = 8
 
@@ -45,7 +45,7 @@ def as_markdown(review: Review) -> str:
     if review.comparison:
         out += _comparison(review)
     out += _folded("Cost by layer and model" if review.cost.basis == "design" else "Cost by type", _cost_rows(review))
-    waived = [f for f in open_and_waived(review) if f.waived]
+    waived = [finding for finding in by_severity(review.findings) if finding.waived]
     if waived:
         rows = [
             f"| `{f.policy}` | {_md(f.resource)} | {_md(f.waived.reason)} | {_md(f.waived.approver)} |"
@@ -66,11 +66,6 @@ def as_markdown(review: Review) -> str:
     if unseen:
         out += _folded("What the review did not see", unseen)
     return "\n".join(out).rstrip() + "\n"
-
-
-def open_and_waived(review: Review) -> list[Finding]:
-    """All findings, by resource."""
-    return [finding for group in by_resource(review.findings) for finding in group.findings]
 
 
 def _decisions(review: Review) -> list[str]:

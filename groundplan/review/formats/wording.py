@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from groundplan.review.model import Change, Finding, Grant, Review, by_severity
 
-MOST_ROWS = 30
+MOST_ROWS, _MOST_NAMES = 30, 8
 # Rights that make what is encrypted or secret readable, though AWS calls them reading.
 _OPENING = frozenset(
     {
@@ -123,7 +124,12 @@ def counts(review: Review) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """The findings on one resource."""
+    """The findings on one resource, or on several that one line creates and that have the same.
+
+    Attributes:
+        name: Of all of them.
+        findings: Those on the first.
+    """
 
     name: str
     type: str
@@ -136,7 +142,19 @@ def by_resource(findings: Iterable[Finding]) -> list[Group]:
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in by_severity(list(findings)):
         groups.setdefault((finding.resource, finding.type, finding.source), []).append(finding)
-    return [Group(*key, tuple(found)) for key, found in groups.items()]
+    alike: dict[Any, list[tuple[str, list[Finding]]]] = {}
+    for (name, kind, source), found in groups.items():
+        said = tuple((item.policy, item.message, item.mandatory, item.waived) for item in found)
+        alike.setdefault((kind, source, said), []).append((name, found))
+    return [
+        Group(_names([name for name, _ in same]), kind, source, tuple(same[0][1]))
+        for (kind, source, _), same in alike.items()
+    ]
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def destroyed(review: Review) -> list[str]:

@@ -254,8 +254,9 @@ def destroy(
         return
     from groundplan.review.removal import print_removal, removal
     from infra.design.price_book import load_prices
+    from spec.objectives import load
 
-    found = removal(root, stack, load_prices())
+    found = removal(root, stack, load_prices(load(root, stack).region))
     if as_json:
         print(json.dumps(found.document(), indent=1))
     else:

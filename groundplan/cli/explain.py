@@ -33,6 +33,7 @@ class Explained:
             "budget_monthly_usd": self.config.objectives.budget.monthly_usd,
             "prices_as_of": self.prices.as_of,
             "prices_region": self.prices.region,
+            "prices_estimate": self.prices.estimate,
             **_document(self.plan),
         }
         if self.changed is not None:
@@ -60,8 +61,9 @@ def explain(root: Path, stack: str, changes: tuple[str, ...] = ()) -> Explained:
         UsageError: The objectives, or a change, are invalid or can't be met.
     """
     where = f"stacks/Pulumi.{stack}.yaml"
-    config, prices = load_config(root, stack), load_prices()
+    config = load_config(root, stack)
     parsed = parse(config, where=where)
+    prices = load_prices(parsed.region)
     plan = design(parsed.objectives, prices, parsed.region)
     if not changes:
         return Explained(stack, parsed, plan, prices)
@@ -164,8 +166,9 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     )
     by_model = "; ".join(f"{model} {plan.model_usd(model):,.2f}" for model in plan.serving)
     console.print(f", of which by model: {by_model}; the rest is shared")
+    how = f" ({found.prices.estimate})" if found.prices.estimate else ""
     console.print(
-        f"List prices of {found.prices.region} as of {found.prices.as_of}, spot at {SPOT_SHARE:.0%} of on demand;"
+        f"List prices of {found.prices.region} as of {found.prices.as_of}{how}, spot at {SPOT_SHARE:.0%} of on demand;"
         " excludes traffic between zones, tax and discounts"
     )
 

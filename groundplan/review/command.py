@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import re
 import subprocess
 import time
@@ -499,14 +500,14 @@ def _cost(
     from groundplan.review.cost import of_design, of_resources
     from infra.design.price_book import load_prices
 
-    prices = load_prices()
     if "groundplan:objectives" not in config:
-        return of_resources(resources, prices), []
+        return of_resources(resources, load_prices(_region(config))), []
     from infra.design import design
     from spec.objectives import parse
 
     whole = {key: _loaded(value) for key, value in config.items()}
     parsed = parse(whole, where=f"stack {stack} of {project.root}")
+    prices = load_prices(parsed.region)
     plan = design(parsed.objectives, prices, parsed.region, within_budget=False)
     cost = of_design(plan, parsed.objectives, prices)
     not_met = (
@@ -515,6 +516,11 @@ def _cost(
         else []
     )
     return cost, not_met
+
+
+def _region(config: Mapping[str, str]) -> str:
+    """The stack's region, where the provider would look for it."""
+    return config.get("aws:region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def _loaded(value: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a program's resources cost a month, at list prices, where the program contains enough to compute it.
+"""What a program's resources cost a month, at list prices, as far as the program contains enough to compute it.
 
 A stack with objectives is priced by its design, which includes the usage; any other program by what it creates.
 """
@@ -6,19 +6,18 @@ A stack with objectives is priced by its design, which includes the usage; any o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from groundplan.engine.unknown import UNKNOWN
+from groundplan.review import resource_prices
 from groundplan.review.model import CostLine, Estimate, Resource
-from infra.design.price_book import SPOT_SHARE, PriceBook
+from groundplan.review.resource_prices import PRICES, Priced
+from infra.design.price_book import PriceBook
 
 if TYPE_CHECKING:  # they take a while to import, and only a stack with objectives needs them
     from infra.design import Design
     from spec.objectives import Objectives
 
-Inputs = Mapping[str, Any]
-_ROOT_GIB = 8
 # Types that cost nothing by themselves.
 _FREE = (
     "aws:iam/",
@@ -81,9 +80,154 @@ _FREE = (
     "aws:secretsmanager/secretVersion",
     "aws:amp/rule",
     "aws:amp/alert",
-    "pulumi:",
-    "pulumi-python:",
-    "kubernetes:",
+    "aws:acm/certificate",
+    "aws:apigateway/account",
+    "aws:apigateway/apiKey",
+    "aws:apigateway/authorizer",
+    "aws:apigateway/basePathMapping",
+    "aws:apigateway/deployment",
+    "aws:apigateway/domainName",
+    "aws:apigateway/integration",
+    "aws:apigateway/method",
+    "aws:apigateway/model",
+    "aws:apigateway/requestValidator",
+    "aws:apigateway/resource",
+    "aws:apigateway/response",
+    "aws:apigateway/usagePlan",
+    "aws:apigateway/restApiPolicy",
+    "aws:apigatewayv2/apiMapping",
+    "aws:apigatewayv2/authorizer",
+    "aws:apigatewayv2/deployment",
+    "aws:apigatewayv2/domainName",
+    "aws:apigatewayv2/integration",
+    "aws:apigatewayv2/model",
+    "aws:apigatewayv2/route",
+    "aws:apigatewayv2/stage",
+    "aws:appsync/dataSource",
+    "aws:appsync/resolver",
+    "aws:autoscaling/attachment",
+    "aws:autoscaling/policy",
+    "aws:autoscaling/schedule",
+    "aws:autoscaling/notification",
+    "aws:backup/vaultPolicy",
+    "aws:cloudfront/cachePolicy",
+    "aws:cloudfront/origin",
+    "aws:cloudfront/responseHeaders",
+    "aws:cloudwatch/eventBus:",
+    "aws:cloudwatch/eventBusPolicy",
+    "aws:cloudwatch/eventPermission",
+    "aws:cloudwatch/logStream",
+    "aws:cloudwatch/logMetricFilter",
+    "aws:cloudwatch/logSubscription",
+    "aws:cloudwatch/logResourcePolicy",
+    "aws:cognito/identityPool",
+    "aws:cognito/userPoolClient",
+    "aws:cognito/userPoolDomain",
+    "aws:cognito/userGroup",
+    "aws:docdb/subnetGroup",
+    "aws:docdb/clusterParameterGroup",
+    "aws:dynamodb/tableItem",
+    "aws:ebs/encryptionByDefault",
+    "aws:ec2/dhcp",
+    "aws:ec2/vpcDhcp",
+    "aws:ec2/egressOnly",
+    "aws:ec2/eipAssociation",
+    "aws:ec2/launchConfiguration",
+    "aws:ec2/managedPrefixList",
+    "aws:ec2/networkInterface",
+    "aws:ec2/placementGroup",
+    "aws:ec2/volumeAttachment",
+    "aws:ec2/vpcEndpoint",
+    "aws:ec2/vpcIpv4",
+    "aws:ec2/customerGateway",
+    "aws:ec2/vpnGateway",
+    "aws:ec2/defaultRoute",
+    "aws:ec2/defaultSubnet",
+    "aws:ec2/defaultVpc",
+    "aws:ec2/defaultNetworkAcl",
+    "aws:ec2/vpcPeering",
+    "aws:ec2transitgateway/routeTable",
+    "aws:ec2transitgateway/route:",
+    "aws:ec2transitgateway/transitGateway:",
+    "aws:ecr/repositoryPolicy",
+    "aws:ecr/registry",
+    "aws:ecs/cluster",
+    "aws:ecs/taskDefinition",
+    "aws:ecs/capacityProvider",
+    "aws:ecs/taskSet",
+    "aws:efs/mountTarget",
+    "aws:efs/accessPoint",
+    "aws:efs/backupPolicy",
+    "aws:efs/fileSystemPolicy",
+    "aws:elasticache/subnetGroup",
+    "aws:elasticache/parameterGroup",
+    "aws:elasticbeanstalk/application",
+    "aws:glue/connection",
+    "aws:glue/trigger",
+    "aws:glue/workflow",
+    "aws:glue/securityConfiguration",
+    "aws:glue/resourcePolicy",
+    "aws:kms/keyPolicy",
+    "aws:kms/grant",
+    "aws:lambda/alias",
+    "aws:lambda/eventSourceMapping",
+    "aws:lambda/functionEventInvoke",
+    "aws:lambda/functionUrl",
+    "aws:lambda/layerVersion",
+    "aws:lambda/codeSigning",
+    "aws:lb/trustStore",
+    "aws:alb/",
+    "aws:msk/clusterPolicy",
+    "aws:msk/scramSecret",
+    "aws:neptune/subnetGroup",
+    "aws:networkfirewall/firewallPolicy",
+    "aws:networkfirewall/ruleGroup",
+    "aws:networkfirewall/logging",
+    "aws:opensearch/domainPolicy",
+    "aws:elasticsearch/domainPolicy",
+    "aws:organizations/",
+    "aws:ram/",
+    "aws:rds/clusterParameterGroup",
+    "aws:rds/optionGroup",
+    "aws:rds/clusterRole",
+    "aws:rds/roleAssociation",
+    "aws:redshift/subnetGroup",
+    "aws:redshift/parameterGroup",
+    "aws:redshift/logging",
+    "aws:resourcegroups/",
+    "aws:route53/record",
+    "aws:route53/zoneAssociation",
+    "aws:route53/resolverRule",
+    "aws:s3/accessPoint",
+    "aws:s3/accountPublicAccessBlock",
+    "aws:s3/bucketCors",
+    "aws:s3/bucketLogging",
+    "aws:s3/bucketWebsite",
+    "aws:s3/bucketRequestPayment",
+    "aws:s3/bucketAccelerate",
+    "aws:s3/inventory",
+    "aws:s3control/",
+    "aws:sagemaker/codeRepository",
+    "aws:sagemaker/modelPackageGroup",
+    "aws:sagemaker/notebookInstanceLifecycle",
+    "aws:sagemaker/image",
+    "aws:sagemaker/appImageConfig",
+    "aws:sagemaker/studioLifecycle",
+    "aws:secretsmanager/secretPolicy",
+    "aws:servicediscovery/",
+    "aws:ses/",
+    "aws:ssm/association",
+    "aws:ssm/document",
+    "aws:wafv2/ipSet",
+    "aws:wafv2/regex",
+    "aws:wafv2/webAclAssociation",
+    "aws:wafv2/webAclLogging",
+    "aws:dms/replicationSubnetGroup",
+    "aws:dms/endpoint",
+    "aws:mq/configuration",
+    "aws:transfer/user",
+    "aws:transfer/sshKey",
+    "aws:cloudformation/",
 )
 # Types that are billed by usage, which a program does not state.
 _BY_USE = (
@@ -95,7 +239,8 @@ _BY_USE = (
     "aws:sqs/queue:",
     "aws:ecr/repository",
     "aws:cloudwatch/logGroup",
-    "aws:apigateway",
+    "aws:apigateway/restApi:",
+    "aws:apigatewayv2/api:",
     "aws:cloudtrail/",
     "aws:guardduty/",
     "aws:securityhub/",
@@ -106,10 +251,31 @@ _BY_USE = (
     "aws:sagemaker/domain",
     "aws:sagemaker/featureGroup",
     "aws:sfn/",
-    "aws:cloudfront/",
-    "aws:ec2/eip:",
-    "aws:kinesis/",
+    "aws:cloudfront/distribution:",
+    "aws:cloudfront/function:",
+    "aws:efs/fileSystem",
+    "aws:rds/cluster:",
+    "aws:docdb/cluster:",
+    "aws:neptune/cluster:",
+    "aws:dynamodb/table:",
+    "aws:appsync/graphQLApi:",
+    "aws:cognito/userPool:",
+    "aws:glue/job:",
+    "aws:glue/crawler:",
+    "aws:batch/jobDefinition:",
+    "aws:apprunner/service:",
+    "aws:bedrock/agentAgent:",
+    "aws:redshiftserverless/workgroup:",
+    "aws:cloudwatch/metricStream",
+    "aws:ecrpublic/",
+    "aws:s3/objectCopy",
+    "aws:eks/fargateProfile",
+    "aws:amplify/app:",
+    "aws:synthetics/canary:",
+    "aws:kinesis/firehose",
+    "aws:kinesis/video",
 )
+_NOT_OF_AWS = ("pulumi:", "pulumi-python:", "kubernetes:", "random:", "tls:", "command:", "time:", "docker:")
 
 
 def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Estimate:
@@ -117,14 +283,13 @@ def of_design(plan: Design, wanted: Objectives, prices: PriceBook) -> Estimate:
     lines = tuple(
         CostLine(d.layer, round(d.monthly_usd, 2), d.model) for d in plan.decisions if abs(d.monthly_usd) >= 0.005
     )
-    return Estimate("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd)
+    return Estimate("design", lines, prices.as_of, prices.region, wanted.budget.monthly_usd, factor=prices.estimate)
 
 
-def monthly_usd(type_: str, inputs: Inputs, prices: PriceBook) -> float | None:
+def monthly_usd(type_: str, inputs: Mapping[str, Any], prices: PriceBook) -> float | None:
     """What one resource costs by itself; None where it depends on usage."""
-    price = _PRICES.get(type_)
-    if price is not None:
-        return price(inputs, prices)
+    if type_ in PRICES:
+        return resource_prices.monthly_usd(type_, Priced(inputs, prices))
     return 0.0 if type_.startswith(_FREE) else None
 
 
@@ -134,21 +299,29 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate
     counts: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     by_use: Counter[str] = Counter()
+    free: Counter[str] = Counter()
+    by_urn = resource_prices.among(resources)
     for resource in resources:
-        if not resource.custom:
+        if not resource.custom or resource.type.startswith(_NOT_OF_AWS):
             continue
-        price = _PRICES.get(resource.type)
-        usd = price(resource.inputs, prices) if price else None
+        usd = None
+        if resource.type in PRICES:
+            asked = Priced(resource.inputs, prices, tuple(resource.dependencies), by_urn)
+            usd = resource_prices.monthly_usd(resource.type, asked)
         if usd is not None:
             totals[resource.type] += usd
             counts[resource.type] += 1
-        elif resource.type.startswith(_BY_USE) or (price is None and resource.type == "aws:dynamodb/table:Table"):
+        elif resource.type.startswith(_BY_USE):
             by_use[resource.type] += 1
-        elif price is not None or not resource.type.startswith(_FREE):
+        elif resource.type not in PRICES and resource.type.startswith(_FREE):
+            free[resource.type] += 1
+        else:
             unknown[resource.type] += 1
+    free.update({kind: counts[kind] for kind, usd in totals.items() if not usd})
     lines = tuple(
         CostLine(f"{counts[kind]} x {kind}", round(usd, 2))
         for kind, usd in sorted(totals.items(), key=lambda item: -item[1])
+        if usd
     )
     return Estimate(
         "resources",
@@ -158,112 +331,6 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate
         None,
         tuple(sorted(unknown.items())),
         tuple(sorted(by_use.items())),
+        prices.estimate,
+        tuple(sorted(free.items())),
     )
-
-
-def _hourly(book: PriceBook, service: str, item: Any, count: float = 1) -> float | None:
-    return book.hourly(service, str(item), count) if (service, str(item)) in book.services else None
-
-
-def _number(value: Any, default: float) -> float:
-    return (
-        float(value)
-        if isinstance(value, (int, float)) or (isinstance(value, str) and value.replace(".", "", 1).isdigit())
-        else default
-    )
-
-
-def _instance(inputs: Inputs, book: PriceBook) -> float | None:
-    hourly = _hourly(book, "ec2", inputs.get("instanceType"))
-    size = _number((inputs.get("rootBlockDevice") or {}).get("volumeSize"), _ROOT_GIB)
-    return None if hourly is None else hourly + book.per_unit("ec2", "ebs-gp3", size)
-
-
-def _volume(inputs: Inputs, book: PriceBook) -> float | None:
-    return (
-        book.per_unit("ec2", "ebs-gp3", _number(inputs.get("size"), 0))
-        if inputs.get("size") not in (None, UNKNOWN)
-        else None
-    )
-
-
-def _database(inputs: Inputs, book: PriceBook) -> float | None:
-    copies = 2 if inputs.get("multiAz") is True else 1
-    hourly = _hourly(book, "rds", inputs.get("instanceClass"), copies)
-    return (
-        None
-        if hourly is None
-        else hourly + book.per_unit("rds", "storage-gp3", copies * _number(inputs.get("allocatedStorage"), 20))
-    )
-
-
-def _nodes(inputs: Inputs, book: PriceBook) -> float | None:
-    kinds = inputs.get("instanceTypes") or ["t3.medium"]
-    count = _number((inputs.get("scalingConfig") or {}).get("desiredSize"), 1)
-    hourly = _hourly(book, "ec2", kinds[0], count) if isinstance(kinds, list) else None
-    return None if hourly is None else hourly * (SPOT_SHARE if inputs.get("capacityType") == "SPOT" else 1)
-
-
-def _endpoint(inputs: Inputs, book: PriceBook) -> float | None:
-    total = 0.0
-    for variant in inputs.get("productionVariants") or []:
-        if "serverlessConfig" in variant:
-            continue
-        hourly = _hourly(
-            book, "sagemaker", variant.get("instanceType"), _number(variant.get("initialInstanceCount"), 1)
-        )
-        if hourly is None:
-            return None
-        total += hourly
-    return total
-
-
-def _kafka(inputs: Inputs, book: PriceBook) -> float | None:
-    group = inputs.get("brokerNodeGroupInfo") or {}
-    brokers = _number(inputs.get("numberOfBrokerNodes"), 1)
-    hourly = _hourly(book, "msk", group.get("instanceType"), brokers)
-    storage = ((group.get("storageInfo") or {}).get("ebsStorageInfo") or {}).get("volumeSize")
-    return None if hourly is None else hourly + book.per_unit("msk", "storage", brokers * _number(storage, 0))
-
-
-def _interface(inputs: Inputs, book: PriceBook) -> float | None:
-    if inputs.get("vpcEndpointType", "Gateway") == "Gateway":
-        return 0.0
-    subnets = inputs.get("subnetIds")
-    return _hourly(book, "ec2", "interface-endpoint", len(subnets) if isinstance(subnets, list) else 1)
-
-
-def _table(inputs: Inputs, book: PriceBook) -> float | None:
-    if inputs.get("billingMode", "PROVISIONED") == "PAY_PER_REQUEST":
-        return None
-    reads = _hourly(book, "dynamodb", "rcu", _number(inputs.get("readCapacity"), 1)) or 0.0
-    return reads + (_hourly(book, "dynamodb", "wcu", _number(inputs.get("writeCapacity"), 1)) or 0.0)
-
-
-def _fixed(service: str, item: str, *, hourly: bool) -> Callable[[Inputs, PriceBook], float | None]:
-    return lambda inputs, book: _hourly(book, service, item) if hourly else book.per_unit(service, item)
-
-
-_PRICES: dict[str, Callable[[Inputs, PriceBook], float | None]] = {
-    "aws:ec2/instance:Instance": _instance,
-    "aws:ebs/volume:Volume": _volume,
-    "aws:ec2/natGateway:NatGateway": _fixed("ec2", "nat-gateway", hourly=True),
-    "aws:ec2/vpcEndpoint:VpcEndpoint": _interface,
-    "aws:lb/loadBalancer:LoadBalancer": _fixed("elb", "alb", hourly=True),
-    "aws:alb/loadBalancer:LoadBalancer": _fixed("elb", "alb", hourly=True),
-    "aws:eks/cluster:Cluster": _fixed("eks", "cluster", hourly=True),
-    "aws:eks/nodeGroup:NodeGroup": _nodes,
-    "aws:rds/instance:Instance": _database,
-    "aws:msk/cluster:Cluster": _kafka,
-    "aws:msk/serverlessCluster:ServerlessCluster": _fixed("msk", "serverless-cluster", hourly=True),
-    "aws:kms/key:Key": _fixed("kms", "key", hourly=False),
-    "aws:kms/replicaKey:ReplicaKey": _fixed("kms", "key", hourly=False),
-    "aws:secretsmanager/secret:Secret": _fixed("secretsmanager", "secret", hourly=False),
-    "aws:cloudwatch/metricAlarm:MetricAlarm": _fixed("cloudwatch", "alarm", hourly=False),
-    "aws:cloudwatch/dashboard:Dashboard": _fixed("cloudwatch", "dashboard", hourly=False),
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _endpoint,
-    "aws:sagemaker/notebookInstance:NotebookInstance": lambda inputs, book: _hourly(
-        book, "sagemaker", inputs.get("instanceType")
-    ),
-    "aws:dynamodb/table:Table": _table,
-}

@@ -118,7 +118,8 @@ class Estimate:
         budget_usd: None without a budget.
         not_priced: Types that are not in the price book, with their numbers.
         by_use: Types that are billed by usage, which a program does not state.
-        factor: What the prices of ``region`` were multiplied by, in words; empty where they are its own.
+        factor: How the prices were estimated from another region's; empty where they are the region's own.
+        free: Types that cost nothing by themselves.
     """
 
     basis: str
@@ -129,6 +130,7 @@ class Estimate:
     not_priced: tuple[tuple[str, int], ...] = ()
     by_use: tuple[tuple[str, int], ...] = ()
     factor: str = ""
+    free: tuple[tuple[str, int], ...] = ()
 
     @property
     def incomplete(self) -> bool:

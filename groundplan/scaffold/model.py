@@ -419,4 +419,4 @@ def _afford(root: Path, stack: str) -> None:
     from spec.objectives import load
 
     config = load(root, stack)
-    design(config.objectives, load_prices(), config.region)
+    design(config.objectives, load_prices(config.region), config.region)

@@ -47,7 +47,9 @@ def build(root: Path) -> None:
     # Kubernetes objects are written instead of applied where the provider's own setting says so.
     manifests = pulumi.Config("kubernetes").get("renderYamlToDirectory") or ""
     # A review reports a platform that is over its budget, together with everything else that is wrong with it.
-    plan = design(wanted, load_prices(), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW"))
+    plan = design(
+        wanted, load_prices(stack.region), stack.region, within_budget=not os.environ.get("GROUNDPLAN_REVIEW")
+    )
     folders = folders_of(root, wanted.models)
     contracts, views = shared(folders)
     if wanted.production:

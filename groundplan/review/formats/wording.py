@@ -96,6 +96,7 @@ def leftovers(review: Review) -> list[tuple[str, str]]:
     found = (
         ("billed by usage, not in the total", review.cost.by_use),
         ("not priced", review.cost.not_priced),
+        ("free", review.cost.free),
         ("no control for", review.uncovered),
     )
     return [(title, listed(pairs)) for title, pairs in found if pairs]

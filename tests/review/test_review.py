@@ -130,7 +130,7 @@ def test_a_stack_over_its_budget_is_reviewed_and_fails() -> None:
     config["groundplan:objectives"]["budget"]["monthly_usd"] = 3000
     found = review(ROOT, "prod", config=(f"groundplan:objectives={json.dumps(config['groundplan:objectives'])}",))
     assert found.cost.over_budget and not found.passed and not found.blocking and len(found.resources) > 300
-    assert found.objectives_not_met[0].startswith("budget.monthly_usd: 3,000 USD, but the design costs 3,")
+    assert found.objectives_not_met[0].startswith("budget.monthly_usd: 3,000 USD, but the design costs 4,")
     assert "over budget" in as_markdown(found).splitlines()[0]
 
 

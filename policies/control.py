@@ -190,7 +190,8 @@ class Family:
 
         def check(props: Props) -> Iterator[str]:
             found = at(props, path)
-            if (absent if found is None else found) != value and applies(props):
+            told = absent if found is None else _switch(found) if isinstance(value, bool) else found
+            if told != value and applies(props):
                 yield f"{name} is {'not set' if found is None else repr(found)}"
 
         def remedy(props: dict[str, Any]) -> None:
@@ -247,6 +248,11 @@ def snake_case(path: str) -> str:
     ``vpcConfig.endpointPublicAccess``.
     """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path).lower()
+
+
+def _switch(value: Any) -> Any:
+    """A switch that a provider takes as a text."""
+    return value.lower() == "true" if isinstance(value, str) and value.lower() in ("true", "false") else value
 
 
 def given(props: Any, key: str) -> bool:

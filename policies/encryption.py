@@ -71,7 +71,7 @@ REST.setting(
     risk="Whoever obtains a snapshot or a disk can read the data, and encryption can't be switched on later",
     rules=("FSBP RDS.27",),
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html",
-    applies=lambda props: not _copied(props),
+    applies=lambda props: not _copied(props) and props.get("engineMode") != "serverless",
 )
 REST.setting(
     "efs-encrypted",
@@ -90,6 +90,7 @@ REST.setting(
     "aws:redshift/cluster:Cluster",
     "encrypted",
     True,
+    absent=True,  # since version 7 of the provider, and by AWS itself since 2025
     severity="critical",
     risk="Whoever obtains a snapshot or a disk of the warehouse can read everything collected in it",
     rules=("FSBP Redshift.10",),
@@ -105,6 +106,7 @@ REST.setting(
     risk="Personal data and sessions held in the cache can be read from its disks and backups",
     rules=("FSBP ElastiCache.4",),
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/at-rest-encryption.html",
+    applies=lambda props: props.get("engine") != "valkey" or given(props, "atRestEncryptionEnabled"),
 )
 REST.present(
     "sns-encrypted",
@@ -328,13 +330,13 @@ def volumes_encrypted(machine: Item, stack: Stack) -> Iterator[str]:
     "aws:sqs/queue:Queue",
     severity="medium",
     rules=("FSBP SQS.1",),
-    fix="Set kms_master_key_id, or set sqs_managed_sse_enabled.",
+    fix="Set kms_master_key_id, or omit sqs_managed_sse_enabled.",
     risk="Messages that wait in the queue can be read by whoever gets at the disks they lie on",
     url="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-server-side-encryption.html",
 )
 def queue_encrypted(props: Props) -> Iterator[str]:
-    """With a key, or with SQS's own."""
-    if not given(props, "kmsMasterKeyId") and props.get("sqsManagedSseEnabled") is not True:
+    """With a key, or with SQS's own, which new queues have unless it is switched off."""
+    if not given(props, "kmsMasterKeyId") and props.get("sqsManagedSseEnabled") is False:
         yield "Messages are stored unencrypted"
 
 
@@ -481,7 +483,8 @@ def cdn_https(props: Props) -> Iterator[str]:
 )
 def cache_tls(props: Props) -> Iterator[str]:
     """Clients use TLS."""
-    if props.get("transitEncryptionEnabled") is not True:
+    default = props.get("engine") == "valkey"  # the only engine that has it by itself
+    if props.get("transitEncryptionEnabled", default) is not True:
         yield "Clients may connect without TLS"
 
 

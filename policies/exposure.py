@@ -73,6 +73,7 @@ EXPOSURE.setting(
     "aws:redshift/cluster:Cluster",
     "publiclyAccessible",
     False,
+    absent=False,  # since version 7 of the provider, and by AWS itself since 2025
     severity="critical",
     risk="With one wrong firewall rule, anybody on the internet can try passwords against the warehouse",
     rules=("FSBP Redshift.1",),

@@ -90,7 +90,7 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             {"blockDeviceMappings": [{"ebs": {}}]},
         ],
     ),
-    "sqs-encrypted": ([{"kmsMasterKeyId": U}, {"sqsManagedSseEnabled": True}], [{}]),
+    "sqs-encrypted": ([{"kmsMasterKeyId": U}, {}], [{"sqsManagedSseEnabled": False}]),
     "ecr-own-key": (
         [{"encryptionConfigurations": [{"encryptionType": "KMS", "kmsKey": U}]}],
         [{}, {"encryptionConfigurations": [{"encryptionType": "KMS"}]}],

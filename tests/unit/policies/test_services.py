@@ -618,7 +618,7 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
     ),
     "sqs-encrypted": (
         [("aws:sqs/queue:Queue", {"kmsMasterKeyId": "alias/aws/sqs"})],
-        [("aws:sqs/queue:Queue", {"kmsMasterKeyId": ""})],
+        [("aws:sqs/queue:Queue", {"kmsMasterKeyId": "", "sqsManagedSseEnabled": False})],
     ),
     "lifecycle-cleans-up": (
         [],
@@ -644,6 +644,25 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
     "config-records-all": (
         [("aws:cfg/recorder:Recorder", {})],
         [("aws:cfg/recorder:Recorder", {"recordingGroup": {"allSupported": False}})],
+    ),
+    "redshift-encrypted": (
+        [("aws:redshift/cluster:Cluster", {}), ("aws:redshift/cluster:Cluster", {"encrypted": "true"})],
+        [
+            ("aws:redshift/cluster:Cluster", {"encrypted": False}),
+            ("aws:redshift/cluster:Cluster", {"encrypted": "False"}),
+        ],
+    ),
+    "redshift-private": (
+        [("aws:redshift/cluster:Cluster", {})],
+        [("aws:redshift/cluster:Cluster", {"publiclyAccessible": True})],
+    ),
+    "cache-encrypted": (
+        [("aws:elasticache/replicationGroup:ReplicationGroup", {"engine": "valkey"})],
+        [("aws:elasticache/replicationGroup:ReplicationGroup", {"engine": "redis"})],
+    ),
+    "cache-tls": (
+        [("aws:elasticache/replicationGroup:ReplicationGroup", {"engine": "valkey"})],
+        [("aws:elasticache/replicationGroup:ReplicationGroup", {})],
     ),
     "rds-encrypted": (
         [("aws:rds/instance:Instance", {"replicateSourceDb": U})],

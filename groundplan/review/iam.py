@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -130,7 +130,7 @@ def grants(resources: tuple[Resource, ...]) -> tuple[Grant, ...]:
         for kind, document in _documents(resource):
             if kind == "trust":
                 continue
-            holders = [_holder(resource)] if kind == "identity" else [""]
+            holders = [_holder(resource, names)] if kind == "identity" else [""]
             if resource.type == _POLICY:
                 holders = [who for who, link in attached if resource.urn in link.dependencies] or holders
             for statement in _statements(document) or []:
@@ -156,13 +156,18 @@ def _named(resource: Resource) -> str:
     return resource.name if name == UNKNOWN else str(name)
 
 
-def _holder(resource: Resource) -> str:
+def _holder(resource: Resource, names: Mapping[str, str]) -> str:
+    """Who has a policy of his own; where the name is known only after deployment, by the resource it comes from."""
     if resource.type == _ROLE:
         return f"role {_named(resource)}"
     if resource.type not in _GRANTS:
         return f"holders of the policy {resource.name}"
-    holder = resource.inputs.get(_GRANTS[resource.type], resource.name)
-    return f"{_GRANTS[resource.type]} {resource.name if holder == UNKNOWN else holder}"
+    kind = _GRANTS[resource.type]
+    holder = resource.inputs.get(kind, UNKNOWN)
+    if holder == UNKNOWN:
+        made = (names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{kind}:" in urn)
+        holder = next(made, resource.name)
+    return f"{kind} {holder}"
 
 
 def _holders(resource: Resource, names: dict[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipelines.training.metrics import scores_of
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER
 
+CAPTURE_DELAY_S = 5.0
 PSI_BINS, PSI_LEAST = 10, 1e-4
 ENDPOINTS = ("realtime", "serverless")  # each deployment sends them requests
 
@@ -49,7 +51,13 @@ def monitor(context: Context) -> dict[str, Any]:
     columns = list(reference.columns)
     known = context.outputs.endpoints.get(context.model)
     topology = known.topology if known else "realtime"
-    served = (in_batches if topology == "batch" else captured)(context, columns, champion.tags["version"])
+    read = in_batches if topology == "batch" else captured
+    served = read(context, columns, champion.tags["version"])
+    # A deployment that has just ended has sent requests, but an endpoint writes what it captured with a delay.
+    until = time.monotonic() + CAPTURE_DELAY_S
+    while not served.rows and topology in ENDPOINTS and time.monotonic() < until:
+        time.sleep(0.5)
+        served = read(context, columns, champion.tags["version"])
     if not served.rows and topology not in ENDPOINTS:  # there may have been no requests yet
         return {
             "version": champion.tags["version"],

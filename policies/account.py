@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.control import Family, given, listed
+from policies.laws import NETWORK, REST
 from policies.networks import internet_among
 from policies.stack import Item, Props, Stack
 
-ACCOUNT = Family("account and network", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
+ACCOUNT = Family("account and network", NETWORK)
 _ACL, _ACL_RULE = "aws:ec2/networkAcl:NetworkAcl", "aws:ec2/networkAclRule:NetworkAclRule"
 _ADMINISTRATION = (22, 3389)
-_REST = ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
 
 
 @ACCOUNT.each(
@@ -105,7 +105,7 @@ ACCOUNT.setting(
     absent=True,
     severity="high",
     risk="A disk that a program or a person makes without a thought can be read by whoever obtains it",
-    law=_REST,
+    law=REST,
     rules=("CIS AWS 6.1.1", "FSBP EC2.7"),
     url="https://docs.aws.amazon.com/ebs/latest/userguide/encryption-by-default.html",
 )

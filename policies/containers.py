@@ -11,6 +11,7 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 from policies.control import Family, at, given, is_list, listed
 from policies.documents import known
 from policies.iam.documents import UNKNOWN
+from policies.laws import LOGGING, NETWORK, TRANSIT
 from policies.stack import Item, Props, Stack
 
 CONTAINERS = Family("containers", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.8"))
@@ -19,7 +20,6 @@ TASK, SERVICE, REPOSITORY = (
     "aws:ecs/service:Service",
     "aws:ecr/repository:Repository",
 )
-_LOGGING = ("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2")
 _DOCS = "https://docs.aws.amazon.com/AmazonECS/latest/developerguide"
 
 
@@ -31,14 +31,23 @@ def containers(props: Props) -> list[dict[str, Any]]:
     """
     if not given(props, "containerDefinitions"):
         return []
-    value = props["containerDefinitions"]
+    found = _read(props, "containerDefinitions")
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _read(props: Props, key: str) -> Any:
+    """What a JSON input holds; nothing where it is no JSON, which AWS refuses.
+
+    Raises:
+        UnknownValueError: Only a deployment can tell it, or a part of it.
+    """
+    value = props[key]
     try:
-        found = json.loads(value) if isinstance(value, str) else known(value)
+        return json.loads(value) if isinstance(value, str) else known(value)
     except ValueError:
         if UNKNOWN_STRING_VALUE in value:
-            raise UnknownValueError(UNKNOWN_STRING_VALUE, ["containerDefinitions"]) from None
-        return []
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+            raise UnknownValueError(UNKNOWN_STRING_VALUE, [key]) from None
+        return None
 
 
 def _windows(props: Props) -> bool:
@@ -124,7 +133,7 @@ def read_only_root(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set logConfiguration in the container's definition, for example awslogs with a group.",
     risk="Nobody can find out what the program did before it failed or was attacked",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP ECS.9",),
     url=f"{_DOCS}/using_awslogs.html",
 )
@@ -142,7 +151,7 @@ def task_logged(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set transit_encryption to ENABLED in efs_volume_configuration.",
     risk="Files can be read on their way between the file system and the container",
-    law=("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7"),
+    law=TRANSIT,
     rules=("FSBP ECS.18",),
     url=f"{_DOCS}/efs-volumes.html",
 )
@@ -162,7 +171,7 @@ def volume_tls(props: Props) -> Iterator[str]:
     severity="high",
     fix="Omit assign_public_ip, and let a load balancer and a NAT gateway or VPC endpoints connect it.",
     risk="Anyone on the internet can try to connect to the container itself, past the load balancer",
-    law=("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"),
+    law=NETWORK,
     rules=("FSBP ECS.2", "FSBP ECS.16"),
     url=f"{_DOCS}/fargate-task-networking.html",
 )
@@ -214,7 +223,7 @@ def cluster_watched(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set configuration.execute_command_configuration.logging to OVERRIDE with a log group, or to DEFAULT.",
     risk="Somebody can change or copy data inside of a container without a trace",
-    law=_LOGGING,
+    law=LOGGING,
     url=f"{_DOCS}/ecs-exec.html",
 )
 def exec_logged(props: Props) -> Iterator[str]:
@@ -281,13 +290,7 @@ def batch_container(props: Props) -> dict[str, Any]:
     Raises:
         UnknownValueError: Only a deployment can tell it.
     """
-    value: Any = props.get("containerProperties")
-    try:
-        found = json.loads(value) if isinstance(value, str) else {}
-    except ValueError:
-        if UNKNOWN_STRING_VALUE in value:
-            raise UnknownValueError(UNKNOWN_STRING_VALUE, ["containerProperties"]) from None
-        return {}
+    found = _read(props, "containerProperties") if given(props, "containerProperties") else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -298,7 +301,7 @@ def batch_container(props: Props) -> dict[str, Any]:
     severity="medium",
     fix="Leave CloudWatch logs or S3 logs enabled in logs_config.",
     risk="Nobody can tell what a build did, or what it put into the product",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP CodeBuild.4",),
     url="https://docs.aws.amazon.com/codebuild/latest/userguide/getting-started-build-log-console.html",
 )

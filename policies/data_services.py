@@ -9,15 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.control import Family, at, given, listed
+from policies.laws import BACKUP, LOGGING, NETWORK, REST, TRANSIT
 from policies.secret_values import looks_secret
 from policies.stack import Item, Props, Stack
 
 DATA = Family("data services", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.1"))
-_REST = ("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1")
-_TRANSIT = ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7")
-_NETWORK = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
-_LOGGING = ("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2")
-_BACKUP = ("GDPR 32(1)(c)", "HIPAA 164.308(a)(7)(ii)", "SOC 2 A1.2")
 _SEARCH = ("aws:opensearch/domain:Domain", "aws:elasticsearch/domain:Domain")
 _CLUSTERS = ("aws:docdb/cluster:Cluster", "aws:neptune/cluster:Cluster")
 _OPENSEARCH = "https://docs.aws.amazon.com/opensearch-service/latest/developerguide"
@@ -32,7 +28,7 @@ LEAST_BACKUP_DAYS = 7
     severity="high",
     fix="Set encrypt_at_rest.enabled to True.",
     risk="Whoever obtains a disk or a snapshot can read what was indexed",
-    law=_REST,
+    law=REST,
     rules=("FSBP Opensearch.1", "FSBP ES.1"),
     url=f"{_OPENSEARCH}/encryption-at-rest.html",
 )
@@ -49,7 +45,7 @@ def search_encrypted(props: Props) -> Iterator[str]:
     severity="high",
     fix="Set vpc_options with subnets and a security group.",
     risk="The domain can be reached from the internet, and one mistake in its policy opens the data to everyone",
-    law=_NETWORK,
+    law=NETWORK,
     rules=("FSBP Opensearch.2", "FSBP ES.2"),
     url=f"{_OPENSEARCH}/vpc.html",
 )
@@ -67,7 +63,7 @@ def search_private(props: Props) -> Iterator[str]:
     fix="Set node_to_node_encryption.enabled, and domain_endpoint_options with enforce_https and"
     " tls_security_policy Policy-Min-TLS-1-2-PFS-2023-10.",
     risk="Queries and answers can be read on their way",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP Opensearch.3", "FSBP Opensearch.8", "FSBP ES.3", "FSBP ES.8"),
     url=f"{_OPENSEARCH}/ntn.html",
 )
@@ -89,7 +85,7 @@ def search_tls(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set log_publishing_options with log_type AUDIT_LOGS.",
     risk="A theft of data leaves no trace",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP Opensearch.5", "FSBP ES.5"),
     url=f"{_OPENSEARCH}/audit-logs.html",
 )
@@ -108,7 +104,7 @@ def search_audited(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set encryption_type to KMS, and kms_key_id.",
     risk="Records lie unencrypted in the stream",
-    law=_REST,
+    law=REST,
     rules=("FSBP Kinesis.1",),
     url="https://docs.aws.amazon.com/streams/latest/dev/server-side-encryption.html",
 )
@@ -125,7 +121,7 @@ def stream_encrypted(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set server_side_encryption.enabled to True.",
     risk="Records lie unencrypted while they wait for their delivery",
-    law=_REST,
+    law=REST,
     rules=("FSBP DataFirehose.1",),
     url="https://docs.aws.amazon.com/firehose/latest/dev/encryption.html",
 )
@@ -144,7 +140,7 @@ def delivery_encrypted(props: Props) -> Iterator[str]:
     severity="high",
     fix="Set storage_encrypted to True.",
     risk="Whoever obtains a disk or a snapshot can read the data",
-    law=_REST,
+    law=REST,
     rules=("FSBP DocumentDB.1", "FSBP Neptune.1"),
     url=f"{_DOCDB}/encryption-at-rest.html",
 )
@@ -161,7 +157,7 @@ def cluster_encrypted(props: Props) -> Iterator[str]:
     severity="medium",
     fix=f"Set backup_retention_period to {LEAST_BACKUP_DAYS} or more.",
     risk="Data that is deleted by mistake and noticed late is lost",
-    law=_BACKUP,
+    law=BACKUP,
     rules=("FSBP DocumentDB.2", "FSBP Neptune.5"),
     url=f"{_DOCDB}/backup_restore.html",
 )
@@ -180,7 +176,7 @@ def cluster_backed_up(props: Props) -> Iterator[str]:
     production=True,
     fix="Set deletion_protection to True.",
     risk="One wrong command deletes the data",
-    law=_BACKUP,
+    law=BACKUP,
     rules=("FSBP DocumentDB.5", "FSBP Neptune.4"),
     url=f"{_DOCDB}/db-cluster-delete.html",
 )
@@ -197,7 +193,7 @@ def cluster_protected(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Add audit to enabled_cloudwatch_logs_exports (enable_cloudwatch_logs_exports for Neptune).",
     risk="Nobody can tell who read or changed which data",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP DocumentDB.4", "FSBP Neptune.2"),
     url=f"{_DOCDB}/event-auditing.html",
 )
@@ -215,7 +211,7 @@ def cluster_audited(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set server_side_encryption.enabled to True, and cluster_endpoint_encryption_type to TLS.",
     risk="What is cached can be read from the disk, or on its way",
-    law=_REST,
+    law=REST,
     rules=("FSBP DynamoDB.3", "FSBP DynamoDB.7"),
     url="https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DAXEncryptionAtRest.html",
 )
@@ -235,7 +231,7 @@ def accelerator_encrypted(props: Props) -> Iterator[str]:
     severity="high",
     fix="Set encrypted to True, and kms_key_id.",
     risk="Whoever obtains the copy can read the data on it",
-    law=_REST,
+    law=REST,
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/AMIEncryption.html",
 )
 def copy_encrypted(props: Props) -> Iterator[str]:
@@ -251,7 +247,7 @@ def copy_encrypted(props: Props) -> Iterator[str]:
     severity="high",
     fix="Omit tls_enabled, or set it to True.",
     risk="What programs read and write can be read on its way",
-    law=_TRANSIT,
+    law=TRANSIT,
     url="https://docs.aws.amazon.com/memorydb/latest/devguide/in-transit-encryption.html",
 )
 def memory_tls(props: Props) -> Iterator[str]:
@@ -273,7 +269,7 @@ def memory_tls(props: Props) -> Iterator[str]:
     severity="critical",
     fix="Name the accounts that need it.",
     risk="Anybody with an AWS account can copy the data, the image or the script, with every secret in it",
-    law=_NETWORK,
+    law=NETWORK,
     rules=("FSBP RDS.1", "FSBP EC2.1", "FSBP SSM.4"),
     url="https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-1",
 )
@@ -296,7 +292,7 @@ def copy_not_public(props: Props) -> Iterator[str]:
     severity="critical",
     fix="Set publicly_accessible to False, or webserver_access_mode to PRIVATE_ONLY.",
     risk="Anyone on the internet can try to sign in to it",
-    law=_NETWORK,
+    law=NETWORK,
     rules=("FSBP DMS.1", "FSBP RedshiftServerless.3"),
     url="https://docs.aws.amazon.com/securityhub/latest/userguide/dms-controls.html#dms-1",
 )
@@ -315,7 +311,7 @@ def service_private(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set logs.audit (ActiveMQ) or logs.general (RabbitMQ) to True.",
     risk="Nobody can tell who changed the broker's users or queues",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP MQ.2",),
     url="https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/security-logging-monitoring.html",
 )
@@ -333,7 +329,7 @@ def broker_audited(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set the parameter require_ssl to true.",
     risk="Queries and results can be read on their way",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP Redshift.2",),
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/connecting-ssl-support.html",
 )
@@ -353,7 +349,7 @@ def warehouse_tls(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Create a redshift Logging for it.",
     risk="Nobody can tell who read which data",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP Redshift.4",),
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/db-auditing.html",
 )
@@ -372,7 +368,7 @@ def warehouse_audited(cluster: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     fix="Set enhanced_vpc_routing to True.",
     risk="Data leaves by the public network, past the VPC's logs and rules",
-    law=_NETWORK,
+    law=NETWORK,
     rules=("FSBP Redshift.7", "FSBP RedshiftServerless.1"),
     url="https://docs.aws.amazon.com/redshift/latest/mgmt/enhanced-vpc-routing.html",
 )
@@ -392,7 +388,7 @@ DATA.present(
     severity="medium",
     fix="Create a glue SecurityConfiguration with KMS, and name it in security_configuration.",
     risk="Intermediate results and logs of the job lie around unencrypted",
-    law=_REST,
+    law=REST,
     url="https://docs.aws.amazon.com/glue/latest/dg/encryption-security-configuration.html",
 )
 
@@ -405,7 +401,7 @@ DATA.present(
     fix="Set s3_encryption_mode to SSE-KMS, cloudwatch_encryption_mode to SSE-KMS and"
     " job_bookmarks_encryption_mode to CSE-KMS.",
     risk="Part of what a job writes lies around unencrypted, though it seems to be covered",
-    law=_REST,
+    law=REST,
     url="https://docs.aws.amazon.com/glue/latest/dg/encryption-security-configuration.html",
 )
 def glue_complete(props: Props) -> Iterator[str]:
@@ -443,7 +439,7 @@ def glue_connection(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Name a security_configuration that encrypts.",
     risk="Data that jobs work on lies unencrypted on the machines' disks",
-    law=_REST,
+    law=REST,
     url="https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-data-encryption.html",
 )
 def emr_configured(props: Props) -> Iterator[str]:
@@ -459,7 +455,7 @@ def emr_configured(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Enable EnableAtRestEncryption and EnableInTransitEncryption in the configuration.",
     risk="Data lies or travels unencrypted, though it seems to be covered",
-    law=_REST,
+    law=REST,
     rules=("FSBP EMR.3", "FSBP EMR.4"),
     url="https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-create-security-configuration.html",
 )
@@ -484,7 +480,7 @@ def emr_complete(props: Props) -> Iterator[str]:
     severity="high",
     fix="Use SFTP, FTPS or AS2 in protocols.",
     risk="Passwords and files can be read on their way",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP Transfer.2",),
     url="https://docs.aws.amazon.com/transfer/latest/userguide/create-server-ftp.html",
 )
@@ -519,7 +515,7 @@ def access_point_confined(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set root_volume_encryption_enabled and user_volume_encryption_enabled to True.",
     risk="Whoever obtains a disk or a snapshot can read people's files",
-    law=_REST,
+    law=REST,
     rules=("FSBP WorkSpaces.1", "FSBP WorkSpaces.2"),
     url="https://docs.aws.amazon.com/workspaces/latest/adminguide/encrypt-workspaces.html",
 )
@@ -555,7 +551,7 @@ def agent_guarded(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set customer_encryption_key_arn, kms_key_arn or custom_model_kms_key_id.",
     risk="Access to what was learned from the company's data can't be withdrawn by withdrawing a key",
-    law=_REST,
+    law=REST,
     url="https://docs.aws.amazon.com/bedrock/latest/userguide/data-encryption.html",
 )
 def model_own_key(props: Props) -> Iterator[str]:
@@ -572,7 +568,7 @@ def model_own_key(props: Props) -> Iterator[str]:
     fix="Set network_config with enable_inter_container_traffic_encryption, and a volume_kms_key_id in"
     " job_resources.cluster_config.",
     risk="Requests that were captured, with what is in them about people, can be read on the job's disks or network",
-    law=_REST,
+    law=REST,
     rules=("FSBP SageMaker.9",),
     url="https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor.html",
 )

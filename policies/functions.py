@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.control import Family, at, given, listed
+from policies.laws import LOGGING, REST, TRANSIT
 from policies.stack import Item, Props, Stack
 
 FUNCTIONS = Family("functions and interfaces", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.6"))
-_LOGGING = ("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2")
-_TRANSIT = ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7")
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html#runtimes-deprecated, as of 2026-07
 _ENDED = frozenset(
     (
@@ -149,7 +148,7 @@ def _sockets(api: Props) -> bool:
     severity="high",
     fix="Set security_policy to TLS_1_2.",
     risk="Old versions of TLS can be broken, and what is sent can be read",
-    law=_TRANSIT,
+    law=TRANSIT,
     url="https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-custom-domain-tls-version.html",
 )
 def api_tls(props: Props) -> Iterator[str]:
@@ -165,7 +164,7 @@ def api_tls(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set settings.cache_data_encrypted to True.",
     risk="Answers about people lie unencrypted in the cache",
-    law=("GDPR 32(1)(a)", "HIPAA 164.312(a)(2)(iv)", "SOC 2 CC6.1"),
+    law=REST,
     rules=("FSBP APIGateway.5",),
     url="https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-caching.html",
 )
@@ -199,7 +198,7 @@ def api_behind_firewall(stage: Item, stack: Stack) -> Iterator[str]:
     severity="medium",
     fix="Set logging_configuration with a log_destination and a level other than OFF.",
     risk="Nobody can reconstruct what a run did, or why it failed",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP StepFunctions.1",),
     url="https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html",
 )
@@ -216,7 +215,7 @@ def workflow_logged(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set log_config with field_log_level ERROR or ALL.",
     risk="Nobody can find out who read which data",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP AppSync.2",),
     url="https://docs.aws.amazon.com/appsync/latest/devguide/monitoring.html",
 )

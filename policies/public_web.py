@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.control import Family, at, given, listed
+from policies.laws import LOGGING, NETWORK, TRANSIT
 from policies.stack import Item, Props, Stack
 
-WEB = Family("public web", ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6"))
+WEB = Family("public web", NETWORK)
 DISTRIBUTION, BALANCER = "aws:cloudfront/distribution:Distribution", "aws:lb/loadBalancer:LoadBalancer"
-_TRANSIT = ("GDPR 32(1)(a)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.7")
-_LOGGING = ("GDPR 5(2)", "HIPAA 164.312(b)", "SOC 2 CC7.2")
 _WEBSITE = re.compile(r"\.s3-website[.-]")  # S3's website endpoints speak HTTP only
 _CLOUDFRONT = "https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide"
 _ELB = "https://docs.aws.amazon.com/elasticloadbalancing/latest"
@@ -34,7 +33,7 @@ def _of_s3(origin: Props) -> bool:
     severity="medium",
     fix="Set viewer_certificate with a certificate of your own and minimum_protocol_version TLSv1.2_2021.",
     risk="Old versions of TLS can be broken, and what is sent can be read",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP CloudFront.15",),
     url=f"{_CLOUDFRONT}/secure-connections-supported-viewer-protocols-ciphers.html",
 )
@@ -55,7 +54,7 @@ def cdn_tls_version(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set origin_protocol_policy to https-only and origin_ssl_protocols to TLSv1.2.",
     risk="What is sent can be read between the delivery network and the server, though the browser shows a lock",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP CloudFront.9", "FSBP CloudFront.10"),
     url=f"{_CLOUDFRONT}/using-https-cloudfront-to-custom-origin.html",
 )
@@ -81,7 +80,7 @@ def cdn_origin_tls(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set logging_config with a bucket, or create a cloudwatch LogDeliverySource for it.",
     risk="An attack or a theft of data through the delivery network leaves no trace",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP CloudFront.5",),
     url=f"{_CLOUDFRONT}/AccessLogs.html",
 )
@@ -160,7 +159,7 @@ def balancer_headers(props: Props) -> Iterator[str]:
     severity="medium",
     fix="Set access_logs with a bucket and enabled.",
     risk="An attack or a theft of data leaves no trace",
-    law=_LOGGING,
+    law=LOGGING,
     rules=("FSBP ELB.5",),
     url=f"{_ELB}/application/load-balancer-access-logs.html",
 )
@@ -198,7 +197,7 @@ def balancer_protected(props: Props) -> Iterator[str]:
     severity="high",
     fix="Use lb_protocol https or ssl with a certificate.",
     risk="What users send can be read and changed on its way",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP ELB.3",),
     url=f"{_ELB}/classic/elb-https-load-balancers.html",
 )
@@ -217,7 +216,7 @@ def classic_tls(props: Props) -> Iterator[str]:
     severity="low",
     fix="Create a WebAclLoggingConfiguration for it.",
     risk="Nobody can tell which attacks were tried, or which rightful users were refused",
-    law=_LOGGING,
+    law=LOGGING,
     url="https://docs.aws.amazon.com/waf/latest/developerguide/logging.html",
 )
 def firewall_logged(acl: Item, stack: Stack) -> Iterator[str]:
@@ -233,7 +232,7 @@ def firewall_logged(acl: Item, stack: Stack) -> Iterator[str]:
     severity="high",
     fix="Use key_algorithm RSA_2048 or stronger, or an elliptic curve.",
     risk="The key can be computed, and with it somebody can pose as the service",
-    law=_TRANSIT,
+    law=TRANSIT,
     rules=("FSBP ACM.2",),
     url="https://docs.aws.amazon.com/acm/latest/userguide/acm-certificate-characteristics.html",
 )

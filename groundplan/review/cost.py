@@ -300,7 +300,7 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate
     unknown: Counter[str] = Counter()
     by_use: Counter[str] = Counter()
     free: Counter[str] = Counter()
-    by_urn = resource_prices.among(resources)
+    by_urn = {resource.urn: resource for resource in resources}
     for resource in resources:
         if not resource.custom or resource.type.startswith(_NOT_OF_AWS):
             continue

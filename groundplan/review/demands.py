@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.review.model import SEVERITIES, Finding
+from policies.settings import REGIMES
 from spec.errors import UsageError
 
 FILE, TABLE = "groundplan.toml", "tool.groundplan"
 NEVER = "never"
-REGIMES = {"gdpr": "GDPR", "hipaa": "HIPAA", "sox": "SOX", "soc2": "SOC 2"}
 _KEYS = ("regimes", "fail-on", "select", "waivers")
 
 
@@ -39,7 +39,7 @@ class Demands:
     """What a project is held to beyond its stack's objectives.
 
     Attributes:
-        regimes: Keys of ``REGIMES``.
+        regimes: Keys of ``policies.settings.REGIMES``.
         fail_on: A severity: findings of it and of worse ones fail the review; ``never``; empty for what regimes and
             controls say themselves.
         select: A finding is wanted if it fits one word of each of these; a word is a family, a severity (and what is

@@ -165,9 +165,13 @@ def _holder(resource: Resource, names: Mapping[str, str]) -> str:
     kind = _GRANTS[resource.type]
     holder = resource.inputs.get(kind, UNKNOWN)
     if holder == UNKNOWN:
-        made = (names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{kind}:" in urn)
-        holder = next(made, resource.name)
+        holder = next(iter(_made(resource, names, kind)), resource.name)
     return f"{kind} {holder}"
+
+
+def _made(resource: Resource, names: Mapping[str, str], kind: str) -> list[str]:
+    """Names of the roles, users or groups that it comes from."""
+    return [names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{kind}:" in urn]
 
 
 def _holders(resource: Resource, names: dict[str, str]) -> list[str]:
@@ -177,7 +181,7 @@ def _holders(resource: Resource, names: dict[str, str]) -> list[str]:
     found = []
     for one in kinds:
         given = _listed(resource.inputs.get(one if len(kinds) == 1 else f"{one}s"))
-        made = [names[urn] for urn in resource.dependencies if urn in names and f"aws:iam/{one}:" in urn]
+        made = _made(resource, names, one)
         found += [f"{one} {name}" for name in [value for value in given if value != UNKNOWN] or (made if given else [])]
     return found or [f"whom {resource.name} names"]
 

@@ -6,7 +6,7 @@ billing are those of each service's pricing page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -483,8 +483,3 @@ PRICES: dict[str, Callable[[Priced], float]] = {
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _endpoint,
     "aws:sagemaker/notebookInstance:NotebookInstance": _notebook,
 }
-
-
-def among(resources: Iterable[Resource]) -> Mapping[str, Resource]:
-    """Resources by URN, as ``Priced`` looks them up."""
-    return {resource.urn: resource for resource in resources}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from groundplan.review.formats.wording import (
     MOST_ROWS,
+    NOTHING_TO_DECIDE,
     budget,
     by_resource,
+    counted,
     counts,
     destroyed,
     leftovers,
@@ -39,9 +41,9 @@ def as_markdown(review: Review) -> str:
     if blocking and review.comparison is None:
         out += ["", "### Mandatory findings", "", *_findings(blocking)]
     elif blocking:
-        out += _folded(_count(len(blocking), "mandatory finding"), _findings(blocking))
+        out += _folded(counted(len(blocking), "mandatory finding"), _findings(blocking))
     if advisory:
-        out += _folded(_count(len(advisory), "advisory finding"), _findings(advisory))
+        out += _folded(counted(len(advisory), "advisory finding"), _findings(advisory))
     if review.comparison:
         out += _comparison(review)
     out += _folded("Cost by layer and model" if review.cost.basis == "design" else "Cost by type", _cost_rows(review))
@@ -83,14 +85,10 @@ def _decisions(review: Review) -> list[str]:
     for who, actions in new_rights(review).items():
         named = ", ".join(f"`{action}`" for action in actions[:_MOST_ACTIONS])
         more = f" and {len(actions) - _MOST_ACTIONS} more" if len(actions) > _MOST_ACTIONS else ""
-        out.append(f"- **{_count(len(actions), 'new right')} to write or decrypt** for {_md(who)}: {named}{more}")
+        out.append(f"- **{counted(len(actions), 'new right')} to write or decrypt** for {_md(who)}: {named}{more}")
     if not out:
-        out = ["- No data is lost, no finding is newly mandatory, nobody gets a new right to write or decrypt."]
+        out = [f"- {NOTHING_TO_DECIDE}"]
     return ["", "### To decide", "", *out]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _md(text: str) -> str:

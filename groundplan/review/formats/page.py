@@ -6,9 +6,11 @@ import html
 from collections.abc import Sequence
 
 from groundplan.review.formats.wording import (
+    NOTHING_TO_DECIDE,
     Group,
     budget,
     by_resource,
+    counted,
     counts,
     destroyed,
     leftovers,
@@ -132,11 +134,11 @@ def _decisions(review: Review) -> list[str]:
         if f.blocks
     ]
     out += [
-        f"<li><b>{len(actions)} new right{'' if len(actions) == 1 else 's'} to write or decrypt</b> for {e(who)}:"
+        f"<li><b>{counted(len(actions), 'new right')} to write or decrypt</b> for {e(who)}:"
         f" <code>{e(', '.join(actions))}</code></li>"
         for who, actions in new_rights(review).items()
     ]
-    nothing = ["<li>No data is lost, no finding is newly mandatory, nobody gets a new right to write or decrypt.</li>"]
+    nothing = [f"<li>{NOTHING_TO_DECIDE}</li>"]
     return ["<h2>To decide</h2><ul>", *(out or nothing), "</ul>"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from groundplan.review.model import Change, Finding, Grant, Review, by_severity
 
 MOST_ROWS, _MOST_NAMES = 30, 8
+NOTHING_TO_DECIDE = "No data is lost, no finding is newly mandatory, nobody gets a new right to write or decrypt."
 # Rights that make what is encrypted or secret readable, though AWS calls them reading.
 _OPENING = frozenset(
     {
@@ -35,7 +36,7 @@ def verdict(review: Review) -> str:
         return f"passed; {only}: what it is held to doesn't require more" if serious else "passed"
     reasons = []
     if review.blocking:
-        reasons.append(f"{len(review.blocking)} mandatory finding{'s' if len(review.blocking) > 1 else ''}")
+        reasons.append(counted(len(review.blocking), "mandatory finding"))
     if review.cost.over_budget:
         reasons.append("over budget")
     reasons += [reason for reason in review.objectives_not_met if not review.cost.over_budget]
@@ -49,12 +50,17 @@ def summary(review: Review) -> str:
     parts = [
         f"{sum(r.custom for r in review.resources)} resources",
         f"{review.controls} controls",
-        f"{len(review.blocking)} mandatory finding{'' if len(review.blocking) == 1 else 's'}",
+        counted(len(review.blocking), "mandatory finding"),
     ]
     parts += [f"{len(advisory)} advisory"] if advisory else []
     parts += [f"{len(waived)} waived"] if waived else []
     parts += [f"{len(review.undecided)} checks that can be decided only after deployment"] if review.undecided else []
     return ", ".join(parts)
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def usd(value: float) -> str:

@@ -17,6 +17,7 @@ from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.settings import get_project, get_stack
 
 from groundplan.engine import provider_imports
+from groundplan.engine.guest import causes
 from spec.errors import GroundplanError, UsageError
 
 # Inputs that may be structures, which AWS's provider converts to JSON text.
@@ -138,16 +139,6 @@ class _Errors(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
         self.errors.append(record.getMessage())
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """An error and its causes, each once: the SDK raises some of its errors from one another."""
-    found: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return found
 
 
 def run_file(folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from groundplan.engine.own_environment import interpreter
 from groundplan.review import process
 from groundplan.review.demands import Demands, check_selected, read_demands
 from groundplan.review.errors import ReviewError
@@ -116,7 +118,8 @@ class _Engine:
                 "stack": stack,
                 "config": dict(config),
                 "packs": [str(pack) for pack in packs],
-                "virtualenv": str(project.virtualenv) if project.virtualenv else None,
+                "python": interpreter(project.virtualenv),
+                "region": _region(config) or "us-east-1",
                 "permissions": _place(project, config),
             }
         )
@@ -307,12 +310,7 @@ def _complete(
     ]
     if why and not of_platform:
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
-    if answer["differences"]:
-        notes.append(f"the project's own environment has {'; '.join(answer['differences'])}")
-    if project.virtualenv and not project.virtualenv.is_dir():
-        notes.append(
-            f"no virtualenv at {project.virtualenv}, which Pulumi.yaml names: reviewed with groundplan's packages"
-        )
+    notes += _of_environment(project, answer)
     if not answer["enforced"]:
         notes.append("this system can't take the network from a process: only connections from Python were refused")
     if answer["tried"]:
@@ -344,6 +342,18 @@ def _complete(
         uncovered=_uncovered(resources, policies),
         folder=below_repository(project.root),
     )
+
+
+def _of_environment(project: Project, answer: dict[str, Any]) -> Iterator[str]:
+    """What a reader must know of the environment that the program ran in."""
+    theirs = answer["versions"].get("pulumi-aws")
+    ours = importlib.metadata.version("pulumi-aws")
+    if theirs and theirs.partition(".")[0] != ours.partition(".")[0]:
+        yield f"the program uses pulumi-aws {theirs}; defaults are judged as those of {ours}"
+    if answer["without_sdk"]:
+        yield f"no Pulumi SDK in {project.virtualenv}: reviewed with groundplan's packages"
+    elif project.virtualenv and not (project.virtualenv / "bin" / "python").exists():
+        yield f"no environment at {project.virtualenv}, which Pulumi.yaml names: reviewed with groundplan's packages"
 
 
 def _wanted(demands: Demands, finding: Finding) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -16,11 +15,14 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
+from groundplan.engine.guest import Missing, raised, run_program
+from groundplan.engine.offline import Offline
+from groundplan.engine.own_environment import Guest
 from groundplan.engine.preview import Previewed, PreviewMonitor
-from groundplan.engine.program import SECRET, causes, run
+from groundplan.engine.program import SECRET, run
 from groundplan.review import lookups, packs
 from groundplan.review.default_tags import DefaultTags
-from groundplan.review.offline import Offline
+from groundplan.review.errors import ReviewError
 from groundplan.review.pack_process import PackProcess
 from spec.errors import GroundplanError
 from spec.names import HOME, PACKAGES
@@ -30,6 +32,7 @@ _OTHER_REVISIONS = {*PACKAGES, "models", "tests"} - {
 }  # the program may be from another revision of this project
 
 
+_WHERE_TO_INSTALL = "the virtualenv that its Pulumi.yaml names, or into this one"
 _IDENTIFIERS = ("arn", "name", "bucket", "identifier", "clusterIdentifier")  # outputs by which others are found
 
 
@@ -114,10 +117,10 @@ class ReviewMonitor(PreviewMonitor):
 
     def _source(self, request: Any) -> str:
         """The innermost frame inside the project."""
-        for frame in request.stackTrace.frames:
-            path = frame.pc.uri.removeprefix("file://")
+        for place in [frame.pc for frame in request.stackTrace.frames] or [request.sourcePosition]:  # of older SDKs
+            path = place.uri.removeprefix("file://")
             if path.startswith(f"{self._root}/") and "site-packages" not in path:
-                return f"{path.removeprefix(f'{self._root}/')}:{frame.pc.line}"
+                return f"{path.removeprefix(f'{self._root}/')}:{place.line}"
         return ""
 
 
@@ -150,64 +153,86 @@ def _opened(value: Any) -> Any:
     return [_opened(item) for item in value] if isinstance(value, list) else value
 
 
-class _Missing:
-    """All configuration keys that the program requires and that are not set."""
+class _Runner:
+    """Runs the program: in its project's own environment, or in this process where it has none.
 
-    def __init__(self) -> None:
-        self.keys: list[str] = []
+    Args:
+        guest: The process that has been started in the project's environment.
 
-    def install(self) -> None:
-        import pulumi
+    Attributes:
+        missing: Configuration keys that the program requires and that are not set.
+        versions: Of the packages in the project's environment; empty where it ran with those here.
+        without_sdk: Whether the project's environment has no Pulumi.
+    """
 
-        stand_ins = {
-            "_require": "1",  # also valid as a number, and as the name of a stack
-            "_require_bool": False,
-            "_require_int": 0,
-            "_require_float": 0.0,
-            "_require_object": {},
-        }
-        for name, value in stand_ins.items():
-            original = getattr(pulumi.Config, name)
+    def __init__(self, request: dict[str, Any], offline: Offline, guest: Guest | None) -> None:
+        self._request, self._offline, self._guest = request, offline, guest
+        self._python = request["python"] if guest else ""
+        self._missing: Missing | None = None
+        self.missing: list[str] = []
+        self.versions: dict[str, str] = {}
+        self.without_sdk = False
 
-            def ask(config: Any, key: str, *more: Any, original: Any = original, value: Any = value) -> Any:
-                try:
-                    return original(config, key, *more)
-                except pulumi.ConfigMissingError:
-                    if config.full_key(key) not in self.keys:
-                        self.keys.append(config.full_key(key))
-                    return value
+    def __call__(self, monitor: Any, *, preview: bool) -> None:
+        """Run it against a monitor.
 
-            setattr(pulumi.Config, name, ask)
+        Raises:
+            ReviewError: What it raised.
+        """
+        if self._python and not self._there(monitor, preview=preview):
+            self._python, self.without_sdk = "", True
+        if not self._python:
+            self._here(monitor, preview=preview)
+
+    def _there(self, monitor: Any, *, preview: bool) -> bool:
+        guest = self._guest or Guest(self._request, self._python, enforced=self._offline.enforced, preview=preview)
+        self._guest = None
+        found = guest.run(monitor, self._request, preview=preview)
+        if found.get("no_sdk"):
+            return False
+        self.missing, self.versions = found["missing"], found["versions"]
+        self._offline.tried += [address for address in found["tried"] if address not in self._offline.tried]
+        if error := found["error"]:
+            raise self._failed(error)
+        return True
+
+    def _here(self, monitor: Any, *, preview: bool) -> None:
+        root, main, config = Path(self._request["root"]), Path(self._request["main"]), self._request["config"]
+        if self._missing is None:
+            self._missing = Missing()
+            self._missing.install()
+            self.missing = self._missing.keys
+            _step_aside(root, main, built_on_this="groundplan:objectives" in config)
+        stack, project = self._request["stack"], self._request["project"]
+        try:
+            run(lambda: run_program(main), monitor, stack, config, preview=preview, project=project)
+        except GroundplanError:
+            raise
+        except BaseException as error:  # a program may also exit
+            raise self._failed(raised(error, root, _WHERE_TO_INSTALL)) from None
+
+    def _failed(self, found: dict[str, str]) -> ReviewError:
+        if self._offline.tried:
+            found["fix"] = f"a review has no network, and the program requested {', '.join(self._offline.tried)}"
+        return ReviewError(found["what"], where=found["where"], fix=found["fix"])
 
 
-def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline) -> dict[str, Any]:
+def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline, guest: Guest | None) -> dict[str, Any]:
     """Run the program; the answer contains its resources and what the packs report, or the error that stopped it."""
-    root, main = Path(request["root"]), Path(request["main"])
-    missing = _Missing()
+    runner = _Runner(request, offline, guest)
     try:
         asked = [packs.Pack(pack) for pack in started]
-        region = request["config"].get("aws:region") or os.environ.get("AWS_REGION") or "us-east-1"
         os.environ["GROUNDPLAN_REVIEW"] = "1"
-        os.environ["AWS_REGION"] = region  # the provider's own next place to look, and so the program's
-        monitor = ReviewMonitor(root, request["config"], region, asked)
-        missing.install()
-        _step_aside(root, main, request.get("virtualenv"), built_on_this="groundplan:objectives" in request["config"])
-        run(
-            lambda: _program(main),
-            monitor,
-            request["stack"],
-            request["config"],
-            preview=True,
-            project=request["project"],
-        )
-        if missing.keys:
-            return {"missing": missing.keys}
+        os.environ["AWS_REGION"] = request["region"]  # the provider's own next place to look, and so the program's
+        monitor = ReviewMonitor(Path(request["root"]), request["config"], request["region"], asked)
+        runner(monitor, preview=True)
+        if runner.missing:
+            return {"missing": runner.missing}
         judging = [pack.judge(monitor.for_packs.judged) for pack in asked]
-        place = request.get("permissions")
-        second = _Second(request, main, region) if place else None
+        second = _Second(request, runner) if request.get("permissions") else None
         said = [pack.finish(whole) for pack, whole in zip(asked, judging, strict=True)]
         if second is None and any(item["undecided"] for item in said):
-            second = _Second(request, main, region)
+            second = _Second(request, runner)
         if second is not None and not second.error:
             for pack, item in zip(asked, said, strict=True):
                 pack.again(item, second.asked, second.judged)
@@ -217,18 +242,15 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline)
             "packs": said,
             "deployed": second.resources if second else [],
             "deployed_error": second.error if second else "",
-            "differences": _differences(request.get("virtualenv")),
+            "versions": runner.versions,
+            "without_sdk": runner.without_sdk,
             "enforced": offline.enforced,
             "tried": offline.tried,
         }
     except GroundplanError as error:
-        found = {"what": error.what, "where": error.where, "fix": error.fix}
-        return {"missing": missing.keys, "ended": error.where} if missing.keys else {"error": found}
-    except BaseException as error:  # a program may also exit
-        found = _raised(error, root)
-        if offline.tried:
-            found["fix"] = f"a review has no network, and the program requested {', '.join(offline.tried)}"
-        return {"missing": missing.keys, "ended": found["where"]} if missing.keys else {"error": found}
+        if runner.missing:
+            return {"missing": runner.missing, "ended": error.where}
+        return {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
 
 
 class _Second:
@@ -239,21 +261,15 @@ class _Second:
         error: Why there are none: a value that is made up is not always one that the program can go on with.
     """
 
-    def __init__(self, request: dict[str, Any], main: Path, region: str) -> None:
-        place: dict[str, str] = request.get("permissions") or {"region": region, "account": lookups.ACCOUNT}
+    def __init__(self, request: dict[str, Any], runner: _Runner) -> None:
+        place: dict[str, str] = request.get("permissions") or {"region": request["region"], "account": lookups.ACCOUNT}
         monitor = _monitor_of_stand_ins(request["config"], place)
         self.resources: list[dict[str, Any]] = []
         self.asked, self.judged, self.error = monitor.asked, monitor.for_packs.judged, ""
         try:
-            run(
-                lambda: _program(main),
-                monitor,
-                request["stack"],
-                request["config"],
-                project=request["project"],
-            )
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
+            runner(monitor, preview=False)
+        except GroundplanError as error:
+            self.error = error.what.removeprefix("the program raised ")
             return
         self.resources = [
             {
@@ -301,17 +317,7 @@ def _monitor_of_stand_ins(config: dict[str, str], place: dict[str, str]) -> Any:
     return StandIns()
 
 
-def _program(main: Path) -> None:
-    import runpy
-
-    try:
-        runpy.run_path(str(main), run_name="__main__")
-    except BaseException as error:
-        error.__dict__["_raised_at"] = error.__traceback__  # the SDK raises it again from its own code
-        raise
-
-
-def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this: bool) -> None:
+def _step_aside(root: Path, main: Path, *, built_on_this: bool) -> None:
     """Make the program's own modules found first, as Pulumi's language host does, instead of those of this project.
 
     Args:
@@ -329,28 +335,7 @@ def _step_aside(root: Path, main: Path, virtualenv: str | None, *, built_on_this
             sys.meta_path.insert(0, _NotOurs())
         for name in [name for name in sys.modules if name.partition(".")[0] in _OTHER_REVISIONS]:
             del sys.modules[name]
-    ours = list(sys.path)
-    if virtualenv and Path(virtualenv).is_dir():
-        import site
-
-        for packages in Path(virtualenv).glob("lib/python3.*/site-packages"):
-            site.addsitedir(str(packages))
-    # The project's packages go before those here: a provider of another version has other inputs.
-    sys.path[:] = [str(folder), str(root), *(entry for entry in sys.path if entry not in ours), *ours]
-
-
-def _differences(virtualenv: str | None) -> list[str]:
-    """How the project's own environment differs from the one that it is reviewed in."""
-    found = []
-    for packages in Path(virtualenv).glob("lib/python3.*/site-packages") if virtualenv else ():
-        python = packages.parent.name.removeprefix("python")
-        if python != f"{sys.version_info.major}.{sys.version_info.minor}":
-            found.append(f"Python {python}, reviewed with {sys.version_info.major}.{sys.version_info.minor}")
-        from importlib.metadata import version
-
-        theirs = [item.stem.removeprefix("pulumi-") for item in packages.glob("pulumi-[0-9]*.dist-info")]
-        found += [f"Pulumi's SDK {one}, reviewed with {ours}" for one in theirs if one != (ours := version("pulumi"))]
-    return found
+    sys.path[:0] = [str(folder), str(root)]
 
 
 class _NotOurs(MetaPathFinder):
@@ -372,23 +357,3 @@ class _NotOurs(MetaPathFinder):
         if found is None:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         return found
-
-
-def _raised(error: BaseException, root: Path) -> dict[str, str]:
-    place, shown = "", error
-    for cause in causes(error):
-        frames = [
-            frame
-            for frame in traceback.extract_tb(cause.__dict__.get("_raised_at", cause.__traceback__))
-            if frame.filename.startswith(f"{root}/") and "site-packages" not in frame.filename
-        ]
-        if frames:
-            place, shown = f"{frames[-1].filename}:{frames[-1].lineno}", cause
-            break
-    fix = ""
-    if isinstance(shown, ModuleNotFoundError):
-        fix = (
-            "install what the program needs into the virtualenv that its Pulumi.yaml names, or into this one: pip"
-            f" install {str(shown.name).replace('_', '-')}"
-        )
-    return {"what": f"the program raised {type(shown).__name__}: {shown}", "where": place or str(root), "fix": fix}

@@ -23,10 +23,11 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from groundplan.engine.offline import Offline, leave_network, without_credentials
+from groundplan.engine.own_environment import Guest
 from groundplan.review.errors import ReviewError
-from groundplan.review.offline import Offline, without_credentials
 from groundplan.review.pack_process import PackProcess, start_pack
 from spec.names import HOME
 
@@ -78,16 +79,26 @@ def stop(process: subprocess.Popen[str]) -> None:
 # What the process itself does.
 
 
-def _begin() -> tuple[dict[str, Any], list[PackProcess], ReviewError | None]:
-    """The request with its packs started, or the error that prevented one from starting."""
+class _Begun(NamedTuple):
+    """A request, and the processes that have been started for it; or the error that prevented one from starting."""
+
+    request: dict[str, Any]
+    packs: list[PackProcess]
+    guest: Guest | None
+    error: ReviewError | None = None
+
+
+def _begin(*, enforced: bool) -> _Begun:
     request: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     started: list[PackProcess] = []
+    python = request.get("python")
+    guest = Guest(request, python, enforced=enforced, preview=True) if python else None
     try:
         for path in request.get("packs", ()):
             started.append(start_pack(Path(path), request))  # noqa: PERF401 (kept, if a later one fails)
     except ReviewError as error:
-        return request, started, error
-    return request, started, None
+        return _Begun(request, started, guest, error)
+    return _Begun(request, started, guest)
 
 
 def main() -> None:
@@ -99,16 +110,16 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     faulthandler.register(WHERE)
-    offline = Offline()  # before there is a second thread
-    begun = ThreadPoolExecutor(1).submit(_begin)
+    offline = Offline(enforced=leave_network())  # before there is a second thread
+    begun = ThreadPoolExecutor(1).submit(_begin, enforced=offline.enforced)
     from groundplan.review.engine import serve
 
-    request, packs, error = begun.result()
+    request, packs, guest, error = begun.result()
     if request:  # empty if the arguments were invalid
         try:
             json.dump(
                 (
-                    serve(request, packs, offline)
+                    serve(request, packs, offline, guest)
                     if error is None
                     else {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
                 ),

@@ -44,13 +44,15 @@ def without_credentials(environment: Mapping[str, str]) -> dict[str, str]:
 class Offline:
     """The state of this process, once it has left the network.
 
-    Attributes:
+    Args:
         enforced: Whether the kernel keeps it, and what it starts, from the network.
+
+    Attributes:
         tried: Addresses that the program tried to reach, in their order.
     """
 
-    def __init__(self) -> None:
-        self.enforced = _leave()
+    def __init__(self, *, enforced: bool) -> None:
+        self.enforced = enforced
         self.tried: list[str] = []
         sys.addaudithook(self._watch)
 
@@ -69,7 +71,7 @@ class Offline:
         raise OSError(f"a review has no network; {address} was requested")
 
 
-def _leave() -> bool:
+def leave_network() -> bool:
     """Whether the process is in a network of its own now; it is tried in another process first, since one that is half
     way can't come back.
     """

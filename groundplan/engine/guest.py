@@ -173,8 +173,9 @@ def _place_in(root: Path) -> None:
     """Have older SDKs tell the line of the program that creates a resource: a fixed number of frames further out, they
     tell one of the provider's package.
     """
-    from pulumi.runtime import resource
+    from pulumi.runtime import resource as module
 
+    resource: Any = module
     if hasattr(resource, "_get_stack_trace") or not hasattr(resource, "_get_source_position"):
         return
     from pulumi.runtime.proto import source_pb2
@@ -188,7 +189,7 @@ def _place_in(root: Path) -> None:
             frame = frame.f_back  # type: ignore[assignment]
         return None
 
-    setattr(resource, "_get_source_position", position)
+    resource._get_source_position = position
 
 
 def _versions() -> dict[str, str]:

@@ -172,8 +172,11 @@ class _Engine:
         self._process.kill()
         _, said = self._process.communicate()
         frames = re.findall(r'File "([^"]+)", line (\d+)', said)
-        inside = [f"{file}:{line}" for file, line in frames if file.startswith(f"{self._root}/")]
+        inside = [f"{file}:{line}" for file, line in frames if self._is_own(file)]
         return inside[0] if inside else str(self._root)
+
+    def _is_own(self, file: str) -> bool:
+        return file.startswith(f"{self._root}/") and "site-packages" not in file
 
     def stop(self) -> None:
         """End it, if it still runs."""

@@ -17,6 +17,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 
+from groundplan.engine.aliases import Aliases
 from groundplan.engine.program import COMPUTED_INSIDE, DOCUMENTS, SECRET, engine_urn, project_name, run, run_file
 from groundplan.engine.transforms import Transforms
 from groundplan.engine.unknown import UNKNOWN
@@ -31,6 +32,7 @@ class Previewed:
         inputs: As sent to the provider, camel case; unknown values are ``UNKNOWN``.
         references: By input, the URNs of the resources that it comes from.
         aliases: URNs it may have had before.
+        ignore_changes, replace_on_changes: Paths of inputs.
         protect: Whether the engine refuses to delete it.
     """
 
@@ -45,6 +47,7 @@ class Previewed:
     protect: bool
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -66,6 +69,7 @@ class PreviewMonitor(MockMonitor):
         self.found: dict[str, Previewed] = {}
         self._lock = threading.Lock()
         self._transforms = Transforms()
+        self._aliases = Aliases()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The URN the engine would give."""
@@ -113,10 +117,11 @@ class PreviewMonitor(MockMonitor):
             custom=request.custom,
             inputs=_plain(json_format.MessageToDict(request.object)),
             dependencies=tuple(sorted(request.dependencies)),
-            aliases=tuple(request.aliasURNs),
+            aliases=tuple(self._aliases.of(urn, request)),
             protect=request.protect,
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
+            replace_on_changes=tuple(request.replaceOnChanges),
             references={
                 key: tuple(sorted(item.urns)) for key, item in request.propertyDependencies.items() if item.urns
             },

@@ -107,6 +107,10 @@ class ReviewMonitor(PreviewMonitor):
                 "protect": found.protect,
                 "remote": bool(request.remote),
                 "dependencies": list(found.dependencies),
+                "aliases": list(found.aliases),
+                "ignore_changes": list(found.ignore_changes),
+                "replace_on_changes": list(found.replace_on_changes),
+                "retain_on_delete": found.retain_on_delete,
             }
         )
         asked = self.for_packs.asked(found)

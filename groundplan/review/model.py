@@ -17,6 +17,9 @@ class Resource:
         inputs: Camel case; values known only after deployment are ``groundplan.engine.preview.UNKNOWN``.
         source: ``file:line`` of the Python that created it, below the project's folder.
         dependencies: URNs of the resources that its inputs come from.
+        aliases: URNs that it may have had before.
+        ignore_changes, replace_on_changes: Paths of inputs: a change of them is not made, or makes the resource anew.
+        retain_on_delete: Whether it stays in AWS when it is removed from the program.
     """
 
     urn: str
@@ -29,6 +32,10 @@ class Resource:
     protect: bool = False
     remote: bool = False
     dependencies: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    ignore_changes: list[str] = field(default_factory=list)
+    replace_on_changes: list[str] = field(default_factory=list)
+    retain_on_delete: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import re
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,25 +107,29 @@ def compare(revision: str, before: Review, now: Review) -> Comparison:
     Args:
         revision: Name of the earlier one.
     """
-    old, new = ({r.urn: r for r in item.resources if r.custom} for item in (before, now))
+    renamed = _renamed(before, now)
+    old, new = ({renamed.get(r.urn, r.urn): r for r in item.resources if r.custom} for item in (before, now))
     changes = [Change("added", r.type, r.name) for urn, r in new.items() if urn not in old]
     changes += [Change("gone", r.type, r.name, holds_data=_holds_data(r)) for urn, r in old.items() if urn not in new]
-    for urn, resource in new.items():
-        if urn in old and old[urn].inputs != resource.inputs:
-            keys = sorted({*old[urn].inputs, *resource.inputs})
-            changed = tuple(
-                key for key in keys if old[urn].inputs.get(key) != resource.inputs.get(key) and not key.startswith("__")
-            )
-            if changed:
-                replacing = tuple(key for key in changed if _replaces(old[urn], resource, key))
-                holds = _holds_data(resource)
-                changes.append(Change("changed", resource.type, resource.name, changed, replacing, holds))
+    changes += [_change(old[urn], resource) for urn, resource in new.items() if urn in old]
+    changes = [change for change in changes if change.what != "changed" or change.inputs]
+
+    names = {
+        r.name: _name(renamed[r.urn]) for r in before.resources if r.urn in renamed and r.type.startswith("aws:iam/")
+    }
+
+    def holder(who: str) -> str:
+        kind, _, name = who.partition(" ")
+        return f"{kind} {names.get(name, name)}"
 
     def grants(item: Review) -> dict[Any, Any]:
-        return {(g.who, g.service, g.access, g.actions, g.resources, g.conditions): g for g in item.grants}
+        return {(holder(g.who), g.service, g.access, g.actions, g.resources, g.conditions): g for g in item.grants}
 
     old_grants, new_grants = grants(before), grants(now)
-    old_findings, new_findings = ({finding.key: finding for finding in item.findings} for item in (before, now))
+    old_findings, new_findings = (
+        {dataclasses.replace(found, urn=renamed.get(found.urn, found.urn)).key: found for found in item.findings}
+        for item in (before, now)
+    )
     return Comparison(
         revision,
         tuple(sorted(changes, key=lambda change: (change.what, change.type, change.name))),
@@ -137,22 +143,76 @@ def compare(revision: str, before: Review, now: Review) -> Comparison:
     )
 
 
+def _renamed(before: Review, now: Review) -> dict[str, str]:
+    """Today's URN of the resources that had another one, by their aliases."""
+    old, new = ({resource.urn for resource in item.resources} for item in (before, now))
+    found = {}
+    for resource in now.resources:
+        former = next((urn for urn in resource.aliases if urn in old), None)
+        if former is not None and resource.urn not in old and former not in new:
+            found[former] = resource.urn
+    return found
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def _change(before: Resource, now: Resource) -> Change:
+    """The inputs that differ, without those whose changes the program has the engine ignore."""
+    paths = [
+        path
+        for path in _differing("", before.inputs, now.inputs)
+        if not path.startswith("__") and not _covered(path, now.ignore_changes)
+    ]
+    keys = dict.fromkeys(re.split(r"[.\[]", path)[0] for path in paths)
+    replacing = dict.fromkeys(re.split(r"[.\[]", path)[0] for path in paths if _replaces(before, now, path))
+    return Change("changed", now.type, now.name, tuple(keys), tuple(replacing), _holds_data(now))
+
+
 def _holds_data(resource: Resource) -> bool:
-    return resource.type in _DATA
+    return resource.type in _DATA and not resource.retain_on_delete
 
 
-def _replaces(before: Resource, now: Resource, key: str) -> bool:
+def _replaces(before: Resource, now: Resource, path: str) -> bool:
     """Whether the change of an input has the resource made anew; a value that is unknown before and after may stay."""
     from groundplan.local.provider.replacing import replaces
 
-    old, new = before.inputs.get(key), now.inputs.get(key)
-    return old is not None and old != UNKNOWN and any(replaces(now.type, path) for path in _differing(key, old, new))
+    old = before.inputs.get(re.split(r"[.\[]", path)[0])
+    return (
+        old is not None
+        and old != UNKNOWN
+        and (replaces(now.type, re.sub(r"\[\d+\]", "", path)) or _covered(path, now.replace_on_changes))
+    )
+
+
+def _covered(path: str, by: Iterable[str]) -> bool:
+    """Whether a path is one of some property paths, or below one; their parts may be stars.
+
+    https://www.pulumi.com/docs/iac/concepts/miscellaneous/property-paths/
+    """
+    parts = _parts(path)
+    return any(
+        len(wanted) <= len(parts) and all(one in ("*", part) for one, part in zip(wanted, parts, strict=False))
+        for wanted in map(_parts, by)
+    )
+
+
+def _parts(path: str) -> list[str]:
+    return [quoted or plain for quoted, plain in re.findall(r"\[\"((?:[^\"\\]|\\.)*)\"\]|([^.\[\]]+)", path)]
 
 
 def _differing(path: str, old: Any, new: Any) -> Iterator[str]:
     """The paths below an input that differ."""
+    if old == new:
+        return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _differing(f"{path}.{key}", old.get(key), new.get(key)) if old.get(key) != new.get(key) else ()
+            part = key if re.fullmatch(r"[\w-]+", key) else f'["{key}"]'
+            dot = "." if path and not part.startswith("[") else ""
+            yield from _differing(f"{path}{dot}{part}", old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from _differing(f"{path}[{index}]", one, other)
     else:
         yield path

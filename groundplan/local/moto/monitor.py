@@ -21,6 +21,7 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
+from groundplan.engine.aliases import Aliases
 from groundplan.engine.program import DOCUMENTS, SECRET, engine_urn
 from groundplan.engine.transforms import Transforms
 from groundplan.local.moto.lookups import look_up
@@ -80,7 +81,7 @@ class LocalMonitor(MockMonitor):
         self._maker = Maker(cloud)
         self.records: dict[str, Record] = {}
         self._renamed: set[str] = set()
-        self._former: dict[str, list[str]] = {}
+        self._aliases = Aliases()
         self._lock = threading.Lock()
         self._transforms = Transforms()
 
@@ -104,7 +105,7 @@ class LocalMonitor(MockMonitor):
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
         self._transforms.apply(urn, request)
-        former = self._former[urn] = self._former_urns(request)
+        former = self._aliases.of(urn, request)
         self._renamed.update(former)
         _ensure_event_loop()  # type: ignore[no-untyped-call]
         wrapped = rpc.deserialize_properties(request.object)
@@ -148,26 +149,6 @@ class LocalMonitor(MockMonitor):
             if _is_secret(value):
                 answer[key] = request.object[key]
         return resource_pb2.RegisterResourceResponse(urn=urn, id=record.id, object=answer)
-
-    def _former_urns(self, request: Any) -> list[str]:
-        """URNs that the resource may have had, by its own aliases and by those of its parent, as the engine computes
-        them.
-
-        https://www.pulumi.com/docs/iac/concepts/resources/options/aliases/
-        """
-        found = list(request.aliasURNs)
-        for alias in request.aliases:
-            spec = alias.spec
-            parent = "" if spec.noParent else spec.parentUrn or request.parent
-            found.append(alias.urn or engine_urn(parent, spec.type or request.type, spec.name or request.name))
-        parent_name = request.parent.split("::")[-1]
-        for parent in self._former.get(request.parent, []):
-            # A child that is named after its parent was named after the parent's former name.
-            tail = request.name[len(parent_name) :] if request.name.startswith(parent_name) else None
-            found.append(
-                engine_urn(parent, request.type, request.name if tail is None else parent.split("::")[-1] + tail)
-            )
-        return found
 
     def _make(self, record: Record, inputs: Inputs, known: Record | None) -> None:
         rule = rule_for(record.type)

@@ -222,6 +222,7 @@ OF_THE_REVIEW = (
     "iam-unknown-action",
     "iam-unknown-operator",
     "iam-unknown-condition",
+    "iam-condition-absent",
     "iam-resource-ignored",
     "iam-resource-named",
     "iam-resource-mismatch",

@@ -7,6 +7,7 @@ Authorization Reference). The paths of privilege escalation follow Rhino Securit
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import json
 import re
@@ -15,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from groundplan.engine.unknown import UNKNOWN
+from groundplan.review import condition_keys
 from groundplan.review.model import Finding, Grant, Resource
 from policies.iam.actions import action_details, reference
 from policies.iam.matching import patterns_meet
@@ -292,14 +294,7 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
             continue  # a star is checked by the pack; MSK's actions are listed under another name
         known = [found for found in expand(action) if action_details(found)]
         if not known:
-            yield _finding(
-                resource,
-                "iam-unknown-action",
-                "Every action exists",
-                "high",
-                f"AWS has no action {action}",
-                "Correct its name.",
-            )
+            yield _unknown_action(resource, action)
             continue
         if statement.get("Effect") == "Allow":
             yield from _resource_faults(resource, statement, action, known)
@@ -317,35 +312,54 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
                 "Correct its name.",
             )
         for key in tests:
-            if not _key_exists(str(key), _listed(statement.get("Action"))):
-                yield _finding(
-                    resource,
-                    "iam-unknown-condition",
-                    "Every condition key exists",
-                    "high",
-                    f"No action of the statement has the condition key {key}: the statement never matches, or always",
-                    "Correct its name.",
-                )
+            yield from _key_faults(resource, statement, operator, str(key))
 
 
-def _key_exists(key: str, actions: list[str]) -> bool:
-    prefix = key.partition(":")[0].lower()
-    if prefix == "aws" or "/" in key or ":" not in key or "." in prefix:
-        return True  # global keys, tags, tokens of federated providers
-    services = {action.partition(":")[0].lower() for action in actions} | {prefix}
-    data = reference()
-    for service in services:
-        if data.services.service_exists(service):
-            known = {
-                name.lower().partition("<")[0].partition("$")[0]
-                for name in data.conditions.get_condition_keys_for_service(service)
-            }
-            if key.lower() in known or any(
-                name and name.endswith((":", "/")) and key.lower().startswith(name) for name in known
-            ):
-                return True
-    # kms:EncryptionContext:key and the like
-    return key.count(":") > 1
+def _unknown_action(resource: Resource, action: str) -> Finding:
+    """A service that the reference does not list may be newer than it, or retired; one with a similar name is meant."""
+    service, services = action.partition(":")[0].lower(), reference().services
+    meant = difflib.get_close_matches(service, services.get_service_keys(), 1, 0.8)
+    if services.service_exists(service) or meant:
+        severity, message = "high", f"AWS has no action {action}"
+    else:
+        severity, message = "medium", f"AWS's list of {reference().data_updated_at():%Y-%m-%d} has no service {service}"
+    fix = "Correct its name." if services.service_exists(service) or not meant else f"Write {meant[0]}:…"
+    return _finding(resource, "iam-unknown-action", "Every action exists", severity, message, fix)
+
+
+def _key_faults(resource: Resource, statement: dict[str, Any], operator: str, key: str) -> Iterator[Finding]:
+    actions = _listed(statement.get("Action"))
+    if not condition_keys.exists(key, actions):
+        meant = condition_keys.similar(key)
+        yield _finding(
+            resource,
+            "iam-unknown-condition",
+            "Every condition key exists",
+            "high",
+            f"AWS has no condition key {key}: {_without_a_value(operator)}",
+            f"Write {meant}." if meant else "Correct its name.",
+        )
+        return
+    known = [found for action in actions for found in expand(action)]
+    if not known or any(action == "*" or not action_details(found) for action in actions for found in expand(action)):
+        return
+    if not condition_keys.in_requests(key, known):
+        named = ", ".join(actions[:3]) + (f" or {len(actions) - 3} others" if len(actions) > 3 else "")
+        yield _finding(
+            resource,
+            "iam-condition-absent",
+            "Conditions test what requests have",
+            "medium",
+            f"No request of {named} has the condition key {key}: {_without_a_value(operator)}",
+            "Test it in a statement of the actions that have it, or test another key.",
+        )
+
+
+def _without_a_value(operator: str) -> str:
+    """What a condition on a key comes to that no request has."""
+    plain = operator.rpartition(":")[2].lower()
+    always = operator.lower().startswith("forallvalues") or "not" in plain or plain.endswith("ifexists")
+    return "the condition always holds" if always else "the condition never holds"
 
 
 def _resource_faults(resource: Resource, statement: dict[str, Any], action: str, known: list[str]) -> Iterator[Finding]:

@@ -192,6 +192,8 @@ _RULES = (
     "aws:ec2/securityGroup:SecurityGroup",
     "aws:ec2/securityGroupRule:SecurityGroupRule",
 )
+_LIST = "aws:ec2/managedPrefixList:ManagedPrefixList"
+_ENTRY = "aws:ec2/managedPrefixListEntry:ManagedPrefixListEntry"
 _WEB = (80, 443)  # what FSBP EC2.18 leaves open to everybody
 
 
@@ -226,6 +228,40 @@ def web_ingress(props: Props) -> Iterator[str]:
     for text, ports, is_web in _open_rules(props):
         if is_web:
             yield f"Traffic from {text} to {ports} is allowed in"
+
+
+@EXPOSURE.each(
+    "no-open-prefix-list",
+    "No security group lets the internet in by a list of ranges",
+    *_RULES,
+    beside=(_LIST, _ENTRY),
+    severity="critical",
+    rules=("CIS AWS 6.3", "CIS AWS 6.4", "FSBP EC2.18", "FSBP EC2.19"),
+    fix="Take the range out of the prefix list, or name another list in the rule.",
+    risk="Attackers reach the service, though the rule itself looks as if it named a few known networks",
+    url="https://docs.aws.amazon.com/vpc/latest/userguide/managed-prefix-lists.html",
+)
+def no_open_prefix_list(item: Item, stack: Stack) -> Iterator[str]:
+    """No prefix list that a rule names holds the internet, except for a web server's rule."""
+    if item.props.get("type") == "egress":
+        return
+    rules = listed(item.props.get("ingress")) if given(item.props, "ingress") else [item.props]
+    named = [_ports(rule) for rule in rules if given(rule, "prefixListIds") or given(rule, "prefixListId")]
+    ports = [text for text, is_web in named if not is_web]
+    for prefix_list in _lists_of(item, stack) if ports else ():
+        entries = [*listed(prefix_list.props.get("entries")), *_entries_of(prefix_list, stack)]
+        for text in internet_among(str(entry["cidr"]) for entry in entries):
+            yield f"Traffic from {text}, which the prefix list {prefix_list.name} holds, to {ports[0]} is allowed in"
+
+
+def _lists_of(item: Item, stack: Stack) -> list[Item]:
+    found = [one for key in ("ingress", "prefixListIds", "prefixListId") for one in stack.about(item, key, _LIST)]
+    return list({one.urn: one for one in found}.values())
+
+
+def _entries_of(prefix_list: Item, stack: Stack) -> list[Props]:
+    """Entries that are resources of their own."""
+    return [entry.props for entry in stack.companions(prefix_list, _ENTRY, "prefixListId")]
 
 
 def _open_rules(props: Props) -> Iterator[tuple[str, str, bool]]:

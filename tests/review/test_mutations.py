@@ -54,6 +54,7 @@ NOT_OURS = {
     "k8s-rbac-narrow",
     "feature-store-encrypted",
     "network-acl-closed",
+    "no-open-prefix-list",
     "transit-named",
     "password-policy-strong",
     "disks-encrypted-by-default",

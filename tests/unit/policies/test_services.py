@@ -676,6 +676,16 @@ def of(kind: str, name: str, key: str, target: str, **props: Any) -> tuple[Any, 
     return (kind, name, {key: U, **props}, {key: (f"urn::{target}",)})
 
 
+def prefixes(*ranges: str) -> tuple[Any, ...]:
+    """A prefix list ``l``."""
+    kind = "aws:ec2/managedPrefixList:ManagedPrefixList"
+    return kind, "l", {"addressFamily": "IPv4", "maxEntries": 5, "entries": [{"cidr": text} for text in ranges]}
+
+
+INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+GROUP, OLD_RULE = "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/securityGroupRule:SecurityGroupRule"
+ENTRY = "aws:ec2/managedPrefixListEntry:ManagedPrefixListEntry"
+SSH = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
 DEFAULT = "aws:ebs/encryptionByDefault:EncryptionByDefault"
 # Control: a stack that passes, a stack that fails.
 TOGETHER: dict[str, list[tuple[list[Any], list[Any]]]] = {
@@ -687,6 +697,43 @@ TOGETHER: dict[str, list[tuple[list[Any], list[Any]]]] = {
             ],
             [("aws:ecr/repository:Repository", "r", {})],
         )
+    ],
+    "no-open-prefix-list": [
+        (
+            [prefixes("10.0.0.0/8", "203.0.113.0/24"), of(INGRESS, "r", "prefixListId", "l", **SSH)],
+            [prefixes("10.0.0.0/8", "0.0.0.0/0"), of(INGRESS, "r", "prefixListId", "l", **SSH)],
+        ),
+        (
+            [prefixes("0.0.0.0/0"), of(INGRESS, "r", "prefixListId", "l", **{**SSH, "fromPort": 443, "toPort": 443})],
+            [prefixes("0.0.0.0/1", "128.0.0.0/1"), of(INGRESS, "r", "prefixListId", "l", ipProtocol="-1")],
+        ),
+        (
+            [
+                prefixes("0.0.0.0/0"),
+                (GROUP, "g", {"ingress": [{"protocol": "tcp", "cidrBlocks": ["10.0.0.0/8"], "fromPort": 22}]}),
+            ],
+            [
+                prefixes("0.0.0.0/0"),
+                (
+                    GROUP,
+                    "g",
+                    {"ingress": [{"protocol": "tcp", "prefixListIds": [U], "fromPort": 22, "toPort": 22}]},
+                    {"ingress": ("urn::l",)},
+                ),
+            ],
+        ),
+        (
+            [
+                prefixes(),
+                of(ENTRY, "e", "prefixListId", "l", cidr="::/0"),
+                of(OLD_RULE, "r", "prefixListIds", "l", type="egress", protocol="-1", fromPort=0, toPort=0),
+            ],
+            [
+                prefixes(),
+                of(ENTRY, "e", "prefixListId", "l", cidr="::/0"),
+                of(OLD_RULE, "r", "prefixListIds", "l", type="ingress", protocol="-1", fromPort=0, toPort=0),
+            ],
+        ),
     ],
     "api-authorized": [
         (

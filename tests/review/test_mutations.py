@@ -54,7 +54,6 @@ NOT_OURS = {
     "k8s-rbac-narrow",
     "feature-store-encrypted",
     "network-acl-closed",
-    "no-open-prefix-list",
     "transit-named",
     "password-policy-strong",
     "disks-encrypted-by-default",
@@ -233,6 +232,7 @@ def _pod(change: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
 
 MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "no-open-prefix-list": lambda found: [*found, *_open_to_a_list()],
     "s3-tls-only": _without(":BucketPolicy"),
     "s3-versioned": _without(":BucketVersioning"),
     "vpc-flow-logged": _without(":FlowLog"),
@@ -286,6 +286,17 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
         "v1:Deployment", _container({"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]})
     ),
 }
+
+
+def _open_to_a_list() -> list[Resource]:
+    """A prefix list, and a rule that names it."""
+    rule = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+    entries = {"entries": [{"cidr": "0.0.0.0/0"}]}
+    inputs = {"ipProtocol": "-1", "prefixListId": UNKNOWN_STRING_VALUE}
+    return [
+        ("aws:ec2/managedPrefixList:ManagedPrefixList", "all", entries, False, "urn::all", {}),
+        (rule, "open", inputs, False, "urn::open", {"prefixListId": ("urn::all",)}),
+    ]
 
 
 def _governance(item: Any) -> Any:

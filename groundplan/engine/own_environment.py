@@ -105,11 +105,6 @@ class Guest:
             )
         return found
 
-    def stop(self) -> None:
-        """End it, if it still runs."""
-        self._process.kill()
-        self._process.wait()
-
 
 def _environment(request: Mapping[str, Any], python: str) -> dict[str, str]:
     """As in the project's activated environment, without what this process's own has added."""

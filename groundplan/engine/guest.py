@@ -82,7 +82,7 @@ def raised(error: BaseException, root: Path, into: str) -> dict[str, str]:
         frames = [
             frame
             for frame in traceback.extract_tb(cause.__dict__.get("_raised_at", cause.__traceback__))
-            if frame.filename.startswith(f"{root}/") and "site-packages" not in frame.filename
+            if in_project(frame.filename, root)
         ]
         if frames:
             place, shown = f"{frames[-1].filename}:{frames[-1].lineno}", cause
@@ -91,6 +91,11 @@ def raised(error: BaseException, root: Path, into: str) -> dict[str, str]:
     if isinstance(shown, ModuleNotFoundError):
         fix = f"install what the program needs into {into}: pip install {str(shown.name).replace('_', '-')}"
     return {"what": f"the program raised {type(shown).__name__}: {shown}", "where": place or str(root), "fix": fix}
+
+
+def in_project(file: str, root: Path) -> bool:
+    """Whether a file is the project's own, and not of a package that is installed below its folder."""
+    return file.startswith(f"{root}/") and "site-packages" not in file
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -184,7 +189,7 @@ def _place_in(root: Path) -> None:
         frame = sys._getframe(1)
         while frame is not None:
             file = frame.f_code.co_filename
-            if file.startswith(f"{root}/") and "site-packages" not in file:
+            if in_project(file, root):
                 return source_pb2.SourcePosition(uri=Path(file).as_uri(), line=frame.f_lineno)
             frame = frame.f_back  # type: ignore[assignment]
         return None

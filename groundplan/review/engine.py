@@ -15,7 +15,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan.engine.guest import Missing, raised, run_program
+from groundplan.engine.guest import Missing, in_project, raised, run_program
 from groundplan.engine.offline import Offline
 from groundplan.engine.own_environment import Guest
 from groundplan.engine.preview import Previewed, PreviewMonitor
@@ -123,7 +123,7 @@ class ReviewMonitor(PreviewMonitor):
         """The innermost frame inside the project."""
         for place in [frame.pc for frame in request.stackTrace.frames] or [request.sourcePosition]:  # of older SDKs
             path = place.uri.removeprefix("file://")
-            if path.startswith(f"{self._root}/") and "site-packages" not in path:
+            if in_project(path, self._root):
                 return f"{path.removeprefix(f'{self._root}/')}:{place.line}"
         return ""
 

@@ -341,7 +341,7 @@ def _key_faults(resource: Resource, statement: dict[str, Any], operator: str, ke
         )
         return
     known = [found for action in actions for found in expand(action)]
-    if not known or any(action == "*" or not action_details(found) for action in actions for found in expand(action)):
+    if not known or "*" in actions or not all(map(action_details, known)):
         return
     if not condition_keys.in_requests(key, known):
         named = ", ".join(actions[:3]) + (f" or {len(actions) - 3} others" if len(actions) > 3 else "")

@@ -165,8 +165,8 @@ def _change(before: Resource, now: Resource) -> Change:
         for path in _differing("", before.inputs, now.inputs)
         if not path.startswith("__") and not _covered(path, now.ignore_changes)
     ]
-    keys = dict.fromkeys(re.split(r"[.\[]", path)[0] for path in paths)
-    replacing = dict.fromkeys(re.split(r"[.\[]", path)[0] for path in paths if _replaces(before, now, path))
+    keys = dict.fromkeys(map(_key, paths))
+    replacing = dict.fromkeys(_key(path) for path in paths if _replaces(before, now, path))
     return Change("changed", now.type, now.name, tuple(keys), tuple(replacing), _holds_data(now))
 
 
@@ -178,7 +178,7 @@ def _replaces(before: Resource, now: Resource, path: str) -> bool:
     """Whether the change of an input has the resource made anew; a value that is unknown before and after may stay."""
     from groundplan.local.provider.replacing import replaces
 
-    old = before.inputs.get(re.split(r"[.\[]", path)[0])
+    old = before.inputs.get(_key(path))
     return (
         old is not None
         and old != UNKNOWN
@@ -196,6 +196,11 @@ def _covered(path: str, by: Iterable[str]) -> bool:
         len(wanted) <= len(parts) and all(one in ("*", part) for one, part in zip(wanted, parts, strict=False))
         for wanted in map(_parts, by)
     )
+
+
+def _key(path: str) -> str:
+    """The input that a path begins with."""
+    return re.split(r"[.\[]", path)[0]
 
 
 def _parts(path: str) -> list[str]:

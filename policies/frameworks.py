@@ -20,6 +20,7 @@ class Requirement:
         people: What must be done in addition to, or instead of, code; empty where code is enough.
         who: Who must do it.
         every: How often.
+        tested: Whether a penetration test, of which there is dated evidence, is (a part of) what must be done.
     """
 
     reference: str
@@ -27,8 +28,10 @@ class Requirement:
     people: str = ""
     who: str = ""
     every: str = ""
+    tested: bool = False
 
 
+PENETRATION_TEST = "penetration-test-due"  # the finding that there is no evidence of one
 LEGAL, SECURITY, OPERATIONS, HR, OWNERS, FINANCE = (
     "Legal",
     "Security",
@@ -112,7 +115,9 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
             OPERATIONS,
             "each quarter",
         ),
-        Requirement("GDPR 32(1)(d)", "Security is tested regularly", "Penetration test", SECURITY, "each quarter"),
+        Requirement(
+            "GDPR 32(1)(d)", "Security is tested regularly", "Penetration test", SECURITY, "each quarter", tested=True
+        ),
         Requirement(
             "GDPR 32(4)",
             "People process data only as instructed",
@@ -189,6 +194,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
             "Evaluation, with a penetration test",
             SECURITY,
             "each quarter",
+            tested=True,
         ),
         Requirement(
             "HIPAA 164.310",
@@ -269,6 +275,7 @@ REQUIREMENTS: dict[str, tuple[Requirement, ...]] = {
             "Penetration test; read the image scans",
             SECURITY,
             "each quarter",
+            tested=True,
         ),
         Requirement("SOC 2 CC7.2", "Anomalies are detected", "Respond to alarms", OPERATIONS, "always"),
         Requirement("SOC 2 CC7.3", "Incidents are handled", "Practice incident response", SECURITY, "each year"),
@@ -306,6 +313,7 @@ class CheckItem:
     people: str = ""
     who: str = ""
     every: str = ""
+    tested: bool = False
 
 
 CHECKLIST = (
@@ -398,5 +406,6 @@ CHECKLIST = (
         "Commission it, and fix what it finds; for most services AWS's policy allows it without prior approval",
         SECURITY,
         "each quarter",
+        tested=True,
     ),
 )

@@ -92,11 +92,9 @@ def _load(config: Mapping[str, str]) -> None:
     import rich.console
     import rich.table  # noqa: F401
 
-    import groundplan.review.cost
-    import groundplan.review.formats
-    import groundplan.review.iam  # noqa: F401
-
     if "groundplan:objectives" in config:
+        import kubernetes_validate  # noqa: F401
+
         import infra.design  # noqa: F401
 
 
@@ -270,10 +268,16 @@ def _complete(
 
         findings += of_permissions(held, {resource.urn: resource.source for resource in resources})
         findings += _pod_faults(held.resources)
+    today, evidence = datetime.datetime.now(datetime.UTC).date(), tuple[str, ...]()
+    if isinstance(objectives := _parsed(config, "groundplan:objectives"), dict):
+        from groundplan.review.penetration_tests import judge
+
+        untested, evidence = judge(project.root, objectives, stack, today)
+        findings += untested
     if waivers := _parsed(config, "groundplan:waivers"):
         from policies.settings import read_settings  # loads the SDK, which takes a while
 
-        settings, today = read_settings(None, waivers, stack), datetime.datetime.now(datetime.UTC).date()
+        settings = read_settings(None, waivers, stack)
         findings = [_waived(finding, settings, today) for finding in findings]
     policies = [policy for pack in answer["packs"] for policy in pack["policies"]]
     check_selected(demands, [*policies, *({"id": f.policy, "family": f.family, "law": f.law} for f in findings)])
@@ -344,6 +348,7 @@ def _complete(
         may=held.may if held is not None else (),
         uncovered=_uncovered(resources, policies),
         folder=below_repository(project.root),
+        evidence=evidence,
     )
 
 

@@ -15,12 +15,13 @@ from groundplan.review.formats.page import STYLE, html_table
 from groundplan.review.model import Finding, Review
 from policies.control import Control
 from policies.controls import CONTROLS
-from policies.frameworks import CHECKLIST, REQUIREMENTS, Requirement
+from policies.frameworks import CHECKLIST, PENETRATION_TEST, REQUIREMENTS, Requirement
 from policies.settings import REGIMES, Settings
 from spec.errors import UsageError
 
 _STATES = {
     "failing": ("bad", "a control reports a finding"),
+    "due": ("bad", "what must be done manually has no dated evidence, or is overdue"),
     "waived": ("warn", "satisfied except for accepted exceptions"),
     "satisfied": ("good", "every control is satisfied"),
     "nothing to check": ("dim", "the stack has no resource that a control checks"),
@@ -74,14 +75,14 @@ def checklist(review: Review, settings: Settings) -> list[Evidence]:
     """Rows of the security check-list."""
     rows = []
     for item in CHECKLIST:
-        rule = Requirement(item.subject, item.asked, item.people, item.who, item.every)
+        rule = Requirement(item.subject, item.asked, item.people, item.who, item.every, item.tested)
         rows.append(_row(review, settings, rule, [CONTROLS[name] for name in item.controls if name in CONTROLS]))
     return rows
 
 
 def _row(review: Review, settings: Settings, rule: Requirement, controls: list[Control]) -> Evidence:
     held = [control for control in controls if settings.applies(control)]
-    ids = {control.id for control in held}
+    ids = {control.id for control in held} | ({PENETRATION_TEST} if rule.tested else set())
     found = [finding for finding in review.findings if finding.policy in ids]
     open_, waived = tuple(f for f in found if not f.waived), tuple(f for f in found if f.waived)
     wrong = {(finding.policy, finding.urn) for finding in found}
@@ -101,10 +102,14 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
             if control.stack_check and control.id not in {policy for policy, _ in (*wrong, *undecided)}
         }
     )
-    if not held:
+    if rule.tested:
+        satisfied = [*satisfied, *review.evidence]
+    if not held and not found and not satisfied:
         state = "manual"
-    elif open_:
+    elif any(finding.policy != PENETRATION_TEST for finding in open_):
         state = "failing"
+    elif open_:
+        state = "due"
     elif waived:
         state = "waived"
     else:
@@ -114,7 +119,7 @@ def _row(review: Review, settings: Settings, rule: Requirement, controls: list[C
         rule.reference,
         rule.text,
         state,
-        tuple(sorted(ids)),
+        tuple(sorted(control.id for control in held)),
         tuple(satisfied),
         open_,
         waived,

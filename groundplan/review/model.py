@@ -215,6 +215,7 @@ class Review:
     Attributes:
         may: Who may do which sensitive operations, as sentences; empty where the project has no record of calls.
         uncovered: Types of the program that no control looks at, with their numbers.
+        evidence: Files of the project that show what was done manually.
         folder: The project's folder below the root of its repository; empty where it is the root.
     """
 
@@ -233,6 +234,7 @@ class Review:
     may: tuple[str, ...] = ()
     uncovered: tuple[tuple[str, int], ...] = ()
     folder: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def blocking(self) -> list[Finding]:

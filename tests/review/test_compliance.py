@@ -42,7 +42,7 @@ def test_each_framework_has_a_page_and_a_table(prod: Review, settings: Settings,
 def test_what_no_program_can_do_is_said_with_who_must(prod: Review, settings: Settings) -> None:
     rows = {row.reference: row for row in evidence(prod, settings, "GDPR")}
     assert (rows["GDPR 32(1)(d)"].state, rows["GDPR 32(1)(d)"].who, rows["GDPR 32(1)(d)"].every) == (
-        "manual",
+        "due",
         "Security",
         "each quarter",
     )

@@ -69,11 +69,9 @@ def prod() -> Review:
 
 
 def test_the_prod_stack_is_clean(prod: Review) -> None:
-    assert prod.passed and not [finding for finding in prod.findings if not finding.waived] and not prod.undecided
-    assert {finding.policy for finding in prod.findings} == {
-        "secret-rotates",
-        "k8s-pod-security",
-    }, "both waived in the stack file"
+    assert prod.passed and not prod.undecided
+    assert {finding.policy for finding in prod.findings if not finding.waived} == {"penetration-test-due"}
+    assert {finding.policy for finding in prod.findings if finding.waived} == {"secret-rotates", "k8s-pod-security"}
     assert prod.cost.basis == "design" and prod.cost.budget_usd == 10_000 and 1_000 < prod.cost.monthly_usd < 10_000
     auditor = [grant for grant in prod.grants if grant.who == "role groundplan-prod-auditor"]
     assert auditor and all(grant.access in ("List", "Read") or "kms:Decrypt" in grant.actions for grant in auditor)
@@ -196,8 +194,8 @@ def test_sarif_holds_to_its_schema_and_points_at_python(prod: Review, pulumi_pro
         "__main__.py",
     )
     assert place["region"]["startLine"] > 1
-    suppressed = json.loads(as_sarif(prod))["runs"][0]["results"]
-    assert all(item["suppressions"][0]["justification"] for item in suppressed)
+    suppressed = [item for item in json.loads(as_sarif(prod))["runs"][0]["results"] if "suppressions" in item]
+    assert len(suppressed) == 2 and all(item["suppressions"][0]["justification"] for item in suppressed)
 
 
 def test_the_other_formats_say_the_same(prod: Review, pulumi_program: Program) -> None:

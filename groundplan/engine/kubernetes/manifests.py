@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groundplan.engine.kubernetes.custom_resources import SPECS, Metadata
-from groundplan.engine.preview import preview
 from groundplan.engine.unknown import UNKNOWN
 from spec.errors import UsageError
 from spec.objectives import load_config
@@ -98,6 +97,8 @@ def render(root: Path, stack: str, out: Path) -> Rendered:
     _check_folder(out)
     config = load_config(root, stack)
     config.pop("kubernetes:renderYamlToDirectory", None)  # with it a program creates no charts
+    from groundplan.engine.preview import preview  # loads the SDK
+
     manifests, charts = collect(preview(root, stack, config=config))
     items: list[Manifest | Chart] = [*manifests, *charts]
     found = Rendered(

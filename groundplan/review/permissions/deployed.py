@@ -6,7 +6,6 @@ A preview leaves ARNs unknown, so a policy that names a key by its ARN can't be 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,54 +16,16 @@ from pulumi.runtime.proto import resource_pb2
 from groundplan.engine.preview import Previewed, PreviewMonitor
 from groundplan.engine.program import DOCUMENTS, project_name, run, run_file
 from groundplan.engine.resource_types import made_up, resource_type
-
-# What follows service, region and account in an ARN, where it is not the resource's name: `{name}` its physical name,
-# `{id}` a unique number.
-_ARNS = {
-    "aws:s3/bucket:Bucket": ("bucket", "arn:aws:s3:::{name}"),
-    "aws:kms/key:Key": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
-    "aws:kms/replicaKey:ReplicaKey": ("", "arn:aws:kms:{region}:{account}:key/{id}"),
-    "aws:iam/role:Role": ("name", "arn:aws:iam::{account}:role/{name}"),
-    "aws:iam/policy:Policy": ("name", "arn:aws:iam::{account}:policy/{name}"),
-    "aws:sns/topic:Topic": ("name", "arn:aws:sns:{region}:{account}:{name}"),
-    "aws:sqs/queue:Queue": ("name", "arn:aws:sqs:{region}:{account}:{name}"),
-    "aws:dynamodb/table:Table": ("name", "arn:aws:dynamodb:{region}:{account}:table/{name}"),
-    "aws:ecr/repository:Repository": ("name", "arn:aws:ecr:{region}:{account}:repository/{name}"),
-    "aws:secretsmanager/secret:Secret": ("name", "arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbCdEf"),
-    "aws:eks/cluster:Cluster": ("name", "arn:aws:eks:{region}:{account}:cluster/{name}"),
-    "aws:msk/cluster:Cluster": ("clusterName", "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}"),
-    "aws:msk/serverlessCluster:ServerlessCluster": (
-        "clusterName",
-        "arn:aws:kafka:{region}:{account}:cluster/{name}/{id}",
-    ),
-    "aws:cloudwatch/logGroup:LogGroup": ("name", "arn:aws:logs:{region}:{account}:log-group:{name}"),
-    "aws:codebuild/project:Project": ("name", "arn:aws:codebuild:{region}:{account}:project/{name}"),
-    "aws:lambda/function:Function": ("name", "arn:aws:lambda:{region}:{account}:function:{name}"),
-    "aws:sagemaker/pipeline:Pipeline": ("pipelineName", "arn:aws:sagemaker:{region}:{account}:pipeline/{name}"),
-    "aws:rds/instance:Instance": ("identifier", "arn:aws:rds:{region}:{account}:db:{name}"),
-    "aws:cloudtrail/trail:Trail": ("name", "arn:aws:cloudtrail:{region}:{account}:trail/{name}"),
-}
-
-
-def arn_of(found: Any, region: str, account: str) -> str:
-    """ARN of a resource; empty for types that no permission names."""
-    if found.type not in _ARNS:
-        return ""
-    key, form = _ARNS[found.type]
-    return form.format(region=region, account=account, id=_number(found.urn), name=found.inputs.get(key, found.name))
-
-
-def _number(urn: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, urn))
+from groundplan.review.permissions.arns import ARNS, arn_of, number_of
 
 
 def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
     of = resource_type(found.type)
     outputs = made_up(of, found.name, region, account) if of else {}
-    number = _number(found.urn)
+    number = number_of(found.urn)
     if arn := arn_of(found, region, account):
         outputs["arn"] = arn
-        if key := _ARNS[found.type][0]:
+        if key := ARNS[found.type][0]:
             outputs[key] = found.name  # where the program gives none
     if found.type.startswith("aws:rds/"):  # RDS creates the master user's secret, and names it
         outputs["masterUserSecrets"] = [
@@ -99,7 +60,7 @@ class DeployedMonitor(PreviewMonitor):
         for key in DOCUMENTS:  # the provider converts a structure to text
             if key in given.fields and given.fields[key].HasField("struct_value"):
                 given[key] = "{}"
-        name = _ARNS.get(found.type, ("", ""))[0]
+        name = ARNS.get(found.type, ("", ""))[0]
         id_ = (
             outputs.get("keyId")
             or found.inputs.get(name)

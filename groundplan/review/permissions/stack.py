@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from groundplan.engine.kubernetes import manifests
+from groundplan.review.permissions.arns import arn_of
 from policies.iam import Policies, Policy, read
 from policies.iam.actions import service_of
 
@@ -181,8 +182,6 @@ def _read(document: Any, name: str) -> Policy:
 
 def stack_of(resources: Iterable[Made], project: str, name: str, account: str, region: str) -> Stack:
     """A stack from its program's resources (``groundplan.review.permissions.deployed``)."""
-    from groundplan.review.permissions.deployed import arn_of
-
     found = Stack(project, name, account, region)
     everything = list(resources)
     arns = {item.urn: arn_of(item, region, account) for item in everything}

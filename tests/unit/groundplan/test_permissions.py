@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from groundplan.review.permissions.arns import arn_of
 from groundplan.review.permissions.check import check, unused
-from groundplan.review.permissions.deployed import arn_of
 from groundplan.review.permissions.record import Call
 from groundplan.review.permissions.stack import Stack, stack_of
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import jsonschema
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from pipelines.data.masking import Masker
 from pipelines.data.people import token
 from pipelines.data.raw_zone import _as_now, parquet, read_parquet
 from pipelines.steps.quality import prepare
-from spec.contracts import Contract
+from spec.contracts import Contract, types
 from spec.contracts.compatibility import breaks
 from spec.contracts.document import Document
 from spec.contracts.reading import read
@@ -239,3 +241,23 @@ def test_whatever_stands_in_a_contract_it_is_read_or_refused_in_words(data: st.D
     assert all(fault.says and fault.file == "c.json" for fault in found.faults) and not (
         found.faults and found.contracts
     )
+
+
+_PATTERNS = st.lists(
+    st.sampled_from(
+        [*"ab09_ -:/.^$[]{},*+?\\dws", "{2}", "{1,3}", "{,3}", "{3,1}", "[a-z]", "[^0-9]", "[z-a]", "[]a]", "[[:a:]]"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=2000)
+@given(pattern=_PATTERNS)
+def test_a_pattern_that_is_accepted_without_arrow_is_one_for_arrow(pattern: str) -> None:
+    if not types._SAME_IN_BOTH.fullmatch(pattern):
+        return
+    try:
+        re.compile(pattern)
+    except re.error:
+        return
+    pc.match_substring_regex(pa.array([""]), pattern)  # raises where RE2 does not accept it

@@ -1,5 +1,5 @@
-"""Makes the pack fast for a review: the SDK decodes a resource once, not once for each policy, and runs only the
-policies for its type.
+"""Makes the pack fast for a review: the SDK decodes a resource once, not once for each policy, runs only the policies
+for its type, and judges a stack's resources in one call: for thousands, the calls took most of the time.
 
 It replaces private parts of the SDK, so it is only for reviews, which set ``SWITCH``; under ``pulumi up`` the SDK is
 unchanged.
@@ -16,6 +16,7 @@ from typing import Any
 import pulumi_policy.policy as sdk
 
 from policies.controls import CONTROLS
+from policies.settings import EACH_RESOURCE
 from policies.type_names import canonical
 
 SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack only
@@ -134,11 +135,25 @@ def _quick(servicer: Any) -> Any:
             return servicer.Analyze(view, request, context)
 
         def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802 (the gRPC method's name)
-            """Convert the resources to objects once."""
+            """Convert the resources to objects once; and judge each of them, where the call asks for it."""
             _stack.__dict__.clear()
+            each = context is not None and EACH_RESOURCE in dict(context.invocation_metadata())
             try:
-                return super().AnalyzeStack(_Unmade(request), context)
+                single = [self._analyzed(resource, context) for resource in request.resources] if each else ()
+                whole = super().AnalyzeStack(_Unmade(request), context)
             finally:
                 _stack.__dict__.clear()
+            for diagnostics in single:
+                whole.diagnostics.extend(diagnostics)
+            if each:
+                context.set_trailing_metadata(((EACH_RESOURCE, "1"),))
+            return whole
+
+        def _analyzed(self, resource: Any, context: Any) -> list[Any]:
+            """An ``AnalyzerResource`` has all that ``Analyze`` reads of its request."""
+            found = list(self.Analyze(resource, context).diagnostics)
+            for item in found:
+                item.urn = resource.urn
+            return found
 
     return Quick

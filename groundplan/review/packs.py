@@ -17,6 +17,8 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from groundplan.review.errors import ReviewError
 from groundplan.review.pack_process import PackProcess
+from policies.settings import EACH_RESOURCE
+from spec.names import HOME
 
 START_TIMEOUT_S, ASK_TIMEOUT_S = 60.0, 300.0
 MOST_UNDER_WAY = 200
@@ -43,6 +45,9 @@ class Pack:
     def __init__(self, started: PackProcess) -> None:
         self.path = started.path
         self.answers: list[tuple[Any, Any]] = []  # request, future
+        # Ours judges all resources in one call; a call for each would take longer than the judging.
+        self._ours = started.path == HOME / "policies"
+        self._later: list[Any] = []
         self._queue: queue.Queue[Any] = queue.Queue()
         self._problem: ReviewError | None = None
         self._started = started
@@ -77,7 +82,10 @@ class Pack:
 
     def ask(self, request: Any) -> None:
         """Have one resource judged; ``finish`` returns the answer."""
-        self._queue.put(request)
+        if self._ours:
+            self._later.append(request)
+        else:
+            self._queue.put(request)
 
     def judge(self, resources: list[Any]) -> Any:
         """Have the whole stack judged, once all of its resources have been; the answer is for ``finish``.
@@ -92,7 +100,7 @@ class Pack:
         self._thread.join(START_TIMEOUT_S + ASK_TIMEOUT_S)
         if self._problem:
             raise self._problem
-        return self._stack(resources)
+        return self._stack(resources, [(EACH_RESOURCE, "1")] if self._ours else [])
 
     def finish(self, whole: Any) -> dict[str, Any]:
         """All the pack has to say: its policies, its findings, what it could not decide.
@@ -103,6 +111,8 @@ class Pack:
         try:
             said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
             said += [(item.urn, item) for item in whole.result().diagnostics]
+            if self._ours and EACH_RESOURCE not in dict(whole.trailing_metadata()):  # its SDK is a newer one
+                said += self._judged({request.urn: request for request in self._later})
             info = self._info.result()
         except grpc.RpcError as error:
             raise self._raised(error) from None
@@ -120,11 +130,9 @@ class Pack:
         wanted = {(item["policy"], item["urn"]) for item in said["undecided"]}
         if not wanted:
             return
-        urns = {urn for _, urn in wanted if urn in requests}
-        asked = [(urn, self.stub.Analyze.future(requests[urn], timeout=ASK_TIMEOUT_S)) for urn in urns]
         whole = self._stack(resources)
         try:
-            answered = [(urn, item) for urn, future in asked for item in future.result().diagnostics]
+            answered = self._judged({urn: requests[urn] for _, urn in wanted if urn in requests})
             answered += [(item.urn, item) for item in whole.result().diagnostics]
         except grpc.RpcError:
             return  # a policy can't read a stand-in: what was undecided stays so
@@ -141,9 +149,13 @@ class Pack:
             if (item["policy"], item["urn"]) in wanted or (item["policy"], "") in wanted
         ]
 
-    def _stack(self, resources: list[Any]) -> Any:
+    def _judged(self, requests: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        asked = [(urn, self.stub.Analyze.future(item, timeout=ASK_TIMEOUT_S)) for urn, item in requests.items()]
+        return [(urn, item) for urn, future in asked for item in future.result().diagnostics]
+
+    def _stack(self, resources: list[Any], metadata: list[tuple[str, str]] | None = None) -> Any:
         request = analyzer_pb2.AnalyzeStackRequest(resources=resources)
-        return self.stub.AnalyzeStack.future(request, timeout=ASK_TIMEOUT_S)
+        return self.stub.AnalyzeStack.future(request, timeout=ASK_TIMEOUT_S, metadata=metadata)
 
     def _raised(self, error: grpc.RpcError) -> ReviewError:
         text = error.details() or str(error.code())

@@ -18,6 +18,7 @@ from pulumi.runtime.proto import analyzer_pb2
 from groundplan.review import pack_process, packs
 from policies import quick
 from policies.pack import policies
+from policies.settings import EACH_RESOURCE
 from tests.conftest import ROOT
 
 SECRET = ("aws:secretsmanager/secret:Secret", "s", {"name": "s"})
@@ -73,6 +74,33 @@ def test_a_quick_pack_says_the_same(resources: list[Any]) -> None:
     quick.quicken()
     assert said(resources) == plain
     assert bool(resources) == bool(plain[0]) and (plain[1] or not resources or resources == STACKS["one that rotates"])
+
+
+class Call:
+    """A gRPC call that asks for each resource, too."""
+
+    def __init__(self) -> None:
+        self.answered: tuple[tuple[str, str], ...] = ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((EACH_RESOURCE, "1"),)
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.answered = metadata
+
+
+@pytest.mark.parametrize("resources", STACKS.values(), ids=STACKS)
+def test_one_call_says_what_a_call_for_each_resource_and_one_for_the_stack_say(resources: list[Any]) -> None:
+    quick.quicken()
+    servicer = sdk._PolicyAnalyzerServicer("p", "1", policies(), sdk.EnforcementLevel.ADVISORY)
+    made, call = [packs.resource_of(item, "", [], {}) for item in requests(resources)], Call()
+    single = [(item.urn, found) for item in requests(resources) for found in servicer.Analyze(item, None).diagnostics]
+    stack = servicer.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=made), None).diagnostics
+    expected = [(found.urn or urn, found.policyName, found.message) for urn, found in single]
+    expected += [(found.urn, found.policyName, found.message) for found in stack]
+    whole = servicer.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=made), call).diagnostics
+    assert sorted((found.urn, found.policyName, found.message) for found in whole) == sorted(expected)
+    assert dict(call.answered) == {EACH_RESOURCE: "1"}
 
 
 OBJECTS = {
@@ -250,3 +278,26 @@ def test_a_review_switches_it_on(tmp_path: Path) -> None:
         assert started.process.stdout is not None and json.loads(started.process.stdout.readline()) == 1
     finally:
         started.stop()
+
+
+@pytest.mark.parametrize("switch", ["1", "0"], ids=["quick", "as under the engine"])
+def test_a_review_gets_every_answer_from_a_pack_that_could_not_be_made_quick(
+    switch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = pack_process.subprocess.Popen
+    monkeypatch.setattr(
+        pack_process.subprocess,
+        "Popen",
+        lambda command, env, **more: popen(command, env={**env, quick.SWITCH: switch}, **more),
+    )
+    started = pack_process.start_pack(ROOT / "policies", {"config": {}, "project": "p", "stack": "s"})
+    try:
+        pack, made = packs.Pack(started), requests(STACKS["both"])
+        for request in made:
+            pack.ask(request)
+        found = pack.finish(pack.judge([packs.resource_of(item, "", [], {}) for item in made]))["findings"]
+    finally:
+        started.stop()
+    about = {(item["policy"], item["urn"].rpartition("::")[2]) for item in found}
+    assert {("s3-versioned", "b"), ("secret-rotates", "s")} <= about
+    assert len(found) == len({(item["policy"], item["urn"]) for item in found}) > 2

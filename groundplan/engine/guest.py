@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder: its modules are not the program's
 
 import asyncio
+import contextlib
 import faulthandler
 import importlib.util
 import inspect
@@ -59,6 +60,106 @@ class Missing:
                     return value
 
             setattr(pulumi.Config, name, ask)
+
+
+STAND_IN = '{"groundplan": "a value that only AWS knows"}'  # the text of a secret; as JSON it has every key
+
+
+class _Anything(dict):  # type: ignore[type-arg]
+    """What a program reads from a secret's text."""
+
+    def __missing__(self, key: str) -> str:
+        return _Value(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key]
+
+
+class _Value(str):
+    """A text in it, which may also be read as an object in it."""
+
+    def __getitem__(self, key: Any) -> str:
+        return _Value(key) if isinstance(key, str) else super().__getitem__(key)
+
+
+class Tolerant:
+    """For values that are made up: where ``apply`` raises on one, its result is unknown, as if it had not run.
+
+    Attributes:
+        raised: Where, and what.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.raised: list[str] = []
+        self._root = root
+        self._undo: list[Any] = []
+
+    def __enter__(self) -> Tolerant:
+        import pulumi
+
+        output, apply, loads = pulumi.Output, pulumi.Output.apply, json.loads
+
+        def tolerating(it: Any, func: Any, *more: Any, **named: Any) -> Any:
+            def call(value: Any) -> Any:
+                try:
+                    found = func(value)
+                except Exception as error:
+                    self._note(error)
+                    return _later(output, None, known=False)
+                if inspect.isawaitable(found) and not isinstance(found, output):
+                    return self._awaited(output, found)
+                return found
+
+            return apply(it, call, *more, **named)
+
+        def reading(text: Any, *more: Any, **named: Any) -> Any:
+            return _Anything(loads(text)) if text == STAND_IN else loads(text, *more, **named)
+
+        output.apply, json.loads = tolerating, reading  # type: ignore[method-assign, assignment]
+        self._undo = [lambda: setattr(output, "apply", apply), lambda: setattr(json, "loads", loads)]
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for undo in self._undo:
+            undo()
+
+    def _note(self, error: Exception) -> None:
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if in_project(frame.filename, self._root)
+        ]
+        place = f" at {frames[-1].filename[len(str(self._root)) + 1 :]}:{frames[-1].lineno}" if frames else ""
+        said = f"{type(error).__name__}{place}"
+        if said not in self.raised:
+            self.raised.append(said)
+
+    def _awaited(self, output: Any, found: Any) -> Any:
+        done = asyncio.ensure_future(found)
+
+        async def value() -> Any:
+            try:
+                return await done
+            except Exception:
+                return None
+
+        async def known() -> bool:
+            try:
+                await done
+            except Exception as error:
+                self._note(error)
+                return False
+            return True
+
+        async def secret() -> bool:
+            return False
+
+        return output(set(), value(), known(), secret())
+
+
+def _later(output: Any, value: Any, *, known: bool) -> Any:
+    async def told(it: Any) -> Any:
+        return it
+
+    return output(set(), told(value), told(known), told(False))
 
 
 def run_program(main: Path) -> None:
@@ -133,7 +234,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     except ImportError:
         return {"no_sdk": True}
     main, root = Path(request["main"]), Path(request["root"])
-    missing, error = Missing(), None
+    missing, error, tolerant = Missing(), None, Tolerant(root)
     missing.install()
     # Waits for the monitor's address, so that the SDK is imported while the monitor starts.
     address = sys.stdin.readline().strip()
@@ -153,10 +254,17 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(lambda loop, context: None)
-        loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: run_program(main)))
+        with tolerant if request["tolerant"] else contextlib.nullcontext():
+            loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: run_program(main)))
     except BaseException as found:  # a program may also exit
         error = raised(found, root, f"{sys.prefix}")
-    return {"missing": missing.keys, "error": error, "tried": offline.tried, "versions": _versions()}
+    return {
+        "missing": missing.keys,
+        "error": error,
+        "tried": offline.tried,
+        "tolerated": tolerant.raised,
+        "versions": _versions(),
+    }
 
 
 def _configure(pulumi: Any, request: dict[str, Any], address: str) -> None:
@@ -166,7 +274,7 @@ def _configure(pulumi: Any, request: dict[str, Any], address: str) -> None:
         "project": request["project"],
         "stack": request["stack"],
         "parallel": 32,
-        "dry_run": request["preview"],
+        "dry_run": True,
         "organization": "organization",
         "root_directory": request["root"],
     }

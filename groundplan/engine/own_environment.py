@@ -41,10 +41,10 @@ class Guest:
 
     Args:
         request: Of the review.
-        preview: Whether unknown values stay unknown.
+        tolerant: See ``guest.Tolerant``.
     """
 
-    def __init__(self, request: Mapping[str, Any], python: str, *, enforced: bool, preview: bool) -> None:
+    def __init__(self, request: Mapping[str, Any], python: str, *, enforced: bool, tolerant: bool = False) -> None:
         self._answer, theirs = os.pipe()
         self._process = subprocess.Popen(
             [python, "-u", str(GUEST), str(theirs)],
@@ -59,7 +59,7 @@ class Guest:
                 {
                     **{key: request[key] for key in ("main", "root", "project", "stack", "config")},
                     "enforced": enforced,
-                    "preview": preview,
+                    "tolerant": tolerant,
                 }
             )
         )
@@ -75,7 +75,7 @@ class Guest:
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
 
-    def run(self, monitor: Any, request: Mapping[str, Any], *, preview: bool) -> dict[str, Any]:
+    def run(self, monitor: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run the program against a monitor; see ``guest._run`` for the answer.
 
         Raises:
@@ -83,7 +83,7 @@ class Guest:
         """
         faulthandler.unregister(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, self._where)
-        served = _Served(monitor, request, preview=preview)
+        served = _Served(monitor, request)
         try:
             self._write(served.address)
             with os.fdopen(self._answer, encoding="utf-8") as answer:
@@ -129,12 +129,12 @@ class _Served:
         logged: Errors that the program logged.
     """
 
-    def __init__(self, monitor: Any, request: Mapping[str, Any], *, preview: bool) -> None:
+    def __init__(self, monitor: Any, request: Mapping[str, Any]) -> None:
         import grpc
         from pulumi import runtime
         from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2_grpc
 
-        runtime.configure(runtime.Settings(project=request["project"], stack=request["stack"], dry_run=preview))
+        runtime.configure(runtime.Settings(project=request["project"], stack=request["stack"], dry_run=True))
         self.raised: list[GroundplanError] = []
         self.logged: list[str] = []
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

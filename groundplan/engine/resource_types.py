@@ -16,6 +16,7 @@ from typing import Any
 from pulumi import _types
 
 from groundplan.engine.program import COMPUTED_INSIDE
+from groundplan.engine.shapes import listed, shaped
 from groundplan.engine.unknown import UNKNOWN
 
 _loading = threading.Lock()  # the SDK's packages import one another, in any order
@@ -137,25 +138,31 @@ def made_up(of: ResourceType, name: str, region: str, account: str) -> dict[str,
 
 
 def _made_up(hint: Any, key: str, service: str, name: str, region: str, account: str) -> Any:
+    """Inside a structure that the cloud provides, what is optional for a program has a value, too."""
     arguments = typing.get_args(hint)
     if _optional(hint) or typing.get_origin(hint) is typing.Union:
-        return None
-    if key == "region":
-        return region
+        inner = [kind for kind in arguments if kind is not type(None)]
+        return _made_up(inner[0], key, service, name, region, account)
     if hint is str:
-        return f"arn:aws:{service}:{region}:{account}:{name}" if key.lower().endswith("arn") else f"{name}-{key}"
+        return shaped(service, key, name, region, account)
     if hint in (int, float):
         return 1
     if hint is bool:
         return False
     if arguments and typing.get_origin(hint) not in (dict,) and len(arguments) == 1:
         one = _made_up(arguments[0], key, service, name, region, account)
-        return [] if one is None else [one]
+        return [] if one is None else listed(key, one)
     if arguments:
         return {}
     if _types.is_output_type(_class(hint)):
-        hints = {
-            inner: unwrapped for inner, unwrapped in _types._raw_return_hints(hint).items() if not _optional(unwrapped)
+        return {
+            inner: _made_up(kind, inner, service, name, region, account)
+            for inner, kind in _outputs_of(hint).items()
         }
-        return {inner: _made_up(kind, inner, service, name, region, account) for inner, kind in hints.items()}
     return None
+
+
+@cache
+def _outputs_of(structure: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _types._raw_return_hints(structure)
+    return found

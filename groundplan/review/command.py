@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from groundplan.review.permissions.stack import Made
 
 _T = TypeVar("_T", Review, Finding, Resource)
+MOST_NAMED = 5
 TIME_LIMIT_S = 300.0
 _ALWAYS_CHECKED = ("pulumi:", "pulumi-python:", "kubernetes:", "random:", "tls:", "command:", "time:", "aws:iam/")
 _WITH_STAND_INS = " (decided with stand-ins for values known after deployment)"
@@ -317,6 +318,9 @@ def _complete(
     ]
     if why and not of_platform:
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
+    if answer["tolerated"]:
+        what = ", ".join(answer["tolerated"][:MOST_NAMED]) + (", ..." if answer["tolerated"][MOST_NAMED:] else "")
+        notes.append(f"computed from values known after deployment, and left unknown, since stand-ins raise: {what}")
     notes += _of_environment(project, answer)
     if not answer["enforced"]:
         notes.append("this system can't take the network from a process: only connections from Python were refused")

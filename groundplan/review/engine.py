@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockCallArgs
 
-from groundplan.engine.guest import Missing, in_project, raised, run_program
+from groundplan.engine.guest import Missing, Tolerant, in_project, raised, run_program
 from groundplan.engine.offline import Offline
 from groundplan.engine.own_environment import Guest
 from groundplan.engine.preview import Previewed, PreviewMonitor
@@ -70,19 +71,20 @@ class _ForPacks:
 class ReviewMonitor(PreviewMonitor):
     """A preview that answers look-ups, and passes each resource to the packs."""
 
-    def __init__(self, root: Path, config: dict[str, str], region: str, asked: list[packs.Pack]) -> None:
+    def __init__(self, root: Path, config: dict[str, str], region: str, opaque: str) -> None:
         super().__init__()
         self.mocks.call = self._look_up  # type: ignore[method-assign]
-        self._region = region
+        self._region, self._opaque = region, opaque
         self.lookups: set[str] = set()
-        self._root, self._packs = root, asked
+        self._root = root
+        self.asked: list[Any] = []  # of the packs' protocol
         self.items: list[dict[str, Any]] = []
         self._sources: dict[str, str] = {}  # by URN; what a component makes later has its component's
         self.for_packs = _ForPacks(config)
 
     def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
         self.lookups.add(args.token)
-        return lookups.answer(args.token, dict(args.args), self._region), []
+        return lookups.answer(args.token, dict(args.args), self._region, self._opaque), []
 
     def registering(self, urn: str, request: Any) -> None:
         """Keep it for the packs."""
@@ -115,8 +117,7 @@ class ReviewMonitor(PreviewMonitor):
         )
         asked = self.for_packs.asked(found)
         if found.custom:
-            for pack in self._packs:
-                pack.ask(asked)
+            self.asked.append(asked)
         return answer
 
     def _source(self, request: Any) -> str:
@@ -176,31 +177,36 @@ class _Runner:
         self.missing: list[str] = []
         self.versions: dict[str, str] = {}
         self.without_sdk = False
+        self.tolerated: list[str] = []
 
-    def __call__(self, monitor: Any, *, preview: bool) -> None:
+    def __call__(self, monitor: Any, *, tolerant: bool) -> None:
         """Run it against a monitor.
+
+        Args:
+            tolerant: See ``guest.Tolerant``.
 
         Raises:
             ReviewError: What it raised.
         """
-        if self._python and not self._there(monitor, preview=preview):
+        if self._python and not self._there(monitor, tolerant=tolerant):
             self._python, self.without_sdk = "", True
         if not self._python:
-            self._here(monitor, preview=preview)
+            self._here(monitor, tolerant=tolerant)
 
-    def _there(self, monitor: Any, *, preview: bool) -> bool:
-        guest = self._guest or Guest(self._request, self._python, enforced=self._offline.enforced, preview=preview)
-        self._guest = None
-        found = guest.run(monitor, self._request, preview=preview)
+    def _there(self, monitor: Any, *, tolerant: bool) -> bool:
+        if self._guest is None or tolerant:
+            self._guest = Guest(self._request, self._python, enforced=self._offline.enforced, tolerant=tolerant)
+        guest, self._guest = self._guest, None
+        found = guest.run(monitor, self._request)
         if found.get("no_sdk"):
             return False
-        self.missing, self.versions = found["missing"], found["versions"]
+        self.missing, self.versions, self.tolerated = found["missing"], found["versions"], found["tolerated"]
         self._offline.tried += [address for address in found["tried"] if address not in self._offline.tried]
         if error := found["error"]:
             raise self._failed(error)
         return True
 
-    def _here(self, monitor: Any, *, preview: bool) -> None:
+    def _here(self, monitor: Any, *, tolerant: bool) -> None:
         root, main, config = Path(self._request["root"]), Path(self._request["main"]), self._request["config"]
         if self._missing is None:
             self._missing = Missing()
@@ -208,8 +214,11 @@ class _Runner:
             self.missing = self._missing.keys
             _step_aside(root, main, built_on_this="groundplan:objectives" in config)
         stack, project = self._request["stack"], self._request["project"]
+        tolerating = Tolerant(root)
+        self.tolerated = tolerating.raised
         try:
-            run(lambda: run_program(main), monitor, stack, config, preview=preview, project=project)
+            with tolerating if tolerant else contextlib.nullcontext():
+                run(lambda: run_program(main), monitor, stack, config, preview=True, project=project)
         except GroundplanError:
             raise
         except BaseException as error:  # a program may also exit
@@ -228,15 +237,15 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline,
         asked = [packs.Pack(pack) for pack in started]
         os.environ["GROUNDPLAN_REVIEW"] = "1"
         os.environ["AWS_REGION"] = request["region"]  # the provider's own next place to look, and so the program's
-        monitor = ReviewMonitor(Path(request["root"]), request["config"], request["region"], asked)
-        runner(monitor, preview=True)
+        monitor, opaque = _first(request, runner)
         if runner.missing:
             return {"missing": runner.missing}
-        judging = [pack.judge(monitor.for_packs.judged) for pack in asked]
-        second = _Second(request, runner) if request.get("permissions") else None
+        tolerated = list(runner.tolerated)
+        judging = [pack.judge(monitor.asked, monitor.for_packs.judged) for pack in asked]
+        second = _Second(request, runner, opaque) if request.get("permissions") else None
         said = [pack.finish(whole) for pack, whole in zip(asked, judging, strict=True)]
         if second is None and any(item["undecided"] for item in said):
-            second = _Second(request, runner)
+            second = _Second(request, runner, opaque)
         if second is not None and not second.error:
             for pack, item in zip(asked, said, strict=True):
                 pack.again(item, second.asked, second.judged)
@@ -246,6 +255,7 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline,
             "packs": said,
             "deployed": second.resources if second else [],
             "deployed_error": second.error if second else "",
+            "tolerated": list(dict.fromkeys([*tolerated, *(runner.tolerated if second else ())])),
             "versions": runner.versions,
             "without_sdk": runner.without_sdk,
             "enforced": offline.enforced,
@@ -257,6 +267,31 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline,
         return {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
 
 
+def _first(request: dict[str, Any], runner: _Runner) -> tuple[ReviewMonitor, str]:
+    """The program as a preview runs it. Where it fails after a look-up, the answer, which is made up, may be why: it is
+    run again with other ones, and what ``apply`` can't read of them is unknown.
+
+    Raises:
+        ReviewError: What the program raised the first time.
+    """
+
+    def run_with(opaque: str, *, tolerant: bool) -> ReviewMonitor:
+        monitor = monitors[0] = ReviewMonitor(Path(request["root"]), request["config"], request["region"], opaque)
+        runner(monitor, tolerant=tolerant)
+        return monitor
+
+    monitors: dict[int, ReviewMonitor] = {}
+    try:
+        return run_with(lookups.OPAQUE[0], tolerant=False), lookups.OPAQUE[0]
+    except ReviewError as error:
+        if runner.missing or not monitors[0].lookups:
+            raise
+        for opaque in lookups.OPAQUE:
+            with contextlib.suppress(ReviewError):
+                return run_with(opaque, tolerant=True), opaque
+        raise error from None
+
+
 class _Second:
     """The resources once more, as a deployment would know them: what only AWS can tell is made up, so that ``apply``
     runs and permissions can be evaluated.
@@ -265,13 +300,13 @@ class _Second:
         error: Why there are none: a value that is made up is not always one that the program can go on with.
     """
 
-    def __init__(self, request: dict[str, Any], runner: _Runner) -> None:
+    def __init__(self, request: dict[str, Any], runner: _Runner, opaque: str) -> None:
         place: dict[str, str] = request.get("permissions") or {"region": request["region"], "account": lookups.ACCOUNT}
-        monitor = _monitor_of_stand_ins(request["config"], place)
+        monitor = _monitor_of_stand_ins(request["config"], place, opaque)
         self.resources: list[dict[str, Any]] = []
         self.asked, self.judged, self.error = monitor.asked, monitor.for_packs.judged, ""
         try:
-            runner(monitor, preview=False)
+            runner(monitor, tolerant=True)
         except GroundplanError as error:
             self.error = error.what.removeprefix("the program raised ")
             return
@@ -288,7 +323,7 @@ class _Second:
         ]
 
 
-def _monitor_of_stand_ins(config: dict[str, str], place: dict[str, str]) -> Any:
+def _monitor_of_stand_ins(config: dict[str, str], place: dict[str, str], opaque: str) -> Any:
     from groundplan.review.permissions.deployed import DeployedMonitor
 
     class StandIns(DeployedMonitor):
@@ -300,7 +335,7 @@ def _monitor_of_stand_ins(config: dict[str, str], place: dict[str, str]) -> Any:
             self.for_packs, self.asked = _ForPacks(config), dict[str, Any]()
 
         def _look_up(self, args: MockCallArgs) -> tuple[dict[str, Any], list[Any]]:
-            return lookups.answer(args.token, dict(args.args), place["region"]), []
+            return lookups.answer(args.token, dict(args.args), place["region"], opaque), []
 
         def registering(self, urn: str, request: Any) -> None:
             """Keep it for the packs."""

@@ -16,21 +16,33 @@ from typing import Any
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
+from groundplan.engine.guest import STAND_IN
 from groundplan.engine.policy_documents import policy_document
+from groundplan.engine.shapes import shaped
 from groundplan.engine.unknown import UNKNOWN
 
 ACCOUNT = "123456789012"
 MOST_NESTED = 4  # depth of nested objects in a stand-in
 
 
-def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]:
+# What a parameter may hold: some programs read a number from it, or JSON, or several values.
+OPAQUE = ("1", STAND_IN, "a,b,c")
+
+
+def answer(token: str, arguments: dict[str, Any], region: str, opaque: str = OPAQUE[0]) -> dict[str, Any]:
     """The result of one look-up (``aws:ec2/getAmi:getAmi``), camel case.
 
     Args:
         arguments: As the SDK has read them; what only a deployment can tell is told by the placeholder.
+        opaque: A parameter's value.
     """
     arguments = _told(arguments)
     name = token.rpartition(":")[2]
+    if token in ("aws:ssm/getParameter:getParameter", "aws:ssm/getSecret:getSecret"):
+        found = answer_of_class(token, arguments)
+        return {**found, "value": opaque, "insecureValue": opaque}
+    if token == "aws:secretsmanager/getSecretVersion:getSecretVersion":  # noqa: S105 (of a look-up)
+        return {**answer_of_class(token, arguments), "secretString": STAND_IN}
     if token.startswith("aws:"):
         zones = [f"{region}{letter}" for letter in "abc"]
         known: dict[str, dict[str, Any]] = {
@@ -74,6 +86,11 @@ def answer(token: str, arguments: dict[str, Any], region: str) -> dict[str, Any]
         import yaml
 
         return {"result": [document for document in yaml.safe_load_all(arguments["text"]) if document]}
+    return answer_of_class(token, arguments)
+
+
+def answer_of_class(token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A value for each property of the result, the arguments as they were given."""
     known_types = _unknown(token)
     return {**known_types, **{key: _coerced(value, known_types.get(key)) for key, value in arguments.items()}}
 
@@ -137,13 +154,16 @@ def _stand_in(hint: str, module: Any, name: str, depth: int) -> Any:
         one = False
     elif re.search(r"\b(int|float)\b", hint):
         one = 0
-    elif name.lower().endswith("cidrblock"):
-        one = "10.0.0.0/16"
-    elif name.lower().endswith("arn"):
-        one = f"arn:aws:{name.partition('.')[0].removeprefix('get').lower()}:us-east-1:{ACCOUNT}:{name}"
     else:
-        one = name
+        one = _text(module.__name__.split(".")[1], name)
     return ([one, f"{one}-2"] if isinstance(one, str) else [one, one]) if listed else one
+
+
+def _text(service: str, name: str) -> str:
+    """A name that says what was looked up, unless its form is one that programs take apart."""
+    key = name.rpartition(".")[2]
+    found = shaped(service, key, "looked-up", "us-east-1", ACCOUNT)
+    return name if found == f"looked-up-{key}" else found
 
 
 def _coerced(given: Any, known: Any) -> Any:

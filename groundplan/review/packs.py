@@ -5,7 +5,6 @@ https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
 
 from __future__ import annotations
 
-import queue
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -44,63 +43,43 @@ class Pack:
 
     def __init__(self, started: PackProcess) -> None:
         self.path = started.path
-        self.answers: list[tuple[Any, Any]] = []  # request, future
+        self._started = started
         # Ours judges all resources in one call; a call for each would take longer than the judging.
         self._ours = started.path == HOME / "policies"
-        self._later: list[Any] = []
-        self._queue: queue.Queue[Any] = queue.Queue()
-        self._problem: ReviewError | None = None
-        self._started = started
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        self._requests: list[Any] = []
+        self._answers: list[tuple[str, Any]] = []
 
-    def _serve(self) -> None:
-        """Wait for the pack's port, then send what has accumulated and everything that follows."""
+    def judge(self, requests: list[Any], resources: list[Any]) -> Any:
+        """Have each resource and the whole stack judged; the answer is for ``finish``.
+
+        Args:
+            requests: ``AnalyzeRequest`` of each resource.
+            resources: ``AnalyzerResource`` of the whole stack.
+
+        Raises:
+            ReviewError: It did not start.
+        """
+        self._connect()
+        self._requests = requests
+        if self._ours:
+            return self._stack(resources, [(EACH_RESOURCE, "1")])
+        self._answers = self._analyzed({request.urn: request for request in requests})
+        return self._stack(resources)
+
+    def _connect(self) -> None:
         assert self._started.process.stdout is not None
         port = self._started.process.stdout.readline().strip()
         if not port.isdigit():
             self._started.process.wait(START_TIMEOUT_S)
             self._started.errors.seek(0)
             said = self._started.errors.read().decode("utf-8", "replace")
-            self._problem = ReviewError(
-                f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path)
-            )
-            return
+            raise ReviewError(f"the policy pack does not start: {_last(said)}", where=_place(said) or str(self.path))
         # Kept: a channel that is no longer referenced cancels what was sent through it.
         self._channel = grpc.insecure_channel(
             f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         )
         self.stub = analyzer_pb2_grpc.AnalyzerStub(self._channel)
         self._info = self.stub.GetAnalyzerInfo.future(empty_pb2.Empty(), timeout=ASK_TIMEOUT_S)
-        # With thousands in flight at once, gRPC cancels some.
-        room = threading.Semaphore(MOST_UNDER_WAY)
-        while (request := self._queue.get()) is not None:
-            room.acquire()
-            answer = self.stub.Analyze.future(request, timeout=ASK_TIMEOUT_S)
-            answer.add_done_callback(lambda _: room.release())
-            self.answers.append((request, answer))
-
-    def ask(self, request: Any) -> None:
-        """Have one resource judged; ``finish`` returns the answer."""
-        if self._ours:
-            self._later.append(request)
-        else:
-            self._queue.put(request)
-
-    def judge(self, resources: list[Any]) -> Any:
-        """Have the whole stack judged, once all of its resources have been; the answer is for ``finish``.
-
-        Args:
-            resources: ``AnalyzerResource`` of the whole stack.
-
-        Raises:
-            ReviewError: It did not start.
-        """
-        self._queue.put(None)
-        self._thread.join(START_TIMEOUT_S + ASK_TIMEOUT_S)
-        if self._problem:
-            raise self._problem
-        return self._stack(resources, [(EACH_RESOURCE, "1")] if self._ours else [])
 
     def finish(self, whole: Any) -> dict[str, Any]:
         """All the pack has to say: its policies, its findings, what it could not decide.
@@ -109,10 +88,10 @@ class Pack:
             ReviewError: One of its policies raised.
         """
         try:
-            said = [(request.urn, item) for request, future in self.answers for item in future.result().diagnostics]
+            said = _diagnostics(self._answers)
             said += [(item.urn, item) for item in whole.result().diagnostics]
             if self._ours and EACH_RESOURCE not in dict(whole.trailing_metadata()):  # its SDK is a newer one
-                said += self._judged({request.urn: request for request in self._later})
+                said += _diagnostics(self._analyzed({request.urn: request for request in self._requests}))
             info = self._info.result()
         except grpc.RpcError as error:
             raise self._raised(error) from None
@@ -132,7 +111,7 @@ class Pack:
             return
         whole = self._stack(resources)
         try:
-            answered = self._judged({urn: requests[urn] for _, urn in wanted if urn in requests})
+            answered = _diagnostics(self._analyzed({urn: requests[urn] for _, urn in wanted if urn in requests}))
             answered += [(item.urn, item) for item in whole.result().diagnostics]
         except grpc.RpcError:
             return  # a policy can't read a stand-in: what was undecided stays so
@@ -149,9 +128,16 @@ class Pack:
             if (item["policy"], item["urn"]) in wanted or (item["policy"], "") in wanted
         ]
 
-    def _judged(self, requests: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        asked = [(urn, self.stub.Analyze.future(item, timeout=ASK_TIMEOUT_S)) for urn, item in requests.items()]
-        return [(urn, item) for urn, future in asked for item in future.result().diagnostics]
+    def _analyzed(self, requests: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The answers to come, by URN."""
+        room = threading.Semaphore(MOST_UNDER_WAY)  # with thousands in flight at once, gRPC cancels some
+        asked = []
+        for urn, request in requests.items():
+            room.acquire()
+            answer = self.stub.Analyze.future(request, timeout=ASK_TIMEOUT_S)
+            answer.add_done_callback(lambda _: room.release())
+            asked.append((urn, answer))
+        return asked
 
     def _stack(self, resources: list[Any], metadata: list[tuple[str, str]] | None = None) -> Any:
         request = analyzer_pb2.AnalyzeStackRequest(resources=resources)
@@ -162,6 +148,10 @@ class Pack:
         named = re.search(r"with policy '([^']+)'", text)
         what = f"the policy {named[1]} raised: {_last(text)}" if named else f"the policy pack failed: {_last(text)}"
         return ReviewError(what, where=_place(text) or str(self.path))
+
+
+def _diagnostics(answers: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(urn, item) for urn, answer in answers for item in answer.result().diagnostics]
 
 
 def _policy(item: Any, *, own: bool) -> dict[str, Any]:

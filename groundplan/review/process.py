@@ -92,7 +92,7 @@ def _begin(*, enforced: bool) -> _Begun:
     request: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     started: list[PackProcess] = []
     python = request.get("python")
-    guest = Guest(request, python, enforced=enforced, preview=True) if python else None
+    guest = Guest(request, python, enforced=enforced) if python else None
     try:
         for path in request.get("packs", ()):
             started.append(start_pack(Path(path), request))  # noqa: PERF401 (kept, if a later one fails)

@@ -200,3 +200,92 @@ def test_a_call_that_needs_the_network_is_named(reviewing: Reviewing) -> None:
 def test_a_program_that_does_not_end_is_ended_and_shows_where_it_is(reviewing: Reviewing) -> None:
     with pytest.raises(ReviewError, match=r"__main__\.py:7: the program has not ended after 3 s\n.*--time-limit"):
         reviewing("import time\nwhile True:\n    time.sleep(1)\n", limit_s=3)
+
+
+# A public policy that only shows once `apply` has run; beside it, what programs do with values of a deployment.
+PUBLIC = """
+bucket = aws.s3.Bucket("data")
+everyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+aws.s3.BucketPolicy("open", bucket=bucket.id, policy=bucket.arn.apply(
+    lambda arn: json.dumps({"Version": "2012-10-17", "Statement": [{**everyone, "Resource": f"{arn}/*"}]})))
+"""
+TAKEN_APART = """
+import base64, ipaddress
+vpc = aws.ec2.Vpc("v", cidr_block="10.0.0.0/16", assign_generated_ipv6_cidr_block=True)
+network = vpc.ipv6_cidr_block.apply(lambda block: str(next(ipaddress.ip_network(block).subnets(8))))
+address = aws.ec2.Eip("e", domain="vpc").public_ip.apply(lambda ip: str(ipaddress.ip_address(ip)))
+cluster = aws.eks.Cluster("c", role_arn="arn:aws:iam::123456789012:role/c", vpc_config={"subnet_ids": ["subnet-1", "subnet-2"]})
+issuer = cluster.identities[0].oidcs[0].issuer.apply(lambda url: url.split("//")[1])
+issuer_too = cluster.identities.apply(lambda found: found[0]["oidcs"][0]["issuer"])
+ca = cluster.certificate_authority.apply(lambda found: base64.b64decode(found.data))
+kubeconfig = pulumi.Output.all(cluster.endpoint, cluster.certificate_authority["data"]).apply(lambda both: both[0] + both[1])
+certificate = aws.acm.Certificate("cert", domain_name="example.com", validation_method="DNS")
+record = certificate.domain_validation_options.apply(lambda options: options[0]["resource_record_name"].rstrip("."))
+zone = aws.route53.Zone("z", name="example.com")
+fourth = zone.name_servers[3]
+database = aws.rds.Instance("d", instance_class="db.t3.micro", manage_master_user_password=True, username="u")
+port = database.endpoint.apply(lambda endpoint: int(endpoint.split(":")[1]))
+balancer = aws.lb.LoadBalancer("lb", subnets=["subnet-1", "subnet-2"])
+dimension = balancer.arn.apply(lambda arn: arn.split(":loadbalancer/")[1])
+function = aws.lambda_.FunctionUrl("f", function_name="f", authorization_type="AWS_IAM")
+host = function.function_url.apply(lambda url: url.split("/")[2])
+api = aws.apigatewayv2.Api("api", protocol_type="HTTP").api_endpoint.apply(lambda url: url.split("//")[1])
+brokers = aws.msk.Cluster("m", kafka_version="3.9.x", number_of_broker_nodes=3, broker_node_group_info={
+    "instance_type": "kafka.m5.large", "client_subnets": ["subnet-1", "subnet-2", "subnet-3"], "security_groups": ["sg-1"]})
+third = brokers.bootstrap_brokers_tls.apply(lambda text: text.split(",")[2])
+endpoint = aws.ec2.VpcEndpoint("vpce", vpc_id=vpc.id, service_name="com.amazonaws.us-east-1.sqs", vpc_endpoint_type="Interface")
+dns = endpoint.dns_entries.apply(lambda entries: entries[0]["dns_name"])
+for name in ("network", "address", "issuer", "issuer_too", "record", "fourth", "port", "dimension", "host", "api", "third", "dns"):
+    aws.ssm.Parameter(name.replace("_", "-"), type="String", value=globals()[name].apply(str))
+"""
+
+
+def test_values_of_a_deployment_have_the_form_that_programs_take_apart(reviewing: Reviewing) -> None:
+    found = reviewing(PUBLIC + TAKEN_APART)
+    assert "open" in of(found, "policy-not-public")
+    assert not [note for note in found.notes if "stand-ins raise" in note], found.notes
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'wrong = aws.kms.Key("k").key_id.apply(lambda it: it["no"]["such"])',
+        'wrong = bucket.arn.apply(lambda it: aws.s3.Bucket("inner", bucket=it["x"]))',
+        "wrong = bucket.hosted_zone_id.apply(lambda it: int(it) / 0)",
+        """
+async def later(it):
+    raise ValueError(it)
+wrong = bucket.arn.apply(later)
+""",
+        'aws.ssm.Parameter("p", type="String", value=pulumi.StackReference("org/net/dev").require_output("vpcId"))',
+        'aws.ssm.Parameter("p", type="String", value=pulumi.StackReference("org/net/dev").get_output("a")["b"])',
+        'aws.ssm.Parameter("p", type="String", value=pulumi.StackReference("n").outputs.apply(lambda it: it["a"]["b"]))',
+    ],
+)
+def test_what_apply_can_not_compute_leaves_everything_else_decided(reviewing: Reviewing, line: str) -> None:
+    found = reviewing(f"{PUBLIC}\n{line}\n")
+    assert "open" in of(found, "policy-not-public") and not found.passed
+    assert ("StackReference" in line) != any("stand-ins raise" in note for note in found.notes), found.notes
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'password = json.loads(aws.secretsmanager.get_secret_version(secret_id="s").secret_string)["password"]',
+        'password = aws.secretsmanager.get_secret_version_output(secret_id="s").secret_string.apply(lambda it: json.loads(it)["a"])',
+        'size = int(aws.ssm.get_parameter(name="n").value)',
+        'settings = json.loads(aws.ssm.get_parameter(name="n").value)["vpc"]["id"]',
+        'second = aws.ssm.get_parameter(name="n").value.split(",")[1]',
+        'import base64\nuser = base64.b64decode(aws.ecr.get_authorization_token().authorization_token).decode().split(":")[1]',
+        'wrong = aws.ec2.get_vpc_output(default=True).id.apply(lambda it: it["no"])',
+    ],
+)
+def test_what_a_program_reads_from_a_look_up_need_not_end_it(reviewing: Reviewing, line: str) -> None:
+    assert "open" in of(reviewing(f"{PUBLIC}\n{line}\n"), "policy-not-public")
+
+
+def test_what_fails_without_any_made_up_value_is_the_programs_own_fault(reviewing: Reviewing) -> None:
+    with pytest.raises(ReviewError, match="KeyError"):
+        reviewing('pulumi.Output.from_input({"a": 1}).apply(lambda it: it["b"])\n')
+    with pytest.raises(ReviewError, match="ZeroDivisionError"):
+        reviewing("aws.ec2.get_vpc(default=True)\n1 / 0\n")

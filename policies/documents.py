@@ -22,22 +22,36 @@ from policies.networks import internet_among
 
 STRANGERS_ACCOUNT = "999999999999"
 STRANGER = f"arn:aws:iam::{STRANGERS_ACCOUNT}:role/stranger"
-# What a stranger's request has, whatever he does.
-_ABOUT_STRANGERS: Mapping[str, str] = {
-    "aws:PrincipalOrgID": "o-strangers0",
-    "aws:PrincipalOrgPaths": "o-strangers0/r-none/",
-    "aws:SourceIp": "198.51.100.7",
+# What a stranger's request has: of an account in an organization of its own or in none, through the internet or through
+# an endpoint in a network of its own.
+_ALWAYS: Mapping[str, str] = {
     "aws:SecureTransport": "true",
     "aws:MultiFactorAuthPresent": "true",
     "aws:PrincipalIsAWSService": "false",
+    "aws:SourceOwner": STRANGERS_ACCOUNT,
     "kms:CallerAccount": STRANGERS_ACCOUNT,
     "sns:Owner": STRANGERS_ACCOUNT,
 }
-# What who asks writes himself: a condition on it keeps nobody out.
+_MEMBER: Mapping[str, str] = {"aws:PrincipalOrgID": "o-strangers0", "aws:PrincipalOrgPaths": "o-strangers0/r-none/"}
+_OVER_THE_INTERNET: Mapping[str, str] = {"aws:SourceIp": "198.51.100.7"}
+_BY_AN_ENDPOINT: Mapping[str, str] = {
+    "aws:SourceVpc": "vpc-0strangers",
+    "aws:SourceVpce": "vpce-0strangers",
+    "aws:SourceVpcArn": f"arn:aws:ec2:us-east-1:{STRANGERS_ACCOUNT}:vpc/vpc-0strangers",
+    "aws:VpceAccount": STRANGERS_ACCOUNT,
+}
+_STRANGERS = tuple(
+    {**_ALWAYS, **way, **membership}
+    for way in (_OVER_THE_INTERNET, _BY_AN_ENDPOINT)
+    for membership in (_MEMBER, dict[str, str]())
+)
+# What who asks chooses himself, and what is always true of the resource: a condition on it keeps nobody out.
 _HIS_OWN = (
     "aws:UserAgent", "aws:Referer", "aws:RequestTag/*", "aws:TagKeys", "aws:PrincipalTag/*", "aws:PrincipalType",
     "aws:RequestedRegion", "aws:CurrentTime", "aws:EpochTime", "aws:userid", "aws:username", "s3:*", "kms:ViaService",
     "kms:EncryptionContext*", "kms:GrantIsForAWSResource", "sns:Protocol", "sns:Endpoint", "lambda:*",
+    "aws:VpcSourceIp", "sts:RoleSessionName", "sts:ExternalId", "sts:SourceIdentity", "aws:SourceIdentity",
+    "aws:ResourceAccount", "aws:ResourceOrgID", "aws:ResourceOrgPaths", "aws:ResourceTag/*",
 )  # fmt: skip
 _EVERYTHING = read(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}, "everything"
@@ -144,14 +158,53 @@ def lets_strangers_in(policy: Policy) -> list[Statement]:
 def _for_strangers(statement: Statement, everything: list[Statement]) -> bool:
     if not _everybody(statement):
         return False
+    return any(
+        all(_met(test, request, statement) for test in statement.tests)
+        and not any(item.effect == "Deny" and _denies(item, request) for item in everything)
+        for request in _requests_of_strangers(statement)
+    )
+
+
+def _requests_of_strangers(statement: Statement) -> Iterator[Request]:
+    """Requests that strangers can make: by roles and from resources of their own, which they name as they like."""
+    patterns = {
+        key: [value for test in statement.tests if test.key.lower() == key for value in test.values]
+        for key in ("aws:principalarn", "aws:sourcearn")
+    }
+    callers = [STRANGER, *filter(None, map(strangers_own, patterns["aws:principalarn"]))]
+    # A service that acts for him tells whose resource it acts for.
+    sources = [
+        {},
+        *(
+            {"aws:SourceArn": arn, "aws:SourceAccount": STRANGERS_ACCOUNT}
+            for arn in filter(None, map(strangers_own, patterns["aws:sourcearn"]))
+        ),
+    ]
     for action in statement.actions or ("x:x",):
         for resource in statement.resources or ("",):
-            request = Request(_one(action), _one(resource), STRANGER, _ABOUT_STRANGERS, _HIS_OWN)
-            if all(_met(test, request, statement) for test in statement.tests) and not any(
-                item.effect == "Deny" and _denies(item, request) for item in everything
-            ):
-                return True
-    return False
+            for caller in callers:
+                for source in sources:
+                    for context in _STRANGERS:
+                        yield Request(_one(action), _one(resource), caller, {**context, **source}, _HIS_OWN)
+
+
+def strangers_own(pattern: str) -> str:
+    """A stranger's role or resource that a pattern of ARNs fits; empty where there is none: the pattern names the
+    account, or a bucket, whose name nobody else has.
+    """
+    parts = pattern.split(":", 5)
+    if len(parts) < 6:
+        if not pattern.endswith("*"):
+            return ""
+        parts += ["*"] * (6 - len(parts))
+    if parts[2] == "s3":
+        name = parts[5].partition("/")[0]
+        return "" if not re.match(r"[*?]", name) else f"arn:aws:s3:::{_one(parts[5])}"
+    if not re.search(r"[*?]", parts[4]):
+        # Without an account, as those of interfaces in some examples, it is nobody's own.
+        return "" if parts[4] or not re.match(r"[*?]", parts[5]) else _one(":".join(parts))
+    parts[4] = STRANGERS_ACCOUNT
+    return _one(":".join(parts))
 
 
 def _met(test: Test, request: Request, statement: Statement) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pulumi_policy.proxy import UnknownValueError
+
 from policies.control import Family, at, given, listed
+from policies.documents import strangers_own
 from policies.laws import LOGGING, REST, TRANSIT
 from policies.stack import Item, Props, Stack
 
@@ -38,7 +41,7 @@ _FOR_OTHERS = frozenset(
 )
 def function_not_public(props: Props) -> Iterator[str]:
     """A star needs an organization, or a URL that asks for IAM."""
-    narrowed = any(given(props, key) for key in ("principalOrgId", "sourceAccount", "sourceArn"))
+    narrowed = any(given(props, key) for key in ("principalOrgId", "sourceAccount")) or _own_source(props)
     if props.get("principal") == "*" and not narrowed and props.get("functionUrlAuthType") != "AWS_IAM":
         yield "Everybody may call the function"
 
@@ -55,8 +58,16 @@ def function_not_public(props: Props) -> Iterator[str]:
 def caller_named(props: Props) -> Iterator[str]:
     """Its source is named, for services that act for whoever asks them."""
     service = str(props.get("principal") or "")
-    if service in _FOR_OTHERS and not given(props, "sourceArn") and not given(props, "sourceAccount"):
+    if service in _FOR_OTHERS and not given(props, "sourceAccount") and not _own_source(props):
         yield f"{service} may call it for any account"
+
+
+def _own_source(props: Props) -> bool:
+    """Whether its source is one that no stranger can have."""
+    try:
+        return given(props, "sourceArn") and not strangers_own(str(props["sourceArn"]))
+    except UnknownValueError:
+        return True  # the ARN of one resource
 
 
 @FUNCTIONS.resource(

@@ -15,6 +15,7 @@ from policies.documents import (
     lets_strangers_in,
     on_everything,
     policy_of,
+    strangers_own,
 )
 from policies.iam.conditions import holds
 from policies.iam.documents import UNKNOWN, Statement
@@ -72,6 +73,19 @@ _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:iam::)?([0-9]{12})(?::root)?")
 # Of the company's own people nothing of this is known; it keeps out nobody that the statement names.
 _OURS = ("aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/*", "aws:RequestTag/*", "aws:TagKeys",
          "aws:SourceIp", "aws:SourceVpc*", "aws:CurrentTime", "aws:RequestedRegion", "sts:RoleSessionName")  # fmt: skip
+# Claims that tell what a job does or runs for, and not whose it is: the audience, or what everybody's jobs have.
+_NAME_NOBODY = frozenset(
+    {
+        "aud", "amr", "ref", "ref_type", "ref_protected", "ref_path", "base_ref", "head_ref", "environment", "workflow",
+        "event_name", "runner_environment", "repository_visibility", "run_id", "run_number", "run_attempt", "sha",
+        "pipeline_source", "environment_protected", "deployment_tier", "terraform_run_phase",
+    }
+)  # fmt: skip
+# What stands before the owner's name in the subjects of GitHub, GitLab, Terraform Cloud, Pulumi and EKS.
+_BEFORE_THE_OWNER = re.compile(
+    r"(?:repo|project_path|organization|repository_owner|repository_owner_id|workspace|org|user):"
+    r"|system:serviceaccount:|pulumi:(?:environments|deploy):org:"
+)
 _STRANGERS_SUBJECT = "repo:stranger/x:ref:refs/heads/main"
 # Their audience is an application of one company; https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
 _AUDIENCE_IS_ENOUGH = ("cognito-identity.amazonaws.com", "accounts.google.com", "www.amazon.com", "graph.facebook.com")
@@ -246,20 +260,12 @@ def no_confused_deputy(props: Props) -> Iterator[str]:
 def _assumed_for_another(statement: Statement, service: str) -> bool:
     account = {"aws:SourceAccount": STRANGERS_ACCOUNT, "aws:SourceOrgID": "o-strangers0", "aws:SecureTransport": "true"}
     patterns = [value for test in statement.tests if test.key.lower() == "aws:sourcearn" for value in test.values]
-    sources = [f"arn:aws:{service.partition('.')[0]}:us-east-1:{STRANGERS_ACCOUNT}:x", *map(_strangers, patterns)]
+    own = f"arn:aws:{service.partition('.')[0]}:us-east-1:{STRANGERS_ACCOUNT}:x"
+    sources = [own, *filter(None, map(strangers_own, patterns))]
     return any(
         _may_assume(statement, Request("sts:AssumeRole", "", service, account | {"aws:SourceArn": source}))
         for source in sources
     )
-
-
-def _strangers(pattern: str) -> str:
-    """A stranger's resource that a pattern takes, too; nobody's where the pattern names the account."""
-    parts = pattern.split(":", 5)
-    if len(parts) == 6 and "*" not in parts[4]:
-        return ""
-    parts[4:5] = [STRANGERS_ACCOUNT]
-    return re.sub(r"[*?]", "x", ":".join(parts))
 
 
 @IDENTITY.resource(
@@ -301,26 +307,36 @@ def federation_narrow(props: Props) -> Iterator[str]:
         providers = [value for kind, value in statement.principals or () if kind == "Federated"]
         if not providers or not allows(statement, "sts:AssumeRoleWithWebIdentity"):
             continue
+        if any("/workspaces/" in provider for provider in providers):
+            continue  # Bitbucket's: each workspace has its own
         if any(provider in _AUDIENCE_IS_ENOUGH for provider in providers) and any(
             test.key.lower().endswith((":aud", ":app_id")) for test in statement.tests
         ):
             continue
         claims = {test.key for test in statement.tests if ":" in test.key and not test.key.lower().startswith("aws:")}
+        free = tuple(claim for claim in claims if claim.lower().rpartition(":")[2] in _NAME_NOBODY)
         subjects = [value for test in statement.tests if test.key.lower().endswith(":sub") for value in test.values]
-        for subject in dict.fromkeys(("stranger", _STRANGERS_SUBJECT, *map(_lookalike, subjects))):
-            context = {claim: subject for claim in claims if not claim.lower().endswith(":aud")}
-            open_keys = tuple(claim for claim in claims if claim.lower().endswith(":aud"))
-            request = Request("sts:AssumeRoleWithWebIdentity", "", providers[0], context, (*_OURS, *open_keys))
+        for subject in dict.fromkeys(("stranger", _STRANGERS_SUBJECT, *filter(None, map(_lookalike, subjects)))):
+            context = {claim: subject for claim in claims if claim not in free}
+            request = Request("sts:AssumeRoleWithWebIdentity", "", providers[0], context, (*_OURS, *free))
             if _may_assume(statement, request):
-                yield "Any token of the provider may assume the role"
+                whose = "Any token of the provider" if subject == "stranger" else "A stranger's project"
+                yield f"{whose} may assume the role"
                 break
 
 
 def _lookalike(subject: str) -> str:
-    """A subject of somebody else's that a pattern takes, too: one that leaves open how the owner's name ends."""
+    """A subject of somebody else's that a pattern takes, too: one that leaves open whose it is. Empty where it does
+    not.
+    """
     fixed = re.split(r"[*?]", subject)[0]
-    owner = fixed.removeprefix("repo:")
-    return f"{fixed}-stranger/x:ref:refs/heads/main" if fixed != subject and "/" not in owner else _STRANGERS_SUBJECT
+    if fixed == subject:
+        return ""
+    leading = _BEFORE_THE_OWNER.match(fixed)
+    owner = fixed[leading.end() :] if leading else fixed
+    # Nobody but the company has its cluster, or what a provider of its own calls things.
+    ends = not leading or leading[0].startswith("system:") or re.search(r"[:/]", owner)
+    return "" if owner and ends else subject.replace("?", "x").replace("*", "stranger")
 
 
 def _trusts(props: Props) -> list[Statement]:

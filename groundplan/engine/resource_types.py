@@ -156,8 +156,7 @@ def _made_up(hint: Any, key: str, service: str, name: str, region: str, account:
         return {}
     if _types.is_output_type(_class(hint)):
         return {
-            inner: _made_up(kind, inner, service, name, region, account)
-            for inner, kind in _outputs_of(hint).items()
+            inner: _made_up(kind, inner, service, name, region, account) for inner, kind in _outputs_of(hint).items()
         }
     return None
 

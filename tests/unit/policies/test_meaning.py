@@ -96,6 +96,9 @@ def trust(principal: Any, condition: Any = None, action: str = "sts:AssumeRole")
     return {"assumeRolePolicy": document(statement | ({"Condition": condition} if condition else {}))}
 
 
+EKS, COGNITO = "oidc.eks.eu-west-1.amazonaws.com/id/ABC", "cognito-identity.amazonaws.com"
+
+
 def web(condition: Any, provider: str = GITHUB) -> dict[str, Any]:
     return trust({"Federated": provider}, condition, "sts:AssumeRoleWithWebIdentity")
 
@@ -104,6 +107,57 @@ def web(condition: Any, provider: str = GITHUB) -> dict[str, Any]:
     ("control", "props", "bad"),
     [
         ("iam-trust-named", trust({"AWS": "*"}), True),
+        ("iam-trust-named", trust({"AWS": "*"}, {"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-ours"}}), True),
+        ("iam-trust-named", trust({"AWS": "*"}, {"StringEquals": {"aws:PrincipalOrgID": "o-ours"}}), False),
+        ("iam-trust-named", trust({"AWS": "*"}, {"StringEquals": {"sts:RoleSessionName": "deploy"}}), True),
+        ("iam-trust-named", trust({"AWS": "*"}, {"StringEquals": {"sts:ExternalId": "no secret"}}), True),
+        ("iam-trust-named", trust({"AWS": "*"}, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/deploy"}}), True),
+        ("iam-federation-narrow", web({"StringLike": {SUB: "repo:*/infra:*"}}), True),
+        ("iam-federation-narrow", web({"StringLike": {SUB: "repo:acme*/infra:*"}}), True),
+        ("iam-federation-narrow", web({"StringLike": {SUB: "repo:acm?/infra:*"}}), True),
+        ("iam-federation-narrow", web({"StringLike": {SUB: "repo:acme*:environment:prod"}}), True),
+        ("iam-federation-narrow", web({"StringLike": {SUB: "*:environment:prod"}}), True),
+        ("iam-federation-narrow", web({"StringEquals": {SUB: "repo:*/infra:*"}}), False),  # no pattern: nobody's
+        ("iam-federation-narrow", web({"StringLike": {SUB: "repository_owner:acme:*"}}), False),
+        ("iam-federation-narrow", web({"StringEquals": {SUB.replace(":sub", ":ref"): "refs/heads/main"}}), True),
+        ("iam-federation-narrow", web({"StringEquals": {SUB.replace(":sub", ":environment"): "prod"}}), True),
+        ("iam-federation-narrow", web({"StringEquals": {SUB.replace(":sub", ":repository"): "acme/infra"}}), False),
+        ("iam-federation-narrow", web({"StringLike": {"gitlab.com:sub": "project_path:*/infra:ref:*"}}, "gitlab.com"), True),
+        ("iam-federation-narrow", web({"StringLike": {"gitlab.com:sub": "project_path:acme/*:ref:*"}}, "gitlab.com"), False),
+        (
+            "iam-federation-narrow",
+            web({"StringLike": {"app.terraform.io:sub": "organization:*:project:prod:*"}}, "app.terraform.io"),
+            True,
+        ),
+        (
+            "iam-federation-narrow",
+            web({"StringLike": {"app.terraform.io:sub": "organization:acme:project:*"}}, "app.terraform.io"),
+            False,
+        ),
+        (
+            "iam-federation-narrow",
+            web({"StringLike": {"api.pulumi.com/oidc:sub": "pulumi:environments:org:acme:env:*"}}, "api.pulumi.com/oidc"),
+            False,
+        ),
+        ("iam-federation-narrow", web({"StringLike": {f"{EKS}:sub": "system:serviceaccount:team-a:*"}}, EKS), False),
+        ("iam-federation-narrow", web({"StringLike": {f"{EKS}:sub": "system:serviceaccount:*"}}, EKS), True),
+        ("iam-federation-narrow", web({"StringEquals": {f"{EKS}:aud": "sts.amazonaws.com"}}, EKS), True),
+        (
+            "iam-federation-narrow",
+            web({"ForAnyValue:StringLike": {f"{COGNITO}:amr": "authenticated"}}, COGNITO),
+            True,
+        ),
+        (
+            "iam-federation-narrow",
+            web(
+                {
+                    "StringEquals": {f"{COGNITO}:aud": "eu-west-1:1"},
+                    "ForAnyValue:StringLike": {f"{COGNITO}:amr": "authenticated"},
+                },
+                COGNITO,
+            ),
+            False,
+        ),
         ("iam-trust-named", trust("*", {"StringNotEquals": {"aws:PrincipalOrgID": "o-ours"}}), True),
         ("iam-trust-named", trust("*", {"StringEqualsIfExists": {"aws:SourceAccount": ACCOUNT}}), True),
         ("iam-trust-named", trust("*", {"StringLike": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/*"}}), False),
@@ -178,7 +232,24 @@ ORGANIZATION = {"StringNotEquals": {"aws:PrincipalOrgID": "o-ours"}}
         ([allow("s3:GetObject", Principal="*", Condition={"StringEquals": {"aws:SourceVpce": U}})], False),
         ([allow("s3:GetObject", Principal="*", Condition={"StringLike": {"aws:Referer": "https://acme.example/*"}})], True),
         ([allow("s3:GetObject", Principal="*", Condition={"Null": {"aws:SourceVpc": "true"}})], True),
-        ([allow("s3:GetObject", Principal="*", Condition={"Null": {"aws:SourceVpc": "false"}})], False),
+        ([allow("s3:GetObject", Principal="*", Condition={"Null": {"aws:SourceVpc": "false"}})], True),  # of anybody
+        ([allow("s3:GetObject", Principal="*", Condition={"StringLike": {"aws:SourceVpce": "vpce-*"}})], True),
+        ([allow("s3:GetObject", Principal="*", Condition={"StringEquals": {"aws:SourceVpce": "vpce-1a2b"}})], False),
+        ([allow("s3:GetObject", Principal="*", Condition={"IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}})], True),
+        ([allow("s3:GetObject", Principal="*", Condition={"StringEquals": {"aws:ResourceAccount": ACCOUNT}})], True),
+        ([allow("s3:GetObject", Principal="*", Condition={"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-a"}})], True),
+        ([allow("s3:GetObject", Principal="*", Condition={"ForAllValues:StringLike": {"aws:PrincipalOrgPaths": "o-a/*"}})], True),
+        ([allow("s3:GetObject", Principal="*", Condition={"StringEquals": {"aws:PrincipalOrgID": "o-a"}})], False),
+        ([allow("s3:GetObject", Principal="*", Condition={"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/deploy"}})], True),
+        ([allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}})], True),
+        ([allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:*"}})], True),
+        ([allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": f"arn:aws:sns:*:{ACCOUNT}:*"}})], False),
+        ([allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:*:*:our-bucket"}})], False),
+        ([allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"}})], True),
+        (
+            [allow("sqs:SendMessage", Principal="*", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}, "StringEquals": {"aws:SourceAccount": ACCOUNT}})],
+            False,
+        ),
         ([allow("s3:GetObject", Principal="*", Condition={"ForAllValues:StringEquals": {"aws:SourceVpce": "v"}})], True),
         ([allow("s3:GetObject", Principal="*", Condition={"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-a/*"}})], False),
         ([allow("s3:GetObject", Principal="*", Condition={"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:*"}})], False),

@@ -293,9 +293,7 @@ def test_a_review_gets_every_answer_from_a_pack_that_could_not_be_made_quick(
     started = pack_process.start_pack(ROOT / "policies", {"config": {}, "project": "p", "stack": "s"})
     try:
         pack, made = packs.Pack(started), requests(STACKS["both"])
-        for request in made:
-            pack.ask(request)
-        found = pack.finish(pack.judge([packs.resource_of(item, "", [], {}) for item in made]))["findings"]
+        found = pack.finish(pack.judge(made, [packs.resource_of(item, "", [], {}) for item in made]))["findings"]
     finally:
         started.stop()
     about = {(item["policy"], item["urn"].rpartition("::")[2]) for item in found}

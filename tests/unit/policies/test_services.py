@@ -139,7 +139,11 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
             (PERMISSION, {"principal": "111122223333"}),
             (PERMISSION, {"principal": "sns.amazonaws.com", "sourceAccount": "111122223333"}),
         ],
-        [(PERMISSION, {"principal": "s3.amazonaws.com"}), (PERMISSION, {"principal": "apigateway.amazonaws.com"})],
+        [
+            (PERMISSION, {"principal": "s3.amazonaws.com"}),
+            (PERMISSION, {"principal": "apigateway.amazonaws.com"}),
+            (PERMISSION, {"principal": "events.amazonaws.com", "sourceArn": "arn:aws:events:*:*:rule/*"}),
+        ],
     ),
     "lambda-layer-not-public": (
         [("aws:lambda/layerVersionPermission:LayerVersionPermission", {"principal": "111122223333"})],

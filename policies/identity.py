@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Unpack
 
-from policies.control import Family, at, given, listed
+from policies.control import Check, Facts, Family, at, given, listed
 from policies.documents import (
     STRANGERS_ACCOUNT,
     allows,
@@ -21,7 +21,7 @@ from policies.iam.conditions import holds
 from policies.iam.documents import UNKNOWN, Statement
 from policies.iam.matching import action_fits
 from policies.iam.request import Request
-from policies.stack import Props
+from policies.stack import Item, Props, Stack
 
 IDENTITY = Family("identity", ("GDPR 32(4)", "HIPAA 164.308(a)(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3"))
 _POLICIES = (
@@ -30,10 +30,14 @@ _POLICIES = (
     "aws:iam/userPolicy:UserPolicy",
     "aws:iam/groupPolicy:GroupPolicy",
 )
-_GRANTS = (*_POLICIES, "aws:iam/role:Role")
+_POLICY, _ROLE, _USER = "aws:iam/policy:Policy", "aws:iam/role:Role", "aws:iam/user:User"
+_GRANTS = (*_POLICIES, _ROLE)
 _ATTACHMENTS = (
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "aws:iam/userPolicyAttachment:UserPolicyAttachment",
     "aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "aws:iam/policyAttachment:PolicyAttachment",
+    "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive",
+    "aws:iam/userPolicyAttachmentsExclusive:UserPolicyAttachmentsExclusive",
+    "aws:iam/groupPolicyAttachmentsExclusive:GroupPolicyAttachmentsExclusive",
 )  # fmt: skip
 _TOO_MUCH = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
 # Services that act for others and send the account they act for:
@@ -66,6 +70,14 @@ _WIDENING = (
     "iam:DeleteRolePermissionsBoundary",
     "iam:AddUserToGroup",
 )
+_READING_SECRETS = (
+    "secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
+    "ssm:GetParameterHistory", "kms:Decrypt", "kms:ReEncryptFrom",
+)  # fmt: skip
+_READING_DATA = (
+    "s3:GetObject", "s3:GetObjectVersion", "dynamodb:Scan", "dynamodb:Query", "dynamodb:GetItem",
+    "dynamodb:BatchGetItem", "dynamodb:ExportTableToPointInTime",
+)  # fmt: skip
 _USING_KEYS = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom")
 _DESTROYING_KEYS = ("kms:ScheduleKeyDeletion", "kms:DisableKey")
 _BY_A_SERVICE = ("kms:viaservice", "kms:calleraccount", "kms:encryptioncontextkeys", "kms:resourcealiases")
@@ -91,10 +103,33 @@ _STRANGERS_SUBJECT = "repo:stranger/x:ref:refs/heads/main"
 _AUDIENCE_IS_ENOUGH = ("cognito-identity.amazonaws.com", "accounts.google.com", "www.amazon.com", "graph.facebook.com")
 
 
-@IDENTITY.resource(
+def _granting(control_id: str, title: str, **facts: Unpack[Facts]) -> Callable[[Check], Check]:
+    """Register a function that checks what policies grant. One that is only the boundary of roles or users grants
+    nothing: it limits what other policies grant.
+    """
+
+    def register(check: Check) -> Check:
+        @IDENTITY.each(control_id, title, *_GRANTS, beside=(_USER, *_ATTACHMENTS), **facts)
+        def _each(item: Item, stack: Stack) -> Iterable[str]:
+            return () if _only_limits(item, stack) else check(item.props)
+
+        return check
+
+    return register
+
+
+def _only_limits(item: Item, stack: Stack) -> bool:
+    if item.type != _POLICY:
+        return False
+    limits = any(stack.companions(item, kind, "permissionsBoundary") for kind in (_ROLE, _USER))
+    return limits and not any(
+        stack.companions(item, kind, key) for kind in _ATTACHMENTS for key in ("policyArn", "policyArns")
+    )
+
+
+@_granting(
     "iam-no-wildcards",
     "No policy allows all actions of a service on every resource",
-    *_GRANTS,
     severity="critical",
     rules=("CIS AWS 2.14", "FSBP IAM.1"),
     fix="Name the actions and the resources that the work needs.",
@@ -110,10 +145,9 @@ def no_wildcards(props: Props) -> Iterator[str]:
             yield f"{', '.join(wide)} is allowed on every resource"
 
 
-@IDENTITY.resource(
+@_granting(
     "iam-no-star-action",
     "No policy allows every action of AWS",
-    *_GRANTS,
     severity="critical",
     rules=("CIS AWS 2.14", "FSBP IAM.1"),
     fix="Name the services and actions.",
@@ -129,10 +163,9 @@ def no_star_action(props: Props) -> Iterator[str]:
             yield "Every action is allowed"
 
 
-@IDENTITY.resource(
+@_granting(
     "iam-passrole-limited",
     "Roles are passed on by name",
-    *_GRANTS,
     severity="critical",
     fix="Name the roles in Resource, and the service in iam:PassedToService.",
     risk="Whoever holds the permission may start a program under a stronger role, and so gain that role's rights",
@@ -144,10 +177,9 @@ def passrole_limited(props: Props) -> Iterator[str]:
         yield "Any role may be passed to a service"
 
 
-@IDENTITY.resource(
+@_granting(
     "iam-assumed-roles-named",
     "Roles are assumed by name",
-    *_GRANTS,
     severity="high",
     fix="Name the roles in Resource.",
     risk="Whoever holds the permission can act as any role that trusts this account, also in another account",
@@ -159,10 +191,9 @@ def assumed_roles_named(props: Props) -> Iterator[str]:
         yield "Any role may be assumed"
 
 
-@IDENTITY.resource(
+@_granting(
     "iam-secrets-named",
     "No policy reads every secret or decrypts with every key",
-    *_GRANTS,
     severity="high",
     rules=("FSBP KMS.1", "FSBP KMS.2"),
     fix="Name the secrets, parameters and keys in Resource.",
@@ -174,19 +205,46 @@ def secrets_named(props: Props) -> Iterator[str]:
     for statement in granted(props):
         found = [
             action
-            for action in ("secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameters", "kms:Decrypt")
+            for action in _READING_SECRETS
             if _only_named(statement, action)
-            and on_everything(statement, action.partition(":")[0], of_one_account=action.startswith("secrets"))
+            and on_everything(statement, action.partition(":")[0], of_one_account=_in_every_region(statement, action))
             and not any(test.key.lower() in _BY_A_SERVICE for test in statement.tests)
         ]
         if found:
             yield f"{', '.join(found)} is allowed on every resource"
 
 
-@IDENTITY.resource(
+def _in_every_region(statement: Statement, action: str) -> bool:
+    """Whether an account's own are everything: of keys those of every region."""
+    return not action.startswith("kms:") or any(
+        pattern.split(":")[3:4] == ["*"] for pattern in statement.resources or ()
+    )
+
+
+@_granting(
+    "iam-data-named",
+    "Policies that read data name the buckets and tables",
+    severity="medium",
+    fix="Name the buckets and tables in Resource.",
+    risk="One stolen identity may be enough to copy all data of the account",
+    url="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
+def data_named(props: Props) -> Iterator[str]:
+    """No reading of every object, or of every table's items; of all actions another control speaks."""
+    for statement in granted(props):
+        found = [
+            action
+            for action in _READING_DATA
+            if any(action_fits(one, action) is True for one in statement.actions or () if not _whole_service(one))
+            and on_everything(statement, action.partition(":")[0], of_one_account=True)
+        ]
+        if found:
+            yield f"{', '.join(found)} is allowed on every {'object' if found[0].startswith('s3') else 'table'}"
+
+
+@_granting(
     "iam-cant-widen-itself",
     "No policy lets its holder escalate privileges",
-    *_GRANTS,
     severity="critical",
     fix="Leave changes of policies, roles and access keys to the deployment's own identity.",
     risk="Whoever gets hold of the identity can give it any permission, up to full control of the account",
@@ -218,7 +276,7 @@ def cant_widen_itself(props: Props) -> Iterator[str]:
 )
 def no_administrator(props: Props) -> Iterator[str]:
     """None of AWS's policies that allow almost everything."""
-    for arn in [*listed(props.get("policyArn")), *listed(props.get("managedPolicyArns"))]:
+    for arn in [item for key in ("policyArn", "policyArns", "managedPolicyArns") for item in listed(props.get(key))]:
         if str(arn).rpartition("/")[2] in _TOO_MUCH:
             yield f"{str(arn).rpartition('/')[2]} is attached"
 
@@ -436,10 +494,9 @@ def no_cluster_admin(props: Props) -> Iterator[str]:
         yield "It grants full access to the cluster"
 
 
-@IDENTITY.resource(
+@_granting(
     "kms-use-is-separate",
     "Users of a key may not delete it",
-    *_GRANTS,
     severity="high",
     law=("SOX 404", "SOC 2 CC6.3", "GDPR 32(1)(b)"),
     fix="Leave kms:ScheduleKeyDeletion and kms:DisableKey to an administrator's role.",

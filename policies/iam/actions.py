@@ -122,6 +122,14 @@ def action_details(action: str) -> dict[str, Any] | None:
     return found
 
 
+def access_levels(action: str) -> frozenset[str]:
+    """What an action does: ``List``, ``Read``, ``Write``, ``Tagging``, ``Permissions management``; a change of tags or
+    of permissions is a ``Write``, too. Empty for an unknown action.
+    """
+    found = (action_details(action) or {}).get("accessLevel", "")
+    return frozenset(filter(None, found.split(", ")))
+
+
 def action_exists(action: str) -> bool:
     """Whether the Service Authorization Reference has an action."""
     return action_details(action) is not None

@@ -29,9 +29,12 @@ def document(*statements: dict[str, Any]) -> str:
 
 
 def found(control_id: str, props: dict[str, Any]) -> list[str]:
-    check = CONTROLS[control_id].check
-    assert check is not None
-    return list(check(unknown_checking_proxy(props)))
+    control, given = CONTROLS[control_id], unknown_checking_proxy(props)
+    if control.check is not None:
+        return list(control.check(given))
+    assert control.stack_check is not None
+    kind = "aws:iam/role:Role" if "assumeRolePolicy" in props else "aws:iam/policy:Policy"
+    return [fault for _, fault in control.stack_check(Stack([Item(kind, "x", "x", given)]))]
 
 
 def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
@@ -355,3 +358,28 @@ def test_one_bucket_that_cant_be_decided_leaves_the_others_decided() -> None:
     with pytest.raises(UndecidedError, match="") as raised:
         next(faults)
     assert raised.value.found == [("urn::later", "policy")] and "policy of urn::later" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("beside", "found_there"),
+    [
+        ([], True),
+        ([Item("aws:iam/role:Role", "r", "r", {}, references={"permissionsBoundary": ("p",)})], False),
+        ([Item("aws:iam/user:User", "u", "u", {"permissionsBoundary": "arn:aws:iam::1:policy/p"})], False),
+        (
+            [
+                Item("aws:iam/role:Role", "r", "r", {}, references={"permissionsBoundary": ("p",)}),
+                Item(
+                    "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "a", "a", {}, references={"policyArn": ("p",)}
+                ),
+            ],
+            True,
+        ),
+    ],
+)
+def test_what_only_limits_grants_nothing(beside: list[Item], found_there: bool) -> None:
+    props = {"policy": document(allow("*")), "arn": "arn:aws:iam::1:policy/p"}
+    policy = Item("aws:iam/policy:Policy", "p", "p", unknown_checking_proxy(props))
+    for control in ("iam-no-star-action", "iam-no-wildcards"):
+        check = CONTROLS[control].stack_check
+        assert check is not None and bool(list(check(Stack([policy, *beside])))) == found_there

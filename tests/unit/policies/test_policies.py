@@ -290,6 +290,21 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             granted("STS:assumerole", "arn:aws:iam::123456789012:role/*"),
         ],
     ),
+    "iam-data-named": (
+        [
+            granted("s3:GetObject", "arn:aws:s3:::app/*"),
+            granted("s3:GetObject", "arn:aws:s3:::app-*/*"),
+            granted("dynamodb:Query", "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"),
+            granted("s3:ListAllMyBuckets"),
+            granted("s3:GetObject", Condition={"StringEquals": {"aws:ResourceTag/team": "a"}}),
+        ],
+        [
+            granted("s3:GetObject"),
+            granted("s3:Get*", "arn:aws:s3:::*/*"),
+            granted("dynamodb:Scan", "arn:aws:dynamodb:eu-west-1:123456789012:table/*"),
+            granted(["s3:ListBucket", "dynamodb:BatchGetItem"]),
+        ],
+    ),
     "iam-secrets-named": (
         [
             granted("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app/*"),
@@ -300,6 +315,9 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
             granted("secretsmanager:ListSecrets"),
         ],
         [
+            granted("kms:Decrypt", "arn:aws:kms:*:123456789012:key/*"),
+            granted("kms:ReEncryptFrom"),
+            granted("ssm:GetParametersByPath", "arn:aws:ssm:eu-west-1:123456789012:parameter/*"),
             granted("secretsmanager:GetSecretValue"),
             granted("secretsmanager:Get*", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*"),
             granted(["s3:ListAllMyBuckets", "ssm:GetParam*"]),

@@ -5,7 +5,8 @@ import os
 from pulumi_policy import PolicyPack
 
 from policies.pack import policies
-from policies.quick import SWITCH, quicken
+from policies.quick import quicken
+from policies.settings import SWITCH
 
 if os.environ.get(SWITCH) == "1":
     quicken()

@@ -246,7 +246,7 @@ def exec_logged(props: Props) -> Iterator[str]:
 )
 def images_scanned(repository: Item, stack: Stack) -> Iterator[str]:
     """The repository's own setting, or the account's."""
-    if any(stack.of("aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration")):
+    if any(stack.beside(repository, "aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration")):
         return
     if at(repository.props, "imageScanningConfiguration.scanOnPush") is not True:
         yield "Nothing scans what is pushed to it"

@@ -10,7 +10,7 @@ from typing import Any
 
 from policies.control import Family, at, given, listed
 from policies.laws import BACKUP, LOGGING, NETWORK, REST, TRANSIT
-from policies.secret_values import looks_secret
+from policies.secret_forms import looks_secret
 from policies.stack import Item, Props, Stack
 
 DATA = Family("data services", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.1"))

@@ -272,10 +272,11 @@ def table_encrypted(props: Props) -> Iterator[str]:
         yield "The table is encrypted with a key that AWS owns"
 
 
-def _by_default(stack: Stack) -> bool:
-    """Whether the account encrypts every new disk, whatever a program says of it."""
+def _by_default(item: Item, stack: Stack) -> bool:
+    """Whether the account encrypts every new disk of the region, whatever a program says of it."""
     return any(
-        item.props.get("enabled", True) is True for item in stack.of("aws:ebs/encryptionByDefault:EncryptionByDefault")
+        found.props.get("enabled", True) is True
+        for found in stack.beside(item, "aws:ebs/encryptionByDefault:EncryptionByDefault")
     )
 
 
@@ -292,7 +293,7 @@ def _by_default(stack: Stack) -> bool:
 )
 def volume_encrypted(volume: Item, stack: Stack) -> Iterator[str]:
     """Its own setting, or the account's."""
-    if volume.props.get("encrypted") is not True and not _by_default(stack):
+    if volume.props.get("encrypted") is not True and not _by_default(volume, stack):
         yield "The volume is not set to be encrypted"
 
 
@@ -312,12 +313,18 @@ def volume_encrypted(volume: Item, stack: Stack) -> Iterator[str]:
 def volumes_encrypted(machine: Item, stack: Stack) -> Iterator[str]:
     """Set on root and further devices, or the account's default."""
     props = machine.props
-    if _by_default(stack):
+    if _by_default(machine, stack):
         return
     devices = [*listed(props.get("rootBlockDevice")), *listed(props.get("ebsBlockDevices"))]
     devices += [mapping["ebs"] for mapping in listed(props.get("blockDeviceMappings")) if given(mapping, "ebs")]
-    whole = given(props, "ami") or machine.type.startswith("aws:ec2/launchConfiguration:")
-    if whole and not listed(props.get("rootBlockDevice")):
+    templates = stack.about(machine, "launchTemplate", "aws:ec2/launchTemplate:LaunchTemplate")
+    if machine.type.startswith("aws:ec2/launchTemplate:"):
+        root = devices
+    else:
+        root = listed(props.get("rootBlockDevice"))
+        root += [mapping for item in templates for mapping in listed(item.props.get("blockDeviceMappings"))]
+    whole = machine.type.startswith("aws:ec2/launchConfiguration:") or given(props, "ami") or given(props, "imageId")
+    if whole and not root:
         yield "The root volume is not set to be encrypted"
     for device in devices:
         if device.get("encrypted") not in (True, "true"):
@@ -424,8 +431,10 @@ def features_encrypted(props: Props) -> Iterator[str]:
 def kafka_tls(props: Props) -> Iterator[str]:
     """Clients and brokers use TLS."""
     transit = at(props, "encryptionInfo.encryptionInTransit") or {}
-    if transit.get("clientBroker", "TLS") != "TLS" or transit.get("inCluster", True) is False:
+    if transit.get("clientBroker", "TLS") != "TLS":
         yield "Kafka accepts unencrypted connections"
+    if transit.get("inCluster", True) is False:
+        yield "Brokers exchange data unencrypted"
 
 
 @TRANSIT.resource(
@@ -448,6 +457,26 @@ def listener_tls(props: Props) -> Iterator[str]:
     policy = props.get("sslPolicy") or _DEFAULT_TLS
     if protocol in ("HTTPS", "TLS") and not _TLS_12.search(str(policy)):
         yield f"Its security policy {policy} accepts TLS older than 1.2"
+
+
+@TRANSIT.each(
+    "listener-rule-tls",
+    "Rules of load balancers pass on nothing that came by plain HTTP",
+    "aws:lb/listenerRule:ListenerRule",
+    beside=("aws:lb/listener:Listener",),
+    severity="high",
+    rules=("FSBP ELB.1",),
+    fix="Attach the rule to a listener with HTTPS; that with HTTP redirects to it.",
+    risk="Passwords and personal data can be read or altered on their way between users and the service",
+    url="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/create-https-listener.html",
+)
+def listener_rule_tls(item: Item, stack: Stack) -> Iterator[str]:
+    """A rule comes before what its listener does by default, which may be to redirect."""
+    if not any(action.get("type") == "forward" for action in listed(item.props.get("actions"))):
+        return
+    for listener in stack.about(item, "listenerArn", "aws:lb/listener:Listener"):
+        if listener.props.get("protocol") == "HTTP":
+            yield f"It forwards what comes to the listener {listener.name} by HTTP"
 
 
 def _to_https(action: Props) -> bool:
@@ -475,16 +504,19 @@ def cdn_https(props: Props) -> Iterator[str]:
     "cache-tls",
     "Caches accept TLS only",
     "aws:elasticache/replicationGroup:ReplicationGroup",
+    "aws:elasticache/cluster:Cluster",
     severity="high",
     rules=("FSBP ElastiCache.5",),
-    fix="Set transit_encryption_enabled to True.",
+    fix="Set transit_encryption_enabled to True, and transit_encryption_mode to required.",
     risk="Whoever gets into the network can read and alter what programs keep in the cache",
     url="https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/in-transit-encryption.html",
 )
 def cache_tls(props: Props) -> Iterator[str]:
-    """Clients use TLS."""
+    """Clients use TLS; in the preferred mode they may."""
+    if given(props, "replicationGroupId"):
+        return  # a member of a group, which has the setting
     default = props.get("engine") == "valkey"  # the only engine that has it by itself
-    if props.get("transitEncryptionEnabled", default) is not True:
+    if props.get("transitEncryptionEnabled", default) is not True or props.get("transitEncryptionMode") == "preferred":
         yield "Clients may connect without TLS"
 
 
@@ -492,17 +524,21 @@ def cache_tls(props: Props) -> Iterator[str]:
     "postgres-forces-tls",
     "PostgreSQL accepts TLS only",
     "aws:rds/parameterGroup:ParameterGroup",
+    "aws:rds/clusterParameterGroup:ClusterParameterGroup",
     severity="high",
     fix="Set the parameter rds.force_ssl to 1.",
     risk="Personal data can be read by whoever listens on the network between programs and the database",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html",
 )
 def postgres_tls(props: Props) -> Iterator[str]:
-    """Set in the parameter group, whatever the version's default."""
-    if str(props.get("family", "")).startswith("postgres"):
-        values = {parameter.get("name"): parameter.get("value") for parameter in listed(props.get("parameters"))}
-        if values.get("rds.force_ssl") != "1":
-            yield "Clients may connect without TLS"
+    """From version 15 on, of Aurora from 17 on, it is AWS's default."""
+    family = re.fullmatch(r"(aurora-)?postgres(?:ql)?(\d+).*", str(props.get("family", "")))
+    if family is None:
+        return
+    values = {parameter.get("name"): parameter.get("value") for parameter in listed(props.get("parameters"))}
+    default = "1" if int(family[2]) >= (17 if family[1] else 15) else "0"
+    if str(values.get("rds.force_ssl", default)) != "1":
+        yield "Clients may connect without TLS"
 
 
 @TRANSIT.each(

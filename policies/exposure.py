@@ -144,9 +144,12 @@ def bucket_blocked(bucket: Item, stack: Stack) -> Iterator[str]:
 
 @EXPOSURE.resource(
     "s3-no-public-acl",
-    "No access control list opens a bucket",
+    "No access control list opens a bucket or an object",
     "aws:s3/bucketAcl:BucketAcl",
     BUCKET,
+    "aws:s3/bucketObject:BucketObject",
+    "aws:s3/bucketObjectv2:BucketObjectv2",
+    "aws:s3/objectCopy:ObjectCopy",
     severity="critical",
     rules=("FSBP S3.2", "FSBP S3.3"),
     fix="Omit acl; grant access by policy.",
@@ -158,9 +161,9 @@ def no_public_acl(props: Props) -> Iterator[str]:
     grants = [*listed(at(props, "accessControlPolicy.grants")), *listed(props.get("grants"))]
     for grant in grants:
         if _EVERYONE.search(str(at(grant, "grantee.uri") or grant.get("uri") or "")):
-            yield "A grant of its access control list opens the bucket to everybody"
+            yield "A grant of its access control list opens it to everybody"
     if str(props.get("acl", "")).startswith("public-") or props.get("acl") == "authenticated-read":
-        yield f"The access control list {props['acl']!r} opens the bucket"
+        yield f"The access control list {props['acl']!r} opens it to everybody"
 
 
 @EXPOSURE.resource(
@@ -181,12 +184,17 @@ def no_public_acl(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
 )
 def policy_not_public(props: Props) -> Iterator[str]:
-    """No statement lets a stranger in; conditions count as AWS evaluates them."""
+    """No statement lets a stranger in; conditions count as AWS evaluates them. What only a network of the company
+    reaches is not open to strangers.
+    """
+    if given(props, "vpcOptions") or "PRIVATE" in listed(at(props, "endpointConfiguration.types")):
+        return
     for key in ("policy", "accessPolicies", "accessPolicy", "resourcePolicy"):
         for statement in lets_strangers_in(policy_of(props, key)) if given(props, key) else ():
             yield f"Everybody is allowed {', '.join(statement.actions or ('everything but what it names',))}"
 
 
+_METADATA_DEFAULTS = "aws:ec2/instanceMetadataDefaults:InstanceMetadataDefaults"
 _RULES = (
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
     "aws:ec2/securityGroup:SecurityGroup",
@@ -277,10 +285,22 @@ def _open_rules(props: Props) -> Iterator[tuple[str, str, bool]]:
         ranges = list[str]()
         for key in ("cidrIpv4", "cidrIpv6", "cidrBlocks", "ipv6CidrBlocks"):
             ranges += _each(place, key, unknown)
-        for text in internet_among(ranges):
+        for text in () if _harmless(place) else internet_among(ranges):
             yield text, *_ports(place)
     if unknown:
         raise unknown[0]
+
+
+def _harmless(rule: Props) -> bool:
+    """Whether it takes only ICMP's messages about packets that are too big, which AWS recommends to let in, and about
+    unreachable and expired ones.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/network_mtu.html#path_mtu_discovery
+    """
+    plain = known(rule)
+    protocol = str(plain.get("protocol", plain.get("ipProtocol", ""))).lower()
+    kinds = {"icmp": (3, 11), "1": (3, 11), "icmpv6": (1, 2, 3), "58": (1, 2, 3)}.get(protocol, ())
+    return plain.get("fromPort") in kinds
 
 
 def _ports(rule: Props) -> tuple[str, bool]:
@@ -293,7 +313,7 @@ def _ports(rule: Props) -> tuple[str, bool]:
     if UNKNOWN in (protocol, first, last) or first is None or last is None:
         return f"{protocol} ports", False
     if protocol.startswith("icmp") or protocol in ("1", "58"):
-        return "ICMP", False
+        return ("ICMP" if first == -1 else f"ICMP type {first:g}"), False
     name = {"6": "TCP", "17": "UDP"}.get(protocol, protocol.upper())
     ports = f"{name} port {first:g}" if first == last else f"{name} ports {first:g} to {last:g}"
     return ports, name == "TCP" and first == last and first in _WEB
@@ -391,20 +411,46 @@ def subnet_private(props: Props) -> Iterator[str]:
 
 
 @EXPOSURE.resource(
+    "node-ssh-narrow",
+    "Nodes of a cluster take SSH from named groups only",
+    "aws:eks/nodeGroup:NodeGroup",
+    severity="critical",
+    fix="Set remote_access.source_security_group_ids, or omit remote_access and use Session Manager.",
+    risk="Port 22 of every node is open to the internet, whose scanners find it and try stolen keys",
+    url="https://docs.aws.amazon.com/eks/latest/APIReference/API_RemoteAccessConfig.html",
+)
+def node_ssh_narrow(props: Props) -> Iterator[str]:
+    """With a key and no groups, EKS opens port 22 to everybody."""
+    access = at(props, "remoteAccess")
+    if given(access, "ec2SshKey") and not given(access, "sourceSecurityGroupIds"):
+        yield "Traffic from 0.0.0.0/0 to TCP port 22 is allowed in"
+
+
+@EXPOSURE.each(
     "instance-metadata-v2",
     "The metadata service requires a token",
     "aws:ec2/instance:Instance",
     "aws:ec2/launchTemplate:LaunchTemplate",
     "aws:ec2/launchConfiguration:LaunchConfiguration",
+    beside=(_METADATA_DEFAULTS,),
     severity="high",
     rules=("CIS AWS 6.7", "FSBP EC2.8", "FSBP EC2.170"),
     fix="Set metadata_options.http_tokens to required.",
     risk="A flaw in a web program on the machine is enough to steal its credentials and act in its name",
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html",
 )
-def metadata_tokens(props: Props) -> Iterator[str]:
-    """IMDSv2, so that a forged request can't fetch the role's credentials."""
-    if at(props, "metadataOptions.httpTokens") != "required":
+def metadata_tokens(machine: Item, stack: Stack) -> Iterator[str]:
+    """IMDSv2, so that a forged request can't fetch the role's credentials: of the machine, its template, or the
+    region's default.
+    """
+    templates = stack.about(machine, "launchTemplate", "aws:ec2/launchTemplate:LaunchTemplate")
+    options = [at(props, "metadataOptions") for props in (machine.props, *(item.props for item in templates))]
+    if any(at(item, "httpEndpoint") == "disabled" for item in options):
+        return
+    chosen = [at(item, "httpTokens") for item in options] + [
+        item.props.get("httpTokens") for item in stack.beside(machine, _METADATA_DEFAULTS)
+    ]
+    if next((tokens for tokens in chosen if tokens not in (None, "no-preference")), "optional") != "required":
         yield "Any request from the instance may fetch its role's credentials"
 
 
@@ -449,6 +495,6 @@ def function_url(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html",
 )
 def balancer_internal(props: Props) -> Iterator[str]:
-    """Internal."""
-    if props.get("internal") is not True:
+    """Internal; a Gateway Load Balancer is reached by endpoints only, and has no such setting."""
+    if props.get("internal") is not True and props.get("loadBalancerType") != "gateway":
         yield "It can be reached from the internet"

@@ -124,7 +124,7 @@ def url_origins(props: Props) -> Iterator[str]:
     "Interfaces authenticate their callers",
     "aws:apigateway/method:Method",
     "aws:apigatewayv2/route:Route",
-    beside=("aws:apigatewayv2/api:Api",),
+    beside=("aws:apigatewayv2/api:Api", "aws:apigateway/restApi:RestApi"),
     severity="high",
     fix="Set an authorization other than NONE; if it is meant for the public, waive this with the reason.",
     risk="Anyone on the internet can call the interface",
@@ -137,12 +137,15 @@ def api_authorized(item: Item, stack: Stack) -> Iterator[str]:
     if props.get("apiKeyRequired") is True:
         return
     if item.type == "aws:apigateway/method:Method":
+        apis = stack.about(item, "restApi", "aws:apigateway/restApi:RestApi")
+        if any("PRIVATE" in listed(at(api.props, "endpointConfiguration.types")) for api in apis):
+            return  # its policy says which networks reach it
         if props.get("authorization") == "NONE" and props.get("httpMethod") != "OPTIONS":
             yield "Everybody may call it"
         return
     key = str(props.get("routeKey") or "")
-    apis = stack.about(item, "apiId", "aws:apigatewayv2/api:Api")
-    if key.startswith("OPTIONS ") or (key != "$connect" and any(_sockets(api.props) for api in apis)):
+    sockets = stack.about(item, "apiId", "aws:apigatewayv2/api:Api")
+    if key.startswith("OPTIONS ") or (key != "$connect" and any(_sockets(api.props) for api in sockets)):
         return
     if props.get("authorizationType", "NONE") == "NONE":
         yield "Everybody may call it"

@@ -107,9 +107,10 @@ def _granting(control_id: str, title: str, **facts: Unpack[Facts]) -> Callable[[
     """Register a function that checks what policies grant. One that is only the boundary of roles or users grants
     nothing: it limits what other policies grant.
     """
+    facts["beside"] = (_USER, *_ATTACHMENTS)
 
     def register(check: Check) -> Check:
-        @IDENTITY.each(control_id, title, *_GRANTS, beside=(_USER, *_ATTACHMENTS), **facts)
+        @IDENTITY.each(control_id, title, *_GRANTS, **facts)
         def _each(item: Item, stack: Stack) -> Iterable[str]:
             return () if _only_limits(item, stack) else check(item.props)
 

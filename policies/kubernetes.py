@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from policies.control import Family, at, given, listed
-from policies.secret_values import looks_secret
+from policies.secret_forms import looks_secret
 from policies.stack import Item, Props, Stack
 
 KUBERNETES = Family("kubernetes", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.8"))

@@ -25,8 +25,7 @@ from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UnknownValueError
 
 from policies.control import Control
 from policies.controls import CONTROLS
-from policies.quick import SWITCH
-from policies.settings import LONGEST_DAYS, UNWAIVABLE, Settings, read_settings
+from policies.settings import LONGEST_DAYS, SWITCH, UNWAIVABLE, Settings, read_settings
 from policies.stack import Item, Stack
 from policies.type_names import canonical
 
@@ -138,6 +137,7 @@ _last = threading.local()
 
 def _stack(args: StackValidationArgs) -> Stack:
     if getattr(_last, "resources", None) is not args.resources:
+        own = pulumi.Config("aws").get("region") or os.environ.get("AWS_REGION") or ""
         _last.stack = Stack(
             Item(
                 canonical(r.resource_type),
@@ -146,12 +146,30 @@ def _stack(args: StackValidationArgs) -> Stack:
                 _properties(r),
                 bool(r.opts.protect),
                 {key: tuple(source.urn for source in sources) for key, sources in r.property_dependencies.items()},
+                _region(r, own),
             )
             for r in args.resources
         )
         _last.resources = args.resources
     found: Stack = _last.stack
     return found
+
+
+def _region(resource: PolicyResource, own: str) -> str:
+    """Its own, or its provider's; empty where that is the stack's.
+
+    Args:
+        own: The stack's region.
+    """
+    if not resource.resource_type.startswith("aws:"):
+        return ""
+    for props in (resource.props, resource.provider.props if resource.provider else {}):
+        try:
+            if props.get("region"):
+                return "" if props["region"] == own else str(props["region"])
+        except UnknownValueError:
+            continue
+    return ""
 
 
 def _properties(resource: PolicyResource) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from policies.controls import CONTROLS
 from policies.settings import EACH_RESOURCE
 from policies.type_names import canonical
 
-SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack only
 # What is replaced, and what that relies on.
 _MODULE = (
     "json_format",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,28 +10,13 @@ from typing import Any
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.containers import environment
-from policies.control import Family, at, given, listed
+from policies.control import Family, at, given, is_list, listed, snake_case
+from policies.secret_forms import HIDDEN, looks_secret, names_a_secret, script_has_secret
+from policies.settings import SWITCH
 from policies.stack import Item, Props, Stack
 
 SECRETS = Family("secrets", ("GDPR 32(1)(b)", "HIPAA 164.312(d)", "SOC 2 CC6.1"))
-_NAMES = re.compile(
-    r"(password|passwd|secret|(?:^|_)pass(?:$|_)|(?:^|_|[a-z])token$|api_?key|access_?key|private_?key|credential)",
-    re.IGNORECASE,
-)
-# Numbers, switches, and what people write where a program wants a value and there is none.
-_NONE_AT_ALL = re.compile(
-    r"[\d.]+|true|false|none|null|nil|empty|unused|dummy|placeholder|n/?a|not[-_ ]?(needed|used|required|set)|-",
-    re.IGNORECASE,
-)
-_POINTERS = re.compile(
-    r"(arn|name|id|uri|url|path|file|ref)$", re.IGNORECASE
-)  # they say where a secret is, not what it is
 LONGEST_ROTATION_DAYS = 90  # FSBP SecretsManager.4
-_VALUES = re.compile(
-    r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE"
-    r" KEY-----|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9A-Za-z-]{10,}|://[^/:@\s]+:[^/@\s]+@"
-)
-
 SECRETS.setting(
     "rds-password-managed",
     "The database's password is generated and managed by RDS",
@@ -40,6 +26,7 @@ SECRETS.setting(
     severity="high",
     risk="People know the password and it seldom changes, so a former employee or a leaked file opens the database",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html",
+    applies=lambda props: not given(props, "replicateSourceDb"),  # a replica has its source's
 )
 SECRETS.setting(
     "rds-cluster-password-managed",
@@ -51,15 +38,6 @@ SECRETS.setting(
     risk="The password lies in code or in somebody's notes, and whoever finds it can read all of the data unnoticed",
     url="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html",
 )
-
-
-def looks_secret(name: str, value: Any) -> bool:
-    """Whether a variable seems to contain a secret's value: by its name, or by the form of the value."""
-    if not isinstance(value, str) or not value or _NONE_AT_ALL.fullmatch(value):
-        return False
-    return bool(_VALUES.search(value)) or bool(
-        _NAMES.search(name) and not _POINTERS.search(name) and not value.startswith(("arn:", "/", "$(", "{{"))
-    )
 
 
 def _variables(props: Props) -> Iterator[tuple[str, Any]]:
@@ -128,11 +106,93 @@ def no_secret_in_environment(props: Props) -> Iterator[str]:
     url="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html",
 )
 def no_secret_in_user_data(props: Props) -> Iterator[str]:
-    """User data can be read by everything that runs on the instance."""
-    script = str(props.get("userData") or "")
-    assigned = re.findall(r"(?m)^\s*(?:export\s+)?([A-Za-z_]+)=[\"']?([^\s\"'$]+)", script)
-    if _VALUES.search(script) or any(looks_secret(name, value) for name, value in assigned):
-        yield "The start script seems to contain a secret"
+    """User data can be read by everything that runs on the instance; EC2 keeps none of it secret."""
+    for key in ("userData", "userDataBase64"):
+        script = str(props.get(key) or "")
+        if script == HIDDEN:
+            yield "The start script is made of a secret"
+        elif script_has_secret(script):
+            yield "The start script seems to contain a secret"
+
+
+# Where a password is given as it is, by the type of the resource.
+_PASSWORDS = {
+    "aws:redshift/cluster:Cluster": ("masterPassword",),
+    "aws:docdb/cluster:Cluster": ("masterPassword",),
+    "aws:elasticache/replicationGroup:ReplicationGroup": ("authToken",),
+    "aws:mq/broker:Broker": ("users.password",),
+    "aws:memorydb/user:User": ("authenticationMode.passwords",),
+    "aws:elasticache/user:User": ("passwords", "authenticationMode.passwords"),
+    "aws:directoryservice/directory:Directory": ("password",),
+    "aws:dms/endpoint:Endpoint": ("password",),
+    "aws:fsx/windowsFileSystem:WindowsFileSystem": ("selfManagedActiveDirectory.password",),
+    "aws:opensearch/domain:Domain": ("advancedSecurityOptions.masterUserOptions.masterUserPassword",),
+}
+
+
+@SECRETS.resource(
+    "no-literal-password",
+    "No password is written in the program",
+    *_PASSWORDS,
+    severity="critical",
+    fix="Generate it (random_password, a managed password), or read it from the configuration's secrets.",
+    risk="Everyone who may read the program, now or later, knows the password",
+    url="https://docs.aws.amazon.com/secretsmanager/latest/userguide/best-practices.html",
+)
+def no_literal_password(props: Props) -> Iterator[str]:
+    """A value that is known, and no secret of the configuration: of which only a review tells, since the engine hands
+    its value to packs.
+    """
+    if os.environ.get(SWITCH) != "1":
+        return
+    for path in dict.fromkeys(path for paths in _PASSWORDS.values() for path in paths):
+        for value in _values_at(props, path):
+            if isinstance(value, str) and value and value != HIDDEN:
+                yield f"{snake_case(path)} is in the program"
+
+
+def _values_at(props: Any, path: str) -> Iterator[Any]:
+    """What is known at a path, in each item of a list on the way."""
+    first, _, rest = path.partition(".")
+    if not given(props, first):
+        return
+    for value in _each_known(props, first):
+        if rest:
+            yield from _values_at(value, rest)
+        else:
+            yield value
+
+
+def _each_known(container: Any, key: Any) -> Iterator[Any]:
+    try:
+        value = container[key]
+    except UnknownValueError:
+        return
+    if is_list(value):
+        for place in range(len(value)):
+            yield from _each_known(value, place)
+    else:
+        yield value
+
+
+@SECRETS.resource(
+    "glue-no-secret-in-arguments",
+    "No secret is in the arguments of a job",
+    "aws:glue/job:Job",
+    severity="critical",
+    fix="Pass the ARN of a secret, or use a connection, and read it when the job starts.",
+    risk="Everyone who may look at the job or its runs sees the password",
+    url="https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-python-glue-arguments.html",
+)
+def no_secret_in_arguments(props: Props) -> Iterator[str]:
+    """Neither by name nor by form."""
+    for key in ("defaultArguments", "nonOverridableArguments"):
+        found = props.get(key) if given(props, key) else None
+        if isinstance(found, Mapping):
+            named = [pair for name in found for pair in _known(name, found)]
+            yield from (
+                f"The argument {name} seems to contain a secret" for name, value in named if looks_secret(name, value)
+            )
 
 
 @SECRETS.resource(
@@ -169,7 +229,7 @@ def not_in_program(props: Props) -> Iterator[str]:
 def parameter_secure(props: Props) -> Iterator[str]:
     """By name."""
     name = str(props.get("name") or "")
-    if _NAMES.search(name) and not _POINTERS.search(name) and props.get("type") != "SecureString":
+    if names_a_secret(name) and props.get("type") != "SecureString":
         yield f"{name} is a plain {props.get('type')}"
 
 

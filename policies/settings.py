@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # loads the SDK
     from policies.control import Control
 
 UNWAIVABLE = "waiver-holds"  # the control of the waivers themselves
+SWITCH = "GROUNDPLAN_POLICY_QUICK"  # 1 in the environment of a review's pack only
 # In the metadata of a review's AnalyzeStack: judge each resource, too; and in that of the answer: they were judged.
 EACH_RESOURCE = "groundplan-each-resource"
 LONGEST_DAYS = 400  # a year, and time to renew it

@@ -24,6 +24,7 @@ class Item:
         type: Its canonical one.
         protect: Whether the engine refuses to delete it.
         references: By input, the URNs of the resources that the input comes from.
+        region: In which it is, as far as that is known; empty for the stack's own.
     """
 
     type: str
@@ -32,6 +33,7 @@ class Item:
     props: Props
     protect: bool = False
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    region: str = ""
 
 
 class Stack:
@@ -54,6 +56,10 @@ class Stack:
         """The resources of some types."""
         for kind in types:
             yield from self._by_type.get(kind, ())
+
+    def beside(self, item: Item, kind: str) -> Iterator[Item]:
+        """The resources of a type that are settings of the account in the same region."""
+        return (other for other in self.of(kind) if other.region == item.region)
 
     def about(self, item: Item, key: str, *types: str) -> list[Item]:
         """The resources of some types that an input names: those whose name or ARN it holds, else those it comes

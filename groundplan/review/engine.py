@@ -43,12 +43,18 @@ class _ForPacks:
     def __init__(self, config: dict[str, str]) -> None:
         self._default_tags = DefaultTags(config)
         self._given: dict[str, struct_pb2.Struct] = {}
+        self._providers: dict[str, Any] = {}  # explicit ones, by URN
+        self._provider: dict[str, str] = {}  # of each resource that has one
         self.judged: list[Any] = []  # of the packs' protocol
 
     def note(self, urn: str, request: Any) -> None:
         """Before the answer changes the same message."""
         self._given[urn] = _for_packs(request.object)
         self._default_tags.add(urn, request, self._given[urn])
+        if request.type == "pulumi:providers:aws":
+            self._providers[urn] = packs.provider_of(urn, request.type, request.name, self._given[urn])
+        elif request.custom and (provider := request.provider.rpartition("::")[0]) in self._providers:
+            self._provider[urn] = provider
 
     def asked(self, found: Previewed, more: struct_pb2.Struct | None = None) -> Any:
         """The ``AnalyzeRequest`` of a resource; it is noted as one of the stack's.
@@ -64,7 +70,8 @@ class _ForPacks:
             whole.CopyFrom(more)
             whole.MergeFrom(given)
             seen = packs.request_of(found.urn, found.type, found.name, whole, protect=found.protect)
-        self.judged.append(packs.resource_of(seen, found.parent, list(found.dependencies), found.references))
+        provider = self._providers.get(self._provider.get(found.urn, ""))
+        self.judged.append(packs.resource_of(seen, found.parent, list(found.dependencies), found.references, provider))
         return asked
 
 

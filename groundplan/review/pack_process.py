@@ -64,6 +64,7 @@ def start_pack(path: Path, request: Mapping[str, Any]) -> PackProcess:
         "PULUMI_STACK": request["stack"],
         "PULUMI_ORGANIZATION": "organization",
         "PULUMI_DRY_RUN": "true",
+        "AWS_REGION": request.get("region") or os.environ.get("AWS_REGION", ""),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
         # The review shows waived findings, and who approved them.

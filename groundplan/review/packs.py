@@ -219,11 +219,23 @@ def request_of(urn: str, type_: str, name: str, properties: struct_pb2.Struct, *
     )
 
 
-def resource_of(request: Any, parent: str, dependencies: list[str], by_input: Mapping[str, Sequence[str]]) -> Any:
+def provider_of(urn: str, type_: str, name: str, properties: struct_pb2.Struct) -> Any:
+    """An ``AnalyzerProviderResource``."""
+    return analyzer_pb2.AnalyzerProviderResource(urn=urn, type=type_, name=name, properties=properties)
+
+
+def resource_of(
+    request: Any,
+    parent: str,
+    dependencies: list[str],
+    by_input: Mapping[str, Sequence[str]],
+    provider: Any = None,
+) -> Any:
     """The ``AnalyzerResource`` of the same resource.
 
     Args:
         by_input: URNs that each input comes from.
+        provider: ``AnalyzerProviderResource``, where it is not the default one.
     """
     return analyzer_pb2.AnalyzerResource(
         urn=request.urn,
@@ -233,6 +245,7 @@ def resource_of(request: Any, parent: str, dependencies: list[str], by_input: Ma
         options=request.options,
         parent=parent,
         dependencies=dependencies,
+        provider=provider,
         propertyDependencies={
             key: analyzer_pb2.AnalyzerPropertyDependencies(urns=urns) for key, urns in by_input.items()
         },

@@ -289,3 +289,30 @@ def test_what_fails_without_any_made_up_value_is_the_programs_own_fault(reviewin
         reviewing('pulumi.Output.from_input({"a": 1}).apply(lambda it: it["b"])\n')
     with pytest.raises(ReviewError, match="ZeroDivisionError"):
         reviewing("aws.ec2.get_vpc(default=True)\n1 / 0\n")
+
+
+ELSEWHERE = """
+elsewhere = aws.Provider("elsewhere", region="eu-west-1")
+there, here = pulumi.ResourceOptions(provider=elsewhere), pulumi.ResourceOptions()
+def volume(name, opts, **more):
+    aws.ebs.Volume(name, availability_zone="x", size=1, opts=opts, **more)
+volume("here", here)
+volume("there", there)
+volume("by-property", here, region="ap-south-1")
+volume("same", pulumi.ResourceOptions(provider=aws.Provider("same", region="us-east-1")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "opts", "accused"),
+    [
+        ("", "here", {"there", "by-property"}),
+        ("", "there", {"here", "by-property", "same"}),
+        (', region="ap-south-1"', "here", {"here", "there", "same"}),
+    ],
+)
+def test_a_setting_of_the_account_is_of_one_region(
+    reviewing: Reviewing, where: str, opts: str, accused: set[str]
+) -> None:
+    code = f'{ELSEWHERE}\naws.ebs.EncryptionByDefault("d", enabled=True{where}, opts={opts})\n'
+    assert set(of(reviewing(code), "ebs-volume-encrypted")) == accused

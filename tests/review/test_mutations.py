@@ -22,7 +22,7 @@ from policies.stack import Item, Stack, UndecidedError
 from tests import conftest
 from tests.conftest import ROOT
 from tests.unit.policies.test_policies import RESOURCES, STACKS
-from tests.unit.policies.test_services import PAIRS, TOGETHER
+from tests.unit.policies.test_services import MORE, PAIRS, TOGETHER
 
 SETTINGS = read_settings({"compliance": ["gdpr", "hipaa", "sox", "soc2"], "environment": "prod"}, None)
 # Controls for what the platform does not have at all; other programs do, and tests/review/programs.py breaks them.
@@ -35,6 +35,9 @@ NOT_OURS = {
     "notebook-own-key",
     "cdn-https",
     "cache-tls",
+    "listener-rule-tls",
+    "no-literal-password",
+    "glue-no-secret-in-arguments",
     "listener-tls",
     "redshift-private",
     "function-url-authenticated",
@@ -189,8 +192,9 @@ def broken(control: Control, resources: list[Any]) -> list[Any]:
 
 
 def _break(control: Control, kind: str, inputs: dict[str, Any]) -> None:
+    pairs = {**MORE, **PAIRS}
     if not control.path:  # what the control's own test has as bad
-        bad = [props for of, props in PAIRS[control.id][1] if of == kind] if control.id in PAIRS else []
+        bad = [props for of, props in pairs[control.id][1] if of == kind] if control.id in pairs else []
         inputs.clear()
         inputs.update(copy.deepcopy((RESOURCES[control.id][1] if control.id in RESOURCES else bad)[-1]))
         return

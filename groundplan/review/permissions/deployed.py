@@ -18,6 +18,8 @@ from groundplan.engine.program import DOCUMENTS, project_name, run, run_file
 from groundplan.engine.resource_types import made_up, resource_type
 from groundplan.review.permissions.arns import ARNS, arn_of, number_of
 
+_BALANCED = ("kubernetes:core/v1:Service", "kubernetes:networking.k8s.io/v1:Ingress")
+
 
 def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
     of = resource_type(found.type)
@@ -34,6 +36,9 @@ def _outputs(found: Previewed, region: str, account: str) -> dict[str, Any]:
                 "secretStatus": "active",
             }
         ]
+    if found.type in _BALANCED:  # its address is known once there is one
+        host = f"{found.name}.elb.{region}.amazonaws.com"
+        outputs["status"] = {"loadBalancer": {"ingress": [{"hostname": host}]}}
     if found.type.startswith("aws:kms/"):
         outputs["keyId"] = number
     return {key: value for key, value in outputs.items() if key not in found.inputs}

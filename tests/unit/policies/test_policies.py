@@ -19,7 +19,7 @@ from policies.pack import waiver_faults
 from policies.rules import benchmarks
 from policies.settings import read_settings
 from policies.stack import Item, Stack
-from tests.unit.policies.test_services import PAIRS, TOGETHER
+from tests.unit.policies.test_services import MORE, PAIRS, TOGETHER
 
 U = UNKNOWN_STRING_VALUE  # a value known only after deployment
 TAGS = {"Project": "p", "Environment": "e", "Owner": "o"}
@@ -157,8 +157,19 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     ),
     "cache-tls": ([{"transitEncryptionEnabled": True}], [{}, {"transitEncryptionEnabled": False}]),
     "postgres-forces-tls": (
-        [{"family": "postgres17", "parameters": [{"name": "rds.force_ssl", "value": "1"}]}, {"family": "mysql8.0"}],
-        [{"family": "postgres17"}, {"family": "postgres17", "parameters": [{"name": "rds.force_ssl", "value": "0"}]}],
+        [
+            {"family": "postgres14", "parameters": [{"name": "rds.force_ssl", "value": "1"}]},
+            {"family": "mysql8.0"},
+            {"family": "postgres15"},  # from here on it is AWS's default
+            {"family": "postgres17"},
+            {"family": "aurora-postgresql17"},
+        ],
+        [
+            {"family": "postgres14"},
+            {"family": "postgres9.6"},
+            {"family": "aurora-postgresql15"},
+            {"family": "postgres17", "parameters": [{"name": "rds.force_ssl", "value": "0"}]},
+        ],
     ),
     "rds-private": ([{}, {"publiclyAccessible": False}], [{"publiclyAccessible": True}]),
     "s3-no-public-access": (
@@ -900,7 +911,7 @@ def test_a_control_of_stacks_passes_the_good_and_finds_the_bad(name: str) -> Non
 
 def test_every_control_is_tested_and_complete() -> None:
     tested = {control.id for control in (*SETTINGS, *PRESENT)} | set(RESOURCES) | set(STACKS)
-    assert tested | set(PAIRS) | set(TOGETHER) == set(CONTROLS)
+    assert tested | set(PAIRS) | set(MORE) | set(TOGETHER) == set(CONTROLS)
     assert len(CONTROLS) >= 80
     for item in CONTROLS.values():
         assert item.title and item.law and item.remediation.endswith(".") and item.url.startswith("https://"), item.id

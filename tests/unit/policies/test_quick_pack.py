@@ -18,7 +18,7 @@ from pulumi.runtime.proto import analyzer_pb2
 from groundplan.review import pack_process, packs
 from policies import quick
 from policies.pack import policies
-from policies.settings import EACH_RESOURCE
+from policies.settings import EACH_RESOURCE, SWITCH
 from tests.conftest import ROOT
 
 SECRET = ("aws:secretsmanager/secret:Secret", "s", {"name": "s"})
@@ -262,9 +262,9 @@ def test_only_the_switch_makes_the_pack_quick(
 ) -> None:
     started: list[Any] = []
     monkeypatch.setattr(pulumi_policy, "PolicyPack", lambda **more: started.append(more))
-    monkeypatch.delenv(quick.SWITCH, raising=False)
+    monkeypatch.delenv(SWITCH, raising=False)
     if value is not None:
-        monkeypatch.setenv(quick.SWITCH, value)
+        monkeypatch.setenv(SWITCH, value)
     before = sdk._PolicyAnalyzerServicer
     runpy.run_path(str(ROOT / "policies"), run_name="__main__")
     assert started and (sdk._PolicyAnalyzerServicer is not before) == replaced
@@ -272,7 +272,7 @@ def test_only_the_switch_makes_the_pack_quick(
 
 def test_a_review_switches_it_on(tmp_path: Path) -> None:
     (tmp_path / "PulumiPolicy.yaml").write_text("runtime: python\n")
-    (tmp_path / "__main__.py").write_text(f"import os; print(os.environ.get({quick.SWITCH!r}))\n")
+    (tmp_path / "__main__.py").write_text(f"import os; print(os.environ.get({SWITCH!r}))\n")
     started = pack_process.start_pack(tmp_path, {"config": {}, "project": "p", "stack": "s"})
     try:
         assert started.process.stdout is not None and json.loads(started.process.stdout.readline()) == 1
@@ -288,7 +288,7 @@ def test_a_review_gets_every_answer_from_a_pack_that_could_not_be_made_quick(
     monkeypatch.setattr(
         pack_process.subprocess,
         "Popen",
-        lambda command, env, **more: popen(command, env={**env, quick.SWITCH: switch}, **more),
+        lambda command, env, **more: popen(command, env={**env, SWITCH: switch}, **more),
     )
     started = pack_process.start_pack(ROOT / "policies", {"config": {}, "project": "p", "stack": "s"})
     try:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # they take a while to import, and only a stack with objectiv
 # Types that cost nothing by themselves.
 _FREE = (
     "aws:iam/",
-    "aws:vpc/",
+    "aws:vpc/securityGroup",
+    "aws:vpc/endpoint",
+    "aws:vpc/routeServer:",
+    "aws:vpc/routeServerPeer",
     "aws:ec2/vpc:",
     "aws:ec2/subnet:",
     "aws:ec2/routeTable",
@@ -67,7 +70,11 @@ _FREE = (
     "aws:glue/catalog",
     "aws:glue/registry",
     "aws:glue/schema",
-    "aws:athena/",
+    "aws:athena/workgroup",
+    "aws:athena/database",
+    "aws:athena/namedQuery",
+    "aws:athena/dataCatalog",
+    "aws:athena/preparedStatement",
     "aws:sagemaker/model:",
     "aws:sagemaker/endpoint:",
     "aws:sagemaker/pipeline",
@@ -128,6 +135,13 @@ _FREE = (
     "aws:docdb/clusterParameterGroup",
     "aws:dynamodb/tableItem",
     "aws:ebs/encryptionByDefault",
+    "aws:ebs/snapshotBlockPublicAccess",
+    "aws:ec2/amiLaunchPermission",
+    "aws:ec2/imageBlockPublicAccess",
+    "aws:ec2/instanceMetadataDefaults",
+    "aws:ec2/snapshotCreateVolumePermission",
+    "aws:emr/blockPublicAccess",
+    "aws:emr/securityConfiguration",
     "aws:ec2/dhcp",
     "aws:ec2/vpcDhcp",
     "aws:ec2/egressOnly",
@@ -275,6 +289,8 @@ _BY_USE = (
     "aws:kinesis/firehose",
     "aws:kinesis/video",
 )
+# Types of which a part is billed by usage, whatever the rest costs.
+_PARTLY = ("aws:efs/fileSystem:FileSystem",)
 _NOT_OF_AWS = ("pulumi:", "pulumi-python:", "kubernetes:", "random:", "tls:", "command:", "time:", "docker:")
 
 
@@ -311,7 +327,8 @@ def of_resources(resources: tuple[Resource, ...], prices: PriceBook) -> Estimate
         if usd is not None:
             totals[resource.type] += usd
             counts[resource.type] += 1
-        elif resource.type.startswith(_BY_USE):
+            by_use.update([resource.type] if resource.type in _PARTLY else [])
+        elif resource.type.startswith(_BY_USE) and "dbClusterInstanceClass" not in resource.inputs:
             by_use[resource.type] += 1
         elif resource.type not in PRICES and resource.type.startswith(_FREE):
             free[resource.type] += 1

@@ -142,7 +142,10 @@ def _machine(asked: Priced) -> float:
     share = SPOT_SHARE if market == "spot" or inputs.get("spotType") or inputs.get("spotPrice") else 1.0
     total = share * asked.hourly("ec2", inputs.get("instanceType") or given.get("instanceType"))
     total += _template_disks(asked, given)
-    total += _disk(asked, _block(inputs, "rootBlockDevice"), size=_ROOT_GIB, kind="gp3")
+    if inputs.get("rootBlockDevice") or not _list(given, "blockDeviceMappings"):
+        total += _disk(asked, _block(inputs, "rootBlockDevice"), size=_ROOT_GIB, kind="gp3")
+    if inputs.get("associatePublicIpAddress") is True:
+        total += asked.hourly("ec2", "public-ipv4")
     for disk in _list(inputs, "ebsBlockDevices"):
         total += _disk(asked, disk, size=_ROOT_GIB, kind="gp2")
     if inputs.get("monitoring") is True or _watched(given):
@@ -210,7 +213,8 @@ def _service(asked: Priced) -> float:
     https://aws.amazon.com/fargate/pricing/
     """
     inputs = asked.inputs
-    providers = [str(item.get("capacityProvider")) for item in _list(inputs, "capacityProviderStrategies")]
+    strategies = [item for item in _list(inputs, "capacityProviderStrategies") if isinstance(item, Mapping)]
+    providers = [str(item.get("capacityProvider")) for item in strategies]
     task = asked.other(_TASK)
     if inputs.get("launchType") != "FARGATE" and not any(name.startswith("FARGATE") for name in providers):
         compatible = _list(task.inputs, "requiresCompatibilities") if task else []
@@ -220,12 +224,27 @@ def _service(asked: Priced) -> float:
         raise _NotPricedError
     arm = _block(task.inputs, "runtimePlatform").get("cpuArchitecture") == "ARM64"
     kind = "arm" if arm else "x86"
-    spot = bool(providers) and all(name == "FARGATE_SPOT" for name in providers)
+    count = _number(inputs, "desiredCount", 0)
     more = max(0.0, _number(_block(task.inputs, "ephemeralStorage"), "sizeInGib", 0) - _FARGATE_STORAGE_GIB)
     of_one = asked.hourly("fargate", f"vcpu-{kind}", _units(task.inputs, "cpu"))
     of_one += asked.hourly("fargate", f"memory-{kind}", _units(task.inputs, "memory"))
-    of_one = of_one * (SPOT_SHARE if spot else 1.0) + asked.hourly("fargate", "storage", more)
-    return _number(inputs, "desiredCount", 1) * of_one
+    spot = _on_spot(strategies, count)
+    return of_one * (count - spot + spot * SPOT_SHARE) + count * asked.hourly("fargate", "storage", more)
+
+
+def _on_spot(strategies: list[Inputs], count: float) -> float:
+    """How many of a service's tasks run on FARGATE_SPOT: after each provider's base, by weight.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CapacityProviderStrategyItem.html
+    """
+    bases = [min(count, _number(item, "base", 0)) for item in strategies]
+    weights = [_number(item, "weight", 0 if len(strategies) > 1 else 1) for item in strategies]
+    left, total = max(0.0, count - sum(bases)), sum(weights) or 1.0
+    return sum(
+        base + left * weight / total
+        for item, base, weight in zip(strategies, bases, weights, strict=True)
+        if item.get("capacityProvider") == "FARGATE_SPOT"
+    )
 
 
 def _units(task: Inputs, key: str) -> float:
@@ -244,8 +263,11 @@ def _units(task: Inputs, key: str) -> float:
 
 def _database(asked: Priced) -> float:
     """https://aws.amazon.com/rds/pricing/."""
-    inputs = asked.inputs
-    engine = str(inputs.get("engine") or "postgres")  # a replica has its source's
+    source = asked.other("aws:rds/instance:Instance") if "replicateSourceDb" in asked.inputs else None
+    of_source = ("engine", "allocatedStorage", "storageType", "iops", "storageThroughput")
+    theirs = {key: source.inputs[key] for key in of_source if key in source.inputs} if source else {}
+    inputs = {**theirs, **asked.inputs}
+    engine = str(inputs.get("engine") or "postgres")
     if not engine.startswith(_OPEN_ENGINES):
         raise _NotPricedError
     copies = 2 if inputs.get("multiAz") is True else 1
@@ -306,6 +328,11 @@ def _search(asked: Priced) -> float:
         total += asked.monthly("opensearch", f"storage-{volume}", count * _number(disks, "volumeSize", 10))
         if volume == "io1":
             total += asked.monthly("opensearch", "iops", count * _number(disks, "iops", 0))
+        elif volume == "gp3":
+            iops = max(0.0, _number(disks, "iops", 0) - _GP3_IOPS)
+            throughput = max(0.0, _number(disks, "throughput", 0) - _GP3_MIBPS)
+            total += asked.monthly("opensearch", "gp3-iops", count * iops)
+            total += asked.monthly("opensearch", "gp3-throughput", count * throughput)
     return total
 
 
@@ -318,10 +345,10 @@ def _table(asked: Priced) -> float:
     inputs = asked.inputs
     if inputs.get("billingMode", "PROVISIONED") == "PAY_PER_REQUEST":
         raise _NotPricedError
-    of_one = 0.0
+    of_one, rare = 0.0, "-ia" if inputs.get("tableClass") == "STANDARD_INFREQUENT_ACCESS" else ""
     for place in (inputs, *_list(inputs, "globalSecondaryIndexes")):
-        of_one += asked.hourly("dynamodb", "rcu", _number(place, "readCapacity", 1 if place is inputs else 0))
-        of_one += asked.hourly("dynamodb", "wcu", _number(place, "writeCapacity", 1 if place is inputs else 0))
+        of_one += asked.hourly("dynamodb", f"rcu{rare}", _number(place, "readCapacity", 1 if place is inputs else 0))
+        of_one += asked.hourly("dynamodb", f"wcu{rare}", _number(place, "writeCapacity", 1 if place is inputs else 0))
     return (1 + len(_list(inputs, "replicas"))) * of_one
 
 
@@ -343,7 +370,9 @@ def _kafka(asked: Priced) -> float:
 def _stream(asked: Priced) -> float:
     if _block(asked.inputs, "streamModeDetails").get("streamMode") == "ON_DEMAND":
         return asked.hourly("kinesis", "on-demand-stream")
-    return asked.hourly("kinesis", "shard", _number(asked.inputs, "shardCount", 1))
+    shards, hours = _number(asked.inputs, "shardCount", 1), _number(asked.inputs, "retentionPeriod", 24)
+    kept = asked.hourly("kinesis", "extended-retention", shards) if hours > 24 else 0.0  # up to a week
+    return asked.hourly("kinesis", "shard", shards) + kept
 
 
 def _endpoint(asked: Priced) -> float:
@@ -364,7 +393,8 @@ def _provisioned_function(asked: Priced) -> float:
     function = asked.other("aws:lambda/function:Function")
     gib = _number(function.inputs if function else {}, "memorySize", 128) / 1024
     count = _number(asked.inputs, "provisionedConcurrentExecutions", 1)
-    return asked.monthly("lambda", "provisioned", count * gib * HOURS_PER_MONTH * 3600)
+    arm = "arm64" in _list(function.inputs if function else {}, "architectures")
+    return asked.monthly("lambda", "provisioned-arm" if arm else "provisioned", count * gib * HOURS_PER_MONTH * 3600)
 
 
 # Networks and the rest.
@@ -420,6 +450,32 @@ def _airflow(asked: Priced) -> float:
     return asked.hourly("mwaa", str(asked.inputs.get("environmentClass") or "mw1.small"))
 
 
+def _alarm(asked: Priced) -> float:
+    """For each metric that it looks at; those with a period below a minute cost three times as much.
+
+    https://aws.amazon.com/cloudwatch/pricing/
+    """
+    metrics = [query["metric"] for query in _list(asked.inputs, "metricQueries") if query.get("metric")]
+    periods = [_number(metric, "period", 60) for metric in metrics] or [_number(asked.inputs, "period", 60)]
+    return asked.monthly("cloudwatch", "alarm", sum(3 if period < 60 else 1 for period in periods))
+
+
+def _secret(asked: Priced) -> float:
+    return asked.monthly("secretsmanager", "secret", 1 + len(_list(asked.inputs, "replicas")))
+
+
+def _authority(asked: Priced) -> float:
+    short = asked.inputs.get("usageMode") == "SHORT_LIVED_CERTIFICATE"
+    return asked.monthly("acm", "private-authority-short" if short else "private-authority")
+
+
+def _file_system(asked: Priced) -> float:
+    """Throughput that is provisioned; what is stored is billed by use."""
+    if asked.inputs.get("throughputMode") != "provisioned":
+        raise _NotPricedError
+    return asked.monthly("efs", "provisioned-mibps", _number(asked.inputs, "provisionedThroughputInMibps", 0))
+
+
 def _by_hour(service: str, item: str, counted: str = "") -> Callable[[Priced], float]:
     """A fixed price an hour; for each element of an input, if one is named."""
     return lambda asked: asked.hourly(service, item, len(_list(asked.inputs, counted)) or 1 if counted else 1)
@@ -462,6 +518,7 @@ PRICES: dict[str, Callable[[Priced], float]] = {
     "aws:elasticache/replicationGroup:ReplicationGroup": _cache_nodes,
     "aws:opensearch/domain:Domain": _search,
     "aws:elasticsearch/domain:Domain": _search,
+    "aws:efs/fileSystem:FileSystem": _file_system,
     "aws:redshift/cluster:Cluster": _warehouse,
     "aws:dynamodb/table:Table": _table,
     "aws:msk/cluster:Cluster": _kafka,
@@ -470,10 +527,10 @@ PRICES: dict[str, Callable[[Priced], float]] = {
     "aws:kms/key:Key": _by_month("kms", "key"),
     "aws:kms/externalKey:ExternalKey": _by_month("kms", "key"),
     "aws:kms/replicaKey:ReplicaKey": _by_month("kms", "key"),
-    "aws:secretsmanager/secret:Secret": _by_month("secretsmanager", "secret"),
+    "aws:secretsmanager/secret:Secret": _secret,
     "aws:ssm/parameter:Parameter": _parameter,
-    "aws:acmpca/certificateAuthority:CertificateAuthority": _by_month("acm", "private-authority"),
-    "aws:cloudwatch/metricAlarm:MetricAlarm": _by_month("cloudwatch", "alarm"),
+    "aws:acmpca/certificateAuthority:CertificateAuthority": _authority,
+    "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": _by_month("cloudwatch", "composite-alarm"),
     "aws:cloudwatch/dashboard:Dashboard": _by_month("cloudwatch", "dashboard"),
     "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": _provisioned_function,

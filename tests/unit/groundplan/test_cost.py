@@ -123,6 +123,42 @@ def usd(kind: str, inputs: dict[str, Any], **others: tuple[str, dict[str, Any]])
             {"numberOfBrokerNodes": 4, "brokerNodeGroupInfo": {"instanceType": "kafka.m5.24xlarge"}},
             29_433.60,
         ),
+        ("aws:kinesis/stream:Stream", {"shardCount": 10, "retentionPeriod": 168}, 10 * 0.035 * HOURS),
+        ("aws:secretsmanager/secret:Secret", {}, 0.40),
+        ("aws:secretsmanager/secret:Secret", {"replicas": [{"region": "a"}, {"region": "b"}]}, 1.20),
+        ("aws:cloudwatch/metricAlarm:MetricAlarm", {"period": 300}, 0.10),
+        ("aws:cloudwatch/metricAlarm:MetricAlarm", {"period": 10}, 0.30),
+        (
+            "aws:cloudwatch/metricAlarm:MetricAlarm",
+            {"metricQueries": [{"expression": "a/b"}, {"metric": {"period": 60}}, {"metric": {"period": 60}}]},
+            0.20,
+        ),
+        ("aws:acmpca/certificateAuthority:CertificateAuthority", {}, 400),
+        ("aws:acmpca/certificateAuthority:CertificateAuthority", {"usageMode": "SHORT_LIVED_CERTIFICATE"}, 50),
+        (
+            "aws:dynamodb/table:Table",
+            {"readCapacity": 100, "writeCapacity": 100, "tableClass": "STANDARD_INFREQUENT_ACCESS"},
+            70.81,
+        ),
+        (
+            "aws:opensearch/domain:Domain",
+            {
+                "clusterConfig": {"instanceType": "m5.large.search", "instanceCount": 2},
+                "ebsOptions": {
+                    "ebsEnabled": True,
+                    "volumeType": "gp3",
+                    "volumeSize": 100,
+                    "iops": 10_000,
+                    "throughput": 500,
+                },
+            },
+            2 * (0.142 * HOURS + 12.2 + 56 + 24),
+        ),
+        (MACHINE, {"instanceType": "t3.small", "associatePublicIpAddress": True}, 0.0258 * HOURS + 0.64),
+        ("aws:athena/capacityReservation:CapacityReservation", {"targetDpus": 24}, None),
+        ("aws:vpc/routeServerEndpoint:RouteServerEndpoint", {}, None),
+        ("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", {}, 0),
+        ("aws:rds/cluster:Cluster", {"dbClusterInstanceClass": "db.m5d.large"}, None),
         ("aws:iam/role:Role", {}, 0),
         ("aws:s3/bucket:Bucket", {}, None),
         ("aws:appmesh/mesh:Mesh", {}, None),
@@ -136,9 +172,32 @@ def test_what_others_say_counts() -> None:
     task = (TASK, {"cpu": "1024", "memory": "2048"})
     assert usd(SERVICE, {"launchType": "FARGATE", "desiredCount": 2}, t=task) == pytest.approx(72.08, abs=0.01)
     arm = (TASK, {"cpu": "1 vCPU", "memory": "2 GB", "runtimePlatform": {"cpuArchitecture": "ARM64"}})
-    assert usd(SERVICE, {"launchType": "FARGATE"}, t=arm) == pytest.approx((0.03238 + 2 * 0.00356) * HOURS, abs=0.01)
+    assert usd(SERVICE, {"launchType": "FARGATE"}, t=task) == 0, "without a number there are none"
+    assert usd(SERVICE, {"launchType": "FARGATE", "desiredCount": 1}, t=arm) == pytest.approx(
+        (0.03238 + 2 * 0.00356) * HOURS, abs=0.01
+    )
     assert usd(SERVICE, {"launchType": "EC2"}, t=task) == 0, "the machines cost, not the tasks"
     assert usd(SERVICE, {"launchType": "FARGATE"}) is None
+    mostly_spot = [
+        {"capacityProvider": "FARGATE", "base": 1, "weight": 0},
+        {"capacityProvider": "FARGATE_SPOT", "weight": 1},
+    ]
+    some = usd(SERVICE, {"desiredCount": 10, "capacityProviderStrategies": mostly_spot}, t=task)
+    assert some == pytest.approx(36.04 * (1 + 9 * 0.4), abs=0.05)
+    source = (
+        DATABASE,
+        {"engine": "mysql", "instanceClass": "db.r5.large", "allocatedStorage": 1000, "storageType": "gp3"},
+    )
+    replica = {"replicateSourceDb": UNKNOWN, "instanceClass": "db.t4g.small"}
+    both = of_resources((resource(DATABASE, replica, "s"), resource(*source, urn="s")), load_prices())
+    alone = of_resources((resource(*source, urn="s"),), load_prices())
+    added = both.monthly_usd - alone.monthly_usd
+    assert added == pytest.approx(0.032 * HOURS + 115, abs=1), "a replica has its source's disk"
+    function = ("aws:lambda/function:Function", {"memorySize": 1024, "architectures": ["arm64"]})
+    kind = "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig"
+    assert usd(kind, {"provisionedConcurrentExecutions": 10}, f=function) == pytest.approx(87.60, abs=0.01)
+    root = (TEMPLATE, {"instanceType": "m5.large", "blockDeviceMappings": [{"ebs": {"volumeSize": 100}}]})
+    assert usd(MACHINE, {}, t=root) == pytest.approx(0.096 * HOURS + 10, abs=0.01), "the root disk counts once"
     template = (
         TEMPLATE,
         {
@@ -196,3 +255,10 @@ def test_a_size_that_is_not_in_the_book_is_priced_by_its_family() -> None:
     assert book.find("rds", "db.r99.large") is None and book.find("rds", "db.t3.nano") is None
     with pytest.raises(KeyError):
         book.hourly("rds", "db.r99.large")
+
+
+def test_a_file_system_has_a_fixed_part_and_one_by_use() -> None:
+    kind = "aws:efs/fileSystem:FileSystem"
+    given = {"throughputMode": "provisioned", "provisionedThroughputInMibps": 100}
+    found = of_resources((resource(kind, given), resource(kind, {}, urn="v")), load_prices())
+    assert found.monthly_usd == 600 and dict(found.by_use) == {kind: 2}

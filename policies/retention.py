@@ -143,7 +143,7 @@ def replicas_in_law(props: Props) -> Iterator[str]:
 
 @RETENTION.stack(
     "resources-in-one-law",
-    "A stack under GDPR with resources in the European Union has none outside it",
+    "A stack with resources in the European Union has none outside it",
     severity="high",
     law=("GDPR 44",),
     fix="Omit region, or name one of the Union's.",

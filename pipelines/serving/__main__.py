@@ -12,6 +12,7 @@ compiles for seconds.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -25,6 +26,7 @@ from pipelines.serving.bundle import Model, load
 from pipelines.serving.capture import FLUSH_S, Capture
 from pipelines.serving.online import OnlineFeatures
 from pipelines.serving.published import Published
+from pipelines.serving.rows import Rows
 
 WARM_AFTER_S = "15"  # a canary's requests come first
 
@@ -46,6 +48,9 @@ def main() -> None:
         warming = threading.Timer(after_s, _warm, (server,))
         warming.daemon = True
         warming.start()
+    # What has been loaded stays: looking for garbage in it, again and again, takes tens of milliseconds.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         server,
         host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
@@ -69,7 +74,7 @@ def _warm(server: ModelServer) -> None:
     with contextlib.suppress(Exception):  # a real request reports the error
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread only
-        explain(server.model, {name: values[:1] for name, values in server.model.background.items()})
+        explain(server.model, Rows.of({name: values[:1] for name, values in server.model.background.items()}))
 
 
 def _lookup(model: Model | None) -> OnlineFeatures | None:

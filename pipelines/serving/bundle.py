@@ -10,10 +10,13 @@ import json
 import posixpath
 import tarfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.serving.engines import Answers, Columns, Constant, Engine, Onnx
+from pipelines.serving.engines import Answers, Constant, Engine, Onnx
+from pipelines.serving.rows import Columns, Rows
+from pipelines.serving.typed_json import Decode, decoder
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,26 @@ class Model:
     output: str = ""
     targets: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Column names, in order."""
         return [column["name"] for column in self.columns]
 
-    def answers(self, columns: Columns) -> Answers:
+    @cached_property
+    def decode(self) -> Decode:
+        """Decodes the usual JSON bodies into rows of this model."""
+        return decoder(self.columns)
+
+    def answers(self, rows: Rows) -> Answers:
         """Predictions of n rows, and what is served with them; classes in their original type (ONNX has only integers
         and texts).
         """
-        found = self.engine.answers(columns)
+        found = self.engine.answers(rows)
         if not self.classes:
             return found
         beside = found.beside if self.output else None
         if self.targets:
-            each = [_originals(classes) for classes in self.classes]
+            each = self._originals
             return Answers(
                 [
                     [names.get(value, value) for names, value in zip(each, row, strict=True)]
@@ -65,8 +73,12 @@ class Model:
                 ],
                 beside,
             )
-        names = _originals(self.classes)
+        names = self._originals
         return Answers([names.get(value, value) for value in found.predictions], beside)
+
+    @cached_property
+    def _originals(self) -> Any:
+        return [_originals(classes) for classes in self.classes] if self.targets else _originals(self.classes)
 
 
 def _originals(classes: list[Any]) -> dict[Any, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Columns = dict[str, list[Any]]
+from pipelines.serving.rows import Rows
+
 _EQUAL_DIGITS = 6  # of probabilities in single precision
 _DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}
 
@@ -29,6 +30,10 @@ class Answers:
 
     predictions: list[Any]
     beside: npt.NDArray[Any] | None = None
+
+    def part(self, start: int, end: int) -> Answers:
+        """Those for some of the rows."""
+        return Answers(self.predictions[start:end], None if self.beside is None else self.beside[start:end])
 
 
 def class_name(value: Any) -> str:
@@ -82,16 +87,19 @@ class Engine(ABC):
 
     Attributes:
         quick: Whether it answers in less time than a thread takes to start.
+        row_by_row: Whether an answer depends on its own row alone, so that the rows of several requests may be answered
+            together.
     """
 
     quick = True
+    row_by_row = True
 
     def start(self) -> None:  # noqa: B027 (a constant has nothing to load)
         """Load everything before the first request."""
 
     @abstractmethod
-    def answers(self, columns: Columns) -> Answers:
-        """Columns of n values each; None is a missing value."""
+    def answers(self, rows: Rows) -> Answers:
+        """The answers for n rows."""
 
     def close(self) -> None:  # noqa: B027 (most have started nothing)
         """Stop what was started."""
@@ -122,10 +130,10 @@ class Constant(Engine):
         shares = tuple(counts[class_name(name)] / len(labels) for name in classes)
         return cls(classes[int(np.argmax(shares))], shares)
 
-    def answers(self, columns: Columns) -> Answers:
+    def answers(self, rows: Rows) -> Answers:
         """The same for every row."""
-        rows = len(next(iter(columns.values())))
-        return Answers([self.prediction] * rows, np.tile(self.shares, (rows, 1)) if self.shares else None)
+        shares = np.tile(self.shares, (len(rows), 1)) if self.shares else None
+        return Answers([self.prediction] * len(rows), shares)
 
 
 @dataclass(frozen=True)
@@ -154,12 +162,9 @@ class Onnx(Engine):
         """Load the graph."""
         _ = self._session
 
-    def answers(self, columns: Columns) -> Answers:
-        """One run of the graph."""
-        # A column the model ignores has no input in the graph.
-        found = self._session.run(
-            self._outputs, {name: value for name, value in self._tensors(columns).items() if name in self._inputs}
-        )
+    def answers(self, rows: Rows) -> Answers:
+        """One run of the graph, for labels and probabilities together."""
+        found = self._session.run(self._outputs, self._tensors(rows))
         beside = None
         if self.output and self.classes and isinstance(self.classes[0], list):
             beside = of_labels(found[1], len(self.classes))
@@ -171,16 +176,25 @@ class Onnx(Engine):
             return Answers([self.classes[place] for place in np.round(beside, _EQUAL_DIGITS).argmax(axis=1)], beside)
         return Answers(as_predictions(found[0]), beside)
 
-    def _tensors(self, values: Columns) -> dict[str, npt.NDArray[Any]]:
-        """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has
-        it.
+    def _tensors(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+        """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has it. A
+        column that the model ignores has no input in the graph.
         """
         if self.layout == "matrix":
-            return {"X": np.array([values[column["name"]] for column in self.columns], dtype=np.float32).T}
+            return {"X": rows.matrix()}
         return {
-            column["input"]: np.array(values[column["name"]], dtype=_DTYPES[column["tensor"]]).reshape(-1, 1)
-            for column in self.columns
+            name: np.asarray(rows.columns[column], dtype=dtype).reshape(-1, 1) for column, name, dtype in self._wanted
         }
+
+    @cached_property
+    def _wanted(self) -> list[tuple[str, str, Any]]:
+        """Column, input of the graph, and its type."""
+        inputs = {item.name for item in self._session.get_inputs()}
+        return [
+            (column["name"], column["input"], _DTYPES[column["tensor"]])
+            for column in self.columns
+            if column["input"] in inputs
+        ]
 
     @cached_property
     def _session(self) -> Any:
@@ -195,7 +209,3 @@ class Onnx(Engine):
     @cached_property
     def _outputs(self) -> list[str]:
         return [output.name for output in self._session.get_outputs()][: 2 if self.output else 1]
-
-    @cached_property
-    def _inputs(self) -> frozenset[str]:
-        return frozenset(item.name for item in self._session.get_inputs())

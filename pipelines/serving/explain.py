@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Columns
 from pipelines.serving.requests import BadRequestError
+from pipelines.serving.rows import Columns, Rows
 
 MAX_EXPLAINED_ROWS = 20
 
 
-def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
+def explain(model: Model, given: Rows) -> list[dict[str, Any]]:
     """SHAP values of each row (Lundberg and Lee, 2017; permutation estimate against training rows).
 
     Returns:
@@ -31,11 +31,11 @@ def explain(model: Model, columns: Columns) -> list[dict[str, Any]]:
     """
     import shap
 
-    rows = len(next(iter(columns.values())))
+    rows, columns = len(given), given.lists
     if rows > MAX_EXPLAINED_ROWS:
         raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained per request.", 413)
     coded = _Coding(model, columns)
-    predictions = model.answers(columns).predictions
+    predictions = model.answers(given).predictions
     results: list[dict[str, Any]] = []
     masker = shap.maskers.Independent(coded.background, max_samples=len(coded.background))
     for row in range(rows):
@@ -77,20 +77,20 @@ def _effects(model: Model, values: Any) -> dict[str, Any]:
 def _explained(model: Model, prediction: Any) -> Callable[[Columns], Any]:
     """The one number of each row that is explained; of several targets one for each."""
     if model.task == "regression":
-        return lambda columns: model.answers(columns).predictions
+        return lambda columns: model.answers(Rows.of(columns)).predictions
     if model.targets and model.output:
-        return lambda columns: model.answers(columns).beside
+        return lambda columns: model.answers(Rows.of(columns)).beside
     if model.targets:
         return lambda columns: [
             [value == wanted for value, wanted in zip(row, prediction, strict=True)]
-            for row in model.answers(columns).predictions
+            for row in model.answers(Rows.of(columns)).predictions
         ]
     if not model.output:
-        return lambda columns: [value == prediction for value in model.answers(columns).predictions]
+        return lambda columns: [value == prediction for value in model.answers(Rows.of(columns)).predictions]
     picked = model.classes.index(prediction)
 
     def beside(columns: Columns) -> Any:
-        values: Any = model.answers(columns).beside
+        values: Any = model.answers(Rows.of(columns)).beside
         return values if values.ndim == 1 else values[:, picked]
 
     return beside

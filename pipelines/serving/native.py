@@ -17,11 +17,16 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving import isolation
-from pipelines.serving.engines import Answers, Columns, Engine
+from pipelines.serving.engines import Answers, Engine
 from pipelines.serving.model_process import receive, send
+from pipelines.serving.rows import Rows
 
 LOAD_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 30.0  # SageMaker gives a request 60 s
+
+
+# A model with code of its own may, for example, compare the rows of a request with each other.
+ROW_BY_ROW = ("xgboost", "lightgbm", "catboost", "skops")
 
 
 class NativeError(Exception):
@@ -40,6 +45,7 @@ class Native(Engine):
 
     def __init__(self, described: dict[str, Any], files: dict[str, bytes]) -> None:
         self._described, self._files = described, files
+        self.row_by_row = described.get("flavor") in ROW_BY_ROW
         self._lock = threading.Lock()
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +65,7 @@ class Native(Engine):
         with self._lock:
             self._end()
 
-    def answers(self, columns: Columns) -> Answers:
+    def answers(self, rows: Rows) -> Answers:
         """Call the process; one that does not answer in time is killed, and restarted by the next request.
 
         Raises:
@@ -68,7 +74,7 @@ class Native(Engine):
         with self._lock:
             if self._channel is None:
                 self._start()
-            found = self._ask({"columns": columns}, ANSWER_TIMEOUT_S)
+            found = self._ask({"columns": rows.lists}, ANSWER_TIMEOUT_S)
         return Answers(found["predictions"], np.asarray(found["beside"], dtype=float) if "beside" in found else None)
 
     def _start(self) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Columns
 from pipelines.serving.requests import BadRequestError
+from pipelines.serving.rows import Columns
 
 _BATCH = 100  # keys per BatchGetItem, DynamoDB's limit
 

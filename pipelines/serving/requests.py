@@ -1,5 +1,5 @@
-"""Request bodies into columns: MLflow's JSON forms, CSV, and rows looked up by key. Errors are reported in one
-sentence.
+"""Request bodies into rows: MLflow's JSON forms, CSV, NumPy, Arrow, Parquet, and rows looked up by key. Errors are
+reported in one sentence.
 """
 
 from __future__ import annotations
@@ -10,19 +10,38 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import orjson
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Columns
+from pipelines.serving.rows import Columns, Rows
+from pipelines.serving.typed_json import MAX_KEY, MAX_NUMBER
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's own limit for a real-time request
 MAX_ROWS = 10_000
-MAX_KEY = 2**63
+JSON, CSV, NUMPY = "application/json", "text/csv", "application/x-npy"
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+_PARQUET_TOO = "application/x-parquet"
+ACCEPTED = (JSON, CSV, NUMPY, ARROW, PARQUET)
 Lookup = Callable[[str, list[Any]], Columns]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Keys whose features are looked up.
+
+    Attributes:
+        ignores_more: Whether features that the model does not have are left out.
+    """
+
+    key: str
+    values: list[Any]
+    ignores_more: bool = False
 
 
 class BadRequestError(Exception):
@@ -33,28 +52,43 @@ class BadRequestError(Exception):
         self.sentence, self.status = sentence, status
 
 
-def parse(model: Model, content_type: str, body: bytes, lookup: Lookup | None = None) -> Columns:
-    """The request's rows as checked columns, in the model's order.
+def parse(model: Model, content_type: str, body: bytes) -> Rows | Entities:
+    """The request's rows, checked, in the model's order.
 
     Args:
-        content_type: ``application/json`` (MLflow's scoring forms, or ``entities``) or ``text/csv``.
-        lookup: Finds the features of entities by key.
+        content_type: One of ``ACCEPTED``; JSON in MLflow's scoring forms, or ``entities``.
+
+    Returns:
+        The rows, or the keys by which their features must be looked up first.
 
     Raises:
         BadRequestError: Anything the client can fix.
     """
+    kind = content_type.partition(";")[0].strip().lower() or JSON
+    if kind == JSON and len(body) <= MAX_BODY_BYTES:
+        rows = model.decode(body)
+        if rows is not None and 0 < len(rows) <= MAX_ROWS:
+            return Rows(model.names, tuples=rows)
     if not body.strip():
         raise BadRequestError("The body is empty; send rows as JSON or CSV.")
     if len(body) > MAX_BODY_BYTES:
         raise BadRequestError(f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are accepted.", 413)
-    kind = content_type.partition(";")[0].strip().lower() or "application/json"
-    if kind == "application/json":
-        columns = _from_json(model, body, lookup)
-    elif kind == "text/csv":
-        columns = _from_csv(model, body)
+    if kind == JSON:
+        found = _from_json(model, body)
+        if isinstance(found, Entities):
+            return found
+        columns: dict[str, Any] = found
+    elif kind == CSV:
+        columns = _numbers_of_csv(model, body) or _from_csv(model, body)
+    elif kind == NUMPY:
+        columns = _from_numpy(model, body)
+    elif kind in (ARROW, PARQUET, _PARQUET_TOO):
+        columns = _from_arrow(body, stream=kind == ARROW)
     else:
-        raise BadRequestError(f"The content type {kind} is not supported; use application/json or text/csv.", 415)
-    return _check(model, columns)
+        raise BadRequestError(
+            f"The content type {kind} is not supported; use {', '.join(ACCEPTED[:-1])} or {ACCEPTED[-1]}.", 415
+        )
+    return Rows(model.names, columns=_check(model, columns))
 
 
 def _ignores_more(document: dict[str, Any]) -> bool:
@@ -62,7 +96,7 @@ def _ignores_more(document: dict[str, Any]) -> bool:
     return isinstance(params := document.get("params"), dict) and params.get("extra_columns") == "ignore"
 
 
-def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
+def _from_json(model: Model, body: bytes) -> Columns | Entities:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -77,7 +111,9 @@ def _from_json(model: Model, body: bytes, lookup: Lookup | None) -> Columns:
         found = ", ".join(map(str, [*given, *unknown])) or "nothing"
         raise BadRequestError(f"The JSON body must have exactly one of {', '.join(_FORMS)}; found {found[:200]}.")
     form, value = given[0], document[given[0]]
-    columns = _from_form(model, form, value, lookup)
+    if form == "entities":
+        return _entities(model, value, extra=_ignores_more(document))
+    columns = _from_form(model, form, value)
     return (
         {name: values for name, values in columns.items() if name in model.names}
         if _ignores_more(document)
@@ -98,9 +134,7 @@ def _with_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
     raise BadRequestError(f"The body is not valid JSON: {error}.")
 
 
-def _from_form(model: Model, form: str, value: Any, lookup: Lookup | None) -> Columns:
-    if form == "entities":
-        return _from_entities(model, value, lookup)
+def _from_form(model: Model, form: str, value: Any) -> Columns:
     if form == "dataframe_split":
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
             raise BadRequestError("dataframe_split must be an object with columns and data.")
@@ -155,6 +189,86 @@ def _from_csv(model: Model, body: bytes) -> Columns:
     }
 
 
+def _numbers_of_csv(model: Model, body: bytes) -> dict[str, Any] | None:
+    """The same where there are only numbers, without a loop over cells; None where a closer look is needed."""
+    if any(column["type"] != "double" for column in model.columns):
+        return None
+    first, _, others = body.partition(b"\n")
+    head = [cell.strip() for cell in first.decode("utf-8", "replace").split(",")]
+    header = any(cell in model.names for cell in head)
+    names = head if header else model.names
+    if header and not others.strip():
+        return None
+    try:
+        # Arguments as CSV has them: no comments, no other separators.
+        values = np.loadtxt(io.BytesIO(others if header else body), delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        return None
+    if not values.size or values.shape[1] != len(names) or len(set(names)) != len(names) or np.isnan(values).any():
+        return None
+    return dict(zip(names, values.T, strict=True))
+
+
+def _from_numpy(model: Model, body: bytes) -> dict[str, Any]:
+    """An array of shape [n, columns] in the model's order (or of n records with named fields)."""
+    try:
+        array = np.load(io.BytesIO(body), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, MemoryError):
+        raise BadRequestError("The body is not a NumPy file (.npy) of numbers or texts.") from None
+    if not isinstance(array, np.ndarray):
+        raise BadRequestError("The body is a NumPy archive (.npz); send one array (.npy).")
+    if array.dtype.names:
+        return {name: _plain(np.atleast_1d(array[name])) for name in array.dtype.names}
+    if array.ndim != 2 or array.shape[1] != len(model.names):
+        raise BadRequestError(
+            f"The array has the shape {list(array.shape)}; expected [rows, {len(model.names)}], in the order"
+            f" {_list(model.names)}."
+        )
+    return {name: _plain(array[:, place]) for place, name in enumerate(model.names)}
+
+
+def _plain(array: Any) -> Any:
+    """Numbers as they are; texts, dates and the like as plain values."""
+    if array.ndim != 1:
+        raise BadRequestError("Each field of the array must be one value.")
+    return (
+        array
+        if array.dtype.kind in "iuf"
+        else array.astype(str).tolist()
+        if array.dtype.kind in "SM"
+        else array.tolist()
+    )
+
+
+def _from_arrow(body: bytes, *, stream: bool) -> dict[str, Any]:
+    """A table of Arrow's stream format, or of Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pa.ipc.open_stream(body).read_all() if stream else pq.read_table(pa.BufferReader(body))
+    except (pa.ArrowException, OSError, ValueError):
+        what = "an Arrow stream" if stream else "a Parquet file"
+        raise BadRequestError(f"The body is not {what}.") from None
+    if table.num_rows > MAX_ROWS:
+        raise BadRequestError(f"{table.num_rows} rows were sent; at most {MAX_ROWS} are accepted per request.", 413)
+    if len(set(table.column_names)) != table.num_columns:
+        raise BadRequestError("A column is named twice.")
+    return {name: _of_arrow(table[name]) for name in table.column_names}
+
+
+def _of_arrow(column: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and not column.null_count):
+        return column.to_numpy()  # a null is NaN
+    if pa.types.is_temporal(column.type):
+        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    return column.to_pylist()
+
+
 def _cell(text: str, column: dict[str, Any]) -> Any:
     """A CSV cell as JSON of the column's type; what does not fit stays text and is refused later."""
     text, kind = text.strip(), column["type"]
@@ -170,9 +284,9 @@ def _cell(text: str, column: dict[str, Any]) -> Any:
         return text
 
 
-def _from_entities(model: Model, value: Any, lookup: Lookup | None) -> Columns:
+def _entities(model: Model, value: Any, *, extra: bool) -> Entities:
     key = model.entity.get("key")
-    if not key or lookup is None:
+    if not key:
         raise BadRequestError("This model has no online features; send the rows themselves.")
     if not isinstance(value, dict) or list(value) != [key] or not isinstance(value[key], list) or not value[key]:
         raise BadRequestError(f'entities must be {{"{key}": [...]}} with at least one key.')
@@ -183,10 +297,24 @@ def _from_entities(model: Model, value: Any, lookup: Lookup | None) -> Columns:
             raise BadRequestError(f"entities.{key} contains {item}, which is not a 64-bit key.")
         if isinstance(item, bool) or not isinstance(item, int | str):
             raise BadRequestError(f"entities.{key} must contain numbers or texts; found {_kind(item)}.")
-    return lookup(key, value[key])
+    return Entities(key, value[key], extra)
 
 
-def _check(model: Model, columns: Columns) -> Columns:
+def looked_up(model: Model, entities: Entities, lookup: Lookup | None) -> Rows:
+    """The features of entities, checked like rows that were sent.
+
+    Raises:
+        BadRequestError: One has none (404), or none that the model accepts.
+    """
+    if lookup is None:
+        raise BadRequestError("This model has no online features; send the rows themselves.")
+    columns = lookup(entities.key, entities.values)
+    if entities.ignores_more:
+        columns = {name: values for name, values in columns.items() if name in model.names}
+    return Rows(model.names, columns=_check(model, columns))
+
+
+def _check(model: Model, columns: dict[str, Any]) -> dict[str, Any]:
     wanted, given = set(model.names), set(columns)
     if wanted - given:
         raise BadRequestError(f"Missing column{_s(wanted - given)} {_list(wanted - given)}.")
@@ -202,7 +330,24 @@ def _check(model: Model, columns: Columns) -> Columns:
         raise BadRequestError("The request has no rows to predict.")
     if rows > MAX_ROWS:
         raise BadRequestError(f"{rows} rows were sent; at most {MAX_ROWS} are accepted per request.", 413)
-    return {column["name"]: _typed(column, columns[column["name"]]) for column in model.columns}
+    return {
+        column["name"]: _numbers(column, values) if isinstance(values, np.ndarray) else _typed(column, values)
+        for column in model.columns
+        for values in (columns[column["name"]],)
+    }
+
+
+def _numbers(column: dict[str, Any], values: Any) -> Any:
+    """The same as ``_typed`` for an array of numbers, without a loop; its messages are those of the loop."""
+    if column["type"] not in ("double", "long") or column.get("categories") is not None:
+        return _typed(column, values.tolist())
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
+    good = np.abs(values) < MAX_NUMBER
+    if column["type"] == "long" and values.dtype.kind == "f":
+        good = (np.abs(values) < MAX_KEY) & (values == np.floor(values))
+    if missing.any() if column.get("nullable") else False:
+        good |= missing
+    return values if good.all() else _typed(column, values.tolist())
 
 
 def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
@@ -231,7 +376,7 @@ def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:
                 and value == int(value)
             )
         else:
-            good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3.4e38
+            good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
         if not good:
             if value in (math.inf, -math.inf):
                 raise BadRequestError(f"Column {name!r}, row {index}: {value} is not a usable number.")

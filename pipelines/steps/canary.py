@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.serving.bundle import Model
 from pipelines.serving.engines import class_name, class_names
+from pipelines.serving.rows import Rows
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Answer, EndpointClient
 from pipelines.training.labelled import Labelled, as_columns, each_row
 from spec.objectives import ModelObjectives
@@ -134,7 +135,7 @@ def verdict(seen: dict[str, Observed], rival: str) -> str:
 
 def losses(model: Model, rows: Labelled, loss: Loss) -> list[float]:
     """The loss of each row, by a model that is called in this process."""
-    predicted = model.answers(as_columns(rows.features, model.names)).predictions
+    predicted = model.answers(Rows.of(as_columns(rows.features, model.names))).predictions
     return [loss(guess, label) for guess, label in zip(predicted, each_row(rows.labels), strict=True)]
 
 

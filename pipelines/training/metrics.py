@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.serving.bundle import Model
 from pipelines.serving.engines import class_name, class_names
+from pipelines.serving.rows import Rows
 from pipelines.training.labelled import Labelled, as_columns
 
 
@@ -22,7 +23,7 @@ def answers(model: Model, rows: Labelled) -> tuple[Any, Any, Any]:
 
     if rows.predictions is not None:
         return rows.labels.to_numpy(), rows.predictions.to_numpy(), None
-    found = model.answers(as_columns(rows.features, model.names))
+    found = model.answers(Rows.of(as_columns(rows.features, model.names)))
     ranks = found.beside if model.targets or len(model.classes) == 2 else None
     return (
         rows.labels.to_numpy(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.serving.engines import class_names, of_labels
 from pipelines.serving.model_process import METHODS
+from pipelines.serving.rows import Rows
 from pipelines.training.asking import Asked
 from pipelines.training.labelled import as_columns
 from spec.errors import GroundplanError
@@ -142,7 +143,7 @@ def compare(served: Model, sample: Sample, truth: Truth, *, without: str = "") -
 
     counted = [place for place, kind in enumerate(sample.kinds) if kind != without]
     frame, kinds = sample.frame.iloc[counted], np.asarray(sample.kinds)[counted]
-    answers = served.answers(as_columns(frame, served.names))
+    answers = served.answers(Rows.of(as_columns(frame, served.names)))
     output = served.output
     expected, actual = truth.values["prediction"][counted], np.asarray(answers.predictions, dtype=object)
     if truth.task == "classification":

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.serving.app import document
 from pipelines.serving.bundle import Model, made
+from pipelines.serving.rows import Rows
 from pipelines.steps.experiment import write_served
 from pipelines.training.asking import Asked
 from pipelines.training.export import Exported, export
@@ -30,6 +32,11 @@ def served(
         found.files,
         {name: frame[name].head(20).tolist() for name in frame.columns},
     )
+
+
+def predict(model: Model, columns: dict[str, list[Any]]) -> dict[str, Any]:
+    """The document that ``/invocations`` answers with."""
+    return document(model, model.answers(Rows.of({name: columns[name] for name in model.names})))
 
 
 def write(folder: Path, estimator: Any, frame: pd.DataFrame, task: str, labels: Any, model: str) -> None:

@@ -48,12 +48,7 @@ class Rows:
     @property
     def lists(self) -> Columns:
         """A list of n plain values for each column; None where one is missing."""
-        return {
-            name: values
-            if isinstance(values, list)
-            else [None if value != value else value for value in values.tolist()]
-            for name, values in self.columns.items()
-        }
+        return {name: _plain(values) for name, values in self.columns.items()}
 
     def matrix(self) -> npt.NDArray[np.float32]:
         """Numbers of shape [n, columns]; a missing one is NaN."""
@@ -76,4 +71,11 @@ def _chained(parts: Iterable[Any]) -> Any:
     parts = list(parts)
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
-    return [value for part in parts for value in (part.tolist() if isinstance(part, np.ndarray) else part)]
+    return [value for part in parts for value in _plain(part)]
+
+
+def _plain(values: Any) -> list[Any]:
+    """A list as it is; of an array plain values, None for NaN."""
+    if isinstance(values, list):
+        return values
+    return [None if value != value else value for value in values.tolist()]

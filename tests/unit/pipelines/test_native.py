@@ -23,12 +23,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pipelines.serving import isolation, native
-from pipelines.serving.app import predict
 from pipelines.serving.bundle import Model, made
 from pipelines.serving.explain import explain
 from pipelines.serving.native import NativeError
+from pipelines.serving.rows import Rows
 from spec.errors import GroundplanError
-from tests.models import exported, served
+from tests.models import exported, predict, served
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -119,7 +119,7 @@ def test_a_model_in_its_own_format_answers_as_itself_and_is_explained(name: str)
             assert np.allclose(answer["predictions"], estimator.predict(frame.head(9)), atol=1e-6)
         if name not in EXPLAINED:
             return
-        (why,) = explain(model, {column: values[:1] for column, values in head.items()})
+        (why,) = explain(model, Rows.of({column: values[:1] for column, values in head.items()}))
         told = why["prediction"] if task == "regression" else why["probability"]
         assert why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(told, abs=1e-4)
 
@@ -175,7 +175,7 @@ def test_there_is_no_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         free = model.fit(X, SIGNAL).predict(X.head(1))[0]
         assert free >= 1_021, "outside it sees them all"
         with running(pickled(model)) as closed:
-            assert closed.answers({"a": [1.0]}).predictions == [0.0]
+            assert closed.answers(Rows.of({"a": [1.0]})).predictions == [0.0]
 
 
 def pickled(model: Any) -> Model:
@@ -226,8 +226,8 @@ def test_what_the_process_does_wrong_is_said_and_the_next_request_is_answered(mo
             (3, "the model raised ValueError: not these rows"), (4, "the model's process ended with exit code 3"),
         ):  # fmt: skip
             with pytest.raises(NativeError, match=says):
-                model.answers({"a": [float(value)]})
-            assert model.answers({"a": [5.0]}).predictions == [10.0]
+                model.answers(Rows.of({"a": [float(value)]}))
+            assert model.answers(Rows.of({"a": [5.0]})).predictions == [10.0]
 
 
 def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_closed_in(
@@ -241,7 +241,7 @@ def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_clos
         pickled(Behaving()).engine.start()
     estimator = NearestCentroid().fit(X, SIGNAL > 0)
     with running(served(estimator, X)) as model:
-        found = model.answers({name: X[name].tolist() for name in X}).predictions
+        found = model.answers(Rows.of({name: X[name].tolist() for name in X})).predictions
         assert found == estimator.predict(X).tolist(), "data alone is served there, too"
 
 
@@ -249,4 +249,6 @@ def test_what_runs_code_when_it_is_loaded_needs_leave_and_a_process_that_is_clos
 def test_with_leave_a_pickle_is_served_too() -> None:
     pipeline = make_pipeline(FunctionTransformer(lambda rows: rows * 2), LogisticRegression()).fit(X, SIGNAL > 0)
     with running(served(pipeline, X, untrusted=True)) as model:
-        assert np.allclose(model.answers({name: X[name].tolist() for name in X}).beside, pipeline.predict_proba(X))
+        assert np.allclose(
+            model.answers(Rows.of({name: X[name].tolist() for name in X})).beside, pipeline.predict_proba(X)
+        )

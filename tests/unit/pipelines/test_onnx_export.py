@@ -21,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from pipelines.serving.bundle import Model
 from pipelines.serving.engines import Constant
+from pipelines.serving.rows import Rows
 from spec.errors import GroundplanError
 from tests.models import exported, served
 
@@ -58,7 +59,7 @@ PREPARED = [
 
 
 def predict(model: Model, frame: pd.DataFrame) -> list[Any]:
-    return model.answers({name: frame[name].tolist() for name in frame.columns}).predictions
+    return model.answers(Rows.of({name: frame[name].tolist() for name in frame.columns})).predictions
 
 
 @pytest.mark.parametrize("model", REGRESSORS, ids=str)
@@ -92,12 +93,12 @@ def test_pipelines_on_frames_keep_their_preprocessing(prepare: Any) -> None:
 
 @pytest.mark.parametrize("labels", [[1.0, 2.0, 6.0], [1, 2, 6]])
 def test_the_baseline_of_a_regression_is_the_mean(labels: list[float]) -> None:
-    assert Constant.of(labels, []).answers({name: [1.0, 2.0] for name in "abcd"}).predictions == [3.0, 3.0]
+    assert Constant.of(labels, []).answers(Rows.of({name: [1.0, 2.0] for name in "abcd"})).predictions == [3.0, 3.0]
 
 
 @pytest.mark.parametrize(("labels", "top"), [([1, 0, 1], 1), (["no", "yes", "no"], "no")])
 def test_the_baseline_of_a_classification_is_the_commonest_class(labels: list[Any], top: Any) -> None:
-    found = Constant.of(labels, sorted(set(labels))).answers({"a": [None, 2.0]})
+    found = Constant.of(labels, sorted(set(labels))).answers(Rows.of({"a": [None, 2.0]}))
     assert found.predictions == [top, top] and found.beside is not None and np.allclose(found.beside.max(axis=1), 2 / 3)
 
 

@@ -19,15 +19,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC, NuSVC
 
-from pipelines.serving.app import predict
 from pipelines.serving.engines import Constant
 from pipelines.serving.explain import explain
+from pipelines.serving.rows import Rows
 from pipelines.training.asking import Asked
 from pipelines.training.labelled import Labelled
 from pipelines.training.metrics import score
 from pipelines.training.parity import known_categories, sample_rows
 from spec.errors import GroundplanError
-from tests.models import exported, served
+from tests.models import exported, predict, served
 
 pytestmark = pytest.mark.slow  # trains models
 
@@ -61,7 +61,7 @@ def test_scores_are_served_as_scores_and_rank_the_rows(estimator: Any, target: s
     if target == "two":
         scores = score(model, Labelled(X, pd.Series(labels)))
         assert scores["roc_auc"] > 0.9
-        (why,) = explain(model, {name: values[:1] for name, values in rows.items()})
+        (why,) = explain(model, Rows.of({name: values[:1] for name, values in rows.items()}))
         assert why["explains"] == "score" and "probability" not in why
         assert why["base_value"] + sum(why["shap_values"].values()) == pytest.approx(
             estimator.decision_function(X)[0], abs=1e-3
@@ -132,7 +132,9 @@ def test_labels_of_every_kind_come_back_as_they_were(labels: list[Any]) -> None:
     model = served(LogisticRegression().fit(X, labels), X)
     rows = {name: X[name].tolist() for name in X.columns}
     for engine in (model.engine, Constant.of(labels, model.classes)):
-        assert {type(value) for value in replace(model, engine=engine).answers(rows).predictions} == {type(labels[0])}
+        assert {type(value) for value in replace(model, engine=engine).answers(Rows.of(rows)).predictions} == {
+            type(labels[0])
+        }
 
 
 def test_a_sample_of_many_rows_has_all_kinds() -> None:

@@ -27,14 +27,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pipelines.context import sandbox_objectives
-from pipelines.serving.app import predict
 from pipelines.serving.bundle import made
 from pipelines.serving.engines import Constant
 from pipelines.serving.explain import explain
+from pipelines.serving.rows import Rows
 from pipelines.steps.canary import Loss
 from pipelines.training.labelled import Labelled, as_labels, each_row, load_labelled
 from pipelines.training.metrics import score, scores_of
-from tests.models import exported, served
+from tests.models import exported, predict, served
 
 pytestmark = pytest.mark.slow  # trains models
 
@@ -121,7 +121,7 @@ def test_classes_of_several_kinds_come_back_as_they_were() -> None:
 
 def test_an_explanation_has_the_effects_on_each_target() -> None:
     model = served(LinearRegression().fit(X, NUMBERS), X, "regression", targets=["price", "days"])
-    (found,) = explain(model, {name: values[:1] for name, values in columns().items()})
+    (found,) = explain(model, Rows.of({name: values[:1] for name, values in columns().items()}))
     for place, target in enumerate(("price", "days")):
         assert found["base_value"][target] + sum(found["shap_values"][target].values()) == pytest.approx(
             found["prediction"][place], rel=1e-3, abs=1e-2
@@ -130,7 +130,7 @@ def test_an_explanation_has_the_effects_on_each_target() -> None:
     labels = served(
         RandomForestClassifier(5, random_state=0).fit(X, LABELS), X, "classification", targets=list(LABELS.columns)
     )
-    (found,) = explain(labels, {name: values[:1] for name, values in columns().items()})
+    (found,) = explain(labels, Rows.of({name: values[:1] for name, values in columns().items()}))
     assert found["explains"] == "probability" and set(found["probability"]) == set(LABELS.columns)
 
 

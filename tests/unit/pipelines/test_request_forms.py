@@ -1,0 +1,174 @@
+"""Every form of a request gives the same rows; the quick way to read JSON accepts nothing that the careful one would
+not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Constant
+from pipelines.serving.requests import ARROW, CSV, JSON, NUMPY, PARQUET, BadRequestError, _check, _from_json, parse
+from pipelines.serving.rows import Rows, joined
+
+MIXED = [
+    {"name": "size", "type": "double"},
+    {"name": "count", "type": "long", "nullable": True},
+    {"name": "a name, with a comma", "type": "string", "categories": ["x", "y"]},
+    {"name": "good", "type": "boolean"},
+]
+NUMBERS = [{"name": "a", "type": "double"}, {"name": "b", "type": "double", "nullable": True}]
+
+
+def model(columns: list[dict[str, Any]]) -> Model:
+    return Model(Constant(0), columns, "regression")
+
+
+def lists(found: Any) -> dict[str, list[Any]]:
+    assert isinstance(found, Rows)
+    return found.lists
+
+
+_values = st.one_of(
+    st.floats(-10, 10),
+    st.integers(-5, 5),
+    st.sampled_from([2**63, 10**40, 1e300, "x", "y", "z", None, True, False, [1]]),
+)
+_row = st.lists(_values, min_size=4, max_size=4)
+_record = st.fixed_dictionaries({column["name"]: _values for column in MIXED})
+_order = st.permutations([column["name"] for column in MIXED])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    body=st.one_of(
+        st.lists(_row, max_size=3).map(lambda rows: {"instances": rows}),
+        st.lists(_row, max_size=3).map(lambda rows: {"inputs": rows}),
+        st.lists(_record, max_size=3).map(lambda rows: {"dataframe_records": rows}),
+        st.tuples(_order, st.lists(_row, max_size=3)).map(
+            lambda both: {"dataframe_split": {"columns": both[0], "data": both[1]}}
+        ),
+        st.tuples(_order, st.lists(_row, max_size=3)).map(
+            lambda both: {"dataframe_split": {"columns": [*both[0][:3], both[0][0]], "data": both[1]}}
+        ),
+    )
+)
+def test_the_quick_way_agrees_with_the_careful_one(body: dict[str, Any]) -> None:
+    mixed, text = model(MIXED), json.dumps(body).encode()
+    quick = mixed.decode(text)
+    if not quick:
+        return
+    careful = _check(mixed, _from_json(mixed, text))  # type: ignore[arg-type]
+    assert Rows(mixed.names, tuples=quick).lists == careful
+
+
+def test_the_quick_way_reads_the_usual_bodies() -> None:
+    mixed = model(MIXED)
+    record = {"good": True, "size": 1, "count": None, "a name, with a comma": "x"}
+    row = [1.0, None, "x", True]
+    for body in (
+        {"dataframe_split": {"columns": list(record), "data": [list(record.values())]}},
+        {"dataframe_split": {"data": [row]}},
+        {"dataframe_records": [record]},
+        {"instances": [row]},
+        {"inputs": [record]},
+    ):
+        assert mixed.decode(json.dumps(body, indent=1).encode()) == [(1.0, None, "x", True)], body
+
+
+def npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+TABLE = pa.table({"b": [0.5, None], "a": pa.array([1, 2], pa.int32())})
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (JSON, b'{"instances": [[1, 0.5], [2, null]]}'),
+        (CSV, b"a,b\n1,0.5\n2,\n"),
+        (NUMPY, npy(np.array([[1, 0.5], [2, np.nan]], dtype=np.float32))),
+        (NUMPY, npy(np.array([(0.5, 1), (np.nan, 2)], dtype=[("b", "f8"), ("a", "i4")]))),
+        (ARROW, stream(TABLE)),
+        (PARQUET, parquet(TABLE)),
+        ("application/x-parquet", parquet(TABLE)),
+    ],
+)
+def test_every_form_gives_the_same_rows(kind: str, body: bytes) -> None:
+    found = parse(model(NUMBERS), kind, body)
+    assert lists(found) == {"a": [1, 2], "b": [0.5, None]}
+    assert np.array_equal(found.matrix(), np.array([[1, 0.5], [2, np.nan]], dtype=np.float32), equal_nan=True)  # type: ignore[union-attr]
+
+
+def test_tables_have_texts_truths_and_dates() -> None:
+    columns = [*MIXED, {"name": "day", "type": "timestamp"}]
+    table = pa.table(
+        {
+            "size": [1.5], "count": pa.array([None], pa.int64()),
+            "a name, with a comma": pa.array(["x"]).dictionary_encode(),
+            "good": [True], "day": pa.array([0], pa.date32()),
+        }
+    )  # fmt: skip
+    expected = {"size": [1.5], "count": [None], "a name, with a comma": ["x"], "good": [True], "day": ["1970-01-01"]}
+    assert lists(parse(model(columns), ARROW, stream(table))) == expected
+    assert lists(parse(model(columns), PARQUET, parquet(table))) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        (NUMPY, b"nothing", "not a NumPy file"),
+        (NUMPY, npy(np.array([[object()]], dtype=object)), "not a NumPy file"),
+        (NUMPY, npy(np.zeros((2, 3))), "has the shape [2, 3]; expected [rows, 2], in the order a, b"),
+        (NUMPY, npy(np.zeros(2)), "has the shape [2]"),
+        (NUMPY, npy(np.array([[np.nan, 1]])), "Column 'a', row 0: a value is missing"),
+        (NUMPY, npy(np.array([[np.inf, 1]])), "Column 'a', row 0: inf is not a usable number"),
+        (NUMPY, npy(np.array([["x", "y"]])), "Column 'a', row 0: 'x' is not a number"),
+        (NUMPY, npy(np.zeros((0, 2))), "no rows"),
+        (ARROW, b"nothing", "not an Arrow stream"),
+        (PARQUET, b"nothing", "not a Parquet file"),
+        (PARQUET, parquet(pa.table({"a": [1.0]})), "Missing column b"),
+        (PARQUET, parquet(pa.table({"a": ["x"], "b": [1.0]})), "Column 'a', row 0: 'x' is not a number"),
+        (ARROW, stream(pa.table({"a": [None, 1.0], "b": [1.0, 2.0]})), "Column 'a', row 0: a value is missing"),
+        (ARROW, stream(pa.table({"a": np.zeros(10_001), "b": np.zeros(10_001)})), "at most 10000"),
+        ("text/plain", b"x", "text/plain is not supported; use application/json, text/csv, application/x-npy"),
+    ],
+)
+def test_a_bad_table_is_one_clear_sentence(kind: str, body: bytes, says: str) -> None:
+    with pytest.raises(BadRequestError) as error:
+        parse(model(NUMBERS), kind, body)
+    assert says in error.value.sentence and error.value.sentence.endswith(".") and error.value.status < 500
+
+
+def test_rows_of_several_requests_are_put_together_whatever_their_form() -> None:
+    numbers = model(NUMBERS)
+    parts = [parse(numbers, JSON, b'{"instances": [[1, null]]}'), parse(numbers, ARROW, stream(TABLE))]
+    whole = joined([part for part in parts if isinstance(part, Rows)])
+    assert len(whole) == 3 and whole.lists == {"a": [1, 1, 2], "b": [None, 0.5, None]}
+    same = joined([parts[0], parts[0]])  # type: ignore[list-item]
+    assert same.lists == {"a": [1, 1], "b": [None, None]} and same.matrix().shape == (2, 2)

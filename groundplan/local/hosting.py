@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -18,10 +19,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from groundplan.local.calls import caller_in, caller_key
@@ -31,6 +33,8 @@ POLL_S = 0.2
 FLUSH_S = 1.0
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
 START_TIMEOUT_S = 60.0
+REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
+MOST_CONNECTIONS = 200
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
 _log = logging.getLogger("groundplan.local.hosting")
 _FORWARDED = (b"content-type", b"accept", b"x-amzn-sagemaker-custom-attributes")
@@ -54,10 +58,20 @@ class HostedEndpoint:
     variants: tuple[Variant, ...]
     capture: str  # s3:// prefix, empty without data capture
 
+    @cached_property
+    def by_name(self) -> dict[str, Variant]:
+        """The variants by their names."""
+        return {variant.name: variant for variant in self.variants}
+
+    @cached_property
+    def _cumulative(self) -> list[float]:
+        return list(itertools.accumulate(variant.weight for variant in self.variants))
+
     def choose(self) -> Variant:
         """A variant, by weight."""
-        weights = [variant.weight for variant in self.variants]
-        return random.choices(self.variants, weights)[0] if sum(weights) > 0 else self.variants[0]  # noqa: S311 (no secret)
+        if len(self.variants) == 1 or self._cumulative[-1] <= 0:
+            return self.variants[0]
+        return random.choices(self.variants, cum_weights=self._cumulative)[0]  # noqa: S311 (no secret)
 
 
 @dataclass
@@ -71,12 +85,30 @@ class Container:
     started: float = field(default_factory=time.monotonic)
 
 
+class _Captured(NamedTuple):
+    """A request that is written with the next ones."""
+
+    endpoint: HostedEndpoint
+    variant: str
+    content_type: str
+    request: bytes
+    answer: bytes
+    at: float  # seconds since 1970
+
+
+@dataclass
+class _Seen:
+    """What a variant has answered since metrics were last written."""
+
+    latencies_us: list[float] = field(default_factory=list)
+    errors_4xx: int = 0
+    errors_5xx: int = 0
+
+
 class Hosting:
     """State and loops of the service."""
 
     def __init__(self, region: str) -> None:
-        import httpx
-
         from groundplan.local.moto.aws import client
 
         self.endpoint_url = os.environ["AWS_ENDPOINT_URL"]
@@ -84,16 +116,14 @@ class Hosting:
         self.s3 = client("s3", self.endpoint_url, region)
         self.cloudwatch = client("cloudwatch", self.endpoint_url, region)
         self.callers = set[tuple[str, str]]()
-        self.http = httpx.AsyncClient(
-            timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50)
-        )
+        self.http: Any = None  # made in the loop that uses it
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
         self.endpoints: dict[str, HostedEndpoint] = {}
         self.containers: dict[str, Container] = {}
         self.failures: dict[str, str] = {}
         self._revision = -1
-        self._captured: list[tuple[HostedEndpoint, str, dict[str, Any]]] = []
-        self._metrics: list[dict[str, Any]] = []
+        self._captured: list[_Captured] = []
+        self._seen: dict[tuple[str, str], _Seen] = {}
 
     # Reconciling with SageMaker's API.
 
@@ -101,8 +131,8 @@ class Hosting:
         """Follow the SageMaker API's revision; restart what has died."""
         while True:
             try:
-                answer = await self.http.get(f"{self.endpoint_url}/_groundplan/revision")
-                revision = int(answer.text)
+                async with self.http.get(f"{self.endpoint_url}/_groundplan/revision") as answer:
+                    revision = int(await answer.text())
                 if revision != self._revision or any(
                     c.process.poll() is not None or not c.ready for c in self.containers.values()
                 ):
@@ -131,7 +161,8 @@ class Hosting:
                 "EndpointStatus": "Failed" if broken else "InService",
                 "FailureReason": self.failures[broken[0]] if broken else None,
             }
-            await self.http.post(f"{self.endpoint_url}/_groundplan/endpoints/{name}", json=status)
+            async with self.http.post(f"{self.endpoint_url}/_groundplan/endpoints/{name}", json=status):
+                pass
         for name in set(self.endpoints) - set(wanted):
             del self.endpoints[name]
         used = {variant.model for endpoint in self.endpoints.values() for variant in endpoint.variants}
@@ -171,9 +202,8 @@ class Hosting:
                         f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {self._tail(model)}"
                     )
                 with contextlib.suppress(Exception):
-                    container.ready = (
-                        await self.http.get(f"http://127.0.0.1:{container.port}/ping")
-                    ).status_code == 200
+                    async with self.http.get(f"http://127.0.0.1:{container.port}/ping") as answer:
+                        container.ready = answer.status == 200
                 if not container.ready:
                     await asyncio.sleep(0.05)
         except Exception as error:
@@ -226,7 +256,7 @@ class Hosting:
         self, name: str, path: str, headers: dict[bytes, bytes], body: bytes
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Answer one InvokeEndpoint: status, headers, body."""
-        import httpx
+        import aiohttp
 
         endpoint = self.endpoints.get(name)
         if endpoint is None and self._revision < 0:  # clients retry a 503 by themselves
@@ -235,9 +265,8 @@ class Hosting:
             )
         if endpoint is None:
             return _error(400, "ValidationError", f"Endpoint {name} of account 123456789012 not found.")
-        target = headers.get(_TARGET, b"").decode("latin-1")
-        if target:
-            variant = next((item for item in endpoint.variants if item.name == target), None)
+        if target := headers.get(_TARGET, b"").decode("latin-1"):
+            variant = endpoint.by_name.get(target)
             if variant is None:
                 return _error(
                     400,
@@ -254,8 +283,11 @@ class Hosting:
         forwarded = {key.decode(): headers[key].decode("latin-1") for key in _FORWARDED if key in headers}
         started = time.perf_counter()
         try:
-            answer = await self.http.post(f"http://127.0.0.1:{container.port}{path}", content=body, headers=forwarded)
-        except httpx.HTTPError as error:
+            async with self.http.post(
+                f"http://127.0.0.1:{container.port}{path}", data=body, headers=forwarded
+            ) as answer:
+                content, status, kind = await answer.read(), answer.status, answer.headers.get("content-type")
+        except (aiohttp.ClientError, TimeoutError) as error:
             container.ready = False
             self._count(endpoint, variant, started, 503)
             return _error(
@@ -264,50 +296,46 @@ class Hosting:
                 f"Variant {variant.name} of {name} did not answer ({type(error).__name__}).",
                 invoked,
             )
-        self._count(endpoint, variant, started, answer.status_code)
-        if answer.status_code != 200:
+        self._count(endpoint, variant, started, status)
+        if status != 200:
             # SageMaker reports what the container refuses as a ModelError, with the original inside.
-            message = f'Received client error ({answer.status_code}) from {variant.name} with message "{answer.text}".'
+            text = content.decode("utf-8", "replace")
+            message = f'Received client error ({status}) from {variant.name} with message "{text}".'
             more = {
-                "OriginalMessage": answer.text,
-                "OriginalStatusCode": answer.status_code,
+                "OriginalMessage": text,
+                "OriginalStatusCode": status,
                 "LogStreamArn": str(self._log(variant.model)),
             }
             return _error(424, "ModelError", message, invoked, more)
-        kind = answer.headers.get("content-type", "application/json").encode()
         if endpoint.capture and path == "/invocations":
             kind_sent = headers.get(b"content-type", b"application/json").decode("latin-1")
-            self._captured.append((endpoint, variant.name, capture_event(kind_sent, body, answer.content)))
-        return 200, [(b"content-type", kind), invoked], answer.content
+            self._captured.append(_Captured(endpoint, variant.name, kind_sent, body, content, time.time()))
+        return 200, [(b"content-type", (kind or "application/json").encode()), invoked], content
 
     def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float, status: int) -> None:
-        dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": variant.name}]
-        values = {
-            "Invocations": 1.0,
-            "ModelLatency": (time.perf_counter() - started) * 1e6,
-            "Invocation5XXErrors": float(status >= 500),
-            "Invocation4XXErrors": float(400 <= status < 500),
-        }
-        self._metrics += [
-            {"MetricName": metric, "Dimensions": dimensions, "Value": value} for metric, value in values.items()
-        ]
+        seen = self._seen.setdefault((endpoint.name, variant.name), _Seen())
+        seen.latencies_us.append((time.perf_counter() - started) * 1e6)
+        seen.errors_5xx += status >= 500
+        seen.errors_4xx += 400 <= status < 500
 
     async def flush_forever(self) -> None:
         """Write captured requests and metrics once a second."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            # Swapped here, on the loop that fills them; the thread gets lists that nothing else uses.
+            # Swapped here, on the loop that fills them; the thread gets what nothing else uses.
             captured, self._captured = self._captured, []
-            metrics, self._metrics = self._metrics, []
-            await asyncio.to_thread(self.flush, captured, metrics)
+            seen, self._seen = self._seen, {}
+            await asyncio.to_thread(self.flush, captured, seen)
 
-    def flush(self, captured: list[tuple[HostedEndpoint, str, dict[str, Any]]], metrics: list[dict[str, Any]]) -> None:
+    def flush(self, captured: list[_Captured], seen: dict[tuple[str, str], _Seen]) -> None:
         """Write what has accumulated; what can't be written is logged as lost."""
         grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        for endpoint, variant, event in captured:
-            grouped.setdefault((endpoint.capture, endpoint.name, variant), []).append(event)
+        for item in captured:
+            event = capture_event(item.content_type, item.request, item.answer, item.at)
+            grouped.setdefault((item.endpoint.capture, item.endpoint.name, item.variant), []).append(event)
         for (address, name, variant), events in grouped.items():
             write_events(self.s3, f"{address.rstrip('/')}/{name}/{variant}", events)
+        metrics = [metric for key, of in seen.items() for metric in _metrics(*key, of)]
         try:
             for start in range(0, len(metrics), 500):
                 self.cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=metrics[start : start + 500])
@@ -318,7 +346,7 @@ class Hosting:
         """Stop every container and write what was captured."""
         for container in self.containers.values():
             _stop(container)
-        self.flush(self._captured, self._metrics)
+        self.flush(self._captured, self._seen)
 
     # ASGI.
 
@@ -341,12 +369,21 @@ class Hosting:
         await send({"type": "http.response.body", "body": body})
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
+        import aiohttp
+
         await receive()
+        self.http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS),
+            auto_decompress=False,  # an answer is passed on as it is
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
         loops = [asyncio.create_task(self.reconcile_forever()), asyncio.create_task(self.flush_forever())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for loop in loops:
             loop.cancel()
+        await self.http.close()
         await asyncio.to_thread(self.stop)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -377,13 +414,28 @@ class Hosting:
             and parts[0] == "endpoints"
             and parts[2] in ("invocations", "explain")
         ):
-            body = await _read(receive)
-            if caller := caller_in(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))[0]:
-                self.callers.add((caller, unquote(parts[1])))
-            return await self.invoke(unquote(parts[1]), f"/{parts[2]}", dict(scope["headers"]), body)
+            body, headers, name = await _read(receive), dict(scope["headers"]), unquote(parts[1])
+            if caller := caller_in(headers.get(b"authorization", b"").decode("latin-1"))[0]:
+                self.callers.add((caller, name))
+            return await self.invoke(name, f"/{parts[2]}", headers, body)
         return _error(
             404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain."
         )
+
+
+def _metrics(endpoint: str, variant: str, seen: _Seen) -> Iterator[dict[str, Any]]:
+    """A second's metrics of a variant, as statistics: CloudWatch has percentiles only of single values."""
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    count = len(seen.latencies_us)
+    of_each = {
+        "Invocations": (1.0, 1.0, float(count)),
+        "ModelLatency": (min(seen.latencies_us), max(seen.latencies_us), sum(seen.latencies_us)),
+        "Invocation5XXErrors": (float(seen.errors_5xx == count), float(seen.errors_5xx > 0), float(seen.errors_5xx)),
+        "Invocation4XXErrors": (float(seen.errors_4xx == count), float(seen.errors_4xx > 0), float(seen.errors_4xx)),
+    }
+    for metric, (least, most, total) in of_each.items():
+        statistics = {"SampleCount": float(count), "Sum": total, "Minimum": least, "Maximum": most}
+        yield {"MetricName": metric, "Dimensions": dimensions, "StatisticValues": statistics}
 
 
 def _stop(container: Container) -> None:

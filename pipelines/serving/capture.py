@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +21,12 @@ MOST_EVENTS = (
 _log = logging.getLogger("groundplan.capture")
 
 
-def capture_event(content_type: str, request: bytes, answer: bytes) -> dict[str, Any]:
-    """One line of a capture file."""
+def capture_event(content_type: str, request: bytes, answer: bytes, at: float) -> dict[str, Any]:
+    """One line of a capture file.
+
+    Args:
+        at: When it was answered, in seconds since 1970.
+    """
     encoding = "CSV" if content_type.startswith("text/csv") else "JSON"
     return {
         "captureData": {
@@ -40,7 +45,7 @@ def capture_event(content_type: str, request: bytes, answer: bytes) -> dict[str,
         },
         "eventMetadata": {
             "eventId": str(uuid.uuid4()),
-            "inferenceTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "inferenceTime": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         },
         "eventVersion": "0",
     }
@@ -71,7 +76,7 @@ class Capture:
     def __init__(self, address: str, s3: Any, every_s: float = FLUSH_S) -> None:
         self.at_once = every_s == 0
         self._address, self._s3 = address, s3
-        self._events: list[dict[str, Any]] = []
+        self._kept: list[tuple[str, bytes, bytes, float]] = []
         self._lost = 0
         self._lock = threading.Lock()
         if not self.at_once:
@@ -80,22 +85,22 @@ class Capture:
     def add(self, content_type: str, request: bytes, answer: bytes) -> None:
         """Keep one request that was answered with 200."""
         with self._lock:
-            if len(self._events) >= MOST_EVENTS:
+            if len(self._kept) >= MOST_EVENTS:
                 self._lost += 1
             else:
-                self._events.append(capture_event(content_type, request, answer))
+                self._kept.append((content_type, request, answer, time.time()))
 
     def flush(self) -> None:
         """Write what has accumulated."""
         with self._lock:
-            events, self._events = self._events, []
+            kept, self._kept = self._kept, []
             lost, self._lost = self._lost, 0
         if lost:
             _log.warning(
                 "capture of %d requests to %s lost: more than %d between two writes", lost, self._address, MOST_EVENTS
             )
-        if events:
-            write_events(self._s3, self._address, events)
+        if kept:
+            write_events(self._s3, self._address, [capture_event(*item) for item in kept])
 
     def _forever(self, every_s: float) -> None:
         pause = threading.Event()

@@ -164,7 +164,7 @@ class Onnx(Engine):
 
     def answers(self, rows: Rows) -> Answers:
         """One run of the graph, for labels and probabilities together."""
-        found = self._session.run(self._outputs, self._tensors(rows))
+        found = self._session.run(self._outputs, self.tensors(rows))
         beside = None
         if self.output and self.classes and isinstance(self.classes[0], list):
             beside = of_labels(found[1], len(self.classes))
@@ -176,7 +176,7 @@ class Onnx(Engine):
             return Answers([self.classes[place] for place in np.round(beside, _EQUAL_DIGITS).argmax(axis=1)], beside)
         return Answers(as_predictions(found[0]), beside)
 
-    def _tensors(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    def tensors(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has it. A
         column that the model ignores has no input in the graph.
         """

@@ -1,44 +1,94 @@
-"""Explanations of predictions: SHAP values of the served model itself, whatever kind of model it was."""
+"""Explanations of predictions: SHAP values of the served model itself, whatever kind of model it was; exact where its
+graph shows how, else estimated.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pipelines.serving.bundle import Model
+from pipelines.serving.engines import Answers
+from pipelines.serving.exact import METHOD, Exact
 from pipelines.serving.requests import BadRequestError
 from pipelines.serving.rows import Columns, Rows
+from pipelines.serving.trees import NotExactError
 
 MAX_EXPLAINED_ROWS = 20
 
 
+ESTIMATE = "estimate (permutations)"
+
+
 def explain(model: Model, given: Rows) -> list[dict[str, Any]]:
-    """SHAP values of each row (Lundberg and Lee, 2017; permutation estimate against training rows).
+    """SHAP values of each row (Lundberg and Lee, 2017), compared with the background rows.
 
     Returns:
         Per row: ``prediction``, ``explains`` (what the values add up to, less ``base_value``, the mean over the
-        background rows), and ``shap_values`` by column. Explained are a regression's prediction; of a classifier the
-        ``probability`` of the predicted class; where it has none, its ``score`` (of two classes the second's); where it
-        has neither, whether the class is the predicted one, 1 or 0. Of several targets ``base_value``, ``shap_values``
-        and what is explained are objects with an entry for each; for a binary label, the probability or score of
-        its positive class.
+        background rows), ``shap_values`` by column, and ``method``: exact or an estimate. Explained are a regression's
+        prediction; of a classifier the ``probability`` of the predicted class; where it has none, its ``score`` (of two
+        classes the second's); where it has neither, whether the class is the predicted one, 1 or 0. Of several targets
+        ``base_value``, ``shap_values`` and what is explained are objects with an entry for each; for a binary label,
+        the probability or score of its positive class.
 
     Raises:
         BadRequestError: More rows than are explained at once.
     """
+    if len(given) > MAX_EXPLAINED_ROWS:
+        raise BadRequestError(
+            f"{len(given)} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained per request.", 413
+        )
+    answers = model.answers(given)
+    exact = _exact(model)
+    if exact is not None:
+        with contextlib.suppress(NotExactError):
+            return [_exactly(model, exact, given, answers, row) for row in range(len(given))]
+    return _estimated(model, given, answers)
+
+
+def _exact(model: Model) -> Exact | None:
+    """How to explain a model exactly, found out once."""
+    with _finding_out:
+        known = model.__dict__.get("_exact", False)
+        if known is False:
+            known = None
+            with contextlib.suppress(NotExactError):
+                known = Exact(model)
+            model.__dict__["_exact"] = known
+    return known  # type: ignore[no-any-return]
+
+
+_finding_out = threading.Lock()
+
+
+def _exactly(model: Model, exact: Exact, given: Rows, answers: Answers, row: int) -> dict[str, Any]:
+    prediction = answers.predictions[row]
+    place = model.classes.index(prediction) if model.classes else 0
+    item = {
+        "prediction": prediction,
+        "explains": "prediction" if model.task == "regression" else model.output,
+        "base_value": float(exact.base[place]),
+        "shap_values": dict(zip(model.names, map(float, exact.values(given, row, place)), strict=True)),
+        "method": METHOD,
+    }
+    if answers.beside is not None and model.output:
+        item[model.output] = float(answers.beside[row][place])
+    return item
+
+
+def _estimated(model: Model, given: Rows, answers: Answers) -> list[dict[str, Any]]:
     import shap
 
-    rows, columns = len(given), given.lists
-    if rows > MAX_EXPLAINED_ROWS:
-        raise BadRequestError(f"{rows} rows were sent; at most {MAX_EXPLAINED_ROWS} are explained per request.", 413)
+    columns, predictions = given.lists, answers.predictions
     coded = _Coding(model, columns)
-    predictions = model.answers(given).predictions
     results: list[dict[str, Any]] = []
     masker = shap.maskers.Independent(coded.background, max_samples=len(coded.background))
-    for row in range(rows):
+    for row in range(len(given)):
         explained = _explained(model, predictions[row])
 
         def output(matrix: Any, explained: Callable[[Columns], Any] = explained) -> Any:
@@ -52,6 +102,7 @@ def explain(model: Model, given: Rows) -> list[dict[str, Any]]:
             "explains": "prediction" if model.task == "regression" else model.output or "class",
             "base_value": _told(model, np.ravel(found.base_values)),
             "shap_values": _effects(model, np.asarray(found.values[0])),
+            "method": ESTIMATE,
         }
         if model.output:
             item[model.output] = _told(model, np.ravel(output(coded.rows[row : row + 1])))

@@ -150,7 +150,9 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
         "dataframe_records": [{"nights": sum(s["nights"] for s in theirs), "spent": sum(s["spent"] for s in theirs)}],
     }
     lines = [
-        json.dumps(capture_event("application/json", json.dumps({form: value}).encode(), b'{"predictions": [1, 0]}'))
+        json.dumps(
+            capture_event("application/json", json.dumps({form: value}).encode(), b'{"predictions": [1, 0]}', 0.0)
+        )
         for form, value in asked.items()
     ]
     context.put("models", f"capture/{context.endpoint_name}/champion/a.jsonl", "\n".join(lines).encode())

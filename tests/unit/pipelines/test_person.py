@@ -94,9 +94,9 @@ def test_what_was_asked_by_key_documents_and_packages() -> None:
     person = Person(SUBJECT, TOKEN)
     person.add("id", [7])
     event = capture_event(
-        "application/json", b'{"entities": {"id": [7, 8]}}', b'{"predictions": [1, 0], "classes": [0, 1]}'
+        "application/json", b'{"entities": {"id": [7, 8]}}', b'{"predictions": [1, 0], "classes": [0, 1]}', 0.0
     )
-    broken = capture_event("text/csv", SUBJECT.encode(), b"1")
+    broken = capture_event("text/csv", SUBJECT.encode(), b"1", 0.0)
     body, count = without_person(
         "a.jsonl", "\n".join(map(json.dumps, (event, broken, {"note": TOKEN}))).encode(), person
     )

@@ -70,6 +70,7 @@ class PreviewMonitor(MockMonitor):
         self._lock = threading.Lock()
         self._transforms = Transforms()
         self._aliases = Aliases()
+        self.not_run: dict[str, None] = {}  # what the engine would run, and a preview here does not
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The URN the engine would give."""
@@ -101,6 +102,20 @@ class PreviewMonitor(MockMonitor):
         """Apply it to every resource from now on."""
         self._transforms.add(request)
         return empty_pb2.Empty()
+
+    def RegisterStackInvokeTransform(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note it: look-ups are answered as the program writes them."""
+        self.not_run["transforms of look-ups"] = None
+        return empty_pb2.Empty()
+
+    def RegisterResourceHook(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note it: nothing is created here that a hook could come before or after."""
+        self.not_run[f"the hook {request.name}"] = None
+        return empty_pb2.Empty()
+
+    def RegisterErrorHook(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
+        """Note it."""
+        return self.RegisterResourceHook(request)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (the gRPC method's name)
         """Note the resource; its id is unknown."""

@@ -318,6 +318,8 @@ def _complete(
     ]
     if why and not of_platform:
         notes.append(f"with stand-ins for values known after deployment, the program raises {why}")
+    if answer["not_run"]:
+        notes.append(f"seen, and not run by a review: {', '.join(answer['not_run'])}")
     if answer["tolerated"]:
         what = ", ".join(answer["tolerated"][:MOST_NAMED]) + (", ..." if answer["tolerated"][MOST_NAMED:] else "")
         notes.append(f"computed from values known after deployment, and left unknown, since stand-ins raise: {what}")

@@ -259,6 +259,7 @@ def serve(request: dict[str, Any], started: list[PackProcess], offline: Offline,
         return {
             "resources": monitor.items,
             "lookups": sorted(monitor.lookups),
+            "not_run": list(monitor.not_run),
             "packs": said,
             "deployed": second.resources if second else [],
             "deployed_error": second.error if second else "",

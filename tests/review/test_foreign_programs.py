@@ -316,3 +316,18 @@ def test_a_setting_of_the_account_is_of_one_region(
 ) -> None:
     code = f'{ELSEWHERE}\naws.ebs.EncryptionByDefault("d", enabled=True{where}, opts={opts})\n'
     assert set(of(reviewing(code), "ebs-volume-encrypted")) == accused
+
+
+def test_what_a_review_does_not_run_is_named(reviewing: Reviewing) -> None:
+    found = reviewing(
+        """
+def say(args):
+    raise ValueError("nothing is created")
+
+hook = pulumi.ResourceHook("say", say)
+pulumi.runtime.register_invoke_transform(lambda args: None)
+aws.kms.Key("k", opts=pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook])))
+"""
+    )
+    (note,) = [note for note in found.notes if "not run" in note]
+    assert "the hook say" in note and "transforms of look-ups" in note

@@ -105,7 +105,7 @@ class Tolerant:
                     found = func(value)
                 except Exception as error:
                     self._note(error)
-                    return _later(output, None, known=False)
+                    return output(set(), _told(None), _told(False), _told(False))
                 if inspect.isawaitable(found) and not isinstance(found, output):
                     return self._awaited(output, found)
                 return found
@@ -149,17 +149,11 @@ class Tolerant:
                 return False
             return True
 
-        async def secret() -> bool:
-            return False
-
-        return output(set(), value(), known(), secret())
+        return output(set(), value(), known(), _told(False))
 
 
-def _later(output: Any, value: Any, *, known: bool) -> Any:
-    async def told(it: Any) -> Any:
-        return it
-
-    return output(set(), told(value), told(known), told(False))
+async def _told(value: Any) -> Any:
+    return value
 
 
 def run_program(main: Path) -> None:

@@ -198,14 +198,18 @@ class Onnx(Engine):
 
     @cached_property
     def _session(self) -> Any:
-        """ONNX Runtime on one thread: the server answers requests in parallel, instead of one faster."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
+        return session_of(self.content)
 
     @cached_property
     def _outputs(self) -> list[str]:
         return [output.name for output in self._session.get_outputs()][: 2 if self.output else 1]
+
+
+def session_of(content: bytes) -> Any:
+    """ONNX Runtime on one thread: the server answers requests in parallel, instead of one faster."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

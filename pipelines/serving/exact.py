@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Onnx
+from pipelines.serving.engines import Onnx, session_of
 from pipelines.serving.rows import Rows
 from pipelines.serving.trees import MOST_COLUMNS, Floats, Leaves, NotExactError, TreeShap, leaves_of
 
@@ -44,8 +44,8 @@ class Exact:
             raise NotExactError("its graph does not have one tree ensemble")
         self._model, self._input = model, nodes[0].input[0]
         self._session = _session_to(graph, self._input)
+        self._inputs = {item.name for item in self._session.get_inputs()} if self._session else {self._input}
         self._background = model.background
-        self._count = len(next(iter(model.background.values())))
         features = self._features(model.background)
         leaves = leaves_of(nodes[0])
         if len(model.classes) == 2:
@@ -85,8 +85,8 @@ class Exact:
         tensors = engine.tensors(Rows.of(columns))
         if self._session is None:
             return np.asarray(tensors[self._input], dtype=np.float32)
-        wanted = {item.name for item in self._session.get_inputs()}
-        found = self._session.run([self._input], {key: value for key, value in tensors.items() if key in wanted})[0]
+        given = {key: value for key, value in tensors.items() if key in self._inputs}
+        (found,) = self._session.run([self._input], given)
         return np.asarray(found, dtype=np.float32)
 
     def _owners(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -150,17 +150,13 @@ def _of_two_classes(leaves: Leaves) -> Leaves:
 
 def _session_to(graph: Any, output: str) -> Any:
     """The part of a graph that computes one of its inner values; None where that is an input."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     if output in {item.name for item in graph.graph.input}:
         return None
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session_of(graph.SerializeToString())
 
 
 def _differ(one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

@@ -251,7 +251,7 @@ _PATTERNS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=2000)
+@settings(max_examples=2000, deadline=None)  # the first call loads Arrow
 @given(pattern=_PATTERNS)
 def test_a_pattern_that_is_accepted_without_arrow_is_one_for_arrow(pattern: str) -> None:
     if not types._SAME_IN_BOTH.fullmatch(pattern):
@@ -260,4 +260,4 @@ def test_a_pattern_that_is_accepted_without_arrow_is_one_for_arrow(pattern: str)
         re.compile(pattern)
     except re.error:
         return
-    pc.match_substring_regex(pa.array([""]), pattern)  # raises where RE2 does not accept it
+    assert len(pc.match_substring_regex(pa.array([""]), pattern)) == 1, "it raises where RE2 does not accept it"

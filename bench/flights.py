@@ -159,7 +159,7 @@ def _features(context: Any, quality: Any, folder: Path) -> None:
 def _online(context: Any) -> None:
     import boto3
 
-    from pipelines.serving.bundle import Model
+    from pipelines.serving.models.bundle import Model
     from pipelines.serving.online import OnlineFeatures, entity_id
     from pipelines.steps.features import materialize
 

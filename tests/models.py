@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from pipelines.serving.app import document
-from pipelines.serving.bundle import Model, made
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.bundle import Model, made
+from pipelines.serving.models.rows import Rows
 from pipelines.steps.experiment import write_served
 from pipelines.training.asking import Asked
 from pipelines.training.export import Exported, export

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from groundplan.local.calls import caller_in, caller_key
-from pipelines.serving.capture import capture_event, write_events
+from pipelines.serving.operating.capture import capture_event, write_events
 
 POLL_S = 0.2
 FLUSH_S = 1.0
@@ -213,7 +213,7 @@ class Hosting:
 
     def _start(self, model: str) -> Container:
         from groundplan.local.services import free_port
-        from pipelines.serving.bundle import unpack
+        from pipelines.serving.models.bundle import unpack
 
         described = self.sagemaker.describe_model(ModelName=model)["PrimaryContainer"]
         folder = self.home / "run" / "models" / model

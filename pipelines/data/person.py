@@ -327,7 +327,7 @@ def _rows(form: str, value: Any, person: Person) -> tuple[list[Any], list[bool]]
 
 
 def _of_package(body: bytes, person: Person) -> tuple[bytes, int]:
-    from pipelines.serving.bundle import package
+    from pipelines.serving.models.bundle import package
 
     files, count = {}, 0
     with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:

@@ -22,11 +22,11 @@ from pathlib import Path
 import uvicorn
 
 from pipelines.serving.app import ModelServer
-from pipelines.serving.bundle import Model, load
-from pipelines.serving.capture import FLUSH_S, Capture
+from pipelines.serving.models.bundle import Model, load
+from pipelines.serving.models.rows import Rows
 from pipelines.serving.online import OnlineFeatures
+from pipelines.serving.operating.capture import FLUSH_S, Capture
 from pipelines.serving.published import Published
-from pipelines.serving.rows import Rows
 
 WARM_AFTER_S = "15"  # a canary's requests come first
 
@@ -69,7 +69,7 @@ def _warm(server: ModelServer) -> None:
     """
     if server.model is None:
         return
-    from pipelines.serving.explain import explain
+    from pipelines.serving.explaining.explain import explain
 
     with contextlib.suppress(Exception):  # a real request reports the error
         if sys.platform == "linux":

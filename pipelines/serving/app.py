@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from pipelines.serving.batching import Batcher
-from pipelines.serving.bundle import Model
-from pipelines.serving.capture import Capture
-from pipelines.serving.engines import Answers
-from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError, Entities, Lookup, looked_up, parse
+from pipelines.serving.models.batching import Batcher
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Answers
+from pipelines.serving.operating.capture import Capture
+from pipelines.serving.protocols.scoring import MAX_BODY_BYTES, BadRequestError, Entities, Lookup, looked_up, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -133,7 +133,7 @@ class ModelServer:
         # SageMaker forwards only /invocations; a caller of its API requests an explanation with
         # CustomAttributes="explain".
         if path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain":
-            from pipelines.serving.explain import explain
+            from pipelines.serving.explaining.explain import explain
 
             found = await _beside(explain, model, rows)
             return 200, {"explanations": found, "model_version": model.version}

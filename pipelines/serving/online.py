@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.requests import BadRequestError
-from pipelines.serving.rows import Columns
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.rows import Columns
+from pipelines.serving.protocols.scoring import BadRequestError
 
 _BATCH = 100  # keys per BatchGetItem, DynamoDB's limit
 

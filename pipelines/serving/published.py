@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.serving.bundle import Model, load, unpack
+from pipelines.serving.models.bundle import Model, load, unpack
 
 EVERY_S = 30.0
 _log = logging.getLogger("groundplan.published")

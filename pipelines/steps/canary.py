@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import class_name, class_names
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import class_name, class_names
+from pipelines.serving.models.rows import Rows
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Answer, EndpointClient
 from pipelines.training.labelled import Labelled, as_columns, each_row
 from spec.objectives import ModelObjectives

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.audit_chain import append
 from pipelines.context import GRAPH_ONLY, Context, main
-from pipelines.serving.bundle import description, files_of, load, package
+from pipelines.serving.models.bundle import description, files_of, load, package
 from pipelines.steps import canary
 from pipelines.steps.canary import Loss, Observed
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient

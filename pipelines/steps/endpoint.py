@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
-from pipelines.serving.bundle import description, files_of, package
+from pipelines.serving.models.bundle import description, files_of, package
 from spec.errors import GroundplanError
 from spec.names import short_name
 from spec.outputs import EndpointOutputs

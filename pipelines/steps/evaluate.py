@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.context import Context, main
-from pipelines.serving.bundle import Model, load
-from pipelines.serving.engines import class_names
+from pipelines.serving.models.bundle import Model, load
+from pipelines.serving.models.engines import class_names
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, load_labelled
 from pipelines.training.metrics import answers, score, scores_of

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines.context import GRAPH_ONLY, Context, main
-from pipelines.serving.engines import by_row
+from pipelines.serving.models.engines import by_row
 from pipelines.tracking import use_mlflow
 from pipelines.training.choice import choose, task_of
 from pipelines.training.labelled import Labelled, as_columns, by_target, each_row
@@ -267,7 +267,7 @@ def write_served(folder: Path, exported: Exported, features: Any, labels: list[A
     Args:
         shared: Further entries of both descriptions.
     """
-    from pipelines.serving.engines import Constant
+    from pipelines.serving.models.engines import Constant
 
     described = exported.described
     constant = Constant.of(labels, described["classes"])

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.serving.engines import by_row
-from pipelines.serving.model_process import given
+from pipelines.serving.models.engines import by_row
+from pipelines.serving.models.model_process import given
 
 
 @dataclass(frozen=True)

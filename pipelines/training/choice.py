@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.serving.engines import class_names
+from pipelines.serving.models.engines import class_names
 from pipelines.training.labelled import Labelled
 from pipelines.training.recorder import Logged
 from spec.errors import GroundplanError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import class_name, class_names
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import class_name, class_names
+from pipelines.serving.models.rows import Rows
 from pipelines.training.labelled import Labelled, as_columns
 
 

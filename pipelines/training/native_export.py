@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.serving import networks
-from pipelines.serving.bundle import made
-from pipelines.serving.model_process import given
-from pipelines.serving.native import NativeError
+from pipelines.serving.models import networks
+from pipelines.serving.models.bundle import made
+from pipelines.serving.models.model_process import given
+from pipelines.serving.models.native import NativeError
 from pipelines.training.asking import Asked
 from pipelines.training.parity import DifferError, Parity, Sample, Truth, compare
 from pipelines.training.trusted_types import TRUSTED_TYPES

@@ -6,7 +6,7 @@ import copy
 import re
 from typing import Any
 
-from pipelines.serving.bundle import made
+from pipelines.serving.models.bundle import made
 from pipelines.training.asking import Asked, last_step
 from pipelines.training.parity import NEW_GAPS, DifferError, Parity, Sample, Truth, compare
 

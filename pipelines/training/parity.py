@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.serving.engines import class_names, of_labels
-from pipelines.serving.model_process import METHODS
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.engines import class_names, of_labels
+from pipelines.serving.models.model_process import METHODS
+from pipelines.serving.models.rows import Rows
 from pipelines.training.asking import Asked
 from pipelines.training.labelled import as_columns
 from spec.errors import GroundplanError
 
 if TYPE_CHECKING:
-    from pipelines.serving.bundle import Model
+    from pipelines.serving.models.bundle import Model
 
 TOLERANCE = 1e-3  # of a probability; of other numbers relative to their spread. ONNX computes trees in single precision
 ALLOWED_SHARE = (

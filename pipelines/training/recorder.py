@@ -20,7 +20,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from pipelines.serving import boosters, networks
+from pipelines.serving.models import boosters, networks
 from pipelines.training.asking import Asked, Pyfunc, form_of
 from pipelines.training.labelled import Labelled, as_labels
 from pipelines.training.trusted_types import TRUSTED_TYPES

@@ -22,8 +22,8 @@ from pipelines.data import broker, dead_letters
 from pipelines.data.masking import masking_key
 from pipelines.data.people import People
 from pipelines.data.raw_zone import read_parquet
-from pipelines.serving.bundle import package
-from pipelines.serving.capture import capture_event
+from pipelines.serving.models.bundle import package
+from pipelines.serving.operating.capture import capture_event
 from pipelines.steps.features import materialize
 from pipelines.steps.forget import forget
 from pipelines.steps.ingest import ingest

@@ -16,8 +16,8 @@ from sklearn.linear_model import LinearRegression
 from groundplan.local.home import State
 from pipelines.context import Context, load_definition
 from pipelines.serving.app import ModelServer
-from pipelines.serving.bundle import load
-from pipelines.serving.capture import Capture
+from pipelines.serving.models.bundle import load
+from pipelines.serving.operating.capture import Capture
 from pipelines.serving.published import Published
 from pipelines.steps.deploy import deploy
 from pipelines.steps.endpoint import EndpointClient

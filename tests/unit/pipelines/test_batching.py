@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines.serving import batching
 from pipelines.serving.app import ModelServer
-from pipelines.serving.batching import Batcher
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Answers, Engine
-from pipelines.serving.requests import BadRequestError
-from pipelines.serving.rows import Rows
+from pipelines.serving.models import batching
+from pipelines.serving.models.batching import Batcher
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Answers, Engine
+from pipelines.serving.models.rows import Rows
+from pipelines.serving.protocols.scoring import BadRequestError
 
 COLUMNS = [{"name": "a", "type": "double"}]
 

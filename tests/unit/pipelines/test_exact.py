@@ -28,10 +28,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeRegressor
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.exact import METHOD
-from pipelines.serving.explain import ESTIMATE, explain
-from pipelines.serving.rows import Rows
+from pipelines.serving.explaining.exact import METHOD
+from pipelines.serving.explaining.explain import ESTIMATE, explain
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.rows import Rows
 from pipelines.training.labelled import as_columns
 from tests.conftest import ROOT
 from tests.models import served
@@ -150,8 +150,8 @@ from tests.models import served
 import pandas as pd
 frame = pd.DataFrame({"a": [1.0, 2.0, 3.0] * 9, "b": [0.0, 5.0, 1.0] * 9})
 model = served(RandomForestRegressor(3, random_state=0).fit(frame, frame["a"]), frame, "regression")
-from pipelines.serving.explain import explain
-from pipelines.serving.rows import Rows
+from pipelines.serving.explaining.explain import explain
+from pipelines.serving.models.rows import Rows
 before = set(sys.modules)
 assert explain(model, Rows.of({"a": [1.0], "b": [2.0]}))[0]["method"].startswith("exact")
 assert not {"shap", "numba"} & (set(sys.modules) - before)

@@ -22,11 +22,11 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from pipelines.serving import isolation, native
-from pipelines.serving.bundle import Model, made
-from pipelines.serving.explain import explain
-from pipelines.serving.native import NativeError
-from pipelines.serving.rows import Rows
+from pipelines.serving.explaining.explain import explain
+from pipelines.serving.models import isolation, native
+from pipelines.serving.models.bundle import Model, made
+from pipelines.serving.models.native import NativeError
+from pipelines.serving.models.rows import Rows
 from spec.errors import GroundplanError
 from tests.models import exported, predict, served
 

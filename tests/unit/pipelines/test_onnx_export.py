@@ -19,9 +19,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Constant
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Constant
+from pipelines.serving.models.rows import Rows
 from spec.errors import GroundplanError
 from tests.models import exported, served
 

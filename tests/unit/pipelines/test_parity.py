@@ -19,9 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC, NuSVC
 
-from pipelines.serving.engines import Constant
-from pipelines.serving.explain import explain
-from pipelines.serving.rows import Rows
+from pipelines.serving.explaining.explain import explain
+from pipelines.serving.models.engines import Constant
+from pipelines.serving.models.rows import Rows
 from pipelines.training.asking import Asked
 from pipelines.training.labelled import Labelled
 from pipelines.training.metrics import score

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pipelines.data.person import Person, gone, without_person, without_rows
 from pipelines.data.raw_zone import parquet, read_parquet
-from pipelines.serving.bundle import package
-from pipelines.serving.capture import capture_event
+from pipelines.serving.models.bundle import package
+from pipelines.serving.operating.capture import capture_event
 
 pytestmark = pytest.mark.slow  # thousands of texts
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.context import load_definition, sandbox_objectives
-from pipelines.serving.bundle import package
+from pipelines.serving.models.bundle import package
 from pipelines.steps.canary import Observed, compare
 from pipelines.steps.evaluate import worth
 from pipelines.steps.register import next_version

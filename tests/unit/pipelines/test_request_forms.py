@@ -15,10 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Constant
-from pipelines.serving.requests import ARROW, CSV, JSON, NUMPY, PARQUET, BadRequestError, _check, _from_json, parse
-from pipelines.serving.rows import Rows, joined
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Constant
+from pipelines.serving.models.rows import Rows, joined
+from pipelines.serving.protocols.scoring import (
+    ARROW,
+    CSV,
+    JSON,
+    NUMPY,
+    PARQUET,
+    BadRequestError,
+    _check,
+    _from_json,
+    parse,
+)
 
 MIXED = [
     {"name": "size", "type": "double"},

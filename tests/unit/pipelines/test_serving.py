@@ -23,8 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pipelines.serving.app import ModelServer
-from pipelines.serving.bundle import Model, unpack
-from pipelines.serving.requests import MAX_BODY_BYTES, BadRequestError
+from pipelines.serving.models.bundle import Model, unpack
+from pipelines.serving.protocols.scoring import MAX_BODY_BYTES, BadRequestError
 from pipelines.training.labelled import as_columns
 from tests.models import served
 

@@ -27,10 +27,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pipelines.context import sandbox_objectives
-from pipelines.serving.bundle import made
-from pipelines.serving.engines import Constant
-from pipelines.serving.explain import explain
-from pipelines.serving.rows import Rows
+from pipelines.serving.explaining.explain import explain
+from pipelines.serving.models.bundle import made
+from pipelines.serving.models.engines import Constant
+from pipelines.serving.models.rows import Rows
 from pipelines.steps.canary import Loss
 from pipelines.training.labelled import Labelled, as_labels, each_row, load_labelled
 from pipelines.training.metrics import score, scores_of

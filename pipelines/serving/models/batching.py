@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Answers
-from pipelines.serving.requests import BadRequestError
-from pipelines.serving.rows import Rows, joined
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Answers
+from pipelines.serving.models.rows import Rows, joined
+from pipelines.serving.protocols.scoring import BadRequestError
 
 MOST_ROWS = 256  # of one call in the event loop; more rows are computed beside it, so that short requests overtake
 MOST_WAITING = 1_000  # requests; the next one is refused

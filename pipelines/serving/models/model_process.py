@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from pipelines.serving.engines import as_predictions, by_row, of_labels
+from pipelines.serving.models.engines import as_predictions, by_row, of_labels
 
 MOST_BYTES = 256 * 1024 * 1024
 Ask = Callable[[str, Any], Any]  # method and rows, as the model accepts them
@@ -120,7 +120,7 @@ def _xgboost(folder: Path, described: dict[str, Any]) -> Ask:
 def _lightgbm(folder: Path, described: dict[str, Any]) -> Ask:
     import lightgbm
 
-    from pipelines.serving.boosters import shares_of
+    from pipelines.serving.models.boosters import shares_of
 
     booster, classes = lightgbm.Booster(model_file=folder / "model.txt"), described["classes"]
 
@@ -142,7 +142,7 @@ def _catboost(folder: Path, described: dict[str, Any]) -> Ask:
 
 
 def _network(folder: Path, described: dict[str, Any]) -> Ask:
-    from pipelines.serving.networks import loaded
+    from pipelines.serving.models.networks import loaded
 
     network = loaded(folder, described)
     return lambda method, rows: getattr(network, method)(rows)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.rows import Columns, Rows
-from pipelines.serving.typed_json import MAX_KEY, MAX_NUMBER
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.rows import Columns, Rows
+from pipelines.serving.protocols.typed_json import MAX_KEY, MAX_NUMBER
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's own limit for a real-time request
 MAX_ROWS = 10_000

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.serving.engines import Answers, Constant, Engine, Onnx
-from pipelines.serving.rows import Columns, Rows
-from pipelines.serving.typed_json import Decode, decoder
+from pipelines.serving.models.engines import Answers, Constant, Engine, Onnx
+from pipelines.serving.models.rows import Columns, Rows
+from pipelines.serving.protocols.typed_json import Decode, decoder
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _engine(described: dict[str, Any], files: dict[str, bytes]) -> Engine:
     if kind == "constant":
         return Constant(described["prediction"], tuple(described["shares"]))
     if kind == "native":
-        from pipelines.serving.native import Native
+        from pipelines.serving.models.native import Native
 
         return Native(described, files)
     return Onnx(

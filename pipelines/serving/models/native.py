@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.serving import isolation
-from pipelines.serving.engines import Answers, Engine
-from pipelines.serving.model_process import receive, send
-from pipelines.serving.rows import Rows
+from pipelines.serving.models import isolation
+from pipelines.serving.models.engines import Answers, Engine
+from pipelines.serving.models.model_process import receive, send
+from pipelines.serving.models.rows import Rows
 
 LOAD_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 30.0  # SageMaker gives a request 60 s
@@ -96,7 +96,7 @@ class Native(Engine):
             argv = [
                 python if python and Path(python).exists() else sys.executable,
                 "-m",
-                "pipelines.serving.model_process",
+                "pipelines.serving.models.model_process",
                 str(theirs.fileno()),
                 str(files),
             ]

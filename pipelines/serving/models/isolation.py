@@ -5,8 +5,8 @@ contains only what is named, and limits on memory and files (setrlimit(2)); no p
 (capabilities(7), PR_SET_NO_NEW_PRIVS). Where a system has no such namespaces (macOS, containers whose seccomp profile
 forbids them), ``why_not`` says so.
 
-Run as ``python -m pipelines.serving.isolation COMMAND...``: a launcher, which sandboxes itself and then becomes the
-command.
+Run as ``python -m pipelines.serving.models.isolation COMMAND...``: a launcher, which sandboxes itself and then becomes
+the command.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEMORY_MB = int(
     os.environ.get("GROUNDPLAN_MODEL_MEMORY_MB", "8192")
 )  # of address space; libraries reserve more than they use
 MOST_PROCESSES = 256
-_HERE = Path(__file__).resolve().parents[1]  # this package, without what is beside it
+_HERE = Path(__file__).resolve().parents[2]  # pipelines, without what is beside it
 
 
 class NotIsolatedError(Exception):

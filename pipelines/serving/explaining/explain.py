@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Answers
-from pipelines.serving.exact import METHOD, Exact
-from pipelines.serving.requests import BadRequestError
-from pipelines.serving.rows import Columns, Rows
-from pipelines.serving.trees import NotExactError
+from pipelines.serving.explaining.exact import METHOD, Exact
+from pipelines.serving.explaining.trees import NotExactError
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Answers
+from pipelines.serving.models.rows import Columns, Rows
+from pipelines.serving.protocols.scoring import BadRequestError
 
 MAX_EXPLAINED_ROWS = 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.serving.boosters import Note, shares_of
+from pipelines.serving.models.boosters import Note, shares_of
 
 Formats = tuple[str, dict[str, bytes], dict[str, Any]]  # flavor, files, further entries of the description
 _ROWS_ASKED = 1_000

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.rows import Rows
+from pipelines.serving.models.rows import Rows
 
 _EQUAL_DIGITS = 6  # of probabilities in single precision
 _DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}

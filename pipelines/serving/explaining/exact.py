@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.bundle import Model
-from pipelines.serving.engines import Onnx, session_of
-from pipelines.serving.rows import Rows
-from pipelines.serving.trees import MOST_COLUMNS, Floats, Leaves, NotExactError, TreeShap, leaves_of
+from pipelines.serving.explaining.trees import MOST_COLUMNS, Floats, Leaves, NotExactError, TreeShap, leaves_of
+from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.engines import Onnx, session_of
+from pipelines.serving.models.rows import Rows
 
 METHOD = "exact (interventional TreeSHAP)"
 _CLOSE = 1e-4  # relative to the outputs' spread: what single precision leaves

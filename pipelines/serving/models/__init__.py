@@ -1,0 +1,1 @@
+"""A served model: its files, its columns, and what answers."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipelines.data.raw_zone import parquet, read_parquet
+from pipelines.serving.operating.capture import request_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -235,7 +236,7 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
             cleaned, removed = _scalars(event, person, "")
         else:
             try:
-                request, answer = (json.loads(_text(data[side])) for side in ("endpointInput", "endpointOutput"))
+                request, answer = request_of(data["endpointInput"], ()), json.loads(_text(data["endpointOutput"]))
                 request, answer, removed = without_rows(request, answer, person)
             except (ValueError, TypeError, KeyError, AttributeError):
                 request, answer, removed = (
@@ -244,7 +245,12 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
                     int(any(text in _text(data["endpointInput"]) for text in person.names)),
                 )
             sides = {
-                side: {**data[side], "data": json.dumps(document), "encoding": "JSON"}
+                side: {
+                    **data[side],
+                    "data": json.dumps(document),
+                    "encoding": "JSON",
+                    "observedContentType": "application/json",
+                }
                 for side, document in (("endpointInput", request), ("endpointOutput", answer))
             }
             cleaned = {**event, "captureData": {**data, **sides}}

@@ -1,98 +1,70 @@
 """Starts the model server: ``python -m pipelines.serving`` is what the container image runs.
 
-Reads SageMaker's variables: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model). ``GROUNDPLAN_CAPTURE``
-is where requests are kept, ``GROUNDPLAN_CAPTURE_SECONDS`` how often they are written (see ``Capture``).
-``GROUNDPLAN_PUBLISHED`` names a package in S3 that is served instead of the folder, and reloaded whenever it changes.
-``GROUNDPLAN_UNAVAILABLE`` says why there is no model. ``GROUNDPLAN_NETWORK_ISOLATION`` (1) says that the container has
-neither network nor credentials, ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192) how much address space a model's own process may
-use, ``GROUNDPLAN_WARM_AFTER_S`` (15; 0 for never) when a warm-up explanation is computed: the first one loads and
-compiles for seconds.
+It reads these variables:
+
+- SageMaker's: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model)
+- ``GROUNDPLAN_PUBLISHED``: a package in S3 that is served instead of the folder, and replaced whenever it changes
+- ``GROUNDPLAN_UNAVAILABLE``: why there is no model
+- ``GROUNDPLAN_WORKERS`` (one for each CPU): processes that answer, on the same port
+- ``GROUNDPLAN_GRPC_PORT``: the Open Inference Protocol over gRPC, in addition
+- ``GROUNDPLAN_CAPTURE``: where requests are kept; ``GROUNDPLAN_CAPTURE_SECONDS``: how often they are written
+- ``GROUNDPLAN_NETWORK_ISOLATION`` (1): the container has neither network nor credentials
+- ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192): how much address space a model's own process may use
+- ``GROUNDPLAN_DRAIN_SECONDS`` (25): how long SIGTERM waits for requests that have begun
+- ``GROUNDPLAN_LOG_FORMAT``: json, or text for people
+- OpenTelemetry's ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``, ... (see ``tracing``)
+
+Signals: SIGTERM answers what has begun and ends; SIGHUP replaces the workers one by one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
-import sys
 import threading
-import time
 from pathlib import Path
+from tempfile import mkdtemp
 
 import uvicorn
 
-from pipelines.serving.app import ModelServer
-from pipelines.serving.models.bundle import Model, load
-from pipelines.serving.models.rows import Rows
-from pipelines.serving.online import OnlineFeatures
-from pipelines.serving.operating.capture import FLUSH_S, Capture
-from pipelines.serving.published import Published
-
-WARM_AFTER_S = "15"  # a canary's requests come first
+from pipelines.serving.connections import KEEP_ALIVE_S, Connection
+from pipelines.serving.worker import HOST, METRICS_FOLDER, drain_s, end_with
 
 
 def main() -> None:
     """Serve until told to stop, or until the parent process ends."""
-    if parent := os.environ.get("GROUNDPLAN_PARENT"):
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    capture = _capture(os.environ.get("GROUNDPLAN_CAPTURE", ""))
-    server = ModelServer(None, capture=capture, unavailable=os.environ.get("GROUNDPLAN_UNAVAILABLE", ""))
-    if published := os.environ.get("GROUNDPLAN_PUBLISHED"):
-        import boto3
-
-        Published(published, boto3.client("s3")).watch(lambda model: server.use(model, _lookup(model)))
-    else:
-        model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
-        server.use(model, _lookup(model))
-    if after_s := float(os.environ.get("GROUNDPLAN_WARM_AFTER_S", WARM_AFTER_S)):
-        warming = threading.Timer(after_s, _warm, (server,))
-        warming.daemon = True
-        warming.start()
-    # What has been loaded stays: looking for garbage in it, again and again, takes tens of milliseconds.
-    gc.collect()
-    gc.freeze()
+    workers = int(os.environ.get("GROUNDPLAN_WORKERS") or cpus())
+    if workers > 1:
+        os.environ[METRICS_FOLDER] = mkdtemp(prefix="groundplan-metrics-")
+        if parent := os.environ.get("GROUNDPLAN_PARENT"):
+            threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
     uvicorn.run(
-        server,
-        host=os.environ.get("GROUNDPLAN_HOST", "0.0.0.0"),  # noqa: S104 (a container's port is its own)
+        "pipelines.serving.worker:application",
+        factory=True,
+        workers=workers,
+        http=Connection,
+        host=os.environ.get("GROUNDPLAN_HOST", HOST),
         port=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s(),
+        timeout_worker_healthcheck=30,
         log_level="warning",
+        log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan="on",
+        ws="none",
+        server_header=False,
     )
-    if capture is not None:
-        capture.flush()
 
 
-def _warm(server: ModelServer) -> None:
-    """Compute a warm-up explanation, so that the first caller need not wait for the libraries; real requests have
-    priority.
-    """
-    if server.model is None:
-        return
-    from pipelines.serving.explaining.explain import explain
-
-    with contextlib.suppress(Exception):  # a real request reports the error
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread only
-        explain(server.model, Rows.of({name: values[:1] for name, values in server.model.background.items()}))
-
-
-def _lookup(model: Model | None) -> OnlineFeatures | None:
-    return OnlineFeatures(model) if model is not None and model.entity else None
-
-
-def _capture(address: str) -> Capture | None:
-    if not address:
-        return None
-    import boto3
-
-    return Capture(address, boto3.client("s3"), float(os.environ.get("GROUNDPLAN_CAPTURE_SECONDS", FLUSH_S)))
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
+def cpus() -> int:
+    """CPUs that this process may use: those of its cgroup where it is limited (cgroup v2), else the machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no limit ("max"), or no cgroup
+        return count
 
 
 if __name__ == "__main__":

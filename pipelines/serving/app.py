@@ -1,41 +1,107 @@
-"""The ASGI application: ``GET /ping``, ``POST /invocations`` (SageMaker's container contract) and ``POST /explain``.
+"""The ASGI application, and what each path answers.
 
-https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+- SageMaker's container contract: ``GET /ping``, ``POST /invocations``
+  (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html); ``POST /explain`` beside it
+- the Open Inference Protocol below ``/v2`` (see ``open_inference``)
+- ``GET /metrics`` for Prometheus, ``GET /openapi.json``
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
 from pipelines.serving.models.batching import Batcher
-from pipelines.serving.models.bundle import Model
+from pipelines.serving.models.bundle import BESIDE, Model
 from pipelines.serving.models.engines import Answers
+from pipelines.serving.models.rows import Rows
 from pipelines.serving.operating.capture import Capture
-from pipelines.serving.protocols.scoring import MAX_BODY_BYTES, BadRequestError, Entities, Lookup, looked_up, parse
+from pipelines.serving.operating.metrics import Metrics
+from pipelines.serving.operating.tracing import Tracing
+from pipelines.serving.protocols import open_inference
+from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
+from pipelines.serving.protocols.scoring import Entities, Lookup, looked_up, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-_JSON, _RETRY = (b"content-type", b"application/json"), (b"retry-after", b"1")
-BESIDE = {"probability": "probabilities", "score": "scores"}
+MOST_BESIDE = 100  # explanations and look-ups at once; the next one is refused
+_JSON, _BYTES = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
+_RETRY = (b"retry-after", b"1")
+_CLOSE = (b"connection", b"close")
+_CLIENT_LEFT = 499
+OTHERS = "requests"  # in an ASGI request's state: the requests that have begun
+_DUMP = orjson.OPT_SERIALIZE_NUMPY
+_METHODS = {
+    "/invocations": "POST",
+    "/explain": "POST",
+    "/ping": "GET",
+    "/metrics": "GET",
+    "/openapi.json": "GET",
+    "/v2": "GET",
+    "/v2/health/live": "GET",
+    "/v2/health/ready": "GET",
+    "/v2/repository/index": "POST",
+}
 _log = logging.getLogger("groundplan.serving")
 
 
-class _Served:
+class Served:
     """A model with what belongs to it; closed once it is replaced and its last request is answered."""
 
-    def __init__(self, model: Model, lookup: Lookup | None) -> None:
-        self.model, self.lookup, self.batcher = model, lookup, Batcher(model)
+    def __init__(self, model: Model, lookup: Lookup | None, metrics: Metrics) -> None:
+        self.model, self.lookup = model, lookup
+        self.batcher = Batcher(model, observe=metrics.called)
         self.headers = (b"x-groundplan-model-version", model.version.encode())
         self.requests, self.replaced = 0, False
 
+    @cached_property
+    def openapi(self) -> bytes:
+        """The document of ``/openapi.json``."""
+        from pipelines.serving.protocols.openapi import describe
+
+        return orjson.dumps(describe(self.model))
+
     def close_if_idle(self) -> None:
+        """Stop the engine if nothing will call it any more."""
         if self.replaced and not self.requests:
             self.model.engine.close()
+
+
+class _Request:
+    """A request on its way.
+
+    Attributes:
+        route: Its path, without the names in it: how metrics are grouped.
+        marks: Name, begin and end of each stage, in seconds of ``perf_counter``.
+        rows: How many it has.
+    """
+
+    __slots__ = ("alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
+
+    def __init__(self, scope: dict[str, Any], began: float) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.began = began
+        state = scope.get("state")
+        self.alone = state is not None and len(state[OTHERS]) < 2
+        self.route, self.body, self.rows = "other", b"", 0
+        self.marks: list[tuple[str, float, float]] = []
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get(b"content-type", b"application/json").decode("latin-1")
+
+
+Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
 
 class ModelServer:
@@ -45,13 +111,22 @@ class ModelServer:
         lookup: Finds features by entity key, if the model has an entity.
         capture: Keeps requests and answers.
         unavailable: Why there is no model, if known.
+        tracing: Tells of sampled requests.
     """
 
     def __init__(
-        self, model: Model | None, lookup: Lookup | None = None, capture: Capture | None = None, unavailable: str = ""
+        self,
+        model: Model | None,
+        lookup: Lookup | None = None,
+        capture: Capture | None = None,
+        unavailable: str = "",
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.capture, self.unavailable = capture, unavailable
-        self._served: _Served | None = None
+        self.metrics, self.tracing = metrics or Metrics(), tracing or Tracing({})
+        self._beside = 0
+        self._served: Served | None = None
         self.use(model, lookup)
 
     @property
@@ -60,84 +135,251 @@ class ModelServer:
         return self._served.model if self._served else None
 
     def use(self, model: Model | None, lookup: Lookup | None = None) -> None:
-        """Serve another model from the next request on; requests that have begun are answered by the one before."""
+        """Serve another model from the next request on; requests that have begun are answered by the one before.
+
+        To be called where requests are answered (in the event loop), with a model that is loaded: see ``ready``.
+        """
         made = None
         if model is not None:
-            model.engine.start()  # loading comes before, not with the first request
-            made = _Served(model, lookup)
+            model.engine.start()
+            made = Served(model, lookup, self.metrics)
         before, self._served = self._served, made
         if before is not None:
             before.replaced = True
             before.close_if_idle()
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """One HTTP request (ASGI 3)."""
-        if scope["type"] != "http":
-            return
-        served, sent = self._served, b""
-        headers = [_JSON]
+    @contextmanager
+    def taken(self) -> Iterator[Served | None]:
+        """The model for a request that does not come over HTTP; it is not closed before the request has ended."""
+        served = self._served
         if served is not None:
             served.requests += 1
-            headers.append(served.headers)
         try:
-            if scope["method"] == "POST":
-                sent = await _read(receive)
-            status, document = await self._answer(served, scope, sent)
-        except BadRequestError as error:
-            status, document = error.status, {"error": error.sentence}
-            if status == 429:
-                headers.append(_RETRY)
-        except Exception:  # our own bug: report it, keep serving, put the details in the log
-            _log.exception("request failed")
-            status, document = 500, {"error": "The model server failed on this request; its log says why."}
+            yield served
         finally:
             if served is not None:
                 served.requests -= 1
                 served.close_if_idle()
-        body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        headers.append((b"content-length", str(len(body)).encode()))
-        if self.capture is not None and status == 200 and scope["path"] == "/invocations" and "predictions" in document:
-            await self._keep(self.capture, scope, sent, body)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
-    async def _keep(self, capture: Capture, scope: dict[str, Any], sent: bytes, answer: bytes) -> None:
-        capture.add(_content_type(dict(scope["headers"])), sent, answer)
-        if capture.at_once:
-            await asyncio.get_running_loop().run_in_executor(None, capture.flush)
-
-    async def _answer(self, served: _Served | None, scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any]]:
-        method, path = scope["method"], scope["path"]
-        if path == "/ping":
-            return 200, {
-                "status": "ready",
-                "model": served.model.name if served else None,
-                "version": served.model.version if served else None,
+    def gauges(self) -> dict[str, float]:
+        """What is true now, for ``Metrics``."""
+        served = self._served
+        found = {"groundplan_workers": 1.0}
+        if served is not None:
+            found |= {
+                "groundplan_requests_in_flight": float(served.requests),
+                "groundplan_requests_waiting": float(served.batcher.waiting),
+                f"{served.model.name}\n{served.model.version}": 1.0,
             }
-        if path not in ("/invocations", "/explain"):
-            raise BadRequestError(f"{path[:100]} not found; use /ping, /invocations or /explain.", 404)
-        if method != "POST":
-            raise BadRequestError(f"{path} requires POST, not {method}.", 405)
-        if served is None:
-            why = (
-                f"No model version serves here: {self.unavailable}."
-                if self.unavailable
-                else "No model version has been deployed to this endpoint yet."
-            )
-            raise BadRequestError(why, 503)
-        headers = dict(scope["headers"])
-        model = served.model
-        rows = parse(model, _content_type(headers), body)
-        if isinstance(rows, Entities):  # the network takes milliseconds; the loop continues to answer others
-            rows = await _beside(looked_up, model, rows, served.lookup)
+        return found
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """One HTTP request (ASGI 3)."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        if scope["type"] != "http":
+            return
+        began, served = perf_counter(), self._served
+        request = _Request(scope, began)
+        trace = self.tracing.of(request.headers)
+        if served is not None:
+            served.requests += 1
+        try:
+            status, body, more = await self._reply(served, request, receive)
+        except BadRequestError as error:
+            status, body, more = error.status, orjson.dumps({"error": error.sentence}), [_JSON]
+            if status == 429:
+                more.append(_RETRY)
+            elif status == 413:  # the rest of the body is not read
+                more.append(_CLOSE)
+        except Exception:  # our own bug: report it, keep serving, put the details in the log
+            trace = trace or self.tracing.told_anyway(request.headers)
+            _log.exception("request failed", extra=trace.ids)
+            status, more = 500, [_JSON]
+            body = orjson.dumps({"error": "The model server failed on this request; its log says why."})
+        finally:
+            if served is not None:
+                served.requests -= 1
+                served.close_if_idle()
+        more.append((b"content-length", str(len(body)).encode()))
+        if served is not None:
+            more.append(served.headers)
+        await send({"type": "http.response.start", "status": status, "headers": more})
+        await send({"type": "http.response.body", "body": body})
+        seconds = perf_counter() - began
+        version = served.model.version if served is not None else ""
+        self.metrics.answered(request.route, status, version, seconds, request.marks)
+        if trace is not None:
+            told = {"model_version": version, **({"rows": request.rows} if request.rows else {})}
+            self.tracing.tell(trace, request.route, status, seconds, request.marks, told)
+
+    async def start(self) -> None:
+        """Called in the event loop before the first request."""
+
+    async def stop(self) -> None:
+        """Called after the last one."""
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _reply(self, served: Served | None, request: _Request, receive: Receive) -> Reply:
+        method = _METHODS.get(request.path)
+        if method is None:
+            return await self._of_models(served, request, receive)
+        request.route = request.path
+        if request.method != method and not (method == "GET" and request.method == "HEAD"):
+            raise BadRequestError(f"{request.path} requires {method}, not {request.method[:20]}.", 405)
+        if method == "POST":
+            request.body = await _read(request.headers, receive)
+        if request.path == "/invocations":
+            return await self._invocations(_there(served, self.unavailable), request)
+        if request.path == "/explain":
+            there = _there(served, self.unavailable)
+            return await self._explained(there, request, await self._rows(there, request))
+        if request.path == "/metrics":
+            text, kind = self.metrics.text(request.headers.get(b"accept", b"").decode("latin-1"))
+            return 200, text, [(b"content-type", kind.encode())]
+        if request.path == "/openapi.json":
+            return 200, _there(served, self.unavailable).openapi, [_JSON]
+        return 200 if served is not None or request.path != "/v2/health/ready" else 503, *self._about(served, request)
+
+    def _about(self, served: Served | None, request: _Request) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        model = served.model if served is not None else None
+        document: Any
+        if request.path == "/ping":
+            document = {"status": "ready", "model": model and model.name, "version": model and model.version}
+        elif request.path == "/v2":
+            document = open_inference.server_metadata()
+        elif request.path == "/v2/repository/index":
+            document = [] if model is None else [{"name": model.name, "version": model.version, "state": "READY"}]
+        else:
+            document = {"live": True} if request.path == "/v2/health/live" else {"ready": model is not None}
+        return orjson.dumps(document), [_JSON]
+
+    async def _invocations(self, served: Served, request: _Request) -> Reply:
+        rows = await self._rows(served, request)
         # SageMaker forwards only /invocations; a caller of its API requests an explanation with
         # CustomAttributes="explain".
-        if path == "/explain" or headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain":
-            from pipelines.serving.explaining.explain import explain
+        if request.headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain":
+            return await self._explained(served, request, rows)
+        found = await served.batcher.answers(rows, request.alone)
+        began = perf_counter()
+        answer = document(served.model, found)
+        answer["model_version"] = served.model.version
+        body = orjson.dumps(answer, option=_DUMP)
+        request.marks.append(("encode", began, perf_counter()))
+        if self.capture is not None:
+            self.capture.add(request.content_type, request.body, body)
+            if self.capture.at_once:
+                await self._in_thread(self.capture.flush)
+        return 200, body, [_JSON]
 
-            found = await _beside(explain, model, rows)
-            return 200, {"explanations": found, "model_version": model.version}
-        return 200, {**document(model, await served.batcher.answers(rows)), "model_version": model.version}
+    async def _rows(self, served: Served, request: _Request) -> Rows:
+        began = perf_counter()
+        rows = parse(served.model, request.content_type, request.body)
+        decoded = perf_counter()
+        request.marks.append(("decode", began, decoded))
+        if isinstance(rows, Entities):  # the network takes milliseconds; the loop continues to answer others
+            rows = await self._in_thread(looked_up, served.model, rows, served.lookup)
+            request.marks.append(("features", decoded, perf_counter()))
+        request.rows = len(rows)
+        return rows
+
+    async def _explained(self, served: Served, request: _Request, rows: Rows) -> Reply:
+        from pipelines.serving.explaining.explain import explain
+
+        began = perf_counter()
+        found = await self._in_thread(explain, served.model, rows)
+        request.marks.append(("explain", began, perf_counter()))
+        return 200, orjson.dumps({"explanations": found, "model_version": served.model.version}, option=_DUMP), [_JSON]
+
+    async def _of_models(self, served: Served | None, request: _Request, receive: Receive) -> Reply:
+        """``/v2/models/NAME[/versions/VERSION][/ready|/infer]``."""
+        parts = request.path.strip("/").split("/")
+        if parts[:2] != ["v2", "models"] or len(parts) < 3:
+            raise BadRequestError(f"{request.path[:100]} not found; use {', '.join(_METHODS)} or /v2/models/NAME.", 404)
+        name, rest, version = unquote(parts[2]), parts[3:], ""
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            version, rest = unquote(rest[1]), rest[2:]
+        action = "/".join(rest)
+        request.route = f"/v2/models/{action}".rstrip("/") if action in ("", "ready", "infer") else "other"
+        if action not in ("", "ready", "infer"):
+            raise BadRequestError(f"{request.path[:100]} not found; a model has /infer and /ready.", 404)
+        method = "POST" if action == "infer" else "GET"
+        if request.method != method and not (method == "GET" and request.method == "HEAD"):
+            raise BadRequestError(f"{request.path[:100]} requires {method}, not {request.method[:20]}.", 405)
+        if method == "POST":
+            request.body = await _read(request.headers, receive)
+        named = self.named(served, name, version)
+        if action == "":
+            return 200, orjson.dumps(open_inference.model_metadata(named.model)), [_JSON]
+        if action == "ready":
+            return 200, orjson.dumps({"name": named.model.name, "ready": True}), [_JSON]
+        return await self._inferred(named, request)
+
+    def named(self, served: Served | None, name: str, version: str = "") -> Served:
+        """The model that a client of the Open Inference Protocol names.
+
+        Raises:
+            BadRequestError: Another one is served (404), or none (503).
+        """
+        served = _there(served, self.unavailable)
+        if name != served.model.name:
+            raise BadRequestError(f"Unknown model {name[:60]!r}; {served.model.name!r} is served here.", 404)
+        if version not in ("", served.model.version):
+            raise BadRequestError(
+                f"Unknown version {version[:60]!r} of {name!r}; {served.model.version!r} is served.", 404
+            )
+        return served
+
+    async def _inferred(self, served: Served, request: _Request) -> Reply:
+        from pipelines.serving.protocols.tensors import rows_of
+
+        began = perf_counter()
+        tensors, wanted = open_inference.parse(request.body, request.headers.get(open_inference.HEADER_LENGTH))
+        rows = rows_of(served.model, tensors)
+        request.rows = len(rows)
+        decoded = perf_counter()
+        found = await served.batcher.answers(rows, request.alone)
+        answered = perf_counter()
+        body, head = open_inference.answer(served.model, found, wanted)
+        request.marks += [("decode", began, decoded), ("encode", answered, perf_counter())]
+        self.keep_rows(served, rows, found)
+        if head is None:
+            return 200, body, [_JSON]
+        return 200, body, [_BYTES, (open_inference.HEADER_LENGTH, head)]
+
+    def keep_rows(self, served: Served, rows: Rows, found: Answers) -> None:
+        """Capture a request whose body is not in one of the forms that monitors read."""
+        if self.capture is not None:
+            self.capture.add_rows(
+                rows, lambda: {**document(served.model, found), "model_version": served.model.version}
+            )
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        if self._beside >= MOST_BESIDE:
+            raise BadRequestError(f"{MOST_BESIDE} explanations or look-ups are waiting; try again in a second.", 429)
+        self._beside += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+        finally:
+            self._beside -= 1
+
+
+def _there(served: Served | None, unavailable: str) -> Served:
+    if served is None:
+        why = (
+            f"No model version serves here: {unavailable}."
+            if unavailable
+            else "No model version has been deployed to this endpoint yet."
+        )
+        raise BadRequestError(why, 503)
+    return served
 
 
 def document(model: Model, found: Answers) -> dict[str, Any]:
@@ -155,24 +397,25 @@ def document(model: Model, found: Answers) -> dict[str, Any]:
     return answer
 
 
-async def _beside(work: Callable[..., Any], *arguments: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """A request's body.
 
-
-def _content_type(headers: dict[bytes, bytes]) -> str:
-    return headers.get(b"content-type", b"application/json").decode("latin-1")
-
-
-async def _read(receive: Receive) -> bytes:
-    chunks, size = [], 0
+    Raises:
+        BadRequestError: It is too long, or the client has gone.
+    """
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise BadRequestError(f"The body has {int(length)} bytes; at most {MAX_BODY_BYTES} are accepted.", 413)
+    chunks: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BadRequestError("The client disconnected.")
-        chunk = message.get("body", b"")
+            raise BadRequestError("The client disconnected.", _CLIENT_LEFT)
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise BadRequestError(f"The body has more than {MAX_BODY_BYTES} bytes.", 413)
-        chunks.append(chunk)
         if not message.get("more_body"):
-            return b"".join(chunks)
+            return chunk if not chunks else b"".join([*chunks, chunk])
+        chunks.append(chunk)

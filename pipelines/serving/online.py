@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.rows import Columns
-from pipelines.serving.protocols.scoring import BadRequestError
+from pipelines.serving.protocols.checks import BadRequestError
 
 _BATCH = 100  # keys per BatchGetItem, DynamoDB's limit
 

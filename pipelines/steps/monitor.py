@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.context import Context, main
+from pipelines.serving.operating.capture import request_of
 from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
 from pipelines.steps.endpoint import CANARY
 from pipelines.tracking import use_mlflow
@@ -47,17 +48,18 @@ def monitor(context: Context) -> dict[str, Any]:
             mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder)
         )
         reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
-        task = json.loads((path / "candidate" / "model.json").read_text())["task"]
+        described = json.loads((path / "candidate" / "model.json").read_text())
+    task = described["task"]
     columns = list(reference.columns)
     known = context.outputs.endpoints.get(context.model)
     topology = known.topology if known else "realtime"
     read = in_batches if topology == "batch" else captured
-    served = read(context, columns, champion.tags["version"])
+    served = read(context, described["columns"], champion.tags["version"])
     # A deployment that has just ended has sent requests, but an endpoint writes what it captured with a delay.
     until = time.monotonic() + CAPTURE_DELAY_S
     while not served.rows and topology in ENDPOINTS and time.monotonic() < until:
         time.sleep(0.5)
-        served = read(context, columns, champion.tags["version"])
+        served = read(context, described["columns"], champion.tags["version"])
     if not served.rows and topology not in ENDPOINTS:  # there may have been no requests yet
         return {
             "version": champion.tags["version"],
@@ -176,15 +178,16 @@ class Served:
     rows: list[dict[str, Any]] = field(default_factory=list)
     predictions: list[Any] = field(default_factory=list)
 
-    def add(self, request: dict[str, Any], predictions: list[Any], columns: list[str]) -> None:
+    def add(self, request: dict[str, Any], predictions: list[Any], columns: list[dict[str, Any]]) -> None:
         """Rows of a request in one of MLflow's JSON forms; rows that were looked up by key are not in the capture."""
+        named = [column["name"] for column in columns]
         if "dataframe_records" in request:
             rows = request["dataframe_records"]
         elif "dataframe_split" in request:
-            names = request["dataframe_split"].get("columns", columns)
+            names = request["dataframe_split"].get("columns", named)
             rows = [dict(zip(names, row, strict=True)) for row in request["dataframe_split"]["data"]]
         elif isinstance(given := request.get("instances", request.get("inputs")), list):
-            rows = [row if isinstance(row, dict) else dict(zip(columns, row, strict=True)) for row in given]
+            rows = [row if isinstance(row, dict) else dict(zip(named, row, strict=True)) for row in given]
         elif isinstance(given, dict):
             rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
         else:
@@ -200,21 +203,21 @@ class Served:
         return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
 
 
-def captured(context: Context, columns: list[str], version: str) -> Served:
-    """Rows that one version answered, from the endpoint's data capture; those that its own canary sent are left out."""
-    import base64
+def captured(context: Context, columns: list[dict[str, Any]], version: str) -> Served:
+    """Rows that one version answered, from the endpoint's data capture; those that its own canary sent are left out.
 
+    Args:
+        columns: As in ``model.json``.
+    """
     served = Served()
     for key in context.keys("models", f"capture/{context.endpoint_name}/"):
         for line in context.get("models", key).splitlines():
             event = json.loads(line)["captureData"]
             if "endpointInput" not in event or "endpointOutput" not in event:
                 continue
-            body, answer = (event[side]["data"] for side in ("endpointInput", "endpointOutput"))
-            if event["endpointInput"]["encoding"] == "BASE64":
-                body = base64.b64decode(body).decode()
             try:
-                request, answer = json.loads(body), json.loads(answer)
+                request = request_of(event["endpointInput"], columns)
+                answer = json.loads(event["endpointOutput"]["data"])
                 if (
                     answer.get("model_version") == version
                     and "predictions" in answer
@@ -222,11 +225,11 @@ def captured(context: Context, columns: list[str], version: str) -> Served:
                 ):
                     served.add(request, answer["predictions"], columns)
             except (ValueError, AttributeError, TypeError):
-                continue  # a request in CSV, which names no columns to compare
+                continue  # no request of ours
     return served
 
 
-def in_batches(context: Context, columns: list[str], version: str) -> Served:
+def in_batches(context: Context, columns: list[dict[str, Any]], version: str) -> Served:
     """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out``
     file.
     """

@@ -115,7 +115,7 @@ def test_a_bad_batch_stops_at_the_gate_tells_operations_and_leaves_nothing_in_th
 def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_path: Path) -> None:
     from pipelines.serving.models.bundle import Model
     from pipelines.serving.online import OnlineFeatures
-    from pipelines.serving.protocols.scoring import BadRequestError
+    from pipelines.serving.protocols.checks import BadRequestError
     from pipelines.steps.features import materialize, open_store
     from pipelines.steps.quality import check_quality
 

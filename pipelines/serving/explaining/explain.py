@@ -17,7 +17,7 @@ from pipelines.serving.explaining.trees import NotExactError
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Answers
 from pipelines.serving.models.rows import Columns, Rows
-from pipelines.serving.protocols.scoring import BadRequestError
+from pipelines.serving.protocols.checks import BadRequestError
 
 MAX_EXPLAINED_ROWS = 20
 

@@ -5,24 +5,21 @@ request waits for another to arrive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from time import perf_counter
 
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Answers
 from pipelines.serving.models.rows import Rows, joined
-from pipelines.serving.protocols.scoring import BadRequestError
+from pipelines.serving.protocols.checks import BadRequestError
 
 MOST_ROWS = 256  # of one call in the event loop; more rows are computed beside it, so that short requests overtake
 MOST_WAITING = 1_000  # requests; the next one is refused
-Observe = Callable[[int, int], None]
+Observe = Callable[[int, Sequence[float], float], None]
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    rows: Rows
-    answer: asyncio.Future[Answers]
+_Waiting = tuple[Rows, "asyncio.Future[Answers]", float]  # since when, in seconds of perf_counter
 
 
 class Batcher:
@@ -30,7 +27,8 @@ class Batcher:
 
     Args:
         executor: Where calls run that take longer than the event loop should stand still.
-        observe: Told of each call: how many requests and rows it answered.
+        observe: Told of each call: how many rows it answered, how long each of its requests had waited, and how long it
+            took, in seconds.
     """
 
     def __init__(self, model: Model, executor: Executor | None = None, observe: Observe | None = None) -> None:
@@ -45,8 +43,11 @@ class Batcher:
         """Requests that are waiting."""
         return len(self._waiting)
 
-    async def answers(self, rows: Rows) -> Answers:
+    async def answers(self, rows: Rows, alone: bool = False) -> Answers:
         """The model's answers for the rows of one request.
+
+        Args:
+            alone: There are no other requests that could be answered by the same call.
 
         Raises:
             BadRequestError: Too many requests are waiting (429).
@@ -55,14 +56,21 @@ class Batcher:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         quick = self.model.engine.quick
         if quick and len(rows) > MOST_ROWS:
+            began = perf_counter()
             found = await loop.run_in_executor(self._executor, self.model.answers, rows)
             if self._observe is not None:
-                self._observe(1, len(rows))
+                self._observe(len(rows), (0.0,), perf_counter() - began)
+            return found
+        if alone and quick and not self._waiting:
+            began = perf_counter()
+            found = self.model.answers(rows)
+            if self._observe is not None:
+                self._observe(len(rows), (0.0,), perf_counter() - began)
             return found
         if len(self._waiting) >= MOST_WAITING:
             raise BadRequestError(f"{MOST_WAITING} requests are waiting; try again in a second.", 429)
         answer: asyncio.Future[Answers] = loop.create_future()
-        self._waiting.append(_Waiting(rows, answer))
+        self._waiting.append((rows, answer, perf_counter()))
         if quick:
             if len(self._waiting) == 1:
                 loop.call_soon(self._call)  # after what else has arrived
@@ -71,41 +79,41 @@ class Batcher:
         return await answer
 
     def _call(self) -> None:
-        part = self._next()
-        self._share(part, _results(self.model, [item.rows for item in part]))
+        part, began = self._next(), perf_counter()
+        self._share(part, _results(self.model, [item[0] for item in part]), began)
         if self._waiting and self._loop is not None:
             self._loop.call_soon(self._call)
 
     async def _call_beside(self) -> None:
         """In another thread, one call after the other: such a model answers one at a time."""
         while self._waiting:
-            part = self._next()
-            rows = [item.rows for item in part]
-            self._share(
-                part, await asyncio.get_running_loop().run_in_executor(self._executor, _results, self.model, rows)
-            )
+            part, began = self._next(), perf_counter()
+            rows = [item[0] for item in part]
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, _results, self.model, rows)
+            self._share(part, results, began)
 
     def _next(self) -> list[_Waiting]:
         """The next requests that fit into one call."""
-        count, total = 1, len(self._waiting[0].rows)
+        count, total = 1, len(self._waiting[0][0])
         while self.model.engine.row_by_row and count < len(self._waiting):
-            total += len(self._waiting[count].rows)
+            total += len(self._waiting[count][0])
             if total > MOST_ROWS:
                 break
             count += 1
         part, self._waiting = self._waiting[:count], self._waiting[count:]
         return part
 
-    def _share(self, part: list[_Waiting], results: list[Answers | Exception]) -> None:
-        for item, result in zip(part, results, strict=True):
-            if item.answer.done():  # its client has gone
+    def _share(self, part: list[_Waiting], results: list[Answers | Exception], began: float) -> None:
+        for (_, answer, _), result in zip(part, results, strict=True):
+            if answer.done():  # its client has gone
                 continue
             if isinstance(result, Exception):
-                item.answer.set_exception(result)
+                answer.set_exception(result)
             else:
-                item.answer.set_result(result)
+                answer.set_result(result)
         if self._observe is not None:
-            self._observe(len(part), sum(len(item.rows) for item in part))
+            rows = sum(len(rows) for rows, _, _ in part)
+            self._observe(rows, [began - since for _, _, since in part], perf_counter() - began)
 
 
 def _results(model: Model, parts: list[Rows]) -> list[Answers | Exception]:

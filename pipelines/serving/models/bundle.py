@@ -18,6 +18,8 @@ from pipelines.serving.models.engines import Answers, Constant, Engine, Onnx
 from pipelines.serving.models.rows import Columns, Rows
 from pipelines.serving.protocols.typed_json import Decode, decoder
 
+BESIDE = {"probability": "probabilities", "score": "scores"}  # what is served in addition to classes, by `output`
+
 
 @dataclass(frozen=True)
 class Model:

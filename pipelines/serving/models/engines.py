@@ -86,11 +86,13 @@ class Engine(ABC):
     """Answers validated rows.
 
     Attributes:
+        kind: What it runs: onnx, constant, or a library's name.
         quick: Whether it answers in less time than a thread takes to start.
         row_by_row: Whether an answer depends on its own row alone, so that the rows of several requests may be answered
             together.
     """
 
+    kind = "constant"
     quick = True
     row_by_row = True
 
@@ -157,6 +159,7 @@ class Onnx(Engine):
     classes: list[Any]
     output: str = ""
     most_probable: bool = False
+    kind = "onnx"
 
     def start(self) -> None:
         """Load the graph."""

@@ -45,6 +45,7 @@ class Native(Engine):
 
     def __init__(self, described: dict[str, Any], files: dict[str, bytes]) -> None:
         self._described, self._files = described, files
+        self.kind = str(described.get("flavor", "native"))
         self.row_by_row = described.get("flavor") in ROW_BY_ROW
         self._lock = threading.Lock()
         self._channel: socket.socket | None = None

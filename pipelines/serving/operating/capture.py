@@ -6,18 +6,25 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpo
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from pipelines.serving.models.rows import Rows
+from pipelines.serving.protocols.checks import BadRequestError
+from pipelines.serving.protocols.tables import CSV, TABLES, from_csv, from_table
 
 FLUSH_S = 60.0
 MOST_EVENTS = (
     10_000  # kept between two writes; more are counted and dropped, since running out of memory would end the server
 )
+_ENCODINGS = {"application/json": "JSON", "": "JSON", "text/csv": "CSV"}
 _log = logging.getLogger("groundplan.capture")
 
 
@@ -27,13 +34,15 @@ def capture_event(content_type: str, request: bytes, answer: bytes, at: float) -
     Args:
         at: When it was answered, in seconds since 1970.
     """
-    encoding = "CSV" if content_type.startswith("text/csv") else "JSON"
+    encoding = _ENCODINGS.get(content_type.partition(";")[0].strip().lower(), "BASE64")
     return {
         "captureData": {
             "endpointInput": {
                 "observedContentType": content_type,
                 "mode": "INPUT",
-                "data": request.decode("utf-8", "replace"),
+                "data": base64.b64encode(request).decode()
+                if encoding == "BASE64"
+                else request.decode("utf-8", "replace"),
                 "encoding": encoding,
             },
             "endpointOutput": {
@@ -49,6 +58,32 @@ def capture_event(content_type: str, request: bytes, answer: bytes, at: float) -
         },
         "eventVersion": "0",
     }
+
+
+def request_of(side: dict[str, Any], columns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A captured request as one of MLflow's JSON forms, whatever its content type was.
+
+    Args:
+        side: ``endpointInput``.
+        columns: The model's, for tables without names; as in ``model.json``.
+
+    Raises:
+        ValueError, TypeError: It can't be read.
+    """
+    content = base64.b64decode(side["data"]) if side.get("encoding") == "BASE64" else str(side["data"]).encode()
+    kind = str(side.get("observedContentType", "")).partition(";")[0].strip().lower()
+    try:
+        if kind == CSV:
+            return {"inputs": from_csv(columns, content)}
+        if kind in TABLES:
+            found = from_table(kind, [column["name"] for column in columns], content)
+            return {"inputs": Rows.of(found).lists}
+    except BadRequestError as error:
+        raise ValueError(error.sentence) from None
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise TypeError("a request is a JSON object")
+    return found
 
 
 def write_events(s3: Any, address: str, events: list[dict[str, Any]]) -> None:
@@ -76,7 +111,7 @@ class Capture:
     def __init__(self, address: str, s3: Any, every_s: float = FLUSH_S) -> None:
         self.at_once = every_s == 0
         self._address, self._s3 = address, s3
-        self._kept: list[tuple[str, bytes, bytes, float]] = []
+        self._kept: list[tuple[str, bytes, bytes, float] | tuple[Rows, Callable[[], dict[str, Any]], float]] = []
         self._lost = 0
         self._lock = threading.Lock()
         if not self.at_once:
@@ -84,11 +119,18 @@ class Capture:
 
     def add(self, content_type: str, request: bytes, answer: bytes) -> None:
         """Keep one request that was answered with 200."""
+        self._add((content_type, request, answer, time.time()))
+
+    def add_rows(self, rows: Rows, answer: Callable[[], dict[str, Any]]) -> None:
+        """Keep one whose body was in another protocol, as JSON; it is written when it is flushed."""
+        self._add((rows, answer, time.time()))
+
+    def _add(self, item: Any) -> None:
         with self._lock:
             if len(self._kept) >= MOST_EVENTS:
                 self._lost += 1
             else:
-                self._kept.append((content_type, request, answer, time.time()))
+                self._kept.append(item)
 
     def flush(self) -> None:
         """Write what has accumulated."""
@@ -100,9 +142,18 @@ class Capture:
                 "capture of %d requests to %s lost: more than %d between two writes", lost, self._address, MOST_EVENTS
             )
         if kept:
-            write_events(self._s3, self._address, [capture_event(*item) for item in kept])
+            write_events(self._s3, self._address, [_event(item) for item in kept])
 
     def _forever(self, every_s: float) -> None:
         pause = threading.Event()
         while not pause.wait(every_s):
             self.flush()
+
+
+def _event(item: Any) -> dict[str, Any]:
+    if isinstance(item[0], str):
+        return capture_event(*item)
+    rows, answer, at = item
+    return capture_event(
+        "application/json", json.dumps({"inputs": rows.lists}).encode(), json.dumps(answer()).encode(), at
+    )

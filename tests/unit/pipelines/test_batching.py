@@ -18,7 +18,7 @@ from pipelines.serving.models.batching import Batcher
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Answers, Engine
 from pipelines.serving.models.rows import Rows
-from pipelines.serving.protocols.scoring import BadRequestError
+from pipelines.serving.protocols.checks import BadRequestError
 
 COLUMNS = [{"name": "a", "type": "double"}]
 

@@ -24,7 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pipelines.serving.app import ModelServer
 from pipelines.serving.models.bundle import Model, unpack
-from pipelines.serving.protocols.scoring import MAX_BODY_BYTES, BadRequestError
+from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
 from pipelines.training.labelled import as_columns
 from tests.models import served
 

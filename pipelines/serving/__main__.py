@@ -53,6 +53,7 @@ def main() -> None:
         lifespan="on",
         ws="none",
         server_header=False,
+        proxy_headers=False,
     )
 
 

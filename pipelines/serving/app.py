@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from pipelines.serving.models.batching import Batcher
+from pipelines.serving.models.batching import MOST_ROWS, MOST_WAITING, Batcher
 from pipelines.serving.models.bundle import BESIDE, Model
 from pipelines.serving.models.engines import Answers
 from pipelines.serving.models.rows import Rows
@@ -34,8 +34,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 MOST_BESIDE = 100  # explanations and look-ups at once; the next one is refused
 _JSON, _BYTES = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
-_RETRY = (b"retry-after", b"1")
-_CLOSE = (b"connection", b"close")
+_MORE = {
+    413: [(b"connection", b"close")],  # the rest of the body is not read
+    429: [(b"retry-after", b"1")],
+}
 _CLIENT_LEFT = 499
 OTHERS = "requests"  # in an ASGI request's state: the requests that have begun
 _DUMP = orjson.OPT_SERIALIZE_NUMPY
@@ -185,18 +187,13 @@ class ModelServer:
         if served is not None:
             served.requests += 1
         try:
-            status, body, more = await self._reply(served, request, receive)
-        except BadRequestError as error:
-            status, body, more = error.status, orjson.dumps({"error": error.sentence}), [_JSON]
-            if status == 429:
-                more.append(_RETRY)
-            elif status == 413:  # the rest of the body is not read
-                more.append(_CLOSE)
-        except Exception:  # our own bug: report it, keep serving, put the details in the log
-            trace = trace or self.tracing.told_anyway(request.headers)
-            _log.exception("request failed", extra=trace.ids)
-            status, more = 500, [_JSON]
-            body = orjson.dumps({"error": "The model server failed on this request; its log says why."})
+            if request.path == "/invocations" and request.method == "POST" and served is not None:
+                status, body, more = await self._invocations(served, request, receive)
+            else:
+                status, body, more = await self._reply(served, request, receive)
+        except Exception as error:
+            status, body = self._failed(error, (trace or self.tracing.told_anyway(request.headers)).ids)
+            more = [_JSON, *_MORE.get(status, ())]
         finally:
             if served is not None:
                 served.requests -= 1
@@ -213,6 +210,52 @@ class ModelServer:
             told = {"model_version": version, **({"rows": request.rows} if request.rows else {})}
             self.tracing.tell(trace, request.route, status, seconds, request.marks, told)
 
+    def quick(self, body: bytes, tell: Callable[[int, bytes, tuple[bytes, bytes]], None]) -> bool:
+        """The same as a POST to ``/invocations`` with JSON, in the event loop and without a task, for what is requested
+        most: a few rows in the model's types, for a model that answers at once.
+
+        Args:
+            tell: Called with the answer's status and body, and the header that names the version.
+
+        Returns:
+            Whether it is such a request; nothing has happened if not.
+        """
+        began, served, capture = perf_counter(), self._served, self.capture
+        if served is None or not served.model.engine.quick or (capture is not None and capture.at_once):
+            return False
+        rows = served.model.decode(body)
+        if not rows or len(rows) > MOST_ROWS or served.batcher.waiting >= MOST_WAITING:
+            return False
+        decoded, model = perf_counter(), served.model
+        served.requests += 1
+
+        def answered(found: Answers | Exception) -> None:
+            computed = perf_counter()
+            if isinstance(found, Exception):
+                status, content = self._failed(found, {})
+            else:
+                answer = document(model, found)
+                answer["model_version"] = model.version
+                status, content = 200, orjson.dumps(answer, option=_DUMP)
+                if capture is not None:
+                    capture.add("application/json", body, content)
+            tell(status, content, served.headers)
+            served.requests -= 1
+            served.close_if_idle()
+            ended = perf_counter()
+            marks = (("decode", began, decoded), ("encode", computed, ended))
+            self.metrics.answered("/invocations", status, model.version, ended - began, marks)
+
+        served.batcher.submit(Rows(model.names, tuples=rows), len(rows), answered)
+        return True
+
+    def _failed(self, error: Exception, ids: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body; our own bugs are reported with the details in the log, and the server goes on."""
+        if isinstance(error, BadRequestError):
+            return error.status, orjson.dumps({"error": error.sentence})
+        _log.error("request failed", exc_info=error, extra=ids)
+        return 500, orjson.dumps({"error": "The model server failed on this request; its log says why."})
+
     async def start(self) -> None:
         """Called in the event loop before the first request."""
 
@@ -228,6 +271,7 @@ class ModelServer:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _reply(self, served: Served | None, request: _Request, receive: Receive) -> Reply:
+        """Any answer but that of the path that is requested most."""
         method = _METHODS.get(request.path)
         if method is None:
             return await self._of_models(served, request, receive)
@@ -236,9 +280,7 @@ class ModelServer:
             raise BadRequestError(f"{request.path} requires {method}, not {request.method[:20]}.", 405)
         if method == "POST":
             request.body = await _read(request.headers, receive)
-        if request.path == "/invocations":
-            return await self._invocations(_there(served, self.unavailable), request)
-        if request.path == "/explain":
+        if request.path in ("/invocations", "/explain"):
             there = _there(served, self.unavailable)
             return await self._explained(there, request, await self._rows(there, request))
         if request.path == "/metrics":
@@ -261,7 +303,9 @@ class ModelServer:
             document = {"live": True} if request.path == "/v2/health/live" else {"ready": model is not None}
         return orjson.dumps(document), [_JSON]
 
-    async def _invocations(self, served: Served, request: _Request) -> Reply:
+    async def _invocations(self, served: Served, request: _Request, receive: Receive) -> Reply:
+        request.route = "/invocations"
+        request.body = await _read(request.headers, receive)
         rows = await self._rows(served, request)
         # SageMaker forwards only /invocations; a caller of its API requests an explanation with
         # CustomAttributes="explain".

@@ -66,6 +66,7 @@ class Worker(ModelServer):
         # What has been loaded stays: looking for garbage in it, again and again, takes tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
 
     async def stop(self) -> None:
         """End what was started, and write what is waiting to be written."""

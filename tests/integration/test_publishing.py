@@ -29,6 +29,8 @@ from spec.errors import GroundplanError
 from spec.outputs import EndpointOutputs, Outputs
 from tests.models import write
 
+COLUMNS = [{"name": "a", "type": "double"}, {"name": "b", "type": "double"}]
+
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
@@ -176,7 +178,7 @@ def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -
         context.put("features", f"batch/{context.model}/{key}", "\n".join(map(json.dumps, documents)).encode())
     found = monitor(context)
     assert (found["requests"], found["quality"]["rmse"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
-    assert not in_batches(context, ["a", "b"], "v0.9.0").rows
+    assert not in_batches(context, COLUMNS, "v0.9.0").rows
 
 
 def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any, tmp_path: Path) -> None:
@@ -204,9 +206,9 @@ def test_a_server_on_the_cluster_keeps_requests_in_sagemakers_form(publish: Any,
             ).status_code == 200
 
     asyncio.run(ask())
-    assert not captured(context, ["a", "b"], "v1.0.0").rows, "not written yet"
+    assert not captured(context, COLUMNS, "v1.0.0").rows, "not written yet"
     keep.flush()
-    kept = captured(context, ["a", "b"], "v1.0.0")
+    kept = captured(context, COLUMNS, "v1.0.0")
     assert [row["a"] for row in kept.rows] == [1.0, 2.0] and kept.predictions == pytest.approx([3, 6], rel=0.01)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from time import perf_counter
 
 from pipelines.serving.models.bundle import Model
@@ -19,7 +20,8 @@ MOST_WAITING = 1_000  # requests; the next one is refused
 Observe = Callable[[int, Sequence[float], float], None]
 
 
-_Waiting = tuple[Rows, "asyncio.Future[Answers]", float]  # since when, in seconds of perf_counter
+Tell = Callable[[Answers | Exception], None]
+_Waiting = tuple[Rows, int, Tell, float]  # how many rows, who is told, and since when they wait (perf_counter)
 
 
 class Batcher:
@@ -54,29 +56,42 @@ class Batcher:
         """
         # Asking for the running loop is a system call until Python 3.12.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        quick = self.model.engine.quick
-        if quick and len(rows) > MOST_ROWS:
+        quick, count = self.model.engine.quick, len(rows)
+        if quick and count > MOST_ROWS:
             began = perf_counter()
             found = await loop.run_in_executor(self._executor, self.model.answers, rows)
             if self._observe is not None:
-                self._observe(len(rows), (0.0,), perf_counter() - began)
+                self._observe(count, (0.0,), perf_counter() - began)
             return found
         if alone and quick and not self._waiting:
             began = perf_counter()
             found = self.model.answers(rows)
             if self._observe is not None:
-                self._observe(len(rows), (0.0,), perf_counter() - began)
+                self._observe(count, (0.0,), perf_counter() - began)
             return found
-        if len(self._waiting) >= MOST_WAITING:
-            raise BadRequestError(f"{MOST_WAITING} requests are waiting; try again in a second.", 429)
         answer: asyncio.Future[Answers] = loop.create_future()
-        self._waiting.append((rows, answer, perf_counter()))
-        if quick:
-            if len(self._waiting) == 1:
+        self.submit(rows, count, partial(_settle, answer))
+        return await answer
+
+    def submit(self, rows: Rows, count: int, tell: Tell) -> None:
+        """Answer the rows of one request with those of others, and tell when it is done; in the event loop.
+
+        Args:
+            count: Of the rows, at most ``MOST_ROWS`` unless the model is called beside the loop.
+
+        Raises:
+            BadRequestError: Too many requests are waiting (429).
+        """
+        waiting = self._waiting
+        if len(waiting) >= MOST_WAITING:
+            raise BadRequestError(f"{MOST_WAITING} requests are waiting; try again in a second.", 429)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        waiting.append((rows, count, tell, perf_counter()))
+        if self.model.engine.quick:
+            if len(waiting) == 1:
                 loop.call_soon(self._call)  # after what else has arrived
         elif self._calling is None or self._calling.done():
             self._calling = loop.create_task(self._call_beside())
-        return await answer
 
     def _call(self) -> None:
         part, began = self._next(), perf_counter()
@@ -94,9 +109,9 @@ class Batcher:
 
     def _next(self) -> list[_Waiting]:
         """The next requests that fit into one call."""
-        count, total = 1, len(self._waiting[0][0])
+        count, total = 1, self._waiting[0][1]
         while self.model.engine.row_by_row and count < len(self._waiting):
-            total += len(self._waiting[count][0])
+            total += self._waiting[count][1]
             if total > MOST_ROWS:
                 break
             count += 1
@@ -104,16 +119,20 @@ class Batcher:
         return part
 
     def _share(self, part: list[_Waiting], results: list[Answers | Exception], began: float) -> None:
-        for (_, answer, _), result in zip(part, results, strict=True):
-            if answer.done():  # its client has gone
-                continue
-            if isinstance(result, Exception):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
+        for (_, _, tell, _), result in zip(part, results, strict=True):
+            tell(result)
         if self._observe is not None:
-            rows = sum(len(rows) for rows, _, _ in part)
-            self._observe(rows, [began - since for _, _, since in part], perf_counter() - began)
+            rows = sum([count for _, count, _, _ in part])
+            self._observe(rows, [began - since for _, _, _, since in part], perf_counter() - began)
+
+
+def _settle(answer: asyncio.Future[Answers], result: Answers | Exception) -> None:
+    if answer.done():  # its client has gone
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
 
 
 def _results(model: Model, parts: list[Rows]) -> list[Answers | Exception]:

@@ -7,7 +7,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -63,7 +63,7 @@ class _Parameters(msgspec.Struct):
 class _Infer(msgspec.Struct):
     inputs: list[_Input]
     id: str = ""
-    outputs: list[_Output] = field(default_factory=list)
+    outputs: list[_Output] = msgspec.field(default_factory=list)
     parameters: _Parameters | UnsetType = UNSET
 
 

@@ -79,7 +79,7 @@ def decoder(columns: Sequence[dict[str, Any]]) -> Decode:
             if given.dataframe_records is not UNSET or own is None:
                 return None
             found_rows: list[tuple[Any, ...]] = own[0].decode(fields[0])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return found_rows
 

@@ -106,7 +106,7 @@ def test_the_page_has_every_column_that_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_rows_of_every_form_of_request_are_watched() -> None:
-    served = Served()
+    served, columns = Served(), [{"name": "a", "type": "double"}, {"name": "b", "type": "double"}]
     for request in (
         {"dataframe_records": [{"a": 1, "b": None}]},
         {"dataframe_split": {"columns": ["b", "a"], "data": [[0.5, 1]]}},
@@ -114,8 +114,8 @@ def test_rows_of_every_form_of_request_are_watched() -> None:
         {"inputs": {"a": [1], "b": [0.5]}},
         {"inputs": [{"a": 1}]},
     ):
-        served.add(request, [7], ["a", "b"])
-    served.add({"entities": {"id": [1]}}, [7], ["a", "b"])
+        served.add(request, [7], columns)
+    served.add({"entities": {"id": [1]}}, [7], columns)
     assert (
         served.frame(["a", "b"])["a"].tolist() == [1] * 5
         and served.frame(["a", "b"])["b"].isna().sum() == 2

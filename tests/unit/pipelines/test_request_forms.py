@@ -18,17 +18,10 @@ from hypothesis import strategies as st
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Constant
 from pipelines.serving.models.rows import Rows, joined
-from pipelines.serving.protocols.scoring import (
-    ARROW,
-    CSV,
-    JSON,
-    NUMPY,
-    PARQUET,
-    BadRequestError,
-    _check,
-    _from_json,
-    parse,
-)
+from pipelines.serving.operating.capture import capture_event, request_of
+from pipelines.serving.protocols.checks import BadRequestError, checked
+from pipelines.serving.protocols.scoring import JSON, _from_json, parse
+from pipelines.serving.protocols.tables import ARROW, CSV, NUMPY, PARQUET
 
 MIXED = [
     {"name": "size", "type": "double"},
@@ -77,7 +70,7 @@ def test_the_quick_way_agrees_with_the_careful_one(body: dict[str, Any]) -> None
     quick = mixed.decode(text)
     if not quick:
         return
-    careful = _check(mixed, _from_json(mixed, text))  # type: ignore[arg-type]
+    careful = checked(mixed, _from_json(mixed, text))  # type: ignore[arg-type]
     assert Rows(mixed.names, tuples=quick).lists == careful
 
 
@@ -182,3 +175,49 @@ def test_rows_of_several_requests_are_put_together_whatever_their_form() -> None
     assert len(whole) == 3 and whole.lists == {"a": [1, 1, 2], "b": [None, 0.5, None]}
     same = joined([parts[0], parts[0]])  # type: ignore[list-item]
     assert same.lists == {"a": [1, 1], "b": [None, None]} and same.matrix().shape == (2, 2)
+
+
+def _npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _parquet(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (JSON, b'{"instances": [[1.5, 2.0], [3.0, null]]}'),
+        (CSV, b"a,b\n1.5,2.0\n3.0,\n"),
+        ("text/csv; charset=utf-8", b"1.5,2.0\n3.0,\n"),
+        (NUMPY, _npy(np.array([[1.5, 2.0], [3.0, np.nan]]))),
+        (PARQUET, _parquet(pa.table({"b": [2.0, None], "a": [1.5, 3.0]}))),
+    ],
+)
+def test_captured_requests_of_every_type_can_be_read_again(content_type: str, body: bytes) -> None:
+    """As the drift monitor and the erasure of a person read them."""
+    side = json.loads(json.dumps(capture_event(content_type, body, b"{}", 0.0)))["captureData"]["endpointInput"]
+    request = request_of(side, NUMBERS)
+    found = parse(model(NUMBERS), JSON, json.dumps(request).encode())
+    assert lists(found) == {"a": [1.5, 3.0], "b": [2.0, None]}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"), [(CSV, b"ann@x.org,7\n"), (NUMPY, _npy(np.array([["ann@x.org", "7"]])))]
+)
+def test_captured_tables_can_be_read_without_the_model(content_type: str, body: bytes) -> None:
+    side = capture_event(content_type, body, b"{}", 0.0)["captureData"]["endpointInput"]
+    assert request_of(side, ()) == {"inputs": {"0": ["ann@x.org"], "1": ["7"]}}
+
+
+@pytest.mark.parametrize("body", [b"\x00", b"[1]", b"PAR1"])
+def test_a_captured_request_that_nobody_can_read_is_said_to_be_so(body: bytes) -> None:
+    for content_type in (JSON, PARQUET):
+        side = capture_event(content_type, body, b"{}", 0.0)["captureData"]["endpointInput"]
+        with pytest.raises((ValueError, TypeError)):
+            request_of(side, NUMBERS)

@@ -240,7 +240,7 @@ BAD = [
     (b"\xff\xfe", "text/csv", 400, "not valid CSV"),
     (b"a,b,c", "text/csv", 400, "no rows to predict"),
     (b"<x/>", "application/xml", 415, "content type application/xml is not supported"),
-    (b"1" * (MAX_BODY_BYTES + 1), "text/csv", 413, "more than 6291456 bytes"),
+    (b"1" * (MAX_BODY_BYTES + 1), "text/csv", 413, "at most 6291456 are accepted"),
     (json.dumps({"instances": [[1, 2, 3]] * 10_001}).encode(), "application/json", 413, "at most 10000"),
 ]
 

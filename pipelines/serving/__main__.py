@@ -10,6 +10,7 @@ It reads these variables:
 - ``GROUNDPLAN_CAPTURE``: where requests are kept; ``GROUNDPLAN_CAPTURE_SECONDS``: how often they are written
 - ``GROUNDPLAN_NETWORK_ISOLATION`` (1): the container has neither network nor credentials
 - ``GROUNDPLAN_MODEL_MEMORY_MB`` (8192): how much address space a model's own process may use
+- ``GROUNDPLAN_READ_SECONDS`` (30): how long a client may take to send a request
 - ``GROUNDPLAN_DRAIN_SECONDS`` (25): how long SIGTERM waits for requests that have begun
 - ``GROUNDPLAN_LOG_FORMAT``: json, or text for people
 - OpenTelemetry's ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``, ... (see ``tracing``)

@@ -208,7 +208,7 @@ class ModelServer:
         self.metrics.answered(request.route, status, version, seconds, request.marks)
         if trace is not None:
             told = {"model_version": version, **({"rows": request.rows} if request.rows else {})}
-            self.tracing.tell(trace, request.route, status, seconds, request.marks, told)
+            self.tracing.tell(trace, request.route, status, began, request.marks, told)
 
     def quick(self, body: bytes, tell: Callable[[int, bytes, tuple[bytes, bytes]], None]) -> bool:
         """The same as a POST to ``/invocations`` with JSON, in the event loop and without a task, for what is requested
@@ -243,7 +243,7 @@ class ModelServer:
             served.requests -= 1
             served.close_if_idle()
             ended = perf_counter()
-            marks = (("decode", began, decoded), ("encode", computed, ended))
+            marks = (("decode", began, decoded), ("predict", decoded, computed), ("encode", computed, ended))
             self.metrics.answered("/invocations", status, model.version, ended - began, marks)
 
         served.batcher.submit(Rows(model.names, tuples=rows), len(rows), answered)
@@ -311,12 +311,13 @@ class ModelServer:
         # CustomAttributes="explain".
         if request.headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain":
             return await self._explained(served, request, rows)
-        found = await served.batcher.answers(rows, request.alone)
         began = perf_counter()
+        found = await served.batcher.answers(rows, request.alone)
+        answered = perf_counter()
         answer = document(served.model, found)
         answer["model_version"] = served.model.version
         body = orjson.dumps(answer, option=_DUMP)
-        request.marks.append(("encode", began, perf_counter()))
+        request.marks += [("predict", began, answered), ("encode", answered, perf_counter())]
         if self.capture is not None:
             self.capture.add(request.content_type, request.body, body)
             if self.capture.at_once:
@@ -392,7 +393,8 @@ class ModelServer:
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
         body, head = open_inference.answer(served.model, found, wanted)
-        request.marks += [("decode", began, decoded), ("encode", answered, perf_counter())]
+        ended = perf_counter()
+        request.marks += [("decode", began, decoded), ("predict", decoded, answered), ("encode", answered, ended)]
         self.keep_rows(served, rows, found)
         if head is None:
             return 200, body, [_JSON]

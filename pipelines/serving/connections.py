@@ -8,6 +8,7 @@ the next answer on it says that it ends (RFC 9112, 9.6).
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from pipelines.serving.app import OTHERS, ModelServer
 
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections (60 s), so that it is they who close them
 IDLE_AT_END_S = 2.0  # for clients with a request on the way
-READ_S = 30.0  # for a whole request
+READ_S = float(os.environ.get("GROUNDPLAN_READ_SECONDS", "30"))  # for a whole request
 _LATE = orjson.dumps({"error": f"The request did not arrive within {READ_S:g} s."})
 
 
@@ -82,7 +83,8 @@ class Connection(HttpToolsProtocol):
     """
 
     _ending = False
-    _reading: asyncio.TimerHandle | None = None  # while a request has arrived in part
+    _in_part = False  # a request has arrived in part
+    _reading: asyncio.TimerHandle | None = None  # waits for the rest of it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Tell the application how many requests there are, so that it knows whether to wait for others."""
@@ -100,10 +102,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """A request, or a part of one, for which there is a time limit."""
         super().data_received(data)
-        cycle = self.cycle
-        if cycle is not None and not cycle.more_body and not cycle.response_complete:
-            if self._reading is not None:
-                self._stop_reading()
+        if not self._in_part:
+            self._stop_reading()
         elif self._reading is None:
             self._reading = self.loop.call_later(READ_S, self._late)
 
@@ -118,13 +118,22 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:
-            head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % (STATUS_LINE[408], len(_LATE)) + _LATE)
+        if (
+            cycle is not None and not cycle.response_complete and not cycle.more_body
+        ):  # the request before has no answer
+            self._reading = self.loop.call_later(READ_S, self._late)
+            return
+        head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (STATUS_LINE[408], len(_LATE)) + _LATE)
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Wait for the rest of a request."""
+        self._in_part = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Begin a request."""
@@ -156,6 +165,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer the request, or let the application answer it."""
+        self._in_part = False
         cycle: Any = self.cycle
         if not isinstance(cycle, _Quick):
             super().on_message_complete()

@@ -17,7 +17,15 @@ from typing import Any
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1_000.0, 10_000.0)
 AGES_S = (1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0)
-STAGES = ("decode", "features", "queue", "model", "explain", "encode")
+STAGES = (
+    "decode",
+    "features",
+    "predict",
+    "queue",
+    "model",
+    "explain",
+    "encode",
+)  # to predict is to queue and to call the model
 
 
 class Histogram:

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,14 +55,14 @@ class Tracing:
             )
             and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
         )
-        self._name = environment.get("OTEL_SERVICE_NAME", "groundplan-model")
         sampler = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on" if self._exports else "")
         share = environment.get("OTEL_TRACES_SAMPLER_ARG", "1")
         self._obeys_parent = not sampler or sampler.startswith("parentbased_")
         self._share = (
             float(share) if sampler.endswith("traceidratio") else float(sampler.endswith("always_on"))
         )  # of requests that decide for themselves
-        self._exporter: _Spans | None = None
+        # Importing takes a tenth of a second: not while requests wait.
+        self._exporter = _Spans(environment.get("OTEL_SERVICE_NAME", "groundplan-model")) if self._exports else None
 
     def of(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """The trace of a request that is told; None for all others."""
@@ -84,14 +85,15 @@ class Tracing:
         trace: Trace,
         route: str,
         status: int,
-        seconds: float,
+        began: float,
         marks: Sequence[tuple[str, float, float]],
         more: Mapping[str, Any],
     ) -> None:
         """Log a request that has just been answered, and export its spans.
 
         Args:
-            marks: Name, begin and end of its stages, in seconds of ``time.perf_counter``.
+            began: When, in seconds of ``time.perf_counter``.
+            marks: Name, begin and end of its stages.
             more: What is told of it beside.
         """
         _log.info(
@@ -102,13 +104,12 @@ class Tracing:
                 **trace.ids,
                 "route": route,
                 "status": status,
-                "duration_ms": round(seconds * 1000, 3),
+                "duration_ms": round((time.perf_counter() - began) * 1000, 3),
                 **more,
             },
         )
-        if self._exports:
-            self._exporter = self._exporter or _Spans(self._name)
-            self._exporter.export(trace, route, status, seconds, marks, more)
+        if self._exporter is not None:
+            self._exporter.export(trace, route, status, began, marks, more)
 
     def close(self) -> None:
         """Export what is waiting."""
@@ -150,13 +151,11 @@ class _Spans:
         trace: Trace,
         route: str,
         status: int,
-        seconds: float,
+        began: float,
         marks: Sequence[tuple[str, float, float]],
         more: Mapping[str, Any],
     ) -> None:
         """Export the span of a request, and those of its stages."""
-        import time
-
         from opentelemetry import trace as api
 
         ended = time.time_ns()
@@ -172,7 +171,7 @@ class _Spans:
             f"POST {route}",
             context=context,
             kind=api.SpanKind.SERVER,
-            start_time=ended - int(seconds * 1e9),
+            start_time=at + int(began * 1e9),
             attributes={
                 "http.route": route,
                 "http.response.status_code": status,

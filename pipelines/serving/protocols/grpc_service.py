@@ -6,13 +6,15 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
 
 from pipelines.serving.models.rows import Rows
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
@@ -51,6 +53,7 @@ _CONTENTS = {
     BYTES: "bytes_contents",
 }
 Marks = list[tuple[str, float, float]]
+Answer = Callable[["Served | None", Any, Marks], Awaitable[Any]]
 _log = logging.getLogger("groundplan.serving")
 
 
@@ -59,85 +62,54 @@ async def serve(server: ModelServer, address: str) -> Any:
     grpc_server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 1)]
     )
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(server), grpc_server)
+    grpc_server.add_generic_rpc_handlers([Inference(server).handler()])
     if not grpc_server.add_insecure_port(address):
         raise OSError(f"gRPC can't listen on {address}")
     await grpc_server.start()
     return grpc_server
 
 
-class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """What the protocol's methods answer; Triton's others are not implemented (gRPC's status says so)."""
+class Inference:
+    """The protocol's methods; gRPC's status says that Triton's others are not implemented."""
 
     def __init__(self, server: ModelServer) -> None:
         self._server = server
+        self._methods: dict[str, tuple[type[Any], Answer]] = {
+            "ServerLive": (service_pb2.ServerLiveRequest, self._live),
+            "ServerReady": (service_pb2.ServerReadyRequest, self._ready),
+            "ModelReady": (service_pb2.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (service_pb2.ServerMetadataRequest, self._about),
+            "ModelMetadata": (service_pb2.ModelMetadataRequest, self._about_model),
+            "RepositoryIndex": (service_pb2.RepositoryIndexRequest, self._index),
+            "ModelInfer": (service_pb2.ModelInferRequest, self._infer),
+        }
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's names)
-        """Whether the server answers."""
-        return service_pb2.ServerLiveResponse(live=True)
-
-    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether there is a model."""
-        return service_pb2.ServerReadyResponse(ready=self._server.model is not None)
-
-    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether the named model is served."""
-        model = self._server.model
-        return service_pb2.ModelReadyResponse(
-            ready=model is not None and request.name == model.name and request.version in ("", model.version)
-        )
-
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The server's name and extensions."""
-        return service_pb2.ServerMetadataResponse(name="groundplan", version="2", extensions=EXTENSIONS)
-
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The model's tensors."""
-
-        async def metadata(served: Served, request: Any, marks: Marks) -> Any:
-            model = served.model
-            told = service_pb2.ModelMetadataResponse.TensorMetadata
-            return service_pb2.ModelMetadataResponse(
-                name=model.name,
-                versions=[model.version],
-                platform=PLATFORMS.get(model.engine.kind, model.engine.kind),
-                inputs=[told(name=x.name, datatype=x.datatype, shape=x.shape) for x in inputs_of(model)],
-                outputs=[told(name=x.name, datatype=x.datatype, shape=x.shape) for x in outputs_of(model)],
+    def handler(self) -> Any:
+        """For gRPC's server. Messages are decoded here: what gRPC says of one that can't be is neither a client's error
+        nor English.
+        """
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(
+                partial(self._answered, f"grpc/{name}", kind, answer),
+                response_serializer=lambda message: message.SerializeToString(),
             )
+            for name, (kind, answer) in self._methods.items()
+        }
+        return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
-        return await self._answered(metadata, "ModelMetadata", request, context, request.name, request.version)
-
-    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The one model."""
-        model = self._server.model
-        index = service_pb2.RepositoryIndexResponse.ModelIndex
-        return service_pb2.RepositoryIndexResponse(
-            models=[] if model is None else [index(name=model.name, version=model.version, state="READY")]
-        )
-
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Predictions."""
-        return await self._answered(
-            self._infer, "ModelInfer", request, context, request.model_name, request.model_version
-        )
-
-    async def _answered(
-        self,
-        answer: Callable[[Served, Any, Marks], Awaitable[Any]],
-        method: str,
-        request: Any,
-        context: Any,
-        name: str,
-        version: str,
-    ) -> Any:
+    async def _answered(self, route: str, kind: type[Any], answer: Answer, body: bytes, context: Any) -> Any:
         began, server = perf_counter(), self._server
-        headers = {key.encode(): value.encode() for key, value in _metadata(context) if isinstance(value, str)}
+        headers = {
+            key.encode(): value.encode() for key, value in context.invocation_metadata() or () if isinstance(value, str)
+        }
         trace = server.tracing.of(headers)
         code, sentence, found, marks = 200, "", None, list[tuple[str, float, float]]()
         with server.taken() as served:
-            version_served = served.model.version if served is not None else ""
+            version = served.model.version if served is not None else ""
             try:
-                found = await answer(server.named(served, name, version), request, marks)
+                found = await answer(served, kind.FromString(body), marks)
+            except DecodeError:
+                code, sentence = 400, f"The request is not a message of the type {kind.__name__}."
             except BadRequestError as error:
                 code, sentence = error.status, error.sentence
             except Exception:  # our own bug: report it, keep serving, put the details in the log
@@ -145,16 +117,48 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                 _log.exception("request failed", extra=trace.ids)
                 code, sentence = 500, "The model server failed on this request; its log says why."
         seconds = perf_counter() - began
-        server.metrics.answered(f"grpc/{method}", code, version_served, seconds, marks)
+        server.metrics.answered(route, code, version, seconds, marks)
         if trace is not None:
-            server.tracing.tell(trace, f"grpc/{method}", code, seconds, marks, {"model_version": version_served})
+            server.tracing.tell(trace, route, code, began, marks, {"model_version": version})
         if code != 200:
             status = grpc.StatusCode.INTERNAL if code == 500 else _STATUS.get(code, grpc.StatusCode.INVALID_ARGUMENT)
             await context.abort(status, sentence)
         return found
 
-    async def _infer(self, served: Served, request: Any, marks: Marks) -> Any:
-        began = perf_counter()
+    async def _live(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def _ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        return service_pb2.ServerReadyResponse(ready=served is not None)
+
+    async def _model_ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        return service_pb2.ModelReadyResponse(
+            ready=served is not None
+            and request.name == served.model.name
+            and request.version in ("", served.model.version)
+        )
+
+    async def _about(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        return service_pb2.ServerMetadataResponse(name="groundplan", version="2", extensions=EXTENSIONS)
+
+    async def _about_model(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        model = self._server.named(served, request.name, request.version).model
+        told = service_pb2.ModelMetadataResponse.TensorMetadata
+        return service_pb2.ModelMetadataResponse(
+            name=model.name,
+            versions=[model.version],
+            platform=PLATFORMS.get(model.engine.kind, model.engine.kind),
+            inputs=[told(name=x.name, datatype=x.datatype, shape=x.shape) for x in inputs_of(model)],
+            outputs=[told(name=x.name, datatype=x.datatype, shape=x.shape) for x in outputs_of(model)],
+        )
+
+    async def _index(self, served: Served | None, request: Any, marks: Marks) -> Any:
+        index = service_pb2.RepositoryIndexResponse.ModelIndex
+        models = [] if served is None else [index(name=served.model.name, version=served.model.version, state="READY")]
+        return service_pb2.RepositoryIndexResponse(models=models)
+
+    async def _infer(self, found_served: Served | None, request: Any, marks: Marks) -> Any:
+        began, served = perf_counter(), self._server.named(found_served, request.model_name, request.model_version)
         rows: Rows = rows_of(served.model, _tensors(request))
         decoded = perf_counter()
         found = await served.batcher.answers(rows)
@@ -171,12 +175,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             else:
                 _fill(output.contents, tensor)
         self._server.keep_rows(served, rows, found)
-        marks += [("decode", began, decoded), ("encode", answered, perf_counter())]
+        ended = perf_counter()
+        marks += [("decode", began, decoded), ("predict", decoded, answered), ("encode", answered, ended)]
         return response
-
-
-def _metadata(context: Any) -> Iterable[tuple[str, Any]]:
-    return context.invocation_metadata() or ()
 
 
 def _tensors(request: Any) -> list[Tensor]:

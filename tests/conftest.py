@@ -16,7 +16,6 @@ for name in [
 ]:
     del os.environ[name]
 os.environ["GROUNDPLAN_PLANNED"] = "1"  # planned, unfinished objectives must not break either
-os.environ["GROUNDPLAN_WARM_AFTER_S"] = "0"  # dozens of servers would compile the same
 ROOT = Path(__file__).parent.parent
 
 

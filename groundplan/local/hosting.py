@@ -35,6 +35,7 @@ MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
 MOST_CONNECTIONS = 200
+DRAIN_S = 5  # for requests that a server has begun when it is replaced
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
 _log = logging.getLogger("groundplan.local.hosting")
 _FORWARDED = (b"content-type", b"accept", b"x-amzn-sagemaker-custom-attributes")
@@ -123,6 +124,7 @@ class Hosting:
         self.failures: dict[str, str] = {}
         self._revision = -1
         self._captured: list[_Captured] = []
+        self._retiring: set[asyncio.Task[None]] = set()
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     # Reconciling with SageMaker's API.
@@ -166,8 +168,8 @@ class Hosting:
         for name in set(self.endpoints) - set(wanted):
             del self.endpoints[name]
         used = {variant.model for endpoint in self.endpoints.values() for variant in endpoint.variants}
-        for name in set(self.containers) - used:
-            _stop(self.containers.pop(name))
+        for name in set(self.containers) - used:  # it answers what it has begun, while others answer what comes next
+            self._retire(self.containers.pop(name))
 
     def _describe(self) -> dict[str, HostedEndpoint]:
         found = {}
@@ -209,7 +211,7 @@ class Hosting:
         except Exception as error:
             self.failures[model] = str(error)[:1000]
             if container := self.containers.pop(model, None):
-                _stop(container)
+                self._retire(container)
 
     def _start(self, model: str) -> Container:
         from groundplan.local.services import free_port
@@ -231,6 +233,9 @@ class Hosting:
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "GROUNDPLAN_HOST": "127.0.0.1",
             "GROUNDPLAN_PARENT": str(os.getpid()),
+            "GROUNDPLAN_WORKERS": "1",  # a laptop has other things to do
+            "GROUNDPLAN_DRAIN_SECONDS": str(DRAIN_S),
+            "GROUNDPLAN_LOG_FORMAT": "text",
         }
         with self._log(model).open("ab") as log:
             process = subprocess.Popen(
@@ -241,6 +246,11 @@ class Hosting:
                 stderr=log,
             )
         return Container(model, process, port)
+
+    def _retire(self, container: Container) -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(_stop, [container]))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     def _log(self, model: str) -> Path:
         return self.home / "logs" / f"model-{model}.log"
@@ -344,8 +354,7 @@ class Hosting:
 
     def stop(self) -> None:
         """Stop every container and write what was captured."""
-        for container in self.containers.values():
-            _stop(container)
+        _stop(list(self.containers.values()))
         self.flush(self._captured, self._seen)
 
     # ASGI.
@@ -438,13 +447,17 @@ def _metrics(endpoint: str, variant: str, seen: _Seen) -> Iterator[dict[str, Any
         yield {"MetricName": metric, "Dimensions": dimensions, "StatisticValues": statistics}
 
 
-def _stop(container: Container) -> None:
-    container.process.terminate()
-    try:
-        container.process.wait(5)
-    except subprocess.TimeoutExpired:
-        container.process.kill()
-        container.process.wait()
+def _stop(containers: list[Container]) -> None:
+    """Let servers answer what they have begun, then end them."""
+    for container in containers:
+        container.process.terminate()
+    until = time.monotonic() + DRAIN_S + 1
+    for container in containers:
+        try:
+            container.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            container.process.kill()
+            container.process.wait()
 
 
 def _error(

@@ -84,9 +84,10 @@ class _Request:
         route: Its path, without the names in it: how metrics are grouped.
         marks: Name, begin and end of each stage, in seconds of ``perf_counter``.
         rows: How many it has.
+        allowed: The path's method, where it is another one.
     """
 
-    __slots__ = ("alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
+    __slots__ = ("allowed", "alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
 
     def __init__(self, scope: dict[str, Any], began: float) -> None:
         self.method: str = scope["method"]
@@ -95,7 +96,7 @@ class _Request:
         self.began = began
         state = scope.get("state")
         self.alone = state is not None and len(state[OTHERS]) < 2
-        self.route, self.body, self.rows = "other", b"", 0
+        self.route, self.body, self.rows, self.allowed = "other", b"", 0, ""
         self.marks: list[tuple[str, float, float]] = []
 
     @property
@@ -194,6 +195,8 @@ class ModelServer:
         except Exception as error:
             status, body = self._failed(error, (trace or self.tracing.told_anyway(request.headers)).ids)
             more = [_JSON, *_MORE.get(status, ())]
+            if request.allowed:
+                more.append((b"allow", b"GET, HEAD" if request.allowed == "GET" else request.allowed.encode()))
         finally:
             if served is not None:
                 served.requests -= 1
@@ -276,8 +279,7 @@ class ModelServer:
         if method is None:
             return await self._of_models(served, request, receive)
         request.route = request.path
-        if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            raise BadRequestError(f"{request.path} requires {method}, not {request.method[:20]}.", 405)
+        _require(request, method)
         if method == "POST":
             request.body = await _read(request.headers, receive)
         if request.path in ("/invocations", "/explain"):
@@ -356,8 +358,7 @@ class ModelServer:
         if action not in ("", "ready", "infer"):
             raise BadRequestError(f"{request.path[:100]} not found; a model has /infer and /ready.", 404)
         method = "POST" if action == "infer" else "GET"
-        if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            raise BadRequestError(f"{request.path[:100]} requires {method}, not {request.method[:20]}.", 405)
+        _require(request, method)
         if method == "POST":
             request.body = await _read(request.headers, receive)
         named = self.named(served, name, version)
@@ -415,6 +416,12 @@ class ModelServer:
             return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
         finally:
             self._beside -= 1
+
+
+def _require(request: _Request, method: str) -> None:
+    if request.method != method and not (method == "GET" and request.method == "HEAD"):
+        request.allowed = method
+        raise BadRequestError(f"{request.path[:100]} requires {method}, not {request.method[:20]}.", 405)
 
 
 def _there(served: Served | None, unavailable: str) -> Served:

@@ -438,3 +438,57 @@ def test_metrics_are_what_prometheus_reads(server: Running) -> None:
     assert info.labels == {"model": "m", "version": "v1.0.0"} and info.value == 1
     text = server.get("/metrics", Accept="application/openmetrics-text; version=1.0.0").decode()
     assert names <= {family.name for family in open_metrics(text)}
+
+
+@pytest.mark.parametrize("examples", [30, pytest.param(2_000, marks=pytest.mark.drill)])
+def test_requests_made_from_the_openapi_document_get_what_it_says(
+    server: Running, tmp_path: Path, examples: int
+) -> None:
+    """Right and wrong ones, by schemathesis; that what is valid is accepted can't be said of CSV and of bytes."""
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"), "run", f"{server.url}/openapi.json", "--no-color",
+        "--max-examples", str(examples), "--exclude-checks", "positive_data_acceptance",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert '"request failed"' not in server.log.read_text()
+
+
+def _nonsense(random: np.random.Generator) -> bytes:
+    """A request that somebody who means harm, or nobody in particular, might send."""
+    kinds = ["application/json", "text/csv", "application/x-npy", "application/vnd.apache.parquet", "x/y"]
+    bodies = [
+        BODY,
+        random.bytes(int(random.integers(0, 300))),
+        BODY[: int(random.integers(0, len(BODY)))],
+        json.dumps({"instances": random.normal(size=(2, int(random.integers(0, 5)))).tolist()}).encode(),
+        json.dumps({"inputs": [{"name": "X", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode(),
+        b'{"instances": ' + b"[" * int(random.integers(0, 3000)),
+    ]
+    paths = ["/invocations", "/v2/models/m/infer", "/v2/models/x/infer", "/nothing", "/ping"]
+    body = bodies[int(random.integers(len(bodies)))]
+    return post(body, f"content-type: {random.choice(kinds)}", path=str(random.choice(paths)))
+
+
+@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.drill)])
+def test_nonsense_gets_no_5xx_and_leaves_nothing_behind(folder: Path, tmp_path: Path, count: int) -> None:
+    random = np.random.default_rng(0)
+    most = 20 << 20
+    with running(folder, tmp_path) as server:
+        process = psutil.Process(server.process.pid)
+        sizes, statuses = [], set()
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                reader = connection.makefile("rb")
+                for _request in range(count // 5):
+                    connection.sendall(_nonsense(random))
+                    statuses.add(int(reader.readline().split()[1]))
+                    length = 0
+                    while (line := reader.readline()) != b"\r\n":
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line.split(b":")[1])
+                    reader.read(length)
+            sizes.append(process.memory_info().rss)
+        assert statuses == {200, 400, 404, 405, 415}
+        assert sizes[-1] - sizes[1] < most, sizes
+    assert '"request failed"' not in server.log.read_text()

@@ -54,9 +54,15 @@ def describe(model: Model) -> dict[str, Any]:
         "additionalProperties": False,
         "description": "A list of values for each column, all of the same length.",
     }
+    order = {"type": "array", "items": {"enum": model.names}, "uniqueItems": True, "description": "The data's order."}
     split = _object(
-        {"columns": {"const": model.names}, "data": {**rows, "items": {"$ref": "#/components/schemas/Row"}}}, ["data"]
+        {
+            "columns": {**order, "minItems": len(values), "maxItems": len(values)},
+            "data": {**rows, "items": {"$ref": "#/components/schemas/Row"}},
+        },
+        ["data"],
     )
+    split["additionalProperties"] = True  # pandas writes an index
     records = {**rows, "items": {"$ref": "#/components/schemas/Record"}}
     lists = {**rows, "items": {"$ref": "#/components/schemas/Row"}}
     forms = [

@@ -44,6 +44,7 @@ class ModelDefinition:
         recording: The events are from the past, replayed: "now" is the newest of them.
         project: The folder's MLflow project, if it has no experiment.py.
         options: Arguments of the source, by name.
+        classes: What people call each class of the label, by the label's value.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class ModelDefinition:
     recording: bool = False
     project: Project | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, address: str) -> Any:
         """A function of the model's own code, by ``file:function``.
@@ -140,6 +142,7 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
         file.recording,
         project,
         options_of(file, options or {}, model),
+        file.classes,
     )
 
 

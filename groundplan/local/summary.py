@@ -294,6 +294,8 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
         f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to"
         f" {total:.{digits}f}"
     )
+    for reason in found.get("reasons", []):
+        console.print(f"        {reason}", markup=False, highlight=False)
 
 
 def sample_call(found: dict[str, Any], router: str) -> str:

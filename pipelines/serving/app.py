@@ -28,7 +28,7 @@ from pipelines.serving.operating.metrics import Metrics
 from pipelines.serving.operating.tracing import Tracing
 from pipelines.serving.protocols import open_inference
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
-from pipelines.serving.protocols.scoring import Entities, Lookup, looked_up, parse
+from pipelines.serving.protocols.scoring import Entities, Lookup, looked_up, params_of, parse
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -341,7 +341,7 @@ class ModelServer:
         from pipelines.serving.explaining.explain import explain
 
         began = perf_counter()
-        found = await self._in_thread(explain, served.model, rows)
+        found = await self._in_thread(explain, served.model, rows, params_of(request.content_type, request.body))
         request.marks.append(("explain", began, perf_counter()))
         return 200, orjson.dumps({"explanations": found, "model_version": served.model.version}, option=_DUMP), [_JSON]
 

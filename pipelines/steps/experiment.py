@@ -192,6 +192,13 @@ def _feature_names(context: Context) -> tuple[str, ...]:
     return tuple(name for view in context.definition.views for name in view.features)
 
 
+def _units(context: Context) -> dict[str, str]:
+    """Units of columns, and under the empty name the label's, as the contracts have them."""
+    definition = context.definition
+    found = {item.name: item.unit for contract in definition.contracts for item in contract.fields if item.unit}
+    return found | ({"": found[definition.target]} if definition.target in found else {})
+
+
 def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
     """Where the server finds a row's features by its key; nothing where a column is in no view."""
     views = context.definition.views
@@ -222,9 +229,13 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
     )
     names = [column["name"] for column in exported.described["columns"]]
     entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
-    write_served(
-        folder, exported, training.features, each_row(training.labels), {"model": context.model, "entity": entity}
-    )
+    shared = {
+        "model": context.model,
+        "entity": entity,
+        "units": _units(context),
+        "class_names": dict(context.definition.classes),
+    }
+    write_served(folder, exported, training.features, each_row(training.labels), shared)
     training.save(folder, "training")
     rows.save(folder, "holdout")
     return {

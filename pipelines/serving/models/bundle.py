@@ -35,6 +35,8 @@ class Model:
             ``decision_function``), or nothing.
         entity: ``key``, and ``tables`` of the online store with the features each holds, if features can be looked up.
         background: Training rows that explanations compare with, as columns.
+        units: Of columns, and under the empty name of the prediction, where the data's contracts have them.
+        class_names: What people call each class, by its text.
     """
 
     engine: Engine
@@ -47,6 +49,8 @@ class Model:
     background: Columns = field(default_factory=dict)
     output: str = ""
     targets: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+    class_names: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> list[str]:
@@ -165,6 +169,8 @@ def made(described: dict[str, Any], files: dict[str, bytes], background: Columns
         targets=described.get("targets", []),
         entity=described.get("entity", {}),
         background=background or {},
+        units=described.get("units", {}),
+        class_names=described.get("class_names", {}),
     )
 
 

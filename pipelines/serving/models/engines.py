@@ -190,6 +190,14 @@ class Onnx(Engine):
         }
 
     @cached_property
+    def is_linear(self) -> bool:
+        """Whether its predictions are a weighted sum; what happens to the columns before is not looked at."""
+        import onnx
+
+        nodes = {node.op_type for node in onnx.load_from_string(self.content).graph.node}
+        return bool(nodes & {"LinearRegressor", "LinearClassifier"})
+
+    @cached_property
     def _wanted(self) -> list[tuple[str, str, Any]]:
         """Column, input of the graph, and its type."""
         inputs = {item.name for item in self._session.get_inputs()}

@@ -74,6 +74,14 @@ def parse(model: Model, content_type: str, body: bytes) -> Rows | Entities:
     return Rows(model.names, columns=checked(model, columns))
 
 
+def params_of(content_type: str, body: bytes) -> dict[str, Any]:
+    """What a request in JSON has beside its rows, as ``params``; it has been parsed before."""
+    if (content_type.partition(";")[0].strip().lower() or JSON) != JSON or b'"params"' not in body:
+        return {}
+    params = json.loads(body).get("params")
+    return params if isinstance(params, dict) else {}
+
+
 def _ignores_more(document: dict[str, Any]) -> bool:
     """Whether unknown columns are allowed: two versions with different inputs are compared on the same rows."""
     return isinstance(params := document.get("params"), dict) and params.get("extra_columns") == "ignore"

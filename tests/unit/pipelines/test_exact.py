@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from math import factorial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,18 +26,22 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
 from pipelines.serving.explaining.exact import METHOD
-from pipelines.serving.explaining.explain import ESTIMATE, explain
+from pipelines.serving.explaining.explain import ADDITIVE, ESTIMATE, PLAYED_OUT, _output, explain
+from pipelines.serving.explaining.game import Game
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.rows import Rows
+from pipelines.serving.protocols.checks import BadRequestError
 from pipelines.training.labelled import as_columns
 from tests.conftest import ROOT
-from tests.models import served
+from tests.models import served, write
 
 pytestmark = pytest.mark.slow  # trains models
 
@@ -127,34 +134,165 @@ def test_a_value_that_no_background_row_has_is_its_columns() -> None:
     assert found["shap_values"] == pytest.approx(played_out(model, one, 0), abs=1e-4)
 
 
+MANY = pd.DataFrame({f"c{place}": RANDOM.normal(size=200) for place in range(14)})
+SUM = MANY["c0"] * MANY["c1"] + 2 * MANY["c2"] - MANY["c3"] ** 2
+GUARDED = ColumnTransformer([("n", StandardScaler(), ["a", "b"]), ("c", OneHotEncoder(), ["city"])])
+OTHERS: dict[str, tuple[Any, pd.DataFrame, Any, str]] = {
+    "several columns": (make_pipeline(PCA(2), RandomForestRegressor(5, random_state=0)), FRAME, NUMBERS, PLAYED_OUT),
+    "a sum in log-odds": (GradientBoostingClassifier(n_estimators=5), FRAME, NUMBERS > 1, PLAYED_OUT),
+    "logistic": (make_pipeline(GUARDED, LogisticRegression()), MIXED, NUMBERS > 1, PLAYED_OUT),
+    "three classes": (LogisticRegression(), FRAME, THIRDS, PLAYED_OUT),
+    "network": (MLPRegressor(hidden_layer_sizes=(8,), random_state=0, max_iter=300), FRAME, NUMBERS, PLAYED_OUT),
+    "linear": (LinearRegression(), FRAME, NUMBERS, ADDITIVE),
+    "linear, encoded": (make_pipeline(GUARDED, Ridge()), MIXED, NUMBERS, ADDITIVE),
+    "a product of columns": (make_pipeline(PolynomialFeatures(2), LinearRegression()), FRAME, NUMBERS, PLAYED_OUT),
+    "scores": (LinearSVC(random_state=0), FRAME, NUMBERS > 1, ADDITIVE),
+    "many columns": (GradientBoostingClassifier(n_estimators=5), MANY, SUM > 0, ESTIMATE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_are_explained_by_what_is_right_for_them(name: str) -> None:
+    estimator, frame, labels, method = OTHERS[name]
+    task = "regression" if np.asarray(labels).dtype.kind == "f" else "classification"
+    model = served(estimator.fit(frame, labels), frame, task)
+    if method == ESTIMATE:  # so that it can be played out
+        few = {column: values[:4] for column, values in model.background.items()}
+        model.background.update(few)
+        assert len(model.names) > 10
+    rows = as_columns(frame.iloc[100:102], model.names)
+    for place, found in enumerate(explain(model, Rows.of(rows))):
+        one = {column: values[place : place + 1] for column, values in rows.items()}
+        row = {column: values[0] for column, values in one.items()}
+        _, output = _output(model, found["prediction"])
+        game = Game(row, model.background, output)
+        if method == ESTIMATE:
+            found |= {"method": ESTIMATE}
+            estimate = game.estimated()
+            exact = game.played_out().values
+            assert estimate.errors is not None
+            assert (np.abs(estimate.values - exact) <= 5 * estimate.errors + 1e-4).all()
+            continue
+        assert found["method"] == method
+        spread = max(np.abs(list(found["shap_values"].values())).max(), 1e-3)
+        output_of = 0 if not model.classes or model.output == "score" else model.classes.index(found["prediction"])
+        if model.output != "score":
+            assert found["shap_values"] == pytest.approx(played_out(model, one, output_of), abs=1e-4 * spread)
+        told = found["prediction"] if task == "regression" else found[model.output]
+        assert found["base_value"] + sum(found["shap_values"].values()) == pytest.approx(told, abs=1e-4 * spread)
+
+
+def test_a_model_with_too_many_columns_is_estimated_within_its_time() -> None:
+    model = served(GradientBoostingClassifier(n_estimators=5).fit(MANY, SUM > 0), MANY, "classification")
+    began = time.perf_counter()
+    (found,) = explain(model, Rows.of(as_columns(MANY.iloc[:1], model.names)))
+    assert time.perf_counter() - began < 10 and found["method"] == ESTIMATE
+    assert set(found["standard_errors"]) == set(model.names)
+    assert found["base_value"] + sum(found["shap_values"].values()) == pytest.approx(found["probability"], abs=1e-6)
+
+
+def test_shap_finds_the_same() -> None:
+    """The library's own exact explainer, with the same background rows."""
+    import shap
+
+    for estimator, frame, labels, _ in (OTHERS["network"], OTHERS["linear"], OTHERS["a product of columns"]):
+        model = served(estimator.fit(frame, labels), frame, "regression")
+        background = pd.DataFrame(model.background)[model.names].to_numpy()
+
+        def output(matrix: Any, model: Model = model) -> Any:
+            columns = dict(zip(model.names, np.asarray(matrix, dtype=float).T, strict=True))
+            return np.array(model.answers(Rows.of(columns)).predictions)
+
+        masker = shap.maskers.Independent(background, max_samples=len(background))
+        theirs = shap.explainers.Exact(output, masker)(frame.iloc[:2].to_numpy()).values
+        ours = explain(model, Rows.of(as_columns(frame.iloc[:2], model.names)))
+        for row in range(2):
+            assert list(ours[row]["shap_values"].values()) == pytest.approx(theirs[row].tolist(), abs=1e-5)
+
+
+def test_reasons_say_value_and_effect_in_words() -> None:
+    frame = FRAME.rename(columns={"a": "distance"})
+    model = served(LinearRegression().fit(frame, 3 * frame["distance"] - frame["b"]), frame, "regression")
+    model.units.update({"distance": "km", "": "minutes"})
+    row = {"distance": [2.0], "b": [0.0], "c": [0.0], "d": [0.0]}
+    (found,) = explain(model, Rows.of(row))
+    usual = f"{np.median(model.background['distance']):.4g}"
+    effect = f"{found['shap_values']['distance']:.4g}"
+    assert found["reasons"][0] == f"distance 2 km (median {usual} km) raises the prediction by {effect} minutes."
+    assert 1 <= len(found["reasons"]) <= 2, "c and d have no effect"
+    model = served(LogisticRegression().fit(MIXED[["a"]], NUMBERS > 1), MIXED[["a"]], "classification")
+    model.class_names.update({"0": "early", "1": "late"})
+    (found,) = explain(model, Rows.of({"a": [9.0]}))
+    assert f"the probability of {'late' if found['prediction'] else 'early'!r} by" in found["reasons"][0]
+    assert "percentage points" in found["reasons"][0]
+
+
 @pytest.mark.parametrize(
-    ("estimator", "task"),
+    ("estimator", "labels"),
+    [(RandomForestClassifier(20, random_state=0), NUMBERS > 1), (RandomForestRegressor(20, random_state=0), NUMBERS),
+     (LinearSVC(random_state=0), NUMBERS > 1)],
+)  # fmt: skip
+def test_a_counterfactual_changes_the_prediction_as_it_says(estimator: Any, labels: Any) -> None:
+    task = "regression" if np.asarray(labels).dtype.kind == "f" else "classification"
+    model = served(estimator.fit(FRAME, labels), FRAME, task)
+    rows = as_columns(FRAME.iloc[:6], model.names)
+    found = explain(model, Rows.of(rows), {"counterfactual": True})
+    changed = [item for item in found if item["counterfactual"] is not None]
+    assert len(changed) >= 3
+    for place, item in enumerate(found):
+        if item["counterfactual"] is None:
+            continue
+        changes = item["counterfactual"]["changes"]
+        row = {name: values[place] for name, values in rows.items()}
+        assert 1 <= len(changes) <= 3 and all(change["from"] == row[name] for name, change in changes.items())
+        other = row | {name: change["to"] for name, change in changes.items()}
+        again = model.answers(Rows.of({name: [value] for name, value in other.items()})).predictions[0]
+        assert again == pytest.approx(item["counterfactual"]["prediction"]) and again != item["prediction"]
+
+
+def test_lime_finds_the_weights_of_a_linear_model() -> None:
+    model = served(LinearRegression().fit(FRAME, 3 * FRAME["a"] - FRAME["b"]), FRAME, "regression")
+    rows = Rows.of(as_columns(FRAME.iloc[:1], model.names))
+    (found,) = explain(model, rows, {"method": "lime"})
+    (exact,) = explain(model, rows)
+    assert found["weights"] == pytest.approx(exact["shap_values"], abs=0.05) and found["r2"] > 0.99
+    assert found["method"].startswith("LIME")
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
     [
-        (make_pipeline(PCA(2), RandomForestRegressor(5, random_state=0)), "regression"),  # features of several columns
-        (GradientBoostingClassifier(n_estimators=5), "classification"),  # a sum in log-odds, not in what is served
-        (LinearRegression(), "regression"),  # no trees
+        ({"method": "magic"}, "'magic'; it must be shap or lime"),
+        ({"counterfactual": "yes"}, "it must be true or false"),
     ],
 )
-def test_what_is_not_exact_is_said_to_be_an_estimate(estimator: Any, task: str) -> None:
-    labels = NUMBERS if task == "regression" else NUMBERS > 1
-    model = served(estimator.fit(FRAME, labels), FRAME, task)
-    (found,) = explain(model, Rows.of(as_columns(FRAME.iloc[:1], model.names)))
-    assert found["method"] == ESTIMATE
+def test_what_can_not_be_asked_for_is_refused(params: dict[str, Any], says: str) -> None:
+    model = served(LinearRegression().fit(FRAME, NUMBERS), FRAME, "regression")
+    with pytest.raises(BadRequestError, match=says):
+        explain(model, Rows.of(as_columns(FRAME.iloc[:1], model.names)), params)
 
 
-def test_an_exact_explanation_loads_no_library_for_estimates() -> None:
+def test_no_explanation_loads_pandas_shap_or_numba() -> None:
     code = """
 import sys
-from sklearn.ensemble import RandomForestRegressor
-from tests.models import served
-import pandas as pd
-frame = pd.DataFrame({"a": [1.0, 2.0, 3.0] * 9, "b": [0.0, 5.0, 1.0] * 9})
-model = served(RandomForestRegressor(3, random_state=0).fit(frame, frame["a"]), frame, "regression")
-from pipelines.serving.explaining.explain import explain
+import tempfile
+import time
+from pathlib import Path
+from pipelines.serving.models.bundle import load
 from pipelines.serving.models.rows import Rows
-before = set(sys.modules)
-assert explain(model, Rows.of({"a": [1.0], "b": [2.0]}))[0]["method"].startswith("exact")
-assert not {"shap", "numba"} & (set(sys.modules) - before)
+from pipelines.serving.protocols.checks import BadRequestError
+from pipelines.serving.explaining.explain import explain
+import pipelines.serving.worker, pipelines.serving.protocols.openapi
+model = load(Path(sys.argv[1]))
+for params in ({}, {"method": "lime"}, {"counterfactual": True}):
+    explain(model, Rows.of({name: values[:1] for name, values in model.background.items()}), params)
+assert not {"pandas", "shap", "numba", "sklearn"} & set(sys.modules), set(sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    for estimator in (RandomForestRegressor(3, random_state=0), MLPRegressor(hidden_layer_sizes=(4,), max_iter=50)):
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder), estimator.fit(FRAME, NUMBERS), FRAME, "regression", NUMBERS, "m")
+            candidate = str(Path(folder) / "candidate")
+            done = subprocess.run(
+                [sys.executable, "-c", code, candidate], capture_output=True, text=True, cwd=ROOT, check=False
+            )
+        assert done.returncode == 0, done.stderr

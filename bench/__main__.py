@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, contracts, experiment, flights, preview, register, review, up
+from bench import apply, command_line, contracts, experiment, flights, preview, register, review, serving, up
 
 MEASUREMENTS = {
     "command-line": command_line.main,
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "contracts": contracts.main,
     "experiment": experiment.main,
     "flights": flights.main,
+    "serving": serving.main,
     "up": up.main,
 }
 

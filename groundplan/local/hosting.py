@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from groundplan.local.calls import caller_in, caller_key
+from groundplan.local.upstream import Pool
 from pipelines.serving.operating.capture import capture_event, write_events
 
 POLL_S = 0.2
@@ -34,7 +35,6 @@ FLUSH_S = 1.0
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
-MOST_CONNECTIONS = 200
 DRAIN_S = 5  # for requests that a server has begun when it is replaced
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
 _log = logging.getLogger("groundplan.local.hosting")
@@ -58,6 +58,17 @@ class HostedEndpoint:
     config: str
     variants: tuple[Variant, ...]
     capture: str  # s3:// prefix, empty without data capture
+    shadows: tuple[Variant, ...] = ()  # get a copy of requests; nobody gets their answers
+
+    @property
+    def every(self) -> tuple[Variant, ...]:
+        """Whatever gets requests."""
+        return self.variants + self.shadows
+
+    def shadowed(self) -> list[Variant]:
+        """The shadow variants that get a copy of a request: a share of them, by weight relative to the variants'."""
+        whole = sum(variant.weight for variant in self.variants)
+        return [one for one in self.shadows if whole and random.random() * whole < one.weight]  # noqa: S311 (no secret)
 
     @cached_property
     def by_name(self) -> dict[str, Variant]:
@@ -84,6 +95,11 @@ class Container:
     port: int
     ready: bool = False
     started: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Connections to it."""
+        return Pool(self.port)
 
 
 class _Captured(NamedTuple):
@@ -124,7 +140,7 @@ class Hosting:
         self.failures: dict[str, str] = {}
         self._revision = -1
         self._captured: list[_Captured] = []
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     # Reconciling with SageMaker's API.
@@ -133,8 +149,7 @@ class Hosting:
         """Follow the SageMaker API's revision; restart what has died."""
         while True:
             try:
-                async with self.http.get(f"{self.endpoint_url}/_groundplan/revision") as answer:
-                    revision = int(await answer.text())
+                revision = int((await self.http.get(f"{self.endpoint_url}/_groundplan/revision")).text)
                 if revision != self._revision or any(
                     c.process.poll() is not None or not c.ready for c in self.containers.values()
                 ):
@@ -148,14 +163,14 @@ class Hosting:
     async def reconcile(self) -> None:
         """Start the containers that the endpoints need, route to them when they are ready, stop the others."""
         wanted = await asyncio.to_thread(self._describe)
-        models = sorted({variant.model for endpoint in wanted.values() for variant in endpoint.variants})
+        models = sorted({variant.model for endpoint in wanted.values() for variant in endpoint.every})
         for name in [name for name, container in self.containers.items() if container.process.poll() is not None]:
             del self.containers[name]
         await asyncio.gather(
             *(self._ensure(model) for model in models if not (c := self.containers.get(model)) or not c.ready)
         )
         for name, endpoint in wanted.items():
-            broken = [variant.model for variant in endpoint.variants if variant.model in self.failures]
+            broken = [variant.model for variant in endpoint.every if variant.model in self.failures]
             if not broken:
                 self.endpoints[name] = endpoint
             status = {
@@ -163,11 +178,10 @@ class Hosting:
                 "EndpointStatus": "Failed" if broken else "InService",
                 "FailureReason": self.failures[broken[0]] if broken else None,
             }
-            async with self.http.post(f"{self.endpoint_url}/_groundplan/endpoints/{name}", json=status):
-                pass
+            await self.http.post(f"{self.endpoint_url}/_groundplan/endpoints/{name}", json=status)
         for name in set(self.endpoints) - set(wanted):
             del self.endpoints[name]
-        used = {variant.model for endpoint in self.endpoints.values() for variant in endpoint.variants}
+        used = {variant.model for endpoint in self.endpoints.values() for variant in endpoint.every}
         for name in set(self.containers) - used:  # it answers what it has begun, while others answer what comes next
             self._retire(self.containers.pop(name))
 
@@ -176,15 +190,14 @@ class Hosting:
         for item in self.sagemaker.list_endpoints()["Endpoints"]:
             described = self.sagemaker.describe_endpoint(EndpointName=item["EndpointName"])
             config = self.sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
-            models = {variant["VariantName"]: variant["ModelName"] for variant in config["ProductionVariants"]}
-            variants = tuple(
-                Variant(v["VariantName"], float(v.get("CurrentWeight") or 0), models[v["VariantName"]])
-                for v in described["ProductionVariants"]
+            variants, shadows = (
+                tuple(_variants(config.get(kind) or [], described.get(kind) or []))
+                for kind in ("ProductionVariants", "ShadowProductionVariants")
             )
             capture = config.get("DataCaptureConfig", {})
             target = capture.get("DestinationS3Uri", "") if capture.get("EnableCapture") else ""
             found[item["EndpointName"]] = HostedEndpoint(
-                item["EndpointName"], described["EndpointConfigName"], variants, target
+                item["EndpointName"], described["EndpointConfigName"], variants, target, shadows
             )
         return found
 
@@ -204,8 +217,8 @@ class Hosting:
                         f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {self._tail(model)}"
                     )
                 with contextlib.suppress(Exception):
-                    async with self.http.get(f"http://127.0.0.1:{container.port}/ping") as answer:
-                        container.ready = answer.status == 200
+                    answer = await self.http.get(f"http://127.0.0.1:{container.port}/ping")
+                    container.ready = answer.status_code == 200
                 if not container.ready:
                     await asyncio.sleep(0.05)
         except Exception as error:
@@ -248,9 +261,14 @@ class Hosting:
         return Container(model, process, port)
 
     def _retire(self, container: Container) -> None:
-        task = asyncio.get_running_loop().create_task(asyncio.to_thread(_stop, [container]))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        container.pool.close()
+        self._later(asyncio.to_thread(_stop, [container]))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _log(self, model: str) -> Path:
         return self.home / "logs" / f"model-{model}.log"
@@ -266,8 +284,6 @@ class Hosting:
         self, name: str, path: str, headers: dict[bytes, bytes], body: bytes
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Answer one InvokeEndpoint: status, headers, body."""
-        import aiohttp
-
         endpoint = self.endpoints.get(name)
         if endpoint is None and self._revision < 0:  # clients retry a 503 by themselves
             return _error(
@@ -290,20 +306,19 @@ class Hosting:
         container = self.containers.get(variant.model)
         if container is None or not container.ready:
             return _error(503, "ServiceUnavailable", f"Variant {variant.name} of {name} is being restarted.", invoked)
-        forwarded = {key.decode(): headers[key].decode("latin-1") for key in _FORWARDED if key in headers}
+        forwarded = [(key, headers[key]) for key in _FORWARDED if key in headers]
+        for shadow in endpoint.shadowed() if endpoint.shadows else ():
+            self._later(self._copy(endpoint, shadow, path, forwarded, body))
         started = time.perf_counter()
         try:
-            async with self.http.post(
-                f"http://127.0.0.1:{container.port}{path}", data=body, headers=forwarded
-            ) as answer:
-                content, status, kind = await answer.read(), answer.status, answer.headers.get("content-type")
-        except (aiohttp.ClientError, TimeoutError) as error:
+            status, kind, content = await container.pool.post(path, forwarded, body, REQUEST_TIMEOUT_S)
+        except (ConnectionError, TimeoutError) as error:
             container.ready = False
             self._count(endpoint, variant, started, 503)
             return _error(
                 503,
                 "ServiceUnavailable",
-                f"Variant {variant.name} of {name} did not answer ({type(error).__name__}).",
+                f"Variant {variant.name} of {name} did not answer: {error}.",
                 invoked,
             )
         self._count(endpoint, variant, started, status)
@@ -317,10 +332,46 @@ class Hosting:
                 "LogStreamArn": str(self._log(variant.model)),
             }
             return _error(424, "ModelError", message, invoked, more)
+        self._capture(endpoint, variant, path, forwarded, body, content)
+        return 200, [(b"content-type", kind or b"application/json"), invoked], content
+
+    async def _copy(
+        self, endpoint: HostedEndpoint, variant: Variant, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Send a shadow variant what another one answers."""
+        container, started = self.containers.get(variant.model), time.perf_counter()
+        if container is None or not container.ready:
+            return
+        try:
+            status, _, content = await container.pool.post(path, headers, body, REQUEST_TIMEOUT_S)
+        except (ConnectionError, TimeoutError):
+            container.ready = False
+            status, content = 503, b""
+        self._count(endpoint, variant, started, status)
+        if status == 200:
+            self._capture(endpoint, variant, path, headers, body, content)
+
+    def _capture(
+        self,
+        endpoint: HostedEndpoint,
+        variant: Variant,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        content: bytes,
+    ) -> None:
         if endpoint.capture and path == "/invocations":
-            kind_sent = headers.get(b"content-type", b"application/json").decode("latin-1")
-            self._captured.append(_Captured(endpoint, variant.name, kind_sent, body, content, time.time()))
-        return 200, [(b"content-type", (kind or "application/json").encode()), invoked], content
+            kind = dict(headers).get(b"content-type", b"application/json").decode("latin-1")
+            self._captured.append(_Captured(endpoint, variant.name, kind, body, content, time.time()))
+
+    async def _openapi(self, name: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """What the endpoint's model accepts; SageMaker has no such path."""
+        endpoint = self.endpoints.get(name)
+        container = self.containers.get(endpoint.variants[0].model) if endpoint else None
+        if container is None or not container.ready:
+            return _error(404, "ValidationError", f"Endpoint {name} was not found, or is not ready.")
+        answer = await self.http.get(f"http://127.0.0.1:{container.port}/openapi.json")
+        return answer.status_code, [(b"content-type", b"application/json")], answer.content
 
     def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float, status: int) -> None:
         seen = self._seen.setdefault((endpoint.name, variant.name), _Seen())
@@ -378,21 +429,16 @@ class Hosting:
         await send({"type": "http.response.body", "body": body})
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
-        import aiohttp
+        import httpx
 
         await receive()
-        self.http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
-            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS),
-            auto_decompress=False,  # an answer is passed on as it is
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
+        self.http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False)
         loops = [asyncio.create_task(self.reconcile_forever()), asyncio.create_task(self.flush_forever())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for loop in loops:
             loop.cancel()
-        await self.http.close()
+        await self.http.aclose()
         await asyncio.to_thread(self.stop)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -427,9 +473,18 @@ class Hosting:
             if caller := caller_in(headers.get(b"authorization", b"").decode("latin-1"))[0]:
                 self.callers.add((caller, name))
             return await self.invoke(name, f"/{parts[2]}", headers, body)
+        if scope["method"] == "GET" and parts[:1] == ["endpoints"] and parts[2:] == ["openapi.json"]:
+            return await self._openapi(unquote(parts[1]))
         return _error(
             404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain."
         )
+
+
+def _variants(configured: list[dict[str, Any]], described: list[dict[str, Any]]) -> Iterator[Variant]:
+    models = {variant["VariantName"]: variant["ModelName"] for variant in configured}
+    for variant in described:
+        name = variant["VariantName"]
+        yield Variant(name, float(variant.get("CurrentWeight") or 0), models[name])
 
 
 def _metrics(endpoint: str, variant: str, seen: _Seen) -> Iterator[dict[str, Any]]:

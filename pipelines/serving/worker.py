@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -51,6 +53,7 @@ class Worker(ModelServer):
 
             def replaced(model: Model | None) -> None:
                 loop.call_soon_threadsafe(self.use, model, prepared(model))
+                _get_ready_to_explain(model)
 
             watched = Published(published, boto3.client("s3"))
             self._watch = await loop.run_in_executor(None, watched.watch, replaced)
@@ -63,6 +66,7 @@ class Worker(ModelServer):
 
             self._grpc = await serve(self, f"{os.environ.get('GROUNDPLAN_HOST', HOST)}:{int(port)}")
         self._tasks.append(loop.create_task(self._share()))
+        _get_ready_to_explain(self.model)
         # What has been loaded stays: looking for garbage in it, again and again, takes tens of milliseconds.
         gc.collect()
         gc.freeze()
@@ -114,6 +118,21 @@ def prepared(model: Model | None) -> OnlineFeatures | None:
     except Exception:  # requests report it
         _log.exception("the first call of %s %s failed", model.name, model.version)
     return OnlineFeatures(model) if model.entity else None
+
+
+def _get_ready_to_explain(model: Model | None) -> None:
+    """Read the model's trees before somebody waits for it, in a thread that requests overtake."""
+
+    def read(model: Model) -> None:
+        from pipelines.serving.explaining.explain import exactly
+
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread only
+        with contextlib.suppress(Exception):  # a request reports it
+            exactly(model)
+
+    if model is not None:
+        threading.Thread(target=read, args=(model,), daemon=True).start()
 
 
 def drain_s() -> int:

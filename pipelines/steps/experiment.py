@@ -229,9 +229,11 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
     )
     names = [column["name"] for column in exported.described["columns"]]
     entity = _entity(context, set(names)) if exported.described["engine"] == "onnx" else {}
+    example = _example(training.features[names]) if set(names) <= set(training.features.columns) else {}
     shared = {
         "model": context.model,
         "entity": entity,
+        "example": example,
         "units": _units(context),
         "class_names": dict(context.definition.classes),
     }
@@ -247,7 +249,7 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "why_native": exported.why_native,
         "no_probability": exported.no_probability,
         "columns": names,
-        "example": _example(training.features[names]) if set(names) <= set(training.features.columns) else {},
+        "example": example,
     }
 
 

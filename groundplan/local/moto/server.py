@@ -64,6 +64,9 @@ def _add_update_endpoint() -> None:
         before = {variant["VariantName"]: variant for variant in endpoint.production_variants}
         endpoint.endpoint_config_name = config_name
         endpoint.production_variants = endpoint._process_production_variants(config.production_variants)
+        endpoint.shadow_production_variants = endpoint._process_production_variants(
+            getattr(config, "shadow_production_variants", [])
+        )
         if self._get_param("RetainAllVariantProperties"):
             for variant in endpoint.production_variants:
                 variant.update(
@@ -82,11 +85,24 @@ def _add_update_endpoint() -> None:
             result = method(self, *args, **kwargs)
             if status:
                 result.endpoint_status = status
+                config = self.endpoint_configs[result.endpoint_config_name]
+                result.shadow_production_variants = result._process_production_variants(
+                    getattr(config, "shadow_production_variants", [])
+                )
             _Revision.number += 1
             return result
 
         return wrapper
 
+    def with_shadows(self: Any) -> ActionResult:
+        """Moto keeps an endpoint configuration's production variants only."""
+        made = create_config(self)
+        config = self.sagemaker_backend.endpoint_configs[self._get_param("EndpointConfigName")]
+        config.shadow_production_variants = self._get_param("ShadowProductionVariants") or []
+        return made
+
+    create_config = SageMakerResponse.create_endpoint_config
+    SageMakerResponse.create_endpoint_config = with_shadows
     SageMakerResponse.update_endpoint = update
     SageMakerModelBackend.update_endpoint = lambda self: None  # moto looks the operation up here, too
     SageMakerModelBackend.create_endpoint = counted(SageMakerModelBackend.create_endpoint, "Creating")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.explaining.trees import MOST_COLUMNS, Floats, Leaves, NotExactError, TreeShap, leaves_of
+from pipelines.serving.explaining.trees import MOST_COLUMNS, Floats, NotExactError, Trees, TreeShap, trees_of
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Onnx, session_of
 from pipelines.serving.models.rows import Rows
@@ -47,20 +47,20 @@ class Exact:
         self._inputs = {item.name for item in self._session.get_inputs()} if self._session else {self._input}
         self._background = model.background
         features = self._features(model.background)
-        leaves = leaves_of(nodes[0])
+        trees = trees_of(nodes[0])
         if len(model.classes) == 2:
-            leaves = _of_two_classes(leaves)
-        if leaves.features > features.shape[1]:
+            trees = _of_two_classes(trees)
+        if trees.features > features.shape[1]:
             raise NotExactError("its trees have more features than their input")
         self._owner = self._owners(features)
-        self._leaves, self._known = leaves, features
+        self._trees, self._known = trees, features
         self._shap = self._of(self._owner)
         sums = np.stack([self._shap.outputs(row) for row in features])
         self._check(sums)
         self.base = sums.mean(axis=0)
 
     def _of(self, owner: npt.NDArray[np.int64]) -> TreeShap:
-        return TreeShap(self._leaves, owner, self._known, len(self._model.names))
+        return TreeShap(self._trees, owner, self._known, len(self._model.names))
 
     def values(self, rows: Rows, place: int, output: int) -> Floats:
         """The values of one row; [columns].
@@ -139,13 +139,13 @@ class Exact:
             raise NotExactError("what it serves is no sum over its trees")
 
 
-def _of_two_classes(leaves: Leaves) -> Leaves:
+def _of_two_classes(trees: Trees) -> Trees:
     """Some graphs have only the second class's probability: the first's is the rest."""
-    weights, base = leaves.weights, leaves.base
+    weights, base = trees.weights, trees.base
     if weights.shape[1] == 2 and weights[:, 0].any():
-        return leaves
+        return trees
     second, at = weights[:, -1], base[-1]
-    return replace(leaves, weights=np.stack([-second, second], axis=1), base=np.array([1 - at, at]))
+    return replace(trees, weights=np.stack([-second, second], axis=1), base=np.array([1 - at, at]))
 
 
 def _session_to(graph: Any, output: str) -> Any:

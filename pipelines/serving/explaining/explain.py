@@ -102,7 +102,7 @@ def _values(
     model: Model, given: Rows, place: int, row: dict[str, Any], prediction: Any, output: Output
 ) -> tuple[Values, str]:
     """The values of a row, by the first way that is right for the model."""
-    exact = _exact(model)
+    exact = exactly(model)
     if exact is not None:
         with contextlib.suppress(NotExactError):
             of = model.classes.index(prediction) if model.classes else 0
@@ -120,7 +120,7 @@ def _values(
     return game.estimated(), ESTIMATE
 
 
-def _exact(model: Model) -> Exact | None:
+def exactly(model: Model) -> Exact | None:
     """How to explain a model's trees exactly, found out once."""
     with _finding_out:
         known = model.__dict__.get("_exact", False)

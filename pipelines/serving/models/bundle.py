@@ -37,6 +37,7 @@ class Model:
         background: Training rows that explanations compare with, as columns.
         units: Of columns, and under the empty name of the prediction, where the data's contracts have them.
         class_names: What people call each class, by its text.
+        example: A row that is nobody's: medians, and texts that are frequent.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Model:
     targets: list[str] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
     class_names: dict[str, str] = field(default_factory=dict)
+    example: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> list[str]:
@@ -171,6 +173,7 @@ def made(described: dict[str, Any], files: dict[str, bytes], background: Columns
         background=background or {},
         units=described.get("units", {}),
         class_names=described.get("class_names", {}),
+        example=described.get("example", {}),
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from pipelines.serving.models.engines import as_predictions, by_row, of_labels
@@ -62,6 +63,10 @@ def frame_of(described: dict[str, Any], columns: dict[str, list[Any]]) -> Any:
     """Rows as the frame that the model was fitted on: the same column types, the same way to write a missing value."""
     import pandas as pd
 
+    kinds = {column["pandas"] for column in described["columns"]}
+    if len(kinds) == 1 and (kind := kinds.pop()) in ("float32", "float64"):  # one block, in a tenth of the time
+        names = [column["name"] for column in described["columns"]]
+        return pd.DataFrame(np.array([columns[name] for name in names], dtype=kind).T, columns=names)
     series = {}
     for column in described["columns"]:
         values, kind, missing = columns[column["name"]], column["pandas"], column.get("missing")

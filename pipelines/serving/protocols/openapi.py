@@ -44,6 +44,7 @@ def describe(model: Model) -> dict[str, Any]:
         "properties": {column["name"]: _value(column) for column in model.columns},
         "required": model.names,
         "additionalProperties": False,
+        **({"examples": [model.example]} if model.example else {}),
     }
     values = [_value(column) for column in model.columns]
     row = {"type": "array", "prefixItems": values, "items": False, "minItems": len(values)}

@@ -1,0 +1,1 @@
+"""How many requests a second an endpoint answers within its objective."""

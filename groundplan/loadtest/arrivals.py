@@ -24,6 +24,7 @@ class Measured:
 
     Attributes:
         rate: Requests a second that were to arrive.
+        arrived: Requests a second that did, by chance.
         answered: Requests a second that were answered with 200 until all were done.
         late: How late this client was with its requests, at most; where that is much, it is the client that is
             measured.
@@ -32,6 +33,7 @@ class Measured:
     """
 
     rate: float
+    arrived: float
     answered: float
     late_ms: float
     p50_ms: float
@@ -87,6 +89,7 @@ async def arrive(target: Target, rate: float, seconds: float, seed: int = 0) -> 
     errors: dict[str, int] = {}
     tasks: set[asyncio.Task[None]] = set()
     late = at = 0.0
+    arrived = 0
 
     async def one(planned: float) -> None:
         try:
@@ -100,6 +103,7 @@ async def arrive(target: Target, rate: float, seconds: float, seed: int = 0) -> 
             errors[f"status {answer.status}"] = errors.get(f"status {answer.status}", 0) + 1
 
     while (at := at + chance.expovariate(rate)) < seconds:
+        arrived += 1
         wait = began + at - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
@@ -115,7 +119,7 @@ async def arrive(target: Target, rate: float, seconds: float, seed: int = 0) -> 
         task.add_done_callback(tasks.discard)
     if tasks:
         await asyncio.wait(tasks)
-    spent = time.perf_counter() - began
+    spent = max(seconds, time.perf_counter() - began)
     taken.sort()
     p50, p95, p99 = (taken[min(len(taken) - 1, len(taken) * p // 100)] if taken else 0.0 for p in _PERCENTILES)
-    return Measured(rate, len(taken) / spent, late * 1e3, p50, p95, p99, errors)
+    return Measured(rate, arrived / seconds, len(taken) / spent, late * 1e3, p50, p95, p99, errors)

@@ -8,14 +8,19 @@ from groundplan.loadtest.arrivals import Measured
 
 STEPS = 4  # that halve what is between a rate that holds and one that does not
 GROWTH = 2.0
-KEPT_UP = 0.95  # of the rate must be answered while requests arrive
+KEPT_UP = 0.95  # of what arrives must be answered meanwhile
 
 Measure = Callable[[float], Awaitable[Measured]]
 
 
 def holds(found: Measured, within_ms: float) -> bool:
     """Whether 95 % of the answers arrived in time, all without an error, and the server kept up."""
-    return not found.errors and found.p95_ms <= within_ms and found.answered >= KEPT_UP * found.rate
+    return (
+        found.arrived > 0
+        and not found.errors
+        and found.p95_ms <= within_ms
+        and found.answered >= KEPT_UP * found.arrived
+    )
 
 
 async def highest_rate(measure: Measure, start: float, within_ms: float) -> AsyncIterator[tuple[Measured, bool]]:

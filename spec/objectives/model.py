@@ -278,6 +278,14 @@ class ModelObjectives(Objective):
             " alarm."
         ),
     )
+    service_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Milliseconds that one CPU needs for a request, as `groundplan loadtest` measures it. Decides how many"
+            " instances are planned, and at which load another is started; without it, 10 are assumed."
+        ),
+    )
     requests_per_second: Rate = Field(description="The rate of requests to it.")
     retraining: Retraining = Field(description="How often it is retrained, and how fast.")
     quality: Quality = Field(description="The worst quality that may be served.")

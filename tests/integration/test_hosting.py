@@ -228,7 +228,9 @@ def test_a_shadow_variant_gets_copies_that_nobody_waits_for(
             for item in listed.get("Contents", [])
         )
 
-    assert 25 <= eventually(lambda: (found := copies()) >= 25 and found) <= 76  # half of them; outside once in a million runs
+    assert (
+        25 <= eventually(lambda: (found := copies()) >= 25 and found) <= 76
+    )  # half of them; outside once in a million runs
     # A shadow that can't be reached is nobody's problem but its own.
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.layers.cluster import GPU_TYPE
 from infra.design.price_book import SPOT_SHARE, PriceBook
+from infra.design.queueing import highest_rate
 from spec.objectives import Availability, ModelObjectives, Objectives, Target
 from spec.steps import STEPS
 
@@ -76,6 +77,8 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
         f"models.{name}.latency_ms: {model.latency_ms:g}",
         f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}",
     ]
+    if model.service_ms is not None:
+        forced.append(f"models.{name}.service_ms: {model.service_ms:g}")
     forced += [
         f"models.{name}.{what}"
         for what, asked in (("gpu: true", model.gpu), ("target: edge", model.target is Target.EDGE))
@@ -111,7 +114,16 @@ def _options(
             found.append(
                 Obstacle(f"target: {model.target} is requested", f"models.{name}.target", "edge" if edge else "cloud")
             )
-        if model.latency_ms < adds_ms:
+        if model.latency_ms <= adds_ms + (model.service_ms or 0) and model.service_ms:
+            found.append(
+                Obstacle(
+                    f"{by} and the model take about {adds_ms + model.service_ms:,g} ms",
+                    f"models.{name}.latency_ms",
+                    adds_ms + model.service_ms + 1,
+                    model.latency_ms,
+                )
+            )
+        elif model.latency_ms < adds_ms:
             found.append(
                 Obstacle(
                     f"{by} take{'s' if ' and ' not in by else ''} about {adds_ms:,} ms",
@@ -163,7 +175,7 @@ def _options(
         obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, more=too_many),
     )
     for instance, vcpus, gpu in INSTANCES:
-        capacity = (REQUESTS_PER_SECOND_PER_GPU if gpu else vcpus * REQUESTS_PER_SECOND_PER_VCPU) * UTILISATION
+        capacity = REQUESTS_PER_SECOND_PER_GPU * UTILISATION if gpu else _capacity(model, vcpus, REALTIME_LATENCY_MS)
         least = max(2 if spread else 1, math.ceil(rate.average / capacity))
         most = max(least, math.ceil(rate.peak / capacity)) + 1
         # The champion's instances and one for the challenger: both variants always run.
@@ -177,8 +189,9 @@ def _options(
     controllers = (
         prices.hourly("ec2", "m5.large", 2 if spread else 1) + prices.hourly("elb", "alb") + prices.hourly("elb", "lcu")
     )
-    replicas = max(2, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_VCPU * UTILISATION)))
-    most = max(20, math.ceil(2 * rate.peak / REQUESTS_PER_SECOND_PER_VCPU))
+    capacity = _capacity(model, 1, CLUSTER_LATENCY_MS)
+    replicas = max(2, math.ceil(rate.average / capacity))
+    most = max(20, math.ceil(2 * UTILISATION * rate.peak / capacity))
     yield Option(
         f"KServe on the cluster, {replicas} + 1 replicas, up to {most}",
         controllers + (replicas + 1) * prices.hourly("ec2", "c5.large") / 2,
@@ -196,6 +209,15 @@ def _options(
         ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, CANARY_PERCENT, 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
     )
+
+
+def _capacity(model: ModelObjectives, vcpus: int, adds_ms: float) -> float:
+    """Requests a second that an instance is planned for: of which 95 % are in time, and that leave room for peaks."""
+    if model.service_ms is None:
+        return vcpus * REQUESTS_PER_SECOND_PER_VCPU * UTILISATION
+    service_s = model.service_ms / 1000
+    in_time = highest_rate(vcpus, service_s, max(model.latency_ms - adds_ms, 1.05 * model.service_ms) / 1000)
+    return min(vcpus / service_s * UTILISATION, in_time)
 
 
 def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> RetrainingDesign:

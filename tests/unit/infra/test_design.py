@@ -36,6 +36,7 @@ def models(draw: Any) -> dict[str, Any]:
     return {
         "value": {"kpi": "mae", "unit": "points", "usd_per_unit": 1, "predictions_per_month": 100},
         "latency_ms": draw(st.floats(0.5, 1e7)),
+        "service_ms": draw(st.none() | st.floats(0.01, 1_000)),
         "requests_per_second": {"average": average, "peak": average * draw(st.floats(1, 20))},
         "retraining": {"every_hours": draw(st.floats(0.1, 1000)), "within_minutes": draw(st.floats(0.5, 200))},
         "quality": {"metric": "mae", "worst": 1},
@@ -110,7 +111,7 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
 
 def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
     model, serving = wanted.models[name], plan.serving[name]
-    assert model.latency_ms >= LATENCY_MS[serving.topology]
+    assert model.latency_ms >= LATENCY_MS[serving.topology] + (model.service_ms or 0)
     assert (serving.topology == "edge") == (model.target == "edge")
     assert not (model.explanations and serving.topology in ("edge", "batch"))
     assert serving.canary_percent == 5 or serving.topology in ("edge", "batch", "serverless")
@@ -121,7 +122,8 @@ def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
         takes = (
             served.REQUESTS_PER_SECOND_PER_GPU
             if gpu
-            else VCPUS[serving.instance_type] * served.REQUESTS_PER_SECOND_PER_VCPU
+            else VCPUS[serving.instance_type]
+            * (1000 / model.service_ms if model.service_ms else served.REQUESTS_PER_SECOND_PER_VCPU)
         )
         assert serving.max_instances * takes >= model.requests_per_second.peak
         assert serving.min_instances >= (1 if wanted.availability == "one-zone" else 2)

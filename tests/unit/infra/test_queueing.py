@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import heapq
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.design import design
+from infra.design.price_book import load_prices
 from infra.design.queueing import highest_rate, share_in_time, share_that_waits
+from spec.errors import UsageError
+from spec.objectives import parse
 
 
 def simulated(servers: int, rate: float, service_s: float, count: int, constant: bool) -> list[tuple[float, float]]:
@@ -66,3 +71,24 @@ def test_the_highest_rate_is_in_time_and_grows_with_servers_and_patience(
     assert share_in_time(servers, rate, service_s, within_s) >= 0.95 - 1e-6
     assert highest_rate(servers + 1, service_s, within_s) >= rate
     assert highest_rate(servers, service_s, 2 * within_s) >= rate - 1e-6
+
+
+def test_a_measured_time_of_a_request_decides_instances(stack_config: dict[str, Any]) -> None:
+    """A hundred times faster than assumed costs less; three times slower more, or takes another way of serving."""
+    objectives = stack_config["groundplan:objectives"]
+    objectives["budget"]["monthly_usd"] = 100_000
+    name = next(iter(objectives["models"]))
+    model = objectives["models"][name]
+    model |= {"latency_ms": 100, "requests_per_second": {"average": 900, "peak": 2000}}
+    designs = {}
+    for service_ms in (None, 0.1, 10, 30):
+        model.pop("service_ms", None)
+        if service_ms is not None:
+            model["service_ms"] = service_ms
+        found = design(parse(stack_config, where="test").objectives, load_prices(), "us-east-1")
+        designs[service_ms] = found.monthly_usd
+    assert designs[0.1] < designs[None] <= designs[10] < designs[30]
+    slow = {**model, "service_ms": 120}
+    objectives["models"][name] = slow
+    with pytest.raises(UsageError, match="and the model take about 150 ms"):
+        design(parse(stack_config, where="test").objectives, load_prices(), "us-east-1")

@@ -21,6 +21,7 @@ from groundplan.local.services import free_port
 
 ROUNDS, SECONDS = 3, 3
 CONNECTIONS = (1, 8, 64)
+QUICK = ("--no-proxy-headers", "--no-server-header", "--ws", "none")  # as the router starts
 BATCH = 1_000
 Found = dict[str, Any]
 
@@ -33,7 +34,7 @@ def main() -> None:
             running("empty", _uvicorn("empty")) as empty,
             running("bare", _uvicorn("bare", "--factory"), MODEL=str(model / "model.onnx")) as bare,
             running("ours", _ours(), **_environment(model)) as ours,
-            running("router", _uvicorn("router", "--factory", "--lifespan", "on"), **_behind(ours)) as router,
+            running("router", _uvicorn("router", "--factory", "--lifespan", "on", *QUICK), **_behind(ours)) as router,
         ):
             urls = {
                 "empty answer": f"{empty}/invocations",

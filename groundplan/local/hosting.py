@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +35,8 @@ MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
 DRAIN_S = 5  # for requests that a server has begun when it is replaced
+# What a request need not have, at a tenth of its time.
+QUICK: dict[str, Any] = {"access_log": False, "proxy_headers": False, "server_header": False, "ws": "none"}
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
 _log = logging.getLogger("groundplan.local.hosting")
 _FORWARDED = (b"content-type", b"accept", b"x-amzn-sagemaker-custom-attributes")
@@ -424,7 +425,7 @@ class Hosting:
             return
         status, headers, body = await self._route(scope, receive)
         headers.append((b"content-length", str(len(body)).encode()))
-        headers.append((b"x-amzn-requestid", str(uuid.uuid4()).encode()))
+        headers.append((b"x-amzn-requestid", b"%032x" % random.getrandbits(128)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -550,8 +551,8 @@ def main() -> None:
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",
-        access_log=False,
         lifespan="on",
+        **QUICK,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -62,7 +63,7 @@ class Served:
         self.model, self.lookup = model, lookup
         self.batcher = Batcher(model, observe=metrics.called)
         self.headers = (b"x-groundplan-model-version", model.version.encode())
-        self.requests, self.replaced = 0, False
+        self.requests, self.calls, self.replaced = 0, 0, False  # in the event loop, and in other threads
 
     @cached_property
     def openapi(self) -> bytes:
@@ -73,7 +74,7 @@ class Served:
 
     def close_if_idle(self) -> None:
         """Stop the engine if nothing will call it any more."""
-        if self.replaced and not self.requests:
+        if self.replaced and not self.requests and not self.calls:
             self.model.engine.close()
 
 
@@ -129,6 +130,7 @@ class ModelServer:
         self.capture, self.unavailable = capture, unavailable
         self.metrics, self.tracing = metrics or Metrics(), tracing or Tracing({})
         self._beside = 0
+        self._swapping = threading.Lock()  # of what other threads take
         self._served: Served | None = None
         self.use(model, lookup)
 
@@ -146,22 +148,26 @@ class ModelServer:
         if model is not None:
             model.engine.start()
             made = Served(model, lookup, self.metrics)
-        before, self._served = self._served, made
+        with self._swapping:
+            before, self._served = self._served, made
+            if before is not None:
+                before.replaced = True
         if before is not None:
-            before.replaced = True
             before.close_if_idle()
 
     @contextmanager
     def taken(self) -> Iterator[Served | None]:
-        """The model for a request that does not come over HTTP; it is not closed before the request has ended."""
-        served = self._served
-        if served is not None:
-            served.requests += 1
+        """The model for a call from another thread; it is not closed before the call has ended."""
+        with self._swapping:
+            served = self._served
+            if served is not None:
+                served.calls += 1
         try:
             yield served
         finally:
             if served is not None:
-                served.requests -= 1
+                with self._swapping:
+                    served.calls -= 1
                 served.close_if_idle()
 
     def gauges(self) -> dict[str, float]:
@@ -170,7 +176,7 @@ class ModelServer:
         found = {"groundplan_workers": 1.0}
         if served is not None:
             found |= {
-                "groundplan_requests_in_flight": float(served.requests),
+                "groundplan_requests_in_flight": float(served.requests + served.calls),
                 "groundplan_requests_waiting": float(served.batcher.waiting),
                 f"{served.model.name}\n{served.model.version}": 1.0,
             }

@@ -64,7 +64,7 @@ class Worker(ModelServer):
         if port := os.environ.get("GROUNDPLAN_GRPC_PORT"):
             from pipelines.serving.protocols.grpc_service import serve
 
-            self._grpc = await serve(self, f"{os.environ.get('GROUNDPLAN_HOST', HOST)}:{int(port)}")
+            self._grpc = serve(self, f"{os.environ.get('GROUNDPLAN_HOST', HOST)}:{int(port)}")
         self._tasks.append(loop.create_task(self._share()))
         _get_ready_to_explain(self.model)
         # What has been loaded stays: looking for garbage in it, again and again, takes tens of milliseconds.
@@ -77,7 +77,7 @@ class Worker(ModelServer):
         if self._watch is not None:
             self._watch.set()
         if self._grpc is not None:
-            await self._grpc.stop(drain_s())
+            await asyncio.get_running_loop().run_in_executor(None, self._grpc.stop(drain_s()).wait)
         for task in self._tasks:
             task.cancel()
         self.metrics.share()

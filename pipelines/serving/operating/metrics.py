@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -57,11 +58,21 @@ class Metrics:
     def __init__(self, folder: Path | None = None, gauges: Callable[[], dict[str, float]] = dict) -> None:
         self._folder, self._gauges = folder, gauges
         self._started = time.time()
+        self._lock, self._threads = threading.Lock(), None  # type: threading.Lock, Metrics | None
         self.requests: Counter[tuple[str, int, str]] = Counter()  # by route, status and model version
         self.durations: dict[str, Histogram] = {}  # by route
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}
         self.batch_requests, self.batch_rows = Histogram(COUNTS), Histogram(COUNTS)
         self.feature_age = Histogram(AGES_S)
+
+    def of_threads(
+        self, route: str, status: int, version: str, seconds: float, marks: Iterable[tuple[str, float, float]]
+    ) -> None:
+        """The same as ``answered``, from any thread: counted apart, since an addition is no single step."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = Metrics()
+            self._threads.answered(route, status, version, seconds, marks)
 
     def answered(
         self, route: str, status: int, version: str, seconds: float, marks: Iterable[tuple[str, float, float]] = ()
@@ -107,11 +118,14 @@ class Metrics:
         return encode(registry), content_type
 
     def _document(self) -> dict[str, Any]:
-        return {
+        found = {
             "requests": [[*key, count] for key, count in self.requests.items()],
             "histograms": [[*key, list(item.counts), item.total] for key, item in self._histograms()],
             "gauges": self._gauges(),
         }
+        with self._lock:
+            more = self._threads._document() if self._threads is not None else {}
+        return {key: value + more[key] if key in more and key != "gauges" else value for key, value in found.items()}
 
     def _histograms(self) -> Iterator[tuple[tuple[str, str], Histogram]]:
         for route, histogram in self.durations.items():

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ class _Spans:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-        self._ids = _Given()
+        self._ids, self._one_at_a_time = _Given(), threading.Lock()
         given: Any = self._ids
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create({"service.name": name}), id_generator=given
@@ -166,18 +167,20 @@ class _Spans:
                 int(trace.trace_id, 16), int(trace.parent_id, 16), is_remote=True, trace_flags=api.TraceFlags(_SAMPLED)
             )
             context = api.set_span_in_context(api.NonRecordingSpan(remote))
-        self._ids.next = (int(trace.trace_id, 16), int(trace.span_id, 16))
-        span = self._tracer.start_span(
-            f"POST {route}",
-            context=context,
-            kind=api.SpanKind.SERVER,
-            start_time=at + int(began * 1e9),
-            attributes={
-                "http.route": route,
-                "http.response.status_code": status,
-                **{f"groundplan.{name}": value for name, value in more.items()},
-            },
-        )
+        attributes = {
+            "http.route": route,
+            "http.response.status_code": status,
+            **{f"groundplan.{name}": value for name, value in more.items()},
+        }
+        with self._one_at_a_time:
+            self._ids.next = (int(trace.trace_id, 16), int(trace.span_id, 16))
+            span = self._tracer.start_span(
+                f"POST {route}",
+                context=context,
+                kind=api.SpanKind.SERVER,
+                start_time=at + int(began * 1e9),
+                attributes=attributes,
+            )
         inside = api.set_span_in_context(span)
         for name, began, stopped in marks:
             self._tracer.start_span(name, context=inside, start_time=at + int(began * 1e9)).end(at + int(stopped * 1e9))

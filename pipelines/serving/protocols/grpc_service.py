@@ -6,7 +6,8 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -53,19 +54,29 @@ _CONTENTS = {
     BYTES: "bytes_contents",
 }
 Marks = list[tuple[str, float, float]]
-Answer = Callable[["Served | None", Any, Marks], Awaitable[Any]]
+Answer = Callable[["Served | None", Any, Marks], Any]
 _log = logging.getLogger("groundplan.serving")
 
 
-async def serve(server: ModelServer, address: str) -> Any:
-    """Start answering; the result is gRPC's server."""
-    grpc_server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 1)]
+THREADS = 4  # more of them wait for each other
+MOST_AT_ONCE = 1_000  # calls; gRPC refuses the next one as RESOURCE_EXHAUSTED
+
+
+def serve(server: ModelServer, address: str) -> Any:
+    """Start answering, in threads: a call takes half as long as in gRPC's own event loop.
+
+    Returns:
+        gRPC's server.
+    """
+    grpc_server = grpc.server(
+        ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"),
+        options=[("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 1)],
+        maximum_concurrent_rpcs=MOST_AT_ONCE,
     )
     grpc_server.add_generic_rpc_handlers([Inference(server).handler()])
     if not grpc_server.add_insecure_port(address):
         raise OSError(f"gRPC can't listen on {address}")
-    await grpc_server.start()
+    grpc_server.start()
     return grpc_server
 
 
@@ -97,7 +108,7 @@ class Inference:
         }
         return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
 
-    async def _answered(self, route: str, kind: type[Any], answer: Answer, body: bytes, context: Any) -> Any:
+    def _answered(self, route: str, kind: type[Any], answer: Answer, body: bytes, context: Any) -> Any:
         began, server = perf_counter(), self._server
         headers = {
             key.encode(): value.encode() for key, value in context.invocation_metadata() or () if isinstance(value, str)
@@ -107,7 +118,7 @@ class Inference:
         with server.taken() as served:
             version = served.model.version if served is not None else ""
             try:
-                found = await answer(served, kind.FromString(body), marks)
+                found = answer(served, kind.FromString(body), marks)
             except DecodeError:
                 code, sentence = 400, f"The request is not a message of the type {kind.__name__}."
             except BadRequestError as error:
@@ -117,31 +128,31 @@ class Inference:
                 _log.exception("request failed", extra=trace.ids)
                 code, sentence = 500, "The model server failed on this request; its log says why."
         seconds = perf_counter() - began
-        server.metrics.answered(route, code, version, seconds, marks)
+        server.metrics.of_threads(route, code, version, seconds, marks)
         if trace is not None:
             server.tracing.tell(trace, route, code, began, marks, {"model_version": version})
         if code != 200:
             status = grpc.StatusCode.INTERNAL if code == 500 else _STATUS.get(code, grpc.StatusCode.INVALID_ARGUMENT)
-            await context.abort(status, sentence)
+            context.abort(status, sentence)
         return found
 
-    async def _live(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _live(self, served: Served | None, request: Any, marks: Marks) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
 
-    async def _ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
         return service_pb2.ServerReadyResponse(ready=served is not None)
 
-    async def _model_ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _model_ready(self, served: Served | None, request: Any, marks: Marks) -> Any:
         return service_pb2.ModelReadyResponse(
             ready=served is not None
             and request.name == served.model.name
             and request.version in ("", served.model.version)
         )
 
-    async def _about(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _about(self, served: Served | None, request: Any, marks: Marks) -> Any:
         return service_pb2.ServerMetadataResponse(name="groundplan", version="2", extensions=EXTENSIONS)
 
-    async def _about_model(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _about_model(self, served: Served | None, request: Any, marks: Marks) -> Any:
         model = self._server.named(served, request.name, request.version).model
         told = service_pb2.ModelMetadataResponse.TensorMetadata
         return service_pb2.ModelMetadataResponse(
@@ -152,16 +163,16 @@ class Inference:
             outputs=[told(name=x.name, datatype=x.datatype, shape=x.shape) for x in outputs_of(model)],
         )
 
-    async def _index(self, served: Served | None, request: Any, marks: Marks) -> Any:
+    def _index(self, served: Served | None, request: Any, marks: Marks) -> Any:
         index = service_pb2.RepositoryIndexResponse.ModelIndex
         models = [] if served is None else [index(name=served.model.name, version=served.model.version, state="READY")]
         return service_pb2.RepositoryIndexResponse(models=models)
 
-    async def _infer(self, found_served: Served | None, request: Any, marks: Marks) -> Any:
+    def _infer(self, found_served: Served | None, request: Any, marks: Marks) -> Any:
         began, served = perf_counter(), self._server.named(found_served, request.model_name, request.model_version)
         rows: Rows = rows_of(served.model, _tensors(request))
         decoded = perf_counter()
-        found = await served.batcher.answers(rows)
+        found = served.model.answers(rows)
         answered = perf_counter()
         outputs = tensors_of(served.model, found, [output.name for output in request.outputs])
         response = service_pb2.ModelInferResponse(

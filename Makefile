@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` reviews every stack; `groundplan review --stack prod --against origin/main` shows what a change does.
-.PHONY: help up down status test unit review lint lock pipeline calls docs drill pulumi engine frameworks bench clean
+.PHONY: help up down status test unit review lint lock pipeline calls docs drill pulumi engine frameworks bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 # Every package is checked against its hash, and nothing is resolved: the lock is complete. uv installs in parallel; where uv is not
 # available, or can't reach the index that pip can, pip does it. uv ignores pip's configuration, so it is given pip's index.
@@ -74,6 +74,9 @@ frameworks: $(VENV)/.installed-test ## test scripts that use PyTorch, Keras, Ten
 
 bench: $(VENV)/.installed-test ## run the benchmarks, as ratios to a peer in the same run
 	@$(BIN)/python -m bench
+
+bench-peers: $(VENV)/.installed-test ## the same beside other model servers, each installed into an environment of its own (a gigabyte, once)
+	@$(BIN)/python -m bench.peers
 
 pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json
 	@$(BIN)/python -W ignore -m pipelines.steps.workflow > infra/build/pipeline.json.new && mv infra/build/pipeline.json.new infra/build/pipeline.json

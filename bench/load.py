@@ -20,7 +20,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, request: bytes, taken: list[float], failed: list[str], ends: float, done: Any) -> None:
         self._request, self._taken, self._failed, self._ends, self._done = request, taken, failed, ends, done
         self._transport: Any = None
-        self._sent, self._got, self._length = 0.0, b"", -1
+        self._sent, self._got, self._length, self._chunked = 0.0, b"", -1, False
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -38,8 +38,9 @@ class _Connection(asyncio.Protocol):
                 return
             head = self._got[:end].lower()
             at = head.find(b"content-length: ")
-            self._length = end + 4 + int(head[at + 16 :].split(b"\r\n", 1)[0])
-        if len(self._got) < self._length:
+            self._chunked = at < 0
+            self._length = 0 if at < 0 else end + 4 + int(head[at + 16 :].split(b"\r\n", 1)[0])
+        if len(self._got) < self._length or (self._chunked and not self._got.endswith(b"\r\n0\r\n\r\n")):
             return
         now = time.perf_counter()
         if self._got.startswith(b"HTTP/1.1 200"):

@@ -11,11 +11,14 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import psutil
 
 from groundplan.local.services import free_port
 
@@ -32,9 +35,9 @@ def main() -> None:
         one, batch = Path(folder) / "one.json", Path(folder) / "batch.json"
         with (
             running("empty", _uvicorn("empty")) as empty,
-            running("bare", _uvicorn("bare", "--factory"), MODEL=str(model / "model.onnx")) as bare,
-            running("ours", _ours(), **_environment(model)) as ours,
-            running("router", _uvicorn("router", "--factory", "--lifespan", "on", *QUICK), **_behind(ours)) as router,
+            running("bare", _uvicorn("bare", "--factory"), {"MODEL": str(model / "model.onnx")}) as bare,
+            running("ours", _ours(), _environment(model)) as ours,
+            running("router", _uvicorn("router", "--factory", "--lifespan", "on", *QUICK), _behind(ours)) as router,
         ):
             urls = {
                 "empty answer": f"{empty}/invocations",
@@ -105,22 +108,53 @@ def measured(url: str, body: Path, connections: int, seconds: float = SECONDS) -
 
 
 @contextlib.contextmanager
-def running(name: str, command: list[str], **environment: str) -> Iterator[str]:
-    """A server that has answered once; its address."""
-    port = free_port()
+def running(
+    name: str, command: list[str], environment: dict[str, str] | None = None, port: int = 0, log: Path | None = None
+) -> Iterator[str]:
+    """A server that answers; its address.
+
+    Args:
+        port: Where it listens; else its command has ``PORT`` in place of it, or it reads SageMaker's variable.
+        log: Where its output goes.
+    """
+    port = port or free_port()
     full = [part.replace("PORT", str(port)) for part in command]
-    process = subprocess.Popen(_on(0, full), env={**os.environ, **environment, "SAGEMAKER_BIND_TO_PORT": str(port)})
+    with (log or Path(os.devnull)).open("wb") as out:
+        process = subprocess.Popen(
+            _on(0, full),
+            env={**os.environ, **(environment or {}), "SAGEMAKER_BIND_TO_PORT": str(port)},
+            stdout=out if log else None,
+            stderr=out if log else None,
+        )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
+        for _ in range(600):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/ping", timeout=5).close()
-                break
+                if _answers(url):
+                    break
+            if process.poll() is not None:
+                raise SystemExit(f"{name} ended with exit code {process.returncode}")
             time.sleep(0.1)
         yield url
     finally:
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.terminate()
         process.terminate()
-        process.wait()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _answers(url: str) -> bool:
+    """Whether there is an HTTP server; what it says of a path that it does not have is no matter."""
+    try:
+        urllib.request.urlopen(f"{url}/ping", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    return True
 
 
 def _uvicorn(application: str, *more: str) -> list[str]:

@@ -109,7 +109,7 @@ async def arrive(target: Target, rate: float, seconds: float, seed: int = 0) -> 
             await asyncio.sleep(wait)
         else:
             late = max(late, -wait)
-            if not len(taken) % 16:
+            if not arrived % 16:
                 await asyncio.sleep(0)  # let answers in
         if len(tasks) >= MOST_AT_ONCE:
             errors["not sent: the server is behind"] = errors.get("not sent: the server is behind", 0) + 1

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from groundplan.local.calls import caller_in, caller_key
 from groundplan.local.upstream import Pool
@@ -470,12 +469,12 @@ class Hosting:
             and parts[0] == "endpoints"
             and parts[2] in ("invocations", "explain")
         ):
-            body, headers, name = await _read(receive), dict(scope["headers"]), unquote(parts[1])
+            body, headers, name = await _read(receive), dict(scope["headers"]), parts[1]
             if caller := caller_in(headers.get(b"authorization", b"").decode("latin-1"))[0]:
                 self.callers.add((caller, name))
             return await self.invoke(name, f"/{parts[2]}", headers, body)
         if scope["method"] == "GET" and parts[:1] == ["endpoints"] and parts[2:] == ["openapi.json"]:
-            return await self._openapi(unquote(parts[1]))
+            return await self._openapi(parts[1])
         return _error(
             404, "UnknownOperationException", "Use POST /endpoints/NAME/invocations or POST /endpoints/NAME/explain."
         )

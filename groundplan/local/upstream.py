@@ -115,6 +115,9 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._waiting is None:  # an answer to nothing: the next one would be that of another request
+            self.close()
+            return
         self._begun = True
         try:
             self._parser.feed_data(data)

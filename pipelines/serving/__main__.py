@@ -20,12 +20,17 @@ Signals: SIGTERM answers what has begun and ends; SIGHUP replaces the workers on
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import sys
 import threading
 from pathlib import Path
 from tempfile import mkdtemp
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from pipelines.serving.connections import KEEP_ALIVE_S, Connection
 from pipelines.serving.worker import HOST, METRICS_FOLDER, drain_s, end_with
@@ -38,7 +43,7 @@ def main() -> None:
         os.environ[METRICS_FOLDER] = mkdtemp(prefix="groundplan-metrics-")
         if parent := os.environ.get("GROUNDPLAN_PARENT"):
             threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
-    uvicorn.run(
+    config = uvicorn.Config(
         "pipelines.serving.worker:application",
         factory=True,
         workers=workers,
@@ -56,6 +61,25 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,
     )
+    if workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            sys.exit(STARTUP_FAILURE)
+    else:
+        Supervisor(config, [config.bind_socket()]).run()
+
+
+class Supervisor(Multiprocess):
+    """Starts the workers, and replaces those that end."""
+
+    def terminate_all(self) -> None:
+        """Stop listening first: nobody would accept who comes now."""
+        for listening in self.sockets:
+            with contextlib.suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+        super().terminate_all()
 
 
 def cpus() -> int:

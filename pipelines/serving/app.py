@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from time import perf_counter
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -356,9 +355,9 @@ class ModelServer:
         parts = request.path.strip("/").split("/")
         if parts[:2] != ["v2", "models"] or len(parts) < 3:
             raise BadRequestError(f"{request.path[:100]} not found; use {', '.join(_METHODS)} or /v2/models/NAME.", 404)
-        name, rest, version = unquote(parts[2]), parts[3:], ""
+        name, rest, version = parts[2], parts[3:], ""
         if rest[:1] == ["versions"] and len(rest) > 1:
-            version, rest = unquote(rest[1]), rest[2:]
+            version, rest = rest[1], rest[2:]
         action = "/".join(rest)
         request.route = f"/v2/models/{action}".rstrip("/") if action in ("", "ready", "infer") else "other"
         if action not in ("", "ready", "infer"):
@@ -476,5 +475,7 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         if size > MAX_BODY_BYTES:
             raise BadRequestError(f"The body has more than {MAX_BODY_BYTES} bytes.", 413)
         if not message.get("more_body"):
+            if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+                raise BadRequestError("Compressed bodies are not accepted; send it without Content-Encoding.", 415)
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from functools import partial
 from typing import Any, cast
 
@@ -23,8 +24,16 @@ READ_S = float(os.environ.get("GROUNDPLAN_READ_SECONDS", "30"))  # for a whole r
 _LATE = orjson.dumps({"error": f"The request did not arrive within {READ_S:g} s."})
 
 
+_UPGRADE = re.compile(rb"(?i)\r\n(upgrade|http2-settings):")
 _QUICK_PATH, _QUICK_DIGITS = b"/invocations", 6
-_NOT_QUICK = {b"expect", b"traceparent", b"transfer-encoding", b"upgrade", b"x-amzn-sagemaker-custom-attributes"}
+_NOT_QUICK = {
+    b"content-encoding",
+    b"expect",
+    b"traceparent",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-amzn-sagemaker-custom-attributes",
+}
 
 
 class _Whole:
@@ -101,6 +110,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A request, or a part of one, for which there is a time limit."""
+        if not self._in_part and b"pgrade" in data:  # to HTTP/2, which a server may ignore (RFC 9110, 7.8)
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-ignored:", head) + end + rest
         super().data_received(data)
         if not self._in_part:
             self._stop_reading()
@@ -130,6 +142,13 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
         self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets an error like any other."""
+        body = orjson.dumps({"error": "The request is not valid HTTP."})
+        head = b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (STATUS_LINE[400], len(body)) + body)
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         """Wait for the rest of a request."""
         self._in_part = True
@@ -144,7 +163,7 @@ class Connection(HttpToolsProtocol):
 
     def _may_be_quick(self) -> bool:
         """Whether it asks for nothing but an answer, and none is on its way."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
             return False
         length = json = False
         for name, value in self.headers:

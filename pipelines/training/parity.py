@@ -229,13 +229,20 @@ def sample_rows(asked: Asked, frame: Any, known: dict[str, list[Any]]) -> Sample
     base = _complete_row(rows)
     beyond = _beyond(asked, base, rows, known)
     had = [column for column in rows.columns if rows[column].isna().any()]
-    new = _taken_columns(asked, base, [(column, None) for column in rows.columns if column not in had])
+    # A gap would turn whole numbers into floating-point ones, which can't tell large ones apart.
+    exact = {column for column in rows.columns if _is_large(rows[column])}
+    new = _taken_columns(asked, base, [(column, None) for column in rows.columns if column not in {*had, *exact}])
     gaps = _variants(base, [(column, None) for column in new[:MOST_PROBED]])
     whole = _stacked([rows.loc[sorted(picked)], *(frame for frame, _ in beyond), *gaps])
     told = [kind for _, kinds in beyond for kind in kinds]
     return Sample(
         whole, [*kinds[sorted(picked)], *told, *[NEW_GAPS] * len(new[:MOST_PROBED])], (*had, *new), tuple(new)
     )
+
+
+def _is_large(series: Any) -> bool:
+    """Whether a column has whole numbers that are not all different in double precision."""
+    return bool(series.dtype.kind in "iu" and len(series) and max(abs(int(series.min())), int(series.max())) > EXACT)
 
 
 def _stacked(parts: list[Any]) -> Any:
@@ -353,6 +360,7 @@ def _beyond(asked: Asked, base: Any, rows: Any, known: dict[str, list[Any]]) -> 
 
 
 MOST_PROBED = 500  # rows at once, and columns that are tried one by one
+EXACT = 2**53  # the largest whole number up to which double precision has them all
 _LARGEST = 2**62
 
 

@@ -209,6 +209,18 @@ def test_a_body_that_is_announced_as_too_long_is_refused_before_it_is_sent(serve
     assert found.startswith(b"HTTP/1.1 413") and b"at most 6291456 are accepted" in found
 
 
+def test_an_offer_to_change_to_http_2_is_ignored(server: Running) -> None:
+    """As curl --http2 makes it."""
+    offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"]
+    found = server.send(post(BODY, *offer) + post(BODY), until=2)
+    assert found.count(b"HTTP/1.1 200") == 2 and found.count(b"predictions") == 2
+
+
+def test_what_is_not_http_gets_an_error_like_any_other(server: Running) -> None:
+    found = server.send(b"HELLO\r\n\r\n")
+    assert found.startswith(b"HTTP/1.1 400") and found.endswith(b'{"error":"The request is not valid HTTP."}')
+
+
 def test_a_client_may_wait_until_it_is_told_to_continue(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         head, body = post(BODY, "expect: 100-continue").split(b"\r\n\r\n", 1)
@@ -359,6 +371,13 @@ def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path,
                 break
             time.sleep(0.1)
         assert len(server.workers) == 2 and "groundplan_workers 2.0" in server.get("/metrics").decode()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as idle:
+            idle.sendall(post(BODY))
+            assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+            server.process.terminate()
+            time.sleep(1)  # the workers wait for clients that may have sent something
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
 
 def test_a_server_that_is_told_to_end_answers_what_it_has_begun(folder: Path, tmp_path: Path) -> None:

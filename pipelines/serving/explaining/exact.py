@@ -26,6 +26,7 @@ class Exact:
 
     Attributes:
         base: Mean output of the background rows; [outputs].
+        spread: How much what is served varies over the background rows.
 
     Raises:
         NotExactError: The graph is another one, or what it serves is no sum over its trees.
@@ -56,7 +57,7 @@ class Exact:
         self._trees, self._known = trees, features
         self._shap = self._of(self._owner)
         sums = np.stack([self._shap.outputs(row) for row in features])
-        self._check(sums)
+        self.spread = self._check(sums)
         self.base = sums.mean(axis=0)
 
     def _of(self, owner: npt.NDArray[np.int64]) -> TreeShap:
@@ -125,8 +126,8 @@ class Exact:
         if (owner != self._owner).any():
             self._owner, self._shap = owner, self._of(owner)
 
-    def _check(self, sums: Floats) -> None:
-        """That what is served is the trees' sum."""
+    def _check(self, sums: Floats) -> float:
+        """That what is served is the trees' sum; how much it varies."""
         found = self._model.answers(Rows.of(self._background))
         if self._model.task == "regression":
             served = np.asarray(found.predictions, dtype=float).reshape(-1, 1)
@@ -137,6 +138,7 @@ class Exact:
         spread = max(float(np.ptp(served)), 1e-6)
         if served.shape != sums.shape or np.abs(served - sums).max() > _CLOSE * spread:
             raise NotExactError("what it serves is no sum over its trees")
+        return spread
 
 
 def _of_two_classes(trees: Trees) -> Trees:

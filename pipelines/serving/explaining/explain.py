@@ -30,6 +30,7 @@ ESTIMATE = "estimate (permutations)"
 LIME = f"LIME ({SAMPLES} samples)"
 _CLOSE = 1e-4
 METHODS = ("shap", "lime")
+_PARAMS = {"method", "counterfactual", "extra_columns", "purpose"}  # the last two are about any request
 
 
 def explain(model: Model, given: Rows, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -71,6 +72,8 @@ def explain(model: Model, given: Rows, params: dict[str, Any] | None = None) -> 
 
 
 def _wanted(model: Model, params: dict[str, Any]) -> tuple[str, bool]:
+    if unknown := sorted(set(params) - _PARAMS):
+        raise BadRequestError(f"Unknown params {', '.join(unknown)[:80]}; there are method and counterfactual.")
     method, counter = params.get("method", "shap"), params.get("counterfactual", False)
     if method not in METHODS:
         raise BadRequestError(f"params.method is {str(method)[:40]!r}; it must be {' or '.join(METHODS)}.")
@@ -107,7 +110,12 @@ def _values(
         with contextlib.suppress(NotExactError):
             of = model.classes.index(prediction) if model.classes else 0
             values = exact.values(given, place, of)
-            return Values(exact.base[of : of + 1], values[:, None]), METHOD
+            (served,) = np.ravel(
+                np.asarray(output(Rows.of({name: [value] for name, value in row.items()})), dtype=float)
+            )
+            # What else the graph adds may be nothing for the background rows, which the model was trained on.
+            if abs(exact.base[of] + values.sum() - served) <= _CLOSE * max(exact.spread, abs(float(served))):
+                return Values(exact.base[of : of + 1], values[:, None]), METHOD
     game = Game(row, model.background, output)
     if isinstance(model.engine, Onnx) and model.engine.is_linear and model.output != "probability":
         found = game.additive()

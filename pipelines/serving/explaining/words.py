@@ -36,7 +36,14 @@ def _value(value: Any, unit: str) -> str:
         return "(missing)"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.4g}{unit and ' ' + unit}" if isinstance(value, int | float) else repr(value)
+    return f"{_number(value)}{unit and ' ' + unit}" if isinstance(value, int | float) else repr(value)
+
+
+def _number(value: float) -> str:
+    """As people write it: four digits that count, and all of those before the point."""
+    if isinstance(value, int) or abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
 
 
 def _usual(background: list[Any], unit: str) -> str:
@@ -51,7 +58,7 @@ def _usual(background: list[Any], unit: str) -> str:
 
 
 def _effect(model: Model, item: dict[str, Any], effect: float) -> str:
-    explains, size = item["explains"], f"{abs(effect):.4g}"
+    explains, size = item["explains"], _number(abs(effect))
     if explains == "class":  # there is only whether it is predicted
         return f"speaks {'for' if effect > 0 else 'against'} {_named(model, item['prediction'])}"
     verb = "raises" if effect > 0 else "lowers"

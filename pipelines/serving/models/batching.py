@@ -5,6 +5,7 @@ request waits for another to arrive.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -17,6 +18,8 @@ from pipelines.serving.protocols.checks import BadRequestError
 
 MOST_ROWS = 256  # of one call in the event loop; more rows are computed beside it, so that short requests overtake
 MOST_WAITING = 1_000  # requests; the next one is refused
+MOST_LARGE = 50  # requests that are computed beside the loop
+_log = logging.getLogger("groundplan.serving")
 Observe = Callable[[int, Sequence[float], float], None]
 
 
@@ -37,6 +40,7 @@ class Batcher:
         self.model = model
         self._executor, self._observe = executor, observe
         self._waiting: list[_Waiting] = []
+        self._large = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calling: asyncio.Task[None] | None = None  # a model that is called beside the loop
 
@@ -58,8 +62,14 @@ class Batcher:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         quick, count = self.model.engine.quick, len(rows)
         if quick and count > MOST_ROWS:
+            if self._large >= MOST_LARGE:
+                raise BadRequestError(f"{MOST_LARGE} large requests are waiting; try again in a second.", 429)
             began = perf_counter()
-            found = await loop.run_in_executor(self._executor, self.model.answers, rows)
+            self._large += 1
+            try:
+                found = await loop.run_in_executor(self._executor, self.model.answers, rows)
+            finally:
+                self._large -= 1
             if self._observe is not None:
                 self._observe(count, (0.0,), perf_counter() - began)
             return found
@@ -120,7 +130,10 @@ class Batcher:
 
     def _share(self, part: list[_Waiting], results: list[Answers | Exception], began: float) -> None:
         for (_, _, tell, _), result in zip(part, results, strict=True):
-            tell(result)
+            try:
+                tell(result)
+            except Exception:  # the others must get theirs
+                _log.exception("an answer was lost")
         if self._observe is not None:
             rows = sum([count for _, count, _, _ in part])
             self._observe(rows, [began - since for _, _, _, since in part], perf_counter() - began)

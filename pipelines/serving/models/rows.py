@@ -69,8 +69,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 def _chained(parts: Iterable[Any]) -> Any:
     parts = list(parts)
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
+    if all(isinstance(part, np.ndarray) for part in parts) and len({part.dtype for part in parts}) == 1:
+        return np.concatenate(parts)  # of different types, NumPy would turn whole numbers into rounded ones
     return [value for part in parts for value in _plain(part)]
 
 

@@ -70,9 +70,17 @@ class Metrics:
     ) -> None:
         """The same as ``answered``, from any thread: counted apart, since an addition is no single step."""
         with self._lock:
-            if self._threads is None:
-                self._threads = Metrics()
-            self._threads.answered(route, status, version, seconds, marks)
+            self._apart().answered(route, status, version, seconds, marks)
+
+    def called_in_thread(self, rows: int, seconds: float) -> None:
+        """The same as ``called`` for one request, from any thread."""
+        with self._lock:
+            self._apart().called(rows, (0.0,), seconds)
+
+    def _apart(self) -> Metrics:
+        if self._threads is None:
+            self._threads = Metrics()
+        return self._threads
 
     def answered(
         self, route: str, status: int, version: str, seconds: float, marks: Iterable[tuple[str, float, float]] = ()

@@ -55,13 +55,20 @@ def _numbers(column: dict[str, Any], values: Any) -> Any:
     """The same as ``_typed`` for an array of numbers, without a loop; its messages are those of the loop."""
     if column["type"] not in ("double", "long") or column.get("categories") is not None:
         return _typed(column, values.tolist())
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)  # can be compared with larger numbers
     missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
-    good = np.abs(values) < MAX_NUMBER
-    if column["type"] == "long" and values.dtype.kind == "f":
-        good = (np.abs(values) < MAX_KEY) & (values == np.floor(values))
-    if missing.any() if column.get("nullable") else False:
+    long = column["type"] == "long"
+    if values.dtype.kind == "f":
+        good = (np.abs(values) < MAX_KEY) & (values == np.floor(values)) if long else np.abs(values) < MAX_NUMBER
+    else:  # a signed number of 64 bits is one that the model can have
+        good = values <= MAX_KEY - 1 if values.dtype.kind == "u" else np.ones(values.shape, dtype=bool)
+    gaps = bool(missing.any()) and column.get("nullable")
+    if gaps:
         good |= missing
-    return values if good.all() else _typed(column, values.tolist())
+    if not good.all():
+        return _typed(column, values.tolist())
+    return values.astype(np.int64) if long and not gaps else values
 
 
 def _typed(column: dict[str, Any], values: list[Any]) -> list[Any]:

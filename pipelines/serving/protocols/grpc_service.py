@@ -174,6 +174,7 @@ class Inference:
         decoded = perf_counter()
         found = served.model.answers(rows)
         answered = perf_counter()
+        self._server.metrics.called_in_thread(len(rows), answered - decoded)
         outputs = tensors_of(served.model, found, [output.name for output in request.outputs])
         response = service_pb2.ModelInferResponse(
             model_name=served.model.name, model_version=served.model.version, id=request.id
@@ -222,7 +223,10 @@ def _typed(item: Any) -> Tensor:
         )
     if item.datatype == BYTES:
         values = [text_of(item.name, value) for value in values]
-    return Tensor(item.name, np.array(values, dtype=dtype).reshape(shape), item.datatype)
+    try:
+        return Tensor(item.name, np.array(values, dtype=dtype).reshape(shape), item.datatype)
+    except OverflowError:
+        raise BadRequestError(f"Input {item.name[:60]!r} has a number too large for {item.datatype}.") from None
 
 
 def _fill(contents: Any, tensor: Tensor) -> None:

@@ -44,7 +44,7 @@ class _Input(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: Raw | UnsetType = UNSET
-    parameters: _Sized | UnsetType = UNSET
+    parameters: _Sized | None = None
 
 
 class _Binary(msgspec.Struct):
@@ -53,7 +53,7 @@ class _Binary(msgspec.Struct):
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: _Binary | UnsetType = UNSET
+    parameters: _Binary | None = None
 
 
 class _Parameters(msgspec.Struct):
@@ -62,9 +62,9 @@ class _Parameters(msgspec.Struct):
 
 class _Infer(msgspec.Struct):
     inputs: list[_Input]
-    id: str = ""
-    outputs: list[_Output] = msgspec.field(default_factory=list)
-    parameters: _Parameters | UnsetType = UNSET
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: _Parameters | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def parse(body: bytes, header_length: bytes | None) -> tuple[list[Tensor], Wante
         raise BadRequestError("The request has no inputs.")
     tensors, rest = [], memoryview(body)[size:]
     for item in request.inputs:
-        if item.parameters is UNSET or item.parameters.binary_data_size is UNSET:
+        if item.parameters is None or item.parameters.binary_data_size is UNSET:
             tensors.append(_from_json(item))
             continue
         length = item.parameters.binary_data_size
@@ -124,11 +124,12 @@ def parse(body: bytes, header_length: bytes | None) -> tuple[list[Tensor], Wante
         rest = rest[length:]
     if rest:
         raise BadRequestError(f"{len(rest)} bytes follow that belong to no input.")
-    binary = request.parameters is not UNSET and request.parameters.binary_data_output
+    binary = request.parameters is not None and request.parameters.binary_data_output
     outputs = {
-        item.name: item.parameters.binary_data if item.parameters is not UNSET else binary for item in request.outputs
+        item.name: item.parameters.binary_data if item.parameters is not None else binary
+        for item in request.outputs or ()
     }
-    return tensors, Wanted(request.id, outputs, binary)
+    return tensors, Wanted(request.id or "", outputs, binary)
 
 
 def _why(error: Exception) -> str:

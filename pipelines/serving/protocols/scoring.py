@@ -19,6 +19,7 @@ from pipelines.serving.protocols.tables import ARROW, CSV, NUMPY, PARQUET, TABLE
 from pipelines.serving.protocols.typed_json import MAX_KEY
 
 JSON = "application/json"
+_BOM = b"\xef\xbb\xbf"
 ACCEPTED = (JSON, CSV, NUMPY, ARROW, PARQUET)
 Lookup = Callable[[str, list[Any]], Columns]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
@@ -64,7 +65,8 @@ def parse(model: Model, content_type: str, body: bytes) -> Rows | Entities:
             return found
         columns: dict[str, Any] = found
     elif kind == CSV:
-        columns = from_csv(model.columns, body)
+        header = {"present": True, "absent": False}.get(_parameter(content_type, "header"))
+        columns = from_csv(model.columns, body, header)
     elif kind in TABLES:
         columns = from_table(kind, model.names, body)
     else:
@@ -74,11 +76,23 @@ def parse(model: Model, content_type: str, body: bytes) -> Rows | Entities:
     return Rows(model.names, columns=checked(model, columns))
 
 
+def _parameter(content_type: str, name: str) -> str:
+    """A parameter of a content type; empty if it is not there."""
+    for part in content_type.split(";")[1:]:
+        key, _, value = part.partition("=")
+        if key.strip().lower() == name:
+            return value.strip().strip('"').lower()
+    return ""
+
+
 def params_of(content_type: str, body: bytes) -> dict[str, Any]:
     """What a request in JSON has beside its rows, as ``params``; it has been parsed before."""
     if (content_type.partition(";")[0].strip().lower() or JSON) != JSON or b'"params"' not in body:
         return {}
-    params = json.loads(body).get("params")
+    try:
+        params = orjson.loads(body).get("params")
+    except orjson.JSONDecodeError:  # with NaN
+        params = json.loads(body).get("params")
     return params if isinstance(params, dict) else {}
 
 
@@ -88,6 +102,7 @@ def _ignores_more(document: dict[str, Any]) -> bool:
 
 
 def _from_json(model: Model, body: bytes) -> Columns | Entities:
+    body = body.removeprefix(_BOM)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -119,7 +134,7 @@ def _with_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
     Raises:
         BadRequestError: It is not JSON either way.
     """
-    if b"NaN" in body:
+    if b"NaN" in body or b"Infinity" in body:
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(body)
     raise BadRequestError(f"The body is not valid JSON: {error}.")

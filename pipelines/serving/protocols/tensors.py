@@ -179,8 +179,8 @@ def shape_of(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """
     if not 1 <= len(shape) <= _MOST_DIMENSIONS or any(size < 0 for size in shape):
         raise BadRequestError(f"Input {name[:60]!r} has the shape {list(shape)[:8]}; expected [rows, columns].")
-    if shape[0] > MAX_ROWS:
-        raise BadRequestError(f"{shape[0]} rows were sent; at most {MAX_ROWS} are accepted per request.", 413)
+    if any(size > MAX_ROWS for size in shape):
+        raise BadRequestError(f"Input {name[:60]!r} has the shape {list(shape)}; at most {MAX_ROWS} rows are accepted.")
     return tuple(shape)
 
 

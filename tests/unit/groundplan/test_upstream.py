@@ -133,3 +133,22 @@ def test_who_no_longer_wants_an_answer_leaves_no_connection_with_it() -> None:
         return (await ask(pool, b"next")).body
 
     assert with_server(handle, use) == b"next"
+
+
+def test_an_answer_to_nothing_is_nobodys() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            _, body = await read(reader)
+            answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+            writer.write(answer)
+            await asyncio.sleep(0.01)
+            writer.write(answer)
+
+    async def use(pool: Pool) -> list[bytes]:
+        found = []
+        for body in (b"one", b"two"):
+            found += [(await ask(pool, body)).body]
+            await asyncio.sleep(0.05)
+        return [*found, *(answer.body for answer in await asyncio.gather(ask(pool, b"a"), ask(pool, b"b")))]
+
+    assert with_server(handle, use) == [b"one", b"two", b"a", b"b"]

@@ -25,8 +25,10 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
@@ -296,3 +298,39 @@ assert not {"pandas", "shap", "numba", "sklearn"} & set(sys.modules), set(sys.mo
                 [sys.executable, "-c", code, candidate], capture_output=True, text=True, cwd=ROOT, check=False
             )
         assert done.returncode == 0, done.stderr
+
+
+def test_trees_that_are_only_a_part_of_the_model_are_not_taken_for_it() -> None:
+    """What the other member adds is what the trees found in the background rows, on which both were trained."""
+    noisy = NUMBERS + RANDOM.normal(size=len(NUMBERS))
+    estimator = VotingRegressor([("k", KNeighborsRegressor(1)), ("t", DecisionTreeRegressor())]).fit(FRAME, noisy)
+    model = served(estimator, FRAME, "regression")
+    other = pd.DataFrame({name: RANDOM.normal(size=4) for name in "abcd"})
+    for found in explain(model, Rows.of(as_columns(other, model.names))):
+        total = found["base_value"] + sum(found["shap_values"].values())
+        assert total == pytest.approx(found["prediction"], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
+def test_ties_are_decided_as_the_model_decides_them(kind: Any) -> None:
+    """Also where no row of the training data has one."""
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame(random.normal(size=(80, 3)), columns=list("abc"))
+    estimator = kind(20, random_state=1).fit(frame, frame["a"] * frame["b"] > 0)
+    model = served(estimator, frame, "classification")
+    rows = pd.DataFrame(random.normal(size=(5_000, 3)).astype(np.float32).astype(float), columns=list("abc"))
+    shares = estimator.predict_proba(rows)
+    tied = np.abs(shares[:, 0] - shares[:, 1]) < 1e-9
+    answers = model.answers(Rows.of(as_columns(rows, model.names))).predictions
+    assert tied.sum() > 20 and (np.array(answers)[tied] == estimator.predict(rows)[tied]).all()
+
+
+def test_large_whole_numbers_are_answered_as_the_model_answers_them() -> None:
+    """2**60 + 1 is no number of double precision, so that a column of such numbers has no gaps either."""
+    ids = 2**60 + np.arange(6)
+    frame = pd.DataFrame({"id": np.random.default_rng(0).choice(ids, 200)})
+    labels = (frame["id"] - 2**60) * 10.0
+    estimator = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LinearRegression()).fit(frame, labels)
+    model = served(estimator, frame, "regression")
+    answers = model.answers(Rows.of({"id": ids.tolist()})).predictions
+    assert answers == pytest.approx(estimator.predict(pd.DataFrame({"id": ids})).tolist(), abs=1e-3)

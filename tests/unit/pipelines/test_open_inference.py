@@ -219,6 +219,8 @@ def test_any_tensors_are_rows_or_refused(inputs: list[dict[str, Any]]) -> None:
         ({"inputs": [tensor("a", "FP32", [1], [1]), tensor("a", "FP32", [1], [1])]}, "named twice"),
         ({"inputs": [tensor("X", "FP32", [1, 2, 1], [1, 2])]}, "expected [rows, columns]"),
         ({"inputs": [tensor("X", "FP32", [1, 2], [1, 2])], "outputs": [{"name": "y"}]}, "Unknown output y"),
+        ({"inputs": [tensor("X", "FP32", [0, 2**70], [])]}, "at most 10000 rows"),
+        ({"inputs": [tensor("X", "FP32", [10**9, 2], [])]}, "at most 10000 rows"),
         ({"inputs": "x"}, "Expected array"),
         ([], "Expected object"),
     ],
@@ -271,3 +273,17 @@ def test_deep_json_is_refused() -> None:
         call(model(), "/invocations", content=b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}").status_code
         == 400
     )
+
+
+def test_what_clients_write_as_null_is_left_out() -> None:
+    inputs = [{**tensor("X", "FP32", [1, 2], [1.5, 1]), "parameters": None}]
+    outputs = [{"name": "predictions", "parameters": None}]
+    document = {"id": None, "parameters": None, "outputs": outputs, "inputs": inputs}
+    answer = call(model(), "/v2/models/m/infer", document)
+    assert answer.status_code == 200 and answer.json()["outputs"][0]["data"] == [1.5], answer.text
+    assert call(model(), "/v2/models/m/infer", {**document, "outputs": None}).status_code == 200
+
+
+def test_a_compressed_body_is_refused_with_a_true_sentence() -> None:
+    answer = call(model(), "/invocations", content=b"\x1f\x8b", **{"content-encoding": "gzip"})
+    assert answer.status_code == 415 and "Compressed bodies are not accepted" in answer.json()["error"]

@@ -221,3 +221,130 @@ def test_a_captured_request_that_nobody_can_read_is_said_to_be_so(body: bytes) -
         side = capture_event(content_type, body, b"{}", 0.0)["captureData"]["endpointInput"]
         with pytest.raises((ValueError, TypeError)):
             request_of(side, NUMBERS)
+
+
+LONGS = [{"name": "id", "type": "long"}, {"name": "x", "type": "double"}]
+
+
+@pytest.mark.parametrize("dtype", ["u8", "f8", "i8"])
+def test_a_whole_number_of_more_than_64_bits_is_refused_in_every_form(dtype: str) -> None:
+    value = {"u8": 2**63, "f8": 2.0**63, "i8": None}[dtype]
+    if value is None:
+        assert lists(parse(model(LONGS), NUMPY, _npy(np.array([(7, 0.5)], dtype=[("id", "i8"), ("x", "f8")])))) == {
+            "id": [7], "x": [0.5]
+        }  # fmt: skip
+        return
+    body = _npy(np.array([(value, 0.5)], dtype=[("id", dtype), ("x", "f8")]))
+    with pytest.raises(BadRequestError, match="is not a whole number"):
+        parse(model(LONGS), NUMPY, body)
+
+
+def test_requests_of_different_number_types_are_joined_without_rounding() -> None:
+    """2**60 + 1 is no number of double precision."""
+    exact = [2**60 + 1, 2**60 + 3, 5, 7]
+    parts = []
+    for value, dtype in zip(exact, ("i8", "u8", "f8", "i4"), strict=True):
+        body = _npy(np.array([(value, 0.5)], dtype=[("id", dtype), ("x", "f8")]))
+        parts.append(parse(model(LONGS), NUMPY, body))
+    parts.append(parse(model(LONGS), JSON, b'{"instances": [[9, 1.5]]}'))
+    assert lists(joined([part for part in parts if isinstance(part, Rows)]))["id"] == [*exact, 9]
+
+
+WORDS = [{"name": "colour", "type": "string", "nullable": True}, {"name": "flag", "type": "string"}]
+NAMED = [{"name": "0", "type": "double"}, {"name": "1", "type": "double"}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "body", "content_type", "found"),
+    [
+        (WORDS, b"colour,flag\n red,a\n,b\n", CSV, {"colour": [" red", None], "flag": ["a", "b"]}),
+        (WORDS, b"flag,x\ncolour,y\n", CSV, {"colour": ["flag", "colour"], "flag": ["x", "y"]}),
+        (NAMED, b"1,0\n0,1\n1,1\n", CSV, {"0": [1, 0, 1], "1": [0, 1, 1]}),
+        (NAMED, b"0,1\n5,6\n", CSV, {"0": [5], "1": [6]}),
+        (NAMED, b"0,1\n5,6\n", CSV + "; header=absent", {"0": [0, 5], "1": [1, 6]}),
+        (NAMED, b"1,0\n5,6\n", CSV + "; header=present", {"0": [6], "1": [5]}),
+        (NUMBERS[1:], b"b\n1.5\n\n2.5\n", CSV, {"b": [1.5, None, 2.5]}),
+        (NUMBERS[1:], b"1.5\n2.5\n", CSV, {"b": [1.5, 2.5]}),
+        (LONGS, b"2.0,1\n3,2\n", CSV, {"id": [2, 3], "x": [1.0, 2.0]}),
+        (MIXED, b"1,,x,1\n2,3.0,y,false\n", CSV,
+         {"size": [1, 2], "count": [None, 3], "a name, with a comma": ["x", "y"], "good": [True, False]}),
+    ],
+)  # fmt: skip
+def test_csv_is_read_as_it_was_meant(
+    columns: list[dict[str, Any]], body: bytes, content_type: str, found: dict[str, list[Any]]
+) -> None:
+    assert lists(parse(model(columns), content_type, body)) == found
+
+
+@pytest.mark.parametrize("cell", ["1_0", "0x10", "1e999x", "--1"])
+def test_numbers_that_only_python_reads_are_refused(cell: str) -> None:
+    with pytest.raises(BadRequestError, match=f"'{cell}' is not a"):
+        parse(model(NUMBERS), CSV, f"{cell},1\n".encode())
+
+
+def _header(text: str) -> bytes:
+    padded = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _header("{'descr': '|U0', 'fortran_order': False, 'shape': (1000000000, 2), }"),
+        _header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 2), }"),
+        _header("{'descr': '<f8', 'fortran_order': False, 'shape': (True, 2), }"),
+        _header("{[]: 2}"),
+        _header("(" * 300),
+        _npy(np.array([b"\xff", b"a"])),
+        _npy(np.array([[b"\xff", b"a"]])),
+        b"PK\x03\x04garbage",
+    ],
+)
+def test_numpy_files_that_promise_what_they_have_not_are_refused_at_once(body: bytes) -> None:
+    with pytest.raises(BadRequestError):
+        parse(model(NUMBERS), NUMPY, body)
+
+
+def test_numpy_texts_are_utf_8_and_dates_may_be_missing() -> None:
+    columns = [{"name": "city", "type": "string"}, {"name": "day", "type": "timestamp", "nullable": True}]
+    rows = np.array([("Zürich".encode(), "NaT"), (b"Bern", "2026-01-02")], dtype=[("city", "S9"), ("day", "M8[D]")])
+    assert lists(parse(model(columns), NUMPY, _npy(rows))) == {"city": ["Zürich", "Bern"], "day": [None, "2026-01-02"]}
+
+
+def _stream(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1], pa.duration("s")),
+        pa.array([10**15], pa.timestamp("s")),
+        pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]),
+    ],
+)
+def test_arrow_columns_that_python_does_not_have_are_refused(column: Any) -> None:
+    with pytest.raises(BadRequestError):
+        parse(model(NUMBERS[:1]), ARROW, _stream(pa.table({"a": column})))
+
+
+def test_a_table_with_too_many_rows_is_refused_before_it_is_read() -> None:
+    table = pa.table({"a": pa.array(np.zeros(200_000)), "b": pa.array(np.zeros(200_000))})
+    for content_type, body in ((PARQUET, _parquet(table)), (ARROW, _stream(table))):
+        with pytest.raises(BadRequestError, match="rows were sent") as raised:
+            parse(model(NUMBERS), content_type, body)
+        assert raised.value.status == 413
+
+
+def test_what_pandas_and_others_write_is_read() -> None:
+    import decimal
+
+    frame = pa.table({"a": [1.0], "b": [2.0], "__index_level_0__": [7]})
+    assert lists(parse(model(NUMBERS), PARQUET, _parquet(frame))) == {"a": [1.0], "b": [2.0]}
+    table = pa.table({"a": pa.array([decimal.Decimal("1.5")]), "b": pa.array([None], pa.float64())})
+    assert lists(parse(model(NUMBERS), ARROW, _stream(table))) == {"a": [1.5], "b": [None]}
+    bom = b'\xef\xbb\xbf{"instances": [[1.5, 2]]}'
+    assert lists(parse(model(NUMBERS), JSON, bom)) == {"a": [1.5], "b": [2]}

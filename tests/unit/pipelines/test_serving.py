@@ -174,7 +174,7 @@ def test_a_column_of_any_type_is_asked_for_as_it_was_learnt(name: str) -> None:
             "Column 'b', row 0: a value is missing, but the model does not accept missing values there.",
         ),
         (b'{"inputs": {"a": [1], "b": [NaN]}}', "application/json", 400, "Column 'b', row 0: a value is missing"),
-        (b'{"inputs": {"a": [Infinity], "b": [1]}}', "application/json", 400, "not valid JSON"),
+        (b'{"inputs": {"a": [Infinity], "b": [1]}}', "application/json", 400, "inf is not a usable number"),
         (b'{"inputs": {"a": [NaN, 1', "application/json", 400, "not valid JSON"),
     ],
 )

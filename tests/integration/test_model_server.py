@@ -57,9 +57,12 @@ class Running:
     @property
     def workers(self) -> list[psutil.Process]:
         """Processes that answer; the others only start them."""
-        return [
-            child for child in psutil.Process(self.process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-        ]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def get(self, path: str, **headers: str) -> bytes:
         request = urllib.request.Request(self.url + path, headers=headers)

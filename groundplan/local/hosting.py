@@ -313,7 +313,8 @@ class Hosting:
         try:
             status, kind, content = await container.pool.post(path, forwarded, body, REQUEST_TIMEOUT_S)
         except (ConnectionError, TimeoutError) as error:
-            container.ready = False
+            # One that takes too long for a request may still answer others.
+            container.ready = isinstance(error, TimeoutError)
             self._count(endpoint, variant, started, 503)
             return _error(
                 503,

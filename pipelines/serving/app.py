@@ -141,12 +141,10 @@ class ModelServer:
     def use(self, model: Model | None, lookup: Lookup | None = None) -> None:
         """Serve another model from the next request on; requests that have begun are answered by the one before.
 
-        To be called where requests are answered (in the event loop), with a model that is loaded: see ``ready``.
+        To be called where requests are answered (in the event loop), with a model that is loaded: see
+        ``worker.prepared``.
         """
-        made = None
-        if model is not None:
-            model.engine.start()
-            made = Served(model, lookup, self.metrics)
+        made = Served(model, lookup, self.metrics) if model is not None else None
         with self._swapping:
             before, self._served = self._served, made
             if before is not None:
@@ -247,9 +245,11 @@ class ModelServer:
                 status, content = 200, orjson.dumps(answer, option=_DUMP)
                 if capture is not None:
                     capture.add("application/json", body, content)
-            tell(status, content, served.headers)
-            served.requests -= 1
-            served.close_if_idle()
+            try:
+                tell(status, content, served.headers)
+            finally:
+                served.requests -= 1
+                served.close_if_idle()
             ended = perf_counter()
             marks = (("decode", began, decoded), ("predict", decoded, computed), ("encode", computed, ended))
             self.metrics.answered("/invocations", status, model.version, ended - began, marks)

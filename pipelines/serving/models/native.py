@@ -59,7 +59,8 @@ class Native(Engine):
             NativeError: It can't be loaded, or runs its own code and can't be sandboxed here.
         """
         with self._lock:
-            self._start()
+            if self._channel is None:
+                self._start()
 
     def close(self) -> None:
         """End the process."""

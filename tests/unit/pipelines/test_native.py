@@ -22,11 +22,13 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from pipelines.serving.app import ModelServer
 from pipelines.serving.explaining.explain import explain
 from pipelines.serving.models import isolation, native
 from pipelines.serving.models.bundle import Model, made
 from pipelines.serving.models.native import NativeError
 from pipelines.serving.models.rows import Rows
+from pipelines.serving.worker import prepared
 from spec.errors import GroundplanError
 from tests.models import exported, predict, served
 
@@ -252,3 +254,19 @@ def test_with_leave_a_pickle_is_served_too() -> None:
         assert np.allclose(
             model.answers(Rows.of({name: X[name].tolist() for name in X})).beside, pipeline.predict_proba(X)
         )
+
+
+def test_a_process_is_started_once_and_ends_when_another_model_is_used() -> None:
+    estimator = NearestCentroid().fit(X, np.where(SIGNAL > 0, "yes", "no"))
+    with running(served(estimator, X)) as model:
+        assert isinstance(model.engine, native.Native)
+        prepared(model)
+        process = model.engine._process
+        assert process is not None and process.poll() is None
+        server = ModelServer(None)
+        server.use(model)
+        with server.taken() as taken:
+            assert taken is not None and model.engine._process is process, "loaded before, and not again"
+            server.use(None)
+            assert process.poll() is None, "a call from another thread is still on its way"
+        assert process.poll() is not None and model.engine._process is None

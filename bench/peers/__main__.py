@@ -5,11 +5,14 @@ Environments are created once, under ``.groundplan/peers``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +110,11 @@ def main() -> None:
 
 
 def _median(url: str, body: Path) -> float:
+    for _ in range(300):  # a server may listen before it has its model
+        request = urllib.request.Request(url, body.read_bytes(), {"content-type": "application/json"})
+        with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20):
+            break
+        time.sleep(0.1)
     found = [measured(url, body, CONNECTIONS, SECONDS) for _ in range(ROUNDS)]
     failed = next((item["failure"] for item in found if item["failed"]), "")
     if failed:

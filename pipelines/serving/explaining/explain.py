@@ -90,38 +90,39 @@ def _explained(model: Model, given: Rows, answers: Answers, place: int, row: dic
     prediction = answers.predictions[place]
     explains, output = _output(model, prediction)
     item: dict[str, Any] = {"prediction": prediction, "explains": explains}
-    found, method = _values(model, given, place, row, prediction, output)
+    own = np.ravel(np.asarray(output(Rows.of({name: [value] for name, value in row.items()})), dtype=float))
+    found, method = _values(model, given, place, row, prediction, output, own)
     item |= {"base_value": _told(model, found.base), "shap_values": _by_column(model, found.values), "method": method}
     if found.errors is not None:
         item["standard_errors"] = _by_column(model, found.errors)
     if model.output:
-        item[model.output] = _told(model, np.ravel(np.asarray(output(Rows.of({n: [v] for n, v in row.items()})))))
+        item[model.output] = _told(model, own)
     if not model.targets:
         item["reasons"] = reasons(model, row, item)
     return item
 
 
 def _values(
-    model: Model, given: Rows, place: int, row: dict[str, Any], prediction: Any, output: Output
+    model: Model, given: Rows, place: int, row: dict[str, Any], prediction: Any, output: Output, own: Any
 ) -> tuple[Values, str]:
-    """The values of a row, by the first way that is right for the model."""
+    """The values of a row, by the first way that is right for the model.
+
+    Args:
+        own: The row's output, which they must add up to; [1] or [targets].
+    """
     exact = exactly(model)
     if exact is not None:
         with contextlib.suppress(NotExactError):
             of = model.classes.index(prediction) if model.classes else 0
             values = exact.values(given, place, of)
-            (served,) = np.ravel(
-                np.asarray(output(Rows.of({name: [value] for name, value in row.items()})), dtype=float)
-            )
             # What else the graph adds may be nothing for the background rows, which the model was trained on.
-            if abs(exact.base[of] + values.sum() - served) <= _CLOSE * max(exact.spread, abs(float(served))):
+            if abs(exact.base[of] + values.sum() - own[0]) <= _CLOSE * max(exact.spread, abs(own[0])):
                 return Values(exact.base[of : of + 1], values[:, None]), METHOD
     game = Game(row, model.background, output)
     if isinstance(model.engine, Onnx) and model.engine.is_linear and model.output != "probability":
         found = game.additive()
-        whole = game.gets(np.ones((1, len(row)), dtype=bool))[0]
         scale = max(float(np.abs(found.values).max()), 1e-9)
-        if np.abs(found.base + found.values.sum(axis=0) - whole).max() <= _CLOSE * scale:
+        if np.abs(found.base + found.values.sum(axis=0) - own).max() <= _CLOSE * scale:
             return found, ADDITIVE
     if model.engine.quick and game.rows_of_all <= MOST_ROWS:
         return game.played_out(), PLAYED_OUT

@@ -14,7 +14,6 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from components.cluster.cluster import Cluster
 from components.cluster.karpenter import GPU_TAINT
 from components.cluster.workloads import (
-    RESTRICTED_CONTAINER,
     RESTRICTED_POD,
     SCRATCH,
     container,
@@ -27,6 +26,7 @@ from components.foundation.base import Component, Scope
 from components.models.endpoint import endpoint_name
 
 NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
+POLL_S, DRAIN_S = 30, 25  # for a newer version, and for requests that have begun
 TRITON_VERSION = "25.08-py3"
 
 
@@ -50,8 +50,7 @@ class ClusterModelsArgs(Args):
     """Args:
     models: By name.
     image_uri: The platform's image; it reads the model from where the pipeline publishes it.
-    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, to which KServe passes the files at
-        startup, ``<model>/triton/``.
+    model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, the repository ``<model>/triton/``.
     triton_image: Repository of Triton's image; the tag is added.
     """
 
@@ -138,21 +137,32 @@ class ClusterModels(Component):
         )
 
     def _triton(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
-        """https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/triton."""
+        """Triton reads the repository that the pipeline publishes, and looks for a newer version again and again.
+
+        KServe's own server for Triton copies the repository once, when a pod starts, and would never serve another.
+        """
         gpu = {"nvidia.com/gpu": "1"}
+        sized = {"requests": {"cpu": "2", "memory": "4Gi", **gpu}, "limits": {"cpu": "4", "memory": "8Gi", **gpu}}
+        command = [
+            "tritonserver",
+            f"--model-repository=s3://{self._args.model_bucket}/{model}/triton",
+            "--model-control-mode=poll",
+            f"--repository-poll-secs={POLL_S}",
+            f"--http-port={PORT}",
+            f"--exit-timeout-secs={DRAIN_S}",
+        ]
+        server = container(
+            "kserve-container",
+            f"{self._args.triton_image}:{TRITON_VERSION}",
+            command,
+            sized,
+            env=environment(AWS_DEFAULT_REGION=self.scope.region),
+            ports=[{"containerPort": PORT, "protocol": "TCP"}],
+            readinessProbe={"httpGet": {"path": "/v2/health/ready", "port": PORT}},
+        )
         return {
             **self._pod(wanted.min_replicas, wanted.max_replicas),
-            "triton": {
-                "image": f"{self._args.triton_image}:{TRITON_VERSION}",
-                "storageUri": f"s3://{self._args.model_bucket}/{model}/triton",
-                "protocolVersion": "v2",
-                "resources": {
-                    "requests": {"cpu": "2", "memory": "4Gi", **gpu},
-                    "limits": {"cpu": "4", "memory": "8Gi", **gpu},
-                },
-                "securityContext": RESTRICTED_CONTAINER,
-                "ports": [{"containerPort": 8000, "protocol": "TCP"}],
-            },
+            "containers": [server],
             # Spot has the greater weight; a replica that finds no spot node starts on demand.
             "tolerations": [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}],
             "nodeSelector": {"kubernetes.io/arch": "amd64"},

@@ -118,7 +118,7 @@ def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str
             where="MLFLOW_TRACKING_URI",
             fix="set it to the stack's server",
         )
-    with _stack(home, path, outputs, "person.forget") as context:
+    with on_stack(home, path, outputs, "person.forget") as context:
         return forget(context, subject, identity)
 
 
@@ -126,7 +126,7 @@ def run_dead_letters(home: Home, path: Path, topic: str, outputs: str = "") -> l
     """Dead letters of one topic that a model reads."""
     from pipelines.data import dead_letters
 
-    with _stack(home, path, outputs, "person.dead-letters") as context:
+    with on_stack(home, path, outputs, "person.dead-letters") as context:
         return list(dead_letters.shown(context, topic))
 
 
@@ -134,7 +134,7 @@ def run_replay(home: Home, path: Path, topic: str, reason: str, outputs: str = "
     """Send a topic's dead letters to it again; returns the result."""
     from pipelines.data import dead_letters
 
-    with _stack(home, path, outputs, "person.replay") as context:
+    with on_stack(home, path, outputs, "person.replay") as context:
         return dead_letters.replay(context, topic, reason)
 
 
@@ -142,7 +142,7 @@ def run_quarantine(home: Home, path: Path, topic: str, outputs: str = "") -> lis
     """What waits in quarantine of one topic that a model reads."""
     from pipelines.data import quarantine
 
-    with _stack(home, path, outputs, "person.quarantine") as context:
+    with on_stack(home, path, outputs, "person.quarantine") as context:
         return list(quarantine.held(context, _contract(context, topic)))
 
 
@@ -154,7 +154,7 @@ def run_decide(
     from pipelines.steps.signoff import check_identity
 
     check_identity(identity)
-    with _stack(home, path, outputs, "person.decide") as context:
+    with on_stack(home, path, outputs, "person.decide") as context:
         decide = {"release": quarantine.release, "discard": quarantine.discard}[decision]
         return decide(context, _contract(context, topic), fields, identity, reason)
 
@@ -185,17 +185,17 @@ def _context(home: Home, path: Path, name: str = "") -> Context:
 
 
 @contextmanager
-def _stack(home: Home, path: Path, outputs: str, caller: str) -> Iterator[Context]:
+def on_stack(home: Home, path: Path, outputs: str, caller: str, name: str = "") -> Iterator[Context]:
     """A context on the running local platform; or on the stack whose outputs are named, with the caller's
     credentials.
     """
     if not outputs:
         with inside(home, caller):
-            yield _context(home, path)
+            yield _context(home, path, name)
         return
     found = read(outputs)
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
-    yield Context(found, load_definition(path), new_run(), home.reports)
+    yield Context(found, load_definition(path, name), new_run(), home.reports)
 
 
 @contextmanager

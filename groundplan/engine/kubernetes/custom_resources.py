@@ -150,19 +150,23 @@ class Extension(_Object):
     tolerations: list[dict[str, Any]] = []
 
 
-class TritonModel(_Object):
-    """V1beta1TritonSpec: a container with an address of the model."""
+class ModelFormat(_Object):
+    name: str
+    version: str | None = None
 
-    image: str
-    storageUri: str
-    protocolVersion: Literal["v1", "v2"]
+
+class ModelSpec(_Object):
+    """What KServe's own servers serve."""
+
+    modelFormat: ModelFormat
+    storageUri: Annotated[str, StringConstraints(pattern=r"^(s3|gs|https?|pvc|hf|oci)://")]
+    protocolVersion: Literal["v1", "v2", "grpc-v1", "grpc-v2"]
+    runtime: str | None = None
     resources: dict[str, Labels]
-    securityContext: dict[str, Any]
-    ports: list[dict[str, Any]]
 
 
 class Predictor(Extension):
-    triton: TritonModel | None = None
+    model: ModelSpec | None = None
 
 
 class InferenceServiceSpec(_Object):

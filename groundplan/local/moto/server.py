@@ -6,6 +6,7 @@
   request is one period.)
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
+- KMS signs a digest (``MessageType=DIGEST``) with RSA as it is, instead of hashing it again.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
 """
@@ -36,6 +37,32 @@ def complete_moto() -> None:
     _add_update_endpoint()
     _evaluate_alarms()
     _allow_plain_http()
+    sign_digests()
+
+
+def sign_digests() -> None:
+    """KMS's Sign and Verify of digests by RSA keys."""
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+    from moto.kms.responses import KmsResponse
+    from moto.kms.utils import RSAPrivateKey
+
+    name = "_RSAPrivateKey__padding_and_hash_algorithm"
+    chosen, digest = getattr(RSAPrivateKey, name), threading.local()
+
+    def padding_and_hash(self: Any, algorithm: str) -> tuple[Any, Any]:
+        padding, hashed = chosen(self, algorithm)
+        return padding, Prehashed(hashed) if getattr(digest, "given", False) else hashed
+
+    def told(operation: Any) -> Any:
+        def answer(self: Any) -> Any:
+            digest.given = self._get_param("MessageType") == "DIGEST"
+            return operation(self)
+
+        return answer
+
+    setattr(RSAPrivateKey, name, padding_and_hash)
+    for operation in ("sign", "verify"):
+        setattr(KmsResponse, operation, told(getattr(KmsResponse, operation)))
 
 
 class _Revision:

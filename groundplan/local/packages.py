@@ -1,0 +1,137 @@
+"""Bundles of a registered version, for where it runs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from groundplan.local.experiments import on_stack
+from groundplan.local.home import Home
+from spec.errors import GroundplanError, UsageError
+
+if TYPE_CHECKING:
+    from pipelines.targets.served import Served, Stack
+
+README = "README.txt"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A bundle that was written.
+
+    Attributes:
+        files: Sizes in bytes, by name.
+        steps: The commands that bring it to where it runs.
+        signed: Whether its manifest is.
+    """
+
+    model: str
+    version: str
+    folder: Path
+    files: dict[str, int]
+    steps: list[str]
+    signed: bool
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {**self.__dict__, "folder": str(self.folder)}
+
+
+def run_package(
+    home: Home,
+    path: Path,
+    target: str,
+    *,
+    name: str = "",
+    version: str = "",
+    to: str = "",
+    sign: str = "",
+    outputs: str = "",
+) -> Packaged:
+    """Write the bundle of one version.
+
+    Args:
+        name: The model's name, instead of its own.
+        version: For example v1.2.0; by default the one that is served.
+        to: The folder. By default ``build/MODEL/TARGET``.
+        sign: A key, see ``pipelines.targets.signing``.
+        outputs: Those of a stack on AWS; by default the local platform's.
+
+    Raises:
+        UsageError: There is no such target, or the folder contains something else.
+        GroundplanError: There is no such version, or the model can't run there.
+    """
+    from pipelines.targets.signing import signer
+    from pipelines.targets.targets import ON_DEVICES, TARGETS, bundle, steps
+
+    if target not in TARGETS:
+        raise UsageError(f"no target {target!r}", where="--target", fix=f"one of: {', '.join(TARGETS)}")
+    if sign and target not in ON_DEVICES:
+        raise UsageError(
+            f"{target} has no signature", where="--sign", fix=f"only devices check one: {', '.join(ON_DEVICES)}"
+        )
+    with on_stack(home, path, outputs, "person.package", name) as context:
+        folder = Path(to) if to else home.root / "build" / context.model / target
+        _check(folder)
+        served = _registered(context.model, version)
+        stack = _stack(context.outputs, context.model)
+        files = bundle(target, served, stack, signer(sign) if sign else None)
+        told = steps(target, served, stack)
+    shutil.rmtree(folder, ignore_errors=True)
+    for file, content in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+    sizes = {file: len(content) for file, content in files.items()}
+    return Packaged(served.name, served.version, folder, sizes, told, bool(sign))
+
+
+def _check(folder: Path) -> None:
+    """That nothing but an older bundle would be replaced."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / README).is_file()):
+        raise UsageError("contains something other than a bundle", where=str(folder), fix="name an empty folder: --to")
+
+
+def _registered(model: str, version: str) -> Served:
+    from pipelines.targets.served import Served
+    from pipelines.tracking import use_mlflow
+
+    mlflow = use_mlflow()
+    client = mlflow.MlflowClient()
+    try:
+        known = client.get_model_version_by_alias(model, version.replace(".", "-") if version else "champion")
+    except mlflow.MlflowException:
+        what = f"has no version {version}" if version else "has no version that is served"
+        raise GroundplanError(f"{model} {what}", where="the model registry", fix="groundplan status") from None
+    told = {"run_id": known.run_id} | {
+        key: value
+        for key, value in known.tags.items()
+        if key in ("dataset_digest", "training_digest", "code_version", "pipeline_run")
+    }
+    made_at = datetime.fromtimestamp(known.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=known.run_id, artifact_path="groundplan/candidate", dst_path=folder
+        )
+        return Served.of(Path(path), known.tags["version"], told, made_at)
+
+
+def _stack(outputs: Any, model: str) -> Stack:
+    from pipelines.targets.served import Stack
+
+    endpoint = outputs.endpoints.get(model)
+    return Stack(
+        name=f"{outputs.project}-{outputs.stack}",
+        region=outputs.region,
+        role_arn=outputs.role_arns["serving"],
+        image_uri=outputs.image_uri,
+        bucket=outputs.buckets["models"],
+        key_arn=outputs.key_arns.get("models", ""),
+        min_instances=endpoint.min_instances if endpoint else 1,
+        max_instances=endpoint.max_instances if endpoint else 20,
+        subnet_ids=outputs.network.subnet_ids,
+        security_group_ids=(outputs.network.security_group_id,),
+    )

@@ -1,0 +1,92 @@
+"""Requests to SageMaker's own API, each a file for ``aws sagemaker ... --cli-input-json``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipelines.serving.models.bundle import package
+from pipelines.targets.served import Files, Served, Stack
+from spec.names import short_name
+
+INSTANCE_TYPE, SERVERLESS_MEMORY_MB = "ml.c5.large", 2048
+NAME_LIMIT = 63
+
+
+def real_time(served: Served, stack: Stack) -> Files:
+    """An endpoint on instances that always run."""
+    return _endpoint(
+        served, stack, {"InstanceType": INSTANCE_TYPE, "InitialInstanceCount": stack.min_instances}, key=stack.key_arn
+    )
+
+
+def serverless(served: Served, stack: Stack) -> Files:
+    """An endpoint that runs only while it answers: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html."""
+    limits = {"MemorySizeInMB": SERVERLESS_MEMORY_MB, "MaxConcurrency": max(1, min(stack.max_instances, 200))}
+    return _endpoint(served, stack, {"ServerlessConfig": limits}, network=False)
+
+
+def batch(served: Served, stack: Stack) -> Files:
+    """A transform job over files of JSON lines, each a request as the endpoint takes it."""
+    name, files = _model(served, stack)
+    job = {
+        "TransformJobName": name,
+        "ModelName": name,
+        "BatchStrategy": "SingleRecord",
+        "TransformInput": {
+            "DataSource": {
+                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{stack.bucket}/batch/{served.name}/in/"}
+            },
+            "ContentType": "application/json",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {
+            "S3OutputPath": f"s3://{stack.bucket}/batch/{served.name}/out/",
+            "AssembleWith": "Line",
+            "KmsKeyId": stack.key_arn,
+        },
+        "TransformResources": {
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 1,
+            "VolumeKmsKeyId": stack.key_arn,
+        },
+        "Tags": _tags(served),
+    }
+    return {**files, "create-transform-job.json": _json(job)}
+
+
+def _endpoint(served: Served, stack: Stack, how: dict[str, Any], *, key: str = "", network: bool = True) -> Files:
+    name, files = _model(served, stack, network=network)
+    variant = {"VariantName": "champion", "ModelName": name, "InitialVariantWeight": 1.0, **how}
+    config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": _tags(served)}
+    endpoint = short_name(f"{stack.name}-{served.name}", NAME_LIMIT)
+    return {
+        **files,
+        "create-endpoint-config.json": _json({**config, **({"KmsKeyId": key} if key else {})}),
+        "create-endpoint.json": _json({"EndpointName": endpoint, "EndpointConfigName": name, "Tags": _tags(served)}),
+    }
+
+
+def _model(served: Served, stack: Stack, *, network: bool = True) -> tuple[str, Files]:
+    name = short_name(f"{stack.name}-{served.name}-{served.version.replace('.', '-')}", NAME_LIMIT)
+    model: dict[str, Any] = {
+        "ModelName": name,
+        "ExecutionRoleArn": stack.role_arn,
+        "PrimaryContainer": {
+            "Image": stack.image_uri,
+            "ModelDataUrl": f"s3://{stack.bucket}/{served.name}/packages/{served.version}/model.tar.gz",
+            "Environment": {"GROUNDPLAN_MODEL": served.name, "AWS_DEFAULT_REGION": stack.region},
+        },
+        "Tags": _tags(served),
+    }
+    if network and stack.subnet_ids:
+        model["VpcConfig"] = {"Subnets": list(stack.subnet_ids), "SecurityGroupIds": list(stack.security_group_ids)}
+    return name, {"model.tar.gz": package(served.files), "create-model.json": _json(model)}
+
+
+def _tags(served: Served) -> list[dict[str, str]]:
+    return [{"Key": "Model", "Value": served.name}, {"Key": "Version", "Value": served.version}]
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode()

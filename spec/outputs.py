@@ -36,6 +36,7 @@ class EndpointOutputs(_Contract):
         topology: realtime, serverless, batch, cluster, cluster-gpu or edge.
         max_instances: For serverless, the most concurrent requests.
         canary_percent: Share of traffic that a new version gets at first; 0 where there is one version at a time.
+        signing_key: Alias of the KMS key that signs what devices run; empty where there are none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class EndpointOutputs(_Contract):
     min_instances: int
     max_instances: int
     canary_percent: int
+    signing_key: str = ""
 
 
 class CatalogOutputs(_Contract):

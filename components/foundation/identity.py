@@ -38,6 +38,7 @@ class IdentityArgs(Args):
     key_arns: KMS key ARN by data class.
     online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
     boundary_arn: Permission boundary of every role.
+    signs_bundles: Whether there are devices, for which the pipeline signs.
     """
 
     bucket_arns: dict[Zone, str]
@@ -45,6 +46,7 @@ class IdentityArgs(Args):
     key_arns: dict[DataClass, pulumi.Output[str]]
     online_table_arn: str
     boundary_arn: pulumi.Input[str]
+    signs_bundles: bool = False
 
 
 class Identity(Component):
@@ -204,6 +206,7 @@ class Identity(Component):
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             ),
             metrics,
+            *([self._signs_bundles()] if args.signs_bundles else []),
         ]
         jobs = [  # SageMaker jobs, one for each step
             Statement(
@@ -308,4 +311,13 @@ class Identity(Component):
             ("kms:CreateGrant",),
             tuple(self._args.key_arns[c] for c in classes),
             conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        )
+
+    def _signs_bundles(self) -> Statement:
+        """The keys are created after the roles: they are known by their aliases."""
+        scope = self.scope
+        return Statement(
+            ("kms:Sign", "kms:GetPublicKey"),
+            (f"arn:aws:kms:{scope.region}:{scope.account_id}:key/*",),
+            conditions={"ForAnyValue:StringLike": {"kms:ResourceAliases": f"alias/{scope.name('edge')}-*"}},
         )

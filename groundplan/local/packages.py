@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,12 @@ def run_package(
         raise UsageError(
             f"{target} has no signature", where="--sign", fix=f"only devices check one: {', '.join(ON_DEVICES)}"
         )
+    if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UsageError(
+            "without MLflow there is no registry to read",
+            where="MLFLOW_TRACKING_URI",
+            fix="set it to the stack's server",
+        )
     with on_stack(home, path, outputs, "person.package", name) as context:
         folder = Path(to) if to else home.root / "build" / context.model / target
         _check(folder)
@@ -96,7 +102,7 @@ def _check(folder: Path) -> None:
 
 
 def _registered(model: str, version: str) -> Served:
-    from pipelines.targets.served import Served
+    from pipelines.targets.served import Served, now
     from pipelines.tracking import use_mlflow
 
     mlflow = use_mlflow()
@@ -111,12 +117,11 @@ def _registered(model: str, version: str) -> Served:
         for key, value in known.tags.items()
         if key in ("dataset_digest", "training_digest", "code_version", "pipeline_run")
     }
-    made_at = datetime.fromtimestamp(known.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with TemporaryDirectory() as folder:
         path = mlflow.artifacts.download_artifacts(
             run_id=known.run_id, artifact_path="groundplan/candidate", dst_path=folder
         )
-        return Served.of(Path(path), known.tags["version"], told, made_at)
+        return Served.of(Path(path), known.tags["version"], told, now())
 
 
 def _stack(outputs: Any, model: str) -> Stack:

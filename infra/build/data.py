@@ -102,6 +102,7 @@ def build_data(given: Given, base: Foundation) -> Data:
                 key_arns=keys,
                 online_table_arn=features.arn_pattern,
                 boundary_arn=base.boundary.arn,
+                signs_bundles=any(serving.topology == "edge" for serving in plan.serving.values()),
             ),
         ),
         kafka=_streaming(given, base),

@@ -22,11 +22,13 @@ class Models:
 
     Attributes:
         endpoints: SageMaker endpoints, by model.
+        signing_keys: Aliases of the keys that sign devices' bundles, by model.
     """
 
     image: Image
     monitoring: Monitoring
     endpoints: dict[str, Endpoint]
+    signing_keys: dict[str, str]
 
 
 def build_models(given: Given, base: Foundation, data: Data) -> Models:
@@ -66,6 +68,7 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
         ),
     )
     endpoints: dict[str, Endpoint] = {}
+    signing_keys: dict[str, str] = {}
     for model, serving in plan.serving.items():
         if serving.topology in ON_SAGEMAKER:
             endpoints[model] = _endpoint(given, base, data, image, monitoring, model)
@@ -86,12 +89,13 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
                 ),
             )
         elif serving.topology == "edge":
-            Edge(
+            edge = Edge(
                 f"edge-{model}",
                 scope,
                 EdgeArgs(model=model, bucket_arn=data.lake.arns[Zone.MODELS], key_arn=base.keys[DataClass.MODELS]),
             )
-    return Models(image=image, monitoring=monitoring, endpoints=endpoints)
+            signing_keys[model] = edge.signing_key
+    return Models(image=image, monitoring=monitoring, endpoints=endpoints, signing_keys=signing_keys)
 
 
 def _alarms(given: Given, name: str) -> ModelAlarms:

@@ -56,6 +56,7 @@ def outputs(
                 "min_instances": serving.min_instances,
                 "max_instances": serving.max_instances,
                 "canary_percent": serving.canary_percent,
+                "signing_key": models.signing_keys.get(model, ""),
             }
             for model, serving in plan.serving.items()
         },

@@ -13,6 +13,8 @@ from pipelines.serving.models.bundle import description, files_of, load, package
 from pipelines.steps import canary
 from pipelines.steps.canary import Loss, Observed
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
+from pipelines.targets import triton
+from pipelines.targets.served import Served, now
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, each_row, load_labelled
 from spec.errors import GroundplanError
@@ -187,8 +189,8 @@ def _publish(
 ) -> dict[str, Any]:
     """Where there is one version at a time: compare in this process, then publish the new one.
 
-    A serverless endpoint gets a new configuration; batch jobs, the cluster and devices read
-    ``<model>/current/``, and Triton ``<model>/triton/``
+    A serverless endpoint gets a new configuration; batch jobs and the cluster read ``<model>/current/``, devices
+    ``<model>/device/``, and Triton the repository ``<model>/triton/``, where each version has a folder of its own
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
 
     Raises:
@@ -231,9 +233,25 @@ def _publish(
         endpoint.predict(holdout.records(), CHAMPION)
     _put_current(context, files)
     if endpoint.settings.topology == "cluster-gpu":
-        context.put("models", f"{context.model}/triton/{context.model}/1/model.onnx", files["model.onnx"])
+        number = int(context.result("register")["registry_version"])
+        repository = triton.repository(description(path / "candidate"), files["model.onnx"], context.model, number)
+        for name, content in repository.items():
+            context.put("models", f"{context.model}/triton/{name}", content)
+    if endpoint.settings.topology == "edge":
+        served = Served(files, version, {"run_id": experiment["run_id"], "pipeline_run": context.run}, now())
+        _publish_to_devices(context, served, endpoint.settings.signing_key)
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
+
+
+def _publish_to_devices(context: Context, served: Served, key: str) -> None:
+    """Store a device's bundle; the manifest comes last, so that no device reads one whose files are missing."""
+    from pipelines.targets.device import ort
+    from pipelines.targets.signing import signer
+
+    files = ort(served, signer(key) if key else None)
+    for name in sorted(files, key=lambda name: name.startswith("manifest")):
+        context.put("models", f"{context.model}/device/{name}", files[name])
 
 
 def _put_current(context: Context, files: dict[str, bytes]) -> None:

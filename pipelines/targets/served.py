@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Served:
     Attributes:
         files: As the model server reads them: ``model.json``, ``background.json``, and the model's own.
         told: About its origin: ``run_id``, ``dataset_digest``, ``approved_by``, as far as they are known.
-        made_at: When this version was registered, ISO 8601 in UTC.
+        made_at: When it is bundled, as ``now`` writes it: devices take nothing that was made before what they have.
     """
 
     files: Files
@@ -92,6 +93,11 @@ class Stack:
 Build = Callable[[Served, Stack], Files]
 
 
+def now() -> str:
+    """ISO 8601 in UTC, in whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def digests(files: Files) -> dict[str, dict[str, Any]]:
     """Of each file, its SHA-256 and its size in bytes."""
     return {
@@ -107,11 +113,16 @@ def largest_difference(wanted: Answers, given: Answers) -> float:
     import numpy as np
 
     if wanted.beside is not None and given.beside is not None:
-        return float(np.abs(np.asarray(wanted.beside, float) - np.asarray(given.beside, float)).max(initial=0.0))
+        return _most(np.asarray(wanted.beside, float) - np.asarray(given.beside, float))
     try:
         one, two = (np.asarray(answers.predictions, dtype=float) for answers in (wanted, given))
     except ValueError:  # classes that are texts
         different = [mine != theirs for mine, theirs in zip(wanted.predictions, given.predictions, strict=True)]
-        return sum(different) / max(len(different), 1)
-    spread = max(float(np.ptp(one)), 1e-6)
-    return float(np.abs(one - two).max(initial=0.0)) / spread
+        return sum(map(bool, different)) / max(len(different), 1)
+    return _most(one - two) / max(float(np.ptp(one)), 1e-6)
+
+
+def _most(differences: Any) -> float:
+    import numpy as np
+
+    return float(np.abs(differences).max(initial=0.0))

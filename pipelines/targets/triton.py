@@ -25,11 +25,15 @@ def build(served: Served, stack: Stack) -> Files:
     return repository(served.described, served.graph("triton"), served.name) | _twin(served)
 
 
-def repository(described: dict[str, Any], graph: bytes, name: str) -> Files:
-    """The graph and its configuration."""
+def repository(described: dict[str, Any], graph: bytes, name: str, number: int = 1) -> Files:
+    """The graph and its configuration.
+
+    Args:
+        number: Of the version: Triton serves the highest one.
+    """
     return {
         f"{name}/config.pbtxt": configuration(described, graph, name, "onnxruntime"),
-        f"{name}/1/model.onnx": graph,
+        f"{name}/{number}/model.onnx": graph,
     }
 
 

@@ -109,12 +109,20 @@ def test_a_version_is_published_where_it_is_read_and_a_worse_one_is_not(topology
     assert current(context) >= {
         f"current/{name}" for name in ("model.onnx", "model.json", "background.json", "model.tar.gz")
     }
-    assert (f"triton/{context.model}/1/model.onnx" in current(context)) == (topology == "cluster-gpu")
+    triton = f"triton/{context.model}"
+    assert (current(context) >= {f"{triton}/1/model.onnx", f"{triton}/config.pbtxt"}) == (topology == "cluster-gpu")
+    assert (current(context) >= {f"device/{name}" for name in ("model.ort", "manifest.json", "predict.py")}) == (
+        topology == "edge"
+    )
     with pytest.raises(GroundplanError, match=r"v2\.0\.0 was not published: on the same 60 rows its error is"):
         publish(topology, "v2.0.0", noise=20.0)
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
     publish(topology, "v3.0.0")
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v3.0.0"
+    if topology == "cluster-gpu":
+        assert len([name for name in current(context) if name.endswith("/model.onnx") and name.startswith(triton)]) == 2
+    if topology == "edge":
+        assert json.loads(context.get("models", f"{context.model}/device/manifest.json"))["version"] == "v3.0.0"
 
 
 def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: Any) -> None:

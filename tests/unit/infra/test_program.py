@@ -248,9 +248,10 @@ def test_each_way_of_serving_makes_what_it_needs() -> None:
     }
     assert set(services) == {"gpu", "quick"}
     assert (
-        services["gpu"]["predictor"]["triton"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        services["gpu"]["predictor"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
         and "explainer" in services["gpu"]
     )
+    assert "--model-control-mode=poll" in services["gpu"]["predictor"]["containers"][0]["command"]
     variables = {item["name"]: item["value"] for item in services["quick"]["predictor"]["containers"][0]["env"]}
     assert variables["GROUNDPLAN_PUBLISHED"].endswith("/quick/current/model.tar.gz")
     assert {chart.document["name"] for chart in collect(found)[1]} >= {"kserve", "knative-operator"}

@@ -84,10 +84,11 @@ class _Request:
         route: Its path, without the names in it: how metrics are grouped.
         marks: Name, begin and end of each stage, in seconds of ``perf_counter``.
         rows: How many it has.
+        age_s: Of the oldest feature that was looked up for it, in seconds.
         allowed: The path's method, where it is another one.
     """
 
-    __slots__ = ("allowed", "alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
+    __slots__ = ("age_s", "allowed", "alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
 
     def __init__(self, scope: dict[str, Any], began: float) -> None:
         self.method: str = scope["method"]
@@ -97,6 +98,7 @@ class _Request:
         state = scope.get("state")
         self.alone = state is not None and len(state[OTHERS]) < 2
         self.route, self.body, self.rows, self.allowed = "other", b"", 0, ""
+        self.age_s: float | None = None
         self.marks: list[tuple[str, float, float]] = []
 
     @property
@@ -323,6 +325,8 @@ class ModelServer:
         answered = perf_counter()
         answer = document(served.model, found)
         answer["model_version"] = served.model.version
+        if request.age_s is not None:
+            answer["feature_age_seconds"] = round(request.age_s, 3)
         body = orjson.dumps(answer, option=_DUMP)
         request.marks += [("predict", began, answered), ("encode", answered, perf_counter())]
         if self.capture is not None:
@@ -337,7 +341,9 @@ class ModelServer:
         decoded = perf_counter()
         request.marks.append(("decode", began, decoded))
         if isinstance(rows, Entities):  # the network takes milliseconds; the loop continues to answer others
-            rows = await self._in_thread(looked_up, served.model, rows, served.lookup)
+            rows, request.age_s = await self._in_thread(looked_up, served.model, rows, served.lookup)
+            if request.age_s is not None:
+                self.metrics.feature_age.observe(request.age_s)
             request.marks.append(("features", decoded, perf_counter()))
         request.rows = len(rows)
         return rows
@@ -348,7 +354,10 @@ class ModelServer:
         began = perf_counter()
         found = await self._in_thread(explain, served.model, rows, params_of(request.content_type, request.body))
         request.marks.append(("explain", began, perf_counter()))
-        return 200, orjson.dumps({"explanations": found, "model_version": served.model.version}, option=_DUMP), [_JSON]
+        answer = {"explanations": found, "model_version": served.model.version}
+        if request.age_s is not None:
+            answer["feature_age_seconds"] = round(request.age_s, 3)
+        return 200, orjson.dumps(answer, option=_DUMP), [_JSON]
 
     async def _of_models(self, served: Served | None, request: _Request, receive: Receive) -> Reply:
         """``/v2/models/NAME[/versions/VERSION][/ready|/infer]``."""

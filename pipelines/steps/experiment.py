@@ -200,14 +200,25 @@ def _units(context: Context) -> dict[str, str]:
 
 
 def _entity(context: Context, columns: set[str]) -> dict[str, Any]:
-    """Where the server finds a row's features by its key; nothing where a column is in no view."""
+    """Where the server finds a row's features by its key, and for how long they count; nothing where a column is in no
+    view.
+    """
     views = context.definition.views
     if not views or not columns <= set(_feature_names(context)) or len({view.key for view in views}) > 1:
         return {}
-    tables = {
-        context.outputs.online_tables[view.name]: [name for name in view.features if name in columns] for view in views
+    tables = context.outputs.online_tables
+    read = [(view, names) for view in views if (names := [name for name in view.features if name in columns])]
+    ages = {tables[view.name]: view.ttl_days * 86_400 for view, _ in read if view.ttl_days}
+    objectives = context.outputs.models.get(context.model)
+    cached_s = min((objectives.feature_cache_seconds if objectives else 0.0), *ages.values(), float("inf"))
+    replayed = context.definition.recording and context.definition.features
+    return {
+        "key": views[0].key,
+        "tables": {tables[view.name]: names for view, names in read},
+        **({"max_age_s": ages} if ages else {}),
+        **({"cache_s": cached_s} if cached_s else {}),
+        **({"as_of": context.result("features")["now"]} if replayed else {}),
     }
-    return {"key": views[0].key, "tables": {table: names for table, names in tables.items() if names}}
 
 
 def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled, folder: Path) -> dict[str, Any]:

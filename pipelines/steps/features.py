@@ -69,6 +69,7 @@ def materialize(context: Context) -> dict[str, Any]:
         "service": service_name(context.model),
         "training_set": training,
         "sample_key": _newest_key(views, tables, now),
+        "now": now.isoformat(),
     }
 
 

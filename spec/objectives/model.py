@@ -287,6 +287,15 @@ class ModelObjectives(Objective):
         ),
     )
     requests_per_second: Rate = Field(description="The rate of requests to it.")
+    feature_cache_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=86_400,
+        description=(
+            "Seconds for which a server may use features that it has read from the online store, at most the view's"
+            " ttl_days; 0 for none. Decides whether requests by key read the store each time."
+        ),
+    )
     retraining: Retraining = Field(description="How often it is retrained, and how fast.")
     quality: Quality = Field(description="The worst quality that may be served.")
     drift_share: float = Field(

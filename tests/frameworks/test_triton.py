@@ -173,7 +173,9 @@ def test_a_newer_version_replaces_the_one_before_without_a_lost_request(
             client = triton.InferenceServerClient(address)
             while not done.is_set():
                 try:
-                    versions.append(client.infer("forest-python", asked(described, rows)).get_response()["model_version"])
+                    versions.append(
+                        client.infer("forest-python", asked(described, rows)).get_response()["model_version"]
+                    )
                 except Exception as error:
                     failures.append(str(error))
 

@@ -242,3 +242,44 @@ def test_a_shadow_variant_gets_copies_that_nobody_waits_for(
         assert invoke(aws)["InvokedProductionVariant"] == "champion"
     with pytest.raises(ClientError, match="Variant shadow"):
         invoke(aws, TargetVariant="shadow")
+
+
+@pytest.mark.parametrize("target", ["sagemaker", "serverless"])
+def test_a_bundle_is_served_after_the_requests_that_it_contains(
+    target: str, outputs: Outputs, aws: Any, tmp_path: Path
+) -> None:
+    from pipelines.targets.served import Served, Stack
+    from pipelines.targets.targets import bundle
+
+    stack = Stack(
+        name=f"bundle-{target}",
+        region=outputs.region,
+        role_arn=outputs.role_arns["serving"],
+        image_uri=outputs.image_uri,
+        bucket=outputs.buckets["models"],
+        key_arn=outputs.key_arns["models"],
+        subnet_ids=outputs.network.subnet_ids,
+        security_group_ids=(outputs.network.security_group_id,),
+    )
+    files = bundle(target, Served.of(write_bundle(tmp_path, 7.0), "v1.0.0"), stack)
+    model, config, endpoint = (
+        json.loads(files[f"create-{name}.json"]) for name in ("model", "endpoint-config", "endpoint")
+    )
+    bucket, _, key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix("s3://").partition("/")
+    aws("s3").put_object(Bucket=bucket, Key=key, Body=files["model.tar.gz"])
+    sagemaker = aws("sagemaker")
+    sagemaker.create_model(**model)
+    sagemaker.create_endpoint_config(**config)
+    sagemaker.create_endpoint(**endpoint)
+    try:
+        sagemaker.get_waiter("endpoint_in_service").wait(
+            EndpointName=endpoint["EndpointName"], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        )
+        answer = aws("sagemaker-runtime").invoke_endpoint(
+            EndpointName=endpoint["EndpointName"],
+            ContentType="application/json",
+            Body=json.dumps({"instances": [[1, 1]]}),
+        )
+        assert json.loads(answer["Body"].read())["predictions"] == [pytest.approx(7, abs=1e-3)]
+    finally:
+        sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])

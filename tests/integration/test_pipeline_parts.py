@@ -132,7 +132,9 @@ def test_the_servers_own_feature_reader_agrees_with_feast(context: Context, tmp_
     columns = [{"name": name, "type": "double", "tensor": "float"} for name in result["features"]]
     entity = {"key": "patient_id", "tables": {result["table"]: result["features"]}}
     reader = OnlineFeatures(Model(b"", columns, "matrix", "regression", entity=entity))
-    assert reader("patient_id", keys) == {name: wanted[name] for name in result["features"]}
+    found = reader("patient_id", keys)
+    assert found.columns == {name: wanted[name] for name in result["features"]}
+    assert found.age_s is not None and 0 <= found.age_s < 600
     with pytest.raises(BadRequestError, match="No features for patient_id 5000"):
         reader("patient_id", [17, 5000])
 

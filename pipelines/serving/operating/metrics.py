@@ -17,6 +17,7 @@ from typing import Any
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1_000.0, 10_000.0)
+AGES = (1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0)
 STAGES = (
     "decode",
     "features",
@@ -62,6 +63,7 @@ class Metrics:
         self.durations: dict[str, Histogram] = {}  # by route
         self.stages = {stage: Histogram(SECONDS) for stage in STAGES}
         self.batch_requests, self.batch_rows = Histogram(COUNTS), Histogram(COUNTS)
+        self.feature_age = Histogram(AGES)
 
     def of_threads(
         self, route: str, status: int, version: str, seconds: float, marks: Iterable[tuple[str, float, float]]
@@ -141,6 +143,7 @@ class Metrics:
                 yield ("groundplan_stage_duration_seconds", stage), histogram
         yield ("groundplan_call_requests", ""), self.batch_requests
         yield ("groundplan_call_rows", ""), self.batch_rows
+        yield ("groundplan_feature_age_seconds", ""), self.feature_age
 
     def _documents(self) -> list[dict[str, Any]]:
         """This worker's counts as they are now, the others' as they have left them; of one that has ended the counts
@@ -170,6 +173,7 @@ _HISTOGRAMS = {
     "groundplan_stage_duration_seconds": ("Time spent in each stage of a request.", "stage", SECONDS),
     "groundplan_call_requests": ("Requests that one call of the model answered.", "", COUNTS),
     "groundplan_call_rows": ("Rows that one call of the model answered.", "", COUNTS),
+    "groundplan_feature_age_seconds": ("Age of the oldest feature that a request by key found.", "", AGES),
 }
 _GAUGES = {
     "groundplan_requests_in_flight": "Requests that are being answered.",

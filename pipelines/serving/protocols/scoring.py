@@ -14,6 +14,7 @@ import orjson
 
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.rows import Columns, Rows
+from pipelines.serving.online import Found
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, MAX_ROWS, BadRequestError, checked, kind_of
 from pipelines.serving.protocols.tables import ARROW, CSV, NUMPY, PARQUET, TABLES, from_csv, from_rows, from_table
 from pipelines.serving.protocols.typed_json import MAX_KEY
@@ -21,7 +22,7 @@ from pipelines.serving.protocols.typed_json import MAX_KEY
 JSON = "application/json"
 _BOM = b"\xef\xbb\xbf"
 ACCEPTED = (JSON, CSV, NUMPY, ARROW, PARQUET)
-Lookup = Callable[[str, list[Any]], Columns]
+Lookup = Callable[[str, list[Any]], Found]
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs", "entities")
 
 
@@ -182,15 +183,16 @@ def _entities(model: Model, value: Any, *, extra: bool) -> Entities:
     return Entities(key, value[key], extra)
 
 
-def looked_up(model: Model, entities: Entities, lookup: Lookup | None) -> Rows:
-    """The features of entities, checked like rows that were sent.
+def looked_up(model: Model, entities: Entities, lookup: Lookup | None) -> tuple[Rows, float | None]:
+    """The features of entities, checked like rows that were sent, and the age of the oldest in seconds, if known.
 
     Raises:
         BadRequestError: One has none (404), or none that the model accepts.
     """
     if lookup is None:
         raise BadRequestError("This model has no online features; send the rows themselves.")
-    columns = lookup(entities.key, entities.values)
+    found = lookup(entities.key, entities.values)
+    columns = found.columns
     if entities.ignores_more:
         columns = {name: values for name, values in columns.items() if name in model.names}
-    return Rows(model.names, columns=checked(model, columns))
+    return Rows(model.names, columns=checked(model, columns)), found.age_s

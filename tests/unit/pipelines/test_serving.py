@@ -24,6 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pipelines.serving.app import ModelServer
 from pipelines.serving.models.bundle import Model, unpack
+from pipelines.serving.online import Found
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
 from pipelines.training.labelled import as_columns
 from tests.models import served
@@ -66,10 +67,10 @@ def call(
     lookup = None
     if model is not None and model.entity:
 
-        def lookup(key: str, values: list[Any]) -> dict[str, list[Any]]:
+        def lookup(key: str, values: list[Any]) -> Found:
             if 404 in values:
                 raise BadRequestError("No features for id 404.", 404)
-            return {name: [0.5] * len(values) for name in model.names}
+            return Found({name: [0.5] * len(values) for name in model.names}, 60.0)
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(ModelServer(model, lookup))  # type: ignore[arg-type]

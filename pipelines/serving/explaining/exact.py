@@ -41,7 +41,7 @@ class Exact:
             raise NotExactError("there are no background rows")
         graph = onnx.load_from_string(model.engine.content)
         nodes = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
-        if len(nodes) != 1 or nodes[0].op_type not in ("TreeEnsembleRegressor", "TreeEnsembleClassifier"):
+        if len(nodes) != 1:
             raise NotExactError("its graph does not have one tree ensemble")
         self._model, self._input = model, nodes[0].input[0]
         self._session = _session_to(graph, self._input)

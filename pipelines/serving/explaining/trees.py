@@ -71,78 +71,170 @@ class Trees:
 
 
 def trees_of(node: Any) -> Trees:
-    """The trees of a ``TreeEnsembleRegressor`` or ``TreeEnsembleClassifier`` (ai.onnx.ml, versions 1 to 3).
+    """The trees of a ``TreeEnsembleRegressor`` or ``TreeEnsembleClassifier`` (ai.onnx.ml, versions 1 to 4), or of a
+    ``TreeEnsemble`` (version 5).
 
     Raises:
-        NotExactError: It branches by equality, or is too large.
+        NotExactError: It branches by equality or membership, or is too large.
     """
     from onnx import helper
 
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    kind = "target" if "target_ids" in given else "class"
-    outputs = int(given.get("n_targets") or max(given[f"{kind}_ids"]) + 1)
-    keys = list(zip(given["nodes_treeids"], given["nodes_nodeids"], strict=True))
-    if len(keys) > MOST_NODES:
-        raise NotExactError(f"the trees have more than {MOST_NODES} nodes")
-    place = {key: at for at, key in enumerate(keys)}
-    modes = [mode.decode() for mode in given["nodes_modes"]]
-    if set(modes) - {"LEAF", "BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT"}:
-        raise NotExactError("a tree branches by equality")
-    order, parent, yes, levels = _by_level(given, keys, place, modes)
-    weights = np.zeros((len(keys), outputs))
-    for tree, number, output, weight in zip(
-        given[f"{kind}_treeids"], given[f"{kind}_nodeids"], given[f"{kind}_ids"], given[f"{kind}_weights"], strict=True
-    ):
-        weights[place[tree, number], output] += weight
-    if given.get("aggregate_function", b"SUM") == b"AVERAGE":
-        weights /= len(set(given["nodes_treeids"]))
-    limits = np.asarray(given["nodes_values"], dtype=np.float32)
-    strict = np.array([mode in ("BRANCH_LT", "BRANCH_GTE") for mode in modes])
-    limits[strict] = np.nextafter(limits[strict], np.float32(-np.inf))
+    flat = _of_version_5(given) if node.op_type == "TreeEnsemble" else _of_older(given)
+    order, parent, yes, levels = _by_level(flat)
+    inner, feature = flat.yes[order] >= 0, flat.feature[order]
+    leaves = np.flatnonzero(~inner)
     # A condition that asks for more is turned around: its other branch asks for less.
-    upwards = np.array([mode in ("BRANCH_GT", "BRANCH_GTE") for mode in modes])
-    tracks = np.asarray(given.get("nodes_missing_value_tracks_true") or [0] * len(modes), dtype=bool)
-    leaves = np.flatnonzero([modes[at] == "LEAF" for at in order])
-    feature = np.asarray(given["nodes_featureids"], dtype=np.intp)[order]
-    inner = np.array([mode != "LEAF" for mode in modes])[order]
     return Trees(
         levels,
         parent,
-        yes ^ upwards[order][parent],
+        yes ^ flat.upwards[order][parent],
         np.where(inner, feature, 0),
-        limits[order],
-        (tracks ^ upwards)[order],
+        flat.limit[order],
+        (flat.tracks ^ flat.upwards)[order],
         leaves,
-        weights[order][leaves],
-        np.asarray(given.get("base_values") or [0.0] * outputs, dtype=float),
+        flat.weights[order][leaves],
+        flat.base,
         int(feature[inner].max(initial=0)) + 1,
     )
 
 
-def _by_level(
-    given: dict[str, Any], keys: list[tuple[int, int]], place: dict[tuple[int, int], int], modes: list[str]
-) -> tuple[list[int], npt.NDArray[np.intp], npt.NDArray[np.bool_], list[int]]:
-    """The nodes level by level, each one's parent (by its new place) and branch, and where levels begin."""
-    children: dict[int, tuple[int, int]] = {
-        at: (place[keys[at][0], given["nodes_truenodeids"][at]], place[keys[at][0], given["nodes_falsenodeids"][at]])
-        for at, mode in enumerate(modes)
-        if mode != "LEAF"
-    }
-    below = {child for both in children.values() for child in both}
-    level = [(at, 0, False) for at in range(len(keys)) if at not in below]
-    order, parent, yes, levels = list[int](), list[int](), list[bool](), [0]
-    while level:
-        under = []
-        for at, above, branch in level:
-            if at in children:
-                first, second = children[at]
-                under += [(first, len(order), True), (second, len(order), False)]
-            order.append(at)
-            parent.append(above)
-            yes.append(branch)
-        levels.append(len(order))
-        level = under
-    return order, np.asarray(parent, dtype=np.intp), np.asarray(yes, dtype=bool), levels
+@dataclass(frozen=True)
+class _Flat:
+    """Nodes in any order.
+
+    Attributes:
+        roots: Of the trees.
+        yes, no: The children of each node, -1 of leaves.
+        upwards: Whether a node's condition asks for more than its limit.
+        tracks: Whether a missing value goes to ``yes``.
+        weights: Of leaves; [nodes, outputs].
+    """
+
+    roots: npt.NDArray[np.intp]
+    yes: npt.NDArray[np.intp]
+    no: npt.NDArray[np.intp]
+    feature: npt.NDArray[np.intp]
+    limit: npt.NDArray[np.float32]
+    upwards: npt.NDArray[np.bool_]
+    tracks: npt.NDArray[np.bool_]
+    weights: Floats
+    base: Floats
+
+
+_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT")  # by their numbers in version 5
+
+
+def _of_older(given: dict[str, Any]) -> _Flat:
+    kind = "target" if "target_ids" in given else "class"
+    outputs = int(given.get("n_targets") or max(given[f"{kind}_ids"]) + 1)
+    _small_enough(len(given["nodes_treeids"]))
+    tree, number = np.asarray(given["nodes_treeids"]), np.asarray(given["nodes_nodeids"])
+    width = int(number.max()) + 1
+    keys = tree * width + number
+    by_key = np.argsort(keys)
+
+    def place(trees: Any, numbers: Any) -> Any:
+        return by_key[np.searchsorted(keys, np.asarray(trees) * width + np.asarray(numbers), sorter=by_key)]
+
+    modes = np.array(given["nodes_modes"])
+    leaf = modes == b"LEAF"
+    codes = _codes([mode.decode() for mode in modes.tolist()], leaf)
+    yes, no = np.full(len(keys), -1, dtype=np.intp), np.full(len(keys), -1, dtype=np.intp)
+    yes[~leaf] = place(tree[~leaf], np.asarray(given["nodes_truenodeids"])[~leaf])
+    no[~leaf] = place(tree[~leaf], np.asarray(given["nodes_falsenodeids"])[~leaf])
+    roots = np.ones(len(keys), dtype=bool)
+    roots[yes[~leaf]] = roots[no[~leaf]] = False
+    weights = np.zeros((len(keys), outputs))
+    at = place(given[f"{kind}_treeids"], given[f"{kind}_nodeids"])
+    np.add.at(weights, (at, np.asarray(given[f"{kind}_ids"])), np.asarray(given[f"{kind}_weights"], dtype=float))
+    if given.get("aggregate_function", b"SUM") == b"AVERAGE":
+        weights /= int(roots.sum())
+    return _Flat(
+        np.flatnonzero(roots),
+        yes,
+        no,
+        np.asarray(given["nodes_featureids"], dtype=np.intp),
+        _limits(np.asarray(given["nodes_values"], dtype=np.float32), codes),
+        codes >= 2,
+        np.asarray(given.get("nodes_missing_value_tracks_true") or [0] * len(keys), dtype=bool),
+        weights,
+        np.asarray(given.get("base_values") or [0.0] * outputs, dtype=float),
+    )
+
+
+def _of_version_5(given: dict[str, Any]) -> _Flat:
+    from onnx import numpy_helper
+
+    feature = np.asarray(given["nodes_featureids"], dtype=np.intp)
+    targets = np.asarray(given["leaf_targetids"])
+    inner, leaves = len(feature), len(targets)
+    _small_enough(inner + leaves)
+    modes = numpy_helper.to_array(given["nodes_modes"]).tolist()
+    codes = _codes([_MODES[mode] if mode < len(_MODES) else "" for mode in modes], np.zeros(inner, dtype=bool))
+    nowhere = np.full(leaves, -1)
+    yes, no = (
+        np.append(np.asarray(given[f"nodes_{way}nodeids"]) + inner * np.asarray(given[f"nodes_{way}leafs"]), nowhere)
+        for way in ("true", "false")
+    )
+    # A leaf alone is written as a node whose branches lead to the same leaf.
+    weights = np.zeros((inner + leaves, int(given["n_targets"])))
+    weights[inner + np.arange(leaves), targets] = numpy_helper.to_array(given["leaf_weights"])
+    roots = np.asarray(given["tree_roots"], dtype=np.intp)
+    if given.get("aggregate_function", 1) == 0:
+        weights /= len(roots)
+    none, rest = np.zeros(inner, dtype=np.int64), np.zeros(leaves)
+    limit = _limits(numpy_helper.to_array(given["nodes_splits"]).astype(np.float32), codes)
+    return _Flat(
+        roots,
+        yes.astype(np.intp),
+        no.astype(np.intp),
+        np.append(feature, rest).astype(np.intp),
+        np.append(limit, rest).astype(np.float32),
+        np.append(codes >= 2, rest).astype(bool),
+        np.append(np.asarray(given.get("nodes_missing_value_tracks_true") or none), rest).astype(bool),
+        weights,
+        np.zeros(weights.shape[1]),
+    )
+
+
+def _small_enough(nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise NotExactError(f"the trees have more than {MOST_NODES} nodes")
+
+
+def _codes(modes: list[str], leaf: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The modes of nodes by their numbers; 0 of leaves."""
+    known = {mode: number for number, mode in enumerate(_MODES)} | {"LEAF": 0}
+    if set(modes) - set(known):
+        raise NotExactError("a tree branches by equality")
+    return np.where(leaf, 0, np.array([known[mode] for mode in modes], dtype=np.int64))
+
+
+def _limits(limits: npt.NDArray[np.float32], codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Limits that a value must not exceed, also where it must be less."""
+    below = np.nextafter(limits, np.float32(-np.inf))
+    return np.where((codes == 1) | (codes == 2), below, limits).astype(np.float32)
+
+
+def _by_level(flat: _Flat) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.bool_], list[int]]:
+    """The nodes level by level, children side by side; each one's parent (by its new place) and branch, and where
+    levels begin.
+    """
+    order, parent, yes, levels = [flat.roots], [np.zeros(len(flat.roots), dtype=np.intp)], [], [0, len(flat.roots)]
+    yes.append(np.zeros(len(flat.roots), dtype=bool))
+    while True:
+        level = order[-1]
+        above = np.flatnonzero(flat.yes[level] >= 0)
+        if not len(above):
+            break
+        order.append(np.stack([flat.yes[level[above]], flat.no[level[above]]], axis=1).ravel())
+        parent.append(np.repeat(above + levels[-2], 2))
+        yes.append(np.tile([True, False], len(above)))
+        levels.append(levels[-1] + 2 * len(above))
+        if levels[-1] > 2 * MOST_NODES:
+            raise NotExactError("the trees share nodes")
+    return np.concatenate(order), np.concatenate(parent), np.concatenate(yes), levels
 
 
 _FEW = 16  # columns, of whose masks each value may have a place in a table

@@ -238,7 +238,23 @@ def _choice_rows(step: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", f"in a separate process, not as ONNX: {step['why_native']}"))
     if step["no_probability"]:
         rows.append(("", f"no probabilities are served: {step['no_probability']}"))
+    if found := step.get("compression"):
+        rows.append(("size", _compressed(found)))
     return rows
+
+
+def _compressed(found: dict[str, Any]) -> str:
+    """The chosen candidate beside the full model."""
+    full = found["table"][0]
+    chosen = next(one for one in found["table"] if one["name"] == found["chosen"])
+    if chosen is full:
+        return f"{full['bytes'] / 1e3:,.1f} kB"
+    better = f"{abs(chosen['loses']):.2%} {'worse' if chosen['loses'] > 0 else 'better'}"
+    quality = "the same answers" if not chosen["loses"] else f"{better} on rows it has not seen"
+    return (
+        f"{chosen['name']}: {chosen['bytes'] / 1e3:,.1f} kB of {full['bytes'] / 1e3:,.1f} kB, {chosen['batch_ms']:.1f}"
+        f" ms of {full['batch_ms']:.1f} ms for 1,000 rows; {quality}"
+    )
 
 
 def _letters(count: int) -> str:

@@ -225,6 +225,7 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
     """Write what serving, evaluation and monitoring need: the model and its baseline, the training rows, rows that it
     has not seen.
     """
+    from pipelines.training.compress import COMPACT, FULL, compress
     from pipelines.training.export import export
 
     task = task_of(logged.model)
@@ -248,6 +249,13 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "units": _units(context),
         "class_names": dict(context.definition.classes),
     }
+    compressed = None
+    if exported.converted and not targets:
+        objectives = context.objectives(task)
+        compressed = compress(exported.described, exported.files, exported.converted, training, rows, objectives)
+        if compressed.chosen not in (FULL, COMPACT):
+            write_served(folder / "uncompressed", exported, training.features, each_row(training.labels), shared)
+        exported = replace(exported, files=compressed.files)
     write_served(folder, exported, training.features, each_row(training.labels), shared)
     training.save(folder, "training")
     rows.save(folder, "holdout")
@@ -261,6 +269,9 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "no_probability": exported.no_probability,
         "columns": names,
         "example": example,
+        "compression": {"chosen": compressed.chosen, "table": [asdict(one) for one in compressed.table]}
+        if compressed
+        else None,
     }
 
 

@@ -39,6 +39,7 @@ def register(context: Context) -> dict[str, Any]:
         **identity,
         "metrics": json.dumps(evaluation["metrics"]),
         "kpi_monthly_usd": f"{evaluation['kpi']['monthly_usd']:.2f}",
+        "compression": json.dumps(experiment.get("compression")),
         "code_version": experiment["code_version"],
         "pipeline_run": context.run,
     }

@@ -18,6 +18,7 @@ from pipelines.serving.explaining.trees import NotExactError, Trees, trees_of
 from pipelines.targets.litert_file import LiteRtFile
 
 Array = npt.NDArray[Any]
+_POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")  # by their numbers in ai.onnx.ml 5
 
 
 class NotConvertibleError(Exception):
@@ -53,7 +54,7 @@ def convert(described: dict[str, Any], content: bytes) -> bytes:
     if texts := [column["name"] for column in described["columns"] if column["tensor"] == "string"]:
         raise NotConvertibleError(f"column {texts[0]!r} is a text, which LiteRT has no operators for")
     made = _Conversion(graph, described)
-    output = graph.output[1 if described["task"] == "classification" else 0].name
+    output = graph.output[-1 if described["task"] == "classification" else 0].name
     return made.file.content(made.value(output).tensor, described.get("model", "model"))
 
 
@@ -167,7 +168,7 @@ class _Conversion:
         return self._gather(self.value(node.input[0]), places.ravel())
 
     def trees(self, node: Any, given: dict[str, Any]) -> _Value:
-        """TreeEnsembleRegressor and TreeEnsembleClassifier."""
+        """TreeEnsembleRegressor, TreeEnsembleClassifier, and TreeEnsemble, which numbers what follows."""
         try:
             trees = trees_of(node)
         except NotExactError as error:
@@ -243,7 +244,8 @@ class _Conversion:
 
     def _transformed(self, value: _Value, given: dict[str, Any], classes: int) -> _Value:
         """What ensembles and linear models do to their sums in the end."""
-        kind = given.get("post_transform", b"NONE").decode()
+        kind = given.get("post_transform", b"NONE")
+        kind = _POSTS[kind] if isinstance(kind, int) else kind.decode()
         if kind not in ("NONE", "LOGISTIC", "SOFTMAX"):
             raise NotConvertibleError(f"it ends in {kind}")
         if kind != "NONE":
@@ -321,7 +323,7 @@ _HANDLERS: dict[str, Callable[[_Conversion, Any, dict[str, Any]], _Value]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Conversion.arithmetic),
     **dict.fromkeys(("MatMul", "Gemm"), _Conversion.matrix),
     **dict.fromkeys(("LinearRegressor", "LinearClassifier"), _Conversion.linear),
-    **dict.fromkeys(("TreeEnsembleRegressor", "TreeEnsembleClassifier"), _Conversion.trees),
+    **dict.fromkeys(("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble"), _Conversion.trees),
     "ArrayFeatureExtractor": _Conversion.pick,
     "Concat": _Conversion.concat,
     "Imputer": _Conversion.imputer,

@@ -121,7 +121,7 @@ def _onnx(folder: Path, manifest: dict[str, Any]) -> Any:
                 if one["input"] in inputs
             }
         found = session.run(outputs, tensors)
-        return found[0], _beside(manifest, found[1]) if len(outputs) > 1 else None
+        return found[0], _beside(manifest, found[-1]) if manifest["output"] else None
 
     return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.serving.models.engines import EQUAL_DIGITS
 from pipelines.targets.served import Files, Served, Stack
 
 MOST_ROWS = 1024  # of one batch
@@ -31,15 +32,48 @@ def repository(described: dict[str, Any], graph: bytes, name: str, number: int =
     Args:
         number: Of the version: Triton serves the highest one.
     """
+    graph = with_classes(described, graph)
     return {
         f"{name}/config.pbtxt": configuration(described, graph, name, "onnxruntime"),
         f"{name}/{number}/model.onnx": graph,
     }
 
 
+def with_classes(described: dict[str, Any], graph: bytes) -> bytes:
+    """The graph with each row's class as its first output, as the model server derives it from the probabilities."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    if not described.get("most_probable") or described.get("targets"):
+        return graph
+    model = onnx.load_from_string(graph)
+    if len(model.graph.output) > 1:
+        return graph
+    classes, probabilities = described["classes"], model.graph.output[0].name
+    numbers = all(isinstance(one, int) for one in classes)
+    kind = TensorProto.INT64 if numbers else TensorProto.STRING
+    values: Any = [int(one) for one in classes] if numbers else [str(one).encode() for one in classes]
+    scale = helper.make_tensor("", TensorProto.FLOAT, [1], [10.0**EQUAL_DIGITS])
+    model.graph.node.extend(
+        [
+            helper.make_node("Constant", [], ["class_scale"], value=scale),
+            helper.make_node("Mul", [probabilities, "class_scale"], ["class_scaled"]),
+            helper.make_node("Round", ["class_scaled"], ["class_rounded"]),
+            helper.make_node("ArgMax", ["class_rounded"], ["class_place"], axis=1, keepdims=0),
+            helper.make_node(
+                "Constant", [], ["class_names"], value=helper.make_tensor("", kind, [len(values)], values)
+            ),
+            helper.make_node("Gather", ["class_names", "class_place"], ["label"]),
+        ]
+    )
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", kind, [None]))
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def _twin(served: Served) -> Files:
     """The same answers from ONNX Runtime in Triton's Python backend, where Triton was built without the other."""
-    name, graph = f"{served.name}-python", served.graph("triton")
+    name, graph = f"{served.name}-python", with_classes(served.described, served.graph("triton"))
     return {
         f"{name}/config.pbtxt": configuration(served.described, graph, name, "python"),
         f"{name}/1/model.py": Path(__file__).with_name("triton_model.py").read_bytes(),

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipelines.training import native_export, onnx_export
 from pipelines.training.asking import Asked
-from pipelines.training.parity import Parity, Truth, known_categories, sample_rows, truth_of
+from pipelines.training.compress import compact
+from pipelines.training.parity import Parity, Sample, Truth, known_categories, sample_rows, truth_of
 from spec.errors import GroundplanError
 
 
@@ -23,6 +24,7 @@ class Exported:
         parity: The comparison with the model itself.
         why_native: Why it is not an ONNX graph; empty where it is one.
         no_probability: Why a classifier's probabilities are not served; empty where they are.
+        converted: The ONNX file as the converter wrote it; empty where there is none.
     """
 
     files: dict[str, bytes]
@@ -30,6 +32,7 @@ class Exported:
     parity: Parity
     why_native: str = ""
     no_probability: str = ""
+    converted: bytes = b""
 
 
 def export(
@@ -61,7 +64,7 @@ def export(
     failures: list[Exception] = []
     graph = onnx_export.convert(asked, columns, sample, truth, failures)
     if graph is not None and (graph_only or graph[1]["output"] == truth.outputs[0]):
-        return _of_graph(graph, asked, truth, failures)
+        return _of_graph(graph, asked, sample, truth, failures)
     why = onnx_export.reason(asked, failures)
     try:
         files, described, parity = native_export.store(
@@ -70,13 +73,19 @@ def export(
     except GroundplanError:
         if graph is None:
             raise
-        return _of_graph(graph, asked, truth, failures)
+        return _of_graph(graph, asked, sample, truth, failures)
     return Exported(files, described, parity, why, _why_none(asked, truth, described["output"], failures))
 
 
-def _of_graph(graph: onnx_export.Attempt, asked: Asked, truth: Truth, failures: list[Exception]) -> Exported:
+def _of_graph(
+    graph: onnx_export.Attempt, asked: Asked, sample: Sample, truth: Truth, failures: list[Exception]
+) -> Exported:
     files, described, parity = graph
-    return Exported(files, described, parity, no_probability=_why_none(asked, truth, described["output"], failures))
+    converted = files["model.onnx"]
+    if smaller := compact(converted, described, sample, truth):
+        files, parity = {**files, "model.onnx": smaller[0]}, smaller[1]
+    none = _why_none(asked, truth, described["output"], failures)
+    return Exported(files, described, parity, no_probability=none, converted=converted)
 
 
 def _why_none(asked: Asked, truth: Truth, output: str, failures: list[Exception]) -> str:

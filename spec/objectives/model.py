@@ -260,6 +260,16 @@ class Quality(Objective):
         )
     )
 
+    may_lose: float = Field(
+        default=0,
+        ge=0,
+        le=0.5,
+        description=(
+            "Share, 0 to 0.5, by which this metric and the value's may be worse for a smaller and faster model. Decides"
+            " whether trees are left out and weights rounded; with 0, only what answers the same is served."
+        ),
+    )
+
     @property
     def is_score(self) -> bool:
         """Whether higher is better, up to 1."""

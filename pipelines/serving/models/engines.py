@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipelines.serving.models.rows import Rows
 
-_EQUAL_DIGITS = 6  # of probabilities in single precision
+EQUAL_DIGITS = 6  # of probabilities in single precision
 _DTYPES: dict[str, Any] = {"float": np.float32, "int64": np.int64, "string": object}
 
 
@@ -148,9 +148,9 @@ class Onnx(Engine):
             order.
         layout: ``matrix`` (one input X) or ``columns`` (one input per column).
         classes: A classifier's classes; of several targets a list for each.
-        output: Its second output: ``probability``, ``score``, or nothing that is served.
+        output: Its last output: ``probability``, ``score``, or nothing that is served.
         most_probable: A row's class is the one with the highest probability, the first of equal ones: ONNX's own choice
-            among equal ones is arbitrary.
+            among equal ones is arbitrary. The graph need not have the class as an output.
     """
 
     content: bytes
@@ -167,17 +167,22 @@ class Onnx(Engine):
 
     def answers(self, rows: Rows) -> Answers:
         """One run of the graph, for labels and probabilities together."""
-        found = self._session.run(self._outputs, self.tensors(rows))
+        found = self.run(self.tensors(rows))
         beside = None
         if self.output and self.classes and isinstance(self.classes[0], list):
-            beside = of_labels(found[1], len(self.classes))
+            beside = of_labels(found[-1], len(self.classes))
         elif self.output:
-            beside = np.asarray(found[1])
+            beside = np.asarray(found[-1])
             if self.output == "score" and len(self.classes) == 2 and beside.ndim == 2:
                 beside = beside[:, -1]
         if self.most_probable and beside is not None:
-            return Answers([self.classes[place] for place in np.round(beside, _EQUAL_DIGITS).argmax(axis=1)], beside)
+            return Answers([self.classes[place] for place in np.round(beside, EQUAL_DIGITS).argmax(axis=1)], beside)
         return Answers(as_predictions(found[0]), beside)
+
+    def run(self, tensors: dict[str, npt.NDArray[Any]]) -> list[Any]:
+        """The outputs that are served, as ONNX Runtime returns them."""
+        found: list[Any] = self._session.run(self._outputs, tensors)
+        return found
 
     def tensors(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """ONNX inputs: shape [n, columns] or one of shape [n, 1] per column; a missing number is NaN, as ONNX has it. A

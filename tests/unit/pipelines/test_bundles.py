@@ -339,6 +339,7 @@ def test_triton_s_configuration_fits_its_schema_and_the_graph(kind: str, served:
         assert config.HasField("dynamic_batching")
         columns = found.described["columns"]
         assert len(config.input) == (1 if found.described["layout"] == "matrix" else len(columns))
+        assert [output.name for output in config.output][:1] == ["label" if found.described["classes"] else "variable"]
         assert len(config.output) == (2 if found.described["output"] else 1)
         assert f"{folder}/1/model.onnx" in files
 

@@ -1,0 +1,254 @@
+"""A served model made smaller: candidates, each with its size, its times and its quality on rows that no fit has seen,
+and the smallest of those that lose no more than the objective allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.serving.explaining.trees import NotExactError
+from pipelines.serving.models.bundle import Model, made
+from pipelines.serving.models.engines import Onnx
+from pipelines.serving.models.rows import Rows
+from pipelines.training.ensembles import Ensemble, rewritten
+from pipelines.training.labelled import Labelled, as_columns
+from pipelines.training.metrics import score
+from pipelines.training.parity import NEW_GAPS, Parity, Sample, Truth, compare
+from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
+
+FULL, COMPACT = "as converted", "written compactly"
+# Shares of the trees, and of the splits of each, that stay.
+SMALLER = ((1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (0.5, 0.25), (0.25, 0.25), (0.25, 0.12))
+FIT_ROWS, TIMED_ROWS = 5_000, 1_000
+_CALLS, _BATCHES = 200, 9
+_LEAST_WEIGHTS = 256  # a tensor with fewer is not worth a conversion
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to serve a model.
+
+    Attributes:
+        name: What was done.
+        bytes: Size of its ONNX file.
+        row_us: Time of a call for one row, in microseconds: a call of ONNX Runtime from Python takes about 4 of them.
+        batch_ms: Time of a call for 1,000 rows, in milliseconds.
+        metrics: On the rows that no fit has seen, by name.
+        loses: Share by which the worse of its two metrics, that of the quality objective and that of the value, is
+            worse than the full model's; negative where both are better.
+    """
+
+    name: str
+    bytes: int
+    row_us: float
+    batch_ms: float
+    metrics: dict[str, float]
+    loses: float
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The table, and what is served.
+
+    Attributes:
+        files: Of the chosen one.
+        table: Every candidate, the full model first.
+        chosen: The name of one of them.
+    """
+
+    files: dict[str, bytes]
+    table: list[Candidate]
+    chosen: str
+
+
+def compact(content: bytes, described: dict[str, Any], sample: Sample, truth: Truth) -> tuple[bytes, Parity] | None:
+    """The same trees in ONNX's newer form, a third of the size, and the comparison with the model itself; None where
+    there are none, or the form has no room for them.
+    """
+    nullable = {column["name"] for column in described["columns"] if column.get("nullable")}
+    without = "" if nullable >= set(sample.new_gaps) else NEW_GAPS
+    try:
+        smaller = rewritten(content, _ensemble(content), labels=not described.get("most_probable"))
+        parity = compare(made(described, {"model.onnx": smaller}), sample, truth, without=without)
+    except Exception as error:  # what is not understood stays as it is
+        if not isinstance(error, NotExactError):
+            print(f"not written compactly: {type(error).__name__}: {error}")
+        return None
+    return (smaller, parity) if len(smaller) < len(content) else None
+
+
+def compress(
+    described: dict[str, Any],
+    files: dict[str, bytes],
+    converted: bytes,
+    training: Labelled,
+    holdout: Labelled,
+    objectives: ModelObjectives,
+) -> Compressed:
+    """Try candidates, and choose.
+
+    Args:
+        files: As they would be served.
+        converted: The ONNX file as the converter has written it.
+        training: Rows that candidates may be fitted to.
+        holdout: Rows that judge them.
+    """
+    rows = holdout.without_predictions()
+    content, wanted = files["model.onnx"], objectives.quality
+    names = [column["name"] for column in described["columns"]]
+    timed = Rows.of(as_columns(rows.features[names].iloc[np.arange(TIMED_ROWS) % len(rows)], names))
+    full = score(made(described, files), rows)
+
+    def candidate(name: str, smaller: bytes) -> Candidate:
+        model = made(described, {**files, "model.onnx": smaller})
+        row_us, batch_ms = _times(model, timed)
+        metrics = full if smaller in (content, converted) else score(model, rows)
+        loses = [_worse(metric, metrics, full) for metric in {wanted.metric, objectives.value.kpi}]
+        return Candidate(name, len(smaller), row_us, batch_ms, metrics, max(loses))
+
+    table = {FULL: (candidate(FULL, converted), converted)}
+    if content != converted:
+        table[COMPACT] = candidate(COMPACT, content), content
+    if wanted.may_lose > 0:
+        for name, smaller in _smaller(content, described, training):
+            table[name] = candidate(name, smaller), smaller
+    allowed = [
+        (one.bytes, name) for name, (one, _) in table.items() if one.loses <= wanted.may_lose and _good(one, objectives)
+    ]
+    chosen = min(allowed)[1] if allowed else (COMPACT if COMPACT in table else FULL)
+    return Compressed({**files, "model.onnx": table[chosen][1]}, [one for one, _ in table.values()], chosen)
+
+
+def _good(one: Candidate, objectives: ModelObjectives) -> bool:
+    wanted = objectives.quality
+    found = one.metrics.get(wanted.metric, float("nan"))
+    return found >= wanted.worst if HIGHER_IS_BETTER[wanted.metric] else found <= wanted.worst
+
+
+def _worse(metric: str, found: dict[str, float], full: dict[str, float]) -> float:
+    """Share by which a metric is worse; one that the model does not have is not looked at."""
+    if metric not in full or metric not in found:
+        return 0.0
+    sign = -1 if HIGHER_IS_BETTER[metric] else 1
+    return sign * (found[metric] - full[metric]) / max(abs(full[metric]), 1e-12)
+
+
+def _smaller(content: bytes, described: dict[str, Any], training: Labelled) -> Iterator[tuple[str, bytes]]:
+    """Candidates that answer differently."""
+    try:
+        ensemble = _ensemble(content)
+    except NotExactError:
+        yield from _weights(content)
+        return
+    rows = _matrix(described, training)
+    if rows is None:
+        return
+    wanted = ensemble.outputs(rows).sum(axis=1) + ensemble.trees.base
+    for trees, splits in SMALLER:
+        made_of = (
+            f"{trees:.0%} of the trees, {splits:.0%} of their splits" if trees < 1 else f"{splits:.0%} of the splits"
+        )
+        try:
+            smaller = ensemble.pruned(rows, splits)
+            if trees < 1:
+                smaller = smaller.fewer(rows, max(1, round(ensemble.count * trees)))
+            yield (
+                made_of,
+                rewritten(content, smaller.weighed(rows, wanted), labels=not described.get("most_probable")),
+            )
+        except (NotExactError, np.linalg.LinAlgError) as error:
+            print(f"{made_of}: not possible: {error}")
+
+
+def _ensemble(content: bytes) -> Ensemble:
+    import onnx
+
+    nodes = [node for node in onnx.load_from_string(content).graph.node if node.op_type.startswith("TreeEnsemble")]
+    if len(nodes) != 1:
+        raise NotExactError("there is no tree ensemble, or more than one")
+    return Ensemble.of(nodes[0])
+
+
+def _matrix(described: dict[str, Any], training: Labelled) -> npt.NDArray[np.float32] | None:
+    """Training rows as the trees read them; None where something happens to the columns before."""
+    if described["layout"] != "matrix":
+        return None
+    names = [column["name"] for column in described["columns"]]
+    return Rows.of(as_columns(training.sample(FIT_ROWS).features[names], names)).matrix()
+
+
+def _weights(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Of networks: weights in half precision, or in eight bits."""
+    for name, change in (("weights in half precision", _half), ("weights in 8 bits", _int8)):
+        smaller = change(content)
+        if smaller is not None and len(smaller) < len(content):
+            yield name, smaller
+
+
+def _half(content: bytes) -> bytes | None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(content)
+    casts = []
+    for item in model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if (
+            values.dtype != np.float32
+            or values.size < _LEAST_WEIGHTS
+            or np.abs(values).max() > np.finfo(np.float16).max
+        ):
+            continue
+        name = f"{item.name}_half"
+        casts.append(helper.make_node("Cast", [name], [item.name], to=TensorProto.FLOAT))
+        item.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+    if not casts:
+        return None
+    every = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(every)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _int8(content: bytes) -> bytes | None:
+    """https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, dynamic."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    if not any(node.op_type in ("MatMul", "Gemm") for node in onnx.load_from_string(content).graph.node):
+        return None
+    with TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        before.write_bytes(content)
+        quantize_dynamic(before, after, weight_type=QuantType.QInt8)
+        return after.read_bytes()
+
+
+def _times(model: Model, rows: Rows) -> tuple[float, float]:
+    """Of a call for one row in microseconds, and of one for all rows in milliseconds."""
+    engine = model.engine
+    assert isinstance(engine, Onnx)
+    engine.start()
+    every = engine.tensors(rows)
+    one = {name: values[:1] for name, values in every.items()}
+
+    def timed(calls: int, tensors: Any) -> float:
+        taken = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            engine.run(tensors)
+            taken.append(time.perf_counter() - began)
+        return median(taken)
+
+    return timed(_CALLS, one) * 1e6, timed(_BATCHES, every) * 1e3

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.serving.explaining.exact import session_to
 from pipelines.serving.explaining.trees import NotExactError
 from pipelines.serving.models.bundle import Model, made
 from pipelines.serving.models.engines import Onnx
@@ -117,7 +118,7 @@ def compress(
     if content != converted:
         table[COMPACT] = candidate(COMPACT, content), content
     if wanted.may_lose > 0:
-        for name, smaller in _smaller(content, described, training):
+        for name, smaller in _smaller(converted, described, training):
             table[name] = candidate(name, smaller), smaller
     allowed = [
         (one.bytes, name) for name, (one, _) in table.items() if one.loses <= wanted.may_lose and _good(one, objectives)
@@ -140,31 +141,25 @@ def _worse(metric: str, found: dict[str, float], full: dict[str, float]) -> floa
     return sign * (found[metric] - full[metric]) / max(abs(full[metric]), 1e-12)
 
 
-def _smaller(content: bytes, described: dict[str, Any], training: Labelled) -> Iterator[tuple[str, bytes]]:
+def _smaller(converted: bytes, described: dict[str, Any], training: Labelled) -> Iterator[tuple[str, bytes]]:
     """Candidates that answer differently."""
     try:
-        ensemble = _ensemble(content)
+        ensemble = _ensemble(converted)
     except NotExactError:
-        yield from _weights(content)
+        yield from _weights(converted)
         return
-    rows = _matrix(described, training)
-    if rows is None:
-        return
+    labels, rows = not described.get("most_probable"), _features(converted, described, training)
     wanted = ensemble.outputs(rows).sum(axis=1) + ensemble.trees.base
     for trees, splits in SMALLER:
-        made_of = (
-            f"{trees:.0%} of the trees, {splits:.0%} of their splits" if trees < 1 else f"{splits:.0%} of the splits"
-        )
+        some = f"{splits:.0%} of the splits"
+        name = some if trees == 1 else f"{trees:.0%} of the trees, {some}"
         try:
             smaller = ensemble.pruned(rows, splits)
             if trees < 1:
                 smaller = smaller.fewer(rows, max(1, round(ensemble.count * trees)))
-            yield (
-                made_of,
-                rewritten(content, smaller.weighed(rows, wanted), labels=not described.get("most_probable")),
-            )
+            yield name, rewritten(converted, smaller.weighed(rows, wanted), labels=labels)
         except (NotExactError, np.linalg.LinAlgError) as error:
-            print(f"{made_of}: not possible: {error}")
+            print(f"{name}: {error}")
 
 
 def _ensemble(content: bytes) -> Ensemble:
@@ -176,12 +171,22 @@ def _ensemble(content: bytes) -> Ensemble:
     return Ensemble.of(nodes[0])
 
 
-def _matrix(described: dict[str, Any], training: Labelled) -> npt.NDArray[np.float32] | None:
-    """Training rows as the trees read them; None where something happens to the columns before."""
-    if described["layout"] != "matrix":
-        return None
+def _features(converted: bytes, described: dict[str, Any], training: Labelled) -> npt.NDArray[np.float32]:
+    """Training rows as the trees are given them: what happens to the columns before has happened; [rows, features]."""
+    import onnx
+
     names = [column["name"] for column in described["columns"]]
-    return Rows.of(as_columns(training.sample(FIT_ROWS).features[names], names)).matrix()
+    rows = Rows.of(as_columns(training.sample(FIT_ROWS).features[names], names))
+    engine = made(described, {"model.onnx": converted}).engine
+    assert isinstance(engine, Onnx)
+    tensors, graph = engine.tensors(rows), onnx.load_from_string(converted)
+    (source,) = (node.input[0] for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
+    session = session_to(graph, source)
+    if session is None:
+        return np.asarray(tensors[source], dtype=np.float32)
+    inputs = {item.name for item in session.get_inputs()}
+    (found,) = session.run([source], {name: values for name, values in tensors.items() if name in inputs})
+    return np.asarray(found, dtype=np.float32)
 
 
 def _weights(content: bytes) -> Iterator[tuple[str, bytes]]:

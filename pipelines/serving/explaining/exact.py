@@ -44,7 +44,7 @@ class Exact:
         if len(nodes) != 1:
             raise NotExactError("its graph does not have one tree ensemble")
         self._model, self._input = model, nodes[0].input[0]
-        self._session = _session_to(graph, self._input)
+        self._session = session_to(graph, self._input)
         self._inputs = {item.name for item in self._session.get_inputs()} if self._session else {self._input}
         self._background = model.background
         features = self._features(model.background)
@@ -150,7 +150,7 @@ def _of_two_classes(trees: Trees) -> Trees:
     return replace(trees, weights=np.stack([-second, second], axis=1), base=np.array([1 - at, at]))
 
 
-def _session_to(graph: Any, output: str) -> Any:
+def session_to(graph: Any, output: str) -> Any:
     """The part of a graph that computes one of its inner values; None where that is an input."""
     from onnx import TensorProto, helper
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundplan.local.calls import caller_in, caller_key
+from groundplan.local.transforms import TIMEOUT_S, TransformError, transform
 from groundplan.local.upstream import Pool
 from pipelines.serving.operating.capture import capture_event, write_events
 
@@ -142,6 +143,8 @@ class Hosting:
         self._captured: list[_Captured] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: dict[tuple[str, str], _Seen] = {}
+        self._jobs: dict[str, str] = {}  # the model of each transform job that runs
+        self._job_ended = False
 
     # Reconciling with SageMaker's API.
 
@@ -150,8 +153,11 @@ class Hosting:
         while True:
             try:
                 revision = int((await self.http.get(f"{self.endpoint_url}/_groundplan/revision")).text)
-                if revision != self._revision or any(
-                    c.process.poll() is not None or not c.ready for c in self.containers.values()
+                ended, self._job_ended = self._job_ended, False
+                if (
+                    ended
+                    or revision != self._revision
+                    or any(c.process.poll() is not None or not c.ready for c in self.containers.values())
                 ):
                     await self.reconcile()
                     self._revision = revision
@@ -181,7 +187,11 @@ class Hosting:
             await self.http.post(f"{self.endpoint_url}/_groundplan/endpoints/{name}", json=status)
         for name in set(self.endpoints) - set(wanted):
             del self.endpoints[name]
+        for job in await asyncio.to_thread(self._new_jobs):
+            self._jobs[job["TransformJobName"]] = job["ModelName"]
+            self._later(self._transform(job))
         used = {variant.model for endpoint in self.endpoints.values() for variant in endpoint.every}
+        used |= set(self._jobs.values())
         for name in set(self.containers) - used:  # it answers what it has begun, while others answer what comes next
             self._retire(self.containers.pop(name))
 
@@ -200,6 +210,36 @@ class Hosting:
                 item["EndpointName"], described["EndpointConfigName"], variants, target, shadows
             )
         return found
+
+    def _new_jobs(self) -> list[dict[str, Any]]:
+        found = self.sagemaker.list_transform_jobs(StatusEquals="InProgress")["TransformJobSummaries"]
+        names = [item["TransformJobName"] for item in found if item["TransformJobName"] not in self._jobs]
+        return [self.sagemaker.describe_transform_job(TransformJobName=name) for name in names]
+
+    async def _transform(self, job: dict[str, Any]) -> None:
+        """Play a transform job, with the model's own server."""
+        name, model = job["TransformJobName"], job["ModelName"]
+        state = {"TransformJobStatus": "Completed", "FailureReason": ""}
+        try:
+            if not (container := self.containers.get(model)) or not container.ready:
+                await self._ensure(model)
+            if model in self.failures:
+                raise TransformError(f"AlgorithmError: {self.failures[model]}")
+            pool = self.containers[model].pool
+
+            async def ask(headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, bytes]:
+                status, _, answer = await pool.post("/invocations", headers, body, TIMEOUT_S)
+                return status, answer
+
+            await transform(job, self.s3, ask)
+        except TransformError as error:
+            state = {"TransformJobStatus": "Failed", "FailureReason": str(error)[:1024]}
+        except Exception as error:
+            _log.exception("transform job %s", name)
+            state = {"TransformJobStatus": "Failed", "FailureReason": f"InternalServerError: {type(error).__name__}"}
+        await self.http.post(f"{self.endpoint_url}/_groundplan/transform-jobs/{name}", json=state)
+        del self._jobs[name]
+        self._job_ended = True  # its server may stop
 
     async def _ensure(self, model: str) -> None:
         self.failures.pop(model, None)

@@ -250,8 +250,8 @@ def _export(context: Context, logged: Logged, training: Labelled, rows: Labelled
         "class_names": dict(context.definition.classes),
     }
     compressed = None
-    if exported.converted and not targets:
-        objectives = context.objectives(task)
+    objectives = context.outputs.models.get(context.model)
+    if exported.converted and objectives is not None and not targets:
         compressed = compress(exported.described, exported.files, exported.converted, training, rows, objectives)
         if compressed.chosen not in (FULL, COMPACT):
             write_served(folder / "uncompressed", exported, training.features, each_row(training.labels), shared)

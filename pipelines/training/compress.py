@@ -117,13 +117,14 @@ def compress(
     table = {FULL: (candidate(FULL, converted), converted)}
     if content != converted:
         table[COMPACT] = candidate(COMPACT, content), content
-    if wanted.may_lose > 0:
-        for name, smaller in _smaller(converted, described, training):
-            table[name] = candidate(name, smaller), smaller
+    for name, smaller in _smaller(converted, described, training):
+        table[name] = candidate(name, smaller), smaller
     allowed = [
-        (one.bytes, name) for name, (one, _) in table.items() if one.loses <= wanted.may_lose and _good(one, objectives)
+        (one.bytes, name)
+        for name, (one, _) in table.items()
+        if name in (FULL, COMPACT) or (wanted.may_lose > 0 and one.loses <= wanted.may_lose and _good(one, objectives))
     ]
-    chosen = min(allowed)[1] if allowed else (COMPACT if COMPACT in table else FULL)
+    chosen = min(allowed)[1]
     return Compressed({**files, "model.onnx": table[chosen][1]}, [one for one, _ in table.values()], chosen)
 
 
@@ -149,12 +150,13 @@ def _smaller(converted: bytes, described: dict[str, Any], training: Labelled) ->
         yield from _weights(converted)
         return
     labels, rows = not described.get("most_probable"), _features(converted, described, training)
-    wanted = ensemble.outputs(rows).sum(axis=1) + ensemble.trees.base
+    reached = ensemble.leaves(rows)
+    wanted = ensemble.values[reached].sum(axis=1) + ensemble.trees.base
     for trees, splits in SMALLER:
         some = f"{splits:.0%} of the splits"
         name = some if trees == 1 else f"{trees:.0%} of the trees, {some}"
         try:
-            smaller = ensemble.pruned(rows, splits)
+            smaller = ensemble.pruned(reached, splits)
             if trees < 1:
                 smaller = smaller.fewer(rows, max(1, round(ensemble.count * trees)))
             yield name, rewritten(converted, smaller.weighed(rows, wanted), labels=labels)

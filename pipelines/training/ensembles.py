@@ -97,16 +97,19 @@ class Ensemble:
         """What each tree adds for each row; [rows, trees, outputs]."""
         return self.values[self.leaves(rows)]
 
-    def pruned(self, rows: Array, share: float) -> Ensemble:
-        """Without the splits that contribute least on some rows; this share of the splits stays."""
+    def pruned(self, reached: Array, share: float) -> Ensemble:
+        """Without the splits that contribute least on some rows; this share of the splits stays.
+
+        Args:
+            reached: Where those rows end, as ``leaves`` returns it.
+        """
         trees, inner = self.trees, self.first >= 0
-        count = np.bincount(self.leaves(rows).ravel(), minlength=len(inner)) + 1e-3 * ~inner
+        count = np.bincount(reached.ravel(), minlength=len(inner)) + 1e-3 * ~inner
         total, squares = count[:, None] * self.values, (count[:, None] * self.values**2).sum(axis=1)
         for start, end in reversed(list(zip(trees.levels[1:-1], trees.levels[2:], strict=True))):
-            above = trees.parent[start:end]
-            np.add.at(count, above, count[start:end])
-            np.add.at(total, above, total[start:end])
-            np.add.at(squares, above, squares[start:end])
+            above, pairs = trees.parent[start:end:2], (end - start) // 2  # two children each
+            for of in (count, total, squares):
+                of[above] += of[start:end].reshape(pairs, 2, *of.shape[1:]).sum(axis=1)
         mean = total / count[:, None]
         worth = squares - count * (mean**2).sum(axis=1)  # it falls from parent to child, so what is cut is a subtree
         bound = np.quantile(worth[inner], 1 - share) if inner.any() else 0.0

@@ -244,15 +244,11 @@ def test_a_shadow_variant_gets_copies_that_nobody_waits_for(
         invoke(aws, TargetVariant="shadow")
 
 
-@pytest.mark.parametrize("target", ["sagemaker", "serverless"])
-def test_a_bundle_is_served_after_the_requests_that_it_contains(
-    target: str, outputs: Outputs, aws: Any, tmp_path: Path
-) -> None:
-    from pipelines.targets.served import Served, Stack
-    from pipelines.targets.targets import bundle
+def stack_of(outputs: Outputs, name: str) -> Any:
+    from pipelines.targets.served import Stack
 
-    stack = Stack(
-        name=f"bundle-{target}",
+    return Stack(
+        name=name,
         region=outputs.region,
         role_arn=outputs.role_arns["serving"],
         image_uri=outputs.image_uri,
@@ -261,14 +257,28 @@ def test_a_bundle_is_served_after_the_requests_that_it_contains(
         subnet_ids=outputs.network.subnet_ids,
         security_group_ids=(outputs.network.security_group_id,),
     )
-    files = bundle(target, Served.of(write_bundle(tmp_path, 7.0), "v1.0.0"), stack)
-    model, config, endpoint = (
-        json.loads(files[f"create-{name}.json"]) for name in ("model", "endpoint-config", "endpoint")
-    )
-    bucket, _, key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix("s3://").partition("/")
+
+
+def created(files: dict[str, bytes], aws: Any, *kinds: str) -> list[Any]:
+    """The bundle's requests, of which the first, the model, is sent."""
+    requests = [json.loads(files[f"create-{kind}.json"]) for kind in ("model", *kinds)]
+    bucket, _, key = requests[0]["PrimaryContainer"]["ModelDataUrl"].removeprefix("s3://").partition("/")
     aws("s3").put_object(Bucket=bucket, Key=key, Body=files["model.tar.gz"])
+    aws("sagemaker").create_model(**requests[0])
+    return requests[1:]
+
+
+@pytest.mark.parametrize("target", ["sagemaker", "serverless"])
+def test_a_bundle_is_served_after_the_requests_that_it_contains(
+    target: str, outputs: Outputs, aws: Any, tmp_path: Path
+) -> None:
+    from pipelines.targets.served import Served
+    from pipelines.targets.targets import bundle
+
+    served = Served.of(write_bundle(tmp_path, 7.0), "v1.0.0")
+    files = bundle(target, served, stack_of(outputs, f"bundle-{target}"))
+    config, endpoint = created(files, aws, "endpoint-config", "endpoint")
     sagemaker = aws("sagemaker")
-    sagemaker.create_model(**model)
     sagemaker.create_endpoint_config(**config)
     sagemaker.create_endpoint(**endpoint)
     try:
@@ -283,3 +293,58 @@ def test_a_bundle_is_served_after_the_requests_that_it_contains(
         assert json.loads(answer["Body"].read())["predictions"] == [pytest.approx(7, abs=1e-3)]
     finally:
         sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+
+
+def transformed(job: dict[str, Any], aws: Any, **changes: Any) -> Any:
+    """A transform job that has ended."""
+    name = f"{job['TransformJobName']}-{time.time_ns() % 10**9}"
+    aws("sagemaker").create_transform_job(**{**job, **changes, "TransformJobName": name})
+
+    def ended() -> Any:
+        found = aws("sagemaker").describe_transform_job(TransformJobName=name)
+        return found if found["TransformJobStatus"] != "InProgress" else None
+
+    return eventually(ended, 60)
+
+
+def test_a_transform_job_answers_files_as_sagemaker_does(outputs: Outputs, aws: Any, tmp_path: Path) -> None:
+    from pipelines.targets.served import Served
+    from pipelines.targets.targets import bundle
+
+    files = bundle("batch", Served.of(write_bundle(tmp_path, 7.0), "v1.0.0"), stack_of(outputs, "bundle-batch"))
+    (job,) = created(files, aws, "transform-job")
+    s3, bucket = aws("s3"), outputs.buckets["models"]
+
+    def put(name: str, content: str) -> None:
+        s3.put_object(Bucket=bucket, Key=f"batch/probe/in/{name}", Body=content.encode())
+
+    def out(name: str) -> str:
+        return str(s3.get_object(Bucket=bucket, Key=f"batch/probe/out/{name}.out")["Body"].read().decode())
+
+    rows = [json.dumps({"instances": [[row, 1]]}) for row in range(3)]
+    put("monday.jsonl", "\n".join(rows) + "\n")
+    put("more/tuesday.jsonl", rows[0])
+    assert transformed(job, aws)["TransformJobStatus"] == "Completed"
+    answers = [json.loads(line) for line in out("monday.jsonl").splitlines()]
+    assert [answer["predictions"] for answer in answers] == [[pytest.approx(7, abs=1e-3)]] * 3
+    assert len(out("more/tuesday.jsonl").splitlines()) == 1
+    # Lines of a table, as many in one request as fit.
+    s3.put_object(Bucket=bucket, Key="batch/probe/table/week.csv", Body=b"1,1\n2,2\n3,3\n")
+    source = {
+        **job["TransformInput"],
+        "ContentType": "text/csv",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/probe/table/"}},
+    }
+    found = transformed(job, aws, TransformInput=source, BatchStrategy="MultiRecord")
+    assert found["TransformJobStatus"] == "Completed", found
+    assert len(json.loads(out("week.csv"))["predictions"]) == 3
+    # A record that the model refuses fails the job, and says which.
+    put("broken.jsonl", rows[0] + "\n{}\n")
+    found = transformed(job, aws)
+    assert found["TransformJobStatus"] == "Failed"
+    assert "batch/probe/in/broken.jsonl, request 2: the model answered 400" in found["FailureReason"]
+    nothing = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/nobody/"}}
+    found = transformed(job, aws, TransformInput={**job["TransformInput"], "DataSource": nothing})
+    assert "no file is below" in found["FailureReason"]
+    found = transformed(job, aws, TransformInput={**job["TransformInput"], "SplitType": "RecordIO"})
+    assert found["FailureReason"] == "SplitType RecordIO is not played on this machine; only None and Line"

@@ -2,6 +2,7 @@
 
 - SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
   until the local hosting (``groundplan.local.hosting``) says that its containers answer.
+- A transform job is "InProgress" until the local hosting has answered its files.
 - CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once per period; here each
   request is one period.)
 - Requests are handled one at a time: moto's backends are not thread-safe.
@@ -132,6 +133,15 @@ def _add_update_endpoint() -> None:
     SageMakerResponse.create_endpoint_config = with_shadows
     SageMakerResponse.update_endpoint = update
     SageMakerModelBackend.update_endpoint = lambda self: None  # moto looks the operation up here, too
+    create_job = SageMakerModelBackend.create_transform_job
+
+    def started(self: Any, **given: Any) -> Any:
+        job = create_job(self, **given)
+        job.transform_job_status, job.transform_end_time = "InProgress", None
+        _Revision.number += 1
+        return job
+
+    SageMakerModelBackend.create_transform_job = started
     SageMakerModelBackend.create_endpoint = counted(SageMakerModelBackend.create_endpoint, "Creating")
     SageMakerModelBackend.delete_endpoint = counted(SageMakerModelBackend.delete_endpoint)
     SageMakerModelBackend.update_endpoint_weights_and_capacities = counted(
@@ -158,8 +168,10 @@ def _hosting_api(application: Any) -> Any:
             body = str(_Revision.number).encode()
         elif path == "/_groundplan/calls":
             body = recorder.calls
-        elif path.startswith("/_groundplan/endpoints/"):
-            _set_state(path.rpartition("/")[2], json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+        elif environ.get("REQUEST_METHOD") == "POST":
+            kind, name = path.split("/")[2:4]
+            state = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            {"endpoints": _set_state, "transform-jobs": _end_job}[kind](name, state)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 
@@ -178,6 +190,17 @@ def _set_state(name: str, state: dict[str, Any]) -> None:
             ):
                 backend.endpoints[name].endpoint_status = state["EndpointStatus"]
                 backend.endpoints[name].failure_reason = state["FailureReason"]
+
+
+def _end_job(name: str, state: dict[str, Any]) -> None:
+    from moto.core.utils import utcnow
+    from moto.sagemaker.models import sagemaker_backends
+
+    for account in sagemaker_backends.values():
+        for backend in account.values():
+            if job := backend.transform_jobs.get(name):
+                job.transform_job_status, job.failure_reason = state["TransformJobStatus"], state["FailureReason"]
+                job.transform_end_time = job.last_modified_time = utcnow()
 
 
 def _evaluate_alarms() -> None:

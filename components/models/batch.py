@@ -1,4 +1,4 @@
-"""A model that predicts in batches: an hourly SageMaker transform job over files in the features zone."""
+"""A model that predicts in batches: SageMaker transform jobs, on a schedule, over files in the features zone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode() 
 class BatchTransformArgs(Args):
     """Args:
     instance_type: SageMaker instance type.
+    schedule, timezone: When jobs start, as EventBridge Scheduler writes it.
     bucket: Requests are below ``batch/<model>/in/``, answers below ``batch/<model>/out/``: one JSON object per
         line, in the endpoint's format.
     """
@@ -34,6 +35,8 @@ class BatchTransformArgs(Args):
     model_bucket: pulumi.Input[str]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
+    schedule: str = "rate(1 hour)"
+    timezone: str = ""
 
 
 class BatchTransform(Component):
@@ -99,7 +102,8 @@ class BatchTransform(Component):
             name,
             name=scope.name(args.model, "batch", limit=64),
             group_name="default",
-            schedule_expression="rate(1 hour)",
+            schedule_expression=args.schedule,
+            schedule_expression_timezone=args.timezone or None,
             flexible_time_window={"mode": "OFF"},
             kms_key_arn=args.key_arn,
             target={

@@ -86,6 +86,8 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
                     model_bucket=data.lake.buckets[Zone.MODELS],
                     subnet_ids=base.network.subnet_ids,
                     security_group_id=base.network.security_group_id,
+                    schedule=serving.schedule,
+                    timezone=serving.timezone,
                 ),
             )
         elif serving.topology == "edge":

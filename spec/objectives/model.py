@@ -142,6 +142,19 @@ class Research(Objective):
         return names
 
 
+def _known_time_zone(name: str) -> str:
+    from zoneinfo import available_timezones
+
+    if name not in available_timezones():
+        near = difflib.get_close_matches(name, available_timezones(), n=1)
+        fix = f"did you mean {near[0]}?" if near else "for example Europe/Berlin"
+        raise ValueError(f"no such time zone in the IANA database; {fix}")
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
+
+
 class OfficeHours(Objective):
     """When the environment is used, Monday to Friday; outside these hours compute is switched off. Hours of the day,
     local time.
@@ -155,20 +168,7 @@ class OfficeHours(Objective):
         le=24,
         description="Hour of the day at which it is switched off. Decides the schedules of nodes and database.",
     )
-    timezone: str = Field(description="Time zone of these hours, a name from the IANA database.")
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_exists(cls, name: str) -> str:
-        from zoneinfo import available_timezones
-
-        if name not in available_timezones():
-            near = difflib.get_close_matches(name, available_timezones(), n=1)
-            raise ValueError(
-                "no such time zone in the IANA database;"
-                f" {f'did you mean {near[0]}?' if near else 'for example Europe/Berlin'}"
-            )
-        return name
+    timezone: TimeZone = Field(description="Time zone of these hours, a name from the IANA database.")
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> OfficeHours:
@@ -180,6 +180,20 @@ class OfficeHours(Objective):
     def share(self) -> float:
         """These hours as a share of the week, 0 to 1."""
         return 5 * (self.end - self.start) / (7 * 24)
+
+
+class OffPeak(Objective):
+    """The hours of each day in which little is asked of the platform, local time; they may begin before midnight."""
+
+    start: int = Field(ge=0, le=23, description="Hour of the day, local time, at which little is asked from then on.")
+    end: int = Field(ge=0, le=23, description="Hour of the day at which demand rises again.")
+    timezone: TimeZone = Field(description="Time zone of these hours, a name from the IANA database.")
+
+    @model_validator(mode="after")
+    def _has_an_hour(self) -> OffPeak:
+        if self.start == self.end:
+            raise ValueError(f"start and end are both {self.start}; there must be at least an hour between them")
+        return self
 
 
 class Value(Objective):
@@ -394,6 +408,10 @@ class Objectives(Objective):
     )
     office_hours: OfficeHours | None = Field(
         default=None, description="When it is used; outside these hours, compute is switched off."
+    )
+    off_peak: OffPeak | None = Field(
+        default=None,
+        description="When little is asked of it. Decides when models that may answer a day later are run.",
     )
     owns_account: bool = Field(
         default=True,

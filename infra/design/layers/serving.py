@@ -23,6 +23,9 @@ CLUSTER_LATENCY_MS = 10  # a load balancer and a sidecar in the same network
 REALTIME_LATENCY_MS = 30  # SageMaker's public API, authentication, the container
 SERVERLESS_LATENCY_MS = 4_000  # a cold start of a container with a scientific Python environment
 BATCH_LATENCY_MS = 3_600_000  # an hourly transform job
+DAILY_LATENCY_MS = 90_000_000  # a day, and an hour for the job itself
+HOURLY, JOB_HOURS = "rate(1 hour)", 0.05  # three minutes of an instance, most of which is its start
+DAY_OF_ROWS_HOURS = 0.1
 CANARY_PERCENT = 5
 # Starting a SageMaker processing job, and the steps' own work in total (45 s for the small example here), minutes.
 JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
@@ -51,6 +54,8 @@ class ServingDesign:
         max_instances: the most that autoscaling may start.
         canary_percent: Share of traffic a new version gets at first; 0 where there is one version at a time.
         target_invocations_per_minute: Load of one instance at which autoscaling adds another.
+        schedule: Of batch jobs, as EventBridge Scheduler writes it; empty where there are none.
+        timezone: Of the schedule; empty for UTC.
     """
 
     topology: str
@@ -59,6 +64,8 @@ class ServingDesign:
     max_instances: int
     canary_percent: int
     target_invocations_per_minute: int
+    schedule: str = ""
+    timezone: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,13 +161,19 @@ def _options(
         ServingDesign("edge", "", 0, 0, 0, 0),
         obstacles(EDGE_LATENCY_MS, "the device", edge=True, gpu=model.gpu, explains=False, canary=True),
     )
-    hours_busy = 24 * 30 * 0.05
     yield Option(
         "hourly batch transform",
-        hours_busy * prices.services["sagemaker", "ml.m5.large"],
-        ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0),
+        24 * 30 * JOB_HOURS * prices.services["sagemaker", "ml.m5.large"],
+        ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0, HOURLY),
         obstacles(BATCH_LATENCY_MS, "an hourly job", explains=False),
     )
+    if quiet := objectives.off_peak:
+        yield Option(
+            f"daily batch transform, off peak at {quiet.start}:00 {quiet.timezone}",
+            30 * DAY_OF_ROWS_HOURS * prices.services["sagemaker", "ml.m5.large"],
+            ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0, f"cron(0 {quiet.start} * * ? *)", quiet.timezone),
+            obstacles(DAILY_LATENCY_MS, "a daily job", explains=False),
+        )
     # 2 GB, 50 ms a request.
     concurrency = max(1, math.ceil(rate.peak * 0.05))
     too_many = (

@@ -35,7 +35,7 @@ def models(draw: Any) -> dict[str, Any]:
     average = draw(st.floats(0.01, 2_000))
     return {
         "value": {"kpi": "mae", "unit": "points", "usd_per_unit": 1, "predictions_per_month": 100},
-        "latency_ms": draw(st.floats(0.5, 1e7)),
+        "latency_ms": draw(st.floats(0.5, 1e7) | st.floats(1e7, 1e9)),
         "service_ms": draw(st.none() | st.floats(0.01, 1_000)),
         "requests_per_second": {"average": average, "peak": average * draw(st.floats(1, 20))},
         "retraining": {"every_hours": draw(st.floats(0.1, 1000)), "within_minutes": draw(st.floats(0.5, 200))},
@@ -58,6 +58,7 @@ def objectives(draw: Any) -> Objectives:
             "compliance": draw(st.lists(st.sampled_from(["gdpr", "hipaa", "sox", "soc2"]), unique=True)),
             "availability": draw(st.sampled_from(["one-zone", "multi-zone", "two-regions"])),
             "office_hours": None if environment == "prod" else draw(st.sampled_from([None, hours])),
+            "off_peak": draw(st.sampled_from([None, {"start": 22, "end": 5, "timezone": "Europe/Berlin"}])),
             "owns_account": draw(st.booleans()),
             "events": {
                 "per_second": draw(st.sampled_from([0, 1, 50, 5_000, 400_000])),
@@ -112,6 +113,10 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
 def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
     model, serving = wanted.models[name], plan.serving[name]
     assert model.latency_ms >= LATENCY_MS[serving.topology] + (model.service_ms or 0)
+    assert bool(serving.schedule) == (serving.topology == "batch")
+    if serving.schedule.startswith("cron"):
+        assert wanted.off_peak and model.latency_ms >= served.DAILY_LATENCY_MS + (model.service_ms or 0)
+        assert serving.timezone == wanted.off_peak.timezone
     assert (serving.topology == "edge") == (model.target == "edge")
     assert not (model.explanations and serving.topology in ("edge", "batch"))
     assert serving.canary_percent == 5 or serving.topology in ("edge", "batch", "serverless")
@@ -250,6 +255,29 @@ def test_office_hours_save_what_they_switch_off(stack_config: dict[str, Any]) ->
     stack_config["groundplan:objectives"]["office_hours"] = {"start": 8, "end": 18, "timezone": "Europe/Berlin"}
     plan = _design(stack_config)
     assert plan.monthly_usd < always and plan.decisions[-1].monthly_usd < 0
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "quiet", "schedule"),
+    [
+        (1e8, True, "cron(0 22 * * ? *)"),
+        (1e8, False, "rate(1 hour)"),  # nobody has said when little is asked
+        (8e7, True, "rate(1 hour)"),
+    ],
+)
+def test_what_may_take_a_day_runs_off_peak(
+    stack_config: dict[str, Any], latency_ms: float, quiet: bool, schedule: str
+) -> None:
+    objectives = stack_config["groundplan:objectives"]
+    name, model = next(iter(objectives["models"].items()))
+    model |= {"latency_ms": latency_ms, "explanations": False}
+    if quiet:
+        objectives["off_peak"] = {"start": 22, "end": 5, "timezone": "Europe/Berlin"}
+    plan = _design(stack_config)
+    assert (plan.serving[name].topology, plan.serving[name].schedule) == ("batch", schedule)
+    made = next(item for item in plan.decisions if item.layer == f"serving {name}")
+    hourly = [item.monthly_usd for item in made.rejected if item.option == "hourly batch transform"]
+    assert not schedule.startswith("cron") or hourly[0] > 5 * made.monthly_usd, "the saving is told"
 
 
 def test_the_price_book_says_where_and_when() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, contracts, experiment, flights, preview, register, review, serving, up
+from bench import apply, command_line, contracts, experiment, features, flights, preview, register, review, serving, up
 
 MEASUREMENTS = {
     "command-line": command_line.main,
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "register": register.main,
     "contracts": contracts.main,
     "experiment": experiment.main,
+    "features": features.main,
     "flights": flights.main,
     "serving": serving.main,
     "up": up.main,

@@ -27,8 +27,9 @@ CMD ["pipelines.serving.lambda_handler.handler"]
 
 
 def build(served: Served, stack: Stack) -> Files:
-    """Dockerfile, the server's source, the model, and the request that creates the function."""
+    """Dockerfile, the server's source, the model, and the requests that create the function and its role."""
     served.graph("lambda")
+    account = stack.image_uri.partition(".")[0]
     root = Path(pipelines.__file__).parent
     sources = [root / "__init__.py", *sorted((root / "serving").rglob("*.py"))]
     name = f"{stack.name}-{served.name}"
@@ -36,19 +37,29 @@ def build(served: Served, stack: Stack) -> Files:
         "FunctionName": name,
         "PackageType": "Image",
         "Code": {"ImageUri": f"{stack.image_uri.rpartition('/')[0]}/{name}:{served.version}"},
-        "Role": stack.role_arn,
+        "Role": f"arn:aws:iam::{account}:role/{name}",
         "MemorySize": MEMORY_MB,
         "Timeout": TIMEOUT_S,
         "EphemeralStorage": {"Size": SCRATCH_MB},
         "Architectures": ["x86_64"],
-        "TracingConfig": {"Mode": "Active"},
-        "KMSKeyArn": stack.key_arn,
         "Tags": {"Model": served.name, "Version": served.version},
+    }
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            }
+        ],
     }
     return {
         "Dockerfile": _DOCKERFILE.encode(),
         "requirements.txt": "".join(f"{_pinned(one)}\n" for one in _REQUIRED).encode(),
         "function.json": json.dumps(function, indent=1).encode(),
+        "trust.json": json.dumps(trust, indent=1).encode(),
         **{f"app/pipelines/{path.relative_to(root).as_posix()}": path.read_bytes() for path in sources},
         **{f"model/{file}": content for file, content in served.files.items()},
     }

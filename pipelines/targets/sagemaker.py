@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.serving.models.bundle import package
 from pipelines.targets.served import Files, Served, Stack
+from spec.errors import GroundplanError
 from spec.names import short_name
 
 INSTANCE_TYPE, SERVERLESS_MEMORY_MB = "ml.c5.large", 2048
@@ -14,20 +15,27 @@ NAME_LIMIT = 63
 
 
 def real_time(served: Served, stack: Stack) -> Files:
-    """An endpoint on instances that always run."""
+    """An endpoint on instances that always run. A model in its own format has neither network nor credentials there."""
+    alone = served.described.get("engine", "onnx") == "native"
     return _endpoint(
-        served, stack, {"InstanceType": INSTANCE_TYPE, "InitialInstanceCount": stack.min_instances}, key=stack.key_arn
+        served,
+        stack,
+        {"InstanceType": INSTANCE_TYPE, "InitialInstanceCount": stack.min_instances},
+        key=stack.key_arn,
+        alone=alone,
     )
 
 
 def serverless(served: Served, stack: Stack) -> Files:
     """An endpoint that runs only while it answers: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html."""
+    _trusted(served, "serverless")
     limits = {"MemorySizeInMB": SERVERLESS_MEMORY_MB, "MaxConcurrency": max(1, min(stack.max_instances, 200))}
     return _endpoint(served, stack, {"ServerlessConfig": limits}, network=False)
 
 
 def batch(served: Served, stack: Stack) -> Files:
     """A transform job over files of JSON lines, each a request as the endpoint takes it."""
+    _trusted(served, "batch")
     name, files = _model(served, stack)
     job = {
         "TransformJobName": name,
@@ -55,8 +63,20 @@ def batch(served: Served, stack: Stack) -> Files:
     return {**files, "create-transform-job.json": _json(job)}
 
 
-def _endpoint(served: Served, stack: Stack, how: dict[str, Any], *, key: str = "", network: bool = True) -> Files:
-    name, files = _model(served, stack, network=network)
+def _trusted(served: Served, target: str) -> None:
+    """Only where nothing else is within reach may a model run code of its own."""
+    if served.described.get("untrusted"):
+        raise GroundplanError(
+            f"{served.name} {served.version} is stored as a pickle",
+            where=f"target {target}",
+            fix="use --target sagemaker",
+        )
+
+
+def _endpoint(
+    served: Served, stack: Stack, how: dict[str, Any], *, key: str = "", network: bool = True, alone: bool = False
+) -> Files:
+    name, files = _model(served, stack, network=network, alone=alone)
     variant = {"VariantName": "champion", "ModelName": name, "InitialVariantWeight": 1.0, **how}
     config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": _tags(served)}
     endpoint = short_name(f"{stack.name}-{served.name}", NAME_LIMIT)
@@ -67,7 +87,7 @@ def _endpoint(served: Served, stack: Stack, how: dict[str, Any], *, key: str = "
     }
 
 
-def _model(served: Served, stack: Stack, *, network: bool = True) -> tuple[str, Files]:
+def _model(served: Served, stack: Stack, *, network: bool = True, alone: bool = False) -> tuple[str, Files]:
     name = short_name(f"{stack.name}-{served.name}-{served.version.replace('.', '-')}", NAME_LIMIT)
     model: dict[str, Any] = {
         "ModelName": name,
@@ -79,6 +99,9 @@ def _model(served: Served, stack: Stack, *, network: bool = True) -> tuple[str, 
         },
         "Tags": _tags(served),
     }
+    if alone:
+        model["EnableNetworkIsolation"] = True
+        model["PrimaryContainer"]["Environment"]["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
     if network and stack.subnet_ids:
         model["VpcConfig"] = {"Subnets": list(stack.subnet_ids), "SecurityGroupIds": list(stack.security_group_ids)}
     return name, {"model.tar.gz": package(served.files), "create-model.json": _json(model)}

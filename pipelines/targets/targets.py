@@ -64,7 +64,12 @@ TARGETS: dict[str, Target] = {
         "a container for AWS Lambda",
         aws_lambda.build,
         (
+            "aws ecr create-repository --repository-name {name} --image-tag-mutability IMMUTABLE",
+            "aws ecr get-login-password | docker login --username AWS --password-stdin {registry}",
             "docker build -t {registry}/{name}:{version} . && docker push {registry}/{name}:{version}",
+            "aws iam create-role --role-name {name} --assume-role-policy-document file://trust.json",
+            "aws iam attach-role-policy --role-name {name} --policy-arn"
+            " arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole  # it writes its log, and nothing else",
             "aws lambda create-function --cli-input-json file://function.json",
         ),
     ),

@@ -313,6 +313,19 @@ def test_sagemaker_s_own_model_accepts_the_requests(target: str, served: Any, tm
     assert ("VpcConfig" in requests["create-model.json"]) == (target != "serverless")
 
 
+def test_a_model_that_runs_its_own_code_is_alone_or_refused(served: Any):
+    found = served()
+    native = {**found.described, "engine": "native", "flavor": "sklearn", "untrusted": True}
+    changed = Served({**found.files, "model.json": json.dumps(native).encode()}, found.version)
+    model = json.loads(bundle("sagemaker", changed, STACK)["create-model.json"])
+    assert model["EnableNetworkIsolation"] is True
+    assert model["PrimaryContainer"]["Environment"]["GROUNDPLAN_NETWORK_ISOLATION"] == "1"
+    assert "EnableNetworkIsolation" not in json.loads(bundle("sagemaker", found, STACK)["create-model.json"])
+    for target in ("serverless", "batch"):
+        with pytest.raises(GroundplanError, match="is stored as a pickle"):
+            bundle(target, changed, STACK)
+
+
 # Kubernetes and Triton.
 
 
@@ -450,4 +463,8 @@ def test_what_lambda_installs_is_what_the_server_imports(served: Any):
     files = bundle("lambda", served(), STACK)
     names = {line.partition("=")[0].partition(">")[0] for line in files["requirements.txt"].decode().splitlines()}
     assert names == {"awslambdaric", "msgspec", "numpy", "onnx", "onnxruntime", "orjson", "prometheus-client"}
-    assert shapes.check(shapes.input_shape("lambda", "CreateFunction"), json.loads(files["function.json"])) == []
+    function, trust = json.loads(files["function.json"]), json.loads(files["trust.json"])
+    assert shapes.check(shapes.input_shape("lambda", "CreateFunction"), function) == []
+    assert trust["Statement"][0]["Principal"] == {"Service": "lambda.amazonaws.com"}
+    role = function["Role"].rpartition("/")[2]
+    assert any(f"create-role --role-name {role} " in step for step in steps("lambda", served(), STACK))

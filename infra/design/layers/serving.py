@@ -81,7 +81,7 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
     model = objectives.models[name]
     rate = model.requests_per_second
     forced = [
-        f"models.{name}.latency_ms: {model.latency_ms:g}",
+        f"models.{name}.latency_ms: {model.latency_ms:.12g}",
         f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}",
     ]
     if model.service_ms is not None:
@@ -96,7 +96,7 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
         f"serving {name}",
         options,
         tuple(forced),
-        f"{rate.peak:g} requests a second at peak, within {model.latency_ms:g} ms",
+        f"{rate.peak:g} requests a second at peak, within {model.latency_ms:,.12g} ms",
         model=name,
     )
 

@@ -258,7 +258,11 @@ def _compressed(found: dict[str, Any]) -> str:
 
 def _could_be(found: dict[str, Any], chosen: dict[str, Any]) -> str:
     """What 2 % of the quality would buy, where nothing may be lost."""
-    some = [one for one in found["table"] if one["loses"] <= WORTH_TELLING and one["bytes"] < chosen["bytes"] / 2]
+    some = [
+        one
+        for one in found["table"]
+        if one["loses"] <= WORTH_TELLING and not one["beyond"] and one["bytes"] < chosen["bytes"] / 2
+    ]
     if chosen["loses"] or not some:
         return ""
     least = min(some, key=lambda one: one["bytes"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -48,7 +49,10 @@ async def transform(job: dict[str, Any], s3: Any, ask: Ask) -> int:
     for key in keys:
         content = await asyncio.to_thread(_read, s3, bucket, key)
         if source.get("CompressionType") == "Gzip":
-            content = gzip.decompress(content)
+            try:
+                content = gzip.decompress(content)
+            except (OSError, EOFError, zlib.error):
+                raise TransformError(f"ClientError: {key} is not compressed by Gzip") from None
         answers = []
         for number, record in enumerate(_records(content, job), 1):
             status, answer = await ask(headers, record)
@@ -86,16 +90,24 @@ def _check(job: dict[str, Any]) -> None:
             raise TransformError(f"{what} {value} is not played on this machine; only {' and '.join(allowed)}")
 
 
+def _most_bytes(job: dict[str, Any]) -> float:
+    """Of one request; with 0, SageMaker has no limit."""
+    given = job.get("MaxPayloadInMB")
+    return float("inf") if given == 0 else (given or MOST_PAYLOAD_MB) * 1024 * 1024
+
+
 def _records(content: bytes, job: dict[str, Any]) -> Iterator[bytes]:
     """The bodies of a file's requests: all of it, each line, or as many lines as fit."""
     if (job["TransformInput"].get("SplitType") or "None") == "None":
         yield content
         return
-    lines = [line for line in content.split(b"\n") if line.strip()]
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    most = _most_bytes(job)
+    if long := next((place for place, line in enumerate(lines, 1) if len(line) > most), 0):
+        raise TransformError(f"ClientError: line {long} is longer than MaxPayloadInMB allows")
     if job.get("BatchStrategy") == "SingleRecord":
         yield from lines
         return
-    most = (job.get("MaxPayloadInMB") or MOST_PAYLOAD_MB) * 1024 * 1024
     waiting: list[bytes] = []
     size = 0
     for line in lines:

@@ -13,7 +13,7 @@ import time
 import types
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class OnlineFeatures:
         self._most: dict[str, float] = model.entity.get("max_age_s", {})
         self._cache_s = float(model.entity.get("cache_s", 0))
         as_of = model.entity.get("as_of")
-        self._as_of = datetime.fromisoformat(as_of).timestamp() if as_of else None
+        self._as_of = _seconds(as_of) if as_of else None
         self._empty = {column["name"] for column in model.columns if column.get("nullable")}
         self._kept: OrderedDict[tuple[str, str], tuple[float, _Row]] = OrderedDict()
         _feast()
@@ -129,12 +129,18 @@ class OnlineFeatures:
         for start in range(0, len(wanted), size):
             keys = [{"entity_id": {"S": item}} for item in wanted[start : start + size]]
             request: dict[str, Any] = {table: {"Keys": keys} for table in self._tables}
-            while request:
+            for attempt in range(ATTEMPTS * 2):
+                if attempt:
+                    time.sleep(0.01 * 2**attempt)  # it has refused a part: too much is asked of it
                 answer = self._read(request)
                 for table, items in answer["Responses"].items():
                     for item in items:
                         self._take(found[table], table, item)
                 request = answer.get("UnprocessedKeys") or {}
+                if not request:
+                    break
+            else:
+                raise BadRequestError("The online store can't answer that much; try again in a second.", 503)
         return found
 
     def _read(self, request: dict[str, Any]) -> Any:
@@ -148,13 +154,22 @@ class OnlineFeatures:
 
     def _take(self, known: dict[str, _Row], table: str, item: dict[str, Any]) -> None:
         identity, values = item["entity_id"]["S"], item["values"]["M"]
-        at = datetime.fromisoformat(item["event_ts"]["S"]).timestamp()
-        row = at, {name: _decode(values[name]["B"]) for name in self._tables[table]}
+        # A feature that was added to a view is missing in rows that were written before.
+        row = (
+            _seconds(item["event_ts"]["S"]),
+            {name: _decode(values[name]["B"]) if name in values else None for name in self._tables[table]},
+        )
         known[identity] = row
         if self._cache_s:
             self._kept[table, identity] = time.monotonic() + self._cache_s, row
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
+
+
+def _seconds(text: str) -> float:
+    """A time in ISO 8601, in UTC where it names no zone, as seconds since 1970."""
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _days(seconds: float) -> str:

@@ -68,7 +68,7 @@ def _bundle(served: Served, form: str, file: str, content: bytes, signer: Signer
         "files": digests(files),
     }
     manifest["compared"] = compared(served, manifest, files)
-    told = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    told = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False).encode()
     bundle = {**files, runner.MANIFEST: told}
     if signer is not None:
         bundle[runner.SIGNATURE] = base64.b64encode(signer.sign(told))
@@ -98,8 +98,11 @@ def compared(served: Served, manifest: dict[str, Any], files: Files) -> dict[str
         key = {"probability": "probabilities", "score": "scores"}[manifest["output"]]
         values = [list(one[key].values()) if isinstance(one[key], dict) else one[key] for one in found]
         beside = np.asarray(values).reshape(np.shape(wanted.beside))
-    difference = largest_difference(wanted, Answers([one["prediction"] for one in found], beside))
-    if difference > MOST_DIFFERENT:
+    given = Answers([one["prediction"] for one in found], beside)
+    difference = largest_difference(wanted, given)
+    if served.described["task"] == "classification":
+        difference = max(difference, largest_difference(Answers(wanted.predictions), Answers(given.predictions)))
+    if not difference <= MOST_DIFFERENT:  # a NaN is a difference
         raise GroundplanError(
             f"the bundle's answers differ from those of {served.name} {served.version} by up to {difference:.2g}",
             where=f"format {manifest['format']}",

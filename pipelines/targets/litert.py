@@ -18,6 +18,7 @@ from pipelines.serving.explaining.trees import NotExactError, Trees, trees_of
 from pipelines.targets.litert_file import LiteRtFile
 
 Array = npt.NDArray[Any]
+_FLOATS = (1, 11)  # ONNX's numbers of single and double precision
 _POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")  # by their numbers in ai.onnx.ml 5
 
 
@@ -51,6 +52,8 @@ def convert(described: dict[str, Any], content: bytes) -> bytes:
         raise NotConvertibleError("it predicts several values for each row")
     if described["task"] == "classification" and not described.get("output"):
         raise NotConvertibleError("it has neither probabilities nor scores")
+    if described.get("output") == "probability" and not described.get("most_probable"):
+        raise NotConvertibleError("its classes do not follow from its probabilities")
     if texts := [column["name"] for column in described["columns"] if column["tensor"] == "string"]:
         raise NotConvertibleError(f"column {texts[0]!r} is a text, which LiteRT has no operators for")
     made = _Conversion(graph, described)
@@ -92,14 +95,23 @@ class _Conversion:
         if node is not None and node.op_type == "Constant":
             from onnx import numpy_helper
 
+            if "value" not in _attributes(node):
+                raise NotConvertibleError("it has a constant in a form that is not read")
             return np.asarray(numpy_helper.to_array(_attributes(node)["value"]))
         return self._constants.get(name)
 
     # Operators of ONNX.
 
     def same(self, node: Any, given: dict[str, Any]) -> _Value:
-        """What changes types or shapes only: everything here is single precision, and has one row per row."""
-        return self.value(node.input[0])
+        """Identity, and what changes types or shapes only in name: everything here is single precision, [n, width]."""
+        value = self.value(node.input[0])
+        if node.op_type == "Cast" and given["to"] not in _FLOATS:
+            raise NotConvertibleError("it turns numbers into others than floating-point ones")
+        if node.op_type == "Reshape":
+            shape = self.constant(node.input[1])
+            if shape is None or len(shape) != 2 or shape[0] not in (-1, 0) or shape[1] not in (-1, value.width):
+                raise NotConvertibleError("it puts values into other rows")
+        return value
 
     def scaler(self, node: Any, given: dict[str, Any]) -> _Value:
         """https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html."""
@@ -122,16 +134,22 @@ class _Conversion:
         whole = self.file.operator("SUM", [each.tensor, self._fixed(_ints([1]))], (1,), keepDims=True)
         if norm == b"L2":
             whole = self.file.operator("SQRT", [whole], (1,))
+        some = self.file.operator("NOT_EQUAL", [whole, self._row(_floats([0]))], (1,), bool)  # a row of zeros stays
+        whole = self.file.operator("SELECT_V2", [some, whole, self._row(_floats([1]))], (1,))
         return _Value(self.file.operator("DIV", [value.tensor, whole], (value.width,)), value.width)
 
     def matrix(self, node: Any, given: dict[str, Any]) -> _Value:
         """MatMul and Gemm by a fixed matrix: a dense layer."""
         weights, bias = self.constant(node.input[1]), None
+        fixed = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+        if any(given.get(key, value) != value for key, value in fixed.items()):
+            raise NotConvertibleError("it multiplies by alpha, by beta, or a transposed input")
+        if weights is None or weights.ndim != 2:
+            raise NotConvertibleError("it multiplies two computed matrices")
         if len(node.input) > 2:
             bias = self.constant(node.input[2])
-        fixed = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-        if weights is None or weights.ndim != 2 or any(given.get(key, value) != value for key, value in fixed.items()):
-            raise NotConvertibleError("it multiplies two computed matrices")
+            if bias is None or bias.size not in (1, bias.shape[-1]):
+                raise NotConvertibleError("it adds a computed bias")
         return self._dense(self.value(node.input[0]), weights if given.get("transB") else weights.T, bias)
 
     def linear(self, node: Any, given: dict[str, Any]) -> _Value:
@@ -140,12 +158,15 @@ class _Conversion:
         weights = _floats(given["coefficients"]).reshape(-1, value.width)
         bias = _floats(given.get("intercepts") or [0.0] * len(weights))
         classes = given.get("classlabels_ints") or given.get("classlabels_strings") or []
-        return self._transformed(self._dense(value, weights, bias), given, len(classes))
+        return self._transformed(self._dense(value, weights, bias), given, len(classes), signed=True)
 
     def arithmetic(self, node: Any, given: dict[str, Any]) -> _Value:
         """Add, Sub, Mul and Div of two tensors, one of which may be fixed."""
         name = node.op_type.upper()
         first, second = (self.constant(one) for one in node.input)
+        for fixed in (first, second):
+            if fixed is not None and fixed.size not in (1, *fixed.shape[-1:]):
+                raise NotConvertibleError("it adds another constant to each row")
         if first is not None and second is None:
             other = self.value(node.input[1])
             width = max(other.width, first.size)
@@ -153,6 +174,12 @@ class _Conversion:
         if second is not None and first is None:
             return self._with(name, self.value(node.input[0]), second)
         return self._binary(name, self.value(node.input[0]), self.value(node.input[1]))
+
+    def softmax(self, node: Any, given: dict[str, Any]) -> _Value:
+        """Over the columns of each row."""
+        if given.get("axis", -1) not in (1, -1):
+            raise NotConvertibleError("it compares rows with each other")
+        return self._apply("SOFTMAX", self.value(node.input[0]))
 
     def concat(self, node: Any, given: dict[str, Any]) -> _Value:
         """Columns side by side."""
@@ -175,7 +202,8 @@ class _Conversion:
             raise NotConvertibleError(str(error)) from None
         value = self.value(node.input[0])
         classes = given.get("classlabels_int64s") or given.get("classlabels_strings") or []
-        return self._transformed(self._walk(trees, value), given, len(classes))
+        signed = bool((trees.weights < 0).any())
+        return self._transformed(self._walk(trees, value), given, len(classes), signed=signed)
 
     def _walk(self, trees: Trees, value: _Value) -> _Value:
         """Each row down all trees.
@@ -218,7 +246,8 @@ class _Conversion:
             at = file.operator("ADD", [children, over], count, np.int32)
         one = self._fixed(_ints([1]))
         if at is None:  # trees of a single leaf
-            summed = self._dense(value, np.zeros((outputs, value.width)), trees.weights.sum(axis=0))
+            nothing = self._zero(value)
+            summed = self._dense(nothing, np.zeros((outputs, 1)), trees.weights.sum(axis=0))
         elif outputs == 1:
             reached = file.operator("GATHER", [tables[1], at], count)
             summed = _Value(file.operator("SUM", [reached, one], (1,), keepDims=True), 1)
@@ -234,20 +263,26 @@ class _Conversion:
         it is the greatest.
         """
         feature = trees.feature.astype(np.int64)
-        never = self._with("MUL", self._gather(value, np.array([0])), _floats([0]))
-        least = self._select(self._is_nan(never), _floats([-np.inf]), self._with("SUB", never, _floats([np.inf])))
+        least = self._with("SUB", self._zero(value), _floats([np.inf]))
         if not self._missing:
             return self._side_by_side([value, least]), feature
         empty = self._is_nan(value)
         copies = [self._select(empty, np.full(value.width, fill, np.float32), value) for fill in (-np.inf, np.inf)]
         return self._side_by_side([*copies, least]), np.where(trees.missing, feature, feature + value.width)
 
-    def _transformed(self, value: _Value, given: dict[str, Any], classes: int) -> _Value:
+    def _zero(self, value: _Value) -> _Value:
+        """A column of zeros, whatever the rows have."""
+        product = self._with("MUL", self._gather(value, np.array([0])), _floats([0]))
+        return self._select(self._is_nan(product), _floats([0]), product)
+
+    def _transformed(self, value: _Value, given: dict[str, Any], classes: int, *, signed: bool) -> _Value:
         """What ensembles and linear models do to their sums in the end."""
         kind = given.get("post_transform", b"NONE")
         kind = _POSTS[kind] if isinstance(kind, int) else kind.decode()
         if kind not in ("NONE", "LOGISTIC", "SOFTMAX"):
             raise NotConvertibleError(f"it ends in {kind}")
+        if classes == 2 and value.width == 1 and (kind == "SOFTMAX" or (kind == "NONE" and signed)):
+            raise NotConvertibleError(f"its two classes come from one number by {kind}")
         if kind != "NONE":
             value = self._apply({"LOGISTIC": "LOGISTIC", "SOFTMAX": "SOFTMAX"}[kind], value)
         if classes != 2 or value.width != 1:
@@ -331,6 +366,6 @@ _HANDLERS: dict[str, Callable[[_Conversion, Any, dict[str, Any]], _Value]] = {
     "Scaler": _Conversion.scaler,
     "Relu": _applied("RELU"),
     "Sigmoid": _applied("LOGISTIC"),
-    "Softmax": _applied("SOFTMAX"),
+    "Softmax": _Conversion.softmax,
     "Tanh": _applied("TANH"),
 }

@@ -13,6 +13,7 @@ import argparse
 import base64
 import hashlib
 import json
+import shutil
 import sys
 import tempfile
 import urllib.parse
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
-MANIFEST, SIGNATURE, KEY = "manifest.json", "manifest.sig", "key.json"
+MANIFEST, SIGNATURE, KEY, PROGRAM = "manifest.json", "manifest.sig", "key.json", "predict.py"
+_BESIDE = ".update-"
 MOST_BYTES = 256 * 1024 * 1024
+_MOST = float(np.finfo(np.float32).max)
 _EQUAL_DIGITS = 6  # of probabilities in single precision
 _SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")  # DigestInfo, RFC 8017, 9.2
 
@@ -50,6 +53,8 @@ class Device:
         Raises:
             DeviceError: A row lacks a column, or has a value of another type.
         """
+        if not isinstance(rows, list):
+            raise DeviceError("rows are a list of objects, one a row")
         if not rows:
             return []
         columns = {column["name"]: _column(column, rows) for column in self.manifest["columns"]}
@@ -81,22 +86,43 @@ def _column(column: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
     name, kind = column["name"], column["type"]
     found = []
     for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DeviceError(f"row {place} is no object with a value for each column")
         if name not in row:
             raise DeviceError(f"row {place} has no column {name!r}")
         value = row[name]
+        where = f"column {name!r}, row {place}"
         if value is None:
             if not column.get("nullable"):
-                raise DeviceError(f"column {name!r}, row {place}: a value is missing, which the model never saw")
-            value = "" if kind in ("string", "timestamp") else float("nan")
-        elif kind in ("string", "timestamp"):
-            if not isinstance(value, str):
-                raise DeviceError(f"column {name!r}, row {place}: {value!r} is no text")
-        elif not isinstance(value, (int, float)) or not np.isfinite(value):
-            raise DeviceError(f"column {name!r}, row {place}: {value!r} is no number")
-        if column.get("categories") and row[name] is not None and row[name] not in column["categories"]:
-            raise DeviceError(f"column {name!r}, row {place}: the model does not know {value!r}")
+                raise DeviceError(f"{where}: a value is missing, which the model never saw")
+            found.append("" if kind in ("string", "timestamp") else float("nan"))
+            continue
+        if not _fits(kind, value):
+            raise DeviceError(f"{where}: {str(value)[:60]!r} is no {_KINDS[kind]}")
+        if column.get("categories") and value not in column["categories"]:
+            raise DeviceError(f"{where}: the model does not know {str(value)[:60]!r}")
         found.append(value)
     return found
+
+
+_KINDS = {
+    "string": "text",
+    "timestamp": "text",
+    "boolean": "true or false",
+    "long": "whole number of 64 bits",
+    "double": "number in single precision",
+}
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind in ("string", "timestamp"):
+        return isinstance(value, str)
+    if kind == "boolean" or isinstance(value, bool):
+        return kind == "boolean" and isinstance(value, bool)
+    if kind == "long":
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return whole and -(2**63) <= value < 2**63
+    return isinstance(value, (int, float)) and -_MOST <= value <= _MOST
 
 
 def _onnx(folder: Path, manifest: dict[str, Any]) -> Any:
@@ -157,9 +183,10 @@ def _beside(manifest: dict[str, Any], found: Any) -> Any:
 def read(folder: Path) -> dict[str, Any]:
     """The manifest of a folder, whose files have been compared with it."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
         raise DeviceError(f"{folder / MANIFEST} can't be read: {type(error).__name__}") from None
+    manifest = checked(content, str(folder / MANIFEST))
     for name, said in manifest["files"].items():
         try:
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -170,13 +197,35 @@ def read(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def checked(content: bytes, where: str) -> dict[str, Any]:
+    """A manifest, if it has what is used of it."""
+    try:
+        manifest = json.loads(content)
+        texts = [manifest[key] for key in ("model", "version", "made_at", "format", "model_file", "task")]
+        files, columns = manifest["files"], manifest["columns"]
+        named = [*files, *(said["sha256"] for said in files.values()), *(one["name"] for one in columns)]
+        known = all(one["type"] in _KINDS for one in columns) and manifest["format"] in ("ort", "litert")
+        whole = {manifest["model_file"], PROGRAM} <= set(files) and "classes" in manifest and "output" in manifest
+        plain = all(Path(name).name == name and name not in (MANIFEST, SIGNATURE, "") for name in files)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise DeviceError(f"{where} is no manifest of a bundle") from None
+    if not (known and whole and all(isinstance(one, str) for one in (*texts, *named))):
+        raise DeviceError(f"{where} is no manifest of a bundle that this program can run")
+    if not plain:
+        raise DeviceError(f"{where} has a file outside of its folder")
+    return dict(manifest)
+
+
 def signed(manifest: bytes, signature: bytes, key: dict[str, Any]) -> bool:
     """Whether a signature (RSASSA-PKCS1-v1_5 with SHA-256, RFC 8017) is the key's.
 
     Args:
         key: Its public part as a JSON Web Key (RFC 7517): ``n`` and ``e``.
     """
-    modulus, exponent = (int.from_bytes(base64.urlsafe_b64decode(key[part] + "=="), "big") for part in ("n", "e"))
+    try:
+        modulus, exponent = (int.from_bytes(base64.urlsafe_b64decode(key[part] + "=="), "big") for part in ("n", "e"))
+    except (TypeError, KeyError, ValueError):
+        raise DeviceError(f"{KEY} is no RSA key as a JSON Web Key") from None
     size = (modulus.bit_length() + 7) // 8
     told = _SHA256 + hashlib.sha256(manifest).digest()
     wanted = b"\0\1" + b"\xff" * (size - len(told) - 3) + b"\0" + told
@@ -189,38 +238,75 @@ def signed(manifest: bytes, signature: bytes, key: dict[str, Any]) -> bool:
 def update(folder: Path, source: str) -> str:
     """Replace the model of a folder by a newer one; returns what happened.
 
-    The folder's own ``key.json`` decides whose signature is valid. Until every file has been checked nothing changes,
-    and each file is then replaced as a whole, the manifest last.
+    The folder's own ``key.json`` decides whose signature is valid. Until every file has been checked and the new model
+    has been loaded nothing changes; each file is then replaced as a whole, the manifest last. Where that was
+    interrupted, or a file was damaged, the next update puts it right.
 
     Raises:
-        DeviceError: Something is missing, or not signed by the key, or older than what is here.
+        DeviceError: Something is missing, or not signed by the key, or not made after what is here.
     """
-    if not (folder / KEY).is_file():
-        raise DeviceError(f"{folder / KEY} is missing: without it, nobody's signature is valid")
-    key, before = json.loads((folder / KEY).read_text(encoding="utf-8")), read(folder)
+    try:
+        key = json.loads((folder / KEY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DeviceError(f"{folder / KEY} can't be read: without it, nobody's signature is valid") from None
+    for left in folder.glob(f"{_BESIDE}*"):  # by an update that was interrupted
+        shutil.rmtree(left, ignore_errors=True)
+    before = _here(folder)
     manifest, signature = fetch(source, MANIFEST), fetch(source, SIGNATURE)
-    if not signed(manifest, base64.b64decode(signature), key):
+    try:
+        valid = signed(manifest, base64.b64decode(signature), key)
+    except ValueError:
+        valid = False
+    if not valid:
         raise DeviceError(f"{source} is not signed by this device's key")
-    offered = json.loads(manifest)
-    if offered["model"] != before["model"]:
+    offered = checked(manifest, f"{MANIFEST} at {source}")
+    if before and offered["model"] != before["model"]:
         raise DeviceError(f"{source} is the model {offered['model']}, this device has {before['model']}")
-    if offered["made_at"] < before["made_at"]:
-        raise DeviceError(f"{source} ({offered['version']}) was made before what is here ({before['version']})")
-    if offered == before:
+    if before and offered != before and offered["made_at"] <= before["made_at"]:
+        raise DeviceError(f"{source} ({offered['version']}) was not made after what is here ({before['version']})")
+    if offered == before and _whole(folder):
         return f"{before['version']} is the newest"
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_BESIDE) as beside:
         for name in offered["files"]:
-            if Path(name).name != name:
-                raise DeviceError(f"{source} has a file {name!r} outside of its folder")
             (Path(beside) / name).write_bytes(fetch(source, name))
         for name, content in ((SIGNATURE, signature), (MANIFEST, manifest)):
             (Path(beside) / name).write_bytes(content)
-        read(Path(beside))
+        Device(beside)
         for name in [*offered["files"], SIGNATURE, MANIFEST]:
             (Path(beside) / name).replace(folder / name)
-    for name in set(before["files"]) - set(offered["files"]):
+    for name in set(before["files"] if before else ()) - set(offered["files"]) - {KEY}:
         (folder / name).unlink(missing_ok=True)
-    return f"{before['version']} was replaced by {offered['version']}"
+    return f"{before['version'] if before else 'what was here'} was replaced by {offered['version']}"
+
+
+def _here(folder: Path) -> dict[str, Any]:
+    """The manifest of what is here, whether or not its files are whole; nothing if there is none."""
+    try:
+        return checked((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    except (OSError, DeviceError):
+        return {}
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return bool(read(folder))
+    except DeviceError:
+        return False
+
+
+class _SameRules(urllib.request.HTTPRedirectHandler):
+    """Where a server sends us on must be allowed, too."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        allowed(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def allowed(address: str) -> None:
+    """Raise a DeviceError unless an address is an https one, or one of this machine."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
+        raise DeviceError(f"{address}: only https addresses are read")
 
 
 def fetch(source: str, name: str) -> bytes:
@@ -228,13 +314,12 @@ def fetch(source: str, name: str) -> bytes:
     try:
         if "://" not in source:
             return (Path(source) / name).read_bytes()
+        allowed(source)
         address = urllib.parse.urlsplit(source)
-        if address.scheme != "https" and address.hostname not in ("127.0.0.1", "localhost"):
-            raise DeviceError(f"{source}: only https addresses are read")
         whole = urllib.parse.urlunsplit(address._replace(path=f"{address.path.rstrip('/')}/{name}"))
-        with urllib.request.urlopen(whole, timeout=60) as answer:  # noqa: S310 (the scheme has been checked)
+        with urllib.request.build_opener(_SameRules).open(whole, timeout=60) as answer:
             content: bytes = answer.read(MOST_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DeviceError(f"{name} can't be read from {source}: {error}") from None
     if len(content) > MOST_BYTES:
         raise DeviceError(f"{name} at {source} is larger than {MOST_BYTES // 1024**2} MB")
@@ -260,7 +345,10 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(Device(folder).predict(json.loads(text)), indent=1))
         else:
             parser.print_help()
-    except (DeviceError, OSError, ValueError) as error:
+    except (ValueError, RecursionError):
+        print("error: the rows can't be read: they must be JSON in UTF-8", file=sys.stderr)
+        return 1
+    except (DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

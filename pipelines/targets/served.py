@@ -116,7 +116,7 @@ def largest_difference(wanted: Answers, given: Answers) -> float:
         return _most(np.asarray(wanted.beside, float) - np.asarray(given.beside, float))
     try:
         one, two = (np.asarray(answers.predictions, dtype=float) for answers in (wanted, given))
-    except ValueError:  # classes that are texts
+    except (ValueError, TypeError):  # classes that are texts
         different = [mine != theirs for mine, theirs in zip(wanted.predictions, given.predictions, strict=True)]
         return sum(map(bool, different)) / max(len(different), 1)
     return _most(one - two) / max(float(np.ptp(one)), 1e-6)

@@ -28,7 +28,7 @@ FULL, COMPACT = "as converted", "written compactly"
 # Shares of the trees, and of the splits of each, that stay.
 SMALLER = ((1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (0.5, 0.25), (0.25, 0.25), (0.25, 0.12))
 FIT_ROWS, TIMED_ROWS = 5_000, 1_000
-_CALLS, _BATCHES = 200, 9
+_CALLS, _BATCHES, _ROUNDING = 200, 9, 1e-6
 _LEAST_WEIGHTS = 256  # a tensor with fewer is not worth a conversion
 
 
@@ -44,6 +44,8 @@ class Candidate:
         metrics: On the rows that no fit has seen, by name.
         loses: Share by which the worse of its two metrics, that of the quality objective and that of the value, is
             worse than the full model's; negative where both are better.
+        beyond: Whether it answers what neither the full model nor the labels have: a probability above 1, a negative
+            price. Such a one is not served.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Candidate:
     batch_ms: float
     metrics: dict[str, float]
     loses: float
+    beyond: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,20 @@ def compress(
     timed = Rows.of(as_columns(rows.features[names].iloc[np.arange(TIMED_ROWS) % len(rows)], names))
     full = score(made(described, files), rows)
 
+    judged = Rows.of(as_columns(rows.features[names], names))
+    low, high = _range(made(described, files), judged)
+    if described["task"] == "regression":
+        low, high = min(low, float(training.labels.min())), max(high, float(training.labels.max()))
+
     def candidate(name: str, smaller: bytes) -> Candidate:
         model = made(described, {**files, "model.onnx": smaller})
         row_us, batch_ms = _times(model, timed)
-        metrics = full if smaller in (content, converted) else score(model, rows)
+        same = smaller in (content, converted)
+        metrics = full if same else score(model, rows)
         loses = [_worse(metric, metrics, full) for metric in {wanted.metric, objectives.value.kpi}]
-        return Candidate(name, len(smaller), row_us, batch_ms, metrics, max(loses))
+        least, most = _range(model, judged)
+        beyond = not same and not low - _ROUNDING <= least <= most <= high + _ROUNDING
+        return Candidate(name, len(smaller), row_us, batch_ms, metrics, max(loses), beyond)
 
     table = {FULL: (candidate(FULL, converted), converted)}
     if content != converted:
@@ -122,10 +133,18 @@ def compress(
     allowed = [
         (one.bytes, name)
         for name, (one, _) in table.items()
-        if name in (FULL, COMPACT) or (wanted.may_lose > 0 and one.loses <= wanted.may_lose and _good(one, objectives))
+        if name in (FULL, COMPACT) or (0 < wanted.may_lose >= one.loses and not one.beyond and _good(one, objectives))
     ]
     chosen = min(allowed)[1]
     return Compressed({**files, "model.onnx": table[chosen][1]}, [one for one, _ in table.values()], chosen)
+
+
+def _range(model: Model, rows: Rows) -> tuple[float, float]:
+    """The smallest and the largest number that is served; of probabilities always 0 and 1, or what lies beyond."""
+    found = model.answers(rows)
+    values = np.asarray(found.predictions if model.task == "regression" else found.beside, dtype=float)
+    ends = float(values.min()), float(values.max())
+    return (min(ends[0], 0.0), max(ends[1], 1.0)) if model.output == "probability" else ends
 
 
 def _good(one: Candidate, objectives: ModelObjectives) -> bool:
@@ -158,9 +177,9 @@ def _smaller(converted: bytes, described: dict[str, Any], training: Labelled) ->
         try:
             smaller = ensemble.pruned(reached, splits)
             if trees < 1:
-                smaller = smaller.fewer(rows, max(1, round(ensemble.count * trees)))
-            yield name, rewritten(converted, smaller.weighed(rows, wanted), labels=labels)
-        except (NotExactError, np.linalg.LinAlgError) as error:
+                smaller = smaller.fewer(max(1, round(ensemble.count * trees)))
+            yield name, rewritten(converted, smaller.weighed(rows, wanted, ensemble.count), labels=labels)
+        except (NotExactError, RuntimeError) as error:  # NNLS may not converge
             print(f"{name}: {error}")
 
 

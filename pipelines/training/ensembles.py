@@ -17,7 +17,8 @@ import numpy.typing as npt
 from pipelines.serving.explaining.trees import NotExactError, Trees, trees_of
 
 OPSET = 5  # of ai.onnx.ml
-_RIDGE = 1e-6  # so that trees that say the same share their weight
+_ROUNDED = 1e-3  # what single precision leaves of a sum over hundreds of trees
+_BADLY = 0.1  # of the variance that is wanted, where the trees are no forest's
 Array = npt.NDArray[Any]
 
 
@@ -112,8 +113,11 @@ class Ensemble:
                 of[above] += of[start:end].reshape(pairs, 2, *of.shape[1:]).sum(axis=1)
         mean = total / count[:, None]
         worth = squares - count * (mean**2).sum(axis=1)  # it falls from parent to child, so what is cut is a subtree
-        bound = np.quantile(worth[inner], 1 - share) if inner.any() else 0.0
-        return self._kept(inner & (worth > bound), mean)
+        splits = np.flatnonzero(inner)
+        most = splits[np.argsort(-worth[splits], kind="stable")]  # of equal ones the upper one comes first
+        stays = np.zeros(len(inner), dtype=bool)
+        stays[most[: int(np.ceil(share * len(splits)))]] = True
+        return self._kept(stays, mean)
 
     def _kept(self, split: Array, values: Array) -> Ensemble:
         """With only some of the splits; values of what is then a leaf."""
@@ -143,28 +147,37 @@ class Ensemble:
         )
         return Ensemble(smaller, self.post, self.classes)
 
-    def fewer(self, rows: Array, count: int) -> Ensemble:
-        """Only the first trees, weighed so that they come as close as possible to all of them on some rows."""
+    def fewer(self, count: int) -> Ensemble:
+        """Only the first trees."""
         kept = self.tree < count
-        chosen = self._only(kept, kept & (self.first < 0), self.values)
-        return chosen.weighed(rows, self.outputs(rows).sum(axis=1) + self.trees.base)
+        return self._only(kept, kept & (self.first < 0), self.values)
 
-    def weighed(self, rows: Array, wanted: Array) -> Ensemble:
-        """Each tree times a number, plus one for each output: the least squares of the difference to what is wanted.
+    def weighed(self, rows: Array, wanted: Array, of: int) -> Ensemble:
+        """Each tree times a number that is not negative: the least squares of the difference to what is wanted.
+
+        The trees of a forest are averaged, and the numbers then keep the average of as many trees as there were, so
+        that no answer lies beyond those of single trees. Where that fits badly (boosted trees add up), there is none of
+        that, and a number is added to each output.
 
         Args:
             wanted: Of shape [rows, outputs].
+            of: How many trees there were.
         """
+        from scipy.optimize import nnls
+
         each = self.outputs(rows)  # [rows, trees, outputs]
-        mean, target = each.mean(axis=0), wanted.mean(axis=0)
-        moved = np.concatenate([(each - mean)[:, :, output] for output in range(each.shape[2])])
-        aim = np.concatenate([(wanted - target)[:, output] for output in range(wanted.shape[1])])
-        square = moved.T @ moved
-        square[np.diag_indices_from(square)] += _RIDGE * max(float(np.trace(square)), 1e-12)
-        scale = np.linalg.solve(square, moved.T @ aim)
-        trees = self.trees
-        weights = trees.weights * scale[self.tree[trees.leaves]][:, None]
-        return replace(self, trees=replace(trees, weights=weights, base=target - (mean * scale[:, None]).sum(axis=0)))
+        columns = np.concatenate([each[:, :, output] for output in range(each.shape[2])])
+        aim = np.concatenate([(wanted - self.trees.base)[:, output] for output in range(wanted.shape[1])])
+        much = 1e3 * max(float(np.abs(columns).max(initial=0.0)) * np.sqrt(len(columns)), 1e-6)
+        scale, _ = nnls(np.vstack([columns, np.full(self.count, much)]), np.append(aim, much * of))
+        base = self.trees.base
+        if np.square(columns @ scale - aim).mean() > _BADLY * max(float(np.var(aim)), 1e-12):
+            mean, target = each.mean(axis=0), wanted.mean(axis=0)
+            moved = np.concatenate([(each - mean)[:, :, output] for output in range(each.shape[2])])
+            scale, _ = nnls(moved, np.concatenate([(wanted - target)[:, output] for output in range(wanted.shape[1])]))
+            base = target - (mean * scale[:, None]).sum(axis=0)
+        weights = self.trees.weights * scale[self.tree[self.trees.leaves]][:, None]
+        return replace(self, trees=replace(self.trees, weights=weights, base=base))
 
     def nodes(self, node: Any, *, labels: bool) -> list[Any]:
         """The graph's nodes that answer in the place of another one, under the same names.
@@ -181,22 +194,30 @@ class Ensemble:
                 raise NotExactError("they have several outputs")
             return [self._node(source, outputs[0], trees.weights[:, 0], trees.base, post=0)]
         answer, name = outputs[1], f"{outputs[1]}_"
-        if len(self.classes) == 2 and not trees.weights[:, :-1].any():
-            score, base = trees.weights[:, -1], trees.base[-1:]
+        if len(self.classes) == 2 and trees.weights.shape[1] == 1:
+            score, base = trees.weights[:, 0], trees.base
             if self.post == "LOGISTIC":  # of two numbers, 0 and x, softmax gives what the logistic function gives of x
                 found = [self._node(source, answer, score, base, post=2, target=1, targets=2)]
-            elif self.post == "NONE":
+            elif self.post == "NONE" and (score >= 0).all():
                 found = [self._node(source, name, score, base, post=0), *_both(name, answer)]
             else:
                 raise NotExactError(f"two classes end in {self.post}")
-        elif len(self.classes) == 2 and self.post == "NONE":  # each leaf has both classes' shares
+        elif len(self.classes) == 2 and self.post == "NONE" and self._shares():
             found = [self._node(source, name, trees.weights[:, 1], trees.base[1:], post=0), *_both(name, answer)]
         else:
             found = [self._by_class(source, answer)]
         return [*found, *(self._label(answer, outputs[0]) if labels else [])]
 
+    def _shares(self) -> bool:
+        """Whether each leaf has both classes' shares, which are 1 together over all trees."""
+        both, tree = self.trees.weights.sum(axis=1), self.tree[self.trees.leaves]
+        of_trees = both[np.unique(tree, return_index=True)[1]]
+        return not self.trees.base.any() and bool(
+            np.allclose(both, of_trees[tree], atol=1e-6) and abs(of_trees.sum() - 1) < _ROUNDED
+        )
+
     def _by_class(self, source: str, output: str) -> Any:
-        if (np.count_nonzero(self.trees.weights, axis=1) > 1).any() or self.trees.weights.shape[1] < 2:
+        if (np.count_nonzero(self.trees.weights, axis=1) > 1).any() or len(self.classes) < 3:
             raise NotExactError("a leaf adds to several outputs")
         posts = {"NONE": 0, "SOFTMAX": 2, "LOGISTIC": 1}
         target = np.abs(self.trees.weights).argmax(axis=1)
@@ -227,9 +248,12 @@ class Ensemble:
         # There is no place for what is added in any case, so the first tree of each output adds it.
         tree = self.tree[trees.leaves]
         weights = weights.astype(np.float64)
-        for place, more in zip(np.unique(target) if targets > 1 else [0], base, strict=False):
-            mine = target == place if targets > 1 else np.ones(len(weights), dtype=bool)
-            weights[mine & (tree == tree[mine].min())] += more
+        for place, more in enumerate(base):
+            mine = target == (place if len(base) > 1 else target[0])
+            if more and not (mine & (np.abs(weights) > 0)).any():
+                raise NotExactError("an output has a base value and no leaf")
+            if more:
+                weights[mine & (tree == tree[mine].min())] += more
 
         def tensor(values: Array, kind: int) -> Any:
             return helper.make_tensor("", kind, [len(values)], values.tobytes(), raw=True)

@@ -80,6 +80,10 @@ def trees_of(node: Any) -> Trees:
     from onnx import helper
 
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    if any(name.endswith("_as_tensor") for name in given):
+        raise NotExactError("the trees are in double precision")
+    if given.get("aggregate_function", b"SUM") not in (b"SUM", b"AVERAGE", 0, 1):
+        raise NotExactError("what is served is the trees' smallest or largest value")
     flat = _of_version_5(given) if node.op_type == "TreeEnsemble" else _of_older(given)
     order, parent, yes, levels = _by_level(flat)
     inner, feature = flat.yes[order] >= 0, flat.feature[order]
@@ -127,7 +131,8 @@ _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT")  # by their numb
 
 def _of_older(given: dict[str, Any]) -> _Flat:
     kind = "target" if "target_ids" in given else "class"
-    outputs = int(given.get("n_targets") or max(given[f"{kind}_ids"]) + 1)
+    classes = len(given.get("classlabels_int64s") or given.get("classlabels_strings") or [])
+    outputs = int(given.get("n_targets") or max(max(given[f"{kind}_ids"]) + 1, classes if classes > 2 else 1))
     _small_enough(len(given["nodes_treeids"]))
     tree, number = np.asarray(given["nodes_treeids"]), np.asarray(given["nodes_nodeids"])
     width = int(number.max()) + 1

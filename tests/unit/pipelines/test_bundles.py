@@ -163,13 +163,17 @@ def test_the_manifest_names_origin_comparison_and_digests(served: Any):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
+        ([1, 2, 3, 4], "row 0 is no object with a value for each column"),
+        ({"a": 10**400, "b": 2, "c": 3, "d": 4}, "is no number in single precision"),
+        ({"a": 1e39, "b": 2, "c": 3, "d": 4}, "'1e\\+39' is no number in single precision"),
+        ({"a": True, "b": 2, "c": 3, "d": 4}, "'True' is no number in single precision"),
         ({"a": 1, "b": 2, "c": 3}, "row 0 has no column 'd'"),
-        ({"a": "x", "b": 2, "c": 3, "d": 4}, "column 'a', row 0: 'x' is no number"),
+        ({"a": "x", "b": 2, "c": 3, "d": 4}, "column 'a', row 0: 'x' is no number in single precision"),
         ({"a": None, "b": 2, "c": 3, "d": 4}, "column 'a', row 0: a value is missing, which the model never saw"),
-        ({"a": float("inf"), "b": 2, "c": 3, "d": 4}, "column 'a', row 0: inf is no number"),
+        ({"a": float("inf"), "b": 2, "c": 3, "d": 4}, "column 'a', row 0: 'inf' is no number in single precision"),
     ],
 )
-def test_a_wrong_row_is_told(row: dict[str, Any], says: str, served: Any, tmp_path: Path):
+def test_a_wrong_row_is_told(row: Any, says: str, served: Any, tmp_path: Path):
     device = runner.Device(unpacked(bundle("edge", served(), STACK), tmp_path))
     with pytest.raises(runner.DeviceError, match=says):
         device.predict([row])
@@ -211,7 +215,85 @@ def test_an_update_is_taken_only_if_the_devices_key_signed_it(served: Any, tmp_p
     assert runner.Device(here).manifest["version"] == "v1.3.0"
     assert runner.update(here, str(tmp_path / "good")) == "v1.3.0 is the newest"
     unpacked(bundle("edge", old, STACK, key), tmp_path / "older")
-    refused("older", "was made before what is here")
+    refused("older", "was not made after what is here")
+    # Of the same second, too: nobody knows which one is newer.
+    unpacked(bundle("edge", served(version="v1.2.9", made_at="2026-04-01T00:00:00Z"), STACK, key), tmp_path / "same")
+    refused("same", "was not made after what is here")
+
+
+def test_an_interrupted_update_is_put_right_by_the_next_one(served: Any, tmp_path: Path, monkeypatch: Any):
+    key = signer(key_file(tmp_path))
+    here = unpacked(bundle("edge", served(), STACK, key), tmp_path / "device")
+    new = unpacked(bundle("edge", served("gaps"), STACK, key), tmp_path / "new")
+    manifest = json.loads((new / "manifest.json").read_text()) | {"model": "forest", "made_at": "2030-01-01T00:00:00Z"}
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    (new / "manifest.sig").write_bytes(base64.b64encode(key.sign((new / "manifest.json").read_bytes())))
+    replace, done = Path.replace, []
+
+    def interrupted(self: Path, target: Path) -> Path:
+        done.append(target)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.update(here, str(new))
+    monkeypatch.undo()
+    (here / ".update-left").mkdir()
+    assert runner.update(here, str(new)).endswith("was replaced by v1.2.0")
+    assert runner.Device(here).manifest["made_at"].startswith("2030") and not list(here.glob(".update-*"))
+    (here / "model.ort").write_bytes(b"damaged")
+    assert runner.update(here, str(new)).endswith("was replaced by v1.2.0")
+    (here / "manifest.json").unlink()
+    assert runner.update(here, str(new)) == "what was here was replaced by v1.2.0"
+    assert runner.Device(here).predict([]) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {}},
+        {"format": "tpu"},
+        {"version": None},
+        {"made_at": 7},
+        {"files": {"../victim": {"sha256": "0" * 64}, "model.ort": {"sha256": "0"}, "predict.py": {"sha256": "0"}}},
+        {"files": {"manifest.json": {"sha256": "0"}, "model.ort": {"sha256": "0"}, "predict.py": {"sha256": "0"}}},
+        {"columns": [{"name": "a", "type": "colour"}]},
+        None,
+    ],
+)
+def test_a_signed_manifest_must_be_one_too(changes: Any, served: Any, tmp_path: Path):
+    key = signer(key_file(tmp_path))
+    here = unpacked(bundle("edge", served(), STACK, key), tmp_path / "device")
+    new = unpacked(bundle("edge", served(made_at="2030-01-01T00:00:00Z"), STACK, key), tmp_path / "new")
+    manifest = [] if changes is None else json.loads((new / "manifest.json").read_text()) | changes
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    (new / "manifest.sig").write_bytes(base64.b64encode(key.sign((new / "manifest.json").read_bytes())))
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    with pytest.raises(runner.DeviceError, match=r"is no manifest of a bundle|outside of its folder"):
+        runner.update(here, str(new))
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+
+
+@pytest.mark.parametrize("address", ["http://example.com/m", "file://localhost/etc", "ftp://127.0.0.1/m"])
+def test_only_https_is_read(address: str):
+    with pytest.raises(runner.DeviceError, match="only https"):
+        runner.fetch(address, "manifest.json")
+
+
+def test_a_redirect_must_be_allowed_too():
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.2/manifest.json")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with _server(Elsewhere) as port, pytest.raises(runner.DeviceError, match="only https"):
+        runner.fetch(f"http://127.0.0.1:{port}/m", "manifest.json")
 
 
 def test_an_update_comes_from_an_address_too(served: Any, tmp_path: Path):

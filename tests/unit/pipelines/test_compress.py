@@ -155,12 +155,12 @@ def test_fewer_trees_are_weighed_to_come_close_to_all() -> None:
     def off(smaller: Ensemble) -> float:
         return float(((smaller.outputs(rows).sum(axis=1) + smaller.trees.base - wanted) ** 2).mean())
 
-    half = whole.fewer(rows, 15)
+    half = whole.fewer(15).weighed(rows, wanted, 30)
     assert half.count == 15
     doubled = 2 * whole.trees.weights[whole.tree[whole.trees.leaves] < 15]  # half of them say as much as all of them
     plain = replace(half, trees=replace(half.trees, weights=doubled, base=whole.trees.base))
     assert off(half) < off(plain)
-    assert off(whole.weighed(rows, wanted)) < 1e-3 * wanted.var()
+    assert off(whole.weighed(rows, wanted, 30)) < 1e-3 * wanted.var()
 
 
 def objectives(**quality: Any) -> ModelObjectives:
@@ -182,7 +182,7 @@ def test_the_smallest_that_loses_no_more_than_allowed_is_chosen() -> None:
     assert [*table][:2] == [FULL, COMPACT] and len(table) == 8
     chosen, full = table[found.chosen], table[FULL]
     assert chosen.loses <= 0.05 and len(found.files["model.onnx"]) == chosen.bytes
-    assert chosen.bytes == min(one.bytes for one in found.table if one.loses <= 0.05)
+    assert chosen.bytes == min(one.bytes for one in found.table if one.loses <= 0.05 and not one.beyond)
     assert chosen.bytes < 0.5 * full.bytes and full.loses == 0 and table[COMPACT].loses == 0
     assert all(one.row_us > 0 and one.batch_ms > 0 and set(one.metrics) == set(full.metrics) for one in found.table)
 
@@ -196,6 +196,30 @@ def test_without_leave_only_the_same_answers_are_served() -> None:
 def test_a_smaller_model_must_meet_the_quality_too() -> None:
     found = compressed(RandomForestRegressor(20, random_state=0), 0.5, worst=1e-6)
     assert found.chosen == COMPACT, "evaluation refuses it, and nothing else is put in its place"
+
+
+def test_no_smaller_forest_answers_what_the_whole_one_never_would() -> None:
+    frame, labels = CANCER
+    rare = pd.Series(np.where(RANDOM.random(len(labels)) < 0.05, 1, 0))  # chance: the worst case for a fit
+    for task, target in (("classification", rare), ("regression", rare * RANDOM.random(len(rare)) * 100)):
+        estimator = (RandomForestClassifier if task == "classification" else RandomForestRegressor)(40, random_state=0)
+        found = exported(estimator.fit(frame[:400], target[:400]), frame[:400], task)
+        wanted = sandbox_objectives(task)
+        wanted = wanted.model_copy(
+            update={
+                "quality": wanted.quality.model_copy(
+                    update={"may_lose": 0.5, "worst": 1e9 if task == "regression" else 0.0}
+                )
+            }
+        )
+        rows = Labelled(frame[:400], target[:400]), Labelled(frame[400:], target[400:])
+        smaller = compress(found.described, found.files, found.converted, *rows, wanted)
+        values = answers(found.described, smaller.files["model.onnx"], frame)
+        served = np.asarray(values.predictions if task == "regression" else values.beside, dtype=float)
+        full = answers(found.described, found.converted, frame)
+        whole = np.asarray(full.predictions if task == "regression" else full.beside, dtype=float)
+        assert served.min() >= -1e-6 and served.max() <= (1 + 1e-6 if task == "classification" else target.max() * 1.01)
+        assert np.isfinite(served).all() and smaller.chosen not in (FULL,), whole.max()
 
 
 def test_weights_of_networks_are_rounded() -> None:

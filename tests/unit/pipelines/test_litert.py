@@ -45,6 +45,8 @@ MODELS = {
         FRAME,
         THREE,
     ),
+    "rows of zeros": (make_pipeline(Normalizer(norm="l1"), Ridge()), FRAME.where(FRAME["a"] > 0, 0.0), NUMBER),
+    "single leaves with gaps": (HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=300), GAPS, NUMBER),
     "tree": (DecisionTreeRegressor(random_state=0), FRAME, NUMBER),
     "tree of one leaf": (DecisionTreeRegressor(max_depth=1, min_samples_leaf=200, random_state=0), FRAME, NUMBER),
     "tree of classes": (DecisionTreeClassifier(random_state=0), FRAME, THREE),
@@ -95,6 +97,43 @@ def test_answers_are_those_of_the_onnx_graph(name):
         if described["output"] == "score" and given.ndim == 2 and len(model.classes) == 2:
             given = given[:, -1]
         np.testing.assert_allclose(given.reshape(wanted[:count].shape), wanted[:count], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("node", "more", "says"),
+    [
+        (("Softmax", ["X"], {"axis": 0}), {}, "compares rows with each other"),
+        (("Cast", ["X"], {"to": 7}), {}, "others than floating-point"),
+        (("Reshape", ["X", "s"], {}), {"s": np.array([1, -1])}, "puts values into other rows"),
+        (("Gemm", ["X", "w", "X"], {}), {"w": np.ones((2, 2), np.float32)}, "adds a computed bias"),
+        (("Gemm", ["X", "w"], {"alpha": 2.0}), {"w": np.ones((2, 2), np.float32)}, "multiplies by alpha"),
+        (("Add", ["X", "c"], {}), {"c": np.ones((3, 1), np.float32)}, "another constant to each row"),
+        (("MatMul", ["X", "X"], {}), {}, "two computed matrices"),
+        (("Concat", ["X", "X"], {"axis": 0}), {}, "rows below each other"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(node, more, says):
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind, inputs, attributes = node
+    graph = helper.make_graph(
+        [helper.make_node(kind, inputs, ["Y"], **attributes)],
+        "g",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [None, 2])],
+        [numpy_helper.from_array(values, name) for name, values in more.items()],
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    columns = [{"name": name, "tensor": "float", "input": name} for name in "ab"]
+    with pytest.raises(NotConvertibleError, match=says):
+        convert({"task": "regression", "layout": "matrix", "columns": columns}, content)
+
+
+def test_classes_that_do_not_follow_from_probabilities_are_refused():
+    found = exported(LogisticRegression().fit(FRAME, TWO), FRAME, "classification")
+    described = {**found.described, "most_probable": False}
+    with pytest.raises(NotConvertibleError, match="do not follow from its probabilities"):
+        convert(described, found.files["model.onnx"])
 
 
 def test_texts_are_refused_by_name():

@@ -110,13 +110,13 @@ def test_features_are_kept_for_as_long_as_allowed_and_no_longer(monkeypatch: Any
 
 
 def test_kept_features_grow_old_too(monkeypatch: Any) -> None:
-    store, clock = store_of(timedelta(days=3) - timedelta(seconds=30)), [time.time()]
+    store, clock = store_of(timedelta(days=3) - timedelta(hours=1)), [time.time()]
     monkeypatch.setattr(
         "pipelines.serving.online.time", SimpleNamespace(monotonic=lambda: clock[0], time=lambda: clock[0])
     )
-    look = reader(store, cache_s=60, max_age_s={"slow": 3 * DAY})
+    look = reader(store, cache_s=7_200, max_age_s={"slow": 3 * DAY})
     look("id", [1])
-    clock[0] += 45
+    clock[0] += 3_700
     with pytest.raises(BadRequestError, match="days old"):
         look("id", [1])
     assert store.reads == 1
@@ -135,6 +135,42 @@ def test_a_store_that_fails_is_told_without_its_own_words(error: Exception) -> N
     with pytest.raises(BadRequestError, match=r"The online store does not answer \(\w+\)") as raised:
         reader(store)("id", [1])
     assert raised.value.status == 503
+
+
+def test_a_store_that_never_answers_all_is_not_asked_for_ever(monkeypatch: Any) -> None:
+    monkeypatch.setattr(
+        "pipelines.serving.online.time",
+        SimpleNamespace(sleep=lambda seconds: None, time=time.time, monotonic=time.monotonic),
+    )
+    store = store_of(timedelta(0))
+    whole = store.batch_get_item
+    monkeypatch.setattr(
+        store, "batch_get_item", lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems}
+    )
+    look = reader(store)
+    with pytest.raises(BadRequestError, match="can't answer that much") as raised:
+        look("id", [1])
+    assert raised.value.status == 503
+    parts = iter([{"UnprocessedKeys": True}, {}])
+    monkeypatch.setattr(
+        store,
+        "batch_get_item",
+        lambda RequestItems: whole(RequestItems) | ({"UnprocessedKeys": RequestItems} if next(parts) else {}),
+    )
+    assert look("id", [1]).columns == {"a": [1.0], "b": [10.0]}
+
+
+def test_a_feature_that_was_added_later_is_missing_and_times_without_a_zone_are_utc(monkeypatch: Any) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    store = store_of(timedelta(0))
+    store.tables["slow"][1] = NOW.replace(tzinfo=None) - timedelta(hours=1), {}
+    look = reader(store, nullable=True)
+    look._tables["slow"] = ["a"]
+    found = look("id", [1])
+    monkeypatch.undo()
+    time.tzset()
+    assert found.columns["a"] == [None] and found.age_s == pytest.approx(3_600, abs=60)
 
 
 def test_an_entity_that_is_in_no_table_is_named() -> None:

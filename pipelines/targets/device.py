@@ -50,7 +50,9 @@ def litert(served: Served, signer: Signer | None = None) -> Files:
         raise GroundplanError(f"{served.name} can't be a LiteRT file: {error}", where="target litert") from None
     except ImportError:
         raise GroundplanError(
-            "ai-edge-litert is not installed", where="target litert", fix="pip install 'groundplan[litert]'"
+            "ai-edge-litert is not installed",
+            where="target litert",
+            fix="install it beside groundplan: pip install 'ai-edge-litert>=2.1'",
         ) from None
     return _bundle(served, "litert", "model.tflite", content, signer)
 

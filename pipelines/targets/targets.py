@@ -74,12 +74,12 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "edge": Target(
-        "a device with ONNX Runtime: a signed bundle that updates itself",
+        "a device with ONNX Runtime, which takes signed updates",
         None,
         ("python predict.py --verify", "python predict.py rows.json"),
     ),
     "litert": Target(
-        "a device with LiteRT (TensorFlow Lite): a signed bundle that updates itself",
+        "a device with LiteRT (TensorFlow Lite), which takes signed updates",
         None,
         ("python predict.py --verify", "python predict.py rows.json"),
     ),

@@ -27,7 +27,10 @@ CMD ["pipelines.serving.lambda_handler.handler"]
 
 
 def build(served: Served, stack: Stack) -> Files:
-    """Dockerfile, the server's source, the model, and the requests that create the function and its role."""
+    """Dockerfile, the server's source, the model, and the requests that create the function and its role.
+
+    Requests carry the features themselves: what reads the online store is neither installed nor allowed there.
+    """
     served.graph("lambda")
     account = stack.image_uri.partition(".")[0]
     root = Path(pipelines.__file__).parent
@@ -62,6 +65,7 @@ def build(served: Served, stack: Stack) -> Files:
         "trust.json": json.dumps(trust, indent=1).encode(),
         **{f"app/pipelines/{path.relative_to(root).as_posix()}": path.read_bytes() for path in sources},
         **{f"model/{file}": content for file, content in served.files.items()},
+        "model/model.json": json.dumps({**served.described, "entity": {}}).encode(),
     }
 
 

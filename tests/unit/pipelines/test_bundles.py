@@ -486,7 +486,10 @@ def _server(handler: Any) -> Iterator[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime interface client is for Linux")
 def test_lambda_answers_through_its_own_runtime_client(served: Any, folder_of: Any, tmp_path: Path):
-    folder = unpacked(bundle("lambda", served(), STACK), tmp_path)
+    found = served()
+    described = {**found.described, "entity": {"key": "id", "tables": {"t": ["a", "b", "c", "d"]}}}
+    found = Served({**found.files, "model.json": json.dumps(described).encode()}, found.version)
+    folder = unpacked(bundle("lambda", found, STACK), tmp_path)
     events, answers = Queue[Any](), Queue[Any]()
     handler = type("Handler", (_Lambda,), {"events": events, "answers": answers})
     row = [list(FRAME.iloc[0])]
@@ -525,13 +528,13 @@ def test_lambda_answers_through_its_own_runtime_client(served: Any, folder_of: A
             stderr=subprocess.PIPE,
         )
         try:
-            found = [answers.get(timeout=30) for _ in range(6)]
+            given = [answers.get(timeout=30) for _ in range(6)]
         finally:
             process.kill()
     model = load(folder_of("forest"))
     assert model is not None
     wanted = model.answers(Rows.of({name: [value] for name, value in zip(model.names, row[0], strict=True)}))
-    direct, refused, through, table, explained, unknown = found
+    direct, refused, through, table, explained, unknown = given
     assert direct[0] == "response" and direct[1]["predictions"] == pytest.approx(wanted.predictions)
     assert refused[0] == "error" and "4 columns are expected" in refused[1]["errorMessage"]
     assert through[1]["statusCode"] == 200

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.serving import SECONDS, _environment, _forest, measured, running
+from bench.serving import SECONDS, _environment, _forest, _on, measured, running
 from groundplan.local.services import free_port
 
 HERE = Path(__file__).parent
@@ -36,6 +36,7 @@ class Peer:
         packages: Of its environment; none for the project's own.
         command: Given its environment's ``bin`` folder and a folder to work in.
         body: What one row looks like to it.
+        grpc: Whether it answers the Open Inference Protocol over gRPC, too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Peer:
     path: str
     body: Callable[[list[float]], object]
     command: Callable[[Path, Path], list[str]]
+    grpc: bool = False
 
 
 def _mlserver(binaries: Path, folder: Path) -> list[str]:
@@ -50,7 +52,11 @@ def _mlserver(binaries: Path, folder: Path) -> list[str]:
     runtime = "mlserver_sklearn.SKLearnModel" if model.endswith(".joblib") else "mlserver_forest.Forest"
     settings = {"name": "m", "implementation": runtime, "parameters": {"uri": model}}
     (folder / "model-settings.json").write_text(json.dumps(settings))
-    ports = {"http_port": int(os.environ["PORT"]), "grpc_port": free_port(), "metrics_port": free_port()}
+    ports = {
+        "http_port": int(os.environ["PORT"]),
+        "grpc_port": int(os.environ["GRPC_PORT"]),
+        "metrics_port": free_port(),
+    }
     (folder / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "parallel_workers": 0, **ports}))
     return [str(binaries / "mlserver"), "start", str(folder)]
 
@@ -83,8 +89,15 @@ PEERS = (
     Peer("MLflow", (), "/invocations", lambda row: {"inputs": [row]}, _mlflow),
     Peer("BentoML", ("bentoml",), "/predict", lambda row: {"rows": [row]}, _bentoml),
     Peer("Ray Serve", ("ray[serve]",), "/", lambda row: {"rows": [row]}, _script("ray_forest.py")),
-    Peer("KServe", ("kserve",), "/v1/models/m:predict", lambda row: {"instances": [row]}, _script("kserve_forest.py")),
-    Peer("MLServer", ("mlserver", "mlserver-sklearn"), "/v2/models/m/infer", _tensor, _mlserver),
+    Peer(
+        "KServe",
+        ("kserve",),
+        "/v1/models/m:predict",
+        lambda row: {"instances": [row]},
+        _script("kserve_forest.py"),
+        True,
+    ),
+    Peer("MLServer", ("mlserver", "mlserver-sklearn"), "/v2/models/m/infer", _tensor, _mlserver, True),
 )
 
 
@@ -92,21 +105,38 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         model = _forest(Path(temporary))
         row = json.loads((Path(temporary) / "one.json").read_text())["dataframe_split"]["data"][0]
-        with running("ours", [sys.executable, "-m", "pipelines.serving"], _environment(model)) as url:
+        grpc = str(free_port())
+        ours_too = {**_environment(model), "GROUNDPLAN_GRPC_PORT": grpc}
+        with running("ours", [sys.executable, "-m", "pipelines.serving"], ours_too) as url:
+            named = json.loads((model / "model.json").read_text())["model"]
             for title, file in (("scikit-learn", model.parent / "forest.joblib"), ("ONNX", model / "model.onnx")):
                 print(f"{title}, one row, {CONNECTIONS} connections", flush=True)
                 ours = _median(f"{url}/invocations", Path(temporary) / "one.json")
-                best = 0.0
+                our_calls, best, best_calls = _calls(grpc, named, row), 0.0, 0.0
                 for peer in PEERS:
                     if title == "ONNX" and peer.name == "MLflow":
                         continue  # it serves its own flavours
-                    with _running(peer, file, Path(temporary)) as address:
+                    with _running(peer, file, Path(temporary)) as (address, calls_at):
                         body = Path(temporary) / "body.json"
                         body.write_text(json.dumps(peer.body(row)))
                         rate = _median(address + peer.path, body)
-                    best = max(best, rate)
-                    print(f"  {peer.name:12} {rate:8,.0f} a second", flush=True)
-                print(f"  {'ours':12} {ours:8,.0f} a second, {ours / best:.1f} of the best\n", flush=True)
+                        calls = _calls(calls_at, "m", row) if peer.grpc else 0.0
+                    best, best_calls = max(best, rate), max(best_calls, calls)
+                    more = f", gRPC {calls:8,.0f}" if calls else ""
+                    print(f"  {peer.name:12} {rate:8,.0f} a second{more}", flush=True)
+                print(
+                    f"  {'ours':12} {ours:8,.0f} a second, {ours / best:.1f} of the best; gRPC {our_calls:8,.0f},"
+                    f" {our_calls / best_calls:.1f} of the best\n",
+                    flush=True,
+                )
+
+
+def _calls(port: str, model: str, row: list[float]) -> float:
+    """Answers a second over gRPC."""
+    command = [sys.executable, "-m", "bench.grpc_load", f"127.0.0.1:{port}", model, json.dumps(row)]
+    command += [f"--calls={CONNECTIONS}", f"--seconds={SECONDS}"]
+    found = [json.loads(subprocess.run(_on(1, command), capture_output=True, check=True).stdout) for _ in range(ROUNDS)]
+    return float(statistics.median(item["rate"] for item in found))
 
 
 def _median(url: str, body: Path) -> float:
@@ -123,7 +153,7 @@ def _median(url: str, body: Path) -> float:
 
 
 @contextmanager
-def _running(peer: Peer, model: Path, temporary: Path) -> Iterator[str]:
+def _running(peer: Peer, model: Path, temporary: Path) -> Iterator[tuple[str, str]]:
     binaries = _environment_of(peer)
     log = ROOT / ".groundplan" / "peers" / f"{peer.name.replace(' ', '-')}.log"
     folder = Path(temporary) / peer.name.replace(" ", "-") / model.suffix.strip(".")
@@ -139,7 +169,7 @@ def _running(peer: Peer, model: Path, temporary: Path) -> Iterator[str]:
         os.environ.clear()
         os.environ.update(before)
     with running(peer.name, command, {"PYTHONPATH": str(HERE), **more}, port, log) as url:
-        yield url
+        yield url, more["GRPC_PORT"]
 
 
 def _environment_of(peer: Peer) -> Path:

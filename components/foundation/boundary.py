@@ -10,6 +10,15 @@ import pulumi_aws as aws
 from components.foundation.base import Component, Scope, Statement, policy
 
 
+def signing(scope: Scope) -> Statement:
+    """To sign what devices run. The keys are created after the roles: they are known by their aliases."""
+    return Statement(
+        ("kms:Sign", "kms:GetPublicKey"),
+        (f"arn:aws:kms:{scope.region}:{scope.account_id}:key/*",),
+        conditions={"ForAnyValue:StringLike": {"kms:ResourceAliases": f"alias/{scope.name('edge')}-*"}},
+    )
+
+
 class Boundary(Component):
     """One managed policy, set as permission boundary of every such role.
 
@@ -73,6 +82,7 @@ class Boundary(Component):
             Statement(
                 ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")
             ),
+            signing(scope),
             Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
             Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),

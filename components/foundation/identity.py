@@ -8,6 +8,7 @@ import pulumi
 
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
+from components.foundation.boundary import signing
 from components.foundation.roles import make_role, pod_trust, service_trust
 from spec.zones import DATA_CLASS, DataClass, Zone
 
@@ -206,7 +207,7 @@ class Identity(Component):
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             ),
             metrics,
-            *([self._signs_bundles()] if args.signs_bundles else []),
+            *([signing(scope)] if args.signs_bundles else []),
         ]
         jobs = [  # SageMaker jobs, one for each step
             Statement(
@@ -311,13 +312,4 @@ class Identity(Component):
             ("kms:CreateGrant",),
             tuple(self._args.key_arns[c] for c in classes),
             conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-        )
-
-    def _signs_bundles(self) -> Statement:
-        """The keys are created after the roles: they are known by their aliases."""
-        scope = self.scope
-        return Statement(
-            ("kms:Sign", "kms:GetPublicKey"),
-            (f"arn:aws:kms:{scope.region}:{scope.account_id}:key/*",),
-            conditions={"ForAnyValue:StringLike": {"kms:ResourceAliases": f"alias/{scope.name('edge')}-*"}},
         )

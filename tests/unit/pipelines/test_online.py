@@ -15,7 +15,6 @@ from pipelines.serving.models.engines import Constant
 from pipelines.serving.online import OnlineFeatures, _feast, entity_id
 from pipelines.serving.protocols.checks import BadRequestError
 
-NOW = datetime.now(UTC)
 DAY = 86_400.0
 
 
@@ -61,9 +60,10 @@ def reader(store: Store, *, nullable: bool = False, **entity: Any) -> OnlineFeat
 
 
 def store_of(age: timedelta) -> Store:
+    now = datetime.now(UTC)
     return Store(
-        slow={1: (NOW - age, {"a": 1.0}), 2: (NOW, {"a": 2.0})},
-        fast={1: (NOW, {"b": 10.0}), 2: (NOW, {"b": 20.0})},
+        slow={1: (now - age, {"a": 1.0}), 2: (now, {"a": 2.0})},
+        fast={1: (now, {"b": 10.0}), 2: (now, {"b": 20.0})},
     )
 
 
@@ -100,7 +100,7 @@ def test_features_are_kept_for_as_long_as_allowed_and_no_longer(monkeypatch: Any
     assert look("id", [1]).columns == look("id", [1]).columns and store.reads == 1
     look("id", [1, 2])  # of two, only the other one is read
     assert store.reads == 2
-    store.tables["slow"][1] = NOW, {"a": 9.0}
+    store.tables["slow"][1] = datetime.now(UTC), {"a": 9.0}
     assert look("id", [1]).columns["a"] == [1.0]
     clock[0] += 61
     assert look("id", [1]).columns["a"] == [9.0] and store.reads == 3
@@ -164,7 +164,7 @@ def test_a_feature_that_was_added_later_is_missing_and_times_without_a_zone_are_
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     store = store_of(timedelta(0))
-    store.tables["slow"][1] = NOW.replace(tzinfo=None) - timedelta(hours=1), {}
+    store.tables["slow"][1] = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1), {}
     look = reader(store, nullable=True)
     look._tables["slow"] = ["a"]
     found = look("id", [1])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipelines.serving.models.bundle import made
+from pipelines.serving.models.bundle import BESIDE, kept_rows, made
 from pipelines.serving.models.engines import Answers
 from pipelines.serving.models.rows import Rows
 from pipelines.targets import runner
@@ -84,7 +84,7 @@ def compared(served: Served, manifest: dict[str, Any], files: Files) -> dict[str
     Raises:
         GroundplanError: They differ by more than rounding.
     """
-    rows = served.known_rows
+    rows = kept_rows(served.files["background.json"])
     count = len(next(iter(rows.values()), []))
     model = made(served.described, served.files)
     columns = {name: rows[name] for name in model.names}
@@ -93,11 +93,11 @@ def compared(served: Served, manifest: dict[str, Any], files: Files) -> dict[str
         for name, content in {**files, runner.MANIFEST: json.dumps(manifest).encode()}.items():
             (Path(folder) / name).write_bytes(content)
         found = runner.Device(folder).predict(
-            [{name: _plain(values[place]) for name, values in columns.items()} for place in range(count)]
+            [{name: values[place] for name, values in columns.items()} for place in range(count)]
         )
     beside = None
     if wanted.beside is not None and found:
-        key = {"probability": "probabilities", "score": "scores"}[manifest["output"]]
+        key = BESIDE[manifest["output"]]
         values = [list(one[key].values()) if isinstance(one[key], dict) else one[key] for one in found]
         beside = np.asarray(values).reshape(np.shape(wanted.beside))
     given = Answers([one["prediction"] for one in found], beside)
@@ -110,10 +110,6 @@ def compared(served: Served, manifest: dict[str, Any], files: Files) -> dict[str
             where=f"format {manifest['format']}",
         )
     return {"rows": count, "largest_difference": difference}
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
 
 
 def _in_ort_format(content: bytes) -> bytes:

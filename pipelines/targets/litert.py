@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.explaining.trees import NotExactError, Trees, trees_of
+from pipelines.serving.explaining.trees import POSTS, NotExactError, Trees, attributes_of, trees_of
 from pipelines.targets.litert_file import LiteRtFile
 
 Array = npt.NDArray[Any]
 _FLOATS = (1, 11)  # ONNX's numbers of single and double precision
-_POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")  # by their numbers in ai.onnx.ml 5
 
 
 class NotConvertibleError(Exception):
@@ -86,7 +85,7 @@ class _Conversion:
             handle = _HANDLERS.get(node.op_type)
             if handle is None:
                 raise NotConvertibleError(f"its graph has the operator {node.op_type}, which has no counterpart here")
-            self._values[name] = handle(self, node, _attributes(node))
+            self._values[name] = handle(self, node, attributes_of(node))
         return self._values[name]
 
     def constant(self, name: str) -> Array | None:
@@ -95,9 +94,9 @@ class _Conversion:
         if node is not None and node.op_type == "Constant":
             from onnx import numpy_helper
 
-            if "value" not in _attributes(node):
+            if "value" not in attributes_of(node):
                 raise NotConvertibleError("it has a constant in a form that is not read")
-            return np.asarray(numpy_helper.to_array(_attributes(node)["value"]))
+            return np.asarray(numpy_helper.to_array(attributes_of(node)["value"]))
         return self._constants.get(name)
 
     # Operators of ONNX.
@@ -278,13 +277,13 @@ class _Conversion:
     def _transformed(self, value: _Value, given: dict[str, Any], classes: int, *, signed: bool) -> _Value:
         """What ensembles and linear models do to their sums in the end."""
         kind = given.get("post_transform", b"NONE")
-        kind = _POSTS[kind] if isinstance(kind, int) else kind.decode()
+        kind = POSTS[kind] if isinstance(kind, int) else kind.decode()
         if kind not in ("NONE", "LOGISTIC", "SOFTMAX"):
             raise NotConvertibleError(f"it ends in {kind}")
         if classes == 2 and value.width == 1 and (kind == "SOFTMAX" or (kind == "NONE" and signed)):
             raise NotConvertibleError(f"its two classes come from one number by {kind}")
         if kind != "NONE":
-            value = self._apply({"LOGISTIC": "LOGISTIC", "SOFTMAX": "SOFTMAX"}[kind], value)
+            value = self._apply(kind, value)
         if classes != 2 or value.width != 1:
             return value
         rest = self.file.operator("SUB", [self._row(_floats([1])), value.tensor], (1,))
@@ -341,12 +340,6 @@ def _floats(values: Any) -> Array:
 
 def _ints(values: Any) -> Array:
     return np.asarray(values, dtype=np.int32)
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
-
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def _applied(name: str) -> Callable[[_Conversion, Any, dict[str, Any]], _Value]:

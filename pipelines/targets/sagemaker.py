@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pipelines.context import SAGEMAKER_NAME_LIMIT
 from pipelines.serving.models.bundle import package
+from pipelines.steps.endpoint import SANDBOX_INSTANCE_TYPE, SERVERLESS_MEMORY_MB
 from pipelines.targets.served import Files, Served, Stack
 from spec.errors import GroundplanError
 from spec.names import short_name
-
-INSTANCE_TYPE, SERVERLESS_MEMORY_MB = "ml.c5.large", 2048
-NAME_LIMIT = 63
 
 
 def real_time(served: Served, stack: Stack) -> Files:
@@ -20,7 +19,7 @@ def real_time(served: Served, stack: Stack) -> Files:
     return _endpoint(
         served,
         stack,
-        {"InstanceType": INSTANCE_TYPE, "InitialInstanceCount": stack.min_instances},
+        {"InstanceType": SANDBOX_INSTANCE_TYPE, "InitialInstanceCount": stack.min_instances},
         key=stack.key_arn,
         alone=alone,
     )
@@ -79,7 +78,7 @@ def _endpoint(
     name, files = _model(served, stack, network=network, alone=alone)
     variant = {"VariantName": "champion", "ModelName": name, "InitialVariantWeight": 1.0, **how}
     config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": _tags(served)}
-    endpoint = short_name(f"{stack.name}-{served.name}", NAME_LIMIT)
+    endpoint = short_name(f"{stack.name}-{served.name}", SAGEMAKER_NAME_LIMIT)
     return {
         **files,
         "create-endpoint-config.json": _json({**config, **({"KmsKeyId": key} if key else {})}),
@@ -88,7 +87,7 @@ def _endpoint(
 
 
 def _model(served: Served, stack: Stack, *, network: bool = True, alone: bool = False) -> tuple[str, Files]:
-    name = short_name(f"{stack.name}-{served.name}-{served.version.replace('.', '-')}", NAME_LIMIT)
+    name = short_name(f"{stack.name}-{served.name}-{served.version.replace('.', '-')}", SAGEMAKER_NAME_LIMIT)
     model: dict[str, Any] = {
         "ModelName": name,
         "ExecutionRoleArn": stack.role_arn,

@@ -63,12 +63,6 @@ class Served:
             )
         return self.files["model.onnx"]
 
-    @cached_property
-    def known_rows(self) -> dict[str, list[Any]]:
-        """The training rows that are kept with it, as columns."""
-        background = json.loads(self.files["background.json"])
-        return {name: [row[at] for row in background["data"]] for at, name in enumerate(background["columns"])}
-
 
 @dataclass(frozen=True)
 class Stack:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.explaining.trees import NotExactError, Trees, trees_of
+from pipelines.serving.explaining.trees import POSTS, NotExactError, Trees, attributes_of, trees_of
 
 OPSET = 5  # of ai.onnx.ml
 _ROUNDED = 1e-3  # what single precision leaves of a sum over hundreds of trees
@@ -43,9 +43,7 @@ class Ensemble:
         Raises:
             NotExactError: They can't be read.
         """
-        from onnx import helper
-
-        given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        given = attributes_of(node)
         if node.op_type == "TreeEnsemble":
             raise NotExactError("they are small already")
         classes = given.get("classlabels_int64s") or [name.decode() for name in given.get("classlabels_strings") or []]
@@ -145,7 +143,7 @@ class Ensemble:
             leaves=number[places],
             weights=values[places],
         )
-        return Ensemble(smaller, self.post, self.classes)
+        return replace(self, trees=smaller)
 
     def fewer(self, count: int) -> Ensemble:
         """Only the first trees."""
@@ -197,7 +195,7 @@ class Ensemble:
         if len(self.classes) == 2 and trees.weights.shape[1] == 1:
             score, base = trees.weights[:, 0], trees.base
             if self.post == "LOGISTIC":  # of two numbers, 0 and x, softmax gives what the logistic function gives of x
-                found = [self._node(source, answer, score, base, post=2, target=1, targets=2)]
+                found = [self._node(source, answer, score, base, post=POSTS.index("SOFTMAX"), target=1, targets=2)]
             elif self.post == "NONE" and (score >= 0).all():
                 found = [self._node(source, name, score, base, post=0), *_both(name, answer)]
             else:
@@ -219,12 +217,10 @@ class Ensemble:
     def _by_class(self, source: str, output: str) -> Any:
         if (np.count_nonzero(self.trees.weights, axis=1) > 1).any() or len(self.classes) < 3:
             raise NotExactError("a leaf adds to several outputs")
-        posts = {"NONE": 0, "SOFTMAX": 2, "LOGISTIC": 1}
         target = np.abs(self.trees.weights).argmax(axis=1)
         weights = self.trees.weights[np.arange(len(target)), target]
-        return self._node(
-            source, output, weights, self.trees.base, post=posts[self.post], target=target, targets=len(self.classes)
-        )
+        post, targets = POSTS.index(self.post), len(self.classes)
+        return self._node(source, output, weights, self.trees.base, post=post, target=target, targets=targets)
 
     def _node(
         self, source: str, output: str, weights: Array, base: Array, *, post: int, target: Any = 0, targets: int = 1
@@ -234,9 +230,8 @@ class Ensemble:
 
         trees = self.trees
         inner, leaf = np.flatnonzero(self.first >= 0), self.first < 0
-        alone = np.flatnonzero(
-            leaf[: self.count]
-        )  # a tree must have a node: of one leaf, a node that leads to it twice
+        # A tree must have a node: of one leaf, a node that leads to it twice.
+        alone = np.flatnonzero(leaf[: self.count])
         number = np.zeros(len(leaf), dtype=np.int64)
         number[inner], number[trees.leaves] = np.arange(len(inner)), np.arange(len(trees.leaves))
         yes = self.first[inner] + ~trees.yes[self.first[inner]]

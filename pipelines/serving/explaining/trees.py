@@ -26,6 +26,16 @@ class NotExactError(Exception):
     """The graph is not one whose values can be computed exactly; the message says why."""
 
 
+POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")  # what follows a sum, by its number in version 5
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
+    """A node's attributes by name."""
+    from onnx import helper
+
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
 @dataclass(frozen=True)
 class Trees:
     """All trees' nodes, those of a level after those of the level above.
@@ -77,9 +87,7 @@ def trees_of(node: Any) -> Trees:
     Raises:
         NotExactError: It branches by equality or membership, or is too large.
     """
-    from onnx import helper
-
-    given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    given = attributes_of(node)
     if any(name.endswith("_as_tensor") for name in given):
         raise NotExactError("the trees are in double precision")
     if given.get("aggregate_function", b"SUM") not in (b"SUM", b"AVERAGE", 0, 1):

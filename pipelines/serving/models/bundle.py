@@ -144,9 +144,7 @@ def load(folder: Path) -> Model | None:
     if not (folder / "model.json").is_file():
         return None
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    background = json.loads((folder / "background.json").read_text(encoding="utf-8"))
-    rows = background["data"]
-    columns = {name: [row[index] for row in rows] for index, name in enumerate(background["columns"])}
+    columns = kept_rows((folder / "background.json").read_bytes())
     return made(
         described,
         {
@@ -156,6 +154,12 @@ def load(folder: Path) -> Model | None:
         },
         columns,
     )
+
+
+def kept_rows(background: bytes) -> Columns:
+    """The training rows of ``background.json``, as columns."""
+    found = json.loads(background)
+    return {name: [row[place] for row in found["data"]] for place, name in enumerate(found["columns"])}
 
 
 def made(described: dict[str, Any], files: dict[str, bytes], background: Columns | None = None) -> Model:

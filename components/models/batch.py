@@ -13,6 +13,7 @@ import pulumi_aws as aws
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
+from spec.transform_jobs import transform_job
 
 EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode()  # a tar without files
 
@@ -96,7 +97,12 @@ class BatchTransform(Component):
             purpose=f"batch-{args.model}",
         )
         request = pulumi.Output.all(model=model.name, bucket=args.bucket, key=args.key_arn).apply(
-            lambda found: json.dumps(_request(job, args.model, args.instance_type, **found))
+            # The scheduler inserts its execution's id, since job names must be unique.
+            lambda found: json.dumps(
+                transform_job(
+                    f"{job}-<aws.scheduler.execution-id>", of=args.model, instance_type=args.instance_type, **found
+                )
+            )
         )
         aws.scheduler.Schedule(
             name,
@@ -115,23 +121,3 @@ class BatchTransform(Component):
         )
         self.model_name = model.name
         self.register_outputs({"model_name": model.name})
-
-
-def _request(job: str, name: str, instance_type: str, model: str, bucket: str, key: str) -> dict[str, object]:
-    """CreateTransformJob; the scheduler inserts its execution's id, since job names must be unique."""
-    return {
-        "TransformJobName": f"{job}-<aws.scheduler.execution-id>",
-        "ModelName": model,
-        "BatchStrategy": "SingleRecord",
-        "TransformInput": {
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/{name}/in/"}},
-            "ContentType": "application/json",
-            "SplitType": "Line",
-        },
-        "TransformOutput": {
-            "S3OutputPath": f"s3://{bucket}/batch/{name}/out/",
-            "AssembleWith": "Line",
-            "KmsKeyId": key,
-        },
-        "TransformResources": {"InstanceType": instance_type, "InstanceCount": 1, "VolumeKmsKeyId": key},
-    }

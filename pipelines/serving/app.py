@@ -323,10 +323,7 @@ class ModelServer:
         began = perf_counter()
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
-        answer = document(served.model, found)
-        answer["model_version"] = served.model.version
-        if request.age_s is not None:
-            answer["feature_age_seconds"] = round(request.age_s, 3)
+        answer = document(served.model, found) | _told(served, request)
         body = orjson.dumps(answer, option=_DUMP)
         request.marks += [("predict", began, answered), ("encode", answered, perf_counter())]
         if self.capture is not None:
@@ -354,9 +351,7 @@ class ModelServer:
         began = perf_counter()
         found = await self._in_thread(explain, served.model, rows, params_of(request.content_type, request.body))
         request.marks.append(("explain", began, perf_counter()))
-        answer = {"explanations": found, "model_version": served.model.version}
-        if request.age_s is not None:
-            answer["feature_age_seconds"] = round(request.age_s, 3)
+        answer = {"explanations": found, **_told(served, request)}
         return 200, orjson.dumps(answer, option=_DUMP), [_JSON]
 
     async def _of_models(self, served: Served | None, request: _Request, receive: Receive) -> Reply:
@@ -436,6 +431,13 @@ def _require(request: _Request, method: str) -> None:
     if request.method != method and not (method == "GET" and request.method == "HEAD"):
         request.allowed = method
         raise BadRequestError(f"{request.path[:100]} requires {method}, not {request.method[:20]}.", 405)
+
+
+def _told(served: Served, request: _Request) -> dict[str, Any]:
+    """What an answer says about itself."""
+    if request.age_s is None:
+        return {"model_version": served.model.version}
+    return {"model_version": served.model.version, "feature_age_seconds": round(request.age_s, 3)}
 
 
 def _there(served: Served | None, unavailable: str) -> Served:

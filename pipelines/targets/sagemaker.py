@@ -11,6 +11,9 @@ from pipelines.steps.endpoint import SANDBOX_INSTANCE_TYPE, SERVERLESS_MEMORY_MB
 from pipelines.targets.served import Files, Served, Stack
 from spec.errors import GroundplanError
 from spec.names import short_name
+from spec.transform_jobs import transform_job
+
+BATCH_INSTANCE_TYPE = "ml.m5.large"
 
 
 def real_time(served: Served, stack: Stack) -> Files:
@@ -36,30 +39,10 @@ def batch(served: Served, stack: Stack) -> Files:
     """A transform job over files of JSON lines, each a request as the endpoint takes it."""
     _trusted(served, "batch")
     name, files = _model(served, stack)
-    job = {
-        "TransformJobName": name,
-        "ModelName": name,
-        "BatchStrategy": "SingleRecord",
-        "TransformInput": {
-            "DataSource": {
-                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{stack.bucket}/batch/{served.name}/in/"}
-            },
-            "ContentType": "application/json",
-            "SplitType": "Line",
-        },
-        "TransformOutput": {
-            "S3OutputPath": f"s3://{stack.bucket}/batch/{served.name}/out/",
-            "AssembleWith": "Line",
-            "KmsKeyId": stack.key_arn,
-        },
-        "TransformResources": {
-            "InstanceType": "ml.m5.large",
-            "InstanceCount": 1,
-            "VolumeKmsKeyId": stack.key_arn,
-        },
-        "Tags": _tags(served),
-    }
-    return {**files, "create-transform-job.json": _json(job)}
+    job = transform_job(
+        name, model=name, of=served.name, instance_type=BATCH_INSTANCE_TYPE, bucket=stack.bucket, key=stack.key_arn
+    )
+    return {**files, "create-transform-job.json": _json({**job, "Tags": _tags(served)})}
 
 
 def _trusted(served: Served, target: str) -> None:

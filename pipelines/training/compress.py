@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.serving.explaining.exact import session_to
+from pipelines.serving.explaining.exact import TreeInput
 from pipelines.serving.explaining.trees import NotExactError
 from pipelines.serving.models.bundle import Model, made
 from pipelines.serving.models.engines import Onnx
@@ -194,20 +194,10 @@ def _ensemble(content: bytes) -> Ensemble:
 
 def _features(converted: bytes, described: dict[str, Any], training: Labelled) -> npt.NDArray[np.float32]:
     """Training rows as the trees are given them: what happens to the columns before has happened; [rows, features]."""
-    import onnx
-
     names = [column["name"] for column in described["columns"]]
-    rows = Rows.of(as_columns(training.sample(FIT_ROWS).features[names], names))
     engine = made(described, {"model.onnx": converted}).engine
     assert isinstance(engine, Onnx)
-    tensors, graph = engine.tensors(rows), onnx.load_from_string(converted)
-    (source,) = (node.input[0] for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
-    session = session_to(graph, source)
-    if session is None:
-        return np.asarray(tensors[source], dtype=np.float32)
-    inputs = {item.name for item in session.get_inputs()}
-    (found,) = session.run([source], {name: values for name, values in tensors.items() if name in inputs})
-    return np.asarray(found, dtype=np.float32)
+    return TreeInput(engine)(Rows.of(as_columns(training.sample(FIT_ROWS).features[names], names)))
 
 
 def _weights(content: bytes) -> Iterator[tuple[str, bytes]]:

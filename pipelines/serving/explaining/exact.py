@@ -18,6 +18,39 @@ _CLOSE = 1e-4  # relative to the outputs' spread: what single precision leaves
 _PROBES = 3  # other background rows whose values a column gets, to find the features that are made of it
 
 
+class TreeInput:
+    """What the one tree ensemble of a graph is given: what happens to the columns before has happened.
+
+    Attributes:
+        trees: The ensemble's; the graph itself, which is many times larger, is not kept.
+        direct: Whether that is the graph's own input.
+
+    Raises:
+        NotExactError: The graph has none, or several, or they can't be read.
+    """
+
+    def __init__(self, engine: Onnx) -> None:
+        import onnx
+
+        graph = onnx.load_from_string(engine.content)
+        nodes = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
+        if len(nodes) != 1:
+            raise NotExactError("its graph does not have one tree ensemble")
+        self._engine, self.trees, self._name = engine, trees_of(nodes[0]), str(nodes[0].input[0])
+        self._session = _session_to(graph, self._name)
+        self._inputs = {item.name for item in self._session.get_inputs()} if self._session else {self._name}
+        self.direct = self._session is None
+
+    def __call__(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Features of shape [rows, features]."""
+        tensors = self._engine.tensors(rows)
+        if self._session is None:
+            return np.asarray(tensors[self._name], dtype=np.float32)
+        given = {key: value for key, value in tensors.items() if key in self._inputs}
+        (found,) = self._session.run([self._name], given)
+        return np.asarray(found, dtype=np.float32)
+
+
 class Exact:
     """Shapley values of a model's columns, compared with its background rows.
 
@@ -33,22 +66,14 @@ class Exact:
     """
 
     def __init__(self, model: Model) -> None:
-        import onnx
-
         if not isinstance(model.engine, Onnx) or model.targets or len(model.names) > MOST_COLUMNS:
             raise NotExactError("it is no ONNX graph with one target and few columns")
         if not model.background:
             raise NotExactError("there are no background rows")
-        graph = onnx.load_from_string(model.engine.content)
-        nodes = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
-        if len(nodes) != 1:
-            raise NotExactError("its graph does not have one tree ensemble")
-        self._model, self._input = model, nodes[0].input[0]
-        self._session = session_to(graph, self._input)
-        self._inputs = {item.name for item in self._session.get_inputs()} if self._session else {self._input}
+        self._model, self._input = model, TreeInput(model.engine)
         self._background = model.background
         features = self._features(model.background)
-        trees = trees_of(nodes[0])
+        trees = self._input.trees
         if len(model.classes) == 2:
             trees = _of_two_classes(trees)
         if trees.features > features.shape[1]:
@@ -75,24 +100,17 @@ class Exact:
         """
         one = {name: values[place : place + 1] for name, values in rows.lists.items()}
         (features,) = self._features(one)
-        if self._session is not None:
+        if not self._input.direct:
             self._separable(one, features)
         return self._shap.values(features, output)
 
     def _features(self, columns: dict[str, Any]) -> npt.NDArray[np.float32]:
         """What the trees are given; [rows, features]."""
-        engine = self._model.engine
-        assert isinstance(engine, Onnx)
-        tensors = engine.tensors(Rows.of(columns))
-        if self._session is None:
-            return np.asarray(tensors[self._input], dtype=np.float32)
-        given = {key: value for key, value in tensors.items() if key in self._inputs}
-        (found,) = self._session.run([self._input], given)
-        return np.asarray(found, dtype=np.float32)
+        return self._input(Rows.of(columns))
 
     def _owners(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """The column of each feature: the one whose change changes it."""
-        if self._session is None:
+        if self._input.direct:
             return np.arange(features.shape[1], dtype=np.int64)
         owner = np.full(features.shape[1], -1, dtype=np.int64)
         for column, name in enumerate(self._model.names):
@@ -150,7 +168,7 @@ def _of_two_classes(trees: Trees) -> Trees:
     return replace(trees, weights=np.stack([-second, second], axis=1), base=np.array([1 - at, at]))
 
 
-def session_to(graph: Any, output: str) -> Any:
+def _session_to(graph: Any, output: str) -> Any:
     """The part of a graph that computes one of its inner values; None where that is an input."""
     from onnx import TensorProto, helper
 

@@ -48,6 +48,21 @@ class EndpointOutputs(_Contract):
     signing_key: str = ""
 
 
+class FrontEndOutputs(_Contract):
+    """What a web page needs to call models: the interface's address, and OpenID Connect's client.
+
+    Attributes:
+        issuer: Of the tokens; its OpenID configuration is below it.
+        sign_in: Address of the sign-in's pages.
+    """
+
+    url: str
+    issuer: str
+    user_pool_id: str
+    client_id: str
+    sign_in: str
+
+
 class CatalogOutputs(_Contract):
     """Glue database of the lake, and the Athena workgroup that may read it."""
 
@@ -81,6 +96,7 @@ class Outputs(_Contract):
     online_tables: dict[str, str]
     online_table_prefix: str
     endpoints: dict[str, EndpointOutputs]
+    front_end: FrontEndOutputs | None = None
     pipelines: dict[str, str]
     alarms: dict[str, dict[str, str]]
     metrics_namespace: str

@@ -57,6 +57,8 @@ def everything() -> dict[str, Any]:
         "environment": "test",
         "office_hours": {"start": 6, "end": 24, "timezone": "Europe/Berlin"},
     }
+    page = {"origin": "https://app.example.com", "models": ["diabetes-rf", "lazy"], "cache_seconds": 60}
+    objectives |= {"front_end": page}
     objectives["budget"]["monthly_usd"] = 1e6
     objectives["models"] = {
         "real-time": model,

@@ -2,6 +2,7 @@
 
 It reads endpoints, configurations and models from the SageMaker API (moto), runs one model server per model in use,
 spreads requests by the variants' weights, captures them to S3 and reports the endpoint's state, as SageMaker does.
+Below ``/_aws/`` it answers what web pages call (``groundplan.local.web``).
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundplan.local.calls import caller_in, caller_key
 from groundplan.local.transforms import TIMEOUT_S, TransformError, transform
 from groundplan.local.upstream import Pool
+from groundplan.local.web.gateway import PREFIX as API_PREFIX
+from groundplan.local.web.gateway import Gateway
+from groundplan.local.web.sign_in import SignIn
 from pipelines.serving.operating.capture import capture_event, write_events
 
 POLL_S = 0.2
@@ -133,6 +137,9 @@ class Hosting:
         self.sagemaker = client("sagemaker", self.endpoint_url, region)
         self.s3 = client("s3", self.endpoint_url, region)
         self.cloudwatch = client("cloudwatch", self.endpoint_url, region)
+        self._web = cache(lambda service: client(service, self.endpoint_url, region))
+        self.gateway = Gateway(self._web, self.invoke, self._token_keys)
+        self.sign_in = SignIn(self._web, lambda pool: f"{self.endpoint_url}/{pool}/.well-known/jwks.json")
         self.callers = set[tuple[str, str]]()
         self.http: Any = None  # made in the loop that uses it
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
@@ -414,6 +421,11 @@ class Hosting:
         answer = await self.http.get(f"http://127.0.0.1:{container.port}/openapi.json")
         return answer.status_code, [(b"content-type", b"application/json")], answer.content
 
+    async def _token_keys(self, pool: str) -> dict[str, Any]:
+        answer = await self.http.get(f"{self.endpoint_url}/{pool}/.well-known/jwks.json")
+        found: dict[str, Any] = answer.json()
+        return found
+
     def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float, status: int) -> None:
         seen = self._seen.setdefault((endpoint.name, variant.name), _Seen())
         seen.latencies_us.append((time.perf_counter() - started) * 1e6)
@@ -486,6 +498,9 @@ class Hosting:
     async def _route(self, scope: dict[str, Any], receive: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         parts = scope["path"].strip("/").split("/")
         json_type = [(b"content-type", b"application/json")]
+        if scope["path"].startswith("/_aws/"):
+            played = self.gateway if scope["path"].startswith(API_PREFIX) else self.sign_in
+            return await played.answer(scope, await _read(receive))
         if scope["path"] == "/ping":
             return 200, json_type, b"{}"
         if scope["path"] == "/_groundplan/calls":

@@ -13,6 +13,7 @@ from rich.console import Console
 from groundplan import terminal
 from groundplan.local.services import TITLES
 from groundplan.local.up import Summary
+from groundplan.local.web.addresses import front_end
 from groundplan.terminal import table
 from pipelines.data.personal_data import WAY_OUT
 from spec.steps import STEPS
@@ -32,6 +33,9 @@ def print_summary(summary: Summary) -> None:
     shown = table("service", "address", title="Addresses")
     for service in summary.state.services.values():
         shown.add_row(TITLES[service.name] + ("" if service.owned else " (yours)"), service.url)
+    if page := front_end(summary.applied.outputs["platform"], summary.state.services["router"].url):
+        shown.add_row("Front end (API Gateway)", page["url"])
+        shown.add_row("Its sign-in (Cognito)", page["openid_configuration"])
     console.print(shown)
     console.print()
     made, recorded = summary.applied.made, summary.applied.recorded
@@ -383,6 +387,8 @@ def print_status(found: dict[str, Any], *, resources: bool) -> None:
             uptime,
         )
     console.print(shown)
+    if page := found["front_end"]:
+        console.print(f"\nFront end {page['url']}; its sign-in: {page['openid_configuration']}", soft_wrap=True)
     written = sum(item["type"].startswith("kubernetes:") for item in found["applied"])
     counts = (
         f"{len(found['applied']) - written} resources created in the local cloud, {written} Kubernetes objects written,"

@@ -37,6 +37,7 @@ from groundplan.local.services import (
     wait_healthy,
 )
 from groundplan.local.starter import Starter, starter
+from groundplan.local.web.addresses import front_end
 from spec.errors import GroundplanError, UsageError
 from spec.model_folders import ModelFolder, folder_names, folders_of, options_of
 from spec.objectives import StackConfig, load
@@ -565,12 +566,14 @@ def status(home: Home) -> dict[str, Any]:
         if home.resources_file.is_file()
         else []
     )
+    platform = json.loads(home.outputs_file.read_text(encoding="utf-8")) if home.outputs_file.is_file() else {}
     listed = [{"name": r["name"], "type": r["type"], "id": r["id"], "urn": r["urn"]} for r in records if r["id"]]
     applied = {r["urn"] for r in records if r["applied"]}
     return {
         "running": bool(processes) and all(item["state"] == "healthy" for item in services.values()),
         "stack": state.stack,
         "services": services,
+        "front_end": front_end(platform, state.services["router"].url),
         "applied": [item for item in listed if item["urn"] in applied],
         "recorded": [item for item in listed if item["urn"] not in applied],
     }

@@ -24,6 +24,7 @@ class Given:
     Attributes:
         root: The project's folder.
         groups: Consumer groups by topic.
+        views_of: The feature views of each model.
         folders: Folder of each model in the image.
         manifests: Folder that Kubernetes objects are written to instead of being applied; empty where they are applied.
     """
@@ -35,6 +36,7 @@ class Given:
     contracts: list[Contract]
     views: list[View]
     groups: dict[str, tuple[str, ...]]
+    views_of: dict[str, tuple[View, ...]]
     folders: dict[str, str]
     manifests: str
 

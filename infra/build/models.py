@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from components.models.batch import BatchTransform, BatchTransformArgs
 from components.models.edge import Edge, EdgeArgs
 from components.models.endpoint import Endpoint, EndpointArgs, endpoint_name
+from components.models.front_end import FrontEnd, FrontEndArgs
+from components.models.front_end_api import Called
 from components.models.image import Image, ImageArgs
 from components.operations.monitoring import ModelAlarms, Monitoring, MonitoringArgs
 from infra.build.data import Data
@@ -23,12 +25,14 @@ class Models:
     Attributes:
         endpoints: SageMaker endpoints, by model.
         signing_keys: Aliases of the keys that sign devices' bundles, by model.
+        front_end: What web pages call; None where none does.
     """
 
     image: Image
     monitoring: Monitoring
     endpoints: dict[str, Endpoint]
     signing_keys: dict[str, str]
+    front_end: FrontEnd | None
 
 
 def build_models(given: Given, base: Foundation, data: Data) -> Models:
@@ -97,7 +101,45 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
                 EdgeArgs(model=model, bucket_arn=data.lake.arns[Zone.MODELS], key_arn=base.keys[DataClass.MODELS]),
             )
             signing_keys[model] = edge.signing_key
-    return Models(image=image, monitoring=monitoring, endpoints=endpoints, signing_keys=signing_keys)
+    return Models(
+        image=image,
+        monitoring=monitoring,
+        endpoints=endpoints,
+        signing_keys=signing_keys,
+        front_end=_front_end(given, base),
+    )
+
+
+def _front_end(given: Given, base: Foundation) -> FrontEnd | None:
+    page, plan = given.wanted.front_end, given.plan
+    if page is None or plan.front_end is None:
+        return None
+    return FrontEnd(
+        "front-end",
+        given.scope,
+        FrontEndArgs(
+            origin=page.origin,
+            models={name: _called(given, name) for name in page.models},
+            cache_gb=plan.front_end.cache_gb,
+            cache_seconds=page.cache_seconds,
+            log_key_arn=base.keys[DataClass.AUDIT],
+            log_retention_days=plan.monitoring.log_retention_days,
+            keeps_account=given.wanted.owns_account,
+        ),
+    )
+
+
+def _called(given: Given, name: str) -> Called:
+    """A model that pages call; by key where its views have one."""
+    model = given.wanted.models[name]
+    view = next((view for view in given.views_of.get(name, ()) if view.key_type in ("string", "integer")), None)
+    return Called(
+        endpoint=endpoint_name(given.scope, name),
+        peak=model.requests_per_second.peak,
+        explains=model.explanations,
+        key=view.key if view else "",
+        key_type=view.key_type if view else "string",
+    )
 
 
 def _alarms(given: Given, name: str) -> ModelAlarms:

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.models.front_end import FrontEnd
 from components.models.workflow import Workflow
 from components.operations.cost import Cost
 from infra.build.cluster import OnCluster
@@ -60,6 +61,7 @@ def outputs(
             }
             for model, serving in plan.serving.items()
         },
+        "front_end": _front_end(models.front_end),
         "pipelines": {model: workflow.pipeline_name for model, workflow in workflows.items()},
         "alarms": models.monitoring.alarm_names,
         "metrics_namespace": f"Groundplan/{scope.stack}",
@@ -82,3 +84,15 @@ def outputs(
         opts=pulumi.ResourceOptions(parent=lake),
     )
     return exported
+
+
+def _front_end(made: FrontEnd | None) -> dict[str, Any] | None:
+    if made is None:
+        return None
+    return {
+        "url": made.url,
+        "issuer": made.issuer,
+        "user_pool_id": made.user_pool_id,
+        "client_id": made.client_id,
+        "sign_in": made.sign_in,
+    }

@@ -62,6 +62,7 @@ def build(root: Path) -> None:
         contracts=contracts,
         views=views,
         groups=consumer_groups(folders),
+        views_of={folder.model: folder.views for folder in folders if folder.contracts},
         folders={folder.model: folder.path.name for folder in folders},
         manifests=manifests,
     )

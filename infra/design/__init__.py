@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 from infra.design.decisions import Chooser, Decision
-from infra.design.layers import cluster, data, governance, network, serving, streaming
+from infra.design.layers import cluster, data, front_end, governance, network, serving, streaming
 from infra.design.layers.cluster import ClusterDesign
 from infra.design.layers.data import DatabaseDesign, FeatureStoreDesign, LakeDesign
+from infra.design.layers.front_end import FrontEndDesign
 from infra.design.layers.governance import AuditDesign, MonitoringDesign, RecoveryDesign, WorkspaceDesign
 from infra.design.layers.network import NetworkDesign
 from infra.design.layers.serving import RetrainingDesign, ServingDesign
@@ -38,6 +39,7 @@ class Design:
     cluster: ClusterDesign
     serving: dict[str, ServingDesign]
     retraining: dict[str, RetrainingDesign]
+    front_end: FrontEndDesign | None
     monitoring: MonitoringDesign
     audit: AuditDesign
     workspace: WorkspaceDesign
@@ -79,6 +81,7 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
         "cluster": cluster.cluster(objectives, zones, prices, chooser),
         "serving": {name: serving.serving(name, objectives, prices, chooser) for name in objectives.models},
         "retraining": {name: serving.retraining(name, objectives, prices, chooser) for name in objectives.models},
+        "front_end": front_end.front_end(objectives, prices, chooser),
         "monitoring": governance.monitoring(objectives, prices, chooser),
         "audit": governance.audit(objectives, prices, chooser),
         "workspace": governance.workspace(objectives, prices, chooser),

@@ -90,6 +90,7 @@ QUERIES: dict[tuple[str, str], Query] = {
     ("backup", "storage"): Query("AWSBackup", "WarmStorage-ByteHrs-EBS"),
     ("guardduty", "management-events"): Query("AmazonGuardDuty", "PaidEventsAnalyzed", 1e6),
     ("securityhub", "checks"): Query("AWSSecurityHub", "PaidComplianceCheck", 1e3),
+    ("apigateway", "rest-requests"): Query("AmazonApiGateway", "ApiGatewayRequest", 1e6),
 }
 
 

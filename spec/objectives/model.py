@@ -380,6 +380,35 @@ class DeploysFrom(Objective):
     ] = Field(description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside the network.")
 
 
+class FrontEnd(Objective):
+    """The web page that calls models from people's browsers, after they have signed in."""
+
+    origin: Annotated[
+        str,
+        _in_the_form(
+            r"https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|http://localhost(:[0-9]{1,5})?",
+            "must be a page's origin: https://HOST or http://localhost:PORT, without a path",
+        ),
+    ] = Field(
+        description=(
+            "Origin of the page, such as https://app.example.com. Decides which page browsers let call, and where the"
+            " sign-in leads back to."
+        )
+    )
+    models: Annotated[tuple[ModelName, ...], Field(min_length=1)] = Field(
+        description="Models that it calls. Decides the interface's paths, and its limits by their peak rates."
+    )
+    cache_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description=(
+            "Seconds for which an answer by key may be given again, at most an hour; 0 for none. Decides whether"
+            " there is a cache."
+        ),
+    )
+
+
 class Objectives(Objective):
     """Everything the business wants from one environment."""
 
@@ -427,6 +456,12 @@ class Objectives(Objective):
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")
+    front_end: FrontEnd | None = Field(
+        default=None,
+        description=(
+            "The web page that calls models. Decides the interface before the endpoints, its sign-in and its firewall."
+        ),
+    )
     feature_store: FeatureStore = Field(
         default=FeatureStore.FEAST, description="Where the features are that models read online."
     )
@@ -460,6 +495,25 @@ class Objectives(Objective):
         if self.production and self.office_hours is not None:
             raise ValueError("office_hours switch the platform off at night; a production environment can't have them")
         return self
+
+    @model_validator(mode="after")
+    def _front_end_can_be_met(self) -> Objectives:
+        if self.front_end is None:
+            return self
+        if twice := sorted({name for name in self.front_end.models if self.front_end.models.count(name) > 1}):
+            raise ValueError(f"front_end.models names {', '.join(twice)} twice")
+        if unknown := [name for name in self.front_end.models if name not in self.models]:
+            raise ValueError(f"front_end.models names {', '.join(unknown)}, which is none of `models`")
+        if self.production and not self.front_end.origin.startswith("https:"):
+            raise ValueError(
+                f"front_end.origin is {self.front_end.origin}; in production, it must be a page that is sent encrypted"
+            )
+        return self
+
+    @property
+    def front_end_models(self) -> tuple[str, ...]:
+        """Models that the web page calls."""
+        return self.front_end.models if self.front_end else ()
 
     @property
     def production(self) -> bool:

@@ -23,6 +23,7 @@ _GONE = (
     "ResourceNotFound",
     "404",
     "NonExistent",
+    "Nonexistent",
     "DoesNotExist",
     "EntityNotFound",
     "NotExist",

@@ -7,6 +7,7 @@
   request is one period.)
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
+- An imported REST API keeps what its document says of callers, and can be exported again.
 - KMS signs a digest (``MessageType=DIGEST``) with RSA as it is, instead of hashing it again.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
@@ -23,6 +24,7 @@ from statistics import fmean
 from typing import Any
 
 from groundplan.local.calls import Recorder
+from groundplan.local.moto.rest_apis import keep_definitions
 
 _COMPARE: dict[str, Any] = {
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
@@ -39,6 +41,7 @@ def complete_moto() -> None:
     _evaluate_alarms()
     _allow_plain_http()
     sign_digests()
+    keep_definitions()
 
 
 def sign_digests() -> None:

@@ -35,8 +35,10 @@ _OF_TYPE = {
 }
 # moto keeps no tags of these.
 LACKING = (
+    "aws:apigateway/restApi:RestApi",
     "aws:appautoscaling/target:Target",
     "aws:budgets/budget:Budget",
+    "aws:cognito/userPool:UserPool",
     "aws:eks/nodeGroup:NodeGroup",
     "aws:glue/registry:Registry",
     "aws:guardduty/detector:Detector",
@@ -131,11 +133,13 @@ def read(cloud: Cloud, type_: str, service: str, physical: str, arn: str) -> dic
     operations = _by_model(type_, service)
     if operations is None or (service not in _BY_ID and not arn.startswith("arn:")):
         return None
-    name = next(iter(model(service).operation_model(operations.list).input_shape.members))
+    shape = model(service).operation_model(operations.list).input_shape
+    name = next(iter(shape.required_members or shape.members))
     try:
         answer = cloud.call(service, operations.list, {name: physical if service in _BY_ID else arn})
     except ClientError:
         return None
+    answer = answer.get("TagInfoForResource", answer)  # as WAF names it
     return next((_as_map(answer[key] or []) for key in answer if "tag" in key.lower()), None)
 
 

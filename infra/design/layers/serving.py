@@ -24,6 +24,7 @@ REALTIME_LATENCY_MS = 30  # SageMaker's public API, authentication, the containe
 SERVERLESS_LATENCY_MS = 4_000  # a cold start of a container with a scientific Python environment
 BATCH_LATENCY_MS = 3_600_000  # an hourly transform job
 DAILY_LATENCY_MS = 90_000_000  # a day, and an hour for the job itself
+FRONT_END_LATENCY_MS = 20  # API Gateway: the token, the firewall, one more hop
 HOURLY, JOB_HOURS = "rate(1 hour)", 0.05  # three minutes of an instance, most of which is its start
 DAY_OF_ROWS_HOURS = 0.1
 CANARY_PERCENT = 5
@@ -84,6 +85,8 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
         f"models.{name}.latency_ms: {model.latency_ms:.12g}",
         f"models.{name}.requests_per_second: {rate.average:g} to {rate.peak:g}",
     ]
+    if name in objectives.front_end_models:
+        forced.append("front_end.models")
     if model.service_ms is not None:
         forced.append(f"models.{name}.service_ms: {model.service_ms:g}")
     forced += [
@@ -105,6 +108,7 @@ def _options(
     name: str, model: ModelObjectives, objectives: Objectives, prices: PriceBook
 ) -> Iterator[Option[ServingDesign]]:
     rate, spread = model.requests_per_second, objectives.availability is not Availability.ONE_ZONE
+    called_by_pages = name in objectives.front_end_models
 
     def obstacles(
         adds_ms: float,
@@ -114,9 +118,14 @@ def _options(
         edge: bool = False,
         explains: bool = True,
         canary: bool = True,
+        pages: bool = False,
         more: Obstacle | None = None,
     ) -> tuple[Obstacle, ...]:
         found = [more] if more else []
+        if called_by_pages and pages:
+            adds_ms, by = adds_ms + FRONT_END_LATENCY_MS, f"API Gateway, {by}"
+        elif called_by_pages:
+            found.append(Obstacle("can't be called from API Gateway, before which pages sign in", "front_end.models"))
         if edge != (model.target is Target.EDGE):
             found.append(
                 Obstacle(f"target: {model.target} is requested", f"models.{name}.target", "edge" if edge else "cloud")
@@ -185,10 +194,11 @@ def _options(
         f"SageMaker serverless, up to {concurrency} at once",
         prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
         ServingDesign("serverless", "", 0, concurrency, 0, 0),
-        obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, more=too_many),
+        obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, pages=True, more=too_many),
     )
+    adds_ms = REALTIME_LATENCY_MS + (FRONT_END_LATENCY_MS if called_by_pages else 0)
     for instance, vcpus, gpu in INSTANCES:
-        capacity = REQUESTS_PER_SECOND_PER_GPU * UTILISATION if gpu else _capacity(model, vcpus, REALTIME_LATENCY_MS)
+        capacity = REQUESTS_PER_SECOND_PER_GPU * UTILISATION if gpu else _capacity(model, vcpus, adds_ms)
         least = max(2 if spread else 1, math.ceil(rate.average / capacity))
         most = max(least, math.ceil(rate.peak / capacity)) + 1
         # The champion's instances and one for the challenger: both variants always run.
@@ -196,7 +206,7 @@ def _options(
             f"SageMaker real-time, {least} + 1 x {instance}, up to {most}",
             prices.hourly("sagemaker", instance, least + 1),
             ServingDesign("realtime", instance, least, most, CANARY_PERCENT, round(capacity * 60)),
-            obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu),
+            obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu, pages=True),
         )
     # KServe's, Knative's and Istio's controllers request 2 vCPUs and 4 GiB; plus the load balancer in front.
     controllers = (

@@ -5,7 +5,7 @@ A type without a rule is recorded, never faked.
 
 from __future__ import annotations
 
-from groundplan.local.moto.rules import cluster, governance, network, serving, storage, streaming
+from groundplan.local.moto.rules import cluster, front_end, governance, network, serving, storage, streaming
 from groundplan.local.moto.rules.rule import Cloud, Inputs, Made, Rule
 
 __all__ = ["RECORDED_OUTPUTS", "RULES", "Cloud", "Inputs", "Made", "Rule", "rule_for"]
@@ -15,6 +15,7 @@ RULES: dict[str, Rule] = {
     **network.RULES,
     **streaming.RULES,
     **serving.RULES,
+    **front_end.RULES,
     **cluster.RULES,
     **governance.RULES,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from pulumi_policy.proxy import UnknownValueError
@@ -11,6 +12,8 @@ from policies.documents import strangers_own
 from policies.laws import LOGGING, REST, TRANSIT
 from policies.stack import Item, Props, Stack
 
+# Operations of a path in OpenAPI, and API Gateway's own; browsers' preflight requests carry no credentials.
+_VERBS = frozenset(("get", "put", "post", "delete", "head", "patch", "trace", "x-amazon-apigateway-any-method"))
 FUNCTIONS = Family("functions and interfaces", ("GDPR 32(1)(b)", "HIPAA 164.312(a)(1)", "SOC 2 CC6.6"))
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html#runtimes-deprecated, as of 2026-07
 _ENDED = frozenset(
@@ -124,9 +127,11 @@ def url_origins(props: Props) -> Iterator[str]:
     "Interfaces authenticate their callers",
     "aws:apigateway/method:Method",
     "aws:apigatewayv2/route:Route",
-    beside=("aws:apigatewayv2/api:Api", "aws:apigateway/restApi:RestApi"),
+    "aws:apigateway/restApi:RestApi",
+    "aws:apigatewayv2/api:Api",
     severity="high",
-    fix="Set an authorization other than NONE; if it is meant for the public, waive this with the reason.",
+    fix="Set an authorization other than NONE (in a body: security); if it is meant for the public, waive this with the"
+    " reason.",
     risk="Anyone on the internet can call the interface",
     rules=("FSBP APIGateway.8",),
     url="https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-control-access-to-api.html",
@@ -134,6 +139,10 @@ def url_origins(props: Props) -> Iterator[str]:
 def api_authorized(item: Item, stack: Stack) -> Iterator[str]:
     """Browsers' preflight requests carry no credentials; a WebSocket's caller is asked at $connect only."""
     props = item.props
+    if item.type in ("aws:apigateway/restApi:RestApi", "aws:apigatewayv2/api:Api"):
+        if "PRIVATE" not in listed(at(props, "endpointConfiguration.types")):
+            yield from _open_operations(str(props.get("body") or ""))
+        return
     if props.get("apiKeyRequired") is True:
         return
     if item.type == "aws:apigateway/method:Method":
@@ -149,6 +158,27 @@ def api_authorized(item: Item, stack: Stack) -> Iterator[str]:
         return
     if props.get("authorizationType", "NONE") == "NONE":
         yield "Everybody may call it"
+
+
+def _open_operations(body: str) -> Iterator[str]:
+    """Operations of an OpenAPI document, in JSON or YAML, that name nothing in ``security``."""
+    import yaml
+
+    try:
+        document = json.loads(body) if body.lstrip().startswith("{") else yaml.safe_load(body)
+    except (ValueError, yaml.YAMLError):
+        return  # no document; API Gateway refuses it
+    paths = document.get("paths") if isinstance(document, dict) else None
+    for path, operations in (paths if isinstance(paths, dict) else {}).items():
+        for verb, operation in (operations if isinstance(operations, dict) else {}).items():
+            if verb.lower() not in _VERBS or not isinstance(operation, dict):
+                continue
+            asked = operation.get("security", document.get("security"))
+            # AWS's own way to demand a signature, outside of OpenAPI's; an empty alternative lets everybody in.
+            signed = at(operation, "x-amazon-apigateway-auth.type") not in (None, "NONE")
+            if not signed and not (isinstance(asked, list) and asked and all(asked)):
+                name = "ANY" if verb.lower().startswith("x-") else verb.upper()
+                yield f"Everybody may call {name} {path}"
 
 
 def _sockets(api: Props) -> bool:

@@ -26,9 +26,11 @@ def root() -> Path:
 
 @pytest.fixture
 def stack_config() -> dict[str, Any]:
-    """The local stack's configuration, for tests to modify."""
+    """The local stack's configuration without its front end, for tests to modify."""
     document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text(encoding="utf-8"))
-    return copy.deepcopy(document["config"])
+    config: dict[str, Any] = copy.deepcopy(document["config"])
+    del config["groundplan:objectives"]["front_end"]
+    return config
 
 
 def set_path(document: dict[str, Any], path: str, value: Any) -> None:

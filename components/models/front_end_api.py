@@ -64,6 +64,9 @@ def definition(
         for path, method, explained, by_key in routes(name, model):
             operation = _operation(model, region, role_arn, origin, explained=explained, by_key=by_key, cached=cached)
             paths[path] = {method.lower(): operation, "options": _preflight(method, origin)}
+            if by_key:
+                for told in paths[path].values():
+                    told["parameters"] = [{"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}]
     return {
         "openapi": "3.0.1",
         "info": {"title": title, "description": "Predictions and explanations for signed-in people.", "version": "1"},
@@ -142,7 +145,6 @@ def _operation(
         asked["integration.request.header.Content-Type"] = "'application/json'"
         integration["passthroughBehavior"] = "never"
         integration["requestTemplates"] = {"application/json": f'{{"entities": {{"{model.key}": [{key}]}}}}'}
-        operation["parameters"] = [{"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}]
         if cached:
             integration["cacheKeyParameters"] = ["method.request.path.key"]
     if asked:

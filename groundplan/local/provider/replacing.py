@@ -55,6 +55,7 @@ _TYPES = {
 # Parts of what is one type in CloudFormation, and types that it does not have: the inputs that name what they belong
 # to.
 _INPUTS: dict[str, tuple[str, ...]] = {
+    "aws:apigateway/methodSettings:MethodSettings": ("restApi", "stageName", "methodPath"),
     "aws:amp/alertManagerDefinition:AlertManagerDefinition": ("workspaceId",),
     "aws:cfg/deliveryChannel:DeliveryChannel": ("name",),
     "aws:cfg/recorderStatus:RecorderStatus": ("name",),
@@ -75,6 +76,7 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": ("bucket",),
     "aws:s3/bucketVersioning:BucketVersioning": ("bucket",),
     "aws:sqs/queuePolicy:QueuePolicy": ("queueUrl",),
+    "aws:wafv2/webAclLoggingConfiguration:WebAclLoggingConfiguration": ("resourceArn",),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": ("securityGroupId",),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": ("securityGroupId",),
     "aws:sns/topicPolicy:TopicPolicy": ("arn",),
@@ -97,6 +99,9 @@ _NAMES = {
 }
 # In addition to the schema: tables are described in a list there, and some changes are refused but not listed.
 _AND: dict[str, tuple[str, ...]] = {
+    "aws:apigateway/deployment:Deployment": ("restApi", "triggers"),
+    "aws:apigateway/stage:Stage": ("restApi",),
+    "aws:cognito/userPool:UserPool": ("name", "usernameAttributes", "aliasAttributes"),
     "aws:dynamodb/table:Table": ("hashKey", "rangeKey", "localSecondaryIndexes"),
     "aws:ec2/flowLog:FlowLog": ("vpcId", "subnetId"),
     "aws:iam/policy:Policy": ("name", "description", "path"),

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
@@ -37,41 +37,57 @@ def render(template: str, body: str, parameters: Mapping[str, Mapping[str, str]]
 
 @lru_cache(256)
 def _compiled(template: str) -> Any:
-    import airspeed
-
-    for kind in (airspeed.StringLiteral, airspeed.InterpolatedStringLiteral):
-        kind.ESCAPED_CHAR = re.compile("(?!)")  # Velocity leaves backslashes in texts as they are
-    made = airspeed.Template(template)
+    made = _velocity().Template(template)
     made.ensure_compiled()
     return made
 
 
-class _Text(str):
-    """A text with the methods of Java's."""
+@cache
+def _velocity() -> Any:
+    """The engine, as close to Java's as mapping templates need it."""
+    import airspeed
 
-    def replaceAll(self, pattern: str, by: str) -> _Text:  # noqa: N802
-        return _Text(re.sub(pattern, by.replace("\\", r"\\"), self))
+    for kind in (airspeed.StringLiteral, airspeed.InterpolatedStringLiteral):
+        kind.ESCAPED_CHAR = re.compile("(?!)")  # Velocity leaves backslashes in texts as they are
+    name = r"[a-z_][a-z0-9_-]*"  # names may have hyphens
+    airspeed.NameOrCall.NAME = re.compile(rf"({name})", re.IGNORECASE)
+    airspeed.SetDirective.PLACE = re.compile(rf"\s*\$({name}(?:\.{name})*)", re.IGNORECASE)
+    airspeed.__additional_methods__[str] |= _TEXT
+    airspeed.__additional_methods__[dict] |= _MAP
+    return airspeed
 
-    def matches(self, pattern: str) -> bool:
-        return re.fullmatch(pattern, self) is not None
 
-    def equals(self, other: object) -> bool:
-        return self == other
-
-    def isEmpty(self) -> bool:  # noqa: N802
-        return not self
+# Methods of Java's texts and maps that the engine lacks, or has otherwise.
+_TEXT: dict[str, Callable[..., Any]] = {
+    "replaceAll": lambda self, pattern, by: re.sub(pattern, by.replace("\\", r"\\"), self),
+    "matches": lambda self, pattern: re.fullmatch(pattern, self) is not None,
+    "equals": lambda self, other: self == other,
+    "equalsIgnoreCase": lambda self, other: self.lower() == str(other).lower(),
+    "isEmpty": lambda self: not self,
+    "endsWith": lambda self, end: self.endswith(end),
+    "indexOf": lambda self, part: self.find(part),
+    "substring": lambda self, start, end=None: self[start:end],
+    "toLowerCase": lambda self: self.lower(),
+    "toUpperCase": lambda self: self.upper(),
+    "toString": lambda self: self,
+    "trim": lambda self: self.strip(),
+}
+_MAP: dict[str, Callable[..., Any]] = {
+    "containsKey": lambda self, key: key in self,
+    "size": lambda self: len(self),
+    "entrySet": lambda self: [{"key": key, "value": value} for key, value in self.items()],
+}
 
 
 class _Input:
     """``$input``."""
 
     def __init__(self, body: str, parameters: Mapping[str, Mapping[str, str]]) -> None:
-        self.body = _Text(body)
+        self.body = body
         self._parameters = parameters
 
     def path(self, expression: str) -> Any:
-        found = _found(self.body, expression)
-        return _Text(found) if isinstance(found, str) else found
+        return _found(self.body, expression)
 
     def json(self, expression: str) -> str:
         return json.dumps(_found(self.body, expression))
@@ -80,37 +96,31 @@ class _Input:
         """All parameters by kind, or one by its name: of the path, the query or the headers, in this order."""
         if name is None:
             return self._parameters
-        return next(
-            (
-                _Text(named[name])
-                for kind in ("path", "querystring", "header")
-                if name in (named := self._parameters[kind])
-            ),
-            _Text(),
-        )
+        kinds = [self._parameters[kind] for kind in ("path", "querystring", "header")]
+        return next((named[name] for named in kinds if name in named), "")
 
 
 class _Util:
     """``$util``."""
 
-    def escapeJavaScript(self, text: object) -> _Text:  # noqa: N802
+    def escapeJavaScript(self, text: object) -> str:  # noqa: N802
         """As Java's library does: an apostrophe, too, which JSON forbids to escape."""
-        return _Text(json.dumps(str(text))[1:-1].replace("'", "\\'"))
+        return json.dumps(str(text))[1:-1].replace("'", "\\'")
 
     def parseJson(self, text: str) -> Any:  # noqa: N802
         return json.loads(text)
 
-    def urlEncode(self, text: object) -> _Text:  # noqa: N802
-        return _Text(quote_plus(str(text)))
+    def urlEncode(self, text: object) -> str:  # noqa: N802
+        return quote_plus(str(text))
 
-    def urlDecode(self, text: object) -> _Text:  # noqa: N802
-        return _Text(unquote_plus(str(text)))
+    def urlDecode(self, text: object) -> str:  # noqa: N802
+        return unquote_plus(str(text))
 
-    def base64Encode(self, text: object) -> _Text:  # noqa: N802
-        return _Text(base64.b64encode(str(text).encode()).decode())
+    def base64Encode(self, text: object) -> str:  # noqa: N802
+        return base64.b64encode(str(text).encode()).decode()
 
-    def base64Decode(self, text: object) -> _Text:  # noqa: N802
-        return _Text(base64.b64decode(str(text)).decode())
+    def base64Decode(self, text: object) -> str:  # noqa: N802
+        return base64.b64decode(str(text)).decode()
 
 
 @lru_cache(256)

@@ -125,7 +125,9 @@ def _options(
         if called_by_pages and pages:
             adds_ms, by = adds_ms + FRONT_END_LATENCY_MS, f"API Gateway, {by}"
         elif called_by_pages:
-            found.append(Obstacle("can't be called from API Gateway, before which pages sign in", "front_end.models"))
+            others = [one for one in objectives.front_end_models if one != name]
+            where, without = ("front_end.models", f"[{', '.join(others)}]") if others else ("front_end", "null")
+            found.append(Obstacle("API Gateway, through which pages call, can't reach it", where, without))
         if edge != (model.target is Target.EDGE):
             found.append(
                 Obstacle(f"target: {model.target} is requested", f"models.{name}.target", "edge" if edge else "cloud")

@@ -177,7 +177,7 @@ def test_explain_says_what_would_change(project: Path) -> None:
         ("models.diabetes-rf.latencyms=20", "did you mean `latency_ms`?"),
         ("models.diabetes-rf.latency_ms.x=20", "models.diabetes-rf.latency_ms has no objectives below it"),
         ("compliance=[gdpr", "is not a YAML value"),
-        ("models.diabetes-rf.latency_ms=2", "nearest that works: models.diabetes-rf.latency_ms: 10"),
+        ("models.diabetes-rf.latency_ms=2", "nearest that works: models.diabetes-rf.latency_ms: 50"),
         ("budget.monthly_usd=10", "allow at least"),
     ],
 )

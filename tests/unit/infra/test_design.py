@@ -50,6 +50,12 @@ def models(draw: Any) -> dict[str, Any]:
 def objectives(draw: Any) -> Objectives:
     environment = draw(st.sampled_from(["dev", "staging", "prod"]))
     hours = {"start": draw(st.integers(0, 11)), "end": draw(st.integers(12, 24)), "timezone": "Europe/Berlin"}
+    wanted = draw(st.dictionaries(st.sampled_from(["a", "b", "c"]), models(), min_size=1, max_size=3))
+    page = {
+        "origin": "https://app.example.com",
+        "models": draw(st.lists(st.sampled_from(sorted(wanted)), unique=True, min_size=1)),
+        "cache_seconds": draw(st.integers(0, 3600)),
+    }
     return Objectives.model_validate(
         {
             "environment": environment,
@@ -70,7 +76,8 @@ def objectives(draw: Any) -> Objectives:
                 "gpu_hours_per_month": draw(st.sampled_from([0, 40, 1000])),
             },
             "feature_store": draw(st.sampled_from(["feast", "sagemaker"])),
-            "models": draw(st.dictionaries(st.sampled_from(["a", "b", "c"]), models(), min_size=1, max_size=3)),
+            "front_end": draw(st.sampled_from([None, page])),
+            "models": wanted,
         }
     )
 
@@ -112,7 +119,9 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
 
 def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
     model, serving = wanted.models[name], plan.serving[name]
-    assert model.latency_ms >= LATENCY_MS[serving.topology] + (model.service_ms or 0)
+    hop = served.FRONT_END_LATENCY_MS if name in wanted.front_end_models else 0
+    assert not hop or serving.topology in ("realtime", "serverless")
+    assert model.latency_ms >= LATENCY_MS[serving.topology] + hop + (model.service_ms or 0)
     assert bool(serving.schedule) == (serving.topology == "batch")
     if serving.schedule.startswith("cron"):
         assert wanted.off_peak and model.latency_ms >= served.DAILY_LATENCY_MS + (model.service_ms or 0)
@@ -278,6 +287,22 @@ def test_what_may_take_a_day_runs_off_peak(
     made = next(item for item in plan.decisions if item.layer == f"serving {name}")
     hourly = [item.monthly_usd for item in made.rejected if item.option == "hourly batch transform"]
     assert not schedule.startswith("cron") or hourly[0] > 5 * made.monthly_usd, "the saving is told"
+
+
+def test_a_page_costs_what_it_uses_and_decides_how_a_model_is_served(stack_config: dict[str, Any]) -> None:
+    objectives = stack_config["groundplan:objectives"]
+    name = next(iter(objectives["models"]))
+    objectives["models"][name] |= {"latency_ms": 100_000_000, "explanations": False}
+    assert _design(stack_config).front_end is None and _design(stack_config).serving[name].topology == "batch"
+    page = objectives["front_end"] = {"origin": "https://app.example.com", "models": [name]}
+    plan = _design(stack_config)
+    made = next(item for item in plan.decisions if item.layer == "front end")
+    assert plan.serving[name].topology == "serverless" and plan.front_end is not None
+    # One request a second: 2.592 million a month at 3.50 and 0.60 USD, and 5 + 3 USD for the firewall.
+    assert made.monthly_usd == pytest.approx(2.592 * 4.1 + 8)
+    page["cache_seconds"] = 60
+    kept = next(item for item in _design(stack_config).decisions if item.layer == "front end")
+    assert kept.monthly_usd - made.monthly_usd == pytest.approx(0.02 * 730)
 
 
 def test_the_price_book_says_where_and_when() -> None:

@@ -50,6 +50,10 @@ def container(**more: Any) -> dict[str, Any]:
     return {"name": "app", "image": "app", **more}
 
 
+def _operation(operation: dict[str, Any], verb: str = "post") -> str:
+    return json.dumps({"openapi": "3.0.1", "paths": {"/x": {verb: operation}}})
+
+
 def origin(**more: Any) -> Resource:
     return WEB, {"origins": [{"domainName": "example.com", "originId": "o", **more}]}
 
@@ -170,8 +174,20 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
             (METHOD, {"authorization": "NONE", "httpMethod": "OPTIONS"}),
             (ROUTE, {"routeKey": "GET /", "authorizationType": "JWT"}),
             (ROUTE, {"routeKey": "OPTIONS /x"}),
+            (REST, {}),
+            (REST, {"body": "no document"}),
+            (REST, {"body": _operation({"security": [{"people": []}]})}),
+            (REST, {"body": _operation({"x-amazon-apigateway-auth": {"type": "AWS_IAM"}})}),
+            (REST, {"body": _operation({}, "options")}),
+            (REST, {"body": _operation({}), "endpointConfiguration": {"types": "PRIVATE"}}),
+            (REST, {"body": "security: [{people: []}]\npaths: {/x: {get: {}, parameters: []}}"}),
         ],
         [
+            (API, {"body": _operation({})}),
+            (REST, {"body": _operation({"security": []})}),
+            (REST, {"body": _operation({"security": [{"people": []}, {}]})}),
+            (REST, {"body": "security: [{people: []}]\npaths: {/x: {get: {security: []}}}"}),
+            (REST, {"body": _operation({}, "x-amazon-apigateway-any-method")}),
             (METHOD, {"authorization": "NONE", "httpMethod": "GET"}),
             (ROUTE, {"routeKey": "GET /"}),
             (ROUTE, {"routeKey": "$default", "authorizationType": "NONE"}),

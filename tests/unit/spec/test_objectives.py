@@ -95,6 +95,18 @@ BAD = [
     ("events.per_second", 2_000_000, ["events.per_second", "2000000 given", "less than or equal to 1000000"]),
     ("events.retention_days", 7.5, ["events.retention_days", "7.5 given"]),
     ("budget.monthly_usd", float("nan"), ["budget.monthly_usd", "nan given"]),
+    ("front_end", {"models": ["diabetes-rf"]}, ["front_end.origin is missing"]),
+    ("front_end", {"origin": "https://a.example/", "models": ["diabetes-rf"]}, ["without a path", "a.example/"]),
+    ("front_end", {"origin": "http://a.example", "models": ["diabetes-rf"]}, ["https://HOST or http://localhost"]),
+    ("front_end", {"origin": "https://*.a.example", "models": ["diabetes-rf"]}, ["must be a page's origin"]),
+    ("front_end", {"origin": "https://a.example", "models": []}, ["front_end.models", "at least 1"]),
+    ("front_end", {"origin": "https://a.example", "models": ["x"]}, ["front_end.models names x", "none of `models`"]),
+    ("front_end", {"origin": "https://a.example", "models": ["diabetes-rf"] * 2}, ["names diabetes-rf twice"]),
+    (
+        "front_end",
+        {"origin": "https://a.example", "models": ["diabetes-rf"], "cache_seconds": 9000},
+        ["front_end.cache_seconds", "9000 given", "3600"],
+    ),
     ("budget.alert_percent", [250], ["alert_percent.0", "250 given"]),
     ("models.diabetes-rf.target", "moon", ["target", "'moon' given", "'cloud'"]),
     ("models.diabetes-rf.gpu", "two", ["gpu", "'two' given", "valid boolean"]),
@@ -206,6 +218,13 @@ def test_objectives_can_not_be_changed(root: Path) -> None:
     objectives = load(root, "local").objectives
     with pytest.raises(ValueError, match="frozen"):
         objectives.budget.monthly_usd = 1.0  # type: ignore[misc]
+
+
+def test_a_page_in_production_is_sent_encrypted(stack_config: dict[str, Any]) -> None:
+    objectives = stack_config["groundplan:objectives"]
+    objectives |= {"environment": "prod", "front_end": {"origin": "http://localhost:3000", "models": ["diabetes-rf"]}}
+    with pytest.raises(UsageError, match=r"front_end\.origin is http://localhost:3000; in production"):
+        parse(stack_config, where="f.yaml")
 
 
 def test_production_can_not_sleep(stack_config: dict[str, Any]) -> None:

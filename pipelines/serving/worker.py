@@ -21,7 +21,7 @@ from pipelines.serving.operating.capture import FLUSH_S, Capture
 from pipelines.serving.operating.logs import configure
 from pipelines.serving.operating.metrics import Metrics
 from pipelines.serving.operating.tracing import Tracing
-from pipelines.serving.published import Published
+from pipelines.serving.published import EVERY_S, Published
 
 SHARE_S = 1.0
 HOST = "0.0.0.0"  # noqa: S104 (a container's port is its own)
@@ -56,7 +56,8 @@ class Worker(ModelServer):
                 _get_ready_to_explain(model)
 
             watched = Published(published, boto3.client("s3"))
-            self._watch = await loop.run_in_executor(None, watched.watch, replaced)
+            every_s = float(os.environ.get("GROUNDPLAN_PUBLISHED_SECONDS", EVERY_S))
+            self._watch = await loop.run_in_executor(None, watched.watch, replaced, every_s)
             await asyncio.sleep(0)  # what has been published already is used now
         else:
             model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))

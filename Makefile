@@ -78,8 +78,9 @@ bench: $(VENV)/.installed-test ## run the benchmarks, as ratios to a peer in the
 bench-peers: $(VENV)/.installed-test ## the same beside other model servers, each installed into an environment of its own (a gigabyte, once)
 	@$(BIN)/python -m bench.peers
 
-pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json
+pipeline: $(VENV)/.installed ## compile the steps into infra/build/pipeline.json and release.json
 	@$(BIN)/python -W ignore -m pipelines.steps.workflow > infra/build/pipeline.json.new && mv infra/build/pipeline.json.new infra/build/pipeline.json
+	@$(BIN)/python -W ignore -m pipelines.steps.workflow --release > infra/build/release.json.new && mv infra/build/release.json.new infra/build/release.json
 
 calls: $(VENV)/.installed-test ## record again which AWS APIs the platform calls (groundplan/review/permissions/calls.json), from the end-to-end tests; half an hour
 	@rm -f groundplan/review/permissions/calls.json && RECORD_CALLS_INTO="$(CURDIR)" $(BIN)/python -m pytest tests/e2e/test_platform.py tests/e2e/test_flights.py -m "drill or not drill"

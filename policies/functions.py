@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
 
@@ -139,9 +140,16 @@ def url_origins(props: Props) -> Iterator[str]:
 def api_authorized(item: Item, stack: Stack) -> Iterator[str]:
     """Browsers' preflight requests carry no credentials; a WebSocket's caller is asked at $connect only."""
     props = item.props
-    if item.type in ("aws:apigateway/restApi:RestApi", "aws:apigatewayv2/api:Api"):
-        if "PRIVATE" not in listed(at(props, "endpointConfiguration.types")):
-            yield from _open_operations(str(props.get("body") or ""))
+    if item.type == "aws:apigateway/restApi:RestApi":
+        # A private one's policy says which networks reach it; whom another's policy lets in, other controls judge.
+        if "PRIVATE" not in listed(at(props, "endpointConfiguration.types")) and not props.get("policy"):
+            yield from _open_operations(str(props.get("body") or ""), rest=True)
+        return
+    if item.type == "aws:apigatewayv2/api:Api":
+        if not _sockets(props):
+            yield from _open_operations(str(props.get("body") or ""), rest=False)
+        if props.get("target"):
+            yield "Everybody may call what it was created for (target)"
         return
     if props.get("apiKeyRequired") is True:
         return
@@ -160,25 +168,54 @@ def api_authorized(item: Item, stack: Stack) -> Iterator[str]:
         yield "Everybody may call it"
 
 
-def _open_operations(body: str) -> Iterator[str]:
-    """Operations of an OpenAPI document, in JSON or YAML, that name nothing in ``security``."""
+def _open_operations(body: str, *, rest: bool) -> Iterator[str]:
+    """Operations of an OpenAPI document, in JSON or YAML, that demand nothing of their caller.
+
+    REST APIs look at ``security`` of the operations alone, and know only their own authorizers and API keys.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html
+    """
+    document = _read(body)
+    if document.get("x-amazon-apigateway-policy"):
+        return
+    schemes = at(document, "components.securitySchemes") or document.get("securityDefinitions") or {}
+    known = {name for name, scheme in schemes.items() if isinstance(scheme, dict) and _authorizes(scheme)}
+    paths = document.get("paths")
+    for path, operations in (paths if isinstance(paths, dict) else {}).items():
+        if not str(path).startswith("/") or not isinstance(operations, dict):
+            continue
+        for verb, operation in operations.items():
+            if str(verb).lower() not in _VERBS or not isinstance(operation, dict):
+                continue
+            asked = operation.get("security", None if rest else document.get("security"))
+            # AWS's own way to demand a signature, outside of OpenAPI's; an empty alternative lets everybody in.
+            signed = str(at(operation, "x-amazon-apigateway-auth.type") or "NONE").upper() != "NONE"
+            if not signed and not (isinstance(asked, list) and asked and all(_known(one, known) for one in asked)):
+                yield f"Everybody may call {'ANY' if str(verb).startswith('x-') else str(verb).upper()} {path}"
+
+
+def _read(body: str) -> dict[str, Any]:
+    """A document in JSON or YAML; empty where it is neither, which API Gateway refuses."""
     import yaml
 
+    class Tolerant(yaml.SafeLoader):
+        """Reads what templates of other tools have: tags such as ``!Sub``."""
+
+    Tolerant.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
     try:
-        document = json.loads(body) if body.lstrip().startswith("{") else yaml.safe_load(body)
+        found = json.loads(body) if body.lstrip().startswith("{") else yaml.load(body, Tolerant)  # noqa: S506 (safe)
     except (ValueError, yaml.YAMLError):
-        return  # no document; API Gateway refuses it
-    paths = document.get("paths") if isinstance(document, dict) else None
-    for path, operations in (paths if isinstance(paths, dict) else {}).items():
-        for verb, operation in (operations if isinstance(operations, dict) else {}).items():
-            if verb.lower() not in _VERBS or not isinstance(operation, dict):
-                continue
-            asked = operation.get("security", document.get("security"))
-            # AWS's own way to demand a signature, outside of OpenAPI's; an empty alternative lets everybody in.
-            signed = at(operation, "x-amazon-apigateway-auth.type") not in (None, "NONE")
-            if not signed and not (isinstance(asked, list) and asked and all(asked)):
-                name = "ANY" if verb.lower().startswith("x-") else verb.upper()
-                yield f"Everybody may call {name} {path}"
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _authorizes(scheme: dict[str, Any]) -> bool:
+    """Whether API Gateway asks for what a security scheme describes."""
+    key = (scheme.get("type"), scheme.get("in"), str(scheme.get("name")).lower()) == ("apiKey", "header", "x-api-key")
+    return key or any(f"x-amazon-apigateway-{kind}" in scheme for kind in ("authorizer", "authtype"))
+
+
+def _known(alternative: Any, known: set[str]) -> bool:
+    return isinstance(alternative, dict) and bool(set(alternative) & known)
 
 
 def _sockets(api: Props) -> bool:

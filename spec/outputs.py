@@ -52,12 +52,12 @@ class FrontEndOutputs(_Contract):
     """What a web page needs to call models: the interface's address, and OpenID Connect's client.
 
     Attributes:
-        issuer: Of the tokens; its OpenID configuration is below it.
+        openid_configuration: Address of the sign-in's description.
         sign_in: Address of the sign-in's pages.
     """
 
     url: str
-    issuer: str
+    openid_configuration: str
     user_pool_id: str
     client_id: str
     sign_in: str

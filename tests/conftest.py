@@ -70,6 +70,7 @@ def everything() -> dict[str, Any]:
         "batch": {**model, "latency_ms": 4e6, "explanations": False},
         "edge": {**model, "target": "edge", "explanations": False},
         "quick": {**model, "latency_ms": 20},
+        "nightly": {**model, "retraining": {"every_hours": 24, "within_minutes": 60, "run_minutes": 1.5, "run_gb": 2}},
         "lazy": {**model, "latency_ms": 5000, "retraining": {"every_hours": 1, "within_minutes": 60}},
     }
     return config

@@ -40,6 +40,7 @@ class IdentityArgs(Args):
     online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
     boundary_arn: Permission boundary of every role.
     signs_bundles: Whether there are devices, for which the pipeline signs.
+    trains_on_lambda: Whether a model is retrained in a function.
     """
 
     bucket_arns: dict[Zone, str]
@@ -48,11 +49,12 @@ class IdentityArgs(Args):
     online_table_arn: str
     boundary_arn: pulumi.Input[str]
     signs_bundles: bool = False
+    trains_on_lambda: bool = False
 
 
 class Identity(Component):
-    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services;
-    tracking, cluster-pipeline, cluster-serving, metrics for pods.
+    """Roles: data-scientist, operations, auditor, privacy for people (with MFA); pipeline, serving for services, and
+    trainer where models are retrained in functions; tracking, cluster-pipeline, cluster-serving, metrics for pods.
 
     Attributes:
         role_arns: Role ARN by name.
@@ -138,6 +140,12 @@ class Identity(Component):
                     ),
                     (pipelines, f"{pipelines}/execution/*"),
                 ),
+                # What a function has trained is deployed by a pipeline of its own.
+                *(
+                    [Statement(("sagemaker:StartPipelineExecution",), (f"{pipelines}-release",))]
+                    if args.trains_on_lambda
+                    else []
+                ),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
             ],
@@ -180,18 +188,21 @@ class Identity(Component):
             *kafka,  # dead letters contain what was sent, including personal data
             masking_key,
         ]
-        steps = [
+        training = [
             *self._read(Zone.RAW, Zone.CURATED, Zone.FEATURES, Zone.MODELS, write=True),
             *self._objects(args.bucket_arns[Zone.AUDIT], DataClass.AUDIT, write=True),
             Statement(("dynamodb:BatchWriteItem", "dynamodb:DescribeTable"), (table,)),
-            Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
-            Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
-            self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
-            Statement(("cloudwatch:DescribeAlarms",), ("*",)),
             *kafka,
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
             *pull_image,
+            metrics,
+        ]
+        releasing = [
+            Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
+            Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
+            self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
+            Statement(("cloudwatch:DescribeAlarms",), ("*",)),
             Statement(
                 (
                     "sagemaker:UpdateEndpoint",
@@ -206,9 +217,9 @@ class Identity(Component):
                 tuple(f"arn:aws:iam::{account}:role/{scope.name(role)}" for role in ("serving", "pipeline")),
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             ),
-            metrics,
             *([signing(scope)] if args.signs_bundles else []),
         ]
+        steps = [*training, *releasing]
         jobs = [  # SageMaker jobs, one for each step
             Statement(
                 (
@@ -248,6 +259,12 @@ class Identity(Component):
                 ],
             ),
         }
+        if args.trains_on_lambda:
+            train_logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/train/*"
+            services["trainer"] = (
+                "lambda.amazonaws.com",
+                [*training, Statement(_WRITE_LOGS, (train_logs,)), Statement(_NETWORK_INTERFACES, ("*",))],
+            )
         pods = {
             "tracking": [
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
@@ -281,8 +298,11 @@ class Identity(Component):
             conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}},
         )
         roles = {role: (human, statements) for role, statements in people.items()}
+        # Lambda names no account when it assumes a role; roles can be passed within one account only.
+        by_name = Statement(("sts:AssumeRole",), principals={"Service": "lambda.amazonaws.com"})
         roles |= {
-            role: (service_trust(account, service), statements) for role, (service, statements) in services.items()
+            role: (by_name if service.startswith("lambda.") else service_trust(account, service), statements)
+            for role, (service, statements) in services.items()
         }
         roles |= {role: (pod_trust(), statements) for role, statements in pods.items()}
         self.role_arns: dict[str, pulumi.Output[str]] = {}

@@ -20,6 +20,15 @@ SIGN_IN_MINUTES, STAY_DAYS = 60, 1
 # The firewall counts each address over five minutes, and AWS allows no limit below 10.
 WINDOW_SECONDS, LEAST_PER_WINDOW = 300, 1000
 _MANAGED_RULES = ("AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet")
+_OF_BODIES = (
+    "CrossSiteScripting_BODY",
+    "EC2MetaDataSSRF_BODY",
+    "GenericLFI_BODY",
+    "GenericRFI_BODY",
+    "SizeRestrictions_BODY",
+)
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html: an account's requests at once in a region
+MOST_AT_ONCE = 5_000
 _LOGGED = (
     '{"time":"$context.requestTime","request":"$context.requestId","who":"$context.authorizer.claims.sub",'
     '"from":"$context.identity.sourceIp","method":"$context.httpMethod","path":"$context.resourcePath",'
@@ -190,6 +199,15 @@ class FrontEnd(Component):
                     name, cloudwatch_role_arn=writer.arn, opts=self.child(depends_on=writer.policies)
                 )
             )
+        # API Gateway would make it by itself, without a key, and keep it for ever.
+        errors = aws.cloudwatch.LogGroup(
+            f"{name}-errors",
+            name=pulumi.Output.concat("API-Gateway-Execution-Logs_", api.id, f"/{STAGE}"),
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.log_key_arn,
+            tags=self._tags,
+            opts=self.child(),
+        )
         stage = aws.apigateway.Stage(
             name,
             rest_api=api.id,
@@ -200,7 +218,7 @@ class FrontEnd(Component):
             cache_cluster_enabled=bool(args.cache_gb),
             cache_cluster_size=args.cache_gb or None,
             tags=self._tags,
-            opts=self.child(depends_on=account),
+            opts=self.child(depends_on=[*account, errors]),
         )
         whole = sum(model.peak for model in args.models.values())
         limits: dict[str, tuple[float, bool]] = {"*/*": (whole, False)}
@@ -216,8 +234,9 @@ class FrontEnd(Component):
             "require_authorization_for_cache_control": True,
             "unauthorized_cache_control_header_strategy": "SUCCEED_WITHOUT_RESPONSE_HEADER",
         }
+        first: list[pulumi.Resource] = []
         for path, (rate, kept) in limits.items():
-            aws.apigateway.MethodSettings(
+            made = aws.apigateway.MethodSettings(
                 name if path == "*/*" else f"{name}{path.replace('~1', '-').replace('{key}', 'key').replace('/', '-')}",
                 rest_api=api.id,
                 stage_name=stage.stage_name,
@@ -230,8 +249,10 @@ class FrontEnd(Component):
                     "data_trace_enabled": False,  # requests are data about people
                     **(kept_for if kept else {}),
                 },
-                opts=self.child(),
+                # Those of all methods come first: set later, they would win.
+                opts=self.child(depends_on=first),
             )
+            first = first or [made]
         return stage
 
     def _firewall(self, name: str, args: FrontEndArgs, stage: aws.apigateway.Stage) -> None:
@@ -246,9 +267,11 @@ class FrontEnd(Component):
                     "managed_rule_group_statement": {
                         "vendor_name": "AWS",
                         "name": group,
-                        # Rows of a request may be longer than the 8 kB that this one allows; the endpoint has limits.
+                        # Bodies are rows of data, longer than 8 kB, with any text; the model's server judges them.
                         "rule_action_overrides": (
-                            [{"name": "SizeRestrictions_BODY", "action_to_use": {"count": {}}}] if number == 0 else None
+                            [{"name": rule, "action_to_use": {"count": {}}} for rule in _OF_BODIES]
+                            if number == 0
+                            else None
                         ),
                     }
                 },
@@ -299,8 +322,10 @@ class FrontEnd(Component):
 
 
 def burst(rate: float) -> int:
-    """Requests that may arrive at once: those of two seconds, and at least ten, as a page asks for."""
-    return max(10, math.ceil(2 * rate))
+    """Requests that may arrive at once: those of two seconds; at least ten, as a page asks for, and no more than an
+    account may have.
+    """
+    return min(MOST_AT_ONCE, max(10, math.ceil(2 * rate)))
 
 
 def _watched(name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _REFUSED = (
     "#set($context.responseOverride.status = $input.path('$.OriginalStatusCode'))$input.path('$.OriginalMessage')"
 )
 _NOT_NOW = '{"message": "The model can\'t be asked at the moment; try again."}'
+_TOO_LARGE = '{"error": "The request is larger than the model\'s endpoint accepts."}'
 _KEY = "$input.params('key')"
 _QUOTED = rf'''"$util.escapeJavaScript({_KEY}).replaceAll("\\'", "'")"'''  # JSON knows no \'
 _NUMBER = f"#if({_KEY}.matches('-?(0|[1-9][0-9]*)')){_KEY}#else{_QUOTED}#end"
@@ -128,7 +129,12 @@ def _operation(
                 "responseParameters": shown,
                 "responseTemplates": {"application/json": _REFUSED},
             },
-            r"4(?!24)\d{2}|5\d{2}": {
+            "413": {
+                "statusCode": "413",
+                "responseParameters": shown,
+                "responseTemplates": {"application/json": _TOO_LARGE},
+            },
+            r"4(?!24|13)\d{2}|5\d{2}": {
                 "statusCode": "503",
                 "responseParameters": shown,
                 "responseTemplates": {"application/json": _NOT_NOW},
@@ -137,7 +143,7 @@ def _operation(
     }
     operation: dict[str, Any] = {
         "security": [{"people": []}],
-        "responses": {status: _described(ORIGIN) for status in ("200", "400", "503")},
+        "responses": {status: _described(ORIGIN) for status in ("200", "400", "413", "503")},
         "x-amazon-apigateway-integration": integration,
     }
     if by_key:

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.foundation.args import Args, LogRetention
-from components.foundation.base import Component, Scope, Statement
+from components.foundation.base import Component, Scope, Statement, policy
 from components.foundation.roles import make_role, service_trust
 from components.models.built_image import BUILD_MINUTES, BuiltImage
 
@@ -51,6 +51,7 @@ class ImageArgs(Args):
     bucket, bucket_arn: Where the files are put for the build.
     bucket_key_arn: Encrypts that bucket.
     key_arn: Encrypts the repository.
+    runs_in_functions: Whether Lambda may pull the image.
     """
 
     files: dict[str, str]
@@ -61,6 +62,7 @@ class ImageArgs(Args):
     bucket_key_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     log_retention_days: LogRetention
+    runs_in_functions: bool = False
 
 
 class Image(Component):
@@ -101,6 +103,15 @@ class Image(Component):
         aws.ecr.LifecyclePolicy(
             name, repository=repository.name, policy=json.dumps({"rules": [untagged]}), opts=self.child()
         )
+        if args.runs_in_functions:
+            # https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#gettingstarted-images-permissions
+            pull = Statement(
+                ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                principals={"Service": "lambda.amazonaws.com"},
+                conditions={"StringEquals": {"aws:SourceAccount": scope.account_id}},
+                sid="Functions",
+            )
+            aws.ecr.RepositoryPolicy(name, repository=repository.name, policy=policy(pull), opts=self.child())
         source_key = f"platform/source/{args.tag}.zip"
         source = aws.s3.BucketObjectv2(
             f"{name}-source",

@@ -12,6 +12,8 @@ from components.foundation.base import Component, Scope, Statement
 from components.foundation.clock import Hours, clock
 from components.foundation.roles import make_role, service_trust
 
+RELEASE_EVERY_HOURS = 24.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sleepers(Args):
@@ -32,11 +34,15 @@ class Sleepers(Args):
 class SchedulesArgs(Args):
     """Args:
     pipelines: Physical name and hours between two runs, by model.
+    functions: ARN and hours between two runs, by model.
+    releases: Physical names of pipelines that deploy what has been approved, by model; started once a day.
     hours: When the environment is used; None for always.
     """
 
     key_arn: pulumi.Input[str]
     pipelines: dict[str, tuple[pulumi.Input[str], float]] = field(default_factory=dict)
+    functions: dict[str, tuple[pulumi.Input[str], float]] = field(default_factory=dict)
+    releases: dict[str, pulumi.Input[str]] = field(default_factory=dict)
     hours: Hours | None = None
     sleepers: Sleepers | None = None
 
@@ -58,6 +64,9 @@ class Schedules(Component):
             Statement(("sagemaker:StartPipelineExecution",), (f"arn:aws:sagemaker:{here}:pipeline/{scope.name()}-*",)),
             Statement(("kms:Decrypt",), (args.key_arn,)),
         ]
+        if args.functions:
+            functions = f"arn:aws:lambda:{here}:function:{scope.name()}-*"
+            rights.append(Statement(("lambda:InvokeFunction",), (functions,)))
         if args.sleepers:
             rights += [
                 Statement(("rds:StopDBInstance", "rds:StartDBInstance"), (f"arn:aws:rds:{here}:db:{scope.name()}-*",)),
@@ -73,20 +82,30 @@ class Schedules(Component):
             name, name=scope.name(limit=64), tags=scope.tags("schedules"), opts=self.child()
         )
         for model, (pipeline, every_hours) in args.pipelines.items():
-            # Tokens must be unique, as the scheduler's own id is, and have at least 32 characters.
+            self._start(f"retrain-{model}", pipeline, every_hours)
+        for model, release in args.releases.items():
+            self._start(f"release-{model}", release, RELEASE_EVERY_HOURS)
+        for model, (function, every_hours) in args.functions.items():
+            timing = clock(every_hours, args.hours)
             request = pulumi.Output.json_dumps(
                 {
-                    "PipelineName": pipeline,
-                    "ClientRequestToken": "groundplan-retraining-run-<aws.scheduler.execution-id>",
+                    "FunctionName": function,
+                    "InvocationType": "Event",
+                    "Payload": '{"run": "<aws.scheduler.execution-id>"}',
                 }
             )
-            timing = clock(every_hours, args.hours)
-            self._schedule(
-                f"retrain-{model}", timing.expression, timing.timezone, "sagemaker:startPipelineExecution", request
-            )
+            self._schedule(f"retrain-{model}", timing.expression, timing.timezone, "lambda:invoke", request)
         if args.hours and args.sleepers:
             self._sleep(args.hours, args.sleepers)
         self.register_outputs({"group": self._group.name})
+
+    def _start(self, purpose: str, pipeline: pulumi.Input[str], every_hours: float) -> None:
+        """Start a SageMaker Pipeline again and again."""
+        timing = clock(every_hours, self._args.hours)
+        # Tokens must be unique, as the scheduler's own id is, and have at least 32 characters.
+        token = "groundplan-retraining-run-<aws.scheduler.execution-id>"  # noqa: S105 (an idempotency token)
+        request = pulumi.Output.json_dumps({"PipelineName": pipeline, "ClientRequestToken": token})
+        self._schedule(purpose, timing.expression, timing.timezone, "sagemaker:startPipelineExecution", request)
 
     def _sleep(self, hours: Hours, sleepers: Sleepers) -> None:
         """Nodes stop first and start last: MLflow should not look for a database that sleeps."""

@@ -27,6 +27,7 @@ _SERVICES = {
     "msk": ("kafka",),
     "cloudwatch": ("cloudwatch", "logs", "events"),
     "cfg": ("config",),
+    "cognito": ("cognito-idp",),
     "amp": ("aps",),
     "appautoscaling": ("application-autoscaling",),
     "vpc": ("ec2",),

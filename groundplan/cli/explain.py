@@ -180,7 +180,7 @@ def _print_changes(found: Explained) -> None:
 
     console = terminal.console()
     assert found.changed is not None
-    console.print(f"[bold]Stack {found.stack}[/bold] with {', '.join(found.changes)}\n")
+    console.print(f"[bold]Stack {found.stack}[/bold] with {escape(', '.join(found.changes))}\n")
     rows = differences(found.plan, found.changed)
     if not rows:
         console.print("No decision changes.")

@@ -46,7 +46,7 @@ def loadtest(
     Each time is counted from when a request was to arrive, so that a server that falls behind is seen. Exit code 1 if
     the rate, or no rate, is in time.
     """
-    from groundplan.loadtest.run import example_body, load_test, write_service_ms
+    from groundplan.loadtest.run import example_body, load_test
 
     url, model, limit = _target(endpoint, stack)
     limit = within_ms or limit
@@ -65,9 +65,10 @@ def loadtest(
     if write:
         from groundplan.local.home import find_home
         from spec.objectives.reading import stack_file
+        from spec.objectives.writing import record
 
         path = stack_file(find_home().root, stack)
-        write_service_ms(path, model, found.alone_ms)
+        record(path, ("models", model), {"service_ms": found.alone_ms}, "groundplan loadtest")
         if not as_json:
             print(f"recorded      models.{model}.service_ms in {path.name}; groundplan explain shows what follows")
     raise typer.Exit(0 if found.highest else 1)

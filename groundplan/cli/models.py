@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from groundplan.cli.options import AsJson, ModelArgument, NameOption, OnlyModelArgument, model_path
+from groundplan.cli.options import AsJson, ModelArgument, NameOption, OnlyModelArgument, Stack, model_path
 from groundplan.cli.progress import progress
 
 PANEL = "Models"
@@ -79,6 +79,43 @@ def experiment(
         state = home.load()
         if state is not None and (call := sample_call(found, state.services["router"].url)):
             print(f"\ncall it       {call}")
+
+
+@commands.command(rich_help_panel=PANEL)
+def measure(
+    model: ModelArgument,
+    write: Annotated[
+        bool, typer.Option("--write", help="Record time and memory in the stack's file, for the design.")
+    ] = False,
+    stack: Stack = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Retrain a model on this platform as a function (AWS Lambda) would, and say how long it takes and how much memory
+    it needs. The new version waits for its sign-off, as any.
+    """
+    from groundplan.local.experiments import run_measure
+    from groundplan.local.home import find_home
+    from spec.model_folders import model_folders
+    from spec.objectives.reading import stack_file
+    from spec.objectives.writing import record
+
+    home = find_home()
+    path = model_path(home.root, model)
+    name = next((folder.model for folder in model_folders(home.root) if folder.path == path.resolve()), path.name)
+    file = stack_file(home.root, stack)
+    found = run_measure(home, path)
+    minutes = sum(found["seconds"].values()) / 60
+    if write:
+        measured = {"run_minutes": minutes, "run_gb": found["memory_gb"]}
+        record(file, ("models", name, "retraining"), measured, "groundplan measure")
+    if as_json:
+        print(json.dumps({**found, "minutes": round(minutes, 3)}, indent=1))
+        return
+    for step, seconds in found["seconds"].items():
+        print(f"{step:<13} {seconds:7.1f} s")
+    print(f"{'a run':<13} {60 * minutes:7.1f} s, and at most {found['memory_gb']:g} GB in one process")
+    if write:
+        print(f"recorded      models.{name}.retraining in {file.name}; groundplan explain shows what follows")
 
 
 @commands.command(rich_help_panel=PANEL)

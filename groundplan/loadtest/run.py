@@ -6,10 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from groundplan.loadtest.arrivals import Measured, Target, arrive, one_by_one
 from groundplan.loadtest.search import highest_rate, holds
@@ -112,23 +109,3 @@ def example_body(url: str) -> bytes:
             f"{address} has no example of a request", where=url, fix="name a file with one: --body"
         ) from None
     return json.dumps({"dataframe_records": examples[:1]}).encode()
-
-
-def write_service_ms(path: Path, model: str, service_ms: float) -> None:
-    """Record the time of a request in a stack file, with everything else as it is.
-
-    Raises:
-        UsageError: The file does not have the model.
-    """
-    text = path.read_text(encoding="utf-8")
-    node: Any = yaml.compose(text)
-    for name in ("config", "groundplan:objectives", "models", model):
-        node = next((value for key, value in node.value if key.value == name), None) if node is not None else None
-    if node is None:
-        raise UsageError(f"has no models.{model}", where=str(path))
-    lines = text.splitlines(keepends=True)
-    keys = {key.value: key for key, _ in node.value}
-    at = keys.get("service_ms", keys["latency_ms"]).start_mark
-    line = f"{' ' * at.column}service_ms: {service_ms:.3g} # measured by groundplan loadtest\n"
-    lines[at.line if "service_ms" in keys else at.line + 1 : at.line + 1] = [line]
-    path.write_text("".join(lines), encoding="utf-8")

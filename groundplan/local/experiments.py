@@ -172,6 +172,24 @@ def sample_of(home: Home, topic: str, most: int, outputs: str = "") -> list[byte
         return [message.value() for message in islice(messages(found, topic), most) if message.value()]
 
 
+def run_measure(home: Home, path: Path) -> dict[str, Any]:
+    """Retrain a model as a function of AWS Lambda does, and say what that took.
+
+    Raises:
+        GroundplanError: A step failed, or has nothing to do.
+    """
+    from pipelines.steps.on_lambda import TrainingError, train
+
+    with inside(home, "step.measure"):
+        try:
+            found = train(str(path), new_run(), home.reports, say=lambda text: None)
+        except TrainingError as error:
+            raise GroundplanError(str(error), where=str(path)) from None
+    if "waiting" in found:
+        raise GroundplanError(f"there is nothing to train on yet: {found['waiting']}", where=str(path))
+    return found
+
+
 def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
     """The model's audit log, checked."""
     from pipelines.audit_chain import entries

@@ -476,9 +476,8 @@ class Hosting:
         if scope["type"] != "http":
             return
         status, headers, body = await self._route(scope, receive)
-        headers.append((b"content-length", str(len(body)).encode()))
-        headers.append((b"x-amzn-requestid", b"%032x" % random.getrandbits(128)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        own = [(b"content-length", b"%d" % len(body)), (b"x-amzn-requestid", b"%032x" % random.getrandbits(128))]
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
         await send({"type": "http.response.body", "body": body})
 
     async def _lifespan(self, receive: Any, send: Any) -> None:

@@ -103,6 +103,7 @@ def build_data(given: Given, base: Foundation) -> Data:
                 online_table_arn=features.arn_pattern,
                 boundary_arn=base.boundary.arn,
                 signs_bundles=any(serving.topology == "edge" for serving in plan.serving.values()),
+                trains_on_lambda=given.trains_on_lambda,
             ),
         ),
         kafka=_streaming(given, base),

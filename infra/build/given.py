@@ -15,6 +15,7 @@ from spec.objectives import Objectives
 VPC_CIDR = "10.40.0.0/16"
 ON_CLUSTER = ("cluster", "cluster-gpu")
 ON_SAGEMAKER = ("realtime", "serverless")
+ON_LAMBDA = "lambda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,11 @@ class Given:
     views_of: dict[str, tuple[View, ...]]
     folders: dict[str, str]
     manifests: str
+
+    @property
+    def trains_on_lambda(self) -> bool:
+        """Whether a model is retrained in a function."""
+        return any(retraining.kind == ON_LAMBDA for retraining in self.plan.retraining.values())
 
     @property
     def hours(self) -> Hours | None:

@@ -51,6 +51,7 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
             bucket_key_arn=base.keys[DATA_CLASS[Zone.CURATED]],
             key_arn=base.keys[DataClass.INTERNAL],
             log_retention_days=plan.monitoring.log_retention_days,
+            runs_in_functions=given.trains_on_lambda,
         ),
     )
     people = wanted.stakeholders

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pulumi
 
-from components.models.workflow import Workflow
 from components.operations.audit import Audit, AuditArgs
 from components.operations.cost import Cost, CostArgs
 from components.operations.recovery import Recovery, RecoveryArgs
@@ -16,6 +15,7 @@ from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.models import Models
+from infra.build.retraining import Retrained
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget relative to what its design costs
@@ -23,7 +23,7 @@ WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
 
 
 def build_operations(
-    given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, workflows: dict[str, Workflow]
+    given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, retrained: Retrained
 ) -> Cost:
     """The operations of a stack; its budgets."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
@@ -73,7 +73,7 @@ def build_operations(
             activate_tags=wanted.owns_account and wanted.budget.activate_tags,
         ),
     )
-    _schedules(given, base, data, on, workflows)
+    _schedules(given, base, data, on, retrained)
     if wanted.deploys_from:
         Runner(
             "runner",
@@ -108,7 +108,7 @@ def build_operations(
     return cost
 
 
-def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, workflows: dict[str, Workflow]) -> None:
+def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, retrained: Retrained) -> None:
     plan = given.plan
     Schedules(
         "schedules",
@@ -117,8 +117,13 @@ def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, workfl
             key_arn=base.keys[DataClass.INTERNAL],
             pipelines={
                 model: (workflow.pipeline_name, plan.retraining[model].every_hours)
-                for model, workflow in workflows.items()
+                for model, workflow in retrained.workflows.items()
             },
+            functions={
+                model: (trainer.function_arn, plan.retraining[model].every_hours)
+                for model, trainer in retrained.trainers.items()
+            },
+            releases={model: trainer.release_name for model, trainer in retrained.trainers.items()},
             hours=given.hours,
             sleepers=(
                 Sleepers(

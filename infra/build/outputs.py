@@ -8,13 +8,13 @@ import pulumi
 import pulumi_aws as aws
 
 from components.models.front_end import FrontEnd
-from components.models.workflow import Workflow
 from components.operations.cost import Cost
 from infra.build.cluster import OnCluster
 from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.models import Models
+from infra.build.retraining import Retrained
 from spec.outputs import Outputs
 from spec.zones import DataClass, Zone
 
@@ -25,7 +25,7 @@ def outputs(
     data: Data,
     models: Models,
     on: OnCluster,
-    workflows: dict[str, Workflow],
+    retrained: Retrained,
     cost: Cost,
 ) -> dict[str, Any]:
     """Everything that ``spec.outputs`` promises, exported and stored where the pipelines read it."""
@@ -62,7 +62,10 @@ def outputs(
             for model, serving in plan.serving.items()
         },
         "front_end": _front_end(models.front_end),
-        "pipelines": {model: workflow.pipeline_name for model, workflow in workflows.items()},
+        "pipelines": {
+            **{model: workflow.pipeline_name for model, workflow in retrained.workflows.items()},
+            **{model: trainer.release_name for model, trainer in retrained.trainers.items()},
+        },
         "alarms": models.monitoring.alarm_names,
         "metrics_namespace": f"Groundplan/{scope.stack}",
         "alert_topics": dict(models.monitoring.topic_arns),
@@ -91,7 +94,7 @@ def _front_end(made: FrontEnd | None) -> dict[str, Any] | None:
         return None
     return {
         "url": made.url,
-        "issuer": made.issuer,
+        "openid_configuration": pulumi.Output.concat(made.issuer, "/.well-known/openid-configuration"),
         "user_pool_id": made.user_pool_id,
         "client_id": made.client_id,
         "sign_in": made.sign_in,

@@ -70,9 +70,9 @@ def build(root: Path) -> None:
     data = build_data(given, base)
     models = build_models(given, base, data)
     on = build_cluster(given, base, data, models)
-    workflows = build_retraining(given, base, data, models, on)
-    cost = build_operations(given, base, data, models, on, workflows)
-    pulumi.export("platform", outputs(given, base, data, models, on, workflows, cost))
+    retrained = build_retraining(given, base, data, models, on)
+    cost = build_operations(given, base, data, models, on, retrained)
+    pulumi.export("platform", outputs(given, base, data, models, on, retrained, cost))
 
 
 def _config() -> dict[str, Any]:

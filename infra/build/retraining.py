@@ -1,30 +1,48 @@
-"""How models are retrained: SageMaker Pipelines, or CronJobs on the cluster."""
+"""How models are retrained: SageMaker Pipelines, CronJobs on the cluster, or functions."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pulumi
 
 from components.models.cluster_jobs import ClusterJob, ClusterJobs, ClusterJobsArgs
+from components.models.trainer import Trainer, TrainerArgs
 from components.models.workflow import Workflow, WorkflowArgs
 from infra.build.cluster import CLUSTER_JOB, OnCluster
 from infra.build.data import Data
 from infra.build.foundation import Foundation
-from infra.build.given import Given
+from infra.build.given import ON_LAMBDA, Given
 from infra.build.image import FOLDER
 from infra.build.models import Models
 from spec.steps import RESUME, before_people_agree
 from spec.zones import DataClass, Zone
 
 
-def build_retraining(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster) -> dict[str, Workflow]:
-    """Retrain each model as its design says; returns the SageMaker Pipelines by model."""
+@dataclass(frozen=True, kw_only=True)
+class Retrained:
+    """How each model is retrained, where that is not the cluster.
+
+    Attributes:
+        workflows: SageMaker Pipelines that train and release, by model.
+        trainers: Functions that train, and the pipelines that release, by model.
+    """
+
+    workflows: dict[str, Workflow] = field(default_factory=dict)
+    trainers: dict[str, Trainer] = field(default_factory=dict)
+
+
+def build_retraining(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster) -> Retrained:
+    """Retrain each model as its design says."""
     scope, plan = given.scope, given.plan
     outputs_uri = f"s3://{scope.bucket_name(Zone.CURATED)}/platform/outputs.json"
-    definition = json.loads((Path(__file__).parent / "pipeline.json").read_text(encoding="utf-8"))
-    workflows: dict[str, Workflow] = {}
+    definition, release = (
+        json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
+        for name in ("pipeline.json", "release.json")
+    )
+    made = Retrained()
     jobs: dict[str, ClusterJob] = {}
     for model, retraining in plan.retraining.items():
         folder = f"{FOLDER}/models/{given.folders.get(model, model)}"
@@ -42,7 +60,30 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
             "OutputsUri": outputs_uri,
             "TrackingUri": on.mlflow.vpc_tracking_uri,
         }
-        workflows[model] = Workflow(
+        if retraining.kind == ON_LAMBDA:
+            made.trainers[model] = Trainer(
+                f"trainer-{model}",
+                scope,
+                TrainerArgs(
+                    model=model,
+                    folder=folder,
+                    image_uri=models.image.uri,
+                    memory_mb=retraining.memory_mb,
+                    role_arn=data.identity.role_arns["trainer"],
+                    outputs_uri=outputs_uri,
+                    tracking_uri=on.mlflow.vpc_tracking_uri,
+                    release=release,
+                    parameters=parameters,
+                    release_role_arn=data.identity.role_arns["pipeline"],
+                    key_arn=base.keys[DataClass.INTERNAL],
+                    subnet_ids=base.network.subnet_ids,
+                    security_group_id=base.network.security_group_id,
+                    failures_topic_arn=models.monitoring.topic_arns["operations"],
+                    log_retention_days=plan.monitoring.log_retention_days,
+                ),
+            )
+            continue
+        made.workflows[model] = Workflow(
             f"workflow-{model}",
             scope,
             WorkflowArgs(
@@ -71,4 +112,4 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
             ),
             on.after,
         )
-    return workflows
+    return made

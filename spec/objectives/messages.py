@@ -33,6 +33,14 @@ def _causes(errors: list[Any]) -> list[Any]:
     return [item for item in errors if not follows(item)]
 
 
+# Pydantic's own words speak of Python's types.
+_LENGTHS = {
+    "too_short": "at least {min_length} must be named",
+    "too_long": "at most {max_length} may be named",
+    "tuple_type": "must be a list",
+}
+
+
 def _message(item: Any, where: str) -> str:
     """One line for one Pydantic error: file, key, what was given, what is allowed."""
     path = [str(part) for part in item["loc"] if part != "[key]"]
@@ -44,7 +52,8 @@ def _message(item: Any, where: str) -> str:
         near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_known_keys(path[:-1]))}"
         return f"{where}: {key} is not a known objective\n  -> {hint}"
-    allowed = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    allowed = _LENGTHS.get(item["type"], "{msg}").format(msg=item["msg"], **item.get("ctx", {}))
+    allowed = allowed.removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(item["input"], dict):  # a rule over several keys names them itself
         return f"{where}: {key}: {allowed}"
     return f"{where}: {key}: {item['input']!r} given; {allowed}"

@@ -244,9 +244,29 @@ class Retraining(Objective):
     within_minutes: float = Field(
         gt=0,
         description=(
-            "Minutes within which a training must finish. Decides between a SageMaker Pipeline and jobs on the cluster."
+            "Minutes within which a training must finish. Decides between a SageMaker Pipeline, jobs on the cluster and"
+            " a function."
         ),
     )
+    run_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Minutes that a run takes until people must agree, as `groundplan measure` measures it. Decides whether a"
+            " function (AWS Lambda) can train."
+        ),
+    )
+    run_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="Gigabytes of memory that it needs, as measured. Decides the function's memory.",
+    )
+
+    @model_validator(mode="after")
+    def _measured_together(self) -> Retraining:
+        if (self.run_minutes is None) != (self.run_gb is None):
+            raise ValueError("run_minutes and run_gb are measured together; give both or neither")
+        return self
 
 
 # For every metric that objectives can name.
@@ -380,14 +400,20 @@ class DeploysFrom(Objective):
     ] = Field(description="ARN of the account's connection to GitHub. Decides the CodeBuild runner inside the network.")
 
 
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = rf"{_LABEL}(\.{_LABEL})*"
+_PORT = r":([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+
 class FrontEnd(Objective):
     """The web page that calls models from people's browsers, after they have signed in."""
 
     origin: Annotated[
         str,
         _in_the_form(
-            r"https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|http://localhost(:[0-9]{1,5})?",
-            "must be a page's origin: https://HOST or http://localhost:PORT, without a path",
+            rf"https://{_HOST}(?!:443$)({_PORT})?|http://localhost(?!:80$)({_PORT})?",
+            "must be a page's origin as browsers send it: https://HOST or http://localhost:PORT, in lower case, without"
+            " a path, and with a port only if it is not the usual one",
         ),
     ] = Field(
         description=(
@@ -446,8 +472,7 @@ class Objectives(Objective):
         default=True,
         description=(
             "Whether this stack creates what an AWS account can have only once. Decides GuardDuty, Config, Security"
-            " Hub,"
-            " cost tags."
+            " Hub, cost tags, and API Gateway's role for logs in the region."
         ),
     )
     deploys_from: DeploysFrom | None = Field(

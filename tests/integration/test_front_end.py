@@ -61,7 +61,13 @@ def config(
     pool, cognito, gateway = outputs.front_end.user_pool_id, aws("cognito-idp"), aws("apigateway")
     back = [f"{origin}/"]
     client = cognito.create_user_pool_client(
-        UserPoolId=pool, ClientName="test", CallbackURLs=back, LogoutURLs=back, AllowedOAuthFlows=["code"]
+        UserPoolId=pool,
+        ClientName="test",
+        CallbackURLs=back,
+        LogoutURLs=back,
+        AllowedOAuthFlows=["code"],
+        AllowedOAuthFlowsUserPoolClient=True,
+        AllowedOAuthScopes=["openid", "email"],
     )["UserPoolClient"]["ClientId"]
     if not cognito.list_users(UserPoolId=pool)["Users"]:
         cognito.admin_create_user(UserPoolId=pool, Username=USER)
@@ -231,6 +237,7 @@ def test_more_than_the_limit_is_throttled_and_answers_by_key_are_kept(
         ({"client_id": "another"}, "client_id names no application"),
         ({"response_type": "token"}, "response_type must be code"),
         ({"code_challenge_method": "plain"}, "code_challenge_method must be S256"),
+        ({"scope": "openid admin"}, "scope has admin; this application's are: openid, email"),
         ({"redirect_uri": '"><script>'}, "&quot;&gt;&lt;script&gt;"),
     ],
 )
@@ -333,6 +340,49 @@ def test_a_browser_signs_in_and_asks(config: dict[str, str]) -> None:
         tab.goto(f"{config['origin']}/")
         tab.get_by_text("Sign in to ask.").wait_for()
         browser.close()
+
+
+def test_what_is_kept_is_answered_again_and_again(config: dict[str, str], aws: Any) -> None:
+    """Through the router: what it adds to an answer must not stay in the cache."""
+    gateway = aws("apigateway")
+    reply = {"statusCode": "200", "responseTemplates": {"application/json": "$context.requestId"}}
+    mock = {
+        "type": "mock",
+        "requestTemplates": {"application/json": '{"statusCode": 200}'},
+        "responses": {"default": reply},
+    }
+    get = {"get": {"responses": {"200": {"description": ""}}, "x-amazon-apigateway-integration": mock}}
+    body = {"openapi": "3.0.1", "info": {"title": "kept"}, "paths": {"/x/": {**get, "parameters": []}, "/n": None}}
+    api = gateway.import_rest_api(body=json.dumps(body).encode())["id"]
+    more = {**body, "paths": {"/y": {"x-amazon-apigateway-any-method": get["get"]}}}
+    gateway.put_rest_api(restApiId=api, mode="merge", body=json.dumps(more).encode())
+    deployed = gateway.create_deployment(restApiId=api)["id"]
+    gateway.create_stage(restApiId=api, stageName="v1", deploymentId=deployed, cacheClusterEnabled=True)
+    setting = {"op": "replace", "path": "/~1x~1/GET/caching/enabled", "value": "true"}
+    gateway.update_stage(restApiId=api, stageName="v1", patchOperations=[setting])
+    url = config["url"].partition("/_aws")[0] + f"/_aws/execute-api/{api}/v1"
+    answers = [httpx.get(f"{url}/x/") for _ in range(4)]
+    assert {answer.status_code for answer in answers} == {200} and len({answer.text for answer in answers}) == 1
+    assert all(len(answer.headers.get_list("content-length")) == 1 for answer in answers)
+    assert len({answer.headers["x-amzn-requestid"] for answer in answers}) == 4
+    assert httpx.put(f"{url}/y").status_code == 200
+    methods = {
+        (resource["path"], verb)
+        for resource in gateway.get_resources(restApiId=api)["items"]
+        for verb in resource.get("resourceMethods", {})
+    }
+    assert methods == {("/x", "GET"), ("/y", "ANY")}
+    for wrong in (
+        b"[]",
+        b'{"openapi": "3.0.1", "info": {}, "paths": {"/x": {"get": {"x-amazon-apigateway-integration": {}}}}}',
+    ):
+        with pytest.raises(gateway.exceptions.BadRequestException):
+            gateway.put_rest_api(restApiId=api, mode="overwrite", body=wrong)
+    root = url.partition("/execute-api")[0]
+    assert [
+        httpx.get(f"{root}{path}").status_code
+        for path in ("/", "/x", "/cognito", "/cognito-idp//.well-known/openid-configuration")
+    ] == [404] * 4
 
 
 def test_the_interface_follows_what_is_put_later(config: dict[str, str], token: str, aws: Any) -> None:

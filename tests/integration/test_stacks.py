@@ -114,7 +114,7 @@ def _check_role(record: Record) -> None:
         assert record.inputs["permissionsBoundary"].endswith("-boundary"), record.name
     service = trust["Principal"].get("Service", "")
     # These tell IAM of no account; their roles can be passed within one account only.
-    untold = ("pods.eks", "ec2", "credentials.iot", "apigateway")
+    untold = ("pods.eks", "ec2", "credentials.iot", "apigateway", "lambda")
     if service and service not in {f"{name}.amazonaws.com" for name in untold}:
         assert "aws:SourceAccount" in trust["Condition"]["StringEquals"], record.name
 

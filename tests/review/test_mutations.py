@@ -103,7 +103,6 @@ NOT_OURS = {
     "lambda-not-public",
     "lambda-caller-named",
     "lambda-layer-not-public",
-    "lambda-runtime-supported",
     "function-url-origins",
     "api-tls",
     "workflow-logged",

@@ -61,6 +61,7 @@ _INPUTS: dict[str, tuple[str, ...]] = {
     "aws:cfg/recorderStatus:RecorderStatus": ("name",),
     "aws:cloudwatch/eventTarget:EventTarget": ("rule", "targetId", "eventBusName"),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": ("repository",),
+    "aws:ecr/repositoryPolicy:RepositoryPolicy": ("repository",),
     "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": (
         "clusterName",
         "policyArn",
@@ -68,6 +69,7 @@ _INPUTS: dict[str, tuple[str, ...]] = {
         "accessScope",
     ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": ("role", "policyArn"),
+    "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": ("functionName", "qualifier"),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": ("bucket",),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": ("bucket",),
     "aws:s3/bucketObjectv2:BucketObjectv2": ("bucket", "key"),

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +32,8 @@ KNOWN_S = 2.0  # for which a definition is used before it is read again
 MOST_KEPT = 10_000  # answers in the cache
 _EXTENSION = "x-amazon-apigateway-"
 _SAGEMAKER = re.compile(r"arn:[\w-]+:apigateway:[\w-]+:runtime\.sagemaker:path/+endpoints/([^/]+)/invocations")
+_VERBS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_log = logging.getLogger("groundplan.local.web")
 _POOL = re.compile(r"arn:[\w-]+:cognito-idp:([\w-]+):\d{12}:userpool/(\S+)")
 
 
@@ -82,12 +86,13 @@ class _Api:
     @cached_property
     def _routes(self) -> list[tuple[re.Pattern[str], str, dict[str, Any]]]:
         """The most specific path first: literal parts before those in braces."""
-        found = [(_pattern(path), path, item) for path, item in self.document.get("paths", {}).items()]
+        paths = (self.document.get("paths") or {}).items()
+        found = [(_pattern(path), path, item) for path, item in paths if path.startswith("/") and item]
         return sorted(found, key=lambda route: (route[1].count("{"), "+}" in route[1]))
 
     def method(self, request: _Request) -> _Method:
         """The method that answers a request."""
-        for pattern, template, item in self._routes:
+        for pattern, template, item in self._routes if request.method in _VERBS else ():
             if match := pattern.fullmatch(request.path):
                 named = dict(zip(re.findall(r"\{(\w+)\+?\}", template), map(unquote, match.groups()), strict=True))
                 for verb in (request.method.lower(), f"{_EXTENSION}any-method"):
@@ -165,7 +170,9 @@ class Gateway:
             return await self._play(api, (api_id, stage), request)
         except _RefusedError as refused:
             return _message(refused.status, str(refused), api.told(refused.kind, refused.status))
-        except TemplateError:
+        except Exception as error:  # whatever a document may say
+            if not isinstance(error, TemplateError):
+                _log.warning("%s %s: %s: %s", request.method, raw, type(error).__name__, error)
             return _message(500, "Internal server error", api.told("DEFAULT_5XX", 500))
 
     async def _api(self, api_id: str, stage: str) -> _Api | None:
@@ -197,7 +204,7 @@ class Gateway:
         kept = self._cached(api, which, method, settings, request)
         if kept and (known := self._kept.get(kept)) and known[0] > time.monotonic():
             return known[1]
-        answer = await self._integrate(method, request, claims)
+        answer = await self._integrate(api, which, method, request, claims)
         if kept and answer[0] == 200:
             while len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -206,11 +213,14 @@ class Gateway:
 
     async def _claims(self, api: _Api, method: _Method, request: _Request) -> dict[str, Any]:
         """What the caller's token says of them; empty where anybody may call."""
-        asked = [(name, scopes) for one in method.operation.get("security", ()) for name, scopes in one.items()]
-        if not asked:
+        asked = [(name, scopes) for one in method.operation.get("security") or () for name, scopes in one.items()]
+        signed = (method.operation.get(f"{_EXTENSION}auth") or {}).get("type", "NONE")
+        if not asked and str(signed).upper() == "NONE":
             return {}
+        if not asked:
+            raise _RefusedError("AUTHORIZER_CONFIGURATION_ERROR", 500, "Only authorizers of Cognito are played here.")
         name, scopes = asked[0]
-        scheme = api.document.get("components", {}).get("securitySchemes", {}).get(name, {})
+        scheme = (api.document.get("components") or {}).get("securitySchemes", {}).get(name, {})
         pools = scheme.get(f"{_EXTENSION}authorizer", {}).get("providerARNs", ())
         matches = [match for arn in pools if (match := _POOL.fullmatch(arn))]
         if not matches:
@@ -262,15 +272,24 @@ class Gateway:
         names = method.integration.get("cacheKeyParameters", ())
         return (*which, method.template, *((name, _mapped(name, method, request)) for name in names))
 
-    async def _integrate(self, method: _Method, request: _Request, claims: dict[str, Any]) -> Answer:
+    async def _integrate(
+        self, api: _Api, which: tuple[str, str], method: _Method, request: _Request, claims: dict[str, Any]
+    ) -> Answer:
         integration = method.integration
         context: dict[str, Any] = {
-            "httpMethod": method.verb,
-            "resourcePath": method.template,
+            "apiId": which[0],
             "authorizer": {"claims": claims},
+            "httpMethod": method.verb,
+            "identity": {"sourceIp": "127.0.0.1", "userAgent": request.header("user-agent")},
+            "path": f"/{which[1]}{request.path}",
+            "requestId": str(uuid.uuid4()),
+            "resourcePath": method.template,
             "responseOverride": {"header": {}},
+            "stage": which[1],
         }
-        asked = _asked(method, request, context)
+        variables = api.stage.get("variables") or {}
+        # Templates may compute for a while, and others must not wait for it.
+        asked = await asyncio.to_thread(_asked, method, request, context, variables)
         kind = str(integration.get("type", "")).lower()
         if kind == "mock":
             status, content = int(json.loads(asked or b"{}").get("statusCode", 500)), b""
@@ -290,21 +309,23 @@ class Gateway:
                 raise _RefusedError("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out") from None
         else:
             raise _RefusedError("DEFAULT_5XX", 501, "Only integrations of SageMaker and MOCK are played here.")
-        return _response(method, request, context, status, told, content)
+        return await asyncio.to_thread(_response, method, request, context, variables, (status, told, content))
 
 
-def _asked(method: _Method, request: _Request, context: dict[str, Any]) -> bytes:
+def _parameters(method: _Method, request: _Request) -> dict[str, dict[str, str]]:
+    """What a request has besides its body; headers as clients write them, since ASGI has them in lower case."""
+    headers = {name.decode("latin-1").title(): value.decode("latin-1") for name, value in request.headers.items()}
+    return {"path": method.path, "querystring": request.query, "header": headers}
+
+
+def _asked(method: _Method, request: _Request, context: dict[str, Any], variables: Mapping[str, str]) -> bytes:
     """The body that the integration gets."""
     templates = method.integration.get("requestTemplates", {})
     kind = request.header("content-type").partition(";")[0].strip() or "application/json"
     template = templates.get(kind)
     if template is not None:
-        parameters = {
-            "path": method.path,
-            "querystring": request.query,
-            "header": {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()},
-        }
-        return render(template, request.body.decode("utf-8", "replace"), parameters, context).encode()
+        body = request.body.decode("utf-8", "replace")
+        return render(template, body, _parameters(method, request), context, variables).encode()
     behaviour = str(method.integration.get("passthroughBehavior", "when_no_match")).lower()
     if behaviour == "never" or (behaviour == "when_no_templates" and templates):
         raise _RefusedError("UNSUPPORTED_MEDIA_TYPE", 415, "Unsupported Media Type")
@@ -312,9 +333,10 @@ def _asked(method: _Method, request: _Request, context: dict[str, Any]) -> bytes
 
 
 def _response(
-    method: _Method, request: _Request, context: dict[str, Any], status: int, told: Headers, content: bytes
+    method: _Method, request: _Request, context: dict[str, Any], variables: Mapping[str, str], answered: Answer
 ) -> Answer:
     """What the integration answered, as the method says it to its caller."""
+    status, told, content = answered
     known = method.integration.get("responses", {})
     chosen = next(
         (item for pattern, item in known.items() if pattern != "default" and re.fullmatch(pattern, str(status))),
@@ -334,12 +356,15 @@ def _response(
             headers[header] = found
     for kind, template in chosen.get("responseTemplates", {}).items():
         headers[b"content-type"] = kind.encode()
-        parameters: dict[str, dict[str, str]] = {"path": {}, "querystring": {}, "header": {}}
-        content = render(template, content.decode("utf-8", "replace"), parameters, context).encode()
+        body = content.decode("utf-8", "replace")
+        content = render(template, body, _parameters(method, request), context, variables).encode()
         break
     override = context["responseOverride"]
-    headers |= {name.lower().encode(): str(value).encode() for name, value in override["header"].items()}
+    overridden = {name: value for name, value in override["header"].items() if value is not None}
+    headers |= {name.lower().encode(): str(value).encode() for name, value in overridden.items()}
     code = int(override.get("status") or chosen["statusCode"])
+    if not 200 <= code <= 599 or any(set(name + value) & set(b"\r\n") for name, value in headers.items()):
+        raise ValueError("no status or header of HTTP")
     if code == 204:
         del headers[b"content-type"]
     return code, list(headers.items()), b"" if code == 204 else content

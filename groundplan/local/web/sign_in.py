@@ -13,6 +13,7 @@ import base64
 import hashlib
 import html
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from groundplan.local.web.gateway import Answer, Headers
 
+_log = logging.getLogger("groundplan.local.web")
 PREFIX = "/_aws/cognito"
 POOLS = f"{PREFIX}-idp/"
 CODE_SECONDS = 300  # as Cognito's
@@ -29,7 +31,8 @@ _ASKED = ("client_id", "redirect_uri", "response_type", "scope", "state", "code_
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:16px/1.5 system-ui,sans-serif;background:#f4f5f7;color:#1c2430;margin:0}}
-main{{max-width:22rem;margin:12vh auto;padding:2rem;background:#fff;border-radius:8px;box-shadow:0 1px 4px #0003}}
+main{{box-sizing:border-box;width:calc(100% - 2rem);max-width:26rem;margin:12vh auto;padding:2rem;
+background:#fff;border-radius:8px;box-shadow:0 1px 4px #0003}}
 h1{{font-size:1.25rem;margin:0 0 1rem}}label{{display:block;margin:0 0 1rem}}
 input{{box-sizing:border-box;width:100%;font:inherit;padding:.5rem;border:1px solid #8a94a3;border-radius:4px}}
 button{{width:100%;font:inherit;padding:.6rem;border:0;border-radius:4px;background:#1f5fbf;color:#fff}}
@@ -65,8 +68,9 @@ class SignIn:
 
     async def answer(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Answer a request below ``PREFIX``."""
-        kind, name, *rest = scope["path"].removeprefix("/_aws/").split("/")
-        page, query = "/".join(rest), dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+        parts: list[str] = [*scope["path"].removeprefix("/_aws/").split("/"), ""]
+        kind, name, rest = parts[0], parts[1], parts[2:]
+        page, query = "/".join(rest).rstrip("/"), dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
         headers = dict(scope["headers"])
         if kind == "cognito-idp" and page == ".well-known/openid-configuration":
             own = f"http://{headers.get(b'host', b'').decode('latin-1')}"
@@ -80,20 +84,25 @@ class SignIn:
             ("GET", "logout"): self._leave,
         }
         way = ways.get((scope["method"], page))
-        if kind != "cognito" or way is None:
+        if kind != "cognito" or not name or way is None:
             return _page(404, "There is no such page; applications begin at oauth2/authorize.")
         try:
             return await asyncio.to_thread(way, name, query, form)
         except _RefusedError as refused:
+            if page == "oauth2/token":
+                return _json(400, {"error": "invalid_client", "error_description": str(refused)}, _open())
             return _page(400, str(refused))
+        except Exception as error:  # whatever a form may say
+            _log.warning("%s: %s: %s", scope["path"], type(error).__name__, error)
+            return _page(500, "The local sign-in could not answer; its log says why.")
 
     def _configuration(self, pool: str, own: str) -> Answer:
         """https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError, ParamValidationError
 
         try:
             described = self._client("cognito-idp").describe_user_pool(UserPoolId=pool)["UserPool"]
-        except ClientError:
+        except (ClientError, ParamValidationError):
             return _json(404, {"message": f"User pool {pool} does not exist."})
         region, pages = pool.rpartition("_")[0], f"{own}{PREFIX}/{described.get('Domain', '')}"
         return _json(
@@ -134,8 +143,14 @@ class SignIn:
             raise _RefusedError(
                 f"redirect_uri is {query.get('redirect_uri', 'missing')}; this application's are: {', '.join(known)}."
             )
+        flows = application.get("AllowedOAuthFlows") or []
         if query.get("response_type") != "code":
             raise _RefusedError("response_type must be code.")
+        if "code" not in flows or not application.get("AllowedOAuthFlowsUserPoolClient"):
+            raise _RefusedError("This application may not use the authorization code flow (AllowedOAuthFlows).")
+        allowed = application.get("AllowedOAuthScopes") or []
+        if other := [name for name in query.get("scope", "").split() if name not in allowed]:
+            raise _RefusedError(f"scope has {', '.join(other)}; this application's are: {', '.join(allowed)}.")
         if query.get("code_challenge_method", "S256") != "S256":
             raise _RefusedError("code_challenge_method must be S256.")
         return pool, application
@@ -147,11 +162,12 @@ class SignIn:
             for name in _ASKED
             if name in query
         )
+        who = f' value="{html.escape(form["username"])}"' if form.get("username") else ""
         told = f'<p class="error" role="alert">{html.escape(error)}</p>' if error else ""
         return _html(
             400 if error else 200,
             f'<h1>Sign in</h1>{told}<form method="post" action="authorize">{kept}'
-            '<label>E-mail<input name="username" type="email" autocomplete="username" required autofocus></label>'
+            f'<label>E-mail<input name="username" type="email" autocomplete="username" required autofocus{who}></label>'
             '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
             "<button>Sign in</button></form>",
         )
@@ -169,28 +185,32 @@ class SignIn:
                 AuthParameters=given,
             )
         except ClientError:
-            return self._ask(domain, form, {}, "The e-mail or the password is not right.")
+            return self._ask(domain, form, form, "The e-mail or the password is not right.")
         if "AuthenticationResult" not in found:
             return self._ask(
                 domain,
                 form,
-                {},
+                form,
                 f"{found['ChallengeName']} is asked for, which the local sign-in doesn't play; set a permanent password"
                 " with `aws cognito-idp admin-set-user-password --permanent`.",
             )
         code = secrets.token_urlsafe(24)
         self._codes = {name: one for name, one in self._codes.items() if one.until > time.monotonic()}
-        self._codes[code] = _Code(
-            application["ClientId"], form["redirect_uri"], form.get("code_challenge", ""), found["AuthenticationResult"]
-        )
+        tokens = dict(found["AuthenticationResult"])
+        if form.get("scope") and "openid" not in form["scope"].split():
+            tokens.pop("IdToken", None)
+        self._codes[code] = _Code(application["ClientId"], form["redirect_uri"], form.get("code_challenge", ""), tokens)
         back = {"code": code, **({"state": form["state"]} if "state" in form else {})}
-        return 302, [(b"location", f"{form['redirect_uri']}?{urlencode(back)}".encode())], b""
+        joined = "&" if "?" in form["redirect_uri"] else "?"
+        return 302, [(b"location", f"{form['redirect_uri']}{joined}{urlencode(back)}".encode())], b""
 
     def _exchange(self, domain: str, query: dict[str, str], form: dict[str, str]) -> Answer:
         """Tokens for a code, or for the token that renews them."""
         from botocore.exceptions import ClientError
 
         pool, application = self._application(domain, form.get("client_id", ""))
+        if application.get("ClientSecret"):
+            raise _RefusedError("This application has a secret, and the local sign-in plays those without.")
         tokens: dict[str, Any] | None = None
         if form.get("grant_type") == "authorization_code":
             code = self._codes.pop(form.get("code", ""), None)

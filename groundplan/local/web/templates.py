@@ -18,19 +18,27 @@ class TemplateError(Exception):
     """A template can't be filled in."""
 
 
-def render(template: str, body: str, parameters: Mapping[str, Mapping[str, str]], context: dict[str, Any]) -> str:
+def render(
+    template: str,
+    body: str,
+    parameters: Mapping[str, Mapping[str, str]],
+    context: dict[str, Any],
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """Fill in a template.
 
     Args:
         body: Of the request, or of the integration's answer.
-        parameters: By kind (``path``, ``querystring``, ``header``) and name.
+        parameters: By kind (``path``, ``querystring``, ``header``) and name; headers as ``X-Name``.
+        variables: Of the stage.
         context: Becomes ``$context``; what a template sets below ``responseOverride`` is in it afterwards.
 
     Raises:
         TemplateError: The template or what it reads is invalid.
     """
     try:
-        return str(_compiled(template).merge({"input": _Input(body, parameters), "util": _Util(), "context": context}))
+        names = {"input": _Input(body, parameters), "util": _Util(), "context": context}
+        return str(_compiled(template).merge({**names, "stageVariables": dict(variables or {})}))
     except Exception as error:  # whatever a template may do wrong
         raise TemplateError(f"{type(error).__name__}: {error}") from error
 
@@ -52,14 +60,32 @@ def _velocity() -> Any:
     name = r"[a-z_][a-z0-9_-]*"  # names may have hyphens
     airspeed.NameOrCall.NAME = re.compile(rf"({name})", re.IGNORECASE)
     airspeed.SetDirective.PLACE = re.compile(rf"\s*\$({name}(?:\.{name})*)", re.IGNORECASE)
-    airspeed.__additional_methods__[str] |= _TEXT
-    airspeed.__additional_methods__[dict] |= _MAP
+    listed = ((str, _TEXT), (dict, _MAP), (list, _LIST), (int, _NUMBER), (float, _NUMBER), (_Bool, _NUMBER))
+    for kind, methods in listed:
+        airspeed.__additional_methods__.setdefault(kind, {}).update(methods)
+    plain = airspeed.NameOrCall.calculate
+
+    def calculate(self: Any, current: Any, loader: Any, namespace: Any) -> Any:
+        """A template is not ours: it gets what is listed here, and nothing of Python's objects."""
+        if isinstance(current, airspeed.LocalNamespace):
+            return plain(self, current, loader, namespace)
+        item = isinstance(current, dict) and self.name in current
+        may = _LISTED.get(type(current)) or airspeed.__additional_methods__.get(type(current), {})
+        return plain(self, current, loader, namespace) if item or self.name in may else None
+
+    airspeed.NameOrCall.calculate = calculate
     return airspeed
 
 
 # Methods of Java's texts and maps that the engine lacks, or has otherwise.
 _TEXT: dict[str, Callable[..., Any]] = {
-    "replaceAll": lambda self, pattern, by: re.sub(pattern, by.replace("\\", r"\\"), self),
+    "replaceAll": lambda self, pattern, by: re.sub(pattern, _groups(by), self),
+    "replaceFirst": lambda self, pattern, by: re.sub(pattern, _groups(by), self, count=1),
+    "replace": lambda self, old, new: self.replace(old, new),
+    "split": lambda self, pattern: re.split(pattern, self),
+    "charAt": lambda self, index: self[index],
+    "concat": lambda self, other: self + str(other),
+    "lastIndexOf": lambda self, part: self.rfind(part),
     "matches": lambda self, pattern: re.fullmatch(pattern, self) is not None,
     "equals": lambda self, other: self == other,
     "equalsIgnoreCase": lambda self, other: self.lower() == str(other).lower(),
@@ -73,10 +99,37 @@ _TEXT: dict[str, Callable[..., Any]] = {
     "trim": lambda self: self.strip(),
 }
 _MAP: dict[str, Callable[..., Any]] = {
+    "get": lambda self, key: self.get(key),
+    "values": lambda self: list(self.values()),
     "containsKey": lambda self, key: key in self,
     "size": lambda self: len(self),
     "entrySet": lambda self: [{"key": key, "value": value} for key, value in self.items()],
 }
+
+
+_LIST: dict[str, Callable[..., Any]] = {"isEmpty": lambda self: not self}
+_NUMBER: dict[str, Callable[..., Any]] = {"toString": str, "intValue": int}
+
+
+class _Bool(int):
+    """A boolean that is printed as JSON's."""
+
+    def __str__(self) -> str:
+        return "true" if self else "false"
+
+
+def _java(value: Any) -> Any:
+    """A JSON value as templates print it."""
+    if isinstance(value, bool):
+        return _Bool(value)
+    if isinstance(value, dict):
+        return {key: _java(item) for key, item in value.items()}
+    return [_java(item) for item in value] if isinstance(value, list) else value
+
+
+def _groups(by: str) -> str:
+    """Java's replacement, which names groups by ``$1``, as Python's."""
+    return re.sub(r"\$(\d)", r"\\g<\1>", by.replace("\\", r"\\"))
 
 
 class _Input:
@@ -87,7 +140,7 @@ class _Input:
         self._parameters = parameters
 
     def path(self, expression: str) -> Any:
-        return _found(self.body, expression)
+        return _java(_found(self.body, expression))
 
     def json(self, expression: str) -> str:
         return json.dumps(_found(self.body, expression))
@@ -97,7 +150,7 @@ class _Input:
         if name is None:
             return self._parameters
         kinds = [self._parameters[kind] for kind in ("path", "querystring", "header")]
-        return next((named[name] for named in kinds if name in named), "")
+        return next((named[one] for named in kinds for one in (name, name.title()) if one in named), "")
 
 
 class _Util:
@@ -108,7 +161,7 @@ class _Util:
         return json.dumps(str(text))[1:-1].replace("'", "\\'")
 
     def parseJson(self, text: str) -> Any:  # noqa: N802
-        return json.loads(text)
+        return _java(json.loads(text))
 
     def urlEncode(self, text: object) -> str:  # noqa: N802
         return quote_plus(str(text))
@@ -123,6 +176,13 @@ class _Util:
         return base64.b64decode(str(text)).decode()
 
 
+# What templates may use of these.
+_LISTED: dict[type, tuple[str, ...]] = {
+    _Input: ("body", "json", "params", "path"),
+    _Util: ("base64Decode", "base64Encode", "escapeJavaScript", "parseJson", "urlDecode", "urlEncode"),
+}
+
+
 @lru_cache(256)
 def _expression(text: str) -> Any:
     from jsonpath_ng.ext.parser import parse
@@ -133,4 +193,5 @@ def _expression(text: str) -> Any:
 def _found(body: str, expression: str) -> Any:
     document = json.loads(body) if body.strip() else {}
     found = [match.value for match in _expression(expression).find(document)]
-    return found[0] if len(found) == 1 else found or ""
+    many = any(mark in expression for mark in ("*", "?", "..", ":"))  # then the answer is a list, whatever is in it
+    return found if many else found[0] if found else ""

@@ -15,10 +15,12 @@ from groundplan.review.permissions.stack import Made, Role, Stack
 from policies.iam import UNKNOWN, Decision, Request, evaluate
 from policies.iam.actions import Need, needed
 from policies.iam.matching import action_fits, resource_fits
+from spec.steps import before_people_agree
 
 # Who makes a call on AWS: the first part of a caller's name, or all of it, and the roles that do the same work there.
 ROLES: dict[str, tuple[str, ...]] = {
     "step": ("pipeline", "cluster-pipeline"),
+    **{f"step.{step.name}": ("pipeline", "cluster-pipeline", "trainer") for step in before_people_agree()},
     "server.mlflow": ("tracking",),
     "server.model": ("serving", "cluster-serving"),
     "server.router": (
@@ -50,6 +52,7 @@ _BY_SERVICES = {
         "sagemaker:*ProcessingJob",
         "kms:*",
     ),
+    "lambda.amazonaws.com": ("ec2:*", "ecr:*", "logs:*", "kms:*"),
     # MLflow reads its database's password, which a local file does not have; KServe lists a model's files before it
     # starts a server.
     "pods.eks.amazonaws.com": ("kms:*", "ecr:*", "secretsmanager:GetSecretValue", "s3:ListBucket"),

@@ -35,6 +35,7 @@ WANTED: Mapping[str, frozenset[str]] = {
     "privacy": frozenset({"read raw", "read features", "register", "approve", "read audit", "decrypt"}),
     "pipeline": _WORK,
     "cluster-pipeline": _WORK - {"train"},  # its training is a pod, not a SageMaker job
+    "trainer": _WORK - {"train", "promote", "pass roles"},  # a function, which waits for nobody and deploys nothing
     "serving": frozenset({"decrypt"}),
     "scheduler": frozenset({"train", "decrypt"}),
     "scientist": frozenset({"read features", "train", "decrypt"}),  # one for each person of the workspace

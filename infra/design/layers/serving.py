@@ -31,6 +31,13 @@ CANARY_PERCENT = 5
 # Starting a SageMaker processing job, and the steps' own work in total (45 s for the small example here), minutes.
 JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
 POD_START_MINUTES = 0.5  # on a node that already exists
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LAMBDA_MINUTES, LAMBDA_GB = 15.0, 10.0
+LAMBDA_START_MINUTES = 1.0  # an image of gigabytes, for the first time
+LAMBDA_LEAST_GB = 4.0  # two CPUs; a function's CPUs come with its memory
+# A function may be half as fast as what measured it, and data grow.
+LAMBDA_SLOWER, LAMBDA_LARGER = 2.0, 1.5
+RELEASES = 30  # times a month that what two people have approved is deployed
 # Peak, hot spots and one instance failing: the load that instances are planned for, relative to their capacity.
 UTILISATION = 0.7
 
@@ -71,10 +78,11 @@ class ServingDesign:
 
 @dataclass(frozen=True)
 class RetrainingDesign:
-    """``kind`` is sagemaker-pipeline or cluster-job."""
+    """``kind`` is sagemaker-pipeline, cluster-job or lambda; ``memory_mb`` is the function's."""
 
     kind: str
     every_hours: float
+    memory_mb: int = 0
 
 
 def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> ServingDesign:
@@ -271,6 +279,35 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
             )
         return tuple(found)
 
+    def unfit() -> tuple[Obstacle, ...]:
+        path = f"models.{name}.retraining"
+        if wanted.run_minutes is None or wanted.run_gb is None:
+            return (Obstacle("no run has been measured; `groundplan measure` does it"),)
+        found = []
+        longest, largest = LAMBDA_MINUTES / LAMBDA_SLOWER, LAMBDA_GB / LAMBDA_LARGER
+        if wanted.run_minutes > longest:
+            found.append(
+                Obstacle(
+                    f"ends after {LAMBDA_MINUTES:g} minutes; a run of {wanted.run_minutes:g} may take twice as long",
+                    f"{path}.run_minutes",
+                    longest,
+                    wanted.run_minutes,
+                )
+            )
+        if wanted.run_gb > largest:
+            found.append(
+                Obstacle(
+                    f"has at most {LAMBDA_GB:g} GB; a run of {wanted.run_gb:g} GB may grow by half",
+                    f"{path}.run_gb",
+                    round(largest, 2),
+                    wanted.run_gb,
+                )
+            )
+        minutes = LAMBDA_SLOWER * wanted.run_minutes + LAMBDA_START_MINUTES
+        return (*found, *obstacles(minutes, "it starts, and may be half as fast as what measured it"))
+
+    planned_minutes = LAMBDA_SLOWER * (wanted.run_minutes or LAMBDA_MINUTES / LAMBDA_SLOWER)
+    memory_gb = min(LAMBDA_GB, max(LAMBDA_LEAST_GB, LAMBDA_LARGER * (wanted.run_gb or LAMBDA_GB)))
     jobs, pod = len(STEPS) * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
     return chooser.choose(
         f"retraining {name}",
@@ -287,8 +324,18 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
                 RetrainingDesign("cluster-job", wanted.every_hours),
                 obstacles(pod, "a pod starts, and the steps run in it"),
             ),
+            Option(
+                f"a function (AWS Lambda) with {memory_gb:.2g} GB, released by a SageMaker Pipeline of one job",
+                prices.per_unit("lambda", "duration-x86", runs * planned_minutes * 60 * memory_gb)
+                + RELEASES * JOB_START_MINUTES / 60 * prices.services["sagemaker", "ml.m5.large"],
+                RetrainingDesign("lambda", wanted.every_hours, math.ceil(memory_gb * 1024)),
+                unfit(),
+            ),
         ],
-        (f"models.{name}.retraining: every {wanted.every_hours:g} h within {wanted.within_minutes:g} min",),
+        (
+            f"models.{name}.retraining: every {wanted.every_hours:g} h within {wanted.within_minutes:g} min"
+            + (f", a run takes {wanted.run_minutes:g} min and {wanted.run_gb:g} GB" if wanted.run_minutes else ""),
+        ),
         f"{runs:,.0f} runs a month, each done within {wanted.within_minutes:g} minutes",
         model=name,
     )

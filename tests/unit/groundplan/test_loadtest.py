@@ -10,14 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from groundplan.loadtest.arrivals import Measured, Target, arrive
-from groundplan.loadtest.run import example_body, load_test, write_service_ms
+from groundplan.loadtest.run import example_body, load_test
 from groundplan.loadtest.search import highest_rate
 from infra.design.queueing import highest_rate as formula
 from spec.errors import GroundplanError, UsageError
@@ -125,24 +123,6 @@ def test_the_example_is_the_documents(server: Any) -> None:
     assert json.loads(example_body(f"{server()}/good/invocations")) == {"dataframe_records": [{"a": 1}]}
     with pytest.raises(UsageError, match="has no example of a request"):
         example_body(f"{server()}/other/invocations")
-
-
-@pytest.mark.parametrize("before", ["", "      service_ms: 9 # old\n"])
-def test_the_time_of_a_request_is_recorded_and_nothing_else_changes(tmp_path: Path, before: str) -> None:
-    text = (ROOT / "stacks" / "Pulumi.dev.yaml").read_text(encoding="utf-8")
-    model = next(iter(yaml.safe_load(text)["config"]["groundplan:objectives"]["models"]))
-    path = tmp_path / "Pulumi.dev.yaml"
-    path.write_text(text, encoding="utf-8")
-    write_service_ms(path, model, 1.23456)
-    write_service_ms(path, model, 2.5)
-    after = path.read_text(encoding="utf-8")
-    found = yaml.safe_load(after)["config"]["groundplan:objectives"]["models"][model]
-    assert found.pop("service_ms") == 2.5
-    assert found == yaml.safe_load(text)["config"]["groundplan:objectives"]["models"][model]
-    changed = set(after.splitlines()) - set(text.splitlines())
-    assert len(changed) == 1 and len(after.splitlines()) == len(text.splitlines()) + 1
-    with pytest.raises(UsageError, match=r"has no models\.other"):
-        write_service_ms(path, "other", 1)
 
 
 def test_the_command_says_what_it_found_and_what_is_wrong(server: Any) -> None:

@@ -66,6 +66,15 @@ SAGEMAKER = "arn:aws:apigateway:eu-central-1:runtime.sagemaker:path/endpoints/mo
             "m",
             {},
         ),
+        (
+            '{"flag": $input.path("$.flag"), "none": $input.path("$.off")}',
+            '{"flag": true, "off": false}',
+            '{"flag": true, "none": false}',
+            {},
+        ),
+        ("$input.path('$.name').replaceAll('(a)(b)', '$2$1')", '{"name": "xab"}', "xba", {}),
+        ("$input.json('$.items[0:1]') $input.json('$.items[*]')", '{"items": [1]}', "[1] [1]", {}),
+        ("$stageVariables.colour $input.params('origin')", "", "blue https://app.example.com", {}),
         ("$util.base64Encode('a b') $util.urlEncode('a b&')", "", "YSBi a+b%26", {}),
         ("$context.httpMethod $context.authorizer.claims.sub", "", "GET me", {}),
     ],
@@ -73,8 +82,26 @@ SAGEMAKER = "arn:aws:apigateway:eu-central-1:runtime.sagemaker:path/endpoints/mo
 def test_templates_as_people_write_them(template: str, body: str, says: str, override: dict[str, Any]) -> None:
     context = {"httpMethod": "GET", "authorizer": {"claims": {"sub": "me"}}, "responseOverride": {"header": {}}}
     parameters = {**NOTHING, "header": {"Origin": "https://app.example.com"}, "querystring": {"a": "1", "b": 'say "x"'}}
-    assert render(template, body, parameters, context).strip() == says
+    assert render(template, body, parameters, context, {"colour": "blue"}).strip() == says
     assert context["responseOverride"] == {"header": {}, **override}
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "$input.__init__.__globals__",
+        "$input.path.__globals__.get('json')",
+        "$context.__class__.__mro__",
+        "$util.parseJson.__func__",
+        "#set($text = '{0.__class__}')$text.format($input)",
+        "$input._parameters",
+        "$context.setdefault('a', 'b')",
+        "$input.params().header.__class__",
+    ],
+)
+def test_a_template_reaches_nothing_of_python(reach: str) -> None:
+    said = render(reach, "{}", NOTHING, {"a": "x"})
+    assert "class" not in said.replace(reach, "") and "module" not in said, "it is printed as it stands"
 
 
 @pytest.mark.parametrize(("template", "body"), [("#set($x", ""), ("$input.path('$.a')", "no JSON"), ("#set($x)", "{}")])
@@ -207,6 +234,10 @@ def test_requests_and_answers_are_mapped() -> None:
         ({"passthroughBehavior": "never"}, 415, "Unsupported Media Type"),
         ({"requestTemplates": {"application/json": "#set($x)"}}, 500, "Internal server error"),
         ({"responses": {"201": {"statusCode": "201"}}}, 500, "Internal server error"),
+        ({"responses": {"\\p{Digit}+": {"statusCode": "201"}}}, 500, "Internal server error"),
+        ({"responses": {"default": {"statusCode": "2xx"}}}, 500, "Internal server error"),
+        ({"timeoutInMillis": "soon"}, 500, "Internal server error"),
+        ({"type": "mock", "requestTemplates": {"application/json": "[1]"}}, 500, "Internal server error"),
     ],
 )
 def test_what_api_gateway_says_by_itself(integration: dict[str, Any], status: int, says: str) -> None:
@@ -240,6 +271,26 @@ def test_who_can_not_be_asked_for_a_token_is_not_let_in(scheme: dict[str, Any]) 
     method = {**operation(), "security": [{"people": []}]}
     apis = Apis({"/x": {"post": method}}, components={"securitySchemes": {"people": scheme}})
     assert apis.call("POST", "/x")[0] == 500 and not apis.asked
+
+
+def test_a_status_or_header_that_http_has_not_is_an_error() -> None:
+    template = "#set($context.responseOverride.status = $input.path('$.a'))x"
+    shown = {"method.response.header.X-Q": "method.request.querystring.q"}
+    answer = {"statusCode": "200", "responseTemplates": {"text/plain": template}, "responseParameters": shown}
+    apis = Apis({"/x": {"post": operation(responses={"default": answer})}})
+    for content, query, status in (
+        (b'{"a": 299}', "q=1", 299),
+        (b'{"a": 99}', "", 500),
+        (b'{"a": 299}', "q=a%0d%0ab", 500),
+    ):
+        apis.answer = (200, [], content)
+        assert apis.call("POST", "/x", query=query)[0] == status
+
+
+def test_who_asks_for_a_signature_is_not_served_without_one() -> None:
+    apis = Apis({"/x": {"post": {**operation(), "x-amazon-apigateway-auth": {"type": "aws_iam"}}}})
+    assert apis.call("POST", "/x")[0] == 500 and not apis.asked
+    assert apis.call("PURGE", "/x")[0] == 403
 
 
 def settings_of(**of_each: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,13 @@ def models(draw: Any) -> dict[str, Any]:
         "latency_ms": draw(st.floats(0.5, 1e7) | st.floats(1e7, 1e9)),
         "service_ms": draw(st.none() | st.floats(0.01, 1_000)),
         "requests_per_second": {"average": average, "peak": average * draw(st.floats(1, 20))},
-        "retraining": {"every_hours": draw(st.floats(0.1, 1000)), "within_minutes": draw(st.floats(0.5, 200))},
+        "retraining": {
+            "every_hours": draw(st.floats(0.1, 1000)),
+            "within_minutes": draw(st.floats(0.5, 200)),
+            **draw(
+                st.just({}) | st.fixed_dictionaries({"run_minutes": st.floats(0.1, 20), "run_gb": st.floats(0.1, 20)})
+            ),
+        },
         "quality": {"metric": "mae", "worst": 1},
         "gpu": draw(st.booleans()),
         "explanations": draw(st.booleans()),
@@ -96,7 +102,11 @@ def test_a_design_meets_every_objective_or_says_which_one_it_can_not(wanted: Obj
     assert plan.monthly_usd <= wanted.budget.monthly_usd
     for name, model in wanted.models.items():
         _answers_in_time(plan, name, wanted)
-        assert plan.retraining[name].kind == "cluster-job" or model.retraining.within_minutes >= 29
+        assert plan.retraining[name].kind != "sagemaker-pipeline" or model.retraining.within_minutes >= 29
+        if plan.retraining[name].kind == "lambda":
+            assert model.retraining.run_minutes is not None and 2 * model.retraining.run_minutes <= 15
+            assert 4096 <= plan.retraining[name].memory_mb <= 10_240
+            assert model.retraining.within_minutes >= 2 * model.retraining.run_minutes + 1
     spread = wanted.availability != "one-zone"
     assert plan.database.multi_az == spread and len(plan.network.zones) == min(
         3 if spread else 2, len(REGIONS[region].zones)
@@ -303,6 +313,32 @@ def test_a_page_costs_what_it_uses_and_decides_how_a_model_is_served(stack_confi
     page["cache_seconds"] = 60
     kept = next(item for item in _design(stack_config).decisions if item.layer == "front end")
     assert kept.monthly_usd - made.monthly_usd == pytest.approx(0.02 * 730)
+
+
+@pytest.mark.parametrize(
+    ("measured", "chosen", "why"),
+    [
+        ({}, "sagemaker-pipeline", "no run has been measured"),
+        ({"run_minutes": 1, "run_gb": 0.5}, "lambda", ""),
+        ({"run_minutes": 2, "run_gb": 2.6}, "lambda", ""),
+        ({"run_minutes": 7.5, "run_gb": 6.6}, "sagemaker-pipeline", "costs more"),
+        ({"run_minutes": 7.6, "run_gb": 0.5}, "sagemaker-pipeline", "a run of 7.6 may take twice as long"),
+        ({"run_minutes": 1, "run_gb": 7}, "sagemaker-pipeline", "a run of 7 GB may grow by half"),
+    ],
+)
+def test_a_function_trains_what_was_measured_to_fit(
+    stack_config: dict[str, Any], measured: dict[str, float], chosen: str, why: str
+) -> None:
+    objectives = stack_config["groundplan:objectives"]
+    name = next(iter(objectives["models"]))
+    objectives["models"][name]["retraining"] = {"every_hours": 24, "within_minutes": 60, **measured}
+    plan = _design(stack_config)
+    made = next(item for item in plan.decisions if item.layer == f"retraining {name}")
+    assert plan.retraining[name].kind == chosen, made
+    assert not why or any(why in item.why for item in made.rejected if "Lambda" in item.option)
+    if chosen == "lambda":
+        needed = 1024 * max(served.LAMBDA_LEAST_GB, served.LAMBDA_LARGER * measured["run_gb"])
+        assert plan.retraining[name].memory_mb == pytest.approx(needed, abs=1) and needed <= 10_240
 
 
 def test_the_price_book_says_where_and_when() -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -40,6 +37,7 @@ from pipelines.targets.served import Served, Stack
 from pipelines.targets.signing import signer
 from pipelines.targets.targets import TARGETS, bundle, steps
 from spec.errors import GroundplanError, UsageError
+from tests.lambda_runtime import invoked
 from tests.models import write
 
 RANDOM = np.random.default_rng(3)
@@ -442,37 +440,6 @@ def test_triton_s_configuration_fits_its_schema_and_the_graph(kind: str, served:
 # Lambda.
 
 
-class _Lambda(BaseHTTPRequestHandler):
-    """Lambda's runtime API, from the service's side: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
-
-    events: Queue[Any]
-    answers: Queue[Any]
-
-    def do_GET(self) -> None:
-        event = json.dumps(self.events.get()).encode()
-        self.send_response(200)
-        for name, value in (
-            ("Lambda-Runtime-Aws-Request-Id", "8476a536"),
-            ("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 30_000)),
-            ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:f"),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(event))),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(event)
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.answers.put((self.path.rpartition("/")[2], body))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        return
-
-
 @contextmanager
 def _server(handler: Any) -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -490,12 +457,10 @@ def test_lambda_answers_through_its_own_runtime_client(served: Any, folder_of: A
     described = {**found.described, "entity": {"key": "id", "tables": {"t": ["a", "b", "c", "d"]}}}
     found = Served({**found.files, "model.json": json.dumps(described).encode()}, found.version)
     folder = unpacked(bundle("lambda", found, STACK), tmp_path)
-    events, answers = Queue[Any](), Queue[Any]()
-    handler = type("Handler", (_Lambda,), {"events": events, "answers": answers})
     row = [list(FRAME.iloc[0])]
     body = json.dumps({"instances": row})
     http = {"rawPath": "/invocations", "requestContext": {"http": {"method": "POST"}}}
-    for event in (
+    events = (
         {"instances": row},
         {"instances": [[1, 2]]},
         {**http, "headers": {"Content-Type": "application/json", "Content-Length": "999"}, "body": body},
@@ -507,30 +472,13 @@ def test_lambda_answers_through_its_own_runtime_client(served: Any, folder_of: A
         },
         {"httpMethod": "POST", "path": "/explain", "headers": {"content-type": "application/json"}, "body": body},
         {**http, "rawPath": "/nowhere", "headers": {}, "body": ""},
-    ):
-        events.put(event)
-    with _server(handler) as port:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", "pipelines.serving.lambda_handler.handler"],
-            cwd=folder / "app",
-            env={
-                **{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
-                "PYTHONPATH": str(folder / "app"),
-                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-                "AWS_LAMBDA_FUNCTION_NAME": "f",
-                "AWS_LAMBDA_FUNCTION_VERSION": "1",
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
-                "AWS_LAMBDA_LOG_GROUP_NAME": "g",
-                "AWS_LAMBDA_LOG_STREAM_NAME": "s",
-                "SM_MODEL_DIR": str(folder / "model"),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            given = [answers.get(timeout=30) for _ in range(6)]
-        finally:
-            process.kill()
+    )
+    given = invoked(
+        "pipelines.serving.lambda_handler.handler",
+        events,
+        {"PYTHONPATH": str(folder / "app"), "SM_MODEL_DIR": str(folder / "model")},
+        folder / "app",
+    )
     model = load(folder_of("forest"))
     assert model is not None
     wanted = model.answers(Rows.of({name: [value] for name, value in zip(model.names, row[0], strict=True)}))

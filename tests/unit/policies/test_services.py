@@ -51,7 +51,21 @@ def container(**more: Any) -> dict[str, Any]:
 
 
 def _operation(operation: dict[str, Any], verb: str = "post") -> str:
-    return json.dumps({"openapi": "3.0.1", "paths": {"/x": {verb: operation}}})
+    key = {"type": "apiKey", "in": "header"}
+    schemes = {
+        "people": {**key, "name": "Authorization", "x-amazon-apigateway-authorizer": {"type": "cognito_user_pools"}},
+        "key": {**key, "name": "X-Api-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    paths = {"/x": {verb: operation}, "x-note": {"get": {}}}
+    return json.dumps({"openapi": "3.0.1", "paths": paths, "components": {"securitySchemes": schemes}})
+
+
+def _yaml(security: str, below: str = "") -> str:
+    return (
+        "securityDefinitions: {people: {type: apiKey, name: Authorization, x-amazon-apigateway-authtype: custom}}"
+        f"\nsecurity: {security}\npaths: {{/x: {{get: {{{below}}}, 200: {{}}, parameters: [], on: !Sub 'x'}}}}"
+    )
 
 
 def origin(**more: Any) -> Resource:
@@ -180,13 +194,22 @@ PAIRS: dict[str, tuple[list[Resource], list[Resource]]] = {
             (REST, {"body": _operation({"x-amazon-apigateway-auth": {"type": "AWS_IAM"}})}),
             (REST, {"body": _operation({}, "options")}),
             (REST, {"body": _operation({}), "endpointConfiguration": {"types": "PRIVATE"}}),
-            (REST, {"body": "security: [{people: []}]\npaths: {/x: {get: {}, parameters: []}}"}),
+            (REST, {"body": _operation({"security": [{"key": []}]})}),
+            (REST, {"body": _operation({}), "policy": ONE}),
+            (REST, {"body": _yaml("[]", "security: [{people: []}]")}),
+            (API, {"body": _yaml("[{people: []}]")}),
+            (API, {"body": _operation({}), "protocolType": "WEBSOCKET"}),
         ],
         [
             (API, {"body": _operation({})}),
             (REST, {"body": _operation({"security": []})}),
             (REST, {"body": _operation({"security": [{"people": []}, {}]})}),
-            (REST, {"body": "security: [{people: []}]\npaths: {/x: {get: {security: []}}}"}),
+            (REST, {"body": _operation({"security": [{"bearer": []}]})}),
+            (REST, {"body": _operation({"security": [{"nobody": []}]})}),
+            (REST, {"body": _operation({"x-amazon-apigateway-auth": {"type": "none"}})}),
+            (REST, {"body": _yaml("[{people: []}]")}),
+            (API, {"body": _yaml("[{people: []}]", "security: []")}),
+            (API, {"target": "arn:aws:lambda:eu-central-1:111122223333:function:f"}),
             (REST, {"body": _operation({}, "x-amazon-apigateway-any-method")}),
             (METHOD, {"authorization": "NONE", "httpMethod": "GET"}),
             (ROUTE, {"routeKey": "GET /"}),

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from spec.errors import UsageError
-from spec.objectives import load, parse, stack_schema
+from spec.objectives import load, load_config, parse, stack_schema
+from spec.objectives.writing import record
 from tests.conftest import set_path
 
 CONNECTION = "arn:aws:codeconnections:us-east-1:123456789012:connection/11111111-2222-3333-4444-555555555555"
@@ -42,7 +43,7 @@ BAD = [
     ("residency", "europe", ["groundplan:objectives.residency", "'europe' given", "anywhere, or one of:", "eu"]),
     ("residency", "eu", ["aws:region", "us-east-1 is in jurisdiction 'us'", "-> use one of: eu-central-1"]),
     ("compliance", ["gdpr", "gdpr"], ["compliance", "a regime is named twice"]),
-    ("compliance", "gdpr", ["compliance", "'gdpr' given", "tuple"]),
+    ("compliance", "gdpr", ["compliance", "'gdpr' given", "must be a list"]),
     (
         "office_hours",
         {"start": 18, "end": 8, "timezone": "Europe/Berlin"},
@@ -98,6 +99,10 @@ BAD = [
     ("front_end", {"models": ["diabetes-rf"]}, ["front_end.origin is missing"]),
     ("front_end", {"origin": "https://a.example/", "models": ["diabetes-rf"]}, ["without a path", "a.example/"]),
     ("front_end", {"origin": "http://a.example", "models": ["diabetes-rf"]}, ["https://HOST or http://localhost"]),
+    ("front_end", {"origin": "https://a.example:443", "models": ["diabetes-rf"]}, ["if it is not the usual one"]),
+    ("front_end", {"origin": "https://A.example", "models": ["diabetes-rf"]}, ["in lower case"]),
+    ("front_end", {"origin": "https://a.example:70000", "models": ["diabetes-rf"]}, ["must be a page's origin"]),
+    ("front_end", {"origin": "https://a..example", "models": ["diabetes-rf"]}, ["must be a page's origin"]),
     ("front_end", {"origin": "https://*.a.example", "models": ["diabetes-rf"]}, ["must be a page's origin"]),
     ("front_end", {"origin": "https://a.example", "models": []}, ["front_end.models", "at least 1"]),
     ("front_end", {"origin": "https://a.example", "models": ["x"]}, ["front_end.models names x", "none of `models`"]),
@@ -282,3 +287,41 @@ def test_the_schema_for_editors_is_current_and_holds_for_every_stack(root: Path)
         assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=objectives.schema.json\n")
         document["config"]["groundplan:objectives"]["complience"] = []
         assert not validator.is_valid(document)
+
+
+@pytest.mark.parametrize("stack", ["local", "dev", "prod"])
+def test_what_is_measured_is_recorded_and_nothing_else_changes(stack: str, root: Path, tmp_path: Path) -> None:
+    text = (root / "stacks" / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8")
+    path = tmp_path / f"Pulumi.{stack}.yaml"
+    path.write_text(text, encoding="utf-8")
+    before = load_config(root, stack)["groundplan:objectives"]["models"]
+    for service_ms, minutes in ((1.23456, 3), (2.5, 0.75)):
+        for model in before:
+            record(path, ("models", model), {"service_ms": service_ms}, "groundplan loadtest")
+            measured = {"run_minutes": minutes, "run_gb": 1.5}
+            record(path, ("models", model, "retraining"), measured, "groundplan measure")
+    after = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["groundplan:objectives"]["models"]
+    for model in before.values():
+        model |= {"service_ms": 2.5}
+        model["retraining"] |= {"run_minutes": 0.75, "run_gb": 1.5}
+    assert after == before
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(text.splitlines()) + len(before), "retraining is on one line"
+    assert {line for line in text.splitlines() if "#" in line} <= set(lines), "comments stay"
+    with pytest.raises(UsageError, match=r"has no models\.other"):
+        record(path, ("models", "other"), {"service_ms": 1}, "groundplan loadtest")
+
+
+def test_a_measured_number_goes_into_a_block_too(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(
+        "config:\n  groundplan:objectives:\n    models:\n      m:\n        retraining: # why\n"
+        "          every_hours: 24\n          within_minutes: 60\n",
+        encoding="utf-8",
+    )
+    for gigabytes in (2, 3):
+        place = ("models", "m", "retraining")
+        record(path, place, {"run_minutes": 1.234, "run_gb": gigabytes}, "groundplan measure")
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]["groundplan:objectives"]["models"]["m"]
+    assert found["retraining"] == {"every_hours": 24, "within_minutes": 60, "run_minutes": 1.23, "run_gb": 3}
+    assert "# why" in path.read_text() and path.read_text().count("# measured by groundplan measure") == 2

@@ -225,7 +225,7 @@ RULES: dict[str, Rule] = {
         "cognito-idp",
         "CreateUserPoolDomain",
         id="{inputs[domain]}",
-        read=("DescribeUserPoolDomain", {"Domain": "{id}"}, "DomainDescription"),
+        read=("DescribeUserPoolDomain", {"Domain": "{id}"}, "DomainDescription.UserPoolId && DomainDescription"),
         delete=("DeleteUserPoolDomain", {"Domain": "{id}", "UserPoolId": "{inputs[userPoolId]}"}),
     ),
     "aws:cognito/userPoolClient:UserPoolClient": Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from groundplan.local.moto.rules.rule import Cloud, Inputs, Made, Rule
+from groundplan.local.moto.shapes import input_shape, to_request
 
 
 def _domain(cloud: Cloud, inputs: Inputs) -> Made:
@@ -77,6 +78,38 @@ def _new_definition(cloud: Cloud, inputs: Inputs, pipeline: str) -> None:
     )
 
 
+def _function(cloud: Cloud, inputs: Inputs) -> Made:
+    code = {"ImageUri": inputs["imageUri"]}
+    apart = ("name", "imageUri", "timeout", "memorySize", "imageConfig", "tags", "publish")
+    plain = {key: value for key, value in inputs.items() if key not in apart}
+    asked = to_request(input_shape("lambda", "CreateFunction"), plain, inputs["name"])
+    asked |= {"FunctionName": inputs["name"], "Code": code, "Tags": inputs.get("tags") or {}}
+    asked |= {"Timeout": int(inputs.get("timeout", 3)), "MemorySize": int(inputs.get("memorySize", 128))}
+    if image := inputs.get("imageConfig"):
+        asked["ImageConfig"] = {"EntryPoint": image.get("entryPoints") or [], "Command": image.get("commands") or []}
+    answer = cloud.call("lambda", "CreateFunction", asked)
+    return inputs["name"], {"arn": answer["FunctionArn"], "version": "$LATEST"}
+
+
+def _new_code(cloud: Cloud, inputs: Inputs, function: str) -> None:
+    cloud.call("lambda", "UpdateFunctionCode", {"FunctionName": function, "ImageUri": inputs["imageUri"]})
+
+
+def _new_settings(cloud: Cloud, inputs: Inputs, function: str) -> None:
+    wanted = {"Timeout": int(inputs.get("timeout", 3)), "MemorySize": int(inputs.get("memorySize", 128))}
+    plain = {key: inputs[key] for key in ("description", "environment", "role", "vpcConfig") if key in inputs}
+    asked = to_request(input_shape("lambda", "UpdateFunctionConfiguration"), plain, inputs["name"])
+    cloud.call("lambda", "UpdateFunctionConfiguration", {"FunctionName": function, **asked, **wanted})
+
+
+def _read_function(cloud: Cloud, inputs: Inputs, function: str) -> Inputs:
+    found: Inputs = cloud.call("lambda", "GetFunction", {"FunctionName": function})
+    image = found["Configuration"].get("ImageConfigResponse", {}).get("ImageConfig", {})
+    told = {"entryPoints": image.get("EntryPoint"), "commands": image.get("Command")}
+    return {**found["Configuration"], "imageConfig": told, "imageUri": found["Code"].get("ImageUri")}
+
+
+_SETTINGS = ("description", "environment", "memorySize", "role", "timeout", "vpcConfig")
 _REQUEST_TOKEN = "groundplan-local-cloud-request-token"  # noqa: S105 (an idempotency token, 32 characters at least)
 
 _SCALED = {
@@ -165,6 +198,35 @@ RULES: dict[str, Rule] = {
         idempotent=True,
         read=_read_scaling,
         delete=("DeleteScalingPolicy", {"PolicyName": "{inputs[name]}", **_SCALED}),
+    ),
+    "aws:lambda/function:Function": Rule(
+        "lambda",
+        make=_function,
+        update={
+            "imageUri": _new_code,
+            **dict.fromkeys(
+                ("timeout", "memorySize", "description", "environment", "role", "vpcConfig"), _new_settings
+            ),
+        },
+        read=_read_function,
+        delete=("DeleteFunction", {"FunctionName": "{id}"}),
+    ),
+    "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": Rule(
+        "lambda",
+        "PutFunctionEventInvokeConfig",
+        id="{inputs[functionName]}",
+        idempotent=True,
+        read=("GetFunctionEventInvokeConfig", {"FunctionName": "{id}"}, ""),
+        delete=("DeleteFunctionEventInvokeConfig", {"FunctionName": "{id}"}),
+    ),
+    "aws:ecr/repositoryPolicy:RepositoryPolicy": Rule(
+        "ecr",
+        "SetRepositoryPolicy",
+        rename={"repository": "repositoryName", "policy": "policyText"},
+        id="{inputs[repository]}",
+        idempotent=True,
+        read=("GetRepositoryPolicy", {"repositoryName": "{id}"}, ""),
+        delete=("DeleteRepositoryPolicy", {"repositoryName": "{id}"}),
     ),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": Rule(
         "ecr",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from groundplan.local.moto.rules import Cloud
-from groundplan.local.moto.shapes import model, refuse_wrong
+from groundplan.local.moto.shapes import MadeUp, model, refuse_wrong
 
 _DEEPEST = 8  # some shapes contain themselves
 
@@ -35,5 +35,5 @@ def _example(shape: Any, depth: int) -> Any:
     if shape.type_name == "map":
         return {}
     return {"boolean": False, "integer": 1, "long": 1, "float": 1.0, "double": 1.0, "blob": b""}.get(
-        shape.type_name, "x"
+        shape.type_name, MadeUp("x")
     )

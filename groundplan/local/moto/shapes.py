@@ -15,6 +15,10 @@ from typing import Any
 from spec.errors import GroundplanError
 
 
+class MadeUp(str):
+    """A text that stands for one of AWS's own, such as an id: no form is asked of it."""
+
+
 @cache
 def input_shape(service: str, operation: str) -> Any:
     """Botocore's input shape of an operation (``CreateKey``) of a service (``kms``)."""
@@ -114,7 +118,7 @@ def check(shape: Any, value: Any, path: str = "") -> list[str]:
     elif shape.type_name == "map":
         for key, item in value.items():
             faults += check(shape.value, item, f"{path}.{key}")
-    elif shape.type_name == "string" and isinstance(value, str):
+    elif shape.type_name == "string" and isinstance(value, str) and not isinstance(value, MadeUp):
         allowed = shape.metadata.get("enum")
         if allowed and value not in allowed:
             faults.append(f"{path}: {value!r} is not one of {', '.join(sorted(allowed)[:12])}")

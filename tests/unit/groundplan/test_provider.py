@@ -17,7 +17,9 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from groundplan.engine.resource_types import made_up, resource_type, unknown_outputs
 from groundplan.engine.unknown import UNKNOWN
+from groundplan.local.moto.dry import dry
 from groundplan.local.moto.lookups import look_up
+from groundplan.local.moto.maker import Maker
 from groundplan.local.moto.rules import RULES, Cloud
 from groundplan.local.provider.aws import Aws
 from groundplan.local.provider.differences import carried, differences
@@ -304,3 +306,12 @@ def test_over_the_protocol_secrets_come_in_plain_unknowns_stay_and_errors_are_se
         match=r"the local cloud can't answer kubernetes:yaml:decode\s+-> write the objects in the program",
     ):
         stub.Invoke(provider_pb2.InvokeRequest(tok="kubernetes:yaml:decode"))
+
+
+def test_what_is_only_made_up_in_a_dry_run_may_have_any_form() -> None:
+    """The second call of a rule names what the first one would have answered."""
+    cloud = dry(Cloud("eu-central-1", "123456789012", lambda *_: {}, "", lambda manifest: None))
+    inputs = {"name": "people", "mfaConfiguration": "OPTIONAL", "softwareTokenMfaConfiguration": {"enabled": True}}
+    assert Maker(cloud).make("aws:cognito/userPool:UserPool", "people", inputs)[0] == "x"
+    with pytest.raises(GroundplanError, match="AWS would refuse this CreateUserPool"):
+        Maker(cloud).make("aws:cognito/userPool:UserPool", "people", {**inputs, "mfaConfiguration": "SOMETIMES"})

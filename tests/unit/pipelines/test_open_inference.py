@@ -287,3 +287,21 @@ def test_what_clients_write_as_null_is_left_out() -> None:
 def test_a_compressed_body_is_refused_with_a_true_sentence() -> None:
     answer = call(model(), "/invocations", content=b"\x1f\x8b", **{"content-encoding": "gzip"})
     assert answer.status_code == 415 and "Compressed bodies are not accepted" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("odd", [1.5, float("nan"), float("inf"), float("-inf"), 1e38, 3.4e38, 1e300])
+@pytest.mark.parametrize("nullable", [False, True])
+def test_a_matrix_is_judged_as_its_columns_are(datatype: str, odd: float, nullable: bool) -> None:
+    columns = [{"name": name, "type": "double", "nullable": nullable} for name in "ab"]
+    with np.errstate(over="ignore"):
+        values = np.array([[1, 2], [3, odd]], dtype=DTYPES[datatype])
+    whole = [Tensor("X", values, datatype)]
+    single = [Tensor(name, values[:, place], datatype) for place, name in enumerate("ab")]
+    found = []
+    for tensors in (whole, single):
+        try:
+            found.append([list(map(str, column)) for column in rows_of(model(columns), tensors).lists.values()])
+        except BadRequestError as error:
+            found.append([error.sentence])
+    assert found[0] == found[1]

@@ -9,7 +9,7 @@ import pulumi
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
-from components.foundation.roles import make_role, pod_trust, service_trust
+from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
@@ -298,8 +298,7 @@ class Identity(Component):
             conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}},
         )
         roles = {role: (human, statements) for role, statements in people.items()}
-        # Lambda names no account when it assumes a role; roles can be passed within one account only.
-        by_name = Statement(("sts:AssumeRole",), principals={"Service": "lambda.amazonaws.com"})
+        by_name = own_service_trust("lambda.amazonaws.com")
         roles |= {
             role: (by_name if service.startswith("lambda.") else service_trust(account, service), statements)
             for role, (service, statements) in services.items()

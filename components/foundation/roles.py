@@ -33,6 +33,11 @@ def service_trust(account_id: str, service: str) -> Statement:
     )
 
 
+def own_service_trust(service: str) -> Statement:
+    """Trust a service that names no account when it assumes a role. Its roles can be passed within one account only."""
+    return Statement(("sts:AssumeRole",), principals={"Service": service})
+
+
 def pod_trust() -> Statement:
     """Pods, through EKS Pod Identity (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html)."""
     return Statement(("sts:AssumeRole", "sts:TagSession"), principals={"Service": "pods.eks.amazonaws.com"})

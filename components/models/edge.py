@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement, policy
-from components.foundation.roles import make_role
+from components.foundation.roles import make_role, own_service_trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Edge(Component):
         role = make_role(
             self,
             name,
-            Statement(("sts:AssumeRole",), principals={"Service": "credentials.iot.amazonaws.com"}),
+            own_service_trust("credentials.iot.amazonaws.com"),
             [
                 Statement(("s3:GetObject",), (f"{args.bucket_arn}/{args.model}/device/*",)),
                 Statement(("kms:Decrypt",), (args.key_arn,)),

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope, Statement
-from components.foundation.roles import make_role
+from components.foundation.roles import make_role, own_service_trust
 from components.models.front_end_api import Called, definition, routes
 
 STAGE = "live"
@@ -75,7 +75,7 @@ class FrontEnd(Component):
         role = make_role(
             self,
             name,
-            Statement(("sts:AssumeRole",), principals={"Service": "apigateway.amazonaws.com"}),
+            own_service_trust("apigateway.amazonaws.com"),
             [
                 Statement(
                     ("sagemaker:InvokeEndpoint",),
@@ -173,24 +173,27 @@ class FrontEnd(Component):
         )
         return pool, client
 
-    def _stage(
-        self, name: str, args: FrontEndArgs, api: aws.apigateway.RestApi, deployed: aws.apigateway.Deployment
-    ) -> aws.apigateway.Stage:
-        scope = self.scope
-        logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs",
-            name=f"/{scope.project}/{scope.stack}/front-end",
+    def _log(self, name: str, physical: pulumi.Input[str], args: FrontEndArgs) -> aws.cloudwatch.LogGroup:
+        return aws.cloudwatch.LogGroup(
+            name,
+            name=physical,
             retention_in_days=args.log_retention_days,
             kms_key_id=args.log_key_arn,
             tags=self._tags,
             opts=self.child(),
         )
+
+    def _stage(
+        self, name: str, args: FrontEndArgs, api: aws.apigateway.RestApi, deployed: aws.apigateway.Deployment
+    ) -> aws.apigateway.Stage:
+        scope = self.scope
+        logs = self._log(f"{name}-logs", f"/{scope.project}/{scope.stack}/front-end", args)
         account: list[pulumi.Resource] = []
         if args.keeps_account:
             writer = make_role(
                 self,
                 f"{name}-logs",
-                Statement(("sts:AssumeRole",), principals={"Service": "apigateway.amazonaws.com"}),
+                own_service_trust("apigateway.amazonaws.com"),
                 purpose="front-end-logs",
                 managed=("arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs",),
             )
@@ -200,13 +203,8 @@ class FrontEnd(Component):
                 )
             )
         # API Gateway would make it by itself, without a key, and keep it for ever.
-        errors = aws.cloudwatch.LogGroup(
-            f"{name}-errors",
-            name=pulumi.Output.concat("API-Gateway-Execution-Logs_", api.id, f"/{STAGE}"),
-            retention_in_days=args.log_retention_days,
-            kms_key_id=args.log_key_arn,
-            tags=self._tags,
-            opts=self.child(),
+        errors = self._log(
+            f"{name}-errors", pulumi.Output.concat("API-Gateway-Execution-Logs_", api.id, f"/{STAGE}"), args
         )
         stage = aws.apigateway.Stage(
             name,
@@ -304,14 +302,9 @@ class FrontEnd(Component):
             opts=self.child(),
         )
         aws.wafv2.WebAclAssociation(name, resource_arn=stage.arn, web_acl_arn=acl.arn, opts=self.child())
-        logs = aws.cloudwatch.LogGroup(
-            f"{name}-firewall-logs",
-            name=f"aws-waf-logs-{scope.name('front-end')}",  # WAF demands the prefix
-            retention_in_days=args.log_retention_days,
-            kms_key_id=args.log_key_arn,
-            tags=self._tags,
-            opts=self.child(),
-        )
+        logs = self._log(
+            f"{name}-firewall-logs", f"aws-waf-logs-{scope.name('front-end')}", args
+        )  # WAF demands the prefix
         aws.wafv2.WebAclLoggingConfiguration(
             name,
             resource_arn=acl.arn,

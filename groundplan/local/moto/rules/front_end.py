@@ -154,24 +154,30 @@ def _new_client(cloud: Cloud, inputs: Inputs, client: str) -> None:
     cloud.call("cognito-idp", "UpdateUserPoolClient", {**asked, "ClientId": client, "ClientName": inputs["name"]})
 
 
+def _acl(inputs: Inputs, acl: str) -> Inputs:
+    """What every operation names a firewall by."""
+    return {"Name": inputs["name"], "Scope": inputs["scope"], "Id": acl}
+
+
+def _locked(cloud: Cloud, inputs: Inputs, acl: str) -> Inputs:
+    """The same, for operations that must know of every change before them."""
+    asked = _acl(inputs, acl)
+    return {**asked, "LockToken": cloud.call("wafv2", "GetWebACL", asked)["LockToken"]}
+
+
 def _read_acl(cloud: Cloud, inputs: Inputs, acl: str) -> Inputs | None:
-    asked = {"Name": inputs["name"], "Scope": inputs["scope"], "Id": acl}
-    found: Inputs = cloud.call("wafv2", "GetWebACL", asked)
-    return found["WebACL"]  # type: ignore[no-any-return]
+    found: Inputs = cloud.call("wafv2", "GetWebACL", _acl(inputs, acl))["WebACL"]
+    return found
 
 
 def _delete_acl(cloud: Cloud, inputs: Inputs, acl: str) -> None:
-    asked = {"Name": inputs["name"], "Scope": inputs["scope"], "Id": acl}
-    lock = cloud.call("wafv2", "GetWebACL", asked)["LockToken"]
-    cloud.call("wafv2", "DeleteWebACL", {**asked, "LockToken": lock})
+    cloud.call("wafv2", "DeleteWebACL", _locked(cloud, inputs, acl))
 
 
 def _new_rules(cloud: Cloud, inputs: Inputs, acl: str) -> None:
-    asked = {"Name": inputs["name"], "Scope": inputs["scope"], "Id": acl}
-    lock = cloud.call("wafv2", "GetWebACL", asked)["LockToken"]
     plain = {key: value for key, value in inputs.items() if key not in ("name", "scope", "tags")}
     request = to_request(input_shape("wafv2", "UpdateWebACL"), plain, inputs["name"])
-    cloud.call("wafv2", "UpdateWebACL", {**request, **asked, "LockToken": lock})
+    cloud.call("wafv2", "UpdateWebACL", {**request, **_locked(cloud, inputs, acl)})
 
 
 def _firewall_log(cloud: Cloud, inputs: Inputs) -> Made:

@@ -204,9 +204,7 @@ RULES: dict[str, Rule] = {
         make=_function,
         update={
             "imageUri": _new_code,
-            **dict.fromkeys(
-                ("timeout", "memorySize", "description", "environment", "role", "vpcConfig"), _new_settings
-            ),
+            **dict.fromkeys(_SETTINGS, _new_settings),
         },
         read=_read_function,
         delete=("DeleteFunction", {"FunctionName": "{id}"}),

@@ -25,9 +25,27 @@ def now() -> str:
 def append(context: Context, actor: str, action: str, **details: Any) -> str:
     """Add one line to the model's log and return its hash.
 
-    Each line contains the hash of the one before it (SHA-256 over canonical JSON), and its own.
+    Each line contains the hash of the one before it (SHA-256 over canonical JSON), and its own. Where others write at
+    the same time, it follows theirs.
     """
-    lines = entries(context)
+    while True:
+        entry = _next(context, entries(context), actor, action, details)
+        # One object per line and a conditional write: two writers can't both write line N.
+        key = f"log/{context.model}/{entry['sequence']:08d}.json"
+        try:
+            context.s3.put_object(
+                Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*"
+            )
+        except context.s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            continue
+        return str(entry["hash"])
+
+
+def _next(
+    context: Context, lines: list[dict[str, Any]], actor: str, action: str, details: dict[str, Any]
+) -> dict[str, Any]:
     entry = {
         "sequence": len(lines),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -39,12 +57,7 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
         "previous": lines[-1]["hash"] if lines else _START,
     }
     entry["hash"] = _hash(entry)
-    # One object per line and a conditional write: two writers can't both write line N.
-    key = f"log/{context.model}/{entry['sequence']:08d}.json"
-    context.s3.put_object(
-        Bucket=context.outputs.buckets["audit"], Key=key, Body=json.dumps(entry).encode(), IfNoneMatch="*"
-    )
-    return str(entry["hash"])
+    return entry
 
 
 def entries(context: Context) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from pipelines.training.projects import Project, project_of
 from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
 from spec.feature_views import View
-from spec.model_folders import is_model, load_contracts, options_of, read_model_file, views_of
+from spec.model_folders import Card, is_model, load_contracts, options_of, read_model_file, views_of
 from spec.names import short_name
 from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read
@@ -45,6 +45,7 @@ class ModelDefinition:
         project: The folder's MLflow project, if it has no experiment.py.
         options: Arguments of the source, by name.
         classes: What people call each class of the label, by the label's value.
+        card: What its card says beside what is measured.
     """
 
     folder: Path
@@ -59,6 +60,17 @@ class ModelDefinition:
     project: Project | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, str] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
+
+    @property
+    def asked_for(self) -> Path:
+        """What people name it by: its folder, or a script that is a model by itself."""
+        return self.folder if self.script.name == "experiment.py" or self.project else self.script
+
+    @property
+    def own_code(self) -> tuple[Path, ...]:
+        """Files beside the script that decide what it trains on."""
+        return (self.folder / f"{self.features}.py",) if self.features else ()
 
     def function(self, address: str) -> Any:
         """A function of the model's own code, by ``file:function``.
@@ -143,6 +155,7 @@ def load_definition(path: Path, name: str = "", options: Mapping[str, str] | Non
         project,
         options_of(file, options or {}, model),
         file.classes,
+        file.card,
     )
 
 

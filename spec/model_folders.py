@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from spec.contracts import Contract
 from spec.errors import UsageError
 from spec.feature_views import View, view_of
 
+REVISIONS = "revisions.json"  # in an image's folder of models: the revision of each
 DEAD_LETTERS = ".dlq"  # suffix of a topic's dead-letter topic
 
 
@@ -36,6 +38,34 @@ class Option(BaseModel):
     pattern: str = ".*"
 
 
+class Risk(StrEnum):
+    """Risk class of a use, as the EU's AI Act (Regulation 2024/1689) divides them; a prohibited use has no model."""
+
+    HIGH = "high"
+    LIMITED = "limited"
+    MINIMAL = "minimal"
+
+
+class Card(BaseModel):
+    """What a model's card says beside what is measured.
+
+    Attributes:
+        intended_use: What it may be used for, and by whom.
+        limits: What it must not be used for, and where it is known to be wrong.
+        owner: Who answers for it.
+        risk: Risk class of its use.
+        slices: Columns by whose values quality is reported, and compared before a version replaces another.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intended_use: str = ""
+    limits: tuple[str, ...] = ()
+    owner: str = ""
+    risk: Risk | None = None
+    slices: tuple[str, ...] = ()
+
+
 class ModelFile(BaseModel):
     """``model.yaml``.
 
@@ -49,6 +79,7 @@ class ModelFile(BaseModel):
         options: Arguments of the source, by name.
         recording: The events are of the past, sent again: "now" is the newest of them, not the platform's clock.
         classes: What people call each class of the label, by the label's value.
+        card: What the model's card says beside what is measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +92,7 @@ class ModelFile(BaseModel):
     options: dict[str, Option] = {}
     recording: bool = False
     classes: dict[Annotated[str, BeforeValidator(str)], str] = {}  # YAML reads 0 as a number
+    card: Card = Card()
 
     def answer(self, prediction: Any) -> str:
         """A predicted class as a person would say it: ``on time (class 0)``."""

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from spec.errors import UsageError
 from spec.objectives import ModelObjectives
 
+LOCAL = "local"  # the stack of one machine, where people are whoever they say they are
+
 
 class _Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +105,7 @@ class Outputs(_Contract):
     alert_topics: dict[str, str]
     budget_name: str
     approvals: tuple[str, ...]
+    signing_keys: dict[str, str]
     untrusted_models: bool
     models: dict[str, ModelObjectives]
 

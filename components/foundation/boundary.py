@@ -4,9 +4,12 @@ says.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_aws as aws
 
+from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement, policy
 
 
@@ -19,6 +22,15 @@ def signing(scope: Scope) -> Statement:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoundaryArgs(Args):
+    """Args:
+    signing_key_arns: Keys that sign versions and approvals, whose own policies say who signs.
+    """
+
+    signing_key_arns: tuple[pulumi.Input[str], ...]
+
+
 class Boundary(Component):
     """One managed policy, set as permission boundary of every such role.
 
@@ -28,7 +40,7 @@ class Boundary(Component):
         arn: ARN of the policy.
     """
 
-    def __init__(self, name: str, scope: Scope, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, scope: Scope, args: BoundaryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         account, region, prefix = scope.account_id, scope.region, scope.name()
 
@@ -38,9 +50,8 @@ class Boundary(Component):
         hive = prefix.replace("-", "_")  # names of Glue databases can't contain dashes
         # By name, since a resource's type in an ARN can't contain a wildcard:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html#arns-paths-wildcards
-        named = tuple(
-            f"{kind}/{prefix}-*" for kind in ("endpoint", "endpoint-config", "feature-group", "model", "pipeline")
-        )
+        kinds = "endpoint endpoint-config feature-group model model-package model-package-group pipeline"
+        named = tuple(f"{kind}/{prefix}-*" for kind in kinds.split())
         # Broad in actions, narrow in resources: those whose names begin with the stack's.
         allowed = (
             Statement(("s3:*",), (f"arn:aws:s3:::{prefix}-*",)),
@@ -83,6 +94,7 @@ class Boundary(Component):
                 ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")
             ),
             signing(scope),
+            Statement(("kms:Sign", "kms:GetPublicKey"), args.signing_key_arns),
             Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
             Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),

@@ -9,7 +9,8 @@ import pulumi
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
-from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
+from components.foundation.roles import make_role, own_service_trust, pod_trust, reviewed_trust, service_trust
+from spec.versions import APPROVERS, REGISTRAR
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
@@ -39,6 +40,9 @@ class IdentityArgs(Args):
     key_arns: KMS key ARN by data class.
     online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
     boundary_arn: Permission boundary of every role.
+    signing_key_arns: Key that registers versions (``registry``), and of each approving role.
+    repository: OWNER/NAME on GitHub, whose reviewed deployments to ``STACK-data-science`` and ``STACK-operations`` can
+        stand for an approval; empty where none can.
     signs_bundles: Whether there are devices, for which the pipeline signs.
     trains_on_lambda: Whether a model is retrained in a function.
     """
@@ -48,6 +52,8 @@ class IdentityArgs(Args):
     key_arns: dict[DataClass, pulumi.Output[str]]
     online_table_arn: str
     boundary_arn: pulumi.Input[str]
+    signing_key_arns: dict[str, pulumi.Output[str]]
+    repository: str = ""
     signs_bundles: bool = False
     trains_on_lambda: bool = False
 
@@ -96,10 +102,23 @@ class Identity(Component):
             ),
         ]
 
-        # Approvers read the model's audit log and add a line; the bucket's lock prevents changes to existing
-        # lines.
+        # Approvers read the model's versions and its audit log, sign, and add a line; the bucket's lock prevents
+        # changes to existing lines.
         log = args.bucket_arns[Zone.AUDIT]
+        versions = tuple(f"{args.bucket_arns[Zone.MODELS]}/{folder}/*" for folder in ("registry", "approvals"))
+        signers = tuple(args.signing_key_arns.values())
+        packages = tuple(
+            f"arn:aws:sagemaker:{region}:{account}:{kind}/{scope.name()}-*"
+            for kind in ("model-package-group", "model-package")
+        )
         approve = [
+            Statement(("s3:GetObject",), versions),
+            # Without a prefix: only then does S3 say that an object doesn't exist, instead of refusing to read it.
+            Statement(("s3:ListBucket",), (args.bucket_arns[Zone.MODELS],)),
+            Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
+            Statement(("kms:GetPublicKey",), signers),
+            # A copy of the decision, for whoever looks there; it is not what is obeyed.
+            Statement(("sagemaker:ListModelPackages", "sagemaker:UpdateModelPackage"), packages),
             Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
             Statement(("s3:ListBucket",), (log,), conditions={"StringLike": {"s3:prefix": "log/*"}}),
             Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.AUDIT]],)),
@@ -107,6 +126,7 @@ class Identity(Component):
         people = {
             "data-scientist": [
                 *approve,
+                *self._sign("data-science"),
                 *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
                 Statement(
@@ -121,6 +141,7 @@ class Identity(Component):
             ],
             "operations": [
                 *approve,
+                *self._sign("operations"),
                 # An update is authorised on the endpoint and on its new configuration.
                 Statement(
                     (
@@ -195,6 +216,18 @@ class Identity(Component):
             *kafka,
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
+            Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR],)),
+            Statement(("kms:GetPublicKey",), signers),
+            Statement(
+                (
+                    "sagemaker:CreateModelPackageGroup",
+                    "sagemaker:CreateModelPackage",
+                    "sagemaker:ListModelPackages",
+                    "sagemaker:UpdateModelPackage",
+                    "sagemaker:AddTags",
+                ),
+                packages,
+            ),
             *pull_image,
             metrics,
         ]
@@ -295,9 +328,20 @@ class Identity(Component):
         human = Statement(
             ("sts:AssumeRole",),
             principals={"AWS": f"arn:aws:iam::{account}:root"},
-            conditions={"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+            conditions={
+                "Bool": {"aws:MultiFactorAuthPresent": "true"},
+                # A session is named after its user, so that nobody can sign as somebody else.
+                # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_rolesessionname
+                "StringEquals": {"sts:RoleSessionName": "${aws:username}"},
+            },
         )
-        roles = {role: (human, statements) for role, statements in people.items()}
+        roles: dict[str, tuple[Statement | list[Statement], list[Statement]]] = {
+            role: (human, statements) for role, statements in people.items()
+        }
+        if args.repository:  # a reviewed deployment can stand for an approval
+            for signer, role in APPROVERS.items():
+                reviewed = reviewed_trust(account, args.repository, f"{scope.stack}-{signer}")
+                roles[role] = ([human, reviewed], people[role])
         by_name = own_service_trust("lambda.amazonaws.com")
         roles |= {
             role: (by_name if service.startswith("lambda.") else service_trust(account, service), statements)
@@ -323,6 +367,15 @@ class Identity(Component):
             Statement(_READ + (_WRITE if write else ()), (f"{bucket_arn}/*",)),
             Statement(("s3:ListBucket",), (bucket_arn,)),
             Statement(_USE_KEY if write else ("kms:Decrypt",), (self._args.key_arns[data_class],)),
+        ]
+
+    def _sign(self, role: str) -> list[Statement]:
+        """Decide about versions in a role: sign with its key, and store what was signed."""
+        models = self._args.bucket_arns[Zone.MODELS]
+        return [
+            Statement(("kms:Sign",), (self._args.signing_key_arns[role],)),
+            Statement(("s3:PutObject",), (f"{models}/approvals/{role}/*",)),
+            Statement(("kms:GenerateDataKey",), (self._args.key_arns[DATA_CLASS[Zone.MODELS]],)),
         ]
 
     def _grants(self, *classes: DataClass) -> Statement:

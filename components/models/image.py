@@ -5,7 +5,7 @@ Docker.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
@@ -46,6 +46,7 @@ _BUILDSPEC = {
 class ImageArgs(Args):
     """Args:
     files: Sources of the image: path on this machine, by path in the build's folder.
+    texts: Sources that are on no disk: their text, by path in the build's folder.
     dockerfile: One of them.
     tag: Identifies the files' content; other content needs another tag, since tags can't be moved.
     bucket, bucket_arn: Where the files are put for the build.
@@ -62,6 +63,7 @@ class ImageArgs(Args):
     bucket_key_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     log_retention_days: LogRetention
+    texts: dict[str, str] = field(default_factory=dict)
     runs_in_functions: bool = False
 
 
@@ -112,12 +114,15 @@ class Image(Component):
                 sid="Functions",
             )
             aws.ecr.RepositoryPolicy(name, repository=repository.name, policy=policy(pull), opts=self.child())
+        sources: dict[str, pulumi.Asset | pulumi.Archive] = {}
+        sources |= {path: pulumi.FileAsset(file) for path, file in sorted(args.files.items())}
+        sources |= {path: pulumi.StringAsset(text) for path, text in sorted(args.texts.items())}
         source_key = f"platform/source/{args.tag}.zip"
         source = aws.s3.BucketObjectv2(
             f"{name}-source",
             bucket=args.bucket,
             key=source_key,
-            source=pulumi.AssetArchive({path: pulumi.FileAsset(file) for path, file in sorted(args.files.items())}),
+            source=pulumi.AssetArchive(sources),
             kms_key_id=args.bucket_key_arn,
             opts=self.child(),
         )

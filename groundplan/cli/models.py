@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from groundplan.cli.options import AsJson, ModelArgument, NameOption, OnlyModelArgument, Stack, model_path
+from groundplan.cli.options import (
+    AsJson,
+    ModelArgument,
+    NameOption,
+    OnlyModelArgument,
+    OutputsOption,
+    Stack,
+    model_path,
+)
 from groundplan.cli.progress import progress
 
 PANEL = "Models"
@@ -141,21 +149,94 @@ def monitor(
     raise typer.Exit(1 if "ALARM" in found["alarms"].values() else 0)
 
 
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version in the registry, such as v1.1.0.")]
+RoleOption = Annotated[str, typer.Option("--role", metavar="ROLE", help="data-science or operations.")]
+IdentityOption = Annotated[
+    str,
+    typer.Option(
+        "--identity",
+        metavar="ADDRESS",
+        help="Your e-mail address, on one machine; on AWS you are whom your session is named after.",
+    ),
+]
+ReviewOption = Annotated[
+    str,
+    typer.Option(
+        "--review",
+        metavar="ENVIRONMENT",
+        help="In a CI job: whoever has approved its deployment to this environment of GitHub or GitLab decides.",
+    ),
+]
+
+
 @commands.command(rich_help_panel=PANEL)
 def approve(
     model: ModelArgument,
-    version: Annotated[str, typer.Argument(help="Version in the registry, for example v1.1.0.")],
-    role: Annotated[str, typer.Option(help="data-science or operations.")],
-    identity: Annotated[str, typer.Option(help="Your e-mail address.")],
+    version: VersionArgument,
+    role: RoleOption,
+    identity: IdentityOption = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the approval.")] = "",
+    review: ReviewOption = "",
+    outputs: OutputsOption = "",
     name: NameOption = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Record one approval of a version: in the registry and in the audit log."""
-    from groundplan.local.experiments import run_approve
+    """Approve a version in one role: signed, bound to what was registered, and on record.
+
+    The author of a version can't approve it, and nobody can in both roles. An approval is void as soon as the version's
+    artifact or record changes.
+    """
+    _decide(model, version, role, identity, reason, review, outputs, name, as_json=as_json, approved=True)
+
+
+@commands.command(rich_help_panel=PANEL)
+def reject(
+    model: ModelArgument,
+    version: VersionArgument,
+    role: RoleOption,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What must change.")],
+    identity: IdentityOption = "",
+    outputs: OutputsOption = "",
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Reject a version in one role, with the reason; it can't be deployed until the role approves it."""
+    _decide(model, version, role, identity, reason, "", outputs, name, as_json=as_json, approved=False)
+
+
+def _decide(
+    model: str,
+    version: str,
+    role: str,
+    identity: str,
+    reason: str,
+    review: str,
+    outputs: str,
+    name: str,
+    *,
+    as_json: bool,
+    approved: bool,
+) -> None:
+    from groundplan.local.experiments import run_decision
     from groundplan.local.home import find_home
 
     home = find_home()
-    run_approve(home, model_path(home.root, model), version, role, identity, name)
-    print(f"{identity} approved {version} for {role}")
+    decided = run_decision(
+        home,
+        model_path(home.root, model),
+        version,
+        role,
+        approved=approved,
+        identity=identity,
+        reason=reason,
+        review=review,
+        name=name,
+        outputs=outputs,
+    )
+    if as_json:
+        print(decided.model_dump_json(indent=1))
+    else:
+        print(f"{decided.by} {'approved' if approved else 'rejected'} {version} for {role}")
 
 
 @commands.command(rich_help_panel=PANEL)
@@ -175,7 +256,13 @@ def audit(
         return
     for entry in found:
         print(
-            f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', '')} "
-            f" {entry['hash'][:12]}"
+            f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', ''):<8}"
+            f" {entry['hash'][:12]}  {_said(entry['details'])}".rstrip()
         )
     print(f"{len(found)} lines, the hash chain is intact")
+
+
+def _said(details: dict[str, Any]) -> str:
+    """Why something was done or refused, as far as the entry says."""
+    why = details.get("reason") or details.get("why") or details.get("verdict") or ""
+    return ": ".join(part for part in (str(details.get("role", "")), str(why)) if part)

@@ -20,6 +20,7 @@ from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 from spec.steps import Step, steps_for
+from spec.versions import Decision
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
 
@@ -96,20 +97,49 @@ def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
     return found
 
 
-def run_approve(home: Home, path: Path, version: str, role: str, identity: str, name: str = "") -> None:
-    """Record one approval."""
-    from pipelines.steps.signoff import approve
+def run_decision(
+    home: Home,
+    path: Path,
+    version: str,
+    role: str,
+    *,
+    approved: bool,
+    identity: str = "",
+    reason: str = "",
+    review: str = "",
+    name: str = "",
+    outputs: str = "",
+) -> Decision:
+    """Approve or reject a version.
 
-    with inside(home, "person.approve") as state:
-        import mlflow
+    Args:
+        identity: The person's e-mail address, on one machine.
+        review: Name of the deployment environment in which people have reviewed this CI job, instead of a person at a
+            terminal.
+    """
+    from pipelines.registry.decisions import decide, person_who_asks
+    from pipelines.registry.mirror import REJECTED, Mirror
+    from pipelines.registry.reviews import reviewer
+    from spec.versions import check_version
 
-        approve(_context(home, path, name), mlflow.MlflowClient(state.services["mlflow"].url), version, role, identity)
+    variables = dict(os.environ)
+    version = check_version(version)
+    with on_stack(home, path, outputs, f"person.approve-{role}", name) as context:
+        if review:
+            person, comment = reviewer(review, variables)
+            reason = reason or comment
+        else:
+            person = person_who_asks(context, identity)
+        decided = decide(context, version, role, person, approved=approved, reason=reason)
+        if not approved:
+            Mirror(context).decided(version, REJECTED, f"{role}: {person.name} ({decided.reason})")
+        return decided
 
 
 def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:
     """Forget one person; returns the evidence."""
+    from pipelines.registry.decisions import check_identity
     from pipelines.steps.forget import forget
-    from pipelines.steps.signoff import check_identity
 
     check_identity(identity)
     if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -151,7 +181,7 @@ def run_decide(
 ) -> dict[str, Any]:
     """Release or discard what waits in a topic's quarantine; returns the result."""
     from pipelines.data import quarantine
-    from pipelines.steps.signoff import check_identity
+    from pipelines.registry.decisions import check_identity
 
     check_identity(identity)
     with on_stack(home, path, outputs, "person.decide") as context:

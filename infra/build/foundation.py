@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.foundation.boundary import Boundary
+from components.foundation.boundary import Boundary, BoundaryArgs
 from components.foundation.keys import Keys, KeysArgs
 from components.foundation.network import Network, NetworkArgs
+from components.foundation.signing import SigningKeys, SigningKeysArgs
 from components.models.mlflow_server import PORT
 from components.operations.recovery import REPLICATED, StandbyKeys
 from infra.build.given import VPC_CIDR, Given
+from spec.versions import APPROVERS, REGISTRAR
 from spec.zones import DATA_CLASS, DataClass
 
 
@@ -22,10 +24,12 @@ class Foundation:
     Attributes:
         keys: ARN of the KMS key of each class of data.
         standby_keys: Their replicas in the standby region; empty where there is none.
+        signing_keys: ARN of the key that registers versions, and of each approving role's.
     """
 
     keys: dict[DataClass, pulumi.Output[str]]
     standby_keys: dict[DataClass, pulumi.Output[str]]
+    signing_keys: dict[str, pulumi.Output[str]]
     network: Network
     boundary: Boundary
 
@@ -36,6 +40,9 @@ def build_foundation(given: Given) -> Foundation:
     standby = plan.recovery.standby_region
     replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
     keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated)).arns
+    signing_keys = SigningKeys(
+        "signing", scope, SigningKeysArgs(signers=_signers(given), deletion_days=plan.key_deletion_days)
+    ).arns
     network = Network(
         "network",
         scope,
@@ -56,6 +63,14 @@ def build_foundation(given: Given) -> Foundation:
             if standby
             else {}
         ),
+        signing_keys=signing_keys,
         network=network,
-        boundary=Boundary("boundary", scope),
+        boundary=Boundary("boundary", scope, BoundaryArgs(signing_key_arns=tuple(signing_keys.values()))),
     )
+
+
+def _signers(given: Given) -> dict[str, tuple[str, ...]]:
+    """Roles that may sign, by what they sign as."""
+    trainer = ("trainer",) if given.trains_on_lambda else ()
+    approvers = {role: (APPROVERS[role],) for role in given.plan.approvals}
+    return {REGISTRAR: ("pipeline", "cluster-pipeline", *trainer), **approvers}

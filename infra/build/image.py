@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from spec.errors import UsageError
+from spec.model_folders import REVISIONS
 from spec.names import HOME
+from spec.revisions import revision_of
 
 DOCKERFILE = "pipelines/Dockerfile"
 FOLDER = "/opt/groundplan"  # the project's folder in the image
@@ -44,9 +47,23 @@ def image_files(root: Path) -> dict[str, str]:
     return found
 
 
-def image_tag(files: dict[str, str]) -> str:
-    """A name for the files' content, so that the same project gives the same image, wherever it is built."""
+def image_revisions(root: Path) -> dict[str, str]:
+    """Text of the one file that is made for the build, by its path: the revision of each model, since an image has no
+    repository.
+    """
+    found = {folder.name: revision_of(folder) for folder in sorted((root / _MODELS).glob("*/"))}
+    return {f"{_MODELS}/{REVISIONS}": json.dumps(found, indent=1, sort_keys=True)}
+
+
+def image_tag(files: dict[str, str], texts: dict[str, str] | None = None) -> str:
+    """A name for the files' content, so that the same project gives the same image, wherever it is built.
+
+    Args:
+        texts: Files that are made for the build, by their paths.
+    """
+    contents = {name: Path(file).read_bytes() for name, file in files.items()}
+    contents |= {name: text.encode() for name, text in (texts or {}).items()}
     digest = hashlib.sha256()
-    for name, file in sorted(files.items()):
-        digest.update(f"{name}\0{hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode())
+    for name, content in sorted(contents.items()):
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()[:_TAG_LENGTH]

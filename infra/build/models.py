@@ -14,7 +14,7 @@ from components.operations.monitoring import ModelAlarms, Monitoring, Monitoring
 from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import ON_SAGEMAKER, Given
-from infra.build.image import DOCKERFILE, image_files, image_tag
+from infra.build.image import DOCKERFILE, image_files, image_revisions, image_tag
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 
@@ -38,14 +38,15 @@ class Models:
 def build_models(given: Given, base: Foundation, data: Data) -> Models:
     """The image, the alarms, and how each model is served where that is not the cluster."""
     scope, plan, wanted = given.scope, given.plan, given.wanted
-    files = image_files(given.root)
+    files, texts = image_files(given.root), image_revisions(given.root)
     image = Image(
         "image",
         scope,
         ImageArgs(
             files=files,
+            texts=texts,
             dockerfile=DOCKERFILE,
-            tag=image_tag(files),
+            tag=image_tag(files, texts),
             bucket=data.lake.buckets[Zone.CURATED],
             bucket_arn=data.lake.arns[Zone.CURATED],
             bucket_key_arn=base.keys[DATA_CLASS[Zone.CURATED]],

@@ -71,6 +71,7 @@ def outputs(
         "alert_topics": dict(models.monitoring.topic_arns),
         "budget_name": cost.budget_name,
         "approvals": list(plan.approvals),
+        "signing_keys": base.signing_keys,
         "untrusted_models": wanted.untrusted_models,
         "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},
     }

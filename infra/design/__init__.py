@@ -21,10 +21,11 @@ from infra.design.layers.streaming import StreamingDesign
 from infra.design.price_book import PriceBook
 from spec.errors import UsageError
 from spec.objectives import Objectives, OfficeHours
+from spec.versions import APPROVERS
 
 # What office hours can switch off: decisions of these layers, less what costs the same day and night.
 SWITCHED_OFF = ("cluster", "cluster: CPU pool", "tracking")
-APPROVALS = ("data-science", "operations")
+APPROVALS = tuple(APPROVERS)
 
 
 @dataclass(frozen=True)

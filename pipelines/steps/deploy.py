@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.audit_chain import append
 from pipelines.context import GRAPH_ONLY, Context, main
-from pipelines.serving.models.bundle import description, files_of, load, package
+from pipelines.registry.decisions import agreed
+from pipelines.registry.versions import ARTIFACT, Registry, Stored
+from pipelines.serving.models.bundle import description, files_of, load, package, unpack
 from pipelines.steps import canary
 from pipelines.steps.canary import Loss, Observed
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
@@ -33,9 +35,10 @@ def deploy(context: Context) -> dict[str, Any]:
             returns the reason.
     """
     mlflow = use_mlflow()
-    approvals = context.result("signoff").get("approvals", {})  # no approval, no deployment
     experiment, registered = context.result("experiment"), context.result("register")
     version = registered["version"]
+    stored, decided = agreed(context, version)  # no approval, no deployment
+    approvals = {role: decision.by for role, decision in decided.items()}
     endpoint = EndpointClient(context)
     with TemporaryDirectory() as folder:
         path = Path(
@@ -43,12 +46,15 @@ def deploy(context: Context) -> dict[str, Any]:
                 run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
             )
         )
+        _put_candidate(path / "candidate", stored)
         if endpoint.settings.topology != "realtime":
             outcome = _publish(context, endpoint, path, version, experiment, approvals)
             mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
             return outcome
         check_topology(endpoint.settings.topology, path / "candidate", context.model)
-        candidate = endpoint.create_model(path / "candidate", version, approvals)
+        candidate = endpoint.create_model(
+            f"{stored.place}{ARTIFACT}", description(path / "candidate"), version, approvals
+        )
         files, baseline = files_of(path / "candidate", version), load(path / "baseline")
         assert baseline is not None
         serving_now = endpoint.champion()
@@ -121,6 +127,13 @@ def deploy(context: Context) -> dict[str, Any]:
     return {**outcome, "outcome": "promoted"}
 
 
+def _put_candidate(folder: Path, stored: Stored) -> None:
+    """Replace the run's copy of the model by the artifact that was registered and approved."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    unpack(stored.artifact, folder)
+
+
 def _judged_on(experiment: dict[str, Any]) -> str:
     # Out-of-fold rows are the training rows: a champion trained on other data would be judged more harshly than the
     # challenger.
@@ -137,7 +150,7 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
         known = mlflow.MlflowClient().get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:  # it was deployed past the registry
         return None
-    if set(json.loads(known.tags.get("columns", "[]"))) <= set(holdout.features.columns):
+    if set(Registry(context).record(known.tags["version"]).interface.inputs) <= set(holdout.features.columns):
         return None
     names = ("holdout.parquet", "holdout-answers.parquet")
     files = [
@@ -226,7 +239,11 @@ def _publish(
     files = files_of(path / "candidate", version)
     if endpoint.settings.topology == "serverless":
         endpoint.point(
-            {CHAMPION: endpoint.create_model(path / "candidate", version, approvals)},
+            {
+                CHAMPION: endpoint.create_model(
+                    Registry(context).address(version, ARTIFACT), description(path / "candidate"), version, approvals
+                )
+            },
             {CHAMPION: 1.0},
             label=f"publish-{version}",
         )

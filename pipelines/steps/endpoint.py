@@ -9,11 +9,9 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
-from pipelines.serving.models.bundle import description, files_of, package
 from spec.errors import GroundplanError
 from spec.names import short_name
 from spec.outputs import EndpointOutputs
@@ -62,21 +60,18 @@ class EndpointClient:
             canary_percent=5,
         )
 
-    def create_model(self, folder: Path, version: str, approvals: dict[str, str] | None = None) -> str:
-        """Package a folder as ``model.tar.gz``, store it in the models zone and create a SageMaker model from it;
-        returns its name.
+    def create_model(
+        self, address: str, described: dict[str, Any], version: str, approvals: dict[str, str] | None = None
+    ) -> str:
+        """Create a SageMaker model from a version's artifact; returns its name.
 
         Args:
+            address: Of its ``model.tar.gz``, as it was registered.
+            described: Its ``model.json``.
             approvals: Who has signed the version off, by role; they become tags of the model, for auditors of the
                 account.
         """
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
-        address = self.context.put(
-            "models",
-            f"{self.context.model}/{name}/model.tar.gz",
-            package(files_of(folder, version)),
-            "application/gzip",
-        )
         environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
         if self.settings.topology == "serverless":
             # SageMaker captures only requests to real-time endpoints; here the container does it, immediately, since it
@@ -85,7 +80,6 @@ class EndpointClient:
                 f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             )
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
-        described = description(folder)
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
         if alone and self.context.outputs.stack != "local":
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"

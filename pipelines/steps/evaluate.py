@@ -12,6 +12,7 @@ from pipelines.serving.models.engines import class_names
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, load_labelled
 from pipelines.training.metrics import answers, score, scores_of
+from pipelines.training.slices import large_enough, slices_of
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
@@ -81,6 +82,7 @@ def evaluate(context: Context) -> dict[str, Any]:
             "monthly_usd": monthly_usd,
             "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
         },
+        "slices": by_slice(candidate, holdout, context.definition.card.slices),
         "against": against(
             {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
             base,
@@ -130,6 +132,17 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
             lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
     low, high = np.quantile(lifts, [0.025, 0.975])
     return float(low), float(high)
+
+
+def by_slice(candidate: Model, rows: Labelled, declared: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The candidate's metrics on each slice of the rows that is large enough to say something."""
+    labels, predicted, ranks = answers(candidate, rows)
+    found = []
+    for column, value, places in large_enough(slices_of(rows.features, declared)):
+        parts = [part[places] if part is not None else None for part in (labels, predicted, ranks)]
+        metrics = scores_of(candidate.task, candidate.classes, *parts)
+        found.append({"column": column, "value": value, "rows": len(places), "metrics": metrics})
+    return found
 
 
 def against(scores: dict[str, float], base: dict[str, float], low: float, rows: int, how: str) -> list[str]:

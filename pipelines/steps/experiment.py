@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipelines.context import GRAPH_ONLY, Context, main
+from pipelines.context import GRAPH_ONLY, Context, ModelDefinition, main
 from pipelines.serving.models.engines import by_row
 from pipelines.tracking import use_mlflow
 from pipelines.training.choice import choose, task_of
+from pipelines.training.code import code_digest, code_version
 from pipelines.training.labelled import Labelled, as_columns, by_target, each_row
 from pipelines.training.model_name import check_owner, claim
 from pipelines.training.recorder import Logged, Recorder, as_frame
@@ -115,6 +115,7 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
         "groundplan.training_digest": digest,
         "groundplan.dataset_digest": dataset.get("digest", digest),
         "groundplan.dataset": dataset.get("dataset", "the script's own"),
+        "groundplan.data_source": data_source(context.definition),
         "groundplan.task": described["task"],
     }
     claim(context)
@@ -139,7 +140,9 @@ def _tags(context: Context, seconds: float) -> dict[str, str]:
         "groundplan.model": context.model,
         "groundplan.pipeline_run": context.run,
         "groundplan.code_version": code["commit"],
+        "groundplan.author": code["author"],
         "groundplan.script_sha256": code["sha256"],
+        "groundplan.code_digest": code_digest(context.definition.script, context.definition.own_code),
         "groundplan.environment": json.dumps(environment()),
         "groundplan.duration_s": str(seconds),
     }
@@ -434,22 +437,14 @@ def _record_run(run_id: str, context: Context, training: Labelled, tags: dict[st
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
-def code_version(script: Path) -> dict[str, str]:
-    """The script's commit (with ``-dirty`` if it was changed since), and its SHA-256."""
-    sha = hashlib.sha256(script.read_bytes()).hexdigest()
-
-    def git(*arguments: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=script.parent, capture_output=True, text=True, timeout=10, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    dirty = bool(git("status", "--porcelain", "--", script.name))
-    return {"commit": commit + ("-dirty" if dirty else "") if commit else "not committed", "sha256": sha}
+def data_source(definition: ModelDefinition) -> str:
+    """SHA-256 of what the data is by contract: other rows of the same tables change nothing in it."""
+    told = {
+        "contracts": {each.id: str(each.version) for each in definition.contracts},
+        "views": [view.model_dump(mode="json") for view in definition.views],
+        "target": definition.target,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, str]:

@@ -1,85 +1,211 @@
-"""Step: the candidate becomes a version in the MLflow registry, with everything known about it."""
+"""Step: the candidate becomes a version, with everything known about it: signed in the models zone, and copied to the
+registries of MLflow and SageMaker.
+"""
 
 from __future__ import annotations
 
 import json
-import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append
+from pipelines.audit_chain import append, now
 from pipelines.context import Context, main
+from pipelines.registry.card import page
+from pipelines.registry.mirror import Mirror
+from pipelines.registry.signing import sha256
+from pipelines.registry.versions import CARD, RECORD, Registry, TakenError, interface_of, next_version
+from pipelines.serving.models.bundle import description, files_of, package
 from pipelines.tracking import use_mlflow
+from spec.errors import GroundplanError
+from spec.versions import Dataset, Kpi, Slice, VersionRecord, numbers
+
+_ATTEMPTS = 20  # of numbers that another registration took first
 
 
 def register(context: Context) -> dict[str, Any]:
-    """Register the run's model under the next semantic version.
+    """Register the run's model under the next semantic version; the same run again completes what was interrupted.
 
-    The major number rises when the inputs change, the minor one when data or parameters do, the patch number otherwise.
+    Raises:
+        GroundplanError: The evaluation has left no metrics, or others register without a pause.
     """
     mlflow = use_mlflow()
-    client = mlflow.MlflowClient()
     experiment, evaluation = context.result("experiment"), context.result("evaluate")
-    run = client.get_run(experiment["run_id"])
-    try:
-        client.create_registered_model(context.model, description=f"Model {context.model} of {context.outputs.project}")
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    identity = {
-        "columns": json.dumps(experiment["columns"]),
-        "dataset_digest": experiment["dataset_digest"],
-        "training_digest": experiment["training_digest"],
-        "params": json.dumps(run.data.params, sort_keys=True),
-    }
-    version = next_version(
-        [dict(found.tags) for found in client.search_model_versions(f"name='{context.model}'")], identity
-    )
-    tags = {
-        "version": version,
-        **identity,
-        "metrics": json.dumps(evaluation["metrics"]),
-        "kpi_monthly_usd": f"{evaluation['kpi']['monthly_usd']:.2f}",
-        "compression": json.dumps(experiment.get("compression")),
-        "code_version": experiment["code_version"],
-        "pipeline_run": context.run,
-    }
-    made = mlflow.register_model(experiment["model_uri"], context.model, tags=tags)
-    client.update_model_version(context.model, made.version, description=f"{version}: run {experiment['run_id']}")
-    # MLflow allows no dots in an alias: models:/NAME@v1-0-0
-    client.set_registered_model_alias(context.model, version.replace(".", "-"), made.version)
+    if not evaluation.get("metrics") or "kpi" not in evaluation:
+        raise GroundplanError(
+            f"the run {experiment['run_id']} of {context.model} has no metrics, so it can't be registered",
+            where="register",
+            fix="run the evaluation again",
+        )
+    run = mlflow.MlflowClient().get_run(experiment["run_id"])
     signature = mlflow.models.get_model_info(experiment["model_uri"]).signature
+    known = {
+        "parameters": dict(run.data.params),
+        "signature": signature.to_dict() if signature else None,
+        "experiment": experiment,
+        "evaluation": evaluation,
+    }
+    with TemporaryDirectory() as folder:
+        candidate = Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=experiment["run_id"], artifact_path="groundplan/candidate", dst_path=folder
+            )
+        )
+        record = add_version(context, candidate, known)
+    return {**publish(context, mlflow, record, experiment["model_uri"]), "signature": known["signature"]}
+
+
+def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> VersionRecord:
+    """Give the model in a folder the next number that is free, and store it.
+
+    Args:
+        known: ``parameters``, ``signature``, and the results of the steps ``experiment`` and ``evaluate``.
+    """
+    registry, client = Registry(context), use_mlflow().MlflowClient()
+    run_id = known["experiment"]["run_id"]
+    for _ in range(_ATTEMPTS):
+        stored = registry.versions()
+        latest = registry.record(stored[-1]) if stored else None
+        if latest is not None and latest.lineage.get("run_id") == run_id:
+            registry.add(latest, package(files_of(candidate, latest.version)))  # it was interrupted
+            return latest
+        elsewhere = [found.tags.get("version", "") for found in client.search_model_versions(f"name='{context.model}'")]
+        interface, recipe = interface_of(description(candidate)), _recipe(known)
+        version, change = next_version(latest, interface, recipe, [*stored, *filter(numbers, elsewhere)])
+        files = files_of(candidate, version)
+        artifact = package(files)
+        record = VersionRecord(
+            model=context.model,
+            version=version,
+            change=change,
+            registered_at=now(),
+            interface=interface,
+            recipe=recipe,
+            files={name: sha256(content) for name, content in files.items()},
+            artifact=sha256(artifact),
+            lineage={
+                "pipeline_run": context.run,
+                "run_id": run_id,
+                "contracts": {each.id: each.version for each in context.definition.contracts},
+                "views": [view.name for view in context.definition.views],
+                "previous": latest.version if latest else "",
+            },
+            card=context.definition.card,
+            **_told(known),
+        )
+        try:
+            registry.add(record, artifact)
+        except TakenError:
+            continue
+        return record
+    raise GroundplanError(f"{_ATTEMPTS} versions of {context.model} were taken by others meanwhile", where="register")
+
+
+def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -> dict[str, Any]:
+    """Write a stored version's card, copy it to both registries, and log it.
+
+    Args:
+        source: MLflow's address of the model.
+    """
+    registry = Registry(context)
+    card = page(record)
+    registry.put_file(record.version, CARD, card.encode())
+    context.reports.mkdir(parents=True, exist_ok=True)
+    shown = context.reports / f"{context.model}-{record.version}-card.html"
+    shown.write_text(card, encoding="utf-8")
+    number = _in_mlflow(mlflow.MlflowClient(), mlflow, context, record, source)
+    package_arn = Mirror(context).add(record, registry.address(record.version))
     append(
         context,
         "pipeline",
         "register",
-        version=version,
-        run_id=experiment["run_id"],
-        dataset_digest=identity["dataset_digest"],
-        metrics=evaluation["metrics"],
+        version=record.version,
+        change=record.change,
+        run_id=record.lineage["run_id"],
+        dataset_digest=record.dataset.digest,
+        artifact=record.artifact,
+        metrics=record.metrics,
     )
     return {
-        "version": version,
-        "registry_version": made.version,
-        "signature": signature.to_dict() if signature else None,
-        **identity,
+        "version": record.version,
+        "change": record.change,
+        "registry_version": number,
+        "artifact": record.artifact,
+        "author": record.author,
+        "record": registry.address(record.version, RECORD),
+        "card": str(shown),
+        "model_package": package_arn,
     }
 
 
-def next_version(known: list[dict[str, str]], identity: dict[str, str]) -> str:
-    """The semantic version that follows the tags of the known versions."""
-    numbered = [
-        (tuple(map(int, match.groups())), tags)
-        for tags in known
-        if (match := re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", tags.get("version", "")))
-    ]
-    if not numbered:
-        return "v1.0.0"
-    (major, minor, patch), latest = max(numbered, key=lambda item: item[0])
-    if latest.get("columns") != identity["columns"]:
-        return f"v{major + 1}.0.0"
-    if any(latest.get(key) != identity[key] for key in ("dataset_digest", "training_digest", "params")):
-        return f"v{major}.{minor + 1}.0"
-    return f"v{major}.{minor}.{patch + 1}"
+def _in_mlflow(client: Any, mlflow: Any, context: Context, record: VersionRecord, source: str) -> str:
+    """The version in MLflow's registry; returns its number there."""
+    from mlflow.exceptions import MlflowException
+
+    alias = record.version.replace(".", "-")  # MLflow allows no dots: models:/NAME@v1-0-0
+    try:
+        client.create_registered_model(context.model, description=f"Model {context.model} of {context.outputs.project}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    else:
+        return _new_in_mlflow(client, mlflow, record, source, alias)
+    try:
+        found = client.get_model_version_by_alias(context.model, alias)
+    except MlflowException:
+        return _new_in_mlflow(client, mlflow, record, source, alias)
+    return str(found.version)
+
+
+def _new_in_mlflow(client: Any, mlflow: Any, record: VersionRecord, source: str, alias: str) -> str:
+    run_id = record.lineage["run_id"]
+    tags = {
+        "version": record.version,
+        "change": record.change,
+        "author": record.author,
+        "artifact_sha256": record.artifact,
+        "dataset_digest": record.dataset.digest,
+        "training_digest": record.dataset.training_digest,
+        "metrics": json.dumps(record.metrics),
+        "kpi_monthly_usd": f"{record.kpi.monthly_usd:.2f}",
+        "code_version": record.code["commit"],
+        "pipeline_run": record.lineage["pipeline_run"],
+    }
+    made = mlflow.register_model(source, record.model, tags=tags)
+    client.update_model_version(record.model, made.version, description=f"{record.version}: run {run_id}")
+    client.set_registered_model_alias(record.model, alias, made.version)
+    return str(made.version)
+
+
+def _recipe(known: dict[str, Any]) -> dict[str, str]:
+    experiment = known["experiment"]
+    return {
+        "code": experiment["code_digest"],
+        "parameters": sha256(json.dumps(known["parameters"], sort_keys=True).encode()),
+        "data": experiment["data_source"],
+    }
+
+
+def _told(known: dict[str, Any]) -> dict[str, Any]:
+    experiment, evaluation = known["experiment"], known["evaluation"]
+    return {
+        "author": experiment["author"],
+        "dataset": Dataset(
+            place=experiment["dataset"],
+            digest=experiment["dataset_digest"],
+            training_digest=experiment["training_digest"],
+            rows=experiment["rows"],
+        ),
+        "parameters": known["parameters"],
+        "metrics": evaluation["metrics"],
+        "baseline": evaluation["baseline"],
+        "kpi": Kpi.model_validate(evaluation["kpi"]),
+        "slices": tuple(Slice.model_validate(each) for each in evaluation.get("slices", ())),
+        "evaluated_on": evaluation["how"],
+        "code": {"commit": experiment["code_version"], "script_sha256": experiment["script_sha256"]},
+        "environment": json.loads(experiment["environment"]),
+        "signature": known["signature"],
+    }
 
 
 if __name__ == "__main__":

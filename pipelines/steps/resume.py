@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.context import Context, load_definition
+from pipelines.registry.decisions import agreed
 from pipelines.steps.deploy import deploy
 from pipelines.steps.monitor import monitor
 from pipelines.steps.signoff import signoff
@@ -20,18 +21,22 @@ from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 
 
-def waiting_run(client: Any, model: str, approvals: tuple[str, ...]) -> str:
+def waiting_run(client: Any, context: Context) -> str:
     """The pipeline run of the newest version with every approval; empty if that one (or a newer one) serves, or none
     is approved.
     """
     found = sorted(
-        client.search_model_versions(f"name='{model}'"), key=lambda version: int(version.version), reverse=True
+        client.search_model_versions(f"name='{context.model}'"), key=lambda version: int(version.version), reverse=True
     )
     for version in found:
         # Aliases are not in a search's answer.
-        if "champion" in client.get_model_version(model, version.version).aliases:
+        if "champion" in client.get_model_version(context.model, version.version).aliases:
             return ""
-        if all(f"approval.{role}" in version.tags for role in approvals):
+        try:
+            agreed(context, version.tags.get("version", ""))
+        except GroundplanError:
+            continue
+        else:
             return str(version.tags["pipeline_run"])
     return ""
 
@@ -66,11 +71,12 @@ def main() -> None:
                 "no platform outputs given", where="--outputs", fix="pass --outputs, or set GROUNDPLAN_OUTPUTS"
             )
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
-        run = waiting_run(use_mlflow().MlflowClient(), definition.model, outputs.approvals)
+        reports = Path(arguments.reports)
+        run = waiting_run(use_mlflow().MlflowClient(), Context(outputs, definition, "", reports))
         if not run:
             print(f"no approved version of {definition.model} is waiting")
             return
-        outcome = resume(Context(outputs, definition, run, Path(arguments.reports)))
+        outcome = resume(Context(outputs, definition, run, reports))
         print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)

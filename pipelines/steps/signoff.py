@@ -2,106 +2,68 @@
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from pipelines.audit_chain import append
+import boto3
+
 from pipelines.context import Context, main
+from pipelines.registry.decisions import Person, agreed, decide, decisions
+from pipelines.registry.mirror import APPROVED, Mirror
+from pipelines.registry.versions import Registry
 from pipelines.tracking import use_mlflow
-from spec.errors import GroundplanError, UsageError
+from spec.outputs import LOCAL
 
 # The identities that sign off on one machine; everything that shows them says so.
 TEST_IDENTITIES = {"data-science": "scientist@test.local", "operations": "operator@test.local"}
 
 
 def signoff(context: Context) -> dict[str, Any]:
-    """Check that the version has every required approval.
+    """Check that the version has every required approval, and that they are about what was registered.
 
-    On the local stack two test identities approve automatically, so that the run can continue.
+    On the local stack test identities approve automatically where nobody has decided, so that the run can continue.
 
     Raises:
-        GroundplanError: An approval is missing, or one person gave two.
+        GroundplanError: An approval is missing or void, one person gave two, or somebody has rejected it.
     """
-    mlflow = use_mlflow()
     registered = context.result("register")
-    client = mlflow.MlflowClient()
-    local = context.outputs.stack == "local"
+    version = registered["version"]
+    local = context.outputs.stack == LOCAL
     if local:
+        registry = Registry(context)
+        given = decisions(registry, registry.stored(version))
         for role in context.outputs.approvals:
-            approve(context, client, registered["version"], role, TEST_IDENTITIES[role])
-    tags = client.get_model_version(context.model, registered["registry_version"]).tags
-    given = {role: tags[f"approval.{role}"] for role in context.outputs.approvals if f"approval.{role}" in tags}
-    missing = [role for role in context.outputs.approvals if role not in given]
-    if missing:
-        raise GroundplanError(
-            f"{context.model} {registered['version']} lacks the approval of {' and '.join(missing)}",
-            where="sign-off",
-            fix=(
-                f"groundplan approve {context.definition.folder} {registered['version']} --role {missing[0]} --identity"
-                " you@definition.com"
-            ),
-        )
-    if len(set(given.values())) < len(given):
-        raise GroundplanError(
-            "one person gave two approvals; the roles must be two people",
-            where=f"{context.model} {registered['version']}",
-        )
-    return {"approvals": given, "test_identities": local}
+            if role not in given:
+                with _as_a_person(role):
+                    decide(replace(context), version, role, Person(TEST_IDENTITIES[role], LOCAL), approved=True)
+    _, found = agreed(context, version)
+    approvals = {role: decision.by for role, decision in found.items()}
+    client = use_mlflow().MlflowClient()
+    for role, who in approvals.items():
+        client.set_model_version_tag(context.model, registered["registry_version"], f"approval.{role}", who)
+    said = "; ".join(f"{role}: {each.by}{f' ({each.reason})' if each.reason else ''}" for role, each in found.items())
+    Mirror(context).decided(version, APPROVED, said)
+    tested = local and bool(set(approvals.values()) & set(TEST_IDENTITIES.values()))
+    return {"approvals": approvals, "test_identities": tested}
 
 
-def approve(context: Context, client: Any, version: str, role: str, who: str) -> None:
-    """Record one approval on the registry's version and in the audit log.
-
-    Args:
-        client: An ``mlflow.MlflowClient``.
-        version: For example ``v1.0.0``.
-
-    Raises:
-        UsageError: Unknown role, no such version, or not an e-mail address.
-        GroundplanError: The same person has already approved in another role.
-    """
-    if role not in context.outputs.approvals:
-        raise UsageError(
-            f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}"
-        )
-    check_identity(who)
-    found = find_version(client, context.model, version)
-    others = {
-        key: value for key, value in found.tags.items() if key.startswith("approval.") and key != f"approval.{role}"
-    }
-    if who in others.values():
-        raise GroundplanError(
-            f"{who} has already approved {context.model} {version} in another role; two people must agree",
-            where="sign-off",
-        )
-    append(context, who, "approve", version=version, role=role)
-    client.set_model_version_tag(context.model, found.version, f"approval.{role}", who)
-
-
-def check_identity(who: str) -> None:
-    """Check that a person is identified by an e-mail address.
-
-    Raises:
-        UsageError: It is not an e-mail address.
-    """
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
-        raise UsageError(f"{who!r} is not an e-mail address", where="--identity")
-
-
-def find_version(client: Any, model: str, version: str) -> Any:
-    """The registry's entry of a semantic version.
-
-    Raises:
-        UsageError: There is no such version; the message lists those that exist.
-    """
-    found = {item.tags.get("version"): item for item in client.search_model_versions(f"name='{model}'")}
-    if version not in found:
-        raise UsageError(
-            f"{model} has no version {version}",
-            where="registry",
-            fix=f"one of: {', '.join(sorted(filter(None, found))) or 'none yet'}",
-        )
-    return found[version]
+@contextmanager
+def _as_a_person(role: str) -> Iterator[None]:
+    """Calls to the local cloud are on record as this role's, which this step has no right to make."""
+    before = os.environ.get("AWS_ACCESS_KEY_ID")
+    os.environ["AWS_ACCESS_KEY_ID"] = f"groundplan.person.approve-{role}"
+    boto3.setup_default_session()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AWS_ACCESS_KEY_ID"]
+        else:
+            os.environ["AWS_ACCESS_KEY_ID"] = before
+        boto3.setup_default_session()
 
 
 if __name__ == "__main__":

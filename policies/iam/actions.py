@@ -65,8 +65,12 @@ _S3_KEYS = {
     "IfNoneMatch": "s3:if-none-match",
     "IfMatch": "s3:if-match",
 }
-# Names in ARN formats whose parameter has a different name.
-_PARAMETERS = {"DbInstanceName": "dbinstanceidentifier", "DbClusterInstanceName": "dbclusteridentifier"}
+# Names in ARN formats whose parameter has a different name. A version's package is named after its group.
+_PARAMETERS = {
+    "DbInstanceName": "dbinstanceidentifier",
+    "DbClusterInstanceName": "dbclusteridentifier",
+    "ModelPackageName": "modelpackagegroupname",
+}
 # Keys about which a record of calls says nothing.
 _OPEN = (
     "aws:SourceIp",

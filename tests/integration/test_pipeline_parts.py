@@ -17,7 +17,7 @@ from groundplan.local.home import Home, State
 from pipelines import audit_chain as audit
 from pipelines.context import Context, load_definition
 from spec.contracts import Rule
-from spec.errors import GroundplanError, UsageError
+from spec.errors import GroundplanError
 from spec.feature_views import View
 from spec.outputs import Outputs
 
@@ -308,29 +308,6 @@ def test_an_alarm_follows_its_metric(context: Context, aws: Any) -> None:
         return alarm_states(context)["drift"]
 
     assert [put(0.9), put(0.1), put(0.51), put(0.5)] == ["ALARM", "OK", "ALARM", "OK"]
-
-
-def test_two_people_must_approve(context: Context, state: State) -> None:
-    import mlflow
-
-    from pipelines.steps.signoff import approve
-
-    client = mlflow.MlflowClient(state.services["mlflow"].url)
-    client.create_registered_model(context.model)
-    made = client.create_model_version(context.model, source="s3://somewhere/model", tags={"version": "v7.0.0"})
-    for arguments, says in (
-        (("v1.2.3", "operations", "a@b.c"), "has no version v1.2.3"),
-        (("v7.0.0", "boss", "a@b.c"), "unknown role 'boss'"),
-        (("v7.0.0", "operations", "me"), "'me' is not an e-mail address"),
-    ):
-        with pytest.raises(UsageError, match=says):
-            approve(context, client, *arguments)
-    approve(context, client, "v7.0.0", "operations", "a@b.c")
-    with pytest.raises(GroundplanError, match=r"already approved .* in another role"):
-        approve(context, client, "v7.0.0", "data-science", "a@b.c")
-    approve(context, client, "v7.0.0", "data-science", "d@e.f")
-    assert client.get_model_version(context.model, made.version).tags["approval.operations"] == "a@b.c"
-    client.delete_registered_model(context.model)
 
 
 def test_a_secret_has_a_value_that_is_nowhere_on_disk(aws: Any, outputs: Outputs, home: Home) -> None:

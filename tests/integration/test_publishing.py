@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from groundplan.local.home import State
 from pipelines.context import Context, load_definition
+from pipelines.registry.decisions import Person, decide
 from pipelines.serving.app import ModelServer
 from pipelines.serving.models.bundle import load
 from pipelines.serving.operating.capture import Capture
@@ -23,11 +24,11 @@ from pipelines.steps.deploy import deploy
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.steps.monitor import captured, in_batches, monitor
 from pipelines.steps.resume import resume, waiting_run
-from pipelines.steps.signoff import approve
 from pipelines.training.labelled import Labelled
 from spec.errors import GroundplanError
 from spec.outputs import EndpointOutputs, Outputs
 from tests.models import write
+from tests.versions import approved, stored
 
 COLUMNS = [{"name": "a", "type": "double"}, {"name": "b", "type": "double"}]
 
@@ -80,8 +81,9 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
             experiment.info.run_id,
             tags={"version": version, "pipeline_run": context.run},
         )
+        lineage = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
+        stored(context, tmp_path / version / "candidate", version, lineage=lineage)
         for step, result in (
-            ("signoff", {}),
             (
                 "experiment",
                 {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"},
@@ -90,6 +92,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         ):
             context.write_result(step, result)
         if deployed:
+            approved(context, version)
             context.write_result("deploy", deploy(context))
         return context
 
@@ -140,6 +143,7 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
     from botocore.exceptions import ClientError
 
     context = publish("realtime", noise=50.0, deployed=False)
+    approved(context)
     with pytest.raises(
         GroundplanError, match=r"v1\.0\.0 was rolled back: on the same 60 rows its error is .*, the baseline's"
     ):
@@ -252,18 +256,18 @@ def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, mo
         hosting.point({"champion": before}, {"champion": 1.0}, "again")
 
 
-def test_a_version_goes_live_once_two_people_have_approved_it(publish: Any, state: State, outputs: Outputs) -> None:
+def test_a_version_goes_live_once_two_people_have_approved_it(publish: Any, state: State) -> None:
     import mlflow
 
     context = publish("cluster")
     client = mlflow.MlflowClient(state.services["mlflow"].url)
     waiting = publish("cluster", "v2.0.0", deployed=False)
-    roles = outputs.approvals
-    assert waiting_run(client, context.model, roles) == "", "v1.0.0 serves, and nobody has approved a newer one"
-    approve(waiting, client, "v2.0.0", "data-science", "ada@example.com")
-    assert waiting_run(client, context.model, roles) == ""
-    approve(waiting, client, "v2.0.0", "operations", "ben@example.com")
-    assert waiting_run(client, context.model, roles) == waiting.run
+    assert waiting_run(client, context) == "", "v1.0.0 serves, and nobody has approved a newer one"
+    decide(waiting, "v2.0.0", "data-science", Person("ada@example.com", "local"), approved=True)
+    assert waiting_run(client, context) == ""
+    decide(waiting, "v2.0.0", "operations", Person("ben@example.com", "local"), approved=True)
+    assert waiting_run(client, context) == waiting.run
+    waiting.write_result("signoff", {})
     assert resume(waiting)["version"] == "v2.0.0"
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v2.0.0"
-    assert waiting_run(client, context.model, roles) == "", "it serves now"
+    assert waiting_run(client, context) == "", "it serves now"

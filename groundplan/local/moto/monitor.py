@@ -190,7 +190,11 @@ def _unwrap(value: Any) -> Any:
     if _is_secret(value):
         return _unwrap(rpc.unwrap_rpc_secret(value))
     if isinstance(value, AssetArchive):
-        return {name: asset.path for name, asset in value.assets.items() if isinstance(asset, FileAsset)}
+        return {
+            name: Path(asset.path) if isinstance(asset, FileAsset) else asset.text
+            for name, asset in value.assets.items()
+            if isinstance(asset, (FileAsset, StringAsset))
+        }
     if isinstance(value, (FileAsset, FileArchive)):
         return Path(value.path)
     if isinstance(value, StringAsset):

@@ -8,7 +8,7 @@
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 - An imported REST API keeps what its document says of callers, and can be exported again.
-- KMS signs a digest (``MessageType=DIGEST``) with RSA as it is, instead of hashing it again.
+- KMS signs a digest (``MessageType=DIGEST``) as it is, instead of hashing it again.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
 """
@@ -45,17 +45,23 @@ def complete_moto() -> None:
 
 
 def sign_digests() -> None:
-    """KMS's Sign and Verify of digests by RSA keys."""
+    """KMS's Sign and Verify of digests, by RSA and elliptic-curve keys."""
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
     from moto.kms.responses import KmsResponse
-    from moto.kms.utils import RSAPrivateKey
+    from moto.kms.utils import ECDSAPrivateKey, RSAPrivateKey
 
-    name = "_RSAPrivateKey__padding_and_hash_algorithm"
-    chosen, digest = getattr(RSAPrivateKey, name), threading.local()
+    digest = threading.local()
 
-    def padding_and_hash(self: Any, algorithm: str) -> tuple[Any, Any]:
-        padding, hashed = chosen(self, algorithm)
-        return padding, Prehashed(hashed) if getattr(digest, "given", False) else hashed
+    def unhashed(chosen: Any) -> Any:
+        """What moto hashes with, and RSA's padding before it; a digest is not hashed again."""
+
+        def choose(self: Any, algorithm: str) -> Any:
+            found = chosen(self, algorithm)
+            if not getattr(digest, "given", False):
+                return found
+            return (found[0], Prehashed(found[1])) if isinstance(found, tuple) else Prehashed(found)
+
+        return choose
 
     def told(operation: Any) -> Any:
         def answer(self: Any) -> Any:
@@ -64,7 +70,10 @@ def sign_digests() -> None:
 
         return answer
 
-    setattr(RSAPrivateKey, name, padding_and_hash)
+    hashing = {RSAPrivateKey: "padding_and_hash_algorithm", ECDSAPrivateKey: "hash_algorithm"}
+    for kind, method in hashing.items():
+        name = f"_{kind.__name__}__{method}"
+        setattr(kind, name, unhashed(getattr(kind, name)))
     for operation in ("sign", "verify"):
         setattr(KmsResponse, operation, told(getattr(KmsResponse, operation)))
 

@@ -16,6 +16,7 @@ from policies.iam import UNKNOWN, Decision, Request, evaluate
 from policies.iam.actions import Need, needed
 from policies.iam.matching import action_fits, resource_fits
 from spec.steps import before_people_agree
+from spec.versions import APPROVERS
 
 # Who makes a call on AWS: the first part of a caller's name, or all of it, and the roles that do the same work there.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -27,7 +28,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "serving",
         "cluster-serving",
     ),  # the role of the endpoint or of the pod reads the model, and writes captured requests
-    "person.approve": ("data-scientist", "operations"),
+    **{f"person.approve-{role}": (name,) for role, name in APPROVERS.items()},
     "person.audit": ("auditor",),
     "person.forget": ("privacy",),
     "person.quarantine": ("privacy",),

@@ -42,6 +42,8 @@ _OWN = frozenset(
         "evidence",
         "replays",
         "current",
+        "registry",
+        "approvals",
     }
 )
 _RELEVANT = re.compile(r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags")
@@ -124,6 +126,9 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
     if service == "s3" and key in ("Key", "Prefix"):
         first, slash, rest = value.partition("/")
         known = first if first in _OWN or not slash else "{name}"
+        if known == "approvals":  # each role has its own folder there
+            role, slash, rest = rest.partition("/")
+            known = f"{known}/{role}"
         return (f"{known}/{'{name}' if rest else ''}" if slash else "{name}") if value else ""
     text = value.replace(names.account, "{account}").replace(names.region, "{region}")
     text = re.sub(

@@ -9,7 +9,7 @@ from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives, Regime
 from spec.regions import REGIONS
 
-KEYS, SECRETS, ALARMS_PER_MODEL, ALARMS = 4, 1, 4, 2
+KEYS, SIGNING_KEYS, SECRETS, ALARMS_PER_MODEL, ALARMS = 4, 3, 1, 4, 2
 LOG_GB = 10.0  # application, flow and control-plane logs, GB a month
 METRIC_SAMPLES = 2_000 * 60 * 24 * 30  # 2,000 series a minute, what the recording rules and dashboards read
 EVENTS_LOOKED_AT = 2_000_000  # management events a month that GuardDuty reads
@@ -60,10 +60,13 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
     alarms = ALARMS_PER_MODEL * len(objectives.models) + ALARMS
     chooser.note(
         "keys and secrets",
-        f"{KEYS} keys, {SECRETS} secret",
+        f"{KEYS + SIGNING_KEYS} keys, {SECRETS} secret",
         ("compliance",),
-        "one key for each class of data, so that access to a single class can be revoked",
-        prices.per_unit("kms", "key", KEYS) + prices.per_unit("secretsmanager", "secret", SECRETS),
+        (
+            "one key for each class of data, so that access to a single class can be revoked; one for each role that"
+            " signs versions off, and for what registers them"
+        ),
+        prices.per_unit("kms", "key", KEYS + SIGNING_KEYS) + prices.per_unit("secretsmanager", "secret", SECRETS),
     )
     days = 365 if objectives.production else 30  # CloudWatch Logs accepts only fixed values; both are among them
     cost = (

@@ -338,10 +338,15 @@ def test_a_key_in_kms_signs(served: Any, tmp_path: Path, monkeypatch: Any):
     import boto3
     from moto import mock_aws
     from moto.kms.responses import KmsResponse
-    from moto.kms.utils import RSAPrivateKey
+    from moto.kms.utils import ECDSAPrivateKey, RSAPrivateKey
 
-    name = "_RSAPrivateKey__padding_and_hash_algorithm"
-    for kind, attribute in ((KmsResponse, "sign"), (KmsResponse, "verify"), (RSAPrivateKey, name)):
+    patched = (
+        (KmsResponse, "sign"),
+        (KmsResponse, "verify"),
+        (RSAPrivateKey, "_RSAPrivateKey__padding_and_hash_algorithm"),
+        (ECDSAPrivateKey, "_ECDSAPrivateKey__hash_algorithm"),
+    )
+    for kind, attribute in patched:
         monkeypatch.setattr(kind, attribute, getattr(kind, attribute))  # restored afterwards
     sign_digests()
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")

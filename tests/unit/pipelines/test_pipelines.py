@@ -11,7 +11,6 @@ from pipelines.context import load_definition, sandbox_objectives
 from pipelines.serving.models.bundle import package
 from pipelines.steps.canary import Observed, compare
 from pipelines.steps.evaluate import worth
-from pipelines.steps.register import next_version
 from spec.errors import UsageError
 from spec.objectives import ModelObjectives
 from spec.steps import STEPS, before_people_agree, steps_for
@@ -19,21 +18,6 @@ from tests.conftest import ROOT
 from tests.contracts import load_one
 
 pytestmark = pytest.mark.slow  # runs the gate
-
-IDENTITY = {"columns": '["a"]', "dataset_digest": "d", "training_digest": "t", "params": "{}"}
-
-
-def test_versions_follow_what_has_changed() -> None:
-    assert next_version([], IDENTITY) == "v1.0.0"
-    known = [{"version": "v1.0.0", **IDENTITY}]
-    assert next_version(known, IDENTITY) == "v1.0.1"
-    assert next_version(known, {**IDENTITY, "dataset_digest": "other"}) == "v1.1.0"
-    assert next_version(known, {**IDENTITY, "params": '{"n": 1}'}) == "v1.1.0"
-    assert next_version(known, {**IDENTITY, "columns": '["a", "b"]'}) == "v2.0.0"
-    assert (
-        next_version([*known, {"version": "v1.10.0", **IDENTITY}, {"version": "v1.9.0", **IDENTITY}, {}], IDENTITY)
-        == "v1.10.1"
-    )
 
 
 def observed(requests: int = 20, errors: int = 0, latency_ms: float = 5, loss: float = 1.0) -> Observed:

@@ -121,7 +121,10 @@ def _zipped(files: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, file in files.items():
-            archive.write(file, name)
+            if isinstance(file, str):
+                archive.writestr(name, file)
+            else:
+                archive.write(file, name)
     return buffer.getvalue()
 
 

@@ -1,0 +1,74 @@
+"""Signing keys: one for the pipeline, which registers versions, and one for each role that approves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pulumi
+import pulumi_aws as aws
+
+from components.foundation.args import Args, Between
+from components.foundation.base import Component, Scope, Statement, policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKeysArgs(Args):
+    """Args:
+    signers: Names of the IAM roles that may sign, by signer.
+    deletion_days: Days between requesting a key's deletion and losing it, 7 to 30 (KMS's own bounds).
+    """
+
+    signers: dict[str, tuple[str, ...]]
+    deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
+
+
+class SigningKeys(Component):
+    """One key and alias per signer (ECDSA, P-256), which nobody but its roles may sign with, whatever else they may do.
+
+    Attributes:
+        arns: Key ARN by signer.
+    """
+
+    def __init__(
+        self, name: str, scope: Scope, args: SigningKeysArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(name, scope, opts)
+        self.arns: dict[str, pulumi.Output[str]] = {}
+        for signer, roles in args.signers.items():
+            arns = [f"arn:aws:iam::{scope.account_id}:role/{scope.name(role)}" for role in roles]
+            key = aws.kms.Key(
+                f"{name}-{signer}",
+                description=f"{scope.project} {scope.stack}: signatures of {signer}",
+                # KMS does not rotate asymmetric keys; with a new one, what the old one signed must be signed again.
+                key_usage="SIGN_VERIFY",
+                customer_master_key_spec="ECC_NIST_P256",
+                deletion_window_in_days=args.deletion_days,
+                policy=policy(
+                    Statement(
+                        ("kms:*",),
+                        ("*",),
+                        {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
+                        sid="AccountDecidesThroughIam",
+                    ),
+                    # An administrator who may use every key must not be able to approve for others.
+                    Statement(
+                        ("kms:Sign",),
+                        ("*",),
+                        {"AWS": "*"},
+                        {"ArnNotEquals": {"aws:PrincipalArn": arns}},
+                        effect="Deny",
+                        sid="NobodyElseSigns",
+                    ),
+                ),
+                tags=scope.tags("signing"),
+                opts=self.child(holds_data=True),
+            )
+            aws.kms.Alias(
+                f"{name}-{signer}",
+                name=f"alias/{scope.name('signing', signer)}",
+                target_key_id=key.key_id,
+                opts=self.child(),
+            )
+            self.arns[signer] = key.arn
+        self.register_outputs({"arns": dict(self.arns)})

@@ -1,0 +1,220 @@
+"""Versions in the models zone: a record, its artifact and its signature, below ``registry/MODEL/VERSION/``.
+
+``record.json`` is written only if it does not exist, so that a number is given once; what is signed are the digests of
+record and artifact, so that neither can change afterwards without everything that relies on them refusing it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pipelines.registry.signing import NotSignedError, Signatures, sha256
+from spec.errors import GroundplanError, UsageError
+from spec.versions import REGISTRAR, Change, Interface, VersionRecord, numbers
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+RECORD, ARTIFACT, REGISTRATION, CARD = "record.json", "model.tar.gz", "registration.dsse.json", "card.html"
+REGISTERED = "https://in-toto.io/attestation/release/v0.1"  # of the published types the one for "this is version X"
+
+
+class TakenError(Exception):
+    """The version exists already."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version as it is stored, verified.
+
+    Attributes:
+        digests: SHA-256 of record and artifact: what approvals are bound to.
+        place: ``s3://`` address of its folder.
+    """
+
+    record: VersionRecord
+    digests: dict[str, str]
+    artifact: bytes
+    place: str
+
+
+class Registry:
+    """A model's versions in one environment."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.model = context.model
+
+    @cached_property
+    def signatures(self) -> Signatures:
+        """The stack's keys."""
+        return Signatures(dict(self.context.outputs.signing_keys))
+
+    def key(self, version: str, name: str = "") -> str:
+        """Where a file of a version is stored in the models zone."""
+        return f"registry/{self.model}/{version}/{name}"
+
+    def address(self, version: str, name: str = "") -> str:
+        """The same as an ``s3://`` address."""
+        return f"s3://{self.context.outputs.buckets['models']}/{self.key(version, name)}"
+
+    def versions(self) -> list[str]:
+        """Every version that has a number, the oldest first."""
+        prefix = f"registry/{self.model}/"
+        found = {key.removeprefix(prefix).partition("/")[0] for key in self.context.keys("models", prefix)}
+        return sorted((name for name in found if numbers(name)), key=lambda name: numbers(name) or ())
+
+    def record(self, version: str) -> VersionRecord:
+        """A version's record, not verified.
+
+        Raises:
+            UsageError: There is no such version; the message lists those that exist.
+            GroundplanError: Its record can't be read.
+        """
+        content = self._get(version, RECORD)
+        if content is None:
+            raise UsageError(
+                f"{self.model} has no version {version}",
+                where="registry",
+                fix=f"one of: {', '.join(self.versions()) or 'none yet'}",
+            )
+        try:
+            return VersionRecord.model_validate_json(content)
+        except ValidationError:
+            raise GroundplanError(
+                f"the record of {self.model} {version} can't be read", where=self.address(version, RECORD)
+            ) from None
+
+    def add(self, record: VersionRecord, artifact: bytes) -> None:
+        """Store a version and sign it.
+
+        Raises:
+            TakenError: The version exists, with other content.
+        """
+        content = record.model_dump_json(indent=1).encode()
+        try:
+            self._put(record.version, RECORD, content, once=True)
+        except TakenError:
+            if self._get(record.version, RECORD) != content:
+                raise
+        self._put(record.version, ARTIFACT, artifact)
+        digests = {RECORD: sha256(content), ARTIFACT: sha256(artifact)}
+        said = {"purl": f"pkg:mlflow/{record.model}@{record.version}", "releaseId": record.lineage.get("run_id", "")}
+        self._put(record.version, REGISTRATION, self.signatures.sign(REGISTRAR, REGISTERED, digests, said))
+
+    def stored(self, version: str) -> Stored:
+        """A version, verified: record and artifact are those that were registered.
+
+        Raises:
+            UsageError: There is no such version.
+            GroundplanError: It was never signed, or something was changed after that.
+        """
+        self.record(version)
+        place, name = self.address(version), f"{self.model} {version}"
+        content, artifact = self._get(version, RECORD), self._get(version, ARTIFACT)
+        envelope = self._get(version, REGISTRATION)
+        if envelope is None:
+            raise GroundplanError(
+                f"{name} is not signed: its registration was interrupted, or did not come from the pipeline",
+                where=place,
+                fix="register it again: run the pipeline",
+            )
+        try:
+            digests, _ = self.signatures.verified(REGISTRAR, REGISTERED, envelope)
+        except NotSignedError as error:
+            raise GroundplanError(f"the signature of {name} is not valid: {error}", where=place) from None
+        actual = {RECORD: sha256(content or b""), ARTIFACT: sha256(artifact or b"")}
+        if changed := [file for file in actual if actual[file] != digests.get(file)]:
+            raise GroundplanError(
+                f"{name} was changed after it was registered: {' and '.join(changed)}"
+                f" {'is' if len(changed) == 1 else 'are'} not what was signed",
+                where=place,
+                fix="restore the objects' first versions (the bucket keeps them), or register a new version",
+            )
+        assert content is not None and artifact is not None
+        return Stored(VersionRecord.model_validate_json(content), actual, artifact, place)
+
+    def put_file(self, version: str, name: str, content: bytes) -> str:
+        """Store a further file of a version; returns its address."""
+        return self._put(version, name, content)
+
+    def get_file(self, version: str, name: str) -> bytes | None:
+        """A further file of a version; None where it has none."""
+        return self._get(version, name)
+
+    def _put(self, version: str, name: str, content: bytes, *, once: bool = False) -> str:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.context.s3.put_object(
+                Bucket=self.context.outputs.buckets["models"],
+                Key=self.key(version, name),
+                Body=content,
+                ContentType=_CONTENT_TYPES.get(name.rpartition(".")[2], "application/json"),
+                **({"IfNoneMatch": "*"} if once else {}),
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            raise TakenError(f"{self.model} {version} exists already") from None
+        return self.address(version, name)
+
+    def _get(self, version: str, name: str) -> bytes | None:
+        try:
+            return self.context.get("models", self.key(version, name))
+        except self.context.s3.exceptions.NoSuchKey:
+            return None
+
+
+_CONTENT_TYPES = {"gz": "application/gzip", "html": "text/html; charset=utf-8"}
+
+
+def next_version(
+    latest: VersionRecord | None, interface: Interface, recipe: dict[str, str], taken: list[str]
+) -> tuple[str, Change]:
+    """The semantic version that follows the latest one, and why.
+
+    The major number rises when inputs or outputs change, since clients must then change; the minor one when the way it
+    is made does: the source of its data, its parameters, its code; the patch number when it was trained again in the
+    same way, for example on newer rows.
+
+    Args:
+        taken: Versions that exist, with or without a record.
+    """
+    known = [found for name in taken if (found := numbers(name))]
+    if not known:
+        return "v1.0.0", Change.FIRST
+    major, minor, patch = max(known)
+    if latest is not None and not _alike(latest.interface, interface):
+        return f"v{major + 1}.0.0", Change.MAJOR
+    if latest is None or latest.recipe != recipe:
+        return f"v{major}.{minor + 1}.0", Change.MINOR
+    return f"v{major}.{minor}.{patch + 1}", Change.PATCH
+
+
+def _alike(one: Interface, other: Interface) -> bool:
+    """The same, including the order of columns: clients may send rows without names."""
+    return list(one.inputs.items()) == list(other.inputs.items()) and one.outputs == other.outputs
+
+
+def interface_of(described: dict[str, Any]) -> Interface:
+    """What requests and answers of a served model look like.
+
+    Args:
+        described: Its ``model.json``.
+    """
+    return Interface(
+        inputs={column["name"]: column["type"] for column in described["columns"]},
+        outputs={
+            "task": described["task"],
+            # As JSON has them, so that a record that was read again compares equal
+            "classes": json.loads(json.dumps(described.get("classes", []), default=str)),
+            "targets": described.get("targets", []),
+            "beside": described.get("output", ""),
+        },
+    )

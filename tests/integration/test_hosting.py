@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from groundplan.local.home import Home
 from pipelines.context import Context, ModelDefinition
+from pipelines.serving.models.bundle import description, files_of, package
 from pipelines.steps.endpoint import EndpointClient
 from spec.outputs import Outputs
 from tests.models import write
@@ -42,6 +43,13 @@ def write_bundle(folder: Path, constant: float) -> Path:
     return folder / "candidate"
 
 
+def put_up(hosting: EndpointClient, folder: Path, version: str) -> str:
+    """A SageMaker model of a version that nobody has registered."""
+    key = f"probe/{time.time_ns()}/model.tar.gz"
+    address = hosting.context.put("models", key, package(files_of(folder, version)))
+    return hosting.create_model(address, description(folder), version)
+
+
 @pytest.fixture
 def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> EndpointClient:
     example = ModelDefinition(tmp_path, "probe", tmp_path / "experiment.py")
@@ -51,7 +59,7 @@ def hosting(outputs: Outputs, tmp_path: Path, inside: None) -> EndpointClient:
 @pytest.fixture
 def two_models(hosting: EndpointClient, tmp_path: Path) -> tuple[str, str]:
     old, new = (
-        hosting.create_model(write_bundle(tmp_path / name, value), name)
+        put_up(hosting, write_bundle(tmp_path / name, value), name)
         for name, value in (("v1.0.0", 10.0), ("v1.1.0", 20.0))
     )
     hosting.point({"champion": old, "challenger": new}, {"champion": 0.8, "challenger": 0.2}, label="canary")
@@ -144,7 +152,7 @@ def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_ser
 
     broken = write_bundle(tmp_path / "broken", 1.0)
     (broken / "model.onnx").write_bytes(b"not a model")
-    name = hosting.create_model(broken, "v9.9.9")
+    name = put_up(hosting, broken, "v9.9.9")
     with pytest.raises(GroundplanError, match=r"did not come into service: the model server stopped"):
         hosting.point({"champion": name, "challenger": name}, {"champion": 1, "challenger": 0}, label="broken")
     assert aws("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "Failed"

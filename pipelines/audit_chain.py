@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +43,16 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
                 raise
             continue
         return str(entry["hash"])
+
+
+@contextmanager
+def refusals(context: Context, actor: str, **details: Any) -> Iterator[None]:
+    """What is refused inside is on record, too."""
+    try:
+        yield
+    except GroundplanError as error:
+        append(context, actor, "refuse", why=error.what, **details)
+        raise
 
 
 def _next(

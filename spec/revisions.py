@@ -19,7 +19,8 @@ def revision_of(path: Path) -> dict[str, str]:
         commit, author = _git(path, "rev-parse", "HEAD"), _git(path, "config", "user.email")
         return {"commit": f"{commit}-dirty", "author": author.lower()}
     commit, _, author = _git(path, "log", "-1", "--format=%H %ae", "--", str(path)).partition(" ")
-    return {"commit": commit, "author": author.lower()}
+    # What git ignores has no commit, but somebody is working on it here.
+    return {"commit": commit, "author": (author or _git(path, "config", "user.email")).lower()}
 
 
 def _git(path: Path, *arguments: str) -> str:

@@ -18,7 +18,8 @@ _VERSION = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A metric may be infinite or not a number, which JSON doesn't have.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Change(StrEnum):
@@ -26,9 +27,8 @@ class Change(StrEnum):
 
     FIRST = "first version"
     MAJOR = "inputs or outputs changed"
-    MINOR = "data source, parameters or code changed"
+    MINOR = "data source or parameters or code changed"
     PATCH = "trained again in the same way"
-    RELEASED = "released from another environment"
 
 
 class Dataset(_Frozen):
@@ -90,11 +90,10 @@ class VersionRecord(_Frozen):
         lineage: ``contracts`` (versions by id), ``views``, ``pipeline_run``, ``run_id``, and the ``previous`` version.
         files: SHA-256 of each file of the artifact.
         artifact: SHA-256 of ``model.tar.gz``, which the approvals are bound to.
-        origin: Environment that it was released from; empty where it was trained here.
     """
 
     model: str
-    version: str = Field(pattern=_VERSION.pattern)
+    version: str = Field(pattern=f"^{_VERSION.pattern}$")
     change: Change
     registered_at: str
     author: str
@@ -114,7 +113,6 @@ class VersionRecord(_Frozen):
     files: dict[str, str]
     artifact: str
     card: Card
-    origin: str = ""
 
     @property
     def name(self) -> str:
@@ -128,7 +126,7 @@ class Decision(_Frozen):
     Attributes:
         by: E-mail address on one machine; on AWS the name of the session, which is that of the IAM user.
         through: How the person was identified: an ARN, a reviewed deployment on GitHub or GitLab, or ``local``.
-        decided_at: ISO 8601, to the second, UTC.
+        decided_at: ISO 8601, UTC.
     """
 
     role: str

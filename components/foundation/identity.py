@@ -9,8 +9,8 @@ import pulumi
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
-from components.foundation.roles import make_role, own_service_trust, pod_trust, reviewed_trust, service_trust
-from spec.versions import APPROVERS, REGISTRAR
+from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
+from spec.versions import REGISTRAR
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
@@ -41,8 +41,6 @@ class IdentityArgs(Args):
     online_table_arn: DynamoDB tables (or Feature Groups) of the online store.
     boundary_arn: Permission boundary of every role.
     signing_key_arns: Key that registers versions (``registry``), and of each approving role.
-    repository: OWNER/NAME on GitHub, whose reviewed deployments to ``STACK-data-science`` and ``STACK-operations`` can
-        stand for an approval; empty where none can.
     signs_bundles: Whether there are devices, for which the pipeline signs.
     trains_on_lambda: Whether a model is retrained in a function.
     """
@@ -53,7 +51,6 @@ class IdentityArgs(Args):
     online_table_arn: str
     boundary_arn: pulumi.Input[str]
     signing_key_arns: dict[str, pulumi.Output[str]]
-    repository: str = ""
     signs_bundles: bool = False
     trains_on_lambda: bool = False
 
@@ -335,13 +332,7 @@ class Identity(Component):
                 "StringEquals": {"sts:RoleSessionName": "${aws:username}"},
             },
         )
-        roles: dict[str, tuple[Statement | list[Statement], list[Statement]]] = {
-            role: (human, statements) for role, statements in people.items()
-        }
-        if args.repository:  # a reviewed deployment can stand for an approval
-            for signer, role in APPROVERS.items():
-                reviewed = reviewed_trust(account, args.repository, f"{scope.stack}-{signer}")
-                roles[role] = ([human, reviewed], people[role])
+        roles = {role: (human, statements) for role, statements in people.items()}
         by_name = own_service_trust("lambda.amazonaws.com")
         roles |= {
             role: (by_name if service.startswith("lambda.") else service_trust(account, service), statements)

@@ -38,24 +38,6 @@ def own_service_trust(service: str) -> Statement:
     return Statement(("sts:AssumeRole",), principals={"Service": service})
 
 
-def reviewed_trust(account_id: str, repository: str, environment: str) -> Statement:
-    """Trust jobs of a repository on GitHub that deploy to an environment, which people there must approve first.
-
-    https://docs.github.com/en/actions/how-tos/secure-your-work/security-harden-deployments/oidc-in-aws
-    """
-    host = "token.actions.githubusercontent.com"
-    return Statement(
-        ("sts:AssumeRoleWithWebIdentity",),
-        principals={"Federated": f"arn:aws:iam::{account_id}:oidc-provider/{host}"},
-        conditions={
-            "StringEquals": {
-                f"{host}:aud": "sts.amazonaws.com",
-                f"{host}:sub": f"repo:{repository}:environment:{environment}",
-            }
-        },
-    )
-
-
 def pod_trust() -> Statement:
     """Pods, through EKS Pod Identity (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html)."""
     return Statement(("sts:AssumeRole", "sts:TagSession"), principals={"Service": "pods.eks.amazonaws.com"})
@@ -64,7 +46,7 @@ def pod_trust() -> Statement:
 def make_role(
     owner: Component,
     name: str,
-    trust: Statement | Sequence[Statement],
+    trust: Statement,
     statements: Sequence[Statement] = (),
     *,
     purpose: str,
@@ -83,7 +65,7 @@ def make_role(
     role = aws.iam.Role(
         name,
         name=scope.name(purpose, limit=IAM_ROLE_NAME_LIMIT),
-        assume_role_policy=policy(*((trust,) if isinstance(trust, Statement) else trust)),
+        assume_role_policy=policy(trust),
         permissions_boundary=boundary_arn,
         max_session_duration=3600,
         tags=scope.tags("identity", Role=purpose),

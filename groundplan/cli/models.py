@@ -236,7 +236,9 @@ def _decide(
     if as_json:
         print(decided.model_dump_json(indent=1))
     else:
-        print(f"{decided.by} {'approved' if approved else 'rejected'} {version} for {role}")
+        from spec.versions import check_version
+
+        print(f"{decided.by} {'approved' if approved else 'rejected'} {check_version(version)} for {role}")
 
 
 @commands.command(rich_help_panel=PANEL)

@@ -118,22 +118,38 @@ def run_decision(
             terminal.
     """
     from pipelines.registry.decisions import decide, person_who_asks
-    from pipelines.registry.mirror import REJECTED, Mirror
+    from pipelines.registry.mirror import Mirror
     from pipelines.registry.reviews import reviewer
+    from pipelines.registry.versions import Registry
     from spec.versions import check_version
 
     variables = dict(os.environ)
     version = check_version(version)
     with on_stack(home, path, outputs, f"person.approve-{role}", name) as context:
         if review:
-            person, comment = reviewer(review, variables)
+            commit = Registry(context).record(version).code["commit"]
+            person, comment = reviewer(review, role, commit, variables)
             reason = reason or comment
         else:
             person = person_who_asks(context, identity)
         decided = decide(context, version, role, person, approved=approved, reason=reason)
-        if not approved:
-            Mirror(context).decided(version, REJECTED, f"{role}: {person.name} ({decided.reason})")
+        said = f"{role}: {person.name}{f' ({decided.reason})' if decided.reason else ''}"
+        Mirror(context).decided(version, _status(context, version, approved=approved), said)
         return decided
+
+
+def _status(context: Context, version: str, *, approved: bool) -> str:
+    """The approval status of a version after a decision, in SageMaker's words."""
+    from pipelines.registry.decisions import agreed
+    from pipelines.registry.mirror import APPROVED, PENDING, REJECTED
+
+    if not approved:
+        return REJECTED
+    try:
+        agreed(context, version)
+    except GroundplanError:
+        return PENDING
+    return APPROVED
 
 
 def run_forget(home: Home, path: Path, subject: str, identity: str, outputs: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from groundplan.local.home import Home
 from spec.errors import GroundplanError, UsageError
 
 if TYPE_CHECKING:
+    from pipelines.context import Context
     from pipelines.targets.served import Served, Stack
 
 README = "README.txt"
@@ -74,16 +74,10 @@ def run_package(
         raise UsageError(
             f"{target} has no signature", where="--sign", fix=f"only devices check one: {', '.join(ON_DEVICES)}"
         )
-    if outputs and not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UsageError(
-            "without MLflow there is no registry to read",
-            where="MLFLOW_TRACKING_URI",
-            fix="set it to the stack's server",
-        )
     with on_stack(home, path, outputs, "person.package", name) as context:
         folder = Path(to) if to else home.root / "build" / context.model / target
         _check(folder)
-        served = _registered(context.model, version)
+        served = _registered(context, version)
         stack = _stack(context.outputs, context.model)
         files = bundle(target, served, stack, signer(sign) if sign else None)
         told = steps(target, served, stack)
@@ -101,27 +95,35 @@ def _check(folder: Path) -> None:
         raise UsageError("contains something other than a bundle", where=str(folder), fix="name an empty folder: --to")
 
 
-def _registered(model: str, version: str) -> Served:
+def _registered(context: Context, version: str) -> Served:
+    """The artifact that two people have approved, as it was registered."""
+    from pipelines.audit_chain import entries, refusals
+    from pipelines.registry.decisions import agreed
+    from pipelines.serving.models.bundle import unpack
     from pipelines.targets.served import Served, now
-    from pipelines.tracking import use_mlflow
+    from spec.versions import check_version
 
-    mlflow = use_mlflow()
-    client = mlflow.MlflowClient()
-    try:
-        known = client.get_model_version_by_alias(model, version.replace(".", "-") if version else "champion")
-    except mlflow.MlflowException:
-        what = f"has no version {version}" if version else "has no version that is served"
-        raise GroundplanError(f"{model} {what}", where="the model registry", fix="groundplan status") from None
-    told = {"run_id": known.run_id} | {
-        key: value
-        for key, value in known.tags.items()
-        if key in ("dataset_digest", "training_digest", "code_version", "pipeline_run")
+    served = [entry["details"].get("version") for entry in entries(context) if entry["action"] == "promote"]
+    if not version and not served:
+        raise GroundplanError(
+            f"{context.model} has no version that is served", where="the model registry", fix="groundplan status"
+        )
+    wanted = check_version(version or str(served[-1]))
+    with refusals(context, "package", version=wanted):
+        stored, decided = agreed(context, wanted)
+    record = stored.record
+    told = {
+        "run_id": record.lineage["run_id"],
+        "pipeline_run": record.lineage["pipeline_run"],
+        "dataset_digest": record.dataset.digest,
+        "training_digest": record.dataset.training_digest,
+        "code_version": record.code["commit"],
+        "artifact_sha256": record.artifact,
+        "approved_by": {role: decision.by for role, decision in decided.items()},
     }
     with TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(
-            run_id=known.run_id, artifact_path="groundplan/candidate", dst_path=folder
-        )
-        return Served.of(Path(path), known.tags["version"], told, now())
+        unpack(stored.artifact, Path(folder))
+        return Served.of(Path(folder), wanted, told, now())
 
 
 def _stack(outputs: Any, model: str) -> Stack:

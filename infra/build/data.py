@@ -103,7 +103,6 @@ def build_data(given: Given, base: Foundation) -> Data:
                 online_table_arn=features.arn_pattern,
                 boundary_arn=base.boundary.arn,
                 signing_key_arns=base.signing_keys,
-                repository=given.wanted.deploys_from.repository if given.wanted.deploys_from else "",
                 signs_bundles=any(serving.topology == "edge" for serving in plan.serving.values()),
                 trains_on_lambda=given.trains_on_lambda,
             ),

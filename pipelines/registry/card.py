@@ -15,7 +15,7 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
 thead th { background: var(--soft) } td, code { overflow-wrap: anywhere } tbody th { font-weight: 400; width: 34% }
-.n { text-align: right; white-space: nowrap } .dim { opacity: .7 } .bad { color: var(--bad) }
+.dim { opacity: .7 } .bad { color: var(--bad) }
 @media (max-width: 45rem) { body { margin: 1rem auto } th, td { padding: .3rem .3rem } }
 """
 _NOT_SAID = "<span class='bad'>not said</span>"
@@ -33,11 +33,15 @@ def page(record: VersionRecord) -> str:
         ("Risk class (EU AI Act)", escape(card.risk or "") or _NOT_SAID),
         ("Author", escape(record.author) or "unknown"),
         ("Registered", f"{escape(record.registered_at)}: {escape(record.change)}"),
-        *([("Released from", escape(record.origin))] if record.origin else []),
     ]
     worth = [
         (f"Gain in {escape(kpi.name)}", f"{kpi.lift:.4g} {escape(kpi.unit)} (95 % interval {_range(*kpi.interval)})"),
-        ("Worth a month", f"{kpi.monthly_usd:,.0f} USD (95 % interval {low:,.0f} to {high:,.0f})"),
+        (
+            "Worth a month",
+            f"{kpi.monthly_usd:,.0f} USD (95 % interval {low:,.0f} to {high:,.0f})"
+            if kpi.monthly_usd or low or high
+            else "not said: its objectives give a unit of the KPI no value",
+        ),
     ]
     scores = [
         [escape(name), f"{value:.4g}", f"{record.baseline[name]:.4g}" if name in record.baseline else ""]
@@ -61,7 +65,7 @@ def page(record: VersionRecord) -> str:
         _facts(known),
         "<h2>What it is worth</h2>",
         _facts(worth),
-        f"<h2>Quality</h2><p>On {escape(record.evaluated_on)}.</p>",
+        f"<h2>Quality</h2><p>Evaluated on: {escape(record.evaluated_on)}.</p>",
         _table(("metric", "this version", "baseline"), scores),
         *_by_slice(record),
         "<h2>How it was made</h2>",
@@ -96,8 +100,10 @@ def _by_slice(record: VersionRecord) -> list[str]:
                 mark = " class='bad'" if value == worst and len(set(values)) > 1 else ""
                 cells.append(f"<span{mark}>{value:.4g}</span>" if value is not None else "")
             rows.append([escape(column), escape(each.value), f"{each.rows:,}", *cells])
+    small = [name for name in record.card.slices if name not in {each.column for each in record.slices}]
+    left = f" Not divided by {escape(', '.join(small))}: no such column, or too few rows." if small else ""
     return [
-        "<h2>By slice</h2><p class='dim'>The worst value of each column is marked.</p>",
+        f"<h2>By slice</h2><p class='dim'>The worst value of each column is marked.{left}</p>",
         _table(("column", "value", "rows", *names), rows),
     ]
 

@@ -7,13 +7,15 @@ approval is void. The rights are IAM's: only the role's own people may use its k
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pipelines.audit_chain import append, now
-from pipelines.registry.signing import NotSignedError
+from pipelines.audit_chain import append, entries, refusals
+from pipelines.registry.signing import NotSignedError, sha256
 from pipelines.registry.versions import Registry, Stored
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import LOCAL
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 DECIDED = "urn:groundplan:decision:v1"
+APPROVE, REJECT = "approve", "reject"
+REVIEW_SESSION = "review"  # name of a CI job's session, in which nobody in particular decides
 
 
 @dataclass(frozen=True)
@@ -46,32 +50,36 @@ def decide(context: Context, version: str, role: str, person: Person, *, approve
             role.
     """
     registry = Registry(context)
-    if role not in context.outputs.approvals:
-        raise UsageError(
-            f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}"
-        )
-    if not approved and not reason.strip():
-        raise UsageError("a rejection needs a reason", where="--reason", fix="say what must change")
-    try:
+    with refusals(context, person.name, version=version, role=role):
+        if role not in context.outputs.approvals:
+            raise UsageError(
+                f"unknown role {role!r}", where="--role", fix=f"one of: {', '.join(context.outputs.approvals)}"
+            )
+        if not approved and not reason.strip():
+            raise UsageError("a rejection needs a reason", where="--reason", fix="say what must change")
         stored = registry.stored(version)
         _check_person(registry, stored, role, person)
-    except GroundplanError as error:
-        append(context, person.name, "refuse", version=version, role=role, why=error.what)
-        raise
-    decision = Decision(
-        role=role, approved=approved, by=person.name, reason=reason.strip(), through=person.through, decided_at=now()
-    )
-    envelope = registry.signatures.sign(role, DECIDED, stored.digests, decision.model_dump(mode="json"))
-    # The log first: a decision that counts is always on record.
+        decision = Decision(
+            role=role,
+            approved=approved,
+            by=person.name,
+            reason=reason.strip(),
+            through=person.through,
+            decided_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+        envelope = registry.signatures.sign(role, DECIDED, stored.digests, decision.model_dump(mode="json"))
+    # The log first: a decision that counts is on record, and an older one that somebody puts back doesn't count.
     append(
         context,
         person.name,
-        "approve" if approved else "reject",
+        APPROVE if approved else REJECT,
         version=version,
         role=role,
         reason=decision.reason,
         through=person.through,
         artifact=stored.record.artifact,
+        decided_at=decision.decided_at,
+        statement=sha256(envelope),
     )
     context.put("models", _key(context.model, version, role), envelope, "application/json")
     return decision
@@ -85,6 +93,12 @@ def decisions(registry: Registry, stored: Stored) -> dict[str, Decision]:
     """
     found = {}
     name = stored.record.name
+    again = f"decide again: groundplan approve {registry.context.definition.asked_for} {stored.record.version}"
+    logged = [
+        entry["details"]
+        for entry in entries(registry.context)
+        if entry["action"] in (APPROVE, REJECT) and entry["details"].get("version") == stored.record.version
+    ]
     for role in registry.context.outputs.approvals:
         key = _key(stored.record.model, stored.record.version, role)
         try:
@@ -102,7 +116,15 @@ def decisions(registry: Registry, stored: Stored) -> dict[str, Decision]:
             raise GroundplanError(
                 f"{decision.by} decided about something else than what {name} is now, so it is void",
                 where=where,
-                fix=f"decide again: groundplan approve {stored.record.model} {stored.record.version} --role {role}",
+                fix=f"{again} --role {role}",
+            )
+        of_role = [details for details in logged if details.get("role") == role]
+        newest = max((str(details.get("decided_at", "")) for details in of_role), default="")
+        if decision.decided_at != newest or sha256(envelope) not in {details.get("statement") for details in of_role}:
+            raise GroundplanError(
+                f"what is stored is not the newest decision of {role} about {name} in the audit log, so it is void",
+                where=where,
+                fix=f"{again} --role {role}",
             )
         found[role] = decision
     return found
@@ -134,6 +156,12 @@ def agreed(context: Context, version: str) -> tuple[Stored, dict[str, Decision]]
     people = [each.by for each in found.values()]
     if len(set(people)) < len(people):
         raise GroundplanError("one person gave two approvals; the roles must be two people", where=name)
+    if len({"@" in who for who in people}) > 1:
+        raise GroundplanError(
+            f"{' and '.join(people)} can't be told apart: one is an address, the other a login",
+            where=name,
+            fix="have both approve in the same way, each in their own name or each by a review",
+        )
     if stored.record.author in people:
         raise GroundplanError(f"{stored.record.author} approved their own model", where=name)
     return stored, found
@@ -146,9 +174,10 @@ def person_who_asks(context: Context, given: str = "") -> Person:
     Raises:
         UsageError: It is nobody in particular, or somebody else than they say.
     """
+    given = unicodedata.normalize("NFKC", given).lower()
     if context.outputs.stack == LOCAL:
         check_identity(given)
-        return Person(given.lower(), LOCAL)
+        return Person(given, LOCAL)
     import boto3
 
     arn = str(boto3.client("sts").get_caller_identity()["Arn"])
@@ -159,9 +188,18 @@ def person_who_asks(context: Context, given: str = "") -> Person:
             where=arn,
             fix="assume the role with your user's name as the session's name; docs/permissions.md lists the roles",
         )
-    if given and given.lower() != match[1].lower():
-        raise UsageError(f"--identity says {given}, but the session is {match[1]}'s", where=arn, fix="leave it out")
-    return Person(match[1].lower(), arn)
+    who = match[1].lower()
+    if who == REVIEW_SESSION:
+        raise UsageError("this session stands for a review", where=arn, fix="say which: --review ENVIRONMENT")
+    if "@" not in who:
+        raise UsageError(
+            f"{match[1]} is not an e-mail address, so it can't be compared with a version's author",
+            where=arn,
+            fix="name IAM users after their addresses",
+        )
+    if given and given != who:
+        raise UsageError(f"--identity says {given}, but the session is {who}'s", where=arn, fix="leave it out")
+    return Person(who, arn)
 
 
 def check_identity(who: str) -> None:
@@ -170,7 +208,7 @@ def check_identity(who: str) -> None:
     Raises:
         UsageError: It is not an e-mail address.
     """
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
+    if not who.isascii() or not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
         said = f"{who!r} is not an e-mail address" if who else "who decides is not said"
         raise UsageError(said, where="--identity", fix="your e-mail address")
 
@@ -182,6 +220,12 @@ def _key(model: str, version: str, role: str) -> str:
 
 def _check_person(registry: Registry, stored: Stored, role: str, person: Person) -> None:
     name = stored.record.name
+    if not stored.record.author and registry.context.outputs.stack != LOCAL:
+        raise GroundplanError(
+            f"nobody knows who is the author of {name}, so it could be {person.name}",
+            where="sign-off",
+            fix="commit the model's code, and register it again",
+        )
     if person.name == stored.record.author:
         raise GroundplanError(
             f"{person.name} is the author of {name}; nobody approves or rejects their own model",

@@ -59,7 +59,7 @@ class Mirror:
                 "SupportedResponseMIMETypes": ["application/json"],
             },
             ModelMetrics={"ModelQuality": {"Statistics": content}},
-            CustomerMetadataProperties={key: value[:_LONGEST_VALUE] for key, value in known.items() if value},
+            CustomerMetadataProperties={key: _allowed(value) for key, value in known.items() if value},
         )
         return str(answer["ModelPackageArn"])
 
@@ -105,3 +105,8 @@ class Mirror:
         import boto3
 
         return boto3.client("sagemaker")
+
+
+def _allowed(value: str) -> str:
+    """A custom property's value: letters, digits, blanks and _.:/=+-@, at most 256 characters."""
+    return "".join(c if c.isalnum() or c in " _.:/=+-@" else " " for c in value)[:_LONGEST_VALUE]

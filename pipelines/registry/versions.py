@@ -65,9 +65,18 @@ class Registry:
 
     def versions(self) -> list[str]:
         """Every version that has a number, the oldest first."""
+        return self._with(RECORD)
+
+    def unsigned(self) -> list[str]:
+        """Versions whose registration was interrupted, the oldest first."""
+        signed = set(self._with(REGISTRATION))
+        return [version for version in self.versions() if version not in signed]
+
+    def _with(self, file: str) -> list[str]:
         prefix = f"registry/{self.model}/"
-        found = {key.removeprefix(prefix).partition("/")[0] for key in self.context.keys("models", prefix)}
-        return sorted((name for name in found if numbers(name)), key=lambda name: numbers(name) or ())
+        parts = [key.removeprefix(prefix).split("/") for key in self.context.keys("models", prefix)]
+        found = {part[0] for part in parts if part[1:] == [file] and numbers(part[0])}
+        return sorted(found, key=lambda name: numbers(name) or ())
 
     def record(self, version: str) -> VersionRecord:
         """A version's record, not verified.
@@ -84,26 +93,42 @@ class Registry:
                 fix=f"one of: {', '.join(self.versions()) or 'none yet'}",
             )
         try:
-            return VersionRecord.model_validate_json(content)
+            found = VersionRecord.model_validate_json(content)
         except ValidationError:
             raise GroundplanError(
-                f"the record of {self.model} {version} can't be read", where=self.address(version, RECORD)
+                f"the record of {self.model} {version} can't be read",
+                where=self.address(version, RECORD),
+                fix=_RESTORE,
             ) from None
+        if (found.model, found.version) != (self.model, version):
+            raise GroundplanError(
+                f"the record of {self.model} {version} is that of {found.name}",
+                where=self.address(version, RECORD),
+                fix=_RESTORE,
+            )
+        return found
 
     def add(self, record: VersionRecord, artifact: bytes) -> None:
-        """Store a version and sign it.
+        """Store a version and sign it; one that is signed stays as it is.
 
         Raises:
-            TakenError: The version exists, with other content.
+            TakenError: The version exists, with another record.
+            GroundplanError: The artifact is not the one in the record.
         """
         content = record.model_dump_json(indent=1).encode()
+        digests = {RECORD: sha256(content), ARTIFACT: sha256(artifact)}
+        if digests[ARTIFACT] != record.artifact:
+            raise GroundplanError(
+                f"the model is not the one that {record.name} was registered with", where=self.address(record.version)
+            )
         try:
             self._put(record.version, RECORD, content, once=True)
         except TakenError:
             if self._get(record.version, RECORD) != content:
                 raise
+            if self._get(record.version, REGISTRATION) is not None:
+                return
         self._put(record.version, ARTIFACT, artifact)
-        digests = {RECORD: sha256(content), ARTIFACT: sha256(artifact)}
         said = {"purl": f"pkg:mlflow/{record.model}@{record.version}", "releaseId": record.lineage.get("run_id", "")}
         self._put(record.version, REGISTRATION, self.signatures.sign(REGISTRAR, REGISTERED, digests, said))
 
@@ -114,7 +139,7 @@ class Registry:
             UsageError: There is no such version.
             GroundplanError: It was never signed, or something was changed after that.
         """
-        self.record(version)
+        record = self.record(version)
         place, name = self.address(version), f"{self.model} {version}"
         content, artifact = self._get(version, RECORD), self._get(version, ARTIFACT)
         envelope = self._get(version, REGISTRATION)
@@ -134,10 +159,10 @@ class Registry:
                 f"{name} was changed after it was registered: {' and '.join(changed)}"
                 f" {'is' if len(changed) == 1 else 'are'} not what was signed",
                 where=place,
-                fix="restore the objects' first versions (the bucket keeps them), or register a new version",
+                fix=_RESTORE,
             )
-        assert content is not None and artifact is not None
-        return Stored(VersionRecord.model_validate_json(content), actual, artifact, place)
+        assert artifact is not None
+        return Stored(record, actual, artifact, place)
 
     def put_file(self, version: str, name: str, content: bytes) -> str:
         """Store a further file of a version; returns its address."""
@@ -171,6 +196,7 @@ class Registry:
             return None
 
 
+_RESTORE = "restore the object's first version (the bucket keeps it), or register a new version"
 _CONTENT_TYPES = {"gz": "application/gzip", "html": "text/html; charset=utf-8"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append
+from pipelines.audit_chain import append, refusals
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import ARTIFACT, Registry, Stored
@@ -37,7 +37,8 @@ def deploy(context: Context) -> dict[str, Any]:
     mlflow = use_mlflow()
     experiment, registered = context.result("experiment"), context.result("register")
     version = registered["version"]
-    stored, decided = agreed(context, version)  # no approval, no deployment
+    with refusals(context, "pipeline", version=version):
+        stored, decided = agreed(context, version)  # no approval, no deployment
     approvals = {role: decision.by for role, decision in decided.items()}
     endpoint = EndpointClient(context)
     with TemporaryDirectory() as folder:
@@ -150,7 +151,10 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
         known = mlflow.MlflowClient().get_model_version_by_alias(context.model, "champion")
     except mlflow.MlflowException:  # it was deployed past the registry
         return None
-    if set(Registry(context).record(known.tags["version"]).interface.inputs) <= set(holdout.features.columns):
+    version = known.tags.get("version", "")
+    if version not in Registry(context).versions():  # the script has set the alias itself
+        return None
+    if set(Registry(context).record(version).interface.inputs) <= set(holdout.features.columns):
         return None
     names = ("holdout.parquet", "holdout-answers.parquet")
     files = [

@@ -5,11 +5,12 @@ registries of MLflow and SageMaker.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, now
+from pipelines.audit_chain import append, entries, now, refusals
 from pipelines.context import Context, main
 from pipelines.registry.card import page
 from pipelines.registry.mirror import Mirror
@@ -32,11 +33,12 @@ def register(context: Context) -> dict[str, Any]:
     mlflow = use_mlflow()
     experiment, evaluation = context.result("experiment"), context.result("evaluate")
     if not evaluation.get("metrics") or "kpi" not in evaluation:
-        raise GroundplanError(
-            f"the run {experiment['run_id']} of {context.model} has no metrics, so it can't be registered",
-            where="register",
-            fix="run the evaluation again",
-        )
+        with refusals(context, "pipeline", run_id=experiment["run_id"]):
+            raise GroundplanError(
+                f"the run {experiment['run_id']} of {context.model} has no metrics, so it can't be registered",
+                where="register",
+                fix="run the evaluation again",
+            )
     run = mlflow.MlflowClient().get_run(experiment["run_id"])
     signature = mlflow.models.get_model_info(experiment["model_uri"]).signature
     known = {
@@ -64,11 +66,11 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
     registry, client = Registry(context), use_mlflow().MlflowClient()
     run_id = known["experiment"]["run_id"]
     for _ in range(_ATTEMPTS):
+        if before := _registered(registry, client, run_id):
+            registry.add(before, package(files_of(candidate, before.version)))
+            return before
         stored = registry.versions()
-        latest = registry.record(stored[-1]) if stored else None
-        if latest is not None and latest.lineage.get("run_id") == run_id:
-            registry.add(latest, package(files_of(candidate, latest.version)))  # it was interrupted
-            return latest
+        latest = _readable(registry, stored[-1]) if stored else None
         elsewhere = [found.tags.get("version", "") for found in client.search_model_versions(f"name='{context.model}'")]
         interface, recipe = interface_of(description(candidate)), _recipe(known)
         version, change = next_version(latest, interface, recipe, [*stored, *filter(numbers, elsewhere)])
@@ -101,6 +103,28 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
     raise GroundplanError(f"{_ATTEMPTS} versions of {context.model} were taken by others meanwhile", where="register")
 
 
+def _registered(registry: Registry, client: Any, run_id: str) -> VersionRecord | None:
+    """The version that this run has registered before, perhaps not completely."""
+    of_run = [
+        found.tags["version"]
+        for found in client.search_model_versions(f"name='{registry.model}'")
+        if found.run_id == run_id and found.tags.get("version")
+    ]
+    for version in dict.fromkeys([*registry.unsigned(), *of_run]):
+        record = _readable(registry, version)
+        if record is not None and record.lineage.get("run_id") == run_id:
+            return record
+    return None
+
+
+def _readable(registry: Registry, version: str) -> VersionRecord | None:
+    """A version's record; None where there is none or somebody has broken it, which must not block later versions."""
+    try:
+        return registry.record(version)
+    except GroundplanError:
+        return None
+
+
 def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -> dict[str, Any]:
     """Write a stored version's card, copy it to both registries, and log it.
 
@@ -115,17 +139,19 @@ def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -
     shown.write_text(card, encoding="utf-8")
     number = _in_mlflow(mlflow.MlflowClient(), mlflow, context, record, source)
     package_arn = Mirror(context).add(record, registry.address(record.version))
-    append(
-        context,
-        "pipeline",
-        "register",
-        version=record.version,
-        change=record.change,
-        run_id=record.lineage["run_id"],
-        dataset_digest=record.dataset.digest,
-        artifact=record.artifact,
-        metrics=record.metrics,
-    )
+    told = {"version": record.version, "artifact": record.artifact}
+    logged = [each["details"] for each in entries(context) if each["action"] == "register"]
+    if not any(told.items() <= details.items() for details in logged):
+        append(
+            context,
+            "pipeline",
+            "register",
+            **told,
+            change=record.change,
+            run_id=record.lineage["run_id"],
+            dataset_digest=record.dataset.digest,
+            metrics={name: value for name, value in record.metrics.items() if math.isfinite(value)},
+        )
     return {
         "version": record.version,
         "change": record.change,

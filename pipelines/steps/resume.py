@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.audit_chain import entries
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.steps.deploy import deploy
@@ -22,16 +23,19 @@ from spec.outputs import read
 
 
 def waiting_run(client: Any, context: Context) -> str:
-    """The pipeline run of the newest version with every approval; empty if that one (or a newer one) serves, or none
-    is approved.
+    """The pipeline run of the newest version with every approval that was not rolled back; empty if that one (or a
+    newer one) serves, or none is approved.
     """
     found = sorted(
         client.search_model_versions(f"name='{context.model}'"), key=lambda version: int(version.version), reverse=True
     )
+    tried = [(entry["action"], entry["details"].get("version")) for entry in entries(context)]
+    served = next((version for action, version in reversed(tried) if action == "promote"), None)
     for version in found:
-        # Aliases are not in a search's answer.
-        if "champion" in client.get_model_version(context.model, version.version).aliases:
+        if served is not None and version.tags.get("version") == served:
             return ""
+        if ("rollback", version.tags.get("version")) in tried:
+            continue
         try:
             agreed(context, version.tags.get("version", ""))
         except GroundplanError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 
+from pipelines.audit_chain import refusals
 from pipelines.context import Context, main
 from pipelines.registry.decisions import Person, agreed, decide, decisions
 from pipelines.registry.mirror import APPROVED, Mirror
@@ -39,7 +40,8 @@ def signoff(context: Context) -> dict[str, Any]:
             if role not in given:
                 with _as_a_person(role):
                     decide(replace(context), version, role, Person(TEST_IDENTITIES[role], LOCAL), approved=True)
-    _, found = agreed(context, version)
+    with refusals(context, "pipeline", version=version):
+        _, found = agreed(context, version)
     approvals = {role: decision.by for role, decision in found.items()}
     client = use_mlflow().MlflowClient()
     for role, who in approvals.items():

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spec.model_folders import REVISIONS, is_model
+from spec.names import HOME, PACKAGES
 from spec.revisions import revision_of
 
 _DECLARED = ("requirements.txt", "pyproject.toml", "python_env.yaml", "conda.yaml", "MLproject")
@@ -27,19 +28,35 @@ def code_version(script: Path) -> dict[str, str]:
 
 
 def code_digest(script: Path, more: Iterable[Path] = ()) -> str:
-    """SHA-256 of the script, of every module beside it that this process has imported, and of what declares packages.
+    """SHA-256 of the script, of every module of the user's that this process has imported, and of what declares
+    packages. Of a notebook its code counts, not its outputs.
 
     Args:
         more: Further files, such as a module of features that another process runs.
     """
     folder = script.parent
-    imported = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
-    used = {script, *more} | {
-        path for path in imported if path.is_relative_to(folder) and "site-packages" not in path.parts
-    }
-    used |= {folder / name for name in _DECLARED}
+    used = {script, *more, *(folder / name for name in _DECLARED)}
+    used |= {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     digest = hashlib.sha256()
-    for path in sorted(path for path in used if path.is_file()):
+    for path in sorted(path for path in used if path.is_file() and not _is_installed(path, folder)):
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-        digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        content = _without_outputs(path) if path.suffix == ".ipynb" else path.read_bytes()
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def _is_installed(path: Path, folder: Path) -> bool:
+    """Part of Python, of a package, or of this platform: their versions are in the environment's record."""
+    if path.is_relative_to(folder):
+        return "site-packages" in path.relative_to(folder).parts
+    roots = [Path(sys.prefix), Path(sys.base_prefix), *(HOME / name for name in PACKAGES)]
+    return "site-packages" in path.parts or any(path.is_relative_to(root) for root in roots)
+
+
+def _without_outputs(notebook: Path) -> bytes:
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        code = [cell.get("source") for cell in cells if cell.get("cell_type") == "code"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return notebook.read_bytes()
+    return json.dumps(["".join(part) if isinstance(part, list) else part for part in code]).encode()

@@ -362,6 +362,10 @@ def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path,
         before = {worker.pid for worker in server.workers}
         _, failed = asyncio.run(_load(invocations, 6, lambda: server.process.send_signal(signal.SIGHUP)))
         assert not failed, "replacing the workers loses nothing"
+        for _ in range(100):  # the old ones end once they have answered
+            if not before & {worker.pid for worker in server.workers}:
+                break
+            time.sleep(0.1)
         assert not before & {worker.pid for worker in server.workers}
 
         _, failed = asyncio.run(_load(invocations, 4, lambda: server.workers[0].send_signal(signal.SIGTERM)))
@@ -385,17 +389,17 @@ def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path,
 
 def test_a_server_that_is_told_to_end_answers_what_it_has_begun(folder: Path, tmp_path: Path) -> None:
     with running(folder, tmp_path) as server:
-        answered = []
-
-        def ask() -> None:
-            answered.append(server.send(post(BODY, path="/explain"), until=1)[:12])
-
-        with futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(ask) for _ in range(8)]
-            time.sleep(0.05)
+        with contextlib.ExitStack() as opened:
+            connections = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)) for _ in range(8)
+            ]
+            for connection in connections:  # an answer shows that the server has taken the connection
+                connection.sendall(post(BODY))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            for connection in connections:
+                connection.sendall(post(BODY, path="/explain"))
             server.process.terminate()
-            futures.wait(asked)
-        assert answered == [b"HTTP/1.1 200"] * 8
+            assert [connection.recv(65536)[:12] for connection in connections] == [b"HTTP/1.1 200"] * 8
         assert server.process.wait(20) in (0, -signal.SIGTERM)
 
 

@@ -76,6 +76,7 @@ def test_two_people_agree_and_neither_is_the_author(context: Context, version: s
     }
     log = [(entry["action"], entry["actor"]) for entry in entries(context)]
     assert log == [
+        ("refuse", ADA.name),
         ("refuse", "author@example.com"),
         ("approve", ADA.name),
         ("refuse", ADA.name),
@@ -142,6 +143,51 @@ def test_a_decision_with_another_role_s_key_is_no_decision(context: Context, ver
         context.put("models", f"approvals/data-science/{context.model}/{version}.dsse.json", content)
         with pytest.raises(GroundplanError, match=r"the decision of data-science about .* is not valid"):
             agreed(context, version)
+
+
+def test_an_approval_that_was_withdrawn_can_t_be_put_back(context: Context, version: str) -> None:
+    approved(context, version)
+    key = f"approvals/operations/{context.model}/{version}.dsse.json"
+    before = context.get("models", key)
+    decide(context, version, "operations", ADA, approved=False, reason="an incident")
+    context.put("models", key, before)
+    with pytest.raises(GroundplanError, match=r"is not the newest decision of operations about .* in the audit log"):
+        agreed(context, version)
+
+
+def test_another_version_s_signed_files_are_not_this_version(context: Context, version: str) -> None:
+    approved(context, version)
+    registry = Registry(context)
+    stored(context, context.reports / "candidate", "v1.1.0")
+    for name in ("record.json", "model.tar.gz", "registration.dsse.json"):
+        content = registry.get_file(version, name)
+        assert content is not None
+        put(context, "v1.1.0", name, content)
+    with pytest.raises(GroundplanError, match=rf"the record of .* v1\.1\.0 is that of {context.model}@v1\.0\.0"):
+        decide(context, "v1.1.0", "operations", ADA, approved=True)
+    with pytest.raises(GroundplanError, match="is that of"):
+        agreed(context, "v1.1.0")
+
+
+def test_an_address_and_a_login_can_t_be_told_apart(context: Context, version: str) -> None:
+    decide(context, version, "operations", Person("ada", "github:acme/models/actions/runs/7"), approved=True)
+    decide(context, version, "data-science", ADA, approved=True)
+    with pytest.raises(GroundplanError, match=r"can't be told apart: one is an address, the other a login"):
+        agreed(context, version)
+
+
+def test_a_package_is_made_only_of_what_was_approved(context: Context, version: str, home: Any) -> None:
+    from groundplan.local.packages import run_package
+
+    script, to = context.definition.script, str(context.reports / "bundle")
+    with pytest.raises(GroundplanError, match="lacks the approval"):
+        run_package(home, script, "lambda", version=version, to=to)
+    approved(context, version)
+    assert run_package(home, script, "lambda", version=version, to=to).version == version
+    decide(context, version, "operations", ADA, approved=False, reason="an incident")
+    with pytest.raises(GroundplanError, match=r"rejected .*: an incident"):
+        run_package(home, script, "lambda", version=version, to=to)
+    assert [each["action"] for each in entries(context) if each["actor"] == "package"] == ["refuse", "refuse"]
 
 
 def test_a_version_without_a_signature_is_refused(context: Context) -> None:
@@ -225,8 +271,10 @@ def test_registrations_at_once_get_different_versions_and_a_repeated_one_its_own
     assert len({each["registry_version"] for each in made}) == 4
     assert len([entry for entry in entries(context) if entry["action"] == "register"]) == 4
     newest = max(zip(made, runs, strict=True), key=lambda pair: pair[0]["version"])
-    again = register(newest[1])
-    assert (again["version"], again["registry_version"]) == ("v1.0.3", newest[0]["registry_version"])
+    for made_first, run in [*zip(made, runs, strict=True), newest]:
+        again = register(run)
+        assert (again["version"], again["registry_version"]) == (made_first["version"], made_first["registry_version"])
+    assert len([entry for entry in entries(context) if entry["action"] == "register"]) == 4
     assert register(ran(5, depth=4))["version"] == "v1.1.0"
     assert register(ran(6, columns=("a",), depth=4))["version"] == "v2.0.0"
 
@@ -247,16 +295,64 @@ def test_a_version_is_copied_to_sagemaker_with_its_approval(ran: Any, context: C
     assert context.model in page and Path(made["card"]).read_text(encoding="utf-8") == page
 
 
-def test_a_run_without_metrics_is_not_registered(ran: Any) -> None:
+def test_an_interrupted_registration_is_completed_even_after_another(ran: Any, context: Context) -> None:
+    first, second = ran(1), ran(2)
+    assert register(first)["version"] == "v1.0.0"
+    registry = Registry(context)
+    context.s3.delete_object(
+        Bucket=context.outputs.buckets["models"], Key=registry.key("v1.0.0", "registration.dsse.json")
+    )
+    assert register(second)["version"] == "v1.0.1"
+    assert register(first)["version"] == "v1.0.0" and registry.stored("v1.0.0")
+
+
+def test_what_was_registered_is_not_replaced_by_a_changed_run(ran: Any, context: Context) -> None:
+    import mlflow
+
+    run = ran(1)
+    register(run)
+    before = Registry(context).stored("v1.0.0").digests
+    run_id = run.result("experiment")["run_id"]
+    mlflow.MlflowClient().log_text(run_id, "[]", "groundplan/candidate/more.json")
+    with pytest.raises(GroundplanError, match=r"the model is not the one that .*@v1\.0\.0 was registered with"):
+        register(run)
+    assert Registry(context).stored("v1.0.0").digests == before
+
+
+def test_a_broken_record_does_not_block_later_versions(ran: Any, context: Context) -> None:
+    put(context, "v3.0.0", "record.json", b"{}")
+    put(context, "v4.0.0", "note.txt", b"")
+    assert register(ran(1))["version"] == "v3.1.0"
+    with pytest.raises(GroundplanError, match=r"v3\.0\.0 can't be read"):
+        agreed(context, "v3.0.0")
+
+
+def test_a_metric_that_is_no_number_is_kept(ran: Any, context: Context) -> None:
+    run = ran(1)
+    evaluation = run.result("evaluate")
+    run.write_result("evaluate", {**evaluation, "metrics": {"mae": 1.0, "roc_auc": float("nan")}})
+    register(run)
+    found = Registry(context).stored("v1.0.0").record.metrics
+    assert found["mae"] == 1.0 and np.isnan(found["roc_auc"])
+
+
+def test_a_run_without_metrics_is_not_registered(ran: Any, context: Context) -> None:
     run = ran(1)
     run.write_result("evaluate", {"metrics": {}, "kpi": {}})
     with pytest.raises(GroundplanError, match="has no metrics, so it can't be registered"):
         register(run)
+    assert [entry["action"] for entry in entries(context)] == ["refuse"]
 
 
 def test_people_are_whom_their_session_is_named_after(context: Context, aws: Any, monkeypatch: Any) -> None:
     assert person_who_asks(context, "Ada@Example.com") == ADA
-    for who, says in (("", "who decides is not said"), ("me", "'me' is not an e-mail address")):
+    assert person_who_asks(context, "\uff21da@example.com") == ADA, "another spelling of the same letters"
+    for who, says in (
+        ("", "who decides is not said"),
+        ("me", "'me' is not an e-mail address"),
+        ("ada@exa\u200bmple.com", "is not an e-mail address"),
+        ("\u0430da@example.com", "is not an e-mail address"),
+    ):
         with pytest.raises(UsageError, match=says):
             person_who_asks(context, who)
     on_aws = Context(
@@ -265,14 +361,22 @@ def test_people_are_whom_their_session_is_named_after(context: Context, aws: Any
     with pytest.raises(UsageError, match="decisions are made in a role of the stack"):
         person_who_asks(on_aws)
     role = context.outputs.role_arns["operations"]
-    given = aws("sts").assume_role(RoleArn=role, RoleSessionName="ada@example.com")["Credentials"]
-    for name, key in (
-        ("AWS_ACCESS_KEY_ID", "AccessKeyId"),
-        ("AWS_SECRET_ACCESS_KEY", "SecretAccessKey"),
-        ("AWS_SESSION_TOKEN", "SessionToken"),
-    ):
-        monkeypatch.setenv(name, given[key])
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials of before
+
+    def assume(session: str) -> None:
+        given = aws("sts").assume_role(RoleArn=role, RoleSessionName=session)["Credentials"]
+        for name, key in (
+            ("AWS_ACCESS_KEY_ID", "AccessKeyId"),
+            ("AWS_SECRET_ACCESS_KEY", "SecretAccessKey"),
+            ("AWS_SESSION_TOKEN", "SessionToken"),
+        ):
+            monkeypatch.setenv(name, given[key])
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials of before
+
+    for session, says in (("review", "this session stands for a review"), ("ben", "ben is not an e-mail address")):
+        assume(session)
+        with pytest.raises(UsageError, match=says):
+            person_who_asks(on_aws)
+    assume("ada@example.com")
     person = person_who_asks(on_aws)
     assert person.name == "ada@example.com" and person.through.endswith("operations/ada@example.com")
     with pytest.raises(UsageError, match=r"--identity says ben@example\.com, but the session is ada@example.com's"):

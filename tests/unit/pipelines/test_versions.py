@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +200,29 @@ def test_the_digest_of_code_follows_what_is_used(tmp_path: Path) -> None:
     assert code_digest(script) != first
 
 
+def test_a_module_from_elsewhere_and_a_notebook_s_code_count_but_not_its_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "lib" / "features_of_ours.py"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("z = 1\n")
+    monkeypatch.syspath_prepend(str(elsewhere.parent))
+    importlib.import_module("features_of_ours")
+    notebook = tmp_path / "nb" / "train.ipynb"
+    notebook.parent.mkdir()
+
+    def digest(source: str, output: str) -> str:
+        cell = {"cell_type": "code", "source": [source], "outputs": [output]}
+        notebook.write_text(json.dumps({"cells": [cell]}))
+        return code_digest(notebook)
+
+    first = digest("x = 1", "1")
+    assert digest("x = 1", "2") == first != digest("x = 2", "1")
+    elsewhere.write_text("z = 2\n")
+    assert digest("x = 1", "1") != first
+    monkeypatch.delitem(sys.modules, "features_of_ours")
+
+
 def test_slices_are_the_parts_that_rows_fall_into() -> None:
     frame = pd.DataFrame(
         {
@@ -220,6 +245,20 @@ def test_slices_are_the_parts_that_rows_fall_into() -> None:
     assert set(found["many"]) >= {"others"}
     gaps = slices_of(pd.DataFrame({"age": [None, *np.arange(99.0)]}), ("age",))["age"]
     assert gaps[0] == "missing" and len(set(gaps)) == 5
+
+
+def test_a_copy_in_sagemaker_has_only_characters_that_it_allows() -> None:
+    import regex
+    from botocore.session import get_session
+
+    from pipelines.registry.mirror import _allowed
+
+    model = get_session().get_service_model("sagemaker")
+    shape = model.operation_model("CreateModelPackage").input_shape.members["CustomerMetadataProperties"].value
+    pattern = regex.compile(shape.metadata["pattern"])
+    told = [*(change.value for change in Change), "the script's own", "x" * 300, "K\u00f6ln \u6771\u4eac", "a\tb{c}"]
+    assert all(pattern.fullmatch(_allowed(text)) and len(_allowed(text)) <= 256 for text in told)
+    assert _allowed("K\u00f6ln 1.5") == "K\u00f6ln 1.5"
 
 
 def test_a_card_says_what_is_known_and_what_is_not() -> None:

@@ -7,7 +7,20 @@ from __future__ import annotations
 
 import argparse
 
-from bench import apply, command_line, contracts, experiment, features, flights, preview, register, review, serving, up
+from bench import (
+    apply,
+    canaries,
+    command_line,
+    contracts,
+    experiment,
+    features,
+    flights,
+    preview,
+    register,
+    review,
+    serving,
+    up,
+)
 
 MEASUREMENTS = {
     "command-line": command_line.main,
@@ -15,6 +28,7 @@ MEASUREMENTS = {
     "review": review.main,
     "apply": apply.main,
     "register": register.main,
+    "canaries": canaries.main,
     "contracts": contracts.main,
     "experiment": experiment.main,
     "features": features.main,

@@ -92,5 +92,17 @@ def entries(context: Context) -> list[dict[str, Any]]:
     return found
 
 
+def served_in(log: list[dict[str, Any]]) -> list[str]:
+    """The versions that were served, in their order; a version that came back is there twice."""
+    found = []
+    for entry in log:
+        details = entry["details"]
+        if entry["action"] == "promote" and details.get("version"):
+            found.append(str(details["version"]))
+        elif entry["action"] == "rollback" and details.get("to"):
+            found.append(str(details["to"]))
+    return found
+
+
 def _hash(entry: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -204,6 +204,59 @@ def reject(
     _decide(model, version, role, identity, reason, "", outputs, name, as_json=as_json, approved=False)
 
 
+@commands.command(rich_help_panel=PANEL)
+def promote(
+    model: ModelArgument,
+    version: VersionArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it may serve; kept in the audit log.")],
+    identity: IdentityOption = "",
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Deploy an approved version for which the canary had not enough evidence.
+
+    It is compared once more, and one that is shown to be worse is still rolled back.
+    """
+    from groundplan.local.experiments import run_promote
+    from groundplan.local.home import find_home
+
+    home = find_home()
+    with progress() as say:
+        quiet = (lambda line: None) if as_json else say
+        found = run_promote(home, model_path(home.root, model), version, reason, identity, quiet, name)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        from groundplan.local.summary import print_results
+
+        print_results(found)
+
+
+@commands.command(rich_help_panel=PANEL)
+def rollback(
+    model: ModelArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What is wrong; kept in the audit log.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="VERSION", help="An earlier version. Default: the one that was served before."),
+    ] = "",
+    identity: IdentityOption = "",
+    outputs: OutputsOption = "",
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Have a model's endpoint serve an earlier version again, at once."""
+    from groundplan.local.experiments import run_rollback
+    from groundplan.local.home import find_home
+
+    home = find_home()
+    was, now, seconds = run_rollback(home, model_path(home.root, model), to, reason, identity, name, outputs)
+    if as_json:
+        print(json.dumps({"from": was, "to": now, "seconds": round(seconds, 3)}, indent=1))
+    else:
+        print(f"{now} is served again, instead of {was}  [{seconds:.1f} s]")
+
+
 def _decide(
     model: str,
     version: str,

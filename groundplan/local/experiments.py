@@ -138,6 +138,48 @@ def run_decision(
         return decided
 
 
+def run_promote(
+    home: Home, path: Path, version: str, reason: str, identity: str, say: Callable[[str], None], name: str = ""
+) -> dict[str, Any]:
+    """Deploy an approved version, with less evidence than the canary wants; what is shown to be worse stays out."""
+    from pipelines.audit_chain import append, refusals
+    from pipelines.registry.decisions import agreed, person_who_asks
+    from spec.versions import check_version
+
+    state, version = running(home), check_version(version)
+    with on_stack(home, path, "", "person.promote", name) as context:
+        person = person_who_asks(context, identity)
+        with refusals(context, person.name, version=version):
+            if not reason.strip():
+                raise UsageError("a promotion needs a reason", where="--reason", fix="say why it may serve")
+            record = agreed(context, version)[0].record
+        append(context, person.name, "insist", version=version, reason=reason.strip())
+        model, run = context.model, record.lineage["pipeline_run"]
+    wanted = {step.name: replace(step, needs=()) for step in steps_for(contract=False)}
+    steps = (wanted["signoff"], replace(wanted["deploy"], needs=("signoff",)))
+    arguments = ("--name", model, "--insist", reason.strip())
+    run_steps(home, state, steps, path.resolve(), run, arguments, on_done=lambda done: say(done.step.title))
+    return {"model": model, "run": run, **results(home, state, model, run, steps)}
+
+
+def run_rollback(home: Home, path: Path, to: str, reason: str, identity: str, name: str = "", outputs: str = "") -> Any:
+    """Serve an earlier version again; returns the two versions, and the seconds that it took."""
+    import time
+
+    from pipelines.canary.rollback import move_alias, rollback
+    from pipelines.registry.decisions import person_who_asks
+    from spec.versions import check_version
+
+    with on_stack(home, path, outputs, "person.rollback", name) as context:
+        person = person_who_asks(context, identity)
+        started = time.perf_counter()
+        was, now = rollback(context, person, reason, check_version(to) if to else "")
+        seconds = time.perf_counter() - started
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            move_alias(context, now)
+        return was, now, seconds
+
+
 def _status(context: Context, version: str, *, approved: bool) -> str:
     """The approval status of a version after a decision, in SageMaker's words."""
     from pipelines.registry.decisions import agreed

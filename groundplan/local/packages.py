@@ -97,18 +97,18 @@ def _check(folder: Path) -> None:
 
 def _registered(context: Context, version: str) -> Served:
     """The artifact that two people have approved, as it was registered."""
-    from pipelines.audit_chain import entries, refusals
+    from pipelines.audit_chain import entries, refusals, served_in
     from pipelines.registry.decisions import agreed
     from pipelines.serving.models.bundle import unpack
     from pipelines.targets.served import Served, now
     from spec.versions import check_version
 
-    served = [entry["details"].get("version") for entry in entries(context) if entry["action"] == "promote"]
+    served = served_in(entries(context))
     if not version and not served:
         raise GroundplanError(
             f"{context.model} has no version that is served", where="the model registry", fix="groundplan status"
         )
-    wanted = check_version(version or str(served[-1]))
+    wanted = check_version(version or served[-1])
     with refusals(context, "package", version=wanted):
         stored, decided = agreed(context, wanted)
     record = stored.record

@@ -199,7 +199,11 @@ def _deploy(step: dict[str, Any]) -> Rows:
         if step["topology"] == "realtime"
         else "published"
     )
-    yield share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']} ({parts})"
+    yield share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']}{f' ({parts})' if parts else ''}"
+    if step["outcome"] == "not enough evidence":
+        unsure = [each["says"] for each in step["findings"] if each["outcome"] == step["outcome"]]
+        yield "", f"it is not known whether it is good enough: {'; '.join(unsure)}"
+        yield "", "the previous version stays in service; groundplan promote deploys this one if you decide so"
     yield "endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"
 
 

@@ -1,4 +1,6 @@
-"""A version's model card, a page for people who decide about it (Mitchell et al. 2019, https://arxiv.org/abs/1810.03993)."""
+"""A version's model card, a page for people who decide about it (Mitchell and others 2019,
+https://arxiv.org/abs/1810.03993).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
-thead th { background: var(--soft) } td, code { overflow-wrap: anywhere } tbody th { font-weight: 400; width: 34% }
+thead th { background: var(--soft) } td, code { overflow-wrap: anywhere } td:first-child { overflow-wrap: break-word }
+tbody th { font-weight: 400; width: 34% }
 .dim { opacity: .7 } .bad { color: var(--bad) }
 @media (max-width: 45rem) { body { margin: 1rem auto } th, td { padding: .3rem .3rem } }
 """

@@ -7,21 +7,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, refusals
+from pipelines.audit_chain import append, entries, refusals, served_in
+from pipelines.canary import judging
+from pipelines.canary.evidence import Finding, Outcome
+from pipelines.canary.judging import Answered, Judgement
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import ARTIFACT, Registry, Stored
-from pipelines.serving.models.bundle import description, files_of, load, package, unpack
-from pipelines.steps import canary
-from pipelines.steps.canary import Loss, Observed
-from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
+from pipelines.serving.models.bundle import Model, description, files_of, load, package, unpack
+from pipelines.serving.models.rows import Rows
+from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, EndpointClient
 from pipelines.targets import triton
 from pipelines.targets.served import Served, now
 from pipelines.tracking import use_mlflow
-from pipelines.training.labelled import Labelled, each_row, load_labelled
+from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from spec.errors import GroundplanError
+from spec.objectives import ModelObjectives
 
-MAX_ROWS = 1_000  # held-out rows that both variants answer
+MAX_ROWS = 5_000  # held-out rows that both variants answer
 
 
 def deploy(context: Context) -> dict[str, Any]:
@@ -49,9 +52,11 @@ def deploy(context: Context) -> dict[str, Any]:
         )
         _put_candidate(path / "candidate", stored)
         if endpoint.settings.topology != "realtime":
-            outcome = _publish(context, endpoint, path, version, experiment, approvals)
-            mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
-            return outcome
+            published = _publish(context, endpoint, path, version, experiment, approvals)
+            if published["outcome"] == "promoted":
+                client = mlflow.MlflowClient()
+                client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
+            return published
         check_topology(endpoint.settings.topology, path / "candidate", context.model)
         candidate = endpoint.create_model(
             f"{stored.place}{ARTIFACT}", description(path / "candidate"), version, approvals
@@ -62,9 +67,8 @@ def deploy(context: Context) -> dict[str, Any]:
         holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
         theirs = _rows_of_champion(mlflow, context, holdout, Path(folder) / "champion") if serving_now else None
     share = endpoint.settings.canary_percent / 100 if serving_now else 0.0
-    objectives = context.objectives(experiment["task"])
+    objectives, rival = context.objectives(experiment["task"]), "champion" if serving_now else "baseline"
     rows = (holdout if theirs is None else _filled(holdout, theirs)).records()
-    loss = Loss.of(objectives, experiment["task"], holdout.labels)
     before = serving_now or endpoint.create_empty("none", f"{version} is being tried")
 
     def take_back(why: str) -> None:
@@ -78,22 +82,31 @@ def deploy(context: Context) -> dict[str, Any]:
             {CHAMPION: 1 - share, CHALLENGER: share},
             label=f"canary-{version}",
         )
-        seen = canary.watch(endpoint, rows, each_row(holdout.labels), loss, alone=serving_now is None, theirs=theirs)
+        seen = judging.watch(endpoint, rows, objectives.latency_ms, alone=serving_now is None)
+        findings = judging.requests_so_far(seen, alone=serving_now is None)
+        if Judgement(tuple(findings)).outcome is not Outcome.WORSE:
+            ours = Answered(
+                holdout, endpoint.predict(holdout.records() if theirs is None else rows, CHALLENGER, CANARY)
+            )
+            other = (
+                Answered(holdout, _predictions(baseline, holdout))
+                if serving_now is None
+                else Answered(theirs or holdout, endpoint.predict((theirs or holdout).records(), CHAMPION, CANARY))
+            )
+            findings = [*_quality(context, other, ours, objectives, experiment, baseline, rival), *findings]
     except BaseException as error:
         take_back(f"its canary was interrupted ({type(error).__name__})")
         raise
-    if serving_now is None:
-        seen[CHAMPION] = Observed(losses=canary.losses(baseline, holdout, loss))
-    rival = "champion" if serving_now else "baseline"
-    verdict = canary.compare(seen[CHAMPION], seen[CHALLENGER], objectives, rival)
-    outcome = {
+    judged = Judgement(tuple(findings))
+    outcome: dict[str, Any] = {
         "version": version,
         "topology": endpoint.settings.topology,
         "endpoint": context.endpoint_name,
         "canary_percent": endpoint.settings.canary_percent if serving_now else 0,
         "champion_before": "" if serving_now is None else serving_now,
         "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
-        "verdict": verdict or canary.verdict(seen, rival),
+        "verdict": judged.says,
+        "findings": judged.document(),
         "judged_on": (
             _judged_on(experiment)
             if theirs is None
@@ -101,8 +114,9 @@ def deploy(context: Context) -> dict[str, Any]:
         ),
     }
     client = mlflow.MlflowClient()
-    if verdict:
-        take_back(verdict)
+    insisted = judged.outcome is Outcome.OPEN and context.wishes.insist
+    if judged.outcome is Outcome.WORSE or (judged.outcome is Outcome.OPEN and serving_now is None):
+        take_back(judged.says)
         append(context, "pipeline", "rollback", **outcome)
         stays = (
             "keeps serving the previous version"
@@ -110,12 +124,16 @@ def deploy(context: Context) -> dict[str, Any]:
             else "answers 503 with this reason, until a version is good enough"
         )
         raise GroundplanError(
-            f"{context.model} {version} was rolled back: {verdict}",
+            f"{context.model} {version} was rolled back: {judged.says}",
             where=context.endpoint_name,
             fix=f"the endpoint {stays}",
         )
+    if judged.outcome is Outcome.OPEN and not insisted:
+        take_back("not enough evidence")
+        append(context, "pipeline", "hold", **outcome)
+        return {**outcome, "outcome": str(Outcome.OPEN)}
     try:
-        endpoint.point(
+        outcome["endpoint_config"] = endpoint.point(
             {CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}"
         )
     except BaseException:
@@ -124,8 +142,36 @@ def deploy(context: Context) -> dict[str, Any]:
     endpoint.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
     _put_current(context, files)  # where all other topologies read it, should the objectives change
     client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
-    append(context, "pipeline", "promote", **outcome)
+    append(context, "pipeline", "promote", **outcome, **({"reason": context.wishes.insist} if insisted else {}))
     return {**outcome, "outcome": "promoted"}
+
+
+def _predictions(model: Model, rows: Labelled) -> list[Any]:
+    """By a model that is called in this process."""
+    return list(model.answers(Rows.of(as_columns(rows.features, model.names))).predictions)
+
+
+def _quality(
+    context: Context,
+    theirs: Answered,
+    ours: Answered,
+    objectives: ModelObjectives,
+    experiment: dict[str, Any],
+    known: Model,
+    rival: str,
+) -> list[Finding]:
+    """Args:
+    known: A model with the classes of both.
+    """
+    return judging.quality(
+        theirs,
+        ours,
+        objectives,
+        context.definition.card.slices,
+        task=experiment["task"],
+        classes=known.classes,
+        rival=rival,
+    )
 
 
 def _put_candidate(folder: Path, stored: Stored) -> None:
@@ -147,18 +193,17 @@ def _judged_on(experiment: dict[str, Any]) -> str:
 
 def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: Path) -> Labelled | None:
     """The champion's own held-out rows, where it takes columns that the new version's rows don't have; else None."""
-    try:
-        known = mlflow.MlflowClient().get_model_version_by_alias(context.model, "champion")
-    except mlflow.MlflowException:  # it was deployed past the registry
+    served = served_in(entries(context))
+    if not served:  # it was deployed past the registry
         return None
-    version = known.tags.get("version", "")
-    if version not in Registry(context).versions():  # the script has set the alias itself
-        return None
-    if set(Registry(context).record(version).interface.inputs) <= set(holdout.features.columns):
+    known = Registry(context).record(served[-1])
+    if set(known.interface.inputs) <= set(holdout.features.columns):
         return None
     names = ("holdout.parquet", "holdout-answers.parquet")
     files = [
-        mlflow.artifacts.download_artifacts(run_id=known.run_id, artifact_path=f"groundplan/{name}", dst_path=folder)
+        mlflow.artifacts.download_artifacts(
+            run_id=known.lineage["run_id"], artifact_path=f"groundplan/{name}", dst_path=folder
+        )
         for name in names
     ]
     return load_labelled(Path(files[0]).parent, "holdout").sample(MAX_ROWS)
@@ -220,29 +265,31 @@ def _publish(
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
     objectives, rival = context.objectives(experiment["task"]), "champion" if fetched else "baseline"
-    loss = Loss.of(objectives, experiment["task"], holdout.labels)
-    losses = {
-        name: canary.losses(model, holdout, loss) for name, model in ((CHAMPION, champion), (CHALLENGER, candidate))
-    }
-    seen = {name: Observed(requests=len(found), losses=found) for name, found in losses.items()}
-    verdict = canary.compare(seen[CHAMPION], seen[CHALLENGER], objectives, rival)
-    outcome = {
+    ours, theirs = (Answered(holdout, _predictions(model, holdout)) for model in (candidate, champion))
+    judged = Judgement(tuple(_quality(context, theirs, ours, objectives, experiment, candidate, rival)))
+    outcome: dict[str, Any] = {
         "version": version,
         "topology": endpoint.settings.topology,
         "endpoint": endpoint.settings.name,
         "canary_percent": 0,
         "champion_before": champion.version if fetched else "",
-        "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
-        "verdict": verdict or canary.verdict(seen, rival),
+        "variants": {},
+        "verdict": judged.says,
+        "findings": judged.document(),
         "judged_on": _judged_on(experiment),
     }
-    if verdict:
+    if judged.outcome is Outcome.WORSE:
         append(context, "pipeline", "rollback", **outcome)
         stays = "the previous version stays in service" if fetched else "no version is in service yet"
-        raise GroundplanError(f"{context.model} {version} was not published: {verdict}", where=context.model, fix=stays)
+        raise GroundplanError(
+            f"{context.model} {version} was not published: {judged.says}", where=context.model, fix=stays
+        )
+    if judged.outcome is Outcome.OPEN and not context.wishes.insist:
+        append(context, "pipeline", "hold", **outcome)
+        return {**outcome, "outcome": str(Outcome.OPEN)}
     files = files_of(path / "candidate", version)
     if endpoint.settings.topology == "serverless":
-        endpoint.point(
+        outcome["endpoint_config"] = endpoint.point(
             {
                 CHAMPION: endpoint.create_model(
                     Registry(context).address(version, ARTIFACT), description(path / "candidate"), version, approvals
@@ -261,7 +308,8 @@ def _publish(
     if endpoint.settings.topology == "edge":
         served = Served(files, version, {"run_id": experiment["run_id"], "pipeline_run": context.run}, now())
         _publish_to_devices(context, served, endpoint.settings.signing_key)
-    append(context, "pipeline", "promote", **outcome)
+    reason = {"reason": context.wishes.insist} if judged.outcome is Outcome.OPEN else {}
+    append(context, "pipeline", "promote", **outcome, **reason)
     return {**outcome, "outcome": "promoted"}
 
 

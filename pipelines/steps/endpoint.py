@@ -131,14 +131,12 @@ class EndpointClient:
         served = self.sagemaker.describe_model(ModelName=name)
         return name if served["PrimaryContainer"].get("ModelDataUrl") else None
 
-    def point(self, models: dict[str, str], weights: dict[str, float], label: str) -> None:
-        """Give the endpoint a new configuration and wait until it serves it.
+    def point(self, models: dict[str, str], weights: dict[str, float], label: str) -> str:
+        """Give the endpoint a new configuration and wait until it serves it; returns the configuration's name.
 
         Raises:
-            GroundplanError: The endpoint failed to come up.
+            GroundplanError: The endpoint failed to come up, or an alarm took the update back.
         """
-        from botocore.exceptions import ClientError, WaiterError
-
         config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
         variants = [
             {
@@ -161,9 +159,19 @@ class EndpointClient:
         if not self.settings.instance_type.startswith(LOCAL_NVME):
             more["KmsKeyId"] = self.context.outputs.key_arns["models"]
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
-        self._wait(
-            until_it_exists=False
-        )  # an interrupted update continues, and SageMaker accepts no second one meanwhile
+        self.use(config)
+        return config
+
+    def use(self, config: str) -> None:
+        """Have the endpoint serve a configuration, and wait until it does.
+
+        Raises:
+            GroundplanError: The endpoint failed to come up, or an alarm took the update back.
+        """
+        from botocore.exceptions import ClientError, WaiterError
+
+        # An interrupted update continues, and SageMaker accepts no second one meanwhile.
+        self._wait(until_it_exists=False)
         try:
             self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
         except ClientError as error:

@@ -10,7 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, main
+from pipelines.registry.versions import Registry
 from pipelines.serving.operating.capture import request_of
 from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
 from pipelines.steps.endpoint import CANARY
@@ -34,19 +36,17 @@ def monitor(context: Context) -> dict[str, Any]:
     import boto3
 
     mlflow = use_mlflow()
-    client = mlflow.MlflowClient()
-    try:
-        champion = client.get_model_version_by_alias(context.model, "champion")
-    except mlflow.MlflowException:
+    history = served_in(entries(context))
+    if not history:
         raise GroundplanError(
             f"no version of {context.model} is in service yet",
             where="registry",
             fix="groundplan experiment models/... --deploy",
-        ) from None
-    with TemporaryDirectory() as folder:
-        path = Path(
-            mlflow.artifacts.download_artifacts(run_id=champion.run_id, artifact_path="groundplan", dst_path=folder)
         )
+    version = history[-1]
+    run_id = Registry(context).record(version).lineage["run_id"]
+    with TemporaryDirectory() as folder:
+        path = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="groundplan", dst_path=folder))
         reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
         described = json.loads((path / "candidate" / "model.json").read_text())
     task = described["task"]
@@ -54,15 +54,15 @@ def monitor(context: Context) -> dict[str, Any]:
     known = context.outputs.endpoints.get(context.model)
     topology = known.topology if known else "realtime"
     read = in_batches if topology == "batch" else captured
-    served = read(context, described["columns"], champion.tags["version"])
+    served = read(context, described["columns"], version)
     # A deployment that has just ended has sent requests, but an endpoint writes what it captured with a delay.
     until = time.monotonic() + CAPTURE_DELAY_S
     while not served.rows and topology in ENDPOINTS and time.monotonic() < until:
         time.sleep(0.5)
-        served = read(context, described["columns"], champion.tags["version"])
+        served = read(context, described["columns"], version)
     if not served.rows and topology not in ENDPOINTS:  # there may have been no requests yet
         return {
-            "version": champion.tags["version"],
+            "version": version,
             "requests": 0,
             "drift_share": 0.0,
             "drifted_columns": [],
@@ -72,7 +72,7 @@ def monitor(context: Context) -> dict[str, Any]:
         }
     if not served.rows:
         raise GroundplanError(
-            f"no requests were captured for {context.model} {champion.tags['version']}",
+            f"no requests were captured for {context.model} {version}",
             where=context.endpoint_name,
             fix="send some requests first",
         )
@@ -98,7 +98,7 @@ def monitor(context: Context) -> dict[str, Any]:
         ],
     )
     return {
-        "version": champion.tags["version"],
+        "version": version,
         "requests": len(served.rows),
         "drift_share": share,
         "drifted_columns": drifted,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit_chain import entries
+from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.steps.deploy import deploy
@@ -29,12 +29,12 @@ def waiting_run(client: Any, context: Context) -> str:
     found = sorted(
         client.search_model_versions(f"name='{context.model}'"), key=lambda version: int(version.version), reverse=True
     )
-    tried = [(entry["action"], entry["details"].get("version")) for entry in entries(context)]
-    served = next((version for action, version in reversed(tried) if action == "promote"), None)
+    log = entries(context)
+    served, tried = served_in(log)[-1:], [entry["details"].get("version") for entry in log if _ended(entry)]
     for version in found:
-        if served is not None and version.tags.get("version") == served:
+        if version.tags.get("version") in served:
             return ""
-        if ("rollback", version.tags.get("version")) in tried:
+        if version.tags.get("version") in tried:
             continue
         try:
             agreed(context, version.tags.get("version", ""))
@@ -43,6 +43,11 @@ def waiting_run(client: Any, context: Context) -> str:
         else:
             return str(version.tags["pipeline_run"])
     return ""
+
+
+def _ended(entry: dict[str, Any]) -> bool:
+    """Whether a version was tried, and a person must decide what follows."""
+    return entry["action"] in ("rollback", "hold")
 
 
 def resume(context: Context) -> dict[str, Any]:

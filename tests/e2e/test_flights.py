@@ -51,8 +51,8 @@ def test_up_tells_where_every_event_went(project: Path) -> None:
         text,
     )
     assert (
-        "promoted: better than the baseline: its error is" in text
-        and "there was no champion to compare it with" in text
+        "promoted: its balanced error rate is" in text
+        and "requests failed (1% may)" in text
         and re.search(r"roc_auc 0\.[67]\d* \(baseline 0\.5\)", text)
     )
     assert re.search(
@@ -178,7 +178,7 @@ def test_the_first_version_can_follow_the_second(project: Path) -> None:
     """The champion has an input that the candidate lacks: both are still called with the same rows."""
     assert_ok(groundplan(project, "experiment", "models/flights-late/after_departure.py", "--deploy"), project)
     found = groundplan(project, "experiment", "models/flights-late", "--deploy")
-    assert found.returncode == 1 and "was rolled back: on the same 1000 rows its error is" in found.stderr, (
+    assert found.returncode == 1 and "was rolled back: its balanced error rate is" in found.stderr, (
         found.stdout + found.stderr
     )
 

@@ -117,7 +117,7 @@ def test_a_version_is_published_where_it_is_read_and_a_worse_one_is_not(topology
     assert (current(context) >= {f"device/{name}" for name in ("model.ort", "manifest.json", "predict.py")}) == (
         topology == "edge"
     )
-    with pytest.raises(GroundplanError, match=r"v2\.0\.0 was not published: on the same 60 rows its error is"):
+    with pytest.raises(GroundplanError, match=r"v2\.0\.0 was not published: its squared error is"):
         publish(topology, "v2.0.0", noise=20.0)
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
     publish(topology, "v3.0.0")
@@ -144,9 +144,7 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
 
     context = publish("realtime", noise=50.0, deployed=False)
     approved(context)
-    with pytest.raises(
-        GroundplanError, match=r"v1\.0\.0 was rolled back: on the same 60 rows its error is .*, the baseline's"
-    ):
+    with pytest.raises(GroundplanError, match=r"v1\.0\.0 was rolled back: its squared error is .*, the baseline's"):
         deploy(context)
     ask = {
         "EndpointName": context.endpoint_name,
@@ -157,16 +155,15 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
         aws("sagemaker-runtime").invoke_endpoint(**ask)
     assert refused.value.response["OriginalStatusCode"] == 503
     assert (
-        "No model version serves here: v1.0.0 was rolled back: on the same 60 rows its error is"
+        "No model version serves here: v1.0.0 was rolled back: its squared error is"
         in refused.value.response["OriginalMessage"]
     )
     with pytest.raises(GroundplanError, match="no version of"):
         monitor(context)
     good = publish("realtime", "v2.0.0")
     outcome = good.result("deploy")
-    assert outcome["verdict"].startswith("better than the baseline") and outcome["verdict"].endswith(
-        "there was no champion to compare it with"
-    )
+    assert outcome["verdict"].startswith("its squared error is") and "the baseline's" in outcome["verdict"]
+    assert "requests failed (1% may)" in outcome["verdict"], "there was no champion to compare it with"
     assert outcome["variants"]["baseline"]["requests"] == 0, "the baseline answers nobody"
     assert json.loads(aws("sagemaker-runtime").invoke_endpoint(**ask)["Body"].read())["predictions"][
         0
@@ -179,6 +176,52 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
     ), "60 rows of the deployment, one of ours; what the canary asked does not count"
     third = publish("realtime", "v3.0.0", noise=0.0001)
     assert "the champion" in third.result("deploy")["verdict"]
+
+
+def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: Any, aws: Any) -> None:
+    from pipelines.audit_chain import entries, served_in
+    from pipelines.canary.rollback import rollback
+
+    person = Person("ben@example.com", "local")
+    context = publish("serverless")
+    with pytest.raises(GroundplanError, match=r"v1\.0\.0 is the first version that was served"):
+        rollback(context, person, "wrong")
+    publish("serverless", "v2.0.0")
+    for to, reason, says in (
+        ("", " ", "a rollback needs a reason"),
+        ("v2.0.0", "wrong", r"v2\.0\.0 is served now"),
+        ("v7.0.0", "wrong", r"v7\.0\.0 was never served"),
+    ):
+        with pytest.raises(GroundplanError, match=says):
+            rollback(context, person, reason, to)
+    assert rollback(context, person, "wrong") == ("v2.0.0", "v1.0.0")
+    body = json.dumps({"dataframe_records": [{"a": 1.0, "b": 0.0}]})
+    answer = aws("sagemaker-runtime").invoke_endpoint(
+        EndpointName=context.endpoint_name, ContentType="application/json", Body=body
+    )
+    assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
+    assert served_in(entries(context)) == ["v1.0.0", "v2.0.0", "v1.0.0"]
+    assert rollback(context, person, "it was not the model", "v2.0.0") == ("v1.0.0", "v2.0.0")
+
+
+def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
+    publish: Any, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.audit_chain import entries, served_in
+    from pipelines.canary.evidence import Finding, Outcome
+    from pipelines.context import Wishes
+    from pipelines.steps import deploy as step
+
+    context = publish("batch")
+    unsure = [Finding("error rate", Outcome.OPEN, "its error rate is 0.21, the champion's 0.2, on 9 rows")]
+    monkeypatch.setattr(step, "_quality", lambda *arguments: unsure)
+    held = publish("batch", "v2.0.0")
+    assert held.result("deploy")["outcome"] == "not enough evidence"
+    assert served_in(entries(context)) == ["v1.0.0"] and entries(context)[-1]["action"] == "hold"
+    assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
+    insisting = Context(held.outputs, held.definition, held.run, held.reports, Wishes(insist="it is needed"))
+    assert deploy(insisting)["outcome"] == "promoted"
+    assert entries(context)[-1]["details"]["reason"] == "it is needed"
 
 
 def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -> None:

@@ -143,7 +143,7 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
     text = text.replace(f"{names.project}-{names.stack}", "{prefix}")
     text = re.sub(r"(\{prefix\}-online)\..+", r"\1.{name}", text)
     if service == "sagemaker" and ":role/" not in text:
-        text = re.sub(r"\{prefix\}-[\w.-]+", "{prefix}-{name}", text)
+        text = re.sub(r"\{prefix\}-[\w.-]+(/\d+$)?", lambda match: "{prefix}-{name}" + ("/1" if match[1] else ""), text)
     return text
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from pipelines.context import load_definition, sandbox_objectives
 from pipelines.serving.models.bundle import package
-from pipelines.steps.canary import Observed, compare
 from pipelines.steps.evaluate import worth
 from spec.errors import UsageError
 from spec.objectives import ModelObjectives
@@ -18,27 +17,6 @@ from tests.conftest import ROOT
 from tests.contracts import load_one
 
 pytestmark = pytest.mark.slow  # runs the gate
-
-
-def observed(requests: int = 20, errors: int = 0, latency_ms: float = 5, loss: float = 1.0) -> Observed:
-    return Observed(requests, errors, [latency_ms] * (requests - errors), [loss] * (requests - errors))
-
-
-@pytest.mark.parametrize(
-    ("challenger", "says"),
-    [
-        (observed(), ""),
-        (observed(loss=0.5), ""),
-        (observed(loss=1.09), ""),
-        (observed(loss=1.2), "on the same 20 rows its error is 1.2, the champion's 1"),
-        (observed(errors=1), "1 of 20 requests failed"),
-        (observed(latency_ms=2000), "p95 latency 2000.0 ms is over the 1000 ms"),
-        (Observed(), "answered no request"),
-    ],
-)
-def test_a_canary_that_is_worse_is_not_promoted(challenger: Observed, says: str) -> None:
-    verdict = compare(observed(requests=400), challenger, sandbox_objectives("regression"))
-    assert (says in verdict) if says else verdict == ""
 
 
 def test_the_kpi_counts_an_error_down_and_a_score_up() -> None:

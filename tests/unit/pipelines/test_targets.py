@@ -26,12 +26,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from pipelines.context import sandbox_objectives
+from pipelines.canary.judging import Loss
 from pipelines.serving.explaining.explain import explain
 from pipelines.serving.models.bundle import made
 from pipelines.serving.models.engines import Constant
 from pipelines.serving.models.rows import Rows
-from pipelines.steps.canary import Loss
 from pipelines.training.labelled import Labelled, as_labels, each_row, load_labelled
 from pipelines.training.metrics import score, scores_of
 from tests.models import exported, predict, served
@@ -156,15 +155,16 @@ def test_the_baseline_of_several_targets_is_that_of_each() -> None:
 
 
 def test_a_loss_weighs_targets_of_different_sizes_alike() -> None:
-    objectives = sandbox_objectives("regression")
-    loss = Loss.of(objectives, "regression", NUMBERS)
+    loss = Loss.of("mae", "regression", Labelled(NUMBERS, NUMBERS), [])
+    assert loss is not None
     far_in_price, far_in_days = (
         NUMBERS.iloc[0].add([NUMBERS["price"].std(ddof=0), 0]),
         NUMBERS.iloc[0].add([0, NUMBERS["days"].std(ddof=0)]),
     )
     label = NUMBERS.iloc[0].tolist()
     assert loss(far_in_price.tolist(), label) == pytest.approx(loss(far_in_days.tolist(), label)) == pytest.approx(0.5)
-    assert Loss.of(objectives, "classification", KINDS)(["red", "small"], ["red", "large"]) == 0.5
+    kinds = Loss.of("accuracy", "classification", Labelled(KINDS, KINDS), [["blue", "red"], ["large", "small"]])
+    assert kinds is not None and kinds(["red", "small"], ["red", "large"]) == 0.5
 
 
 @pytest.mark.parametrize(

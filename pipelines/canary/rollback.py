@@ -1,0 +1,70 @@
+"""A person takes a version back: the endpoint serves the configuration of an earlier one again."""
+
+from __future__ import annotations
+
+from pipelines.audit_chain import append, entries, refusals, served_in
+from pipelines.context import Context
+from pipelines.registry.decisions import Person, agreed
+from pipelines.steps.endpoint import EndpointClient
+from pipelines.tracking import use_mlflow
+from spec.errors import GroundplanError, UsageError
+
+
+def rollback(context: Context, person: Person, reason: str, to: str = "") -> tuple[str, str]:
+    """Serve an earlier version again; returns the version that was served until now, and the one that is.
+
+    Nothing is made new: the earlier version's configuration still exists, and whoever may update the endpoint may use
+    it.
+
+    Args:
+        to: By default the version that was served before.
+
+    Raises:
+        UsageError: There is no reason.
+        GroundplanError: Nothing was served before, that version was never served, is no longer approved, or is not
+            served by an endpoint.
+    """
+    with refusals(context, person.name, version=to):
+        if not reason.strip():
+            raise UsageError("a rollback needs a reason", where="--reason", fix="say what is wrong")
+        log = entries(context)
+        served = served_in(log)
+        if not served:
+            raise GroundplanError(f"no version of {context.model} is served", where="rollback")
+        now = served[-1]
+        before = [version for version in served if version != now]
+        if not before:
+            raise GroundplanError(
+                f"{context.model} {now} is the first version that was served; there is none before it", where="rollback"
+            )
+        target = to or before[-1]
+        if target not in before:
+            what = "is served now" if target == now else "was never served"
+            raise GroundplanError(
+                f"{context.model} {target} {what}", where="rollback", fix=f"one of: {', '.join(dict.fromkeys(before))}"
+            )
+        agreed(context, target)
+        config = next(
+            (
+                str(entry["details"]["endpoint_config"])
+                for entry in reversed(log)
+                if entry["details"].get("version") == target and entry["details"].get("endpoint_config")
+            ),
+            "",
+        )
+        if not config:
+            raise GroundplanError(
+                f"{context.model} {target} is not served by an endpoint, so it has no configuration to go back to",
+                where="rollback",
+                fix=f"deploy it again: run the pipeline's deploy step for {target}",
+            )
+        EndpointClient(context).use(config)
+    append(context, person.name, "rollback", version=now, to=target, reason=reason.strip(), endpoint_config=config)
+    return now, target
+
+
+def move_alias(context: Context, version: str) -> None:
+    """Have MLflow's ``champion`` be the version that is served; it is a copy of what the audit log says."""
+    client = use_mlflow().MlflowClient()
+    number = client.get_model_version_by_alias(context.model, version.replace(".", "-")).version
+    client.set_registered_model_alias(context.model, "champion", number)

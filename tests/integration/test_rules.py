@@ -156,7 +156,7 @@ def test_a_change_by_hand_is_seen(made: Made) -> None:
     group, role, key = (
         made.one("aws:cloudwatch/logGroup:LogGroup"),
         made.one("aws:iam/rolePolicy:RolePolicy"),
-        made.one("aws:kms/key:Key"),
+        made.one("aws:kms/key:Key", "keys-internal"),
     )
     wanted = {
         name: alarm.inputs[given]

@@ -28,6 +28,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from groundplan.local.services import free_port
 from pipelines.serving.models.bundle import files_of
+from tests.integration.test_hosting import eventually
 from tests.models import write
 
 COLUMNS = ["a", "b", "c"]
@@ -348,10 +349,7 @@ def _requests(server: Running) -> float:
 
 def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path, tmp_path: Path) -> None:
     with running(folder, tmp_path, GROUNDPLAN_WORKERS="2") as server:
-        for _ in range(100):
-            if len(server.workers) == 2:
-                break
-            time.sleep(0.1)
+        eventually(lambda: len(server.workers) == 2, 60)
         invocations = server.url + "/invocations"
 
         count, failed = asyncio.run(_load(invocations, 2, lambda: None))
@@ -362,22 +360,15 @@ def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path,
         before = {worker.pid for worker in server.workers}
         _, failed = asyncio.run(_load(invocations, 6, lambda: server.process.send_signal(signal.SIGHUP)))
         assert not failed, "replacing the workers loses nothing"
-        for _ in range(100):  # the old ones end once they have answered
-            if not before & {worker.pid for worker in server.workers}:
-                break
-            time.sleep(0.1)
-        assert not before & {worker.pid for worker in server.workers}
+        eventually(lambda: not before & {worker.pid for worker in server.workers}, 60)  # once they have answered
 
         _, failed = asyncio.run(_load(invocations, 4, lambda: server.workers[0].send_signal(signal.SIGTERM)))
         assert not failed, "nor does ending one"
+        eventually(lambda: len(server.workers) == 2, 60)
 
         _, failed = asyncio.run(_load(invocations, 4, lambda: server.workers[0].kill()))
         assert len(failed) <= 16, "killing one loses what was in flight on it"
-        for _ in range(100):
-            if len(server.workers) == 2:
-                break
-            time.sleep(0.1)
-        assert len(server.workers) == 2 and "groundplan_workers 2.0" in server.get("/metrics").decode()
+        eventually(lambda: len(server.workers) == 2 and "groundplan_workers 2.0" in server.get("/metrics").decode(), 60)
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as idle:
             idle.sendall(post(BODY))
             assert idle.recv(65536).startswith(b"HTTP/1.1 200")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.canary.evidence import ERROR_LIMIT, Outcome, Rate, events
 
@@ -40,7 +39,8 @@ def simulate(champion: float, challenger: float, most: int, share: float, canari
     for _ in range(canaries):
         ours, theirs, outcome, asked = [0, 0], [0, 0], Outcome.OPEN, 0
         while outcome is Outcome.OPEN and asked < most:
-            for side, requests, rate in _drawn(random, share, champion, challenger, ours, theirs):
+            mine = int(random.binomial(STEP, share))
+            for side, requests, rate in ((ours, mine, challenger), (theirs, STEP - mine, champion)):
                 side[0] += requests
                 side[1] += int(random.binomial(requests, rate))
             asked += STEP
@@ -49,11 +49,6 @@ def simulate(champion: float, challenger: float, most: int, share: float, canari
         ends.append(asked)
     count = {kind: outcomes.count(kind) / canaries for kind in Outcome}
     return Simulated(canaries, count[Outcome.WORSE], count[Outcome.GOOD], int(np.median(ends)))
-
-
-def _drawn(random: Any, share: float, champion: float, challenger: float, ours: Any, theirs: Any) -> Any:
-    mine = int(random.binomial(STEP, share))
-    return ((ours, mine, challenger), (theirs, STEP - mine, champion))
 
 
 def main() -> None:

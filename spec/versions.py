@@ -143,6 +143,11 @@ def numbers(version: str) -> tuple[int, int, int] | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
+def alias_of(version: str) -> str:
+    """A version's alias in MLflow's registry, which allows no dots: ``models:/NAME@v1-0-0``."""
+    return version.replace(".", "-")
+
+
 def check_version(version: str) -> str:
     """A version as a user writes it, with or without its ``v``.
 

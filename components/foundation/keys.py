@@ -15,6 +15,16 @@ from spec.zones import DataClass
 AUTO_SCALING_ROLE = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
 
+def account_decides(scope: Scope) -> Statement:
+    """In a key's policy: who may use it is decided by IAM's policies.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+    """
+    return Statement(
+        ("kms:*",), ("*",), {"AWS": f"arn:aws:iam::{scope.account_id}:root"}, sid="AccountDecidesThroughIam"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeysArgs(Args):
     """Args:
@@ -43,12 +53,7 @@ class Keys(Component):
                 enable_key_rotation=True,
                 deletion_window_in_days=args.deletion_days,
                 policy=policy(
-                    Statement(
-                        ("kms:*",),
-                        ("*",),
-                        {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
-                        sid="AccountDecidesThroughIam",
-                    ),
+                    account_decides(scope),
                     Statement(
                         ("kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"),
                         ("*",),

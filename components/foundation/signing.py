@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
+from components.foundation.keys import account_decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,7 @@ class SigningKeys(Component):
                 customer_master_key_spec="ECC_NIST_P256",
                 deletion_window_in_days=args.deletion_days,
                 policy=policy(
-                    Statement(
-                        ("kms:*",),
-                        ("*",),
-                        {"AWS": f"arn:aws:iam::{scope.account_id}:root"},
-                        sid="AccountDecidesThroughIam",
-                    ),
+                    account_decides(scope),
                     # An administrator who may use every key must not be able to approve for others.
                     Statement(
                         ("kms:Sign",),

@@ -20,7 +20,7 @@ from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 from spec.steps import Step, steps_for
-from spec.versions import Decision
+from spec.versions import Decision, check_version
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
 
@@ -121,7 +121,6 @@ def run_decision(
     from pipelines.registry.mirror import Mirror
     from pipelines.registry.reviews import reviewer
     from pipelines.registry.versions import Registry
-    from spec.versions import check_version
 
     variables = dict(os.environ)
     version = check_version(version)
@@ -144,7 +143,6 @@ def run_promote(
     """Deploy an approved version, with less evidence than the canary wants; what is shown to be worse stays out."""
     from pipelines.audit_chain import append, refusals
     from pipelines.registry.decisions import agreed, person_who_asks
-    from spec.versions import check_version
 
     state, version = running(home), check_version(version)
     with on_stack(home, path, "", "person.promote", name) as context:
@@ -168,7 +166,6 @@ def run_rollback(home: Home, path: Path, to: str, reason: str, identity: str, na
 
     from pipelines.canary.rollback import move_alias, rollback
     from pipelines.registry.decisions import person_who_asks
-    from spec.versions import check_version
 
     with on_stack(home, path, outputs, "person.rollback", name) as context:
         person = person_who_asks(context, identity)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from groundplan.local.experiments import on_stack
 from groundplan.local.home import Home
 from spec.errors import GroundplanError, UsageError
+from spec.versions import check_version
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -101,7 +102,6 @@ def _registered(context: Context, version: str) -> Served:
     from pipelines.registry.decisions import agreed
     from pipelines.serving.models.bundle import unpack
     from pipelines.targets.served import Served, now
-    from spec.versions import check_version
 
     served = served_in(entries(context))
     if not version and not served:

@@ -53,6 +53,16 @@ class Observed:
             self.slow += answer.latency_ms > latency_ms
 
     @property
+    def failed(self) -> Rate:
+        """How many requests failed."""
+        return Rate(self.requests, self.errors)
+
+    @property
+    def late(self) -> Rate:
+        """How many answers were too slow."""
+        return Rate(len(self.latencies_ms), self.slow)
+
+    @property
     def p95_ms(self) -> float:
         """95th percentile of the latency, ms; 0 without answers."""
         ordered = sorted(self.latencies_ms)
@@ -174,20 +184,10 @@ class Judgement:
 def requests_so_far(seen: dict[str, Observed], *, alone: bool) -> list[Finding]:
     """Errors and latency; each request went to either variant with the same probability, or all to the challenger."""
     ours, theirs = seen[CHALLENGER], None if alone else seen[CHAMPION]
-    answered = [Rate(len(each.latencies_ms), each.slow) if each else None for each in (ours, theirs)]
     share = 1.0 if alone else OWN_SHARE
-    found = [
-        events(
-            "errors",
-            "failed",
-            Rate(ours.requests, ours.errors),
-            Rate(theirs.requests, theirs.errors) if theirs else None,
-            share,
-            ERROR_LIMIT,
-        )
-    ]
-    if answered[0] is not None and answered[0].requests:
-        found.append(events("latency", "were too slow", answered[0], answered[1], share, SLOW_LIMIT))
+    found = [events("errors", "failed", ours.failed, theirs.failed if theirs else None, share, ERROR_LIMIT)]
+    if ours.late.requests:
+        found.append(events("latency", "were too slow", ours.late, theirs.late if theirs else None, share, SLOW_LIMIT))
     return found
 
 

@@ -8,6 +8,7 @@ from pipelines.registry.decisions import Person, agreed
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError, UsageError
+from spec.versions import alias_of
 
 
 def rollback(context: Context, person: Person, reason: str, to: str = "") -> tuple[str, str]:
@@ -66,5 +67,5 @@ def rollback(context: Context, person: Person, reason: str, to: str = "") -> tup
 def move_alias(context: Context, version: str) -> None:
     """Have MLflow's ``champion`` be the version that is served; it is a copy of what the audit log says."""
     client = use_mlflow().MlflowClient()
-    number = client.get_model_version_by_alias(context.model, version.replace(".", "-")).version
+    number = client.get_model_version_by_alias(context.model, alias_of(version)).version
     client.set_registered_model_alias(context.model, "champion", number)

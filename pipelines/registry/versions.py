@@ -85,7 +85,7 @@ class Registry:
             UsageError: There is no such version; the message lists those that exist.
             GroundplanError: Its record can't be read.
         """
-        content = self._get(version, RECORD)
+        content = self.get_file(version, RECORD)
         if content is None:
             raise UsageError(
                 f"{self.model} has no version {version}",
@@ -122,15 +122,15 @@ class Registry:
                 f"the model is not the one that {record.name} was registered with", where=self.address(record.version)
             )
         try:
-            self._put(record.version, RECORD, content, once=True)
+            self.put_file(record.version, RECORD, content, once=True)
         except TakenError:
-            if self._get(record.version, RECORD) != content:
+            if self.get_file(record.version, RECORD) != content:
                 raise
-            if self._get(record.version, REGISTRATION) is not None:
+            if self.get_file(record.version, REGISTRATION) is not None:
                 return
-        self._put(record.version, ARTIFACT, artifact)
+        self.put_file(record.version, ARTIFACT, artifact)
         said = {"purl": f"pkg:mlflow/{record.model}@{record.version}", "releaseId": record.lineage.get("run_id", "")}
-        self._put(record.version, REGISTRATION, self.signatures.sign(REGISTRAR, REGISTERED, digests, said))
+        self.put_file(record.version, REGISTRATION, self.signatures.sign(REGISTRAR, REGISTERED, digests, said))
 
     def stored(self, version: str) -> Stored:
         """A version, verified: record and artifact are those that were registered.
@@ -141,8 +141,8 @@ class Registry:
         """
         record = self.record(version)
         place, name = self.address(version), f"{self.model} {version}"
-        content, artifact = self._get(version, RECORD), self._get(version, ARTIFACT)
-        envelope = self._get(version, REGISTRATION)
+        content, artifact = self.get_file(version, RECORD), self.get_file(version, ARTIFACT)
+        envelope = self.get_file(version, REGISTRATION)
         if envelope is None:
             raise GroundplanError(
                 f"{name} is not signed: its registration was interrupted, or did not come from the pipeline",
@@ -164,15 +164,15 @@ class Registry:
         assert artifact is not None
         return Stored(record, actual, artifact, place)
 
-    def put_file(self, version: str, name: str, content: bytes) -> str:
-        """Store a further file of a version; returns its address."""
-        return self._put(version, name, content)
+    def put_file(self, version: str, name: str, content: bytes, *, once: bool = False) -> str:
+        """Store a file of a version; returns its address.
 
-    def get_file(self, version: str, name: str) -> bytes | None:
-        """A further file of a version; None where it has none."""
-        return self._get(version, name)
+        Args:
+            once: Only if it does not exist.
 
-    def _put(self, version: str, name: str, content: bytes, *, once: bool = False) -> str:
+        Raises:
+            TakenError: It exists.
+        """
         from botocore.exceptions import ClientError
 
         try:
@@ -189,7 +189,8 @@ class Registry:
             raise TakenError(f"{self.model} {version} exists already") from None
         return self.address(version, name)
 
-    def _get(self, version: str, name: str) -> bytes | None:
+    def get_file(self, version: str, name: str) -> bytes | None:
+        """A file of a version; None where it has none."""
         try:
             return self.context.get("models", self.key(version, name))
         except self.context.s3.exceptions.NoSuchKey:

@@ -85,14 +85,13 @@ def deploy(context: Context) -> dict[str, Any]:
         seen = judging.watch(endpoint, rows, objectives.latency_ms, alone=serving_now is None)
         findings = judging.requests_so_far(seen, alone=serving_now is None)
         if Judgement(tuple(findings)).outcome is not Outcome.WORSE:
-            ours = Answered(
-                holdout, endpoint.predict(holdout.records() if theirs is None else rows, CHALLENGER, CANARY)
-            )
-            other = (
-                Answered(holdout, _predictions(baseline, holdout))
-                if serving_now is None
-                else Answered(theirs or holdout, endpoint.predict((theirs or holdout).records(), CHAMPION, CANARY))
-            )
+            ours = Answered(holdout, endpoint.predict(rows, CHALLENGER, CANARY))
+            if serving_now is None:
+                other = Answered(holdout, _predictions(baseline, holdout))
+            elif theirs is None:
+                other = Answered(holdout, endpoint.predict(rows, CHAMPION, CANARY))
+            else:
+                other = Answered(theirs, endpoint.predict(theirs.records(), CHAMPION, CANARY))
             findings = [*_quality(context, other, ours, objectives, experiment, baseline, rival), *findings]
     except BaseException as error:
         take_back(f"its canary was interrupted ({type(error).__name__})")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from pipelines.registry.versions import CARD, RECORD, Registry, TakenError, inte
 from pipelines.serving.models.bundle import description, files_of, package
 from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError
-from spec.versions import Dataset, Kpi, Slice, VersionRecord, numbers
+from spec.versions import Dataset, Kpi, Slice, VersionRecord, alias_of, numbers
 
 _ATTEMPTS = 20  # of numbers that another registration took first
 
@@ -63,17 +64,20 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
     Args:
         known: ``parameters``, ``signature``, and the results of the steps ``experiment`` and ``evaluate``.
     """
-    registry, client = Registry(context), use_mlflow().MlflowClient()
-    run_id = known["experiment"]["run_id"]
+    registry, run_id = Registry(context), known["experiment"]["run_id"]
+    in_mlflow = {
+        found.tags["version"]: found.run_id
+        for found in use_mlflow().MlflowClient().search_model_versions(f"name='{context.model}'")
+        if numbers(found.tags.get("version", ""))
+    }
+    if before := _registered(registry, run_id, in_mlflow):
+        registry.add(before, package(files_of(candidate, before.version)))
+        return before
+    interface, recipe = interface_of(description(candidate)), _recipe(known)
     for _ in range(_ATTEMPTS):
-        if before := _registered(registry, client, run_id):
-            registry.add(before, package(files_of(candidate, before.version)))
-            return before
         stored = registry.versions()
         latest = _readable(registry, stored[-1]) if stored else None
-        elsewhere = [found.tags.get("version", "") for found in client.search_model_versions(f"name='{context.model}'")]
-        interface, recipe = interface_of(description(candidate)), _recipe(known)
-        version, change = next_version(latest, interface, recipe, [*stored, *filter(numbers, elsewhere)])
+        version, change = next_version(latest, interface, recipe, [*stored, *in_mlflow])
         files = files_of(candidate, version)
         artifact = package(files)
         record = VersionRecord(
@@ -103,13 +107,13 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
     raise GroundplanError(f"{_ATTEMPTS} versions of {context.model} were taken by others meanwhile", where="register")
 
 
-def _registered(registry: Registry, client: Any, run_id: str) -> VersionRecord | None:
-    """The version that this run has registered before, perhaps not completely."""
-    of_run = [
-        found.tags["version"]
-        for found in client.search_model_versions(f"name='{registry.model}'")
-        if found.run_id == run_id and found.tags.get("version")
-    ]
+def _registered(registry: Registry, run_id: str, in_mlflow: dict[str, str]) -> VersionRecord | None:
+    """The version that this run has registered before, perhaps not completely.
+
+    Args:
+        in_mlflow: Run of each version that MLflow has.
+    """
+    of_run = [version for version, run in in_mlflow.items() if run == run_id]
     for version in dict.fromkeys([*registry.unsigned(), *of_run]):
         record = _readable(registry, version)
         if record is not None and record.lineage.get("run_id") == run_id:
@@ -137,7 +141,7 @@ def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -
     context.reports.mkdir(parents=True, exist_ok=True)
     shown = context.reports / f"{context.model}-{record.version}-card.html"
     shown.write_text(card, encoding="utf-8")
-    number = _in_mlflow(mlflow.MlflowClient(), mlflow, context, record, source)
+    number = _in_mlflow(mlflow, context, record, source)
     package_arn = Mirror(context).add(record, registry.address(record.version))
     told = {"version": record.version, "artifact": record.artifact}
     logged = [each["details"] for each in entries(context) if each["action"] == "register"]
@@ -164,26 +168,16 @@ def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -
     }
 
 
-def _in_mlflow(client: Any, mlflow: Any, context: Context, record: VersionRecord, source: str) -> str:
-    """The version in MLflow's registry; returns its number there."""
-    from mlflow.exceptions import MlflowException
-
-    alias = record.version.replace(".", "-")  # MLflow allows no dots: models:/NAME@v1-0-0
+def _in_mlflow(mlflow: Any, context: Context, record: VersionRecord, source: str) -> str:
+    """The version in MLflow's registry, made unless it exists; returns its number there."""
+    client, alias = mlflow.MlflowClient(), alias_of(record.version)
     try:
         client.create_registered_model(context.model, description=f"Model {context.model} of {context.outputs.project}")
-    except MlflowException as error:
+    except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    else:
-        return _new_in_mlflow(client, mlflow, record, source, alias)
-    try:
-        found = client.get_model_version_by_alias(context.model, alias)
-    except MlflowException:
-        return _new_in_mlflow(client, mlflow, record, source, alias)
-    return str(found.version)
-
-
-def _new_in_mlflow(client: Any, mlflow: Any, record: VersionRecord, source: str, alias: str) -> str:
+    with suppress(mlflow.MlflowException):
+        return str(client.get_model_version_by_alias(context.model, alias).version)
     run_id = record.lineage["run_id"]
     tags = {
         "version": record.version,

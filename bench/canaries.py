@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.canary.evidence import ERROR_LIMIT, Outcome, Rate, events
+from pipelines.canary.evidence import ERROR_LIMIT, Outcome, Rate, Split, events
 
 STEP = 50  # requests between two looks
 
@@ -44,7 +44,7 @@ def simulate(champion: float, challenger: float, most: int, share: float, canari
                 side[0] += requests
                 side[1] += int(random.binomial(requests, rate))
             asked += STEP
-            outcome = events("errors", "failed", Rate(*ours), Rate(*theirs), share, ERROR_LIMIT).outcome
+            outcome = events("errors", "failed", [Split(Rate(*ours), Rate(*theirs), share)], ERROR_LIMIT).outcome
         outcomes.append(outcome)
         ends.append(asked)
     count = {kind: outcomes.count(kind) / canaries for kind in Outcome}

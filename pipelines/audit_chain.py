@@ -104,5 +104,15 @@ def served_in(log: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+def insisted(log: list[dict[str, Any]], version: str) -> str:
+    """Why a person wants a version promoted although its canary had not enough evidence; empty if nobody has said so
+    since it was last tried.
+    """
+    for entry in reversed(log):
+        if entry["details"].get("version") == version and entry["action"] in ("insist", "hold", "rollback", "promote"):
+            return str(entry["details"]["reason"]) if entry["action"] == "insist" else ""
+    return ""
+
+
 def _hash(entry: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -184,7 +184,6 @@ class Wishes:
         let_shrink: An online store may lose more than half of its rows.
         record_only: A run without a model that can be served is not a failure.
         script_arguments: What the script finds in ``sys.argv``.
-        insist: Why a version is promoted although there is not enough evidence; empty where nobody has decided that.
     """
 
     run_name: str = ""
@@ -193,11 +192,10 @@ class Wishes:
     let_shrink: bool = False
     record_only: bool = False
     script_arguments: tuple[str, ...] = ()
-    insist: str = ""
 
     def arguments(self) -> tuple[str, ...]:
         """As arguments of ``main``."""
-        texts = (("--run-name", self.run_name), ("--artifact", self.artifact), ("--insist", self.insist))
+        texts = (("--run-name", self.run_name), ("--artifact", self.artifact))
         flags = (
             ("--take-over", self.take_over),
             ("--let-shrink", self.let_shrink),
@@ -332,9 +330,6 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     parser.add_argument(
         "--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments"
     )
-    parser.add_argument(
-        "--insist", default="", metavar="REASON", help="promote a version although there is not enough evidence"
-    )
     arguments = parser.parse_args()
     wishes = Wishes(
         arguments.run_name,
@@ -343,7 +338,6 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         arguments.let_shrink,
         arguments.record_only,
         tuple(arguments.script_arguments),
-        arguments.insist,
     )
     try:
         if not arguments.outputs:

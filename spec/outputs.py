@@ -37,7 +37,8 @@ class EndpointOutputs(_Contract):
         name: SageMaker endpoint; empty where the model is served elsewhere.
         topology: realtime, serverless, batch, cluster, cluster-gpu or edge.
         max_instances: For serverless, the most concurrent requests.
-        canary_percent: Share of traffic that a new version gets at first; 0 where there is one version at a time.
+        canary_steps: Percent of the traffic that a new version gets, step by step, before it gets all of it; empty
+            where there is one version at a time.
         signing_key: Alias of the KMS key that signs what devices run; empty where there are none.
     """
 
@@ -46,7 +47,7 @@ class EndpointOutputs(_Contract):
     instance_type: str
     min_instances: int
     max_instances: int
-    canary_percent: int
+    canary_steps: tuple[int, ...] = ()
     signing_key: str = ""
 
 
@@ -80,7 +81,13 @@ class NetworkOutputs(_Contract):
 
 
 class Outputs(_Contract):
-    """Names and addresses of everything that a pipeline uses, and its objectives."""
+    """Names and addresses of everything that a pipeline uses, and its objectives.
+
+    Attributes:
+        pipelines: SageMaker Pipelines that train, by model.
+        releases: SageMaker Pipelines that deploy what two people have approved, by model; on the cluster it is a
+            CronJob.
+    """
 
     project: str
     stack: str
@@ -100,6 +107,7 @@ class Outputs(_Contract):
     endpoints: dict[str, EndpointOutputs]
     front_end: FrontEndOutputs | None = None
     pipelines: dict[str, str]
+    releases: dict[str, str] = {}
     alarms: dict[str, dict[str, str]]
     metrics_namespace: str
     alert_topics: dict[str, str]

@@ -139,6 +139,16 @@ class Identity(Component):
             "operations": [
                 *approve,
                 *self._sign("operations"),
+                # Ends a canary, and publishes an earlier version again.
+                Statement(("s3:GetObject",), (f"{args.bucket_arns[Zone.MODELS]}/canaries/*",)),
+                Statement(
+                    ("s3:PutObject",),
+                    tuple(
+                        f"{args.bucket_arns[Zone.MODELS]}/{keys}"
+                        for keys in ("canaries/*", "*/current/*", "*/triton/*", "*/device/*")
+                    ),
+                ),
+                *([signing(scope)] if args.signs_bundles else []),
                 # An update is authorised on the endpoint and on its new configuration.
                 Statement(
                     (
@@ -149,21 +159,12 @@ class Identity(Component):
                     (endpoints, configs),
                 ),
                 Statement(("sagemaker:DescribeEndpointConfig",), (configs,)),
-                # A run that stopped at its sign-off continues once both have approved.
+                # What both have approved is deployed by a pipeline of its own.
                 Statement(
-                    (
-                        "sagemaker:RetryPipelineExecution",
-                        "sagemaker:ListPipelineExecutions",
-                        "sagemaker:DescribePipelineExecution",
-                    ),
+                    ("sagemaker:ListPipelineExecutions", "sagemaker:DescribePipelineExecution"),
                     (pipelines, f"{pipelines}/execution/*"),
                 ),
-                # What a function has trained is deployed by a pipeline of its own.
-                *(
-                    [Statement(("sagemaker:StartPipelineExecution",), (f"{pipelines}-release",))]
-                    if args.trains_on_lambda
-                    else []
-                ),
+                Statement(("sagemaker:StartPipelineExecution",), (f"{pipelines}-release",)),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
             ],
@@ -232,10 +233,11 @@ class Identity(Component):
             Statement(("sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:AddTags"), (models,)),
             Statement(("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"), (configs,)),
             self._grants(DataClass.INTERNAL, DataClass.MODELS),  # volumes of jobs and of endpoints
-            Statement(("cloudwatch:DescribeAlarms",), ("*",)),
+            Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"), ("*",)),
             Statement(
                 (
                     "sagemaker:UpdateEndpoint",
+                    "sagemaker:UpdateEndpointWeightsAndCapacities",
                     "sagemaker:DescribeEndpoint",
                     "sagemaker:InvokeEndpoint",
                 ),

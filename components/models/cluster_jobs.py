@@ -31,13 +31,14 @@ class ClusterJob(Args):
     Args:
         folder: Folder of the experiment in the image.
         every_hours: Time between two runs.
-        within_minutes: Time in which a version must be trained and registered. A run may then take another hour to
-            deploy it.
+        within_minutes: Time in which a version must be trained and registered.
+        waits_minutes: Longest time that a canary waits; a deployment may take an hour more.
     """
 
     folder: str
     every_hours: Annotated[float, Between(0.01, unit="hours")]
     within_minutes: Annotated[float, Between(0.01, unit="minutes")]
+    waits_minutes: Annotated[float, Between(0, unit="minutes")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class ClusterJobs(Component):
                 model,
                 "resume",
                 clock(RESUME_EVERY_HOURS, args.hours),
-                DEPLOYMENT_SECONDS,
+                DEPLOYMENT_SECONDS + int(job.waits_minutes * 60),
                 resume,
                 child,
             )

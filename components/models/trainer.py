@@ -1,23 +1,19 @@
-"""Retraining in a function: AWS Lambda runs the steps until people must agree, a SageMaker Pipeline of one job deploys
-what they have approved.
-"""
+"""Retraining in a function: AWS Lambda runs the steps until people must agree."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 
 from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope
-from components.models.workflow import Workflow, WorkflowArgs
 
 HANDLER = "pipelines.steps.on_lambda.handler"
 LONGEST_SECONDS = 900
 WRITABLE_MB = 10_240
-RELEASE = "release"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +21,7 @@ class TrainerArgs(Args):
     """Args:
     folder: Folder of the model in the image.
     role_arn: What the function may do.
-    release: The compiled pipeline that deploys an approved version.
-    parameters: Default values of its parameters, by name.
-    release_role_arn: What that pipeline may do.
-    key_arn: Encrypts the function's environment, its log and the job's volume.
+    key_arn: Encrypts the function's environment and its log.
     failures_topic_arn: Who hears of a run that failed.
     """
 
@@ -39,9 +32,6 @@ class TrainerArgs(Args):
     role_arn: pulumi.Input[str]
     outputs_uri: str
     tracking_uri: pulumi.Input[str]
-    release: dict[str, Any]
-    parameters: dict[str, pulumi.Input[str]]
-    release_role_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
@@ -50,13 +40,10 @@ class TrainerArgs(Args):
 
 
 class Trainer(Component):
-    """One model's function, and its release.
-
-    A deployment to an endpoint takes longer than a function may run, so it is a job of SageMaker's.
+    """One model's function. A deployment takes longer than a function may run, so a pipeline of one job releases.
 
     Attributes:
         function_arn: What the schedule invokes.
-        release_name: Name of the SageMaker Pipeline that deploys.
     """
 
     def __init__(self, name: str, scope: Scope, args: TrainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -104,19 +91,5 @@ class Trainer(Component):
             destination_config={"on_failure": {"destination": args.failures_topic_arn}},
             opts=self.child(),
         )
-        release = Workflow(
-            f"{name}-release",
-            scope,
-            WorkflowArgs(
-                model=f"{args.model}-{RELEASE}",
-                definition=args.release,
-                parameters=args.parameters,
-                role_arn=args.release_role_arn,
-                key_arn=args.key_arn,
-                subnet_ids=args.subnet_ids,
-                security_group_id=args.security_group_id,
-            ),
-            self.child(),
-        )
-        self.function_arn, self.release_name = function.arn, release.pipeline_name
-        self.register_outputs({"function_arn": function.arn, "release_name": release.pipeline_name})
+        self.function_arn = function.arn
+        self.register_outputs({"function_arn": function.arn})

@@ -210,6 +210,7 @@ def promote(
     version: VersionArgument,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it may serve; kept in the audit log.")],
     identity: IdentityOption = "",
+    outputs: OutputsOption = "",
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
@@ -223,9 +224,12 @@ def promote(
     home = find_home()
     with progress() as say:
         quiet = (lambda line: None) if as_json else say
-        found = run_promote(home, model_path(home.root, model), version, reason, identity, quiet, name)
+        found = run_promote(home, model_path(home.root, model), version, reason, identity, quiet, name, outputs)
     if as_json:
         print(json.dumps(found, indent=1))
+    elif outputs:
+        by = f"execution {found['execution']}" if found["execution"] else "the cluster's job, within ten minutes"
+        print(f"{found['version']} will be deployed by {by}")
     else:
         from groundplan.local.summary import print_results
 

@@ -138,14 +138,24 @@ def run_decision(
 
 
 def run_promote(
-    home: Home, path: Path, version: str, reason: str, identity: str, say: Callable[[str], None], name: str = ""
+    home: Home,
+    path: Path,
+    version: str,
+    reason: str,
+    identity: str,
+    say: Callable[[str], None],
+    name: str = "",
+    outputs: str = "",
 ) -> dict[str, Any]:
-    """Deploy an approved version, with less evidence than the canary wants; what is shown to be worse stays out."""
+    """Deploy an approved version, with less evidence than the canary wants; what is shown to be worse stays out.
+
+    On AWS the model's release does it; ``execution`` is empty where the cluster's job will.
+    """
     from pipelines.audit_chain import append, refusals
     from pipelines.registry.decisions import agreed, person_who_asks
 
-    state, version = running(home), check_version(version)
-    with on_stack(home, path, "", "person.promote", name) as context:
+    version = check_version(version)
+    with on_stack(home, path, outputs, "person.promote", name) as context:
         person = person_who_asks(context, identity)
         with refusals(context, person.name, version=version):
             if not reason.strip():
@@ -153,11 +163,21 @@ def run_promote(
             record = agreed(context, version)[0].record
         append(context, person.name, "insist", version=version, reason=reason.strip())
         model, run = context.model, record.lineage["pipeline_run"]
-    wanted = {step.name: replace(step, needs=()) for step in steps_for(contract=False)}
+        if outputs:
+            return {"model": model, "version": version, "execution": _start_release(context)}
+    state, wanted = running(home), {step.name: replace(step, needs=()) for step in steps_for(contract=False)}
     steps = (wanted["signoff"], replace(wanted["deploy"], needs=("signoff",)))
-    arguments = ("--name", model, "--insist", reason.strip())
-    run_steps(home, state, steps, path.resolve(), run, arguments, on_done=lambda done: say(done.step.title))
+    run_steps(home, state, steps, path.resolve(), run, ("--name", model), on_done=lambda done: say(done.step.title))
     return {"model": model, "run": run, **results(home, state, model, run, steps)}
+
+
+def _start_release(context: Context) -> str:
+    import boto3
+
+    if not (release := context.outputs.releases.get(context.model)):
+        return ""
+    started = boto3.client("sagemaker").start_pipeline_execution(PipelineName=release)
+    return str(started["PipelineExecutionArn"])
 
 
 def run_rollback(home: Home, path: Path, to: str, reason: str, identity: str, name: str = "", outputs: str = "") -> Any:

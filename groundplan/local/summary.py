@@ -193,8 +193,8 @@ def _deploy(step: dict[str, Any]) -> Rows:
         if item["requests"]
     )
     share = (
-        f"canary {step['canary_percent']} %"
-        if step["canary_percent"]
+        f"canary {', '.join(str(percent) for percent in step['canary_steps'])} %"
+        if step["canary_steps"]
         else "first version"
         if step["topology"] == "realtime"
         else "published"

@@ -166,7 +166,7 @@ def _endpoint(given: Given, base: Foundation, data: Data, image: Image, monitori
             instance_type=serving.instance_type,
             min_instances=serving.min_instances,
             max_instances=serving.max_instances,
-            canary_percent=serving.canary_percent,
+            canary_percent=next(iter(serving.canary_steps), 0),
             image_uri=image.uri,
             role_arn=data.identity.role_arns["serving"],
             key_arn=base.keys[DataClass.MODELS],

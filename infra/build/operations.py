@@ -123,7 +123,7 @@ def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, retrai
                 model: (trainer.function_arn, plan.retraining[model].every_hours)
                 for model, trainer in retrained.trainers.items()
             },
-            releases={model: trainer.release_name for model, trainer in retrained.trainers.items()},
+            releases={model: release.pipeline_name for model, release in retrained.releases.items()},
             hours=given.hours,
             sleepers=(
                 Sleepers(

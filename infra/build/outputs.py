@@ -56,16 +56,14 @@ def outputs(
                 "instance_type": serving.instance_type,
                 "min_instances": serving.min_instances,
                 "max_instances": serving.max_instances,
-                "canary_percent": serving.canary_percent,
+                "canary_steps": list(serving.canary_steps),
                 "signing_key": models.signing_keys.get(model, ""),
             }
             for model, serving in plan.serving.items()
         },
         "front_end": _front_end(models.front_end),
-        "pipelines": {
-            **{model: workflow.pipeline_name for model, workflow in retrained.workflows.items()},
-            **{model: trainer.release_name for model, trainer in retrained.trainers.items()},
-        },
+        "pipelines": {model: workflow.pipeline_name for model, workflow in retrained.workflows.items()},
+        "releases": {model: release.pipeline_name for model, release in retrained.releases.items()},
         "alarms": models.monitoring.alarm_names,
         "metrics_namespace": f"Groundplan/{scope.stack}",
         "alert_topics": dict(models.monitoring.topic_arns),

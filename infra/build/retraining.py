@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pulumi
 
@@ -20,18 +21,22 @@ from infra.build.models import Models
 from spec.steps import RESUME, before_people_agree
 from spec.zones import DataClass, Zone
 
+Parameters = dict[str, pulumi.Input[str]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
     """How each model is retrained, where that is not the cluster.
 
     Attributes:
-        workflows: SageMaker Pipelines that train and release, by model.
-        trainers: Functions that train, and the pipelines that release, by model.
+        workflows: SageMaker Pipelines that train, by model.
+        trainers: Functions that train, by model.
+        releases: SageMaker Pipelines of one job that deploy what two people have approved, by model.
     """
 
     workflows: dict[str, Workflow] = field(default_factory=dict)
     trainers: dict[str, Trainer] = field(default_factory=dict)
+    releases: dict[str, Workflow] = field(default_factory=dict)
 
 
 def build_retraining(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster) -> Retrained:
@@ -51,15 +56,35 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
                 folder=folder,
                 every_hours=retraining.every_hours,
                 within_minutes=given.wanted.models[model].retraining.within_minutes,
+                waits_minutes=given.wanted.models[model].canary.wait_minutes,
             )
             continue
-        parameters: dict[str, pulumi.Input[str]] = {
+        parameters: Parameters = {
             "ModelFolder": folder,
             "ImageUri": models.image.uri,
             "RoleArn": data.identity.role_arns["pipeline"],
             "OutputsUri": outputs_uri,
             "TrackingUri": on.mlflow.vpc_tracking_uri,
         }
+
+        def workflow(
+            name: str, called: str, definition: dict[str, Any], parameters: Parameters = parameters
+        ) -> Workflow:
+            return Workflow(
+                name,
+                scope,
+                WorkflowArgs(
+                    model=called,
+                    definition=definition,
+                    parameters=parameters,
+                    role_arn=data.identity.role_arns["pipeline"],
+                    key_arn=base.keys[DataClass.INTERNAL],
+                    subnet_ids=base.network.subnet_ids,
+                    security_group_id=base.network.security_group_id,
+                ),
+            )
+
+        made.releases[model] = workflow(f"release-{model}", f"{model}-release", release)
         if retraining.kind == ON_LAMBDA:
             made.trainers[model] = Trainer(
                 f"trainer-{model}",
@@ -72,9 +97,6 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
                     role_arn=data.identity.role_arns["trainer"],
                     outputs_uri=outputs_uri,
                     tracking_uri=on.mlflow.vpc_tracking_uri,
-                    release=release,
-                    parameters=parameters,
-                    release_role_arn=data.identity.role_arns["pipeline"],
                     key_arn=base.keys[DataClass.INTERNAL],
                     subnet_ids=base.network.subnet_ids,
                     security_group_id=base.network.security_group_id,
@@ -83,19 +105,7 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
                 ),
             )
             continue
-        made.workflows[model] = Workflow(
-            f"workflow-{model}",
-            scope,
-            WorkflowArgs(
-                model=model,
-                definition=definition,
-                parameters=parameters,
-                role_arn=data.identity.role_arns["pipeline"],
-                key_arn=base.keys[DataClass.INTERNAL],
-                subnet_ids=base.network.subnet_ids,
-                security_group_id=base.network.security_group_id,
-            ),
-        )
+        made.workflows[model] = workflow(f"workflow-{model}", model, definition)
     if jobs:
         ClusterJobs(
             "cluster-jobs",

@@ -12,7 +12,7 @@ scipy.stats.permutation_test).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -65,23 +65,40 @@ class Rate:
         return f"{self.events} of {self.requests}"
 
 
-def events(metric: str, what: str, ours: Rate, theirs: Rate | None, share: float, limit: float) -> Finding:
+@dataclass(frozen=True)
+class Split:
+    """Requests that were divided between both versions in one way.
+
+    Attributes:
+        theirs: None without another version.
+        share: Probability that a request went to the new version, 0 to 1.
+    """
+
+    ours: Rate
+    theirs: Rate | None
+    share: float
+
+
+def events(metric: str, what: str, splits: Sequence[Split], limit: float) -> Finding:
     """How often something bad happens, while requests come in.
 
     Worse means: more often than the other version, and, of slow answers, than the limit. Good enough means: less than
-    ``MARGIN`` times as often, or less than the limit. Without another version, the limit decides.
+    ``MARGIN`` times as often, or less than the limit. Without another version, the limit decides. Where requests were
+    divided in several ways, one after the other, the e-values are multiplied.
 
     Args:
         what: For sentences: ``failed``.
-        share: Probability that a request goes to the new version, 0 to 1.
+        splits: At least one.
         limit: Share of requests that may have the event, 0 to 1.
     """
     alpha = ALPHA / METRICS
+    ours = _sum(split.ours for split in splits)
     over, under = _against_limit(ours, limit)
-    if theirs is None:
+    if any(split.theirs is None for split in splits):
         outcome = Outcome.WORSE if over >= 1 / alpha else Outcome.GOOD if under >= 1 / BETA else Outcome.OPEN
         return Finding(metric, outcome, f"{ours.text} requests {what} ({limit:.0%} may)")
-    more, fewer = _against_other(ours, theirs, share)
+    theirs = _sum(split.theirs for split in splits if split.theirs)
+    more, fewer = _against_other(splits)
     worse = more >= 1 / alpha and (metric != "latency" or over >= 1 / alpha)
     # Either is enough, so each has half of the error rate.
     good = max(fewer, under) >= 2 / BETA
@@ -167,14 +184,24 @@ def p_larger(one: Any, two: Any, *, paired: bool) -> float:
     return float(found.pvalue)
 
 
-def _against_other(ours: Rate, theirs: Rate, share: float) -> tuple[float, float]:
+def _sum(rates: Iterable[Rate]) -> Rate:
+    found = list(rates)
+    return Rate(sum(rate.requests for rate in found), sum(rate.events for rate in found))
+
+
+def _against_other(splits: Sequence[Split]) -> tuple[float, float]:
     """e-values against "not more often than the other" and against "at least ``MARGIN`` times as often"."""
-    count = ours.events + theirs.events
-    even, much = share, _share_of(MARGIN, share)
-    more = _e_value(ours.events, count, even, [_share_of(ratio, share) for ratio in _STRONGER], (1, 1))
-    fewer = _e_value(ours.events, count, much, [even, _share_of(1 / MARGIN, share)], (1, 1))
+    more = fewer = 1.0
+    mine, even_ones, much_ones = 0, 0.0, 0.0
+    for split in splits:
+        ours, share = split.ours.events, split.share
+        count = ours + (split.theirs.events if split.theirs else 0)
+        even, much = share, _share_of(MARGIN, share)
+        more *= _e_value(ours, count, even, [_share_of(ratio, share) for ratio in _STRONGER], (1, 1))
+        fewer *= _e_value(ours, count, much, [even, _share_of(1 / MARGIN, share)], (1, 1))
+        mine, even_ones, much_ones = mine + ours, even_ones + even * count, much_ones + much * count
     # Each hypothesis has rates on one side of the tested one; counts on that side don't speak against it.
-    return (more if ours.events > even * count else 0.0), (fewer if ours.events < much * count else 0.0)
+    return (more if mine > even_ones else 0.0), (fewer if mine < much_ones else 0.0)
 
 
 def _against_limit(ours: Rate, limit: float) -> tuple[float, float]:
@@ -199,4 +226,4 @@ def _e_value(count: int, total: int, null: float, alternatives: Sequence[float],
 
     explained = [betabinom.logpmf(count, total, *prior), *(binom.logpmf(count, total, each) for each in alternatives)]
     log = float(logsumexp(explained)) - math.log(len(explained)) - float(binom.logpmf(count, total, null))
-    return math.exp(min(log, 700.0))
+    return math.exp(min(log, 300.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.canary.evidence import (
     Finding,
     Outcome,
     Rate,
+    Split,
     events,
     mean_loss,
     slices,
@@ -25,7 +27,7 @@ from pipelines.training.slices import large_enough, slices_of
 from spec.objectives import ModelObjectives
 
 MOST_REQUESTS = 5_000  # that are sent before the evidence is what it is
-LEAST_REQUESTS = 100  # of the challenger, before it is called good enough
+LEAST_REQUESTS = 100  # of each version at each step, before the new one is called good enough
 LOOK_EVERY = 25  # requests
 OWN_SHARE = 0.5  # of the pipeline's own requests, that the challenger gets
 
@@ -36,6 +38,7 @@ class Observed:
 
     requests: int = 0
     errors: int = 0
+    answered: int = 0
     slow: int = 0
     latencies_ms: list[float] = field(default_factory=list)
 
@@ -49,6 +52,7 @@ class Observed:
         if answer.failed:
             self.errors += 1
         else:
+            self.answered += 1
             self.latencies_ms.append(answer.latency_ms)
             self.slow += answer.latency_ms > latency_ms
 
@@ -60,13 +64,17 @@ class Observed:
     @property
     def late(self) -> Rate:
         """How many answers were too slow."""
-        return Rate(len(self.latencies_ms), self.slow)
+        return Rate(self.answered, self.slow)
 
     @property
     def p95_ms(self) -> float:
         """95th percentile of the latency, ms; 0 without answers."""
         ordered = sorted(self.latencies_ms)
         return ordered[int(0.95 * (len(ordered) - 1))] if ordered else 0.0
+
+    def counts(self) -> list[int]:
+        """What a canary that goes on after an interruption must know."""
+        return [self.requests, self.errors, self.answered, self.slow]
 
     def summary(self) -> dict[str, float]:
         """For the result document."""
@@ -181,13 +189,20 @@ class Judgement:
         return [{"metric": each.metric, "outcome": str(each.outcome), "says": each.says} for each in self.findings]
 
 
-def requests_so_far(seen: dict[str, Observed], *, alone: bool) -> list[Finding]:
-    """Errors and latency; each request went to either variant with the same probability, or all to the challenger."""
+def requests_so_far(seen: dict[str, Observed], users: Sequence[Split] = (), *, alone: bool) -> list[Finding]:
+    """Errors and latency; each of the pipeline's requests went to either variant with the same probability, or all to
+    the challenger.
+
+    Args:
+        users: Failures of users' requests.
+    """
     ours, theirs = seen[CHALLENGER], None if alone else seen[CHAMPION]
     share = 1.0 if alone else OWN_SHARE
-    found = [events("errors", "failed", ours.failed, theirs.failed if theirs else None, share, ERROR_LIMIT)]
+    own = Split(ours.failed, theirs.failed if theirs else None, share)
+    found = [events("errors", "failed", [own, *users], ERROR_LIMIT)]
     if ours.late.requests:
-        found.append(events("latency", "were too slow", ours.late, theirs.late if theirs else None, share, SLOW_LIMIT))
+        late = Split(ours.late, theirs.late if theirs else None, share)
+        found.append(events("latency", "were too slow", [late], SLOW_LIMIT))
     return found
 
 
@@ -236,25 +251,30 @@ def quality(
 
 
 def watch(
-    endpoint: EndpointClient, rows: list[dict[str, Any]], latency_ms: float, *, alone: bool
-) -> dict[str, Observed]:
+    endpoint: EndpointClient,
+    rows: list[dict[str, Any]],
+    seen: dict[str, Observed],
+    latency_ms: float,
+    *,
+    alone: bool,
+) -> None:
     """Send requests until errors and latency are decided, or no more are worth sending.
 
     The pipeline's own requests go to both variants in equal parts, whatever share of the traffic the challenger has: on
     5 % of it evidence would take twenty times as long.
 
     Args:
+        seen: What was observed so far, of each variant; it is added to.
         latency_ms: What the objectives allow.
         alone: There is no champion: every request is for the challenger.
     """
-    seen = {CHAMPION: Observed(), CHALLENGER: Observed()}
-    coin = random.Random(len(rows))  # noqa: S311 (no secret)
-    for number in range(MOST_REQUESTS):
+    started = sum(each.requests for each in seen.values())
+    coin = random.Random(started)  # noqa: S311 (no secret)
+    for number in range(started, MOST_REQUESTS):
         variant = CHALLENGER if alone or coin.random() < OWN_SHARE else CHAMPION
         seen[variant].add(endpoint.ask(rows[number % len(rows)], variant), latency_ms)
         if number % LOOK_EVERY == LOOK_EVERY - 1:
             found = Judgement(tuple(requests_so_far(seen, alone=alone)))
-            enough = seen[CHALLENGER].requests >= LEAST_REQUESTS
+            enough = number - started >= 2 * LEAST_REQUESTS
             if found.outcome is Outcome.WORSE or (found.outcome is Outcome.GOOD and enough):
                 break
-    return seen

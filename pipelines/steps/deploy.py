@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, entries, refusals, served_in
+from pipelines.audit_chain import append, entries, insisted, refusals, served_in
 from pipelines.canary import judging
 from pipelines.canary.evidence import Finding, Outcome
 from pipelines.canary.judging import Answered, Judgement
+from pipelines.canary.publishing import publish
+from pipelines.canary.rollout import Rollout, settle
+from pipelines.canary.turn import Turn, turn
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import ARTIFACT, Registry, Stored
-from pipelines.serving.models.bundle import Model, description, files_of, load, package, unpack
+from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
-from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, EndpointClient
-from pipelines.targets import triton
-from pipelines.targets.served import Served, now
+from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from spec.errors import GroundplanError
@@ -35,7 +38,7 @@ def deploy(context: Context) -> dict[str, Any]:
 
     Raises:
         GroundplanError: The canary was worse, and the endpoint serves the previous version again; if there was none, it
-            returns the reason.
+            returns the reason. Or another version is being tried.
     """
     mlflow = use_mlflow()
     experiment, registered = context.result("experiment"), context.result("register")
@@ -51,59 +54,88 @@ def deploy(context: Context) -> dict[str, Any]:
             )
         )
         _put_candidate(path / "candidate", stored)
-        if endpoint.settings.topology != "realtime":
-            published = _publish(context, endpoint, path, version, experiment, approvals)
-            if published["outcome"] == "promoted":
-                client = mlflow.MlflowClient()
-                client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
-            return published
-        check_topology(endpoint.settings.topology, path / "candidate", context.model)
-        candidate = endpoint.create_model(
-            f"{stored.place}{ARTIFACT}", description(path / "candidate"), version, approvals
-        )
-        files, baseline = files_of(path / "candidate", version), load(path / "baseline")
-        assert baseline is not None
-        serving_now = endpoint.champion()
-        holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
-        theirs = _rows_of_champion(mlflow, context, holdout, Path(folder) / "champion") if serving_now else None
-    share = endpoint.settings.canary_percent / 100 if serving_now else 0.0
+        with _turn(context, endpoint, version) as mine:
+            if endpoint.settings.topology == "realtime":
+                check_topology(endpoint.settings.topology, path / "candidate", context.model)
+                outcome = _step_by_step(context, endpoint, mine, path, stored, experiment, approvals)
+            else:
+                outcome = _publish(context, endpoint, path, version, experiment, approvals)
+    if outcome["outcome"] == "promoted":
+        mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
+    return outcome
+
+
+@contextmanager
+def _turn(context: Context, endpoint: EndpointClient, version: str) -> Iterator[Turn]:
+    """The turn to change what is served, after what an interrupted canary has left was taken back."""
+    with ExitStack() as stack:
+        with refusals(context, "pipeline", version=version):
+            mine = stack.enter_context(turn(context, version))
+        if other := settle(endpoint, mine):
+            append(context, "pipeline", "rollback", version=other, verdict="its canary was interrupted")
+        yield mine
+
+
+def _step_by_step(
+    context: Context,
+    endpoint: EndpointClient,
+    mine: Turn,
+    path: Path,
+    stored: Stored,
+    experiment: dict[str, Any],
+    approvals: dict[str, str],
+) -> dict[str, Any]:
+    """A real-time endpoint: a canary, then promotion or rollback."""
+    import mlflow
+
+    version = stored.record.version
+    described = description(path / "candidate")
+    candidate = endpoint.create_model(f"{stored.place}{ARTIFACT}", described, version, approvals)
+    files, baseline = files_of(path / "candidate", version), load(path / "baseline")
+    assert baseline is not None
+    serving_now = endpoint.champion()
+    if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
+        return _promoted(context, endpoint, files, {**told, "endpoint_config": endpoint.config()})
+    holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
+    theirs = _rows_of_champion(mlflow, context, holdout, path / "champion") if serving_now else None
     objectives, rival = context.objectives(experiment["task"]), "champion" if serving_now else "baseline"
     rows = (holdout if theirs is None else _filled(holdout, theirs)).records()
-    before = serving_now or endpoint.create_empty("none", f"{version} is being tried")
 
-    def take_back(why: str) -> None:
-        """No traffic may stay with a version that was not compared, or that was worse."""
-        stays = serving_now or endpoint.create_empty(f"without-{version}", f"{version} was rolled back: {why}")
-        endpoint.point({CHAMPION: stays, CHALLENGER: stays}, {CHAMPION: 1.0, CHALLENGER: 0.0}, f"rollback-{version}")
-
-    try:
-        endpoint.point(
-            {CHAMPION: before, CHALLENGER: candidate},
-            {CHAMPION: 1 - share, CHALLENGER: share},
-            label=f"canary-{version}",
+    def compare(of_challenger: list[Any], of_champion: list[Any]) -> list[Finding]:
+        other = (
+            Answered(holdout, _predictions(baseline, holdout))
+            if serving_now is None
+            else Answered(holdout if theirs is None else theirs, of_champion)
         )
-        seen = judging.watch(endpoint, rows, objectives.latency_ms, alone=serving_now is None)
-        findings = judging.requests_so_far(seen, alone=serving_now is None)
-        if Judgement(tuple(findings)).outcome is not Outcome.WORSE:
-            ours = Answered(holdout, endpoint.predict(rows, CHALLENGER, CANARY))
-            if serving_now is None:
-                other = Answered(holdout, _predictions(baseline, holdout))
-            elif theirs is None:
-                other = Answered(holdout, endpoint.predict(rows, CHAMPION, CANARY))
-            else:
-                other = Answered(theirs, endpoint.predict(theirs.records(), CHAMPION, CANARY))
-            findings = [*_quality(context, other, ours, objectives, experiment, baseline, rival), *findings]
-    except BaseException as error:
-        take_back(f"its canary was interrupted ({type(error).__name__})")
-        raise
-    judged = Judgement(tuple(findings))
+        return _quality(context, other, Answered(holdout, of_challenger), objectives, experiment, baseline, rival)
+
+    rollout = Rollout(
+        context,
+        endpoint,
+        mine,
+        version,
+        candidate,
+        serving_now,
+        described["columns"],
+        objectives,
+        experiment["task"],
+        rows,
+    )
+    judged = rollout.judge(compare, theirs)
     outcome: dict[str, Any] = {
         "version": version,
         "topology": endpoint.settings.topology,
         "endpoint": context.endpoint_name,
-        "canary_percent": endpoint.settings.canary_percent if serving_now else 0,
+        "canary_steps": list(endpoint.settings.canary_steps) if serving_now else [],
         "champion_before": "" if serving_now is None else serving_now,
-        "variants": {rival if name == CHAMPION else name: item.summary() for name, item in seen.items()},
+        "variants": {rival if name == CHAMPION else name: item.summary() for name, item in rollout.seen.items()},
+        "users": {
+            name: sum(split.requests for split in splits)
+            for name, splits in (
+                (CHALLENGER, [split.ours for split in rollout.users]),
+                (CHAMPION, [split.theirs for split in rollout.users if split.theirs]),
+            )
+        },
         "verdict": judged.says,
         "findings": judged.document(),
         "judged_on": (
@@ -112,10 +144,9 @@ def deploy(context: Context) -> dict[str, Any]:
             else "its own rows, and the champion on its own rows: it takes columns that this version does not have"
         ),
     }
-    client = mlflow.MlflowClient()
-    insisted = judged.outcome is Outcome.OPEN and context.wishes.insist
+    insists = insisted(entries(context), version) if judged.outcome is Outcome.OPEN else ""
     if judged.outcome is Outcome.WORSE or (judged.outcome is Outcome.OPEN and serving_now is None):
-        take_back(judged.says)
+        rollout.take_back(judged.says)
         append(context, "pipeline", "rollback", **outcome)
         stays = (
             "keeps serving the previous version"
@@ -127,21 +158,21 @@ def deploy(context: Context) -> dict[str, Any]:
             where=context.endpoint_name,
             fix=f"the endpoint {stays}",
         )
-    if judged.outcome is Outcome.OPEN and not insisted:
-        take_back("not enough evidence")
+    if judged.outcome is Outcome.OPEN and not insists:
+        rollout.take_back("not enough evidence")
         append(context, "pipeline", "hold", **outcome)
         return {**outcome, "outcome": str(Outcome.OPEN)}
-    try:
-        outcome["endpoint_config"] = endpoint.point(
-            {CHAMPION: candidate, CHALLENGER: candidate}, {CHAMPION: 1.0, CHALLENGER: 0.0}, label=f"promote-{version}"
-        )
-    except BaseException:
-        take_back("its promotion was stopped")  # by an alarm: the canary's share is rolled back, too
-        raise
+    outcome |= {"reason": insists} if insists else {}
+    outcome["endpoint_config"] = rollout.promote(outcome)
     endpoint.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    _put_current(context, files)  # where all other topologies read it, should the objectives change
-    client.set_registered_model_alias(context.model, "champion", registered["registry_version"])
-    append(context, "pipeline", "promote", **outcome, **({"reason": context.wishes.insist} if insisted else {}))
+    return _promoted(context, endpoint, files, outcome)
+
+
+def _promoted(
+    context: Context, endpoint: EndpointClient, files: dict[str, bytes], outcome: dict[str, Any]
+) -> dict[str, Any]:
+    publish(context, endpoint, outcome["version"], files, {})
+    append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
 
 
@@ -250,9 +281,7 @@ def _publish(
 ) -> dict[str, Any]:
     """Where there is one version at a time: compare in this process, then publish the new one.
 
-    A serverless endpoint gets a new configuration; batch jobs and the cluster read ``<model>/current/``, devices
-    ``<model>/device/``, and Triton the repository ``<model>/triton/``, where each version has a folder of its own
-    (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html).
+    A serverless endpoint gets a new configuration.
 
     Raises:
         GroundplanError: The new version is worse than the current one; nothing was published.
@@ -270,7 +299,7 @@ def _publish(
         "version": version,
         "topology": endpoint.settings.topology,
         "endpoint": endpoint.settings.name,
-        "canary_percent": 0,
+        "canary_steps": [],
         "champion_before": champion.version if fetched else "",
         "variants": {},
         "verdict": judged.says,
@@ -283,7 +312,8 @@ def _publish(
         raise GroundplanError(
             f"{context.model} {version} was not published: {judged.says}", where=context.model, fix=stays
         )
-    if judged.outcome is Outcome.OPEN and not context.wishes.insist:
+    insists = insisted(entries(context), version) if judged.outcome is Outcome.OPEN else ""
+    if judged.outcome is Outcome.OPEN and not insists:
         append(context, "pipeline", "hold", **outcome)
         return {**outcome, "outcome": str(Outcome.OPEN)}
     files = files_of(path / "candidate", version)
@@ -298,33 +328,10 @@ def _publish(
             label=f"publish-{version}",
         )
         endpoint.predict(holdout.records(), CHAMPION)
-    _put_current(context, files)
-    if endpoint.settings.topology == "cluster-gpu":
-        number = int(context.result("register")["registry_version"])
-        repository = triton.repository(description(path / "candidate"), files["model.onnx"], context.model, number)
-        for name, content in repository.items():
-            context.put("models", f"{context.model}/triton/{name}", content)
-    if endpoint.settings.topology == "edge":
-        served = Served(files, version, {"run_id": experiment["run_id"], "pipeline_run": context.run}, now())
-        _publish_to_devices(context, served, endpoint.settings.signing_key)
-    reason = {"reason": context.wishes.insist} if judged.outcome is Outcome.OPEN else {}
-    append(context, "pipeline", "promote", **outcome, **reason)
+    publish(context, endpoint, version, files, {"run_id": experiment["run_id"], "pipeline_run": context.run})
+    outcome |= {"reason": insists} if insists else {}
+    append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}
-
-
-def _publish_to_devices(context: Context, served: Served, key: str) -> None:
-    """Store a device's bundle; the manifest comes last, so that no device reads one whose files are missing."""
-    from pipelines.targets.device import ort
-    from pipelines.targets.signing import signer
-
-    files = ort(served, signer(key) if key else None)
-    for name in sorted(files, key=lambda name: name.startswith("manifest")):
-        context.put("models", f"{context.model}/device/{name}", files[name])
-
-
-def _put_current(context: Context, files: dict[str, bytes]) -> None:
-    for name, content in {**files, "model.tar.gz": package(files)}.items():
-        context.put("models", f"{context.model}/current/{name}", content)
 
 
 def _fetch_current(context: Context, folder: Path) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
 from spec.errors import GroundplanError
 from spec.names import short_name
-from spec.outputs import EndpointOutputs
+from spec.outputs import LOCAL, EndpointOutputs
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CANARY = "canary"  # purpose of requests that only the pipeline sends
@@ -49,7 +50,7 @@ class EndpointClient:
 
         self.context = context
         self.name = context.endpoint_name
-        self.sagemaker = boto3.client("sagemaker")
+        self.sagemaker, self.cloudwatch = boto3.client("sagemaker"), boto3.client("cloudwatch")
         self.runtime = boto3.client("sagemaker-runtime", config=Config(retries={"max_attempts": 0}))
         self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
             name=self.name,
@@ -57,8 +58,13 @@ class EndpointClient:
             instance_type=SANDBOX_INSTANCE_TYPE,
             min_instances=1,
             max_instances=1,
-            canary_percent=5,
+            canary_steps=(5, 25),
         )
+
+    @property
+    def local(self) -> bool:
+        """Whether it is played on one machine, where everything happens within a second."""
+        return self.context.outputs.stack == LOCAL
 
     def create_model(
         self, address: str, described: dict[str, Any], version: str, approvals: dict[str, str] | None = None
@@ -81,7 +87,7 @@ class EndpointClient:
             )
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
-        if alone and self.context.outputs.stack != "local":
+        if alone and not self.local:
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
         self._create(
             name,
@@ -106,47 +112,69 @@ class EndpointClient:
     def _create(
         self, name: str, container: dict[str, Any], version: str, tags: list[dict[str, str]], *, alone: bool = False
     ) -> None:
-        self.sagemaker.create_model(
-            ModelName=name,
-            ExecutionRoleArn=self.context.outputs.role_arns["serving"],
-            PrimaryContainer={"Image": self.context.outputs.image_uri, **container},
-            **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
-            # The model's own code, if it has any, has neither network nor the role's credentials
-            EnableNetworkIsolation=alone,
-            Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
-        )
-
-    def champion(self) -> str | None:
-        """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""
         from botocore.exceptions import ClientError
 
         try:
-            endpoint = self.sagemaker.describe_endpoint(EndpointName=self.name)
+            self.sagemaker.create_model(
+                ModelName=name,
+                ExecutionRoleArn=self.context.outputs.role_arns["serving"],
+                PrimaryContainer={"Image": self.context.outputs.image_uri, **container},
+                **({} if self.settings.topology == "serverless" else {"VpcConfig": self._network()}),
+                # The model's own code, if it has any, has neither network nor the role's credentials
+                EnableNetworkIsolation=alone,
+                Tags=[{"Key": "Model", "Value": self.context.model}, {"Key": "Version", "Value": version}, *tags],
+            )
+        except ClientError as error:
+            # Its name says version and run, so what an earlier attempt of this run has created is the same.
+            if "already existing" not in str(error):
+                raise
+
+    def config(self) -> str:
+        """Name of the configuration that the endpoint serves; empty if there is no endpoint."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return str(self.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointConfigName"])
         except ClientError as error:
             if "Could not find" in str(error):
-                return None
+                return ""
             raise
-        config = self.sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+
+    def champion(self) -> str | None:
+        """Name of the SageMaker model that the champion serves; None if the endpoint is new or still empty."""
+        if not (named := self.config()):
+            return None
+        config = self.sagemaker.describe_endpoint_config(EndpointConfigName=named)
         name = next(v["ModelName"] for v in config["ProductionVariants"] if v["VariantName"] == CHAMPION)
         served = self.sagemaker.describe_model(ModelName=name)
         return name if served["PrimaryContainer"].get("ModelDataUrl") else None
 
-    def point(self, models: dict[str, str], weights: dict[str, float], label: str) -> str:
+    def point(
+        self, models: dict[str, str], weights: dict[str, float], label: str, *, shadow: str = "", guarded: bool = True
+    ) -> str:
         """Give the endpoint a new configuration and wait until it serves it; returns the configuration's name.
+
+        Args:
+            shadow: Model that gets a copy of every request, and whose answers nobody gets.
+            guarded: Whether alarms may take the update back.
 
         Raises:
             GroundplanError: The endpoint failed to come up, or an alarm took the update back.
         """
-        config = short_name(f"{self.name}-{label}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
-        variants = [
-            {
-                "VariantName": variant,
-                "ModelName": model,
-                "InitialVariantWeight": weights[variant],
-                **self._capacity(variant),
-            }
-            for variant, model in models.items()
-        ]
+        # A run may try the same version again; a configuration never changes.
+        config = short_name(f"{self.name}-{label}-{self.context.run}-{secrets.token_hex(2)}", SAGEMAKER_NAME_LIMIT)
+        variants, shadows = (
+            [
+                {
+                    "VariantName": variant,
+                    "ModelName": model,
+                    "InitialVariantWeight": weights.get(variant, 1.0),
+                    **self._capacity(variant),
+                }
+                for variant, model in these.items()
+            ]
+            for these in (models, {CHALLENGER: shadow} if shadow else {})
+        )
         capture = {
             "EnableCapture": True,
             "InitialSamplingPercentage": 100,
@@ -158,12 +186,41 @@ class EndpointClient:
         more: dict[str, Any] = {} if self.settings.topology == "serverless" else {"DataCaptureConfig": capture}
         if not self.settings.instance_type.startswith(LOCAL_NVME):
             more["KmsKeyId"] = self.context.outputs.key_arns["models"]
+        if shadows:
+            more["ShadowProductionVariants"] = shadows
         self.sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=variants, **more)
-        self.use(config)
+        self.use(config, guarded=guarded)
         return config
 
-    def use(self, config: str) -> None:
+    def shift(self, percent: int) -> None:
+        """Give the challenger a share of the traffic, without replacing an instance.
+
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpointWeightsAndCapacities.html
+
+        Raises:
+            GroundplanError: The endpoint did not come into service again.
+        """
+        from botocore.exceptions import WaiterError
+
+        self._wait(until_it_exists=False)
+        weights = {CHAMPION: 1 - percent / 100, CHALLENGER: percent / 100}
+        self.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=self.name,
+            DesiredWeightsAndCapacities=[
+                {"VariantName": variant, "DesiredWeight": weight} for variant, weight in weights.items()
+            ],
+        )
+        try:
+            self._wait()
+        except WaiterError:
+            raise GroundplanError("did not come into service with other weights", where=self.name) from None
+
+    def use(self, config: str, *, guarded: bool = True) -> None:
         """Have the endpoint serve a configuration, and wait until it does.
+
+        Args:
+            guarded: Whether alarms may take the update back. What is taken back must not be: the bad version has set
+                them off.
 
         Raises:
             GroundplanError: The endpoint failed to come up, or an alarm took the update back.
@@ -173,7 +230,9 @@ class EndpointClient:
         # An interrupted update continues, and SageMaker accepts no second one meanwhile.
         self._wait(until_it_exists=False)
         try:
-            self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **self._guardrails())
+            self.sagemaker.update_endpoint(
+                EndpointName=self.name, EndpointConfigName=config, **self._guardrails(guarded=guarded)
+            )
         except ClientError as error:
             if "Could not find" not in str(error):
                 raise
@@ -194,7 +253,7 @@ class EndpointClient:
         """Wait until no update is in progress and the endpoint is in service."""
         from botocore.exceptions import ClientError, WaiterError
 
-        delay = 0.25 if self.context.outputs.stack == "local" else 15
+        delay = 0.25 if self.local else 15
         waiter = self.sagemaker.get_waiter("endpoint_in_service")
         try:
             if not until_it_exists and self.sagemaker.describe_endpoint(EndpointName=self.name)[
@@ -213,18 +272,21 @@ class EndpointClient:
             if until_it_exists:
                 raise
 
-    def _guardrails(self) -> dict[str, Any]:
+    def _guardrails(self, *, guarded: bool) -> dict[str, Any]:
         """The canary and the alarms that roll an update back. They belong to the update: the program sets them only on
         the first one.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
         """
         alarms = self.context.outputs.alarms.get(self.context.model, {})
-        if self.settings.topology != "realtime" or not self.settings.canary_percent:
+        if self.settings.topology != "realtime" or not self.settings.canary_steps:
             return {}
+        if not guarded:
+            routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+            return {"DeploymentConfig": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}}
         routing = {
             "Type": "CANARY",
-            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_percent},
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": self.settings.canary_steps[0]},
             "WaitIntervalInSeconds": BAKING_SECONDS,
         }
         update = {

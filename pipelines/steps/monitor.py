@@ -15,7 +15,6 @@ from pipelines.context import Context, main
 from pipelines.registry.versions import Registry
 from pipelines.serving.operating.capture import request_of
 from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
-from pipelines.steps.endpoint import CANARY
 from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, each_row, load_labelled
 from pipelines.training.metrics import scores_of
@@ -203,14 +202,18 @@ class Served:
         return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
 
 
-def captured(context: Context, columns: list[dict[str, Any]], version: str) -> Served:
-    """Rows that one version answered, from the endpoint's data capture; those that its own canary sent are left out.
+def captured(
+    context: Context, columns: list[dict[str, Any]], version: str, variant: str = "", purpose: str = ""
+) -> Served:
+    """Rows that one version answered, from the endpoint's data capture.
 
     Args:
         columns: As in ``model.json``.
+        variant: Only what this one has answered.
+        purpose: What the requests were sent for; those of users, and of a deployment's end, have none.
     """
     served = Served()
-    for key in context.keys("models", f"capture/{context.endpoint_name}/"):
+    for key in context.keys("models", f"capture/{context.endpoint_name}/{f'{variant}/' if variant else ''}"):
         for line in context.get("models", key).splitlines():
             event = json.loads(line)["captureData"]
             if "endpointInput" not in event or "endpointOutput" not in event:
@@ -221,7 +224,7 @@ def captured(context: Context, columns: list[dict[str, Any]], version: str) -> S
                 if (
                     answer.get("model_version") == version
                     and "predictions" in answer
-                    and (request.get("params") or {}).get("purpose") != CANARY
+                    and (request.get("params") or {}).get("purpose", "") == purpose
                 ):
                     served.add(request, answer["predictions"], columns)
             except (ValueError, AttributeError, TypeError):

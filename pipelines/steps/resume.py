@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit_chain import entries, served_in
+from pipelines.audit_chain import entries, insisted, served_in
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.steps.deploy import deploy
@@ -30,7 +30,8 @@ def waiting_run(client: Any, context: Context) -> str:
         client.search_model_versions(f"name='{context.model}'"), key=lambda version: int(version.version), reverse=True
     )
     log = entries(context)
-    served, tried = served_in(log)[-1:], [entry["details"].get("version") for entry in log if _ended(entry)]
+    served, tried = served_in(log)[-1:], {entry["details"].get("version") for entry in log if _ended(entry)}
+    tried -= {version for version in tried if insisted(log, version)}
     for version in found:
         if version.tags.get("version") in served:
             return ""

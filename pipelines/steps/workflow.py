@@ -1,5 +1,5 @@
-"""The steps compiled into a SageMaker Pipeline: ``python -m pipelines.steps.workflow > infra/build/pipeline.json``; and
-with ``--release`` what deploys an approved version, for models that are trained in a function.
+"""The steps until people must agree, compiled into a SageMaker Pipeline: ``python -m pipelines.steps.workflow``; with
+``--release`` the job that deploys an approved version. ``make pipeline`` writes both into ``infra/build/``.
 
 Everything that differs between stacks is a parameter, so one definition serves all of them; the program fills the
 parameters' defaults in. Compiling needs no account: it makes no AWS calls.
@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from spec.steps import RESUME, STEPS
+from spec.steps import RESUME, before_people_agree
 
 INSTANCE_TYPE = "ml.m5.large"
 # Filled in by the program for each model; TrackingUri is given when an execution is started.
@@ -60,7 +60,7 @@ def compile_pipeline(*, release: bool = False) -> dict[str, Any]:
     if release:
         built["release"] = job("release", "deploys what two people have approved", RESUME, [], [])
     else:
-        for step in STEPS:
+        for step in before_people_agree():
             after = [built[name] for name in step.needs]
             built[step.name] = job(step.name, step.title, step.module, ["--run", run], after)
     pipeline = Pipeline(

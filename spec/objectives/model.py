@@ -310,6 +310,36 @@ class Quality(Objective):
         return HIGHER_IS_BETTER[self.metric]
 
 
+class Canary(Objective):
+    """What a new version must have seen before it gets all of the traffic, beside the pipeline's own requests."""
+
+    requests: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "Requests of users that must have reached a new version before it gets all of them; 0 if those that the"
+            " pipeline sends itself are enough."
+        ),
+    )
+    wait_minutes: float = Field(
+        default=60,
+        gt=0,
+        le=720,
+        description=(
+            "Minutes that a canary may wait for these requests, at most half a day. Then the version before stays, and a"
+            " person decides."
+        ),
+    )
+    shadow: bool = Field(
+        default=False,
+        description=(
+            "Whether a new version gets copies of requests first, so that no user gets an answer of it before its"
+            " errors and its quality are known."
+        ),
+    )
+
+
 class ModelObjectives(Objective):
     """Objectives of one model."""
 
@@ -348,6 +378,7 @@ class ModelObjectives(Objective):
         le=1,
         description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.",
     )
+    canary: Canary = Field(default=Canary(), description="What a new version must have seen before it is promoted.")
     explanations: bool = Field(
         default=True,
         description=(

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis  # noqa: F401 (its plug-in imports it while pytest ends, and CPython 3.11 can't parse that deep then)
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from groundplan.local.moto.aws import client
 from groundplan.local.up import Summary, bring_up, tear_down
-from spec.outputs import Outputs, read
+from pipelines.context import Context, load_definition, sandbox_objectives
+from pipelines.steps.deploy import deploy
+from pipelines.training.labelled import Labelled
+from spec.objectives import ModelObjectives
+from spec.outputs import EndpointOutputs, Outputs, read
+from tests.models import write
 from tests.platform import copy_project
+from tests.versions import approved, stored
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +65,84 @@ def inside(home: Home, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's environment is that of a pipeline step."""
     for key, value in child_environment(home, state.services, state.region).items():
         monkeypatch.setenv(key, value)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "b"])
+    return frame.assign(label=3 * frame["a"] - frame["b"])
+
+
+@pytest.fixture
+def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, inside: None) -> Any:
+    """``publish(topology, version, noise)`` trains, registers and deploys; the context of the run.
+
+    ``objectives`` are other than the sandbox's, ``change`` changes the graph, ``frame`` has other rows.
+    """
+    import mlflow
+
+    script = tmp_path / f"published-{time.time_ns() % 10**9}.py"
+    script.write_text("")
+    client = mlflow.MlflowClient(state.services["mlflow"].url)
+    random = np.random.default_rng(1)
+
+    def run(
+        topology: str,
+        version: str = "v1.0.0",
+        noise: float = 0.01,
+        deployed: bool = True,
+        objectives: dict[str, Any] | None = None,
+        change: Callable[[Path], None] | None = None,
+        frame: pd.DataFrame | None = None,
+    ) -> Context:
+        data = rows if frame is None else frame
+        example = load_definition(script)
+        settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2)
+        if topology in ("serverless", "realtime"):
+            settings = settings.model_copy(
+                update={
+                    "name": f"groundplan-local-{example.model}",
+                    "instance_type": "ml.m5.large",
+                    "canary_steps": (5, 25),
+                }
+            )
+        known = sandbox_objectives("regression").model_dump() | (objectives or {})
+        given = {
+            "endpoints": {example.model: settings},
+            "models": {example.model: ModelObjectives.model_validate(known)},
+        }
+        context = Context(outputs.model_copy(update=given), example, f"r{version}", tmp_path)
+        features = data.drop(columns="label")
+        model = LinearRegression().fit(features, data["label"] + random.normal(scale=noise, size=len(data)))
+        write(tmp_path / version, model, features, "regression", data["label"], example.model)
+        if change:
+            change(tmp_path / version / "candidate" / "model.onnx")
+        for name in ("training", "holdout"):
+            Labelled(features, data["label"]).save(tmp_path / version, name)
+        if version == "v1.0.0":
+            client.create_registered_model(example.model)
+        experiment = client.create_run("0")
+        client.log_artifacts(experiment.info.run_id, str(tmp_path / version), "groundplan")
+        registered = client.create_model_version(
+            example.model,
+            "s3://somewhere/model",
+            experiment.info.run_id,
+            tags={"version": version, "pipeline_run": context.run},
+        )
+        lineage = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
+        stored(context, tmp_path / version / "candidate", version, lineage=lineage)
+        for step, result in (
+            (
+                "experiment",
+                {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"},
+            ),
+            ("register", {"version": version, "registry_version": registered.version}),
+        ):
+            context.write_result(step, result)
+        if deployed:
+            approved(context, version)
+            context.write_result("deploy", deploy(context))
+        return context
+
+    return run

@@ -8,13 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
 
 from groundplan.local.home import State
-from pipelines.context import Context, load_definition
+from pipelines.context import Context
 from pipelines.registry.decisions import Person, decide
 from pipelines.serving.app import ModelServer
 from pipelines.serving.models.bundle import load
@@ -24,79 +22,10 @@ from pipelines.steps.deploy import deploy
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.steps.monitor import captured, in_batches, monitor
 from pipelines.steps.resume import resume, waiting_run
-from pipelines.training.labelled import Labelled
 from spec.errors import GroundplanError
-from spec.outputs import EndpointOutputs, Outputs
-from tests.models import write
-from tests.versions import approved, stored
+from tests.versions import approved
 
 COLUMNS = [{"name": "a", "type": "double"}, {"name": "b", "type": "double"}]
-
-
-@pytest.fixture(scope="module")
-def rows() -> pd.DataFrame:
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "b"])
-    return frame.assign(label=3 * frame["a"] - frame["b"])
-
-
-@pytest.fixture
-def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, inside: None) -> Any:
-    """``publish(topology, version, noise)`` trains, registers and deploys; the context of the run."""
-    import mlflow
-
-    script = tmp_path / f"published-{time.time_ns() % 10**9}.py"
-    script.write_text("")
-    client = mlflow.MlflowClient(state.services["mlflow"].url)
-    random = np.random.default_rng(1)
-
-    def run(topology: str, version: str = "v1.0.0", noise: float = 0.01, deployed: bool = True) -> Context:
-        example = load_definition(script)
-        settings = EndpointOutputs(
-            name="", topology=topology, instance_type="", min_instances=1, max_instances=2, canary_percent=0
-        )
-        if topology in ("serverless", "realtime"):
-            settings = settings.model_copy(
-                update={
-                    "name": f"groundplan-local-{example.model}",
-                    "instance_type": "ml.m5.large",
-                    "canary_percent": 5,
-                }
-            )
-        context = Context(
-            outputs.model_copy(update={"endpoints": {example.model: settings}}), example, f"r{version}", tmp_path
-        )
-        features = rows[["a", "b"]]
-        model = LinearRegression().fit(features, rows["label"] + random.normal(scale=noise, size=len(rows)))
-        write(tmp_path / version, model, features, "regression", rows["label"], example.model)
-        for name in ("training", "holdout"):
-            Labelled(features, rows["label"]).save(tmp_path / version, name)
-        if version == "v1.0.0":
-            client.create_registered_model(example.model)
-        experiment = client.create_run("0")
-        client.log_artifacts(experiment.info.run_id, str(tmp_path / version), "groundplan")
-        registered = client.create_model_version(
-            example.model,
-            "s3://somewhere/model",
-            experiment.info.run_id,
-            tags={"version": version, "pipeline_run": context.run},
-        )
-        lineage = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
-        stored(context, tmp_path / version / "candidate", version, lineage=lineage)
-        for step, result in (
-            (
-                "experiment",
-                {"run_id": experiment.info.run_id, "task": "regression", "holdout": "rows the model has not seen"},
-            ),
-            ("register", {"version": version, "registry_version": registered.version}),
-        ):
-            context.write_result(step, result)
-        if deployed:
-            approved(context, version)
-            context.write_result("deploy", deploy(context))
-        return context
-
-    return run
 
 
 def current(context: Context) -> set[str]:
@@ -207,9 +136,8 @@ def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: An
 def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
     publish: Any, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.audit_chain import entries, served_in
+    from pipelines.audit_chain import append, entries, served_in
     from pipelines.canary.evidence import Finding, Outcome
-    from pipelines.context import Wishes
     from pipelines.steps import deploy as step
 
     context = publish("batch")
@@ -219,8 +147,8 @@ def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
     assert held.result("deploy")["outcome"] == "not enough evidence"
     assert served_in(entries(context)) == ["v1.0.0"] and entries(context)[-1]["action"] == "hold"
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
-    insisting = Context(held.outputs, held.definition, held.run, held.reports, Wishes(insist="it is needed"))
-    assert deploy(insisting)["outcome"] == "promoted"
+    append(held, "ben@example.com", "insist", version="v2.0.0", reason="it is needed")
+    assert deploy(held)["outcome"] == "promoted"
     assert entries(context)[-1]["details"]["reason"] == "it is needed"
 
 

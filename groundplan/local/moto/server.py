@@ -156,9 +156,23 @@ def _add_update_endpoint() -> None:
     SageMakerModelBackend.create_transform_job = started
     SageMakerModelBackend.create_endpoint = counted(SageMakerModelBackend.create_endpoint, "Creating")
     SageMakerModelBackend.delete_endpoint = counted(SageMakerModelBackend.delete_endpoint)
-    SageMakerModelBackend.update_endpoint_weights_and_capacities = counted(
-        SageMakerModelBackend.update_endpoint_weights_and_capacities
-    )
+    shift = SageMakerModelBackend.update_endpoint_weights_and_capacities
+
+    def shifted(self: Any, endpoint_name: str, desired_weights_and_capacities: list[dict[str, Any]]) -> Any:
+        """In service once requests follow the weights; instances that are not asked for stay as they are."""
+        endpoint = self.endpoints.get(endpoint_name)
+        has = (
+            {v["VariantName"]: v.get("CurrentInstanceCount") for v in endpoint.production_variants} if endpoint else {}
+        )
+        wanted = [
+            {"DesiredInstanceCount": has.get(one.get("VariantName")), **one} for one in desired_weights_and_capacities
+        ]
+        arn = shift(self, endpoint_name, wanted)
+        self.endpoints[endpoint_name].endpoint_status = "Updating"
+        _Revision.number += 1
+        return arn
+
+    SageMakerModelBackend.update_endpoint_weights_and_capacities = shifted
 
 
 def _hosting_api(application: Any) -> Any:

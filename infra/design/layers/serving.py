@@ -11,7 +11,7 @@ from infra.design.layers.cluster import GPU_TYPE
 from infra.design.price_book import SPOT_SHARE, PriceBook
 from infra.design.queueing import highest_rate
 from spec.objectives import Availability, ModelObjectives, Objectives, Target
-from spec.steps import STEPS
+from spec.steps import before_people_agree
 
 # One vCPU of a serving instance answers at least this many single-row requests a second with ONNX Runtime.
 # Deliberately low compared with what bench/ measures, so that a design also works for models ten times larger.
@@ -27,7 +27,7 @@ DAILY_LATENCY_MS = 90_000_000  # a day, and an hour for the job itself
 FRONT_END_LATENCY_MS = 20  # API Gateway: the token, the firewall, one more hop
 HOURLY, JOB_HOURS = "rate(1 hour)", 0.05  # three minutes of an instance, most of which is its start
 DAY_OF_ROWS_HOURS = 0.1
-CANARY_PERCENT = 5
+CANARY_STEPS = (5, 25)  # percent
 # Starting a SageMaker processing job, and the steps' own work in total (45 s for the small example here), minutes.
 JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
 POD_START_MINUTES = 0.5  # on a node that already exists
@@ -60,7 +60,8 @@ class ServingDesign:
         instance_type: SageMaker's, or the node's; empty where there is none.
         min_instances: Instances or replicas that always run, and
         max_instances: the most that autoscaling may start.
-        canary_percent: Share of traffic a new version gets at first; 0 where there is one version at a time.
+        canary_steps: Percent of the traffic that a new version gets, step by step, before it gets all of it; empty
+            where there is one version at a time.
         target_invocations_per_minute: Load of one instance at which autoscaling adds another.
         schedule: Of batch jobs, as EventBridge Scheduler writes it; empty where there are none.
         timezone: Of the schedule; empty for UTC.
@@ -70,7 +71,7 @@ class ServingDesign:
     instance_type: str
     min_instances: int
     max_instances: int
-    canary_percent: int
+    canary_steps: tuple[int, ...]
     target_invocations_per_minute: int
     schedule: str = ""
     timezone: str = ""
@@ -103,12 +104,50 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
         if asked
     ]
     options = list(_options(name, model, objectives, prices))
-    return chooser.choose(
+    chosen = chooser.choose(
         f"serving {name}",
         options,
         tuple(forced),
         f"{rate.peak:g} requests a second at peak, within {model.latency_ms:,.12g} ms",
         model=name,
+    )
+    canary, told = model.canary, f"models.{name}.canary"
+    chooser.note(
+        f"new versions of {name}",
+        _promotion(chosen, shadow=canary.shadow),
+        (
+            *([f"{told}.shadow: true"] if canary.shadow else []),
+            *(
+                [f"{told}.requests: {canary.requests}", f"{told}.wait_minutes: {canary.wait_minutes:g}"]
+                if canary.requests
+                else [f"models.{name}.quality.may_lose: {model.quality.may_lose:g}"]
+            ),
+        ),
+        _waiting(chosen, model),
+        0,
+    )
+    return chosen
+
+
+def _promotion(chosen: ServingDesign, *, shadow: bool) -> str:
+    if not chosen.canary_steps:
+        return "compared on held-out rows, then served at once"
+    steps = ", ".join(f"{percent} %" for percent in chosen.canary_steps)
+    return f"{'copies of requests first, then ' if shadow else ''}{steps}, then all requests"
+
+
+def _waiting(chosen: ServingDesign, model: ModelObjectives) -> str:
+    """How long users' requests will be waited for, in words."""
+    wanted, rate = model.canary, model.requests_per_second.average
+    if not chosen.canary_steps:
+        return "there is one version at a time, and none is served that was not compared"
+    if not wanted.requests:
+        return "judged on requests of the pipeline's own, whatever users ask"
+    each = wanted.requests / len(chosen.canary_steps)
+    minutes = sum(each / (rate * percent / 100) / 60 for percent in chosen.canary_steps)
+    found = f"{wanted.requests} requests of users take about {minutes:,.1f} minutes at {rate:g} a second"
+    return (
+        found if minutes <= wanted.wait_minutes else f"{found}, longer than it may wait: a person will have to decide"
     )
 
 
@@ -127,6 +166,7 @@ def _options(
         explains: bool = True,
         canary: bool = True,
         pages: bool = False,
+        variants: bool = False,
         more: Obstacle | None = None,
     ) -> tuple[Obstacle, ...]:
         found = [more] if more else []
@@ -166,6 +206,19 @@ def _options(
             )
         if model.explanations and not explains:
             found.append(Obstacle("can't explain a prediction on request", f"models.{name}.explanations", False))
+        if not variants:
+            found += [
+                Obstacle(
+                    "has one version at a time, so none gets a part of the requests",
+                    f"models.{name}.canary.{what}",
+                    none,
+                )
+                for what, asked, none in (
+                    ("requests", model.canary.requests, 0),
+                    ("shadow", model.canary.shadow, False),
+                )
+                if asked
+            ]
         if objectives.production and not canary:
             found.append(
                 Obstacle(
@@ -177,20 +230,20 @@ def _options(
     yield Option(
         "on the device (ONNX)",
         prices.per_unit("s3", "get", 1),
-        ServingDesign("edge", "", 0, 0, 0, 0),
+        ServingDesign("edge", "", 0, 0, (), 0),
         obstacles(EDGE_LATENCY_MS, "the device", edge=True, gpu=model.gpu, explains=False, canary=True),
     )
     yield Option(
         "hourly batch transform",
         24 * 30 * JOB_HOURS * prices.services["sagemaker", "ml.m5.large"],
-        ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0, HOURLY),
+        ServingDesign("batch", "ml.m5.large", 0, 1, (), 0, HOURLY),
         obstacles(BATCH_LATENCY_MS, "an hourly job", explains=False),
     )
     if quiet := objectives.off_peak:
         yield Option(
             f"daily batch transform, off peak at {quiet.start}:00 {quiet.timezone}",
             30 * DAY_OF_ROWS_HOURS * prices.services["sagemaker", "ml.m5.large"],
-            ServingDesign("batch", "ml.m5.large", 0, 1, 0, 0, f"cron(0 {quiet.start} * * ? *)", quiet.timezone),
+            ServingDesign("batch", "ml.m5.large", 0, 1, (), 0, f"cron(0 {quiet.start} * * ? *)", quiet.timezone),
             obstacles(DAILY_LATENCY_MS, "a daily job", explains=False),
         )
     # 2 GB, 50 ms a request.
@@ -203,7 +256,7 @@ def _options(
     yield Option(
         f"SageMaker serverless, up to {concurrency} at once",
         prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
-        ServingDesign("serverless", "", 0, concurrency, 0, 0),
+        ServingDesign("serverless", "", 0, concurrency, (), 0),
         obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, pages=True, more=too_many),
     )
     adds_ms = REALTIME_LATENCY_MS + (FRONT_END_LATENCY_MS if called_by_pages else 0)
@@ -215,8 +268,8 @@ def _options(
         yield Option(
             f"SageMaker real-time, {least} + 1 x {instance}, up to {most}",
             prices.hourly("sagemaker", instance, least + 1),
-            ServingDesign("realtime", instance, least, most, CANARY_PERCENT, round(capacity * 60)),
-            obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu, pages=True),
+            ServingDesign("realtime", instance, least, most, CANARY_STEPS, round(capacity * 60)),
+            obstacles(REALTIME_LATENCY_MS, "the network and the container", gpu=gpu, pages=True, variants=True),
         )
     # KServe's, Knative's and Istio's controllers request 2 vCPUs and 4 GiB; plus the load balancer in front.
     controllers = (
@@ -228,7 +281,7 @@ def _options(
     yield Option(
         f"KServe on the cluster, {replicas} + 1 replicas, up to {most}",
         controllers + (replicas + 1) * prices.hourly("ec2", "c5.large") / 2,
-        ServingDesign("cluster", "c5.large", replicas, most, CANARY_PERCENT, 0),
+        ServingDesign("cluster", "c5.large", replicas, most, (), 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer"),
     )
     gpus = max(2 if spread else 1, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))
@@ -239,7 +292,7 @@ def _options(
         f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to"
         f" {most}",
         controllers + floor * gpu_hour + (gpus + 1 - floor) * gpu_hour * SPOT_SHARE,
-        ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, CANARY_PERCENT, 0),
+        ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, (), 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
     )
 
@@ -308,13 +361,14 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
 
     planned_minutes = LAMBDA_SLOWER * (wanted.run_minutes or LAMBDA_MINUTES / LAMBDA_SLOWER)
     memory_gb = min(LAMBDA_GB, max(LAMBDA_LEAST_GB, LAMBDA_LARGER * (wanted.run_gb or LAMBDA_GB)))
-    jobs, pod = len(STEPS) * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
+    steps = len(before_people_agree())
+    jobs, pod = steps * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
     return chooser.choose(
         f"retraining {name}",
         [
             Option(
-                f"SageMaker Pipeline, {len(STEPS)} jobs",
-                runs * jobs / 60 * prices.services["sagemaker", "ml.m5.large"],
+                f"SageMaker Pipeline, {steps} jobs, and one that releases",
+                (runs * jobs + RELEASES * JOB_START_MINUTES) / 60 * prices.services["sagemaker", "ml.m5.large"],
                 RetrainingDesign("sagemaker-pipeline", wanted.every_hours),
                 obstacles(jobs, "every step starts its own job"),
             ),

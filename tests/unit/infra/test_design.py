@@ -138,7 +138,9 @@ def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
         assert serving.timezone == wanted.off_peak.timezone
     assert (serving.topology == "edge") == (model.target == "edge")
     assert not (model.explanations and serving.topology in ("edge", "batch"))
-    assert serving.canary_percent == 5 or serving.topology in ("edge", "batch", "serverless")
+    assert serving.canary_steps == ((5, 25) if serving.topology == "realtime" else ())
+    asked = model.canary.requests or model.canary.shadow
+    assert serving.topology == "realtime" or not asked
     assert not (wanted.production and serving.topology == "serverless")
     if serving.topology == "realtime":
         gpu = serving.instance_type.startswith("ml.g")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.canaries import simulate
-from pipelines.canary.evidence import Finding, Outcome, Rate, events, mean_loss, p_larger, slices
+from pipelines.canary.evidence import Finding, Outcome, Rate, Split, events, mean_loss, p_larger, slices
 from pipelines.canary.judging import Answered, Judgement, Loss, quality
 from pipelines.context import sandbox_objectives
 from pipelines.training.labelled import Labelled
@@ -19,7 +19,7 @@ WORSE, GOOD, OPEN = Outcome.WORSE, Outcome.GOOD, Outcome.OPEN
 
 
 def errors(ours: tuple[int, int], theirs: tuple[int, int] | None, share: float = 0.5) -> Outcome:
-    return events("errors", "failed", Rate(*ours), Rate(*theirs) if theirs else None, share, 0.01).outcome
+    return events("errors", "failed", [Split(Rate(*ours), Rate(*theirs) if theirs else None, share)], 0.01).outcome
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_small_share_of_the_traffic_is_taken_into_account() -> None:
 
 
 def slow(ours: tuple[int, int], theirs: tuple[int, int]) -> Outcome:
-    return events("latency", "were too slow", Rate(*ours), Rate(*theirs), 0.5, 0.05).outcome
+    return events("latency", "were too slow", [Split(Rate(*ours), Rate(*theirs), 0.5)], 0.05).outcome
 
 
 def test_slow_answers_count_against_a_version_only_if_the_other_has_fewer_and_the_objective_is_missed() -> None:

@@ -1,0 +1,179 @@
+"""Whose turn it is: one canary of a model at a time, and what an interrupted one has left."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from pipelines.context import Context
+from spec.errors import GroundplanError
+
+BEAT_S = 10.0
+ALIVE_S = 45.0  # without a beat, the process that tried the version has ended
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404")
+
+
+class TakenBackError(GroundplanError):
+    """Somebody else has decided about the version meanwhile; the endpoint is theirs."""
+
+
+@dataclass
+class Turn:
+    """The right to change a model's endpoint, held in an object that only its holder can overwrite (S3's conditional
+    writes).
+
+    Attributes:
+        state: What the canary has reached, for whoever has to continue it.
+        left: What an interrupted canary has left; empty if there is none.
+    """
+
+    context: Context
+    version: str
+    state: dict[str, Any] = field(default_factory=dict)
+    left: dict[str, Any] = field(default_factory=dict)
+    _tag: str = ""
+    _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether what was left is this run's own canary."""
+        return (self.left.get("run"), self.left.get("version")) == (self.context.run, self.version)
+
+    def take(self) -> None:
+        """Take the turn.
+
+        Raises:
+            GroundplanError: Another version is being tried.
+        """
+        waited_until = time.monotonic() + ALIVE_S + BEAT_S
+        while True:
+            found = _read(self.context)
+            if found is None:
+                if self._write({"IfNoneMatch": "*"}):
+                    return
+                continue
+            document, tag, age_s = found
+            own = (document["run"], document["version"]) == (self.context.run, self.version)
+            if document["ended"] or age_s > ALIVE_S:
+                self.left = {} if document["ended"] else document
+                if self._write({"IfMatch": tag}):
+                    return
+            elif own and time.monotonic() < waited_until:  # perhaps it was killed a moment ago
+                time.sleep(1)
+            else:
+                raise GroundplanError(
+                    f"{document['version']} is being tried since {document['since']}, by run {document['run']}",
+                    where=self.context.model,
+                    fix="wait until it has ended, or take it back with `groundplan rollback`",
+                )
+
+    def keep(self, **state: Any) -> None:
+        """Note what was reached; call it before each change of the endpoint.
+
+        Raises:
+            TakenBackError: The turn is somebody else's by now.
+        """
+        self.state |= state
+        if not self._write({"IfMatch": self._tag}):
+            found = _read(self.context)
+            who = found[0].get("ended_by", "another run") if found else "nobody"
+            raise TakenBackError(f"{self.version} was taken back by {who}", where=self.context.model)
+
+    def end(self) -> None:
+        """Let others have their turn."""
+        with suppress(TakenBackError):
+            self.keep(ended=True)
+
+    def beat(self, stopped: threading.Event) -> None:
+        """Show that the canary goes on, until it is stopped."""
+        while not stopped.wait(BEAT_S):
+            with suppress(Exception):  # a beat that fails is followed by another one; `keep` reports what is lost
+                self._write({"IfMatch": self._tag})
+
+    def _write(self, condition: dict[str, str]) -> bool:
+        from botocore.exceptions import ClientError
+
+        document = {
+            "version": self.version,
+            "run": self.context.run,
+            "owner": self._owner,
+            "since": self._since,
+            "ended": False,
+            **self.state,
+        }
+        with self._lock:
+            if "IfMatch" in condition and self._tag:
+                condition = {"IfMatch": self._tag}
+            try:
+                self._tag = _write(self.context, document, **condition)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _REFUSED:
+                    raise
+                return False
+        return True
+
+
+@contextmanager
+def turn(context: Context, version: str) -> Iterator[Turn]:
+    """A version's turn.
+
+    Raises:
+        GroundplanError: Another version is being tried.
+    """
+    mine, stopped = Turn(context, version), threading.Event()
+    mine.take()
+    beats = threading.Thread(target=mine.beat, args=(stopped,), daemon=True)
+    beats.start()
+    try:
+        yield mine
+    finally:
+        stopped.set()
+        beats.join()
+        mine.end()
+
+
+def take_back(context: Context, who: str) -> dict[str, Any]:
+    """End the canary that goes on, if one does; returns what it has reached. Its process finds out before it changes
+    the endpoint again.
+    """
+    found = _read(context)
+    if found is None or found[0]["ended"]:
+        return {}
+    _write(context, {**found[0], "ended": True, "ended_by": who})
+    return found[0]
+
+
+def _key(context: Context) -> str:
+    return f"canaries/{context.model}.json"
+
+
+def _read(context: Context) -> tuple[dict[str, Any], str, float] | None:
+    """The document, its tag, and its age in seconds, all by the store's own clock; None if there is none."""
+    try:
+        answer = context.s3.get_object(Bucket=context.outputs.buckets["models"], Key=_key(context))
+    except context.s3.exceptions.NoSuchKey:
+        return None
+    now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    age_s = (now - answer["LastModified"]).total_seconds()
+    return json.loads(answer["Body"].read()), answer["ETag"], age_s
+
+
+def _write(context: Context, document: dict[str, Any], **condition: str) -> str:
+    answer = context.s3.put_object(
+        Bucket=context.outputs.buckets["models"],
+        Key=_key(context),
+        Body=json.dumps(document).encode(),
+        ContentType="application/json",
+        **condition,
+    )
+    return str(answer["ETag"])

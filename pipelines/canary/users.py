@@ -1,0 +1,136 @@
+"""What happens to users' requests while two versions answer them, by what SageMaker reports and captures."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipelines.canary.evidence import ALPHA, QUALITY_MARGIN, Finding, Outcome, Rate, Split, p_larger
+from pipelines.context import Context
+from pipelines.serving.models.engines import class_name
+from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, EndpointClient
+from pipelines.steps.monitor import captured
+
+PERIOD_S = 60  # of SageMaker's metrics
+MOST_COMPARED, LEAST_COMPARED = 500, 30  # users' rows that the champion answers, too
+AGREEMENT = "agreement"
+
+
+@dataclass(frozen=True)
+class Users:
+    """Requests from a moment on in which the pipeline itself asks nothing.
+
+    Attributes:
+        since: A full period, so that nothing from before is counted.
+    """
+
+    endpoint: EndpointClient
+    percent: int
+    since: datetime
+
+    @classmethod
+    def from_now(cls, endpoint: EndpointClient, percent: int) -> Users:
+        """Waits until the next period of the metrics begins; the local router reports each second."""
+        period = 1 if endpoint.local else PERIOD_S
+        begin = math.floor(time.time() / period) * period + (2 if endpoint.local else 1) * period
+        time.sleep(max(0.0, begin - time.time()))
+        return cls(endpoint, percent, datetime.fromtimestamp(begin, UTC))
+
+    def counted(self) -> Split:
+        """Users' requests so far, and how many of them failed."""
+        series = [(variant, metric) for variant in (CHALLENGER, CHAMPION) for metric in _METRICS]
+        answer = self.endpoint.cloudwatch.get_metric_data(
+            MetricDataQueries=[
+                {"Id": f"m{place}", "MetricStat": self._statistic(*one)} for place, one in enumerate(series)
+            ],
+            StartTime=self.since,
+            EndTime=datetime.now(UTC) + timedelta(seconds=PERIOD_S),
+        )
+        found = {item["Id"]: int(sum(item["Values"])) for item in answer["MetricDataResults"]}
+        asked, failed, asked_other, failed_other = (found.get(f"m{place}", 0) for place in range(len(series)))
+        return Split(Rate(asked, failed), Rate(asked_other, failed_other), self.percent / 100)
+
+    def _statistic(self, variant: str, metric: str) -> dict[str, Any]:
+        dimensions = [
+            {"Name": "EndpointName", "Value": self.endpoint.name},
+            {"Name": "VariantName", "Value": variant},
+        ]
+        named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
+        return {"Metric": named, "Period": PERIOD_S, "Stat": "Sum"}
+
+
+_METRICS = ("Invocations", "Invocation5XXErrors")
+
+
+def agreement(
+    context: Context,
+    endpoint: EndpointClient,
+    version: str,
+    columns: list[dict[str, Any]],
+    on_held_out: list[float],
+    task: str,
+) -> Finding | None:
+    """Whether both versions agree on users' rows as much as on held-out ones, whose labels are known; what labels have
+    shown there may not hold where they don't. None without enough rows.
+
+    Args:
+        columns: As in ``model.json``.
+        on_held_out: ``differences`` of both versions on held-out rows.
+    """
+    served = captured(context, columns, version, CHALLENGER)
+    rows, ours = served.rows[-MOST_COMPARED:], served.predictions[-MOST_COMPARED:]
+    if len(rows) < LEAST_COMPARED or not on_held_out:
+        return None
+    here = differences(ours, endpoint.predict(rows, CHAMPION, CANARY), task)
+    mean, known = sum(here) / len(here), sum(on_held_out) / len(on_held_out)
+    what = "differ in" if task != "regression" else "differ by"
+    form = "{:.4g}" if task == "regression" else "{:.1%}"
+    says = (
+        f"its and the champion's predictions {what} {form.format(mean)} of {len(rows)} users' rows,"
+        f" and {form.format(known)} of {len(on_held_out)} held-out ones"
+    )
+    margin = known * (1 + QUALITY_MARGIN)
+    if mean > margin and p_larger(here, [value * (1 + QUALITY_MARGIN) for value in on_held_out], paired=False) < ALPHA:
+        return Finding(AGREEMENT, Outcome.OPEN, f"{says}; what was shown on these may not hold for users")
+    return Finding(AGREEMENT, Outcome.GOOD, says)
+
+
+def differences(ours: list[Any], theirs: list[Any], task: str) -> list[float]:
+    """How far two versions' predictions of each row are from each other: their distance, or 1 for another class."""
+
+    def far(one: Any, other: Any) -> float:
+        if isinstance(one, list):
+            return sum(far(*pair) for pair in zip(one, other, strict=True)) / len(one)
+        return abs(float(one) - float(other)) if task == "regression" else float(class_name(one) != class_name(other))
+
+    return [far(*pair) for pair in zip(ours, theirs, strict=True)]
+
+
+def shadowed(
+    context: Context, endpoint: EndpointClient, version: str, rows: list[dict[str, Any]], until: float
+) -> tuple[list[Any], list[Any]]:
+    """A shadow's and the champion's predictions of the same rows; of none if the shadow's were not captured in time.
+
+    A shadow can't be asked by itself; what it answers is found in the endpoint's data capture.
+
+    Args:
+        until: Of ``time.monotonic``.
+    """
+    theirs = endpoint.predict(rows, CHAMPION, CANARY)
+    keys = [_key(json.loads(json.dumps(row, default=str))) for row in rows]
+    while True:
+        served = captured(context, [], version, CHALLENGER, CANARY)
+        known = dict(zip(map(_key, served.rows), served.predictions, strict=True))
+        if all(key in known for key in keys):
+            return [known[key] for key in keys], theirs
+        if time.monotonic() > until:
+            return [], []
+        time.sleep(1 if endpoint.local else 15)
+
+
+def _key(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True)

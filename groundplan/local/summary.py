@@ -199,10 +199,12 @@ def _deploy(step: dict[str, Any]) -> Rows:
         if step["topology"] == "realtime"
         else "published"
     )
-    yield share, f"{step['outcome']}: {step['verdict']}; judged on {step['judged_on']}{f' ({parts})' if parts else ''}"
-    if step["outcome"] == "not enough evidence":
-        unsure = [each["says"] for each in step["findings"] if each["outcome"] == step["outcome"]]
-        yield "", f"it is not known whether it is good enough: {'; '.join(unsure)}"
+    unsure = step["outcome"] == "not enough evidence"
+    why = f"because {step['reason']}, although {step['verdict']}" if step.get("reason") else step["verdict"]
+    judged = f"judged on {step['judged_on']}{f' ({parts})' if parts else ''}"
+    yield share, f"{step['outcome']}; {judged}" if unsure else f"{step['outcome']}: {why}; {judged}"
+    if unsure:
+        yield "", f"it is not known whether it is good enough: {step['verdict']}"
         yield "", "the previous version stays in service; groundplan promote deploys this one if you decide so"
     yield "endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"
 

@@ -327,8 +327,8 @@ class Canary(Objective):
         gt=0,
         le=720,
         description=(
-            "Minutes that a canary may wait for these requests, at most half a day. Then the version before stays, and a"
-            " person decides."
+            "Minutes that a canary may wait for these requests, at most half a day. Then the version before stays,"
+            " and a person decides."
         ),
     )
     shadow: bool = Field(

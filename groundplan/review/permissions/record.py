@@ -44,8 +44,10 @@ _OWN = frozenset(
         "current",
         "registry",
         "approvals",
+        "canaries",
     }
 )
+_PUBLISHED = ("current", "triton", "device")  # below a model's own folder
 _RELEVANT = re.compile(r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags")
 _S3 = re.compile(
     r"Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption|SSEKMSKeyId"
@@ -129,6 +131,9 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
         if known == "approvals":  # each role has its own folder there
             role, slash, rest = rest.partition("/")
             known = f"{known}/{role}"
+        if known == "{name}" and rest.partition("/")[0] in _PUBLISHED:
+            published, slash, rest = rest.partition("/")
+            known = f"{known}/{published}"
         return (f"{known}/{'{name}' if rest else ''}" if slash else "{name}") if value else ""
     text = value.replace(names.account, "{account}").replace(names.region, "{region}")
     text = re.sub(

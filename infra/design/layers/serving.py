@@ -140,7 +140,8 @@ def _waiting(chosen: ServingDesign, model: ModelObjectives) -> str:
     """How long users' requests will be waited for, in words."""
     wanted, rate = model.canary, model.requests_per_second.average
     if not chosen.canary_steps:
-        return "there is one version at a time, and none is served that was not compared"
+        says = "there is one version at a time, and none is served that was not compared"
+        return says + ("; none can wait for requests of users" if wanted.requests else "")
     if not wanted.requests:
         return "judged on requests of the pipeline's own, whatever users ask"
     each = wanted.requests / len(chosen.canary_steps)
@@ -206,19 +207,10 @@ def _options(
             )
         if model.explanations and not explains:
             found.append(Obstacle("can't explain a prediction on request", f"models.{name}.explanations", False))
-        if not variants:
-            found += [
-                Obstacle(
-                    "has one version at a time, so none gets a part of the requests",
-                    f"models.{name}.canary.{what}",
-                    none,
-                )
-                for what, asked, none in (
-                    ("requests", model.canary.requests, 0),
-                    ("shadow", model.canary.shadow, False),
-                )
-                if asked
-            ]
+        if model.canary.shadow and not variants:
+            found.append(
+                Obstacle("has one version at a time, and no shadow of it", f"models.{name}.canary.shadow", False)
+            )
         if objectives.production and not canary:
             found.append(
                 Obstacle(

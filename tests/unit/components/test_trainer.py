@@ -53,4 +53,4 @@ def test_a_schedule_starts_the_function_and_another_the_release() -> None:
     assert release["target"]["arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:startPipelineExecution"
     assert "lambda:InvokeFunction" in actions("schedules")
     names = [item.name for item in of_type(everything(), "Pipeline")]
-    assert "trainer-nightly-release" in names and "workflow-nightly" not in names
+    assert "release-nightly" in names and "workflow-nightly" not in names

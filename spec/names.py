@@ -21,3 +21,8 @@ def short_name(text: str, limit: int) -> str:
     if len(full) <= limit:
         return full
     return f"{full[: limit - 7].rstrip('-')}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
+
+
+def bucket_name(project: str, stack: str, purpose: str, account_id: str) -> str:
+    """Name of a stack's bucket: S3 allows 63 characters, and names are globally unique."""
+    return f"{short_name('-'.join((project, stack, purpose)), 63 - 13)}-{account_id}"

@@ -90,6 +90,7 @@ class VersionRecord(_Frozen):
         lineage: ``contracts`` (versions by id), ``views``, ``pipeline_run``, ``run_id``, and the ``previous`` version.
         files: SHA-256 of each file of the artifact.
         artifact: SHA-256 of ``model.tar.gz``, which the approvals are bound to.
+        evaluation: SHA-256 of ``evaluation.tar.gz``, what it was judged on; empty if that was left with MLflow only.
     """
 
     model: str
@@ -112,7 +113,13 @@ class VersionRecord(_Frozen):
     signature: dict[str, Any] | None
     files: dict[str, str]
     artifact: str
+    evaluation: str = ""
     card: Card
+
+    @property
+    def task(self) -> str:
+        """``regression`` or ``classification``."""
+        return str(self.interface.outputs["task"])
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, decide
+from pipelines.registry.evaluation import packed
 from pipelines.registry.signing import sha256
 from pipelines.registry.versions import Registry, interface_of
 from pipelines.serving.models.bundle import description, files_of, package
@@ -61,8 +62,10 @@ def stored(context: Context, folder: Path, version: str = "v1.0.0", **changes: A
         folder: Of the served model.
     """
     artifact = package(files_of(folder, version))
-    made = record(version, artifact, model=context.model, interface=interface_of(description(folder)), **changes)
-    Registry(context).add(made, artifact)
+    judged = packed(folder.parent) if (folder.parent / "holdout.parquet").is_file() else b""
+    known = {"model": context.model, "interface": interface_of(description(folder))}
+    made = record(version, artifact, **known, evaluation=sha256(judged) if judged else "", **changes)
+    Registry(context).add(made, artifact, judged)
     return made
 
 

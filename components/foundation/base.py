@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from spec.names import short_name
+from spec.names import bucket_name, short_name
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Scope:
         return short_name("-".join((self.project, self.stack, *parts)), limit)
 
     def bucket_name(self, purpose: str) -> str:
-        """Name of a bucket: S3 allows 63 characters, and names are globally unique."""
-        return f"{self.name(purpose, limit=63 - 13)}-{self.account_id}"
+        """Name of a bucket."""
+        return bucket_name(self.project, self.stack, purpose, self.account_id)
 
     def tags(self, component: str, **more: str) -> dict[str, str]:
         """Tags of a resource; `Project`, `Environment` and `Owner` are intended as cost-allocation tags."""

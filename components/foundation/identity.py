@@ -108,18 +108,34 @@ class Identity(Component):
             f"arn:aws:sagemaker:{region}:{account}:{kind}/{scope.name()}-*"
             for kind in ("model-package-group", "model-package")
         )
-        approve = [
+        follow = [
+            # Where everything is.
+            Statement(("s3:GetObject",), (f"{args.bucket_arns[Zone.CURATED]}/platform/outputs.json",)),
+            Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             Statement(("s3:GetObject",), versions),
             # Without a prefix: only then does S3 say that an object doesn't exist, instead of refusing to read it.
             Statement(("s3:ListBucket",), (args.bucket_arns[Zone.MODELS],)),
             Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
             Statement(("kms:GetPublicKey",), signers),
-            # A copy of the decision, for whoever looks there; it is not what is obeyed.
-            Statement(("sagemaker:ListModelPackages", "sagemaker:UpdateModelPackage"), packages),
             Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
             Statement(("s3:ListBucket",), (log,), conditions={"StringLike": {"s3:prefix": "log/*"}}),
             Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.AUDIT]],)),
         ]
+        approve = [
+            *follow,
+            # A copy of the decision, for whoever looks there; it is not what is obeyed.
+            Statement(("sagemaker:ListModelPackages", "sagemaker:UpdateModelPackage"), packages),
+        ]
+        mirror = Statement(
+            (
+                "sagemaker:CreateModelPackageGroup",
+                "sagemaker:CreateModelPackage",
+                "sagemaker:ListModelPackages",
+                "sagemaker:UpdateModelPackage",
+                "sagemaker:AddTags",
+            ),
+            packages,
+        )
         people = {
             "data-scientist": [
                 *approve,
@@ -167,6 +183,13 @@ class Identity(Component):
                 Statement(("sagemaker:StartPipelineExecution",), (f"{pipelines}-release",)),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
+            ],
+            # Brings a version from another environment: registers it, and can't approve it.
+            "releaser": [
+                *follow,
+                Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.MODELS]}/registry/*",)),
+                Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR],)),
+                mirror,
             ],
             "auditor": [
                 *self._read(Zone.AUDIT),
@@ -216,16 +239,7 @@ class Identity(Component):
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
             Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR],)),
             Statement(("kms:GetPublicKey",), signers),
-            Statement(
-                (
-                    "sagemaker:CreateModelPackageGroup",
-                    "sagemaker:CreateModelPackage",
-                    "sagemaker:ListModelPackages",
-                    "sagemaker:UpdateModelPackage",
-                    "sagemaker:AddTags",
-                ),
-                packages,
-            ),
+            mirror,
             *pull_image,
             metrics,
         ]

@@ -17,6 +17,7 @@ from groundplan.cli.options import (
     model_path,
 )
 from groundplan.cli.progress import progress
+from spec.errors import UsageError
 
 PANEL = "Models"
 commands = typer.Typer()
@@ -208,13 +209,20 @@ def reject(
 def promote(
     model: ModelArgument,
     version: VersionArgument,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it may serve; kept in the audit log.")],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="TEXT",
+            help="Why it may serve although its canary had not enough evidence; kept in the audit log.",
+        ),
+    ] = "",
     identity: IdentityOption = "",
     outputs: OutputsOption = "",
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Deploy an approved version for which the canary had not enough evidence.
+    """Deploy an approved version; with a reason, one for which the canary had not enough evidence.
 
     It is compared once more, and one that is shown to be worse is still rolled back.
     """
@@ -234,6 +242,59 @@ def promote(
         from groundplan.local.summary import print_results
 
         print_results(found)
+
+
+@commands.command(rich_help_panel=PANEL)
+def release(
+    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Such as diabetes-rf@v1.2.0.")],
+    source: Annotated[str, typer.Option("--from", metavar="ENVIRONMENT", help="Where it is served.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="ENVIRONMENT",
+            help=(
+                "Where it goes. Both are a stack's name, its outputs (a file or s3:// address), or the folder of a"
+                " checkout whose local platform runs."
+            ),
+        ),
+    ],
+    from_profile: Annotated[
+        str, typer.Option("--from-profile", metavar="NAME", help="AWS profile to read with. Default: the usual one.")
+    ] = "",
+    to_profile: Annotated[
+        str, typer.Option("--to-profile", metavar="NAME", help="AWS profile to register with. Default: the usual one.")
+    ] = "",
+    identity: IdentityOption = "",
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Bring a version that one environment serves to another one, byte for byte; two people approve it there, too.
+
+    Signatures and approvals are verified with the first environment's keys, what the model answers is compared with
+    what it answered when it was registered, and the second environment's objectives must allow it.
+    """
+    from groundplan.local.home import find_home
+    from groundplan.local.releasing import run_release
+
+    home = find_home()
+    model, at, number = version.rpartition("@")
+    if not at or not model:
+        raise UsageError(
+            f"{version!r} names no version of a model", where="MODEL@VERSION", fix="write it as diabetes-rf@v1.2.0"
+        )
+    path = model_path(home.root, model)
+    found = run_release(
+        home, path, number, source, target, profiles=(from_profile, to_profile), identity=identity, name=name
+    )
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    there = ", ".join(f"{role}: {who}" for role, who in found["approved_there"].items())
+    print(f"{model} {found['version']} of {found['source']['stack']} is registered in {found['to']}")
+    print(f"  sha256 {found['artifact']}, approved in {found['source']['stack']} by {there}")
+    needed = " and ".join(found["approvals_needed"])
+    print(f"  next: {needed} approve it there: groundplan approve {model} {found['version']}")
 
 
 @commands.command(rich_help_panel=PANEL)
@@ -258,7 +319,7 @@ def rollback(
     if as_json:
         print(json.dumps({"from": was, "to": now, "seconds": round(seconds, 3)}, indent=1))
     else:
-        print(f"{now} is served again, instead of {was}  [{seconds:.1f} s]")
+        print(f"{now or 'no version'} is served again, instead of {was}  [{seconds:.1f} s]")
 
 
 def _decide(

@@ -147,24 +147,28 @@ def run_promote(
     name: str = "",
     outputs: str = "",
 ) -> dict[str, Any]:
-    """Deploy an approved version, with less evidence than the canary wants; what is shown to be worse stays out.
+    """Deploy an approved version, with a reason also with less evidence than the canary wants; what is shown to be
+    worse stays out.
 
     On AWS the model's release does it; ``execution`` is empty where the cluster's job will.
     """
     from pipelines.audit_chain import append, refusals
     from pipelines.registry.decisions import agreed, person_who_asks
+    from pipelines.steps.resume import begin, run_of
 
     version = check_version(version)
     with on_stack(home, path, outputs, "person.promote", name) as context:
         person = person_who_asks(context, identity)
         with refusals(context, person.name, version=version):
-            if not reason.strip():
-                raise UsageError("a promotion needs a reason", where="--reason", fix="say why it may serve")
-            record = agreed(context, version)[0].record
-        append(context, person.name, "insist", version=version, reason=reason.strip())
-        model, run = context.model, record.lineage["pipeline_run"]
+            agreed(context, version)
+        if reason.strip():
+            append(context, person.name, "insist", version=version, reason=reason.strip())
         if outputs:
-            return {"model": model, "version": version, "execution": _start_release(context)}
+            return {"model": context.model, "version": version, "execution": _start_release(context)}
+        context = replace(context, run=run_of(context, version))
+    with inside(home, "step.signoff"):
+        begin(context, version)
+    model, run = context.model, context.run
     state, wanted = running(home), {step.name: replace(step, needs=()) for step in steps_for(contract=False)}
     steps = (wanted["signoff"], replace(wanted["deploy"], needs=("signoff",)))
     run_steps(home, state, steps, path.resolve(), run, ("--name", model), on_done=lambda done: say(done.step.title))
@@ -184,16 +188,18 @@ def run_rollback(home: Home, path: Path, to: str, reason: str, identity: str, na
     """Serve an earlier version again; returns the two versions, and the seconds that it took."""
     import time
 
-    from pipelines.canary.rollback import move_alias, rollback
+    from pipelines.canary.rollback import rollback
+    from pipelines.registry import in_mlflow
     from pipelines.registry.decisions import person_who_asks
+    from pipelines.registry.versions import Registry
 
     with on_stack(home, path, outputs, "person.rollback", name) as context:
         person = person_who_asks(context, identity)
         started = time.perf_counter()
         was, now = rollback(context, person, reason, check_version(to) if to else "")
         seconds = time.perf_counter() - started
-        if os.environ.get("MLFLOW_TRACKING_URI"):
-            move_alias(context, now)
+        if os.environ.get("MLFLOW_TRACKING_URI") and now:
+            in_mlflow.serve(context, Registry(context).record(now))
         return was, now, seconds
 
 

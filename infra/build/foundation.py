@@ -73,4 +73,4 @@ def _signers(given: Given) -> dict[str, tuple[str, ...]]:
     """Roles that may sign, by what they sign as."""
     trainer = ("trainer",) if given.trains_on_lambda else ()
     approvers = {role: (APPROVERS[role],) for role in given.plan.approvals}
-    return {REGISTRAR: ("pipeline", "cluster-pipeline", *trainer), **approvers}
+    return {REGISTRAR: ("pipeline", "cluster-pipeline", "releaser", *trainer), **approvers}

@@ -13,13 +13,12 @@ from pipelines.registry.decisions import Person, agreed
 from pipelines.serving.models.bundle import files_of, unpack
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.steps.monitor import ENDPOINTS
-from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError, UsageError
-from spec.versions import alias_of
 
 
 def rollback(context: Context, person: Person, reason: str, to: str = "") -> tuple[str, str]:
-    """Serve an earlier version again; returns the version that was served until now, and the one that is.
+    """Serve an earlier version again; returns the version that was served until now, and the one that is, empty if none
+    is.
 
     A version that is being tried is taken back first; without ``to``, nothing else is.
 
@@ -43,7 +42,7 @@ def rollback(context: Context, person: Person, reason: str, to: str = "") -> tup
             if before := tried.get("before"):
                 endpoint.use(before, guarded=False)
             append(context, person.name, "rollback", version=tried["version"], reason=reason.strip())
-            return str(tried["version"]), served[-1] if served else "none"
+            return str(tried["version"]), served[-1] if served else ""
         if not served:
             raise GroundplanError(f"no version of {context.model} is served", where="rollback")
         now = served[-1]
@@ -81,10 +80,3 @@ def rollback(context: Context, person: Person, reason: str, to: str = "") -> tup
         publish(context, endpoint, target, files, {"run_id": stored.record.lineage["run_id"]})
     append(context, person.name, "rollback", version=now, to=target, reason=reason.strip(), endpoint_config=config)
     return now, target
-
-
-def move_alias(context: Context, version: str) -> None:
-    """Have MLflow's ``champion`` be the version that is served; it is a copy of what the audit log says."""
-    client = use_mlflow().MlflowClient()
-    number = client.get_model_version_by_alias(context.model, alias_of(version)).version
-    client.set_registered_model_alias(context.model, "champion", number)

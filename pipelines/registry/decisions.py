@@ -202,6 +202,20 @@ def person_who_asks(context: Context, given: str = "") -> Person:
     return Person(who, arn)
 
 
+def session_of(context: Context, given: str = "") -> Person:
+    """Whose session this is, where it need not be a person: a CI job may release, too.
+
+    Raises:
+        UsageError: On one machine, nobody in particular is named.
+    """
+    if context.outputs.stack == LOCAL:
+        return person_who_asks(context, given)
+    import boto3
+
+    arn = str(boto3.client("sts").get_caller_identity()["Arn"])
+    return Person(arn.rpartition("/")[2], arn)
+
+
 def check_identity(who: str) -> None:
     """Check that a person is identified by an e-mail address.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spec.errors import GroundplanError
+from spec.versions import REGISTRAR
 
 PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -107,6 +108,13 @@ class Signatures:
                 continue
             return digests, said
         raise NotSignedError(f"it was not signed with the key of {signer}")
+
+    def public_key(self, signer: str = REGISTRAR) -> str:
+        """A signer's public key, in PEM."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        pem: bytes = self._public_key(signer).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem.decode()
 
     def _public_key(self, signer: str) -> Any:
         from cryptography.hazmat.primitives.serialization import load_der_public_key

@@ -20,7 +20,8 @@ from spec.versions import REGISTRAR, Change, Interface, VersionRecord, numbers
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-RECORD, ARTIFACT, REGISTRATION, CARD = "record.json", "model.tar.gz", "registration.dsse.json", "card.html"
+RECORD, ARTIFACT, EVALUATION = "record.json", "model.tar.gz", "evaluation.tar.gz"
+REGISTRATION, ORIGIN, CARD = "registration.dsse.json", "origin.json", "card.html"
 REGISTERED = "https://in-toto.io/attestation/release/v0.1"  # of the published types the one for "this is version X"
 
 
@@ -108,16 +109,29 @@ class Registry:
             )
         return found
 
-    def add(self, record: VersionRecord, artifact: bytes) -> None:
+    def add(
+        self,
+        record: VersionRecord,
+        artifact: bytes,
+        evaluation: bytes = b"",
+        *,
+        content: bytes = b"",
+        released_from: dict[str, str] | None = None,
+    ) -> None:
         """Store a version and sign it; one that is signed stays as it is.
+
+        Args:
+            evaluation: What it was judged on.
+            content: The record as it is stored elsewhere; by default it is written anew.
+            released_from: The environment that it comes from.
 
         Raises:
             TakenError: The version exists, with another record.
-            GroundplanError: The artifact is not the one in the record.
+            GroundplanError: Artifact or evaluation are not those in the record.
         """
-        content = record.model_dump_json(indent=1).encode()
+        content = content or record.model_dump_json(indent=1).encode()
         digests = {RECORD: sha256(content), ARTIFACT: sha256(artifact)}
-        if digests[ARTIFACT] != record.artifact:
+        if digests[ARTIFACT] != record.artifact or (record.evaluation and sha256(evaluation) != record.evaluation):
             raise GroundplanError(
                 f"the model is not the one that {record.name} was registered with", where=self.address(record.version)
             )
@@ -129,7 +143,13 @@ class Registry:
             if self.get_file(record.version, REGISTRATION) is not None:
                 return
         self.put_file(record.version, ARTIFACT, artifact)
-        said = {"purl": f"pkg:mlflow/{record.model}@{record.version}", "releaseId": record.lineage.get("run_id", "")}
+        if evaluation:
+            self.put_file(record.version, EVALUATION, evaluation)
+        said: dict[str, Any] = {
+            "purl": f"pkg:mlflow/{record.model}@{record.version}",
+            "releaseId": record.lineage.get("run_id", ""),
+            **({"releasedFrom": released_from} if released_from else {}),
+        }
         self.put_file(record.version, REGISTRATION, self.signatures.sign(REGISTRAR, REGISTERED, digests, said))
 
     def stored(self, version: str) -> Stored:

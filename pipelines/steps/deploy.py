@@ -17,15 +17,16 @@ from pipelines.canary.publishing import publish
 from pipelines.canary.rollout import Rollout, settle
 from pipelines.canary.turn import Turn, turn
 from pipelines.context import GRAPH_ONLY, Context, main
+from pipelines.registry import evaluation, in_mlflow
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import ARTIFACT, Registry, Stored
 from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
-from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from spec.errors import GroundplanError
 from spec.objectives import ModelObjectives
+from spec.versions import VersionRecord
 
 MAX_ROWS = 5_000  # held-out rows that both variants answer
 
@@ -40,28 +41,23 @@ def deploy(context: Context) -> dict[str, Any]:
         GroundplanError: The canary was worse, and the endpoint serves the previous version again; if there was none, it
             returns the reason. Or another version is being tried.
     """
-    mlflow = use_mlflow()
-    experiment, registered = context.result("experiment"), context.result("register")
-    version = registered["version"]
+    version = context.result("register")["version"]
     with refusals(context, "pipeline", version=version):
         stored, decided = agreed(context, version)  # no approval, no deployment
     approvals = {role: decision.by for role, decision in decided.items()}
     endpoint = EndpointClient(context)
     with TemporaryDirectory() as folder:
-        path = Path(
-            mlflow.artifacts.download_artifacts(
-                run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
-            )
-        )
+        path = Path(folder) / "judged"
+        evaluation.fetch(context, stored.record, path)
         _put_candidate(path / "candidate", stored)
         with _turn(context, endpoint, version) as mine:
             if endpoint.settings.topology == "realtime":
                 check_topology(endpoint.settings.topology, path / "candidate", context.model)
-                outcome = _step_by_step(context, endpoint, mine, path, stored, experiment, approvals)
+                outcome = _step_by_step(context, endpoint, mine, path, stored, approvals)
             else:
-                outcome = _publish(context, endpoint, path, version, experiment, approvals)
+                outcome = _publish(context, endpoint, path, stored, approvals)
     if outcome["outcome"] == "promoted":
-        mlflow.MlflowClient().set_registered_model_alias(context.model, "champion", registered["registry_version"])
+        in_mlflow.serve(context, stored.record)
     return outcome
 
 
@@ -82,13 +78,10 @@ def _step_by_step(
     mine: Turn,
     path: Path,
     stored: Stored,
-    experiment: dict[str, Any],
     approvals: dict[str, str],
 ) -> dict[str, Any]:
     """A real-time endpoint: a canary, then promotion or rollback."""
-    import mlflow
-
-    version = stored.record.version
+    record, version = stored.record, stored.record.version
     described = description(path / "candidate")
     candidate = endpoint.create_model(f"{stored.place}{ARTIFACT}", described, version, approvals)
     files, baseline = files_of(path / "candidate", version), load(path / "baseline")
@@ -97,8 +90,8 @@ def _step_by_step(
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
         return _promoted(context, endpoint, files, {**told, "endpoint_config": endpoint.config()})
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
-    theirs = _rows_of_champion(mlflow, context, holdout, path / "champion") if serving_now else None
-    objectives, rival = context.objectives(experiment["task"]), "champion" if serving_now else "baseline"
+    theirs = _rows_of_champion(context, holdout, path / "champion") if serving_now else None
+    objectives, rival = context.objectives(record.task), "champion" if serving_now else "baseline"
     rows = (holdout if theirs is None else _filled(holdout, theirs)).records()
 
     def compare(of_challenger: list[Any], of_champion: list[Any]) -> list[Finding]:
@@ -107,7 +100,7 @@ def _step_by_step(
             if serving_now is None
             else Answered(holdout if theirs is None else theirs, of_champion)
         )
-        return _quality(context, other, Answered(holdout, of_challenger), objectives, experiment, baseline, rival)
+        return _quality(context, other, Answered(holdout, of_challenger), objectives, record.task, baseline, rival)
 
     rollout = Rollout(
         context,
@@ -118,7 +111,7 @@ def _step_by_step(
         serving_now,
         described["columns"],
         objectives,
-        experiment["task"],
+        record.task,
         rows,
     )
     judged = rollout.judge(compare, theirs)
@@ -139,7 +132,7 @@ def _step_by_step(
         "verdict": judged.says,
         "findings": judged.document(),
         "judged_on": (
-            _judged_on(experiment)
+            _judged_on(record)
             if theirs is None
             else "its own rows, and the champion on its own rows: it takes columns that this version does not have"
         ),
@@ -186,7 +179,7 @@ def _quality(
     theirs: Answered,
     ours: Answered,
     objectives: ModelObjectives,
-    experiment: dict[str, Any],
+    task: str,
     known: Model,
     rival: str,
 ) -> list[Finding]:
@@ -198,7 +191,7 @@ def _quality(
         ours,
         objectives,
         context.definition.card.slices,
-        task=experiment["task"],
+        task=task,
         classes=known.classes,
         rival=rival,
     )
@@ -206,22 +199,19 @@ def _quality(
 
 def _put_candidate(folder: Path, stored: Stored) -> None:
     """Replace the run's copy of the model by the artifact that was registered and approved."""
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     unpack(stored.artifact, folder)
 
 
-def _judged_on(experiment: dict[str, Any]) -> str:
+def _judged_on(record: VersionRecord) -> str:
     # Out-of-fold rows are the training rows: a champion trained on other data would be judged more harshly than the
     # challenger.
-    return (
-        "rows the candidate was trained on, which flatters it"
-        if "fold" in experiment["holdout"] or "trained on" in experiment["holdout"]
-        else str(experiment["holdout"])
-    )
+    how = record.evaluated_on
+    return "rows the candidate was trained on, which flatters it" if "fold" in how or "trained on" in how else how
 
 
-def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: Path) -> Labelled | None:
+def _rows_of_champion(context: Context, holdout: Labelled, folder: Path) -> Labelled | None:
     """The champion's own held-out rows, where it takes columns that the new version's rows don't have; else None."""
     served = served_in(entries(context))
     if not served:  # it was deployed past the registry
@@ -229,14 +219,8 @@ def _rows_of_champion(mlflow: Any, context: Context, holdout: Labelled, folder: 
     known = Registry(context).record(served[-1])
     if set(known.interface.inputs) <= set(holdout.features.columns):
         return None
-    names = ("holdout.parquet", "holdout-answers.parquet")
-    files = [
-        mlflow.artifacts.download_artifacts(
-            run_id=known.lineage["run_id"], artifact_path=f"groundplan/{name}", dst_path=folder
-        )
-        for name in names
-    ]
-    return load_labelled(Path(files[0]).parent, "holdout").sample(MAX_ROWS)
+    evaluation.fetch(context, known, folder)
+    return load_labelled(folder, "holdout").sample(MAX_ROWS)
 
 
 def _filled(rows: Labelled, theirs: Labelled) -> Labelled:
@@ -275,8 +259,7 @@ def _publish(
     context: Context,
     endpoint: EndpointClient,
     path: Path,
-    version: str,
-    experiment: dict[str, Any],
+    stored: Stored,
     approvals: dict[str, str],
 ) -> dict[str, Any]:
     """Where there is one version at a time: compare in this process, then publish the new one.
@@ -286,15 +269,16 @@ def _publish(
     Raises:
         GroundplanError: The new version is worse than the current one; nothing was published.
     """
+    record, version = stored.record, stored.record.version
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     before = path / "before"
     fetched = _fetch_current(context, before)
     check_topology(endpoint.settings.topology, path / "candidate", context.model)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
-    objectives, rival = context.objectives(experiment["task"]), "champion" if fetched else "baseline"
+    objectives, rival = context.objectives(record.task), "champion" if fetched else "baseline"
     ours, theirs = (Answered(holdout, _predictions(model, holdout)) for model in (candidate, champion))
-    judged = Judgement(tuple(_quality(context, theirs, ours, objectives, experiment, candidate, rival)))
+    judged = Judgement(tuple(_quality(context, theirs, ours, objectives, record.task, candidate, rival)))
     outcome: dict[str, Any] = {
         "version": version,
         "topology": endpoint.settings.topology,
@@ -304,7 +288,7 @@ def _publish(
         "variants": {},
         "verdict": judged.says,
         "findings": judged.document(),
-        "judged_on": _judged_on(experiment),
+        "judged_on": _judged_on(record),
     }
     if judged.outcome is Outcome.WORSE:
         append(context, "pipeline", "rollback", **outcome)
@@ -328,7 +312,7 @@ def _publish(
             label=f"publish-{version}",
         )
         endpoint.predict(holdout.records(), CHAMPION)
-    publish(context, endpoint, version, files, {"run_id": experiment["run_id"], "pipeline_run": context.run})
+    publish(context, endpoint, version, files, {"run_id": record.lineage["run_id"], "pipeline_run": context.run})
     outcome |= {"reason": insists} if insists else {}
     append(context, "pipeline", "promote", **outcome)
     return {**outcome, "outcome": "promoted"}

@@ -56,9 +56,7 @@ def evaluate(context: Context) -> dict[str, Any]:
             fix="choose a metric that the model has, in quality.metric and value.kpi",
         )
     found = scores[wanted.metric]
-    if not (
-        (found >= wanted.worst) if HIGHER_IS_BETTER[wanted.metric] else (found <= wanted.worst)
-    ):  # a value that is not a number meets no objective
+    if not wanted.allows(found):
         raise GroundplanError(
             f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
             where=f"groundplan:objectives.models.{context.model}.quality",

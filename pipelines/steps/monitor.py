@@ -12,10 +12,11 @@ from typing import Any
 
 from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, main
+from pipelines.registry import evaluation
 from pipelines.registry.versions import Registry
+from pipelines.serving.models.bundle import description, unpack
 from pipelines.serving.operating.capture import request_of
 from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
-from pipelines.tracking import use_mlflow
 from pipelines.training.labelled import Labelled, each_row, load_labelled
 from pipelines.training.metrics import scores_of
 from spec.errors import GroundplanError
@@ -34,7 +35,6 @@ def monitor(context: Context) -> dict[str, Any]:
     """
     import boto3
 
-    mlflow = use_mlflow()
     history = served_in(entries(context))
     if not history:
         raise GroundplanError(
@@ -43,11 +43,13 @@ def monitor(context: Context) -> dict[str, Any]:
             fix="groundplan experiment models/... --deploy",
         )
     version = history[-1]
-    run_id = Registry(context).record(version).lineage["run_id"]
+    stored = Registry(context).stored(version)
     with TemporaryDirectory() as folder:
-        path = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="groundplan", dst_path=folder))
+        path = Path(folder) / "judged"
+        evaluation.fetch(context, stored.record, path)
         reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
-        described = json.loads((path / "candidate" / "model.json").read_text())
+        unpack(stored.artifact, Path(folder))
+        described = description(Path(folder))
     task = described["task"]
     columns = list(reference.columns)
     known = context.outputs.endpoints.get(context.model)

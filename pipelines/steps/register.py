@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.audit_chain import append, entries, now, refusals
 from pipelines.context import Context, main
+from pipelines.registry import evaluation, in_mlflow
 from pipelines.registry.card import page
 from pipelines.registry.mirror import Mirror
 from pipelines.registry.signing import sha256
@@ -20,7 +20,7 @@ from pipelines.registry.versions import CARD, RECORD, Registry, TakenError, inte
 from pipelines.serving.models.bundle import description, files_of, package
 from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError
-from spec.versions import Dataset, Kpi, Slice, VersionRecord, alias_of, numbers
+from spec.versions import Dataset, Kpi, Slice, VersionRecord, numbers
 
 _ATTEMPTS = 20  # of numbers that another registration took first
 
@@ -32,8 +32,8 @@ def register(context: Context) -> dict[str, Any]:
         GroundplanError: The evaluation has left no metrics, or others register without a pause.
     """
     mlflow = use_mlflow()
-    experiment, evaluation = context.result("experiment"), context.result("evaluate")
-    if not evaluation.get("metrics") or "kpi" not in evaluation:
+    experiment, evaluated = context.result("experiment"), context.result("evaluate")
+    if not evaluated.get("metrics") or "kpi" not in evaluated:
         with refusals(context, "pipeline", run_id=experiment["run_id"]):
             raise GroundplanError(
                 f"the run {experiment['run_id']} of {context.model} has no metrics, so it can't be registered",
@@ -46,38 +46,39 @@ def register(context: Context) -> dict[str, Any]:
         "parameters": dict(run.data.params),
         "signature": signature.to_dict() if signature else None,
         "experiment": experiment,
-        "evaluation": evaluation,
+        "evaluation": evaluated,
     }
     with TemporaryDirectory() as folder:
-        candidate = Path(
+        path = Path(
             mlflow.artifacts.download_artifacts(
-                run_id=experiment["run_id"], artifact_path="groundplan/candidate", dst_path=folder
+                run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
             )
         )
-        record = add_version(context, candidate, known)
-    return {**publish(context, mlflow, record, experiment["model_uri"]), "signature": known["signature"]}
+        record = add_version(context, path / "candidate", evaluation.packed(path), known)
+    return {**publish(context, record, experiment["model_uri"]), "signature": known["signature"]}
 
 
-def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> VersionRecord:
+def add_version(context: Context, candidate: Path, judged_on: bytes, known: dict[str, Any]) -> VersionRecord:
     """Give the model in a folder the next number that is free, and store it.
 
     Args:
+        judged_on: Held-out rows, training rows and baseline, packed.
         known: ``parameters``, ``signature``, and the results of the steps ``experiment`` and ``evaluate``.
     """
     registry, run_id = Registry(context), known["experiment"]["run_id"]
-    in_mlflow = {
+    known_there = {
         found.tags["version"]: found.run_id
         for found in use_mlflow().MlflowClient().search_model_versions(f"name='{context.model}'")
         if numbers(found.tags.get("version", ""))
     }
-    if before := _registered(registry, run_id, in_mlflow):
-        registry.add(before, package(files_of(candidate, before.version)))
+    if before := _registered(registry, run_id, known_there):
+        registry.add(before, package(files_of(candidate, before.version)), judged_on if before.evaluation else b"")
         return before
     interface, recipe = interface_of(description(candidate)), _recipe(known)
     for _ in range(_ATTEMPTS):
         stored = registry.versions()
         latest = _readable(registry, stored[-1]) if stored else None
-        version, change = next_version(latest, interface, recipe, [*stored, *in_mlflow])
+        version, change = next_version(latest, interface, recipe, [*stored, *known_there])
         files = files_of(candidate, version)
         artifact = package(files)
         record = VersionRecord(
@@ -89,6 +90,7 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
             recipe=recipe,
             files={name: sha256(content) for name, content in files.items()},
             artifact=sha256(artifact),
+            evaluation=sha256(judged_on),
             lineage={
                 "pipeline_run": context.run,
                 "run_id": run_id,
@@ -100,20 +102,20 @@ def add_version(context: Context, candidate: Path, known: dict[str, Any]) -> Ver
             **_told(known),
         )
         try:
-            registry.add(record, artifact)
+            registry.add(record, artifact, judged_on)
         except TakenError:
             continue
         return record
     raise GroundplanError(f"{_ATTEMPTS} versions of {context.model} were taken by others meanwhile", where="register")
 
 
-def _registered(registry: Registry, run_id: str, in_mlflow: dict[str, str]) -> VersionRecord | None:
+def _registered(registry: Registry, run_id: str, known_there: dict[str, str]) -> VersionRecord | None:
     """The version that this run has registered before, perhaps not completely.
 
     Args:
-        in_mlflow: Run of each version that MLflow has.
+        known_there: Run of each version that MLflow has.
     """
-    of_run = [version for version, run in in_mlflow.items() if run == run_id]
+    of_run = [version for version, run in known_there.items() if run == run_id]
     for version in dict.fromkeys([*registry.unsigned(), *of_run]):
         record = _readable(registry, version)
         if record is not None and record.lineage.get("run_id") == run_id:
@@ -129,7 +131,7 @@ def _readable(registry: Registry, version: str) -> VersionRecord | None:
         return None
 
 
-def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -> dict[str, Any]:
+def publish(context: Context, record: VersionRecord, source: str) -> dict[str, Any]:
     """Write a stored version's card, copy it to both registries, and log it.
 
     Args:
@@ -141,7 +143,7 @@ def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -
     context.reports.mkdir(parents=True, exist_ok=True)
     shown = context.reports / f"{context.model}-{record.version}-card.html"
     shown.write_text(card, encoding="utf-8")
-    number = _in_mlflow(mlflow, context, record, source)
+    number = in_mlflow.copy(context, record, source)
     package_arn = Mirror(context).add(record, registry.address(record.version))
     told = {"version": record.version, "artifact": record.artifact}
     logged = [each["details"] for each in entries(context) if each["action"] == "register"]
@@ -166,35 +168,6 @@ def publish(context: Context, mlflow: Any, record: VersionRecord, source: str) -
         "card": str(shown),
         "model_package": package_arn,
     }
-
-
-def _in_mlflow(mlflow: Any, context: Context, record: VersionRecord, source: str) -> str:
-    """The version in MLflow's registry, made unless it exists; returns its number there."""
-    client, alias = mlflow.MlflowClient(), alias_of(record.version)
-    try:
-        client.create_registered_model(context.model, description=f"Model {context.model} of {context.outputs.project}")
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    with suppress(mlflow.MlflowException):
-        return str(client.get_model_version_by_alias(context.model, alias).version)
-    run_id = record.lineage["run_id"]
-    tags = {
-        "version": record.version,
-        "change": record.change,
-        "author": record.author,
-        "artifact_sha256": record.artifact,
-        "dataset_digest": record.dataset.digest,
-        "training_digest": record.dataset.training_digest,
-        "metrics": json.dumps(record.metrics),
-        "kpi_monthly_usd": f"{record.kpi.monthly_usd:.2f}",
-        "code_version": record.code["commit"],
-        "pipeline_run": record.lineage["pipeline_run"],
-    }
-    made = mlflow.register_model(source, record.model, tags=tags)
-    client.update_model_version(record.model, made.version, description=f"{record.version}: run {run_id}")
-    client.set_registered_model_alias(record.model, alias, made.version)
-    return str(made.version)
 
 
 def _recipe(known: dict[str, Any]) -> dict[str, str]:

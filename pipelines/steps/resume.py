@@ -8,41 +8,36 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.audit_chain import entries, insisted, served_in
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
+from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
 from pipelines.steps.monitor import monitor
 from pipelines.steps.signoff import signoff
-from pipelines.tracking import use_mlflow
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 
 
-def waiting_run(client: Any, context: Context) -> str:
-    """The pipeline run of the newest version with every approval that was not rolled back; empty if that one (or a
-    newer one) serves, or none is approved.
+def waiting(context: Context) -> str:
+    """The newest version with every approval that was not rolled back; empty if that one (or a newer one) serves, or
+    none is approved.
     """
-    found = sorted(
-        client.search_model_versions(f"name='{context.model}'"), key=lambda version: int(version.version), reverse=True
-    )
     log = entries(context)
     served, tried = served_in(log)[-1:], {entry["details"].get("version") for entry in log if _ended(entry)}
     tried -= {version for version in tried if insisted(log, version)}
-    for version in found:
-        if version.tags.get("version") in served:
+    for version in reversed(Registry(context).versions()):
+        if version in served:
             return ""
-        if version.tags.get("version") in tried:
+        if version in tried:
             continue
-        try:
-            agreed(context, version.tags.get("version", ""))
-        except GroundplanError:
-            continue
-        else:
-            return str(version.tags["pipeline_run"])
+        with suppress(GroundplanError):
+            agreed(context, version)
+            return version
     return ""
 
 
@@ -51,15 +46,32 @@ def _ended(entry: dict[str, Any]) -> bool:
     return entry["action"] in ("rollback", "hold")
 
 
-def resume(context: Context) -> dict[str, Any]:
-    """Sign-off, deployment and monitoring of the context's run.
+def run_of(context: Context, version: str) -> str:
+    """The pipeline run that has registered a version, perhaps in another environment."""
+    return str(Registry(context).record(version).lineage["pipeline_run"])
+
+
+def resume(context: Context, version: str) -> dict[str, Any]:
+    """Sign-off, deployment and monitoring of a version.
+
+    Args:
+        context: In the version's own run.
 
     Raises:
         GroundplanError: An approval is missing, or the version was rolled back.
     """
+    begin(context, version)
     for step, body in (("signoff", signoff), ("deploy", deploy), ("monitor", monitor)):
         context.write_result(step, body(context))
     return context.result("deploy")
+
+
+def begin(context: Context, version: str) -> None:
+    """Tell the steps of a version's run which version it is: one from another environment has left nothing."""
+    known: dict[str, Any] = {}
+    with suppress(GroundplanError):
+        known = context.result("register")
+    context.write_result("register", {**known, "version": version})
 
 
 def main() -> None:
@@ -82,11 +94,12 @@ def main() -> None:
             )
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         reports = Path(arguments.reports)
-        run = waiting_run(use_mlflow().MlflowClient(), Context(outputs, definition, "", reports))
-        if not run:
+        asking = Context(outputs, definition, "", reports)
+        version = waiting(asking)
+        if not version:
             print(f"no approved version of {definition.model} is waiting")
             return
-        outcome = resume(Context(outputs, definition, run, reports))
+        outcome = resume(Context(outputs, definition, run_of(asking, version), reports), version)
         print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)

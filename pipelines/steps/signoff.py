@@ -12,10 +12,10 @@ import boto3
 
 from pipelines.audit_chain import refusals
 from pipelines.context import Context, main
+from pipelines.registry import in_mlflow
 from pipelines.registry.decisions import Person, agreed, decide, decisions
 from pipelines.registry.mirror import APPROVED, Mirror
 from pipelines.registry.versions import Registry
-from pipelines.tracking import use_mlflow
 from spec.outputs import LOCAL
 
 # The identities that sign off on one machine; everything that shows them says so.
@@ -30,8 +30,7 @@ def signoff(context: Context) -> dict[str, Any]:
     Raises:
         GroundplanError: An approval is missing or void, one person gave two, or somebody has rejected it.
     """
-    registered = context.result("register")
-    version = registered["version"]
+    version = context.result("register")["version"]
     local = context.outputs.stack == LOCAL
     if local:
         registry = Registry(context)
@@ -41,11 +40,9 @@ def signoff(context: Context) -> dict[str, Any]:
                 with _as_a_person(role):
                     decide(replace(context), version, role, Person(TEST_IDENTITIES[role], LOCAL), approved=True)
     with refusals(context, "pipeline", version=version):
-        _, found = agreed(context, version)
+        stored, found = agreed(context, version)
     approvals = {role: decision.by for role, decision in found.items()}
-    client = use_mlflow().MlflowClient()
-    for role, who in approvals.items():
-        client.set_model_version_tag(context.model, registered["registry_version"], f"approval.{role}", who)
+    in_mlflow.signed_off(context, stored.record, approvals)
     said = "; ".join(f"{role}: {each.by}{f' ({each.reason})' if each.reason else ''}" for role, each in found.items())
     Mirror(context).decided(version, APPROVED, said)
     tested = local and bool(set(approvals.values()) & set(TEST_IDENTITIES.values()))

@@ -309,6 +309,10 @@ class Quality(Objective):
         """Whether higher is better, up to 1."""
         return HIGHER_IS_BETTER[self.metric]
 
+    def allows(self, value: float) -> bool:
+        """Whether a value of its metric may be served; one that is not a number may not."""
+        return value >= self.worst if self.is_score else value <= self.worst
+
 
 class Canary(Objective):
     """What a new version must have seen before it gets all of the traffic, beside the pipeline's own requests."""

@@ -130,7 +130,8 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
             experiment.info.run_id,
             tags={"version": version, "pipeline_run": context.run},
         )
-        lineage = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
+        ran = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
+        lineage = {**ran, "contracts": {}, "views": [], "previous": ""}
         stored(context, tmp_path / version / "candidate", version, lineage=lineage)
         for step, result in (
             (

@@ -53,9 +53,10 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
         assert aws("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
     endpoint = aws("sagemaker").describe_endpoint(EndpointName="groundplan-local-diabetes-rf")
     assert [variant["VariantName"] for variant in endpoint["ProductionVariants"]] == ["champion", "challenger"]
-    assert {item["PipelineName"] for item in aws("sagemaker").list_pipelines()["PipelineSummaries"]} == set(
-        outputs.pipelines.values()
-    )
+    assert {item["PipelineName"] for item in aws("sagemaker").list_pipelines()["PipelineSummaries"]} == {
+        *outputs.pipelines.values(),
+        *outputs.releases.values(),
+    }
     budgets = {
         item["BudgetName"]: item["BudgetLimit"]["Amount"]
         for item in aws("budgets").describe_budgets(AccountId=outputs.account_id)["Budgets"]
@@ -105,12 +106,12 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
 
 
 def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: Outputs, aws: Any) -> None:
-    from spec.steps import STEPS
+    from spec.steps import before_people_agree
 
     definition = json.loads(
         aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
     )
-    assert [step["Name"] for step in definition["Steps"]] == [step.name for step in STEPS]
+    assert [step["Name"] for step in definition["Steps"]] == [step.name for step in before_people_agree()]
     values = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
     assert (
         values["RoleArn"] == outputs.role_arns["pipeline"]

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from groundplan.local.home import State
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, decide
 from pipelines.serving.app import ModelServer
@@ -21,7 +20,7 @@ from pipelines.serving.published import Published
 from pipelines.steps.deploy import deploy
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.steps.monitor import captured, in_batches, monitor
-from pipelines.steps.resume import resume, waiting_run
+from pipelines.steps.resume import resume, run_of, waiting
 from spec.errors import GroundplanError
 from tests.versions import approved
 
@@ -227,18 +226,14 @@ def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, mo
         hosting.point({"champion": before}, {"champion": 1.0}, "again")
 
 
-def test_a_version_goes_live_once_two_people_have_approved_it(publish: Any, state: State) -> None:
-    import mlflow
-
+def test_a_version_goes_live_once_two_people_have_approved_it(publish: Any) -> None:
     context = publish("cluster")
-    client = mlflow.MlflowClient(state.services["mlflow"].url)
-    waiting = publish("cluster", "v2.0.0", deployed=False)
-    assert waiting_run(client, context) == "", "v1.0.0 serves, and nobody has approved a newer one"
-    decide(waiting, "v2.0.0", "data-science", Person("ada@example.com", "local"), approved=True)
-    assert waiting_run(client, context) == ""
-    decide(waiting, "v2.0.0", "operations", Person("ben@example.com", "local"), approved=True)
-    assert waiting_run(client, context) == waiting.run
-    waiting.write_result("signoff", {})
-    assert resume(waiting)["version"] == "v2.0.0"
+    second = publish("cluster", "v2.0.0", deployed=False)
+    assert waiting(context) == "", "v1.0.0 serves, and nobody has approved a newer one"
+    decide(second, "v2.0.0", "data-science", Person("ada@example.com", "local"), approved=True)
+    assert waiting(context) == ""
+    decide(second, "v2.0.0", "operations", Person("ben@example.com", "local"), approved=True)
+    assert waiting(context) == "v2.0.0" and run_of(context, "v2.0.0") == second.run
+    assert resume(second, "v2.0.0")["version"] == "v2.0.0"
     assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v2.0.0"
-    assert waiting_run(client, context) == "", "it serves now"
+    assert waiting(context) == "", "it serves now"

@@ -21,6 +21,7 @@ from pipelines.registry.mirror import APPROVED, PENDING, Mirror
 from pipelines.registry.versions import Registry, TakenError
 from pipelines.steps.register import register
 from pipelines.steps.signoff import signoff
+from pipelines.training.labelled import Labelled
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import Outputs
 from tests.models import write
@@ -227,6 +228,8 @@ def ran(context: Context) -> Iterator[Any]:
             features["a"],
             context.model,
         )
+        for name in ("training", "holdout"):
+            Labelled(features, features["a"]).save(folder, name)
         with mlflow.start_run() as started:
             info = mlflow.sklearn.log_model(
                 LinearRegression().fit(features, features["a"]), name="model", pip_requirements=["scikit-learn"]
@@ -384,7 +387,7 @@ def test_people_are_whom_their_session_is_named_after(context: Context, aws: Any
 
 
 def test_a_key_s_policy_lets_nobody_sign_for_others(context: Context, aws: Any) -> None:
-    for signer, roles in (("operations", ["operations"]), ("registry", ["pipeline", "cluster-pipeline"])):
+    for signer, roles in (("operations", ["operations"]), ("registry", ["pipeline", "cluster-pipeline", "releaser"])):
         text = aws("kms").get_key_policy(KeyId=context.outputs.signing_keys[signer], PolicyName="default")["Policy"]
         denied = next(each for each in json.loads(text)["Statement"] if each["Effect"] == "Deny")
         assert denied["Action"] == ["kms:Sign"]

@@ -30,6 +30,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),  # the role of the endpoint or of the pod reads the model, and writes captured requests
     **{f"person.approve-{role}": (name,) for role, name in APPROVERS.items()},
     "person.promote": ("operations",),
+    "person.release": ("releaser",),
     "person.rollback": ("operations",),
     "person.audit": ("auditor",),
     "person.forget": ("privacy",),

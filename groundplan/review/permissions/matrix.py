@@ -31,6 +31,7 @@ _WORK = frozenset(
 WANTED: Mapping[str, frozenset[str]] = {
     "data-scientist": frozenset({"read features", "train", "approve", "read audit", "decrypt"}),
     "operations": frozenset({"approve", "promote", "read audit", "decrypt"}),
+    "releaser": frozenset({"approve", "read audit", "decrypt"}),  # it adds to the log; the keys of approvals refuse it
     "auditor": frozenset({"read audit", "decrypt"}),
     "privacy": frozenset({"read raw", "read features", "register", "approve", "read audit", "decrypt"}),
     "pipeline": _WORK,

@@ -1,0 +1,96 @@
+"""What a version was judged on: held-out rows, training rows and the baseline, kept with it so that it can be judged
+again wherever it goes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.registry.signing import sha256
+from pipelines.registry.versions import EVALUATION, Registry
+from pipelines.serving.models.bundle import Model, load, package, unpack
+from pipelines.serving.models.rows import Rows
+from pipelines.training.labelled import Labelled, as_columns, load_labelled
+from spec.errors import GroundplanError
+from spec.versions import VersionRecord
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+BASELINE, EXPECTED = "baseline.tar.gz", "expected.json"
+EXPECTED_ROWS = 200
+SAME = 1e-5  # relative difference of numbers that two machines compute
+_ROWS = ("holdout", "training")
+
+
+def packed(folder: Path) -> bytes:
+    """What an experiment has left in ``groundplan/``, and the candidate's answers instead of the candidate; the same
+    bytes for the same content.
+    """
+    files = {path.name: path.read_bytes() for name in _ROWS for path in folder.glob(f"{name}*.parquet")}
+    baseline = {path.name: path.read_bytes() for path in (folder / "baseline").iterdir()}
+    candidate = load(folder / "candidate")
+    assert candidate is not None
+    expected = answered(candidate, load_labelled(folder, "holdout"))
+    return package({**files, BASELINE: package(baseline), EXPECTED: json.dumps(expected).encode()})
+
+
+def answered(model: Model, holdout: Labelled) -> list[Any]:
+    """A model's predictions of the first held-out rows, as JSON has them."""
+    rows = holdout.features.head(EXPECTED_ROWS)
+    found = model.answers(Rows.of(as_columns(rows, model.names))).predictions
+    plain: list[Any] = json.loads(json.dumps(list(found), default=_plain))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two predictions of a row are the same, but for the last digits of numbers."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=SAME, abs_tol=SAME) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
+
+
+def fetch(context: Context, record: VersionRecord, folder: Path) -> None:
+    """Put ``holdout``, ``training`` and ``baseline`` of a version into a folder.
+
+    Raises:
+        GroundplanError: It was changed after the version was registered, or is gone.
+    """
+    if not record.evaluation:  # registered by a release that left it with MLflow
+        _from_mlflow(record, folder)
+        return
+    registry = Registry(context)
+    content = registry.get_file(record.version, EVALUATION)
+    if content is None or sha256(content) != record.evaluation:
+        raise GroundplanError(
+            f"what {record.name} was judged on {'is gone' if content is None else 'was changed'}",
+            where=registry.address(record.version, EVALUATION),
+            fix="restore the object's first version (the bucket keeps it)",
+        )
+    unfold(content, folder)
+
+
+def unfold(content: bytes, folder: Path) -> None:
+    """Unpack what ``packed`` has packed."""
+    folder.mkdir(exist_ok=True)
+    unpack(content, folder)
+    (folder / "baseline").mkdir()
+    unpack((folder / BASELINE).read_bytes(), folder / "baseline")
+
+
+def _from_mlflow(record: VersionRecord, folder: Path) -> None:
+    import mlflow
+
+    mlflow.artifacts.download_artifacts(
+        run_id=record.lineage["run_id"], artifact_path="groundplan", dst_path=str(folder.parent)
+    )
+    (folder.parent / "groundplan").rename(folder)

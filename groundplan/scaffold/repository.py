@@ -29,6 +29,7 @@ FILES = {
     "test.yml.txt": ".github/workflows/test.yml",
     "review.yml": ".github/workflows/review.yml",
     "deploy.yml": ".github/workflows/deploy.yml",
+    "model-release.yml": ".github/workflows/model-release.yml",
     "drift.yml": ".github/workflows/drift.yml",
     "gitlab-ci.yml": ".gitlab-ci.yml",
     "pulumi.version": ".pulumi.version",

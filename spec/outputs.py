@@ -131,16 +131,28 @@ def read(source: str) -> Outputs:
         document: Any = json.loads(text)
         return Outputs.model_validate(document.get("platform", document))
     except Exception as error:  # a file, a bucket, JSON, the contract: if any fails, there are no outputs
-        detail = (
-            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
-        raise UsageError(
-            f"no platform outputs to read: {detail}",
-            where=source,
-            fix="apply the program first (`groundplan up`, or `pulumi up`)",
-        ) from None
+        says, fix = _why(error)
+        raise UsageError(f"no platform outputs to read: {says}", where=source, fix=fix) from None
+
+
+_APPLY = "apply the program first (`groundplan up`, or `pulumi up`)"
+
+
+def _why(error: Exception) -> tuple[str, str]:
+    """Why outputs can't be read, in words, and what to do."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()), _APPLY
+    kind = type(error).__name__
+    if kind in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "UnauthorizedSSOTokenError"):
+        return "there are no AWS credentials", "log in, or name a profile (AWS_PROFILE)"
+    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    if code in ("NoSuchBucket", "NoSuchKey", "404"):
+        return "there is no such object", _APPLY
+    if code in ("AccessDenied", "403"):
+        return "your credentials may not read it", "use a role of the stack; docs/permissions.md lists them"
+    if code:
+        return f"AWS refuses ({code})", "log in again, or name another profile (AWS_PROFILE)"
+    return (f"there is no such file ({kind})" if isinstance(error, FileNotFoundError) else str(error)), _APPLY
 
 
 def _read_s3(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -334,8 +335,16 @@ def inside(home: Home, caller: str = "") -> Iterator[State]:
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(child_environment(home, state.services, state.region, caller))
+    _forget_session()
     try:
         yield state
     finally:
         os.environ.clear()
         os.environ.update(before)
+        _forget_session()
+
+
+def _forget_session() -> None:
+    """boto3's own session keeps the credentials that it has found first."""
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].__dict__["DEFAULT_SESSION"] = None

@@ -3,6 +3,7 @@
 It reads these variables:
 
 - SageMaker's: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model)
+- ``GROUNDPLAN_MODEL_SHA256``: digest of the folder's files as they were approved; others are not loaded
 - ``GROUNDPLAN_PUBLISHED``: a package in S3 that is served instead of the folder, and replaced whenever it changes
 - ``GROUNDPLAN_UNAVAILABLE``: why there is no model
 - ``GROUNDPLAN_WORKERS`` (one for each CPU): processes that answer, on the same port

@@ -60,7 +60,8 @@ class Worker(ModelServer):
             self._watch = await loop.run_in_executor(None, watched.watch, replaced, every_s)
             await asyncio.sleep(0)  # what has been published already is used now
         else:
-            model = load(Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model")))
+            folder = Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model"))
+            model = load(folder, os.environ.get("GROUNDPLAN_MODEL_SHA256", ""))
             self.use(model, prepared(model))
         if port := os.environ.get("GROUNDPLAN_GRPC_PORT"):
             from pipelines.serving.protocols.grpc_service import serve

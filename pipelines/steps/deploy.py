@@ -83,8 +83,8 @@ def _step_by_step(
     """A real-time endpoint: a canary, then promotion or rollback."""
     record, version = stored.record, stored.record.version
     described = description(path / "candidate")
-    candidate = endpoint.create_model(f"{stored.place}{ARTIFACT}", described, version, approvals)
     files, baseline = files_of(path / "candidate", version), load(path / "baseline")
+    candidate = endpoint.create_model(f"{stored.place}{ARTIFACT}", files, version, approvals)
     assert baseline is not None
     serving_now = endpoint.champion()
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
@@ -303,11 +303,7 @@ def _publish(
     files = files_of(path / "candidate", version)
     if endpoint.settings.topology == "serverless":
         outcome["endpoint_config"] = endpoint.point(
-            {
-                CHAMPION: endpoint.create_model(
-                    Registry(context).address(version, ARTIFACT), description(path / "candidate"), version, approvals
-                )
-            },
+            {CHAMPION: endpoint.create_model(Registry(context).address(version, ARTIFACT), files, version, approvals)},
             {CHAMPION: 1.0},
             label=f"publish-{version}",
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
+from pipelines.serving.models.bundle import digest_of
 from spec.errors import GroundplanError
 from spec.names import short_name
 from spec.outputs import LOCAL, EndpointOutputs
@@ -67,18 +68,26 @@ class EndpointClient:
         return self.context.outputs.stack == LOCAL
 
     def create_model(
-        self, address: str, described: dict[str, Any], version: str, approvals: dict[str, str] | None = None
+        self, address: str, files: dict[str, bytes], version: str, approvals: dict[str, str] | None = None
     ) -> str:
         """Create a SageMaker model from a version's artifact; returns its name.
 
+        A SageMaker model never changes, but the object that it names could: its container loads nothing but these
+        files.
+
         Args:
             address: Of its ``model.tar.gz``, as it was registered.
-            described: Its ``model.json``.
+            files: What is in it.
             approvals: Who has signed the version off, by role; they become tags of the model, for auditors of the
                 account.
         """
         name = short_name(f"{self.name}-{version}-{self.context.run}", SAGEMAKER_NAME_LIMIT)
-        environment = {"GROUNDPLAN_MODEL": self.context.model, "AWS_DEFAULT_REGION": self.context.outputs.region}
+        described = json.loads(files["model.json"])
+        environment = {
+            "GROUNDPLAN_MODEL": self.context.model,
+            "AWS_DEFAULT_REGION": self.context.outputs.region,
+            "GROUNDPLAN_MODEL_SHA256": digest_of(files),
+        }
         if self.settings.topology == "serverless":
             # SageMaker captures only requests to real-time endpoints; here the container does it, immediately, since it
             # is frozen between requests.

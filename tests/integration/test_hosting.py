@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from groundplan.local.home import Home
 from pipelines.context import Context, ModelDefinition
-from pipelines.serving.models.bundle import description, files_of, package
+from pipelines.serving.models.bundle import files_of, package
 from pipelines.steps.endpoint import EndpointClient
 from spec.outputs import Outputs
 from tests.models import write
@@ -43,11 +43,15 @@ def write_bundle(folder: Path, constant: float) -> Path:
     return folder / "candidate"
 
 
-def put_up(hosting: EndpointClient, folder: Path, version: str) -> str:
-    """A SageMaker model of a version that nobody has registered."""
-    key = f"probe/{time.time_ns()}/model.tar.gz"
-    address = hosting.context.put("models", key, package(files_of(folder, version)))
-    return hosting.create_model(address, description(folder), version)
+def put_up(hosting: EndpointClient, folder: Path, version: str, stored: dict[str, bytes] | None = None) -> str:
+    """A SageMaker model of a version that nobody has registered.
+
+    Args:
+        stored: What is found where its files should be.
+    """
+    key, files = f"probe/{time.time_ns()}/model.tar.gz", files_of(folder, version)
+    address = hosting.context.put("models", key, package(stored or files))
+    return hosting.create_model(address, files, version)
 
 
 @pytest.fixture
@@ -156,6 +160,20 @@ def test_an_endpoint_whose_model_can_not_start_fails_and_the_old_one_goes_on_ser
     with pytest.raises(GroundplanError, match=r"did not come into service: the model server stopped"):
         hosting.point({"champion": name, "challenger": name}, {"champion": 1, "challenger": 0}, label="broken")
     assert aws("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "Failed"
+    assert invoke(aws, TargetVariant="champion")["InvokedProductionVariant"] == "champion"
+
+
+def test_a_server_loads_nothing_but_what_was_approved(
+    two_models: Any, hosting: EndpointClient, aws: Any, tmp_path: Path
+) -> None:
+    from spec.errors import GroundplanError
+
+    approved, other = (write_bundle(tmp_path / name, value) for name, value in (("approved", 1.0), ("other", 2.0)))
+    more = {**files_of(approved, "v8.0.0"), "sitecustomize.py": b"print()"}
+    for version, stored in (("v8.0.0", files_of(other, "v8.0.0")), ("v8.0.1", more)):
+        name = put_up(hosting, approved, version, stored)
+        with pytest.raises(GroundplanError, match="the model's files are not those that were approved"):
+            hosting.point({"champion": name, "challenger": name}, {"champion": 1, "challenger": 0}, label="other")
     assert invoke(aws, TargetVariant="champion")["InvokedProductionVariant"] == "champion"
 
 

@@ -5,6 +5,7 @@ process.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import posixpath
@@ -139,8 +140,25 @@ def package(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def load(folder: Path) -> Model | None:
-    """The model in ``folder`` (SageMaker unpacks ``model.tar.gz`` to /opt/ml/model), or None if it is empty."""
+def digest_of(files: dict[str, bytes]) -> str:
+    """One SHA-256 for the files of a served model, whatever they were packed in."""
+    lines = (f"{name}\0{hashlib.sha256(content).hexdigest()}\n" for name, content in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def load(folder: Path, digest: str = "") -> Model | None:
+    """The model in ``folder`` (SageMaker unpacks ``model.tar.gz`` to /opt/ml/model), or None if it is empty.
+
+    Args:
+        digest: ``digest_of`` its files, as they were approved; nothing of it is read if it is another one.
+
+    Raises:
+        ValueError: The files are others.
+    """
+    if digest:
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.is_dir() else {}
+        if digest_of(found) != digest:
+            raise ValueError("the model's files are not those that were approved; it is not loaded")
     if not (folder / "model.json").is_file():
         return None
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))

@@ -204,6 +204,7 @@ def reached(context: Context) -> dict[str, Any]:
     return {} if found.get("ended") else found
 
 
+@pytest.mark.drill
 def test_a_canary_whose_process_was_killed_goes_on_where_it_was(publish: Any, killed: Any, aws: Any) -> None:
     context = publish("realtime")
     second = publish("realtime", "v2.0.0", deployed=False)
@@ -214,6 +215,7 @@ def test_a_canary_whose_process_was_killed_goes_on_where_it_was(publish: Any, ki
     assert found["outcome"] == "promoted" and served_in(entries(context)) == ["v1.0.0", "v2.0.0"]
 
 
+@pytest.mark.drill
 def test_a_promotion_that_nobody_has_recorded_is_recorded(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     context = publish("realtime")
     second = publish("realtime", "v2.0.0", deployed=False, noise=0.0001)
@@ -229,6 +231,7 @@ def test_a_promotion_that_nobody_has_recorded_is_recorded(publish: Any, monkeypa
     assert entries(context)[-1]["details"]["endpoint_config"] == EndpointClient(second).config()
 
 
+@pytest.mark.drill
 def test_a_canary_that_nobody_continues_is_undone_by_the_next_one(publish: Any, killed: Any, aws: Any) -> None:
     context = publish("realtime")
     second = publish("realtime", "v2.0.0", deployed=False)

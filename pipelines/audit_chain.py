@@ -16,7 +16,9 @@ from typing import Any
 from pipelines.context import Context
 from spec.errors import GroundplanError
 
+ERASE = "erase"  # of a person's data, from files of a version
 _START = "0" * 64
+_ENDED = ("promote", "hold", "rollback")
 
 
 def now() -> str:
@@ -102,6 +104,32 @@ def served_in(log: list[dict[str, Any]]) -> list[str]:
         elif entry["action"] == "rollback" and details.get("to"):
             found.append(str(details["to"]))
     return found
+
+
+def stack_of(log: list[dict[str, Any]]) -> list[str]:
+    """The versions that were served and not taken back, in their order; the last one is served."""
+    found: list[str] = []
+    for entry in log:
+        details = entry["details"]
+        version = details.get("version") if entry["action"] == "promote" else details.get("to")
+        if entry["action"] not in ("promote", "rollback") or not version:
+            continue
+        if entry["action"] == "rollback" and version in found:
+            del found[found.index(version) + 1 :]
+        else:
+            found = [one for one in found if one != version] + [version]
+    return found
+
+
+def asked_for(log: list[dict[str, Any]]) -> str:
+    """The version that a person has asked for last, unless it was tried since; empty if there is none."""
+    for place in range(len(log) - 1, -1, -1):
+        entry = log[place]
+        if entry["action"] in ("insist", "ask"):
+            version = str(entry["details"]["version"])
+            ended = {each["details"].get("version") for each in log[place:] if each["action"] in _ENDED}
+            return "" if version in ended else version
+    return ""
 
 
 def insisted(log: list[dict[str, Any]], version: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spec.errors import UsageError
 from spec.objectives import ModelObjectives
+from spec.regions import ANYWHERE
 
 LOCAL = "local"  # the stack of one machine, where people are whoever they say they are
 
@@ -115,6 +116,7 @@ class Outputs(_Contract):
     approvals: tuple[str, ...]
     signing_keys: dict[str, str]
     untrusted_models: bool
+    residency: str = ANYWHERE
     models: dict[str, ModelObjectives]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, decide
-from pipelines.registry.evaluation import packed
 from pipelines.registry.signing import sha256
 from pipelines.registry.versions import Registry, interface_of
 from pipelines.serving.models.bundle import description, files_of, package
@@ -55,14 +54,16 @@ def record(version: str = "v1.0.0", artifact: bytes = b"", **changes: Any) -> Ve
     return VersionRecord.model_validate(known | changes)
 
 
-def stored(context: Context, folder: Path, version: str = "v1.0.0", **changes: Any) -> VersionRecord:
+def stored(
+    context: Context, folder: Path, version: str = "v1.0.0", judged: bytes = b"", **changes: Any
+) -> VersionRecord:
     """A version in the registry of an environment, signed.
 
     Args:
         folder: Of the served model.
+        judged: What it was judged on, packed.
     """
     artifact = package(files_of(folder, version))
-    judged = packed(folder.parent) if (folder.parent / "holdout.parquet").is_file() else b""
     known = {"model": context.model, "interface": interface_of(description(folder))}
     made = record(version, artifact, **known, evaluation=sha256(judged) if judged else "", **changes)
     Registry(context).add(made, artifact, judged)

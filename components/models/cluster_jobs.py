@@ -89,7 +89,7 @@ class ClusterJobs(Component):
                 model,
                 "resume",
                 clock(RESUME_EVERY_HOURS, args.hours),
-                DEPLOYMENT_SECONDS + int(job.waits_minutes * 60),
+                DEPLOYMENT_SECONDS + 2 * int(job.waits_minutes * 60),  # as a shadow, and step by step
                 resume,
                 child,
             )

@@ -162,8 +162,8 @@ def run_promote(
         person = person_who_asks(context, identity)
         with refusals(context, person.name, version=version):
             agreed(context, version)
-        if reason.strip():
-            append(context, person.name, "insist", version=version, reason=reason.strip())
+        told = {"reason": reason.strip()} if reason.strip() else {}
+        append(context, person.name, "insist" if told else "ask", version=version, **told)
         if outputs:
             return {"model": context.model, "version": version, "execution": _start_release(context)}
         context = replace(context, run=run_of(context, version))

@@ -71,6 +71,7 @@ def outputs(
         "approvals": list(plan.approvals),
         "signing_keys": base.signing_keys,
         "untrusted_models": wanted.untrusted_models,
+        "residency": wanted.residency,
         "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},
     }
     missing = set(Outputs.model_fields) ^ set(exported)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines.audit_chain import now
 from pipelines.context import Context
-from pipelines.serving.models.bundle import package
+from pipelines.registry.versions import Registry
+from pipelines.serving.models.bundle import files_of, package, unpack
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.targets import triton
 from pipelines.targets.served import Served
@@ -34,6 +37,15 @@ def publish(
             context.put("models", f"{context.model}/triton/{name}", content)
     if endpoint.settings.topology == "edge":
         _for_devices(context, Served(files, version, told, now()), endpoint.settings.signing_key)
+
+
+def serve_again(context: Context, endpoint: EndpointClient, version: str) -> None:
+    """Publish the files of a version that was served before."""
+    stored = Registry(context).stored(version)
+    with TemporaryDirectory() as folder:
+        unpack(stored.artifact, Path(folder))
+        files = files_of(Path(folder), version)
+    publish(context, endpoint, version, files, {"run_id": stored.record.lineage["run_id"]})
 
 
 def _next_number(context: Context) -> int:

@@ -50,6 +50,7 @@ class Rollout:
     seen: dict[str, Observed] = field(default_factory=lambda: {CHAMPION: Observed(), CHALLENGER: Observed()})
     users: list[Split] = field(default_factory=list)
     _before: str = ""  # configuration
+    _until: float = 0.0  # of ``time.monotonic``, for all steps together
     _quality: list[Finding] = field(default_factory=list)
     _apart: list[float] = field(default_factory=list)
 
@@ -91,6 +92,7 @@ class Rollout:
     def take_back(self, why: str) -> None:
         """No traffic stays with the version: its share ends at once, then its instances."""
         self.turn.keep()
+        self.turn.settled = False
         if not self.champion:
             empty = self.endpoint.create_empty(f"without-{self.version}", f"{self.version} was rolled back: {why}")
             self.endpoint.point(
@@ -99,11 +101,13 @@ class Rollout:
                 f"rollback-{self.version}",
                 guarded=False,
             )
+            self.turn.settled = True
             return
         with suppress(Exception):  # a faster way to what follows, which tells what is wrong
             self.endpoint.shift(0)
         if self.endpoint.config() != self._before:
             self.endpoint.use(self._before, guarded=False)
+        self.turn.settled = True
 
     def promote(self, outcome: dict[str, Any]) -> str:
         """Give the version all of the traffic; returns the endpoint's configuration.
@@ -124,6 +128,7 @@ class Rollout:
 
     def _begin(self, percent: int) -> None:
         other = self.champion or self.endpoint.create_empty("none", f"{self.version} is being tried")
+        self.turn.settled = False
         self.turn.keep(before=self._before, percent=0)
         config = self.endpoint.point(
             {CHAMPION: other, CHALLENGER: self.candidate},
@@ -139,7 +144,8 @@ class Rollout:
         for variant, counts in left.get("seen", {}).items():
             self.seen[variant] = Observed(*counts)
         self.users = [Split(Rate(*ours), Rate(*theirs), share) for ours, theirs, share in left.get("users", [])]
-        kept = ("before", "config", "percent", "seen", "users")
+        self.turn.settled = False
+        kept = ("before", "config", "seen", "users")  # its share may have been changed after it was last noted
         self.turn.keep(**{name: left[name] for name in kept if name in left})
         return steps.index(left["percent"]) if left["percent"] in steps else 0
 
@@ -188,19 +194,19 @@ class Rollout:
         )
 
     def _wait_for_users(self, percent: int, *, last: bool) -> Judgement:
-        """Wait until enough of users' requests have reached the version, or one step's part of the wait ends."""
+        """Wait until enough of users' requests have reached the version, or the longest wait ends."""
         wanted, steps = self.objectives.canary, self.endpoint.settings.canary_steps
         if not wanted.requests:
             return self._judgement()
         need = wanted.requests if last else math.ceil(wanted.requests / len(steps))
         watched, earlier = Users.from_now(self.endpoint, percent), list(self.users)
-        until = time.monotonic() + wanted.wait_minutes * 60 / len(steps)
+        self._until = self._until or time.monotonic() + wanted.wait_minutes * 60
         while True:
             self.users = [*earlier, watched.counted()]
             reached = sum(split.ours.requests for split in self.users)
             says = f"{reached} of {need} requests of users have reached it"
             found = self._judgement(Finding(USERS, Outcome.GOOD if reached >= need else Outcome.OPEN, says))
-            if found.outcome is Outcome.WORSE or reached >= need or time.monotonic() > until:
+            if found.outcome is Outcome.WORSE or reached >= need or time.monotonic() > self._until:
                 break
             time.sleep(1 if self.endpoint.local else LOOK_S)
         self._note()
@@ -212,8 +218,11 @@ class Rollout:
     def _as_shadow(self, compare: Callable[[list[Any], list[Any]], list[Finding]]) -> Judgement:
         """Errors and quality by copies of requests; nobody gets an answer."""
         assert self.champion
+        self.turn.settled = False
         self.turn.keep(before=self._before, percent=0)
-        self.endpoint.point({CHAMPION: self.champion}, {}, f"shadow-{self.version}", shadow=self.candidate)
+        self.endpoint.point(
+            {CHAMPION: self.champion}, {}, f"shadow-{self.version}", shadow=self.candidate, guarded=False
+        )
         watched, sent = Users.from_now(self.endpoint, 50), 0
         until = time.monotonic() + self.objectives.canary.wait_minutes * 60
         while True:
@@ -242,12 +251,15 @@ def settle(endpoint: EndpointClient, turn: Turn) -> str:
     """Undo what an interrupted canary has left, unless it is this run's own, which goes on; returns the version that
     was taken back, empty if none was.
     """
-    before, done = turn.left.get("before", ""), turn.resumed and "outcome" in turn.left
+    left = turn.left
+    before, done = left.get("before", ""), turn.resumed and "outcome" in left
     if done or _goes_on(endpoint, turn) or not before or before == endpoint.config():
         return ""
-    turn.keep()
+    turn.settled = False
+    turn.keep(before=before)
     endpoint.use(before, guarded=False)
-    return str(turn.left["version"])
+    turn.settled = True
+    return str(left["version"])
 
 
 def _goes_on(endpoint: EndpointClient, turn: Turn) -> bool:

@@ -18,6 +18,7 @@ from spec.errors import GroundplanError
 
 BEAT_S = 10.0
 ALIVE_S = 45.0  # without a beat, the process that tried the version has ended
+_ATTEMPTS = 3
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404")
 
 
@@ -32,6 +33,8 @@ class Turn:
 
     Attributes:
         state: What the canary has reached, for whoever has to continue it.
+        settled: Whether the endpoint serves what the audit log says. If it doesn't, the turn stays open, so that the
+            next one begins by taking back what was left.
         left: What an interrupted canary has left; empty if there is none.
     """
 
@@ -39,6 +42,7 @@ class Turn:
     version: str
     state: dict[str, Any] = field(default_factory=dict)
     left: dict[str, Any] = field(default_factory=dict)
+    settled: bool = True
     _tag: str = ""
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     _since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -91,8 +95,9 @@ class Turn:
 
     def end(self) -> None:
         """Let others have their turn."""
-        with suppress(TakenBackError):
-            self.keep(ended=True)
+        if self.settled:
+            with suppress(TakenBackError):
+                self.keep(ended=True)
 
     def beat(self, stopped: threading.Event) -> None:
         """Show that the canary goes on, until it is stopped."""
@@ -103,24 +108,31 @@ class Turn:
     def _write(self, condition: dict[str, str]) -> bool:
         from botocore.exceptions import ClientError
 
-        document = {
-            "version": self.version,
-            "run": self.context.run,
-            "owner": self._owner,
-            "since": self._since,
-            "ended": False,
-            **self.state,
-        }
         with self._lock:
             if "IfMatch" in condition and self._tag:
                 condition = {"IfMatch": self._tag}
-            try:
-                self._tag = _write(self.context, document, **condition)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in _REFUSED:
-                    raise
-                return False
-        return True
+            for _ in range(_ATTEMPTS):
+                document = {
+                    "version": self.version,
+                    "run": self.context.run,
+                    "owner": self._owner,
+                    "since": self._since,
+                    "ended": False,
+                    **self.state,
+                }
+                try:
+                    self._tag = _write(self.context, document, **condition)
+                except ClientError as error:
+                    if error.response["Error"]["Code"] not in _REFUSED:
+                        raise
+                    # Refused by a write of its own, whose answer was lost?
+                    found = _read(self.context)
+                    if found is None or found[0]["owner"] != self._owner or found[0].get("ended_by"):
+                        return False
+                    condition = {"IfMatch": found[1]}
+                else:
+                    return True
+        return False
 
 
 @contextmanager
@@ -142,15 +154,16 @@ def turn(context: Context, version: str) -> Iterator[Turn]:
         mine.end()
 
 
-def take_back(context: Context, who: str) -> dict[str, Any]:
-    """End the canary that goes on, if one does; returns what it has reached. Its process finds out before it changes
-    the endpoint again.
-    """
+def going_on(context: Context) -> dict[str, Any]:
+    """What the canary that goes on, or was left, has reached; empty if there is none."""
     found = _read(context)
-    if found is None or found[0]["ended"]:
-        return {}
-    _write(context, {**found[0], "ended": True, "ended_by": who})
-    return found[0]
+    return {} if found is None or found[0]["ended"] else found[0]
+
+
+def take_back(context: Context, who: str) -> None:
+    """End the canary that goes on, if one does. Its process finds out before it changes the endpoint again."""
+    if found := going_on(context):
+        _write(context, {**found, "ended": True, "ended_by": who})
 
 
 def _key(context: Context) -> str:

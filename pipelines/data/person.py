@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ERASED = "[erased]"
+ANSWERS = "-answers.parquet"  # end of the name of a file with the labels and predictions of another one's rows
 
 
 @dataclass
@@ -337,12 +338,26 @@ def _of_package(body: bytes, person: Person) -> tuple[bytes, int]:
 
     files, count = {}, 0
     with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-        for member in archive.getmembers():
-            source = archive.extractfile(member)
-            if source is not None:
-                files[member.name], removed = without_person(member.name, source.read(), person)
-                count += removed
+        before = {
+            member.name: source.read()
+            for member in archive.getmembers()
+            if (source := archive.extractfile(member)) is not None
+        }
+    for name, content in before.items():
+        files[name], removed = without_person(name, content, person)
+        count += removed
+    for name in [name for name, content in files.items() if content != before[name]]:
+        answers = f"{name.removesuffix('.parquet')}{ANSWERS}"
+        if answers in files:
+            files[answers] = answers_without(before[name], before[answers], person)
     return (package(files), count) if count else (body, 0)
+
+
+def answers_without(rows: bytes, answers: bytes, person: Person) -> bytes:
+    """Labels and predictions of the rows that are not the person's; they stand in a file of their own."""
+    import pyarrow.compute as pc
+
+    return parquet(read_parquet(answers).filter(pc.invert(rows_of(read_parquet(rows), person))))
 
 
 def gone(with_person: pa.Table, without: pa.Table, key: str) -> set[Any]:

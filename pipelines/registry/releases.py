@@ -19,9 +19,10 @@ from pipelines.registry.evaluation import EXPECTED, answered, same, unfold
 from pipelines.registry.mirror import Mirror
 from pipelines.registry.signing import sha256
 from pipelines.registry.versions import CARD, EVALUATION, ORIGIN, RECORD, REGISTRATION, Registry, TakenError
-from pipelines.serving.models.bundle import load, unpack
+from pipelines.serving.models.bundle import description, load, unpack
 from pipelines.training.labelled import load_labelled
 from spec.errors import GroundplanError
+from spec.regions import ANYWHERE, regions_of
 from spec.versions import VersionRecord, numbers
 
 
@@ -60,8 +61,14 @@ def ship(context: Context, version: str) -> Shipment:
     evaluation = registry.get_file(version, EVALUATION)
     if evaluation is None or sha256(evaluation) != stored.record.evaluation:
         raise GroundplanError(
-            f"what {stored.record.name} was judged on is not kept with it, so it can't be judged again elsewhere",
+            f"what {stored.record.name} was judged on is not kept as it was, so it can't be judged again elsewhere",
             where=registry.address(version, EVALUATION),
+            fix="register a new version: run the pipeline",
+        )
+    if sha256(stored.artifact) != stored.record.artifact:
+        raise GroundplanError(
+            f"a person's data was erased from {stored.record.name} since it was registered",
+            where=stored.place,
             fix="register a new version: run the pipeline",
         )
     content, registration = registry.get_file(version, RECORD), registry.get_file(version, REGISTRATION)
@@ -71,6 +78,7 @@ def ship(context: Context, version: str) -> Shipment:
         "stack": outputs.stack,
         "account": outputs.account_id,
         "region": outputs.region,
+        "residency": outputs.residency,
         "registration": json.loads(registration),
         "registrar": registry.signatures.public_key(),
         "approvals": {role: each.model_dump(mode="json") for role, each in decided.items()},
@@ -152,6 +160,13 @@ def _check_allowed(context: Context, shipment: Shipment) -> None:
             where=f"groundplan:objectives.models.{context.model}",
             fix=f"add them to stacks/Pulumi.{outputs.stack}.yaml, and apply the program",
         )
+    allowed = shipment.told["residency"]
+    if allowed != ANYWHERE and outputs.region not in regions_of(allowed):
+        raise GroundplanError(
+            f"{record.name} comes with rows that must stay in {allowed}, and {outputs.stack} is in {outputs.region}",
+            where="groundplan:objectives.residency",
+            fix=f"train it in {outputs.stack}",
+        )
     quality = objectives.quality
     found = record.metrics.get(quality.metric, math.nan)
     if not quality.allows(found):
@@ -168,11 +183,17 @@ def _check_allowed(context: Context, shipment: Shipment) -> None:
         )
     with TemporaryDirectory() as folder:
         unpack(shipment.artifact, Path(folder))
+        if description(Path(folder)).get("untrusted") and not outputs.untrusted_models:
+            raise GroundplanError(
+                f"{record.name} is stored as a pickle, which {outputs.stack} does not allow",
+                where="groundplan:objectives.untrusted_models",
+                fix="store the model in another format, and register it again",
+            )
         check_topology(EndpointClient(context).settings.topology, Path(folder), context.model)
 
 
 def _check_answers(shipment: Shipment) -> None:
-    """It answers what it answered when it was registered, in the environment that will serve it."""
+    """It answers here, with these packages, what it answered when it was registered."""
     record = shipment.record
     with TemporaryDirectory() as folder:
         model, judged = Path(folder) / "model", Path(folder) / "judged"

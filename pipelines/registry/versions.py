@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from pipelines.audit_chain import ERASE, entries
 from pipelines.registry.signing import NotSignedError, Signatures, sha256
 from spec.errors import GroundplanError, UsageError
 from spec.versions import REGISTRAR, Change, Interface, VersionRecord, numbers
@@ -34,7 +35,8 @@ class Stored:
     """A version as it is stored, verified.
 
     Attributes:
-        digests: SHA-256 of record and artifact: what approvals are bound to.
+        digests: SHA-256 of record and artifact as they were registered: what approvals are bound to. The artifact may
+            have lost rows of people since, which is on record.
         place: ``s3://`` address of its folder.
     """
 
@@ -174,7 +176,8 @@ class Registry:
         except NotSignedError as error:
             raise GroundplanError(f"the signature of {name} is not valid: {error}", where=place) from None
         actual = {RECORD: sha256(content or b""), ARTIFACT: sha256(artifact or b"")}
-        if changed := [file for file in actual if actual[file] != digests.get(file)]:
+        erased = self.erased(version) if actual != digests else {}
+        if changed := [file for file in actual if actual[file] not in (digests.get(file), erased.get(file))]:
             raise GroundplanError(
                 f"{name} was changed after it was registered: {' and '.join(changed)}"
                 f" {'is' if len(changed) == 1 else 'are'} not what was signed",
@@ -182,7 +185,15 @@ class Registry:
                 fix=_RESTORE,
             )
         assert artifact is not None
-        return Stored(record, actual, artifact, place)
+        return Stored(record, {file: digests[file] for file in actual}, artifact, place)
+
+    def erased(self, version: str) -> dict[str, str]:
+        """SHA-256 of those of a version's files from which a person's data was erased, as the audit log has them."""
+        found: dict[str, str] = {}
+        for entry in entries(self.context):
+            if entry["action"] == ERASE and entry["details"].get("version") == version:
+                found |= entry["details"]["files"]
+        return found
 
     def put_file(self, version: str, name: str, content: bytes, *, once: bool = False) -> str:
         """Store a file of a version; returns its address.

@@ -13,7 +13,7 @@ from pipelines.audit_chain import append, entries, insisted, refusals, served_in
 from pipelines.canary import judging
 from pipelines.canary.evidence import Finding, Outcome
 from pipelines.canary.judging import Answered, Judgement
-from pipelines.canary.publishing import publish
+from pipelines.canary.publishing import publish, serve_again
 from pipelines.canary.rollout import Rollout, settle
 from pipelines.canary.turn import Turn, turn
 from pipelines.context import GRAPH_ONLY, Context, main
@@ -55,7 +55,7 @@ def deploy(context: Context) -> dict[str, Any]:
                 check_topology(endpoint.settings.topology, path / "candidate", context.model)
                 outcome = _step_by_step(context, endpoint, mine, path, stored, approvals)
             else:
-                outcome = _publish(context, endpoint, path, stored, approvals)
+                outcome = _publish(context, endpoint, mine, path, stored, approvals)
     if outcome["outcome"] == "promoted":
         in_mlflow.serve(context, stored.record)
     return outcome
@@ -67,8 +67,12 @@ def _turn(context: Context, endpoint: EndpointClient, version: str) -> Iterator[
     with ExitStack() as stack:
         with refusals(context, "pipeline", version=version):
             mine = stack.enter_context(turn(context, version))
-        if other := settle(endpoint, mine):
-            append(context, "pipeline", "rollback", version=other, verdict="its canary was interrupted")
+        other = settle(endpoint, mine)
+        if mine.left.get("publishing") and not mine.resumed and (served := served_in(entries(context))):
+            serve_again(context, endpoint, served[-1])
+            other = str(mine.left["version"])
+        if other and not mine.resumed:
+            append(context, "pipeline", "rollback", version=other, verdict="its deployment was interrupted")
         yield mine
 
 
@@ -88,7 +92,7 @@ def _step_by_step(
     assert baseline is not None
     serving_now = endpoint.champion()
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
-        return _promoted(context, endpoint, files, {**told, "endpoint_config": endpoint.config()})
+        return _promoted(context, endpoint, mine, files, {**told, "endpoint_config": endpoint.config()})
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     theirs = _rows_of_champion(context, holdout, path / "champion") if serving_now else None
     objectives, rival = context.objectives(record.task), "champion" if serving_now else "baseline"
@@ -158,14 +162,16 @@ def _step_by_step(
     outcome |= {"reason": insists} if insists else {}
     outcome["endpoint_config"] = rollout.promote(outcome)
     endpoint.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    return _promoted(context, endpoint, files, outcome)
+    return _promoted(context, endpoint, mine, files, outcome)
 
 
 def _promoted(
-    context: Context, endpoint: EndpointClient, files: dict[str, bytes], outcome: dict[str, Any]
+    context: Context, endpoint: EndpointClient, mine: Turn, files: dict[str, bytes], outcome: dict[str, Any]
 ) -> dict[str, Any]:
+    mine.keep()  # a person may have taken it back meanwhile
     publish(context, endpoint, outcome["version"], files, {})
     append(context, "pipeline", "promote", **outcome)
+    mine.settled = True
     return {**outcome, "outcome": "promoted"}
 
 
@@ -258,6 +264,7 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
 def _publish(
     context: Context,
     endpoint: EndpointClient,
+    mine: Turn,
     path: Path,
     stored: Stored,
     approvals: dict[str, str],
@@ -301,6 +308,8 @@ def _publish(
         append(context, "pipeline", "hold", **outcome)
         return {**outcome, "outcome": str(Outcome.OPEN)}
     files = files_of(path / "candidate", version)
+    mine.keep(publishing=True, before=endpoint.config() if endpoint.settings.topology == "serverless" else "")
+    mine.settled = False
     if endpoint.settings.topology == "serverless":
         outcome["endpoint_config"] = endpoint.point(
             {CHAMPION: endpoint.create_model(Registry(context).address(version, ARTIFACT), files, version, approvals)},
@@ -308,9 +317,12 @@ def _publish(
             label=f"publish-{version}",
         )
         endpoint.predict(holdout.records(), CHAMPION)
+    mine.keep()  # a person may have taken it back meanwhile
     publish(context, endpoint, version, files, {"run_id": record.lineage["run_id"], "pipeline_run": context.run})
     outcome |= {"reason": insists} if insists else {}
+    mine.keep()
     append(context, "pipeline", "promote", **outcome)
+    mine.settled = True
     return {**outcome, "outcome": "promoted"}
 
 

@@ -240,7 +240,10 @@ class EndpointClient:
         self._wait(until_it_exists=False)
         try:
             self.sagemaker.update_endpoint(
-                EndpointName=self.name, EndpointConfigName=config, **self._guardrails(guarded=guarded)
+                EndpointName=self.name,
+                EndpointConfigName=config,
+                **self._guardrails(guarded=guarded),
+                **self._as_many_instances(),
             )
         except ClientError as error:
             if "Could not find" not in str(error):
@@ -310,6 +313,13 @@ class EndpointClient:
                 **({"AutoRollbackConfiguration": {"Alarms": watched}} if watched else {}),
             }
         }
+
+    def _as_many_instances(self) -> dict[str, Any]:
+        """Variants keep the instances that autoscaling has started; their weights are the new configuration's."""
+        if self.settings.topology != "realtime":
+            return {}
+        others = [{"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")]
+        return {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": others}
 
     def _network(self) -> dict[str, list[str]]:
         network = self.context.outputs.network

@@ -22,8 +22,9 @@ from pipelines.context import Context, ModelDefinition, load_definition
 from pipelines.data import dead_letters, quarantine
 from pipelines.data.masking import masking_key
 from pipelines.data.people import PEOPLE, People
-from pipelines.data.person import Person, frames, gone, rows_of, without_person, without_rows
+from pipelines.data.person import ANSWERS, Person, answers_without, frames, gone, without_person, without_rows
 from pipelines.data.raw_zone import RawZone, parquet, read_parquet
+from pipelines.registry.signing import sha256
 from pipelines.steps.features import duckdb_tables
 from pipelines.steps.quality import FORGOTTEN, forgotten_tokens, prepare
 from pipelines.training.model_name import project_root
@@ -264,16 +265,13 @@ def _without(
         return {}, 0  # handled with the requests
     if zone == "features" and key.startswith("batch/") and "/in/" in key:
         return _of_batch(context, key, body, person)
-    if key.endswith("-answers.parquet"):
+    if key.endswith(ANSWERS):
         return {}, 0
     cleaned, count = without_person(key, body, person)
     found = {key: cleaned} if count else {}
-    answers = f"{key.removesuffix('.parquet')}-answers.parquet"
+    answers = f"{key.removesuffix('.parquet')}{ANSWERS}"
     if count and zone == "mlflow" and key.endswith(("training.parquet", "holdout.parquet")):
-        import pyarrow.compute as pc
-
-        table = read_parquet(context.get(zone, answers))
-        found[answers] = parquet(table.filter(pc.invert(rows_of(read_parquet(body), person))))
+        found[answers] = answers_without(body, context.get(zone, answers), person)
     return found, count
 
 
@@ -311,7 +309,17 @@ def _clean(context: Context, person: Person, scopes: list[Scope], held: list[tup
         written, taken[_address(context, zone, key)] = _without(context, zone, key, person, scopes)
         for name, body in written.items():
             context.put(zone, name, body)
+            _on_record(context, zone, name, body)
     return taken
+
+
+def _on_record(context: Context, zone: str, key: str, body: bytes) -> None:
+    """A version's files are signed; that one has another digest now is said by the audit log of its model."""
+    folder, _, rest = key.partition("/")
+    model, version, name = (*rest.split("/"), "", "", "")[:3]
+    if zone == "models" and folder == "registry" and name:
+        of_model = replace(context, definition=replace(context.definition, model=model))
+        audit.append(of_model, "pipeline", audit.ERASE, version=version, files={name: sha256(body)})
 
 
 def _delete_old_versions(context: Context, zone: str, person: Person, scopes: list[Scope]) -> int:
@@ -325,7 +333,7 @@ def _delete_old_versions(context: Context, zone: str, person: Person, scopes: li
             body = context.s3.get_object(**place)["Body"].read()
             name = version["Key"] if not version["Key"].endswith(".out") else f"{version['Key']}.jsonl"
             if (
-                version["Key"].endswith("-answers.parquet")
+                version["Key"].endswith(ANSWERS)
                 or without_person(name, body, _seen_in(zone, version["Key"], person, scopes))[1]
             ):
                 context.s3.delete_object(**place)
@@ -377,9 +385,12 @@ def _models_of(context: Context, related: list[ModelDefinition], held: list[str]
     found = []
     for definition in related:
         for version in client.search_model_versions(f"name='{definition.model}'"):
-            datasets = client.get_run(version.run_id).data.tags.get("groundplan.dataset", "")
-            if any(address in datasets for address in held):
-                name = str(version.tags.get("version", version.version))
+            name = str(version.tags.get("version", version.version))
+            # One that came from another environment has no run here, but it brought its rows.
+            run = client.get_run(version.run_id) if version.run_id else None
+            datasets = run.data.tags.get("groundplan.dataset", "") if run else ""
+            brought = f"/registry/{definition.model}/{name}/"
+            if any(address in datasets or brought in address for address in held):
                 found.append(name if definition.model == context.model else f"{definition.model} {name}")
     return sorted(found)
 

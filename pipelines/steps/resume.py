@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit_chain import entries, insisted, served_in
+from pipelines.audit_chain import asked_for, entries, served_in
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
@@ -21,17 +21,22 @@ from pipelines.steps.monitor import monitor
 from pipelines.steps.signoff import signoff
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
+from spec.versions import numbers
 
 
 def waiting(context: Context) -> str:
-    """The newest version with every approval that was not rolled back; empty if that one (or a newer one) serves, or
-    none is approved.
+    """The version that a person has asked for, else the newest with every approval that is newer than whatever was
+    served or tried; empty if there is none.
     """
     log = entries(context)
-    served, tried = served_in(log)[-1:], {entry["details"].get("version") for entry in log if _ended(entry)}
-    tried -= {version for version in tried if insisted(log, version)}
+    if asked := asked_for(log):
+        with suppress(GroundplanError):
+            agreed(context, asked)
+            return asked
+    tried = {entry["details"].get("version") for entry in log if _ended(entry)}
+    newest = max((numbers(version) or () for version in served_in(log)), default=())
     for version in reversed(Registry(context).versions()):
-        if version in served:
+        if (numbers(version) or ()) <= newest:
             return ""
         if version in tried:
             continue

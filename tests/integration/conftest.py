@@ -16,6 +16,7 @@ from groundplan.local.home import Home, State
 from groundplan.local.moto.aws import client
 from groundplan.local.up import Summary, bring_up, tear_down
 from pipelines.context import Context, load_definition, sandbox_objectives
+from pipelines.registry.evaluation import packed
 from pipelines.steps.deploy import deploy
 from pipelines.training.labelled import Labelled
 from spec.objectives import ModelObjectives
@@ -116,10 +117,11 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         features = data.drop(columns="label")
         model = LinearRegression().fit(features, data["label"] + random.normal(scale=noise, size=len(data)))
         write(tmp_path / version, model, features, "regression", data["label"], example.model)
-        if change:
-            change(tmp_path / version / "candidate" / "model.onnx")
         for name in ("training", "holdout"):
             Labelled(features, data["label"]).save(tmp_path / version, name)
+        judged = packed(tmp_path / version)
+        if change:
+            change(tmp_path / version / "candidate" / "model.onnx")
         if version == "v1.0.0":
             client.create_registered_model(example.model)
         experiment = client.create_run("0")
@@ -132,7 +134,7 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         )
         ran = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
         lineage = {**ran, "contracts": {}, "views": [], "previous": ""}
-        stored(context, tmp_path / version / "candidate", version, lineage=lineage)
+        stored(context, tmp_path / version / "candidate", version, judged, lineage=lineage)
         for step, result in (
             (
                 "experiment",

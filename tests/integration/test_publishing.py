@@ -107,7 +107,7 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
 
 
 def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: Any, aws: Any) -> None:
-    from pipelines.audit_chain import entries, served_in
+    from pipelines.audit_chain import append, entries, served_in
     from pipelines.canary.rollback import rollback
 
     person = Person("ben@example.com", "local")
@@ -130,6 +130,15 @@ def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: An
     assert json.loads(answer["Body"].read())["model_version"] == "v1.0.0"
     assert served_in(entries(context)) == ["v1.0.0", "v2.0.0", "v1.0.0"]
     assert rollback(context, person, "it was not the model", "v2.0.0") == ("v1.0.0", "v2.0.0")
+    publish("serverless", "v3.0.0", noise=0.0001)
+    assert rollback(context, person, "worse") == ("v3.0.0", "v2.0.0")
+    assert rollback(context, person, "worse, too") == ("v2.0.0", "v1.0.0"), "not the one that was taken back before"
+    with pytest.raises(GroundplanError, match=r"every version .* before v1\.0\.0 was taken back"):
+        rollback(context, person, "again")
+    assert json.loads(context.get("models", f"{context.model}/current/model.json"))["version"] == "v1.0.0"
+    assert waiting(context) == "", "what was taken back is not deployed again by itself"
+    append(context, person.name, "ask", version="v2.0.0")
+    assert waiting(context) == "v2.0.0", "unless somebody asks for it"
 
 
 def test_without_enough_evidence_the_champion_stays_until_a_person_insists(

@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from pipelines.audit_chain import entries
+from pipelines.audit_chain import ERASE, append, entries
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import Person, agreed, decide, person_who_asks
+from pipelines.registry.evaluation import fetch, packed
 from pipelines.registry.mirror import APPROVED, PENDING, Mirror
+from pipelines.registry.signing import sha256
 from pipelines.registry.versions import Registry, TakenError
+from pipelines.serving.models.bundle import digest_of, files_of, package
 from pipelines.steps.register import register
 from pipelines.steps.signoff import signoff
 from pipelines.training.labelled import Labelled
@@ -393,3 +396,32 @@ def test_a_key_s_policy_lets_nobody_sign_for_others(context: Context, aws: Any) 
         assert denied["Action"] == ["kms:Sign"]
         arns = denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
         assert [arn.rpartition("/")[2] for arn in arns] == [f"groundplan-local-{role}" for role in roles]
+
+
+def test_a_version_from_which_a_person_was_erased_stays_what_was_approved(context: Context) -> None:
+    judged = packed(_judged(context))
+    version = stored(context, context.reports / "candidate", judged=judged).version
+    approved(context, version)
+    registry = Registry(context)
+    files = files_of(context.reports / "candidate", version)
+    without = package({**files, "background.json": b'{"columns": ["a", "b"], "data": []}'})
+    put(context, version, "model.tar.gz", without)
+    put(context, version, "evaluation.tar.gz", b"without")
+    with pytest.raises(GroundplanError, match=r"was changed after it was registered: model\.tar\.gz"):
+        agreed(context, version)
+    for name, content in (("model.tar.gz", without), ("evaluation.tar.gz", judged)):
+        append(context, "pipeline", ERASE, version=version, files={name: sha256(content)})
+    assert agreed(context, version)[0].artifact == without, "the approvals are about what was registered"
+    with pytest.raises(GroundplanError, match=r"what .* was judged on was changed"):
+        fetch(context, registry.record(version), context.reports / "fetched")
+    put(context, version, "evaluation.tar.gz", judged)
+    fetch(context, registry.record(version), context.reports / "again")
+    assert digest_of(files) == digest_of({**files, "background.json": b"{}"}), "an endpoint goes on"
+    assert digest_of(files) != digest_of({**files, "model.onnx": b""})
+
+
+def _judged(context: Context) -> Path:
+    features = pd.DataFrame({"a": [1.0, 2.0], "b": [0.0, 1.0]})
+    for name in ("training", "holdout"):
+        Labelled(features, features["a"]).save(context.reports, name)
+    return context.reports

@@ -108,14 +108,12 @@ def _add_update_endpoint() -> None:
             getattr(config, "shadow_production_variants", [])
         )
         if self._get_param("RetainAllVariantProperties"):
+            excluded = self._get_param("ExcludeRetainedVariantProperties") or []
+            weights = {"VariantPropertyType": "DesiredWeight"} not in excluded
+            kept = ("CurrentInstance", "DesiredInstance", *(("CurrentWeight", "DesiredWeight") if weights else ()))
             for variant in endpoint.production_variants:
-                variant.update(
-                    {
-                        k: v
-                        for k, v in before.get(variant["VariantName"], {}).items()
-                        if k.startswith(("Current", "Desired"))
-                    }
-                )
+                known = before.get(variant["VariantName"], {})
+                variant.update({name: value for name, value in known.items() if name.startswith(kept)})
         endpoint.endpoint_status = "Updating"
         _Revision.number += 1
         return ActionResult({"EndpointArn": endpoint.arn})

@@ -19,6 +19,7 @@ from pipelines.serving.models.engines import Answers, Constant, Engine, Onnx
 from pipelines.serving.models.rows import Columns, Rows
 from pipelines.serving.protocols.typed_json import Decode, decoder
 
+BACKGROUND = "background.json"
 BESIDE = {"probability": "probabilities", "score": "scores"}  # what is served in addition to classes, by `output`
 
 
@@ -141,8 +142,12 @@ def package(files: dict[str, bytes]) -> bytes:
 
 
 def digest_of(files: dict[str, bytes]) -> str:
-    """One SHA-256 for the files of a served model, whatever they were packed in."""
-    lines = (f"{name}\0{hashlib.sha256(content).hexdigest()}\n" for name, content in sorted(files.items()))
+    """One SHA-256 for the files of a served model, whatever they were packed in.
+
+    ``background.json`` doesn't count: people's rows may be erased from it (GDPR Art. 17), and predictions don't use it.
+    """
+    decisive = sorted((name, content) for name, content in files.items() if name != BACKGROUND)
+    lines = (f"{name}\0{hashlib.sha256(content).hexdigest()}\n" for name, content in decisive)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

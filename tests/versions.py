@@ -63,8 +63,13 @@ def stored(
         folder: Of the served model.
         judged: What it was judged on, packed.
     """
-    artifact = package(files_of(folder, version))
-    known = {"model": context.model, "interface": interface_of(description(folder))}
+    files = files_of(folder, version)
+    artifact = package(files)
+    known = {
+        "model": context.model,
+        "interface": interface_of(description(folder)),
+        "files": {name: sha256(content) for name, content in files.items()},
+    }
     made = record(version, artifact, **known, evaluation=sha256(judged) if judged else "", **changes)
     Registry(context).add(made, artifact, judged)
     return made

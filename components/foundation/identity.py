@@ -294,6 +294,7 @@ class Identity(Component):
                     ),
                     Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.FEATURES]],)),
                     Statement(("dynamodb:BatchGetItem",), (table,)),
+                    Statement(("kms:GetPublicKey",), signers),  # only what was approved is loaded
                     Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),  # encrypts the table
                     Statement(_NETWORK_INTERFACES, ("*",)),
                     Statement(
@@ -333,6 +334,7 @@ class Identity(Component):
                 *self._read(Zone.MODELS),
                 Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.MODELS]}/capture/*",)),
                 Statement(("kms:GenerateDataKey",), (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
+                Statement(("kms:GetPublicKey",), signers),
                 Statement(("dynamodb:BatchGetItem",), (table,)),
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             ],

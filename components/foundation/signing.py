@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,6 +24,12 @@ class SigningKeysArgs(Args):
 
     signers: dict[str, tuple[str, ...]]
     deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
+
+
+def signing_aliases(scope: Scope, signers: Iterable[str]) -> str:
+    """ARN of each signer's alias, as JSON: known before the keys are created."""
+    prefix = f"arn:aws:kms:{scope.region}:{scope.account_id}:alias"
+    return json.dumps({signer: f"{prefix}/{scope.name('signing', signer)}" for signer in signers})
 
 
 class SigningKeys(Component):

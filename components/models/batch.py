@@ -13,6 +13,7 @@ import pulumi_aws as aws
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.roles import make_role, service_trust
+from components.foundation.signing import signing_aliases
 from spec.transform_jobs import transform_job
 
 EMPTY_PACKAGE = base64.b64encode(gzip.compress(b"\0" * 1024, mtime=0)).decode()  # a tar without files
@@ -25,6 +26,7 @@ class BatchTransformArgs(Args):
     schedule, timezone: When jobs start, as EventBridge Scheduler writes it.
     bucket: Requests are below ``batch/<model>/in/``, answers below ``batch/<model>/out/``: one JSON object per
         line, in the endpoint's format.
+    signers: Whose signatures a version must have to be loaded; without them, any is.
     """
 
     model: str
@@ -38,6 +40,7 @@ class BatchTransformArgs(Args):
     security_group_id: pulumi.Input[str]
     schedule: str = "rate(1 hour)"
     timezone: str = ""
+    signers: tuple[str, ...] = ()
 
 
 class BatchTransform(Component):
@@ -64,14 +67,22 @@ class BatchTransform(Component):
             kms_key_id=args.key_arn,
             opts=self.child(ignore_changes=["contentBase64", "metadata", "tags"]),
         )
+        package = pulumi.Output.concat("s3://", args.model_bucket, "/", empty.key)
+        environment: dict[str, pulumi.Input[str]] = {
+            "GROUNDPLAN_MODEL": args.model,
+            "AWS_DEFAULT_REGION": scope.region,
+        }
+        if args.signers:
+            environment["GROUNDPLAN_SIGNING_KEYS"] = signing_aliases(scope, args.signers)
+            environment["GROUNDPLAN_PACKAGE"] = package
         model = aws.sagemaker.Model(
             name,
             name=scope.name(args.model, "batch"),
             execution_role_arn=args.role_arn,
             primary_container={
                 "image": args.image_uri,
-                "model_data_url": pulumi.Output.concat("s3://", args.model_bucket, "/", empty.key),
-                "environment": {"GROUNDPLAN_MODEL": args.model, "AWS_DEFAULT_REGION": scope.region},
+                "model_data_url": package,
+                "environment": environment,
             },
             vpc_config={"subnets": args.subnet_ids, "security_group_ids": [args.security_group_id]},
             tags=tags,

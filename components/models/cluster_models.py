@@ -23,6 +23,7 @@ from components.cluster.workloads import (
 )
 from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
+from components.foundation.signing import signing_aliases
 from components.models.endpoint import endpoint_name
 
 NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
@@ -51,6 +52,7 @@ class ClusterModelsArgs(Args):
     models: By name.
     image_uri: The platform's image; it reads the model from where the pipeline publishes it.
     model_bucket: Bucket with ``<model>/current/model.tar.gz`` and, for Triton, the repository ``<model>/triton/``.
+    signers: Whose signatures a version must have to be loaded; without them, any is. Triton itself checks nothing.
     triton_image: Repository of Triton's image; the tag is added.
     """
 
@@ -58,6 +60,7 @@ class ClusterModelsArgs(Args):
     models: dict[str, ClusterModel]
     image_uri: pulumi.Input[str]
     model_bucket: str
+    signers: tuple[str, ...] = ()
     triton_image: str = "nvcr.io/nvidia/tritonserver"
 
 
@@ -126,6 +129,11 @@ class ClusterModels(Component):
             ["python", "-m", "pipelines.serving"],
             resources("1", "1Gi", "2", "2Gi"),
             env=environment(
+                **(
+                    {"GROUNDPLAN_SIGNING_KEYS": signing_aliases(self.scope, self._args.signers)}
+                    if self._args.signers
+                    else {}
+                ),
                 # Polled: a version is served as soon as the pipeline has compared and published it.
                 GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
                 SAGEMAKER_BIND_TO_PORT=str(PORT),

@@ -21,6 +21,7 @@ from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import ON_CLUSTER, VPC_CIDR, Given
 from infra.build.models import Models
+from spec.versions import REGISTRAR
 from spec.zones import DataClass, Zone
 
 CLUSTER_JOB = "cluster-job"
@@ -187,7 +188,11 @@ def _served(given: Given, cluster: Cluster, image: Image, after: pulumi.Resource
         "cluster-models",
         given.scope,
         ClusterModelsArgs(
-            cluster=cluster, models=models, image_uri=image.uri, model_bucket=given.scope.bucket_name(Zone.MODELS)
+            cluster=cluster,
+            models=models,
+            image_uri=image.uri,
+            model_bucket=given.scope.bucket_name(Zone.MODELS),
+            signers=(REGISTRAR, *given.plan.approvals),
         ),
         pulumi.ResourceOptions(depends_on=[operators]),
     )

@@ -15,6 +15,7 @@ from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import ON_SAGEMAKER, Given
 from infra.build.image import DOCKERFILE, image_files, image_revisions, image_tag
+from spec.versions import REGISTRAR
 from spec.zones import DATA_CLASS, DataClass, Zone
 
 
@@ -94,6 +95,7 @@ def build_models(given: Given, base: Foundation, data: Data) -> Models:
                     security_group_id=base.network.security_group_id,
                     schedule=serving.schedule,
                     timezone=serving.timezone,
+                    signers=(REGISTRAR, *given.plan.approvals),
                 ),
             )
         elif serving.topology == "edge":

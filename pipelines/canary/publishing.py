@@ -9,7 +9,9 @@ from typing import Any
 
 from pipelines.audit_chain import now
 from pipelines.context import Context
-from pipelines.registry.versions import Registry
+from pipelines.registry.approved import APPROVED, evidence
+from pipelines.registry.decisions import envelope_of
+from pipelines.registry.versions import RECORD, REGISTRATION, Registry
 from pipelines.serving.models.bundle import files_of, package, unpack
 from pipelines.steps.endpoint import EndpointClient
 from pipelines.targets import triton
@@ -29,7 +31,8 @@ def publish(
     Args:
         told: About its origin, for devices.
     """
-    for name, content in {**files, "model.tar.gz": package(files)}.items():
+    # What is served is replaced last, with everything beside it that a server checks it with.
+    for name, content in {**files, APPROVED: _evidence(context, version), "model.tar.gz": package(files)}.items():
         context.put("models", f"{context.model}/current/{name}", content)
     if endpoint.settings.topology == "cluster-gpu":
         described, number = json.loads(files["model.json"]), _next_number(context)
@@ -37,6 +40,14 @@ def publish(
             context.put("models", f"{context.model}/triton/{name}", content)
     if endpoint.settings.topology == "edge":
         _for_devices(context, Served(files, version, told, now()), endpoint.settings.signing_key)
+
+
+def _evidence(context: Context, version: str) -> bytes:
+    registry = Registry(context)
+    record, registration = registry.get_file(version, RECORD), registry.get_file(version, REGISTRATION)
+    assert record is not None and registration is not None
+    decisions = {role: envelope_of(context, version, role) for role in context.outputs.approvals}
+    return evidence(record, registration, decisions)
 
 
 def serve_again(context: Context, endpoint: EndpointClient, version: str) -> None:

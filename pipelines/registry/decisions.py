@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pipelines.audit_chain import append, entries, refusals
-from pipelines.registry.signing import NotSignedError, sha256
+from pipelines.registry.signing import DECIDED, NotSignedError, sha256
 from pipelines.registry.versions import Registry, Stored
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import LOCAL
@@ -24,7 +24,6 @@ from spec.versions import Decision
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-DECIDED = "urn:groundplan:decision:v1"
 APPROVE, REJECT = "approve", "reject"
 REVIEW_SESSION = "review"  # name of a CI job's session, in which nobody in particular decides
 
@@ -225,6 +224,11 @@ def check_identity(who: str) -> None:
     if not who.isascii() or not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
         said = f"{who!r} is not an e-mail address" if who else "who decides is not said"
         raise UsageError(said, where="--identity", fix="your e-mail address")
+
+
+def envelope_of(context: Context, version: str, role: str) -> bytes:
+    """A role's signed decision about a version."""
+    return context.get("models", _key(context.model, version, role))
 
 
 def _key(model: str, version: str, role: str) -> str:

@@ -19,6 +19,8 @@ from spec.versions import REGISTRAR
 
 PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
+REGISTERED = "https://in-toto.io/attestation/release/v0.1"  # of the published types the one for "this is version X"
+DECIDED = "urn:groundplan:decision:v1"
 
 
 class NotSignedError(Exception):

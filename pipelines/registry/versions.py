@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pipelines.audit_chain import ERASE, entries
-from pipelines.registry.signing import NotSignedError, Signatures, sha256
+from pipelines.registry.signing import REGISTERED, NotSignedError, Signatures, sha256
 from spec.errors import GroundplanError, UsageError
 from spec.versions import REGISTRAR, Change, Interface, VersionRecord, numbers
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 RECORD, ARTIFACT, EVALUATION = "record.json", "model.tar.gz", "evaluation.tar.gz"
 REGISTRATION, ORIGIN, CARD = "registration.dsse.json", "origin.json", "card.html"
-REGISTERED = "https://in-toto.io/attestation/release/v0.1"  # of the published types the one for "this is version X"
 
 
 class TakenError(Exception):

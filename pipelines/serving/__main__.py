@@ -5,6 +5,8 @@ It reads these variables:
 - SageMaker's: ``SAGEMAKER_BIND_TO_PORT`` (8080), ``SM_MODEL_DIR`` (/opt/ml/model)
 - ``GROUNDPLAN_MODEL_SHA256``: digest of the folder's files as they were approved; others are not loaded
 - ``GROUNDPLAN_PUBLISHED``: a package in S3 that is served instead of the folder, and replaced whenever it changes
+- ``GROUNDPLAN_SIGNING_KEYS``: keys by signer, a JSON object; only what they have registered and approved is loaded
+- ``GROUNDPLAN_PACKAGE``: where the folder's package is published, and what was signed about it
 - ``GROUNDPLAN_UNAVAILABLE``: why there is no model
 - ``GROUNDPLAN_WORKERS`` (one for each CPU): processes that answer, on the same port
 - ``GROUNDPLAN_GRPC_PORT``: the Open Inference Protocol over gRPC, in addition

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipelines.registry.approved import keys_from_environment
 from pipelines.serving.app import ModelServer
 from pipelines.serving.models.bundle import Model, load
 from pipelines.serving.models.rows import Rows
@@ -21,7 +22,7 @@ from pipelines.serving.operating.capture import FLUSH_S, Capture
 from pipelines.serving.operating.logs import configure
 from pipelines.serving.operating.metrics import Metrics
 from pipelines.serving.operating.tracing import Tracing
-from pipelines.serving.published import EVERY_S, Published
+from pipelines.serving.published import EVERY_S, Published, check_folder
 
 SHARE_S = 1.0
 HOST = "0.0.0.0"  # noqa: S104 (a container's port is its own)
@@ -55,12 +56,16 @@ class Worker(ModelServer):
                 loop.call_soon_threadsafe(self.use, model, prepared(model))
                 _get_ready_to_explain(model)
 
-            watched = Published(published, boto3.client("s3"))
+            watched = Published(published, boto3.client("s3"), keys_from_environment())
             every_s = float(os.environ.get("GROUNDPLAN_PUBLISHED_SECONDS", EVERY_S))
             self._watch = await loop.run_in_executor(None, watched.watch, replaced, every_s)
             await asyncio.sleep(0)  # what has been published already is used now
         else:
             folder = Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model"))
+            if (signatures := keys_from_environment()) and (folder / "model.json").is_file():
+                import boto3
+
+                check_folder(folder, boto3.client("s3"), os.environ["GROUNDPLAN_PACKAGE"], signatures)
             model = load(folder, os.environ.get("GROUNDPLAN_MODEL_SHA256", ""))
             self.use(model, prepared(model))
         if port := os.environ.get("GROUNDPLAN_GRPC_PORT"):

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from pipelines.context import Context
+from pipelines.registry.approved import NotApprovedError
 from pipelines.registry.decisions import Person, decide
+from pipelines.registry.signing import Signatures
 from pipelines.serving.app import ModelServer
-from pipelines.serving.models.bundle import load
+from pipelines.serving.models.bundle import load, package
 from pipelines.serving.operating.capture import Capture
 from pipelines.serving.published import Published
 from pipelines.steps.deploy import deploy
@@ -221,6 +223,38 @@ def test_a_server_on_the_cluster_serves_what_is_published_as_soon_as_it_is(publi
     end.set()
     nothing = Published(f"s3://{context.outputs.buckets['models']}/nobody/current/model.tar.gz", context.s3)
     assert nothing.changed() == (False, None)
+
+
+def test_a_server_on_the_cluster_serves_nothing_but_what_was_approved(publish: Any, tmp_path: Path) -> None:
+    context = publish("cluster")
+    place = f"{context.model}/current"
+    address = f"s3://{context.outputs.buckets['models']}/{place}/model.tar.gz"
+    signatures = Signatures(dict(context.outputs.signing_keys))
+    published = Published(address, context.s3, signatures)
+    assert published.changed()[1] is not None
+    good = {name: context.get("models", f"{place}/{name}") for name in ("model.onnx", "model.json", "background.json")}
+    told = context.get("models", f"{place}/approved.json")
+    other = json.loads(told)
+    other["decisions"]["operations"] = other["decisions"]["data-science"]
+    rejected = json.loads(told)
+    del rejected["decisions"]["operations"]
+    for files, beside, says in (
+        ({**good, "model.onnx": b"other"}, told, r"model\.onnx is not what was approved"),
+        ({**good, "more.py": b""}, told, r"more\.py is not what was approved"),
+        (good, b"", "its approvals are not beside it"),
+        (good, json.dumps(rejected).encode(), "its approvals are not beside it"),
+        (good, json.dumps(other).encode(), "it was not signed with the key of operations"),
+    ):
+        context.put("models", f"{place}/approved.json", beside)
+        context.put("models", f"{place}/model.tar.gz", package(files))
+        with pytest.raises(NotApprovedError, match=says):
+            Published(address, context.s3, signatures).changed()
+    context.put("models", f"{place}/approved.json", told)
+    context.put("models", f"{place}/model.tar.gz", package({**good, "background.json": b'{"columns": [], "data": []}'}))
+    assert published.changed()[1] is not None, "people's rows may be erased"
+    publish("cluster", "v2.0.0", noise=0.0001)
+    found = published.changed()[1]
+    assert found is not None and found.version == "v2.0.0"
 
 
 def test_an_update_that_an_alarm_has_taken_back_is_no_promotion(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,8 +226,9 @@ def test_the_stored_model_is_neither_pickle_nor_trusted_blindly(
         "model.onnx",
         "model.json",
         "background.json",
+        "approved.json",
         "model.tar.gz",
-    }, "the last holds the others"
+    }, "the last holds the others, but for what was signed about them"
 
 
 @pytest.mark.parametrize(

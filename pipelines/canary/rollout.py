@@ -203,13 +203,13 @@ class Rollout:
         self._until = self._until or time.monotonic() + wanted.wait_minutes * 60
         while True:
             self.users = [*earlier, watched.counted()]
+            self._note()  # and find out whether a person has taken it back
             reached = sum(split.ours.requests for split in self.users)
             says = f"{reached} of {need} requests of users have reached it"
             found = self._judgement(Finding(USERS, Outcome.GOOD if reached >= need else Outcome.OPEN, says))
             if found.outcome is Outcome.WORSE or reached >= need or time.monotonic() > self._until:
                 break
             time.sleep(1 if self.endpoint.local else LOOK_S)
-        self._note()
         if found.outcome is Outcome.GOOD:
             more = agreement(self.context, self.endpoint, self.version, self.columns, self._apart, self.task)
             found = Judgement((*found.findings, more)) if more else found
@@ -229,6 +229,7 @@ class Rollout:
             for number in range(sent, sent + SHADOWED_AT_ONCE):
                 self.endpoint.ask(self.rows[number % len(self.rows)])
             sent += SHADOWED_AT_ONCE
+            self.turn.keep()  # and find out whether a person has taken it back
             while (counted := watched.counted()).ours.requests < sent and time.monotonic() < until:
                 time.sleep(1 if self.endpoint.local else LOOK_S)
             errors = events("errors", "failed", [counted], ERROR_LIMIT)

@@ -94,29 +94,25 @@ def entries(context: Context) -> list[dict[str, Any]]:
     return found
 
 
+def serves(entry: dict[str, Any]) -> str:
+    """The version that is served since an entry; empty where it says nothing about that."""
+    name = {"promote": "version", "rollback": "to"}.get(entry["action"], "")
+    return str(entry["details"].get(name) or "")
+
+
 def served_in(log: list[dict[str, Any]]) -> list[str]:
     """The versions that were served, in their order; a version that came back is there twice."""
-    found = []
-    for entry in log:
-        details = entry["details"]
-        if entry["action"] == "promote" and details.get("version"):
-            found.append(str(details["version"]))
-        elif entry["action"] == "rollback" and details.get("to"):
-            found.append(str(details["to"]))
-    return found
+    return [version for entry in log if (version := serves(entry))]
 
 
 def stack_of(log: list[dict[str, Any]]) -> list[str]:
     """The versions that were served and not taken back, in their order; the last one is served."""
     found: list[str] = []
     for entry in log:
-        details = entry["details"]
-        version = details.get("version") if entry["action"] == "promote" else details.get("to")
-        if entry["action"] not in ("promote", "rollback") or not version:
-            continue
+        version = serves(entry)
         if entry["action"] == "rollback" and version in found:
             del found[found.index(version) + 1 :]
-        else:
+        elif version:
             found = [one for one in found if one != version] + [version]
     return found
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from groundplan.engine.program import project_name
 from groundplan.local.experiments import inside, running
 from groundplan.local.home import Home
 from pipelines.context import Context, load_definition
 from spec.errors import UsageError
 from spec.names import bucket_name
-from spec.objectives import load_config, parse
+from spec.objectives import load_config, parse, stack_names
 from spec.outputs import LOCAL, read
 from spec.versions import check_version
 from spec.zones import Zone
@@ -91,9 +92,7 @@ def _address(root: Path, where: str, option: str) -> tuple[str, str | None]:
     """Of a stack's outputs, and its region as far as it is known before they are read."""
     if where.startswith("s3://") or Path(where).is_file():
         return where, None
-    stacks = sorted(
-        file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in (root / "stacks").glob("Pulumi.*.yaml")
-    )
+    stacks = stack_names(root)
     if where not in stacks:
         raise UsageError(
             f"there is no environment {where!r}",
@@ -101,12 +100,5 @@ def _address(root: Path, where: str, option: str) -> tuple[str, str | None]:
             fix=f"one of {', '.join(stacks)}; a stack's outputs (a file or s3:// address); or the folder of a checkout",
         )
     config = parse(load_config(root, where), where=f"stacks/Pulumi.{where}.yaml")
-    bucket = bucket_name(project_of(root), where, Zone.CURATED, config.account_id)
+    bucket = bucket_name(project_name(root), where, Zone.CURATED, config.account_id)
     return f"s3://{bucket}/platform/outputs.json", config.region
-
-
-def project_of(root: Path) -> str:
-    """The Pulumi project's name."""
-    import yaml
-
-    return str(yaml.safe_load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.audit_chain import append, entries, refusals, served_in, stack_of
+from pipelines.audit_chain import append, entries, refusals, served_in, serves, stack_of
 from pipelines.canary.publishing import serve_again
 from pipelines.canary.turn import going_on, take_back
 from pipelines.context import Context
@@ -83,13 +83,6 @@ def _earlier(context: Context, log: list[dict[str, Any]], to: str) -> str:
 
 
 def _config_of(log: list[dict[str, Any]], version: str) -> str:
-    return next(
-        (
-            str(entry["details"]["endpoint_config"])
-            for entry in reversed(log)
-            if version in (entry["details"].get("to"), entry["details"].get("version"))
-            and entry["details"].get("endpoint_config")
-            and not (entry["action"] == "rollback" and entry["details"].get("to") != version)
-        ),
-        "",
-    )
+    """The endpoint's configuration with which a version was served last; empty if it never was."""
+    configs = (entry["details"].get("endpoint_config") for entry in reversed(log) if serves(entry) == version)
+    return next((str(config) for config in configs if config), "")

@@ -88,7 +88,7 @@ class Turn:
             TakenBackError: The turn is somebody else's by now.
         """
         self.state |= state
-        if not self._write({"IfMatch": self._tag}):
+        if not self._write():
             found = _read(self.context)
             who = found[0].get("ended_by", "another run") if found else "nobody"
             raise TakenBackError(f"{self.version} was taken back by {who}", where=self.context.model)
@@ -103,14 +103,18 @@ class Turn:
         """Show that the canary goes on, until it is stopped."""
         while not stopped.wait(BEAT_S):
             with suppress(Exception):  # a beat that fails is followed by another one; `keep` reports what is lost
-                self._write({"IfMatch": self._tag})
+                self._write()
 
-    def _write(self, condition: dict[str, str]) -> bool:
+    def _write(self, taking: dict[str, str] | None = None) -> bool:
+        """Whether the document was written.
+
+        Args:
+            taking: Condition under which the turn is taken; one that is held is the holder's own last write.
+        """
         from botocore.exceptions import ClientError
 
         with self._lock:
-            if "IfMatch" in condition and self._tag:
-                condition = {"IfMatch": self._tag}
+            condition = taking or {"IfMatch": self._tag}
             for _ in range(_ATTEMPTS):
                 document = {
                     "version": self.version,

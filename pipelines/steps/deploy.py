@@ -51,8 +51,8 @@ def deploy(context: Context) -> dict[str, Any]:
         evaluation.fetch(context, stored.record, path)
         _put_candidate(path / "candidate", stored)
         with _turn(context, endpoint, version) as mine:
+            check_topology(endpoint.settings.topology, path / "candidate", context.model)
             if endpoint.settings.topology == "realtime":
-                check_topology(endpoint.settings.topology, path / "candidate", context.model)
                 outcome = _step_by_step(context, endpoint, mine, path, stored, approvals)
             else:
                 outcome = _publish(context, endpoint, mine, path, stored, approvals)
@@ -92,7 +92,7 @@ def _step_by_step(
     assert baseline is not None
     serving_now = endpoint.champion()
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
-        return _promoted(context, endpoint, mine, files, {**told, "endpoint_config": endpoint.config()})
+        return _promoted(context, endpoint, mine, record, files, {**told, "endpoint_config": endpoint.config()})
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     theirs = _rows_of_champion(context, holdout, path / "champion") if serving_now else None
     objectives, rival = context.objectives(record.task), "champion" if serving_now else "baseline"
@@ -162,14 +162,22 @@ def _step_by_step(
     outcome |= {"reason": insists} if insists else {}
     outcome["endpoint_config"] = rollout.promote(outcome)
     endpoint.predict(rows, CHAMPION)  # so that monitoring begins with more than a few rows
-    return _promoted(context, endpoint, mine, files, outcome)
+    return _promoted(context, endpoint, mine, record, files, outcome)
 
 
 def _promoted(
-    context: Context, endpoint: EndpointClient, mine: Turn, files: dict[str, bytes], outcome: dict[str, Any]
+    context: Context,
+    endpoint: EndpointClient,
+    mine: Turn,
+    record: VersionRecord,
+    files: dict[str, bytes],
+    outcome: dict[str, Any],
 ) -> dict[str, Any]:
-    mine.keep()  # a person may have taken it back meanwhile
-    publish(context, endpoint, outcome["version"], files, {})
+    """Publish the version's files and put its promotion on record, unless a person has taken it back meanwhile."""
+    mine.keep()
+    told = {"run_id": record.lineage["run_id"], "pipeline_run": context.run}
+    publish(context, endpoint, record.version, files, told)
+    mine.keep()
     append(context, "pipeline", "promote", **outcome)
     mine.settled = True
     return {**outcome, "outcome": "promoted"}
@@ -280,7 +288,6 @@ def _publish(
     holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
     before = path / "before"
     fetched = _fetch_current(context, before)
-    check_topology(endpoint.settings.topology, path / "candidate", context.model)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
     objectives, rival = context.objectives(record.task), "champion" if fetched else "baseline"
@@ -317,13 +324,8 @@ def _publish(
             label=f"publish-{version}",
         )
         endpoint.predict(holdout.records(), CHAMPION)
-    mine.keep()  # a person may have taken it back meanwhile
-    publish(context, endpoint, version, files, {"run_id": record.lineage["run_id"], "pipeline_run": context.run})
     outcome |= {"reason": insists} if insists else {}
-    mine.keep()
-    append(context, "pipeline", "promote", **outcome)
-    mine.settled = True
-    return {**outcome, "outcome": "promoted"}
+    return _promoted(context, endpoint, mine, record, files, outcome)
 
 
 def _fetch_current(context: Context, folder: Path) -> bool:

@@ -15,7 +15,7 @@ from spec.objectives.model import (
     StackConfig,
     Target,
 )
-from spec.objectives.reading import load, load_config, parse
+from spec.objectives.reading import load, load_config, parse, stack_names
 from spec.objectives.schema import stack_schema
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "load",
     "load_config",
     "parse",
+    "stack_names",
     "stack_schema",
 ]

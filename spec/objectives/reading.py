@@ -16,6 +16,12 @@ from spec.objectives.planned import PLANNED, planned_in
 from spec.regions import REGIONS, regions_of
 
 
+def stack_names(root: Path) -> list[str]:
+    """Names of the stacks that have a file."""
+    files = (root / "stacks").glob("Pulumi.*.yaml")
+    return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files)
+
+
 def stack_file(root: Path, stack: str) -> Path:
     """Path of a stack's file.
 
@@ -24,10 +30,9 @@ def stack_file(root: Path, stack: str) -> Path:
     """
     path = root / "stacks" / f"Pulumi.{stack}.yaml"
     if not path.is_file():
-        known = sorted(p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in path.parent.glob("Pulumi.*.yaml"))
         raise UsageError(
             f"unknown stack {stack!r}: {path.relative_to(root)} does not exist",
-            fix=f"use one of: {', '.join(known) or '(none found)'}; or write that file",
+            fix=f"use one of: {', '.join(stack_names(root)) or '(none found)'}; or write that file",
         )
     return path
 

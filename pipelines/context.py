@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipelines.training.model_name import model_name, named_in
 from pipelines.training.projects import Project, project_of
@@ -23,6 +23,7 @@ from spec.model_folders import Card, is_model, load_contracts, options_of, read_
 from spec.names import short_name
 from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read
+from spec.steps import STEPS
 
 SAGEMAKER_NAME_LIMIT = 63
 GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no separate process
@@ -164,7 +165,13 @@ def sandbox_objectives(task: str) -> ModelObjectives:
     metric = "rmse" if task == "regression" else "accuracy"  # as scikit-learn ranks them: by r2, and by accuracy
     return ModelObjectives.model_validate(
         {
-            "value": {"kpi": metric, "unit": "points", "usd_per_unit": 0, "predictions_per_month": 1},
+            "value": {
+                "kpi": metric,
+                "unit": "points",
+                "usd_per_unit": 0,
+                "predictions_per_month": 1,
+                "least_lift": -1e308,
+            },
             "latency_ms": 1000,
             "requests_per_second": {"average": 1, "peak": 1},
             "retraining": {"every_hours": 24, "within_minutes": 60},
@@ -183,6 +190,7 @@ class Wishes:
         take_over: Continue with a model that another script has produced until now.
         let_shrink: An online store may lose more than half of its rows.
         record_only: A run without a model that can be served is not a failure.
+        reuse: What was trained on the same rows by the same code is used again.
         script_arguments: What the script finds in ``sys.argv``.
     """
 
@@ -191,6 +199,7 @@ class Wishes:
     take_over: bool = False
     let_shrink: bool = False
     record_only: bool = False
+    reuse: bool = False
     script_arguments: tuple[str, ...] = ()
 
     def arguments(self) -> tuple[str, ...]:
@@ -200,6 +209,7 @@ class Wishes:
             ("--take-over", self.take_over),
             ("--let-shrink", self.let_shrink),
             ("--record-only", self.record_only),
+            ("--reuse", self.reuse),
         )
         script = ("--script-arguments", json.dumps(self.script_arguments)) if self.script_arguments else ()
         return (
@@ -247,7 +257,11 @@ class Context:
 
     def write_result(self, step: str, document: dict[str, Any]) -> None:
         """Store a step's result where the next steps find it (curated zone, ``runs/``)."""
-        self.put("curated", self._result_key(step), json.dumps(document, indent=1).encode(), "application/json")
+        text = json.dumps(document, indent=1)
+        self.put("curated", self._result_key(step), text.encode(), "application/json")
+        if folder := os.environ.get("GROUNDPLAN_RESULTS"):  # where a SageMaker Pipeline reads it
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{step}.json").write_text(text, encoding="utf-8")
 
     def result(self, step: str) -> dict[str, Any]:
         """The result of an earlier step of this run.
@@ -292,11 +306,34 @@ class Context:
         """Read an object of a zone."""
         return self.get_address(f"s3://{self.outputs.buckets[zone]}/{key}")
 
+    def read(self, zone: str, key: str) -> bytes | None:
+        """Read an object of a zone; None where there is none."""
+        try:
+            return self.get(zone, key)
+        except self.s3.exceptions.NoSuchKey:
+            return None
+
     def get_address(self, address: str) -> bytes:
         """Read an ``s3://`` address."""
         bucket, _, key = address.removeprefix("s3://").partition("/")
         body: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return body
+
+
+def check_conditions(context: Context, step: str) -> None:
+    """Check what must hold before a step may start, wherever it runs.
+
+    Raises:
+        GroundplanError: A condition does not hold.
+    """
+    for condition in next((item.conditions for item in STEPS if item.name == step), ()):
+        judged = context.result(condition.step)
+        if not judged["passed"][condition.name]:
+            raise GroundplanError(
+                judged["because"],
+                where=f"groundplan:objectives.models.{context.model}",
+                fix="improve the model, or change the objective together with product",
+            )
 
 
 def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
@@ -328,6 +365,9 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         "--record-only", action="store_true", help="a run without a model that can be served is not a failure"
     )
     parser.add_argument(
+        "--reuse", action="store_true", help="use what was trained on the same rows by the same code again"
+    )
+    parser.add_argument(
         "--script-arguments", default="[]", type=json.loads, help="JSON list of the script's own arguments"
     )
     arguments = parser.parse_args()
@@ -337,6 +377,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         arguments.take_over,
         arguments.let_shrink,
         arguments.record_only,
+        arguments.reuse,
         tuple(arguments.script_arguments),
     )
     try:
@@ -346,14 +387,32 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
             )
         definition = load_definition(Path(arguments.model_folder), arguments.name, arguments.options)
         context = Context(read(arguments.outputs), definition, arguments.run, Path(arguments.reports), wishes)
-        result = {"waiting": text} if (text := context.waiting()) and step != "ingest" else body(context)
+        if (text := context.waiting()) and step != "ingest":
+            # A pipeline that reads this verdict must not take the wait for a bad model.
+            judged = [condition.name for item in STEPS for condition in item.conditions if condition.step == step]
+            result: dict[str, Any] = {"waiting": text} | ({"passed": dict.fromkeys(judged, True)} if judged else {})
+        else:
+            check_conditions(context, step)
+            result = body(context)
         context.write_result(step, result)
         if result.get("waiting"):
             print(f"waiting: {result['waiting']}")
     except GroundplanError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        _fail(str(error), error.exit_code)
     except Exception as error:  # the log has the traceback; the last line says it in one sentence
         traceback.print_exc()
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+# SageMaker shows what a container leaves here as the reason why its training or processing job has failed:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html
+_REASONS = (Path("/opt/ml/output/failure"), Path("/opt/ml/output/message"))
+_REASON_BYTES = 1024
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    for path in _REASONS:
+        if path.parent.is_dir():
+            path.write_bytes(message.encode()[:_REASON_BYTES])
+    raise SystemExit(code) from None

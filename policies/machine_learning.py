@@ -4,7 +4,7 @@ models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pulumi_policy.proxy import UnknownValueError
@@ -217,12 +217,21 @@ def training_isolated(props: Props) -> Iterator[str]:
 
     definition = props.get("pipelineDefinition")
     steps = (json.loads(definition) if isinstance(definition, str) else definition or {}).get("Steps", [])
-    for step in listed(steps):
+    for step in _steps_within(listed(steps)):
         arguments = step.get("Arguments") or {}
         if step.get("Type") in ("Processing", "Training") and not (
             at(arguments, "NetworkConfig.VpcConfig") or arguments.get("VpcConfig")
         ):
             yield f"The step {step.get('Name')} runs outside the VPC"
+
+
+def _steps_within(steps: Iterable[Any]) -> Iterator[Any]:
+    """Steps, and those that start only where a condition holds, or does not."""
+    for step in steps:
+        yield step
+        arguments = step.get("Arguments") or {}
+        for branch in ("IfSteps", "ElseSteps"):
+            yield from _steps_within(listed(arguments.get(branch) or []))
 
 
 @ML.each(

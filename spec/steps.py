@@ -20,6 +20,16 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What must hold before a step may start: ``passed.NAME`` in the result of the step that judges it, which says
+    under ``because`` why it does not.
+    """
+
+    step: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One step.
 
@@ -28,6 +38,11 @@ class Step:
         needs: Steps that must be done before.
         title: What it does, for users.
         imports: Packages that it needs and that take seconds to import; they may be imported before it starts.
+        conditions: What must hold before it may start.
+        retries: How often it is started again when its machine failed; what a step refuses by itself is not repeated.
+        interruptible: Whether it runs on spare capacity (spot), which may be taken away: it continues from its
+            checkpoints.
+        scheduled: Arguments that it is given in runs that a schedule or an alarm starts.
     """
 
     name: str
@@ -35,6 +50,10 @@ class Step:
     needs: tuple[str, ...]
     title: str
     imports: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    retries: int = 0
+    interruptible: bool = False
+    scheduled: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -42,14 +61,16 @@ class Step:
         return f"pipelines.steps.{self.name}"
 
 
+RETRIES = 2
 STEPS = (
-    Step("ingest", Phase.DATA, (), "events from Kafka into the raw zone"),
+    Step("ingest", Phase.DATA, (), "events from Kafka into the raw zone", retries=RETRIES),
     Step(
         "quality",
         Phase.DATA,
         ("ingest",),
         "quality gate, then a dataset version in the curated zone",
         imports=("great_expectations",),
+        retries=RETRIES,
     ),
     Step(
         "features",
@@ -57,15 +78,39 @@ STEPS = (
         ("quality",),
         "feature view registered, online store filled",
         imports=("feast", "ibis", "duckdb"),
+        retries=RETRIES,
     ),
-    Step("experiment", Phase.MODEL, ("quality", "features"), "the MLflow script, run as a job", imports=("skl2onnx",)),
-    Step("evaluate", Phase.MODEL, ("experiment",), "quality and business KPI on rows the model has not seen"),
-    Step("register", Phase.MODEL, ("evaluate",), "a version in the model registry"),
+    Step(
+        "experiment",
+        Phase.MODEL,
+        ("quality", "features"),
+        "the MLflow script, run as a job",
+        imports=("skl2onnx",),
+        retries=RETRIES,
+        interruptible=True,
+        scheduled=("--reuse",),
+    ),
+    Step(
+        "evaluate",
+        Phase.MODEL,
+        ("experiment",),
+        "quality and business KPI on rows the model has not seen",
+        retries=RETRIES,
+    ),
+    Step(
+        "register",
+        Phase.MODEL,
+        ("evaluate",),
+        "a version in the model registry",
+        conditions=(Condition("evaluate", "quality"), Condition("evaluate", "kpi")),
+        retries=RETRIES,
+    ),
     Step("signoff", Phase.RELEASE, ("register",), "two people agree"),
     Step("deploy", Phase.RELEASE, ("signoff", "features"), "canary, comparison, promotion or rollback"),
     Step("monitor", Phase.RELEASE, ("deploy",), "drift and quality of what was served", imports=("evidently",)),
 )
-RESUME = "pipelines.steps.resume"  # the module that continues a run once people have approved
+# Continues a run once people have approved; on AWS a schedule starts it, and it also looks at what serves.
+RELEASE = Step("resume", Phase.RELEASE, (), "deploys what two people have approved, and monitors what serves")
 
 
 def before_people_agree() -> tuple[Step, ...]:

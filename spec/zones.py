@@ -33,3 +33,5 @@ DATA_CLASS = {
     Zone.MODELS: DataClass.MODELS,
     Zone.AUDIT: DataClass.AUDIT,
 }
+
+CHECKPOINTS = "checkpoints/"  # prefix of the models zone: states of trainings that are not finished

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import pulumi
@@ -11,7 +11,9 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args, Between, OneOf
 from components.foundation.base import Component, Scope, Statement, policy
-from spec.zones import DATA_CLASS, DataClass, Zone
+from spec.zones import CHECKPOINTS, DATA_CLASS, DataClass, Zone
+
+CHECKPOINT_DAYS = 7  # an interrupted training is continued long before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class BucketArgs(Args):
     expire_days: Days after which an object is deleted; 0 for never.
     cold_days: Days until objects move to Standard-IA, then to Glacier Instant Retrieval; empty for neither.
     prefixes: What expires and moves; by default everything.
+    brief_days: Days until what lies below a prefix is deleted, by prefix.
     statements: Further statements of the bucket's policy, built from its ARN.
     """
 
@@ -36,6 +39,7 @@ class BucketArgs(Args):
     expire_days: Annotated[int, Between(0, unit="days")] = 0
     cold_days: Annotated[tuple[int, ...], Between(30, unit="days", of="S3 Standard-IA")] = ()
     prefixes: tuple[str, ...] = ("",)
+    brief_days: dict[str, int] = field(default_factory=dict)
     statements: Callable[[str], tuple[Statement, ...]] = lambda arn: ()
 
 
@@ -143,6 +147,9 @@ class SecureBucket(Component):
                 rules.append(
                     {"id": f"retention-{prefix}".strip("-/"), **which, "expiration": {"days": args.expire_days}}
                 )
+        for prefix, days in args.brief_days.items():
+            which = {"status": "Enabled", "filter": {"prefix": prefix}}
+            rules.append({"id": f"brief-{prefix}".strip("-/"), **which, "expiration": {"days": days}})
         return rules
 
 
@@ -218,7 +225,8 @@ class Lake(Component):
                 cold_days=args.cold_days,
                 prefixes=args.dataset_prefixes,
             )
-        return BucketArgs(key_arn=key_arn, data_class=data_class)
+        brief = {CHECKPOINTS: CHECKPOINT_DAYS} if zone is Zone.MODELS else {}
+        return BucketArgs(key_arn=key_arn, data_class=data_class, brief_days=brief)
 
     def _trail(self, arn: str) -> tuple[Statement, ...]:
         """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html."""

@@ -58,7 +58,16 @@ class Boundary(Component):
             Statement(("dynamodb:*",), own("dynamodb", f"table/{prefix}-*")),
             Statement(
                 ("sagemaker:*",),
-                own("sagemaker", *named, "processing-job/*", "app/*", "space/*", "user-profile/*", "domain/*"),
+                own(
+                    "sagemaker",
+                    *named,
+                    "processing-job/*",
+                    "training-job/*",
+                    "app/*",
+                    "space/*",
+                    "user-profile/*",
+                    "domain/*",
+                ),
             ),
             Statement(
                 ("kafka-cluster:*",),

@@ -272,11 +272,20 @@ class Identity(Component):
                     "sagemaker:CreateProcessingJob",
                     "sagemaker:DescribeProcessingJob",
                     "sagemaker:StopProcessingJob",
+                    "sagemaker:CreateTrainingJob",
+                    "sagemaker:DescribeTrainingJob",
+                    "sagemaker:StopTrainingJob",
                     "sagemaker:AddTags",
                 ),
-                (f"arn:aws:sagemaker:{region}:{account}:processing-job/*",),
+                tuple(f"arn:aws:sagemaker:{region}:{account}:{kind}/*" for kind in ("processing-job", "training-job")),
             ),
-            Statement(_WRITE_LOGS, (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/ProcessingJobs*",)),
+            Statement(
+                _WRITE_LOGS,
+                tuple(
+                    f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/{kind}*"
+                    for kind in ("ProcessingJobs", "TrainingJobs")
+                ),
+            ),
             Statement(_NETWORK_INTERFACES, ("*",)),
         ]
         services = {

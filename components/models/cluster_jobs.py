@@ -16,11 +16,19 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Clock, Hours, clock
 from spec.names import short_name
+from spec.steps import Step
 
 NAMESPACE = "pipelines"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 DEPLOYMENT_SECONDS = 3600
 RESUME_EVERY_HOURS = 1 / 6
+MONITOR_EVERY_HOURS = 24.0
+RETRIED = {
+    "rules": [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2]}},
+    ]
+}
 RUN_CPU, RUN_MEMORY = "1500m", "5Gi"  # what a run requests, and what is therefore kept free
 
 
@@ -44,16 +52,16 @@ class ClusterJob(Args):
 @dataclass(frozen=True, kw_only=True)
 class ClusterJobsArgs(Args):
     """Args:
-    steps: Modules in the order they run, for example ``pipelines.steps.ingest``, up to the sign-off.
-    resume: Module that deploys the newest approved version.
+    steps: In the order they run, up to the sign-off.
+    release: Deploys the newest approved version.
     outputs_uri: Where the steps read the platform's outputs.
     hours: When the cluster is up; None for always.
     """
 
     cluster: Cluster
     jobs: dict[str, ClusterJob]
-    steps: tuple[str, ...]
-    resume: str
+    steps: tuple[Step, ...]
+    release: Step
     image_uri: pulumi.Input[str]
     outputs_uri: pulumi.Input[str]
     tracking_uri: str
@@ -65,7 +73,12 @@ class ClusterJobs(Component):
 
     The steps are init containers of one pod: they start without each waiting for a node or an image, run in order, and
     the run fails if one does. They write their results to the lake, as everywhere. A run ends with a version in the
-    registry; once two people have approved it, the model's second CronJob deploys it.
+    registry; once two people have approved it, the model's second CronJob deploys it, which also looks at the drift
+    alarm, and retrains when that begins to ring. The third monitors what serves.
+
+    A pod whose node was taken away, or that was killed, is started again as the same run, and a training continues from
+    its checkpoints; what a step refuses (exit codes 1 and 2) is not tried again.
+    https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy
     """
 
     def __init__(
@@ -79,20 +92,28 @@ class ClusterJobs(Component):
                 "name": "RUN",
                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}},
             }
-            steps = [self._container(args, job, module, ["--run", "$(RUN)"], [run]) for module in args.steps]
-            self._cron(
-                name, model, "retrain", clock(job.every_hours, args.hours), int(job.within_minutes * 60), steps, child
-            )
-            resume = [self._container(args, job, args.resume, [], [])]
-            self._cron(
-                f"{name}-resume",
-                model,
-                "resume",
-                clock(RESUME_EVERY_HOURS, args.hours),
-                DEPLOYMENT_SECONDS + 2 * int(job.waits_minutes * 60),  # as a shadow, and step by step
-                resume,
-                child,
-            )
+            within_s = int(job.within_minutes * 60)
+            steps = [
+                self._container(args, job, step.module, ["--run", "$(RUN)", *step.scheduled], [run])
+                for step in args.steps
+            ]
+            retries = max(step.retries for step in args.steps)
+            self._cron(name, model, "retrain", clock(job.every_hours, args.hours), within_s, steps, child, retries)
+            # A canary waits as a shadow, and step by step; or a retraining follows the drift alarm.
+            longest_s = max(DEPLOYMENT_SECONDS + 2 * int(job.waits_minutes * 60), within_s)
+            for purpose, every_hours, option in (
+                ("resume", RESUME_EVERY_HOURS, "--retrain"),
+                ("monitor", MONITOR_EVERY_HOURS, "--monitor"),
+            ):
+                self._cron(
+                    f"{name}-{purpose}",
+                    model,
+                    purpose,
+                    clock(every_hours, args.hours),
+                    longest_s,
+                    [self._container(args, job, args.release.module, [option], [])],
+                    child,
+                )
         self.register_outputs({"models": list(args.jobs)})
 
     def _cron(
@@ -104,6 +125,7 @@ class ClusterJobs(Component):
         seconds: int,
         steps: list[dict[str, Any]],
         child: pulumi.ResourceOptions,
+        retries: int = 0,
     ) -> None:
         pod = {
             "serviceAccountName": "pipeline",
@@ -130,7 +152,8 @@ class ClusterJobs(Component):
                 "failedJobsHistoryLimit": 3,
                 "jobTemplate": {
                     "spec": {
-                        "backoffLimit": 0,
+                        "backoffLimit": retries,
+                        **({"podFailurePolicy": RETRIED} if retries else {}),
                         "activeDeadlineSeconds": seconds,
                         "ttlSecondsAfterFinished": 7 * 86_400,
                         "template": {"metadata": {"labels": labels(self.scope, model)}, "spec": pod},

@@ -68,7 +68,9 @@ def experiment(
     from groundplan.local.home import find_home
     from pipelines.context import Wishes
 
-    wishes = Wishes(run_name, artifact, take_over, let_shrink, not deploy, tuple(arguments or ()))
+    wishes = Wishes(
+        run_name, artifact, take_over, let_shrink, record_only=not deploy, script_arguments=tuple(arguments or ())
+    )
     home = find_home()
     with progress() as say:
         found = run_experiment(
@@ -133,14 +135,14 @@ def monitor(
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare the requests to an endpoint with its training data: drift page, metrics, alarms. Exit code 1 on an
-    alarm.
+    """Compare the requests to an endpoint with its training data: drift page, metrics, alarms; and run the retraining
+    that the drift alarm has started. Exit code 1 on an alarm.
     """
     from groundplan.local.experiments import run_monitor
     from groundplan.local.home import find_home
 
     home = find_home()
-    found = run_monitor(home, model_path(home.root, model), name)
+    found = run_monitor(home, model_path(home.root, model), name, (lambda line: None) if as_json else print)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

@@ -86,8 +86,10 @@ def _steps(definition: ModelDefinition, *, deploy: bool) -> tuple[Step, ...]:
     )
 
 
-def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
-    """Run the monitoring step on what has been captured so far."""
+def run_monitor(home: Home, path: Path, name: str = "", say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Run the monitoring step on what has been captured so far, and the retraining that an alarm has started."""
+    from groundplan.local.executions import run_started
+
     state, definition = running(home), load_definition(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
     run = new_run()
@@ -95,6 +97,8 @@ def run_monitor(home: Home, path: Path, name: str = "") -> dict[str, Any]:
         home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", definition.model)
     )
     found: dict[str, Any] = results(home, state, definition.model, run, steps)["monitor"]
+    if (retrained := run_started(home, state, definition, path, say)) is not None:
+        found["retraining"] = retrained
     return found
 
 
@@ -294,7 +298,7 @@ def run_measure(home: Home, path: Path) -> dict[str, Any]:
 
     with inside(home, "step.measure"):
         try:
-            found = train(str(path), new_run(), home.reports, say=lambda text: None)
+            found = train(str(path), new_run(), home.reports, say=lambda text: None, reuse=False)
         except TrainingError as error:
             raise GroundplanError(str(error), where=str(path)) from None
     if "waiting" in found:

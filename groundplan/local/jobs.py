@@ -117,6 +117,11 @@ class _Processes:
             self._all.append(process)
             return process
 
+    @property
+    def stopped(self) -> bool:
+        """Whether no more are started."""
+        return self._stopped
+
     def check(self) -> None:
         """Raise if stopped; waiting code calls it regularly."""
         if self._stopped:
@@ -172,14 +177,18 @@ def _run(
                 start_new_session=True,  # Ctrl-C is for this command, which then ends the step
             )
 
-    process = processes.start(start)
-    while True:
-        try:
-            code = process.wait(PROGRESS_EVERY_S)
+    for attempt in range(step.retries + 1):
+        process = processes.start(start)
+        while True:
+            try:
+                code = process.wait(PROGRESS_EVERY_S)
+                break
+            except subprocess.TimeoutExpired:
+                if said := said_last(log, "progress"):
+                    on_progress(step, said)
+        if code >= 0 or attempt == step.retries or processes.stopped:
             break
-        except subprocess.TimeoutExpired:
-            if said := said_last(log, "progress"):
-                on_progress(step, said)
+        on_progress(step, f"killed by signal {-code}; it is started again")
     if code != 0:
         raise _failure(step, code, log)
     return Done(step, time.monotonic() - started, log, said_last(log, "waiting"))

@@ -484,6 +484,23 @@ def print_monitor(found: dict[str, Any]) -> None:
             )
         console.print()
         console.print(shown)
+    if retrained := found.get("retraining"):
+        console.print(_retrained(retrained))
+
+
+def _retrained(found: dict[str, Any]) -> str:
+    """What a retraining has brought, and what follows."""
+    waits = [step["waiting"] for step in found.values() if isinstance(step, dict) and "waiting" in step]
+    if waits:
+        return f"retraining: {waits[0]}"
+    registered, experiment = found["register"], found["experiment"]
+    version = registered["version"]
+    if earlier := experiment.get("reused_from"):
+        return f"retraining: the rows and the code are those of {earlier}, so it is still {version}"
+    return (
+        f"retrained: {version} ({registered['change']}) waits for two approvals:"
+        f" groundplan approve {experiment['model']} {version} --role data-science"
+    )
 
 
 # What each step produces, as rows for users; by the step's name (``spec.steps``).

@@ -9,6 +9,7 @@ from components.operations.cost import Cost, CostArgs
 from components.operations.recovery import Recovery, RecoveryArgs
 from components.operations.runner import Runner, RunnerArgs
 from components.operations.schedules import Schedules, SchedulesArgs, Sleepers
+from components.operations.triggers import Triggers, TriggersArgs
 from components.operations.workspace import Workspace, WorkspaceArgs
 from infra.build.cluster import OnCluster
 from infra.build.data import Data
@@ -74,6 +75,7 @@ def build_operations(
         ),
     )
     _schedules(given, base, data, on, retrained)
+    _triggers(given, models, retrained)
     if wanted.deploys_from:
         Runner(
             "runner",
@@ -106,6 +108,20 @@ def build_operations(
         base.standby_keys,
     )
     return cost
+
+
+def _triggers(given: Given, models: Models, retrained: Retrained) -> None:
+    if not retrained.workflows and not retrained.trainers:
+        return
+    Triggers(
+        "triggers",
+        given.scope,
+        TriggersArgs(
+            alarms={model: names["drift"] for model, names in models.monitoring.alarm_names.items()},
+            pipelines={model: workflow.pipeline_arn for model, workflow in retrained.workflows.items()},
+            functions={model: trainer.function_arn for model, trainer in retrained.trainers.items()},
+        ),
+    )
 
 
 def _schedules(given: Given, base: Foundation, data: Data, on: OnCluster, retrained: Retrained) -> None:

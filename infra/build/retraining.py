@@ -18,8 +18,8 @@ from infra.build.foundation import Foundation
 from infra.build.given import ON_LAMBDA, Given
 from infra.build.image import FOLDER
 from infra.build.models import Models
-from spec.steps import RESUME, before_people_agree
-from spec.zones import DataClass, Zone
+from spec.steps import RELEASE, before_people_agree
+from spec.zones import CHECKPOINTS, DATA_CLASS, DataClass, Zone
 
 Parameters = dict[str, pulumi.Input[str]]
 
@@ -65,10 +65,18 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
             "RoleArn": data.identity.role_arns["pipeline"],
             "OutputsUri": outputs_uri,
             "TrackingUri": on.mlflow.vpc_tracking_uri,
+            "RunsUri": f"s3://{scope.bucket_name(Zone.CURATED)}/runs/{model}",
+            "CheckpointsUri": f"s3://{scope.bucket_name(Zone.MODELS)}/{CHECKPOINTS}{model}",
         }
+        within_minutes = given.wanted.models[model].retraining.within_minutes
 
         def workflow(
-            name: str, called: str, definition: dict[str, Any], parameters: Parameters = parameters
+            name: str,
+            called: str,
+            definition: dict[str, Any],
+            parameters: Parameters = parameters,
+            spot_minutes: float = retraining.spot_minutes,
+            training_minutes: float = within_minutes,
         ) -> Workflow:
             return Workflow(
                 name,
@@ -79,6 +87,9 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
                     parameters=parameters,
                     role_arn=data.identity.role_arns["pipeline"],
                     key_arn=base.keys[DataClass.INTERNAL],
+                    results_key_arn=base.keys[DATA_CLASS[Zone.CURATED]],
+                    spot_minutes=spot_minutes,
+                    training_minutes=training_minutes,
                     subnet_ids=base.network.subnet_ids,
                     security_group_id=base.network.security_group_id,
                 ),
@@ -113,8 +124,8 @@ def build_retraining(given: Given, base: Foundation, data: Data, models: Models,
             ClusterJobsArgs(
                 cluster=on.cluster,
                 jobs=jobs,
-                steps=tuple(step.module for step in before_people_agree()),
-                resume=RESUME,
+                steps=before_people_agree(),
+                release=RELEASE,
                 image_uri=models.image.uri,
                 outputs_uri=outputs_uri,
                 tracking_uri=on.mlflow.tracking_uri,

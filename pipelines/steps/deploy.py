@@ -23,12 +23,13 @@ from pipelines.registry.versions import ARTIFACT, Registry, Stored
 from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
-from pipelines.training.labelled import Labelled, as_columns, load_labelled
+from pipelines.training.labelled import Labelled, as_columns, load_labelled, row_digests
 from spec.errors import GroundplanError
 from spec.objectives import ModelObjectives
 from spec.versions import VersionRecord
 
 MAX_ROWS = 5_000  # held-out rows that both variants answer
+FEWEST_UNSEEN = 30  # rows, below which a comparison says nothing
 
 
 def deploy(context: Context) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _step_by_step(
     serving_now = endpoint.champion()
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
         return _promoted(context, endpoint, mine, record, files, {**told, "endpoint_config": endpoint.config()})
-    holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
+    holdout, judged_on = _unseen(context, record, load_labelled(path, "holdout"), path / "champion")
     theirs = _rows_of_champion(context, holdout, path / "champion") if serving_now else None
     objectives, rival = context.objectives(record.task), "champion" if serving_now else "baseline"
     rows = (holdout if theirs is None else _filled(holdout, theirs)).records()
@@ -136,7 +137,7 @@ def _step_by_step(
         "verdict": judged.says,
         "findings": judged.document(),
         "judged_on": (
-            _judged_on(record)
+            judged_on
             if theirs is None
             else "its own rows, and the champion on its own rows: it takes columns that this version does not have"
         ),
@@ -218,6 +219,33 @@ def _put_candidate(folder: Path, stored: Stored) -> None:
     unpack(stored.artifact, folder)
 
 
+def _unseen(context: Context, record: VersionRecord, rows: Labelled, folder: Path) -> tuple[Labelled, str]:
+    """Held-out rows that the champion was not trained on either, and how they were chosen: on rows that it knows by
+    heart no successor looks better.
+
+    Where hardly any are left, all are used, which is said.
+    """
+    how, served = _judged_on(record), served_in(entries(context))
+    if not served or how != record.evaluated_on:  # the new version has seen them, too
+        return rows.sample(MAX_ROWS), how
+    known = Registry(context).record(served[-1])
+    if not known.evaluation:
+        return rows.sample(MAX_ROWS), how
+    evaluation.fetch(context, known, folder)
+    learnt = load_labelled(folder, "training").features
+    names = [name for name in learnt.columns if name in rows.features.columns]
+    if not names:
+        return rows.sample(MAX_ROWS), how
+    fresh = ~row_digests(rows.features, names).isin(set(row_digests(learnt, names))).to_numpy()
+    if fresh.all():
+        return rows.sample(MAX_ROWS), how
+    seen = f"{len(rows) - fresh.sum()} of {len(rows)}"
+    if fresh.sum() < FEWEST_UNSEEN:
+        return rows.sample(MAX_ROWS), f"{how}; {known.version} was trained on {seen} of them, which flatters it"
+    kept = Labelled(rows.features[fresh], rows.labels[fresh])
+    return kept.sample(MAX_ROWS), f"{how}, without the {seen} that {known.version} was trained on"
+
+
 def _judged_on(record: VersionRecord) -> str:
     # Out-of-fold rows are the training rows: a champion trained on other data would be judged more harshly than the
     # challenger.
@@ -285,7 +313,7 @@ def _publish(
         GroundplanError: The new version is worse than the current one; nothing was published.
     """
     record, version = stored.record, stored.record.version
-    holdout = load_labelled(path, "holdout").sample(MAX_ROWS)
+    holdout, judged_on = _unseen(context, record, load_labelled(path, "holdout"), path / "champion")
     before = path / "before"
     fetched = _fetch_current(context, before)
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
@@ -302,7 +330,7 @@ def _publish(
         "variants": {},
         "verdict": judged.says,
         "findings": judged.document(),
-        "judged_on": _judged_on(record),
+        "judged_on": judged_on,
     }
     if judged.outcome is Outcome.WORSE:
         append(context, "pipeline", "rollback", **outcome)

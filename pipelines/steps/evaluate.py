@@ -28,10 +28,10 @@ FEW_ROWS = 100
 
 
 def evaluate(context: Context) -> dict[str, Any]:
-    """Score candidate and baseline, and reject a candidate that violates the quality objective.
+    """Score candidate and baseline, and say whether the candidate keeps the objectives; the next step starts only then.
 
     Raises:
-        GroundplanError: The quality objective is not met, or its metric does not fit the model.
+        GroundplanError: The metric of an objective does not fit the model.
     """
     mlflow = use_mlflow()
     experiment = context.result("experiment")
@@ -55,18 +55,14 @@ def evaluate(context: Context) -> dict[str, Any]:
             where=f"groundplan:objectives.models.{context.model}",
             fix="choose a metric that the model has, in quality.metric and value.kpi",
         )
-    found = scores[wanted.metric]
-    if not wanted.allows(found):
-        raise GroundplanError(
-            f"{wanted.metric} is {found:.4g} on {len(holdout)} rows; the worst allowed is {wanted.worst:g}",
-            where=f"groundplan:objectives.models.{context.model}.quality",
-            fix="improve the model, or change the objective together with product",
-        )
     kpi = objectives.value.kpi
     lift, monthly_usd = worth(scores[kpi], base[kpi], objectives)
+    passed, because = verdict(scores, lift, len(holdout), objectives)
     low, high = lift_interval(candidate, baseline, holdout, kpi)
     usd_per_lift = objectives.value.usd_per_unit * objectives.value.predictions_per_month
     result = {
+        "passed": passed,
+        "because": because,
         "metrics": scores,
         "baseline": base,
         "baseline_is": "the mean of the labels" if candidate.task == "regression" else "always the most frequent class",
@@ -97,6 +93,21 @@ def evaluate(context: Context) -> dict[str, Any]:
     }.items():
         client.log_metric(experiment["run_id"], name, value)
     return result
+
+
+def verdict(
+    scores: dict[str, float], lift: float, rows: int, objectives: ModelObjectives
+) -> tuple[dict[str, bool], str]:
+    """Which objectives a candidate keeps, and why it does not keep the others."""
+    quality, value = objectives.quality, objectives.value
+    passed = {"quality": quality.allows(scores[quality.metric]), "kpi": lift >= value.least_lift}
+    sentences = {
+        "quality": f"{quality.metric} is {scores[quality.metric]:.4g} on {rows} rows; the worst allowed is"
+        f" {quality.worst:g} (quality.worst)",
+        "kpi": f"its {value.kpi} is {abs(lift):.4g} {'better' if lift >= 0 else 'worse'} than the baseline's; it must"
+        f" be at least {value.least_lift:g} better (value.least_lift)",
+    }
+    return passed, "; ".join(sentences[name] for name, holds in passed.items() if not holds)
 
 
 def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[float, float]:

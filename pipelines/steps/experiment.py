@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.context import GRAPH_ONLY, Context, ModelDefinition, main
 from pipelines.serving.models.engines import by_row
 from pipelines.tracking import use_mlflow
+from pipelines.training import checkpoints, reuse
 from pipelines.training.choice import choose, task_of
 from pipelines.training.code import code_digest, code_version
 from pipelines.training.labelled import Labelled, as_columns, by_target, each_row
@@ -51,12 +52,17 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder = Recorder(columns=_feature_names(context))
     recorder.install()
     with _training_set(context) as given:
+        data = _data_digest(context, given)
+        if context.wishes.reuse and data and (found := reuse.known(context, data, environment())):
+            print(f"progress: the rows and the code are those of {found['reused_from']}, whose model is used again")
+            return found
         given_arguments = context.wishes.script_arguments
-        run_script(
-            definition.script,
-            definition.project.arguments(given_arguments) if definition.project else given_arguments,
-            definition.folder if definition.project else None,
-        )
+        with checkpoints.kept(context):
+            run_script(
+                definition.script,
+                definition.project.arguments(given_arguments) if definition.project else given_arguments,
+                definition.folder if definition.project else None,
+            )
         if given is not None and not recorder.splits:
             columns = [list(item.frame.columns) for item in recorder.logged if item.features is not None]
             recorder.splits = [
@@ -71,7 +77,10 @@ def run_experiment(context: Context) -> dict[str, Any]:
         )
     seconds = round(time.time() - started, 2)
     try:
-        return _record(context, recorder, seconds)
+        result = _record(context, recorder, seconds)
+        if data:
+            reuse.remember(context, data, environment(), result)
+        return result
     except GroundplanError as error:
         if not context.wishes.record_only or context.wishes.run_name or context.wishes.artifact:
             raise
@@ -189,6 +198,13 @@ def _training_set(context: Context) -> Iterator[Any]:
         path.write_bytes(context.get_address(address))
         os.environ["GROUNDPLAN_TRAINING_SET"] = str(path)
         yield pd.read_parquet(path) if definition.features else None
+
+
+def _data_digest(context: Context, given: Any) -> str:
+    """Digest of the rows that the script is given; empty where it brings its own, which nobody knows."""
+    if not context.definition.contracts:
+        return ""
+    return str(context.result("quality")["digest"]) if given is None else reuse.digest_of(given)
 
 
 def _feature_names(context: Context) -> tuple[str, ...]:

@@ -27,11 +27,16 @@ PSI_BINS, PSI_LEAST = 10, 1e-4
 ENDPOINTS = ("realtime", "serverless")  # each deployment sends them requests
 
 
+class NothingCapturedError(GroundplanError):
+    """Nobody has asked the model since it serves."""
+
+
 def monitor(context: Context) -> dict[str, Any]:
     """Compare captured requests with the training data and publish drift and quality as CloudWatch metrics.
 
     Raises:
-        GroundplanError: No version serves, or nothing was captured.
+        GroundplanError: No version serves.
+        NothingCapturedError: An endpoint has captured no requests.
     """
     import boto3
 
@@ -72,7 +77,7 @@ def monitor(context: Context) -> dict[str, Any]:
             "alarms": alarm_states(context),
         }
     if not served.rows:
-        raise GroundplanError(
+        raise NothingCapturedError(
             f"no requests were captured for {context.model} {version}",
             where=context.endpoint_name,
             fix="send some requests first",

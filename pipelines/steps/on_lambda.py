@@ -36,6 +36,8 @@ def train(
     reports: Path,
     seconds_left: Callable[[], float] = lambda: NO_LIMIT_S,
     say: Callable[[str], object] = print,
+    *,
+    reuse: bool = True,
 ) -> dict[str, Any]:
     """Run the steps, until a later one has nothing to do yet.
 
@@ -45,6 +47,7 @@ def train(
         reports: Folder for pages.
         seconds_left: How long the whole may still take.
         say: Gets what a step has printed.
+        reuse: Whether what was trained on the same rows by the same code is used again.
 
     Returns:
         ``run``; ``seconds`` of each step; ``memory_gb``, the most that one of its processes needed, or ``waiting``,
@@ -59,23 +62,27 @@ def train(
     for step in before_people_agree():
         command = [sys.executable, "-m", step.module, "--model-folder", folder, "--run", run, "--reports", str(reports)]
         started = time.monotonic()
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=max(1.0, seconds_left()),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise TrainingError(
-                f"step {step.name} ({step.title}) was not done in time; until then: {_listed(seconds) or 'nothing'}"
-            ) from None
+        for attempt in range(step.retries + 1):
+            try:
+                done = subprocess.run(
+                    [*command, *(step.scheduled if reuse else ())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    timeout=max(1.0, seconds_left()),
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise TrainingError(
+                    f"step {step.name} ({step.title}) was not done in time; until then: {_listed(seconds) or 'nothing'}"
+                ) from None
+            say(done.stdout)
+            if done.returncode >= 0 or attempt == step.retries:
+                break
+            say(f"step {step.name} was killed by signal {-done.returncode}; it is started again")
         seconds[step.name] = round(time.monotonic() - started, 1)
-        say(done.stdout)
         if done.returncode:
             raise TrainingError(f"step {step.name} ({step.title}): {_why(done.stdout)}")
         if waiting := [line for line in done.stdout.splitlines() if line.startswith(WAITING)]:

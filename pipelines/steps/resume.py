@@ -1,14 +1,19 @@
 """Deploys the newest version that two people have approved: it completes a run that stopped at its sign-off.
 
-``python -m pipelines.steps.resume --model-folder models/NAME``; on the cluster it runs every few minutes.
+``python -m pipelines.steps.resume --model-folder models/NAME``; on AWS a schedule starts it, with ``--monitor`` once a
+day. On the cluster it also starts a retraining when the drift alarm rings (``--retrain``), which EventBridge does
+elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,8 @@ from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
-from pipelines.steps.monitor import monitor
+from pipelines.steps.monitor import NothingCapturedError, monitor
+from pipelines.steps.on_lambda import TrainingError, train
 from pipelines.steps.signoff import signoff
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
@@ -79,6 +85,52 @@ def begin(context: Context, version: str) -> None:
     context.write_result("register", {**known, "version": version})
 
 
+def look(context: Context) -> str:
+    """Monitor what serves; returns what was found, as a sentence."""
+    if not served_in(entries(context)):
+        return f"no version of {context.model} serves yet"
+    context = replace(context, run=new_run("monitor"))
+    try:
+        found = monitor(context)
+    except NothingCapturedError as error:
+        return str(error)
+    context.write_result("monitor", found)
+    rings = [subject for subject, state in found["alarms"].items() if state == "ALARM"]
+    return f"{found['version']}: {found['requests']} requests; alarms: {', '.join(rings) or 'none'}"
+
+
+def retrain(context: Context, folder: str) -> str:
+    """Retrain if the drift alarm has begun to ring since the last retraining; returns what was done, as a sentence.
+
+    Raises:
+        GroundplanError: The retraining failed.
+    """
+    import boto3
+
+    name = context.outputs.alarms.get(context.model, {}).get("drift")
+    found = boto3.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"] if name else []
+    rings = next((alarm for alarm in found if alarm["StateValue"] == "ALARM"), None)
+    if rings is None:
+        return "there is no drift"
+    since = rings["StateUpdatedTimestamp"].isoformat()
+    done = context.read("curated", key := f"runs/{context.model}/drift.json")
+    if done is not None and json.loads(done)["since"] == since:
+        return f"the drift since {since} has been answered by the run {json.loads(done)['run']}"
+    run = new_run("drift")
+    # Before it begins: one that fails is looked at, not repeated every few minutes.
+    context.put("curated", key, json.dumps({"since": since, "run": run}).encode(), "application/json")
+    try:
+        train(folder, run, context.reports)
+    except TrainingError as error:
+        raise GroundplanError(str(error), where=f"retraining because of drift, run {run}") from None
+    return f"retrained because of drift: run {run}"
+
+
+def new_run(why: str) -> str:
+    """Name of a run: its time and what started it."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{why}"
+
+
 def main() -> None:
     """Exit 0 when something was deployed or nothing is waiting, 1 on failure, 2 on a usage error."""
     parser = argparse.ArgumentParser(prog="pipelines.steps.resume")
@@ -90,6 +142,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--reports", default=os.environ.get("GROUNDPLAN_REPORTS", "reports"), help="folder for HTML pages"
+    )
+    parser.add_argument("--monitor", action="store_true", help="if nothing is waiting, monitor what serves")
+    parser.add_argument(
+        "--retrain", action="store_true", help="if nothing is waiting and the drift alarm rings, retrain"
     )
     arguments = parser.parse_args()
     try:
@@ -103,6 +159,10 @@ def main() -> None:
         version = waiting(asking)
         if not version:
             print(f"no approved version of {definition.model} is waiting")
+            if arguments.monitor:
+                print(f"monitored: {look(asking)}")
+            if arguments.retrain:
+                print(retrain(asking, arguments.model_folder))
             return
         outcome = resume(Context(outputs, definition, run_of(asking, version), reports), version)
         print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,14 +36,27 @@ def code_digest(script: Path, more: Iterable[Path] = ()) -> str:
         more: Further files, such as a module of features that another process runs.
     """
     folder = script.parent
-    used = {script, *more, *(folder / name for name in _DECLARED)}
-    used |= {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     digest = hashlib.sha256()
-    for path in sorted(path for path in used if path.is_file() and not _is_installed(path, folder)):
+    for path in _used(script, more):
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
         content = _without_outputs(path) if path.suffix == ".ipynb" else path.read_bytes()
         digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def code_files(script: Path, more: Iterable[Path] = ()) -> dict[str, str]:
+    """SHA-256 of each of these files, by its path relative to the script's folder."""
+    return {
+        os.path.relpath(path, script.parent): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in _used(script, more)
+    }
+
+
+def _used(script: Path, more: Iterable[Path]) -> list[Path]:
+    folder = script.parent
+    used = {script, *more, *(folder / name for name in _DECLARED)}
+    used |= {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    return sorted(path for path in used if path.is_file() and not _is_installed(path, folder))
 
 
 def _is_installed(path: Path, folder: Path) -> bool:

@@ -81,6 +81,17 @@ def load_labelled(folder: Path, name: str) -> Labelled:
     return Labelled(features, found["label"], found["prediction"])
 
 
+def row_digests(frame: Any, names: list[str]) -> Any:
+    """A number for each row of some columns; the same values have the same one, whatever type they are stored as."""
+    import pandas as pd
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    def plain(column: Any) -> Any:
+        return column.astype(float) if is_numeric_dtype(column) or is_bool_dtype(column) else column.map(str)
+
+    return pd.util.hash_pandas_object(pd.DataFrame({name: plain(frame[name]) for name in names}), index=False)
+
+
 def as_columns(frame: Any, names: list[str]) -> dict[str, list[Any]]:
     """Columns of a frame as a request has them: plain values, dates in ISO 8601, and None where a value is missing."""
     found = {}

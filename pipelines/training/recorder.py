@@ -101,6 +101,7 @@ class Recorder:
         default_factory=dict
     )  # by identity: some models are equal to others, or not hashable
     _kept: list[Any] = field(default_factory=list)
+    _learnt: dict[int, set[int]] = field(default_factory=dict)
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -161,12 +162,30 @@ class Recorder:
             return
         features = _as_it_is(args[0] if args else kwargs.get("X"))
         labels = _as_it_is(args[1] if len(args) > 1 else kwargs.get("y"))
-        if method == "partial_fit" and id(estimator) in self._fitted:
-            before = self._fitted[id(estimator)]
-            features, labels = _joined(before[0], features), _joined(before[1], labels)
+        if method == "partial_fit":
+            features, labels = self._with_earlier(estimator, features, labels)
+        else:
+            self._learnt.pop(id(estimator), None)
         self._fitted_on(estimator, features, labels)
         if (best := getattr(estimator, "best_estimator_", None)) is not None:
             self._fitted_on(best, features, labels)
+
+    def _with_earlier(self, estimator: Any, features: Any, labels: Any) -> tuple[Any, Any]:
+        """The rows of all calls of ``partial_fit``; one that is learnt from in several epochs counts once."""
+        if id(estimator) not in self._fitted:
+            self._learnt.pop(id(estimator), None)  # of another estimator, which had this number before
+        before = self._fitted.get(id(estimator), (None, None))
+        learnt = self._learnt.setdefault(id(estimator), set())
+        keys = _row_keys(features, labels)
+        if keys is not None:
+            fresh = [place for place, key in enumerate(keys) if key not in learnt]
+            learnt.update(keys)
+            if before[0] is not None and not fresh:
+                return before
+            if len(fresh) < len(keys):
+                features = _taken(features, fresh)
+                labels = None if labels is None else _taken(labels, fresh)
+        return _joined(before[0], features), _joined(before[1], labels)
 
     def fitted(self, model: Any, features: Any, labels: Any) -> None:
         """A model was fitted by a function."""
@@ -339,6 +358,24 @@ def _joined(before: Any, after: Any) -> Any:
     if isinstance(after, pd.DataFrame | pd.Series):
         return pd.concat([before, after], ignore_index=True)
     return np.concatenate([np.asarray(before), np.asarray(after)])
+
+
+def _row_keys(features: Any, labels: Any) -> list[int] | None:
+    """A number for each row with its label; None where rows are no table of values."""
+    import numpy as np
+    import pandas as pd
+
+    try:
+        table = pd.DataFrame(features if isinstance(features, pd.DataFrame) else np.asarray(features))
+        table = table.reset_index(drop=True)
+        table.columns = [f"c{place}" for place in range(table.shape[1])]
+        if labels is not None:
+            answers = pd.DataFrame(np.asarray(labels))
+            answers.columns = [f"y{place}" for place in range(answers.shape[1])]
+            table = table.join(answers)
+        return [int(key) for key in pd.util.hash_pandas_object(table, index=False)]
+    except (TypeError, ValueError):
+        return None
 
 
 def _is_of(uri: str, item: Logged) -> bool:

@@ -220,6 +220,12 @@ class Value(Objective):
     predictions_per_month: int = Field(
         gt=0, description="Predictions a month. Decides the worth a month that evaluation reports."
     )
+    least_lift: float = Field(
+        default=0,
+        description=(
+            "Improvement of the KPI over the naive baseline, in its units, below which no version is registered."
+        ),
+    )
 
 
 class Rate(Objective):

@@ -18,6 +18,7 @@ from groundplan.local.moto.apply import Applied, apply
 from groundplan.local.up import Summary
 from spec.errors import GroundplanError
 from spec.outputs import Outputs, read
+from tests.steps import in_sagemaker, jobs_of
 
 
 @pytest.fixture
@@ -40,7 +41,14 @@ def run(state: State, home: Home, tmp_path: Path) -> Any:
     return make
 
 
-def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) -> None:
+@pytest.fixture
+def deployed(outputs: Outputs, aws: Any) -> dict[str, Any]:
+    found = aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
+    definition: dict[str, Any] = json.loads(found)
+    return definition
+
+
+def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any, deployed: dict[str, Any]) -> None:
     buckets = {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}
     assert set(outputs.buckets.values()) <= buckets
     for bucket in outputs.buckets.values():
@@ -80,12 +88,12 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
     assert lock["Rule"]["DefaultRetention"].items() >= {"Mode": "GOVERNANCE", "Days": 365}.items()
     schedule = aws("scheduler").get_schedule(Name="groundplan-local-retrain-diabetes-rf", GroupName="groundplan-local")
     assert schedule["ScheduleExpression"] == "cron(0 3 * * ? *)"
-    definition = json.loads(
-        aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
-    )
-    for step in definition["Steps"]:
-        assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == list(outputs.network.subnet_ids)
-        assert step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] in outputs.key_arns.values()
+    for step in jobs_of(deployed):
+        given = step["Arguments"]
+        network = given.get("NetworkConfig") or given
+        assert network["VpcConfig"]["Subnets"] == list(outputs.network.subnet_ids)
+        machines = given.get("ResourceConfig") or given["ProcessingResources"]["ClusterConfig"]
+        assert machines["VolumeKmsKeyId"] in outputs.key_arns.values()
     project = aws("codebuild").batch_get_projects(names=["groundplan-local-image"])["projects"][0]
     bucket, _, key = project["source"]["location"].partition("/")
     with zipfile.ZipFile(io.BytesIO(aws("s3").get_object(Bucket=bucket, Key=key)["Body"].read())) as archive:
@@ -105,19 +113,55 @@ def test_ordinary_clients_see_what_the_program_made(outputs: Outputs, aws: Any) 
     )
 
 
-def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(outputs: Outputs, aws: Any) -> None:
+def test_the_deployed_pipeline_holds_every_step_and_this_stacks_values(
+    outputs: Outputs, deployed: dict[str, Any]
+) -> None:
     from spec.steps import before_people_agree
 
-    definition = json.loads(
-        aws("sagemaker").describe_pipeline(PipelineName=outputs.pipelines["diabetes-rf"])["PipelineDefinition"]
-    )
-    assert [step["Name"] for step in definition["Steps"]] == [step.name for step in before_people_agree()]
-    values = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
+    assert list(in_sagemaker(deployed)[1]) == [step.name for step in before_people_agree()]
+    values = {item["Name"]: item.get("DefaultValue") for item in deployed["Parameters"]}
     assert (
         values["RoleArn"] == outputs.role_arns["pipeline"]
         and values["ModelFolder"].endswith("models/diabetes-rf")
         and values["TrackingUri"] is None
+        and values["RunsUri"] == f"s3://{outputs.buckets['curated']}/runs/diabetes-rf"
+        and values["CheckpointsUri"] == f"s3://{outputs.buckets['models']}/checkpoints/diabetes-rf"
     )
+
+
+def test_a_training_is_placed_encrypted_and_continues_on_spot_capacity(deployed: dict[str, Any]) -> None:
+    step = next(step for step in jobs_of(deployed) if step["Type"] == "Training")
+    request = step["Arguments"]
+    assert request["EnableManagedSpotTraining"] and request["EnableInterContainerTrafficEncryption"]
+    assert request["StoppingCondition"]["MaxWaitTimeInSeconds"] >= request["StoppingCondition"]["MaxRuntimeInSeconds"]
+    assert request["Environment"]["GROUNDPLAN_CHECKPOINTS"] == request["CheckpointConfig"]["LocalPath"]
+    assert request["VpcConfig"]["Subnets"] and request["ResourceConfig"]["VolumeKmsKeyId"]
+    assert request["OutputDataConfig"]["KmsKeyId"]
+
+
+def test_requests_are_what_sagemaker_accepts(deployed: dict[str, Any]) -> None:
+    """As botocore knows its API; expressions stand for texts."""
+    import botocore.session
+    from botocore.validate import ParamValidator
+
+    service = botocore.session.Session().get_service_model("sagemaker")
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return (
+                "s3://a-text-as-long-as-an-arn"
+                if len(value) == 1 and next(iter(value)).startswith(("Get", "Std:"))
+                else {key: filled(item) for key, item in value.items()}
+            )
+        return [filled(item) for item in value] if isinstance(value, list) else value
+
+    seen = set()
+    for step in jobs_of(deployed):
+        seen.add(kind := step["Type"])
+        request = {f"{kind}JobName": "job", **filled(step["Arguments"])}
+        report = ParamValidator().validate(request, service.operation_model(f"Create{kind}Job").input_shape)
+        assert not report.has_errors(), report.generate_report()
+    assert seen == {"Processing", "Training"}
 
 
 def test_the_topics_are_on_the_real_broker(outputs: Outputs, state: State) -> None:

@@ -100,8 +100,6 @@ NOT_OURS = {
     "model-agent-guarded",
     "model-own-key",
     "monitor-job-isolated",
-    "lambda-not-public",
-    "lambda-caller-named",
     "lambda-layer-not-public",
     "function-url-origins",
     "api-tls",
@@ -250,6 +248,10 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "spot-with-fallback": lambda found: [
         item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])
     ],
+    "lambda-not-public": _changed(
+        ":Permission", lambda props: (props.update(principal="*"), props.pop("sourceAccount"), props.pop("sourceArn"))
+    ),
+    "lambda-caller-named": _changed(":Permission", lambda props: (props.pop("sourceAccount"), props.pop("sourceArn"))),
     "no-idle-accelerator": lambda found: [
         *found,
         ("aws:ec2/instance:Instance", "i", {"instanceType": "g5.xlarge"}, False, "urn::i", {}),

@@ -4,7 +4,8 @@
   until the local hosting (``groundplan.local.hosting``) says that its containers answer.
 - A transform job is "InProgress" until the local hosting has answered its files.
 - CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once per period; here each
-  request is one period.)
+  request is one period.) EventBridge hears of a new state, and starts the pipelines that rules name for it.
+- A pipeline's execution is "Executing" until whoever runs its steps here says how it ended.
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 - An imported REST API keeps what its document says of callers, and can be exported again.
@@ -39,6 +40,7 @@ def complete_moto() -> None:
     """Add what moto lacks to its backends, in this process."""
     _add_update_endpoint()
     _evaluate_alarms()
+    _start_pipelines()
     _allow_plain_http()
     sign_digests()
     keep_definitions()
@@ -195,7 +197,7 @@ def _hosting_api(application: Any) -> Any:
         elif environ.get("REQUEST_METHOD") == "POST":
             kind, name = path.split("/")[2:4]
             state = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-            {"endpoints": _set_state, "transform-jobs": _end_job}[kind](name, state)
+            {"endpoints": _set_state, "transform-jobs": _end_job, "executions": _end_execution}[kind](name, state)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 
@@ -272,6 +274,81 @@ def _evaluate(alarm: Any, values: list[float]) -> None:
             f" {alarm.threshold:g}"
         )
         alarm.update_state(reason, json.dumps({"recentDatapoints": periods, "threshold": alarm.threshold}), state)
+
+
+def _start_pipelines() -> None:
+    from moto.cloudwatch.models import Alarm
+    from moto.sagemaker.models import FakePipelineExecution
+
+    update_state, begin = Alarm.update_state, FakePipelineExecution.__init__
+
+    def changed(self: Any, reason: str, reason_data: str, state_value: str) -> None:
+        before = self.state_value
+        update_state(self, reason, reason_data, state_value)
+        if before != state_value:
+            _tell_rules(self, before)
+
+    def executing(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self.pipeline_execution_status = "Executing"
+
+    Alarm.update_state, FakePipelineExecution.__init__ = changed, executing
+
+
+def _tell_rules(alarm: Any, before: str) -> None:
+    """CloudWatch's event about an alarm's new state, to the account's default bus."""
+    from uuid import uuid4
+
+    from moto.core.utils import iso_8601_datetime_without_milliseconds, utcnow
+    from moto.events.models import events_backends
+    from moto.sagemaker.models import sagemaker_backends
+
+    region, account = alarm.alarm_arn.split(":")[3:5]
+    event = {
+        "version": "0",
+        "id": str(uuid4()),
+        "detail-type": "CloudWatch Alarm State Change",
+        "source": "aws.cloudwatch",
+        "account": account,
+        "time": iso_8601_datetime_without_milliseconds(utcnow()),
+        "region": region,
+        "resources": [alarm.alarm_arn],
+        "detail": {
+            "alarmName": alarm.name,
+            "state": {"value": alarm.state_value, "reason": alarm.state_reason},
+            "previousState": {"value": before},
+        },
+    }
+    for rule in list(events_backends[account][region].event_buses["default"].rules.values()):
+        if rule.state != "ENABLED" or not rule.event_pattern.matches_event(event):
+            continue
+        for target in rule.targets:
+            service, kind, name = _target(target["Arn"])
+            if (service, kind) == ("sagemaker", "pipeline"):
+                sagemaker_backends[account][region].start_pipeline_execution(
+                    name, f"{rule.name}-{event['id'][:8]}", None, f"{alarm.name} rings", None, str(uuid4())
+                )
+
+
+def _target(arn: str) -> tuple[str, str, str]:
+    """Service, type and name of an ARN's resource."""
+    _, _, service, _, _, resource = arn.split(":", 5)
+    kind, _, name = resource.partition("/")
+    return service, kind, name
+
+
+def _end_execution(name: str, state: dict[str, Any]) -> None:
+    from moto.core.utils import utcnow
+    from moto.sagemaker.models import sagemaker_backends
+
+    for account in sagemaker_backends.values():
+        for backend in account.values():
+            for pipeline in backend.pipelines.values():
+                for arn, execution in pipeline.pipeline_executions.items():
+                    if arn.rpartition("/")[2] == name:
+                        execution.pipeline_execution_status = state["PipelineExecutionStatus"]
+                        execution.pipeline_execution_failure_reason = state["FailureReason"]
+                        execution.last_modified_time = utcnow()
 
 
 def _statistic(alarm: Any) -> Any:

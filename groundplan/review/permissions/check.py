@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from groundplan.review.permissions import kafka
 from groundplan.review.permissions.builds import needs_of
@@ -54,6 +55,7 @@ _BY_SERVICES = {
         "kms:CreateGrant",
         "sagemaker:AddTags",
         "sagemaker:*ProcessingJob",
+        "sagemaker:*TrainingJob",
         "kms:*",
     ),
     "lambda.amazonaws.com": ("ec2:*", "ecr:*", "logs:*", "kms:*"),
@@ -244,19 +246,41 @@ def _by_the_program(stack: Stack, resources: Iterable[Made]) -> Iterator[Result]
                     yield Result(f"build {item.name}", "", role.name, each, decide(stack, role, each))
         elif item.type == "aws:sagemaker/pipeline:Pipeline" and item.inputs.get("roleArn") in by_arn:
             role = by_arn[item.inputs["roleArn"]]
-            for need in (
-                Need(
-                    "sagemaker:CreateProcessingJob",
-                    f"arn:aws:sagemaker:{stack.region}:{stack.account}:processing-job/pipelines-any",
-                ),
-                Need(
-                    "iam:PassRole",
-                    role.arn,
-                    {"iam:PassedToService": "sagemaker.amazonaws.com"},
-                    because="the steps run with the pipeline's role",
-                ),
-            ):
-                yield Result(f"pipeline {item.name}", "CreateProcessingJob", role.name, need, decide(stack, role, need))
+            passed = Need(
+                "iam:PassRole",
+                role.arn,
+                {"iam:PassedToService": "sagemaker.amazonaws.com"},
+                because="the steps run with the pipeline's role",
+            )
+            for kind in _job_kinds(item.inputs.get("pipelineDefinition")):
+                job = f"arn:aws:sagemaker:{stack.region}:{stack.account}:{kind.lower()}-job/pipelines-any"
+                for need in (Need(f"sagemaker:Create{kind}Job", job), passed):
+                    yield Result(
+                        f"pipeline {item.name}", f"Create{kind}Job", role.name, need, decide(stack, role, need)
+                    )
+        elif item.type == "aws:cloudwatch/eventTarget:EventTarget" and item.inputs.get("roleArn") in by_arn:
+            role = by_arn[item.inputs["roleArn"]]
+            if ":pipeline/" in (what := str(item.inputs["arn"])):
+                parameters = {"PipelineName": what.rpartition("/")[2]}
+                for need in needed("sagemaker", "StartPipelineExecution", parameters, stack.region, stack.account):
+                    yield Result(
+                        f"rule {item.name}", "StartPipelineExecution", role.name, need, decide(stack, role, need)
+                    )
+
+
+def _job_kinds(definition: Any) -> list[str]:
+    """Kinds of jobs that a pipeline's steps are, those behind conditions included."""
+    if not isinstance(definition, str):
+        return ["Processing"]
+    found: set[str] = set()
+    steps = list(json.loads(definition)["Steps"])
+    while steps:
+        step = steps.pop()
+        arguments = step.get("Arguments") or {}
+        steps += [*arguments.get("IfSteps", ()), *arguments.get("ElseSteps", ())]
+        if step["Type"] in ("Processing", "Training"):
+            found.add(step["Type"])
+    return sorted(found)
 
 
 def unused(stack: Stack, results: Iterable[Result]) -> list[Unused]:

@@ -45,6 +45,7 @@ _OWN = frozenset(
         "registry",
         "approvals",
         "canaries",
+        "checkpoints",
     }
 )
 _PUBLISHED = ("current", "triton", "device")  # below a model's own folder

@@ -30,6 +30,7 @@ DAY_OF_ROWS_HOURS = 0.1
 CANARY_STEPS = (5, 25)  # percent
 # Starting a SageMaker processing job, and the steps' own work in total (45 s for the small example here), minutes.
 JOB_START_MINUTES, WORK_MINUTES = 3.0, 2.0
+SPOT_LEAST_MINUTES = 30.0  # less leaves no time to wait for spare capacity, and to begin again from a checkpoint
 POD_START_MINUTES = 0.5  # on a node that already exists
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LAMBDA_MINUTES, LAMBDA_GB = 15.0, 10.0
@@ -79,11 +80,19 @@ class ServingDesign:
 
 @dataclass(frozen=True)
 class RetrainingDesign:
-    """``kind`` is sagemaker-pipeline, cluster-job or lambda; ``memory_mb`` is the function's."""
+    """Where a model is retrained.
+
+    Attributes:
+        kind: sagemaker-pipeline, cluster-job or lambda.
+        memory_mb: The function's.
+        spot_minutes: How long a SageMaker training on spare capacity may take, its waits included; 0 where there is no
+            time to wait.
+    """
 
     kind: str
     every_hours: float
     memory_mb: int = 0
+    spot_minutes: float = 0
 
 
 def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Chooser) -> ServingDesign:
@@ -354,14 +363,18 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
     planned_minutes = LAMBDA_SLOWER * (wanted.run_minutes or LAMBDA_MINUTES / LAMBDA_SLOWER)
     memory_gb = min(LAMBDA_GB, max(LAMBDA_LEAST_GB, LAMBDA_LARGER * (wanted.run_gb or LAMBDA_GB)))
     steps = len(before_people_agree())
+    # What is left for the training when the other steps have taken their time.
+    training_minutes = wanted.within_minutes - (steps - 1) * JOB_START_MINUTES
+    spot = training_minutes if training_minutes >= SPOT_LEAST_MINUTES else 0
     jobs, pod = steps * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
     return chooser.choose(
         f"retraining {name}",
         [
             Option(
-                f"SageMaker Pipeline, {steps} jobs, and one that releases",
+                f"SageMaker Pipeline, {steps} jobs{', the training on spot capacity' if spot else ''}, and one that"
+                " releases",
                 (runs * jobs + RELEASES * JOB_START_MINUTES) / 60 * prices.services["sagemaker", "ml.m5.large"],
-                RetrainingDesign("sagemaker-pipeline", wanted.every_hours),
+                RetrainingDesign("sagemaker-pipeline", wanted.every_hours, spot_minutes=spot),
                 obstacles(jobs, "every step starts its own job"),
             ),
             Option(

@@ -160,6 +160,24 @@ mlflow.sklearn.log_model(model, name="model")
 assert len(recorder.logged[1].frame) == 3
 """
     ),
+    "a row that is learnt from in every epoch counts once": (
+        """
+import random
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import SGDRegressor
+values = np.asarray(X, dtype=float)
+for rows in (values.tolist(), values, pd.DataFrame(values).rename(columns=str)):
+    model, places = SGDRegressor(), list(range(6))
+    for epoch in range(5):
+        random.shuffle(places)
+        for batch in (places[:2], places[2:]):
+            chosen = rows.iloc[batch] if hasattr(rows, "iloc") else [rows[place] for place in batch]
+            model.partial_fit(chosen, [y[place] for place in batch])
+    mlflow.sklearn.log_model(model, name="model")
+    assert len(recorder.logged[-1].frame) == 6 and sorted(recorder.logged[-1].labels) == sorted(y)
+"""
+    ),
     "a class of the script's own goes to other processes as it does without": (
         """
 import cloudpickle, sys

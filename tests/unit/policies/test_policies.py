@@ -525,7 +525,27 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
                 )
             }
         ],
-        [{"pipelineDefinition": json.dumps({"Steps": [{"Name": "train", "Type": "Training", "Arguments": {}}]})}],
+        [
+            {"pipelineDefinition": json.dumps({"Steps": [{"Name": "train", "Type": "Training", "Arguments": {}}]})},
+            *(
+                {
+                    "pipelineDefinition": json.dumps(
+                        {
+                            "Steps": [
+                                {
+                                    "Name": "good",
+                                    "Type": "Condition",
+                                    "Arguments": {
+                                        branch: [{"Name": "register", "Type": "Processing", "Arguments": {}}]
+                                    },
+                                }
+                            ]
+                        }
+                    )
+                }
+                for branch in ("IfSteps", "ElseSteps")
+            ),
+        ],
     ),
     "schema-compatible": ([{"compatibility": "BACKWARD"}], [{}, {"compatibility": "NONE"}]),
     "model-approved": (

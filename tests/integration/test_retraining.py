@@ -1,0 +1,107 @@
+"""Trainings that are interrupted, repeated or refused, with the steps as real processes on the local cloud."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from groundplan.local.home import Home, State
+from groundplan.local.jobs import StepError, results, run_steps
+from groundplan.local.up import new_run
+from spec.outputs import Outputs
+from spec.steps import steps_for
+
+LEARNS_SLOWLY = """
+import json, os, pathlib, time
+import mlflow, numpy as np, pandas as pd
+from sklearn.linear_model import SGDRegressor
+
+saved = pathlib.Path(os.environ["GROUNDPLAN_CHECKPOINTS"]) / "state.json"
+state = json.loads(saved.read_text()) if saved.exists() else {"epoch": 0, "coef": [0.0, 0.0], "intercept": 0.0}
+random = np.random.default_rng(0)
+rows = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+labels = 3 * rows["a"] - rows["b"]
+with mlflow.start_run():
+    mlflow.log_param("began_at", state["epoch"])
+    model = SGDRegressor(random_state=0, eta0=0.05, learning_rate="constant")
+    model.partial_fit(rows.iloc[:150], labels[:150])
+    if state["epoch"]:
+        model.coef_, model.intercept_ = np.array(state["coef"]), np.array([state["intercept"]])
+    for epoch in range(state["epoch"], 12):
+        model.partial_fit(rows.iloc[:150], labels[:150])
+        state = {"epoch": epoch + 1, "coef": list(model.coef_), "intercept": float(model.intercept_[0])}
+        half = saved.with_suffix(".half")
+        half.write_text(json.dumps(state))
+        half.rename(saved)
+        time.sleep(0.7)
+    mlflow.sklearn.log_model(model, "model")
+"""
+
+
+def trainings(run: str) -> list[psutil.Process]:
+    """Processes that train in a run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if run in process.cmdline() and "pipelines.steps.experiment" in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_killed_training_continues_from_its_checkpoint(
+    home: Home, state: State, outputs: Outputs, aws: Any, tmp_path: Path
+) -> None:
+    script = tmp_path / "slowly.py"
+    script.write_text(LEARNS_SLOWLY)
+    run, said = new_run(), []
+    steps = tuple(step for step in steps_for(contract=False) if step.name == "experiment")
+    training = threading.Thread(
+        target=lambda: run_steps(home, state, steps, script, run, on_progress=lambda step, text: said.append(text))
+    )
+    training.start()
+    s3, key = aws("s3"), f"checkpoints/slowly/{run}/state.json"
+    until = time.monotonic() + 90
+    while not (kept := s3.list_objects_v2(Bucket=outputs.buckets["models"], Prefix=key).get("Contents")):
+        assert training.is_alive() and time.monotonic() < until
+        time.sleep(0.1)
+    assert kept
+    (process,) = trainings(run)
+    process.kill()
+    training.join(120)
+    assert any(text.startswith("killed by signal 9; it is started again") for text in said), said
+    result = results(home, state, "slowly", run, steps)["experiment"]
+    import mlflow
+
+    client = mlflow.MlflowClient(state.services["mlflow"].url)
+    began = int(client.get_run(result["run_id"]).data.params["began_at"])
+    assert 0 < began < 12
+    saved = json.loads(s3.get_object(Bucket=outputs.buckets["models"], Key=key)["Body"].read())
+    assert saved["epoch"] == 12  # what it has saved last is kept, too
+
+
+def test_a_training_that_is_always_killed_is_given_up(home: Home, state: State, tmp_path: Path) -> None:
+    script = tmp_path / "hungry.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    steps = tuple(step for step in steps_for(contract=False) if step.name == "experiment")
+    said: list[str] = []
+    with pytest.raises(StepError, match="killed by signal 9"):
+        run_steps(home, state, steps, script, new_run(), on_progress=lambda step, text: said.append(text))
+    assert len(said) == steps[0].retries
+
+
+def test_a_step_that_refuses_is_not_repeated(home: Home, state: State, tmp_path: Path) -> None:
+    script = tmp_path / "wrong.py"
+    tries = tmp_path / "tries"
+    script.write_text(f"open({str(tries)!r}, 'a').write('x')\nraise ValueError('no such column')\n")
+    steps = tuple(step for step in steps_for(contract=False) if step.name == "experiment")
+    with pytest.raises(StepError, match="no such column"):
+        run_steps(home, state, steps, script, new_run())
+    assert tries.read_text() == "x"

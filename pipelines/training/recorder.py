@@ -22,7 +22,7 @@ from typing import Any
 
 from pipelines.serving.models import boosters, networks
 from pipelines.training.asking import Asked, Pyfunc, form_of
-from pipelines.training.labelled import Labelled, as_labels
+from pipelines.training.labelled import Labelled, as_labels, row_digests
 from pipelines.training.trusted_types import TRUSTED_TYPES
 from spec.errors import GroundplanError
 
@@ -373,7 +373,7 @@ def _row_keys(features: Any, labels: Any) -> list[int] | None:
             answers = pd.DataFrame(np.asarray(labels))
             answers.columns = [f"y{place}" for place in range(answers.shape[1])]
             table = table.join(answers)
-        return [int(key) for key in pd.util.hash_pandas_object(table, index=False)]
+        return [int(key) for key in row_digests(table, list(table.columns))]
     except (TypeError, ValueError):
         return None
 

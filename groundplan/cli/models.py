@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +58,14 @@ def experiment(
     let_shrink: Annotated[
         bool, typer.Option("--let-shrink", help="Allow an online store to lose more than half of its rows.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Evaluate the model, and write what was found as Markdown: KPI, champion, baseline, slices,"
+            " calibration, cost. Exit code 1 if its objectives would not let it be registered.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an ordinary MLflow script as a job, recorded and versioned; with --deploy, take its model to an endpoint.
@@ -69,7 +79,12 @@ def experiment(
     from pipelines.context import Wishes
 
     wishes = Wishes(
-        run_name, artifact, take_over, let_shrink, record_only=not deploy, script_arguments=tuple(arguments or ())
+        run_name,
+        artifact,
+        take_over,
+        let_shrink,
+        record_only=not deploy and report is None,
+        script_arguments=tuple(arguments or ()),
     )
     home = find_home()
     with progress() as say:
@@ -79,6 +94,7 @@ def experiment(
             name=name,
             wishes=wishes,
             deploy=deploy,
+            evaluate=report is not None,
             say=(lambda line: None) if as_json else say,
         )
     if as_json:
@@ -90,6 +106,16 @@ def experiment(
         state = home.load()
         if state is not None and (call := sample_call(found, state.services["router"].url)):
             print(f"\ncall it       {call}")
+    if report is not None:
+        from groundplan.local.experiment_report import markdown
+        from infra.design.price_book import load_prices
+        from spec.outputs import read
+
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(markdown(found, load_prices(read(str(home.outputs_file)).region)), encoding="utf-8")
+        print(f"report        {report}", file=sys.stderr)
+        if not all(found["evaluate"]["passed"].values()):
+            raise typer.Exit(1)
 
 
 @commands.command(rich_help_panel=PANEL)

@@ -45,19 +45,21 @@ def run_experiment(
     name: str = "",
     wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
     deploy: bool,
+    evaluate: bool = False,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Run the steps up to the experiment, or up to the endpoint.
 
     Args:
         name: The model's name, instead of its own.
+        evaluate: Whether the model is also evaluated where it is not deployed.
 
     Raises:
         StepError: A step failed.
         UsageError: There is no such script.
     """
     state, definition = running(home), load_definition(path, name)
-    steps = _steps(definition, deploy=deploy)
+    steps = _steps(definition, deploy=deploy, evaluate=evaluate)
     run = new_run()
     arguments = ("--name", definition.model, *wishes.arguments())
     with starter(home, state, steps) as forks:
@@ -74,9 +76,9 @@ def run_experiment(
     return {"model": definition.model, "run": run, **results(home, state, definition.model, run, steps)}
 
 
-def _steps(definition: ModelDefinition, *, deploy: bool) -> tuple[Step, ...]:
-    """Up to the experiment, or up to the endpoint."""
-    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT)
+def _steps(definition: ModelDefinition, *, deploy: bool, evaluate: bool) -> tuple[Step, ...]:
+    """Up to the experiment, its evaluation, or the endpoint."""
+    left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT - ({"evaluate"} if evaluate else set()))
     if definition.features:
         left_out -= {"features"}  # its training set is joined by that step
     return tuple(

@@ -30,6 +30,7 @@ FILES = {
     "review.yml": ".github/workflows/review.yml",
     "deploy.yml": ".github/workflows/deploy.yml",
     "model-release.yml": ".github/workflows/model-release.yml",
+    "experiment.yml": ".github/workflows/experiment.yml",
     "drift.yml": ".github/workflows/drift.yml",
     "gitlab-ci.yml": ".gitlab-ci.yml",
     "pulumi.version": ".pulumi.version",

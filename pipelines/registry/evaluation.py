@@ -13,7 +13,7 @@ from pipelines.registry.signing import sha256
 from pipelines.registry.versions import EVALUATION, Registry
 from pipelines.serving.models.bundle import Model, load, package, unpack
 from pipelines.serving.models.rows import Rows
-from pipelines.training.labelled import Labelled, as_columns, load_labelled
+from pipelines.training.labelled import Labelled, as_columns, load_labelled, row_digests
 from spec.errors import GroundplanError
 from spec.versions import VersionRecord
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BASELINE, EXPECTED = "baseline.tar.gz", "expected.json"
 EXPECTED_ROWS = 200
 SAME = 1e-5  # relative difference of numbers that two machines compute
+FEWEST_UNSEEN = 30  # rows, below which a comparison says nothing
 _ROWS = ("holdout", "training")
 
 
@@ -36,6 +37,33 @@ def packed(folder: Path) -> bytes:
     assert candidate is not None
     expected = answered(candidate, load_labelled(folder, "holdout"))
     return package({**files, BASELINE: package(baseline), EXPECTED: json.dumps(expected).encode()})
+
+
+def unseen_by(context: Context, known: VersionRecord, rows: Labelled, folder: Path, how: str) -> tuple[Labelled, str]:
+    """Rows that another version was not trained on: on those that it knows by heart no successor looks better.
+
+    Args:
+        folder: For what the other version was judged on.
+        how: How the rows were chosen.
+
+    Returns:
+        The rows, and how they were chosen; all of them where hardly any are left, or where nobody knows.
+    """
+    if not known.evaluation:
+        return rows, how
+    fetch(context, known, folder)
+    learnt = load_labelled(folder, "training").features
+    names = [name for name in learnt.columns if name in rows.features.columns]
+    if not names:
+        return rows, how
+    fresh = ~row_digests(rows.features, names).isin(set(row_digests(learnt, names))).to_numpy()
+    if fresh.all():
+        return rows, how
+    seen = f"{len(rows) - fresh.sum()} of {len(rows)}"
+    if fresh.sum() < FEWEST_UNSEEN:
+        return rows, f"{how}; {known.version} was trained on {seen} of them, which flatters it"
+    kept = Labelled(rows.features[fresh], rows.labels[fresh])
+    return kept, f"{how}, without the {seen} that {known.version} was trained on"
 
 
 def answered(model: Model, holdout: Labelled) -> list[Any]:

@@ -23,13 +23,12 @@ from pipelines.registry.versions import ARTIFACT, Registry, Stored
 from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
-from pipelines.training.labelled import Labelled, as_columns, load_labelled, row_digests
+from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from spec.errors import GroundplanError
 from spec.objectives import ModelObjectives
 from spec.versions import VersionRecord
 
 MAX_ROWS = 5_000  # held-out rows that both variants answer
-FEWEST_UNSEEN = 30  # rows, below which a comparison says nothing
 
 
 def deploy(context: Context) -> dict[str, Any]:
@@ -220,30 +219,12 @@ def _put_candidate(folder: Path, stored: Stored) -> None:
 
 
 def _unseen(context: Context, record: VersionRecord, rows: Labelled, folder: Path) -> tuple[Labelled, str]:
-    """Held-out rows that the champion was not trained on either, and how they were chosen: on rows that it knows by
-    heart no successor looks better.
-
-    Where hardly any are left, all are used, which is said.
-    """
+    """Held-out rows that the champion was not trained on either, and how they were chosen."""
     how, served = _judged_on(record), served_in(entries(context))
     if not served or how != record.evaluated_on:  # the new version has seen them, too
         return rows.sample(MAX_ROWS), how
-    known = Registry(context).record(served[-1])
-    if not known.evaluation:
-        return rows.sample(MAX_ROWS), how
-    evaluation.fetch(context, known, folder)
-    learnt = load_labelled(folder, "training").features
-    names = [name for name in learnt.columns if name in rows.features.columns]
-    if not names:
-        return rows.sample(MAX_ROWS), how
-    fresh = ~row_digests(rows.features, names).isin(set(row_digests(learnt, names))).to_numpy()
-    if fresh.all():
-        return rows.sample(MAX_ROWS), how
-    seen = f"{len(rows) - fresh.sum()} of {len(rows)}"
-    if fresh.sum() < FEWEST_UNSEEN:
-        return rows.sample(MAX_ROWS), f"{how}; {known.version} was trained on {seen} of them, which flatters it"
-    kept = Labelled(rows.features[fresh], rows.labels[fresh])
-    return kept.sample(MAX_ROWS), f"{how}, without the {seen} that {known.version} was trained on"
+    kept, chosen = evaluation.unseen_by(context, Registry(context).record(served[-1]), rows, folder, how)
+    return kept.sample(MAX_ROWS), chosen
 
 
 def _judged_on(record: VersionRecord) -> str:

@@ -6,10 +6,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, main
-from pipelines.serving.models.bundle import Model, load
+from pipelines.registry.evaluation import unseen_by
+from pipelines.registry.versions import Registry
+from pipelines.serving.models.bundle import Model, load, unpack
 from pipelines.serving.models.engines import class_names
 from pipelines.tracking import use_mlflow
+from pipelines.training.calibration import calibration
 from pipelines.training.labelled import Labelled, load_labelled
 from pipelines.training.metrics import answers, score, scores_of
 from pipelines.training.slices import large_enough, slices_of
@@ -77,6 +81,8 @@ def evaluate(context: Context) -> dict[str, Any]:
             "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
         },
         "slices": by_slice(candidate, holdout, context.definition.card.slices),
+        "calibration": calibration(candidate, holdout),
+        "champion": beside_champion(context, candidate, holdout, experiment["holdout"]),
         "against": against(
             {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
             base,
@@ -141,6 +147,41 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
             lifts.append(one[kpi] - other[kpi] if HIGHER_IS_BETTER[kpi] else other[kpi] - one[kpi])
     low, high = np.quantile(lifts, [0.025, 0.975])
     return float(low), float(high)
+
+
+def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str) -> dict[str, Any]:
+    """The version in service, on rows that it was not trained on either; empty where none serves.
+
+    Returns:
+        ``version``; ``metrics`` of it and those of the candidate (``ours``) on the same ``rows``, and ``how`` they were
+        chosen; or ``why`` there is no comparison.
+    """
+    served = served_in(entries(context))
+    if not served:
+        return {}
+    version = served[-1]
+    if rows.predictions is not None:
+        return {"version": version, "why": "the script kept no rows apart"}
+    with TemporaryDirectory() as folder:
+        try:
+            stored = Registry(context).stored(version)
+            (Path(folder) / "model").mkdir()
+            unpack(stored.artifact, Path(folder) / "model")
+            kept, chosen = unseen_by(context, stored.record, rows, Path(folder) / "judged", how)
+            champion = load(Path(folder) / "model")
+        except GroundplanError as error:
+            return {"version": version, "why": str(error).splitlines()[0]}
+        assert champion is not None
+        if missing := [name for name in champion.names if name not in kept.features.columns]:
+            return {"version": version, "why": f"it takes columns that these rows do not have: {', '.join(missing)}"}
+        kept = kept.without_predictions()
+        return {
+            "version": version,
+            "metrics": score(champion, kept),
+            "ours": score(candidate, kept),
+            "rows": len(kept),
+            "how": chosen,
+        }
 
 
 def by_slice(candidate: Model, rows: Labelled, declared: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -119,6 +119,30 @@ def experiment(
 
 
 @commands.command(rich_help_panel=PANEL)
+def reproduce(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run, or MODEL@VERSION.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment again, from its commit and on its data, and compare the two. Exit code 1 if the model has
+    learnt from other rows or parameters, or answers otherwise.
+    """
+    from groundplan.local.experiments import running
+    from groundplan.local.home import find_home
+    from groundplan.local.reproducing import reproduce as repeat
+
+    home = find_home()
+    with progress() as say:
+        found = repeat(home, running(home), run, (lambda line: None) if as_json else say)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        from groundplan.local.summary import print_reproduced
+
+        print_reproduced(found)
+    raise typer.Exit(0 if found["reproduced"] else 1)
+
+
+@commands.command(rich_help_panel=PANEL)
 def measure(
     model: ModelArgument,
     write: Annotated[

@@ -488,6 +488,27 @@ def print_monitor(found: dict[str, Any]) -> None:
         console.print(_retrained(retrained))
 
 
+def print_reproduced(found: dict[str, Any]) -> None:
+    """``groundplan reproduce``."""
+    console = terminal.console()
+    shown = table("", "then", "now", "")
+    for each in found["compared"]:
+        then, now = (
+            ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else value
+            for value in (each["then"], each["now"])
+        )
+        if each["same"] and isinstance(each["then"], dict):
+            now = ""  # said once
+        shown.add_row(each["what"], _plain_value(then), _plain_value(now), "same" if each["same"] else "differs")
+    console.print(shown)
+    verdict = "reproduced" if found["reproduced"] else "not reproduced"
+    console.print(f"{verdict}: run {found['run']} again as {found['again']}")
+
+
+def _plain_value(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _retrained(found: dict[str, Any]) -> str:
     """What a retraining has brought, and what follows."""
     waits = [step["waiting"] for step in found.values() if isinstance(step, dict) and "waiting" in step]

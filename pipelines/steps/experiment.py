@@ -153,6 +153,7 @@ def _tags(context: Context, seconds: float) -> dict[str, str]:
         "groundplan.script_sha256": code["sha256"],
         "groundplan.code_digest": code_digest(context.definition.script, context.definition.own_code),
         "groundplan.environment": json.dumps(environment()),
+        "groundplan.arguments": json.dumps(context.wishes.script_arguments),
         "groundplan.duration_s": str(seconds),
     }
 

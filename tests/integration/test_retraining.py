@@ -14,6 +14,7 @@ import pytest
 from groundplan.local.home import Home, State
 from groundplan.local.jobs import StepError, results, run_steps
 from groundplan.local.up import new_run
+from spec.errors import GroundplanError
 from spec.outputs import Outputs
 from spec.steps import steps_for
 
@@ -105,3 +106,43 @@ def test_a_step_that_refuses_is_not_repeated(home: Home, state: State, tmp_path:
     with pytest.raises(StepError, match="no such column"):
         run_steps(home, state, steps, script, new_run())
     assert tries.read_text() == "x"
+
+
+FITS_A_LINE = """
+import mlflow, numpy as np, pandas as pd
+from sklearn.linear_model import Ridge
+random = np.random.default_rng({seed})
+rows = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+with mlflow.start_run():
+    mlflow.log_param("alpha", {alpha})
+    model = Ridge(alpha={alpha}).fit(rows[:150], 3 * rows["a"][:150] - rows["b"][:150])
+    mlflow.log_metric("coef", model.coef_[0])
+    mlflow.sklearn.log_model(model, "model")
+"""
+
+
+def test_a_run_is_reproduced_and_what_can_not_be_is_said(
+    home: Home, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from groundplan.local.experiments import run_experiment
+    from groundplan.local.reproducing import reproduce
+
+    script = tmp_path / "line.py"
+    script.write_text(FITS_A_LINE.format(seed=0, alpha=1.0))
+    done = run_experiment(home, script, deploy=False, say=lambda line: None)["experiment"]
+    found = reproduce(home, state, done["run_id"], lambda line: None)
+    assert found["reproduced"] and all(each["same"] for each in found["compared"])
+    assert {"training rows", "metric coef", "answers"} <= {each["what"] for each in found["compared"]}
+    script.write_text(FITS_A_LINE.format(seed=0, alpha=2.0))
+    with pytest.raises(GroundplanError, match="its script has changed since, and was"):
+        reproduce(home, state, done["run_id"], lambda line: None)
+    # A script that draws other rows each time is told by them.
+    script.write_text(FITS_A_LINE.format(seed="", alpha=1.0))
+    done = run_experiment(home, script, deploy=False, say=lambda line: None)["experiment"]
+    found = reproduce(home, state, done["run_id"], lambda line: None)
+    differs = {each["what"] for each in found["compared"] if not each["same"]}
+    assert not found["reproduced"] and {"training rows", "metric coef"} <= differs
+    with pytest.raises(GroundplanError, match="no run 'abc'"):
+        reproduce(home, state, "abc", lambda line: None)
+    with pytest.raises(GroundplanError, match="there is no model 'nowhere'"):
+        reproduce(home, state, "nowhere@v1.0.0", lambda line: None)

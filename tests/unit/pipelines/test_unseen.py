@@ -1,0 +1,65 @@
+"""Rows on which a successor is compared: without those that the version in service knows by heart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.registry import evaluation
+from pipelines.training.labelled import Labelled
+
+HOW = "rows the model has not seen"
+
+
+class Known:
+    version, evaluation = "v1.0.0", "digest"
+
+
+def compared(
+    learnt: pd.DataFrame, rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Labelled, str]:
+    def fetch(context: Any, known: Any, folder: Path) -> None:
+        folder.mkdir()
+        Labelled(learnt, pd.Series(np.zeros(len(learnt)))).save(folder, "training")
+
+    monkeypatch.setattr(evaluation, "fetch", fetch)
+    labelled = Labelled(rows, pd.Series(range(len(rows)), index=rows.index))
+    return evaluation.unseen_by(None, Known(), labelled, tmp_path / "judged", HOW)  # type: ignore[arg-type]
+
+
+FRAME = pd.DataFrame({"n": range(100), "text": [f"t{number}" for number in range(100)]})
+
+
+@pytest.mark.parametrize(
+    "learnt",
+    [
+        FRAME[:40],
+        FRAME[:40].astype({"n": float}),  # as another script has read it
+        FRAME[:40].assign(more=1),
+        FRAME[["n"]][:40],
+    ],
+)
+def test_rows_that_it_was_trained_on_are_left_out(
+    learnt: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, how = compared(learnt, FRAME, tmp_path, monkeypatch)
+    assert list(kept.features["n"]) == list(range(40, 100)) == list(kept.labels)
+    assert how == f"{HOW}, without the 40 of 100 that v1.0.0 was trained on"
+
+
+def test_where_hardly_any_are_left_all_are_used_and_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, how = compared(FRAME[:90], FRAME, tmp_path, monkeypatch)
+    assert len(kept) == 100 and how == f"{HOW}; v1.0.0 was trained on 90 of 100 of them, which flatters it"
+
+
+def test_other_rows_and_other_columns_are_no_reason_to_leave_any_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, learnt in enumerate((FRAME.assign(n=FRAME["n"] + 1000), FRAME.rename(columns=str.upper))):
+        (place := tmp_path / str(number)).mkdir()
+        kept, how = compared(learnt, FRAME, place, monkeypatch)
+        assert len(kept) == 100 and how == HOW

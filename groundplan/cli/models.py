@@ -119,6 +119,67 @@ def experiment(
 
 
 @commands.command(rich_help_panel=PANEL)
+def sweep(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model's name, a folder with experiment.py or MLproject, or any script."
+        ),
+    ],
+    parameters: Annotated[
+        list[str],
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUES",
+            help="An argument of the script: LOW:HIGH (whole numbers if both are), LOW:HIGH:log, or ONE,OTHER. May be"
+            " repeated.",
+        ),
+    ],
+    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="A metric that the script logs.")],
+    maximize: Annotated[
+        bool, typer.Option("--maximize/--minimize", help="Whether more of the metric is better.")
+    ] = False,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Most trials in all; those of an earlier sweep count.")
+    ] = 30,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Longest time; trials that still run are ended.")
+    ] = None,
+    usd: Annotated[
+        float | None,
+        typer.Option("--usd", min=0.0001, help="The same as a budget: what the time of all jobs costs on ml.m5.large."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Trials at a time.")] = 2,
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Search a script's parameters: trials side by side, each a nested MLflow run; what is worse than the median is
+    ended early. The script takes the parameters as arguments (--NAME VALUE). The same command again continues.
+    """
+    from groundplan.local.experiments import running
+    from groundplan.local.home import find_home
+    from groundplan.local.sweeping import Sweep, minutes_for, parameter
+    from groundplan.local.sweeping import sweep as search
+
+    home = find_home()
+    state = running(home)
+    limits = [each for each in (minutes, minutes_for(usd, jobs, state.region) if usd else None) if each is not None]
+    wanted = Sweep(
+        tuple(parameter(text) for text in parameters), metric, maximize, trials, min(limits, default=float("inf")), jobs
+    )
+    path = model_path(home.root, model)
+    with progress() as say:
+        found = search(home, state, path, wanted, name, (lambda line: None) if as_json else say)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    from groundplan.local.summary import print_sweep
+
+    print_sweep(found, model)
+
+
+@commands.command(rich_help_panel=PANEL)
 def reproduce(
     run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run, or MODEL@VERSION.")],
     as_json: AsJson = False,

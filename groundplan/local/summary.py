@@ -505,6 +505,21 @@ def print_reproduced(found: dict[str, Any]) -> None:
     console.print(f"{verdict}: run {found['run']} again as {found['again']}")
 
 
+def print_sweep(found: dict[str, Any], model: str) -> None:
+    """``groundplan sweep``."""
+    console = terminal.console()
+    names = list(found["best"]["parameters"])
+    shown = table(found["metric"], *names, "run")
+    for each in found["leaders"]:
+        values = [_plain_value(each["parameters"].get(name, "")) for name in names]
+        shown.add_row(_plain_value(each["value"]), *values, each["run_id"])
+    console.print(shown)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(found["trials"].items()))
+    console.print(f"{sum(found['trials'].values())} trials: {counts}; nested under run {found['run_id']}")
+    arguments = " ".join(f"--{name} {value}" for name, value in found["best"]["parameters"].items())
+    console.print(f"the best one as a version: groundplan experiment {model} --deploy -- {arguments}")
+
+
 def _plain_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

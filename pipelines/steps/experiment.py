@@ -51,7 +51,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
     started = time.time()
     recorder = Recorder(columns=_feature_names(context))
     recorder.install()
-    with _training_set(context) as given:
+    with training_set(context) as given:
         data = _data_digest(context, given)
         if context.wishes.reuse and data and (found := reuse.known(context, data, environment())):
             print(f"progress: the rows and the code are those of {found['reused_from']}, whose model is used again")
@@ -179,7 +179,7 @@ def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -
 
 
 @contextmanager
-def _training_set(context: Context) -> Iterator[Any]:
+def training_set(context: Context) -> Iterator[Any]:
     """The training set, which the script finds through ``GROUNDPLAN_TRAINING_SET``; as a frame where the features step
     has joined it.
     """

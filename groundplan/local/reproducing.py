@@ -17,10 +17,10 @@ from groundplan.local.experiments import inside
 from groundplan.local.home import Home, State
 from groundplan.local.jobs import results, run_steps
 from groundplan.local.up import new_run
-from groundplan.review.revisions import checked_out
 from pipelines.context import Context, Wishes, load_definition
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
+from spec.revisions import checked_out
 from spec.steps import steps_for
 from spec.versions import numbers
 
@@ -118,7 +118,7 @@ def _code(home: Home, before: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     inside_project = script.is_absolute() and script.is_relative_to(home.root)
     if inside_project and re.fullmatch(r"[0-9a-f]{40,64}", commit):
         try:
-            with checked_out(home.root, commit) as folder:
+            with checked_out(home.root, commit, where="run") as folder:
                 yield _named(folder / script.relative_to(home.root)), f"commit {commit[:12]}"
                 return
         except UsageError:

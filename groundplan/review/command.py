@@ -24,9 +24,10 @@ from groundplan.review.demands import Demands, check_selected, read_demands
 from groundplan.review.errors import ReviewError
 from groundplan.review.model import Estimate, Finding, Resource, Review, Undecided, Waived
 from groundplan.review.project import Project, choose_stack, read_config, read_project
-from groundplan.review.revisions import below_repository, checked_out, compare
+from groundplan.review.revisions import below_repository, compare
 from spec.errors import UsageError
 from spec.names import HOME
+from spec.revisions import checked_out
 
 if TYPE_CHECKING:
     from groundplan.review.permissions.stack import Made

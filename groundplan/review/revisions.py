@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
-import subprocess
-import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from groundplan.engine.unknown import UNKNOWN
 from groundplan.review.model import Change, Comparison, Resource, Review
-from spec.errors import UsageError
 
 # Types that hold data, or that data can't be read without: what is lost with them is not made again by a deployment.
 _DATA = frozenset(
@@ -66,39 +60,6 @@ def below_repository(root: Path) -> str:
     place = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
     found = root.relative_to(place).as_posix()
     return "" if found == "." else found
-
-
-@contextmanager
-def checked_out(root: Path, revision: str) -> Iterator[Path]:
-    """A folder with the project as it was; removed afterwards.
-
-    Raises:
-        UsageError: This is not a git checkout, or there is no such revision.
-    """
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["failed"])[-1]
-            raise UsageError(
-                f"unknown revision {revision!r}"
-                if said.endswith("Needed a single revision")
-                else f"git {arguments[0]}: {said}",
-                where=f"--against {revision}",
-            )
-        return done.stdout.strip()
-
-    top = Path(git("rev-parse", "--show-toplevel"))
-    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
-    with TemporaryDirectory(prefix="groundplan-review-") as folder:
-        archive = subprocess.run(
-            ["git", "archive", "--format=tar", commit], cwd=top, capture_output=True, check=True
-        ).stdout
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            # Python before 3.11.4 has no filter; git writes no path that leads outside.
-            files.extraction_filter = getattr(tarfile, "data_filter", None)
-            files.extractall(folder)  # noqa: S202
-        yield Path(folder).resolve() / root.relative_to(top)
 
 
 def compare(revision: str, before: Review, now: Review) -> Comparison:

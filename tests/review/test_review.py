@@ -260,7 +260,7 @@ def test_another_revision_is_held_against_this_one(tmp_path: Path) -> None:
     sarif = json.loads(as_sarif(found))["runs"][0]["results"]
     uris = {item["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for item in sarif}
     assert found.folder == "deep" and uris and all(uri.startswith("deep/") for uri in uris)
-    assert not list(Path(tmp_path).glob("groundplan-review-*"))
+    assert not list(Path(tmp_path).glob("groundplan-*"))
     with pytest.raises(UsageError, match="--against nowhere"):
         review(tmp_path / "deep", against="nowhere")
 

@@ -87,6 +87,8 @@ def experiment(
         script_arguments=tuple(arguments or ()),
     )
     home = find_home()
+    if report is not None and report.is_dir():
+        raise UsageError("is a folder", where=f"--report {report}", fix="name a file, such as report.md")
     with progress() as say:
         found = run_experiment(
             home,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from infra.design.price_book import PriceBook
@@ -25,9 +26,10 @@ def markdown(found: dict[str, Any], prices: PriceBook) -> str:
         "" if good else f"**It would not be registered:** {evaluated['because']}.\n",
         _against(evaluated, champion),
         f"Evaluated on {evaluated['rows']:,} rows: {evaluated['how']}.",
+        _chosen(experiment.get("choice")),
     ]
     if evaluated["against"]:
-        parts.append("\n**Speaks against it**\n" + "".join(f"\n- {each}" for each in evaluated["against"]))
+        parts.append("**Speaks against it**\n" + "".join(f"\n- {each}" for each in evaluated["against"]))
     parts += [_slices(evaluated, kpi["name"]), _calibration(evaluated["calibration"]), _made(found, experiment, prices)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -77,7 +79,7 @@ def _slices(evaluated: dict[str, Any], kpi: str) -> str:
     worst = sorted(slices, key=lambda each: each["metrics"].get(name, 0.0), reverse=not HIGHER_IS_BETTER[name])
     rows = [f"| slice | rows | {name} |", "|---|---|---|"]
     rows += [
-        f"| {each['column']} {each['value']} | {each['rows']:,} | {_number(each['metrics'].get(name))} |"
+        f"| {_cell(each['column'])} {_cell(each['value'])} | {each['rows']:,} | {_number(each['metrics'].get(name))} |"
         for each in worst[:SLICES_SHOWN]
     ]
     more = f", {SLICES_SHOWN} of {len(worst)}" if len(worst) > SLICES_SHOWN else ""
@@ -90,11 +92,8 @@ def _calibration(found: dict[str, Any]) -> str:
     rows = ["| rows | said | came true |", "|---|---|---|"]
     rows += [f"| {each['rows']:,} | {each['said']:.4g} | {each['seen']:.4g} |" for each in found["bins"]]
     brier = f", Brier score {found['brier']:.4g}" if "brier" in found else ""
-    return (
-        f"<details><summary>Calibration of {found['of']}: off by {found['error']:.3g} on average{brier}</summary>\n\n"
-        + "\n".join(rows)
-        + "\n\n</details>"
-    )
+    title = f"Calibration of {_cell(found['of'])}: off by {found['error']:.3g} on average{brier}"
+    return f"<details><summary>{title}</summary>\n\n" + "\n".join(rows) + "\n\n</details>"
 
 
 def _made(found: dict[str, Any], experiment: dict[str, Any], prices: PriceBook) -> str:
@@ -103,9 +102,27 @@ def _made(found: dict[str, Any], experiment: dict[str, Any], prices: PriceBook) 
     cost = f"{usd:.2g} USD" if usd >= 0.001 else "less than 0.001 USD"
     return (
         f"The script ran {experiment['duration_s']:.0f} s; that long on {MACHINE} costs {cost} ({hourly:g} USD an hour,"
-        f" list price of {prices.as_of}). Run `{found['run']}`, code `{experiment['code_version'][:12]}`, dataset"
-        f" `{experiment['dataset_digest'][:12]}`."
+        f" list price of {prices.as_of}). Run `{found['run']}` (MLflow `{experiment['run_id']}`), code"
+        f" {_code(experiment['code_version'])}, dataset `{experiment['dataset_digest'][:12]}`."
     )
+
+
+def _chosen(choice: dict[str, Any] | None) -> str:
+    """Which of several models this is about."""
+    if not choice or not choice["others"]:
+        return ""
+    others = ", ".join(str(each["name"]) for each in choice["others"])
+    return _cell(f"The script logged several models; this is {choice['name']}, {choice['why']}. The others: {others}.")
+
+
+def _cell(text: object) -> str:
+    """A text that stays a text in a table of Markdown."""
+    plain = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([|`*_\\])", r"\\\1", " ".join(plain.split()))
+
+
+def _code(version: str) -> str:
+    return f"`{version[:12]}`" if re.match(r"[0-9a-f]{40}", version) else version
 
 
 def _better(name: str, ours: float, theirs: float) -> bool:

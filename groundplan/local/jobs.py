@@ -161,12 +161,12 @@ def _run(
     python = _python(home, step, folder, on_progress)
     told = ["--model-folder", str(folder), "--run", run, "--reports", str(home.reports), *arguments]
     environment = child_environment(home, state.services, state.region, f"step.{step.name}")
-    log.touch()
+    log.write_bytes(b"")
 
     def start() -> Running:
         if starter is not None and python == sys.executable:
             return starter.start(step.module, told, environment, log)
-        with log.open("wb") as file:
+        with log.open("ab") as file:
             return subprocess.Popen(
                 [python, "-m", step.module, *told],
                 cwd=home.root,

@@ -22,10 +22,10 @@ from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 from spec.revisions import checked_out
 from spec.steps import steps_for
-from spec.versions import numbers
 
 SAME = 1e-9  # relative difference of metrics that the same code computes twice
 _TAG = "groundplan."
+_RUN = re.compile(r"\d{14}-\w+")
 _VERSION = re.compile(r"([a-z0-9][a-z0-9-]*)@(v\d+\.\d+\.\d+)")
 
 
@@ -45,7 +45,7 @@ def reproduce(home: Home, state: State, text: str, say: Callable[[str], None]) -
         GroundplanError: Its code or its data is not there any more.
     """
     with inside(home, "person.reproduce"):
-        run_id = _run_of(home, text)
+        run_id = _run_of(text)
         before = _told(run_id)
         with _code(home, before) as (path, where):
             say(f"code: {where}")
@@ -53,7 +53,10 @@ def reproduce(home: Home, state: State, text: str, say: Callable[[str], None]) -
             run = new_run()
             _same_data(Context(read(str(home.outputs_file)), definition, run, home.reports), before)
             step = next(step for step in steps_for(contract=False) if step.name == "experiment")
-            wishes = Wishes(script_arguments=tuple(json.loads(before.get("arguments", "[]"))))
+            wishes = Wishes(
+                **json.loads(before.get("chosen", "{}")),
+                script_arguments=tuple(json.loads(before.get("arguments", "[]"))),
+            )
             run_steps(
                 home,
                 state,
@@ -74,19 +77,27 @@ def reproduce(home: Home, state: State, text: str, say: Callable[[str], None]) -
     }
 
 
-def _run_of(home: Home, text: str) -> str:
-    from pipelines.registry.versions import Registry
+def _run_of(text: str) -> str:
+    import mlflow
 
-    named = _VERSION.fullmatch(text)
-    if named is None or not numbers(named[2]):
-        return text
-    outputs = read(str(home.outputs_file))
-    definition = (
-        load_definition(home.root / "models" / named[1]) if (home.root / "models" / named[1]).is_dir() else None
-    )
-    if definition is None:
-        raise UsageError(f"there is no model {named[1]!r}", where=text, fix="name the MLflow run instead")
-    return str(Registry(Context(outputs, definition, "", home.reports)).record(named[2]).lineage["run_id"])
+    client, named = mlflow.MlflowClient(), _VERSION.fullmatch(text)
+    if named is not None:
+        known = client.search_model_versions(f"name='{named[1]}'")
+        found = [version.run_id for version in known if version.tags.get("version") == named[2]]
+        if not found:
+            has = sorted(version.tags.get("version", "") for version in known)
+            raise UsageError(
+                f"there is no {text}",
+                where="RUN",
+                fix=f"{named[1]} has {', '.join(has)}" if has else f"no version of {named[1]} is registered",
+            )
+        return str(found[0])
+    if _RUN.fullmatch(text):  # a run of the pipeline, as reports name it
+        everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(everywhere, f"tags.`{_TAG}pipeline_run` = '{text}'")
+        if runs:
+            return str(runs[0].info.run_id)
+    return text
 
 
 def _told(run_id: str) -> dict[str, Any]:
@@ -101,6 +112,8 @@ def _told(run_id: str) -> dict[str, Any]:
             f"the tracking server has no run {run_id!r}", where="RUN", fix="name an MLflow run, or MODEL@VERSION"
         ) from None
     tags = {key.removeprefix(_TAG): value for key, value in run.data.tags.items() if key.startswith(_TAG)}
+    if "model" in tags and "training_digest" not in tags:
+        raise UsageError(f"the run {run_id} logged no model, so there is nothing to compare", where="RUN")
     if "training_digest" not in tags:
         raise UsageError(
             f"the run {run_id} was not recorded by `groundplan experiment`, so what it was trained on is unknown",
@@ -124,7 +137,11 @@ def _code(home: Home, before: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         except UsageError:
             pass  # another clone; the file may still be the same
     if not script.is_file():
-        raise GroundplanError(f"its script is not there any more: {script}", where=commit)
+        raise GroundplanError(
+            f"its script is not there any more, and it was run as {commit}",
+            where=str(script),
+            fix="put the script back; then its run can be repeated",
+        )
     if hashlib.sha256(script.read_bytes()).hexdigest() != before["script_sha256"]:
         was = "was never committed" if not commit.partition("-")[0].isalnum() else f"was run as {commit[:12]}, changed"
         raise GroundplanError(
@@ -163,6 +180,7 @@ def _compared(before: dict[str, Any], now: dict[str, Any], run_id: str, again: s
         return {"what": what, "then": one, "now": other, "same": one == other if same is None else same}
 
     yield told("script", before["script_sha256"][:12], now["script_sha256"][:12])
+    yield told("code it imports", before["code_digest"][:12], now["code_digest"][:12])
     yield told("dataset", before["dataset_digest"][:12], now["dataset_digest"][:12])
     yield told("training rows", before["training_digest"][:12], now["training_digest"][:12])
     yield told("parameters", before["parameters"], now["parameters"])

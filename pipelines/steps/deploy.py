@@ -94,7 +94,7 @@ def _step_by_step(
     if serving_now == candidate and (told := mine.left.get("outcome")):  # it was promoted, and then interrupted
         return _promoted(context, endpoint, mine, record, files, {**told, "endpoint_config": endpoint.config()})
     holdout, judged_on = _unseen(context, record, load_labelled(path, "holdout"), path / "champion")
-    theirs = _rows_of_champion(context, holdout, path / "champion") if serving_now else None
+    theirs = _rows_of_champion(context, record, holdout, path / "champion") if serving_now else None
     objectives, rival = context.objectives(record.task), "champion" if serving_now else "baseline"
     rows = (holdout if theirs is None else _filled(holdout, theirs)).records()
 
@@ -138,7 +138,8 @@ def _step_by_step(
         "judged_on": (
             judged_on
             if theirs is None
-            else "its own rows, and the champion on its own rows: it takes columns that this version does not have"
+            else "its own rows, and the champion on its own rows: it takes columns that this version does not have, or"
+            " answers with other classes"
         ),
     }
     insists = insisted(entries(context), version) if judged.outcome is Outcome.OPEN else ""
@@ -234,13 +235,18 @@ def _judged_on(record: VersionRecord) -> str:
     return "rows the candidate was trained on, which flatters it" if "fold" in how or "trained on" in how else how
 
 
-def _rows_of_champion(context: Context, holdout: Labelled, folder: Path) -> Labelled | None:
-    """The champion's own held-out rows, where it takes columns that the new version's rows don't have; else None."""
+def _rows_of_champion(context: Context, record: VersionRecord, holdout: Labelled, folder: Path) -> Labelled | None:
+    """The champion's own held-out rows, where it takes columns that the new version's rows don't have, or answers with
+    other classes than their labels; else None.
+    """
     served = served_in(entries(context))
     if not served:  # it was deployed past the registry
         return None
     known = Registry(context).record(served[-1])
-    if set(known.interface.inputs) <= set(holdout.features.columns):
+    same = {
+        name: known.interface.outputs.get(name) == record.interface.outputs.get(name) for name in ("task", "classes")
+    }
+    if set(known.interface.inputs) <= set(holdout.features.columns) and all(same.values()):
         return None
     evaluation.fetch(context, known, folder)
     return load_labelled(folder, "holdout").sample(MAX_ROWS)

@@ -174,6 +174,8 @@ def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str
         assert champion is not None
         if missing := [name for name in champion.names if name not in kept.features.columns]:
             return {"version": version, "why": f"it takes columns that these rows do not have: {', '.join(missing)}"}
+        if told := _other_answers(stored.record.interface.outputs, candidate):
+            return {"version": version, "why": told}
         kept = kept.without_predictions()
         return {
             "version": version,
@@ -182,6 +184,16 @@ def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str
             "rows": len(kept),
             "how": chosen,
         }
+
+
+def _other_answers(outputs: dict[str, Any], candidate: Model) -> str:
+    """Why a version's answers can't be compared with a candidate's; empty where they can."""
+    theirs, ours = [str(name) for name in outputs["classes"]], [str(name) for name in candidate.classes]
+    if outputs["task"] != candidate.task:
+        return f"it is a {outputs['task']}, and this a {candidate.task}"
+    if sorted(theirs) != sorted(ours):
+        return f"it answers with other classes: {', '.join(theirs)} instead of {', '.join(ours)}"
+    return ""
 
 
 def by_slice(candidate: Model, rows: Labelled, declared: tuple[str, ...]) -> list[dict[str, Any]]:

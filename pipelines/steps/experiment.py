@@ -20,7 +20,7 @@ from pipelines.tracking import use_mlflow
 from pipelines.training import checkpoints, reuse
 from pipelines.training.choice import choose, task_of
 from pipelines.training.code import code_digest, code_version
-from pipelines.training.labelled import Labelled, as_columns, by_target, each_row
+from pipelines.training.labelled import Labelled, as_columns, by_target, each_row, row_digests
 from pipelines.training.model_name import check_owner, claim
 from pipelines.training.recorder import Logged, Recorder, as_frame
 from pipelines.training.script import run_script
@@ -34,6 +34,9 @@ FOLDS = 5
 BACKGROUND_ROWS = 50
 FEW_TEXTS = 20  # of a column, so that the most frequent one does not belong to a single person
 SEEN_BY_NONE = "rows the model has not seen"
+CONTINUED = (
+    "rows it was trained on: it continues what was fitted before, on rows that are not known, so none count as unseen"
+)
 TRAINED_ON = "rows it was trained on: they are too few for folds, or it can't be refitted"
 
 
@@ -154,6 +157,7 @@ def _tags(context: Context, seconds: float) -> dict[str, str]:
         "groundplan.code_digest": code_digest(context.definition.script, context.definition.own_code),
         "groundplan.environment": json.dumps(environment()),
         "groundplan.arguments": json.dumps(context.wishes.script_arguments),
+        "groundplan.chosen": json.dumps({"run_name": context.wishes.run_name, "artifact": context.wishes.artifact}),
         "groundplan.duration_s": str(seconds),
     }
 
@@ -349,23 +353,32 @@ def _holdout(recorder: Recorder, logged: Logged) -> tuple[Labelled, str]:
     predictions; and how they were obtained.
     """
     from sklearn.base import clone
-    from sklearn.model_selection import cross_val_predict
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_predict
 
     if logged.kept_apart is not None:
         apart = logged.kept_apart
         return Labelled(apart.features, logged.known(apart.labels)).sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
+    if logged.partly:
+        known = Labelled(logged.frame, logged.known(logged.labels))
+        return known.sample(MAX_HOLDOUT_ROWS), CONTINUED
     for features, labels in reversed(recorder.splits):
         if (fresh := _unseen(features, labels, logged)) is not None:
             return fresh.sample(MAX_HOLDOUT_ROWS), SEEN_BY_NONE
     known, frame = logged.known(logged.labels), logged.frame.reset_index(drop=True)
     several = hasattr(known, "columns")  # folds can't be stratified by several labels
+    rows = row_digests(frame, list(frame.columns)).to_numpy()
+    copies = len(set(rows)) < len(rows)  # of one row, such as oversampled ones: all of them in the same fold
     folds = min(
         FOLDS,
         len(known),
         *([known.value_counts().min()] if task_of(logged.model) == "classification" and not several else []),
     )
     try:
-        predicted = cross_val_predict(clone(logged.model), logged.features, known, cv=folds)
+        stratified = task_of(logged.model) == "classification" and not several
+        grouped = (StratifiedGroupKFold if stratified else GroupKFold)(folds) if copies else folds
+        predicted = cross_val_predict(
+            clone(logged.model), logged.features, known, cv=grouped, groups=rows if copies else None
+        )
     except Exception as error:  # a class or a category with one row, a model that can't be refitted
         print(f"not evaluated out of fold: {type(error).__name__}: {error}")
         return Labelled(frame, known).sample(MAX_HOLDOUT_ROWS), TRAINED_ON

@@ -82,12 +82,16 @@ def load_labelled(folder: Path, name: str) -> Labelled:
 
 
 def row_digests(frame: Any, names: list[str]) -> Any:
-    """A number for each row of some columns; the same values have the same one, whatever type they are stored as."""
+    """A number for each row of some columns; equal values have the same one, however they are stored: numbers count
+    in single precision, and all missing values are one.
+    """
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     def plain(column: Any) -> Any:
-        return column.astype(float) if is_numeric_dtype(column) or is_bool_dtype(column) else column.map(str)
+        if is_numeric_dtype(column) or is_bool_dtype(column):
+            return column.astype("float32").astype(float) + 0.0  # there is no -0
+        return column.astype(object).where(column.notna(), "").map(str)
 
     return pd.util.hash_pandas_object(pd.DataFrame({name: plain(frame[name]) for name in names}), index=False)
 

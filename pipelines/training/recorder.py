@@ -13,6 +13,7 @@ import copy
 import functools
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ class Logged:
         artifact: Name that the script gave it.
         registered: Whether the script registers it.
         kept_apart: Rows that the script split off before the fit; None where they are not known.
+        partly: Whether it was fitted before, too, on rows that are not known: it continues from a checkpoint.
     """
 
     model: Any
@@ -54,6 +56,7 @@ class Logged:
     artifact: str = ""
     registered: bool = False
     kept_apart: Labelled | None = None
+    partly: bool = False
 
     @cached_property
     def asked(self) -> Asked:
@@ -101,7 +104,9 @@ class Recorder:
         default_factory=dict
     )  # by identity: some models are equal to others, or not hashable
     _kept: list[Any] = field(default_factory=list)
-    _learnt: dict[int, set[int]] = field(default_factory=dict)
+    _learnt: dict[int, int] = field(default_factory=dict)  # rows of all calls of partial_fit
+    _batches: dict[int, set[str]] = field(default_factory=dict)
+    _resumed: set[int] = field(default_factory=set)  # fitted before the script began, on rows that nobody knows
     _depth: int = 0
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -144,8 +149,15 @@ class Recorder:
 
     def _watch(self, cls: Any) -> None:
         for name in ("fit", "partial_fit"):
-            if name in cls.__dict__:
-                setattr(cls, name, _watched(cls.__dict__[name], _Noting(self, name)))
+            if name not in cls.__dict__:
+                continue
+            found, note = cls.__dict__[name], _Noting(self, name)
+            if hasattr(found, "fn") and hasattr(found, "check"):  # it exists with some arguments of the estimator only
+                from sklearn.utils.metaestimators import available_if
+
+                setattr(cls, name, available_if(found.check)(_watched(found.fn, note)))
+            else:
+                setattr(cls, name, _watched(found, note))
 
     @contextmanager
     def noting(self, method: str, estimator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
@@ -153,6 +165,7 @@ class Recorder:
         with self._lock:
             outermost = self._depth == 0
             self._depth += 1
+        continues = outermost and id(estimator) not in self._fitted and _goes_on(method, estimator)
         try:
             yield
         finally:
@@ -160,32 +173,62 @@ class Recorder:
                 self._depth -= 1
         if not outermost:
             return
+        if continues:
+            self._resumed.add(id(estimator))
+        elif id(estimator) not in self._fitted:
+            self._resumed.discard(id(estimator))  # another estimator's number
         features = _as_it_is(args[0] if args else kwargs.get("X"))
         labels = _as_it_is(args[1] if len(args) > 1 else kwargs.get("y"))
         if method == "partial_fit":
             features, labels = self._with_earlier(estimator, features, labels)
         else:
             self._learnt.pop(id(estimator), None)
+            self._batches.pop(id(estimator), None)
         self._fitted_on(estimator, features, labels)
         if (best := getattr(estimator, "best_estimator_", None)) is not None:
             self._fitted_on(best, features, labels)
 
     def _with_earlier(self, estimator: Any, features: Any, labels: Any) -> tuple[Any, Any]:
-        """The rows of all calls of ``partial_fit``; one that is learnt from in several epochs counts once."""
-        if id(estimator) not in self._fitted:
-            self._learnt.pop(id(estimator), None)  # of another estimator, which had this number before
+        """The rows of all calls of ``partial_fit``; a batch that comes in every epoch counts once."""
+        import joblib
+
         before = self._fitted.get(id(estimator), (None, None))
-        learnt = self._learnt.setdefault(id(estimator), set())
-        keys = _row_keys(features, labels)
-        if keys is not None:
-            fresh = [place for place, key in enumerate(keys) if key not in learnt]
-            learnt.update(keys)
-            if before[0] is not None and not fresh:
-                return before
-            if len(fresh) < len(keys):
-                features = _taken(features, fresh)
-                labels = None if labels is None else _taken(labels, fresh)
+        if before[0] is None:  # its number may have been another estimator's
+            self._batches[id(estimator)], self._learnt[id(estimator)] = set(), 0
+        batches, batch = self._batches.setdefault(id(estimator), set()), joblib.hash((features, labels))
+        self._learnt[id(estimator)] = self._learnt.get(id(estimator), 0) + _rows(features)
+        if batch in batches:
+            return before
+        batches.add(batch)
         return _joined(before[0], features), _joined(before[1], labels)
+
+    def _kept_apart(self, estimator: int, features: Any, labels: Any) -> tuple[Any, Any, Labelled] | None:
+        """The part of the script's outermost split that all rows of a fit come from, and the rest; None where there is
+        no such split, or where the model may have been fitted on the rest, too.
+        """
+        fitted = _row_keys(features, labels)
+        if fitted is None:
+            return None
+        for (whole, answers), (larger, rest) in zip(self.splits, self.parts, strict=True):
+            parts = [(_taken(whole, places), _taken(answers, places)) for places in (larger, rest)]
+            kept, apart = (_row_keys(*part) for part in parts)
+            if kept is None or apart is None or not set(fitted) <= set(kept):
+                continue
+            # Where every row of the rest has a twin among those of the fit, only their numbers tell.
+            if set(apart) <= set(fitted):
+                if estimator in self._resumed:
+                    continue
+                if estimator in self._learnt:
+                    learnt = self._learnt[estimator]
+                    if learnt % len(kept) or not learnt % (len(kept) + len(apart)):
+                        continue
+                elif not Counter([*kept, *apart]) - Counter(fitted):
+                    continue
+            held = Labelled(as_frame(parts[1][0], self.columns).reset_index(drop=True), as_labels(parts[1][1]))
+            if estimator in self._learnt or estimator in self._resumed:
+                return *parts[0], held
+            return features, labels, held
+        return None
 
     def fitted(self, model: Any, features: Any, labels: Any) -> None:
         """A model was fitted by a function."""
@@ -251,7 +294,10 @@ class Recorder:
                 as_frame(_taken(features, rest), self.columns).reset_index(drop=True), as_labels(_taken(labels, rest))
             )
             return Logged(model, _taken(features, larger), _taken(labels, larger), self.columns, kept_apart=apart)
-        return Logged(model, features, labels, self.columns)
+        if features is not None and (found := self._kept_apart(id(model), features, labels)) is not None:
+            learnt, answers, apart = found
+            return Logged(model, learnt, answers, self.columns, kept_apart=apart)
+        return Logged(model, features, labels, self.columns, partly=id(model) in self._resumed)
 
     def _defaults(self, model: Any, features: Any, flavor: Any, given: dict[str, Any]) -> dict[str, Any]:
         """Defaults where the script sets nothing."""
@@ -338,6 +384,20 @@ class _Noting:
 
     def __reduce__(self) -> Any:
         return attrgetter("nullcontext"), (contextlib,)
+
+
+def _goes_on(method: str, estimator: Any) -> bool:
+    """Whether a call continues what a fitted estimator has learnt before."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    if method != "partial_fit" and not getattr(estimator, "warm_start", False):
+        return False
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return True
 
 
 def _copied(model: Any) -> Any:

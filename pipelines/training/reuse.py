@@ -60,10 +60,15 @@ def digest_of(frame: Any) -> str:
 
 
 def _key(context: Context, data: str, environment: dict[str, str]) -> str:
-    wishes = context.wishes
+    wishes, model = context.wishes, context.model
+    objectives, known = context.outputs.models.get(model), context.outputs.endpoints.get(model)
     told = {
         "data": data,
         "environment": environment,
+        "objectives": objectives.model_dump(mode="json") if objectives else None,
+        "served": known.topology if known else "",
+        "untrusted": context.outputs.untrusted_models,
+        "described": [dict(context.definition.classes), list(context.definition.card.slices)],
         "arguments": [*wishes.script_arguments, wishes.run_name, wishes.artifact],
         "script": os.path.relpath(context.definition.script, context.definition.folder),
     }

@@ -132,6 +132,8 @@ def test_a_run_is_reproduced_and_what_can_not_be_is_said(
     done = run_experiment(home, script, deploy=False, say=lambda line: None)["experiment"]
     found = reproduce(home, state, done["run_id"], lambda line: None)
     assert found["reproduced"] and all(each["same"] for each in found["compared"])
+    by_pipeline = reproduce(home, state, done["pipeline_run"], lambda line: None)
+    assert by_pipeline["run"] == done["run_id"] and by_pipeline["reproduced"]
     assert {"training rows", "metric coef", "answers"} <= {each["what"] for each in found["compared"]}
     script.write_text(FITS_A_LINE.format(seed=0, alpha=2.0))
     with pytest.raises(GroundplanError, match="its script has changed since, and was"):
@@ -144,5 +146,5 @@ def test_a_run_is_reproduced_and_what_can_not_be_is_said(
     assert not found["reproduced"] and {"training rows", "metric coef"} <= differs
     with pytest.raises(GroundplanError, match="no run 'abc'"):
         reproduce(home, state, "abc", lambda line: None)
-    with pytest.raises(GroundplanError, match="there is no model 'nowhere'"):
+    with pytest.raises(GroundplanError, match="there is no nowhere@v1"):
         reproduce(home, state, "nowhere@v1.0.0", lambda line: None)

@@ -39,7 +39,12 @@ EVALUATED: dict[str, Any] = {
         "how": "rows the model has not seen, without the 29 of 89 that v1.2.0 was trained on",
     },
 }
-EXPERIMENT = {"duration_s": 7200.0, "code_version": "0123456789abcdef", "dataset_digest": "fedcba9876543210"}
+EXPERIMENT = {
+    "duration_s": 7200.0,
+    "code_version": "0123456789abcdef",
+    "dataset_digest": "fedcba9876543210",
+    "run_id": "m1",
+}
 
 
 def report(**changes: Any) -> str:
@@ -83,3 +88,9 @@ def test_tables_have_as_many_cells_as_columns() -> None:
         lines = [line for line in text.splitlines() if line.startswith("|")]
         widths = {line.count("|") for line in lines[:4]}
         assert len(widths) == 1
+
+
+def test_names_that_mean_something_in_markdown_stay_names() -> None:
+    slices = [{"column": "plan|kind", "value": "<b>`x`", "rows": 9, "metrics": {"mae": 1.0}}]
+    row = next(line for line in report(slices=slices).splitlines() if "plan" in line)
+    assert row == r"| plan\|kind &lt;b&gt;\`x\` | 9 | 1 |"

@@ -160,22 +160,92 @@ mlflow.sklearn.log_model(model, name="model")
 assert len(recorder.logged[1].frame) == 3
 """
     ),
-    "a row that is learnt from in every epoch counts once": (
+    "a batch that comes in every epoch counts once": (
         """
-import random
-import numpy as np
-import pandas as pd
 from sklearn.linear_model import SGDRegressor
 values = np.asarray(X, dtype=float)
 for rows in (values.tolist(), values, pd.DataFrame(values).rename(columns=str)):
-    model, places = SGDRegressor(), list(range(6))
+    model = SGDRegressor()
     for epoch in range(5):
-        random.shuffle(places)
-        for batch in (places[:2], places[2:]):
-            chosen = rows.iloc[batch] if hasattr(rows, "iloc") else [rows[place] for place in batch]
-            model.partial_fit(chosen, [y[place] for place in batch])
+        for part in (slice(0, 2), slice(2, 6)):
+            model.partial_fit(rows[part], y[part])
     mlflow.sklearn.log_model(model, name="model")
-    assert len(recorder.logged[-1].frame) == 6 and sorted(recorder.logged[-1].labels) == sorted(y)
+    assert len(recorder.logged[-1].frame) == 6 and list(recorder.logged[-1].labels) == y
+"""
+    ),
+    "of shuffled epochs the split tells what was learnt and what was kept apart": (
+        """
+import random
+from sklearn.linear_model import SGDRegressor
+from sklearn.model_selection import train_test_split
+few = pd.DataFrame({"a": [0.0, 1, 2] * 100, "b": [0.0, 1] * 150}); label = few["a"] + few["b"]
+train, test, known, apart = train_test_split(few, label, test_size=0.2, random_state=0)
+model, places = SGDRegressor(), list(range(len(train)))
+for epoch in range(3):
+    random.shuffle(places)
+    for start in range(0, len(places), 100):
+        chosen = places[start:start + 100]
+        model.partial_fit(train.iloc[chosen], known.iloc[chosen])
+mlflow.sklearn.log_model(model, name="model")
+found = recorder.logged[-1]
+assert len(found.frame) == 240 and len(found.kept_apart) == 60, (len(found.frame), found.kept_apart)
+assert sorted(found.kept_apart.labels) == sorted(apart) and not found.partly
+"""
+    ),
+    "a model that goes on from a checkpoint has not only seen what it is fitted on now": (
+        """
+import copy
+from sklearn.linear_model import SGDRegressor
+from sklearn.model_selection import train_test_split
+random = np.random.default_rng(0)
+many = pd.DataFrame(random.normal(size=(100, 2)), columns=["a", "b"]); label = many["a"]
+before = copy.deepcopy(SGDRegressor())
+before.coef_, before.intercept_, before.t_, before.n_features_in_ = np.zeros(2), np.zeros(1), 2.0, 2
+before.partial_fit(many[:5], label[:5])
+mlflow.sklearn.log_model(before, name="alone")
+assert recorder.logged[-1].partly and recorder.logged[-1].kept_apart is None
+train, test, known, apart = train_test_split(many, label, random_state=0)
+again = copy.deepcopy(before)
+again.partial_fit(train[:20], known[:20])
+mlflow.sklearn.log_model(again, name="split")
+found = recorder.logged[-1]
+assert len(found.frame) == 75 and len(found.kept_apart) == 25 and not found.partly
+"""
+    ),
+    "rows that were oversampled leave what was kept apart as it is": (
+        """
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+random = np.random.default_rng(0)
+many = pd.DataFrame(random.normal(size=(100, 2)), columns=["a", "b"]); label = pd.Series([0] * 90 + [1] * 10)
+train, test, known, apart = train_test_split(many, label, stratify=label, random_state=0)
+more = pd.concat([train, *[train[known == 1]] * 8]); answers = pd.concat([known, *[known[known == 1]] * 8])
+mlflow.sklearn.log_model(LogisticRegression().fit(more, answers), name="model")
+assert len(recorder.logged[-1].kept_apart) == 25 and len(recorder.logged[-1].frame) == len(more)
+mlflow.sklearn.log_model(LogisticRegression().fit(many, label), name="everything")
+assert recorder.logged[-1].kept_apart is None
+"""
+    ),
+    "of two splits the first one's rest was seen by no fit": (
+        """
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import train_test_split
+random = np.random.default_rng(0)
+many = pd.DataFrame(random.normal(size=(100, 2)), columns=["a", "b"]); label = many["a"]
+rest, test, others, apart = train_test_split(many, label, test_size=20, random_state=0)
+train, tune, known, _ = train_test_split(rest, others, test_size=10, random_state=0)
+mlflow.sklearn.log_model(Ridge().fit(train, known), name="model")
+assert sorted(recorder.logged[-1].kept_apart.labels) == sorted(apart)
+"""
+    ),
+    "a method that exists with some arguments only works as it does without": (
+        """
+from sklearn.neural_network import MLPClassifier
+network = MLPClassifier(hidden_layer_sizes=(3,), random_state=0)
+network.partial_fit(X, [0, 1, 0, 1, 0, 1], classes=[0, 1])
+mlflow.sklearn.log_model(network, name="model")
+assert len(recorder.logged[-1].frame) == 6
+assert hasattr(network, "partial_fit") and not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
 """
     ),
     "a class of the script's own goes to other processes as it does without": (

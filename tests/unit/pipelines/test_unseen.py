@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipelines.registry import evaluation
-from pipelines.training.labelled import Labelled
+from pipelines.training.labelled import Labelled, row_digests
 
 HOW = "rows the model has not seen"
 
@@ -39,6 +39,7 @@ FRAME = pd.DataFrame({"n": range(100), "text": [f"t{number}" for number in range
     [
         FRAME[:40],
         FRAME[:40].astype({"n": float}),  # as another script has read it
+        FRAME[:40].astype({"n": "float32"}),
         FRAME[:40].assign(more=1),
         FRAME[["n"]][:40],
     ],
@@ -63,3 +64,11 @@ def test_other_rows_and_other_columns_are_no_reason_to_leave_any_out(
         (place := tmp_path / str(number)).mkdir()
         kept, how = compared(learnt, FRAME, place, monkeypatch)
         assert len(kept) == 100 and how == HOW
+
+
+def test_fractions_in_single_precision_and_missing_values_are_the_same_rows() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=50), "t": ["a", None] * 25, "u": [0.0, -0.0] * 25})
+    other = frame.astype({"x": "float32"}).replace({"t": {None: np.nan}})
+    assert list(row_digests(frame, ["x", "t", "u"])) == list(row_digests(other, ["x", "t", "u"]))
+    assert len(set(row_digests(frame, ["x"]))) == 50

@@ -76,7 +76,7 @@ def run_experiment(
     return {"model": definition.model, "run": run, **results(home, state, definition.model, run, steps)}
 
 
-def _steps(definition: ModelDefinition, *, deploy: bool, evaluate: bool) -> tuple[Step, ...]:
+def _steps(definition: ModelDefinition, *, deploy: bool, evaluate: bool = False) -> tuple[Step, ...]:
     """Up to the experiment, its evaluation, or the endpoint."""
     left_out = {"monitor"} | (set() if deploy else _DEPLOYMENT - ({"evaluate"} if evaluate else set()))
     if definition.features:

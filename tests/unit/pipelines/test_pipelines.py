@@ -158,14 +158,15 @@ def test_a_step_is_declared_once_and_has_a_file_and_a_summary() -> None:
 
 
 @pytest.mark.parametrize("script", ["diabetes-rf", "flights-late", "flights-late/after_departure.py"])
-@pytest.mark.parametrize("deploy", [False, True])
-def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool) -> None:
+@pytest.mark.parametrize(("deploy", "evaluate"), [(False, False), (False, True), (True, False)])
+def test_an_experiment_runs_every_step_that_its_steps_wait_for(script: str, deploy: bool, evaluate: bool) -> None:
     from groundplan.local.experiments import _steps
     from pipelines.context import load_definition
 
-    steps = _steps(load_definition(ROOT / "models" / script), deploy=deploy)
+    steps = _steps(load_definition(ROOT / "models" / script), deploy=deploy, evaluate=evaluate)
     names = [step.name for step in steps]
     assert all(set(step.needs) <= set(names) for step in steps) and ("deploy" in names) == deploy
+    assert ("evaluate" in names) == (deploy or evaluate)
 
 
 def test_the_text_of_a_dead_letter_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

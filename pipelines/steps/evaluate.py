@@ -14,6 +14,7 @@ from pipelines.serving.models.bundle import Model, load, unpack
 from pipelines.serving.models.engines import class_names
 from pipelines.tracking import use_mlflow
 from pipelines.training.calibration import calibration
+from pipelines.training.choice import BEST
 from pipelines.training.labelled import Labelled, load_labelled
 from pipelines.training.metrics import answers, score, scores_of
 from pipelines.training.slices import large_enough, slices_of
@@ -83,13 +84,16 @@ def evaluate(context: Context) -> dict[str, Any]:
         "slices": by_slice(candidate, holdout, context.definition.card.slices),
         "calibration": calibration(candidate, holdout),
         "champion": beside_champion(context, candidate, holdout, experiment["holdout"]),
-        "against": against(
-            {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
-            base,
-            low,
-            len(holdout),
-            experiment["holdout"],
-        ),
+        "against": [
+            *against(
+                {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
+                base,
+                low,
+                len(holdout),
+                experiment["holdout"],
+            ),
+            *chosen_by_score(experiment.get("choice") or {}),
+        ],
     }
     client = mlflow.MlflowClient()
     for name, value in {
@@ -226,6 +230,14 @@ def against(scores: dict[str, float], base: dict[str, float], low: float, rows: 
             " without it"
         )
     return found
+
+
+def chosen_by_score(choice: dict[str, Any]) -> list[str]:
+    """What speaks against the figures of a model that was chosen among several, as sentences."""
+    others = len(choice.get("others", ()))
+    if not others or not str(choice["why"]).startswith(BEST):
+        return []
+    return [f"it was chosen among {others + 1} models by its score on these rows, which flatters it"]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pipelines.training.recorder import Logged
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
+BEST = "the best by"  # begins the reason where a score has chosen
+
 
 def task_of(model: Any) -> str:
     """``classification`` where the model has classes, else ``regression``."""
@@ -70,7 +72,7 @@ def choose(
     ranked = sorted(scores, key=lambda pair: pair[0], reverse=HIGHER_IS_BETTER[metric])
     return ranked[0][1], {
         "name": ranked[0][1].name,
-        "why": f"the best by {metric}: {ranked[0][0]:.4g}",
+        "why": f"{BEST} {metric}: {ranked[0][0]:.4g}",
         "others": (
             [{"name": item.name, metric: score} for score, item in ranked[1:]]
             + [{"name": item.name} for item in others]

@@ -177,3 +177,21 @@ def test_the_text_of_a_dead_letter_is_shown_as_it_is(capsys: pytest.CaptureFixtu
         [DeadLetter("t", 0, 1, 0, 0, 0, "not JSON", "[/b] odd", "c 1.0.0", b"", b'{"note": "[/red] [bold]"}')]
     )
     assert "[/red] [bold]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({}, []),
+        ({"name": "a", "why": "", "others": []}, []),
+        ({"name": "a", "why": "registered by the script", "others": [{"name": "b"}]}, []),
+        (
+            {"name": "a", "why": "the best by mae: 3", "others": [{"name": "b"}, {"name": "c"}]},
+            ["it was chosen among 3 models by its score on these rows, which flatters it"],
+        ),
+    ],
+)
+def test_a_model_that_its_score_has_chosen_is_flattered_by_it(choice: dict[str, Any], says: list[str]) -> None:
+    from pipelines.steps.evaluate import chosen_by_score
+
+    assert chosen_by_score(choice) == says

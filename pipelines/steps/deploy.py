@@ -29,6 +29,10 @@ from spec.objectives import ModelObjectives
 from spec.versions import VersionRecord
 
 MAX_ROWS = 5_000  # held-out rows that both variants answer
+ON_OWN_ROWS = (
+    "its own rows, and the champion on its own rows: it takes columns that this version does not have, or answers with"
+    " other classes"
+)
 
 
 def deploy(context: Context) -> dict[str, Any]:
@@ -135,12 +139,7 @@ def _step_by_step(
         },
         "verdict": judged.says,
         "findings": judged.document(),
-        "judged_on": (
-            judged_on
-            if theirs is None
-            else "its own rows, and the champion on its own rows: it takes columns that this version does not have, or"
-            " answers with other classes"
-        ),
+        "judged_on": judged_on if theirs is None else ON_OWN_ROWS,
     }
     insists = insisted(entries(context), version) if judged.outcome is Outcome.OPEN else ""
     if judged.outcome is Outcome.WORSE or (judged.outcome is Outcome.OPEN and serving_now is None):
@@ -306,7 +305,12 @@ def _publish(
     candidate, champion = load(path / "candidate"), load(before if fetched else path / "baseline")
     assert candidate is not None and champion is not None
     objectives, rival = context.objectives(record.task), "champion" if fetched else "baseline"
-    ours, theirs = (Answered(holdout, _predictions(model, holdout)) for model in (candidate, champion))
+    own = _rows_of_champion(context, record, holdout, path / "champion") if fetched else None
+    if own is not None:
+        judged_on = ON_OWN_ROWS
+    ours = Answered(holdout, _predictions(candidate, holdout))
+    rows = holdout if own is None else own
+    theirs = Answered(rows, _predictions(champion, rows))
     judged = Judgement(tuple(_quality(context, theirs, ours, objectives, record.task, candidate, rival)))
     outcome: dict[str, Any] = {
         "version": version,

@@ -281,11 +281,8 @@ class Context:
         """What this run waits for: a new topic without events is not a failure, but the following steps have nothing to
         do yet.
         """
-        try:
-            found: str = json.loads(self.get("curated", self._result_key("ingest"))).get("waiting", "")
-        except self.s3.exceptions.NoSuchKey:
-            return ""
-        return found
+        found = self.read("curated", self._result_key("ingest"))
+        return str(json.loads(found).get("waiting", "")) if found is not None else ""
 
     def _result_key(self, step: str) -> str:
         return f"runs/{self.model}/{self.run}/{step}.json"

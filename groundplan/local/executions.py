@@ -59,7 +59,7 @@ def run_started(
             path.resolve(),
             run,
             ("--name", definition.model, *Wishes(reuse=True).arguments()),
-            on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+            on_done=lambda done: say(done.line),
         )
         status, reason = SUCCEEDED, ""
     except GroundplanError as error:

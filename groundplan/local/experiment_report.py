@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from infra.design.price_book import PriceBook
+from pipelines.steps.workflow import INSTANCE_TYPE
 from spec.objectives import HIGHER_IS_BETTER
 
-MACHINE = "ml.m5.large"  # on which a stack's pipeline trains
 SLICES_SHOWN = 12
 
 
@@ -97,12 +97,12 @@ def _calibration(found: dict[str, Any]) -> str:
 
 
 def _made(found: dict[str, Any], experiment: dict[str, Any], prices: PriceBook) -> str:
-    hourly = prices.services["sagemaker", MACHINE]
+    hourly = prices.services["sagemaker", INSTANCE_TYPE]
     usd = hourly * experiment["duration_s"] / 3600
     cost = f"{usd:.2g} USD" if usd >= 0.001 else "less than 0.001 USD"
     return (
-        f"The script ran {experiment['duration_s']:.0f} s; that long on {MACHINE} costs {cost} ({hourly:g} USD an hour,"
-        f" list price of {prices.as_of}). Run `{found['run']}` (MLflow `{experiment['run_id']}`), code"
+        f"The script ran {experiment['duration_s']:.0f} s; that long on {INSTANCE_TYPE} costs {cost} ({hourly:g} USD an"
+        f" hour, list price of {prices.as_of}). Run `{found['run']}` (MLflow `{experiment['run_id']}`), code"
         f" {_code(experiment['code_version'])}, dataset `{experiment['dataset_digest'][:12]}`."
     )
 

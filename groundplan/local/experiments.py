@@ -71,7 +71,7 @@ def run_experiment(
             run,
             arguments,
             starter=forks,
-            on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+            on_done=lambda done: say(done.line),
         )
     return {"model": definition.model, "run": run, **results(home, state, definition.model, run, steps)}
 

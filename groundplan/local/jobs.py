@@ -36,6 +36,11 @@ class Done:
     log: Path
     waiting: str = ""
 
+    @property
+    def line(self) -> str:
+        """For people."""
+        return f"{self.step.title}  [{self.seconds:.1f} s]"
+
 
 class StepError(GroundplanError):
     """A step failed; the message is the step's own, with its name and its log."""

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,7 +64,7 @@ def reproduce(home: Home, state: State, text: str, say: Callable[[str], None]) -
                 path,
                 run,
                 ("--name", before["model"], *wishes.arguments()),
-                on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+                on_done=lambda done: say(done.line),
             )
             again = results(home, state, before["model"], run, (step,))["experiment"]["run_id"]
         compared = list(_compared(before, _told(again), run_id, again))
@@ -130,12 +130,13 @@ def _code(home: Home, before: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     commit = before["code_version"]
     inside_project = script.is_absolute() and script.is_relative_to(home.root)
     if inside_project and re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        try:
-            with checked_out(home.root, commit, where="run") as folder:
+        with ExitStack() as stack:
+            folder = None
+            with suppress(UsageError):  # another clone; the file may still be the same
+                folder = stack.enter_context(checked_out(home.root, commit, where="run"))
+            if folder is not None:
                 yield _named(folder / script.relative_to(home.root)), f"commit {commit[:12]}"
                 return
-        except UsageError:
-            pass  # another clone; the file may still be the same
     if not script.is_file():
         raise GroundplanError(
             f"its script is not there any more, and it was run as {commit}",

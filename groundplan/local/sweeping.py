@@ -28,6 +28,7 @@ from groundplan.local.jobs import run_steps
 from groundplan.local.script_environment import python_for
 from groundplan.local.up import new_run
 from pipelines.context import Context, ModelDefinition, load_definition
+from pipelines.steps.workflow import INSTANCE_TYPE
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
 from spec.steps import steps_for
@@ -107,10 +108,9 @@ class Sweep:
 
 def minutes_for(usd: float, jobs: int, region: str) -> float:
     """How long so many trials at a time may run for an amount, each on a machine of its own."""
-    from groundplan.local.experiment_report import MACHINE
     from infra.design.price_book import load_prices
 
-    return usd / (load_prices(region).services["sagemaker", MACHINE] * jobs) * 60
+    return usd / (load_prices(region).services["sagemaker", INSTANCE_TYPE] * jobs) * 60
 
 
 @dataclass
@@ -177,7 +177,7 @@ def _training_set(
             path.resolve(),
             context.run,
             arguments,
-            on_done=lambda done: say(f"{done.step.title}  [{done.seconds:.1f} s]"),
+            on_done=lambda done: say(done.line),
         )
         if waiting := context.waiting():
             raise GroundplanError(f"there is nothing to train on yet: {waiting}", where=definition.model)

@@ -221,10 +221,7 @@ class Registry:
 
     def get_file(self, version: str, name: str) -> bytes | None:
         """A file of a version; None where it has none."""
-        try:
-            return self.context.get("models", self.key(version, name))
-        except self.context.s3.exceptions.NoSuchKey:
-            return None
+        return self.context.read("models", self.key(version, name))
 
 
 _RESTORE = "restore the object's first version (the bucket keeps it), or register a new version"
@@ -257,6 +254,17 @@ def next_version(
 def _alike(one: Interface, other: Interface) -> bool:
     """The same, including the order of columns: clients may send rows without names."""
     return list(one.inputs.items()) == list(other.inputs.items()) and one.outputs == other.outputs
+
+
+def other_answers(theirs: Interface, ours: Interface) -> str:
+    """Why what two versions answer can't be compared row by row, of the first one; empty where it can."""
+    one, other = theirs.outputs, ours.outputs
+    if one["task"] != other["task"]:
+        return f"it is a {one['task']}, and this a {other['task']}"
+    if one["classes"] != other["classes"]:
+        said, now = (", ".join(map(str, each["classes"])) for each in (one, other))
+        return f"it answers with other classes: {said} instead of {now}"
+    return ""
 
 
 def interface_of(described: dict[str, Any]) -> Interface:

@@ -19,7 +19,7 @@ from pipelines.canary.turn import Turn, turn
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.registry import evaluation, in_mlflow
 from pipelines.registry.decisions import agreed
-from pipelines.registry.versions import ARTIFACT, Registry, Stored
+from pipelines.registry.versions import ARTIFACT, Registry, Stored, other_answers
 from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
 from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
@@ -242,10 +242,8 @@ def _rows_of_champion(context: Context, record: VersionRecord, holdout: Labelled
     if not served:  # it was deployed past the registry
         return None
     known = Registry(context).record(served[-1])
-    same = {
-        name: known.interface.outputs.get(name) == record.interface.outputs.get(name) for name in ("task", "classes")
-    }
-    if set(known.interface.inputs) <= set(holdout.features.columns) and all(same.values()):
+    takes = set(known.interface.inputs) <= set(holdout.features.columns)
+    if takes and not other_answers(known.interface, record.interface):
         return None
     evaluation.fetch(context, known, folder)
     return load_labelled(folder, "holdout").sample(MAX_ROWS)

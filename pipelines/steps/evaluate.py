@@ -9,8 +9,8 @@ from typing import Any
 from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, main
 from pipelines.registry.evaluation import unseen_by
-from pipelines.registry.versions import Registry
-from pipelines.serving.models.bundle import Model, load, unpack
+from pipelines.registry.versions import Registry, interface_of, other_answers
+from pipelines.serving.models.bundle import Model, description, load, unpack
 from pipelines.serving.models.engines import class_names
 from pipelines.tracking import use_mlflow
 from pipelines.training.calibration import calibration
@@ -20,6 +20,7 @@ from pipelines.training.metrics import answers, score, scores_of
 from pipelines.training.slices import large_enough, slices_of
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
+from spec.versions import Interface
 
 GENERAL = (
     "mae",
@@ -49,6 +50,7 @@ def evaluate(context: Context) -> dict[str, Any]:
         )
         holdout = load_labelled(path, "holdout")
         candidate, baseline = load(path / "candidate"), load(path / "baseline")
+        interface = interface_of(description(path / "candidate"))
     assert candidate is not None and baseline is not None
     scores, base = score(candidate, holdout), score(baseline, holdout.without_predictions())
     wanted = objectives.quality
@@ -83,7 +85,7 @@ def evaluate(context: Context) -> dict[str, Any]:
         },
         "slices": by_slice(candidate, holdout, context.definition.card.slices),
         "calibration": calibration(candidate, holdout),
-        "champion": beside_champion(context, candidate, holdout, experiment["holdout"]),
+        "champion": beside_champion(context, candidate, interface, holdout, experiment["holdout"]),
         "against": [
             *against(
                 {name: value for name, value in scores.items() if name in (kpi, *GENERAL)},
@@ -153,7 +155,9 @@ def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -
     return float(low), float(high)
 
 
-def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str) -> dict[str, Any]:
+def beside_champion(
+    context: Context, candidate: Model, interface: Interface, rows: Labelled, how: str
+) -> dict[str, Any]:
     """The version in service, on rows that it was not trained on either; empty where none serves.
 
     Returns:
@@ -178,7 +182,7 @@ def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str
         assert champion is not None
         if missing := [name for name in champion.names if name not in kept.features.columns]:
             return {"version": version, "why": f"it takes columns that these rows do not have: {', '.join(missing)}"}
-        if told := _other_answers(stored.record.interface.outputs, candidate):
+        if told := other_answers(stored.record.interface, interface):
             return {"version": version, "why": told}
         kept = kept.without_predictions()
         return {
@@ -188,16 +192,6 @@ def beside_champion(context: Context, candidate: Model, rows: Labelled, how: str
             "rows": len(kept),
             "how": chosen,
         }
-
-
-def _other_answers(outputs: dict[str, Any], candidate: Model) -> str:
-    """Why a version's answers can't be compared with a candidate's; empty where they can."""
-    theirs, ours = [str(name) for name in outputs["classes"]], [str(name) for name in candidate.classes]
-    if outputs["task"] != candidate.task:
-        return f"it is a {outputs['task']}, and this a {candidate.task}"
-    if sorted(theirs) != sorted(ours):
-        return f"it answers with other classes: {', '.join(theirs)} instead of {', '.join(ours)}"
-    return ""
 
 
 def by_slice(candidate: Model, rows: Labelled, declared: tuple[str, ...]) -> list[dict[str, Any]]:

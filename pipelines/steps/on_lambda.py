@@ -100,14 +100,18 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     Raises:
         TrainingError: A step failed; Lambda passes the message on.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    run = f"{stamp}-{re.sub(r'[^a-z0-9]', '', str(event.get('run', '')).lower())[-12:] or 'lambda'}"
+    run = new_run(re.sub(r"[^a-z0-9]", "", str(event.get("run", "")).lower())[-12:] or "lambda")
     return train(
         os.environ["GROUNDPLAN_MODEL_FOLDER"],
         run,
         Path(WRITABLE) / "reports",
         lambda: context.get_remaining_time_in_millis() / 1000 - LEAVES_S,
     )
+
+
+def new_run(by: str) -> str:
+    """Name of a run: its time and what started it."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{by}"
 
 
 def _why(output: str) -> str:

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
 from pipelines.steps.monitor import NothingCapturedError, monitor
-from pipelines.steps.on_lambda import TrainingError, train
+from pipelines.steps.on_lambda import TrainingError, new_run, train
 from pipelines.steps.signoff import signoff
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
@@ -124,11 +123,6 @@ def retrain(context: Context, folder: str) -> str:
     except TrainingError as error:
         raise GroundplanError(str(error), where=f"retraining because of drift, run {run}") from None
     return f"retrained because of drift: run {run}"
-
-
-def new_run(why: str) -> str:
-    """Name of a run: its time and what started it."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{why}"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ PARAMETERS = ("ModelFolder", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri",
 RELEASE_PARAMETERS = PARAMETERS[:5]
 RESULTS = "/opt/ml/processing/results"
 CHECKPOINTS = "/opt/ml/checkpoints"
-LONGEST_TRAINING_S = 5 * 86_400  # AWS's default limit of a training job; the program lowers it
+LONGEST_TRAINING_S = 5 * 86_400  # the quota that accounts begin with; the program lowers it
 # Failures of the machine or the service; what a step refuses by itself would only be refused again.
 BACKOFF_S, CAPACITY_BACKOFF_S = 30, 300
 

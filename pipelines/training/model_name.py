@@ -85,10 +85,9 @@ def check_owner(context: Context, *, take_over: bool = False) -> None:
         UsageError: Another script has produced a model of this name.
     """
     own = owner_of(context.definition)
-    try:
-        other = json.loads(context.get("curated", _key(context)))["script"]
-    except context.s3.exceptions.NoSuchKey:
+    if (found := context.read("curated", _key(context))) is None:
         return
+    other = json.loads(found)["script"]
     if other != own and not take_over:
         raise UsageError(
             f"the model {context.model} is produced by {other}, but this is {own}",

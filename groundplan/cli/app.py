@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from groundplan.cli import account, changes, contracts, data, loadtest, models, objectives, package, platform, project
+from groundplan.cli import (
+    account,
+    changes,
+    contracts,
+    data,
+    loadtest,
+    models,
+    objectives,
+    package,
+    platform,
+    project,
+    recovery,
+)
 from spec.errors import GroundplanError
 
 app = typer.Typer(
@@ -38,7 +50,7 @@ def _options(
     """An MLOps platform on AWS, designed from business objectives; it also runs in full on one laptop."""
 
 
-for group in (platform, project, models, loadtest, package, data, contracts, objectives, changes, account):
+for group in (platform, recovery, project, models, loadtest, package, data, contracts, objectives, changes, account):
     app.add_typer(group.commands)
 
 

@@ -63,6 +63,11 @@ class Home:
         return self.folder / "environments"
 
     @property
+    def backups(self) -> Path:
+        """Backups of the platform that ran here; kept by ``down``."""
+        return self.folder / "backups"
+
+    @property
     def run(self) -> Path:
         """What exists from ``up`` to ``down``: databases, model folders, state files."""
         return self.folder / "run"
@@ -81,6 +86,11 @@ class Home:
     def outputs_file(self) -> Path:
         """The outputs contract, as pipelines read it."""
         return self.run / "outputs.json"
+
+    @property
+    def database(self) -> Path:
+        """MLflow's database."""
+        return self.run / "mlflow.db"
 
     @property
     def manifests(self) -> Path:

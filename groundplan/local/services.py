@@ -68,7 +68,7 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
     """The command of each service the platform runs itself."""
     python = sys.executable
     port = {name: str(service.port) for name, service in services.items()}
-    database, broker_port = home.run / "mlflow.db", str(free_port())
+    broker_port = str(free_port())
     found = {
         "aws": [python, "-m", "groundplan.local.moto.server", "--host", "127.0.0.1", "--port", port["aws"]],
         "mlflow": [
@@ -87,7 +87,7 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
             "--port",
             port["mlflow"],
             "--backend-store-uri",
-            f"sqlite:///{database}",
+            f"sqlite:///{home.database}",
             "--artifacts-destination",
             f"s3://{buckets['mlflow']}",
         ],

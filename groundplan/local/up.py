@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.foundation.base import Scope
 from groundplan.engine.program import project_name
+from groundplan.local.backup import Cloud
 from groundplan.local.home import Home, Service, State, write_private
 from groundplan.local.jobs import Done, newest_result, results, run_steps
 from groundplan.local.moto.apply import Applied, apply
@@ -41,7 +42,11 @@ from groundplan.local.web.addresses import front_end
 from spec.errors import GroundplanError, UsageError
 from spec.model_folders import ModelFolder, folder_names, folders_of, options_of
 from spec.objectives import StackConfig, load
+from spec.outputs import read
 from spec.steps import STEPS, Step, steps_for
+
+if TYPE_CHECKING:
+    from groundplan.local.restoring import Filling
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0
@@ -82,6 +87,7 @@ def bring_up(
     models: tuple[str, ...] | None = None,
     options: Mapping[str, Mapping[str, str]] | None = None,
     validates: bool = False,
+    filling: Filling | None = None,
     say: Talk = Talk(),  # noqa: B008 (it has no state)
 ) -> Summary:
     """Start what is not running, apply the program, run the stack's models that have not run.
@@ -93,6 +99,7 @@ def bring_up(
         options: Arguments of the models' sources, by model and name.
         validates: Whether the broker validates events against their contracts' schemas, and refuses the others when
             they are sent.
+        filling: What an earlier platform has stored, to be put into an empty one.
 
     Raises:
         UsageError: An invalid stack file, flag or port; nothing was started.
@@ -118,7 +125,7 @@ def bring_up(
             supervisor = supervisor_of(state)
             if home.schemas.is_dir() and _write_schemas(home):
                 supervisor.restart("kafka")  # it reads them once; its log is in S3
-            return _run(home, config, state, supervisor, chosen, say, already_up=True)
+            return _run(home, config, state, supervisor, chosen, None, say, already_up=True)
         if state is not None:
             say("the platform was only partly running (its AWS process or its supervisor had died); starting over")
         stop_all(home, state)
@@ -127,8 +134,10 @@ def bring_up(
         with _undone_on_failure(home):
             if validates:
                 _write_schemas(home)
+            if filling:
+                filling.files(home)
             state, supervisor = _start_services(home, config, stack, external or {}, ports or {})
-            return _run(home, config, state, supervisor, chosen, say, already_up=False)
+            return _run(home, config, state, supervisor, chosen, filling, say, already_up=False)
 
 
 @dataclass(frozen=True)
@@ -294,6 +303,7 @@ def _run(
     state: State,
     supervisor: Supervisor,
     chosen: list[_Chosen],
+    filling: Filling | None,
     say: Talk,
     *,
     already_up: bool,
@@ -301,15 +311,16 @@ def _run(
     timings: dict[str, float] = {}
     clock = _Clock(timings, say)
     services = state.services
+    cloud = Cloud(services["aws"].url, config.region)
+    bucket = _scope(home.root, config, state.stack).bucket_name("kafka-storage")
     if not already_up:
         with clock.phase(f"{TITLES['aws']} at {services['aws'].url}"):
             wait_healthy(home, supervisor, services["aws"], START_TIMEOUT_S)
         if services["kafka"].owned:
             with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
-                bucket = _scope(home.root, config, state.stack).bucket_name("kafka-storage")
-                client("s3", services["aws"].url, config.region).create_bucket(
-                    Bucket=bucket, **_location(config.region)
-                )
+                cloud.client("s3").create_bucket(Bucket=bucket, **_location(config.region))
+                if filling:
+                    filling.bucket(cloud, bucket)
                 supervisor.start("kafka")
                 wait_healthy(home, supervisor, services["kafka"], START_TIMEOUT_S)
         else:
@@ -320,8 +331,14 @@ def _run(
                 wait_healthy(home, supervisor, service, 20)
 
     new = [item for item in chosen if not _marker(home, item.folder.model).is_file()]
+
+    def fill() -> None:
+        if filling:
+            with clock.phase("what was stored"):
+                filling.stores(cloud, read(str(home.outputs_file)), bucket)
+
     with starter(home, state, STEPS if new else ()) as forks:
-        return _run_program(home, config, state, supervisor, chosen, clock, forks, already_up=already_up)
+        return _run_program(home, config, state, supervisor, chosen, clock, forks, fill, already_up=already_up)
 
 
 def _run_program(
@@ -332,6 +349,7 @@ def _run_program(
     chosen: list[_Chosen],
     clock: _Clock,
     forks: Starter | None,
+    fill: Callable[[], None],
     *,
     already_up: bool,
 ) -> Summary:
@@ -348,7 +366,7 @@ def _run_program(
         )
         write_private(home.outputs_file, json.dumps(applied.outputs["platform"], indent=1))
         _fill_secrets(services["aws"].url, config.region, applied)
-
+    fill()
     write_private(home.kcat_file, f"bootstrap.servers={services['kafka'].url}\n")
     summary = Summary(home, state, applied, already_up, timings=timings)
     started = time.monotonic()

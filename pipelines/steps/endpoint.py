@@ -248,6 +248,12 @@ class EndpointClient:
         except ClientError as error:
             if "Could not find" not in str(error):
                 raise
+            if "configuration" in str(error):
+                raise GroundplanError(
+                    f"there is no configuration {config} (any more), so it can't be served again",
+                    where=self.name,
+                    fix=f"deploy the version again: groundplan promote {self.context.definition.asked_for} VERSION",
+                ) from None
             # A model that the stack does not name: a sandbox endpoint.
             self.sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=config)
         try:

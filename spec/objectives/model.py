@@ -446,6 +446,28 @@ _HOST = rf"{_LABEL}(\.{_LABEL})*"
 _PORT = r":([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 
+class Recovery(Objective):
+    """What a disaster may cost: the recovery point and recovery time objectives (RPO, RTO) of ISO 22301 and NIST SP
+    800-34.
+    """
+
+    rpo_hours: int = Field(
+        default=24,
+        ge=2,
+        le=168,
+        description=(
+            "Hours of which the data may be lost at most. Decides how often databases, tables, models and the audit"
+            " log are backed up."
+        ),
+    )
+    rto_hours: int = Field(
+        default=8,
+        ge=1,
+        le=168,
+        description="Hours after which models must be served again. `groundplan restore` measures it.",
+    )
+
+
 class FrontEnd(Objective):
     """The web page that calls models from people's browsers, after they have signed in."""
 
@@ -519,6 +541,7 @@ class Objectives(Objective):
     deploys_from: DeploysFrom | None = Field(
         default=None, description="The repository whose workflows deploy it, from inside its network."
     )
+    recovery: Recovery = Field(default=Recovery(), description="What a disaster may cost.")
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")

@@ -20,6 +20,8 @@ import json
 import math
 import os
 import threading
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
@@ -181,12 +183,13 @@ def _hosting_api(application: Any) -> Any:
     """
     # Moto's backends are plain dictionaries that fail when one thread iterates over what another changes. Its work
     # is all computing, so serializing loses nothing; only SQS's long polling waits.
-    turn = threading.Lock()
+    turn, hold = threading.Lock(), _Hold()
     recorder = Recorder(application)
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")
         if not path.startswith("/_groundplan/"):
+            hold.wait(environ.get("HTTP_X_GROUNDPLAN_HOLD", ""))
             with nullcontext() if "/sqs/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") else turn:
                 return recorder(environ, start_response)
         body = b""
@@ -194,14 +197,83 @@ def _hosting_api(application: Any) -> Any:
             body = str(_Revision.number).encode()
         elif path == "/_groundplan/calls":
             body = recorder.calls
+        elif path == "/_groundplan/keys" and hold.has(environ.get("HTTP_X_GROUNDPLAN_HOLD", "")):
+            body = json.dumps(_signing_keys()).encode()
         elif environ.get("REQUEST_METHOD") == "POST":
             kind, name = path.split("/")[2:4]
             state = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-            {"endpoints": _set_state, "transform-jobs": _end_job, "executions": _end_execution}[kind](name, state)
+            does: dict[str, Callable[[str, dict[str, Any]], str | None]] = {
+                "endpoints": _set_state,
+                "transform-jobs": _end_job,
+                "executions": _end_execution,
+                "keys": _set_keys,
+                "hold": lambda token, wanted: hold.change(token, wanted["seconds"], turn),
+            }
+            body = (does[kind](name, state) or "").encode()
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
 
     return serve
+
+
+class _Hold:
+    """One client's right to be the only one that is answered, for a while."""
+
+    def __init__(self) -> None:
+        self._changed, self._token, self._until = threading.Condition(), "", 0.0
+
+    def change(self, token: str, seconds: float, turn: threading.Lock) -> str:
+        """Begin a hold once nothing else is being answered, or end it; returns whether it was held until then."""
+        self.wait(token)
+        with turn, self._changed:
+            held = self.has(token)
+            self._token, self._until = token, time.monotonic() + seconds
+            self._changed.notify_all()
+        return "held" if held else "lapsed"
+
+    def has(self, token: str) -> bool:
+        """Whether this client holds."""
+        return bool(token) and token == self._token and time.monotonic() < self._until
+
+    def wait(self, token: str) -> None:
+        """Wait until nobody else holds."""
+        with self._changed:
+            while token != self._token and (left := self._until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+
+def _signing_keys() -> dict[str, str]:
+    """Private keys in PEM by alias. Only a backup of this cloud takes them: KMS itself never gives a key away, nor
+    loses one.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return {
+        alias: key.private_key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        for alias, key in _asymmetric_keys().items()
+    }
+
+
+def _set_keys(name: str, keys: dict[str, str]) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    known = _asymmetric_keys()
+    for alias, pem in keys.items():
+        if alias in known:
+            known[alias].private_key.private_key = load_pem_private_key(pem.encode(), None)
+
+
+def _asymmetric_keys() -> dict[str, Any]:
+    from moto.kms.models import kms_backends
+
+    return {
+        alias: key
+        for account in kms_backends.values()
+        for backend in account.values()
+        for key in backend.keys.values()
+        for alias in key.aliases
+        if hasattr(key.private_key, "private_key")
+    }
 
 
 def _set_state(name: str, state: dict[str, Any]) -> None:

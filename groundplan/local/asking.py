@@ -1,0 +1,107 @@
+"""Requests to the endpoints whose answers are kept, so that a restored platform can be asked the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from groundplan.local.experiments import inside
+from groundplan.local.home import Home
+from pipelines.audit_chain import entries, stack_of
+from pipelines.context import Context, ModelDefinition
+from pipelines.steps.endpoint import CANARY, EndpointClient
+from pipelines.steps.monitor import ENDPOINTS
+from spec.errors import GroundplanError
+from spec.outputs import Outputs, read
+
+MOST_ROWS = 50  # held-out rows per model
+_LOG = "log/"
+
+
+def models_of(home: Home, outputs: Outputs) -> dict[str, str]:
+    """Every model with an audit log, and the version that it serves; empty where none does."""
+    with inside(home):
+        audit = bare(outputs, "")
+        names = dict.fromkeys(key.removeprefix(_LOG).split("/")[0] for key in audit.keys("audit", _LOG))
+        return {name: (stack_of(entries(bare(outputs, name))) or [""])[-1] for name in names}
+
+
+def asked(home: Home) -> dict[str, dict[str, Any]]:
+    """Ask every endpoint that serves a version; returns ``endpoint``, ``version``, and of each request its ``body`` and
+    ``answer``, by model. The requests are marked as a canary's, so that monitoring leaves them out.
+    """
+    outputs, found = read(str(home.outputs_file)), {}
+    for model, version in models_of(home, outputs).items():
+        with inside(home):
+            context = bare(outputs, model)
+            client = EndpointClient(context)
+            if not version or client.settings.topology not in ENDPOINTS or client.champion() is None:
+                continue
+            found[model] = {
+                "endpoint": client.name,
+                "version": version,
+                "requests": [
+                    {"body": body, "answer": ask(client, body)} for body in (*_rows(context, version), *_keys(context))
+                ],
+            }
+    return found
+
+
+def ask(client: EndpointClient, body: str) -> Any:
+    """An endpoint's predictions; its refusal is an answer, too."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = client.runtime.invoke_endpoint(EndpointName=client.name, ContentType="application/json", Body=body)
+    except ClientError as error:
+        return {"refused": error.response.get("OriginalStatusCode", 0)}
+    return json.loads(answer["Body"].read())["predictions"]
+
+
+def differing(home: Home, before: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What the endpoints answer otherwise than before, in words by model; empty where nothing differs."""
+    from pipelines.registry.evaluation import same
+
+    outputs, found = read(str(home.outputs_file)), {}
+    for model, kept in before.items():
+        with inside(home):
+            client = EndpointClient(bare(outputs, model))
+            answers = [(ask(client, each["body"]), each["answer"]) for each in kept["requests"]]
+        if wrong := sum(not same(now, then) for now, then in answers):
+            found[model] = f"{wrong} of {len(answers)} requests are answered otherwise"
+    return found
+
+
+def bare(outputs: Outputs, model: str) -> Context:
+    """The context of a model of which only the name is known: its script may be elsewhere."""
+    return Context(outputs, ModelDefinition(Path(), model, Path()), "restore", Path())
+
+
+def _rows(context: Context, version: str) -> tuple[str, ...]:
+    from pipelines.registry import evaluation
+    from pipelines.registry.versions import Registry
+    from pipelines.training.labelled import load_labelled
+
+    with TemporaryDirectory() as folder:
+        try:
+            evaluation.fetch(context, Registry(context).record(version), Path(folder))
+        except GroundplanError:  # erased, or of a release that kept nothing
+            return ()
+        rows = load_labelled(Path(folder), "holdout").sample(MOST_ROWS).records()
+    params = {"extra_columns": "ignore", "purpose": CANARY}
+    return (json.dumps({"dataframe_records": rows, "params": params}, default=str),)
+
+
+def _keys(context: Context) -> tuple[str, ...]:
+    """One request by key for each online view, of the entity that the newest features step names."""
+    prefix = f"runs/{context.model}/"
+    keys = [key for key in context.keys("curated", prefix) if key.endswith("/features.json")]
+    if not keys:
+        return ()
+    found = json.loads(context.get("curated", max(keys)))
+    if found.get("sample_key") is None:
+        return ()
+    key = next(iter(found["views"].values()))["key"]
+    return (json.dumps({"entities": {key: [found["sample_key"]]}, "params": {"purpose": CANARY}}),)

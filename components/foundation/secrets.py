@@ -17,12 +17,16 @@ class SecretsArgs(Args):
     """Args:
     key_arn: KMS key that encrypts the values.
     names: Purpose of each secret, for example ``masking-key``.
+    standby_region: Where each value is copied to; empty for nowhere.
+    standby_key_arn: Encrypts the copies.
     recovery_days: Days a deleted secret can be restored, 7 to 30.
     """
 
     key_arn: pulumi.Input[str]
     names: tuple[str, ...]
     recovery_days: Annotated[int, Between(7, 30, "days", "Secrets Manager")]
+    standby_region: str = ""
+    standby_key_arn: pulumi.Input[str] = ""
 
 
 class Secrets(Component):
@@ -41,6 +45,11 @@ class Secrets(Component):
                 name=f"{scope.project}/{scope.stack}/{purpose}",
                 kms_key_id=args.key_arn,
                 recovery_window_in_days=args.recovery_days,
+                replicas=(
+                    [{"region": args.standby_region, "kms_key_id": args.standby_key_arn}]
+                    if args.standby_region
+                    else None
+                ),
                 tags=scope.tags("secrets"),
                 opts=self.child(holds_data=True),
             )

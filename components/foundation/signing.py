@@ -20,10 +20,12 @@ class SigningKeysArgs(Args):
     """Args:
     signers: Names of the IAM roles that may sign, by signer.
     deletion_days: Days between requesting a key's deletion and losing it, 7 to 30 (KMS's own bounds).
+    standby_region: Where each key has a replica; empty for nowhere.
     """
 
     signers: dict[str, tuple[str, ...]]
     deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
+    standby_region: str = ""
 
 
 def signing_aliases(scope: Scope, signers: Iterable[str]) -> str:
@@ -52,6 +54,7 @@ class SigningKeys(Component):
                 # KMS does not rotate asymmetric keys; with a new one, what the old one signed must be signed again.
                 key_usage="SIGN_VERIFY",
                 customer_master_key_spec="ECC_NIST_P256",
+                multi_region=bool(args.standby_region),
                 deletion_window_in_days=args.deletion_days,
                 policy=policy(
                     account_decides(scope),
@@ -75,4 +78,14 @@ class SigningKeys(Component):
                 opts=self.child(),
             )
             self.arns[signer] = key.arn
+            if args.standby_region:  # what was signed here must be verifiable there
+                aws.kms.ReplicaKey(
+                    f"{name}-{signer}-standby",
+                    region=args.standby_region,
+                    primary_key_arn=key.arn,
+                    policy=key.policy,
+                    deletion_window_in_days=args.deletion_days,
+                    tags=scope.tags("signing"),
+                    opts=self.child(holds_data=True),
+                )
         self.register_outputs({"arns": dict(self.arns)})

@@ -1,4 +1,4 @@
-"""Recovery: daily backups of what can't be re-created, and copies in a standby region on request."""
+"""Recovery: backups of what can't be re-created, and copies in a standby region on request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class RecoveryArgs(Args):
     """Args:
     key_arn: Encrypts the backups.
     backup_days: How long a backup is kept.
+    backup_hours: Hours between two backups, at most.
     resource_arns: Databases and tables that are backed up.
+    backed_up_buckets: ARNs of the buckets that are.
     hours: When the environment is used: a database that sleeps can't be backed up. None for always.
     standby_region: Where copies go; empty for none.
     key_arns: Keys that have a replica in the standby region, by data class.
@@ -37,7 +39,9 @@ class RecoveryArgs(Args):
 
     key_arn: pulumi.Input[str]
     backup_days: Annotated[int, Between(1, unit="days")]
+    backup_hours: Annotated[int, Between(1, unit="hours")]
     resource_arns: tuple[pulumi.Input[str], ...]
+    backed_up_buckets: tuple[pulumi.Input[str], ...] = ()
     hours: Hours | None = None
     standby_region: str = ""
     key_arns: dict[DataClass, pulumi.Output[str]] = field(default_factory=dict)
@@ -103,9 +107,9 @@ class Recovery(Component):
             opts=self.child(holds_data=True),
         )
         lifecycle = {"delete_after": args.backup_days}
-        timing = clock(24, args.hours)
+        timing = clock(args.backup_hours, args.hours)
         rule: dict[str, object] = {
-            "rule_name": "daily",
+            "rule_name": "regularly",
             "target_vault_name": vault.name,
             "schedule": timing.expression,
             "schedule_expression_timezone": timing.timezone,
@@ -130,6 +134,7 @@ class Recovery(Component):
             self,
             name,
             service_trust(scope.account_id, "backup.amazonaws.com"),
+            self._reading(args.backed_up_buckets),
             purpose="backup",
             managed=(
                 "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup",
@@ -141,11 +146,67 @@ class Recovery(Component):
             name=scope.name("stores", limit=50),
             plan_id=plan.id,
             iam_role_arn=role.arn,
-            resources=list(args.resource_arns),
+            resources=[*args.resource_arns, *args.backed_up_buckets],
             opts=self.child(),
         )
         self.vault_name = vault.name
         self.register_outputs({"vault_name": vault.name})
+
+    def _reading(self, buckets: tuple[pulumi.Input[str], ...]) -> list[Statement]:
+        """What AWS's own policy for backups of S3 allows, on these buckets only. What restores them is given to the
+        role when it is needed, since it may write anywhere.
+        https://docs.aws.amazon.com/aws-backup/latest/devguide/s3-backups.html
+        """
+        scope = self.scope
+        in_s3 = {"StringLike": {"kms:ViaService": f"s3.{scope.region}.amazonaws.com"}}
+        rules = (f"arn:aws:events:{scope.region}:{scope.account_id}:rule/AwsBackupManagedRule*",)
+        return [
+            Statement(
+                (
+                    "s3:GetInventoryConfiguration",
+                    "s3:PutInventoryConfiguration",
+                    "s3:ListBucket",
+                    "s3:ListBucketVersions",
+                    "s3:GetBucketVersioning",
+                    "s3:GetBucketNotification",
+                    "s3:PutBucketNotification",
+                    "s3:GetBucketLocation",
+                    "s3:GetBucketTagging",
+                    "s3:GetBucketAcl",
+                ),
+                buckets,
+            ),
+            Statement(
+                (
+                    "s3:GetObject",
+                    "s3:GetObjectVersion",
+                    "s3:GetObjectAcl",
+                    "s3:GetObjectVersionAcl",
+                    "s3:GetObjectTagging",
+                    "s3:GetObjectVersionTagging",
+                ),
+                tuple(pulumi.Output.concat(bucket, "/*") for bucket in buckets),
+            ),
+            Statement(("s3:ListAllMyBuckets", "cloudwatch:GetMetricData", "events:ListRules"), ("*",)),
+            Statement(
+                ("kms:Decrypt", "kms:DescribeKey"),
+                (f"arn:aws:kms:{scope.region}:{scope.account_id}:key/*",),
+                conditions=in_s3,
+            ),
+            Statement(
+                (
+                    "events:DescribeRule",
+                    "events:PutRule",
+                    "events:DeleteRule",
+                    "events:EnableRule",
+                    "events:DisableRule",
+                    "events:PutTargets",
+                    "events:RemoveTargets",
+                    "events:ListTargetsByRule",
+                ),
+                rules,
+            ),
+        ]
 
     def _replicate(self, name: str, args: RecoveryArgs, keys: dict[DataClass, pulumi.Output[str]]) -> None:
         """https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html; the role reads here and writes

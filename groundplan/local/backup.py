@@ -17,14 +17,13 @@ import sqlite3
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from groundplan.local.home import Home, State
-from groundplan.local.moto.aws import client
+from groundplan.local.moto.aws import HOLD, Cloud
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import Outputs, read
 
@@ -41,7 +40,6 @@ MANIFEST, OBJECTS, TABLES, PACKAGES, SERVING, OUTPUTS, KEYS, SECRETS, ASKED = (
     "asked.json",
 )
 DATABASE, FILES, BLOBS = "mlflow.db", "files/", "blobs/"
-HOLD = "X-Groundplan-Hold"
 LONGEST_HOLD_S = 25.0  # clients of the local cloud wait for 30 seconds
 _WAITS_S = 60
 _BYTES = "base64 of bytes"
@@ -55,29 +53,6 @@ _PACKAGE = (
     "ModelMetrics",
     "CustomerMetadataProperties",
 )
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Where the local cloud answers.
-
-    Attributes:
-        hold: Its requests are answered while others wait; empty outside a hold.
-    """
-
-    endpoint: str
-    region: str
-    hold: str = ""
-
-    def client(self, service: str) -> Any:
-        """A boto3 client."""
-        made = client(service, self.endpoint, self.region)
-        if self.hold:
-            made.meta.events.register("before-send", self._say_who_holds)
-        return made
-
-    def _say_who_holds(self, request: Any, **_: Any) -> None:
-        request.headers[HOLD] = self.hold
 
 
 def back_up(home: Home, target: Path | None = None) -> dict[str, Any]:

@@ -28,12 +28,12 @@ from groundplan.local.backup import (
     SECRETS,
     SERVING,
     TABLES,
-    Cloud,
     listed,
     unplain,
 )
 from groundplan.local.experiments import inside
 from groundplan.local.home import Home, write_private
+from groundplan.local.moto.aws import Cloud
 from groundplan.local.up import Talk, bring_up, tear_down
 from pipelines.audit_chain import append, entries, stack_of
 from pipelines.canary.rollback import rollback
@@ -44,8 +44,6 @@ from pipelines.steps.endpoint import EndpointClient
 from spec.errors import GroundplanError, UsageError
 from spec.objectives import StackConfig, load
 from spec.outputs import LOCAL, Outputs, read
-
-_TAKE_ANOTHER = "take another backup (`groundplan backup`)"
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,13 @@ def opened(file: Path) -> Backup:
 
 
 @dataclass(frozen=True)
-class Filling:
-    """Puts a backup's data where ``up`` has made room for it; see ``bring_up``."""
+class FromBackup:
+    """``groundplan.local.up.Filling`` by a backup."""
 
     backup: Backup
 
     def files(self, home: Home) -> None:
-        """Before the services: MLflow's database, and what ``up`` knows of models that run."""
+        """MLflow's database, and what ``up`` knows of models that run."""
         if DATABASE in self.backup.told["sha256"]:
             write_private(home.database, "")
             home.database.write_bytes(self.backup.bytes(DATABASE))
@@ -142,7 +140,7 @@ class Filling:
                 _put(self.backup, s3, each)
 
     def stores(self, cloud: Cloud, outputs: Outputs, broker_bucket: str) -> None:
-        """After the program: everything else that is stored."""
+        """Everything that the program has made room for."""
         import httpx
 
         keys = self.backup.json(KEYS)
@@ -258,7 +256,7 @@ def restore(
     backup = opened(file)
     config = _checked(home, backup)
     say(f"backup of {backup.told['taken_at'][:19].replace('T', ' ')} UTC, whole: {_contents(backup.told)}")
-    bring_up(home, backup.told["stack"], models=(), filling=Filling(backup), say=say)
+    bring_up(home, backup.told["stack"], models=(), filling=FromBackup(backup), say=say)
     try:
         found = _serving(home, backup, identity, say)
     except BaseException:

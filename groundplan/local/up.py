@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from components.foundation.base import Scope
 from groundplan.engine.program import project_name
-from groundplan.local.backup import Cloud
 from groundplan.local.home import Home, Service, State, write_private
 from groundplan.local.jobs import Done, newest_result, results, run_steps
 from groundplan.local.moto.apply import Applied, apply
-from groundplan.local.moto.aws import client
+from groundplan.local.moto.aws import Cloud, client
 from groundplan.local.services import (
     OWN,
     TITLES,
@@ -42,11 +41,8 @@ from groundplan.local.web.addresses import front_end
 from spec.errors import GroundplanError, UsageError
 from spec.model_folders import ModelFolder, folder_names, folders_of, options_of
 from spec.objectives import StackConfig, load
-from spec.outputs import read
+from spec.outputs import Outputs, read
 from spec.steps import STEPS, Step, steps_for
-
-if TYPE_CHECKING:
-    from groundplan.local.restoring import Filling
 
 MIN_FREE_DISK_MB = 1000
 START_TIMEOUT_S = 120.0
@@ -60,6 +56,21 @@ class Talk:
 
     def progress(self, text: str) -> None:
         """The progress of something; only the last text counts."""
+
+
+class Filling(Protocol):
+    """Puts what an earlier platform has stored where ``up`` has made room for it."""
+
+    def files(self, home: Home) -> None:
+        """Before the services: MLflow's database, and what ``up`` knows of models that run."""
+
+    def bucket(self, cloud: Cloud, bucket: str) -> None:
+        """One bucket's objects, with all of their versions in their order; before the broker, which keeps its log in
+        one.
+        """
+
+    def stores(self, cloud: Cloud, outputs: Outputs, broker_bucket: str) -> None:
+        """After the program: everything else that is stored."""
 
 
 @dataclass

@@ -88,7 +88,11 @@ def build_data(given: Given, base: Foundation) -> Data:
             "secrets",
             scope,
             SecretsArgs(
-                key_arn=keys[DataClass.RESTRICTED], names=("masking-key",), recovery_days=plan.key_deletion_days
+                key_arn=keys[DataClass.RESTRICTED],
+                names=("masking-key",),
+                recovery_days=plan.key_deletion_days,
+                standby_region=plan.recovery.standby_region,
+                standby_key_arn=base.standby_keys.get(DataClass.RESTRICTED, ""),
             ),
         ),
         tracking=tracking,

@@ -38,10 +38,13 @@ def build_foundation(given: Given) -> Foundation:
     """Keys, network and boundary of a stack."""
     scope, plan = given.scope, given.plan
     standby = plan.recovery.standby_region
-    replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
+    classes = (*(DATA_CLASS[zone] for zone in REPLICATED), DataClass.RESTRICTED)  # the last one for secrets
+    replicated = tuple(dict.fromkeys(classes)) if standby else ()
     keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated)).arns
     signing_keys = SigningKeys(
-        "signing", scope, SigningKeysArgs(signers=_signers(given), deletion_days=plan.key_deletion_days)
+        "signing",
+        scope,
+        SigningKeysArgs(signers=_signers(given), deletion_days=plan.key_deletion_days, standby_region=standby),
     ).arns
     network = Network(
         "network",

@@ -6,7 +6,7 @@ import pulumi
 
 from components.operations.audit import Audit, AuditArgs
 from components.operations.cost import Cost, CostArgs
-from components.operations.recovery import Recovery, RecoveryArgs
+from components.operations.recovery import REPLICATED, Recovery, RecoveryArgs
 from components.operations.runner import Runner, RunnerArgs
 from components.operations.schedules import Schedules, SchedulesArgs, Sleepers
 from components.operations.triggers import Triggers, TriggersArgs
@@ -97,7 +97,9 @@ def build_operations(
         RecoveryArgs(
             key_arn=base.keys[DataClass.INTERNAL],
             backup_days=plan.recovery.backup_days,
+            backup_hours=plan.recovery.backup_hours,
             resource_arns=(data.tracking.database_arn, *data.features.backed_up),
+            backed_up_buckets=(data.tracking.artifact_bucket_arn, *(lake.arns[zone] for zone in REPLICATED)),
             hours=given.hours,
             standby_region=plan.recovery.standby_region,
             key_arns={data_class: base.keys[data_class] for data_class in base.standby_keys},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from groundplan.local.calls import CALLER_PREFIX
 from spec.errors import GroundplanError
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing"  # moto accepts any pair; these belong to no account
+HOLD = "X-Groundplan-Hold"  # header of whoever alone is answered for a while
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _making = threading.Lock()  # creating clients from a botocore session is not thread-safe
 
@@ -62,3 +64,26 @@ def _refuse_elsewhere(endpoint: str) -> Any:
             raise GroundplanError(f"refused a request to {host}: the local cloud talks to {endpoint} only")
 
     return check
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where the local cloud answers.
+
+    Attributes:
+        hold: Its requests are answered while others wait; empty outside a hold.
+    """
+
+    endpoint: str
+    region: str
+    hold: str = ""
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+        made = client(service, self.endpoint, self.region)
+        if self.hold:
+            made.meta.events.register("before-send", self._say_who_holds)
+        return made
+
+    def _say_who_holds(self, request: Any, **_: Any) -> None:
+        request.headers[HOLD] = self.hold

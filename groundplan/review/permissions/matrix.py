@@ -39,6 +39,7 @@ WANTED: Mapping[str, frozenset[str]] = {
     "trainer": _WORK - {"train", "promote", "pass roles"},  # a function, which waits for nobody and deploys nothing
     "serving": frozenset({"decrypt"}),
     "scheduler": frozenset({"train", "decrypt"}),
+    "backup": frozenset({"read features", "read audit"}),
     "scientist": frozenset({"read features", "train", "decrypt"}),  # one for each person of the workspace
 }
 _KEYS = "decrypt"

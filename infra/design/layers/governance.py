@@ -19,6 +19,7 @@ DATA_EVENTS = 1_000_000  # reads and writes of the model and audit buckets a mon
 SCIENTIST_HOURS = 120  # a month at a notebook, the rest is idle and shut down
 IDLE_MINUTES = 60
 BACKED_UP_GB = 40.0
+STARTS_WITHIN_HOURS = 1  # the shortest window that AWS Backup takes
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class WorkspaceDesign:
 
 @dataclass(frozen=True)
 class RecoveryDesign:
-    """Backups in days; ``standby_region`` is empty where one region is enough."""
+    """Backups in days, and hours between two of them; ``standby_region`` is empty where one region is enough."""
 
     backup_days: int
+    backup_hours: int
     standby_region: str
 
 
@@ -181,19 +183,24 @@ def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Ch
     """Backups, and a standby region on request."""
     days = 35 if Regime.SOX in objectives.compliance or objectives.production else 7
     standby = REGIONS[region].standby if objectives.availability is Availability.TWO_REGIONS else ""
+    hours = objectives.recovery.rpo_hours - STARTS_WITHIN_HOURS
     storage = prices.per_unit("backup", "storage", BACKED_UP_GB)
     copies = (
         storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1) if standby else 0.0
     )
     chooser.note(
         "recovery",
-        f"daily backups for {days} days{f', copied to {standby}' if standby else ''}",
-        (f"availability: {objectives.availability}", f"residency: {objectives.residency}"),
+        f"a backup at least every {hours} hours, kept for {days} days{f', copied to {standby}' if standby else ''}",
+        (
+            f"recovery.rpo_hours: {objectives.recovery.rpo_hours}",
+            f"availability: {objectives.availability}",
+            f"residency: {objectives.residency}",
+        ),
         (
             f"data is available in {standby}; the program builds the rest there"
             if standby
-            else "database and tables can be restored"
+            else "database, tables, models and audit log can be restored; AWS starts a backup within an hour"
         ),
         storage + copies,
     )
-    return RecoveryDesign(days, standby)
+    return RecoveryDesign(days, hours, standby)

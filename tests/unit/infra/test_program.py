@@ -13,6 +13,7 @@ import pytest
 from components.foundation.clock import Hours, clock
 from groundplan.engine.kubernetes.manifests import HELM_RELEASE, collect, faults
 from groundplan.engine.preview import SECRET, UNKNOWN, Previewed, preview
+from spec.errors import UsageError
 from spec.objectives import load_config
 from tests import conftest, provider_types, resource_names
 from tests.conftest import ROOT, set_path
@@ -263,9 +264,31 @@ def test_a_standby_region_has_keys_buckets_and_a_vault_and_lies_under_the_same_l
     kinds = {item.type.split(":")[-1] for item in there}
     assert {"ReplicaKey", "Bucket", "Vault", "BucketPublicAccessBlock"} <= kinds
     assert len(of_type(everything(), "BucketReplicationConfig")) == 4
+    replicas = [item.name for item in there if item.type.endswith("ReplicaKey")]
+    assert {"signing-registry-standby", "signing-operations-standby", "signing-data-science-standby"} <= set(replicas)
+    keys = {item.name: item.inputs for item in of_type(everything(), "Key")}
+    assert all(keys[f"signing-{signer}"]["multiRegion"] for signer in ("registry", "operations", "data-science"))
+    secret = of_type(everything(), "Secret")[0].inputs
+    assert secret["replicas"][0]["region"] == "eu-west-1", "tokens of new events must join with those of old ones"
     table = of_type(everything(), "Table")[0].inputs
     assert table["replicas"][0]["regionName"] == "eu-west-1" and table["streamEnabled"]
     assert not [item for item in previewed("prod") if item.inputs.get("region") and item.type.startswith("aws:")]
+
+
+def test_what_can_not_be_made_again_is_backed_up_as_often_as_the_objectives_say() -> None:
+    def rule(items: Any) -> Any:
+        return of_type(items, "Plan")[0].inputs["rules"][0]
+
+    assert rule(previewed("prod"))["schedule"] == "cron(0 0,12 * * ? *)", "24 hours: it starts within one, so 12"
+    assert rule(changed("prod", recovery={"rpo_hours": 4}))["schedule"] == "cron(0 0,3,6,9,12,15,18,21 * * ? *)"
+    assert rule(changed("prod", recovery={"rpo_hours": 2}))["schedule"] == "cron(0 * * * ? *)"
+    selected = of_type(previewed("prod"), "Selection")[0].inputs["resources"]
+    buckets = {arn.split(":::")[1] for arn in selected if ":s3:::" in arn}
+    assert (
+        len(buckets) == 5 and {"groundplan-prod-audit-333344445555", "groundplan-prod-models-333344445555"} <= buckets
+    )
+    with pytest.raises(UsageError, match=r"recovery\.rpo_hours"):
+        changed("prod", recovery={"rpo_hours": 1})
 
 
 def test_an_environment_that_sleeps_stops_nodes_before_the_database_and_starts_them_after_it() -> None:

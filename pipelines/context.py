@@ -191,6 +191,7 @@ class Wishes:
         let_shrink: An online store may lose more than half of its rows.
         record_only: A run without a model that can be served is not a failure.
         reuse: What was trained on the same rows by the same code is used again.
+        profile: Where the script's time goes is recorded.
         script_arguments: What the script finds in ``sys.argv``.
     """
 
@@ -200,6 +201,7 @@ class Wishes:
     let_shrink: bool = False
     record_only: bool = False
     reuse: bool = False
+    profile: bool = False
     script_arguments: tuple[str, ...] = ()
 
     def arguments(self) -> tuple[str, ...]:
@@ -210,6 +212,7 @@ class Wishes:
             ("--let-shrink", self.let_shrink),
             ("--record-only", self.record_only),
             ("--reuse", self.reuse),
+            ("--profile", self.profile),
         )
         script = ("--script-arguments", json.dumps(self.script_arguments)) if self.script_arguments else ()
         return (
@@ -361,6 +364,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
     parser.add_argument(
         "--record-only", action="store_true", help="a run without a model that can be served is not a failure"
     )
+    parser.add_argument("--profile", action="store_true", help="record where the script's time goes")
     parser.add_argument(
         "--reuse", action="store_true", help="use what was trained on the same rows by the same code again"
     )
@@ -375,6 +379,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         arguments.let_shrink,
         arguments.record_only,
         arguments.reuse,
+        arguments.profile,
         tuple(arguments.script_arguments),
     )
     try:

@@ -58,6 +58,14 @@ def experiment(
     let_shrink: Annotated[
         bool, typer.Option("--let-shrink", help="Allow an online store to lose more than half of its rows.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Record where the script's time goes: flame graph, the machine's use, curves for TensorBoard; they are"
+            " artifacts of its run, below `profile`.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +92,7 @@ def experiment(
         take_over,
         let_shrink,
         record_only=not deploy and report is None,
+        profile=profile,
         script_arguments=tuple(arguments or ()),
     )
     home = find_home()

@@ -147,6 +147,7 @@ def _experiment(step: dict[str, Any]) -> Rows:
         part for part in (metrics, f"{step['duration_s']:.1f} s", f"code {step['code_version'][:14]}") if part
     )
     yield "experiment", f"run {step['run_id']} ({told})"
+    yield from _profile(step)
     if "not_served" in step:
         yield "no model", step["not_served"]
     if "choice" in step:
@@ -158,6 +159,22 @@ def _experiment(step: dict[str, Any]) -> Rows:
                 f" ({step['holdout']})"
             ),
         )
+
+
+def _profile(step: dict[str, Any]) -> Rows:
+    if "profile" not in step:
+        return
+    found = step["profile"]
+    for each in found["slowest"]:
+        yield "time", f"{each['share']:4.0%} {each['seconds']:6.2f} s  {each['where']}  {each['code']}"
+    machine = found["machine"]
+    if "cpu_utilization_percentage" in machine:
+        yield (
+            "machine",
+            f"processors {machine['cpu_utilization_percentage']:.0f}%,"
+            f" memory {machine['system_memory_usage_megabytes']:,.0f} MB in use at its end",
+        )
+    yield "profile", f"mlflow artifacts download -r {step['run_id']} -a {found['artifacts']} -d profile"
 
 
 def _evaluate(step: dict[str, Any]) -> Rows:

@@ -22,6 +22,7 @@ from pipelines.training.choice import choose, task_of
 from pipelines.training.code import code_digest, code_version
 from pipelines.training.labelled import Labelled, as_columns, by_target, each_row, row_digests
 from pipelines.training.model_name import check_owner, claim
+from pipelines.training.profiling import SYSTEM, profiled
 from pipelines.training.recorder import Logged, Recorder, as_frame
 from pipelines.training.script import run_script
 from spec.errors import GroundplanError
@@ -60,7 +61,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
             print(f"progress: the rows and the code are those of {found['reused_from']}, whose model is used again")
             return found
         given_arguments = context.wishes.script_arguments
-        with checkpoints.kept(context):
+        with checkpoints.kept(context), profiled(definition.script, wanted=context.wishes.profile) as profile:
             run_script(
                 definition.script,
                 definition.project.arguments(given_arguments) if definition.project else given_arguments,
@@ -81,13 +82,15 @@ def run_experiment(context: Context) -> dict[str, Any]:
     seconds = round(time.time() - started, 2)
     try:
         result = _record(context, recorder, seconds)
+        result |= profile.keep(result["run_id"])
         if data:
             reuse.remember(context, data, environment(), result)
         return result
     except GroundplanError as error:
         if not context.wishes.record_only or context.wishes.run_name or context.wishes.artifact:
             raise
-        return _run_alone(context, recorder, seconds, str(error))
+        alone = _run_alone(context, recorder, seconds, str(error))
+        return alone | profile.keep(alone["run_id"])
 
 
 def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, Any]:
@@ -132,7 +135,6 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
     }
     claim(context)
     _record_run(logged.run_id, context, training, tags)
-    metrics = mlflow.MlflowClient().get_run(logged.run_id).data.metrics
     recorded = {key.removeprefix("groundplan."): value for key, value in tags.items()}
     return {
         **recorded,
@@ -141,9 +143,17 @@ def _record(context: Context, recorder: Recorder, seconds: float) -> dict[str, A
         "choice": choice,
         "run_id": logged.run_id,
         "model_uri": logged.uri,
-        "metrics": metrics,
+        "metrics": _metrics(logged.run_id),
         "duration_s": seconds,
     }
+
+
+def _metrics(run_id: str) -> dict[str, float]:
+    """What the script has measured, without what MLflow has of the machine."""
+    import mlflow
+
+    measured = mlflow.MlflowClient().get_run(run_id).data.metrics
+    return {key: value for key, value in measured.items() if not key.startswith(SYSTEM)}
 
 
 def _tags(context: Context, seconds: float) -> dict[str, str]:
@@ -176,7 +186,7 @@ def _run_alone(context: Context, recorder: Recorder, seconds: float, why: str) -
     return {
         **recorded,
         "run_id": run_id,
-        "metrics": client.get_run(run_id).data.metrics,
+        "metrics": _metrics(run_id),
         "duration_s": seconds,
         "not_served": why,
     }

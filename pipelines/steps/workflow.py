@@ -23,6 +23,7 @@ PARAMETERS = ("ModelFolder", "ImageUri", "RoleArn", "OutputsUri", "TrackingUri",
 RELEASE_PARAMETERS = PARAMETERS[:5]
 RESULTS = "/opt/ml/processing/results"
 CHECKPOINTS = "/opt/ml/checkpoints"
+TENSORBOARD = "/opt/ml/output/tensorboard"
 LONGEST_TRAINING_S = 5 * 86_400  # the quota that accounts begin with; the program lowers it
 # Failures of the machine or the service; what a step refuses by itself would only be refused again.
 BACKOFF_S, CAPACITY_BACKOFF_S = 30, 300
@@ -137,8 +138,13 @@ class _Jobs:
             "OutputDataConfig": {"S3OutputPath": of_run["RunsUri"]},
             "ResourceConfig": {"InstanceCount": 1, "InstanceType": INSTANCE_TYPE, "VolumeSizeInGB": VOLUME_GB},
             "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_TRAINING_S},
+            "TensorBoardOutputConfig": {"S3OutputPath": of_run["RunsUri"], "LocalPath": TENSORBOARD},
             "CheckpointConfig": {"S3Uri": of_run["CheckpointsUri"], "LocalPath": CHECKPOINTS},
-            "Environment": {**self._environment, "GROUNDPLAN_CHECKPOINTS": CHECKPOINTS},
+            "Environment": {
+                **self._environment,
+                "GROUNDPLAN_CHECKPOINTS": CHECKPOINTS,
+                "GROUNDPLAN_TENSORBOARD": TENSORBOARD,
+            },
         }
 
         class Training(ConfigurableRetryStep):  # type: ignore[misc]

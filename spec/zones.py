@@ -34,4 +34,5 @@ DATA_CLASS = {
     Zone.AUDIT: DataClass.AUDIT,
 }
 
+OUTPUTS = "platform/outputs.json"  # in the curated zone: the outputs of the stack
 CHECKPOINTS = "checkpoints/"  # prefix of the models zone: states of trainings that are not finished

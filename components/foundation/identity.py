@@ -11,7 +11,7 @@ from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
 from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
 from spec.versions import REGISTRAR
-from spec.zones import DATA_CLASS, DataClass, Zone
+from spec.zones import DATA_CLASS, OUTPUTS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
@@ -110,7 +110,7 @@ class Identity(Component):
         )
         follow = [
             # Where everything is.
-            Statement(("s3:GetObject",), (f"{args.bucket_arns[Zone.CURATED]}/platform/outputs.json",)),
+            Statement(("s3:GetObject",), (f"{args.bucket_arns[Zone.CURATED]}/{OUTPUTS}",)),
             Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             Statement(("s3:GetObject",), versions),
             # Without a prefix: only then does S3 say that an object doesn't exist, instead of refusing to read it.

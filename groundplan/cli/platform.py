@@ -14,6 +14,7 @@ import typer
 
 from groundplan.cli.options import AsJson, Stack
 from groundplan.cli.progress import progress
+from groundplan.local.home import Home
 from spec.errors import GroundplanError, UsageError
 
 PANEL = "The platform on this machine"
@@ -183,7 +184,16 @@ def _variables() -> dict[str, str]:
         client_variables(state.services, state.region)
         | without_proxy(os.environ)
         | {"KCAT_CONFIG": str(home.kcat_file)}
+        | ({"GROUNDPLAN_OUTPUTS": _outputs_address(home)} if home.outputs_file.is_file() else {})
     )
+
+
+def _outputs_address(home: Home) -> str:
+    """Where notebooks read the stack's outputs, here as on AWS."""
+    from spec.zones import OUTPUTS
+
+    curated = json.loads(home.outputs_file.read_text(encoding="utf-8"))["buckets"]["curated"]
+    return f"s3://{curated}/{OUTPUTS}"
 
 
 @commands.command(rich_help_panel=PANEL)

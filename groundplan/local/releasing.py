@@ -16,7 +16,7 @@ from spec.names import bucket_name
 from spec.objectives import load_config, parse, stack_names
 from spec.outputs import LOCAL, read
 from spec.versions import check_version
-from spec.zones import Zone
+from spec.zones import OUTPUTS, Zone
 
 
 def run_release(
@@ -101,4 +101,4 @@ def _address(root: Path, where: str, option: str) -> tuple[str, str | None]:
         )
     config = parse(load_config(root, where), where=f"stacks/Pulumi.{where}.yaml")
     bucket = bucket_name(project_name(root), where, Zone.CURATED, config.account_id)
-    return f"s3://{bucket}/platform/outputs.json", config.region
+    return f"s3://{bucket}/{OUTPUTS}", config.region

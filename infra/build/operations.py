@@ -17,7 +17,7 @@ from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.models import Models
 from infra.build.retraining import Retrained
-from spec.zones import DATA_CLASS, DataClass, Zone
+from spec.zones import DATA_CLASS, OUTPUTS, DataClass, Zone
 
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget relative to what its design costs
 WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
@@ -44,6 +44,8 @@ def build_operations(
                 bucket_arns=tuple(lake.arns[zone] for zone in zones),
                 scratch_bucket_arn=lake.arns[Zone.FEATURES],
                 boundary_arn=base.boundary.arn,
+                tracking_uri=on.mlflow.vpc_tracking_uri,
+                outputs_uri=f"s3://{scope.bucket_name(Zone.CURATED)}/{OUTPUTS}",
             ),
         )
     Audit(

@@ -16,7 +16,7 @@ from infra.build.given import Given
 from infra.build.models import Models
 from infra.build.retraining import Retrained
 from spec.outputs import Outputs
-from spec.zones import DataClass, Zone
+from spec.zones import OUTPUTS, DataClass, Zone
 
 
 def outputs(
@@ -80,7 +80,7 @@ def outputs(
     aws.s3.BucketObjectv2(
         "outputs",
         bucket=lake.buckets[Zone.CURATED],
-        key="platform/outputs.json",
+        key=OUTPUTS,
         content=pulumi.Output.json_dumps(exported),
         content_type="application/json",
         kms_key_id=base.keys[DataClass.INTERNAL],

@@ -19,7 +19,7 @@ from infra.build.given import ON_LAMBDA, Given
 from infra.build.image import FOLDER
 from infra.build.models import Models
 from spec.steps import RELEASE, before_people_agree
-from spec.zones import CHECKPOINTS, DATA_CLASS, DataClass, Zone
+from spec.zones import CHECKPOINTS, DATA_CLASS, OUTPUTS, DataClass, Zone
 
 Parameters = dict[str, pulumi.Input[str]]
 
@@ -42,7 +42,7 @@ class Retrained:
 def build_retraining(given: Given, base: Foundation, data: Data, models: Models, on: OnCluster) -> Retrained:
     """Retrain each model as its design says."""
     scope, plan = given.scope, given.plan
-    outputs_uri = f"s3://{scope.bucket_name(Zone.CURATED)}/platform/outputs.json"
+    outputs_uri = f"s3://{scope.bucket_name(Zone.CURATED)}/{OUTPUTS}"
     definition, release = (
         json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
         for name in ("pipeline.json", "release.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -182,6 +183,36 @@ def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it
     assert run.inputs.dataset_inputs[0].dataset.name == "diabetes-rf"
     assert client.get_experiment(run.info.experiment_id).name == "diabetes-rf"
     assert client.get_experiment_by_name("company-experiment") is None
+
+
+def test_the_example_notebook_runs_in_a_kernel_that_a_space_has_prepared(
+    shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what a space's first steps have written tells the kernel where MLflow and the outputs are."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    from components.operations.workspace import first_steps
+
+    script = first_steps(shell["MLFLOW_TRACKING_URI"], shell["GROUNDPLAN_OUTPUTS"], shell["AWS_REGION"])
+    space = {name: value for name, value in shell.items() if name.startswith(("AWS_", "MLFLOW_S3", "PATH", "NO_PROXY"))}
+    space = {**space, "HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / ".ipython")}
+    del space["AWS_DEFAULT_REGION"]
+    subprocess.run(["bash", "-s"], input=script, env=space, text=True, check=True)
+    notebook = nbformat.read(ROOT / "docs" / "notebooks" / "first-look.ipynb", as_version=4)
+    for name in (*os.environ, *space):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in space.items():
+        monkeypatch.setenv(name, value)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (last,) = [output for output in notebook.cells[-1].outputs if output.output_type == "execute_result"]
+    run_id, mae = ast.literal_eval(last.data["text/plain"])
+    assert 30 < mae < 60
+    import mlflow
+
+    client = mlflow.MlflowClient(shell["MLFLOW_TRACKING_URI"])
+    run = client.get_run(run_id)
+    assert run.data.metrics["mae"] == mae and run.data.params["dataset"].startswith("diabetes-patients/version=")
 
 
 @pytest.mark.drill  # importing mlflow takes longer than everything else in this test

@@ -18,6 +18,7 @@ CHANGES = 600  # configuration items a month
 DATA_EVENTS = 1_000_000  # reads and writes of the model and audit buckets a month
 SCIENTIST_HOURS = 120  # a month at a notebook, the rest is idle and shut down
 IDLE_MINUTES = 60
+SPACES_GB = 10  # of a scientist's JupyterLab and Code Editor together, at the price of EC2's disks
 BACKED_UP_GB = 40.0
 STARTS_WITHIN_HOURS = 1  # the shortest window that AWS Backup takes
 
@@ -137,8 +138,9 @@ def _standards(objectives: Objectives) -> tuple[str, ...]:
 def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> WorkspaceDesign:
     """Where the scientists work."""
     people = objectives.research.scientists
-    cost = len(people) * SCIENTIST_HOURS * prices.services["sagemaker", "ml.t3.medium"]
-    always = len(people) * prices.hourly("sagemaker", "ml.t3.medium")
+    disks = prices.per_unit("ec2", "ebs-gp3", SPACES_GB * len(people))
+    cost = disks + len(people) * SCIENTIST_HOURS * prices.services["sagemaker", "ml.t3.medium"]
+    always = disks + len(people) * prices.hourly("sagemaker", "ml.t3.medium")
     forced = (f"research.scientists: {len(people)}",)
     if not people:
         chooser.note("workspace", "none", forced, "no scientists are named", 0.0)

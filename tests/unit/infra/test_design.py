@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from infra.design import Design, design
 from infra.design.layers import serving as served
 from infra.design.price_book import load_prices
 from spec.errors import UsageError
-from spec.objectives import Objectives, parse
+from spec.objectives import Objectives, load, parse
 from spec.regions import REGIONS
 from tests.conftest import ROOT, set_path
 
@@ -350,3 +351,13 @@ def test_the_price_book_says_where_and_when() -> None:
     assert PRICES.region == "us-east-1" and PRICES.as_of == "2026-07-20"
     assert PRICES.hourly("ec2", "m5.large") == pytest.approx(0.096 * 730)
     assert (Path(ROOT) / "infra" / "design" / "prices" / "README.md").is_file()
+
+
+def test_the_page_about_deploying_has_today_s_prices() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    said = re.findall(r"(?m)^\| (\w+) \| ([\d,]+) USD.*\| ([\d.]+) USD \|$", page)
+    assert [stack for stack, _, _ in said] == ["dev", "staging", "prod"]
+    for stack, month, hour in said:
+        config = load(ROOT, stack)
+        cost = design(config.objectives, load_prices(config.region), config.region).monthly_usd
+        assert f"{cost:,.0f}" == month and f"{cost / 730:.2f}" == hour, stack

@@ -362,10 +362,17 @@ def test_scientists_have_roles_of_their_own_and_idle_notebooks_stop() -> None:
     found = previewed("prod")
     assert {item.inputs["userProfileName"] for item in of_type(found, "UserProfile")} == {"ada", "ben", "chi"}
     domain = of_type(found, "Domain")[0].inputs
-    idle = domain["defaultUserSettings"]["jupyterLabAppSettings"]["appLifecycleManagement"]["idleSettings"]
-    assert domain["appNetworkAccessType"] == "VpcOnly" and idle == {
-        "lifecycleManagement": "ENABLED",
-        "idleTimeoutInMinutes": 60,
+    for app in ("jupyterLabAppSettings", "codeEditorAppSettings"):
+        idle = domain["defaultUserSettings"][app]["appLifecycleManagement"]["idleSettings"]
+        assert idle == {"lifecycleManagement": "ENABLED", "idleTimeoutInMinutes": 60}
+    assert domain["appNetworkAccessType"] == "VpcOnly"
+    spaces = {item.inputs["spaceName"]: item.inputs for item in of_type(found, "Space")}
+    assert spaces.keys() == {f"{who}-{app}" for who in ("ada", "ben", "chi") for app in ("jupyterlab", "codeeditor")}
+    assert spaces["ada-codeeditor"]["ownershipSettings"] == {"ownerUserProfileName": "ada"}
+    assert {each["spaceSharingSettings"]["sharingType"] for each in spaces.values()} == {"Private"}
+    assert {item.inputs["studioLifecycleConfigAppType"] for item in of_type(found, "StudioLifecycleConfig")} == {
+        "JupyterLab",
+        "CodeEditor",
     }
     assert not of_type(previewed("staging"), "Domain")
 

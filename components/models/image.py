@@ -36,6 +36,9 @@ _BUILDSPEC = {
                 # The digest is signed. The key is the account's own, so nothing goes into a public log.
                 'IMAGE_DIGEST=$(docker inspect --format "{{index .RepoDigests 0}}" "$IMAGE_URI")',
                 '"$(go env GOPATH)/bin/cosign" sign --yes --tlog-upload=false --key "$SIGNING_KEY" "$IMAGE_DIGEST"',
+                'docker run --rm --entrypoint cat "$IMAGE_URI" sbom.cdx.json > sbom.cdx.json',
+                '"$(go env GOPATH)/bin/cosign" attest --yes --tlog-upload=false --key "$SIGNING_KEY"'
+                ' --type cyclonedx --predicate sbom.cdx.json "$IMAGE_DIGEST"',
             ]
         },
     },

@@ -66,6 +66,7 @@ def run_package(
         UsageError: There is no such target, or the folder contains something else.
         GroundplanError: There is no such version, or the model can't run there.
     """
+    from pipelines.targets.bill import bill, environments
     from pipelines.targets.signing import signer
     from pipelines.targets.targets import ON_DEVICES, TARGETS, bundle, steps
 
@@ -78,9 +79,11 @@ def run_package(
     with on_stack(home, path, outputs, "person.package", name) as context:
         folder = Path(to) if to else home.root / "build" / context.model / target
         _check(folder)
-        served = _registered(context, version)
+        served, packages = _registered(context, version)
         stack = _stack(context.outputs, context.model)
         files = bundle(target, served, stack, signer(sign) if sign else None)
+        files |= environments(packages)
+        files |= bill(served.name, served.version, served.told["artifact_sha256"], packages, served.made_at, files)
         told = steps(target, served, stack)
     shutil.rmtree(folder, ignore_errors=True)
     for file, content in files.items():
@@ -96,8 +99,8 @@ def _check(folder: Path) -> None:
         raise UsageError("contains something other than a bundle", where=str(folder), fix="name an empty folder: --to")
 
 
-def _registered(context: Context, version: str) -> Served:
-    """The artifact that two people have approved, as it was registered."""
+def _registered(context: Context, version: str) -> tuple[Served, dict[str, str]]:
+    """The artifact that two people have approved, as it was registered, and the packages that it was trained with."""
     from pipelines.audit_chain import entries, refusals, served_in
     from pipelines.registry.decisions import agreed
     from pipelines.serving.models.bundle import unpack
@@ -123,7 +126,7 @@ def _registered(context: Context, version: str) -> Served:
     }
     with TemporaryDirectory() as folder:
         unpack(stored.artifact, Path(folder))
-        return Served.of(Path(folder), wanted, told, now())
+        return Served.of(Path(folder), wanted, told, now()), record.environment
 
 
 def _stack(outputs: Any, model: str) -> Stack:

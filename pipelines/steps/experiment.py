@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pipelines.training.choice import choose, task_of
 from pipelines.training.code import code_digest, code_version
 from pipelines.training.labelled import Labelled, as_columns, by_target, each_row, row_digests
 from pipelines.training.model_name import check_owner, claim
+from pipelines.training.packages import environment
 from pipelines.training.profiling import SYSTEM, profiled
 from pipelines.training.recorder import Logged, Recorder, as_frame
 from pipelines.training.script import run_script
@@ -57,7 +57,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
     recorder.install()
     with training_set(context) as given:
         data = _data_digest(context, given)
-        if context.wishes.reuse and data and (found := reuse.known(context, data, environment())):
+        if context.wishes.reuse and data and (found := reuse.known(context, data, environment(definition.script))):
             print(f"progress: the rows and the code are those of {found['reused_from']}, whose model is used again")
             return found
         given_arguments = context.wishes.script_arguments
@@ -84,7 +84,7 @@ def run_experiment(context: Context) -> dict[str, Any]:
         result = _record(context, recorder, seconds)
         result |= profile.keep(result["run_id"])
         if data:
-            reuse.remember(context, data, environment(), result)
+            reuse.remember(context, data, environment(definition.script), result)
         return result
     except GroundplanError as error:
         if not context.wishes.record_only or context.wishes.run_name or context.wishes.artifact:
@@ -165,7 +165,7 @@ def _tags(context: Context, seconds: float) -> dict[str, str]:
         "groundplan.author": code["author"],
         "groundplan.script_sha256": code["sha256"],
         "groundplan.code_digest": code_digest(context.definition.script, context.definition.own_code),
-        "groundplan.environment": json.dumps(environment()),
+        "groundplan.environment": json.dumps(environment(context.definition.script)),
         "groundplan.arguments": json.dumps(context.wishes.script_arguments),
         "groundplan.chosen": json.dumps({"run_name": context.wishes.run_name, "artifact": context.wishes.artifact}),
         "groundplan.duration_s": str(seconds),
@@ -485,16 +485,6 @@ def data_source(definition: ModelDefinition) -> str:
         "target": definition.target,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def environment() -> dict[str, str]:
-    """Versions of Python and of the packages that affect models."""
-    from importlib.metadata import version
-
-    from pipelines.training.native_export import used
-
-    packages = ("mlflow", "scikit-learn", "numpy", "pandas", "skl2onnx", "onnxruntime")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}, **used()}
 
 
 def labelled_digest(rows: Labelled) -> str:

@@ -66,6 +66,40 @@ def unseen_by(context: Context, known: VersionRecord, rows: Labelled, folder: Pa
     return kept, f"{how}, without the {seen} that {known.version} was trained on"
 
 
+def other_scale(theirs: Labelled, ours: Labelled) -> str:
+    """Why two versions can't be asked the same rows although their columns have the same names: one takes numbers that
+    the other's script has scaled. Empty where both take the same.
+
+    A column counts as scaled otherwise if the middle 90 % of its values is ten times as wide in one as in the other, or
+    twice as wide and elsewhere. Drift alone moves values, but hardly stretches them so far.
+    """
+    for name in theirs.features.columns:
+        if name not in ours.features.columns:
+            continue
+        first, second = (_middle(each.features[name]) for each in (theirs, ours))
+        if first is None or second is None:
+            continue
+        wide, narrow = max(first[1] - first[0], second[1] - second[0]), min(first[1] - first[0], second[1] - second[0])
+        apart = first[1] < second[0] or second[1] < first[0]
+        if narrow > 0 and (wide > 10 * narrow or (apart and wide > 2 * narrow)):
+            said, now = (f"{low:.4g} to {high:.4g}" for low, high in (first, second))
+            return f"it takes {name} on another scale: {said} instead of {now}"
+    return ""
+
+
+def _middle(column: Any) -> tuple[float, float] | None:
+    """The range of the middle 90 % of a column's numbers; None where there are none, or too few."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return None
+    known = column.dropna().astype(float)
+    if len(known) < FEWEST_UNSEEN:
+        return None
+    low, high = known.quantile([0.05, 0.95])
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
 def answered(model: Model, holdout: Labelled) -> list[Any]:
     """A model's predictions of the first held-out rows, as JSON has them."""
     rows = holdout.features.head(EXPECTED_ROWS)

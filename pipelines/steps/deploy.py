@@ -30,8 +30,8 @@ from spec.versions import VersionRecord
 
 MAX_ROWS = 5_000  # held-out rows that both variants answer
 ON_OWN_ROWS = (
-    "its own rows, and the champion on its own rows: it takes columns that this version does not have, or answers with"
-    " other classes"
+    "its own rows, and the champion on its own rows: it takes columns that this version does not have, or has on"
+    " another scale, or answers with other classes"
 )
 
 
@@ -235,18 +235,21 @@ def _judged_on(record: VersionRecord) -> str:
 
 
 def _rows_of_champion(context: Context, record: VersionRecord, holdout: Labelled, folder: Path) -> Labelled | None:
-    """The champion's own held-out rows, where it takes columns that the new version's rows don't have, or answers with
-    other classes than their labels; else None.
+    """The champion's own held-out rows, where it takes columns that the new version's rows don't have, or have on
+    another scale, or answers with other classes than their labels; else None.
     """
     served = served_in(entries(context))
     if not served:  # it was deployed past the registry
         return None
     known = Registry(context).record(served[-1])
     takes = set(known.interface.inputs) <= set(holdout.features.columns)
-    if takes and not other_answers(known.interface, record.interface):
+    alike = takes and not other_answers(known.interface, record.interface)
+    if alike and not known.evaluation:  # registered by a release that left it with MLflow
         return None
-    evaluation.fetch(context, known, folder)
-    return load_labelled(folder, "holdout").sample(MAX_ROWS)
+    if not folder.exists():  # what it was trained on was not needed before
+        evaluation.fetch(context, known, folder)
+    theirs = load_labelled(folder, "holdout").sample(MAX_ROWS)
+    return None if alike and not evaluation.other_scale(theirs, holdout) else theirs
 
 
 def _filled(rows: Labelled, theirs: Labelled) -> Labelled:

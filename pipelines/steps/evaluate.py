@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.audit_chain import entries, served_in
 from pipelines.context import Context, main
-from pipelines.registry.evaluation import unseen_by
+from pipelines.registry.evaluation import other_scale, unseen_by
 from pipelines.registry.versions import Registry, interface_of, other_answers
 from pipelines.serving.models.bundle import Model, description, load, unpack
 from pipelines.serving.models.engines import class_names
@@ -182,7 +182,11 @@ def beside_champion(
         assert champion is not None
         if missing := [name for name in champion.names if name not in kept.features.columns]:
             return {"version": version, "why": f"it takes columns that these rows do not have: {', '.join(missing)}"}
-        if told := other_answers(stored.record.interface, interface):
+        judged = Path(folder) / "judged"
+        told = other_answers(stored.record.interface, interface) or (
+            other_scale(load_labelled(judged, "holdout"), kept) if stored.record.evaluation else ""
+        )
+        if told:
             return {"version": version, "why": told}
         kept = kept.without_predictions()
         return {

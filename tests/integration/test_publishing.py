@@ -162,6 +162,21 @@ def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
     assert entries(context)[-1]["details"]["reason"] == "it is needed"
 
 
+@pytest.mark.parametrize("topology", ["batch", "realtime"])
+def test_a_champion_whose_script_scaled_its_columns_is_judged_on_its_own_rows(
+    topology: str, publish: Any, rows: pd.DataFrame
+) -> None:
+    """Asked the new version's raw rows, it would answer nonsense, and any successor would look better."""
+    publish(topology)
+    raw = rows.assign(a=rows["a"] * 100 + 500)
+    with pytest.raises(GroundplanError, match=r"was not published|was rolled back"):
+        publish(topology, "v1.0.1", noise=20.0, frame=raw)
+    with pytest.raises(
+        GroundplanError, match=r"was not published|was rolled back"
+    ):  # without a column of the champion's
+        publish(topology, "v1.0.2", frame=rows.drop(columns="b"))
+
+
 def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -> None:
     context = publish("batch")
     assert monitor(context)["requests"] == 0, "no job has run yet"

@@ -72,3 +72,51 @@ def test_fractions_in_single_precision_and_missing_values_are_the_same_rows() ->
     other = frame.astype({"x": "float32"}).replace({"t": {None: np.nan}})
     assert list(row_digests(frame, ["x", "t", "u"])) == list(row_digests(other, ["x", "t", "u"]))
     assert len(set(row_digests(frame, ["x"]))) == 50
+
+
+RANDOM = np.random.default_rng(0)
+PEOPLE = pd.DataFrame(
+    {"age": RANDOM.normal(50, 12, 400), "bmi": RANDOM.normal(25, 4, 400), "name": ["x"] * 400, "smokes": [True] * 400}
+)
+
+
+def told(theirs: pd.DataFrame, ours: pd.DataFrame) -> str:
+    first, second = (Labelled(each, pd.Series(np.zeros(len(each)))) for each in (theirs, ours))
+    return evaluation.other_scale(first, second)
+
+
+@pytest.mark.parametrize(
+    "scaled",
+    [
+        PEOPLE.assign(age=(PEOPLE["age"] - 50) / 12),  # StandardScaler
+        PEOPLE.assign(bmi=(PEOPLE["bmi"] - 25) / 4),
+        PEOPLE.assign(age=(PEOPLE["age"] - PEOPLE["age"].min()) / np.ptp(PEOPLE["age"])),  # MinMaxScaler
+        PEOPLE.assign(bmi=np.log(PEOPLE["bmi"])),
+        PEOPLE.assign(bmi=PEOPLE["bmi"] * 1000),
+    ],
+)
+def test_numbers_that_a_script_has_scaled_are_told_from_those_it_has_not(scaled: pd.DataFrame) -> None:
+    assert "on another scale" in told(PEOPLE, scaled) and "on another scale" in told(scaled, PEOPLE)
+
+
+@pytest.mark.parametrize(
+    "drifted",
+    [
+        PEOPLE[:200],
+        PEOPLE.assign(age=PEOPLE["age"] + 40),  # everyone is older
+        PEOPLE.assign(age=PEOPLE["age"] + RANDOM.normal(0, 30, 400)),
+        PEOPLE.assign(bmi=np.nan),
+        PEOPLE.assign(bmi=25.0),
+        PEOPLE.assign(name="y", smokes=False),
+        PEOPLE.drop(columns="age"),
+        PEOPLE[:20].assign(age=0.5),
+    ],
+)
+def test_drift_is_no_other_scale(drifted: pd.DataFrame) -> None:
+    assert told(PEOPLE, drifted) == told(drifted, PEOPLE) == ""
+
+
+def test_the_message_says_which_column_and_how() -> None:
+    assert told(PEOPLE.assign(age=np.linspace(-1, 1, 400)), PEOPLE.assign(age=np.linspace(0, 100, 400))) == (
+        "it takes age on another scale: -0.9 to 0.9 instead of 5 to 95"
+    )

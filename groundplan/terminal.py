@@ -32,12 +32,17 @@ class _Plain:
         return False
 
 
-def console() -> Console:
-    """A console that neither colours, wraps nor pads where output is piped."""
+def console(*, markup: bool = True) -> Console:
+    """A console that neither colours, wraps nor pads where output is piped.
+
+    Args:
+        markup: Whether ``[bold]`` and the like mean something. Where users' own texts are printed they must not, or a
+            list in a line of code is taken for a colour.
+    """
     if sys.stdout.isatty():
-        return Console(highlight=False, soft_wrap=True)
+        return Console(highlight=False, soft_wrap=True, markup=markup)
     plain: Any = _Plain(sys.stdout)
-    return Console(file=plain, highlight=False, soft_wrap=True, width=WIDE)
+    return Console(file=plain, highlight=False, soft_wrap=True, width=WIDE, markup=markup)
 
 
 def table(*columns: str, title: str = "") -> Table:

@@ -5,6 +5,7 @@ Editor, which shut down when idle and know the platform when they start.
 from __future__ import annotations
 
 import base64
+import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -57,7 +58,9 @@ def first_steps(tracking_uri: str, outputs_uri: str, region: str) -> str:
         "AWS_DEFAULT_REGION": region,
     }
     variables = {name: value for name, value in variables.items() if value}
-    exports = "\n".join(f'export {name}="${{{name}:-{value}}}"' for name, value in variables.items())
+    exports = "\n".join(
+        f'[ -n "${{{name}:-}}" ] || export {name}={shlex.quote(value)}' for name, value in variables.items()
+    )
     settings = "\n".join(f"os.environ.setdefault({name!r}, {value!r})" for name, value in variables.items())
     return f"""#!/bin/bash
 set -eu
@@ -65,7 +68,7 @@ cat > "$HOME/.groundplan.sh" <<'END'
 {exports}
 END
 touch "$HOME/.bashrc"
-grep -q groundplan.sh "$HOME/.bashrc" || echo '. "$HOME/.groundplan.sh"' >> "$HOME/.bashrc"
+grep -qxF '. "$HOME/.groundplan.sh"' "$HOME/.bashrc" || printf '\\n%s\\n' '. "$HOME/.groundplan.sh"' >> "$HOME/.bashrc"
 mkdir -p "$HOME/.ipython/profile_default/startup"
 cat > "$HOME/.ipython/profile_default/startup/00-groundplan.py" <<'END'
 import os

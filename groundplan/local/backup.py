@@ -28,8 +28,9 @@ from spec.errors import GroundplanError, UsageError
 from spec.outputs import Outputs, read
 
 FORMAT = 1
-MANIFEST, OBJECTS, TABLES, PACKAGES, SERVING, OUTPUTS, KEYS, SECRETS, ASKED = (
+MANIFEST, BUCKETS, OBJECTS, TABLES, PACKAGES, SERVING, OUTPUTS, KEYS, SECRETS, ASKED = (
     "backup.json",
+    "buckets.json",
     "objects.json",
     "tables.json",
     "packages.json",
@@ -45,6 +46,18 @@ _WAITS_S = 60
 _BYTES = "base64 of bytes"
 _MODEL = ("ModelName", "PrimaryContainer", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation")
 _CONFIG = ("EndpointConfigName", "ProductionVariants", "ShadowProductionVariants", "DataCaptureConfig", "KmsKeyId")
+HEADERS = (
+    "ContentType",
+    "ContentEncoding",
+    "ContentDisposition",
+    "ContentLanguage",
+    "CacheControl",
+    "StorageClass",
+    "Metadata",
+    "ObjectLockMode",
+)
+_TABLE = ("AttributeDefinitions", "KeySchema")
+_INDEX = ("IndexName", "KeySchema", "Projection")
 _PACKAGE = (
     "ModelPackageDescription",
     "ModelApprovalStatus",
@@ -178,11 +191,22 @@ def _collect(written: _Written, home: Home, state: State, outputs: Outputs, clou
     written.json(OBJECTS, objects)
     dynamodb = cloud.client("dynamodb")
     tables = {
-        name: [item for page in dynamodb.get_paginator("scan").paginate(TableName=name) for item in page["Items"]]
+        name: {
+            "table": _table(dynamodb.describe_table(TableName=name)["Table"]),
+            "items": [
+                item for page in dynamodb.get_paginator("scan").paginate(TableName=name) for item in page["Items"]
+            ],
+        }
         for page in dynamodb.get_paginator("list_tables").paginate()
         for name in page["TableNames"]
     }
     written.json(TABLES, tables)
+    s3 = cloud.client("s3")
+    buckets = {
+        item["Name"]: s3.get_bucket_versioning(Bucket=item["Name"]).get("Status", "")
+        for item in s3.list_buckets()["Buckets"]
+    }
+    written.json(BUCKETS, buckets)
     serving, packages = _serving(cloud), list(_packages(cloud))
     written.json(SERVING, serving)
     written.json(OUTPUTS, json.loads(home.outputs_file.read_text(encoding="utf-8")))
@@ -203,13 +227,24 @@ def _collect(written: _Written, home: Home, state: State, outputs: Outputs, clou
         if path.is_file():
             written.member(f"{FILES}{path.relative_to(home.run)}", path.read_bytes())
     return {
-        "buckets": len({each["bucket"] for each in objects}),
+        "buckets": len(buckets),
         "objects": len(objects),
-        "items": sum(map(len, tables.values())),
+        "items": sum(len(each["items"]) for each in tables.values()),
         "packages": sum(len(group["packages"]) for group in packages),
         "endpoints": len(serving["endpoints"]),
         "keys": len(keys),
         "secrets": len(values),
+    }
+
+
+def _table(described: dict[str, Any]) -> dict[str, Any]:
+    """What is needed to create a table that the program does not."""
+    indexes = [{key: index[key] for key in _INDEX} for index in described.get("GlobalSecondaryIndexes") or ()]
+    local = [{key: index[key] for key in _INDEX} for index in described.get("LocalSecondaryIndexes") or ()]
+    return {
+        **{key: described[key] for key in _TABLE},
+        **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
+        **({"LocalSecondaryIndexes": local} if local else {}),
     }
 
 
@@ -221,27 +256,17 @@ def _objects(written: _Written, cloud: Cloud) -> Iterator[dict[str, Any]]:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found += [(item, False) for item in page.get("Versions", [])]
             found += [(item, True) for item in page.get("DeleteMarkers", [])]
-        # S3 lists a key's newest version first, with times to the second; whatever else is of that second, the latest
-        # is put last.
+        # S3 lists a key's newest version first, with times to the second, and deletions apart. Of one second, what is
+        # latest comes last, and deletions after what they delete.
         found.reverse()
-        for item, deleted in sorted(found, key=lambda one: (one[0]["LastModified"], one[0]["IsLatest"])):
+        for item, deleted in sorted(found, key=lambda one: (one[0]["LastModified"], one[0]["IsLatest"], one[1])):
             place = {"bucket": bucket, "key": item["Key"]}
             if deleted:
                 yield {**place, "deleted": True}
                 continue
             version = {} if item["VersionId"] == "null" else {"VersionId": item["VersionId"]}
             answer = s3.get_object(Bucket=bucket, Key=item["Key"], **version)
-            more = {
-                name: answer[name]
-                for name in (
-                    "ContentType",
-                    "ContentEncoding",
-                    "Metadata",
-                    "ObjectLockMode",
-                    "ObjectLockRetainUntilDate",
-                )
-                if answer.get(name)
-            }
+            more = {name: answer[name] for name in (*HEADERS, "ObjectLockRetainUntilDate") if answer.get(name)}
             if answer.get("TagCount"):
                 more["tags"] = s3.get_object_tagging(Bucket=bucket, Key=item["Key"], **version)["TagSet"]
             yield {**place, "blob": written.blob(answer["Body"].read()), **more}

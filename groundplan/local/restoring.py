@@ -17,9 +17,11 @@ from groundplan.local.asking import bare, differing, models_of
 from groundplan.local.backup import (
     ASKED,
     BLOBS,
+    BUCKETS,
     DATABASE,
     FILES,
     FORMAT,
+    HEADERS,
     KEYS,
     MANIFEST,
     OBJECTS,
@@ -44,6 +46,9 @@ from pipelines.steps.endpoint import EndpointClient
 from spec.errors import GroundplanError, UsageError
 from spec.objectives import StackConfig, load
 from spec.outputs import LOCAL, Outputs, read
+
+_NEEDED = (ASKED, BUCKETS, KEYS, OBJECTS, OUTPUTS, PACKAGES, SECRETS, SERVING, TABLES)
+_TOLD = {"taken_at", "stack", "project", "region", "account_id", "not_backed_up"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,12 @@ def opened(file: Path) -> Backup:
                     f"is a backup of format {told['format']}, and this release reads format {FORMAT}",
                     where=str(file),
                     fix="restore it with the release that has written it",
+                )
+            if missing := [name for name in _NEEDED if name not in told["sha256"]] or _TOLD - told.keys():
+                raise UsageError(
+                    f"is no backup: it has no {', '.join(sorted(missing))}",
+                    where=str(file),
+                    fix="name a file of `groundplan backup`",
                 )
             there = set(archive.namelist())
             for name, digest in told["sha256"].items():
@@ -150,6 +161,8 @@ class FromBackup:
             if purpose in outputs.secret_arns:
                 manager.put_secret_value(SecretId=outputs.secret_arns[purpose], SecretString=value)
         s3 = cloud.client("s3")
+        for bucket, versioning in self.backup.json(BUCKETS).items():
+            _ensure_bucket(s3, bucket, versioning, cloud.region)
         there = {item["Name"] for item in s3.list_buckets()["Buckets"]} - {broker_bucket}
         # The program has written some objects already, with what it knows of the new environment.
         new = {
@@ -167,14 +180,22 @@ class FromBackup:
         _fill_serving(cloud, _replaced(self.backup.json(SERVING), renamed))
 
 
+def _ensure_bucket(s3: Any, bucket: str, versioning: str, region: str) -> None:
+    """A bucket that the program does not create."""
+    if any(item["Name"] == bucket for item in s3.list_buckets()["Buckets"]):
+        return
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=bucket, **place)
+    if versioning:
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
+
+
 def _put(backup: Backup, s3: Any, each: dict[str, Any]) -> None:
     place = {"Bucket": each["bucket"], "Key": each["key"]}
     if each.get("deleted"):
         s3.delete_object(**place)
         return
-    more: dict[str, Any] = {
-        name: each[name] for name in ("ContentType", "ContentEncoding", "Metadata", "ObjectLockMode") if name in each
-    }
+    more: dict[str, Any] = {name: each[name] for name in HEADERS if name in each}
     if "ObjectLockRetainUntilDate" in each:
         more["ObjectLockRetainUntilDate"] = datetime.fromisoformat(each["ObjectLockRetainUntilDate"])
     s3.put_object(**place, Body=backup.bytes(BLOBS + each["blob"]), **more)
@@ -182,12 +203,13 @@ def _put(backup: Backup, s3: Any, each: dict[str, Any]) -> None:
         s3.put_object_tagging(**place, Tagging={"TagSet": each["tags"]})
 
 
-def _fill_tables(cloud: Cloud, tables: dict[str, list[dict[str, Any]]]) -> None:
+def _fill_tables(cloud: Cloud, tables: dict[str, dict[str, Any]]) -> None:
     dynamodb = cloud.client("dynamodb")
     there = {name for page in dynamodb.get_paginator("list_tables").paginate() for name in page["TableNames"]}
-    for table, items in tables.items():
+    for table, stored in tables.items():
         if table not in there:
-            continue
+            dynamodb.create_table(TableName=table, BillingMode="PAY_PER_REQUEST", **stored["table"])
+        items = stored["items"]
         for start in range(0, len(items), 25):
             waiting = {table: [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]}
             while waiting:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from groundplan import terminal
 from groundplan.local.services import TITLES
@@ -26,7 +27,7 @@ PSI_DRIFTED = 0.25  # the usual threshold for a different population
 
 def print_summary(summary: Summary) -> None:
     """The end of ``groundplan up``."""
-    console = terminal.console()
+    console = terminal.console(markup=False)
     console.print()
     if summary.already_up:
         console.print(f"The platform was already up. Program: {_changes(summary)}.\n")
@@ -42,7 +43,7 @@ def print_summary(summary: Summary) -> None:
     manifests = [record for record in made if record.type.startswith("kubernetes:")]
     services = Counter(record.type.split(":")[1].split("/")[0] for record in made if record not in manifests)
     by_service = ", ".join(f"{number} {service}" for service, number in sorted(services.items()))
-    console.print(f"[bold]Program[/bold] {services.total()} resources created in the local cloud: {by_service}")
+    _headed(console, "Program", f"{services.total()} resources created in the local cloud: {by_service}")
     console.print(
         f"        {len(manifests)} Kubernetes objects validated and written to"
         f" {summary.home.manifests.relative_to(summary.home.root)}"
@@ -53,9 +54,10 @@ def print_summary(summary: Summary) -> None:
     console.print()
     for model, results in summary.results.items():
         if not results:
-            console.print(
-                f"[bold]Model[/bold] {model}\nno version is in service: `groundplan audit` shows what happened to"
-                " those that were tried\n"
+            _headed(
+                console,
+                "Model",
+                f"{model}\nno version is in service: `groundplan audit` shows what happened to those that were tried\n",
             )
             continue
         print_results({"model": model, **results}, console)
@@ -63,13 +65,15 @@ def print_summary(summary: Summary) -> None:
             _print_explanation(console, summary.explanation[model])
         console.print()
     for model, folder in summary.not_run:
-        console.print(f"[bold]Model[/bold] {model}\nnot run: {_why_not(summary, model, folder)}\n")
+        _headed(console, "Model", f"{model}\nnot run: {_why_not(summary, model, folder)}\n")
     if summary.timings:
-        console.print(
-            "[bold]Where the time went[/bold] "
-            + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items())
-        )
+        told = ", ".join(f"{title} {seconds:.1f} s" for title, seconds in summary.timings.items())
+        _headed(console, "Where the time went", told)
     _print_next(console, summary)
+
+
+def _headed(console: Console, head: str, text: str = "") -> None:
+    console.print(Text.assemble((head, "bold"), " " if text else "", text))
 
 
 def _why_not(summary: Summary, model: str, folder: str) -> str:
@@ -100,13 +104,13 @@ def _changes(summary: Summary) -> str:
 
 def print_results(found: dict[str, Any], console: Console | None = None) -> None:
     """The results of one run's steps."""
-    console = console or terminal.console()
+    console = console or terminal.console(markup=False)
     shown = table("", "")
     for step in STEPS:
         if result := found.get(step.name):
             for row in _SUMMARIES[step.name](result):
                 shown.add_row(*row)
-    console.print(f"[bold]Model[/bold] {found['model']}")
+    _headed(console, "Model", found["model"])
     console.print(shown)
 
 
@@ -167,13 +171,14 @@ def _profile(step: dict[str, Any]) -> Rows:
     found = step["profile"]
     for each in found["slowest"]:
         yield "time", f"{each['share']:4.0%} {each['seconds']:6.2f} s  {each['where']}  {each['code']}"
-    machine = found["machine"]
+    machine, told = found["machine"], "it was over before anything was measured"
     if "cpu_utilization_percentage" in machine:
-        yield (
-            "machine",
-            f"processors {machine['cpu_utilization_percentage']:.0f}%,"
-            f" memory {machine['system_memory_usage_megabytes']:,.0f} MB in use at its end",
+        processors, memory = machine["cpu_utilization_percentage"], machine["system_memory_usage_megabytes"]
+        told = (
+            f"processors {processors['mean']:.0f}% on average, {processors['most']:.0f}% at most; memory in use"
+            f" {memory['most']:,.0f} MB at most"
         )
+    yield "machine", told
     yield "profile", f"mlflow artifacts download -r {step['run_id']} -a {found['artifacts']} -d profile"
 
 
@@ -341,17 +346,15 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     answer = found["answer"] + "".join(
         f", {name} {found[name]:.2f}" for name in ("probability", "score") if name in found
     )
-    console.print(
-        f"\n[bold]One prediction[/bold] {found['request']} -> {answer}, answered by {found['variant']}"
-        f" {found['model_version']}",
-        markup=True,
-    )
+    console.print()
+    told = f"{found['request']} -> {answer}, answered by {found['variant']} {found['model_version']}"
+    _headed(console, "One prediction", told)
     console.print(
         f"        why: base {found['base_value']:.{digits}f}; {effects}; all {len(ranked)} effects add up to"
         f" {total:.{digits}f}"
     )
     for reason in found.get("reasons", []):
-        console.print(f"        {reason}", markup=False, highlight=False)
+        console.print(f"        {reason}")
 
 
 def sample_call(found: dict[str, Any], router: str) -> str:
@@ -374,7 +377,8 @@ def sample_call(found: dict[str, Any], router: str) -> str:
 
 
 def _print_next(console: Console, summary: Summary) -> None:
-    console.print("\n[bold]Try next[/bold]")
+    console.print()
+    _headed(console, "Try next")
     lines = (
         []
         if summary.applied.outputs["platform"]["models"]
@@ -390,12 +394,12 @@ def _print_next(console: Console, summary: Summary) -> None:
     lines += [f".venv/bin/groundplan monitor {model}" for model in list(summary.results)[:1]]
     lines.append("make down")
     for line in lines:
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}")
 
 
 def print_status(found: dict[str, Any], *, resources: bool) -> None:
     """``groundplan status``; with each resource on request."""
-    console = terminal.console()
+    console = terminal.console(markup=False)
     if not found["services"]:
         console.print("nothing is running; `groundplan up` starts the platform")
         return
@@ -475,7 +479,7 @@ def print_quarantine(found: list[Any]) -> None:
 
 def print_monitor(found: dict[str, Any]) -> None:
     """``groundplan monitor``."""
-    console = terminal.console()
+    console = terminal.console(markup=False)
     console.print(f"{found['version']}: {_monitor_line(found)}")
     if found["drifted_columns"]:
         console.print(f"drifted: {', '.join(found['drifted_columns'])}")
@@ -507,7 +511,7 @@ def print_monitor(found: dict[str, Any]) -> None:
 
 def print_reproduced(found: dict[str, Any]) -> None:
     """``groundplan reproduce``."""
-    console = terminal.console()
+    console = terminal.console(markup=False)
     shown = table("", "then", "now", "")
     for each in found["compared"]:
         then, now = (
@@ -524,7 +528,7 @@ def print_reproduced(found: dict[str, Any]) -> None:
 
 def print_sweep(found: dict[str, Any], model: str) -> None:
     """``groundplan sweep``."""
-    console = terminal.console()
+    console = terminal.console(markup=False)
     names = list(found["best"]["parameters"])
     shown = table(found["metric"], *names, "run")
     for each in found["leaders"]:

@@ -1,5 +1,5 @@
-"""Where a script's time goes: a flame graph of its calls, the machine's use while it ran, and its curves for
-TensorBoard.
+"""Where a script's time goes: a flame graph of its main thread's calls, the machine's use while it ran, and its curves
+for TensorBoard.
 
 The folder that ``GROUNDPLAN_TENSORBOARD`` names is the script's to write event files into (``SummaryWriter``, Keras'
 callback). SageMaker copies it to S3 by itself (``TensorBoardOutputConfig``); elsewhere a profiled run keeps it among
@@ -8,6 +8,7 @@ its artifacts. What the model's run has logged to MLflow is added, in a folder o
 
 from __future__ import annotations
 
+import json
 import linecache
 import os
 import re
@@ -15,8 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from pipelines.training.script import CELL, cells
 
 VARIABLE = "GROUNDPLAN_TENSORBOARD"
 ARTIFACTS = "profile"
@@ -54,16 +58,13 @@ class Profile:
 
         client = mlflow.MlflowClient()
         client.log_artifacts(run_id, str(self.folder), ARTIFACTS)
-        measured = client.get_run(run_id).data.metrics
-        return {
-            "profile": {
-                "slowest": self.slowest,
-                "machine": {
-                    key.removeprefix(SYSTEM): value for key, value in measured.items() if key.startswith(SYSTEM)
-                },
-                "artifacts": ARTIFACTS,
-            }
-        }
+        measured = {}
+        for name in client.get_run(run_id).data.metrics:
+            # The first sample of the processors says nothing: it compares with no earlier one.
+            values = [point.value for point in client.get_metric_history(run_id, name) if point.step > 0]
+            if name.startswith(SYSTEM) and values:
+                measured[name.removeprefix(SYSTEM)] = {"mean": fmean(values), "most": max(values)}
+        return {"profile": {"slowest": self.slowest, "machine": measured, "artifacts": ARTIFACTS}}
 
 
 @contextmanager
@@ -140,13 +141,24 @@ def _slowest(session: Any, script: Path) -> list[dict[str, Any]]:
         waiting += [(child, inside) for child in frame.children]
     return [
         {
-            "where": f"{path.relative_to(script.parent)}:{line}",
-            "code": "" if path.suffix == ".ipynb" else linecache.getline(str(path), line).strip(),
+            **_place(path, line, script),
             "seconds": round(seconds, 3),
             "share": round(seconds / max(root.time, 1e-9), 3),
         }
         for (path, line), seconds in sorted(spent.items(), key=lambda item: -item[1])[:_MOST]
     ]
+
+
+def _place(path: Path, line: int, script: Path) -> dict[str, str]:
+    """A line as its reader finds it; of a notebook the cell, and the line in it."""
+    name = str(path.relative_to(script.parent))
+    if path.suffix != ".ipynb":
+        return {"where": f"{name}:{line}", "code": linecache.getline(str(path), line).strip()}
+    lines, _ = cells(json.loads(path.read_text(encoding="utf-8-sig")))
+    code = lines.splitlines()[:line]
+    begin = max(number for number, text in enumerate(code) if text.startswith(CELL))
+    cell = code[begin].removeprefix(CELL)
+    return {"where": f"{name} cell {cell}, line {line - begin - 1}", "code": code[-1].strip()}
 
 
 def _write_events(run_id: str, folder: Path) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 from spec.errors import GroundplanError
 from spec.names import PACKAGES
 
+CELL = "# cell "
+
 
 def run_script(script: Path, arguments: tuple[str, ...] = (), folder: Path | None = None) -> None:
     """Run a script or a notebook. What it defines stays in ``sys.modules["__main__"]``: its models may have their own
@@ -97,7 +99,9 @@ def _code(script: Path) -> types.CodeType:
     try:
         text = script.read_text(encoding="utf-8-sig")
         if script.suffix == ".ipynb":
-            text = _cells(json.loads(text))
+            text, left = cells(json.loads(text))
+            for line in left:
+                print(f"left out of the notebook: {line}")
         return compile(text, str(script), "exec")
     except SyntaxError as error:
         raise GroundplanError(f"is not valid Python: {error.msg}", where=f"{script}:{error.lineno or 1}") from None
@@ -109,14 +113,16 @@ def _code(script: Path) -> types.CodeType:
         ) from None
 
 
-def _cells(notebook: dict[str, Any]) -> str:
-    """Code of a notebook (https://nbformat.readthedocs.io); magics and shell commands are left out, with a message."""
+def cells(notebook: dict[str, Any]) -> tuple[str, list[str]]:
+    """Code of a notebook (https://nbformat.readthedocs.io), each cell below a comment with its number; and the magics
+    and shell commands that are left out.
+    """
     left, lines = list[str](), list[str]()
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] != "code":
             continue
         source = "".join(cell["source"]) if isinstance(cell["source"], list) else str(cell["source"])
-        lines.append(f"# cell {number}")
+        lines.append(f"{CELL}{number}")
         if source.lstrip().startswith("%%"):
             left.append(source.lstrip().splitlines()[0])
             continue
@@ -127,9 +133,7 @@ def _cells(notebook: dict[str, Any]) -> str:
                 lines.append(f"{line[: len(line) - len(bare)]}pass  # {bare}")
             else:
                 lines.append(line)
-    for line in left:
-        print(f"left out of the notebook: {line}")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, ""]), left
 
 
 @contextmanager

@@ -103,6 +103,7 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         assert_ok(groundplan(project, "experiment", "diabetes-rf", "--deploy"), project)
         found = clients(project)
         leave_a_canary(found)
+        own_things(found)
         before = stored(found)
         backup = folder / "backup.zip"
         stop, writer = threading.Event(), threading.Thread(target=lambda: write(found["s3"], stop), daemon=True)
@@ -124,6 +125,39 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         assert processes_of(project) == []
     finally:
         groundplan(project, "down")
+
+
+def own_things(found: dict[str, Any]) -> None:
+    """What no program has created, and objects with everything that S3 keeps about them."""
+    s3, dynamodb = found["s3"], found["dynamodb"]
+    s3.create_bucket(Bucket="somebody-s-own")
+    s3.put_object(Bucket="somebody-s-own", Key="ä b+%/", Body=b"")
+    told = {
+        "CacheControl": "max-age=9",
+        "ContentDisposition": "attachment",
+        "ContentLanguage": "de",
+        "Metadata": {"a": "b"},
+    }
+    s3.put_object(Bucket=CURATED, Key="own/told", Body=b"x", StorageClass="STANDARD_IA", Tagging="k=v", **told)
+    for number in range(3):
+        s3.put_object(Bucket=CURATED, Key="own/again", Body=str(number).encode())
+        if number < 2:
+            s3.delete_object(Bucket=CURATED, Key="own/again")
+    dynamodb.create_table(
+        TableName="somebody-s-own",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "by")],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-whom",
+                "KeySchema": [{"AttributeName": "by", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    item = {"id": {"S": "1"}, "by": {"S": "x"}, "raw": {"B": b"\x00\xff"}, "set": {"NS": ["1", "2"]}}
+    dynamodb.put_item(TableName="somebody-s-own", Item=item)
 
 
 def leave_a_canary(found: dict[str, Any]) -> None:
@@ -159,6 +193,30 @@ def test_everything_stored_is_there_again(lost: Lost) -> None:
     here = json.loads((lost.project / ".groundplan" / "run" / "outputs.json").read_text(encoding="utf-8"))
     assert json.loads(outputs)["key_arns"] == here["key_arns"], "what the program writes is the new environment's"
     assert any(key.startswith("clusters/") for _, listed in lost.before["objects"].items() for key, _ in listed)
+
+
+def test_what_somebody_has_added_is_there_as_well(lost: Lost) -> None:
+    found = clients(lost.project)
+    s3, dynamodb = found["s3"], found["dynamodb"]
+    told = s3.head_object(Bucket=CURATED, Key="own/told")
+    assert (told["CacheControl"], told["ContentDisposition"], told["ContentLanguage"]) == (
+        "max-age=9",
+        "attachment",
+        "de",
+    )
+    assert told["Metadata"] == {"a": "b"} and told["StorageClass"] == "STANDARD_IA"
+    assert s3.get_object_tagging(Bucket=CURATED, Key="own/told")["TagSet"] == [{"Key": "k", "Value": "v"}]
+    history = s3.list_object_versions(Bucket=CURATED, Prefix="own/again")
+    assert len(history["Versions"]) == 3 and len(history["DeleteMarkers"]) == 2
+    assert s3.get_object(Bucket=CURATED, Key="own/again")["Body"].read() == b"2"
+    asked = dynamodb.query(
+        TableName="somebody-s-own",
+        IndexName="by-whom",
+        KeyConditionExpression="#by = :x",
+        ExpressionAttributeNames={"#by": "by"},
+        ExpressionAttributeValues={":x": {"S": "x"}},
+    )
+    assert [bytes(item["raw"]["B"]) for item in asked["Items"]] == [b"\x00\xff"]
 
 
 def test_the_endpoint_answers_the_same(lost: Lost) -> None:

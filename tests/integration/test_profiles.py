@@ -74,7 +74,9 @@ def test_the_machine_is_measured_but_is_no_metric_of_the_model(
 
     done, _ = profiled
     assert done["metrics"].keys() == {"loss"}
-    assert {"cpu_utilization_percentage", "system_memory_usage_megabytes"} <= done["profile"]["machine"].keys()
+    machine = done["profile"]["machine"]
+    assert {"cpu_utilization_percentage", "system_memory_usage_megabytes"} <= machine.keys()
+    assert 0 < machine["cpu_utilization_percentage"]["mean"] <= machine["cpu_utilization_percentage"]["most"] <= 100
     client = mlflow.MlflowClient(state.services["mlflow"].url)
     assert len(client.get_metric_history(done["run_id"], "system/cpu_utilization_percentage")) >= 2
 
@@ -100,6 +102,20 @@ def test_the_page_needs_no_network(profiled: tuple[dict[str, Any], Path]) -> Non
     assert not outside and "slowly" in page
     scope = json.loads((profiled[1] / "speedscope.json").read_text(encoding="utf-8"))
     assert "slowly" in {frame["name"] for frame in scope["shared"]["frames"]}
+
+
+def test_of_a_notebook_the_cell_is_named(tmp_path: Path) -> None:
+    from pipelines.training.profiling import _place
+    from pipelines.training.script import cells
+
+    notebook = tmp_path / "nb.ipynb"
+    code = [["import time\n", "%matplotlib inline\n", "time.sleep(1)"], ["time.sleep(2)"]]
+    written = {"cells": [{"cell_type": "code", "source": each} for each in code]}
+    written["cells"].insert(1, {"cell_type": "markdown", "source": ["text"]})
+    notebook.write_text(json.dumps(written))
+    lines = cells(written)[0].splitlines()
+    for text, where in (("time.sleep(1)", "nb.ipynb cell 1, line 3"), ("time.sleep(2)", "nb.ipynb cell 3, line 1")):
+        assert _place(notebook, lines.index(text) + 1, notebook) == {"where": where, "code": text}
 
 
 def test_without_a_profile_nothing_is_added(home: Home, state: State, tmp_path: Path) -> None:

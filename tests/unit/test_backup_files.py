@@ -11,23 +11,23 @@ import pytest
 
 from groundplan.local.backup import FORMAT, MANIFEST, unplain
 from groundplan.local.backup import _plain as plain
-from groundplan.local.restoring import _renamed, _replaced, opened
+from groundplan.local.restoring import _NEEDED, _renamed, _replaced, opened
 from spec.errors import GroundplanError, UsageError
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
 
 
 def written(path: Path, members: dict[str, bytes], told: Any) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
+        for name, content in {**dict.fromkeys(_NEEDED, b""), **members}.items():
             archive.writestr(name, content)
         archive.writestr(MANIFEST, told if isinstance(told, bytes) else json.dumps(told))
     return path
 
 
 def of(**digests: str) -> dict[str, Any]:
-    return {"format": FORMAT, "sha256": digests}
-
-
-EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
+    told = dict.fromkeys(("taken_at", "stack", "project", "region", "account_id", "not_backed_up"), "")
+    return {"format": FORMAT, **told, "sha256": {**dict.fromkeys(_NEEDED, EMPTY), **digests}}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SH
     [
         ({"objects": b"x"}, of(objects=EMPTY), "is damaged: objects was changed; nothing was restored"),
         ({}, of(objects=EMPTY), "is damaged: objects is missing; nothing was restored"),
+        ({"objects.json": b"[]"}, of(), "is damaged: objects.json was changed; nothing was restored"),
     ],
 )
 def test_what_was_changed_is_named(tmp_path: Path, members: dict[str, bytes], told: Any, says: str) -> None:
@@ -48,6 +49,8 @@ def test_what_was_changed_is_named(tmp_path: Path, members: dict[str, bytes], to
     [
         (b"no json", "is no backup"),
         ({"sha256": {}}, "is no backup"),
+        ({"format": FORMAT, "sha256": {}}, "is no backup: it has no asked.json, buckets.json, keys.json"),
+        ({key: value for key, value in of().items() if key != "stack"}, "is no backup: it has no stack"),
         ([], "is no backup"),
         ({"format": FORMAT + 1, "sha256": {}}, f"is a backup of format {FORMAT + 1}, and this release reads format"),
     ],

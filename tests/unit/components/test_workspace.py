@@ -46,6 +46,22 @@ def test_terminals_and_kernels_find_the_platform(tmp_path: Path) -> None:
     assert done.stdout.strip() == "eu-central-1"
 
 
+@pytest.mark.parametrize("before", ["export FOO=1", "# I removed .groundplan.sh\nexport FOO=1\n", "export FOO=1\n\n"])
+def test_a_file_of_the_scientist_s_own_stays_as_it_is(tmp_path: Path, before: str) -> None:
+    (tmp_path / ".bashrc").write_text(before)
+    started(tmp_path, first_steps(TRACKING, OUTPUTS, "eu-central-1"), times=2)
+    assert (tmp_path / ".bashrc").read_text().startswith(before)
+    assert in_shell(tmp_path, "FOO") == "1" and in_shell(tmp_path, "MLFLOW_TRACKING_URI") == TRACKING
+
+
+@pytest.mark.parametrize(
+    "value", ['http://a"b', "http://it's", "http://a$(touch pwned)b", "http://x`id`", "http://a\\nb"]
+)
+def test_a_value_is_taken_literally(tmp_path: Path, value: str) -> None:
+    started(tmp_path, first_steps(value, OUTPUTS, "eu-central-1"))
+    assert in_shell(tmp_path, "MLFLOW_TRACKING_URI") == value
+
+
 def test_what_a_scientist_has_set_is_kept(tmp_path: Path) -> None:
     started(tmp_path, first_steps(TRACKING, OUTPUTS, "eu-central-1"))
     assert in_shell(tmp_path, "MLFLOW_TRACKING_URI", MLFLOW_TRACKING_URI="http://mine") == "http://mine"

@@ -9,8 +9,9 @@ import pulumi
 import pulumi_aws as aws
 
 from components.foundation.args import Args, Between
-from components.foundation.base import Component, Scope, Statement
+from components.foundation.base import Component, Scope, Statement, policy
 from components.foundation.clock import Hours, clock
+from components.foundation.keys import account_decides
 from components.foundation.roles import make_role, service_trust
 from spec.zones import DataClass, Zone
 
@@ -51,10 +52,12 @@ class RecoveryArgs(Args):
 
 
 class StandbyKeys(Component):
-    """A replica of each key in the standby region, so that data encrypted here can be read there.
+    """A replica of each key in the standby region, so that data encrypted here can be read there; and a key for copies
+    of secrets, which are encrypted anew.
 
     Attributes:
         arns: ARN by data class.
+        secrets_arn: Of the key for secrets.
     """
 
     def __init__(
@@ -78,6 +81,16 @@ class StandbyKeys(Component):
             )
             for data_class, arn in key_arns.items()
         }
+        # No replica: Managed Prometheus, which uses the same key here, takes no multi-Region one.
+        self.secrets_arn = aws.kms.Key(
+            f"{name}-secrets",
+            region=region,
+            description=f"{scope.project} {scope.stack}: copies of secrets",
+            enable_key_rotation=True,
+            policy=policy(account_decides(scope)),
+            tags=scope.tags("keys", DataClass=DataClass.RESTRICTED),
+            opts=self.child(holds_data=True),
+        ).arn
         self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})
 
 

@@ -92,7 +92,7 @@ def build_data(given: Given, base: Foundation) -> Data:
                 names=("masking-key",),
                 recovery_days=plan.key_deletion_days,
                 standby_region=plan.recovery.standby_region,
-                standby_key_arn=base.standby_keys.get(DataClass.RESTRICTED, ""),
+                standby_key_arn=base.standby_secrets_key,
             ),
         ),
         tracking=tracking,

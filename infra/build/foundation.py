@@ -24,11 +24,13 @@ class Foundation:
     Attributes:
         keys: ARN of the KMS key of each class of data.
         standby_keys: Their replicas in the standby region; empty where there is none.
+        standby_secrets_key: ARN of the key for copies of secrets there; empty where there is none.
         signing_keys: ARN of the key that registers versions, and of each approving role's.
     """
 
     keys: dict[DataClass, pulumi.Output[str]]
     standby_keys: dict[DataClass, pulumi.Output[str]]
+    standby_secrets_key: pulumi.Input[str]
     signing_keys: dict[str, pulumi.Output[str]]
     network: Network
     boundary: Boundary
@@ -38,8 +40,7 @@ def build_foundation(given: Given) -> Foundation:
     """Keys, network and boundary of a stack."""
     scope, plan = given.scope, given.plan
     standby = plan.recovery.standby_region
-    classes = (*(DATA_CLASS[zone] for zone in REPLICATED), DataClass.RESTRICTED)  # the last one for secrets
-    replicated = tuple(dict.fromkeys(classes)) if standby else ()
+    replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
     keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated)).arns
     signing_keys = SigningKeys(
         "signing",
@@ -59,13 +60,11 @@ def build_foundation(given: Given) -> Foundation:
             cidr=VPC_CIDR,
         ),
     )
+    copies = StandbyKeys("standby-keys", scope, standby, {name: keys[name] for name in replicated}) if standby else None
     return Foundation(
         keys=keys,
-        standby_keys=(
-            StandbyKeys("standby-keys", scope, standby, {name: keys[name] for name in replicated}).arns
-            if standby
-            else {}
-        ),
+        standby_keys=copies.arns if copies else {},
+        standby_secrets_key=copies.secrets_arn if copies else "",
         signing_keys=signing_keys,
         network=network,
         boundary=Boundary("boundary", scope, BoundaryArgs(signing_key_arns=tuple(signing_keys.values()))),

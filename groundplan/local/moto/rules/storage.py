@@ -362,12 +362,21 @@ def _delete_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
     how: dict[str, Any] = (
         {"ForceDeleteWithoutRecovery": True} if days == 0 else {"RecoveryWindowInDays": int(days or 30)}
     )
+    if copies := [each["region"] for each in inputs.get("replicas") or ()]:  # AWS deletes no secret that has copies
+        known = {"SecretId": secret, "RemoveReplicaRegions": copies}
+        cloud.call("secretsmanager", "RemoveRegionsFromReplication", known)
     cloud.call("secretsmanager", "DeleteSecret", {"SecretId": secret, **how})
 
 
 def _read_secret(cloud: Cloud, inputs: Inputs, secret: str) -> Inputs | None:
     found = cloud.call("secretsmanager", "DescribeSecret", {"SecretId": secret})
-    return None if "DeletedDate" in found else found
+    # moto forgets the key of a copy.
+    keys = {each["region"]: each.get("kmsKeyId") for each in inputs.get("replicas") or ()}
+    copies = [
+        {"Region": each["Region"], "KmsKeyId": keys.get(each["Region"]) or each["KmsKeyId"]}
+        for each in found.get("ReplicationStatus", ())
+    ]
+    return None if "DeletedDate" in found else {**found, **({"AddReplicaRegions": copies} if copies else {})}
 
 
 def _new_secret(cloud: Cloud, inputs: Inputs, secret: str) -> None:
@@ -516,7 +525,7 @@ RULES: dict[str, Rule] = {
     "aws:secretsmanager/secret:Secret": Rule(
         "secretsmanager",
         "CreateSecret",
-        rename={"recoveryWindowInDays": None},
+        rename={"recoveryWindowInDays": None, "replicas": "AddReplicaRegions"},
         id="{answer[ARN]}",
         outputs={"arn": "{answer[ARN]}"},
         update={"description": _new_secret, "kmsKeyId": _new_secret, "recoveryWindowInDays": _nothing_to_do},

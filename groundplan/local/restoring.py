@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import zipfile
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from spec.objectives import StackConfig, load
 from spec.outputs import LOCAL, Outputs, read
 
 _NEEDED = (ASKED, BUCKETS, KEYS, OBJECTS, OUTPUTS, PACKAGES, SECRETS, SERVING, TABLES)
+_IDENTIFIER = re.compile(r"arn:|subnet-|sg-|\d{12}\.dkr\.ecr\.")
 _TOLD = {"taken_at", "stack", "project", "region", "account_id", "not_backed_up"}
 
 
@@ -73,8 +76,11 @@ class Backup:
 
     def bytes(self, name: str) -> bytes:
         """A member's content."""
-        with zipfile.ZipFile(self.file) as archive:
-            return archive.read(name)
+        return self._archive.read(name)
+
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.file)
 
     def names(self, prefix: str) -> list[str]:
         """Members below a folder."""
@@ -139,7 +145,11 @@ class FromBackup:
             write_private(home.database, "")
             home.database.write_bytes(self.backup.bytes(DATABASE))
         for name in self.backup.names(FILES):
-            path = home.run / name.removeprefix(FILES)
+            path = (home.run / name.removeprefix(FILES)).resolve()
+            if not path.is_relative_to(home.run.resolve()):
+                raise GroundplanError(
+                    f"names a file outside the platform's folder: {name}", where=str(self.backup.file)
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.backup.bytes(name))
 
@@ -249,7 +259,8 @@ def _renamed(before: Any, now: Any) -> dict[str, str]:
     elif isinstance(before, list) and isinstance(now, list):
         pairs = [_renamed(*pair) for pair in zip(before, now, strict=False)]
     else:
-        return {before: now} if isinstance(before, str) and isinstance(now, str) and before != now else {}
+        both = isinstance(before, str) and isinstance(now, str) and before != now
+        return {before: now} if both and _IDENTIFIER.match(before) else {}
     return {old: new for found in pairs for old, new in found.items()}
 
 

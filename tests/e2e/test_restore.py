@@ -17,6 +17,8 @@ import pytest
 
 from tests.platform import assert_ok, copy_project, groundplan, processes_of
 
+pytestmark = pytest.mark.drill  # two platforms and two deployments
+
 ENDPOINT = "groundplan-local-diabetes-rf"
 MODELS = "groundplan-local-models-123456789012"
 CURATED = "groundplan-local-curated-123456789012"

@@ -162,7 +162,7 @@ def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
     assert entries(context)[-1]["details"]["reason"] == "it is needed"
 
 
-@pytest.mark.parametrize("topology", ["batch", "realtime"])
+@pytest.mark.parametrize("topology", ["batch", pytest.param("realtime", marks=pytest.mark.drill)])
 def test_a_champion_whose_script_scaled_its_columns_is_judged_on_its_own_rows(
     topology: str, publish: Any, rows: pd.DataFrame
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from groundplan.local.backup import FORMAT, MANIFEST, unplain
 from groundplan.local.backup import _plain as plain
-from groundplan.local.restoring import _NEEDED, _renamed, _replaced, opened
+from groundplan.local.home import Home
+from groundplan.local.restoring import _NEEDED, FromBackup, _renamed, _replaced, opened
 from spec.errors import GroundplanError, UsageError
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
@@ -103,12 +104,21 @@ def test_bytes_and_times_survive_json() -> None:
 
 
 def test_what_an_environment_numbers_anew_is_replaced() -> None:
-    before = {"keys": {"models": "key/1"}, "subnets": ["a", "b"], "stack": "local", "gone": "x"}
-    now = {"keys": {"models": "key/2"}, "subnets": ["c", "d"], "stack": "local", "new": "y"}
-    config = {"KmsKeyId": "key/1", "Network": ["a", "b"], "Weight": 1.0, "Name": "local"}
+    arn = "arn:aws:kms:eu-central-1:123456789012:key"
+    before = {"keys": {"models": f"{arn}/1"}, "subnets": ["subnet-a", "subnet-b"], "served": "realtime", "gone": "x"}
+    now = {"keys": {"models": f"{arn}/2"}, "subnets": ["subnet-c", "subnet-d"], "served": "serverless", "new": "y"}
+    config = {"KmsKeyId": f"{arn}/1", "Network": ["subnet-a", "subnet-b"], "Weight": 1.0, "Name": "realtime"}
     assert _replaced(config, _renamed(before, now)) == {
-        "KmsKeyId": "key/2",
-        "Network": ["c", "d"],
+        "KmsKeyId": f"{arn}/2",
+        "Network": ["subnet-c", "subnet-d"],
         "Weight": 1.0,
-        "Name": "local",
+        "Name": "realtime",  # a word that has changed is no identifier
     }
+
+
+def test_a_file_outside_the_platform_s_folder_is_refused(tmp_path: Path) -> None:
+    name = "files/../../elsewhere"
+    backup = opened(written(tmp_path / "b.zip", {name: b""}, of(**{name: EMPTY})))
+    with pytest.raises(GroundplanError, match="outside the platform's folder"):
+        FromBackup(backup).files(Home(tmp_path / "project"))
+    assert not (tmp_path / "elsewhere").exists()

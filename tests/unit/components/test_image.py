@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ OF_A_PHASE = {"run-as", "on-failure", "commands", "finally"}
 GIVEN_BY_CODEBUILD = {"CODEBUILD_BUILD_SUCCEEDING"}
 
 
+@cache
 def projects() -> list[Any]:
     found = []
     for stack in stack_names(ROOT):

@@ -9,9 +9,10 @@ from typing import Any
 
 from groundplan.local.experiments import inside
 from groundplan.local.home import Home
+from groundplan.local.jobs import newest_result
 from pipelines.audit_chain import entries, stack_of
 from pipelines.context import Context, ModelDefinition
-from pipelines.steps.endpoint import CANARY, EndpointClient
+from pipelines.steps.endpoint import CANARY, EndpointClient, request_body
 from pipelines.steps.monitor import ENDPOINTS
 from spec.errors import GroundplanError
 from spec.outputs import Outputs, read
@@ -34,7 +35,7 @@ def asked(home: Home) -> dict[str, dict[str, Any]]:
     """
     outputs, found = read(str(home.outputs_file)), {}
     for model, version in models_of(home, outputs).items():
-        with inside(home):
+        with inside(home) as state:
             context = bare(outputs, model)
             client = EndpointClient(context)
             if not version or client.settings.topology not in ENDPOINTS or client.champion() is None:
@@ -43,7 +44,8 @@ def asked(home: Home) -> dict[str, dict[str, Any]]:
                 "endpoint": client.name,
                 "version": version,
                 "requests": [
-                    {"body": body, "answer": ask(client, body)} for body in (*_rows(context, version), *_keys(context))
+                    {"body": body, "answer": ask(client, body)}
+                    for body in (*_rows(context, version), *_keys(newest_result(home, state, model, "features")))
                 ],
             }
     return found
@@ -90,17 +92,12 @@ def _rows(context: Context, version: str) -> tuple[str, ...]:
         except GroundplanError:  # erased, or of a release that kept nothing
             return ()
         rows = load_labelled(Path(folder), "holdout").sample(MOST_ROWS).records()
-    params = {"extra_columns": "ignore", "purpose": CANARY}
-    return (json.dumps({"dataframe_records": rows, "params": params}, default=str),)
+    return (request_body(rows, CANARY),)
 
 
-def _keys(context: Context) -> tuple[str, ...]:
-    """One request by key for each online view, of the entity that the newest features step names."""
-    prefix = f"runs/{context.model}/"
-    keys = [key for key in context.keys("curated", prefix) if key.endswith("/features.json")]
-    if not keys:
-        return ()
-    found = json.loads(context.get("curated", max(keys)))
+def _keys(newest: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """One request by the key that the newest features step names."""
+    found = newest.get("features", {})
     if found.get("sample_key") is None:
         return ()
     key = next(iter(found["views"].values()))["key"]

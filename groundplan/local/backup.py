@@ -275,8 +275,7 @@ def _objects(written: _Written, cloud: Cloud) -> Iterator[dict[str, Any]]:
 def _packages(cloud: Cloud) -> Iterator[dict[str, Any]]:
     """The SageMaker Model Registry, in the order in which its versions were added."""
     sagemaker = cloud.client("sagemaker")
-    for group in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
-        name = group["ModelPackageGroupName"]
+    for name in listed(sagemaker, "ModelPackageGroup"):
         described = sagemaker.describe_model_package_group(ModelPackageGroupName=name)
         pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
         arns = [item["ModelPackageArn"] for page in pages for item in page["ModelPackageSummaryList"]]
@@ -316,10 +315,15 @@ def _serving(cloud: Cloud) -> dict[str, Any]:
 
 
 def listed(sagemaker: Any, kind: str) -> list[str]:
-    """Names of every ``Model``, ``EndpointConfig`` or ``Endpoint``."""
-    operation = {"Model": "list_models", "EndpointConfig": "list_endpoint_configs", "Endpoint": "list_endpoints"}[kind]
+    """Names of every ``Model``, ``EndpointConfig``, ``Endpoint`` or ``ModelPackageGroup``."""
+    operation, answer = {
+        "Model": ("list_models", "Models"),
+        "EndpointConfig": ("list_endpoint_configs", "EndpointConfigs"),
+        "Endpoint": ("list_endpoints", "Endpoints"),
+        "ModelPackageGroup": ("list_model_package_groups", "ModelPackageGroupSummaryList"),
+    }[kind]
     pages = sagemaker.get_paginator(operation).paginate()
-    return [item[f"{kind}Name"] for page in pages for item in page[f"{kind}s"]]
+    return [item[f"{kind}Name"] for page in pages for item in page[answer]]
 
 
 def _database(home: Home) -> bytes:

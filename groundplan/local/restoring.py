@@ -38,7 +38,7 @@ from groundplan.local.backup import (
 from groundplan.local.experiments import inside
 from groundplan.local.home import Home, write_private
 from groundplan.local.moto.aws import Cloud
-from groundplan.local.up import Talk, bring_up, tear_down
+from groundplan.local.up import Talk, bring_up, location, tear_down
 from pipelines.audit_chain import append, entries, stack_of
 from pipelines.canary.rollback import rollback
 from pipelines.canary.turn import going_on
@@ -194,8 +194,7 @@ def _ensure_bucket(s3: Any, bucket: str, versioning: str, region: str) -> None:
     """A bucket that the program does not create."""
     if any(item["Name"] == bucket for item in s3.list_buckets()["Buckets"]):
         return
-    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    s3.create_bucket(Bucket=bucket, **place)
+    s3.create_bucket(Bucket=bucket, **location(region))
     if versioning:
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
 
@@ -228,9 +227,7 @@ def _fill_tables(cloud: Cloud, tables: dict[str, dict[str, Any]]) -> None:
 
 def _fill_registry(cloud: Cloud, groups: list[dict[str, Any]]) -> None:
     sagemaker = cloud.client("sagemaker")
-    known = {
-        each["ModelPackageGroupName"] for each in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
-    }
+    known = set(listed(sagemaker, "ModelPackageGroup"))
     for group in groups:
         packages, name = group.pop("packages"), group["ModelPackageGroupName"]
         if name not in known:

@@ -329,7 +329,7 @@ def _run(
             wait_healthy(home, supervisor, services["aws"], START_TIMEOUT_S)
         if services["kafka"].owned:
             with clock.phase(f"{TITLES['kafka']} at {services['kafka'].url}"):
-                cloud.client("s3").create_bucket(Bucket=bucket, **_location(config.region))
+                cloud.client("s3").create_bucket(Bucket=bucket, **location(config.region))
                 if filling:
                     filling.bucket(cloud, bucket)
                 supervisor.start("kafka")
@@ -402,7 +402,8 @@ def _marker(home: Home, model: str) -> Path:
     return home.run / "models" / f"{model}.json"
 
 
-def _location(region: str) -> dict[str, Any]:
+def location(region: str) -> dict[str, Any]:
+    """Where a bucket is created; S3 takes no name for its first region."""
     return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 

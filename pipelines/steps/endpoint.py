@@ -358,7 +358,7 @@ class EndpointClient:
                 answer = self.runtime.invoke_endpoint(
                     EndpointName=self.name,
                     ContentType="application/json",
-                    Body=_body(part, purpose),
+                    Body=request_body(part, purpose),
                     TargetVariant=variant,
                 )
             except (ClientError, BotoCoreError) as error:
@@ -374,7 +374,7 @@ class EndpointClient:
         started, failed = time.perf_counter(), False
         try:
             answer: dict[str, Any] = self.runtime.invoke_endpoint(
-                EndpointName=self.name, ContentType="application/json", Body=_body([row], CANARY), **target
+                EndpointName=self.name, ContentType="application/json", Body=request_body([row], CANARY), **target
             )
         except (ClientError, BotoCoreError) as error:
             answer, failed = getattr(error, "response", {}), True
@@ -386,7 +386,7 @@ class EndpointClient:
 
 def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Rows in requests below the size that SageMaker accepts."""
-    size = max((len(_body([row])) for row in rows[:20]), default=1)
+    size = max((len(request_body([row])) for row in rows[:20]), default=1)
     most = max(1, MOST_REQUEST_BYTES // size)
     for start in range(0, len(rows), most):
         yield rows[start : start + most]
@@ -400,7 +400,7 @@ def _said(error: Exception) -> str:
     return original or str(error)
 
 
-def _body(rows: list[dict[str, Any]], purpose: str = "") -> str:
+def request_body(rows: list[dict[str, Any]], purpose: str = "") -> str:
     """Rows for either version: each uses the columns it needs. Monitoring leaves out a canary's requests."""
     params = {"extra_columns": "ignore"} | ({"purpose": purpose} if purpose else {})
     return json.dumps({"dataframe_records": rows, "params": params}, default=str)

@@ -48,7 +48,8 @@ def bare() -> Any:
 
 def router() -> Any:
     """The router with one endpoint, which it need not look for."""
-    from groundplan.local.hosting import Container, HostedEndpoint, Hosting, Variant
+    from groundplan.local.containers import Container
+    from groundplan.local.hosting import HostedEndpoint, Hosting, Variant
 
     class Fixed(Hosting):
         async def reconcile_forever(self) -> None:
@@ -60,10 +61,10 @@ def router() -> Any:
         def flush(self, captured: Any, seen: Any) -> None:
             return
 
-    found = Fixed("us-east-1")
+    found = Fixed("us-east-1", 0)
     found.endpoints["bench"] = HostedEndpoint("bench", "bench", (Variant("champion", 1.0, "m"),), "")
     process = subprocess.Popen(["true"])
-    found.containers["m"] = Container("m", process, int(os.environ["BEHIND"]), ready=True)
+    found.containers["m"] = Container("m", process, int(os.environ["BEHIND"]), Path(os.devnull), ready=True)
     return found
 
 

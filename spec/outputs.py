@@ -85,6 +85,7 @@ class Outputs(_Contract):
     """Names and addresses of everything that a pipeline uses, and its objectives.
 
     Attributes:
+        prometheus: Address of the workspace with the cluster's metrics.
         pipelines: SageMaker Pipelines that train, by model.
         releases: SageMaker Pipelines that deploy what two people have approved, by model; on the cluster it is a
             CronJob.
@@ -100,6 +101,7 @@ class Outputs(_Contract):
     secret_arns: dict[str, str]
     network: NetworkOutputs
     cluster_name: str
+    prometheus: str = ""
     image_uri: str
     catalog: CatalogOutputs
     kafka: Kafka

@@ -29,13 +29,27 @@ ADDONS = {
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 
 
+@dataclass(frozen=True)
+class Access:
+    """What a role may do in the cluster: https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html
+
+    Attributes:
+        policy: One of EKS's access policies (its last part, for example ``AmazonEKSViewPolicy``); empty for none.
+        groups: Of Kubernetes, to which roles of the cluster are bound.
+    """
+
+    role_arn: pulumi.Input[str]
+    policy: str = ""
+    groups: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs(Args):
     """Args:
     secrets_key_arn: Encrypts Kubernetes secrets in etcd and the nodes' volumes.
     node_type: EC2 type of the system nodes.
     nodes: Number of system nodes.
-    people: Role ARN and EKS access policy (its last part, for example ``AmazonEKSViewPolicy``) by name.
+    access: Who has access, by name.
     manifests_folder: Where objects are written instead of being applied; empty to apply them.
     """
 
@@ -45,7 +59,7 @@ class ClusterArgs(Args):
     node_type: str
     nodes: Annotated[int, Between(1)]
     log_retention_days: LogRetention
-    people: dict[str, tuple[pulumi.Input[str], str]] = field(default_factory=dict)
+    access: dict[str, Access] = field(default_factory=dict)
     manifests_folder: str = ""
 
 
@@ -135,20 +149,23 @@ class Cluster(Component):
                 # CoreDNS is not healthy before it has a node; the network must exist before a node does.
                 opts=self.child(depends_on=[nodes] if addon in ("coredns", "metrics-server") else []),
             )
-        for person, (arn, access) in args.people.items():
+        for person, access in args.access.items():
             entry = aws.eks.AccessEntry(
                 f"{name}-{person}",
                 cluster_name=cluster.name,
-                principal_arn=arn,
+                principal_arn=access.role_arn,
                 type="STANDARD",
+                kubernetes_groups=list(access.groups) or None,
                 tags=tags,
                 opts=self.child(),
             )
+            if not access.policy:
+                continue
             aws.eks.AccessPolicyAssociation(
                 f"{name}-{person}",
                 cluster_name=cluster.name,
                 principal_arn=entry.principal_arn,
-                policy_arn=f"arn:aws:eks::aws:cluster-access-policy/{access}",
+                policy_arn=f"arn:aws:eks::aws:cluster-access-policy/{access.policy}",
                 access_scope={"type": "cluster"},
                 opts=self.child(),
             )

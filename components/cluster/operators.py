@@ -15,6 +15,7 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
+GATEWAY_PORT = 80  # inside the VPC
 NAMESPACE = "knative-serving"  # of Knative and, since its chart creates the namespace, of its operator
 _ISTIO, _ON_SYSTEM_NODES = (
     "https://istio-release.storage.googleapis.com/charts",
@@ -120,6 +121,10 @@ class Operators(Component):
                         f"kubernetes.podspec-{what}": "enabled"
                         for what in ("nodeselector", "securitycontext", "tolerations")
                     },
+                    # Without a domain of its own, Knative has routes inside the cluster only.
+                    "domain": {f"{scope.name()}.internal": ""},
+                    # Nothing is measured by default: https://knative.dev/docs/serving/observability/metrics/
+                    "observability": {"request-metrics-protocol": "prometheus"},
                     # The controller has no credentials for our registry, and tags there can't be moved anyway.
                     "deployment": {
                         "registries-skipping-tag-resolving": (

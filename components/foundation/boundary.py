@@ -105,7 +105,8 @@ class Boundary(Component):
             signing(scope),
             Statement(("kms:Sign", "kms:GetPublicKey"), args.signing_key_arns),
             Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
-            Statement(("aps:RemoteWrite",), own("aps", "workspace/*")),
+            Statement(("aps:RemoteWrite", "aps:QueryMetrics"), own("aps", "workspace/*")),
+            Statement(("eks:DescribeCluster",), own("eks", f"cluster/{prefix}-*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),
             Statement(
                 ("iam:PassRole", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"),

@@ -43,6 +43,7 @@ class IdentityArgs(Args):
     signing_key_arns: Key that registers versions (``registry``), and of each approving role.
     signs_bundles: Whether there are devices, for which the pipeline signs.
     trains_on_lambda: Whether a model is retrained in a function.
+    deploys_to_cluster: Whether a model is served on the cluster, where the pipeline changes what is served.
     """
 
     bucket_arns: dict[Zone, str]
@@ -53,6 +54,7 @@ class IdentityArgs(Args):
     signing_key_arns: dict[str, pulumi.Output[str]]
     signs_bundles: bool = False
     trains_on_lambda: bool = False
+    deploys_to_cluster: bool = False
 
 
 class Identity(Component):
@@ -136,6 +138,11 @@ class Identity(Component):
             ),
             packages,
         )
+        # What else it may do there, Kubernetes says; requests are counted by its metrics.
+        reach_cluster = [
+            Statement(("eks:DescribeCluster",), (f"arn:aws:eks:{region}:{account}:cluster/{scope.name('cluster')}",)),
+            Statement(("aps:QueryMetrics",), (f"arn:aws:aps:{region}:{account}:workspace/*",)),
+        ]
         people = {
             "data-scientist": [
                 *approve,
@@ -164,6 +171,7 @@ class Identity(Component):
                         for keys in ("canaries/*", "*/current/*", "*/triton/*", "*/device/*")
                     ),
                 ),
+                *(reach_cluster if args.deploys_to_cluster else []),
                 *([signing(scope)] if args.signs_bundles else []),
                 # An update is authorised on the endpoint and on its new configuration.
                 Statement(
@@ -264,6 +272,7 @@ class Identity(Component):
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             ),
             *([signing(scope)] if args.signs_bundles else []),
+            *(reach_cluster if args.deploys_to_cluster else []),
         ]
         steps = [*training, *releasing]
         jobs = [  # SageMaker jobs, one for each step

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components.cluster.cluster import Cluster
 from components.cluster.karpenter import GPU_TAINT
@@ -27,6 +28,8 @@ from components.foundation.signing import signing_aliases
 from components.models.endpoint import endpoint_name
 
 NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
+DEPLOYERS = "groundplan:deployers"  # Kubernetes' group of those who change which version is served
+GATEWAY_NAMESPACE, GATEWAY = "istio-system", "istio-ingressgateway"
 POLL_S, DRAIN_S = 30, 25  # for a newer version, and for requests that have begun
 TRITON_VERSION = "25.08-py3"
 
@@ -77,6 +80,8 @@ class ClusterModels(Component):
         super().__init__(name, scope, opts)
         self._args = args
         self.hosts: dict[str, str] = {}
+        # The pipeline decides which version of a model is served, and by how much.
+        served = [f"containers[0].env[{1 if args.signers else 0}].value", "canaryTrafficPercent"]
         for model, wanted in args.models.items():
             spec: dict[str, Any] = {
                 "predictor": self._triton(model, wanted) if wanted.gpu else self._server(model, wanted)
@@ -96,13 +101,42 @@ class ClusterModels(Component):
                     "annotations": {
                         "serving.kserve.io/deploymentMode": "Serverless",
                         "autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev",
+                        # Two versions that share the requests can also be asked one by one.
+                        "serving.kserve.io/enable-tag-routing": "true",
                     },
                 },
                 spec=spec,
-                opts=self.child(provider=args.cluster.kubernetes),
+                opts=self.child(
+                    provider=args.cluster.kubernetes,
+                    ignore_changes=None if wanted.gpu else [f"spec.predictor.{what}" for what in served],
+                ),
             )
             self.hosts[model] = f"http://{model}-predictor.{NAMESPACE}.svc"
+        if any(not wanted.gpu for wanted in args.models.values()):
+            self._deployers(name)
         self.register_outputs({"hosts": self.hosts})
+
+    def _deployers(self, name: str) -> None:
+        """Let the group change InferenceServices and find the gateway: nothing else of the cluster."""
+        gateway = {"apiGroups": [""], "resources": ["services"], "resourceNames": [GATEWAY], "verbs": ["get"]}
+        rules = {
+            NAMESPACE: [
+                {"apiGroups": ["serving.kserve.io"], "resources": ["inferenceservices"], "verbs": ["get", "update"]},
+                {"apiGroups": ["serving.knative.dev"], "resources": ["revisions"], "verbs": ["get"]},
+            ],
+            GATEWAY_NAMESPACE: [gateway],
+        }
+        child = self.child(provider=self._args.cluster.kubernetes)
+        for namespace, allowed in rules.items():
+            metadata = {"name": "deployers", "namespace": namespace, "labels": labels(self.scope, "deployers")}
+            Role(f"{name}-{namespace}", metadata=metadata, rules=allowed, opts=child)
+            RoleBinding(
+                f"{name}-{namespace}",
+                metadata=metadata,
+                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "deployers"},
+                subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": DEPLOYERS}],
+                opts=child,
+            )
 
     def _pod(self, least: int, most: int) -> dict[str, Any]:
         return {
@@ -134,14 +168,14 @@ class ClusterModels(Component):
                     if self._args.signers
                     else {}
                 ),
-                # Polled: a version is served as soon as the pipeline has compared and published it.
+                # Until the first version is served, it is what has been published last.
                 GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
                 GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",
             ),
             ports=[{"containerPort": PORT, "protocol": "TCP"}],
-            readinessProbe={"httpGet": {"path": "/ping", "port": PORT}},
+            readinessProbe={"httpGet": {"path": "/v2/health/ready", "port": PORT}},
         )
 
     def _triton(self, model: str, wanted: ClusterModel) -> dict[str, Any]:

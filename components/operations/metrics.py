@@ -23,15 +23,16 @@ from components.foundation.base import Component, Scope
 
 NAMESPACE = "monitoring"
 STACK_CHART_VERSION = "77.6.0"
+# Knative's proxy beside each server measures seconds; its pod's labels say which service and revision it is of.
+# https://knative.dev/docs/serving/observability/metrics/serving-metrics/
+_REQUEST, _SERVICE = "kn_serving_invocation_duration_seconds", "serving_knative_dev_service"
 RECORDED = {
     "namespace:cpu_used:ratio": (
         'sum by (namespace) (rate(container_cpu_usage_seconds_total{container!=""}[5m]))'
         ' / sum by (namespace) (kube_pod_container_resource_requests{resource="cpu"})'
     ),
-    "model:requests:rate5m": "sum by (service_name) (rate(revision_app_request_count[5m]))",
-    "model:latency_p95:ms": (
-        "histogram_quantile(0.95, sum by (service_name, le) (rate(revision_app_request_latencies_bucket[5m])))"
-    ),
+    "model:requests:rate5m": f"sum by ({_SERVICE}) (rate({_REQUEST}_count[5m]))",
+    "model:latency_p95:ms": (f"1000 * histogram_quantile(0.95, sum by ({_SERVICE}, le) (rate({_REQUEST}_bucket[5m])))"),
     "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
 }
 
@@ -56,6 +57,7 @@ class Metrics(Component):
 
     Attributes:
         workspace_id: ID of the Managed Prometheus workspace.
+        prometheus: Its address.
     """
 
     def __init__(self, name: str, scope: Scope, args: MetricsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -144,6 +146,7 @@ class Metrics(Component):
             spec={
                 "namespaceSelector": {"matchNames": ["models"]},
                 "selector": {"matchLabels": {"component": "predictor"}},
+                "podTargetLabels": ["serving.knative.dev/revision", "serving.knative.dev/service"],
                 "podMetricsEndpoints": [{"port": "http-usermetric", "interval": "60s"}],
             },
             opts=after,
@@ -158,7 +161,7 @@ class Metrics(Component):
             data={"platform.json": json.dumps(dashboard(scope.stack), indent=1)},
             opts=child,
         )
-        self.workspace_id = workspace.id
+        self.workspace_id, self.prometheus = workspace.id, workspace.prometheus_endpoint
         self.register_outputs({"workspace_id": workspace.id})
 
 
@@ -198,7 +201,7 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
         alerts.append(
             (
                 name,
-                f'model:latency_p95:ms{{service_name="{model}-predictor"}} > {limit:g}',
+                f'model:latency_p95:ms{{{_SERVICE}="{model}-predictor"}} > {limit:g}',
                 "5m",
                 f"{model} is slower than the promised {limit:g} ms",
             )

@@ -12,7 +12,8 @@ from groundplan.local.home import Home
 from groundplan.local.jobs import newest_result
 from pipelines.audit_chain import entries, stack_of
 from pipelines.context import Context, ModelDefinition
-from pipelines.steps.endpoint import CANARY, EndpointClient, request_body
+from pipelines.steps.endpoint import CANARY, request_body
+from pipelines.steps.hosting import hosting
 from pipelines.steps.monitor import ENDPOINTS
 from spec.errors import GroundplanError
 from spec.outputs import Outputs, read
@@ -37,29 +38,18 @@ def asked(home: Home) -> dict[str, dict[str, Any]]:
     for model, version in models_of(home, outputs).items():
         with inside(home) as state:
             context = bare(outputs, model)
-            client = EndpointClient(context)
+            client = hosting(context)
             if not version or client.settings.topology not in ENDPOINTS or client.champion() is None:
                 continue
             found[model] = {
                 "endpoint": client.name,
                 "version": version,
                 "requests": [
-                    {"body": body, "answer": ask(client, body)}
+                    {"body": body, "answer": client.reply(body)}
                     for body in (*_rows(context, version), *_keys(newest_result(home, state, model, "features")))
                 ],
             }
     return found
-
-
-def ask(client: EndpointClient, body: str) -> Any:
-    """An endpoint's predictions; its refusal is an answer, too."""
-    from botocore.exceptions import ClientError
-
-    try:
-        answer = client.runtime.invoke_endpoint(EndpointName=client.name, ContentType="application/json", Body=body)
-    except ClientError as error:
-        return {"refused": error.response.get("OriginalStatusCode", 0)}
-    return json.loads(answer["Body"].read())["predictions"]
 
 
 def differing(home: Home, before: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -69,8 +59,8 @@ def differing(home: Home, before: dict[str, dict[str, Any]]) -> dict[str, str]:
     outputs, found = read(str(home.outputs_file)), {}
     for model, kept in before.items():
         with inside(home):
-            client = EndpointClient(bare(outputs, model))
-            answers = [(ask(client, each["body"]), each["answer"]) for each in kept["requests"]]
+            client = hosting(bare(outputs, model))
+            answers = [(client.reply(each["body"]), each["answer"]) for each in kept["requests"]]
         if wrong := sum(not same(now, then) for now, then in answers):
             found[model] = f"{wrong} of {len(answers)} requests are answered otherwise"
     return found

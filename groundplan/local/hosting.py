@@ -2,7 +2,8 @@
 
 It reads endpoints, configurations and models from the SageMaker API (moto), runs one model server per model in use,
 spreads requests by the variants' weights, captures them to S3 and reports the endpoint's state, as SageMaker does.
-Below ``/_aws/`` it answers what web pages call (``groundplan.local.web``).
+Below ``/_aws/`` it answers what web pages call (``groundplan.local.web``), and at the hosts of models on the cluster
+as the cluster's gateway does (``groundplan.local.revisions``).
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import logging
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -25,9 +24,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from groundplan.local.calls import caller_in, caller_key
+from groundplan.local.calls import caller_in
+from groundplan.local.containers import REQUEST_TIMEOUT_S, START_TIMEOUT_S, Container, start, stop
+from groundplan.local.revisions import Revisions
 from groundplan.local.transforms import TIMEOUT_S, TransformError, transform
-from groundplan.local.upstream import Pool
 from groundplan.local.web.gateway import PREFIX as API_PREFIX
 from groundplan.local.web.gateway import Gateway
 from groundplan.local.web.sign_in import SignIn
@@ -36,9 +36,6 @@ from pipelines.serving.operating.capture import capture_event, write_events
 POLL_S = 0.2
 FLUSH_S = 1.0
 MAX_BODY_BYTES = 6 * 1024 * 1024  # SageMaker's limit for a real-time request
-START_TIMEOUT_S = 60.0
-REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
-DRAIN_S = 5  # for requests that a server has begun when it is replaced
 # What a request need not have, at a tenth of its time.
 QUICK: dict[str, Any] = {"access_log": False, "proxy_headers": False, "server_header": False, "ws": "none"}
 _TARGET, _INVOKED = b"x-amzn-sagemaker-target-variant", b"x-amzn-invoked-production-variant"
@@ -91,22 +88,6 @@ class HostedEndpoint:
         return random.choices(self.variants, cum_weights=self._cumulative)[0]  # noqa: S311 (no secret)
 
 
-@dataclass
-class Container:
-    """A running model server."""
-
-    model: str
-    process: subprocess.Popen[bytes]
-    port: int
-    ready: bool = False
-    started: float = field(default_factory=time.monotonic)
-
-    @cached_property
-    def pool(self) -> Pool:
-        """Connections to it."""
-        return Pool(self.port)
-
-
 class _Captured(NamedTuple):
     """A request that is written with the next ones."""
 
@@ -130,7 +111,7 @@ class _Seen:
 class Hosting:
     """State and loops of the service."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, port: int) -> None:
         from groundplan.local.moto.aws import client
 
         self.endpoint_url = os.environ["AWS_ENDPOINT_URL"]
@@ -143,6 +124,9 @@ class Hosting:
         self.callers = set[tuple[str, str]]()
         self.http: Any = None  # made in the loop that uses it
         self.home = Path(os.environ["GROUNDPLAN_HOME"])
+        self.revisions = Revisions(
+            self.endpoint_url, port, lambda name, variables: start(name, variables, self._log(name)), self._retire
+        )
         self.endpoints: dict[str, HostedEndpoint] = {}
         self.containers: dict[str, Container] = {}
         self.failures: dict[str, str] = {}
@@ -159,7 +143,9 @@ class Hosting:
         """Follow the SageMaker API's revision; restart what has died."""
         while True:
             try:
-                revision = int((await self.http.get(f"{self.endpoint_url}/_groundplan/revision")).text)
+                found = (await self.http.get(f"{self.endpoint_url}/_groundplan/revision")).text.split()
+                revision = int(found[0])
+                await self.revisions.follow(int(found[1]))
                 ended, self._job_ended = self._job_ended, False
                 if (
                     ended
@@ -257,11 +243,11 @@ class Hosting:
             while not container.ready:
                 if container.process.poll() is not None:
                     raise RuntimeError(
-                        f"the model server stopped with exit code {container.process.returncode}: {self._tail(model)}"
+                        f"the model server stopped with exit code {container.process.returncode}: {container.said()}"
                     )
                 if time.monotonic() - container.started > START_TIMEOUT_S:
                     raise RuntimeError(
-                        f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {self._tail(model)}"
+                        f"the model server did not answer /ping within {START_TIMEOUT_S:g} s: {container.said()}"
                     )
                 with contextlib.suppress(Exception):
                     answer = await self.http.get(f"http://127.0.0.1:{container.port}/ping")
@@ -274,7 +260,6 @@ class Hosting:
                 self._retire(container)
 
     def _start(self, model: str) -> Container:
-        from groundplan.local.services import free_port
         from pipelines.serving.models.bundle import unpack
 
         described = self.sagemaker.describe_model(ModelName=model)["PrimaryContainer"]
@@ -284,32 +269,11 @@ class Hosting:
         if address := described.get("ModelDataUrl"):
             bucket, _, key = address.removeprefix("s3://").partition("/")
             unpack(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read(), folder)
-        port = free_port()
-        environment = {
-            **os.environ,
-            **described.get("Environment", {}),
-            "AWS_ACCESS_KEY_ID": caller_key("server.model"),
-            "SM_MODEL_DIR": str(folder),
-            "SAGEMAKER_BIND_TO_PORT": str(port),
-            "GROUNDPLAN_HOST": "127.0.0.1",
-            "GROUNDPLAN_PARENT": str(os.getpid()),
-            "GROUNDPLAN_WORKERS": "1",  # a laptop has other things to do
-            "GROUNDPLAN_DRAIN_SECONDS": str(DRAIN_S),
-            "GROUNDPLAN_LOG_FORMAT": "text",
-        }
-        with self._log(model).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.serving"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        return Container(model, process, port)
+        return start(model, {**described.get("Environment", {}), "SM_MODEL_DIR": str(folder)}, self._log(model))
 
     def _retire(self, container: Container) -> None:
         container.pool.close()
-        self._later(asyncio.to_thread(_stop, [container]))
+        self._later(asyncio.to_thread(stop, [container]))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that nobody waits for."""
@@ -319,11 +283,6 @@ class Hosting:
 
     def _log(self, model: str) -> Path:
         return self.home / "logs" / f"model-{model}.log"
-
-    def _tail(self, model: str) -> str:
-        from groundplan.local.services import log_tail
-
-        return " ".join(log_tail(self._log(model), 3).split())
 
     # The sagemaker-runtime API.
 
@@ -440,6 +399,11 @@ class Hosting:
             captured, self._captured = self._captured, []
             seen, self._seen = self._seen, {}
             await asyncio.to_thread(self.flush, captured, seen)
+            if self.revisions.answered:
+                with contextlib.suppress(Exception):  # the next one has the same counts
+                    await self.http.post(
+                        f"{self.endpoint_url}/_groundplan/samples/requests", content=self.revisions.samples()
+                    )
 
     def flush(self, captured: list[_Captured], seen: dict[tuple[str, str], _Seen]) -> None:
         """Write what has accumulated; what can't be written is logged as lost."""
@@ -458,7 +422,7 @@ class Hosting:
 
     def stop(self) -> None:
         """Stop every container and write what was captured."""
-        _stop(list(self.containers.values()))
+        stop([*self.containers.values(), *self.revisions.containers.values()])
         self.flush(self._captured, self._seen)
 
     # ASGI.
@@ -484,7 +448,7 @@ class Hosting:
         import httpx
 
         await receive()
-        self.http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False)
+        self.http = self.revisions.http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False)
         loops = [asyncio.create_task(self.reconcile_forever()), asyncio.create_task(self.flush_forever())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -497,6 +461,8 @@ class Hosting:
     async def _route(self, scope: dict[str, Any], receive: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         parts = scope["path"].strip("/").split("/")
         json_type = [(b"content-type", b"application/json")]
+        if self.revisions.has(host := _host(scope)):
+            return await self.revisions.answer(scope, host, await _read(receive))
         if scope["path"].startswith("/_aws/"):
             played = self.gateway if scope["path"].startswith(API_PREFIX) else self.sign_in
             return await played.answer(scope, await _read(receive))
@@ -557,17 +523,11 @@ def _metrics(endpoint: str, variant: str, seen: _Seen) -> Iterator[dict[str, Any
         yield {"MetricName": metric, "Dimensions": dimensions, "StatisticValues": statistics}
 
 
-def _stop(containers: list[Container]) -> None:
-    """Let servers answer what they have begun, then end them."""
-    for container in containers:
-        container.process.terminate()
-    until = time.monotonic() + DRAIN_S + 1
-    for container in containers:
-        try:
-            container.process.wait(max(0.1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            container.process.kill()
-            container.process.wait()
+def _host(scope: dict[str, Any]) -> str:
+    """The host that a request names, without its port."""
+    return (
+        next((value for name, value in scope["headers"] if name == b"host"), b"").partition(b":")[0].decode("latin-1")
+    )
 
 
 def _error(
@@ -601,7 +561,7 @@ def main() -> None:
     parser.add_argument("--region", required=True)
     arguments = parser.parse_args()
     uvicorn.run(
-        Hosting(arguments.region),
+        Hosting(arguments.region, arguments.port),
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",

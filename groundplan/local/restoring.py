@@ -44,7 +44,7 @@ from pipelines.canary.rollback import rollback
 from pipelines.canary.turn import going_on
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, check_identity
-from pipelines.steps.endpoint import EndpointClient
+from pipelines.steps.hosting import hosting
 from spec.errors import GroundplanError, UsageError
 from spec.objectives import StackConfig, load
 from spec.outputs import LOCAL, Outputs, read
@@ -325,11 +325,11 @@ def _serving(home: Home, backup: Backup, identity: str, say: Talk) -> dict[str, 
 
 def _serve(context: Context, configs: dict[str, str], backup: Backup, identity: str) -> str:
     """Have a model's endpoint serve what it served; a canary that went on at the backup is taken back."""
-    endpoint = EndpointClient(context)
-    config = configs.get(endpoint.name, "")
+    endpoint, version = hosting(context), (stack_of(entries(context)) or [""])[-1]
+    # On the cluster a configuration is a version.
+    config = configs.get(endpoint.name, version if endpoint.settings.topology == "cluster" else "")
     if config and config != endpoint.config():
         endpoint.use(config, guarded=False)
-    version = (stack_of(entries(context)) or [""])[-1]
     append(context, identity, "restore", version=version, reason=f"from the backup of {backup.told['taken_at'][:19]}Z")
     if going_on(context):
         tried, version = rollback(context, Person(identity, LOCAL), "its canary was interrupted")

@@ -228,7 +228,8 @@ def _deploy(step: dict[str, Any]) -> Rows:
     if unsure:
         yield "", f"it is not known whether it is good enough: {step['verdict']}"
         yield "", "the previous version stays in service; groundplan promote deploys this one if you decide so"
-    yield "endpoint", step["endpoint"] or f"none: the model answers by {step['topology']}"
+    elsewhere = f"{step['host']}, through the cluster's gateway" if step.get("host") else ""
+    yield "endpoint", step["endpoint"] or elsewhere or f"none: the model answers by {step['topology']}"
 
 
 def _monitor(step: dict[str, Any]) -> Rows:
@@ -364,16 +365,18 @@ def sample_call(found: dict[str, Any], router: str) -> str:
         found: Results of the run's steps.
         router: Address of the endpoint router.
     """
-    endpoint, features = (found.get("deploy") or {}).get("endpoint"), found.get("features") or {}
+    deployed, features = found.get("deploy") or {}, found.get("features") or {}
+    endpoint, host = deployed.get("endpoint"), deployed.get("host")
     example = (found.get("experiment") or {}).get("example")
-    if endpoint and features.get("sample_key") is not None:
+    if (endpoint or host) and features.get("sample_key") is not None:
         body: dict[str, Any] = {"entities": {next(iter(features["views"].values()))["key"]: [features["sample_key"]]}}
-    elif endpoint and example:
+    elif (endpoint or host) and example:
         body = {"dataframe_records": [example]}
     else:
         return ""
     told = shlex.quote(json.dumps(body))
-    return f"curl -s -H 'content-type: application/json' -d {told} {router}/endpoints/{endpoint}/invocations"
+    address = f"{router}/endpoints/{endpoint}/invocations" if endpoint else f"-H 'host: {host}' {router}/invocations"
+    return f"curl -s -H 'content-type: application/json' -d {told} {address}"
 
 
 def _print_next(console: Console, summary: Summary) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import pulumi
 
 from components.cluster.baseline import ClusterBaseline, ClusterBaselineArgs, NamespaceArgs
-from components.cluster.cluster import Cluster, ClusterArgs
+from components.cluster.cluster import Access, Cluster, ClusterArgs
 from components.cluster.karpenter import Karpenter, KarpenterArgs
-from components.cluster.operators import Operators, OperatorsArgs
+from components.cluster.operators import GATEWAY_PORT, Operators, OperatorsArgs
 from components.cluster.signed_images import SignedImages, SignedImagesArgs
 from components.cluster.sleep import ClusterSleep, ClusterSleepArgs
 from components.foundation.network import KAFKA_IAM, POSTGRES
-from components.models.cluster_models import ClusterModel, ClusterModels, ClusterModelsArgs
+from components.models.cluster_models import DEPLOYERS, ClusterModel, ClusterModels, ClusterModelsArgs
 from components.models.image import Image
 from components.models.mlflow_server import PORT, MlflowServer, MlflowServerArgs
 from components.operations.metrics import Metrics, MetricsArgs
@@ -32,11 +32,13 @@ class OnCluster:
     """The cluster layer.
 
     Attributes:
+        prometheus: Address of the workspace with the cluster's metrics.
         after: Options for what may only be created once namespaces are closed and image signatures are enforced.
     """
 
     cluster: Cluster
     mlflow: MlflowServer
+    prometheus: pulumi.Output[str]
     after: pulumi.ResourceOptions
 
 
@@ -46,7 +48,10 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
     # Created by `groundplan bootstrap`. A refresh reads objects of every kind; the deploying role is the cluster's
     # creator, to which EKS gives access.
     reader: pulumi.Input[str] = f"arn:aws:iam::{scope.account_id}:role/{scope.project}-drift"
-    drift = {"drift": (reader, "AmazonEKSAdminViewPolicy")} if given.wanted.deploys_from else {}
+    drift = {"drift": Access(reader, "AmazonEKSAdminViewPolicy")} if given.wanted.deploys_from else {}
+    # They change which version of a model is served.
+    deploys = (DEPLOYERS,) if given.splits_on_cluster else ()
+    steps = {role: Access(roles[role], groups=deploys) for role in ("pipeline", "cluster-pipeline") if deploys}
     cluster = Cluster(
         "cluster",
         scope,
@@ -57,11 +62,12 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
             node_type=plan.cluster.system_node_type,
             nodes=plan.cluster.system_nodes,
             log_retention_days=plan.monitoring.log_retention_days,
-            people={
-                "data-scientist": (roles["data-scientist"], "AmazonEKSViewPolicy"),
-                "operations": (roles["operations"], "AmazonEKSEditPolicy"),
-                "auditor": (roles["auditor"], "AmazonEKSViewPolicy"),
+            access={
+                "data-scientist": Access(roles["data-scientist"], "AmazonEKSViewPolicy"),
+                "operations": Access(roles["operations"], "AmazonEKSEditPolicy", deploys),
+                "auditor": Access(roles["auditor"], "AmazonEKSViewPolicy"),
                 **drift,
+                **steps,
             },
             manifests_folder=given.manifests,
         ),
@@ -118,7 +124,7 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
         ClusterSleep(
             "cluster-sleep", scope, ClusterSleepArgs(cluster=cluster, replicas=replicas, hours=given.hours), after
         )
-    Metrics(
+    metrics = Metrics(
         "metrics",
         scope,
         MetricsArgs(
@@ -135,7 +141,7 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
         ),
         after,
     )
-    return OnCluster(cluster=cluster, mlflow=mlflow, after=after)
+    return OnCluster(cluster=cluster, mlflow=mlflow, prometheus=metrics.prometheus, after=after)
 
 
 def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str, NamespaceArgs]:
@@ -154,7 +160,8 @@ def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str,
             cpu=limit // 2,
             service_accounts={"pipeline": roles["cluster-pipeline"]},
             calls=("tracking",),
-            vpc_ports=(KAFKA_IAM,),
+            # Requests to models, two versions of which are compared, enter through the gateway.
+            vpc_ports=(KAFKA_IAM, *((GATEWAY_PORT,) if given.splits_on_cluster else ())),
         ),
         "models": NamespaceArgs(
             cpu=limit,

@@ -109,6 +109,7 @@ def build_data(given: Given, base: Foundation) -> Data:
                 signing_key_arns=base.signing_keys,
                 signs_bundles=any(serving.topology == "edge" for serving in plan.serving.values()),
                 trains_on_lambda=given.trains_on_lambda,
+                deploys_to_cluster=given.splits_on_cluster,
             ),
         ),
         kafka=_streaming(given, base),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.cluster.operators import GATEWAY_PORT
 from components.foundation.boundary import Boundary, BoundaryArgs
 from components.foundation.keys import Keys, KeysArgs
 from components.foundation.network import Network, NetworkArgs
@@ -56,7 +57,7 @@ def build_foundation(given: Given) -> Foundation:
             private_services=plan.network.private_services,
             log_key_arn=keys[DataClass.AUDIT],
             log_retention_days=plan.monitoring.log_retention_days,
-            private_ports=(PORT,),
+            private_ports=(PORT, *((GATEWAY_PORT,) if given.splits_on_cluster else ())),
             cidr=VPC_CIDR,
         ),
     )

@@ -47,6 +47,11 @@ class Given:
         return any(retraining.kind == ON_LAMBDA for retraining in self.plan.retraining.values())
 
     @property
+    def splits_on_cluster(self) -> bool:
+        """Whether two versions of a model share requests on the cluster, so that steps have to reach it."""
+        return any(serving.topology == "cluster" for serving in self.plan.serving.values())
+
+    @property
     def hours(self) -> Hours | None:
         """When an environment that sleeps is awake."""
         hours = self.plan.office_hours

@@ -44,6 +44,7 @@ def outputs(
         "secret_arns": data.secrets.arns,
         "network": {"subnet_ids": base.network.subnet_ids, "security_group_id": base.network.security_group_id},
         "cluster_name": on.cluster.cluster_name,
+        "prometheus": on.prometheus,
         "image_uri": models.image.uri,
         "catalog": {"database": data.catalog.database, "workgroup": data.catalog.workgroup},
         "kafka": data.kafka,

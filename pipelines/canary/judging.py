@@ -21,7 +21,8 @@ from pipelines.canary.evidence import (
     slices,
 )
 from pipelines.serving.models.engines import class_name, class_names
-from pipelines.steps.endpoint import CHALLENGER, CHAMPION, Answer, EndpointClient
+from pipelines.steps.endpoint import CHALLENGER, CHAMPION, Answer
+from pipelines.steps.hosting import Hosting
 from pipelines.training.labelled import Labelled, each_row
 from pipelines.training.slices import large_enough, slices_of
 from spec.objectives import ModelObjectives
@@ -251,7 +252,7 @@ def quality(
 
 
 def watch(
-    endpoint: EndpointClient,
+    endpoint: Hosting,
     rows: list[dict[str, Any]],
     seen: dict[str, Observed],
     latency_ms: float,

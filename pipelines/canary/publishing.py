@@ -9,18 +9,16 @@ from typing import Any
 
 from pipelines.audit_chain import now
 from pipelines.context import Context
-from pipelines.registry.approved import APPROVED, evidence
-from pipelines.registry.decisions import envelope_of
-from pipelines.registry.versions import RECORD, REGISTRATION, Registry
+from pipelines.registry.approved import APPROVED
+from pipelines.registry.decisions import evidence_of
+from pipelines.registry.versions import Registry
 from pipelines.serving.models.bundle import files_of, package, unpack
-from pipelines.steps.endpoint import EndpointClient
+from pipelines.steps.hosting import Hosting
 from pipelines.targets import triton
 from pipelines.targets.served import Served
 
 
-def publish(
-    context: Context, endpoint: EndpointClient, version: str, files: dict[str, bytes], told: dict[str, Any]
-) -> None:
+def publish(context: Context, endpoint: Hosting, version: str, files: dict[str, bytes], told: dict[str, Any]) -> None:
     """Publish a version's files.
 
     Batch jobs and the cluster read ``<model>/current/``, devices ``<model>/device/``, and Triton the repository
@@ -32,7 +30,7 @@ def publish(
         told: About its origin, for devices.
     """
     # What is served is replaced last, with everything beside it that a server checks it with.
-    for name, content in {**files, APPROVED: _evidence(context, version), "model.tar.gz": package(files)}.items():
+    for name, content in {**files, APPROVED: evidence_of(context, version), "model.tar.gz": package(files)}.items():
         context.put("models", f"{context.model}/current/{name}", content)
     if endpoint.settings.topology == "cluster-gpu":
         described, number = json.loads(files["model.json"]), _next_number(context)
@@ -42,15 +40,7 @@ def publish(
         _for_devices(context, Served(files, version, told, now()), endpoint.settings.signing_key)
 
 
-def _evidence(context: Context, version: str) -> bytes:
-    registry = Registry(context)
-    record, registration = registry.get_file(version, RECORD), registry.get_file(version, REGISTRATION)
-    assert record is not None and registration is not None
-    decisions = {role: envelope_of(context, version, role) for role in context.outputs.approvals}
-    return evidence(record, registration, decisions)
-
-
-def serve_again(context: Context, endpoint: EndpointClient, version: str) -> None:
+def serve_again(context: Context, endpoint: Hosting, version: str) -> None:
     """Publish the files of a version that was served before."""
     stored = Registry(context).stored(version)
     with TemporaryDirectory() as folder:

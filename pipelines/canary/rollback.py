@@ -9,7 +9,7 @@ from pipelines.canary.publishing import serve_again
 from pipelines.canary.turn import going_on, take_back
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, agreed
-from pipelines.steps.endpoint import EndpointClient
+from pipelines.steps.hosting import hosting
 from pipelines.steps.monitor import ENDPOINTS
 from spec.errors import GroundplanError, UsageError
 
@@ -32,7 +32,7 @@ def rollback(context: Context, person: Person, reason: str, to: str = "") -> tup
         if not reason.strip():
             raise UsageError("a rollback needs a reason", where="--reason", fix="say what is wrong")
         log = entries(context)
-        served, endpoint, tried = served_in(log), EndpointClient(context), going_on(context)
+        served, endpoint, tried = served_in(log), hosting(context), going_on(context)
         now = served[-1] if served else ""
         if tried and to in ("", now):
             take_back(context, person.name)

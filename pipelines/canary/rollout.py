@@ -1,4 +1,4 @@
-"""The way of a version to all of an endpoint's traffic: a shadow where the objectives ask for it, then step by step."""
+"""The way of a version to all of a model's traffic: a shadow where the objectives ask for it, then step by step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipelines.canary.turn import TakenBackError, Turn
 from pipelines.canary.users import Users, agreement, differences, shadowed
 from pipelines.context import Context
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, EndpointClient
+from pipelines.steps.hosting import Hosting
 from pipelines.training.labelled import Labelled
 from spec.errors import GroundplanError
 from spec.objectives import ModelObjectives
@@ -27,10 +28,10 @@ SHADOWED_AT_ONCE = 250  # requests between two looks at what a shadow has failed
 
 @dataclass
 class Rollout:
-    """One version's canary on a real-time endpoint.
+    """One version's canary, where two versions can share the requests.
 
     Attributes:
-        candidate, champion: Names of SageMaker models; no champion while no version is served.
+        candidate, champion: As the host names them, such as SageMaker models; no champion while no version is served.
         columns: The candidate's, as in ``model.json``.
         rows: Held-out rows that both can answer, and with which requests are made.
         seen: What the pipeline's own requests to each variant have observed.
@@ -38,7 +39,7 @@ class Rollout:
     """
 
     context: Context
-    endpoint: EndpointClient
+    endpoint: Hosting
     turn: Turn
     version: str
     candidate: str
@@ -94,6 +95,7 @@ class Rollout:
         self.turn.keep()
         self.turn.settled = False
         if not self.champion:
+            assert isinstance(self.endpoint, EndpointClient)  # the cluster splits only between two versions
             empty = self.endpoint.create_empty(f"without-{self.version}", f"{self.version} was rolled back: {why}")
             self.endpoint.point(
                 {CHAMPION: empty, CHALLENGER: empty},
@@ -127,7 +129,10 @@ class Rollout:
             raise
 
     def _begin(self, percent: int) -> None:
-        other = self.champion or self.endpoint.create_empty("none", f"{self.version} is being tried")
+        other = self.champion
+        if not other:
+            assert isinstance(self.endpoint, EndpointClient)
+            other = self.endpoint.create_empty("none", f"{self.version} is being tried")
         self.turn.settled = False
         self.turn.keep(before=self._before, percent=0)
         config = self.endpoint.point(
@@ -248,7 +253,7 @@ class Rollout:
         return Judgement((*self._quality, errors))
 
 
-def settle(endpoint: EndpointClient, turn: Turn) -> str:
+def settle(endpoint: Hosting, turn: Turn) -> str:
     """Undo what an interrupted canary has left, unless it is this run's own, which goes on; returns the version that
     was taken back, empty if none was.
     """
@@ -263,5 +268,5 @@ def settle(endpoint: EndpointClient, turn: Turn) -> str:
     return str(left["version"])
 
 
-def _goes_on(endpoint: EndpointClient, turn: Turn) -> bool:
+def _goes_on(endpoint: Hosting, turn: Turn) -> bool:
     return turn.resumed and bool(turn.left.get("config")) and turn.left["config"] == endpoint.config()

@@ -1,74 +1,45 @@
-"""What happens to users' requests while two versions answer them, by what SageMaker reports and captures."""
+"""What happens to users' requests while two versions answer them, by what their host reports and captures."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.canary.evidence import ALPHA, QUALITY_MARGIN, Finding, Outcome, Rate, Split, p_larger
 from pipelines.context import Context
 from pipelines.serving.models.engines import class_name
-from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, EndpointClient
+from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Counts
+from pipelines.steps.hosting import Hosting
 from pipelines.steps.monitor import captured
 
-PERIOD_S = 60  # of SageMaker's metrics
 MOST_COMPARED, LEAST_COMPARED = 500, 30  # users' rows that the champion answers, too
 AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True)
 class Users:
-    """Requests from a moment on in which the pipeline itself asks nothing.
+    """Requests from a moment on in which the pipeline itself asks nothing."""
 
-    Attributes:
-        since: A full period, so that nothing from before is counted.
-    """
-
-    endpoint: EndpointClient
     percent: int
-    since: datetime
+    _counts: Callable[[], dict[str, Counts]]
 
     @classmethod
-    def from_now(cls, endpoint: EndpointClient, percent: int) -> Users:
-        """Waits until the next period of the metrics begins; the local router reports each second."""
-        period = 1 if endpoint.local else PERIOD_S
-        begin = math.floor(time.time() / period) * period + (2 if endpoint.local else 1) * period
-        time.sleep(max(0.0, begin - time.time()))
-        return cls(endpoint, percent, datetime.fromtimestamp(begin, UTC))
+    def from_now(cls, endpoint: Hosting, percent: int) -> Users:
+        """Waits until what the pipeline has asked is not counted any more."""
+        return cls(percent, endpoint.requests_from_now())
 
     def counted(self) -> Split:
         """Users' requests so far, and how many of them failed."""
-        series = [(variant, metric) for variant in (CHALLENGER, CHAMPION) for metric in _METRICS]
-        answer = self.endpoint.cloudwatch.get_metric_data(
-            MetricDataQueries=[
-                {"Id": f"m{place}", "MetricStat": self._statistic(*one)} for place, one in enumerate(series)
-            ],
-            StartTime=self.since,
-            EndTime=datetime.now(UTC) + timedelta(seconds=PERIOD_S),
-        )
-        found = {item["Id"]: int(sum(item["Values"])) for item in answer["MetricDataResults"]}
-        asked, failed, asked_other, failed_other = (found.get(f"m{place}", 0) for place in range(len(series)))
-        return Split(Rate(asked, failed), Rate(asked_other, failed_other), self.percent / 100)
-
-    def _statistic(self, variant: str, metric: str) -> dict[str, Any]:
-        dimensions = [
-            {"Name": "EndpointName", "Value": self.endpoint.name},
-            {"Name": "VariantName", "Value": variant},
-        ]
-        named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
-        return {"Metric": named, "Period": PERIOD_S, "Stat": "Sum"}
-
-
-_METRICS = ("Invocations", "Invocation5XXErrors")
+        found = self._counts()
+        return Split(Rate(*found[CHALLENGER]), Rate(*found[CHAMPION]), self.percent / 100)
 
 
 def agreement(
     context: Context,
-    endpoint: EndpointClient,
+    endpoint: Hosting,
     version: str,
     columns: list[dict[str, Any]],
     on_held_out: list[float],
@@ -81,7 +52,7 @@ def agreement(
         columns: As in ``model.json``.
         on_held_out: ``differences`` of both versions on held-out rows.
     """
-    served = captured(context, columns, version, CHALLENGER)
+    served = captured(context, columns, version, endpoint.capture_of(CHALLENGER))
     rows, ours = served.rows[-MOST_COMPARED:], served.predictions[-MOST_COMPARED:]
     if len(rows) < LEAST_COMPARED or not on_held_out:
         return None
@@ -111,7 +82,7 @@ def differences(ours: list[Any], theirs: list[Any], task: str) -> list[float]:
 
 
 def shadowed(
-    context: Context, endpoint: EndpointClient, version: str, rows: list[dict[str, Any]], until: float
+    context: Context, endpoint: Hosting, version: str, rows: list[dict[str, Any]], until: float
 ) -> tuple[list[Any], list[Any]]:
     """A shadow's and the champion's predictions of the same rows; of none if the shadow's were not captured in time.
 
@@ -123,7 +94,7 @@ def shadowed(
     theirs = endpoint.predict(rows, CHAMPION, CANARY)
     keys = [_key(json.loads(json.dumps(row, default=str))) for row in rows]
     while True:
-        served = captured(context, [], version, CHALLENGER, CANARY)
+        served = captured(context, [], version, endpoint.capture_of(CHALLENGER), CANARY)
         known = dict(zip(map(_key, served.rows), served.predictions, strict=True))
         if all(key in known for key in keys):
             return [known[key] for key in keys], theirs

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pipelines.audit_chain import append, entries, refusals
+from pipelines.registry.approved import evidence
 from pipelines.registry.signing import DECIDED, NotSignedError, sha256
-from pipelines.registry.versions import Registry, Stored
+from pipelines.registry.versions import RECORD, REGISTRATION, Registry, Stored
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import LOCAL
 from spec.versions import Decision
@@ -224,6 +225,16 @@ def check_identity(who: str) -> None:
     if not who.isascii() or not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", who):
         said = f"{who!r} is not an e-mail address" if who else "who decides is not said"
         raise UsageError(said, where="--identity", fix="your e-mail address")
+
+
+def evidence_of(context: Context, version: str) -> bytes:
+    """What is published beside a version's files, for servers that check them."""
+    registry = Registry(context)
+    record, registration = registry.get_file(version, RECORD), registry.get_file(version, REGISTRATION)
+    assert record is not None and registration is not None
+    return evidence(
+        record, registration, {role: envelope_of(context, version, role) for role in context.outputs.approvals}
+    )
 
 
 def envelope_of(context: Context, version: str, role: str) -> bytes:

@@ -22,7 +22,9 @@ from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import ARTIFACT, Registry, Stored, other_answers
 from pipelines.serving.models.bundle import Model, description, files_of, load, unpack
 from pipelines.serving.models.rows import Rows
-from pipelines.steps.endpoint import CHALLENGER, CHAMPION, EndpointClient
+from pipelines.steps.endpoint import CHALLENGER, CHAMPION
+from pipelines.steps.hosting import Hosting, hosting
+from pipelines.steps.monitor import ENDPOINTS
 from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from spec.errors import GroundplanError
 from spec.objectives import ModelObjectives
@@ -49,14 +51,14 @@ def deploy(context: Context) -> dict[str, Any]:
     with refusals(context, "pipeline", version=version):
         stored, decided = agreed(context, version)  # no approval, no deployment
     approvals = {role: decision.by for role, decision in decided.items()}
-    endpoint = EndpointClient(context)
+    endpoint = hosting(context)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "judged"
         evaluation.fetch(context, stored.record, path)
         _put_candidate(path / "candidate", stored)
         with _turn(context, endpoint, version) as mine:
             check_topology(endpoint.settings.topology, path / "candidate", context.model)
-            if endpoint.settings.topology == "realtime":
+            if endpoint.splits:
                 outcome = _step_by_step(context, endpoint, mine, path, stored, approvals)
             else:
                 outcome = _publish(context, endpoint, mine, path, stored, approvals)
@@ -66,7 +68,7 @@ def deploy(context: Context) -> dict[str, Any]:
 
 
 @contextmanager
-def _turn(context: Context, endpoint: EndpointClient, version: str) -> Iterator[Turn]:
+def _turn(context: Context, endpoint: Hosting, version: str) -> Iterator[Turn]:
     """The turn to change what is served, after what an interrupted canary has left was taken back."""
     with ExitStack() as stack:
         with refusals(context, "pipeline", version=version):
@@ -82,13 +84,13 @@ def _turn(context: Context, endpoint: EndpointClient, version: str) -> Iterator[
 
 def _step_by_step(
     context: Context,
-    endpoint: EndpointClient,
+    endpoint: Hosting,
     mine: Turn,
     path: Path,
     stored: Stored,
     approvals: dict[str, str],
 ) -> dict[str, Any]:
-    """A real-time endpoint: a canary, then promotion or rollback."""
+    """Where two versions can share the requests: a canary, then promotion or rollback."""
     record, version = stored.record, stored.record.version
     described = description(path / "candidate")
     files, baseline = files_of(path / "candidate", version), load(path / "baseline")
@@ -126,7 +128,8 @@ def _step_by_step(
     outcome: dict[str, Any] = {
         "version": version,
         "topology": endpoint.settings.topology,
-        "endpoint": context.endpoint_name,
+        "endpoint": "" if endpoint.host else context.endpoint_name,
+        "host": endpoint.host,
         "canary_steps": list(endpoint.settings.canary_steps) if serving_now else [],
         "champion_before": "" if serving_now is None else serving_now,
         "variants": {rival if name == CHAMPION else name: item.summary() for name, item in rollout.seen.items()},
@@ -146,14 +149,14 @@ def _step_by_step(
         rollout.take_back(judged.says)
         append(context, "pipeline", "rollback", **outcome)
         stays = (
-            "keeps serving the previous version"
+            "the previous version goes on serving"
             if serving_now
-            else "answers 503 with this reason, until a version is good enough"
+            else "the endpoint answers 503 with this reason, until a version is good enough"
         )
         raise GroundplanError(
             f"{context.model} {version} was rolled back: {judged.says}",
-            where=context.endpoint_name,
-            fix=f"the endpoint {stays}",
+            where=endpoint.host or context.endpoint_name,
+            fix=stays,
         )
     if judged.outcome is Outcome.OPEN and not insists:
         rollout.take_back("not enough evidence")
@@ -167,7 +170,7 @@ def _step_by_step(
 
 def _promoted(
     context: Context,
-    endpoint: EndpointClient,
+    endpoint: Hosting,
     mine: Turn,
     record: VersionRecord,
     files: dict[str, bytes],
@@ -286,15 +289,16 @@ def check_topology(topology: str, folder: Path, model: str) -> None:
 
 def _publish(
     context: Context,
-    endpoint: EndpointClient,
+    endpoint: Hosting,
     mine: Turn,
     path: Path,
     stored: Stored,
     approvals: dict[str, str],
 ) -> dict[str, Any]:
-    """Where there is one version at a time: compare in this process, then publish the new one.
+    """Where there is one version at a time, or none yet on the cluster: compare in this process, then publish the new
+    one.
 
-    A serverless endpoint gets a new configuration.
+    A serverless endpoint gets a new configuration, and KServe a new revision.
 
     Raises:
         GroundplanError: The new version is worse than the current one; nothing was published.
@@ -317,6 +321,7 @@ def _publish(
         "version": version,
         "topology": endpoint.settings.topology,
         "endpoint": endpoint.settings.name,
+        "host": endpoint.host,
         "canary_steps": [],
         "champion_before": champion.version if fetched else "",
         "variants": {},
@@ -335,9 +340,10 @@ def _publish(
         append(context, "pipeline", "hold", **outcome)
         return {**outcome, "outcome": str(Outcome.OPEN)}
     files = files_of(path / "candidate", version)
-    mine.keep(publishing=True, before=endpoint.config() if endpoint.settings.topology == "serverless" else "")
+    answers = endpoint.settings.topology in ENDPOINTS
+    mine.keep(publishing=True, before=endpoint.config() if answers else "")
     mine.settled = False
-    if endpoint.settings.topology == "serverless":
+    if answers:
         outcome["endpoint_config"] = endpoint.point(
             {CHAMPION: endpoint.create_model(Registry(context).address(version, ARTIFACT), files, version, approvals)},
             {CHAMPION: 1.0},

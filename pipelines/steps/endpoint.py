@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
 from pipelines.serving.models.bundle import digest_of
@@ -26,7 +28,15 @@ SANDBOX_INSTANCE_TYPE = "ml.c5.large"
 MOST_REQUEST_BYTES = 3 * 1024 * 1024  # half of what SageMaker accepts: rows differ in size
 IN_SERVICE_TIMEOUT_S = 1800
 MOST_OF_A_REASON = 900  # characters; SageMaker accepts 1,024 in a variable
+PERIOD_S = 60  # of SageMaker's metrics
 BAKING_SECONDS = 60  # how long the alarms observe the canary before the rest of the traffic follows; one alarm period
+
+
+class Counts(NamedTuple):
+    """Requests, and how many of them failed."""
+
+    requests: int
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,20 @@ class EndpointClient:
     def local(self) -> bool:
         """Whether it is played on one machine, where everything happens within a second."""
         return self.context.outputs.stack == LOCAL
+
+    @property
+    def splits(self) -> bool:
+        """Whether two versions can share the requests."""
+        return self.settings.topology == "realtime"
+
+    @property
+    def host(self) -> str:
+        """Where the cluster's gateway answers for it: not here."""
+        return ""
+
+    def capture_of(self, variant: str) -> str:
+        """Folder of what a variant has answered."""
+        return variant
 
     def create_model(
         self, address: str, files: dict[str, bytes], version: str, approvals: dict[str, str] | None = None
@@ -344,6 +368,37 @@ class EndpointClient:
             "InitialInstanceCount": self.settings.min_instances if variant == CHAMPION else 1,
         }
 
+    def requests_from_now(self) -> Callable[[], dict[str, Counts]]:
+        """A function that counts users' requests to each variant since now, and those that failed.
+
+        It waits until the next period of the metrics begins, so that nothing from before is counted; the local router
+        reports each second.
+        """
+        period = 1 if self.local else PERIOD_S
+        begin = math.floor(time.time() / period) * period + (2 if self.local else 1) * period
+        time.sleep(max(0.0, begin - time.time()))
+        since = datetime.fromtimestamp(begin, UTC)
+
+        def counted() -> dict[str, Counts]:
+            series = [(v, metric) for v in (CHALLENGER, CHAMPION) for metric in ("Invocations", "Invocation5XXErrors")]
+            answer = self.cloudwatch.get_metric_data(
+                MetricDataQueries=[
+                    {"Id": f"m{place}", "MetricStat": self._statistic(*one)} for place, one in enumerate(series)
+                ],
+                StartTime=since,
+                EndTime=datetime.now(UTC) + timedelta(seconds=PERIOD_S),
+            )
+            found = {item["Id"]: int(sum(item["Values"])) for item in answer["MetricDataResults"]}
+            numbers = [found.get(f"m{place}", 0) for place in range(len(series))]
+            return {CHALLENGER: Counts(*numbers[:2]), CHAMPION: Counts(*numbers[2:])}
+
+        return counted
+
+    def _statistic(self, variant: str, metric: str) -> dict[str, Any]:
+        dimensions = [{"Name": "EndpointName", "Value": self.name}, {"Name": "VariantName", "Value": variant}]
+        named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
+        return {"Metric": named, "Period": PERIOD_S, "Stat": "Sum"}
+
     def predict(self, rows: list[dict[str, Any]], variant: str, purpose: str = "") -> list[Any]:
         """Predictions of one variant.
 
@@ -353,7 +408,7 @@ class EndpointClient:
         from botocore.exceptions import BotoCoreError, ClientError
 
         found: list[Any] = []
-        for part in _parts(rows):
+        for part in parts(rows):
             try:
                 answer = self.runtime.invoke_endpoint(
                     EndpointName=self.name,
@@ -365,6 +420,16 @@ class EndpointClient:
                 raise GroundplanError(f"the {variant} does not answer: {_said(error)}", where=self.name) from None
             found += json.loads(answer["Body"].read())["predictions"]
         return found
+
+    def reply(self, body: str) -> Any:
+        """The predictions that a request is answered with; a refusal is a reply, too: its status at "refused"."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="application/json", Body=body)
+        except ClientError as error:
+            return {"refused": error.response.get("OriginalStatusCode", 0)}
+        return json.loads(answer["Body"].read())["predictions"]
 
     def ask(self, row: dict[str, Any], variant: str = "") -> Answer:
         """Send one row, to a variant or to the one that SageMaker chooses."""
@@ -384,7 +449,7 @@ class EndpointClient:
         )
 
 
-def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Rows in requests below the size that SageMaker accepts."""
     size = max((len(request_body([row])) for row in rows[:20]), default=1)
     most = max(1, MOST_REQUEST_BYTES // size)

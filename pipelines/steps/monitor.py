@@ -24,7 +24,7 @@ from spec.objectives import HIGHER_IS_BETTER
 
 CAPTURE_DELAY_S = 5.0
 PSI_BINS, PSI_LEAST = 10, 1e-4
-ENDPOINTS = ("realtime", "serverless")  # each deployment sends them requests
+ENDPOINTS = ("realtime", "serverless", "cluster")  # each deployment sends them requests
 
 
 class NothingCapturedError(GroundplanError):

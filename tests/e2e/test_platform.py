@@ -185,6 +185,7 @@ def test_the_tracking_server_has_the_run_as_the_script_and_the_platform_wrote_it
     assert client.get_experiment_by_name("company-experiment") is None
 
 
+@pytest.mark.drill
 def test_the_example_notebook_runs_in_a_kernel_that_a_space_has_prepared(
     shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +476,7 @@ def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: di
     assert done.stdout.strip() == "['FAILED']"
 
 
+@pytest.mark.drill
 def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     project: Path, runtime: Any, shell: dict[str, str]
 ) -> None:
@@ -499,6 +501,7 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     assert done.returncode == 1 and found["drift_share"] > 0.5 and found["alarms"]["drift"] == "ALARM"
 
 
+@pytest.mark.drill
 def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(
     project: Path, runtime: Any, tmp_path: Path
 ) -> None:

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from groundplan.engine.kubernetes.manifests import Manifest
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
 from groundplan.local.moto.aws import client
+from groundplan.local.moto.kserve import GROUP, KIND
+from groundplan.local.moto.sending import keeper
 from groundplan.local.up import Summary, bring_up, tear_down
 from pipelines.context import Context, load_definition, sandbox_objectives
 from pipelines.registry.evaluation import packed
@@ -75,6 +78,32 @@ def rows() -> pd.DataFrame:
     return frame.assign(label=3 * frame["a"] - frame["b"])
 
 
+def on_cluster(state: State, outputs: Outputs, model: str, folder: Path) -> None:
+    """Create a model's InferenceService, as the program does."""
+    variables = {
+        "GROUNDPLAN_PUBLISHED": f"s3://{outputs.buckets['models']}/{model}/current/model.tar.gz",
+        "AWS_DEFAULT_REGION": outputs.region,
+        "GROUNDPLAN_CAPTURE": f"s3://{outputs.buckets['models']}/capture/groundplan-local-{model}/cluster",
+        "GROUNDPLAN_CAPTURE_SECONDS": "0.2",
+    }
+    container = {
+        "name": "kserve-container",
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8080}},
+    }
+    document = {
+        "apiVersion": GROUP,
+        "kind": KIND,
+        "metadata": {
+            "name": model,
+            "namespace": "models",
+            "annotations": {"serving.kserve.io/enable-tag-routing": "true"},
+        },
+        "spec": {"predictor": {"minReplicas": 2, "containers": [container]}},
+    }
+    keeper(state.services["aws"].url, state.region, folder)(Manifest("", document))
+
+
 @pytest.fixture
 def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, inside: None) -> Any:
     """``publish(topology, version, noise)`` trains, registers and deploys; the context of the run.
@@ -100,6 +129,9 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         data = rows if frame is None else frame
         example = load_definition(script)
         settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2)
+        if topology == "cluster":
+            settings = settings.model_copy(update={"canary_steps": (5, 25)})
+            on_cluster(state, outputs, example.model, tmp_path / "manifests")
         if topology in ("serverless", "realtime"):
             settings = settings.model_copy(
                 update={

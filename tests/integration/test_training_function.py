@@ -22,6 +22,7 @@ def environment(home: Home, state: State, folder: Path) -> dict[str, str]:
     return {**own, "GROUNDPLAN_MODEL_FOLDER": str(folder)}
 
 
+@pytest.mark.drill
 def test_a_function_trains_until_people_must_agree(home: Home, state: State, aws: Any) -> None:
     import mlflow
 

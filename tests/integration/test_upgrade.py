@@ -131,6 +131,7 @@ def contents(project: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.drill
 def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
     project, run = acme
     with (project / "Makefile").open("a") as file:

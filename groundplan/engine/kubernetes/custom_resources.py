@@ -209,6 +209,7 @@ class MetricsEndpoint(_Object):
 class PodMonitorSpec(_Object):
     namespaceSelector: NamespaceSelector
     selector: LabelSelector
+    podTargetLabels: list[str] = []
     podMetricsEndpoints: list[MetricsEndpoint]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from groundplan.engine.program import project_name, run, run_file
 from groundplan.local.moto.monitor import LocalMonitor, Record
 from groundplan.local.moto.rules import Cloud
-from groundplan.local.moto.sending import sender
+from groundplan.local.moto.sending import keeper, sender
 from spec.errors import GroundplanError
 from spec.objectives import load, load_config
 
@@ -65,8 +65,6 @@ def apply(
         GroundplanError: A resource could not be created; nothing after it was.
         UsageError: The objectives are invalid.
     """
-    from groundplan.engine.kubernetes.manifests import write_one
-
     config = load(root, stack)
     known = _load_records(state_file, generation)
     settings = load_config(root, stack)
@@ -76,7 +74,7 @@ def apply(
         config.account_id,
         sender(endpoint),
         kafka_bootstrap,
-        lambda manifest: write_one(manifests, manifest),
+        keeper(endpoint, config.region, manifests),
         applies,
     )
     monitor = LocalMonitor(cloud, known)

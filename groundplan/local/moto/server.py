@@ -9,6 +9,8 @@
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 - An imported REST API keeps what its document says of callers, and can be exported again.
+- A cluster's endpoint answers for InferenceServices (``kserve``); a workspace of Managed Prometheus, how many requests
+  they have answered.
 - KMS signs a digest (``MessageType=DIGEST``) as it is, instead of hashing it again.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
@@ -23,10 +25,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from http import HTTPStatus
 from statistics import fmean
 from typing import Any
 
 from groundplan.local.calls import Recorder
+from groundplan.local.moto.kserve import CLUSTERS, Clusters, self_signed
+from groundplan.local.moto.prometheus import PATH, Samples
 from groundplan.local.moto.rest_apis import keep_definitions
 
 _COMPARE: dict[str, Any] = {
@@ -44,6 +49,7 @@ def complete_moto() -> None:
     _evaluate_alarms()
     _start_pipelines()
     _allow_plain_http()
+    _add_clusters()
     sign_digests()
     keep_definitions()
 
@@ -86,6 +92,29 @@ class _Revision:
     """Counts changes of endpoints, so that the hosting can cheaply detect changes."""
 
     number = 0
+
+
+def _add_clusters() -> None:
+    """A cluster's API and a workspace's are this server's."""
+    from moto.amp.models import Workspace
+    from moto.eks.models import Cluster as EksCluster
+
+    here, create, describe = (
+        f"http://127.0.0.1:{os.environ.get('MOTO_PORT', '')}",
+        EksCluster.__init__,
+        Workspace.to_dict,
+    )
+    authority = self_signed()
+
+    def created(self: Any, name: str, *args: Any, **kwargs: Any) -> None:
+        create(self, name, *args, **kwargs)
+        self.endpoint = f"{here}{CLUSTERS}{name}"
+        self.certificate_authority = {"data": authority}
+
+    def described(self: Any) -> dict[str, Any]:
+        return {**describe(self), "prometheusEndpoint": f"{here}/workspaces/{self.workspace_id}/"}
+
+    EksCluster.__init__, Workspace.to_dict = created, described
 
 
 def _add_update_endpoint() -> None:
@@ -184,25 +213,40 @@ def _hosting_api(application: Any) -> Any:
     # Moto's backends are plain dictionaries that fail when one thread iterates over what another changes. Its work
     # is all computing, so serializing loses nothing; only SQS's long polling waits.
     turn, hold = threading.Lock(), _Hold()
-    recorder = Recorder(application)
+    recorder, clusters, samples = Recorder(application), Clusters(), Samples()
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")
+        if path.startswith(CLUSTERS) or PATH.match(path):
+            hold.wait(environ.get("HTTP_X_GROUNDPLAN_HOLD", ""))
+            status, said = (
+                clusters.answer(environ["REQUEST_METHOD"], path.removeprefix(CLUSTERS), _body(environ))
+                if path.startswith(CLUSTERS)
+                else samples.query(environ.get("QUERY_STRING", ""))
+            )
+            told = [("Content-Type", "application/json"), ("Content-Length", str(len(said)))]
+            start_response(f"{status} {HTTPStatus(status).phrase}", told)
+            return [said]
         if not path.startswith("/_groundplan/"):
             hold.wait(environ.get("HTTP_X_GROUNDPLAN_HOLD", ""))
             with nullcontext() if "/sqs/aws4_request" in environ.get("HTTP_AUTHORIZATION", "") else turn:
                 return recorder(environ, start_response)
         body = b""
         if path == "/_groundplan/revision":
-            body = str(_Revision.number).encode()
+            body = f"{_Revision.number} {clusters.changes}".encode()
         elif path == "/_groundplan/calls":
             body = recorder.calls
         elif path == "/_groundplan/keys" and hold.has(environ.get("HTTP_X_GROUNDPLAN_HOLD", "")):
             body = json.dumps(_signing_keys()).encode()
         elif environ.get("REQUEST_METHOD") == "POST":
             kind, name = path.split("/")[2:4]
-            state = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-            does: dict[str, Callable[[str, dict[str, Any]], str | None]] = {
+            state = json.loads(_body(environ))
+            does: dict[str, Callable[[str, Any], str | None]] = {
+                "clusters": clusters.give,
+                "routes": lambda port, _: clusters.routes(int(port)),
+                "routed": clusters.routed,
+                "revisions": clusters.mark,
+                "samples": lambda _, counted: samples.requests(counted),
                 "endpoints": _set_state,
                 "transform-jobs": _end_job,
                 "executions": _end_execution,
@@ -214,6 +258,11 @@ def _hosting_api(application: Any) -> Any:
         return [body]
 
     return serve
+
+
+def _body(environ: dict[str, Any]) -> bytes:
+    found: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return found
 
 
 class _Hold:

@@ -282,7 +282,7 @@ def _options(
     yield Option(
         f"KServe on the cluster, {replicas} + 1 replicas, up to {most}",
         controllers + (replicas + 1) * prices.hourly("ec2", "c5.large") / 2,
-        ServingDesign("cluster", "c5.large", replicas, most, (), 0),
+        ServingDesign("cluster", "c5.large", replicas, most, CANARY_STEPS, 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer"),
     )
     gpus = max(2 if spread else 1, math.ceil(rate.average / (REQUESTS_PER_SECOND_PER_GPU * UTILISATION)))

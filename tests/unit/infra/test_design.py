@@ -143,7 +143,7 @@ def _answers_in_time(plan: Design, name: str, wanted: Objectives) -> None:
         assert serving.timezone == wanted.off_peak.timezone
     assert (serving.topology == "edge") == (model.target == "edge")
     assert not (model.explanations and serving.topology in ("edge", "batch"))
-    assert serving.canary_steps == ((5, 25) if serving.topology == "realtime" else ())
+    assert serving.canary_steps == ((5, 25) if serving.topology in ("realtime", "cluster") else ())
     assert serving.topology == "realtime" or not model.canary.shadow
     assert not (wanted.production and serving.topology == "serverless")
     if serving.topology == "realtime":

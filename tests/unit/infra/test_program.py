@@ -255,6 +255,17 @@ def test_each_way_of_serving_makes_what_it_needs() -> None:
     assert "--model-control-mode=poll" in services["gpu"]["predictor"]["containers"][0]["command"]
     variables = {item["name"]: item["value"] for item in services["quick"]["predictor"]["containers"][0]["env"]}
     assert variables["GROUNDPLAN_PUBLISHED"].endswith("/quick/current/model.tar.gz")
+    # The pipeline changes it, and the program leaves it: by its place, which is the second.
+    assert list(variables)[:2] == ["GROUNDPLAN_SIGNING_KEYS", "GROUNDPLAN_PUBLISHED"]
+    entries = {item.name: item.inputs.get("kubernetesGroups") for item in of_type(found, "AccessEntry")}
+    assert {name for name, groups in entries.items() if groups} == {
+        "cluster-operations",
+        "cluster-pipeline",
+        "cluster-cluster-pipeline",
+    }
+    bound = [item.document for item in collect(found)[0] if item.document["kind"] == "RoleBinding"]
+    assert {item["metadata"]["namespace"] for item in bound} == {"models", "istio-system"}
+    assert not [item for item in of_type(previewed("prod"), "AccessEntry") if item.inputs.get("kubernetesGroups")]
     assert {chart.document["name"] for chart in collect(found)[1]} >= {"kserve", "knative-operator"}
     assert not [item for item in previewed("prod") if item.type == HELM_RELEASE and "kserve" in item.name]
 

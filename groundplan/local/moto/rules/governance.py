@@ -117,13 +117,14 @@ def _backup_plan(cloud: Cloud, inputs: Inputs) -> Made:
     return answer["BackupPlanId"], {"arn": answer["BackupPlanArn"]}
 
 
-def _workspace_logs(cloud: Cloud, inputs: Inputs, answer: dict[str, Any]) -> None:
+def _workspace(cloud: Cloud, inputs: Inputs) -> Made:
+    request = {key: inputs[key] for key in ("alias", "kmsKeyArn", "tags") if inputs.get(key)}
+    made = cloud.call("amp", "CreateWorkspace", request)
     if logging := inputs.get("loggingConfiguration"):
-        cloud.call(
-            "amp",
-            "CreateLoggingConfiguration",
-            {"workspaceId": answer["workspaceId"], "logGroupArn": logging["logGroupArn"]},
-        )
+        group = {"workspaceId": made["workspaceId"], "logGroupArn": logging["logGroupArn"]}
+        cloud.call("amp", "CreateLoggingConfiguration", group)
+    told = cloud.call("amp", "DescribeWorkspace", {"workspaceId": made["workspaceId"]})["workspace"]
+    return made["workspaceId"], {"arn": made["arn"], "prometheusEndpoint": told["prometheusEndpoint"]}
 
 
 def _read_log_group(cloud: Cloud, inputs: Inputs, group: str) -> Inputs | None:
@@ -386,14 +387,7 @@ RULES: dict[str, Rule] = {
     ),
     "aws:amp/workspace:Workspace": Rule(
         "amp",
-        "CreateWorkspace",
-        rename={"loggingConfiguration": None},
-        id="{answer[workspaceId]}",
-        outputs={
-            "arn": "{answer[arn]}",
-            "prometheusEndpoint": "https://aps-workspaces.{region}.amazonaws.com/workspaces/{answer[workspaceId]}/",
-        },
-        then=_workspace_logs,
+        make=_workspace,
         delete=("DeleteWorkspace", {"workspaceId": "{id}"}),
         read=("DescribeWorkspace", {"workspaceId": "{id}"}, "workspace"),
     ),

@@ -1,0 +1,49 @@
+"""The local cloud's Managed Prometheus, as far as it is asked: the newest value of series that a selector names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+REQUESTS = "kn_serving_invocation_duration_seconds_count"
+PATH = re.compile(r"^/workspaces/[^/]+/api/v1/query$")
+_SELECTOR = re.compile(r'^([a-zA-Z_:][\w:]*)\{((?:\w+="[^"]*",?)*)\}$')
+
+
+class Samples:
+    """What has been measured last."""
+
+    def __init__(self) -> None:
+        self._series: list[dict[str, Any]] = []
+
+    def requests(self, counted: list[list[Any]]) -> None:
+        """Requests that the gateway has answered: namespace, service, revision, status and count of each."""
+        self._series = [
+            {
+                "metric": {
+                    "__name__": REQUESTS,
+                    "namespace": namespace,
+                    "serving_knative_dev_service": service,
+                    "serving_knative_dev_revision": revision,
+                    "http_response_status_code": str(status),
+                },
+                "value": [time.time(), str(count)],
+            }
+            for namespace, service, revision, status, count in counted
+        ]
+
+    def query(self, asked: str) -> tuple[int, bytes]:
+        """An instant query: status and answer, in the form of Prometheus' HTTP API.
+
+        https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+        """
+        given = parse_qs(asked).get("query", [""])[0]
+        if not (found := _SELECTOR.match(given)):
+            says = "the local cloud answers selectors with = only, without functions and operators"
+            return 400, json.dumps({"status": "error", "errorType": "bad_data", "error": says}).encode()
+        wanted = {"__name__": found[1], **dict(re.findall(r'(\w+)="([^"]*)"', found[2]))}
+        result = [one for one in self._series if wanted.items() <= one["metric"].items()]
+        return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 ALPHA = 0.05  # chance that a version as good as the other is rolled back, all metrics together
-METRICS = 5  # that share it: errors, latency, quality, KPI, slices
+METRICS = 6  # that share it: errors, latency, quality, KPI, slices, users' rows with a known outcome
 BETA = 0.05  # chance that a version that fails at the margin's rate is called good enough
 MARGIN = 2.0  # a version must be shown to have fewer than this many times the other's events
 ERROR_LIMIT, SLOW_LIMIT = 0.01, 0.05  # or fewer than this share of its requests

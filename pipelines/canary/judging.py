@@ -207,6 +207,18 @@ def requests_so_far(seen: dict[str, Observed], users: Sequence[Split] = (), *, a
     return found
 
 
+def of_users(theirs: Answered, ours: Answered, metric: str, *, task: str, classes: list[Any]) -> Finding | None:
+    """Quality on users' rows whose outcome is known; None where the metric is no mean over rows. It can only speak
+    against a version: who asks, and whose outcome is known first, was not drawn by lot.
+    """
+    fit = Loss.of(metric, task, ours.rows, classes)
+    if fit is None:
+        return None
+    one, two = (fit.each(each.predictions, each.rows) for each in (ours, theirs))
+    what = f"{ERROR_OF[metric]} of users' rows"
+    return mean_loss(what, one, two, rival="champion", paired=True, tolerance=0.0, required=False)
+
+
 def quality(
     theirs: Answered,
     ours: Answered,

@@ -34,6 +34,7 @@ class Rollout:
         candidate, champion: As the host names them, such as SageMaker models; no champion while no version is served.
         columns: The candidate's, as in ``model.json``.
         rows: Held-out rows that both can answer, and with which requests are made.
+        labelled: Users' rows whose outcome is known by now, judged like held-out ones; None where there are too few.
         seen: What the pipeline's own requests to each variant have observed.
         users: What users' requests have, one split for each step.
     """
@@ -48,6 +49,7 @@ class Rollout:
     objectives: ModelObjectives
     task: str
     rows: list[dict[str, Any]]
+    labelled: Callable[[], Finding | None] = lambda: None
     seen: dict[str, Observed] = field(default_factory=lambda: {CHAMPION: Observed(), CHALLENGER: Observed()})
     users: list[Split] = field(default_factory=list)
     _before: str = ""  # configuration
@@ -216,7 +218,9 @@ class Rollout:
                 break
             time.sleep(1 if self.endpoint.local else LOOK_S)
         if found.outcome is Outcome.GOOD:
-            more = agreement(self.context, self.endpoint, self.version, self.columns, self._apart, self.task)
+            more = self.labelled() or agreement(
+                self.context, self.endpoint, self.version, self.columns, self._apart, self.task
+            )
             found = Judgement((*found.findings, more)) if more else found
         return found
 

@@ -14,6 +14,7 @@ from pipelines.serving.models.engines import class_name
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Counts
 from pipelines.steps.hosting import Hosting
 from pipelines.steps.monitor import captured
+from pipelines.training.labelled import Labelled, row_digests
 
 MOST_COMPARED, LEAST_COMPARED = 500, 30  # users' rows that the champion answers, too
 AGREEMENT = "agreement"
@@ -68,6 +69,32 @@ def agreement(
     if mean > margin and p_larger(here, [value * (1 + QUALITY_MARGIN) for value in on_held_out], paired=False) < ALPHA:
         return Finding(AGREEMENT, Outcome.OPEN, f"{says}; what was shown on these may not hold for users")
     return Finding(AGREEMENT, Outcome.GOOD, says)
+
+
+def of_known_outcome(
+    context: Context, endpoint: Hosting, version: str, columns: list[dict[str, Any]], known: Labelled
+) -> tuple[Labelled, list[Any], list[Any]] | None:
+    """Users' rows whose outcome is known by now, and what the new version and the champion predict of them; None if
+    they are too few.
+
+    Args:
+        columns: As in ``model.json``.
+        known: Rows that neither version has learnt from.
+    """
+    served = captured(context, columns, version, endpoint.capture_of(CHALLENGER))
+    names = list(known.features.columns)
+    places = dict(zip(row_digests(known.features, names).tolist(), range(len(known)), strict=True))
+    asked = served.frame(names).astype(known.features.dtypes.to_dict(), errors="ignore")
+    both: dict[int, int] = {}  # place among the known rows -> place among users', each row once
+    for place, digest in enumerate(row_digests(asked, names).tolist()):
+        if digest in places:
+            both[places[digest]] = place
+    chosen = list(both)[-MOST_COMPARED:]
+    if len(chosen) < LEAST_COMPARED:
+        return None
+    rows = Labelled(known.features.iloc[chosen], known.labels.iloc[chosen])
+    ours = [served.predictions[both[place]] for place in chosen]
+    return rows, ours, endpoint.predict(rows.records(), CHAMPION, CANARY)
 
 
 def differences(ours: list[Any], theirs: list[Any], task: str) -> list[float]:

@@ -87,6 +87,37 @@ def other_scale(theirs: Labelled, ours: Labelled) -> str:
     return ""
 
 
+def outcomes(context: Context, like: Labelled, learnt: list[Labelled]) -> Labelled | None:
+    """Every row whose outcome is known by now and which no version has learnt from; None without such rows.
+
+    Args:
+        like: Rows of the same columns and kind of label.
+        learnt: What the versions were trained on.
+    """
+    import io
+
+    import pandas as pd
+
+    target, names = context.definition.target, list(like.features.columns)
+    keys = list(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
+    if not keys or hasattr(like.labels, "columns"):
+        return None
+    frame = pd.read_parquet(io.BytesIO(context.get("features", max(keys))))
+    if not {*names, target} <= set(frame.columns):  # the script makes columns of its own
+        return None
+    frame = frame[frame[target].notna()]
+    known = dict(zip(row_digests(frame, names).tolist(), frame[target].tolist(), strict=True))
+    judged = zip(row_digests(like.features, names).tolist(), like.labels.tolist(), strict=True)
+    pairs = [(known[digest], label) for digest, label in judged if digest in known]
+    if not pairs or any(one != other for one, other in pairs):  # the script makes labels of its own, too
+        return None
+    for rows in learnt:
+        if set(names) <= set(rows.features.columns):
+            seen = set(row_digests(rows.features, names).tolist())
+            frame = frame[[digest not in seen for digest in row_digests(frame, names).tolist()]]
+    return Labelled(frame[names], frame[target]) if len(frame) else None
+
+
 def _middle(column: Any) -> tuple[float, float] | None:
     """The range of the middle 90 % of a column's numbers; None where there are none, or too few."""
     import pandas as pd

@@ -16,6 +16,7 @@ from pipelines.canary.judging import Answered, Judgement
 from pipelines.canary.publishing import publish, serve_again
 from pipelines.canary.rollout import Rollout, settle
 from pipelines.canary.turn import Turn, turn
+from pipelines.canary.users import of_known_outcome
 from pipelines.context import GRAPH_ONLY, Context, main
 from pipelines.registry import evaluation, in_mlflow
 from pipelines.registry.decisions import agreed
@@ -112,6 +113,21 @@ def _step_by_step(
         )
         return _quality(context, other, Answered(holdout, of_challenger), objectives, record.task, baseline, rival)
 
+    def labelled() -> Finding | None:
+        learnt = [load_labelled(folder, "training") for folder in (path, path / "champion") if folder.exists()]
+        known = evaluation.outcomes(context, holdout, learnt)
+        found = known and of_known_outcome(context, endpoint, version, described["columns"], known)
+        if not found:
+            return None
+        these, ours, others = found
+        return judging.of_users(
+            Answered(these, others),
+            Answered(these, ours),
+            objectives.quality.metric,
+            task=record.task,
+            classes=baseline.classes,
+        )
+
     rollout = Rollout(
         context,
         endpoint,
@@ -123,6 +139,7 @@ def _step_by_step(
         objectives,
         record.task,
         rows,
+        labelled if theirs is None else lambda: None,
     )
     judged = rollout.judge(compare, theirs)
     outcome: dict[str, Any] = {

@@ -52,7 +52,8 @@ def monitor(context: Context) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "judged"
         evaluation.fetch(context, stored.record, path)
-        reference, holdout = load_labelled(path, "training").features, load_labelled(path, "holdout")
+        training, holdout = load_labelled(path, "training"), load_labelled(path, "holdout")
+        reference = training.features
         unpack(stored.artifact, Path(folder))
         described = description(Path(folder))
     task = described["task"]
@@ -89,7 +90,9 @@ def monitor(context: Context) -> dict[str, Any]:
     page = write_page(reference, current, found, context.reports / f"{context.model}-drift.html")
     objectives = context.objectives(task)
     metric = objectives.quality.metric
-    quality = _quality(current, served.predictions, holdout, columns, task, metric)
+    later = evaluation.outcomes(context, holdout, [training])
+    labelled = [holdout] if later is None else [holdout, later]
+    quality = _quality(current, served.predictions, labelled, columns, task, metric)
     metrics: dict[str, float] = {"drift_share": share} | ({metric: quality} if quality is not None else {})
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
@@ -302,13 +305,18 @@ _TITLES = {
 
 
 def _quality(
-    current: Any, predictions: list[Any], holdout: Labelled, columns: list[str], task: str, metric: str
+    current: Any, predictions: list[Any], labelled: list[Labelled], columns: list[str], task: str, metric: str
 ) -> float | None:
     """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is known."""
     import numpy as np
 
-    kinds: dict[str, type] = {name: float if holdout.features[name].dtype.kind in "iufb" else str for name in columns}
-    known = dict(zip(_digests(holdout.features[columns], kinds), each_row(holdout.labels), strict=True))
+    first = labelled[0].features
+    kinds: dict[str, type] = {name: float if first[name].dtype.kind in "iufb" else str for name in columns}
+    known = {
+        digest: label
+        for rows in labelled
+        for digest, label in zip(_digests(rows.features[columns], kinds), each_row(rows.labels), strict=True)
+    }
     asked = dict(zip(_digests(current, kinds), predictions, strict=True))
     both = [row for row in asked if row in known]
     if not both:

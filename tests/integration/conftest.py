@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,8 @@ def on_cluster(state: State, outputs: Outputs, model: str, folder: Path) -> None
 def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, inside: None) -> Any:
     """``publish(topology, version, noise)`` trains, registers and deploys; the context of the run.
 
-    ``objectives`` are other than the sandbox's, ``change`` changes the graph, ``frame`` has other rows.
+    ``objectives`` are other than the sandbox's, ``change`` changes the graph, ``frame`` has other rows; ``later`` those
+    whose outcome is known since.
     """
     import mlflow
 
@@ -125,9 +128,10 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         objectives: dict[str, Any] | None = None,
         change: Callable[[Path], None] | None = None,
         frame: pd.DataFrame | None = None,
+        later: pd.DataFrame | None = None,
     ) -> Context:
         data = rows if frame is None else frame
-        example = load_definition(script)
+        example = replace(load_definition(script), target="label")
         settings = EndpointOutputs(name="", topology=topology, instance_type="", min_instances=1, max_instances=2)
         if topology == "cluster":
             settings = settings.model_copy(update={"canary_steps": (5, 25)})
@@ -167,6 +171,10 @@ def publish(outputs: Outputs, state: State, tmp_path: Path, rows: pd.DataFrame, 
         ran = {"run_id": experiment.info.run_id, "pipeline_run": context.run}
         lineage = {**ran, "contracts": {}, "views": [], "previous": ""}
         stored(context, tmp_path / version / "candidate", version, judged, lineage=lineage)
+        if later is not None:
+            known = io.BytesIO()
+            pd.concat([data, later]).to_parquet(known)
+            context.put("features", f"training/{example.model}/run=r/training.parquet", known.getvalue())
         for step, result in (
             (
                 "experiment",

@@ -113,6 +113,37 @@ def test_a_version_that_is_better_but_not_for_one_slice_is_taken_back(publish: A
     assert served_in(entries(context)) == ["v1.0.0"]
 
 
+def test_a_version_that_is_worse_for_users_whose_outcome_is_known_is_taken_back(publish: Any, aws: Any) -> None:
+    random = np.random.default_rng(4)
+    later = pd.DataFrame(random.normal(size=(300, 2)), columns=["a", "b"]).assign(group=3)
+    later["label"] = 3 * later["a"] - later["b"]
+    frame = grouped().assign(group=lambda rows: rows["group"] % 3)
+    context = publish("realtime", frame=frame, change=shifted(1.0))
+    objectives = {"canary": {"requests": 150, "wait_minutes": 1}}
+    stopped, client = threading.Event(), aws("sagemaker-runtime")
+
+    def ask() -> None:
+        place = 0
+        while not stopped.is_set():
+            body = json.dumps({"dataframe_records": [later.iloc[place % 300][["a", "b", "group"]].to_dict()]})
+            client.invoke_endpoint(EndpointName=context.endpoint_name, ContentType="application/json", Body=body)
+            place += 1
+
+    users = threading.Thread(target=ask)
+    users.start()
+    try:
+        with pytest.raises(
+            GroundplanError, match=r"rolled back: its squared error of users' rows is [34]\.\d+, the champ"
+        ):
+            publish(
+                "realtime", "v2.0.0", frame=frame, later=later, objectives=objectives, change=wrong_where(2, 3.0, 2.0)
+            )
+    finally:
+        stopped.set()
+        users.join()
+    assert served_in(entries(context)) == ["v1.0.0"]
+
+
 def test_a_good_version_gets_its_share_step_by_step(publish: Any, aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     context = publish("realtime")
     shares: list[Any] = []

@@ -52,8 +52,6 @@ NOT_OURS = {
     "notebook-no-root",
     "notebook-no-internet",
     "k8s-no-secret-object",
-    "k8s-no-cluster-admin",
-    "k8s-rbac-narrow",
     "feature-store-encrypted",
     "network-acl-closed",
     "transit-named",
@@ -245,6 +243,8 @@ MUTATIONS: dict[str, Callable[[list[Any]], list[Any]]] = {
     "endpoint-alarmed": _without(":MetricAlarm"),
     "k8s-namespace-closed": _changed(":NetworkPolicy", lambda props: props["spec"].update(ingress=[{}])),
     "k8s-image-signed": _without(":ClusterImagePolicy"),
+    "k8s-rbac-narrow": _changed("v1:Role", lambda props: props["rules"][0].update(verbs=["*"])),
+    "k8s-no-cluster-admin": _changed(":RoleBinding", lambda props: props["roleRef"].update(name="cluster-admin")),
     "spot-with-fallback": lambda found: [
         item for item in found if not (item[0].endswith(":NodePool") and "on-demand" in item[1])
     ],

@@ -32,9 +32,15 @@ class Connection:
     why: str
 
 
-def wanted(namespaces: Iterable[str]) -> list[Connection]:
-    """What the pods of some namespaces need."""
+def wanted(namespaces: Iterable[str], *, canaries: bool = True) -> list[Connection]:
+    """What the pods of some namespaces need.
+
+    Args:
+        canaries: Whether steps compare versions of a model on the cluster.
+    """
     found = []
+    if canaries:
+        found.append(Connection("pipelines", "the VPC", (80,), "steps ask versions of a model through the gateway"))
     for name in namespaces:
         found.append(Connection(name, name, (), "among themselves"))
         if name == "monitoring":
@@ -93,7 +99,8 @@ def differences(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     everything = list(documents)
     spaces = sorted({item["metadata"]["name"] for item in everything if item["kind"] == "Namespace"})
     is_open, needed, found = allowed(everything), dict[tuple[str, str], set[int]](), list[str]()
-    for item in wanted(spaces):
+    canaries = any(item["kind"] == "Role" and item["metadata"]["name"] == "deployers" for item in everything)
+    for item in wanted(spaces, canaries=canaries):
         if not {item.source, item.target} & set(spaces):
             continue
         for pair in (

@@ -129,7 +129,10 @@ def test_quality_is_told_for_rows_with_names_that_we_use_and_with_gaps() -> None
     features = pd.DataFrame({"label": [1.0, 2.0, None], "prediction": ["x", "y", None]})
     holdout = Labelled(features, pd.Series([10.0, 20.0, 30.0]))
     asked = features.copy()
-    assert _quality(asked, [11.0, 21.0, 31.0], holdout, ["label", "prediction"], "regression", "mae") == pytest.approx(
-        1.0
-    )
-    assert _quality(asked.assign(label=9.0), [0, 0, 0], holdout, ["label", "prediction"], "regression", "mae") is None
+    names = ["label", "prediction"]
+    assert _quality(asked, [11.0, 21.0, 31.0], [holdout], names, "regression", "mae") == pytest.approx(1.0)
+    assert _quality(asked.assign(label=9.0), [0, 0, 0], [holdout], names, "regression", "mae") is None
+    later = Labelled(pd.DataFrame({"label": [4.0], "prediction": ["z"]}), pd.Series([40.0]))
+    asked = pd.concat([asked, later.features], ignore_index=True)
+    found = _quality(asked, [11.0, 21.0, 31.0, 45.0], [holdout, later], names, "regression", "mae")
+    assert found == pytest.approx((1 + 1 + 1 + 5) / 4), "what became known later counts, too"

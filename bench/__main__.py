@@ -9,6 +9,7 @@ import argparse
 
 from bench import (
     apply,
+    audit,
     canaries,
     command_line,
     contracts,
@@ -28,6 +29,7 @@ MEASUREMENTS = {
     "review": review.main,
     "apply": apply.main,
     "register": register.main,
+    "audit": audit.main,
     "canaries": canaries.main,
     "contracts": contracts.main,
     "experiment": experiment.main,

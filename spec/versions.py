@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from spec.errors import UsageError
 from spec.model_folders import Card
 
+LOGGER = "log"  # who signs the state of the audit log: whoever writes into it, with a key of its own
 REGISTRAR = "registry"  # who signs registrations: the pipeline, with a key of its own
 # The IAM role whose people approve, by what they approve as.
 APPROVERS = {"data-science": "data-scientist", "operations": "operations"}

@@ -10,7 +10,7 @@ from components.foundation.args import Args
 from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
 from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
-from spec.versions import REGISTRAR
+from spec.versions import LOGGER, REGISTRAR
 from spec.zones import DATA_CLASS, OUTPUTS, DataClass, Zone
 
 _READ = ("s3:GetObject",)
@@ -116,11 +116,12 @@ class Identity(Component):
             Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
             Statement(("s3:GetObject",), versions),
             # Without a prefix: only then does S3 say that an object doesn't exist, instead of refusing to read it.
-            Statement(("s3:ListBucket",), (args.bucket_arns[Zone.MODELS],)),
+            Statement(("s3:ListBucket",), (args.bucket_arns[Zone.MODELS], log)),
             Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.MODELS]],)),
             Statement(("kms:GetPublicKey",), signers),
-            Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/log/*",)),
-            Statement(("s3:ListBucket",), (log,), conditions={"StringLike": {"s3:prefix": "log/*"}}),
+            Statement(("s3:GetObject",), (f"{log}/log/*",)),  # what earlier releases have written
+            Statement(("s3:GetObject", "s3:PutObject"), (f"{log}/tlog/*",)),
+            Statement(("kms:Sign",), (args.signing_key_arns[LOGGER],)),
             Statement(_USE_KEY, (args.key_arns[DATA_CLASS[Zone.AUDIT]],)),
         ]
         approve = [
@@ -201,6 +202,7 @@ class Identity(Component):
             ],
             "auditor": [
                 *self._read(Zone.AUDIT),
+                Statement(("kms:GetPublicKey",), signers),
                 Statement(
                     ("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"),
                     (f"arn:aws:iam::{account}:role/{scope.name()}-*",),
@@ -235,6 +237,8 @@ class Identity(Component):
                 (*(f"{arn}/*" for arn in erased), f"{raw}/quarantine/*"),
             ),
             Statement(("dynamodb:DeleteItem",), (table,)),
+            Statement(("kms:Sign",), (args.signing_key_arns[LOGGER],)),
+            Statement(("kms:GetPublicKey",), signers),
             *kafka,  # dead letters contain what was sent, including personal data
             masking_key,
         ]
@@ -245,7 +249,7 @@ class Identity(Component):
             *kafka,
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
-            Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR],)),
+            Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR], args.signing_key_arns[LOGGER])),
             Statement(("kms:GetPublicKey",), signers),
             mirror,
             *pull_image,

@@ -1,4 +1,6 @@
-"""Signing keys: one for the pipeline, which registers versions, and one for each role that approves them."""
+"""Signing keys: one for the pipeline, which registers versions, one for each role that approves them, and one for the
+audit log.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import pulumi_aws as aws
 from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from components.foundation.keys import account_decides
+from spec.versions import LOGGER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ def signing_aliases(scope: Scope, signers: Iterable[str]) -> str:
 
 
 class SigningKeys(Component):
-    """One key and alias per signer (ECDSA, P-256), which nobody but its roles may sign with, whatever else they may do.
+    """One key and alias per signer, which nobody but its roles may sign with, whatever else they may do. They are of
+    ECDSA on P-256; the log's is of Ed25519, since notes know nothing else (https://c2sp.org/signed-note).
 
     Attributes:
         arns: Key ARN by signer.
@@ -53,7 +57,7 @@ class SigningKeys(Component):
                 description=f"{scope.project} {scope.stack}: signatures of {signer}",
                 # KMS does not rotate asymmetric keys; with a new one, what the old one signed must be signed again.
                 key_usage="SIGN_VERIFY",
-                customer_master_key_spec="ECC_NIST_P256",
+                customer_master_key_spec="ECC_NIST_EDWARDS25519" if signer == LOGGER else "ECC_NIST_P256",
                 multi_region=bool(args.standby_region),
                 deletion_window_in_days=args.deletion_days,
                 policy=policy(

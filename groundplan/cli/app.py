@@ -12,6 +12,7 @@ import typer
 
 from groundplan.cli import (
     account,
+    audit,
     changes,
     contracts,
     data,
@@ -50,7 +51,20 @@ def _options(
     """An MLOps platform on AWS, designed from business objectives; it also runs in full on one laptop."""
 
 
-for group in (platform, recovery, project, models, loadtest, package, data, contracts, objectives, changes, account):
+for group in (
+    platform,
+    recovery,
+    project,
+    models,
+    audit,
+    loadtest,
+    package,
+    data,
+    contracts,
+    objectives,
+    changes,
+    account,
+):
     app.add_typer(group.commands)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -481,32 +481,3 @@ def _decide(
         from spec.versions import check_version
 
         print(f"{decided.by} {'approved' if approved else 'rejected'} {check_version(version)} for {role}")
-
-
-@commands.command(rich_help_panel=PANEL)
-def audit(
-    model: OnlyModelArgument = "",
-    name: NameOption = "",
-    as_json: AsJson = False,
-) -> None:
-    """Check and print a model's audit log: who registered, approved, promoted or rolled back what."""
-    from groundplan.local.experiments import run_audit
-    from groundplan.local.home import find_home
-
-    home = find_home()
-    found = run_audit(home, model_path(home.root, model), name)
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
-    for entry in found:
-        print(
-            f"{entry['time']}  {entry['action']:<10} {entry['actor']:<26} {entry['details'].get('version', ''):<8}"
-            f" {entry['hash'][:12]}  {_said(entry['details'])}".rstrip()
-        )
-    print(f"{len(found)} lines, the hash chain is intact")
-
-
-def _said(details: dict[str, Any]) -> str:
-    """Why something was done or refused, as far as the entry says."""
-    why = details.get("reason") or details.get("why") or details.get("verdict") or ""
-    return ": ".join(part for part in (str(details.get("role", "")), str(why)) if part)

@@ -10,7 +10,7 @@ from typing import Any
 from groundplan.local.experiments import inside
 from groundplan.local.home import Home
 from groundplan.local.jobs import newest_result
-from pipelines.audit_chain import entries, stack_of
+from pipelines.audit.records import everything, stack_of
 from pipelines.context import Context, ModelDefinition
 from pipelines.steps.endpoint import CANARY, request_body
 from pipelines.steps.hosting import hosting
@@ -19,15 +19,15 @@ from spec.errors import GroundplanError
 from spec.outputs import Outputs, read
 
 MOST_ROWS = 50  # held-out rows per model
-_LOG = "log/"
 
 
 def models_of(home: Home, outputs: Outputs) -> dict[str, str]:
     """Every model with an audit log, and the version that it serves; empty where none does."""
     with inside(home):
-        audit = bare(outputs, "")
-        names = dict.fromkeys(key.removeprefix(_LOG).split("/")[0] for key in audit.keys("audit", _LOG))
-        return {name: (stack_of(entries(bare(outputs, name))) or [""])[-1] for name in names}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for entry in everything(bare(outputs, "")):
+            found.setdefault(entry["model"], []).append(entry)
+        return {name: (stack_of(log) or [""])[-1] for name, log in found.items()}
 
 
 def asked(home: Home) -> dict[str, dict[str, Any]]:

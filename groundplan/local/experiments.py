@@ -159,7 +159,7 @@ def run_promote(
 
     On AWS the model's release does it; ``execution`` is empty where the cluster's job will.
     """
-    from pipelines.audit_chain import append, refusals
+    from pipelines.audit.records import append, refusals
     from pipelines.registry.decisions import agreed, person_who_asks
     from pipelines.steps.resume import begin, run_of
 
@@ -306,14 +306,6 @@ def run_measure(home: Home, path: Path) -> dict[str, Any]:
     if "waiting" in found:
         raise GroundplanError(f"there is nothing to train on yet: {found['waiting']}", where=str(path))
     return found
-
-
-def run_audit(home: Home, path: Path, name: str = "") -> list[dict[str, Any]]:
-    """The model's audit log, checked."""
-    from pipelines.audit_chain import entries
-
-    with inside(home, "person.audit"):
-        return entries(_context(home, path, name))
 
 
 def _context(home: Home, path: Path, name: str = "") -> Context:

@@ -101,7 +101,7 @@ def _check(folder: Path) -> None:
 
 def _registered(context: Context, version: str) -> tuple[Served, dict[str, str]]:
     """The artifact that two people have approved, as it was registered, and the packages that it was trained with."""
-    from pipelines.audit_chain import entries, refusals, served_in
+    from pipelines.audit.records import entries, refusals, served_in
     from pipelines.registry.decisions import agreed
     from pipelines.serving.models.bundle import unpack
     from pipelines.targets.served import Served, now

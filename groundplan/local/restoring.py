@@ -39,7 +39,7 @@ from groundplan.local.experiments import inside
 from groundplan.local.home import Home, write_private
 from groundplan.local.moto.aws import Cloud
 from groundplan.local.up import Talk, bring_up, location, tear_down
-from pipelines.audit_chain import append, entries, stack_of
+from pipelines.audit.records import append, entries, stack_of
 from pipelines.canary.rollback import rollback
 from pipelines.canary.turn import going_on
 from pipelines.context import Context

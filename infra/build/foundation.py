@@ -14,7 +14,7 @@ from components.foundation.signing import SigningKeys, SigningKeysArgs
 from components.models.mlflow_server import PORT
 from components.operations.recovery import REPLICATED, StandbyKeys
 from infra.build.given import VPC_CIDR, Given
-from spec.versions import APPROVERS, REGISTRAR
+from spec.versions import APPROVERS, LOGGER, REGISTRAR
 from spec.zones import DATA_CLASS, DataClass
 
 
@@ -76,4 +76,6 @@ def _signers(given: Given) -> dict[str, tuple[str, ...]]:
     """Roles that may sign, by what they sign as."""
     trainer = ("trainer",) if given.trains_on_lambda else ()
     approvers = {role: (APPROVERS[role],) for role in given.plan.approvals}
-    return {REGISTRAR: ("pipeline", "cluster-pipeline", "releaser", *trainer), **approvers}
+    registrars = ("pipeline", "cluster-pipeline", "releaser", *trainer)
+    people = ("data-scientist", "operations", "privacy")
+    return {REGISTRAR: registrars, LOGGER: (*registrars, *people), **approvers}

@@ -155,8 +155,7 @@ class Log:
             new = list(self._pending(before.size))
             if found is not None and not new:
                 return before
-            if before.size and Tree(before.size, self._known).root() != before.root:
-                raise GroundplanError("the log's tiles do not lead to its signed root", where=self.origin, fix=_VERIFY)
+            self._check_end(before)
             made, root = grown(before.size, self._known, new)
             after = Checkpoint(self.origin, before.size + len(new), root)
             for name, content in made.items():
@@ -169,6 +168,22 @@ class Log:
             self.store.write(f"{_STATE}{after.size:012d}", note)
             return after
         raise GroundplanError("others sign checkpoints again and again", where=self.origin, fix="try again")
+
+    def _check_end(self, state: Checkpoint) -> None:
+        """What will be continued must be what was signed."""
+        if not state.size:
+            return
+        index, width = divmod(state.size, WIDTH)
+        last = self._known(tile_path(ENTRIES, index, width)) if width else b""
+        try:
+            same = b"".join(map(leaf_hash, unbundle(last))) == (
+                self._known(tile_path(0, index, width)) if width else b""
+            )
+            whole = Tree(state.size, self._known).root() == state.root
+        except ValueError:
+            same = whole = False
+        if not (same and whole):
+            raise GroundplanError("the log's tiles do not lead to its signed root", where=self.origin, fix=_VERIFY)
 
     def tree(self, size: int | None = None) -> Tree:
         """The tree at a size, by default that of the last checkpoint."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import now
+from pipelines.audit.records import now
 from pipelines.context import Context
 from pipelines.registry.approved import APPROVED
 from pipelines.registry.decisions import evidence_of

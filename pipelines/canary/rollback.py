@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.audit_chain import append, entries, refusals, served_in, serves, stack_of
+from pipelines.audit.records import append, entries, refusals, served_in, serves, stack_of
 from pipelines.canary.publishing import serve_again
 from pipelines.canary.turn import going_on, take_back
 from pipelines.context import Context

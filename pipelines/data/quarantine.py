@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipelines import audit_chain as audit
+from pipelines.audit import records as audit
 from pipelines.context import Context
 from pipelines.data.manifests import RawFile
 from pipelines.data.person import Person

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pipelines.audit_chain import append, entries, refusals
+from pipelines.audit.records import append, entries, refusals
 from pipelines.registry.approved import evidence
 from pipelines.registry.signing import DECIDED, NotSignedError, sha256
 from pipelines.registry.versions import RECORD, REGISTRATION, Registry, Stored

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, entries, refusals, served_in
+from pipelines.audit.records import append, entries, refusals, served_in
 from pipelines.context import Context
 from pipelines.registry.card import page
 from pipelines.registry.decisions import Person, agreed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipelines.audit_chain import ERASE, entries
+from pipelines.audit.records import ERASE, entries
 from pipelines.registry.signing import REGISTERED, NotSignedError, Signatures, sha256
 from spec.errors import GroundplanError, UsageError
 from spec.versions import REGISTRAR, Change, Interface, VersionRecord, numbers

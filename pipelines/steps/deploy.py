@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, entries, insisted, refusals, served_in
+from pipelines.audit.records import append, entries, insisted, refusals, served_in
 from pipelines.canary import judging
 from pipelines.canary.evidence import Finding, Outcome
 from pipelines.canary.judging import Answered, Judgement

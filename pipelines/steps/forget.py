@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipelines import audit_chain as audit
+from pipelines.audit import records as audit
 from pipelines.context import Context, ModelDefinition, load_definition
 from pipelines.data import dead_letters, quarantine
 from pipelines.data.masking import masking_key

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import entries, served_in
+from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
 from pipelines.registry import evaluation
 from pipelines.registry.versions import Registry

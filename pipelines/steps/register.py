@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.audit_chain import append, entries, now, refusals
+from pipelines.audit.records import append, entries, now, refusals
 from pipelines.context import Context, main
 from pipelines.registry import evaluation, in_mlflow
 from pipelines.registry.card import page

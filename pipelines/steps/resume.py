@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.audit_chain import asked_for, entries, served_in
+from pipelines.audit.records import asked_for, entries, served_in
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry

@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 
-from pipelines.audit_chain import refusals
+from pipelines.audit.records import refusals
 from pipelines.context import Context, main
 from pipelines.registry import in_mlflow
 from pipelines.registry.decisions import Person, agreed, decide, decisions

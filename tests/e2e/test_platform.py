@@ -591,6 +591,11 @@ def test_drift_starts_a_retraining_whose_version_is_signed_off_and_served(
         return json.loads(answer["Body"].read())
 
     assert asked()["predictions"][0] < 300
+    # People unlike those it knew, as many as have asked before; the capture is written once a second.
+    rows = [[0.15 + row / 5000, *[0.12] * 9] for row in range(400)]
+    body = json.dumps({"instances": rows})
+    runtime.invoke_endpoint(EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=body)
+    time.sleep(2)
     try:
         script.write_text(READS_THE_STREAM, encoding="utf-8")
         done = groundplan(project, "monitor", MODEL)

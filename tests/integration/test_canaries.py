@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.audit_chain import append, entries, served_in
+from pipelines.audit.records import append, entries, served_in
 from pipelines.canary import turn as turns
 from pipelines.canary.rollback import rollback
 from pipelines.context import Context

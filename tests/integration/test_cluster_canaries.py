@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 
 from groundplan.local.home import State
-from pipelines.audit_chain import entries, served_in
+from pipelines.audit.records import entries, served_in
 from pipelines.canary import turn as turns
 from pipelines.canary.rollback import rollback
 from pipelines.context import Context
@@ -175,7 +177,13 @@ def test_what_the_cluster_refuses_is_said(publish: Any, monkeypatch: pytest.Monk
 
 def test_a_token_is_the_one_that_aws_makes(state: State, inside: None) -> None:
     """``aws eks get-token``, which kubectl asks, signs the same request."""
-    command = ["aws", "eks", "get-token", "--cluster-name", "groundplan-local-cluster"]
+    command = [
+        str(Path(sys.executable).with_name("aws")),
+        "eks",
+        "get-token",
+        "--cluster-name",
+        "groundplan-local-cluster",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     theirs, ours = json.loads(done.stdout)["status"]["token"], token("groundplan-local-cluster")
 

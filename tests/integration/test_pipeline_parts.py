@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 
 from groundplan.local.home import Home, State
-from pipelines import audit_chain as audit
 from pipelines.context import Context, load_definition
 from spec.contracts import Rule
 from spec.errors import GroundplanError
@@ -271,27 +270,6 @@ def test_a_wrong_clock_neither_empties_the_online_store_nor_do_numbers_change_on
     }, "a run that stops leaves everything as it was"
     with pytest.raises(AssertionError):  # nobody is found any more
         run("e", [51, 51, 51, 51], now + timedelta(days=50), Wishes(let_shrink=True))
-
-
-def test_the_audit_log_notices_a_changed_a_missing_and_a_forged_line(context: Context) -> None:
-    context = Context(
-        context.outputs, load_definition(context.definition.script), context.run, context.reports
-    )  # a model with its own name
-    bucket = context.outputs.buckets["audit"]
-    for number in range(3):
-        audit.append(context, "somebody@test.local", "approve", number=number)
-    assert [entry["details"]["number"] for entry in audit.entries(context)] == [0, 1, 2]
-    key = f"log/{context.model}/00000001.json"
-    original = context.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    for body in (original.replace(b"somebody", b"anybody!"), None):
-        if body is None:
-            context.s3.delete_object(Bucket=bucket, Key=key)
-        else:
-            context.s3.put_object(Bucket=bucket, Key=key, Body=body)
-        with pytest.raises(GroundplanError, match="is broken at line 1"):
-            audit.entries(context)
-    context.s3.put_object(Bucket=bucket, Key=key, Body=original)
-    assert len(audit.entries(context)) == 3
 
 
 def test_an_alarm_follows_its_metric(context: Context, aws: Any) -> None:

@@ -110,7 +110,7 @@ def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: An
 
 
 def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: Any, aws: Any) -> None:
-    from pipelines.audit_chain import append, entries, served_in
+    from pipelines.audit.records import append, entries, served_in
     from pipelines.canary.rollback import rollback
 
     person = Person("ben@example.com", "local")
@@ -147,7 +147,7 @@ def test_a_person_takes_a_version_back_and_the_one_before_it_answers(publish: An
 def test_without_enough_evidence_the_champion_stays_until_a_person_insists(
     publish: Any, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.audit_chain import append, entries, served_in
+    from pipelines.audit.records import append, entries, served_in
     from pipelines.canary.evidence import Finding, Outcome
     from pipelines.steps import deploy as step
 

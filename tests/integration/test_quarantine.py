@@ -20,7 +20,7 @@ import yaml
 
 from groundplan.local.environment import child_environment
 from groundplan.local.home import Home, State
-from pipelines import audit_chain as audit
+from pipelines.audit import records as audit
 from pipelines.context import Context, load_definition
 from pipelines.data import quarantine
 from pipelines.data.raw_zone import RawZone, parquet

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from pipelines.audit_chain import ERASE, append, entries
+from pipelines.audit.records import ERASE, append, entries
 from pipelines.context import Context, load_definition
 from pipelines.registry.decisions import Person, agreed, decide, person_who_asks
 from pipelines.registry.evaluation import fetch, packed

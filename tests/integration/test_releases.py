@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from groundplan.local.home import Home
-from pipelines.audit_chain import append, entries, served_in
+from pipelines.audit.records import append, entries, served_in
 from pipelines.context import Context
 from pipelines.registry.decisions import Person, decide
 from pipelines.registry.releases import Shipment, receive, ship

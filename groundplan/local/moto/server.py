@@ -11,7 +11,7 @@
 - An imported REST API keeps what its document says of callers, and can be exported again.
 - A cluster's endpoint answers for InferenceServices (``kserve``); a workspace of Managed Prometheus, how many requests
   they have answered.
-- KMS signs a digest (``MessageType=DIGEST``) as it is, instead of hashing it again.
+- KMS signs a digest (``MessageType=DIGEST``) as it is, instead of hashing it again, and with Ed25519.
 
 Run as ``python -m groundplan.local.moto.server --port N``.
 """
@@ -40,6 +40,7 @@ _COMPARE: dict[str, Any] = {
     "LessThanThreshold": lambda value, threshold: value < threshold,
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
+_ED25519 = ["ED25519_SHA_512"]
 _STATISTIC: dict[str, Any] = {"Average": fmean, "Maximum": max, "Minimum": min, "Sum": sum, "SampleCount": len}
 
 
@@ -51,7 +52,49 @@ def complete_moto() -> None:
     _allow_plain_http()
     _add_clusters()
     sign_digests()
+    sign_with_ed25519()
     keep_definitions()
+
+
+def sign_with_ed25519() -> None:
+    """KMS's keys of the type ECC_NIST_EDWARDS25519, which sign messages as they are.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from moto.kms import models
+    from moto.kms.utils import KeySpec, validate_signing_algorithm
+
+    class Ed25519Key:
+        def __init__(self) -> None:
+            self.private_key = Ed25519PrivateKey.generate()
+
+        def sign(self, message: bytes, signing_algorithm: str) -> bytes:
+            validate_signing_algorithm(signing_algorithm, _ED25519)
+            return self.private_key.sign(message)
+
+        def verify(self, message: bytes, signature: bytes, signing_algorithm: str) -> bool:
+            validate_signing_algorithm(signing_algorithm, _ED25519)
+            try:
+                self.private_key.public_key().verify(signature, message)
+            except InvalidSignature:
+                return False
+            return True
+
+        def public_key(self) -> bytes:
+            return self.private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    generate, algorithms = models.generate_private_key, models.Key.signing_algorithms
+    assert isinstance(algorithms, property)
+    spec = "ECC_NIST_EDWARDS25519"
+    known = KeySpec.key_specs()
+    KeySpec.key_specs = classmethod(lambda _: sorted([*known, spec]))  # type: ignore[method-assign,assignment]
+    models.generate_private_key = lambda key_spec: Ed25519Key() if key_spec == spec else generate(key_spec)
+    models.Key.signing_algorithms = property(
+        lambda self: _ED25519 if self.key_spec == spec else algorithms.fget(self)  # type: ignore[misc]
+    )
 
 
 def sign_digests() -> None:

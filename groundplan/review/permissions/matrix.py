@@ -135,14 +135,14 @@ def _row(stack: Stack, role: Role) -> Row:
             allowed(Need("sagemaker:CreateProcessingJob", made("processing-job"))),
         ),
         "register": allowed(
-            Need("s3:PutObject", bucket("curated", "runs/any")), Need("s3:PutObject", bucket("audit", "log/any"))
+            Need("s3:PutObject", bucket("curated", "runs/any")), Need("s3:PutObject", bucket("audit", "tlog/any"))
         ),
-        "approve": allowed(Need("s3:PutObject", bucket("audit", "log/any"))),
+        "approve": allowed(Need("s3:PutObject", bucket("audit", "tlog/any"))),
         "promote": allowed(
             Need("sagemaker:UpdateEndpoint", made("endpoint")),
             Need("sagemaker:UpdateEndpoint", made("endpoint-config")),
         ),
-        "read audit": allowed(Need("s3:GetObject", bucket("audit", "log/any"))),
+        "read audit": allowed(Need("s3:GetObject", bucket("audit", "tlog/any"))),
         "delete raw": allowed(Need("s3:DeleteObjectVersion", bucket("raw", "any/any"))),
         _KEYS: "allowed" if keys else "denied",
         "assume roles": "allowed" if takes else "denied",

@@ -35,6 +35,7 @@ _OWN = frozenset(
         "training",
         "feast",
         "capture",
+        "tlog",
         "log",
         "batch",
         "lineage",
@@ -48,7 +49,7 @@ _OWN = frozenset(
         "checkpoints",
     }
 )
-_PUBLISHED = ("current", "triton", "device")  # below a model's own folder
+_PUBLISHED = ("current", "served", "triton", "device")  # below a model's own folder
 _RELEVANT = re.compile(r".*(Name|Arn|ARN|Id|Namespace|RequestItems)|Tags")
 _S3 = re.compile(
     r"Bucket|Key|Prefix|VersionId|IfMatch|IfNoneMatch|CopySource|ACL|Delete|ServerSideEncryption|SSEKMSKeyId"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.audit_chain import asked_for, insisted, served_in, stack_of
+from pipelines.audit.records import asked_for, insisted, served_in, stack_of
 
 
 def log(*lines: str) -> list[dict[str, Any]]:

@@ -434,7 +434,8 @@ RULES: dict[str, Rule] = {
     "aws:kms/key:Key": Rule(
         "kms",
         "CreateKey",
-        rename={"enableKeyRotation": None, "deletionWindowInDays": None},
+        # The request's old name lacks the newer kinds of keys.
+        rename={"enableKeyRotation": None, "deletionWindowInDays": None, "customerMasterKeySpec": "KeySpec"},
         id="{answer[KeyMetadata][KeyId]}",
         outputs={"arn": "{answer[KeyMetadata][Arn]}", "keyId": "{answer[KeyMetadata][KeyId]}"},
         then=_rotate,

@@ -1,0 +1,199 @@
+"""The audit log in its bucket: written by several at once, brought over from earlier releases, and tampered with."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.audit import records
+from pipelines.audit.log import verify
+from pipelines.audit.records import append, entries, everything, log_of
+from pipelines.audit.stores import Folder
+from pipelines.context import Context, load_definition
+from spec.errors import GroundplanError
+from spec.outputs import Outputs
+
+
+@pytest.fixture
+def context(outputs: Outputs, tmp_path: Path, aws: Any, inside: None) -> Iterator[Context]:
+    """A model in an environment whose log is empty: the audit zone is another bucket."""
+    bucket = f"audit-{time.time_ns() % 10**12}"
+    aws("s3").create_bucket(Bucket=bucket)
+    aws("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    script = tmp_path / "audited.py"
+    script.write_text("")
+    yield Context(
+        outputs.model_copy(update={"buckets": {**outputs.buckets, "audit": bucket}}),
+        load_definition(script),
+        "r1",
+        tmp_path,
+    )
+
+
+def chain(context: Context, model: str, acts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Lines as an earlier release has written them: time and act of each."""
+    previous, lines = "0" * 64, []
+    for number, (at, act) in enumerate(acts):
+        entry: dict[str, Any] = {
+            "sequence": number,
+            "time": at,
+            "model": model,
+            "run": "r0",
+            "actor": "pipeline",
+            "action": act,
+            "details": {"version": f"v1.0.{number}", "unsure": float("nan")},
+            "previous": previous,
+        }
+        canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+        previous = entry["hash"] = hashlib.sha256(canonical.encode()).hexdigest()
+        context.put("audit", f"log/{model}/{number:08d}.json", json.dumps(entry).encode())
+        lines.append(entry)
+    return lines
+
+
+def test_who_did_what_to_which_model_from_where_is_kept(context: Context) -> None:
+    told = append(context, "ada@example.com", "approve", version="v1.0.0", reason="it is better", figure=float("inf"))
+    append(replace(context, run="r2"), "pipeline", "promote", version="v1.0.0", verdict="x" * 5_000)
+    first, second = entries(context)
+    assert first["hash"] == told and first["sequence"] == 0 and first["run"] == "r1" and second["run"] == "r2"
+    assert (first["actor"], first["action"], first["model"]) == ("ada@example.com", "approve", "audited")
+    assert first["details"] == {"version": "v1.0.0", "reason": "it is better", "figure": "inf"} and first["from"]
+    assert second["details"]["verdict"] == "x" * 4_000 + "..."
+    log = log_of(context)
+    assert log.state().size == 2 and list(verify(log)) == []
+    assert entries(replace(context, definition=replace(context.definition, model="other"))) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from pipelines.audit.records import append
+from pipelines.context import Context, load_definition
+from spec.outputs import read
+context = Context(read(sys.argv[1]), load_definition(Path(sys.argv[2])), sys.argv[3], Path("."))
+for number in range(10):
+    append(context, "writer", "note", number=number)
+"""
+
+
+def test_writers_at_once_lose_nothing(context: Context, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text(context.outputs.model_dump_json())
+    command = [sys.executable, "-c", WRITER, str(outputs), str(context.definition.script)]
+    writers = [subprocess.Popen([*command, f"w{number}"], cwd=Path(__file__).parents[2]) for number in range(3)]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    found = entries(context)
+    assert sorted((each["run"], each["details"]["number"]) for each in found) == [
+        (f"w{writer}", number) for writer in range(3) for number in range(10)
+    ]
+    log = log_of(context)
+    assert log.state().size == 30 and list(verify(log)) == []
+
+
+def test_the_chains_of_earlier_releases_become_the_first_records(context: Context) -> None:
+    ours = chain(context, "audited", [("2026-01-01T10:00:00", "register"), ("2026-01-03T10:00:00", "promote")])
+    theirs = chain(context, "other", [("2026-01-02T10:00:00", "register")])
+    assert [line["hash"] for line in entries(context)] == [line["hash"] for line in ours], "before anything is written"
+    append(context, "ben@example.com", "rollback", to="v1.0.0")
+    found = everything(context)
+    assert [(each["model"], each["action"]) for each in found] == [
+        ("audited", "register"),
+        ("other", "register"),
+        ("audited", "promote"),
+        ("audited", "rollback"),
+    ]
+    assert [each["brought_over"]["hash"] for each in found[:3]] == [ours[0]["hash"], theirs[0]["hash"], ours[1]["hash"]]
+    assert records.stack_of(entries(context)) == ["v1.0.1", "v1.0.0"]
+    assert list(verify(log_of(context))) == []
+    append(context, "ben@example.com", "note")
+    assert len(everything(context)) == 5, "they are brought over once"
+
+
+def test_a_chain_that_was_changed_is_not_brought_over(context: Context) -> None:
+    lines = chain(context, "audited", [("2026-01-01T10:00:00", "register"), ("2026-01-03T10:00:00", "promote")])
+    lines[0]["actor"] = "somebody"
+    context.put("audit", "log/audited/00000000.json", json.dumps(lines[0]).encode())
+    for attempt in (lambda: entries(context), lambda: append(context, "ben@example.com", "note")):
+        with pytest.raises(GroundplanError, match="the audit log of audited is broken at line 0"):
+            attempt()
+
+
+def test_whoever_may_not_sign_leaves_it_to_the_next(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(arn: str, message: bytes) -> bytes:
+        raise records._MayNotSignError
+
+    append(context, "pipeline", "register")
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "_sign", refuses)
+        append(context, "auditor", "note")
+    log = log_of(context)
+    assert log.state().size == 1 and len(entries(context)) == 2 and list(verify(log)) == []
+    append(context, "pipeline", "promote")
+    assert log.state().size == 3
+
+
+def test_a_stack_without_the_log_s_key_still_writes_and_reads(context: Context) -> None:
+    keys = {name: arn for name, arn in context.outputs.signing_keys.items() if name != "log"}
+    older = replace(context, outputs=context.outputs.model_copy(update={"signing_keys": keys}))
+    append(older, "pipeline", "register")
+    assert [each["action"] for each in entries(older)] == ["register"]
+    append(context, "pipeline", "promote")
+    assert log_of(context).state().size == 2, "what was written before is in the tree, too"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tile/entries/000.p/3", "do not lead to its signed root"),
+        ("checkpoint", "can't be trusted"),
+    ],
+)
+def test_what_was_changed_is_not_read(name: str, says: str, context: Context) -> None:
+    for number in range(3):
+        append(context, "ada@example.com", "approve", number=number)
+    key = f"tlog/{name}"
+    whole = context.get("audit", key)
+    context.put("audit", key, whole.replace(b"ada@", b"eve@").replace(b"\n3\n", b"\n2\n"))
+    with pytest.raises(GroundplanError, match=says):
+        entries(context)
+    with pytest.raises(GroundplanError):
+        append(context, "ada@example.com", "approve", number=3)
+    assert list(verify(log_of(context)))
+    context.put("audit", key, whole)
+    assert [each["details"]["number"] for each in entries(context)] == [0, 1, 2, 3]
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(shutil.which("go") is None, reason="Tessera's tool is built with Go")
+def test_tessera_s_own_tool_verifies_the_log_and_finds_what_was_changed(context: Context, tmp_path: Path) -> None:
+    for number in range(300):
+        log_of(context).append(b"%d" % number)
+    append(context, "ada@example.com", "approve")
+    log, folder = log_of(context), Folder(tmp_path / "log")
+    for name in log.store.names(""):
+        content = log.store.read(name)
+        assert content is not None
+        folder.write(name, content[0])
+    (tmp_path / "log.vkey").write_text(str(log.keys[0]))
+
+    def fsck() -> str:
+        """https://github.com/transparency-dev/tessera, cmd/fsck"""
+        tool = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
+        where = [f"--storage_url=file://{folder.path}/", f"--public_key={tmp_path / 'log.vkey'}", "--ui=false", "-v=1"]
+        return subprocess.run(["go", "run", tool, *where], capture_output=True, text=True, timeout=600).stderr
+
+    assert f"Successfully fsck'd log with size 301 and root {base64.b64encode(log.state().root).decode()}" in fsck()
+    bundle = folder.path / "tile/entries/000"
+    bundle.write_bytes(bundle.read_bytes().replace(b"\x00\x0217", b"\x00\x0218", 1))
+    assert "Successfully" not in fsck()

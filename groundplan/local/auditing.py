@@ -124,11 +124,11 @@ def _number(found: list[dict[str, Any]], text: str) -> int:
         raise UsageError(
             f"{text!r} is neither a number nor {LEAST_OF_A_HASH} characters of a hash",
             where="RECORD",
-            fix="groundplan audit",
+            fix="`groundplan audit show` prints numbers and hashes",
         )
     if len(by_hash) != 1:
         says = f"{len(by_hash)} records begin like {text!r}" if by_hash else f"the log has no record {text}"
-        raise UsageError(says, where="RECORD", fix="`groundplan audit` prints numbers and hashes")
+        raise UsageError(says, where="RECORD", fix="`groundplan audit show` prints numbers and hashes")
     return int(by_hash[0])
 
 

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.slow  # previews stacks
 
 
-@pytest.mark.parametrize(("stack", "protected"), [("dev", 0), ("prod", 22)])
+@pytest.mark.parametrize(("stack", "protected"), [("dev", 0), ("prod", 23)])
 def test_everything_goes_but_what_holds_data_in_production(stack: str, protected: int) -> None:
     plan = removal(ROOT, stack, load_prices())
     assert len(plan.protected) == protected and sum(plan.goes.values()) > 250
@@ -42,11 +42,11 @@ def test_everything_goes_but_what_holds_data_in_production(stack: str, protected
 
 def test_the_command_says_it_as_a_table_and_for_programs() -> None:
     table = CliRunner().invoke(app, ["destroy", "--stack", "prod", "--plan"])
-    assert table.exit_code == 0 and "22 protected" in table.output and "pulumi destroy -s prod" in table.output
+    assert table.exit_code == 0 and "23 protected" in table.output and "pulumi destroy -s prod" in table.output
     document: dict[str, Any] = json.loads(
         CliRunner().invoke(app, ["destroy", "--stack", "prod", "--plan", "--json"]).output
     )
-    assert len(document["protected"]) == 22 and document["prices_as_of"]
+    assert len(document["protected"]) == 23 and document["prices_as_of"]
     wrong = CliRunner().invoke(app, ["destroy", "--stack", "prod"])
     assert isinstance(wrong.exception, UsageError) and "--plan before, --leftovers after" in str(wrong.exception)
 

@@ -57,7 +57,7 @@ def print_summary(summary: Summary) -> None:
             _headed(
                 console,
                 "Model",
-                f"{model}\nno version is in service: `groundplan audit show` shows what happened to those that were tried\n",
+                f"{model}\nno version is in service: `groundplan audit show` tells what was tried\n",
             )
             continue
         print_results({"model": model, **results}, console)

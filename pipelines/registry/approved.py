@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipelines.registry.signing import DECIDED, REGISTERED, NotSignedError, Signatures, sha256
 from pipelines.serving.models.bundle import BACKGROUND
-from spec.versions import REGISTRAR, Decision, VersionRecord
+from spec.versions import LOGGER, REGISTRAR, Decision, VersionRecord
 
 APPROVED = "approved.json"
 KEYS = "GROUNDPLAN_SIGNING_KEYS"  # JSON object: ARN of the KMS key or alias by signer
@@ -51,7 +51,7 @@ def check(files: dict[str, bytes], told: bytes, signatures: Signatures) -> None:
         digests, _ = signatures.verified(REGISTRAR, REGISTERED, json.dumps(found["registration"]).encode())
         if digests.get(_RECORD) != sha256(content):
             raise NotApprovedError("its record is not the one that was registered")
-        for role in sorted(set(signatures.keys) - {REGISTRAR}):
+        for role in sorted(set(signatures.keys) - {LOGGER, REGISTRAR}):
             envelope = json.dumps(found["decisions"][role]).encode()
             about, said = signatures.verified(role, DECIDED, envelope)
             if about != digests or not Decision.model_validate(said).approved:

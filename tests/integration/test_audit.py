@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from groundplan.cli.app import app
+from groundplan.local.home import Home
 from pipelines.audit import records
 from pipelines.audit.log import verify
 from pipelines.audit.records import append, entries, everything, log_of
 from pipelines.audit.stores import Folder
 from pipelines.context import Context, load_definition
-from spec.errors import GroundplanError
+from spec.errors import GroundplanError, UsageError
 from spec.outputs import Outputs
 
 
@@ -187,13 +192,60 @@ def test_tessera_s_own_tool_verifies_the_log_and_finds_what_was_changed(context:
         folder.write(name, content[0])
     (tmp_path / "log.vkey").write_text(str(log.keys[0]))
 
-    def fsck() -> str:
-        """https://github.com/transparency-dev/tessera, cmd/fsck"""
+    def fsck(seconds: float) -> str:
+        """https://github.com/transparency-dev/tessera, cmd/fsck; what it finds wrong it may not get over."""
         tool = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
         where = [f"--storage_url=file://{folder.path}/", f"--public_key={tmp_path / 'log.vkey'}", "--ui=false", "-v=1"]
-        return subprocess.run(["go", "run", tool, *where], capture_output=True, text=True, timeout=600).stderr
+        process = subprocess.Popen(
+            ["go", "run", tool, *where], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        try:
+            return process.communicate(timeout=seconds)[1]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.communicate()[1]
 
-    assert f"Successfully fsck'd log with size 301 and root {base64.b64encode(log.state().root).decode()}" in fsck()
+    root = base64.b64encode(log.state().root).decode()
+    assert f"Successfully fsck'd log with size 301 and root {root}" in fsck(300)
     bundle = folder.path / "tile/entries/000"
     bundle.write_bytes(bundle.read_bytes().replace(b"\x00\x0217", b"\x00\x0218", 1))
-    assert "Successfully" not in fsck()
+    found = fsck(20)
+    assert "Invalid" in found and "Successfully" not in found
+
+
+def test_the_commands_show_verify_export_and_prove(
+    home: Home, outputs: Outputs, inside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / f"commanded-{time.time_ns() % 10**9}.py"
+    script.write_text("")
+    context = Context(outputs, load_definition(script), "r1", tmp_path)
+    told = append(context, "ada@example.com", "approve", version="v1.0.0", reason="it is better")
+    monkeypatch.chdir(home.root)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["audit", *arguments])
+        assert done.exit_code == code, done.output + str(done.exception)
+        return done.output
+
+    shown = run(context.model)
+    assert "approve" in shown and "it is better" in shown and told[:12] in shown and shown.count("\n") == 2
+    assert run("show", context.model) == shown and run(str(script)) == shown
+    assert json.loads(run("--json"))[-1]["hash"] == told
+    assert "nothing was changed" in run("verify")
+    assert "any tool for https://c2sp.org/tlog-tiles verifies it" in run("export", "--to", str(tmp_path / "log"))
+    assert (tmp_path / "log" / "records.jsonl").read_text().count("\n") == len(json.loads(run("--json")))
+    proof = str(tmp_path / "one.tlog-proof")
+    assert proof in run("prove", told[:12], "--to", proof)
+    key, record = str(tmp_path / "log.vkey"), tmp_path / "one.json"
+    assert "proven: the record is in" in run("check", proof, "--record", str(record), "--key", key)
+    record.write_bytes(record.read_bytes().replace(b"better", b"worse!"))
+    assert "not proven" in run("check", proof, "--record", str(record), "--key", key, code=1)
+    kept = tmp_path / "witness"
+    kept.write_bytes((tmp_path / "log" / "checkpoint").read_bytes())
+    assert "nothing was changed" in run("verify", "--witness", str(kept))
+    with pytest.raises(UsageError, match="the log has no record about 'nobody'"):
+        CliRunner().invoke(app, ["audit", "nobody"], catch_exceptions=False)
+    with pytest.raises(UsageError, match="is there already"):
+        CliRunner().invoke(app, ["audit", "export", "--to", str(tmp_path)], catch_exceptions=False)
+    with pytest.raises(UsageError, match=r"the log has no record 999999"):
+        CliRunner().invoke(app, ["audit", "prove", "999999"], catch_exceptions=False)

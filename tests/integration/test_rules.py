@@ -18,7 +18,7 @@ from groundplan.local.moto.maker import Maker
 from groundplan.local.moto.monitor import Record
 from groundplan.local.moto.rest_apis import keep_definitions
 from groundplan.local.moto.rules import Cloud, rule_for
-from groundplan.local.moto.server import _allow_plain_http
+from groundplan.local.moto.server import _allow_plain_http, sign_with_ed25519
 from groundplan.local.provider.aws import Aws
 from spec.errors import GroundplanError, UsageError
 from tests.conftest import everything
@@ -60,6 +60,7 @@ def made() -> Iterator[Made]:
     )
     _allow_plain_http()
     keep_definitions()
+    sign_with_ed25519()
     try:
         with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
             account = InProcess()

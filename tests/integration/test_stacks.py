@@ -19,7 +19,7 @@ from groundplan.local.moto import rules
 from groundplan.local.moto.monitor import LocalMonitor, Record
 from groundplan.local.moto.rest_apis import keep_definitions
 from groundplan.local.moto.rules import Cloud
-from groundplan.local.moto.server import _allow_plain_http
+from groundplan.local.moto.server import _allow_plain_http, sign_with_ed25519
 from groundplan.local.moto.shapes import check, input_shape
 from spec.errors import GroundplanError
 from spec.objectives import load_config, parse
@@ -70,6 +70,7 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 def cloud() -> Iterator[InProcess]:
     _allow_plain_http()
     keep_definitions()
+    sign_with_ed25519()
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         yield InProcess()
 

@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from http import HTTPStatus
 from statistics import fmean
 from typing import Any
@@ -56,6 +57,7 @@ def complete_moto() -> None:
     keep_definitions()
 
 
+@cache
 def sign_with_ed25519() -> None:
     """KMS's keys of the type ECC_NIST_EDWARDS25519, which sign messages as they are.
 

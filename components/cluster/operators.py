@@ -15,7 +15,6 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
-GATEWAY_PORT = 80  # inside the VPC
 NAMESPACE = "knative-serving"  # of Knative and, since its chart creates the namespace, of its operator
 _ISTIO, _ON_SYSTEM_NODES = (
     "https://istio-release.storage.googleapis.com/charts",

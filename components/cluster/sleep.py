@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.batch.v1 import CronJob
 from pulumi_kubernetes.core.v1 import ServiceAccount
-from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components.cluster.cluster import KUBERNETES_VERSION, SYSTEM_TAINT, Cluster
-from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, labels, resources
+from components.cluster.workloads import RESTRICTED_POD, SCRATCH, container, grant, labels, resources
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Hours
@@ -55,14 +54,8 @@ class ClusterSleep(Component):
                 "resourceNames": list(deployments),
                 "verbs": ["get", "patch"],
             }
-            Role(f"{name}-{namespace}", metadata=named, rules=[rule], opts=child)
-            RoleBinding(
-                f"{name}-{namespace}",
-                metadata=named,
-                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "sleeper"},
-                subjects=[{"kind": "ServiceAccount", "name": "sleeper", "namespace": namespace}],
-                opts=child,
-            )
+            account = {"kind": "ServiceAccount", "name": "sleeper", "namespace": namespace}
+            grant(f"{name}-{namespace}", named, [rule], account, child)
             for purpose, minute, counts in (
                 ("sleep", evening, dict.fromkeys(deployments, 0)),
                 ("wake", morning, deployments),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pulumi
+from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
+
 from components.foundation.base import Scope
 
 # Pod security standard "restricted": https://kubernetes.io/docs/concepts/security/pod-security-standards/
@@ -70,3 +73,21 @@ def spread(name: str) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": {"app.kubernetes.io/name": name}},
         }
     ]
+
+
+def grant(
+    name: str,
+    metadata: dict[str, Any],
+    rules: list[dict[str, Any]],
+    subject: dict[str, Any],
+    opts: pulumi.ResourceOptions,
+) -> None:
+    """Create a role in a namespace, and bind it to somebody."""
+    Role(name, metadata=metadata, rules=rules, opts=opts)
+    RoleBinding(
+        name,
+        metadata=metadata,
+        role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]},
+        subjects=[subject],
+        opts=opts,
+    )

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.rbac.v1 import Role, RoleBinding
 
 from components.cluster.cluster import Cluster
 from components.cluster.karpenter import GPU_TAINT
@@ -19,6 +18,7 @@ from components.cluster.workloads import (
     SCRATCH,
     container,
     environment,
+    grant,
     labels,
     resources,
 )
@@ -26,10 +26,10 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.foundation.signing import signing_aliases
 from components.models.endpoint import endpoint_name
+from spec.on_cluster import GATEWAY, GATEWAY_NAMESPACE, NAMESPACE, SERVED
 
-NAMESPACE, PORT, SCALE_AT_PERCENT = "models", 8080, 80
+PORT, SCALE_AT_PERCENT = 8080, 80
 DEPLOYERS = "groundplan:deployers"  # Kubernetes' group of those who change which version is served
-GATEWAY_NAMESPACE, GATEWAY = "istio-system", "istio-ingressgateway"
 POLL_S, DRAIN_S = 30, 25  # for a newer version, and for requests that have begun
 TRITON_VERSION = "25.08-py3"
 
@@ -129,14 +129,8 @@ class ClusterModels(Component):
         child = self.child(provider=self._args.cluster.kubernetes)
         for namespace, allowed in rules.items():
             metadata = {"name": "deployers", "namespace": namespace, "labels": labels(self.scope, "deployers")}
-            Role(f"{name}-{namespace}", metadata=metadata, rules=allowed, opts=child)
-            RoleBinding(
-                f"{name}-{namespace}",
-                metadata=metadata,
-                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "deployers"},
-                subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": DEPLOYERS}],
-                opts=child,
-            )
+            group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": DEPLOYERS}
+            grant(f"{name}-{namespace}", metadata, allowed, group, child)
 
     def _pod(self, least: int, most: int) -> dict[str, Any]:
         return {
@@ -169,7 +163,7 @@ class ClusterModels(Component):
                     else {}
                 ),
                 # Until the first version is served, it is what has been published last.
-                GROUNDPLAN_PUBLISHED=f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz",
+                **{SERVED: f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz"},
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
                 GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",

@@ -20,19 +20,19 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
 from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope
+from spec.on_cluster import REQUEST, SERVICE_LABEL
 
 NAMESPACE = "monitoring"
 STACK_CHART_VERSION = "77.6.0"
-# Knative's proxy beside each server measures seconds; its pod's labels say which service and revision it is of.
-# https://knative.dev/docs/serving/observability/metrics/serving-metrics/
-_REQUEST, _SERVICE = "kn_serving_invocation_duration_seconds", "serving_knative_dev_service"
 RECORDED = {
     "namespace:cpu_used:ratio": (
         'sum by (namespace) (rate(container_cpu_usage_seconds_total{container!=""}[5m]))'
         ' / sum by (namespace) (kube_pod_container_resource_requests{resource="cpu"})'
     ),
-    "model:requests:rate5m": f"sum by ({_SERVICE}) (rate({_REQUEST}_count[5m]))",
-    "model:latency_p95:ms": (f"1000 * histogram_quantile(0.95, sum by ({_SERVICE}, le) (rate({_REQUEST}_bucket[5m])))"),
+    "model:requests:rate5m": f"sum by ({SERVICE_LABEL}) (rate({REQUEST}_count[5m]))",
+    "model:latency_p95:ms": (
+        f"1000 * histogram_quantile(0.95, sum by ({SERVICE_LABEL}, le) (rate({REQUEST}_bucket[5m])))"
+    ),
     "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
 }
 
@@ -201,7 +201,7 @@ def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
         alerts.append(
             (
                 name,
-                f'model:latency_p95:ms{{{_SERVICE}="{model}-predictor"}} > {limit:g}',
+                f'model:latency_p95:ms{{{SERVICE_LABEL}="{model}-predictor"}} > {limit:g}',
                 "5m",
                 f"{model} is slower than the promised {limit:g} ms",
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.local.asking import bare
-from groundplan.local.experiments import inside
+from groundplan.local.experiments import elsewhere, inside
 from groundplan.local.home import find_home
 from pipelines.audit.log import Log, verify
 from pipelines.audit.records import everything, log_of
 from pipelines.audit.stores import Folder
+from pipelines.audit.tree import leaf_hash
 from pipelines.context import Context, load_definition
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import read
@@ -29,9 +29,7 @@ def _reading(outputs: str) -> Iterator[Context]:
         with inside(home, "person.audit"):
             yield bare(read(str(home.outputs_file)), "")
         return
-    found = read(outputs)
-    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
-    yield bare(found, "")
+    yield bare(elsewhere(outputs), "")
 
 
 def records(model: str, outputs: str) -> list[dict[str, Any]]:
@@ -105,8 +103,10 @@ def prove(text: str, to: Path | None, outputs: str) -> dict[str, Any]:
         UsageError: There is no such record, or more than one.
     """
     with _reading(outputs) as context:
-        log, number = log_of(context), _number(everything(context), text)
-        record, proof, size = log.records()[number], log.proof(number), log.state().size
+        log = log_of(context)
+        content = log.records()
+        number = _number([leaf_hash(record).hex() for record in content], text)
+        record, proof, size = content[number], log.proof(number), log.state().size
     file = to or Path(f"record-{number}.tlog-proof")
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = {"record": file.with_suffix(".json"), "key": file.with_name("log.vkey")}
@@ -116,10 +116,10 @@ def prove(text: str, to: Path | None, outputs: str) -> dict[str, Any]:
     return {"proof": str(file), "number": number, "size": size, **{name: str(path) for name, path in beside.items()}}
 
 
-def _number(found: list[dict[str, Any]], text: str) -> int:
-    by_hash = [entry["sequence"] for entry in found if entry["hash"].startswith(text.lower())]
+def _number(hashes: list[str], text: str) -> int:
+    by_hash = [number for number, told in enumerate(hashes) if told.startswith(text.lower())]
     if text.isdecimal() and len(text) < LEAST_OF_A_HASH:
-        by_hash = [entry["sequence"] for entry in found if entry["sequence"] == int(text)]
+        by_hash = [int(text)] if int(text) < len(hashes) else []
     elif len(text) < LEAST_OF_A_HASH:
         raise UsageError(
             f"{text!r} is neither a number nor {LEAST_OF_A_HASH} characters of a hash",
@@ -129,7 +129,7 @@ def _number(found: list[dict[str, Any]], text: str) -> int:
     if len(by_hash) != 1:
         says = f"{len(by_hash)} records begin like {text!r}" if by_hash else f"the log has no record {text}"
         raise UsageError(says, where="RECORD", fix="`groundplan audit show` prints numbers and hashes")
-    return int(by_hash[0])
+    return by_hash[0]
 
 
 def _key(log: Log) -> str:

@@ -19,7 +19,7 @@ from groundplan.local.up import new_run
 from pipelines.context import Context, ModelDefinition, Wishes, load_definition
 from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
-from spec.outputs import read
+from spec.outputs import Outputs, read
 from spec.steps import Step, steps_for
 from spec.versions import Decision, check_version
 
@@ -321,9 +321,14 @@ def on_stack(home: Home, path: Path, outputs: str, caller: str, name: str = "") 
         with inside(home, caller):
             yield _context(home, path, name)
         return
+    yield Context(elsewhere(outputs), load_definition(path, name), new_run(), home.reports)
+
+
+def elsewhere(outputs: str) -> Outputs:
+    """The outputs of a stack that does not run here; what follows asks its region."""
     found = read(outputs)
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
-    yield Context(found, load_definition(path, name), new_run(), home.reports)
+    return found
 
 
 @contextmanager

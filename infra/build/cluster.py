@@ -9,7 +9,7 @@ import pulumi
 from components.cluster.baseline import ClusterBaseline, ClusterBaselineArgs, NamespaceArgs
 from components.cluster.cluster import Access, Cluster, ClusterArgs
 from components.cluster.karpenter import Karpenter, KarpenterArgs
-from components.cluster.operators import GATEWAY_PORT, Operators, OperatorsArgs
+from components.cluster.operators import Operators, OperatorsArgs
 from components.cluster.signed_images import SignedImages, SignedImagesArgs
 from components.cluster.sleep import ClusterSleep, ClusterSleepArgs
 from components.foundation.network import KAFKA_IAM, POSTGRES
@@ -21,6 +21,7 @@ from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import ON_CLUSTER, VPC_CIDR, Given
 from infra.build.models import Models
+from spec.on_cluster import GATEWAY_PORT
 from spec.versions import REGISTRAR
 from spec.zones import DataClass, Zone
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.cluster.operators import GATEWAY_PORT
 from components.foundation.boundary import Boundary, BoundaryArgs
 from components.foundation.keys import Keys, KeysArgs
 from components.foundation.network import Network, NetworkArgs
@@ -14,6 +13,7 @@ from components.foundation.signing import SigningKeys, SigningKeysArgs
 from components.models.mlflow_server import PORT
 from components.operations.recovery import REPLICATED, StandbyKeys
 from infra.build.given import VPC_CIDR, Given
+from spec.on_cluster import GATEWAY_PORT
 from spec.versions import APPROVERS, LOGGER, REGISTRAR
 from spec.zones import DATA_CLASS, DataClass
 

@@ -8,9 +8,11 @@ log, but nothing proves it.
 
 from __future__ import annotations
 
+import base64
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipelines.audit.notes import Checkpoint, Key, Signer, WrongNoteError, opened, signed
@@ -82,7 +84,6 @@ class Log:
     keys: tuple[Key, ...]
     signer: Signer | None = None
     _next: int = 0
-    _bundles: dict[int, list[bytes]] = field(default_factory=dict)
 
     def append(self, record: bytes) -> int:
         """Write a record; returns its number.
@@ -94,7 +95,7 @@ class Log:
             raise GroundplanError(
                 f"a record has {len(record):,} bytes, and the log takes at most {MOST_BYTES:,}", where=self.origin
             )
-        number = self._next = max(self._next, self._end())
+        number = self._end()
         while True:
             try:
                 self.store.write(_entry(number), record, "")
@@ -114,13 +115,11 @@ class Log:
         found: list[bytes] = []
         for index, place in enumerate(range(0, state.size, WIDTH)):
             width = min(WIDTH, state.size - place)
-            if len(self._bundles.get(index, ())) < width:
-                name = tile_path(ENTRIES, index, width)
-                try:
-                    self._bundles[index] = unbundle(self._known(name))
-                except ValueError:
-                    raise GroundplanError("is no bundle of records", where=name, fix=_VERIFY) from None
-            found += self._bundles[index][:width]
+            name = tile_path(ENTRIES, index, width)
+            try:
+                found += unbundle(self._known(name))
+            except ValueError:
+                raise GroundplanError("is no bundle of records", where=name, fix=_VERIFY) from None
         if len(found) != state.size or fold([leaf_hash(record) for record in found]) != state.root:
             raise GroundplanError("the log's records do not lead to its signed root", where=self.origin, fix=_VERIFY)
         return found + list(self._pending(state.size))
@@ -131,16 +130,21 @@ class Log:
         Raises:
             GroundplanError: The checkpoint is malformed, not signed by a key that counts, or of another log.
         """
+        return self._signed()[0]
+
+    def _signed(self) -> tuple[Checkpoint, str, str]:
+        """The state, its note and the note's tag; both empty before the first one."""
         found = self.store.read(CHECKPOINT)
         if found is None:
-            return Checkpoint(self.origin, 0, fold([]))
+            return Checkpoint(self.origin, 0, fold([])), "", ""
+        note = found[0].decode("utf-8", "replace")
         try:
-            state = Checkpoint.parse(opened(found[0].decode("utf-8", "replace"), self.keys)[0])
+            state = Checkpoint.parse(opened(note, self.keys)[0])
         except WrongNoteError as error:
             raise GroundplanError(f"the log's checkpoint can't be trusted: {error}", where=CHECKPOINT) from None
         if state.origin != self.origin:
             raise GroundplanError(f"the checkpoint is of another log: {state.origin}", where=self.origin)
-        return state
+        return state, note, found[1]
 
     def integrate(self) -> Checkpoint:
         """Add what was written since the last checkpoint to the tree, and sign its new state.
@@ -150,10 +154,9 @@ class Log:
         """
         assert self.signer is not None
         for _ in range(_ATTEMPTS):
-            found = self.store.read(CHECKPOINT)
-            before = self.state()
+            before, _, tag = self._signed()
             new = list(self._pending(before.size))
-            if found is not None and not new:
+            if tag and not new:
                 return before
             self._check_end(before)
             made, root = grown(before.size, self._known, new)
@@ -162,7 +165,7 @@ class Log:
                 self.store.write(name, content)
             note = signed(str(after), self.signer).encode()
             try:
-                self.store.write(CHECKPOINT, note, found[1] if found else "")
+                self.store.write(CHECKPOINT, note, tag)
             except TakenError:  # somebody else was faster
                 continue
             self.store.write(f"{_STATE}{after.size:012d}", note)
@@ -171,23 +174,16 @@ class Log:
 
     def _check_end(self, state: Checkpoint) -> None:
         """What will be continued must be what was signed."""
-        if not state.size:
-            return
         index, width = divmod(state.size, WIDTH)
-        last = self._known(tile_path(ENTRIES, index, width)) if width else b""
         try:
-            same = b"".join(map(leaf_hash, unbundle(last))) == (
-                self._known(tile_path(0, index, width)) if width else b""
-            )
-            whole = Tree(state.size, self._known).root() == state.root
+            right = Tree(state.size, self._known).root() == state.root
+            if right and width:
+                last = unbundle(self._known(tile_path(ENTRIES, index, width)))
+                right = b"".join(map(leaf_hash, last)) == self._known(tile_path(0, index, width))
         except ValueError:
-            same = whole = False
-        if not (same and whole):
+            right = False
+        if not right:
             raise GroundplanError("the log's tiles do not lead to its signed root", where=self.origin, fix=_VERIFY)
-
-    def tree(self, size: int | None = None) -> Tree:
-        """The tree at a size, by default that of the last checkpoint."""
-        return Tree(self.state().size if size is None else size, self._known)
 
     def proof(self, number: int) -> str:
         """That a record is in the log, in a file that anybody can check without it (https://c2sp.org/tlog-proof).
@@ -195,21 +191,24 @@ class Log:
         Raises:
             GroundplanError: It is not in the tree.
         """
-        import base64
-
-        found = self.store.read(CHECKPOINT)
-        size = self.tree().size
-        if found is None or number >= size:
+        state, note, _ = self._signed()
+        if number >= state.size:
             raise GroundplanError(
-                f"record {number} is not in the log's tree, which has {size}", where=self.origin, fix="wait a minute"
+                f"record {number} is not in the log's tree, which has {state.size}",
+                where=self.origin,
+                fix="wait a minute",
             )
-        hashes = "".join(f"{base64.b64encode(each).decode()}\n" for each in self.tree(size).inclusion(number))
-        return f"{_PROOF}\nindex {number}\n{hashes}\n{found[0].decode()}"
+        proof = Tree(state.size, self._known).inclusion(number)
+        hashes = "".join(f"{base64.b64encode(each).decode()}\n" for each in proof)
+        return f"{_PROOF}\nindex {number}\n{hashes}\n{note}"
 
     def _end(self) -> int:
         """The number after the last record's, as far as a listing tells."""
-        names = deque(self.store.names(_ENTRY, _entry(self._next - 1) if self._next else ""), maxlen=1)
-        return int(names[0].removeprefix(_ENTRY)) + 1 if names else self._next
+        known = self._next
+        with suppress(GroundplanError):  # who reads the log is told
+            known = max(known, self.state().size)
+        names = deque(self.store.names(_ENTRY, _entry(known - 1) if known else ""), maxlen=1)
+        return int(names[0].removeprefix(_ENTRY)) + 1 if names else known
 
     def _pending(self, start: int) -> Iterator[bytes]:
         """Records from a number on that are not in the tree yet."""
@@ -255,8 +254,6 @@ def check_proof(text: str, record: bytes, keys: Sequence[Key]) -> Checkpoint:
     Raises:
         WrongNoteError, WrongProofError: It shows nothing of the kind.
     """
-    import base64
-
     head, _, note = text.partition("\n\n")
     kind, *lines = head.split("\n")
     if lines and lines[0].startswith("extra "):
@@ -322,11 +319,8 @@ def _records(
         read = store.read(name)
         if read is None or read[0] != content:
             yield Finding(name, "its hashes were changed" if read else "is missing")
-    later = sorted(number for number in numbers if number >= size)
-    if (
-        later
-        and (gap := next((number for number in range(size, later[-1]) if number not in numbers), None)) is not None
-    ):
+    gap = next((number for number in range(size, max(numbers, default=0)) if number not in numbers), None)
+    if gap is not None:
         yield Finding(_entry(gap), f"record {gap} was removed", gap)
     return true
 

@@ -20,14 +20,22 @@ from pipelines.serving.models.bundle import package
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Answer, Counts, parts, request_body
 from pipelines.steps.kubernetes_api import ConflictError, KubernetesApi, samples
 from spec.errors import GroundplanError
+from spec.on_cluster import (
+    GATEWAY,
+    GATEWAY_NAMESPACE,
+    GATEWAY_PORT,
+    NAMESPACE,
+    REQUEST,
+    REVISION_LABEL,
+    SERVED,
+    SERVICE_LABEL,
+)
 from spec.outputs import LOCAL
 
-NAMESPACE, SERVED = "models", "GROUNDPLAN_PUBLISHED"
 CAPTURED_AS = "cluster"  # its servers keep requests themselves, and name the version in each
-REQUESTS = "kn_serving_invocation_duration_seconds_count"  # by Knative's proxy beside each server
 READY_S, LOCAL_READY_S = 1800.0, 90.0
 SCRAPED_S = 75.0  # a little more than the interval at which metrics are read
-_GATEWAY = "/api/v1/namespaces/istio-system/services/istio-ingressgateway"
+_GATEWAY = f"/api/v1/namespaces/{GATEWAY_NAMESPACE}/services/{GATEWAY}"
 _ATTEMPTS = 20
 
 
@@ -39,7 +47,8 @@ class _Seen:
         wanted: The version that the object names; empty before the first one.
         percent: Its share, as the object says; None for all.
         shares: Percent of the requests by version, as they are routed.
-        newest: The version of the newest revision.
+        revision: The newest revision; empty before the first one.
+        newest: Its version.
         ready: Whether that revision is ready.
         kept: The version that gets what the newest one does not.
         before: The version that had all requests before ``kept``.
@@ -49,6 +58,7 @@ class _Seen:
     wanted: str
     percent: int | None
     shares: dict[str, int]
+    revision: str
     newest: str
     ready: bool
     kept: str
@@ -131,7 +141,7 @@ class InferenceService:
         goes on with.
         """
         seen = self._seen()
-        if seen.wanted != config and config in (seen.kept if seen.percent is not None else seen.before,):
+        if seen.wanted != config and config == (seen.before if seen.percent is None else seen.kept):
             self._change(percent=0)
             self._wait(lambda seen: seen.shares.get(config) == 100, f"all requests for {config}")
         self._serve(config)
@@ -192,7 +202,7 @@ class InferenceService:
             for series, value in self._counters().items():
                 known, labels = before.get(series, 0.0), dict(series)
                 more = int(value - known if value >= known else value)  # a proxy that has started again counts from 0
-                variant = variants.get(self._version(labels.get("serving_knative_dev_revision", "")))
+                variant = variants.get(self._version(labels.get(REVISION_LABEL, "")))
                 if variant is not None:
                     had = found[variant]
                     failed = more if labels.get("http_response_status_code", "").startswith("5") else 0
@@ -202,8 +212,8 @@ class InferenceService:
         return counted
 
     def _counters(self) -> dict[tuple[tuple[str, str], ...], float]:
-        service = f'namespace="{NAMESPACE}",serving_knative_dev_service="{self.name}-predictor"'
-        return samples(self.context.outputs.prometheus, f"{REQUESTS}{{{service}}}")
+        service = f'namespace="{NAMESPACE}",{SERVICE_LABEL}="{self.name}-predictor"'
+        return samples(self.context.outputs.prometheus, f"{REQUEST}_count{{{service}}}")
 
     def _folder(self, version: str) -> str:
         return f"{self.context.model}/served/{version}"
@@ -238,7 +248,7 @@ class InferenceService:
     def _wait(self, done: Callable[[_Seen], bool], what: str) -> None:
         until = time.monotonic() + (LOCAL_READY_S if self.local else READY_S)
         while not done(seen := self._seen()):
-            why = self._failure() if not seen.ready else ""
+            why = self._failure(seen.revision) if not seen.ready else ""
             if why or time.monotonic() > until:
                 raise GroundplanError(
                     f"KServe did not get ready: {what}{f' ({why})' if why else ''}",
@@ -247,12 +257,9 @@ class InferenceService:
             time.sleep(0.1 if self.local else 2)
         self._routes = {}
 
-    def _failure(self) -> str:
-        """Why the newest revision will not get ready, in Knative's words; empty while it may."""
-        status = self._status(self._api.get(self._path()))
-        if not (name := status.get("latestCreatedRevision")):
-            return ""
-        conditions = self._revision(name).get("status", {}).get("conditions", [])
+    def _failure(self, revision: str) -> str:
+        """Why a revision will not get ready, in Knative's words; empty while it may."""
+        conditions = self._revision(revision).get("status", {}).get("conditions", []) if revision else []
         return next(
             (
                 str(one.get("message") or one.get("reason"))
@@ -264,7 +271,8 @@ class InferenceService:
 
     def _seen(self) -> _Seen:
         document = self._api.get(self._path())
-        predictor, status = document["spec"]["predictor"], self._status(document)
+        predictor = document["spec"]["predictor"]
+        status = ((document.get("status") or {}).get("components") or {}).get("predictor") or {}
         shares: dict[str, int] = {}
         urls = {"": status.get("url", "")}
         for one in status.get("traffic") or []:
@@ -278,17 +286,13 @@ class InferenceService:
             _version_in(_variable(predictor["containers"][0])["value"]),
             predictor.get("canaryTrafficPercent"),
             shares,
+            newest,
             self._version(newest),
             bool(newest) and newest == status.get("latestReadyRevision"),
             self._version(status.get("latestRolledoutRevision", "")),
             self._version(status.get("previousRolledoutRevision", "")),
             urls,
         )
-
-    @staticmethod
-    def _status(document: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = ((document.get("status") or {}).get("components") or {}).get("predictor") or {}
-        return found
 
     def _version(self, revision: str) -> str:
         """The version that a revision serves."""
@@ -330,7 +334,7 @@ class InferenceService:
         import httpx
 
         found = self._api.get(_GATEWAY)["status"]["loadBalancer"]["ingress"][0]
-        port = (found.get("ports") or [{"port": 80}])[0]["port"]
+        port = (found.get("ports") or [{"port": GATEWAY_PORT}])[0]["port"]
         host = found.get("hostname") or found["ip"]
         return httpx.Client(base_url=f"http://{host}:{port}", timeout=60, trust_env=False)
 

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -61,9 +61,19 @@ class Asking:
             self.ask(float(random.normal()))
 
 
+class Users(Protocol):
+    """They ask until they are stopped."""
+
+    stopped: threading.Event
+
+    def run(self) -> None: ...
+
+
+T = TypeVar("T", bound=Users)
+
+
 @contextmanager
-def asking(context: Context, aws: Any) -> Iterator[Asking]:
-    users = Asking(context, aws)
+def running(users: T) -> Iterator[T]:
     thread = threading.Thread(target=users.run)
     thread.start()
     try:
@@ -71,6 +81,10 @@ def asking(context: Context, aws: Any) -> Iterator[Asking]:
     finally:
         users.stopped.set()
         thread.join()
+
+
+def asking(context: Context, aws: Any) -> AbstractContextManager[Asking]:
+    return running(Asking(context, aws))
 
 
 def grouped() -> pd.DataFrame:

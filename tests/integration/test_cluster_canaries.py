@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +28,7 @@ from pipelines.steps.kubernetes_api import ConflictError, KubernetesApi, token
 from pipelines.steps.monitor import monitor
 from spec.errors import GroundplanError
 from tests.graphs import failing_above
+from tests.integration.test_canaries import running
 
 
 class Callers:
@@ -59,16 +59,8 @@ class Callers:
                 time.sleep(0.002)
 
 
-@contextmanager
-def calling(context: Context, state: State) -> Iterator[Callers]:
-    users = Callers(context, state)
-    thread = threading.Thread(target=users.run)
-    thread.start()
-    try:
-        yield users
-    finally:
-        users.stopped.set()
-        thread.join()
+def calling(context: Context, state: State) -> AbstractContextManager[Callers]:
+    return running(Callers(context, state))
 
 
 def test_a_good_version_gets_its_share_by_kserve_s_percentages(

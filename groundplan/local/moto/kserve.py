@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from spec.on_cluster import GATEWAY, GATEWAY_NAMESPACE, SERVED
+
 CLUSTERS = "/_kubernetes/"  # then the cluster's name, and a path of its API
 KNATIVE = "KnativeServing"
 GROUP, KIND = "serving.kserve.io/v1beta1", "InferenceService"
 _ISVC, _REVISION = "/apis/serving.kserve.io/v1beta1", "/apis/serving.knative.dev/v1"
-_GATEWAY = "/api/v1/namespaces/istio-system/services/istio-ingressgateway"
+_GATEWAY = f"/api/v1/namespaces/{GATEWAY_NAMESPACE}/services/{GATEWAY}"
 _TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 _SYSTEM = ("generation", "creationTimestamp")  # what nobody but the API writes
 _NOT_OF_PODS = ("canaryTrafficPercent", "minReplicas", "maxReplicas", "scaleMetric", "scaleTarget")
@@ -221,7 +223,7 @@ class Cluster:
             return {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
+                "metadata": {"name": GATEWAY, "namespace": GATEWAY_NAMESPACE},
                 "spec": {"type": "LoadBalancer"},
                 "status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1", "ports": ports}]}},
             }
@@ -372,7 +374,7 @@ class Cluster:
 def served(predictor: dict[str, Any]) -> dict[str, Any]:
     """The variable that names what a predictor serves; empty where it is not the platform's own server."""
     variables = ((predictor.get("containers") or [{}])[0]).get("env") or []
-    found: dict[str, Any] = next((one for one in variables if one["name"] == "GROUNDPLAN_PUBLISHED"), {})
+    found: dict[str, Any] = next((one for one in variables if one["name"] == SERVED), {})
     return found
 
 

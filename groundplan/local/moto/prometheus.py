@@ -8,7 +8,9 @@ import time
 from typing import Any
 from urllib.parse import parse_qs
 
-REQUESTS = "kn_serving_invocation_duration_seconds_count"
+from spec.on_cluster import REQUEST, REVISION_LABEL, SERVICE_LABEL
+
+REQUESTS = f"{REQUEST}_count"
 PATH = re.compile(r"^/workspaces/[^/]+/api/v1/query$")
 _SELECTOR = re.compile(r'^([a-zA-Z_:][\w:]*)\{((?:\w+="[^"]*",?)*)\}$')
 
@@ -26,8 +28,8 @@ class Samples:
                 "metric": {
                     "__name__": REQUESTS,
                     "namespace": namespace,
-                    "serving_knative_dev_service": service,
-                    "serving_knative_dev_revision": revision,
+                    SERVICE_LABEL: service,
+                    REVISION_LABEL: revision,
                     "http_response_status_code": str(status),
                 },
                 "value": [time.time(), str(count)],

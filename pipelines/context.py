@@ -224,13 +224,18 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Context:
-    """One run of the pipeline, seen from one step."""
+    """One run of the pipeline, seen from one step.
+
+    Attributes:
+        calls: Calls of the cloud that the next record of the audit log is about.
+    """
 
     outputs: Outputs
     definition: ModelDefinition
     run: str
     reports: Path
     wishes: Wishes = Wishes()
+    calls: list[dict[str, str]] = field(default_factory=list, compare=False)
 
     @property
     def model(self) -> str:

@@ -35,4 +35,5 @@ DATA_CLASS = {
 }
 
 OUTPUTS = "platform/outputs.json"  # in the curated zone: the outputs of the stack
+LOG = "tlog/"  # prefix of the audit zone: the audit log
 CHECKPOINTS = "checkpoints/"  # prefix of the models zone: states of trainings that are not finished

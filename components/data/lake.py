@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args, Between, OneOf
 from components.foundation.base import Component, Scope, Statement, policy
-from spec.zones import CHECKPOINTS, DATA_CLASS, DataClass, Zone
+from spec.zones import CHECKPOINTS, DATA_CLASS, LOG, DataClass, Zone
 
 CHECKPOINT_DAYS = 7  # an interrupted training is continued long before
 
@@ -163,6 +163,7 @@ class LakeArgs(Args):
     audit_lock_mode: COMPLIANCE where the law says that nobody may lift it.
     cold_days: When events move to colder storage classes.
     dataset_prefixes: Prefixes of the curated zone that contain datasets.
+    witness_account: Account that may read the audit log's hashes and signed states, but no record; empty for none.
     """
 
     key_arns: dict[DataClass, pulumi.Output[str]]
@@ -172,6 +173,7 @@ class LakeArgs(Args):
     audit_lock_mode: Annotated[str, OneOf(("GOVERNANCE", "COMPLIANCE"), "S3 Object Lock")] = "GOVERNANCE"
     cold_days: Annotated[tuple[int, ...], Between(30, unit="days", of="S3 Standard-IA")] = ()
     dataset_prefixes: tuple[str, ...] = ()
+    witness_account: str = ""
 
 
 class Lake(Component):
@@ -214,7 +216,7 @@ class Lake(Component):
                 old_version_days=args.audit_lock_days,
                 lock_days=args.audit_lock_days,
                 lock_mode=args.audit_lock_mode,
-                statements=self._trail,
+                statements=lambda arn: (*self._trail(arn), *self._witness(arn, args.witness_account)),
             )
         if zone is Zone.CURATED:
             # Datasets are deleted with the events they come from; results of runs and the platform's outputs stay.
@@ -231,6 +233,13 @@ class Lake(Component):
     def _trail(self, arn: str) -> tuple[Statement, ...]:
         """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html."""
         return let_service_write("cloudtrail", arn, self.scope.account_id)
+
+    def _witness(self, arn: str, account: str) -> tuple[Statement, ...]:
+        """Levels of the tree have one letter; the bundles of records are in a folder with a longer name."""
+        if not account:
+            return ()
+        objects = tuple(f"{arn}/{LOG}{name}" for name in ("checkpoint", "tile/?/*"))
+        return (Statement(("s3:GetObject",), objects, {"AWS": f"arn:aws:iam::{account}:root"}, sid="WitnessReads"),)
 
 
 def let_service_write(service: str, bucket_arn: str, account_id: str) -> tuple[Statement, ...]:

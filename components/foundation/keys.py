@@ -30,10 +30,12 @@ class KeysArgs(Args):
     """Args:
     deletion_days: Days between requesting a key's deletion and losing it, 7 to 30 (KMS's own bounds).
     multi_region: Classes whose key can have a replica in a standby region.
+    witness_account: Account that may decrypt objects of the audit zone which its bucket lets it read; empty for none.
     """
 
     deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
     multi_region: tuple[DataClass, ...] = ()
+    witness_account: str = ""
 
 
 class Keys(Component):
@@ -106,6 +108,7 @@ class Keys(Component):
                         },
                         sid="LogsOfThisAccount",
                     ),
+                    *(self._witness(args.witness_account) if data_class is DataClass.AUDIT else ()),
                 ),
                 multi_region=data_class in args.multi_region,
                 tags=scope.tags("keys", DataClass=data_class),
@@ -119,3 +122,10 @@ class Keys(Component):
             )
             self.arns[data_class] = key.arn
         self.register_outputs({"arns": {str(k): v for k, v in self.arns.items()}})
+
+    def _witness(self, account: str) -> tuple[Statement, ...]:
+        if not account:
+            return ()
+        through = {"StringEquals": {"kms:ViaService": f"s3.{self.scope.region}.amazonaws.com"}}
+        who = {"AWS": f"arn:aws:iam::{account}:root"}
+        return (Statement(("kms:Decrypt",), ("*",), who, through, sid="WitnessReads"),)

@@ -24,17 +24,26 @@ class SigningKeysArgs(Args):
     signers: Names of the IAM roles that may sign, by signer.
     deletion_days: Days between requesting a key's deletion and losing it, 7 to 30 (KMS's own bounds).
     standby_region: Where each key has a replica; empty for nowhere.
+    witness_account: Account that may read the log's public key; empty for none.
     """
 
     signers: dict[str, tuple[str, ...]]
     deletion_days: Annotated[int, Between(7, 30, "days", "KMS")]
     standby_region: str = ""
+    witness_account: str = ""
 
 
 def signing_aliases(scope: Scope, signers: Iterable[str]) -> str:
     """ARN of each signer's alias, as JSON: known before the keys are created."""
     prefix = f"arn:aws:kms:{scope.region}:{scope.account_id}:alias"
     return json.dumps({signer: f"{prefix}/{scope.name('signing', signer)}" for signer in signers})
+
+
+def _witness(account: str) -> tuple[Statement, ...]:
+    if not account:
+        return ()
+    who = {"AWS": f"arn:aws:iam::{account}:root"}
+    return (Statement(("kms:GetPublicKey",), ("*",), who, sid="WitnessReads"),)
 
 
 class SigningKeys(Component):
@@ -71,6 +80,7 @@ class SigningKeys(Component):
                         effect="Deny",
                         sid="NobodyElseSigns",
                     ),
+                    *(_witness(args.witness_account) if signer == LOGGER else ()),
                 ),
                 tags=scope.tags("signing"),
                 opts=self.child(holds_data=True),

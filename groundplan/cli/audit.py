@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from groundplan.cli.models import PANEL
-from groundplan.cli.options import AsJson, OutputsOption
+from groundplan.cli.options import AsJson, OutputsOption, moments
 from spec.errors import UsageError
 
 commands = typer.Typer()
@@ -64,8 +64,10 @@ def show(
 @audit.command()
 def verify(
     witness: Annotated[
-        list[Path] | None,
-        typer.Option("--witness", metavar="FILE", help="A checkpoint of the log that somebody else has kept."),
+        list[str] | None,
+        typer.Option(
+            "--witness", metavar="PLACE", help="A witness' folder or s3:// address, or a checkpoint that was kept."
+        ),
     ] = None,
     outputs: OutputsOption = "",
     as_json: AsJson = False,
@@ -75,16 +77,79 @@ def verify(
     """
     from groundplan.local.auditing import check
 
-    found = check([_text(file) for file in witness or ()], outputs)
+    found = check(witness or [], outputs)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
         print(f"{found['origin']}\n{found['records']} records, of which {found['size']} are in the tree that is signed")
         print(f"root {found['root']}")
+        for each in found["witnesses"]:
+            who = each["witness"] or each["place"]
+            states = f"{each['states']} {'state' if each['states'] == 1 else 'states'}"
+            print(f"compared with {states} that {who} has kept")
         for each in found["findings"]:
             print(f"  wrong: {each['where']}: {each['says']}")
         print("nothing was changed" if not found["findings"] else f"{len(found['findings'])} findings")
     raise typer.Exit(1 if found["findings"] else 0)
+
+
+@audit.command()
+def witness(
+    key: Annotated[
+        str, typer.Option("--key", metavar="KEY", help="The witness' own: ARN of a KMS key, or a file (PEM); Ed25519.")
+    ],
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="PLACE", help="The witness' own store: a folder or an s3:// address.")
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The witness' name in its signatures.")] = "witness",
+    log_key: Annotated[
+        str,
+        typer.Option(metavar="KEY", help="The log's key, or a file with it. Default: the one that is kept, or KMS's."),
+    ] = "",
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Countersign the log's state, if it continues what was countersigned before, and keep it: for somebody with an
+    account and a key of their own, on a schedule. Then nobody can rewrite the log, not even with its key.
+    """
+    from groundplan.local.auditing import witness as run
+
+    found = run(key, name, keep, log_key, outputs)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    since = f"continues the {found['before']} that were seen before" if found["before"] else "seen for the first time"
+    print(f"{found['origin']}: {found['size']} records, {since}\ncountersigned and kept in {found['kept']}")
+    print(f"the witness' key: {found['key']}")
+
+
+@audit.command()
+def compare(
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="From when on: 2026-03-31, 2026-03-31T14:30 (UTC), or 2h, 7d ago.")
+    ] = "7d",
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the log with CloudTrail: a change of an endpoint or a signature without a record, a record without its
+    call, another role than the record says, and calls that take evidence away. Exit code 1 if there is one.
+    """
+    from dataclasses import asdict
+
+    from groundplan.local.auditing import compare as run
+
+    found = run(moments(since, "--since")[0], outputs)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+    elif not found.events:
+        print("the trail has delivered nothing yet")
+    else:
+        print(f"from {found.since} to {found.until}: {found.events} events of the trail")
+        print(f"{found.matched} calls are in both" + (f"; {found.later} are too new for the trail" * bool(found.later)))
+        for each in found.findings:
+            print(f"  {each.at[:19]}  {each.by}\n      {each.says}")
+        print(f"{len(found.findings)} findings" if found.findings else "neither says anything that the other does not")
+    raise typer.Exit(1 if found.findings else 0)
 
 
 @audit.command()
@@ -112,6 +177,9 @@ def prove(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="The proof. Default: RECORD.tlog-proof here.")
     ] = None,
+    witness: Annotated[
+        str, typer.Option(metavar="PLACE", help="A witness' store: the proof leads to what it has countersigned.")
+    ] = "",
     outputs: OutputsOption = "",
     as_json: AsJson = False,
 ) -> None:
@@ -120,12 +188,13 @@ def prove(
     """
     from groundplan.local.auditing import prove as run
 
-    found = run(record, to, outputs)
+    found = run(record, to, witness, outputs)
     if as_json:
         print(json.dumps(found, indent=1))
         return
     print(f"{found['proof']}: record {found['number']} is one of {found['size']}\n  record {found['record']}")
-    print(f"  check it: groundplan audit check {found['proof']} --record {found['record']} --key {found['key']}")
+    more = f" --witness-key {found['witness_key']}" if "witness_key" in found else ""
+    print(f"  check it: groundplan audit check {found['proof']} --record {found['record']} --key {found['key']}{more}")
 
 
 @audit.command()
@@ -133,28 +202,26 @@ def check(
     proof: Annotated[Path, typer.Argument(metavar="PROOF", help="A .tlog-proof.")],
     record: Annotated[Path, typer.Option("--record", metavar="FILE", help="The record, byte by byte.")],
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="The log's key (NAME+ID+KEY), or a file with it.")],
+    witness_key: Annotated[
+        str, typer.Option(metavar="KEY", help="The key of a witness who must have countersigned it.")
+    ] = "",
 ) -> None:
     """Check a proof, without a platform or an account."""
+    from groundplan.local.auditing import key_of, text_of
     from pipelines.audit.log import check_proof
-    from pipelines.audit.notes import Key, WrongNoteError
+    from pipelines.audit.notes import WrongNoteError
     from pipelines.audit.tree import WrongProofError
 
-    text = _text(Path(key)) if Path(key).is_file() else key
+    known, cosigner = key_of(key, "--key"), key_of(witness_key, "--witness-key") if witness_key else None
     if not record.is_file():
         raise UsageError("there is no such file", where=str(record))
     try:
-        state = check_proof(_text(proof), record.read_bytes(), [Key.parse(text)])
+        state = check_proof(text_of(proof), record.read_bytes(), [known], cosigner)
     except (WrongNoteError, WrongProofError) as error:
         print(f"not proven: {error}")
         raise typer.Exit(1) from None
-    print(f"proven: the record is in {state.origin}, which had {state.size} records when that was signed")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't be read ({type(error).__name__})", where=str(file)) from None
+    by = f" and countersigned by {cosigner.name}" if cosigner else ""
+    print(f"proven: the record is in {state.origin}, which had {state.size} records when that was signed{by}")
 
 
 def _said(details: dict[str, Any]) -> str:

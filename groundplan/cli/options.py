@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +43,29 @@ TopicModelOption = Annotated[
     ),
 ]
 TopicOption = Annotated[str, typer.Option(metavar="TOPIC", help="One topic. Default: all.")]
+
+
+def moments(text: str, option: str) -> tuple[datetime, datetime]:
+    """A time as a user writes it, as its beginning and end: a day is long, every other time is a moment.
+
+    Args:
+        text: ISO 8601, in UTC where it names no zone; or how long ago: 30m, 2h, 7d.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if match := re.fullmatch(r"(\d{1,6})([mhd])", text.strip()):
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[match[2]]
+        at = datetime.now(UTC) - timedelta(**{unit: int(match[1])})
+        return at, at
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no time", where=option, fix="write 2026-03-31, 2026-03-31T14:30 (UTC), or how long ago: 2h"
+        ) from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at, at + timedelta(days=1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text.strip()) else at
 
 
 def model_path(root: Path, text: str) -> Path:

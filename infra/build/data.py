@@ -132,6 +132,7 @@ def _lake(given: Given, base: Foundation) -> Lake:
             ),
             cold_days=plan.cold_days,
             dataset_prefixes=tuple(f"{contract.topic}/" for contract in given.contracts),
+            witness_account=given.wanted.witness_account or "",
         ),
     )
 

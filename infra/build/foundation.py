@@ -42,11 +42,21 @@ def build_foundation(given: Given) -> Foundation:
     scope, plan = given.scope, given.plan
     standby = plan.recovery.standby_region
     replicated = tuple(dict.fromkeys(DATA_CLASS[zone] for zone in REPLICATED)) if standby else ()
-    keys = Keys("keys", scope, KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated)).arns
+    witness = given.wanted.witness_account or ""
+    keys = Keys(
+        "keys",
+        scope,
+        KeysArgs(deletion_days=plan.key_deletion_days, multi_region=replicated, witness_account=witness),
+    ).arns
     signing_keys = SigningKeys(
         "signing",
         scope,
-        SigningKeysArgs(signers=_signers(given), deletion_days=plan.key_deletion_days, standby_region=standby),
+        SigningKeysArgs(
+            signers=_signers(given),
+            deletion_days=plan.key_deletion_days,
+            standby_region=standby,
+            witness_account=witness,
+        ),
     ).arns
     network = Network(
         "network",

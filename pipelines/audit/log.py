@@ -117,7 +117,7 @@ class Log:
             width = min(WIDTH, state.size - place)
             name = tile_path(ENTRIES, index, width)
             try:
-                found += unbundle(self._known(name))
+                found += unbundle(self.content(name))
             except ValueError:
                 raise GroundplanError("is no bundle of records", where=name, fix=_VERIFY) from None
         if len(found) != state.size or fold([leaf_hash(record) for record in found]) != state.root:
@@ -130,9 +130,9 @@ class Log:
         Raises:
             GroundplanError: The checkpoint is malformed, not signed by a key that counts, or of another log.
         """
-        return self._signed()[0]
+        return self.signed_state()[0]
 
-    def _signed(self) -> tuple[Checkpoint, str, str]:
+    def signed_state(self) -> tuple[Checkpoint, str, str]:
         """The state, its note and the note's tag; both empty before the first one."""
         found = self.store.read(CHECKPOINT)
         if found is None:
@@ -154,12 +154,12 @@ class Log:
         """
         assert self.signer is not None
         for _ in range(_ATTEMPTS):
-            before, _, tag = self._signed()
+            before, _, tag = self.signed_state()
             new = list(self._pending(before.size))
             if tag and not new:
                 return before
             self._check_end(before)
-            made, root = grown(before.size, self._known, new)
+            made, root = grown(before.size, self.content, new)
             after = Checkpoint(self.origin, before.size + len(new), root)
             for name, content in made.items():
                 self.store.write(name, content)
@@ -168,7 +168,7 @@ class Log:
                 self.store.write(CHECKPOINT, note, tag)
             except TakenError:  # somebody else was faster
                 continue
-            self.store.write(f"{_STATE}{after.size:012d}", note)
+            self.store.write(state_name(after.size), note)
             return after
         raise GroundplanError("others sign checkpoints again and again", where=self.origin, fix="try again")
 
@@ -176,29 +176,35 @@ class Log:
         """What will be continued must be what was signed."""
         index, width = divmod(state.size, WIDTH)
         try:
-            right = Tree(state.size, self._known).root() == state.root
+            right = Tree(state.size, self.content).root() == state.root
             if right and width:
-                last = unbundle(self._known(tile_path(ENTRIES, index, width)))
-                right = b"".join(map(leaf_hash, last)) == self._known(tile_path(0, index, width))
+                last = unbundle(self.content(tile_path(ENTRIES, index, width)))
+                right = b"".join(map(leaf_hash, last)) == self.content(tile_path(0, index, width))
         except ValueError:
             right = False
         if not right:
             raise GroundplanError("the log's tiles do not lead to its signed root", where=self.origin, fix=_VERIFY)
 
-    def proof(self, number: int) -> str:
+    def proof(self, number: int, witnessed: str = "") -> str:
         """That a record is in the log, in a file that anybody can check without it (https://c2sp.org/tlog-proof).
+
+        Args:
+            witnessed: A checkpoint of the log to which the proof leads, instead of the last one.
 
         Raises:
             GroundplanError: It is not in the tree.
+            WrongNoteError: The checkpoint is not of this log's key.
         """
-        state, note, _ = self._signed()
+        state, note, _ = self.signed_state()
+        if witnessed:
+            state, note = Checkpoint.parse(opened(witnessed, self.keys)[0]), witnessed
         if number >= state.size:
             raise GroundplanError(
                 f"record {number} is not in the log's tree, which has {state.size}",
                 where=self.origin,
                 fix="wait a minute",
             )
-        proof = Tree(state.size, self._known).inclusion(number)
+        proof = Tree(state.size, self.content).inclusion(number)
         hashes = "".join(f"{base64.b64encode(each).decode()}\n" for each in proof)
         return f"{_PROOF}\nindex {number}\n{hashes}\n{note}"
 
@@ -217,18 +223,26 @@ class Log:
             yield found[0]
             number += 1
 
-    def _known(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes:
+        """An object of the log.
+
+        Raises:
+            GroundplanError: There is none.
+        """
         found = self.store.read(name)
         if found is None:
             raise GroundplanError("is missing", where=name, fix=_VERIFY)
         return found[0]
 
 
-def verify(log: Log, witnessed: Sequence[str] = (), *, inbox: bool = True) -> Iterator[Finding]:
+def verify(
+    log: Log, witnessed: Sequence[str] = (), *, witness: Key | None = None, inbox: bool = True
+) -> Iterator[Finding]:
     """Everything that is wrong with a log; nothing if every record is as it was when a checkpoint was signed.
 
     Args:
         witnessed: Checkpoints of the log that somebody else has kept.
+        witness: Who must have countersigned them.
         inbox: Whether the objects that records were written to are compared, too, one by one.
     """
     store, found, states = log.store, log.store.read(CHECKPOINT), _states(log.store)
@@ -244,12 +258,17 @@ def verify(log: Log, witnessed: Sequence[str] = (), *, inbox: bool = True) -> It
         return
     true = yield from _records(log, state, set(numbers), inbox=inbox)
     beginnings = Beginnings(true)
-    for note, name in [*states, *((text, "a witness' checkpoint") for text in witnessed)]:
+    for note, name in states:
         yield from _earlier(log, state, beginnings, note, name)
+    for note in witnessed:
+        yield from _earlier(log, state, beginnings, note, "a witness' checkpoint", witness)
 
 
-def check_proof(text: str, record: bytes, keys: Sequence[Key]) -> Checkpoint:
+def check_proof(text: str, record: bytes, keys: Sequence[Key], witness: Key | None = None) -> Checkpoint:
     """Check a proof that a record is in a log; returns the log's state.
+
+    Args:
+        witness: Who must have countersigned it.
 
     Raises:
         WrongNoteError, WrongProofError: It shows nothing of the kind.
@@ -265,8 +284,20 @@ def check_proof(text: str, record: bytes, keys: Sequence[Key]) -> Checkpoint:
     except ValueError:
         raise WrongNoteError("no proof: a number and hashes") from None
     state = Checkpoint.parse(opened(note, keys)[0])
+    if witness is not None:
+        opened(note, [witness])
     check_inclusion(leaf_hash(record), number, state.size, hashes, state.root)
     return state
+
+
+def state_name(size: int) -> str:
+    """The name of a checkpoint that is kept."""
+    return f"{_STATE}{size:012d}"
+
+
+def kept_states(store: Store) -> list[str]:
+    """Every checkpoint that a store has kept."""
+    return [note for note, _ in _states(store)]
 
 
 def _entry(number: int) -> str:
@@ -334,10 +365,14 @@ def _leading_to(root: bytes, *found: list[bytes]) -> list[bytes] | None:
     return None
 
 
-def _earlier(log: Log, state: Checkpoint, beginnings: Beginnings, note: str, name: str) -> Iterator[Finding]:
+def _earlier(
+    log: Log, state: Checkpoint, beginnings: Beginnings, note: str, name: str, witness: Key | None = None
+) -> Iterator[Finding]:
     """Whether an earlier state is the beginning of the present one."""
     try:
         earlier = Checkpoint.parse(opened(note, log.keys)[0])
+        if witness is not None:
+            opened(note, [witness])
     except WrongNoteError as error:
         yield Finding(name, f"can't be trusted: {error}")
         return

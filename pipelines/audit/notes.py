@@ -128,10 +128,14 @@ def signed(text: str, *signers: Signer) -> str:
     return f"{text}\n{''.join(signer.line(text) for signer in signers)}"
 
 
-def cosigned(note: str, *signers: Signer) -> str:
-    """The same note with further signatures."""
+def cosigned(note: str, *signers: Signer, at: int | None = None) -> str:
+    """The same note with further signatures.
+
+    Args:
+        at: When witnesses have seen it, in seconds since 1970; by default now.
+    """
     text, _ = _parts(note)
-    return note + "".join(signer.line(text) for signer in signers)
+    return note + "".join(signer.line(text, at) for signer in signers)
 
 
 def opened(note: str, keys: Sequence[Key]) -> tuple[str, dict[str, int]]:

@@ -25,9 +25,10 @@ from pipelines.context import Context
 from spec.errors import GroundplanError
 from spec.outputs import LOCAL
 from spec.versions import LOGGER
+from spec.zones import LOG
 
 ERASE = "erase"  # of a person's data, from files of a version
-PREFIX = "tlog/"
+SHARE = "share"  # of a model's requests that a version which is tried gets, in percent
 MOST_OF_A_TEXT = 4_000  # characters
 _CHAINS, _START = "log/", "0" * 64
 _ENDED = ("promote", "hold", "rollback")
@@ -38,12 +39,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def log_of(context: Context) -> Log:
-    """The environment's log; whoever may sign with its key adds records to its tree."""
+def log_of(context: Context, key: Key | None = None) -> Log:
+    """The environment's log; whoever may sign with its key adds records to its tree.
+
+    Args:
+        key: Its key, for somebody who knows it and does not ask KMS; they only read.
+    """
     outputs = context.outputs
     origin = f"{outputs.project}-{outputs.stack}.{outputs.region}.{outputs.account_id}/audit"
-    store = Bucket(context.s3, outputs.buckets["audit"], PREFIX)
+    store = Bucket(context.s3, outputs.buckets["audit"], LOG)
     arn = outputs.signing_keys.get(LOGGER)
+    if key is not None:
+        return Log(store, origin, (key,))
     if arn is None:  # of a release before it
         return Log(store, origin, ())
     key = Key(origin, _public_key(arn, context.s3.meta.endpoint_url))
@@ -57,17 +64,22 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
     """
     log = log_of(context)
     _bring_over(context, log)
+    role, origin = _caller(context)
+    about = list(context.calls)
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "model": context.model,
         "run": context.run,
         "actor": actor,
-        "from": _origin(context),
+        "role": role,
+        "from": origin,
         "action": action,
         "details": _plain(details),
+        **({"calls": about} if about else {}),
     }
     content = _canonical(entry)
     log.append(content)
+    del context.calls[: len(about)]
     if log.signer:
         with suppress(_MayNotSignError):
             log.integrate()
@@ -181,16 +193,25 @@ def _public_key(arn: str, endpoint: str) -> bytes:
     return found
 
 
-def _origin(context: Context) -> str:
-    """Where it is done from: the role that the cloud sees, and the job or machine."""
+def _caller(context: Context) -> tuple[str, str]:
+    """The role in which it is done, and from where: the session that the cloud sees, and the job or machine."""
     server, run = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_RUN_ID")
     job = f"{server}/{os.environ.get('GITHUB_REPOSITORY')}/actions/runs/{run}" if server and run else ""
     machine = os.environ.get("CI_JOB_URL") or job or platform.node()
-    return machine if context.outputs.stack == LOCAL else f"{_caller(context.s3.meta.endpoint_url)} at {machine}"
+    if context.outputs.stack == LOCAL:  # where processes sign with keys that name them
+        return os.environ.get("AWS_ACCESS_KEY_ID", "").removeprefix("groundplan."), machine
+    arn = _arn(context.s3.meta.endpoint_url)
+    return role_of(arn), f"{arn} at {machine}"
+
+
+def role_of(arn: str) -> str:
+    """The role of a session's ARN; of anybody else, their own name."""
+    parts = arn.rpartition(":")[2].split("/")
+    return parts[1] if parts[0] == "assumed-role" and len(parts) > 2 else parts[-1]
 
 
 @cache
-def _caller(endpoint: str) -> str:
+def _arn(endpoint: str) -> str:
     import boto3
 
     return str(boto3.client("sts").get_caller_identity()["Arn"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.audit.log import TakenError
+from spec.errors import GroundplanError
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Bucket:
             answer = self.s3.get_object(Bucket=self.bucket, Key=self.prefix + name)
         except self.s3.exceptions.NoSuchKey:
             return None
+        except self.s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
+                raise
+            raise GroundplanError(
+                "is missing, or your credentials may not read it",
+                where=f"s3://{self.bucket}/{self.prefix}{name}",
+                fix="docs/permissions.md lists the roles; a witness' account is named in witness_account",
+            ) from None
         return answer["Body"].read(), answer["ETag"]
 
     def write(self, name: str, content: bytes, tag: str | None = None) -> None:
@@ -48,6 +57,16 @@ class Bucket:
         for page in pages:
             for item in page.get("Contents", []):
                 yield item["Key"].removeprefix(self.prefix)
+
+
+def store_at(place: str) -> Bucket | Folder:
+    """What a user names: ``s3://bucket/prefix``, or a folder."""
+    if not place.startswith("s3://"):
+        return Folder(Path(place))
+    import boto3
+
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    return Bucket(boto3.client("s3"), bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.audit.records import SHARE, append
 from pipelines.canary import judging
 from pipelines.canary.evidence import ERROR_LIMIT, Finding, Outcome, Rate, Split, events
 from pipelines.canary.judging import Judgement, Observed
@@ -106,12 +107,14 @@ class Rollout:
                 guarded=False,
             )
             self.turn.settled = True
+            self._on_record(0, why)
             return
         with suppress(Exception):  # a faster way to what follows, which tells what is wrong
             self.endpoint.shift(0)
         if self.endpoint.config() != self._before:
             self.endpoint.use(self._before, guarded=False)
         self.turn.settled = True
+        self._on_record(0, why)
 
     def promote(self, outcome: dict[str, Any]) -> str:
         """Give the version all of the traffic; returns the endpoint's configuration.
@@ -143,6 +146,11 @@ class Rollout:
             f"canary-{self.version}",
         )
         self.turn.keep(config=config, percent=percent)
+        self._on_record(percent, "its canary begins")
+
+    def _on_record(self, percent: int, why: str, **more: Any) -> None:
+        """What serves where is on record whenever it changes."""
+        append(self.context, "pipeline", SHARE, version=self.version, percent=percent, reason=why, **more)
 
     def _continued(self, steps: list[int]) -> int:
         """How many steps the interrupted canary of this run had behind it; what it had seen is known again."""
@@ -168,6 +176,7 @@ class Rollout:
             self.turn.keep()
             self.endpoint.shift(percent)
             self.turn.keep(percent=percent)
+            self._on_record(percent, "nothing speaks against it so far")
         alone = self.champion is None
         judging.watch(self.endpoint, self.rows, self.seen, self.objectives.latency_ms, alone=alone)
         self._note()
@@ -232,6 +241,7 @@ class Rollout:
         self.endpoint.point(
             {CHAMPION: self.champion}, {}, f"shadow-{self.version}", shadow=self.candidate, guarded=False
         )
+        self._on_record(0, "it gets copies of requests, and nobody its answers", shadow=True)
         watched, sent = Users.from_now(self.endpoint, 50), 0
         until = time.monotonic() + self.objectives.canary.wait_minutes * 60
         while True:

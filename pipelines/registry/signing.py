@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.audit.calls import SIGN, note_calls
 from spec.errors import GroundplanError
 from spec.versions import REGISTRAR
 
@@ -33,9 +34,11 @@ class Signatures:
 
     Attributes:
         keys: ARN of the KMS key by signer.
+        calls: Calls that sign are noted here.
     """
 
     keys: dict[str, str]
+    calls: list[dict[str, str]] = field(default_factory=list)
     _kms: Any = None
     _public: dict[str, Any] = field(default_factory=dict)
 
@@ -141,6 +144,7 @@ class Signatures:
             import boto3
 
             self._kms = boto3.client("kms")
+            note_calls(self._kms, (SIGN,), self.calls)
         return self._kms
 
 

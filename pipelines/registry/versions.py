@@ -55,7 +55,7 @@ class Registry:
     @cached_property
     def signatures(self) -> Signatures:
         """The stack's keys."""
-        return Signatures(dict(self.context.outputs.signing_keys))
+        return Signatures(dict(self.context.outputs.signing_keys), self.context.calls)
 
     def key(self, version: str, name: str = "") -> str:
         """Where a file of a version is stored in the models zone."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from pipelines.audit.calls import ENDPOINT_CALLS, note_calls
 from pipelines.context import SAGEMAKER_NAME_LIMIT, Context
 from pipelines.serving.models.bundle import digest_of
 from spec.errors import GroundplanError
@@ -62,6 +63,7 @@ class EndpointClient:
         self.context = context
         self.name = context.endpoint_name
         self.sagemaker, self.cloudwatch = boto3.client("sagemaker"), boto3.client("cloudwatch")
+        note_calls(self.sagemaker, ENDPOINT_CALLS, context.calls)
         self.runtime = boto3.client("sagemaker-runtime", config=Config(retries={"max_attempts": 0}))
         self.settings = context.outputs.endpoints.get(context.model) or EndpointOutputs(
             name=self.name,

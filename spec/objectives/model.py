@@ -542,6 +542,13 @@ class Objectives(Objective):
         default=None, description="The repository whose workflows deploy it, from inside its network."
     )
     recovery: Recovery = Field(default=Recovery(), description="What a disaster may cost.")
+    witness_account: Annotated[str, _in_the_form(r"\d{12}", "must be an AWS account's id, 12 digits")] | None = Field(
+        default=None,
+        description=(
+            "AWS account whose witness countersigns the audit log (`groundplan audit witness`). Decides who else may"
+            " read the log's hashes; its records stay closed to it."
+        ),
+    )
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")

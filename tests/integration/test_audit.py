@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from typer.testing import CliRunner
 
@@ -26,6 +28,7 @@ from pipelines.audit.log import verify
 from pipelines.audit.records import append, entries, everything, log_of
 from pipelines.audit.stores import Folder
 from pipelines.context import Context, load_definition
+from pipelines.registry.signing import DECIDED, Signatures
 from spec.errors import GroundplanError, UsageError
 from spec.outputs import Outputs
 
@@ -85,6 +88,7 @@ import sys
 from pathlib import Path
 from pipelines.audit.records import append
 from pipelines.context import Context, load_definition
+from pipelines.registry.signing import DECIDED, Signatures
 from spec.outputs import read
 context = Context(read(sys.argv[1]), load_definition(Path(sys.argv[2])), sys.argv[3], Path("."))
 for number in range(10):
@@ -249,3 +253,70 @@ def test_the_commands_show_verify_export_and_prove(
         CliRunner().invoke(app, ["audit", "export", "--to", str(tmp_path)], catch_exceptions=False)
     with pytest.raises(UsageError, match=r"the log has no record 999999"):
         CliRunner().invoke(app, ["audit", "prove", "999999"], catch_exceptions=False)
+
+
+def test_a_signature_past_the_log_is_found_in_the_trail(
+    context: Context, outputs: Outputs, home: Home, inside: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Context(outputs, context.definition, "r1", context.reports)
+    since = datetime.now(UTC).isoformat()
+    ours_signed = Signatures(dict(outputs.signing_keys), ours.calls)
+    ours_signed.sign("operations", DECIDED, {"model.tar.gz": "0" * 64}, {})
+    append(ours, "ada@example.com", "approve", version="v1.0.0")
+    (told,) = [each["calls"] for each in entries(ours)]
+    assert [each["call"] for each in told] == ["Sign"] and ours.calls == []
+    past = Signatures(dict(outputs.signing_keys))
+    past.sign("operations", DECIDED, {"model.tar.gz": "1" * 64}, {})
+    ours.calls.append({"call": "UpdateEndpoint", "id": "never-made", "at": datetime.now(UTC).isoformat()})
+    append(ours, "ada@example.com", "promote", version="v1.0.0")
+    monkeypatch.chdir(home.root)
+    until, said = time.monotonic() + 60, ""
+    while "never" not in said and time.monotonic() < until:
+        time.sleep(1)
+        done = CliRunner().invoke(app, ["audit", "compare", "--since", since, "--json"])
+        said = done.output
+    found = json.loads(said)["findings"]
+    assert done.exit_code == 1
+    number = entries(ours)[-1]["sequence"]
+    (signature,) = [each for each in found if each["call"] == "Sign"]
+    assert signature["kind"] == "trail" and signature["request"] not in {each["id"] for each in told}
+    assert [each["says"] for each in found if each["request"] == "never-made"] == [
+        f"record {number} (promote) is about a call of UpdateEndpoint that the trail does not have"
+    ]
+
+
+def test_a_witness_of_another_account_countersigns_with_its_own_key(
+    outputs: Outputs, home: Home, context: Context, aws: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    append(context, "ada@example.com", "approve", version="v1.0.0")
+    file, log_key = tmp_path / "outputs.json", str(log_of(context).keys[0])
+    file.write_text(context.outputs.model_dump_json())
+    role = aws("sts").assume_role(RoleArn="arn:aws:iam::210987654321:role/witness", RoleSessionName="nightly")
+    given = role["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", given["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", given["SessionToken"])
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    key = boto3.client("kms").create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_EDWARDS25519")["KeyMetadata"]["Arn"]
+    assert ":210987654321:key/" in key
+    bucket = f"witness-{time.time_ns() % 10**12}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    keep = f"s3://{bucket}/kept"
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["audit", *arguments, "--outputs", str(file)])
+        assert done.exit_code == code, done.output + str(done.exception)
+        return done.output
+
+    told = ["witness", "--key", key, "--name", "auditor.example.com", "--keep", keep]
+    assert "1 records, seen for the first time" in run(*told, "--log-key", log_key)
+    assert "continues the 1 that were seen before" in run(*told), "the log's key is known by now"
+    proof = tmp_path / "one.tlog-proof"
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert "that auditor.example.com has kept" in run("verify", "--witness", keep)
+    run("prove", "0", "--to", str(proof), "--witness", keep)
+    checked = ["check", str(proof), "--record", str(tmp_path / "one.json"), "--key", log_key]
+    done = CliRunner().invoke(app, ["audit", *checked, "--witness-key", str(tmp_path / "witness.vkey")])
+    assert "countersigned by auditor.example.com" in done.output, done.output

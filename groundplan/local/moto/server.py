@@ -6,6 +6,7 @@
 - CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once per period; here each
   request is one period.) EventBridge hears of a new state, and starts the pipelines that rules name for it.
 - A pipeline's execution is "Executing" until whoever runs its steps here says how it ended.
+- Trails are told of every call (``trail``).
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 - An imported REST API keeps what its document says of callers, and can be exported again.
@@ -34,6 +35,7 @@ from groundplan.local.calls import Recorder
 from groundplan.local.moto.kserve import CLUSTERS, Clusters, self_signed
 from groundplan.local.moto.prometheus import PATH, Samples
 from groundplan.local.moto.rest_apis import keep_definitions
+from groundplan.local.moto.trail import Trail
 
 _COMPARE: dict[str, Any] = {
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
@@ -258,7 +260,9 @@ def _hosting_api(application: Any) -> Any:
     # Moto's backends are plain dictionaries that fail when one thread iterates over what another changes. Its work
     # is all computing, so serializing loses nothing; only SQS's long polling waits.
     turn, hold = threading.Lock(), _Hold()
-    recorder, clusters, samples = Recorder(application), Clusters(), Samples()
+    trail, clusters, samples = Trail(turn), Clusters(), Samples()
+    recorder = Recorder(application, trail.note)
+    trail.start()
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from groundplan.local.calls import Recorder, caller_in, caller_key
+from groundplan.local.calls import HIDDEN, Called, Recorder, caller_in, caller_key
+from groundplan.local.moto.trail import event_of
 
 
 def asked(
@@ -19,6 +20,7 @@ def asked(
     body: bytes = b"",
     caller: str = "step.deploy",
     status: str = "200 OK",
+    told: list[Called] | None = None,
     **headers: str,
 ) -> tuple[list[Any], bytes]:
     """The calls that are noted of one request, and the body that the application was given."""
@@ -46,7 +48,7 @@ def asked(
         ),
         **{(name if name == "CONTENT_TYPE" else f"HTTP_{name}"): value for name, value in headers.items()},
     }
-    recorder = Recorder(application)
+    recorder = Recorder(application, told.append if told is not None else lambda _: None)
     recorder(environ, lambda *_: None)
     return json.loads(recorder.calls), given[0]
 
@@ -118,3 +120,43 @@ def test_what_can_not_be_read_is_left_to_the_server() -> None:
     assert caller_in("Bearer x") == ("", "") and caller_in(
         "AWS4-HMAC-SHA256 Credential=testing/1/r/s3/aws4_request"
     ) == ("", "")
+
+
+def events(*arguments: Any, **more: Any) -> list[dict[str, Any]]:
+    told: list[Called] = []
+    asked(*arguments, **more, told=told)
+    return [event for called in told if (event := event_of(called)) is not None]
+
+
+def test_the_trail_is_told_of_every_caller_in_cloudtrail_s_form() -> None:
+    update = {"EndpointName": "e", "EndpointConfigName": "c"}
+    told = {"X_AMZ_TARGET": "SageMaker.UpdateEndpoint", "CONTENT_TYPE": "application/x-amz-json-1.1"}
+    body = json.dumps(update).encode()
+    (ours,) = events("sagemaker", "POST", "/", body=body, **told)
+    assert ours["userIdentity"]["arn"] == "arn:aws:sts::123456789012:assumed-role/step.deploy/groundplan"
+    assert ours["requestParameters"] == {"endpointName": "e", "endpointConfigName": "c"} and not ours["readOnly"]
+    assert (ours["eventSource"], ours["eventName"]) == ("sagemaker.amazonaws.com", "UpdateEndpoint")
+    assert "errorCode" not in ours and ours["eventCategory"] == "Management"
+    (theirs,) = events("sagemaker", "POST", "/", body=body, caller="", status="400 BAD REQUEST", **told)
+    assert theirs["userIdentity"]["arn"] == "arn:aws:iam::123456789012:user/AKIAREAL" and theirs["errorCode"]
+    (stored,) = events("s3", "PUT", "/bucket/a/b.txt", body=b"secret")
+    assert stored["eventCategory"] == "Data" and stored["resources"][0]["ARN"] == "arn:aws:s3:::bucket/a/b.txt"
+    assert events("dynamodb", "POST", "/", X_AMZ_TARGET="DynamoDB_20120810.GetItem", body=b"{}") == []
+
+
+@pytest.mark.parametrize(
+    ("service", "target", "given"),
+    [
+        ("secretsmanager", "secretsmanager.PutSecretValue", {"SecretId": "s", "SecretString": "hush"}),
+        (
+            "cognito-idp",
+            "AWSCognitoIdentityProviderService.AdminSetUserPassword",
+            {"Username": "u", "Password": "hush"},
+        ),
+        ("ssm", "AmazonSSM.PutParameter", {"Name": "n", "Value": "hush"}),
+    ],
+)
+def test_secrets_are_in_no_trail(service: str, target: str, given: dict[str, str]) -> None:
+    body = json.dumps(given).encode()
+    (found,) = events(service, "POST", "/", body=body, X_AMZ_TARGET=target, CONTENT_TYPE="application/x-amz-json-1.1")
+    assert "hush" not in json.dumps(found) and HIDDEN in json.dumps(found)

@@ -28,7 +28,8 @@ LEAST_OF_A_HASH = 8  # characters
 
 
 @contextmanager
-def _reading(outputs: str) -> Iterator[Context]:
+def reading(outputs: str) -> Iterator[Context]:
+    """The context of whoever reads the log: in this platform, or a stack whose outputs are named."""
     if not outputs:
         home = find_home()
         with inside(home, "person.audit"):
@@ -44,17 +45,30 @@ def records(model: str, outputs: str) -> list[dict[str, Any]]:
         UsageError: There is no record about the model.
         GroundplanError: The log was changed.
     """
-    name = Path(model).name
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         found = everything(context)
-    if name and not any(entry["model"] == name for entry in found):
+        name = _named(found, model) if model else ""
+    return [entry for entry in found if not name or entry["model"] == name]
+
+
+def model_of(context: Context, text: str) -> str:
+    """The model that a user means, by its name, its folder or its script.
+
+    Raises:
+        UsageError: The log has no record about it.
+    """
+    return _named(everything(context), text)
+
+
+def _named(found: list[dict[str, Any]], text: str) -> str:
+    name, known = Path(text).name, {entry["model"] for entry in found}
+    if name not in known:
         with suppress(GroundplanError):  # a folder or a script whose model has another name
-            name = load_definition(Path(model)).model
-    chosen = [entry for entry in found if not name or entry["model"] == name]
-    if name and not chosen:
-        there = ", ".join(sorted({entry["model"] for entry in found if entry["model"]})) or "none yet"
+            name = load_definition(Path(text)).model
+    if name not in known:
+        there = ", ".join(sorted(known - {""})) or "none yet"
         raise UsageError(f"the log has no record about {name!r}", where="MODEL", fix=f"models with records: {there}")
-    return chosen
+    return name
 
 
 def check(witnesses: list[str], outputs: str) -> dict[str, Any]:
@@ -63,7 +77,7 @@ def check(witnesses: list[str], outputs: str) -> dict[str, Any]:
     Args:
         witnesses: Where others have kept its checkpoints: files, or stores of witnesses.
     """
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         log = log_of(context)
         findings, seen = [asdict(each) for each in verify(log)], []
         for place in witnesses:
@@ -91,7 +105,7 @@ def witness(key: str, name: str, keep: str, log_key: str, outputs: str) -> dict[
     Args:
         log_key: The log's key, or a file with it; empty for the one that is kept, and at first for KMS's.
     """
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         kept, signer = store_at(keep), signer_of(key, name)
         given = key_of(log_key, "--log-key") if log_key else None
         known = kept.read(LOG_KEY)
@@ -150,7 +164,7 @@ def text_of(file: Path) -> str:
 
 def compare(since: datetime, outputs: str) -> Compared:
     """The log beside CloudTrail's."""
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         events = list(delivered(context, since))
         return compared(everything(context), events, context.outputs, since, datetime.now(UTC))
 
@@ -163,7 +177,7 @@ def export(to: Path, outputs: str) -> dict[str, Any]:
     """
     if to.exists():
         raise UsageError("is there already", where=f"--to {to}", fix="name a folder that does not exist yet")
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         log = log_of(context)
         content, copy = log.records(), Folder(to)
         for begin in ("checkpoint", "tile/"):
@@ -185,7 +199,7 @@ def prove(text: str, to: Path | None, witness: str, outputs: str) -> dict[str, A
     Raises:
         UsageError: There is no such record, or more than one, or the witness has not seen it yet.
     """
-    with _reading(outputs) as context:
+    with reading(outputs) as context:
         log = log_of(context)
         content = log.records()
         number = _number([leaf_hash(record).hex() for record in content], text)

@@ -11,10 +11,12 @@ import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.data.raw_zone import parquet, read_parquet
-from pipelines.serving.operating.capture import request_of
+from pipelines.serving.ids import NAME as PREDICTION_ID
+from pipelines.serving.operating.capture import ERASED_ON, request_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -240,11 +242,8 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
                 request, answer = request_of(data["endpointInput"], ()), json.loads(_text(data["endpointOutput"]))
                 request, answer, removed = without_rows(request, answer, person)
             except (ValueError, TypeError, KeyError, AttributeError):
-                request, answer, removed = (
-                    {},
-                    {},
-                    int(any(text in _text(data["endpointInput"]) for text in person.names)),
-                )
+                removed = int(any(text in _text(data["endpointInput"]) for text in person.names))
+                request, answer = {}, _only_its_id(_text(data["endpointOutput"]))
             sides = {
                 side: {
                     **data[side],
@@ -254,10 +253,24 @@ def _of_lines(body: bytes, person: Person) -> tuple[bytes, int]:
                 }
                 for side, document in (("endpointInput", request), ("endpointOutput", answer))
             }
-            cleaned = {**event, "captureData": {**data, **sides}}
+            told = {**event.get("eventMetadata", {}), ERASED_ON: datetime.now(UTC).date().isoformat()}
+            cleaned = {**event, "captureData": {**data, **sides}, "eventMetadata": told}
         count += removed
         lines.append(json.dumps(cleaned).encode() if removed else line)
     return (b"\n".join(lines), count) if count else (body, 0)
+
+
+def _only_its_id(answer: str) -> dict[str, Any]:
+    """What remains of an answer whose rows can't be told apart."""
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return {}
+    return (
+        {name: found[name] for name in (PREDICTION_ID, "model_version") if name in found}
+        if isinstance(found, dict)
+        else {}
+    )
 
 
 def _text(side: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 
 import orjson
 
+from pipelines.serving.ids import NAME as PREDICTION_ID
+from pipelines.serving.ids import new_id
 from pipelines.serving.models.batching import MOST_ROWS, MOST_WAITING, Batcher
 from pipelines.serving.models.bundle import BESIDE, Model
 from pipelines.serving.models.engines import Answers
@@ -243,7 +245,7 @@ class ModelServer:
                 status, content = self._failed(found, {})
             else:
                 answer = document(model, found)
-                answer["model_version"] = model.version
+                answer["model_version"], answer[PREDICTION_ID] = model.version, new_id()
                 status, content = 200, orjson.dumps(answer, option=_DUMP)
                 if capture is not None:
                     capture.add("application/json", body, content)
@@ -323,7 +325,7 @@ class ModelServer:
         began = perf_counter()
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
-        answer = document(served.model, found) | _told(served, request)
+        answer = document(served.model, found) | _told(served, request) | {PREDICTION_ID: new_id()}
         body = orjson.dumps(answer, option=_DUMP)
         request.marks += [("predict", began, answered), ("encode", answered, perf_counter())]
         if self.capture is not None:
@@ -402,20 +404,20 @@ class ModelServer:
         decoded = perf_counter()
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
-        body, head = open_inference.answer(served.model, found, wanted)
+        prediction_id = new_id()
+        body, head = open_inference.answer(served.model, found, wanted, prediction_id)
         ended = perf_counter()
         request.marks += [("decode", began, decoded), ("predict", decoded, answered), ("encode", answered, ended)]
-        self.keep_rows(served, rows, found)
+        self.keep_rows(served, rows, found, prediction_id)
         if head is None:
             return 200, body, [_JSON]
         return 200, body, [_BYTES, (open_inference.HEADER_LENGTH, head)]
 
-    def keep_rows(self, served: Served, rows: Rows, found: Answers) -> None:
+    def keep_rows(self, served: Served, rows: Rows, found: Answers, prediction_id: str) -> None:
         """Capture a request whose body is not in one of the forms that monitors read."""
         if self.capture is not None:
-            self.capture.add_rows(
-                rows, lambda: {**document(served.model, found), "model_version": served.model.version}
-            )
+            told = {"model_version": served.model.version, PREDICTION_ID: prediction_id}
+            self.capture.add_rows(rows, lambda: {**document(served.model, found), **told})
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         if self._beside >= MOST_BESIDE:

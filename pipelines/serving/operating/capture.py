@@ -21,6 +21,7 @@ from pipelines.serving.protocols.checks import BadRequestError
 from pipelines.serving.protocols.tables import CSV, TABLES, from_csv, from_table
 
 FLUSH_S = 60.0
+ERASED_ON = "erasedOn"  # in an event's metadata: when rows of a person were removed from it
 MOST_EVENTS = (
     10_000  # kept between two writes; more are counted and dropped, since running out of memory would end the server
 )

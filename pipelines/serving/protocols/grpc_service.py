@@ -17,6 +17,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
+from pipelines.serving.ids import NAME as PREDICTION_ID
+from pipelines.serving.ids import new_id
 from pipelines.serving.models.rows import Rows
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
 from pipelines.serving.protocols.open_inference import EXTENSIONS, PLATFORMS
@@ -179,6 +181,8 @@ class Inference:
         response = service_pb2.ModelInferResponse(
             model_name=served.model.name, model_version=served.model.version, id=request.id
         )
+        prediction_id = new_id()
+        response.parameters[PREDICTION_ID].string_param = prediction_id
         raw = bool(request.raw_input_contents)
         for tensor in outputs:
             output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.values.shape)
@@ -186,7 +190,7 @@ class Inference:
                 response.raw_output_contents.append(to_binary(tensor))
             else:
                 _fill(output.contents, tensor)
-        self._server.keep_rows(served, rows, found)
+        self._server.keep_rows(served, rows, found, prediction_id)
         ended = perf_counter()
         marks += [("decode", began, decoded), ("predict", decoded, answered), ("encode", answered, ended)]
         return response

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 from msgspec import UNSET, Raw, UnsetType
 
+from pipelines.serving.ids import NAME as PREDICTION_ID
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Answers
 from pipelines.serving.protocols.checks import BadRequestError
@@ -163,8 +164,8 @@ def _from_json(item: _Input) -> Tensor:
     return Tensor(item.name, array.reshape(shape), item.datatype)
 
 
-def answer(model: Model, found: Answers, wanted: Wanted) -> tuple[bytes, bytes | None]:
-    """An inference response.
+def answer(model: Model, found: Answers, wanted: Wanted, prediction_id: str) -> tuple[bytes, bytes | None]:
+    """An inference response; the id is one of its parameters, since ``id`` is the client's own.
 
     Returns:
         The body, and the length of its JSON where bytes follow.
@@ -186,7 +187,12 @@ def answer(model: Model, found: Answers, wanted: Wanted) -> tuple[bytes, bytes |
         else:
             item["data"] = tensor.values.ravel().tolist()
         outputs.append(item)
-    document = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
+    document = {
+        "model_name": model.name,
+        "model_version": model.version,
+        "parameters": {PREDICTION_ID: prediction_id},
+        "outputs": outputs,
+    }
     if wanted.id:
         document["id"] = wanted.id
     head = orjson.dumps(document)

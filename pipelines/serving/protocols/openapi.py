@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.serving.ids import NAME as PREDICTION_ID
 from pipelines.serving.models.bundle import BESIDE, Model
 from pipelines.serving.protocols.checks import MAX_ROWS
 from pipelines.serving.protocols.scoring import ACCEPTED, JSON
@@ -160,6 +161,7 @@ def _answer(model: Model) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "predictions": {"type": "array", "items": prediction},
         "model_version": {"type": "string"},
+        PREDICTION_ID: {"type": "string", "format": "uuid"},
     }
     if model.targets:
         properties["targets"] = {"const": model.targets}
@@ -167,7 +169,7 @@ def _answer(model: Model) -> dict[str, Any]:
         properties["classes"] = {"const": model.classes}
         if model.output:
             properties[BESIDE[model.output]] = {"type": "array"}
-    return _object(properties, ["predictions", "model_version"])
+    return _object(properties, ["predictions", "model_version", PREDICTION_ID])
 
 
 def _explanations() -> dict[str, Any]:

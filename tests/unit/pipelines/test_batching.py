@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from pipelines.serving.app import ModelServer
+from pipelines.serving.ids import time_of
 from pipelines.serving.models import batching
 from pipelines.serving.models.batching import Batcher
 from pipelines.serving.models.bundle import Model
@@ -134,5 +135,6 @@ def test_a_replaced_model_answers_what_it_has_begun_and_is_closed_then() -> None
     begun, later, closed = asyncio.run(ask())
     assert closed == 0 and old.closed == 1 and new.closed == 0
     for answer, version, value in ((begun, "v1", 2), (later, "v2", 4)):
-        assert answer.json() == {"predictions": [value], "model_version": version}
+        told = answer.json()
+        assert (told["predictions"], told["model_version"]) == ([value], version) and time_of(told["prediction_id"])
         assert answer.headers["x-groundplan-model-version"] == version

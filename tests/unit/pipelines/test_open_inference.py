@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.serving.app import ModelServer
+from pipelines.serving.ids import time_of
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import Answers, Engine
 from pipelines.serving.models.rows import Rows
@@ -105,8 +106,10 @@ def test_without_a_model_the_server_lives_but_is_not_ready() -> None:
 )
 def test_rows_may_come_as_one_tensor_or_as_one_for_each_column(inputs: list[dict[str, Any]]) -> None:
     answer = infer(model(), *inputs, id="7").json()
+    assert time_of(answer["parameters"]["prediction_id"])
     assert answer == {
         "id": "7",
+        "parameters": answer["parameters"],
         "model_name": "m",
         "model_version": "v1.0.0",
         "outputs": [{"name": "predictions", "datatype": "FP64", "shape": [2], "data": [1.5, 2.5]}],

@@ -398,10 +398,15 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
             # A pipeline that reads this verdict must not take the wait for a bad model.
             judged = [condition.name for item in STEPS for condition in item.conditions if condition.step == step]
             result: dict[str, Any] = {"waiting": text} | ({"passed": dict.fromkeys(judged, True)} if judged else {})
+            context.write_result(step, result)
         else:
-            check_conditions(context, step)
-            result = body(context)
-        context.write_result(step, result)
+            from pipelines.lineage.emitting import perform
+
+            def checked(context: Context) -> dict[str, Any]:
+                check_conditions(context, step)
+                return body(context)
+
+            result = perform(context, step, checked)
         if result.get("waiting"):
             print(f"waiting: {result['waiting']}")
     except GroundplanError as error:

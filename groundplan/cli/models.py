@@ -168,8 +168,8 @@ def sweep(
     """Search a script's parameters: trials side by side, each a nested MLflow run; what is worse than the median is
     ended early. The script takes the parameters as arguments (--NAME VALUE). The same command again continues.
     """
-    from groundplan.local.experiments import running
     from groundplan.local.home import find_home
+    from groundplan.local.inside import running
     from groundplan.local.sweeping import Sweep, minutes_for, parameter
     from groundplan.local.sweeping import sweep as search
 
@@ -198,8 +198,8 @@ def reproduce(
     """Run an experiment again, from its commit and on its data, and compare the two. Exit code 1 if the model has
     learnt from other rows or parameters, or answers otherwise.
     """
-    from groundplan.local.experiments import running
     from groundplan.local.home import find_home
+    from groundplan.local.inside import running
     from groundplan.local.reproducing import reproduce as repeat
 
     home = find_home()

@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from groundplan.local.experiments import inside
 from groundplan.local.home import Home
+from groundplan.local.inside import bare, inside
 from groundplan.local.jobs import newest_result
 from pipelines.audit.records import everything, stack_of
-from pipelines.context import Context, ModelDefinition
+from pipelines.context import Context
 from pipelines.steps.endpoint import CANARY, request_body
 from pipelines.steps.hosting import hosting
 from pipelines.steps.monitor import ENDPOINTS
@@ -64,11 +64,6 @@ def differing(home: Home, before: dict[str, dict[str, Any]]) -> dict[str, str]:
         if wrong := sum(not same(now, then) for now, then in answers):
             found[model] = f"{wrong} of {len(answers)} requests are answered otherwise"
     return found
-
-
-def bare(outputs: Outputs, model: str) -> Context:
-    """The context of a model of which only the name is known: its script may be elsewhere."""
-    return Context(outputs, ModelDefinition(Path(), model, Path()), "restore", Path())
 
 
 def _rows(context: Context, version: str) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from groundplan.local.asking import bare
-from groundplan.local.experiments import elsewhere, inside
 from groundplan.local.home import find_home
+from groundplan.local.inside import bare, elsewhere, inside
 from pipelines.audit.log import Log, check_proof, kept_states, verify
 from pipelines.audit.notes import Checkpoint, Key, WrongNoteError
 from pipelines.audit.records import everything, log_of

@@ -79,7 +79,7 @@ def back_up(home: Home, target: Path | None = None) -> dict[str, Any]:
         UsageError: The file exists.
     """
     from groundplan.local.asking import asked
-    from groundplan.local.experiments import running
+    from groundplan.local.inside import running
 
     with home.lock():
         state = running(home)

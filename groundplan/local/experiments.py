@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -11,31 +10,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from groundplan.local.environment import child_environment
-from groundplan.local.home import Home, State
+from groundplan.local.home import Home
+from groundplan.local.inside import elsewhere, inside, running
 from groundplan.local.jobs import results, run_steps
 from groundplan.local.starter import starter
 from groundplan.local.up import new_run
 from pipelines.context import Context, ModelDefinition, Wishes, load_definition
 from spec.contracts import Contract
 from spec.errors import GroundplanError, UsageError
-from spec.outputs import Outputs, read
+from spec.outputs import read
 from spec.steps import Step, steps_for
 from spec.versions import Decision, check_version
 
 _DEPLOYMENT = {"evaluate", "register", "signoff", "features", "deploy"}
-
-
-def running(home: Home) -> State:
-    """The state of the running platform.
-
-    Raises:
-        GroundplanError: Nothing is running.
-    """
-    state = home.load()
-    if state is None or not home.outputs_file.is_file():
-        raise GroundplanError("the platform is not running", fix="run `groundplan up` first")
-    return state
 
 
 def run_experiment(
@@ -322,32 +309,3 @@ def on_stack(home: Home, path: Path, outputs: str, caller: str, name: str = "") 
             yield _context(home, path, name)
         return
     yield Context(elsewhere(outputs), load_definition(path, name), new_run(), home.reports)
-
-
-def elsewhere(outputs: str) -> Outputs:
-    """The outputs of a stack that does not run here; what follows asks its region."""
-    found = read(outputs)
-    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = found.region
-    return found
-
-
-@contextmanager
-def inside(home: Home, caller: str = "") -> Iterator[State]:
-    """This process's environment becomes that of the local cloud's own processes."""
-    state = running(home)
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(child_environment(home, state.services, state.region, caller))
-    _forget_session()
-    try:
-        yield state
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        _forget_session()
-
-
-def _forget_session() -> None:
-    """boto3's own session keeps the credentials that it has found first."""
-    if "boto3" in sys.modules:
-        sys.modules["boto3"].__dict__["DEFAULT_SESSION"] = None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.engine.program import project_name
-from groundplan.local.experiments import inside, running
 from groundplan.local.home import Home
+from groundplan.local.inside import inside, running
 from pipelines.context import Context, load_definition
 from spec.errors import UsageError
 from spec.names import bucket_name

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from groundplan.local.experiments import inside
 from groundplan.local.home import Home, State
+from groundplan.local.inside import inside
 from groundplan.local.jobs import results, run_steps
 from groundplan.local.up import new_run
 from pipelines.context import Context, Wishes, load_definition

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.engine.program import project_name
-from groundplan.local.asking import bare, differing, models_of
+from groundplan.local.asking import differing, models_of
 from groundplan.local.backup import (
     ASKED,
     BLOBS,
@@ -35,8 +35,8 @@ from groundplan.local.backup import (
     listed,
     unplain,
 )
-from groundplan.local.experiments import inside
 from groundplan.local.home import Home, write_private
+from groundplan.local.inside import bare, inside
 from groundplan.local.moto.aws import Cloud
 from groundplan.local.up import Talk, bring_up, location, tear_down
 from pipelines.audit.records import append, entries, stack_of

@@ -35,6 +35,7 @@ PRELOADED = (
     "sklearn.model_selection",
     "mlflow.sklearn",
     "mlflow.data.pandas_dataset",
+    "openlineage.client",
 )
 STOP_TIMEOUT_S = 5.0
 LOST = 1  # exit code of a step whose starter has ended

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from groundplan.local.environment import child_environment
-from groundplan.local.experiments import inside
 from groundplan.local.home import Home, State
+from groundplan.local.inside import inside
 from groundplan.local.jobs import run_steps
 from groundplan.local.script_environment import python_for
 from groundplan.local.up import new_run

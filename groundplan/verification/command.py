@@ -26,7 +26,7 @@ def verify(home: Home, folder: Path, outputs_at: str, *, read_only: bool, say: C
         GroundplanError: Nothing is running.
         UsageError: There are no outputs to read.
     """
-    from groundplan.local.experiments import running
+    from groundplan.local.inside import running
 
     local = not outputs_at
     state = running(home) if local else None

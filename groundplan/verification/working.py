@@ -22,7 +22,8 @@ CAPTURE_TIMEOUT_S, METRIC_TIMEOUT_S = 30.0, 30.0
 
 def run(report: Report, home: Home, outputs: Outputs, client: Client, folder: Path, say: Callable[[str], None]) -> None:
     """Send an event, run the model's pipeline, and request its prediction, on the platform of this machine."""
-    from groundplan.local.experiments import inside, run_experiment
+    from groundplan.local.experiments import run_experiment
+    from groundplan.local.inside import inside
     from pipelines.context import load_definition
     from pipelines.data.broker import producer, send
     from pipelines.data.message_keys import message_key

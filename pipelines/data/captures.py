@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.context import Context
-from pipelines.serving.ids import NAME, time_of
-from pipelines.serving.operating.capture import ERASED_ON
+from pipelines.serving.ids import ERASED_ON, NAME, time_of
 
 FOLDER, BATCH = "capture/", "batch/"
 LATEST = timedelta(hours=2)  # after its answer, an event was written or lost; SageMaker takes minutes

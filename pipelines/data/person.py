@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.data.raw_zone import parquet, read_parquet
+from pipelines.serving.ids import ERASED_ON
 from pipelines.serving.ids import NAME as PREDICTION_ID
-from pipelines.serving.operating.capture import ERASED_ON, request_of
+from pipelines.serving.operating.capture import request_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

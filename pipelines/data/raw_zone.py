@@ -62,6 +62,21 @@ class Decided:
         )
 
 
+def positions_of(rows: pa.Table) -> list[dict[str, int]]:
+    """Of each partition that rows came from, the first and last offset, and how many there are."""
+    grouped = rows.group_by(PARTITION).aggregate([(OFFSET, "min"), (OFFSET, "max"), (OFFSET, "count")])
+    found = [
+        {
+            "partition": row[PARTITION],
+            "first": row[f"{OFFSET}_min"],
+            "last": row[f"{OFFSET}_max"],
+            "events": row[f"{OFFSET}_count"],
+        }
+        for row in grouped.to_pylist()
+    ]
+    return sorted(found, key=lambda each: each["partition"])
+
+
 class RawZone:
     """The raw files of one topic."""
 

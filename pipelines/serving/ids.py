@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 
 NAME = "prediction_id"
+FLUSH_S = 60.0  # within which a server writes what it has answered
+ERASED_ON = "erasedOn"  # in a captured event's metadata: when rows of a person were removed from it
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from pipelines.registry.approved import keys_from_environment
 from pipelines.serving.app import ModelServer
+from pipelines.serving.ids import FLUSH_S
 from pipelines.serving.models.bundle import Model, load
 from pipelines.serving.models.rows import Rows
 from pipelines.serving.online import OnlineFeatures
-from pipelines.serving.operating.capture import FLUSH_S, Capture
+from pipelines.serving.operating.capture import Capture
 from pipelines.serving.operating.logs import configure
 from pipelines.serving.operating.metrics import Metrics
 from pipelines.serving.operating.tracing import Tracing

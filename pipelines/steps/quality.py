@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.context import Context, main
 from pipelines.data.measured import measured
-from pipelines.data.raw_zone import POSITION, RawZone, parquet
+from pipelines.data.raw_zone import POSITION, RawZone, parquet, positions_of
 from spec.contracts import Contract, Field, Rule
 from spec.errors import GroundplanError
 
@@ -36,6 +36,7 @@ def check_quality(context: Context) -> dict[str, Any]:
     forgotten = forgotten_tokens(context)
     contracts = context.definition.contracts
     prepared: dict[str, tuple[pa.Table, dict[str, int]]] = {}
+    positions: dict[str, list[dict[str, int]]] = {}
     for contract in contracts:
         raw = RawZone(context, contract).read()
         if drift := schema_drift(raw.drop_columns(list(POSITION)).schema, contract):
@@ -45,6 +46,7 @@ def check_quality(context: Context) -> dict[str, Any]:
                 f"schema drift: the raw zone's columns don't match the contract: {'; '.join(drift)}",
                 None,
             )
+        positions[contract.view] = positions_of(raw)
         prepared[contract.view] = prepare(raw, contract, forgotten, RawZone(context, contract).deletions())
     tables = {name: table for name, (table, _) in prepared.items()}
     passed = []
@@ -75,6 +77,8 @@ def check_quality(context: Context) -> dict[str, Any]:
             "rows": table.num_rows,
             **counts,
             "expectations": len(results),
+            "checks": [{name: item[name] for name in ("column", "expectation", "success")} for item in results],
+            "positions": positions[contract.view],
             "report": str(page),
             "warnings": [_failure(item, table.num_rows) for item in results if not item["success"]],
             "contract": contract.label,

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipelines.audit.records import asked_for, entries, served_in
 from pipelines.context import Context, load_definition
+from pipelines.lineage.emitting import perform
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
@@ -72,7 +73,7 @@ def resume(context: Context, version: str) -> dict[str, Any]:
     """
     begin(context, version)
     for step, body in (("signoff", signoff), ("deploy", deploy), ("monitor", monitor)):
-        context.write_result(step, body(context))
+        perform(context, step, body)
     return context.result("deploy")
 
 
@@ -90,10 +91,9 @@ def look(context: Context) -> str:
         return f"no version of {context.model} serves yet"
     context = replace(context, run=new_run("monitor"))
     try:
-        found = monitor(context)
+        found = perform(context, "monitor", monitor)
     except NothingCapturedError as error:
         return str(error)
-    context.write_result("monitor", found)
     rings = [subject for subject, state in found["alarms"].items() if state == "ALARM"]
     return f"{found['version']}: {found['requests']} requests; alarms: {', '.join(rings) or 'none'}"
 

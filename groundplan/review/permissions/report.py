@@ -330,7 +330,7 @@ def of_platform(home: Home) -> list[Call]:
         UsageError: Nothing is running.
     """
     from groundplan.engine.program import project_name
-    from groundplan.local.experiments import running
+    from groundplan.local.inside import running
     from groundplan.local.moto.aws import client
     from groundplan.review.permissions.record import Names, of_running
     from spec.objectives import load

@@ -16,12 +16,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pipelines.serving.ids import FLUSH_S
 from pipelines.serving.models.rows import Rows
 from pipelines.serving.protocols.checks import BadRequestError
 from pipelines.serving.protocols.tables import CSV, TABLES, from_csv, from_table
 
-FLUSH_S = 60.0
-ERASED_ON = "erasedOn"  # in an event's metadata: when rows of a person were removed from it
 MOST_EVENTS = (
     10_000  # kept between two writes; more are counted and dropped, since running out of memory would end the server
 )

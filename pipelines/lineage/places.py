@@ -1,0 +1,32 @@
+"""Names that events and their readers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODEL, POSITIONS, CONTRACT, FEATURES = (
+    "groundplan_model",
+    "groundplan_positions",
+    "groundplan_contract",
+    "groundplan_features",
+)
+EVALUATION, APPROVALS, DEPLOYMENT, MONITORING = (
+    "groundplan_evaluation",
+    "groundplan_approvals",
+    "groundplan_deployment",
+    "groundplan_monitoring",
+)
+FOLDER = "lineage/"  # of the curated zone
+EVENTS, UNSENT, REFUSED = f"{FOLDER}events/", f"{FOLDER}unsent/", f"{FOLDER}refused/"
+COMPLETE = "COMPLETE"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset's name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"

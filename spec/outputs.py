@@ -85,6 +85,7 @@ class Outputs(_Contract):
     """Names and addresses of everything that a pipeline uses, and its objectives.
 
     Attributes:
+        lineage_url: Address of an OpenLineage endpoint; empty for none.
         prometheus: Address of the workspace with the cluster's metrics.
         pipelines: SageMaker Pipelines that train, by model.
         releases: SageMaker Pipelines that deploy what two people have approved, by model; on the cluster it is a
@@ -119,6 +120,7 @@ class Outputs(_Contract):
     signing_keys: dict[str, str]
     untrusted_models: bool
     residency: str = ANYWHERE
+    lineage_url: str = ""
     models: dict[str, ModelObjectives]
 
 

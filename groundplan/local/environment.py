@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from groundplan.local.calls import caller_key
 from groundplan.local.home import Home, Service
@@ -14,6 +15,7 @@ from groundplan.local.moto.aws import ACCESS_KEY, SECRET_KEY
 
 # These variables were meant for other places: an account, a company's tracking server, a proxy to the outside.
 _FOREIGN = ("AWS_", "MLFLOW_", "KAFKA_", "DATABRICKS_", "SAGEMAKER_", "SM_", "PULUMI_", "FEAST_", "BOTO_")
+_LINEAGE = "OPENLINEAGE_"  # kept where it leads to this machine
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -88,6 +90,8 @@ def child_environment(home: Home, services: Mapping[str, Service], region: str, 
         for key, value in os.environ.items()
         if not key.startswith(_FOREIGN) and key.lower() not in _PROXIES and key != "PYTHONPATH"
     }
+    if urlsplit(inherited.get("OPENLINEAGE_URL", "")).hostname not in ("127.0.0.1", "localhost", "::1"):
+        inherited = {key: value for key, value in inherited.items() if not key.startswith(_LINEAGE)}
     guard = Path(__file__).parent / "guard"
     nothing = os.devnull
     return {

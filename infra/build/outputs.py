@@ -73,6 +73,7 @@ def outputs(
         "signing_keys": base.signing_keys,
         "untrusted_models": wanted.untrusted_models,
         "residency": wanted.residency,
+        "lineage_url": wanted.lineage_url or "",
         "models": {model: objectives.model_dump(mode="json") for model, objectives in wanted.models.items()},
     }
     missing = set(Outputs.model_fields) ^ set(exported)

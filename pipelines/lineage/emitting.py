@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.context import Context
 from pipelines.lineage.places import COMPLETE, EVENTS, REFUSED, UNSENT
 from spec.steps import STEPS
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
 
 PRODUCER = "https://groundplan.example/groundplan"
 INTEGRATION = "GROUNDPLAN"
@@ -95,7 +97,7 @@ class Emitter:
         body = Serde.to_json(event).encode()
         name = f"{self.context.model}/{self.context.run}/{self.step}-{state}-{self.run_id}.json"
         self.context.put("curated", EVENTS + name, body, "application/json")
-        if configured():
+        if _is_sent(self.context):
             send(self.context, event, body)
 
 
@@ -129,14 +131,15 @@ def parent_id(context: Context) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{outputs.project}-{outputs.stack}/{context.model}/{context.run}"))
 
 
-def configured() -> bool:
-    """Whether events are sent somewhere: by OpenLineage's own variables."""
-    return any(name == "OPENLINEAGE_URL" or name.startswith("OPENLINEAGE__TRANSPORT") for name in os.environ)
+def _is_sent(context: Context) -> bool:
+    """Whether events are sent somewhere: by OpenLineage's own variables, or as the stack says."""
+    named = any(name == "OPENLINEAGE_URL" or name.startswith("OPENLINEAGE__TRANSPORT") for name in os.environ)
+    return named or bool(context.outputs.lineage_url)
 
 
 def send(context: Context, event: Any, body: bytes) -> None:
     """Send what has waited, then an event; what can't be sent waits."""
-    transport = _transport()
+    transport = _transport(context.outputs.lineage_url)
     waiting = [key for key, _ in zip(context.keys("curated", UNSENT), range(MOST_AT_ONCE), strict=False)]
     for key in waiting:
         kept = context.read("curated", key)
@@ -176,15 +179,19 @@ def _sent(transport: Any, body: bytes) -> str:
     return ""
 
 
-def _transport() -> Any:
-    """OpenLineage's own, by its own variables; one that does not answer must not hold a step up."""
+def _transport(address: str) -> Any:
+    """OpenLineage's own, by its own variables; one that does not answer must not hold a step up.
+
+    Args:
+        address: The stack's, where no variable says otherwise.
+    """
     from openlineage.client import OpenLineageClient
     from openlineage.client.transport.http import HttpConfig, HttpTransport
 
     url, key = os.environ.get("OPENLINEAGE_URL"), os.environ.get("OPENLINEAGE_API_KEY")
-    if not url:
+    if not url and any(name.startswith("OPENLINEAGE__TRANSPORT") for name in os.environ):
         return OpenLineageClient().transport
-    told = {"url": url, "timeout": TIMEOUT_S, "retry": {"total": 1, "connect": 0, "read": 0}}
+    told = {"url": url or address, "timeout": TIMEOUT_S, "retry": {"total": 1, "connect": 0, "read": 0}}
     told |= {"endpoint": endpoint} if (endpoint := os.environ.get("OPENLINEAGE_ENDPOINT")) else {}
     told |= {"auth": {"type": "api_key", "apiKey": key}} if key else {}
     return HttpTransport(HttpConfig.from_dict(told))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openlineage.client.event_v2 import InputDataset, OutputDataset
 from openlineage.client.facet_v2 import (
@@ -25,7 +25,6 @@ from openlineage.client.facet_v2 import (
     source_code_location_job,
 )
 
-from pipelines.context import Context
 from pipelines.lineage import facets
 from pipelines.lineage.places import (
     APPROVALS,
@@ -39,6 +38,9 @@ from pipelines.lineage.places import (
     Place,
 )
 from spec.contracts import Contract
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
 
 
 @dataclass

@@ -549,6 +549,21 @@ class Objectives(Objective):
             " read the log's hashes; its records stay closed to it."
         ),
     )
+    lineage_url: (
+        Annotated[
+            str,
+            _in_the_form(
+                rf"https?://{_HOST}({_PORT})?(/[\w./~%-]*)?", "must be an address: https://HOST[:PORT][/PATH]"
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description=(
+            "Address of an OpenLineage endpoint, such as Marquez or DataHub. Decides where lineage is sent, beside the"
+            " lake."
+        ),
+    )
     events: Events = Field(description="The event stream.")
     budget: Budget = Field(description="What it may cost.")
     research: Research = Field(default=Research(), description="People who experiment.")
@@ -590,6 +605,12 @@ class Objectives(Objective):
     def _production_never_sleeps(self) -> Objectives:
         if self.production and self.office_hours is not None:
             raise ValueError("office_hours switch the platform off at night; a production environment can't have them")
+        return self
+
+    @model_validator(mode="after")
+    def _lineage_is_encrypted(self) -> Objectives:
+        if self.production and self.lineage_url and not self.lineage_url.startswith("https:"):
+            raise ValueError(f"lineage_url is {self.lineage_url}; in production, it must be sent encrypted (https)")
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
 from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
 from spec.versions import LOGGER, REGISTRAR
-from spec.zones import DATA_CLASS, OUTPUTS, DataClass, Zone
+from spec.zones import DATA_CLASS, LINEAGE, OUTPUTS, REGISTRY, DataClass, Zone
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
@@ -202,6 +202,8 @@ class Identity(Component):
             ],
             "auditor": [
                 *self._read(Zone.AUDIT),
+                *self._read_below(Zone.CURATED, LINEAGE),
+                *self._read_below(Zone.MODELS, REGISTRY),
                 Statement(("kms:GetPublicKey",), signers),
                 Statement(
                     ("iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies"),
@@ -391,6 +393,15 @@ class Identity(Component):
             statement
             for zone in zones
             for statement in self._objects(self._args.bucket_arns[zone], DATA_CLASS[zone], write=write)
+        ]
+
+    def _read_below(self, zone: Zone, prefix: str) -> list[Statement]:
+        """Read a part of a zone."""
+        arn, key = self._args.bucket_arns[zone], self._args.key_arns[DATA_CLASS[zone]]
+        return [
+            Statement(("s3:GetObject",), (f"{arn}/{prefix}*",)),
+            Statement(("s3:ListBucket",), (arn,), conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+            Statement(("kms:Decrypt",), (key,)),
         ]
 
     def _objects(self, bucket_arn: str, data_class: DataClass, *, write: bool) -> list[Statement]:

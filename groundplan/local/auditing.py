@@ -27,11 +27,15 @@ LEAST_OF_A_HASH = 8  # characters
 
 
 @contextmanager
-def reading(outputs: str) -> Iterator[Context]:
-    """The context of whoever reads the log: in this platform, or a stack whose outputs are named."""
+def reading(outputs: str, caller: str = "person.audit") -> Iterator[Context]:
+    """The context of whoever reads the log: in this platform, or a stack whose outputs are named.
+
+    Args:
+        caller: What they do, by which the local cloud knows them.
+    """
     if not outputs:
         home = find_home()
-        with inside(home, "person.audit"):
+        with inside(home, caller):
             yield bare(read(str(home.outputs_file)), "")
         return
     yield bare(elsewhere(outputs), "")

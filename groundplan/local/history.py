@@ -32,7 +32,7 @@ def history(
     Raises:
         UsageError: There is no record about the model, or nothing served then.
     """
-    with _of_model(model, outputs) as context:
+    with _of_model(model, outputs, "person.trace" if predictions else "person.history") as context:
         found = periods(entries(context))
         if at:
             found = [period for period in found if period.overlaps(*at)]
@@ -55,8 +55,8 @@ def history(
 
 
 @contextmanager
-def _of_model(model: str, outputs: str) -> Iterator[Context]:
-    with reading_log(outputs) as context:
+def _of_model(model: str, outputs: str, caller: str) -> Iterator[Context]:
+    with reading_log(outputs, caller) as context:
         name = model_of(context, model)
         yield replace(context, definition=replace(context.definition, model=name))
 

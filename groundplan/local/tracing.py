@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,10 @@ from pipelines.lineage.places import CONTRACT, FEATURES, MODEL, POSITIONS, Place
 from pipelines.registry.versions import Registry
 from pipelines.serving.ids import FLUSH_S, time_of
 from spec.errors import GroundplanError, UsageError
+from spec.outputs import LOCAL
 from spec.versions import VersionRecord, check_version
 
+LOCAL_S, LOOK_S = 10.0, 0.5  # on one machine, within which an answer is captured, and how often that is looked for
 _APPROVALS = ("approve", "reject")
 
 
@@ -37,7 +40,7 @@ def lineage(name: str, outputs: str) -> tuple[Graph, Place, dict[str, Any]]:
     model, at, version = name.partition("@")
     if not at:
         raise UsageError(f"{name!r} names no version", where="MODEL@VERSION", fix=f"for example {model}@v1.0.0")
-    with reading(outputs) as context:
+    with reading(outputs, "person.lineage") as context:
         version = check_version(version)
         context = _about(context, model_of(context, model))
         record = Registry(context).record(version)
@@ -60,10 +63,14 @@ def trace(prediction_id: str, outputs: str) -> dict[str, Any]:
             where="PREDICTION_ID",
             fix="an answer says it as `prediction_id`",
         ) from None
-    with reading(outputs) as context:
+    with reading(outputs, "person.trace") as context:
         found = find(context, prediction_id)
+        young = datetime.now(UTC) - at < timedelta(seconds=2 * FLUSH_S)
+        until = time.monotonic() + LOCAL_S * (young and context.outputs.stack == LOCAL)
+        while found is None and time.monotonic() < until:
+            time.sleep(LOOK_S)
+            found = find(context, prediction_id)
         if found is None:
-            young = datetime.now(UTC) - at < timedelta(seconds=2 * FLUSH_S)
             raise GroundplanError(
                 f"no captured prediction has this id; it would have been made at {at.isoformat(timespec='seconds')}",
                 where=prediction_id,
@@ -86,7 +93,8 @@ def trace(prediction_id: str, outputs: str) -> dict[str, Any]:
             return {**story, "missing": [error.what]}
         by_key = '"entities"' in str(found.request.get("data", ""))
         filled = features_at(context, found.at) if by_key else whole
-        return {**story, **_upstream(whole, own), "features": _features(filled, looked_up=by_key), "missing": []}
+        features = _features(filled, set(record.interface.inputs), looked_up=by_key)
+        return {**story, **_upstream(whole, own), "features": features, "missing": []}
 
 
 def _why_not() -> str:
@@ -219,15 +227,16 @@ def _upstream(graph: Graph, own: Place) -> dict[str, Any]:
     return {"datasets": datasets, "events": topics, "contracts": list(contracts.values())}
 
 
-def _features(graph: Graph, *, looked_up: bool) -> list[dict[str, Any]]:
-    """Feature views, and what had filled them.
+def _features(graph: Graph, inputs: set[str], *, looked_up: bool) -> list[dict[str, Any]]:
+    """Feature views that a model reads, and what had filled them.
 
     Args:
+        inputs: The model's columns.
         looked_up: Whether the prediction's features came from there, by their key.
     """
     found = {}
     for place, about in graph.datasets.items():
-        if told := about.get(FEATURES):
+        if (told := about.get(FEATURES)) and inputs & set(told["features"]):
             for ran in graph.writers(place)[:1]:
                 found[told["view"]] = {
                     **{key: told[key] for key in ("view", "key", "features", "entities")},

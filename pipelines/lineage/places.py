@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spec.zones import LINEAGE
+
 MODEL, POSITIONS, CONTRACT, FEATURES = (
     "groundplan_model",
     "groundplan_positions",
@@ -16,8 +18,7 @@ EVALUATION, APPROVALS, DEPLOYMENT, MONITORING = (
     "groundplan_deployment",
     "groundplan_monitoring",
 )
-FOLDER = "lineage/"  # of the curated zone
-EVENTS, UNSENT, REFUSED = f"{FOLDER}events/", f"{FOLDER}unsent/", f"{FOLDER}refused/"
+EVENTS, UNSENT, REFUSED = f"{LINEAGE}events/", f"{LINEAGE}unsent/", f"{LINEAGE}refused/"
 COMPLETE = "COMPLETE"
 
 

@@ -169,6 +169,8 @@ def _experiment(found: Told, context: Context, result: dict[str, Any]) -> None:
             found.read(object_at(address), version)
         elif address:
             found.read(Place("file", address), version)
+    if context.definition.features:  # its script reads what that step has joined
+        found.read(object_at(context.result("features")["training_set"]), {})
     found.wrote(run_of(context, result["run_id"]), {})
     if len(commit := str(result.get("code_version", ""))) == 40 and context.definition.project is None:
         found.job["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet(

@@ -120,6 +120,19 @@ def test_a_flight_is_predicted_by_its_key_and_explained(runtime: Any, sample_key
     )
 
 
+def test_its_story_leads_to_three_topics_and_their_contracts(project: Path, runtime: Any, sample_key: str) -> None:
+    answer = asked(runtime, sample_key)
+    story = json.loads(assert_ok(groundplan(project, "trace", answer["prediction_id"], "--json"), project).stdout)
+    assert story["prediction"]["model"] == "flights-late" and story["missing"] == []
+    assert {each["topic"] for each in story["events"]} == {"flights", "planes", "weather"}
+    assert {each["id"]: each["personal"] for each in story["contracts"]} == {
+        "flights": ["tailnum"],
+        "planes": ["tailnum"],
+        "weather": [],
+    }
+    assert [each["view"] for each in story["features"]] == ["flight_before_departure"], "what this version reads"
+
+
 @pytest.mark.drill
 def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     done = groundplan(project, "monitor", "models/flights-late")

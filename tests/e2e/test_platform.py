@@ -151,6 +151,46 @@ def test_curl_repeats_the_prediction_of_the_summary(project: Path) -> None:
     assert json.loads(done.stdout)["predictions"][0] == pytest.approx(shown, abs=0.05)
 
 
+def test_the_whole_story_of_a_prediction_is_told_from_its_id(project: Path, runtime: Any) -> None:
+    body = json.dumps({"entities": {"patient_id": [17]}})
+    asked = runtime.invoke_endpoint(
+        EndpointName="groundplan-local-diabetes-rf", ContentType="application/json", Body=body
+    )
+    answer = json.loads(asked["Body"].read())
+    done = assert_ok(groundplan(project, "trace", answer["prediction_id"], "--json"), project)
+    story = json.loads(done.stdout)
+    told = story["prediction"]
+    assert (told["model"], told["version"], told["erased_on"]) == ("diabetes-rf", answer["model_version"], "")
+    assert told["answer"] == answer and json.loads(told["request"]) == json.loads(body)
+    assert story["served"]["share"] == 100 and story["missing"] == []
+    assert {(each["role"], each["who"], each["decided"]) for each in story["people"]} == {
+        ("data-science", "scientist@test.local", "approve"),
+        ("operations", "operator@test.local", "approve"),
+    }
+    (view,), (topic,), (contract,) = story["features"], story["events"], story["contracts"]
+    assert view["view"] == "diabetes_patients" and view["looked_up"] and view["filled_at"] < told["at"]
+    assert sum(each["events"] for each in topic["partitions"]) >= 442 and topic["contract"] == contract["id"]
+    shown = assert_ok(groundplan(project, "trace", answer["prediction_id"]), project).stdout
+    assert "contract  diabetes-patients 1.0.0" in shown and "of the requests since" in shown
+    then = json.loads(assert_ok(groundplan(project, "history", "diabetes-rf", "--at", "0m", "--json"), project).stdout)
+    (period,) = then["periods"]
+    assert period["shares"] == {answer["model_version"]: 100} and period["end"] == ""
+    assert period["predictions"][answer["model_version"]]["answers"] >= 1
+    version = f"diabetes-rf@{answer['model_version']}"
+    tree = assert_ok(groundplan(project, "lineage", version), project).stdout
+    assert "kafka://" in tree and "by ingest" in tree and "then    deploy" in tree
+    assert assert_ok(groundplan(project, "lineage", version, "--dot"), project).stdout.startswith("digraph lineage {")
+    for arguments, says in (
+        (("trace", "17"), "'17' is no prediction's id"),
+        (("trace", "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), "would have been made at 2022-02-22T19:22:22"),
+        (("lineage", "diabetes-rf"), "'diabetes-rf' names no version"),
+        (("history", "diabetes-rf", "--at", "soon"), "'soon' is no time"),
+        (("history", "diabetes-rf", "--at", "2020-01-01"), "no version of diabetes-rf had been tried by then"),
+    ):
+        wrong = groundplan(project, *arguments)
+        assert wrong.returncode in (1, 2) and says in wrong.stderr, wrong.stderr
+
+
 def test_the_served_prediction_is_the_scripts_own_models(project: Path, runtime: Any) -> None:
     """The experiment again, here: the endpoint must answer what scikit-learn answers, by features and by key."""
     from sklearn.datasets import load_diabetes

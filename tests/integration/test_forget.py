@@ -193,10 +193,9 @@ def test_nothing_of_a_person_is_left_wherever_it_was_written(context: Context) -
                 assert known not in values and (column != "stay_id" or not ids & values) and "r-only" not in values, (
                     name
                 )
-    captured = [
-        json.loads(line)["captureData"]
-        for line in context.get("models", f"capture/{context.endpoint_name}/champion/a.jsonl").splitlines()
-    ]
+    lines = context.get("models", f"capture/{context.endpoint_name}/champion/a.jsonl").splitlines()
+    captured = [json.loads(line)["captureData"] for line in lines]
+    assert {json.loads(line)["eventMetadata"]["erasedOn"] for line in lines} == {found["at"][:10]}
     assert [json.loads(line["endpointInput"]["data"]) for line in captured] == [
         {"entities": {"stay_id": ["s8"]}},
         {"dataframe_records": []},

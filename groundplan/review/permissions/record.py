@@ -35,6 +35,7 @@ _OWN = frozenset(
         "training",
         "feast",
         "capture",
+        "cloudtrail",
         "tlog",
         "log",
         "batch",
